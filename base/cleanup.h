@@ -1,0 +1,33 @@
+/* Cleanup attributes: an object that leaves its scope is released, so that no early return can forget it. */
+#pragma once
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* _cleanup_(fn) T x = …;   calls fn(&x) when x leaves its scope. */
+#define _cleanup_(function) __attribute__((cleanup(function)))
+
+/* Declares cleanup_NAME(T **p), which calls the NULL-safe FUNCTION on *p: for use with _cleanup_. */
+#define DEFINE_CLEANUP(type, function)                                                                                                     \
+    static inline void cleanup_##function(type **pointer) {                                                                                \
+        if (*pointer) function(*pointer);                                                                                                  \
+    }
+
+/* Gives a pointer away: evaluates to it and leaves NULL behind. */
+#define steal(pointer)                                                                                                                     \
+    (__extension__({                                                                                                                       \
+        __typeof__(pointer) stolen_ = (pointer);                                                                                           \
+        (pointer) = NULL;                                                                                                                  \
+        stolen_;                                                                                                                           \
+    }))
+
+static inline void cleanup_freep(void *pointer) {
+    free(*(void **)pointer);
+}
+
+static inline void cleanup_closep(int *fd) {
+    if (*fd >= 0) (void)close(*fd);
+}
+
+#define _cleanup_free_ _cleanup_(cleanup_freep)
+#define _cleanup_close_ _cleanup_(cleanup_closep)

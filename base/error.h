@@ -1,0 +1,28 @@
+/*
+ * Errors. A function returns
+ *    0  done,
+ *   >0  an enum of that function, which the caller must handle,
+ *   <0  fatal for what was asked: a negated errno, passed up unchanged; the text for people is in `Error`.
+ * The last argument of a function that can fail is `Error *error`; it may be NULL. Any thread, no globals.
+ */
+#pragma once
+
+typedef struct Error {
+    int code;         /* negated errno; 0: nothing set */
+    const char *file; /* where it was set first */
+    int line;
+    char text[768]; /* UTF-8, one sentence without newline, never a secret */
+} Error;
+
+/* Sets code (< 0), place and text unless `error` is NULL; evaluates to code. */
+#define error_set(error, code, ...) error_set_at((error), __FILE__, __LINE__, (code), __VA_ARGS__)
+
+/* Puts "TEXT: " before what is set, for context on the way up; evaluates to the code that is set (or -EIO). */
+int error_prefix(Error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int error_set_at(Error *error, const char *file, int line, int code, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Ends the process with file, line and text on stderr: for bugs, never for input. Stays on in release builds. */
+_Noreturn void bug_at(const char *file, int line, const char *what);
+#define check(condition) ((condition) ? (void)0 : bug_at(__FILE__, __LINE__, #condition))
+#define unreachable() bug_at(__FILE__, __LINE__, "cannot get here")

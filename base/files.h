@@ -1,0 +1,52 @@
+/*
+ * The file system, behind a seam: the real one, and in tests one in memory that forgets what was not synced when it "crashes"
+ * and fails the n-th call. Paths are relative to the root that the Files was made for, with '/' between parts.
+ * Everything returns 0 or a negated errno (EINTR and short writes are dealt with inside). Any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/span.h"
+
+typedef struct Files Files;
+typedef struct File File; /* an open file; one thread at a time */
+
+typedef struct FileInfo {
+    uint64_t bytes;
+    usec_t modified; /* wall time */
+    bool is_directory;
+} FileInfo;
+
+typedef int (*FilesVisit)(void *context, const char *name, const FileInfo *info); /* not 0 ends the walk and is returned */
+
+struct Files {
+    int (*create)(Files *files, const char *path, mode_t mode, File **ret_file, Error *error); /* must not exist */
+    int (*open)(Files *files, const char *path, File **ret_file, Error *error);                /* to read */
+    int (*append)(Files *files, File *file, Span bytes, Error *error);
+    /* Exactly `size` bytes from `offset`, else -ENODATA. */
+    int (*read)(Files *files, File *file, uint64_t offset, void *buffer, size_t size, Error *error);
+    int (*info)(Files *files, const char *path, FileInfo *ret_info, Error *error); /* -ENOENT when there is none */
+    int (*sync)(Files *files, File *file, Error *error); /* fdatasync; a failed one is never repeated: remove the file */
+    void (*close)(Files *files, File *file);             /* NULL-safe */
+    int (*rename)(Files *files, const char *from, const char *to, Error *error);
+    int (*remove)(Files *files, const char *path, Error *error);
+    int (*make_directory)(Files *files, const char *path, mode_t mode, Error *error); /* 0 when it exists already */
+    int (*sync_directory)(Files *files, const char *path, Error *error);              /* "" is the root */
+    int (*list)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
+    int (*space)(Files *files, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, Error *error);
+    void (*free)(Files *files); /* NULL-safe through files_free */
+};
+
+/* The real file system below the existing directory `root` (copied). */
+int files_open(const char *root, Files **ret_files, Error *error);
+void files_free(Files *files);
+
+/* Write a small file whole and durably: temporary name, sync, rename, sync of its folder. */
+int files_replace(Files *files, const char *path, Span bytes, mode_t mode, Error *error);
+/* A small file whole, NUL-terminated, free(); -EFBIG above max_bytes. */
+int files_read_all(Files *files, const char *path, size_t max_bytes, char **ret_text, size_t *ret_bytes, Error *error);

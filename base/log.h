@@ -1,0 +1,18 @@
+/*
+ * The program's log on stderr: one JSON object a line, or text on a terminal. Control characters are escaped, a line that repeats
+ * (same file and line) is limited to 10 a second with a count of what was left out. Any thread. Never pass a secret.
+ */
+#pragma once
+
+#include "base/error.h"
+
+typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR } LogLevel;
+
+void log_setup(LogLevel least, int format); /* format: 0 by terminal, 1 JSON, 2 text; before threads start */
+#define log_debug(...) log_at(LOG_DEBUG, __FILE__, __LINE__, __VA_ARGS__)
+#define log_info(...) log_at(LOG_INFO, __FILE__, __LINE__, __VA_ARGS__)
+#define log_warning(...) log_at(LOG_WARNING, __FILE__, __LINE__, __VA_ARGS__)
+#define log_error(...) log_at(LOG_ERROR, __FILE__, __LINE__, __VA_ARGS__)
+void log_at(LogLevel level, const char *file, int line, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* An Error with where it came from; `what` is what could not be done. */
+void log_failure(LogLevel level, const char *what, const Error *error);

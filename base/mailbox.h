@@ -1,0 +1,25 @@
+/*
+ * A mailbox: many threads post, its one owner takes. Messages are intrusive and change owner with the post; order of posts by one
+ * thread is kept. The wake hook runs on the posting thread when the box was empty, and must not block.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/clock.h"
+
+typedef struct Message Message;
+struct Message {
+    Message *next;
+    int kind; /* an enum of the floor that uses it */
+};
+
+typedef struct Mailbox Mailbox;
+
+Mailbox *mailbox_new(void (*wake)(void *context), void *context); /* wake may be NULL: then mailbox_wait is used */
+void mailbox_free(Mailbox *mailbox);                              /* must be empty (checked) */
+void mailbox_post(Mailbox *mailbox, Message *take_message);
+/* Everything that waits, oldest first, NULL if nothing: owner only. */
+Message *mailbox_take(Mailbox *mailbox);
+/* Sleeps until something waits or `timeout` has passed (USEC_NEVER: for ever); true: something waits. Owner only; without wake hook only. */
+bool mailbox_wait(Mailbox *mailbox, usec_t timeout);
