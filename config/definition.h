@@ -1,0 +1,157 @@
+/*
+ * What an admin declares: sources, their sinks, and the columns of a sink. A definition is immutable once made and reference
+ * counted, so any thread may read one that it holds; a change makes a new one. Its JSON form is the API's and the catalog's.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/settings.h"
+
+typedef enum ColumnType {
+    COLUMN_ID,
+    COLUMN_DATETIME,
+    COLUMN_IP,
+    COLUMN_BODY,
+    COLUMN_HEADERS,
+    COLUMN_PATH,
+    COLUMN_TEMPLATE,
+} ColumnType;
+
+typedef enum DataType {
+    DATA_TEXT,
+    DATA_INTEGER,
+    DATA_NUMBER,
+    DATA_DECIMAL,
+    DATA_BOOLEAN,
+    DATA_TIMESTAMP,
+    DATA_DATE,
+    DATA_JSON,
+    DATA_BYTES,
+} DataType;
+
+typedef struct Column {
+    char *name; /* 1..63 bytes, no control characters */
+    ColumnType type;
+    DataType data_type;
+    bool primary_key;
+    bool raw_string;     /* path, template: a JSON string is unquoted and unescaped */
+    char *path;          /* COLUMN_PATH, else NULL */
+    char *default_value; /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */
+    char *template_text; /* COLUMN_TEMPLATE: Jsonnet, else NULL */
+} Column;
+
+typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
+typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE } Strategy;
+typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE } SchemaDrift;
+typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
+typedef enum ErrorDetail { ERROR_DETAIL_FULL, ERROR_DETAIL_MINIMAL } ErrorDetail;
+
+/* Which change made a definition what it is. */
+typedef struct DefinitionVersion {
+    uint32_t number;   /* from 1 */
+    usec_t at;         /* wall time */
+    char *by;          /* description of the token */
+    char *description; /* of the change; may be empty */
+} DefinitionVersion;
+
+/* Where a sink's rows go. */
+typedef struct TableTarget {
+    char *connection; /* name of a connection */
+    char *table_id;   /* "in.c-shop.orders": schema up to the last dot, then the table */
+    Strategy strategy;
+    SchemaDrift on_schema_drift;
+    Column *columns;
+    size_t column_count; /* 1..100 */
+} TableTarget;
+
+typedef struct Sink {
+    atomic_uint references;
+    uint32_t number; /* from the catalog, from 1, never reused; 0 until it has one */
+    char *sink_id;
+    char *name;
+    char *description;
+    OnInvalid on_invalid;
+    TableTarget table;
+    uint32_t mapping_version; /* number of the version that last changed table; rows of two never share a slice or file */
+    Settings settings;
+    DefinitionVersion version;
+    usec_t created; /* wall time */
+    bool disabled;
+    usec_t deleted; /* wall time; 0: not deleted */
+} Sink;
+
+typedef struct Source {
+    atomic_uint references;
+    uint32_t number; /* from the catalog, from 1, never reused; 0 until it has one */
+    char *source_id;
+    char *name;
+    char *description;
+    char *secret; /* [0-9A-Za-z_-]{32,256} */
+    Framing framing;
+    ErrorDetail error_detail;
+    uint32_t rate_events, rate_burst; /* events a second and burst; 0: no limit */
+    Settings settings;
+    DefinitionVersion version;
+    usec_t created;
+    bool disabled;
+    usec_t deleted;
+    bool ever_had_sink; /* "noEnabledSink" or "never had a sink" */
+} Source;
+
+#define SINKS_A_SOURCE_MAX 20
+#define COLUMNS_A_SINK_MAX 100
+
+Sink *sink_ref(const Sink *sink);
+void sink_unref(Sink *sink); /* NULL-safe, any thread */
+Source *source_ref(const Source *source);
+void source_unref(Source *source);
+DEFINE_CLEANUP(Sink, sink_unref)
+DEFINE_CLEANUP(Source, source_unref)
+
+/*
+ * From the body of a POST (API form, without what the server decides: number, version, created), to a complete definition.
+ * Missing ids become the slug of the name, a missing secret a random one. Unknown and not-yet-supported fields are -EINVAL and
+ * are named with the values that would be right. `first_of_single`: the sink is the first of a `single` source (decides onInvalid).
+ */
+int source_from_request(const json_t *body, Source **ret_source, Error *error);
+int sink_from_request(const json_t *body, bool first_of_single, Sink **ret_sink, Error *error);
+/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids and numbers cannot change. The result
+ * has the same version as `old`; the caller sets the next one with …_stamp. */
+int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
+int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
+/* Copies to change one thing: a fresh, unshared object (references 1) that its one owner may still write to. */
+Source *source_copy(const Source *source);
+Sink *sink_copy(const Sink *sink);
+/* Takes copies of the texts; for an unshared object. */
+void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
+void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
+/* Do connection, table and columns differ, so that the open file must be closed? */
+bool sink_table_differs(const Sink *a, const Sink *b);
+
+/* The API's form (new reference). Secrets are shown as they are, or as "***". */
+json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);
+json_t *sink_to_json(const Sink *sink);
+/* Everything, for the catalog, and back. */
+json_t *source_store(const Source *source);
+int source_load(const json_t *stored, Source **ret_source, Error *error);
+json_t *sink_store(const Sink *sink);
+int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
+/* The table part alone: each file keeps its own copy of where its rows go. */
+json_t *table_target_store(const TableTarget *table);
+int table_target_load(const json_t *stored, TableTarget *ret_table, Error *error);
+void table_target_deinit(TableTarget *table);
+
+/* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing is left. */
+char *identifier_slug(const char *name);
+/* [a-z0-9][a-z0-9-_]{0,47} */
+bool identifier_valid(const char *id);
+
+const char *column_type_name(ColumnType type);
+const char *data_type_name(DataType type);

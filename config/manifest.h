@@ -1,0 +1,39 @@
+/*
+ * Manifests: YAML 1.1 documents (libyaml) read into JSON with the place of every node, so that an error can say file:line:column.
+ * `${ENV:NAME}` and `${FILE:path}` are replaced in scalars. Also reads the config file.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* One YAML document as JSON. Plain scalars follow the YAML core schema (null, true/false, int, float), quoted ones are strings. */
+typedef struct YamlDocument YamlDocument;
+
+/* All documents of the text; `name` is for messages. Anchors are allowed, duplicate keys and tags are errors. */
+int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***ret_documents, size_t *ret_count, Error *error);
+void yaml_documents_free(YamlDocument **documents, size_t count);
+json_t *yaml_json(const YamlDocument *document); /* borrowed */
+/* Sets -EINVAL "name:line:column: text" for the node at `path` ("sinks/0/table"; nearest parent that exists); evaluates to -EINVAL. */
+int yaml_error(const YamlDocument *document, const char *path, Error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* A source with its sinks, as the API wants them. */
+typedef struct ManifestSource {
+    json_t *source;         /* body for POST /sources, without sinks and settings; sourceId always present */
+    json_t *settings;       /* [{key,value}] or NULL */
+    json_t **sinks;         /* bodies for POST …/sinks, each with sinkId, without settings */
+    json_t **sink_settings; /* the same order; NULL items */
+    size_t sink_count;
+} ManifestSource;
+
+typedef struct Manifest {
+    ManifestSource *sources;
+    size_t count;
+} Manifest;
+
+/* Reads and validates (through source_from_request and sink_from_request) every document. */
+int manifest_load(const char *file, Manifest *ret_manifest, Error *error);
+int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error);
+void manifest_deinit(Manifest *manifest);

@@ -1,0 +1,61 @@
+/*
+ * Server options: one table row each (name, type, unit, default, range, reloadable, one-sentence doc). The command line
+ * (--intake), the environment (SLUICE_INTAKE), the YAML config file (intake: …) and --print-config all come from it.
+ * Later ones win: default < file < environment < command line.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "config/connection.h"
+
+typedef struct Options {
+    char *data;          /* data directory */
+    char *intake;        /* ADDR:PORT */
+    char *admin;         /* ADDR:PORT */
+    bool admin_insecure; /* allow an admin listener off loopback without TLS */
+    char *public_url;    /* "" : made from intake */
+    uint32_t project;
+    char *branch;          /* "default" or the configured number */
+    char *trusted_proxies; /* comma-separated CIDRs; "" none */
+    uint32_t threads;      /* http loops; 0: cores */
+    uint32_t loaders;
+    uint32_t connections;
+    uint32_t connections_an_address;
+    usec_t keep_alive_idle, head_timeout, body_timeout, body_longest, write_timeout;
+    uint64_t body_rate_least; /* bytes a second past body_timeout */
+    uint64_t event_bytes, body_bytes, header_bytes, unfinished_bytes, row_bytes, request_rows_bytes, in_flight_bytes;
+    uint32_t sources_most;
+    uint64_t disk_budget;        /* bytes; 0: half of the file system */
+    uint32_t disk_share_percent; /* of one sink */
+    uint64_t log_high_mark;      /* bytes in the log above which the oldest groups are staged whatever the conditions */
+    usec_t retain_imported, retain_failed, retain_expired, retain_rejects;
+    uint64_t rejects_bytes;
+    uint32_t template_stack, template_workers;
+    uint64_t template_memory;
+    usec_t template_wall;
+    uint32_t template_zygotes;
+    usec_t import_timeout; /* an import without progress for so long is given up */
+    usec_t shutdown_deadline;
+    char *log_level;  /* debug, info, warning, error */
+    char *log_format; /* auto, json, text */
+    Connections list; /* `connections:` of the config file, and "local" */
+} Options;
+
+/* Defaults, then the file (NULL: none), then the environment, then argv pairs already split by the command line: --name value. A wrong
+ * value is -EINVAL and says file:line:column, or the variable, or the option, and the range. */
+int options_load(const char *config_file, char *const *arguments, Options *ret_options, Error *error);
+void options_deinit(Options *options);
+/* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a restart. */
+void options_reload(Options *options, const Options *fresh, Buffer *ignored);
+/* The effective options as YAML with their docs as comments; secrets are not options. */
+void options_print(const Options *options, Buffer *out);
+/* The table as Markdown rows for docs/operations.md. */
+void options_document(Buffer *out);
+/* Is `name` (without --) an option, and does it take a value? */
+bool options_known(const char *name);

@@ -1,0 +1,59 @@
+/*
+ * The settings registry of sources and sinks: one row per setting; parser, API, documentation and defaults come from it.
+ * A sink's value overrides its source's, which overrides the default.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef enum SettingId {
+    SETTING_SYNC_WAIT,
+    SETTING_UPLOAD_COUNT,
+    SETTING_UPLOAD_SIZE,
+    SETTING_UPLOAD_INTERVAL,
+    SETTING_IMPORT_COUNT,
+    SETTING_IMPORT_SIZE,
+    SETTING_IMPORT_INTERVAL,
+    SETTING_COUNT_
+} SettingId;
+
+typedef enum SettingType {
+    SETTING_BOOL,
+    SETTING_NUMBER,
+    SETTING_SIZE,
+    SETTING_TIME
+} SettingType; /* int64: 0/1, rows, bytes, microseconds */
+
+typedef struct SettingInfo {
+    const char *key; /* "storage.level.target.import.trigger.count" */
+    SettingType type;
+    int64_t default_value, least, most;
+    bool is_import_condition; /* a change imports all waiting files at once */
+    const char *description;  /* one sentence */
+} SettingInfo;
+
+const SettingInfo *settings_info(SettingId id);
+/* -1 when there is no such key. */
+int settings_find(const char *key);
+
+/* What one source or sink overrides. All-zero: nothing. */
+typedef struct Settings {
+    bool set[SETTING_COUNT_];
+    int64_t value[SETTING_COUNT_];
+} Settings;
+
+/* The value in force; either may be NULL. */
+int64_t settings_effective(SettingId id, const Settings *source, const Settings *sink);
+
+/* Applies [{"key","value"}, …] (value null resets). -EINVAL names key, bounds and what would be right; *settings is unchanged then. */
+int settings_apply(Settings *settings, const json_t *items, Error *error);
+/* The API's items for one owner: [{key,type,description,value,defaultValue,overwritten,protected,validation}, …]; new reference. */
+json_t *settings_to_json(const Settings *source, const Settings *sink, bool of_sink);
+/* {key: value, …} of what is overridden, for the catalog; new reference. */
+json_t *settings_store(const Settings *settings);
+int settings_load(Settings *settings, const json_t *stored, Error *error);
+bool settings_equal(const Settings *a, const Settings *b);
