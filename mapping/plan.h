@@ -1,0 +1,92 @@
+/*
+ * A plan: what is compiled once for a source and all its enabled sinks, and run for every event. The paths of all columns of all
+ * sinks are one trie; one pass over the JSON text validates all of it (RFC 8259) and fills their slots. Pure: no I/O, no clock.
+ *
+ * A Plan is immutable and reference counted (any thread). A Mapper is one thread's scratch memory: no allocation per event once warm.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/span.h"
+#include "base/uuid.h"
+#include "config/definition.h"
+
+typedef struct Plan Plan;
+typedef struct Mapper Mapper;
+
+/* What an event needs so that the plan can map it. */
+enum {
+    PLAN_NEEDS_JSON = 1, /* a path column or a template that names Body */
+    PLAN_NEEDS_HEADERS = 2,
+    PLAN_NEEDS_IP = 4,
+};
+
+/* -EINVAL names sink, column and place in the path, or the default value that does not fit its dataType. Keeps references on the sinks. */
+int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error);
+Plan *plan_ref(Plan *plan);
+void plan_unref(Plan *plan);
+size_t plan_sink_count(const Plan *plan);
+const Sink *plan_sink(const Plan *plan, size_t index);
+unsigned plan_needs(const Plan *plan); /* PLAN_NEEDS_… */
+/* The distinct template texts, by template index: what the template worker evaluates for each event. 0: no template. */
+size_t plan_template_count(const Plan *plan);
+const char *plan_template(const Plan *plan, size_t index);
+
+typedef enum BodyKind {
+    BODY_JSON,  /* application/json, text/json, anything/…+json, no content type, text/plain */
+    BODY_FORM,  /* application/x-www-form-urlencoded */
+    BODY_OTHER, /* path columns cannot be mapped */
+} BodyKind;
+/* From the Content-Type (empty: none); parameters and case do not matter. */
+BodyKind body_kind(Span content_type);
+
+typedef struct EventHeader {
+    Span name; /* any case */
+    Span value;
+} EventHeader;
+
+/* What the template worker gave for one template of one event. */
+typedef struct TemplateResult {
+    bool failed;
+    Span text; /* compact JSON; the reason when failed */
+} TemplateResult;
+
+typedef struct Event {
+    Span body;
+    BodyKind kind;
+    Uuid id;
+    usec_t received;            /* wall time */
+    Span ip;                    /* text; may be empty unless PLAN_NEEDS_IP */
+    const EventHeader *headers; /* as received, without Cookie, Proxy-Authorization and the credential; any order; repeated names allowed */
+    size_t header_count;
+    const TemplateResult *templates; /* plan_template_count items, or NULL when there are none */
+} Event;
+
+typedef enum MapError {
+    MAP_OK,
+    MAP_NOT_JSON,      /* the body is needed as JSON and is not, or not as a form */
+    MAP_MISSING,       /* no value at the path and no default */
+    MAP_WRONG_TYPE,    /* the value does not fit the dataType, or a key is NULL */
+    MAP_TEMPLATE,      /* the template failed */
+    MAP_ROW_TOO_LARGE, /* 413 */
+} MapError;
+
+/* Why one sink could not take an event. */
+typedef struct MapFailure {
+    MapError error;
+    const char *column; /* of the plan; NULL when it is the whole body */
+    char message[320];  /* one sentence: place, what is wrong, what would be right; UTF-8, control characters escaped */
+} MapFailure;
+
+Mapper *mapper_new(size_t row_bytes_most);
+void mapper_free(Mapper *mapper);
+
+/* Appends one row to rows[i] for each sink i of the plan, and sets failures[i].error. A sink that fails leaves rows[i] as it was.
+ * Returns how many sinks failed. */
+size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);

@@ -1,0 +1,101 @@
+/*
+ * A destination, as the loader sees it. A driver is one const struct; it neither retries nor logs: it does one thing and tells
+ * honestly how it ended. SINK_DONE is returned only after the destination's COMMIT succeeded or its ledger said that it had.
+ *
+ * Ledger: a table at the destination (postgres: schema "sluice", table "files"; sqlite: "_sluice_files"; an option of the connection) of
+ *   file_id uuid primary key, instance uuid, sink text, table_name text, first_row, rows, bytes, checksum, imported_at.
+ * Inserting a file's id is the look-up and comes first in the import's transaction: a duplicate means that it was imported before.
+ * A row that is there with other values than the file's is SINK_REFUSED "ledgerConflict", never "done".
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/span.h"
+#include "base/uuid.h"
+#include "config/connection.h"
+#include "config/definition.h"
+
+typedef enum SinkResult {
+    SINK_DONE = 0,
+    SINK_RETRY = 1,       /* nothing was changed, or it is unknown: ask again later (unreachable, busy, time-out, unknown commit) */
+    SINK_REFUSED = 2,     /* nothing was changed and will not be until somebody changes something (table differs, ledgerConflict, rights) */
+    SINK_UNREACHABLE = 3, /* as SINK_RETRY, and it is the connection's fault: pause all its sinks */
+} SinkResult;
+
+typedef struct SinkCell {
+    const char *data; /* valid until the next call on the rows */
+    size_t size;
+    bool is_null;
+} SinkCell;
+
+/* The rows of one file, in row-number order, read once or more. Implemented by the gateway; the loader's thread only. */
+typedef struct SinkRows SinkRows;
+enum { SINK_ROWS_END = 1 };
+struct SinkRows {
+    /* The next read starts at the first row whose number is >= `row`. */
+    int (*seek)(SinkRows *rows, uint64_t row, Error *error);
+    /* Whole rows as CSV text (see mapping/row.h: also what COPY … (FORMAT csv) reads), up to about 1 MB, valid until the next call.
+     * 0 or SINK_ROWS_END. */
+    int (*block)(SinkRows *rows, Span *ret_csv, uint64_t *ret_first_row, uint64_t *ret_rows, Error *error);
+    /* One row as cells (column_count of them). 0 or SINK_ROWS_END. */
+    int (*next)(SinkRows *rows, SinkCell *cells, uint64_t *ret_row, Error *error);
+};
+
+typedef struct ImportFile {
+    Uuid id;
+    uint64_t first_row;
+    uint64_t rows; /* that the readers give: less what is damaged */
+    uint64_t bytes;
+    uint64_t checksum;
+    SinkRows *reader;
+    bool already_imported; /* out: the ledger had it; its rows were not read */
+} ImportFile;
+
+typedef struct SinkReject {
+    uint64_t row; /* number in its sink */
+    const Uuid *file;
+    const char *reason; /* the destination's words */
+    Span csv;           /* the row */
+} SinkReject;
+
+/* One import: one transaction at the destination. The caller owns everything; called on a loader thread. */
+typedef struct ImportJob {
+    Uuid instance;            /* of the data directory */
+    const char *sink_label;   /* "SOURCE/SINK", for application_name and the ledger */
+    const TableTarget *table; /* the file's own copy */
+    ImportFile *files;        /* in row order */
+    size_t file_count;
+    const Uuid *settled; /* ledger rows that nobody asks for any more: delete them in the same transaction */
+    size_t settled_count;
+    uint32_t bad_rows_most; /* more refused rows than this: SINK_REFUSED */
+    /* Makes refused rows durable; called at most once, before COMMIT, only when there are any. Not 0: roll back, SINK_RETRY. */
+    int (*store_rejects)(void *context, const SinkReject *rejects, size_t count, Error *error);
+    /* Called now and then while the import gets on; true: give up (roll back, SINK_RETRY). May be NULL. */
+    bool (*progress)(void *context, uint64_t rows_done);
+    void *context;
+    uint64_t rejected_rows; /* out */
+} ImportJob;
+
+typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
+
+typedef struct SinkDriver {
+    const char *name;
+    /* `data_directory`: what relative paths are relative to. */
+    SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name, SinkSession **ret_session,
+                          Error *error);
+    /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
+     * missing columns when on_schema_drift is evolve. */
+    SinkResult (*prepare)(SinkSession *session, const TableTarget *table, Error *error);
+    SinkResult (*import)(SinkSession *session, ImportJob *job, Error *error);
+    /* Is the file in the ledger? */
+    SinkResult (*look_up)(SinkSession *session, const Uuid *file, bool *ret_found, Error *error);
+    void (*disconnect)(SinkSession *session); /* NULL-safe */
+} SinkDriver;
+
+extern const SinkDriver sink_driver_sqlite;
+extern const SinkDriver sink_driver_postgres;
+const SinkDriver *sink_driver_of(ConnectionType type);
