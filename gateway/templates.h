@@ -1,0 +1,54 @@
+/*
+ * Templates: the broker thread T that owns the template worker processes. Loops post batches of events; each batch comes back to the
+ * loop's mailbox with one result per event and template. A worker process serves one source's templates at a time (no events of two
+ * sources in one process), holds no more than its limits of memory and time, and costs only the event that broke it.
+ *
+ * Any thread may post; a batch belongs to the broker until it comes back; every batch comes back, also at shutdown (failed).
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mailbox.h"
+#include "mapping/plan.h"
+
+typedef struct Templates Templates;
+
+typedef struct TemplateLimits {
+    uint32_t stack_frames; /* Jsonnet stack, 500 */
+    uint64_t memory_bytes; /* of one evaluation process, 256 MB */
+    usec_t wall_usec;      /* of one event, 1 s */
+    uint32_t workers;      /* evaluating at once; 0: cores */
+    uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 32 */
+} TemplateLimits;
+
+/* One event of a batch; the spans point into the batch's arena (or memory that lives as long). */
+typedef struct TemplateEvent {
+    Event event;             /* in: body, kind, received, ip, headers */
+    TemplateResult *results; /* out: plan_template_count(plan) items, in the batch's arena */
+    void *cookie;            /* of the sender */
+} TemplateEvent;
+
+typedef struct TemplateBatch {
+    Message message; /* posted to `reply` with kind `reply_kind` when done */
+    int reply_kind;
+    Mailbox *reply;
+    Plan *plan;  /* a reference of the batch */
+    Arena arena; /* owns the events and results */
+    TemplateEvent *events;
+    size_t count;
+} TemplateBatch;
+
+TemplateBatch *template_batch_new(Plan *plan, size_t count, Mailbox *reply, int reply_kind);
+void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
+
+/* `worker_path`: NULL: `sluice-template-worker` beside the running program. Starts the thread; processes start when needed. */
+int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error);
+void templates_post(Templates *templates, TemplateBatch *take_batch);
+/* Ends the processes and the thread; what waits comes back failed. NULL-safe. */
+void templates_stop(Templates *templates);
+
+/* Is this template well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? -EINVAL with line and
+ * column in the template's own text. Starts a short-lived process and blocks up to about 1 s: control thread and command line only. */
+int template_check(const char *worker_path, const TemplateLimits *limits, const char *text, Error *error);
