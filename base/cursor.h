@@ -14,7 +14,8 @@ typedef struct Cursor {
 } Cursor;
 
 static inline Cursor cursor_of(Span bytes) {
-    return (Cursor){.at = bytes.data, .end = bytes.data + bytes.size};
+    /* NULL + 0 is undefined in C. */
+    return (Cursor){.at = bytes.data, .end = bytes.size ? bytes.data + bytes.size : bytes.data};
 }
 uint8_t cursor_u8(Cursor *cursor);
 uint16_t cursor_u16(Cursor *cursor);

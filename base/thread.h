@@ -1,4 +1,4 @@
-/* Threads that block all signals, have a name, and can be told apart in asserts. */
+/* Threads that block all signals (but those of their own faults, SIGSEGV and the like), have a name, and can be told apart in asserts. */
 #pragma once
 
 #include <pthread.h>

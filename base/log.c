@@ -1,0 +1,199 @@
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+
+enum {
+    PLACES_MAX = 64,
+    LINES_A_SECOND = 10,
+    TEXT_MAX = 4096, /* bytes of one message; the rest is cut off */
+};
+
+/* A line of the program that logged lately. */
+typedef struct Place {
+    const char *file; /* NULL: free */
+    int line;
+    const char *what;
+    usec_t since; /* start of its second, boot time */
+    unsigned lines;
+    uint64_t left_out;
+} Place;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int least_level = LOG_INFO;
+static int json = -1;            /* under the lock; -1: not decided */
+static Place places[PLACES_MAX]; /* under the lock */
+
+static const char *const level_names[] = {"debug", "info", "warning", "error"};
+
+void log_setup(LogLevel least, int format) {
+    atomic_store_explicit(&least_level, least, memory_order_relaxed);
+    check(pthread_mutex_lock(&lock) == 0);
+    json = format == 1 ? 1 : format == 2 ? 0 : -1;
+    check(pthread_mutex_unlock(&lock) == 0);
+}
+
+/* Length of the UTF-8 character at `at`, 0 when it is not one (overlong, surrogate, cut off). */
+static size_t character_size(const unsigned char *at, size_t left) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t size = at[0] < 0x80 ? 1 : at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
+    if (size == 0 || size > left) return 0;
+    if (size == 1) return 1;
+
+    uint32_t value = at[0] & (0x7Fu >> size);
+    for (size_t i = 1; i < size; i++) {
+        if ((at[i] & 0xC0) != 0x80) return 0;
+        value = value << 6 | (at[i] & 0x3Fu);
+    }
+    return value < least[size] || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000) ? 0 : size;
+}
+
+/* Control characters (also the C1 ones, which some terminals obey) are escaped; bytes that are not UTF-8 become U+FFFD. */
+static void append_escaped(Buffer *out, Span text, bool quoted) {
+    const unsigned char *at = (const unsigned char *)text.data, *end = at + text.size;
+    while (at < end) {
+        size_t size = character_size(at, (size_t)(end - at));
+        if (size == 0) {
+            buffer_append_text(out, "\xEF\xBF\xBD");
+            at++;
+            continue;
+        }
+        if (quoted && (*at == '"' || *at == '\\')) {
+            buffer_append_byte(out, '\\');
+            buffer_append(out, at, 1);
+        } else if (*at < 0x20 || *at == 0x7F) {
+            buffer_printf(out, "\\u%04x", *at);
+        } else if (size == 2 && *at == 0xC2 && at[1] < 0xA0) {
+            buffer_printf(out, "\\u%04x", at[1]);
+        } else {
+            buffer_append(out, at, size);
+        }
+        at += size;
+    }
+}
+
+/* The compiler is given paths relative to the build folder. */
+static const char *short_path(const char *file) {
+    while (strncmp(file, "../", 3) == 0) file += 3;
+    return file;
+}
+
+static void write_line(Buffer *line) {
+    buffer_append_byte(line, '\n');
+    for (size_t written = 0; written < line->size;) {
+        ssize_t result = write(STDERR_FILENO, line->data + written, line->size - written);
+        if (result < 0 && errno == EINTR) continue;
+        if (result <= 0) return; /* nobody to tell */
+        written += (size_t)result;
+    }
+}
+
+/* Under the lock, so that lines do not mix. */
+static void emit(LogLevel level, const char *file, int line, Span text, uint64_t left_out) {
+    char time[25];
+    Clock *clock = clock_system();
+    clock_format_utc(clock->wall(clock), time);
+    if (json < 0) json = isatty(STDERR_FILENO) == 0;
+
+    Buffer out = {0};
+    if (json) {
+        buffer_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",\"at\":\"", time, level_names[level]);
+        append_escaped(&out, span_of(short_path(file)), true);
+        buffer_printf(&out, ":%d\",\"message\":\"", line);
+        append_escaped(&out, text, true);
+        buffer_append_text(&out, "\"");
+        if (left_out) buffer_printf(&out, ",\"left_out\":%lu", left_out);
+        buffer_append_text(&out, "}");
+    } else {
+        buffer_printf(&out, "%s %-7s ", time, level_names[level]);
+        append_escaped(&out, text, false);
+        if (left_out) buffer_printf(&out, " (%lu lines like this were left out)", left_out);
+        buffer_printf(&out, "  [%s:%d]", short_path(file), line);
+    }
+    write_line(&out);
+    buffer_deinit(&out);
+}
+
+static void emit_left_out(Place *place) {
+    static const char text[] = "lines from this place were left out";
+    emit(LOG_WARNING, place->file, place->line, (Span){.data = text, .size = sizeof text - 1}, place->left_out);
+    place->left_out = 0;
+}
+
+/* The place's entry: its own, a free one, or that of the place which began its second first. */
+static Place *place_of(const char *file, int line, const char *what, usec_t now) {
+    Place *oldest = &places[0];
+    for (Place *place = places; place < places + PLACES_MAX; place++) {
+        if (place->file == file && place->line == line && place->what == what) return place;
+        if (!place->file || (oldest->file && place->since < oldest->since)) oldest = place;
+    }
+    if (oldest->left_out) emit_left_out(oldest);
+    *oldest = (Place){.file = file, .line = line, .what = what, .since = now};
+    return oldest;
+}
+
+static void log_text(LogLevel level, const char *file, int line, const char *what, Span text) {
+    Clock *clock = clock_system();
+    usec_t now = clock->boot(clock);
+
+    check(pthread_mutex_lock(&lock) == 0);
+    Place *mine = place_of(file, line, what, now);
+    for (Place *place = places; place < places + PLACES_MAX; place++)
+        if (place != mine && place->left_out && now - place->since >= USEC_SECOND) emit_left_out(place);
+
+    if (now - mine->since >= USEC_SECOND) {
+        mine->since = now;
+        mine->lines = 0;
+    }
+    if (mine->lines < LINES_A_SECOND) {
+        mine->lines++;
+        emit(level, file, line, text, mine->left_out);
+        mine->left_out = 0;
+    } else {
+        mine->left_out++;
+    }
+    check(pthread_mutex_unlock(&lock) == 0);
+}
+
+static bool wanted(LogLevel level) {
+    check(level >= LOG_DEBUG && level <= LOG_ERROR);
+    return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
+}
+
+void log_at(LogLevel level, const char *file, int line, const char *format, ...) {
+    char text[TEXT_MAX];
+    va_list arguments;
+
+    int before = errno; /* logging in an error path must not change what the caller reports */
+    if (!wanted(level)) return;
+    va_start(arguments, format);
+    int size = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (size < 0) size = 0;
+    if ((size_t)size >= sizeof text) size = sizeof text - 1;
+    log_text(level, file, line, NULL, (Span){.data = text, .size = (size_t)size});
+    errno = before;
+}
+
+void log_failure(LogLevel level, const char *what, const Error *error) {
+    char text[TEXT_MAX];
+
+    int before = errno;
+    if (!wanted(level)) return;
+    int size = snprintf(text, sizeof text, "%s: %s", what, error && error->code ? error->text : "no reason was given");
+    if (size < 0) size = 0;
+    if ((size_t)size >= sizeof text) size = sizeof text - 1;
+    bool placed = error && error->file;
+    log_text(level, placed ? error->file : __FILE__, placed ? error->line : __LINE__, what, (Span){.data = text, .size = (size_t)size});
+    errno = before;
+}

@@ -1,0 +1,107 @@
+#include "base/metrics.h"
+
+#include <pthread.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+typedef struct MetricInfo {
+    const char *name;
+    const char *help;
+} MetricInfo;
+
+static const MetricInfo infos[METRIC_COUNT_] = {
+    [METRIC_REQUESTS] = {"sluice_requests_total", "Requests received, on all listeners."},
+    [METRIC_REQUESTS_REFUSED] = {"sluice_requests_refused_total", "Requests answered with a 4xx status."},
+    [METRIC_REQUESTS_OVERLOADED] = {"sluice_requests_overloaded_total", "Requests answered with 503 because a limit or the disk was full."},
+    [METRIC_EVENTS_STORED] = {"sluice_events_stored_total", "Events made durable on the local disk."},
+    [METRIC_EVENTS_REJECTED] = {"sluice_events_rejected_total", "Events that no sink could take as they were."},
+    [METRIC_EVENTS_WITHOUT_SINK] = {"sluice_events_without_sink_total", "Events received for a source without a sink."},
+    [METRIC_CONNECTIONS_ACCEPTED] = {"sluice_connections_accepted_total", "Connections accepted."},
+    [METRIC_CONNECTIONS_REFUSED] = {"sluice_connections_refused_total", "Connections refused because too many were open."},
+    [METRIC_CONNECTIONS_TIMED_OUT] = {"sluice_connections_timed_out_total", "Connections ended because the peer was too slow."},
+    [METRIC_COMMITS] = {"sluice_commits_total", "Commit groups written to the log."},
+    [METRIC_COMMITTED_BYTES] = {"sluice_committed_bytes_total", "Bytes of the commit groups written to the log."},
+    [METRIC_SLICES_STAGED] = {"sluice_slices_staged_total", "Slices written to staging files."},
+    [METRIC_FILES_IMPORTED] = {"sluice_files_imported_total", "Files imported into their table."},
+    [METRIC_IMPORT_FAILURES] = {"sluice_import_failures_total", "Imports that failed and are tried again."},
+    [METRIC_ROWS_IMPORTED] = {"sluice_rows_imported_total", "Rows imported into tables."},
+    [METRIC_ROWS_REJECTED] = {"sluice_rows_rejected_total", "Rows that a destination refused."},
+    [METRIC_ORPHANS] = {"sluice_orphans_total", "Staging files found that the ledger does not know."},
+    [METRIC_TEMPLATE_EVENTS] = {"sluice_template_events_total", "Events evaluated by templates."},
+    [METRIC_TEMPLATE_FAILURES] = {"sluice_template_failures_total", "Events on which a template failed."},
+    [METRIC_TEMPLATE_RESTARTS] = {"sluice_template_restarts_total", "Template workers that were started again."},
+};
+
+/* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */
+typedef struct Cells Cells;
+struct Cells {
+    alignas(64) _Atomic uint64_t values[METRIC_COUNT_]; /* owner writes, any thread reads */
+    Cells *next;                                        /* set before it is published */
+    atomic_bool taken;
+};
+
+static _Atomic(Cells *) all_cells;
+static _Thread_local Cells *own_cells;
+static pthread_key_t exit_key;
+static pthread_once_t exit_key_once = PTHREAD_ONCE_INIT;
+
+static void give_back(void *argument) {
+    Cells *cells = argument;
+    own_cells = NULL;
+    atomic_store_explicit(&cells->taken, false, memory_order_release);
+}
+
+static void make_exit_key(void) {
+    check(pthread_key_create(&exit_key, give_back) == 0);
+}
+
+static Cells *cells_take(void) {
+    for (Cells *cells = atomic_load_explicit(&all_cells, memory_order_acquire); cells; cells = cells->next) {
+        bool taken = false;
+        if (atomic_compare_exchange_strong_explicit(&cells->taken, &taken, true, memory_order_acquire, memory_order_relaxed)) return cells;
+    }
+
+    Cells *cells = aligned_alloc(alignof(Cells), sizeof(Cells));
+    if (!cells) bug_at(__FILE__, __LINE__, "out of memory");
+    for (int i = 0; i < METRIC_COUNT_; i++) atomic_init(&cells->values[i], 0);
+    atomic_init(&cells->taken, true);
+    cells->next = atomic_load_explicit(&all_cells, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&all_cells, &cells->next, cells, memory_order_release, memory_order_relaxed)) {
+    }
+    return cells;
+}
+
+static __attribute__((noinline)) Cells *cells_register(void) {
+    check(pthread_once(&exit_key_once, make_exit_key) == 0);
+    own_cells = cells_take();
+    check(pthread_setspecific(exit_key, own_cells) == 0);
+    return own_cells;
+}
+
+void metrics_add(Metric metric, uint64_t amount) {
+    Cells *cells = own_cells;
+    if (__builtin_expect(!cells, 0)) cells = cells_register();
+    check((unsigned)metric < METRIC_COUNT_);
+    /* One writer: a load and a store do, no locked instruction. */
+    _Atomic uint64_t *value = &cells->values[metric];
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + amount, memory_order_relaxed);
+}
+
+uint64_t metrics_read(Metric metric) {
+    check((unsigned)metric < METRIC_COUNT_);
+    uint64_t sum = 0;
+    for (Cells *cells = atomic_load_explicit(&all_cells, memory_order_acquire); cells; cells = cells->next)
+        sum += atomic_load_explicit(&cells->values[metric], memory_order_relaxed);
+    return sum;
+}
+
+void metrics_format(Buffer *out) {
+    for (int i = 0; i < METRIC_COUNT_; i++) {
+        check(infos[i].name);
+        buffer_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %lu\n", infos[i].name, infos[i].help, infos[i].name, infos[i].name,
+                      metrics_read((Metric)i));
+    }
+}
