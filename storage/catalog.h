@@ -1,0 +1,32 @@
+/*
+ * The catalog: documents (JSON text) by collection and key, and the numbers that are never given twice. Definitions with their versions,
+ * API tokens (by hash), tasks, audit. Writes are the writer's; reads anybody's.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/span.h"
+#include "storage/environment.h"
+
+typedef enum Collection {
+    CATALOG_SOURCES,  /* key: source number, 4 bytes big-endian */
+    CATALOG_SINKS,    /* key: source number, sink number, 4 bytes big-endian each */
+    CATALOG_VERSIONS, /* key: 's' or 'k', number, version number */
+    CATALOG_TOKENS,   /* key: SHA-256 of the token */
+    CATALOG_TASKS,    /* key: task id */
+    CATALOG_AUDIT,    /* key: time, 8 bytes big-endian, counter */
+    CATALOG_META,     /* key: name */
+} Collection;
+
+int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error *error);
+enum { CATALOG_NOT_FOUND = 1 };
+int catalog_get(Txn *txn, Collection collection, Span key, Span *ret_document,
+                Error *error);                                                     /* valid until the transaction ends or writes */
+int catalog_remove(Txn *txn, Collection collection, Span key, Error *error);       /* 0 also when it was not there */
+typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* < 0 ends the walk */
+int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error); /* in key order */
+/* The next source or sink number, from 1; committed with the transaction. */
+int catalog_next_number(Txn *txn, Collection collection, uint32_t *ret_number, Error *error);

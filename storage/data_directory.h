@@ -1,0 +1,24 @@
+/*
+ * The data directory: lock, format number, instance id, subfolders. Made on first start (0700); every new folder and its parent are synced
+ * before it is used.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/uuid.h"
+
+#define DATA_FORMAT 1 /* this program writes this one, and reads it */
+
+typedef struct DataDirectory {
+    char *path;   /* absolute */
+    Files *files; /* rooted at path; owned */
+    int lock_fd;
+    Uuid instance;
+    bool is_new;
+} DataDirectory;
+
+/* -EBUSY: another process holds it (its pid is named). -EPROTO: a newer format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing
+ * or of another instance: says what to do. */
+int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
+void data_directory_close(DataDirectory *directory);

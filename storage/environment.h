@@ -1,0 +1,37 @@
+/*
+ * The one LMDB environment of a data directory. Opened once a process, never with MDB_WRITEMAP or MDB_NOSYNC (tests may ask for no sync).
+ *
+ * Transactions: every write transaction is the writer thread's; read transactions are short and belong to the thread that began them.
+ * After a failed commit of a write transaction the environment counts as broken: each later begin for writing is -EROFS, since what
+ * the disk holds is not known; the caller stops and starts again.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct Environment Environment;
+typedef struct Txn Txn;
+
+typedef struct EnvironmentOptions {
+    const char *path;   /* directory, made when missing (0700) */
+    uint64_t map_bytes; /* most that the environment can hold; rounded up to pages; grows the file only when used */
+    bool no_sync;       /* tests only */
+} EnvironmentOptions;
+
+/* -EILSEQ: not an environment, or damaged; the text says what to do. */
+int environment_open(const EnvironmentOptions *options, Environment **ret_environment, Error *error);
+void environment_close(Environment *environment);        /* NULL-safe; no transaction may be open */
+bool environment_is_new(const Environment *environment); /* nothing was ever committed */
+bool environment_is_broken(const Environment *environment);
+
+int txn_begin_write(Environment *environment, Txn **ret_txn, Error *error);
+int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error);
+/* Durable when it returns 0 (synced). Frees the transaction in every case. Failpoints: storage.before-commit, storage.after-commit. */
+int txn_commit(Txn *take_txn, Error *error);
+void txn_abort(Txn *take_txn); /* ends a read transaction too; NULL-safe */
+
+/* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last commit. */
+void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes);

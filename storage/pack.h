@@ -1,0 +1,43 @@
+/*
+ * Packs: immutable files of slices. A slice is a JSON frame (instance, file id, connection, table, columns, first row, count, checksum)
+ * and one zstd frame (RFC 8878) of row text; the pack ends with a footer directory. Written under a temporary name, synced, renamed, folder
+ * synced; never changed after. Readable without LMDB. docs/formats.md has each byte.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/span.h"
+#include "storage/ledger.h"
+
+typedef struct PackWriter PackWriter; /* the stager's thread */
+
+/* Begins staging/<id>.pack.tmp; nothing is at the final name until pack_finish. */
+int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter **ret_writer, Error *error);
+/* `slice`: sink, mapping_version, first_row, rows, times, file are given; pack, offset, length, bytes and checksum are filled in. `description`: JSON text of
+ * the table target. Begins the slice; then its row text in pieces of whole rows; then pack_end_slice. */
+int pack_begin_slice(PackWriter *writer, SliceRecord *slice, Span description, Error *error);
+int pack_add_rows(PackWriter *writer, Span rows, Error *error);
+int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error);
+uint64_t pack_bytes(const PackWriter *writer); /* so far */
+/* Footer, sync, rename, sync of the folder. Frees the writer. Failpoints: pack.before-sync, pack.before-rename, pack.after-rename. */
+int pack_finish(PackWriter *take_writer, uint64_t *ret_bytes, Error *error);
+void pack_abandon(PackWriter *writer); /* removes the temporary file; NULL-safe */
+
+/* Row text of one slice, decompressed block by block; a loader's thread. */
+typedef struct SliceReader SliceReader;
+int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader, Error *error);
+enum { SLICE_READ_END = 1, SLICE_READ_DAMAGED = 2 };
+/* Next whole rows, about 256 KB at most (or one longer row). SLICE_READ_DAMAGED: frame or checksum do not hold (found before the last block is given). */
+int slice_read(SliceReader *reader, Span *ret_rows, Error *error);
+int slice_rewind(SliceReader *reader, Error *error);
+void slice_close(SliceReader *reader); /* NULL-safe */
+/* Reads the slice through once: 0 or SLICE_READ_DAMAGED. */
+int slice_verify(Files *files, const SliceRecord *slice, Error *error);
+
+int pack_remove(Files *files, const Uuid *id, Error *error);
+/* "staging/<id>.pack" */
+void pack_path(const Uuid *id, char out[static 64]);

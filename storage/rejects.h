@@ -1,0 +1,40 @@
+/*
+ * Rejects: events that a mapping refused under `quarantine`, kept as they came, and rows that a destination refused. Rows are stored
+ * pending under (file, row) before the destination's commit and made visible when the file is recorded as imported. Writer's transactions.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/span.h"
+#include "base/uuid.h"
+#include "storage/environment.h"
+
+typedef struct Reject {
+    uint64_t number; /* by sink, from 1, given by rejects_add or when made visible */
+    uint32_t sink;
+    usec_t at;    /* wall time */
+    bool is_row;  /* false: an event; data is its body, content_type set. true: data is the row's CSV text */
+    Uuid id;      /* event: its id; row: its file's */
+    uint64_t row; /* row number; 0 for an event */
+    uint32_t mapping_version;
+    Span column; /* empty: none */
+    Span reason;
+    Span content_type;
+    Span data;
+} Reject;
+
+int rejects_add(Txn *txn, Reject *reject, Error *error); /* visible at once; sets number */
+/* Replaces what is pending for the file. */
+int rejects_put_pending(Txn *txn, const Uuid *file, Reject *rejects, size_t count, Error *error);
+int rejects_count_pending(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error);
+int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error); /* pending -> visible */
+int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error);
+typedef int (*RejectVisit)(void *context, const Reject *reject, Error *error);
+int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit visit, void *context, Error *error);
+int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error);
+uint64_t rejects_bytes(Txn *txn); /* that all of them take: for the cap */

@@ -1,0 +1,46 @@
+/*
+ * What the writer knows of each sink: row numbers, statistics, and what waits. A pure fold over the directories of the commit groups and
+ * over ledger changes; stored with the commit number it is true for, in transactions that are due anyway, and replayed from there at
+ * start. So statistics never drift from rows. Writer thread.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "storage/environment.h"
+#include "storage/log.h"
+
+/* Rows that passed a point, since the sink exists (statistics/clear sets a base, it does not touch these). */
+typedef struct Tally {
+    uint64_t rows;
+    uint64_t bytes;
+    usec_t first_time, last_time; /* receive time of the first and last; 0: none yet */
+} Tally;
+
+typedef struct SinkTotals {
+    uint32_t sink;
+    uint64_t next_row;                    /* number that the next row gets; the first row is 1 */
+    uint64_t staged_row;                  /* the first row that is not staged yet: rows [staged_row, next_row) are only in the log */
+    uint64_t first_commit;                /* oldest commit group that holds one of those; 0: none waits */
+    usec_t oldest_commit_time;            /* its commit time (wall); 0: none */
+    Tally received;                       /* committed to the log */
+    Tally staged;                         /* left the log into slices */
+    Tally imported;                       /* left the slices into the table */
+    uint64_t rejected_rows;               /* refused by the destination */
+    uint64_t rejected_events;             /* refused by the mapping, quarantined */
+    uint64_t dropped_rows;                /* discarded, deleted or damaged; received = local + staging + target + rejected + dropped */
+    uint64_t cleared_rows, cleared_bytes; /* imported base of statistics/clear */
+} SinkTotals;
+
+/* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). */
+int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error);
+
+/* `as_of`: the last commit that every stored total includes. */
+int totals_store(Txn *txn, const SinkTotals *totals, Error *error);
+int totals_store_as_of(Txn *txn, uint64_t commit, usec_t commit_time, Error *error);
+int totals_load_as_of(Txn *txn, uint64_t *ret_commit, usec_t *ret_commit_time, Error *error);
+typedef int (*TotalsVisit)(void *context, const SinkTotals *totals, Error *error);
+int totals_load(Txn *txn, TotalsVisit visit, void *context, Error *error);
+int totals_remove(Txn *txn, uint32_t sink, Error *error);
