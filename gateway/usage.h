@@ -1,0 +1,36 @@
+/*
+ * What is shared and changes: how full the gateway is. Atomics only; the writer sets what the disk tells, loops add and take what is in
+ * flight. Everything that a peer can make grow is counted here or in the loop's own budgets.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Usage {
+    /* loops */
+    atomic_uint_fast64_t in_flight_bytes;  /* of Appends that are not back, and of requests that wait for templates */
+    atomic_uint_fast64_t unfinished_bytes; /* of request bodies that are still arriving, all loops */
+    atomic_uint connections;               /* open, all loops */
+    /* writer */
+    atomic_bool intake_stopped; /* the disk budget is reached: 503 for all */
+    atomic_bool broken;         /* the writer cannot write: 503 for all until the process ends */
+    /* limits, set before the threads start */
+    uint64_t in_flight_limit, unfinished_limit;
+    unsigned connections_limit;
+} Usage;
+
+/* A sink's share of the disk: the writer closes and opens it, loops look. Reference counted, any thread. */
+typedef struct SinkGate {
+    atomic_uint references;
+    atomic_bool closed;
+} SinkGate;
+
+SinkGate *sink_gate_new(void);
+SinkGate *sink_gate_ref(SinkGate *gate);
+void sink_gate_unref(SinkGate *gate); /* NULL-safe */
+
+/* Takes `bytes` of the bytes in flight if they fit, or if nothing else is in flight, so that no legal request is refused for ever. */
+bool usage_admit(Usage *usage, uint64_t bytes);
+void usage_release(Usage *usage, uint64_t bytes);
