@@ -15,7 +15,8 @@ struct Mailbox {
     /* under the lock */
     Message *first;
     Message **tail;
-    bool waiting; /* the owner sleeps in mailbox_wait */
+    bool waiting;     /* the owner sleeps in mailbox_wait */
+    bool interrupted; /* its next wait returns at once */
 };
 
 Mailbox *mailbox_new(void (*wake)(void *context), void *context) {
@@ -90,7 +91,7 @@ bool mailbox_wait(Mailbox *mailbox, usec_t timeout) {
 
     check(pthread_mutex_lock(&mailbox->lock) == 0);
     int result = 0;
-    while (!mailbox->first && timeout > 0 && result != ETIMEDOUT) {
+    while (!mailbox->first && !mailbox->interrupted && timeout > 0 && result != ETIMEDOUT) {
         mailbox->waiting = true;
         if (timeout == USEC_NEVER) {
             result = pthread_cond_wait(&mailbox->filled, &mailbox->lock);
@@ -100,7 +101,16 @@ bool mailbox_wait(Mailbox *mailbox, usec_t timeout) {
         check(result == 0 || result == ETIMEDOUT);
     }
     mailbox->waiting = false;
+    mailbox->interrupted = false;
     bool filled = mailbox->first != NULL;
     check(pthread_mutex_unlock(&mailbox->lock) == 0);
     return filled;
+}
+
+void mailbox_interrupt(Mailbox *mailbox) {
+    check(!mailbox->wake);
+    check(pthread_mutex_lock(&mailbox->lock) == 0);
+    mailbox->interrupted = true;
+    check(pthread_cond_signal(&mailbox->filled) == 0);
+    check(pthread_mutex_unlock(&mailbox->lock) == 0);
 }

@@ -23,3 +23,5 @@ void mailbox_post(Mailbox *mailbox, Message *take_message);
 Message *mailbox_take(Mailbox *mailbox);
 /* Sleeps until something waits or `timeout` has passed (USEC_NEVER: for ever); true: something waits. Owner only; without wake hook only. */
 bool mailbox_wait(Mailbox *mailbox, usec_t timeout);
+/* Makes the owner's present or next mailbox_wait return, also when nothing waits. Any thread; without wake hook only. */
+void mailbox_interrupt(Mailbox *mailbox);
