@@ -1,6 +1,12 @@
 /*
  * Manifests: YAML 1.1 documents (libyaml) read into JSON with the place of every node, so that an error can say file:line:column.
- * `${ENV:NAME}` and `${FILE:path}` are replaced in scalars. Also reads the config file.
+ * Also reads the config file.
+ *
+ * `${ENV:NAME}` and `${FILE:path}` are replaced in scalars: FILE is relative to the folder of the file that names it, and one trailing
+ * newline is dropped; a missing one is an error; `$${ENV:` stands for the plain text. A plain scalar gets its type after that, a
+ * quoted one is always a string.
+ *
+ * Limits: 16 MB of text, 64 levels, 1,000,000 nodes of which 100,000 may come from aliases, 64 MB of text after replacement.
  */
 #pragma once
 
@@ -16,8 +22,15 @@ typedef struct YamlDocument YamlDocument;
 int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***ret_documents, size_t *ret_count, Error *error);
 void yaml_documents_free(YamlDocument **documents, size_t count);
 json_t *yaml_json(const YamlDocument *document); /* borrowed */
-/* Sets -EINVAL "name:line:column: text" for the node at `path` ("sinks/0/table"; nearest parent that exists); evaluates to -EINVAL. */
+/* Sets -EINVAL "name:line:column: text" for the node at `path` ("sinks/0/table", '~' and '/' of a name as "~0" and "~1"; nearest parent
+ * that exists); evaluates to -EINVAL. */
 int yaml_error(const YamlDocument *document, const char *path, Error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The same, at the name of the field and not at its value. */
+int yaml_error_at_key(const YamlDocument *document, const char *path, Error *error, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A whole file as text (free(), NUL-terminated); -EFBIG above the limit of 16 MB. */
+int yaml_read_file(const char *file, char **ret_text, size_t *ret_size, Error *error);
 
 /* A source with its sinks, as the API wants them. */
 typedef struct ManifestSource {

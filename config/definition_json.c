@@ -1,0 +1,247 @@
+#include <errno.h>
+#include <string.h>
+
+#include "config/definition.h"
+#include "config/definition_parts.h"
+#include "config/text.h"
+
+static void set(json_t *object, const char *key, json_t *take_value) {
+    check(take_value != NULL && json_object_set_new(object, key, take_value) == 0);
+}
+
+static void set_text(json_t *object, const char *key, const char *text) {
+    set(object, key, json_string(text));
+}
+
+static json_t *object_new(void) {
+    json_t *object = json_object();
+    check(object != NULL);
+    return object;
+}
+
+/* ---- the forms that a request would have ---- */
+
+static json_t *column_to_json(const Column *column) {
+    json_t *json = object_new();
+    set_text(json, "name", column->name);
+    set_text(json, "type", column_type_name(column->type));
+    if (column->primary_key) set(json, "primaryKey", json_true());
+    if (column->data_type != DATA_TEXT) set_text(json, "dataType", data_type_name(column->data_type));
+    if (column->path) set_text(json, "path", column->path);
+    if (column->default_value) set_text(json, "defaultValue", column->default_value);
+    if (column->raw_string) set(json, "rawString", json_true());
+    if (column->template_text) {
+        json_t *template = object_new();
+        set_text(template, "language", "jsonnet");
+        set_text(template, "content", column->template_text);
+        set(json, "template", template);
+    }
+    return json;
+}
+
+json_t *table_target_store(const TableTarget *table) {
+    json_t *json = object_new(), *mapping = object_new(), *columns = json_array();
+    check(columns != NULL);
+    for (size_t i = 0; i < table->column_count; i++) check(json_array_append_new(columns, column_to_json(&table->columns[i])) == 0);
+    set(mapping, "columns", columns);
+    set_text(json, "connection", table->connection);
+    set_text(json, "tableId", table->table_id);
+    set_text(json, "strategy", strategy_names[table->strategy]);
+    set_text(json, "onSchemaDrift", schema_drift_names[table->on_schema_drift]);
+    set(json, "mapping", mapping);
+    return json;
+}
+
+static json_t *source_fields_to_json(const Source *source) {
+    json_t *json = object_new();
+    set_text(json, "sourceId", source->source_id);
+    set_text(json, "name", source->name);
+    set_text(json, "description", source->description);
+    set_text(json, "type", "http");
+    set_text(json, "framing", framing_names[source->framing]);
+    if (source->rate_events > 0) {
+        json_t *rate = object_new();
+        set(rate, "events", json_integer(source->rate_events));
+        set(rate, "burst", json_integer(source->rate_burst));
+        set(json, "rate", rate);
+    }
+    set_text(json, "errorDetail", error_detail_names[source->error_detail]);
+    return json;
+}
+
+json_t *source_request_form(const Source *source) {
+    json_t *json = source_fields_to_json(source);
+    set_text(json, "secret", source->secret);
+    return json;
+}
+
+json_t *sink_request_form(const Sink *sink) {
+    json_t *json = object_new();
+    set_text(json, "sinkId", sink->sink_id);
+    set_text(json, "name", sink->name);
+    set_text(json, "description", sink->description);
+    set_text(json, "type", "table");
+    set_text(json, "onInvalid", on_invalid_names[sink->on_invalid]);
+    set(json, "table", table_target_store(&sink->table));
+    return json;
+}
+
+/* ---- what the API shows ---- */
+
+static void set_time(json_t *object, const char *key, usec_t wall) {
+    char text[25];
+    clock_format_utc(wall, text);
+    set_text(object, key, text);
+}
+
+static void set_server_fields(json_t *json, const DefinitionVersion *version, usec_t created, bool disabled, usec_t deleted) {
+    json_t *shown = object_new();
+    set(shown, "number", json_integer(version->number));
+    set_time(shown, "at", version->at);
+    set_text(shown, "by", version->by ? version->by : "");
+    set_text(shown, "description", version->description ? version->description : "");
+    set(json, "version", shown);
+    set_time(json, "created", created);
+    if (disabled) set(json, "disabled", json_true());
+    if (deleted != 0) set_time(json, "deleted", deleted);
+}
+
+json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret) {
+    json_t *json = source_fields_to_json(source), *http = object_new();
+    size_t length = strlen(public_url);
+    while (length > 0 && public_url[length - 1] == '/') length--;
+    set(http, "url", json_sprintf("%.*s/stream/%u/%s/%s", (int)length, public_url, project, source->source_id,
+                                  show_secret ? source->secret : "***"));
+    set(json, "http", http);
+    set_server_fields(json, &source->version, source->created, source->disabled, source->deleted);
+    return json;
+}
+
+json_t *sink_to_json(const Sink *sink) {
+    json_t *json = sink_request_form(sink);
+    set_server_fields(json, &sink->version, sink->created, sink->disabled, sink->deleted);
+    return json;
+}
+
+/* ---- what the catalog keeps: {definition: as in a request, state: what the server decided} ---- */
+
+static json_t *state_store(uint32_t number, const Settings *settings, const DefinitionVersion *version, usec_t created, bool disabled, usec_t deleted) {
+    json_t *state = object_new(), *stored = object_new();
+    set(stored, "number", json_integer(version->number));
+    set(stored, "at", json_integer(version->at));
+    set_text(stored, "by", version->by ? version->by : "");
+    set_text(stored, "description", version->description ? version->description : "");
+    set(state, "number", json_integer(number));
+    set(state, "settings", settings_store(settings));
+    set(state, "version", stored);
+    set(state, "created", json_integer(created));
+    set(state, "disabled", json_boolean(disabled));
+    set(state, "deleted", json_integer(deleted));
+    return state;
+}
+
+json_t *source_store(const Source *source) {
+    json_t *stored = object_new();
+    json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, source->deleted);
+    set(state, "everHadSink", json_boolean(source->ever_had_sink));
+    set(stored, "definition", source_request_form(source));
+    set(stored, "state", state);
+    return stored;
+}
+
+json_t *sink_store(const Sink *sink) {
+    json_t *stored = object_new();
+    json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, sink->deleted);
+    set(state, "mappingVersion", json_integer(sink->mapping_version));
+    set(stored, "definition", sink_request_form(sink));
+    set(stored, "state", state);
+    return stored;
+}
+
+typedef struct State {
+    uint32_t number;
+    Settings settings;
+    uint32_t version;
+    usec_t at;
+    const char *by, *description; /* borrowed from the JSON */
+    usec_t created;
+    bool disabled;
+    usec_t deleted;
+} State;
+
+static int member_u32(Fault *fault, const Node *object, const char *key, uint32_t *ret_value) {
+    Node node = node_member(object, key);
+    int64_t value = 0;
+    int r = node_integer(fault, &node, 0, UINT32_MAX, &value);
+    if (r == 0) *ret_value = (uint32_t)value;
+    return r;
+}
+
+static int member_time(Fault *fault, const Node *object, const char *key, usec_t *ret_value) {
+    Node node = node_member(object, key);
+    return node_integer(fault, &node, INT64_MIN, INT64_MAX, ret_value);
+}
+
+static int member_text(Fault *fault, const Node *object, const char *key, const char **ret_text) {
+    Node node = node_member(object, key);
+    return node_text(fault, &node, 0, SIZE_MAX, ret_text);
+}
+
+static int member_bool(Fault *fault, const Node *object, const char *key, bool *ret_value) {
+    Node node = node_member(object, key);
+    return node_bool(fault, &node, ret_value);
+}
+
+static int state_load(Fault *fault, const Node *node, State *state) {
+    Node version = node_member(node, "version"), settings = node_member(node, "settings");
+    int r = member_u32(fault, node, "number", &state->number);
+    if (r == 0) r = member_u32(fault, &version, "number", &state->version);
+    if (r == 0) r = member_time(fault, &version, "at", &state->at);
+    if (r == 0) r = member_text(fault, &version, "by", &state->by);
+    if (r == 0) r = member_text(fault, &version, "description", &state->description);
+    if (r == 0) r = member_time(fault, node, "created", &state->created);
+    if (r == 0) r = member_bool(fault, node, "disabled", &state->disabled);
+    if (r == 0) r = member_time(fault, node, "deleted", &state->deleted);
+    if (r == 0) r = settings_load(&state->settings, settings.value, fault->error);
+    return r;
+}
+
+int source_load(const json_t *stored, Source **ret_source, Error *error) {
+    Fault fault = {.error = error};
+    Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
+    _cleanup_(cleanup_source_unref) Source *source = NULL;
+    State state = {0};
+    int r = source_read(&fault, &definition, NULL, &source);
+    if (r == 0) r = state_load(&fault, &state_node, &state);
+    if (r == 0) r = member_bool(&fault, &state_node, "everHadSink", &source->ever_had_sink);
+    if (r < 0) return r;
+    source->number = state.number;
+    source->settings = state.settings;
+    source_stamp(source, state.version, state.at, state.by, state.description);
+    source->created = state.created;
+    source->disabled = state.disabled;
+    source->deleted = state.deleted;
+    *ret_source = steal(source);
+    return 0;
+}
+
+int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
+    Fault fault = {.error = error};
+    Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
+    _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
+    State state = {0};
+    int r = sink_read(&fault, &definition, false, NULL, &sink);
+    if (r == 0) r = state_load(&fault, &state_node, &state);
+    if (r == 0) r = member_u32(&fault, &state_node, "mappingVersion", &sink->mapping_version);
+    if (r < 0) return r;
+    sink->number = state.number;
+    sink->settings = state.settings;
+    uint32_t mapping_version = sink->mapping_version;
+    sink_stamp(sink, state.version, state.at, state.by, state.description);
+    sink->mapping_version = mapping_version;
+    sink->created = state.created;
+    sink->disabled = state.disabled;
+    sink->deleted = state.deleted;
+    *ret_sink = steal(sink);
+    return 0;
+}
