@@ -1,0 +1,25 @@
+/* A small blocking client of the management API, for the commands: HTTP/1.0 requests (RFC 1945), one a connection, so that an answer ends
+ * where the connection does. Loopback or trusted networks only: no TLS. Any thread. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+typedef struct ApiClient {
+    char *host;  /* owned */
+    char *port;  /* owned */
+    char *token; /* owned; sent as Authorization: Bearer */
+} ApiClient;
+
+/* `url`: "http://127.0.0.1:7001"; NULL: SLUICE_ADMIN or that. `token_file`: NULL: SLUICE_TOKEN (the token itself), or DIR/admin.token of `data`. */
+int api_client_init(ApiClient *client, const char *url, const char *token_file, const char *data, Error *error);
+void api_client_deinit(ApiClient *client);
+
+/* Sends `body` (borrowed, NULL for none) and reads the JSON answer (new reference; NULL when it has none). `wait_seconds` > 0 adds Prefer: wait.
+ * 0 when an answer came, whatever its status. */
+int api_client_call(const ApiClient *client, const char *method, const char *path, const json_t *body, unsigned wait_seconds,
+                    int *ret_status, json_t **ret_answer, Error *error);
+/* As above, and an answer that is not 2xx is an error with its message (-ENOENT for 404, -EACCES 401 and 403, -EEXIST 409, -EINVAL 400 and 422). A
+ * started task is waited for until it ends; its error is an error. */
+int api_client_expect(const ApiClient *client, const char *method, const char *path, const json_t *body, json_t **ret_answer, Error *error);
