@@ -169,9 +169,9 @@ static int real_remove(Files *files, const char *path, Error *error) {
 static int real_make_directory(Files *files, const char *path, mode_t mode, Error *error) {
     struct stat status;
     if (!files_path_inside(path)) return fail_outside(error, path);
-    if (mkdirat(root_of(files), path, mode) == 0) return 0;
+    if (mkdirat(root_of(files), real_path(path), mode) == 0) return 0;
     if (errno == EEXIST) {
-        if (fstatat(root_of(files), path, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode)) return 0;
+        if (fstatat(root_of(files), real_path(path), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode)) return 0;
         errno = EEXIST;
     }
     return fail(error, "make the folder", path);
