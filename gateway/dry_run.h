@@ -1,0 +1,32 @@
+/*
+ * The way of an event without HTTP and without storing it: for POST …/test and `sluice map`. The same framing, templates and mapping
+ * as the intake. In two steps, since templates are evaluated by other processes: whoever runs it posts the batch and maps when it is back.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "gateway/templates.h"
+#include "mapping/plan.h"
+
+typedef struct DryRun DryRun;
+
+typedef struct DryRunRequest {
+    Span body;
+    Span content_type;          /* empty: none sent */
+    const EventHeader *headers; /* Content-Type not among them is added */
+    size_t header_count;
+    Span ip;
+    usec_t received;  /* wall time */
+    size_t row_bytes; /* row limit */
+} DryRunRequest;
+
+/* Copies the request and splits it into events. -EBADMSG: the body does not fit the framing. */
+int dry_run_new(Plan *plan, Framing framing, const DryRunRequest *request, DryRun **ret_run, Error *error);
+void dry_run_free(DryRun *run); /* NULL-safe */
+size_t dry_run_events(const DryRun *run);
+/* The events for the template broker, NULL when the plan has no template. The run must live until the batch is back. */
+TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind);
+/* `failure` is NULL and `row` the row's text, or the sink could not be mapped. */
+typedef void (*DryRunVisit)(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row);
+/* `results`: the batch that came back; NULL when there was none. Events in order, the plan's sinks in order. */
+void dry_run_map(DryRun *run, const TemplateBatch *results, DryRunVisit visit, void *context);
