@@ -9,7 +9,7 @@
 
 /* Declares cleanup_NAME(T **p), which calls the NULL-safe FUNCTION on *p: for use with _cleanup_. */
 #define DEFINE_CLEANUP(type, function)                                                                                                     \
-    static inline void cleanup_##function(type **pointer) {                                                                                \
+    static inline void cleanup_##function(__typeof__(type) **pointer) {                                                                    \
         if (*pointer) function(*pointer);                                                                                                  \
     }
 

@@ -14,8 +14,15 @@ typedef struct Error {
     char text[768]; /* UTF-8, one sentence without newline, never a secret */
 } Error;
 
-/* Sets code (< 0), place and text unless `error` is NULL; evaluates to code. */
-#define error_set(error, code, ...) error_set_at((error), __FILE__, __LINE__, (code), __VA_ARGS__)
+/* Sets code (< 0), place and text unless `error` is NULL; evaluates to code. A code of 0, from a library that fails without an errno,
+ * becomes -EIO; a positive one is a bug. `text` may be an argument of its own next text. */
+#define error_set(error, code, ...) error_is_negative(error_set_at((error), __FILE__, __LINE__, (code), __VA_ARGS__))
+
+/* Lets compilers and analyzers know that error_set never looks like "done", so that they do not warn of outputs that were not set. */
+static inline int error_is_negative(int code) {
+    if (code >= 0) __builtin_unreachable();
+    return code;
+}
 
 /* Puts "TEXT: " before what is set, for context on the way up; evaluates to the code that is set (or -EIO). */
 int error_prefix(Error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));

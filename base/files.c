@@ -291,12 +291,12 @@ static int write_and_sync(Files *files, const char *path, Span bytes, mode_t mod
 }
 
 int files_replace(Files *files, const char *path, Span bytes, mode_t mode, Error *error) {
-    Buffer temporary = {0};
-    buffer_printf(&temporary, "%s.new", path);
-    _cleanup_free_ char *new_path = buffer_take(&temporary);
+    Buffer name = {0};
+    buffer_printf(&name, "%s.new", path);
+    _cleanup_free_ char *new_path = buffer_take(&name);
     const char *slash = strrchr(path, '/');
-    _cleanup_free_ char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup("");
-    if (!folder) bug_at(__FILE__, __LINE__, "out of memory");
+    if (slash) buffer_append(&name, path, (size_t)(slash - path));
+    _cleanup_free_ char *folder = buffer_take(&name);
 
     int result = files->remove(files, new_path, error);
     if (result < 0 && result != -ENOENT) return result;

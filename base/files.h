@@ -2,7 +2,7 @@
  * The file system, behind a seam: the real one, and in tests one in memory that forgets what was not synced when it "crashes"
  * and fails the n-th call. Paths are relative to the root that the Files was made for, with '/' between parts.
  * Everything returns 0 or a negated errno (EINTR and short writes are dealt with inside). Any thread.
- * A path that is absolute or has a ".." part is -EINVAL.
+ * A path that is absolute or has a ".." part is -EINVAL. A last part that is a symbolic link is not followed.
  */
 #pragma once
 

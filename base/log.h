@@ -1,6 +1,7 @@
 /*
  * The program's log on stderr: one JSON object a line, or text on a terminal. Control characters are escaped, a line that repeats
- * (same file and line) is limited to 10 a second with a count of what was left out. Any thread. Never pass a secret.
+ * (same file and line) is limited to 10 a second with a count of what was left out, told with
+ * the next line of any place after that second. Messages are cut at 4 KB. errno is kept. Any thread. Never pass a secret.
  */
 #pragma once
 

@@ -556,7 +556,7 @@ static int rename_fault(const Place *from, const Place *to) {
 }
 
 static int rename_locked(MemoryFiles *memory, const char *from_path, const char *to_path, Error *error) {
-    Place from, to;
+    Place from = {0}, to = {0};
     int code = planned(memory, MEMORY_FILES_RENAME);
     if (code) return fail(error, code, "rename", from_path);
     int result = find(memory, from_path, "rename", &from, error);
