@@ -1,0 +1,296 @@
+#include "gateway/template_view.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "mapping/form.h"
+#include "mapping/pathset.h"
+#include "mapping/scanner.h"
+
+enum {
+    KNOWN_PATHS_MAX = 256, /* found by the one scan; a template that makes up paths starts the set anew */
+    FRESH_PATHS_MAX = 64,  /* of one event: beyond these a path is scanned for each time it is asked for */
+};
+
+typedef struct KnownPath {
+    char *text;
+    size_t size;
+    uint32_t slot;
+} KnownPath;
+
+/* A path that this event was the first to ask for. */
+typedef struct FreshPath {
+    char *text;
+    size_t size;
+    Span json; /* data NULL: nothing there */
+} FreshPath;
+
+struct TemplateView {
+    const TemplateEventMessage *event;
+
+    PathSet *paths;
+    KnownPath known[KNOWN_PATHS_MAX];
+    size_t known_count;
+    FreshPath fresh[FRESH_PATHS_MAX];
+    size_t fresh_count;
+    Scanner scanner;      /* of `paths` */
+    Scanner once_scanner; /* of a fresh path */
+
+    bool scanned; /* the body; `json` and `fault` say with what result */
+    bool is_json;
+    Span json;
+    Buffer form; /* the body's nested form as JSON */
+    Buffer fault;
+
+    bool headers_ready;
+    Arena arena; /* of the headers */
+    EventHeader *headers;
+    size_t header_count;
+};
+
+TemplateView *template_view_new(void) {
+    TemplateView *view = calloc(1, sizeof *view);
+    check(view);
+    view->paths = pathset_new();
+    check(pathset_seal(view->paths, NULL) == 0);
+    return view;
+}
+
+static void forget_known(TemplateView *view) {
+    for (size_t i = 0; i < view->known_count; i++) free(view->known[i].text);
+    view->known_count = 0;
+    pathset_free(view->paths);
+    view->paths = pathset_new();
+}
+
+void template_view_free(TemplateView *view) {
+    if (!view) return;
+    forget_known(view);
+    pathset_free(view->paths);
+    for (size_t i = 0; i < view->fresh_count; i++) free(view->fresh[i].text);
+    scanner_deinit(&view->scanner);
+    scanner_deinit(&view->once_scanner);
+    buffer_deinit(&view->form);
+    buffer_deinit(&view->fault);
+    arena_deinit(&view->arena);
+    free(view);
+}
+
+/* What the last event asked for in addition is found by the first scan from now on. */
+static void learn(TemplateView *view) {
+    if (view->fresh_count == 0) return;
+
+    KnownPath kept[KNOWN_PATHS_MAX];
+    size_t kept_count = 0;
+    if (view->known_count + view->fresh_count <= KNOWN_PATHS_MAX) {
+        kept_count = view->known_count;
+        memcpy(kept, view->known, kept_count * sizeof *kept);
+        view->known_count = 0;
+    }
+    forget_known(view);
+    for (size_t i = 0; i < view->fresh_count; i++)
+        kept[kept_count++] = (KnownPath){.text = view->fresh[i].text, .size = view->fresh[i].size};
+    view->fresh_count = 0;
+    for (size_t i = 0; i < kept_count; i++)
+        check(pathset_add(view->paths, (Span){kept[i].text, kept[i].size}, &kept[i].slot, NULL) == 0); /* each was accepted before */
+    memcpy(view->known, kept, kept_count * sizeof *kept);
+    view->known_count = kept_count;
+    check(pathset_seal(view->paths, NULL) == 0);
+}
+
+void template_view_set(TemplateView *view, const TemplateEventMessage *event) {
+    learn(view);
+    view->event = event;
+    view->scanned = false;
+    view->headers_ready = false;
+    view->headers = NULL;
+    view->header_count = 0;
+    buffer_clear(&view->fault);
+    arena_reset(&view->arena);
+    if (view->form.capacity > 1 << 20) buffer_deinit(&view->form);
+}
+
+static void scan_body(TemplateView *view) {
+    const TemplateEventMessage *event = view->event;
+    view->scanned = true;
+    view->is_json = false;
+    view->json = event->body;
+    if (event->kind == BODY_OTHER) {
+        buffer_append_text(&view->fault, "the body is neither JSON nor a form, by its content type");
+        return;
+    }
+    if (event->kind == BODY_FORM) {
+        Error error = {0};
+        buffer_clear(&view->form);
+        if (form_to_json(event->body, &view->form, &error)) {
+            buffer_printf(&view->fault, "the body is not a form: %s", error.text);
+            return;
+        }
+        view->json = buffer_span(&view->form);
+    }
+    ScanFault fault;
+    if (scanner_run(&view->scanner, view->paths, view->json, &fault)) {
+        buffer_printf(&view->fault, "the body is not JSON: %s at byte %zu", fault.what, fault.offset);
+        return;
+    }
+    view->is_json = true;
+}
+
+static int find_fresh(TemplateView *view, Span path, Span *ret_json, Buffer *reason) {
+    PathSet *set = pathset_new();
+    Error error = {0};
+    uint32_t slot;
+    if (pathset_add(set, path, &slot, &error) < 0 || pathset_seal(set, &error) < 0) {
+        buffer_append_text(reason, error.text);
+        pathset_free(set);
+        return VIEW_FAILED;
+    }
+    ScanFault fault;
+    check(scanner_run(&view->once_scanner, set, view->json, &fault) == 0); /* it was accepted before */
+    const ScanValue *value = scanner_value(&view->once_scanner, slot);
+    Span json = value ? value->text : (Span){0};
+    pathset_free(set);
+    if (view->fresh_count < FRESH_PATHS_MAX) {
+        char *text = malloc(path.size + 1);
+        check(text);
+        memcpy(text, path.data, path.size);
+        view->fresh[view->fresh_count++] = (FreshPath){.text = text, .size = path.size, .json = json};
+    }
+    *ret_json = json;
+    return json.data ? 0 : VIEW_MISSING;
+}
+
+int template_view_find(TemplateView *view, Span path, Span *ret_json, Buffer *reason) {
+    if (!view->scanned) scan_body(view);
+    if (!view->is_json) {
+        buffer_append_span(reason, buffer_span(&view->fault));
+        return VIEW_FAILED;
+    }
+    for (size_t i = 0; i < view->known_count; i++) {
+        const KnownPath *known = &view->known[i];
+        if (known->size != path.size || memcmp(known->text, path.data, path.size) != 0) continue;
+        const ScanValue *value = scanner_value(&view->scanner, known->slot);
+        if (!value) return VIEW_MISSING;
+        *ret_json = value->text;
+        return 0;
+    }
+    for (size_t i = 0; i < view->fresh_count; i++) {
+        const FreshPath *fresh = &view->fresh[i];
+        if (fresh->size != path.size || memcmp(fresh->text, path.data, path.size) != 0) continue;
+        if (!fresh->json.data) return VIEW_MISSING;
+        *ret_json = fresh->json;
+        return 0;
+    }
+    return find_fresh(view, path, ret_json, reason);
+}
+
+/* content-type -> Content-Type */
+static Span canonical(Arena *arena, Span name) {
+    char *text = arena_copy(arena, name);
+    bool first = true;
+    for (size_t i = 0; i < name.size; i++) {
+        if (first && text[i] >= 'a' && text[i] <= 'z') text[i] = (char)(text[i] - 'a' + 'A');
+        if (!first && text[i] >= 'A' && text[i] <= 'Z') text[i] = (char)(text[i] - 'A' + 'a');
+        first = text[i] == '-';
+    }
+    return (Span){text, name.size};
+}
+
+typedef struct Entry {
+    EventHeader header;
+    size_t order; /* as received: qsort is not stable */
+} Entry;
+
+static int compare_entries(const void *left, const void *right) {
+    const Entry *a = left, *b = right;
+    size_t both = a->header.name.size < b->header.name.size ? a->header.name.size : b->header.name.size;
+    int order = both ? memcmp(a->header.name.data, b->header.name.data, both) : 0;
+    if (order) return order;
+    if (a->header.name.size != b->header.name.size) return a->header.name.size < b->header.name.size ? -1 : 1;
+    return a->order < b->order ? -1 : 1;
+}
+
+static Span join(Arena *arena, const Entry *entries, size_t count) {
+    if (count == 1) return entries[0].header.value;
+    size_t size = 2 * (count - 1);
+    for (size_t i = 0; i < count; i++) size += entries[i].header.value.size;
+    char *text = arena_alloc(arena, size), *at = text;
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            *at++ = ',';
+            *at++ = ' ';
+        }
+        Span value = entries[i].header.value;
+        if (value.size) memcpy(at, value.data, value.size);
+        at += value.size;
+    }
+    return (Span){text, size};
+}
+
+const EventHeader *template_view_headers(TemplateView *view, size_t *ret_count) {
+    if (!view->headers_ready) {
+        const TemplateEventMessage *event = view->event;
+        size_t count = event->header_count;
+        Entry *entries = arena_alloc(&view->arena, count * sizeof *entries);
+        for (size_t i = 0; i < count; i++)
+            entries[i] = (Entry){.header = {canonical(&view->arena, event->headers[i].name), event->headers[i].value}, .order = i};
+        if (count > 1) qsort(entries, count, sizeof *entries, compare_entries);
+        view->headers = arena_alloc(&view->arena, count * sizeof *view->headers);
+        for (size_t i = 0, next; i < count; i = next) {
+            next = i + 1;
+            while (next < count && span_equal(entries[next].header.name, entries[i].header.name)) next++;
+            view->headers[view->header_count++] = (EventHeader){entries[i].header.name, join(&view->arena, entries + i, next - i)};
+        }
+        view->headers_ready = true;
+    }
+    *ret_count = view->header_count;
+    return view->headers;
+}
+
+const EventHeader *template_view_header(TemplateView *view, Span name) {
+    size_t count;
+    const EventHeader *headers = template_view_headers(view, &count);
+    for (size_t i = 0; i < count; i++)
+        if (span_equal_nocase(headers[i].name, name)) return &headers[i];
+    return NULL;
+}
+
+bool template_view_now(const TemplateView *view, const char *format, Buffer *out) {
+    usec_t received = view->event->received;
+    time_t seconds = received / USEC_SECOND;
+    usec_t rest = received % USEC_SECOND;
+    if (rest < 0) {
+        rest += USEC_SECOND;
+        seconds--;
+    }
+    struct tm parts;
+    if (strlen(format) > VIEW_NOW_BYTES_MAX || !gmtime_r(&seconds, &parts)) return false;
+
+    /* The leading byte tells an empty text from one that did not fit. */
+    Buffer expanded = {0};
+    buffer_append_byte(&expanded, '=');
+    for (const char *at = format; *at; at++) {
+        if (at[0] == '%' && at[1] == 'f') {
+            buffer_printf(&expanded, "%03d", (int)(rest / USEC_MS));
+            at++;
+        } else {
+            buffer_append_byte(&expanded, *at);
+            if (at[0] == '%' && at[1]) buffer_append_byte(&expanded, *++at);
+        }
+    }
+    char *text = buffer_reserve(out, VIEW_NOW_BYTES_MAX + 2);
+    size_t before = out->size;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    size_t size = strftime(text, VIEW_NOW_BYTES_MAX + 2, buffer_text(&expanded), &parts);
+#pragma GCC diagnostic pop
+    buffer_deinit(&expanded);
+    if (size == 0) return false;
+    memmove(text, text + 1, size - 1);
+    out->size = before + size - 1;
+    return true;
+}

@@ -1,0 +1,117 @@
+/*
+ * The frames between the template broker and its worker processes: encoding and strict decoding. Nothing here does I/O.
+ *
+ * A frame is u32 size of what follows, u8 kind, then the fields below in order; integers are little-endian, texts are u32 size and bytes.
+ * Both ends are the same build, so there is no version; but the worker runs other people's programs, so the broker believes nothing.
+ *
+ * Two sockets join them. Control: LOAD to the worker, then CHILD from it for each process it forks to evaluate (with the broker's end of
+ * that process's data socket as SCM_RIGHTS), DIED when one ended, REFUSED when the templates cannot be loaded. Data: EVENT to the
+ * evaluating process, RESULT back, one a template, in the order of events and templates.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/span.h"
+#include "mapping/plan.h"
+
+enum {
+    TEMPLATE_FRAME_HEAD_BYTES = 5,             /* size and kind */
+    TEMPLATE_FRAME_BYTES_MAX = 24 << 20,       /* payload of one frame: a body of 16 MB and its headers fit */
+    TEMPLATE_RESULT_BYTES_MAX = 4 << 20,       /* text of one result: more than a row may hold */
+    TEMPLATE_REASON_BYTES_MAX = 512,           /* why something failed */
+    TEMPLATE_RESULTS_LEFT_BYTES_MAX = 1 << 17, /* RESULT frames inside a DIED frame */
+    TEMPLATES_MAX = 4096,                      /* of one source: above 20 sinks of 100 columns */
+};
+
+typedef enum TemplateFrameKind {
+    TEMPLATE_FRAME_LOAD = 1,
+    TEMPLATE_FRAME_EVENT,
+    TEMPLATE_FRAME_RESULT,
+    TEMPLATE_FRAME_CHILD,
+    TEMPLATE_FRAME_DIED,
+    TEMPLATE_FRAME_REFUSED,
+} TemplateFrameKind;
+
+/* What a worker is started with. */
+typedef struct TemplateLoad {
+    bool check_only; /* answer CHILD (without a descriptor) or REFUSED, then end */
+    uint32_t stack_frames;
+    uint64_t memory_bytes;
+    uint32_t count;    /* of texts, 1..TEMPLATES_MAX */
+    const Span *texts; /* template texts */
+} TemplateLoad;
+
+/* One event, or what is left of one after a process died on it. */
+typedef struct TemplateEventMessage {
+    uint64_t number;         /* the broker's; comes back in the results */
+    uint32_t first_template; /* evaluate this and the following ones */
+    uint64_t budget_usec;    /* wall clock for the event; > 0 */
+    BodyKind kind;
+    usec_t received;
+    Span body;
+    Span ip;
+    const EventHeader *headers;
+    uint32_t header_count;
+} TemplateEventMessage;
+
+typedef struct TemplateResultMessage {
+    uint64_t number;
+    uint32_t template_index;
+    bool failed;
+    Span text; /* compact JSON, or the reason */
+} TemplateResultMessage;
+
+/* An evaluating process is there, its data socket comes along. */
+typedef struct TemplateChildMessage {
+    uint32_t serial; /* 1, 2, … of this worker */
+} TemplateChildMessage;
+
+typedef enum TemplateDeath {
+    TEMPLATE_DEATH_IDLE,   /* no event was being evaluated */
+    TEMPLATE_DEATH_ERROR,  /* the template's own error: `reason` is its text */
+    TEMPLATE_DEATH_WALL,   /* the event's wall clock is used up */
+    TEMPLATE_DEATH_CRASH,  /* memory limit, stack overflow: the evaluation is to blame */
+    TEMPLATE_DEATH_KILLED, /* SIGKILL or the like from outside: the event may be tried again */
+} TemplateDeath;
+
+typedef struct TemplateDiedMessage {
+    uint32_t serial;
+    TemplateDeath death;
+    uint64_t number; /* event and template that were being evaluated, unless IDLE */
+    uint32_t template_index;
+    uint64_t used_usec; /* wall clock the event had by then */
+    Span reason;
+    Span results; /* whole RESULT frames that were ready; some may have come over the data socket as well */
+} TemplateDiedMessage;
+
+typedef struct TemplateFrame {
+    TemplateFrameKind kind;
+    Span payload;
+    size_t bytes; /* of the whole frame */
+} TemplateFrame;
+
+enum { TEMPLATE_FRAME_INCOMPLETE = 1 };
+/* The first frame of `bytes`. 0, TEMPLATE_FRAME_INCOMPLETE (`ret_frame->bytes` is then the size needed so far), or -EBADMSG. */
+int template_frame_next(Span bytes, TemplateFrame *ret_frame);
+
+void template_put_load(Buffer *out, const TemplateLoad *load);
+void template_put_event(Buffer *out, const TemplateEventMessage *event);
+void template_put_result(Buffer *out, const TemplateResultMessage *result);
+void template_put_child(Buffer *out, const TemplateChildMessage *child);
+void template_put_died(Buffer *out, const TemplateDiedMessage *died);
+void template_put_refused(Buffer *out, Span reason);
+/* Bytes that template_put_event would add; above TEMPLATE_FRAME_BYTES_MAX + TEMPLATE_FRAME_HEAD_BYTES it must not be put. */
+size_t template_event_bytes(const TemplateEventMessage *event);
+
+/* 0 or -EBADMSG; spans point into the payload, arrays are the arena's. Every byte must be used. */
+int template_read_load(Span payload, Arena *arena, TemplateLoad *ret_load);
+int template_read_event(Span payload, Arena *arena, TemplateEventMessage *ret_event);
+int template_read_result(Span payload, TemplateResultMessage *ret_result);
+int template_read_child(Span payload, TemplateChildMessage *ret_child);
+int template_read_died(Span payload, TemplateDiedMessage *ret_died);
+int template_read_refused(Span payload, Span *ret_reason);
