@@ -15,6 +15,7 @@
 typedef struct FrameReader {
     Framing framing;
     Span left;
+    const char *begin; /* of the body, for places in errors */
     bool started, ended;
     size_t index; /* of the next event, from 0 */
 } FrameReader;

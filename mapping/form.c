@@ -1,0 +1,206 @@
+#include "mapping/form.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "mapping/json_text.h"
+#include "mapping/text.h"
+
+#define NO_NODE UINT32_MAX
+#define NOT_AN_INDEX (-1)
+
+/* A place in the form's tree; texts are in Form.text, places in Form.nodes, both by number since they move. */
+typedef struct FormNode {
+    uint32_t key_at, key_size;
+    uint32_t value_at, value_size; /* of a leaf */
+    uint32_t first, last, next;    /* children in order, next sibling */
+    int64_t index;                 /* of a key that is a number of at most 9 digits */
+    int64_t next_index;            /* that [] takes */
+    uint32_t child_count;
+    bool leaf;
+    bool list; /* the keys so far are 0, 1, 2, … */
+} FormNode;
+
+static FormNode *node_at(const Form *form, uint32_t number) {
+    return (FormNode *)(void *)form->nodes.data + number;
+}
+
+static uint32_t node_new(Form *form, FormNode node) {
+    uint32_t number = (uint32_t)(form->nodes.size / sizeof node);
+    node.first = node.last = node.next = NO_NODE;
+    node.list = true;
+    buffer_append(&form->nodes, &node, sizeof node);
+    return number;
+}
+
+static int64_t index_of(Span key) {
+    if (key.size == 0 || key.size > 9 || (key.size > 1 && *key.data == '0')) return NOT_AN_INDEX;
+    int64_t value = 0;
+    for (size_t i = 0; i < key.size; i++) {
+        if (!text_is_digit(key.data[i])) return NOT_AN_INDEX;
+        value = value * 10 + (key.data[i] - '0');
+    }
+    return value;
+}
+
+/* The child of `parent` with this key, made if it is not there. A key of size 0 with `append` is []. */
+static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
+    int64_t index = append ? node_at(form, parent)->next_index : index_of(key);
+    if (!append) {
+        for (uint32_t at = node_at(form, parent)->first; at != NO_NODE; at = node_at(form, at)->next) {
+            const FormNode *node = node_at(form, at);
+            if (index != NOT_AN_INDEX
+                    ? node->index == index
+                    : node->index == NOT_AN_INDEX && span_equal((Span){form->text.data + node->key_at, node->key_size}, key))
+                return at;
+        }
+    }
+    FormNode fresh = {.index = index};
+    if (index == NOT_AN_INDEX) {
+        fresh.key_at = (uint32_t)(key.data - form->text.data);
+        fresh.key_size = (uint32_t)key.size;
+    }
+    uint32_t number = node_new(form, fresh);
+    FormNode *node = node_at(form, parent);
+    if (node->last == NO_NODE)
+        node->first = number;
+    else
+        node_at(form, node->last)->next = number;
+    node->last = number;
+    node->list = node->list && index == (int64_t)node->child_count;
+    node->child_count++;
+    if (index >= node->next_index) node->next_index = index + 1;
+    return number;
+}
+
+/* Percent and plus decoding, appended to the text (which has room). NULL, or where it is wrong. */
+static const char *decode(Form *form, Span part, Span *ret, const char **ret_what) {
+    char *start = form->text.data + form->text.size, *to = start;
+    for (const char *p = part.data, *end = p + part.size; p < end; p++) {
+        if (*p == '+') {
+            *to++ = ' ';
+        } else if (*p != '%') {
+            *to++ = *p;
+        } else {
+            int high = end - p >= 3 ? text_hex(p[1]) : -1, low = high < 0 ? -1 : text_hex(p[2]);
+            *ret_what = "% needs two hexadecimal digits";
+            if (low < 0) return p;
+            *to++ = (char)(high << 4 | low);
+            p += 2;
+        }
+    }
+    *ret = (Span){start, (size_t)(to - start)};
+    form->text.size += ret->size;
+    *ret_what = "the decoded text is not UTF-8";
+    for (size_t at = 0; at < ret->size; at++) { /* NUL is text here */
+        at += text_check((Span){start + at, ret->size - at});
+        if (at < ret->size && start[at]) return part.data;
+    }
+    return NULL;
+}
+
+/* Does `name` end in whole brackets, and where do they begin? name.size: no brackets. */
+static size_t brackets_at(Span name) {
+    const char *open = name.size ? memchr(name.data, '[', name.size) : NULL;
+    if (!open || open == name.data) return name.size;
+    const char *p = open, *end = name.data + name.size;
+    while (p < end) {
+        const char *close = *p == '[' ? memchr(p, ']', (size_t)(end - p)) : NULL;
+        if (!close) return name.size;
+        p = close + 1;
+    }
+    return (size_t)(open - name.data);
+}
+
+/* The leaf of `name`; NO_NODE: an earlier pair has its place; or a fault. */
+static int find_leaf(Form *form, Span name, uint32_t *ret_leaf, const char **ret_what) {
+    size_t at = brackets_at(name);
+    uint32_t place = child_of(form, 0, (Span){name.data, at}, false);
+    for (size_t depth = 1; at < name.size; depth++) {
+        *ret_what = "a name has more than 32 brackets";
+        if (depth > FORM_DEPTH_MAX) return FORM_NOT_A_FORM;
+        if (node_at(form, place)->leaf) break;
+        const char *start = name.data + at + 1, *close = memchr(start, ']', name.size - at - 1);
+        Span key = {start, (size_t)(close - start)};
+        place = child_of(form, place, key, key.size == 0);
+        at = (size_t)(close + 1 - name.data);
+    }
+    const FormNode *node = node_at(form, place);
+    *ret_leaf = at < name.size || node->leaf || node->child_count ? NO_NODE : place;
+    return 0;
+}
+
+static void put_node(const Form *form, Buffer *out, uint32_t number) {
+    const FormNode *node = node_at(form, number);
+    if (node->leaf) {
+        json_quote(out, (Span){form->text.data + node->value_at, node->value_size});
+        return;
+    }
+    bool array = node->list && number != 0;
+    buffer_append_byte(out, array ? '[' : '{');
+    for (uint32_t at = node->first; at != NO_NODE; at = node_at(form, at)->next) {
+        const FormNode *child = node_at(form, at);
+        if (at != node->first) buffer_append_byte(out, ',');
+        if (!array) {
+            char digits[24];
+            Span key = {form->text.data + child->key_at, child->key_size};
+            if (child->index != NOT_AN_INDEX) key = (Span){digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, child->index)};
+            json_quote(out, key);
+            buffer_append_byte(out, ':');
+        }
+        put_node(form, out, at); /* at most FORM_DEPTH_MAX + 1 levels */
+    }
+    buffer_append_byte(out, array ? ']' : '}');
+}
+
+static int fault_at(Span body, const char *at, const char *what, ScanFault *ret_fault) {
+    *ret_fault = (ScanFault){.offset = (size_t)(at - body.data), .what = what};
+    return FORM_NOT_A_FORM;
+}
+
+int form_read(Form *form, Span body, Buffer *out, ScanFault *ret_fault) {
+    check(body.size < UINT32_MAX);
+    if (!body.data) body.data = "";
+    buffer_clear(&form->text);
+    buffer_clear(&form->nodes);
+    buffer_reserve(&form->text, body.size + 1);
+    node_new(form, (FormNode){.index = NOT_AN_INDEX});
+    size_t pairs = 0;
+    for (size_t at = 0; at < body.size;) {
+        const char *start = body.data + at, *stop = memchr(start, '&', body.size - at);
+        size_t size = stop ? (size_t)(stop - start) : body.size - at;
+        at += size + 1;
+        if (size == 0) continue;
+        if (++pairs > FORM_PAIRS_MAX) return fault_at(body, start, "more than 1,000 fields", ret_fault);
+        const char *equals = memchr(start, '=', size), *what = NULL;
+        Span name = {start, equals ? (size_t)(equals - start) : size};
+        Span value = {name.data + name.size + (equals ? 1 : 0), size - name.size - (equals ? 1 : 0)};
+        const char *bad = decode(form, name, &name, &what);
+        if (!bad) bad = decode(form, value, &value, &what);
+        if (bad) return fault_at(body, bad, what, ret_fault);
+        uint32_t leaf;
+        if (find_leaf(form, name, &leaf, &what)) return fault_at(body, start, what, ret_fault);
+        if (leaf == NO_NODE) continue;
+        FormNode *node = node_at(form, leaf);
+        node->leaf = true;
+        node->value_at = (uint32_t)(value.data - form->text.data);
+        node->value_size = (uint32_t)value.size;
+    }
+    put_node(form, out, 0);
+    return 0;
+}
+
+void form_deinit(Form *form) {
+    buffer_deinit(&form->text);
+    buffer_deinit(&form->nodes);
+}
+
+int form_to_json(Span body, Buffer *out, Error *error) {
+    Form form = {0};
+    ScanFault fault;
+    int r = form_read(&form, body, out, &fault);
+    form_deinit(&form);
+    return r ? error_set(error, -EBADMSG, "%s at byte %zu", fault.what, fault.offset) : 0;
+}

@@ -1,0 +1,173 @@
+#include "mapping/framing.h"
+
+#include <errno.h>
+
+#include "mapping/content_type.h"
+#include "mapping/text.h"
+
+void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body) {
+    Span type = content_type_essence(content_type);
+    if (span_equal_nocase(type, SPAN("application/x-ndjson")) || span_equal_nocase(type, SPAN("application/jsonl")))
+        framing = FRAMING_NDJSON;
+    else if (span_equal_nocase(type, SPAN("application/cloudevents+json")))
+        framing = FRAMING_SINGLE;
+    else if (span_equal_nocase(type, SPAN("application/cloudevents-batch+json")))
+        framing = FRAMING_ARRAY;
+    if (!body.data) body.data = "";
+    *reader = (FrameReader){.framing = framing, .left = body, .begin = body.data};
+}
+
+static void advance(FrameReader *reader, const char *to) {
+    reader->left.size -= (size_t)(to - reader->left.data);
+    reader->left.data = to;
+}
+
+static const char *end_of(const FrameReader *reader) {
+    return reader->left.data + reader->left.size;
+}
+
+static int misfit(const FrameReader *reader, const char *at, const char *what, Error *error) {
+    return error_set(error, -EBADMSG, "the body does not fit the source's framing at byte %zu: %s", (size_t)(at - reader->begin), what);
+}
+
+static const char *pass_space(const char *p, const char *end) {
+    while (p < end && text_is_space(*p)) p++;
+    return p;
+}
+
+static bool only_space(Span line) {
+    return pass_space(line.data, line.data + line.size) == line.data + line.size;
+}
+
+static int next_line(FrameReader *reader, Span *ret_event) {
+    while (reader->left.size > 0) {
+        const char *start = reader->left.data, *newline = memchr(start, '\n', reader->left.size);
+        const char *stop = newline ? newline : end_of(reader);
+        advance(reader, newline ? newline + 1 : stop);
+        if (newline && stop > start && stop[-1] == '\r') stop--;
+        *ret_event = (Span){start, (size_t)(stop - start)};
+        if (ret_event->size > 0 && (reader->framing == FRAMING_LINES || !only_space(*ret_event))) return 0;
+    }
+    return FRAMES_END;
+}
+
+/* Behind the string that begins at `p`, or NULL when it has no end. */
+static const char *pass_string(const char *p, const char *end) {
+    for (p++; (p = text_skip_plain(p, end)) < end && *p != '"';) {
+        p += *p == '\\' ? 2 : 1;
+        if (p >= end) return NULL;
+    }
+    return p < end ? p + 1 : NULL;
+}
+
+/* Behind the object or array that begins at `p`, whatever stands in it; NULL when it has no end. */
+static const char *pass_container(const char *p, const char *end) {
+    size_t depth = 0;
+    while (p < end) {
+        switch (*p) {
+        case '"':
+            p = pass_string(p, end);
+            if (!p) return NULL;
+            break;
+        case '{':
+        case '[':
+            depth++;
+            p++;
+            break;
+        case '}':
+        case ']':
+            p++;
+            if (--depth == 0) return p;
+            break;
+        default: p++;
+        }
+    }
+    return NULL;
+}
+
+/* Behind the element of an array that begins at `p`: at its comma or the array's bracket; NULL when there is none. */
+static const char *pass_element(const char *p, const char *end) {
+    while (p && p < end && *p != ',' && *p != ']') {
+        if (*p == '"')
+            p = pass_string(p, end);
+        else if (*p == '{' || *p == '[')
+            p = pass_container(p, end);
+        else
+            p++;
+    }
+    return p == end ? NULL : p;
+}
+
+static int next_element(FrameReader *reader, Span *ret_event, Error *error) {
+    const char *end = end_of(reader), *p = pass_space(reader->left.data, end);
+    if (reader->ended) return FRAMES_END;
+    if (!reader->started) {
+        reader->started = true;
+        if (p == end) return misfit(reader, p, "there is no array", error);
+        if (*p != '[') { /* a lone value: whether it is one is the plan's question */
+            while (text_is_space(end[-1])) end--;
+            *ret_event = (Span){p, (size_t)(end - p)};
+            reader->ended = true;
+            return 0;
+        }
+        p = pass_space(p + 1, end);
+        if (p < end && *p == ']') {
+            reader->ended = true;
+            p = pass_space(p + 1, end);
+            return p < end ? misfit(reader, p, "something follows the array", error) : FRAMES_END;
+        }
+    }
+    const char *stop = pass_element(p, end);
+    if (!stop) return misfit(reader, end, "the array has no end", error);
+    const char *last = stop;
+    while (last > p && text_is_space(last[-1])) last--;
+    if (last == p) return misfit(reader, p, "an element of the array is missing", error);
+    if (*stop == ']') {
+        reader->ended = true;
+        const char *rest = pass_space(stop + 1, end);
+        if (rest < end) return misfit(reader, rest, "something follows the array", error);
+    }
+    *ret_event = (Span){p, (size_t)(last - p)};
+    advance(reader, stop + 1);
+    return 0;
+}
+
+static int next_concatenated(FrameReader *reader, Span *ret_event, Error *error) {
+    const char *end = end_of(reader), *start = reader->left.data;
+    while (start < end && (text_is_space(*start) || *start == ',')) start++;
+    if (start == end) return FRAMES_END;
+    const char *p = start;
+    if (*p == '{' || *p == '[') {
+        p = pass_container(p, end);
+    } else if (*p == '"') {
+        p = pass_string(p, end);
+    } else {
+        while (p < end && !text_is_space(*p) && !strchr(",{}[]\"", *p)) p++;
+        if (p == start) return misfit(reader, p, *p ? "a bracket closes what was not opened" : "NUL is not JSON", error);
+    }
+    if (!p) return misfit(reader, start, "the value that begins here has no end", error);
+    *ret_event = (Span){start, (size_t)(p - start)};
+    advance(reader, p);
+    return 0;
+}
+
+static int next_frame(FrameReader *reader, Span *ret_event, Error *error) {
+    switch (reader->framing) {
+    case FRAMING_SINGLE:
+        if (reader->ended) return FRAMES_END;
+        reader->ended = true;
+        *ret_event = reader->left;
+        return 0;
+    case FRAMING_NDJSON:
+    case FRAMING_LINES: return next_line(reader, ret_event);
+    case FRAMING_ARRAY: return next_element(reader, ret_event, error);
+    case FRAMING_CONCATENATED: return next_concatenated(reader, ret_event, error);
+    }
+    unreachable();
+}
+
+int frames_next(FrameReader *reader, Span *ret_event, Error *error) {
+    int r = next_frame(reader, ret_event, error);
+    if (r == 0) reader->index++;
+    return r;
+}

@@ -1,0 +1,101 @@
+/*
+ * Every path of every column of every sink of a source, as one trie, so that one pass over an event finds them all.
+ *
+ * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A bare step is any text without
+ * `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not, is an index in an array and a key in an object. A
+ * quoted step is a JSON string (its escapes count) and is a key only.
+ *
+ * Built by one thread (new, add…, seal), then immutable and free for all threads.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/span.h"
+#include "mapping/text.h"
+
+#define PATH_STEPS_MAX 128 /* deeper than any document that is accepted */
+#define PATH_BYTES_MAX 4096
+#define PATH_NODES_MAX 65536
+#define PATH_NONE UINT32_MAX
+#define PATH_KEYS_LINEAR 8 /* nodes with more keys have a hash table */
+
+typedef struct PathKey {
+    uint64_t head, tail; /* first and last eight bytes of the key, zero-padded: compared before the text is */
+    const char *text;    /* not escaped */
+    uint32_t size;
+    uint32_t node; /* where it leads */
+} PathKey;
+
+typedef struct PathIndex {
+    uint32_t index;
+    uint32_t node;
+} PathIndex;
+
+/* A place in the document. The ranges are of the arrays of PathSet. A node can be reached over a key or over an index, never twice in a document. */
+typedef struct PathNode {
+    uint32_t key_first, key_count;
+    uint32_t table_first, table_mask;  /* of `table`; mask 0: no table, look at the keys in turn */
+    uint32_t index_first, index_count; /* ascending */
+    uint32_t slot_first, slot_count;   /* of the paths that end here */
+} PathNode;
+
+typedef struct PathSteps PathSteps;
+
+/* Read by the scanner; valid once sealed. Node 0 is the whole document. */
+typedef struct PathSet {
+    PathNode *nodes;
+    uint32_t node_count;
+    PathKey *keys;
+    PathIndex *indexes;
+    uint32_t *slots;
+    uint32_t *table; /* 1 + place in keys, 0: free */
+    uint32_t slot_count;
+    size_t key_bytes_most;
+    PathSteps *paths; /* by slot */
+    bool sealed;
+} PathSet;
+
+PathSet *pathset_new(void);
+void pathset_free(PathSet *set); /* NULL-safe */
+/* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at which byte of the path and why. */
+int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
+/* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
+int pathset_seal(PathSet *set, Error *error);
+
+static inline uint64_t pathset_hash(uint64_t head, uint64_t tail, size_t size) {
+    uint64_t hash = (head ^ (tail << 23 | tail >> 41) ^ (uint64_t)size) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+/* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that short keys can be loaded at once. */
+static inline const PathKey *pathset_find(const PathSet *set, const PathNode *node, const char *text, size_t size, const char *end) {
+    uint64_t head = 0, tail = 0;
+    if (size >= 8) {
+        head = text_load8(text);
+        tail = text_load8(text + size - 8);
+    } else if (end - text >= 8) {
+        head = tail = text_load8(text) & ~(~UINT64_C(0) << (size * 8));
+    } else {
+        for (size_t i = 0; i < size; i++) head |= (uint64_t)(unsigned char)text[i] << (i * 8);
+        tail = head;
+    }
+    const PathKey *keys = set->keys + node->key_first;
+    if (node->table_mask == 0) {
+        for (uint32_t i = 0; i < node->key_count; i++) {
+            const PathKey *key = keys + i;
+            if (key->head == head && key->size == size && key->tail == tail && (size <= 16 || memcmp(key->text, text, size) == 0))
+                return key;
+        }
+        return NULL;
+    }
+    const uint32_t *table = set->table + node->table_first;
+    for (uint64_t at = pathset_hash(head, tail, size);; at++) {
+        uint32_t entry = table[at & node->table_mask];
+        if (entry == 0) return NULL;
+        const PathKey *key = set->keys + entry - 1;
+        if (key->head == head && key->size == size && key->tail == tail && (size <= 16 || memcmp(key->text, text, size) == 0)) return key;
+    }
+}

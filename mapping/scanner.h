@@ -1,0 +1,77 @@
+/*
+ * One pass over a JSON text that checks every byte of it (RFC 8259: grammar, UTF-8, raw control characters, nothing behind the value, no
+ * byte order mark, at most SCAN_DEPTH_MAX levels) and notes where the values of a path set stand. No recursion, no early exit, no copy;
+ * nothing is allocated once a Scanner has seen its largest path set. The text is never read outside its span.
+ *
+ * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are compared by what they mean, so
+ * "\u0061" is "a". The loop is written once; what differs between processors is the kernel that it is instantiated with (scanner.c).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/span.h"
+#include "mapping/pathset.h"
+
+#define SCAN_DEPTH_MAX 128
+
+typedef enum ScanKind { SCAN_NULL, SCAN_BOOLEAN, SCAN_NUMBER, SCAN_STRING, SCAN_OBJECT, SCAN_ARRAY } ScanKind;
+
+typedef struct ScanValue {
+    Span text; /* into the scanned text, as it stands there; a string with its quotes */
+    uint32_t generation;
+    uint8_t kind;
+    bool escaped; /* a string with escapes */
+    bool spaced;  /* an object or array with white space to compact */
+} ScanValue;
+
+typedef struct ScanFault {
+    size_t offset;    /* of the byte that is wrong; the text's size when it ends too early */
+    const char *what; /* a phrase, static */
+} ScanFault;
+
+typedef struct ScanFrame {
+    const char *start;
+    size_t spaces;      /* white space passed before it */
+    uint32_t node;      /* PATH_NONE: no path comes here */
+    uint32_t keys_left; /* keys of the node that were not seen yet */
+    uint32_t index, index_at, index_end;
+    bool object;
+} ScanFrame;
+
+/* One thread's scratch memory. All-zero is ready. */
+typedef struct Scanner {
+    uint32_t generation; /* of the last run: older stamps and values are not of it */
+    uint32_t *stamps;    /* by node */
+    size_t stamp_capacity;
+    ScanValue *values; /* by slot */
+    size_t value_capacity;
+    Buffer key; /* an unescaped key */
+    ScanFrame frames[SCAN_DEPTH_MAX + 1];
+} Scanner;
+
+void scanner_deinit(Scanner *scanner);
+
+enum { SCAN_NOT_JSON = 1 };
+/* 0 or SCAN_NOT_JSON with the first fault. `set` is sealed. */
+int scanner_run(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
+/* Valid after a run that returned 0, until the next; NULL: nothing at that path. */
+static inline const ScanValue *scanner_value(const Scanner *scanner, uint32_t slot) {
+    const ScanValue *value = scanner->values + slot;
+    return value->generation == scanner->generation ? value : NULL;
+}
+
+/* The same check without paths. */
+int scan_validate(Span text, ScanFault *ret_fault);
+/* Of a text that was accepted, without white space around it. */
+ScanKind scan_kind(Span value);
+
+/* A kernel gives what text_skip_plain of text.h gives. All that this processor has, best first; for tests and benchmarks. */
+typedef struct ScanKernel {
+    const char *name;
+    int (*run)(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
+} ScanKernel;
+const ScanKernel *scan_kernels(size_t *ret_count);

@@ -1,0 +1,338 @@
+#include "mapping/value.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "mapping/row.h"
+#include "mapping/scanner.h"
+#include "mapping/text.h"
+
+#define DECIMAL_DIGITS_MAX 1000
+/* An exponent beyond this, of any sign, decides alone; no text is long enough to make up for it. */
+#define EXPONENT_LIMIT INT64_C(1000000000000)
+
+/* A JSON number taken apart: -?WHOLE.FRACTIONeEXPONENT */
+typedef struct Number {
+    bool negative;
+    Span whole, fraction; /* digits */
+    int64_t exponent;     /* held to EXPONENT_LIMIT */
+} Number;
+
+static Span take_digits(const char **p, const char *end) {
+    const char *start = *p;
+    while (*p < end && text_is_digit(**p)) ++*p;
+    return (Span){start, (size_t)(*p - start)};
+}
+
+static bool parse_number(Span text, Number *ret) {
+    const char *p = text.data, *end = p + text.size;
+    *ret = (Number){0};
+    if (p < end && *p == '-') {
+        ret->negative = true;
+        p++;
+    }
+    ret->whole = take_digits(&p, end);
+    if (ret->whole.size == 0 || (ret->whole.size > 1 && *ret->whole.data == '0')) return false;
+    if (p < end && *p == '.') {
+        p++;
+        ret->fraction = take_digits(&p, end);
+        if (ret->fraction.size == 0) return false;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        bool minus = p < end && *p == '-';
+        if (p < end && (*p == '-' || *p == '+')) p++;
+        Span digits = take_digits(&p, end);
+        if (digits.size == 0) return false;
+        for (size_t i = 0; i < digits.size && ret->exponent < EXPONENT_LIMIT; i++)
+            ret->exponent = ret->exponent * 10 + (digits.data[i] - '0');
+        if (ret->exponent > EXPONENT_LIMIT) ret->exponent = EXPONENT_LIMIT;
+        if (minus) ret->exponent = -ret->exponent;
+    }
+    return p == end;
+}
+
+/* The number's digits as one row; the digit at place `at` counts 10^(whole.size - 1 - at + exponent). */
+static size_t digit_count(const Number *number) {
+    return number->whole.size + number->fraction.size;
+}
+
+static char digit_at(const Number *number, size_t at) {
+    return at < number->whole.size ? number->whole.data[at] : number->fraction.data[at - number->whole.size];
+}
+
+/* First and last digits that are not 0; false when all are. */
+static bool significant(const Number *number, size_t *ret_first, size_t *ret_last) {
+    size_t first = 0, last = digit_count(number);
+    while (first < last && digit_at(number, first) == '0') first++;
+    if (first == last) return false;
+    while (digit_at(number, last - 1) == '0') last--;
+    *ret_first = first;
+    *ret_last = last - 1;
+    return true;
+}
+
+/* Power of ten that the digit at `at` counts. */
+static int64_t power_at(const Number *number, size_t at) {
+    return (int64_t)number->whole.size - 1 - (int64_t)at + number->exponent;
+}
+
+static size_t format_integer(bool negative, uint64_t magnitude, char out[static 24]) {
+    char digits[24];
+    size_t size = 0, at = 0;
+    do digits[size++] = (char)('0' + magnitude % 10);
+    while (magnitude /= 10);
+    if (negative) out[at++] = '-';
+    while (size > 0) out[at++] = digits[--size];
+    return at;
+}
+
+static int put_integer(Buffer *row, Span text, const char **ret_reason) {
+    static const char not_integer[] = "is not an integer";
+    static const char out_of_range[] = "is not an integer from -9223372036854775808 to 9223372036854775807";
+    Number number;
+    *ret_reason = not_integer;
+    if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
+    if (number.fraction.size == 0 && number.exponent == 0 && number.whole.size <= 18 && !(number.negative && *number.whole.data == '0')) {
+        row_put_plain(row, text);
+        return 0;
+    }
+    size_t first, last;
+    if (!significant(&number, &first, &last)) {
+        row_put_plain(row, SPAN("0"));
+        return 0;
+    }
+    if (power_at(&number, last) < 0) return VALUE_DOES_NOT_FIT;
+    *ret_reason = out_of_range;
+    if (power_at(&number, first) > 18) return VALUE_DOES_NOT_FIT;
+    uint64_t magnitude = 0; /* below 10^19, which fits */
+    for (size_t at = first; at <= last; at++) magnitude = magnitude * 10 + (uint64_t)(digit_at(&number, at) - '0');
+    for (int64_t power = power_at(&number, last); power > 0; power--) magnitude *= 10;
+    if (magnitude > (uint64_t)INT64_MAX + number.negative) return VALUE_DOES_NOT_FIT;
+    char out[24];
+    row_put_plain(row, (Span){out, format_integer(number.negative, magnitude, out)});
+    return 0;
+}
+
+/* Compares the digits from `first` with `limit`, whose first digit counts the same power: <0, 0, >0. */
+static int compare_digits(const Number *number, size_t first, const char *limit) {
+    size_t count = digit_count(number);
+    for (size_t at = first; *limit || at < count; at++) {
+        char mine = at < count ? digit_at(number, at) : '0', other = *limit ? *limit++ : '0';
+        if (mine != other) return mine < other ? -1 : 1;
+    }
+    return 0;
+}
+
+static int put_number(Buffer *row, Span text, const char **ret_reason) {
+    /* From 2^1024 - 2^970 on a number is rounded to infinity: 1.797…e308. */
+    static const char too_large[] = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096"
+                                    "330286416692887910946555547851"
+                                    "940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819"
+                                    "860834936475292719074168444365"
+                                    "510704342711559699508093042880";
+    Number number;
+    size_t first, last;
+    *ret_reason = "is not a number as JSON has it";
+    if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
+    if (significant(&number, &first, &last)) {
+        int64_t power = power_at(&number, first);
+        if (power > 308 || (power == 308 && compare_digits(&number, first, too_large) >= 0)) {
+            *ret_reason = "is not a number that a double can hold";
+            return VALUE_DOES_NOT_FIT;
+        }
+        /* PostgreSQL refuses what rounds to 0 though it is not. 2^-1075 = 2.47…e-324 is the largest of these: the border needs all the
+         * digits of that, which strtod knows. */
+        bool is_zero = power < -324;
+        if (power == -324) {
+            char small[1024]; /* digits and exponent without a point, which would depend on the locale */
+            size_t count = last - first + 1, kept = count < 1000 ? count : 1000; /* the border has 752 */
+            for (size_t i = 0; i < kept; i++) small[i] = digit_at(&number, first + i);
+            if (kept < count) small[kept++] = '1'; /* stands for the rest */
+            snprintf(small + kept, sizeof small - kept, "e-%zu", 323 + kept);
+            is_zero = strtod(small, NULL) == 0;
+        }
+        if (is_zero) text = number.negative ? SPAN("-0") : SPAN("0");
+    }
+    row_put_plain(row, text);
+    return 0;
+}
+
+static int put_decimal(Buffer *row, Span text, const char **ret_reason) {
+    Number number;
+    *ret_reason = "is not a number as JSON has it";
+    if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
+    int64_t whole = (int64_t)number.whole.size + number.exponent, fraction = (int64_t)number.fraction.size - number.exponent;
+    if (whole < 1) whole = 1;
+    if (fraction < 0) fraction = 0;
+    if (whole + fraction > DECIMAL_DIGITS_MAX) {
+        *ret_reason = "takes more than 1,000 digits";
+        return VALUE_DOES_NOT_FIT;
+    }
+    row_put_plain(row, text);
+    return 0;
+}
+
+static int put_boolean(Buffer *row, Span text, const char **ret_reason) {
+    *ret_reason = "is neither true nor false";
+    if (!span_equal(text, SPAN("true")) && !span_equal(text, SPAN("false"))) return VALUE_DOES_NOT_FIT;
+    row_put_plain(row, text);
+    return 0;
+}
+
+/* `count` digits at `at`, or -1. */
+static int fixed_digits(Span text, size_t at, size_t count) {
+    if (text.size < at + count) return -1;
+    int value = 0;
+    for (size_t i = at; i < at + count; i++) {
+        if (!text_is_digit(text.data[i])) return -1;
+        value = value * 10 + (text.data[i] - '0');
+    }
+    return value;
+}
+
+typedef struct Date {
+    int year, month, day;
+} Date;
+
+static int month_days(int year, int month) {
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return days[month - 1] + (month == 2 && leap ? 1 : 0);
+}
+
+/* The first ten bytes as a date; year 0 is one here. */
+static bool parse_date(Span text, Date *ret) {
+    *ret = (Date){fixed_digits(text, 0, 4), fixed_digits(text, 5, 2), fixed_digits(text, 8, 2)};
+    if (ret->year < 0 || ret->month < 1 || ret->month > 12 || text.data[4] != '-' || text.data[7] != '-') return false;
+    return ret->day >= 1 && ret->day <= month_days(ret->year, ret->month);
+}
+
+static void next_day(Date *date) {
+    if (++date->day <= month_days(date->year, date->month)) return;
+    date->day = 1;
+    if (++date->month <= 12) return;
+    date->month = 1;
+    date->year++;
+}
+
+static void day_before(Date *date) {
+    if (--date->day >= 1) return;
+    if (--date->month < 1) {
+        date->month = 12;
+        date->year--;
+    }
+    date->day = month_days(date->year, date->month);
+}
+
+static int put_date(Buffer *row, Span text, const char **ret_reason) {
+    Date date;
+    *ret_reason = "is not a date such as 2006-01-02, from year 0001 on";
+    if (text.size != 10 || !parse_date(text, &date) || date.year == 0) return VALUE_DOES_NOT_FIT;
+    row_put_plain(row, text);
+    return 0;
+}
+
+static void format_digits(char *out, size_t count, int value) {
+    while (count > 0) {
+        out[--count] = (char)('0' + value % 10);
+        value /= 10;
+    }
+}
+
+/* Minutes east of UTC from `at` to the end of the text. */
+static bool parse_offset(Span text, size_t at, int *ret_minutes) {
+    *ret_minutes = 0;
+    if (text.size == at + 1 && (text.data[at] == 'Z' || text.data[at] == 'z')) return true;
+    if (text.size != at + 6 || (text.data[at] != '+' && text.data[at] != '-') || text.data[at + 3] != ':') return false;
+    int hours = fixed_digits(text, at + 1, 2), minutes = fixed_digits(text, at + 4, 2);
+    if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return false;
+    *ret_minutes = (hours * 60 + minutes) * (text.data[at] == '-' ? -1 : 1);
+    return true;
+}
+
+static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
+    Date date;
+    *ret_reason = "is not an RFC 3339 time such as 2006-01-02T15:04:05.000Z";
+    if (text.size < 20 || !parse_date(text, &date) || !strchr("Tt ", text.data[10]) || text.data[10] == 0) return VALUE_DOES_NOT_FIT;
+    int hour = fixed_digits(text, 11, 2), minute = fixed_digits(text, 14, 2), second = fixed_digits(text, 17, 2);
+    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 || text.data[13] != ':' || text.data[16] != ':')
+        return VALUE_DOES_NOT_FIT;
+    size_t at = 19;
+    char micros[7] = "000000";
+    if (text.data[at] == '.') {
+        size_t start = ++at;
+        for (; at < text.size && text_is_digit(text.data[at]); at++)
+            if (at - start < 6) micros[at - start] = text.data[at];
+        if (at == start) return VALUE_DOES_NOT_FIT;
+    }
+    int offset;
+    if (!parse_offset(text, at, &offset)) return VALUE_DOES_NOT_FIT;
+    int in_day = hour * 60 + minute - offset;
+    if (in_day < 0) {
+        in_day += 1440;
+        day_before(&date);
+    } else if (in_day >= 1440) {
+        in_day -= 1440;
+        next_day(&date);
+    }
+    if (second == 60) {
+        *ret_reason = "has a second 60 that is no leap second, which only 23:59:60 in UTC can be";
+        if (in_day != 1439) return VALUE_DOES_NOT_FIT;
+        second = 0;
+        in_day = 0;
+        next_day(&date);
+    }
+    *ret_reason = "is not a time of the years 0001 to 9999 in UTC";
+    if (date.year < 1 || date.year > 9999) return VALUE_DOES_NOT_FIT;
+    char out[] = "0000-00-00T00:00:00.000000Z";
+    format_digits(out, 4, date.year);
+    format_digits(out + 5, 2, date.month);
+    format_digits(out + 8, 2, date.day);
+    format_digits(out + 11, 2, in_day / 60);
+    format_digits(out + 14, 2, in_day % 60);
+    format_digits(out + 17, 2, second);
+    memcpy(out + 20, micros, 6);
+    row_put_plain(row, (Span){out, sizeof out - 1});
+    return 0;
+}
+
+static int put_bytes(Buffer *row, Span text) {
+    /* The backslash makes it a quoted cell. */
+    char *to = buffer_reserve(row, text.size * 2 + 4);
+    memcpy(to, "\"\\x", 3);
+    to += 3;
+    for (size_t i = 0; i < text.size; i++) {
+        *to++ = "0123456789abcdef"[(unsigned char)text.data[i] >> 4];
+        *to++ = "0123456789abcdef"[(unsigned char)text.data[i] & 15];
+    }
+    *to++ = '"';
+    row->size = (size_t)(to - row->data);
+    return 0;
+}
+
+int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason) {
+    ScanFault fault;
+    switch (type) {
+    case DATA_TEXT:
+        *ret_reason = "is not UTF-8 text without NUL, declare \"dataType\": \"bytes\" for the column of such senders";
+        if (!known && text.size && text_check(text) < text.size) return VALUE_DOES_NOT_FIT;
+        row_put(row, text);
+        return 0;
+    case DATA_JSON:
+        *ret_reason = "is not JSON";
+        if (!(known & VALUE_IS_JSON) && scan_validate(text, &fault)) return VALUE_DOES_NOT_FIT;
+        row_put(row, text);
+        return 0;
+    case DATA_INTEGER: return put_integer(row, text, ret_reason);
+    case DATA_NUMBER: return put_number(row, text, ret_reason);
+    case DATA_DECIMAL: return put_decimal(row, text, ret_reason);
+    case DATA_BOOLEAN: return put_boolean(row, text, ret_reason);
+    case DATA_TIMESTAMP: return put_timestamp(row, text, ret_reason);
+    case DATA_DATE: return put_date(row, text, ret_reason);
+    case DATA_BYTES: return put_bytes(row, text);
+    }
+    unreachable();
+}

@@ -1,0 +1,34 @@
+/*
+ * dataTypes, checked on the text: what is accepted here is accepted by PostgreSQL (COPY) and SQLite (STRICT) too, so that a row that was
+ * taken can be stored. Pure; any thread.
+ *
+ * text       UTF-8 without NUL
+ * integer    a JSON number whose value is a whole number of 64 bits, so also `42.0` and `1e3`; written as digits, `-0` as 0
+ * number     a JSON number that is a finite double; its text is kept, except that one too small for a double is written as 0
+ * decimal    a JSON number that takes at most 1,000 digits when written without exponent; its text is kept
+ * boolean    true or false
+ * timestamp  RFC 3339 date and time with offset, years 0001..9999 also in UTC (no destination has a year 0), `T` or a space between
+ *            them; digits beyond microseconds are cut off; a leap second (23:59:60 in UTC) is the next day's first second, as
+ *            PostgreSQL has it. Written as 2006-01-02T15:04:05.000000Z
+ * date       RFC 3339 full-date, years 0001..9999
+ * json       JSON
+ * bytes      anything; written as \x and hexadecimal digits
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buffer.h"
+#include "base/span.h"
+#include "config/definition.h"
+
+enum {
+    VALUE_IS_TEXT = 1, /* known to be UTF-8 without NUL */
+    VALUE_IS_JSON = 2, /* known to be JSON, which says the same and more */
+};
+enum { VALUE_DOES_NOT_FIT = 1 };
+/*
+ * Appends the cell of `text` to the row. A JSON string for a type other than text and json comes without quotes and escapes.
+ * 0, or VALUE_DOES_NOT_FIT with the rest of a sentence that begins with the value, "is not …" (static); `row` is then as it was.
+ */
+int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason);
