@@ -29,9 +29,10 @@ typedef struct Waiting {
 typedef struct Verdict {
     bool stage;        /* log -> slice now */
     CloseReason close; /* stage what is in the log, then close the file and import it; CLOSE_NONE: not yet */
-    usec_t next;       /* without new rows nothing changes for so long; USEC_NEVER: never */
+    usec_t next;       /* > 0: without new rows, nothing but what is told here comes to hold for so long; USEC_NEVER: never */
 } Verdict;
 
 void conditions_from_settings(Conditions *conditions, const Settings *source, const Settings *sink);
-/* `failing`: the sink's imports fail at present: time alone does not close its file. */
+/* `failing`: the sink's imports fail at present: time alone does not close its file. Several conditions hold: count is named before size, size
+ * before time. Nothing waits: nothing is due. */
 Verdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing);

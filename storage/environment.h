@@ -2,8 +2,11 @@
  * The one LMDB environment of a data directory. Opened once a process, never with MDB_WRITEMAP or MDB_NOSYNC (tests may ask for no sync).
  *
  * Transactions: every write transaction is the writer thread's; read transactions are short and belong to the thread that began them.
+ * A read transaction is not tied to its thread (MDB_NOTLS), so one thread may have several, also beside its write transaction. At most one
+ * write transaction at a time; a thread that begins a second one is a bug.
  * After a failed commit of a write transaction the environment counts as broken: each later begin for writing is -EROFS, since what
- * the disk holds is not known; the caller stops and starts again.
+ * the disk holds is not known; the caller stops and starts again. The exception is -ENOSPC (map or disk full): then nothing was committed for
+ * sure, and the environment stays usable.
  */
 #pragma once
 
@@ -16,9 +19,10 @@ typedef struct Environment Environment;
 typedef struct Txn Txn;
 
 typedef struct EnvironmentOptions {
-    const char *path;   /* directory, made when missing (0700) */
-    uint64_t map_bytes; /* most that the environment can hold; rounded up to pages; grows the file only when used */
-    bool no_sync;       /* tests only */
+    const char *path; /* directory, made when missing (0700) */
+    uint64_t
+        map_bytes; /* most that the environment can hold; rounded up to pages; grows the file only when used. 0: as it was (new: 1 MB) */
+    bool no_sync;  /* tests only */
 } EnvironmentOptions;
 
 /* -EILSEQ: not an environment, or damaged; the text says what to do. */
@@ -33,5 +37,5 @@ int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error);
 int txn_commit(Txn *take_txn, Error *error);
 void txn_abort(Txn *take_txn); /* ends a read transaction too; NULL-safe */
 
-/* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last commit. */
+/* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last commit. Any thread, constant time. */
 void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes);

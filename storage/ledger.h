@@ -66,32 +66,73 @@ typedef struct PackRecord {
 void file_record_deinit(FileRecord *file);
 int file_record_copy(const FileRecord *from, FileRecord *ret_file);
 
-/* A new open file: must begin where the sink's last file ends. */
+typedef enum RangeState {
+    RANGE_STAGED,      /* in a slice of a file that is open or closed */
+    RANGE_IMPORTED,    /* with what the destination refused of them */
+    RANGE_EXPIRED,     /* of a file that failed for too long */
+    RANGE_QUARANTINED, /* damaged: cannot be read */
+    RANGE_DELETED,     /* with their file */
+    RANGE_DISCARDED,   /* dropped before they were in a file */
+} RangeState;
+
+typedef struct RangeRecord {
+    uint32_t sink;
+    uint64_t first_row, rows; /* rows > 0 */
+    RangeState state;
+} RangeRecord;
+
+/*
+ * What is stored decides: where a function takes a FileRecord, it looks the file up by its id and brings the numbers and times of the caller's
+ * record up to date (not its texts). A call that does not fit what is stored is -EBADMSG and changes nothing. -ENOSPC: the map is full; abort.
+ */
+
+/* A new open file (state FILE_OPEN, no rows): must begin where the sink's ranges end (at 1 for a new sink), and no other file of it may be
+ * open. */
 int ledger_open_file(Txn *txn, const FileRecord *file, Error *error);
-/* Adds a slice to its open file and counts it to its pack; `file` is brought up to date. The slice must go on where the file ends and have the
- * same mapping version. */
+/* Adds a slice to its open file and counts it to its pack, which must be there. The slice must go on where the file ends and have the same mapping
+ * version. */
 int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error *error);
+/* Before its slices. Its counts start at 0 whatever `pack` says: each slice counts itself. */
 int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error);
-/* Rows [first, first+rows) of the sink will never be read (damaged): they become a quarantined range; the open file, if any, must end there. */
+/* Rows [first, first+rows) of the sink will never be read (damaged in the log): they become a quarantined range where the sink's ranges end. They
+ * count to the open file, if there is one, as damaged. */
 int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
+/* As above, for rows in the log that are dropped with their sink; no file of it may be open. */
+int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
+/* Rows of an open or closed file turned out to be unreadable (a damaged slice): quarantined, counted as damaged. They must be staged. */
+int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error);
+/* The file must have rows. */
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error);
 /* A closed file failed: attempts, next_try and last_error as given in `file`. */
 int ledger_update_file(Txn *txn, const FileRecord *file, Error *error);
-/* Closed -> imported, expired or deleted (also open -> deleted): its slices are done, its rows one range with the ones beside it. */
+/* Closed -> imported, expired or deleted (also open -> deleted): its slices are done, its rows one range with the ones beside it; rejected_rows is
+ * taken from `file`. A file without slices is forgotten at once. */
 int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, Error *error);
 
-typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error); /* < 0 ends the walk */
+/* Walks: < 0 from the visit ends the walk and is returned. A visit must not write. */
+typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error);
 typedef int (*SliceVisit)(void *context, const SliceRecord *slice, Error *error);
 typedef int (*PackVisit)(void *context, const PackRecord *pack, Error *error);
+typedef int (*RangeVisit)(void *context, const RangeRecord *range, Error *error);
 int ledger_visit_files(Txn *txn, uint32_t sink /* 0: all */, FileVisit visit, void *context, Error *error); /* by sink and first row */
+/* Slices that hold any of the rows, by first row. */
 int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, SliceVisit visit, void *context, Error *error);
 int ledger_visit_packs(Txn *txn, PackVisit visit, void *context, Error *error);
+int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error); /* by first row */
 enum { LEDGER_NOT_FOUND = 1 };
 int ledger_find_file(Txn *txn, const Uuid *id, FileRecord *ret_file, Error *error);
+/* The sink's open file. */
+int ledger_find_open_file(Txn *txn, uint32_t sink, FileRecord *ret_file, Error *error);
+int ledger_find_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *error);
+/* Where the sink's ranges end: number of its first row that is not staged; 1 for a new sink. */
+int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);
 
-/* Forgets packs whose slices are all done since before `done_before`, with their slices and files (ranges stay). The caller unlinks them after
- * the commit. `ret_packs`: at most `most` ids, free(). */
+/* Forgets packs whose slices are all done, the last one at `done_before` or earlier, with their slices, and the files of which no slice is left
+ * (ranges stay). The caller unlinks the packs after the commit. `ret_packs`: at most `most` ids, free(); NULL when there are none. */
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, Uuid **ret_packs, size_t *ret_count, Error *error);
 
-/* Do ranges and files of `sink` cover [1, staged_row) without hole or overlap? -EBADMSG names the first that does not. */
+/* Do ranges and files of `sink` cover [1, staged_row) without hole or overlap, do the slices cover the files that wait, and are their packs
+ * known? -EBADMSG names the first that does not hold. */
 int ledger_verify(Txn *txn, uint32_t sink, uint64_t staged_row, Error *error);
+/* Are the counts of every pack those of its slices? */
+int ledger_verify_packs(Txn *txn, Error *error);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,7 +34,9 @@ typedef struct GroupSegment {
     size_t piece_count;
 } GroupSegment;
 
-/* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be aborted). Segments: ascending sink. */
+/* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be aborted). -EEXIST: `commit` does not come after
+ * the last one. Segments: one a sink, ascending sink, at least one row each, together at most LOG_GROUP_BYTES_MOST of row text. That no
+ * commit number is left out is the writer's duty. */
 int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
 /* First and last commit number that are there; both 0: empty. */
 int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
@@ -57,4 +60,4 @@ enum { LOG_READ_END = 1, LOG_READ_DAMAGED = 2 };
  * not verified here: group_rows_intact. */
 int log_read(LogReader *reader, GroupView *ret_view, Error *error);
 bool group_rows_intact(const GroupEntry *entry, Span rows);
-void log_reader_free(LogReader *reader);
+void log_reader_free(LogReader *reader); /* NULL-safe; before the transaction ends */

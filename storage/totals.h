@@ -34,13 +34,18 @@ typedef struct SinkTotals {
     uint64_t cleared_rows, cleared_bytes; /* imported base of statistics/clear */
 } SinkTotals;
 
+/* Of a sink that has no rows yet: the next row is number 1. */
+void totals_init(SinkTotals *totals, uint32_t sink);
 /* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). */
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error);
 
 /* `as_of`: the last commit that every stored total includes. */
 int totals_store(Txn *txn, const SinkTotals *totals, Error *error);
 int totals_store_as_of(Txn *txn, uint64_t commit, usec_t commit_time, Error *error);
+/* Both 0: nothing was stored yet. */
 int totals_load_as_of(Txn *txn, uint64_t *ret_commit, usec_t *ret_commit_time, Error *error);
+/* < 0 ends the walk. */
 typedef int (*TotalsVisit)(void *context, const SinkTotals *totals, Error *error);
+/* By ascending sink; -EBADMSG: a damaged record is named. */
 int totals_load(Txn *txn, TotalsVisit visit, void *context, Error *error);
-int totals_remove(Txn *txn, uint32_t sink, Error *error);
+int totals_remove(Txn *txn, uint32_t sink, Error *error); /* 0 also when there is none */

@@ -1,0 +1,54 @@
+/*
+ * Records, keys and ranges of the ledger, shared by its modules. All in the database `files`; every part of a key is big-endian:
+ *   'F' sink first_row        FileRecord           'S' sink first_row            SliceRecord
+ *   'I' file id               where its 'F' is     'P' pack id                   PackRecord
+ *   'R' sink first_row        RangeRecord          'K' pack id sink first_row    nothing: the slice lies in the pack
+ */
+#pragma once
+
+#include "storage/environment_private.h"
+#include "storage/ledger.h"
+
+#define LEDGER_FILE 'F'
+#define LEDGER_FILE_ID 'I'
+#define LEDGER_SLICE 'S'
+#define LEDGER_PACK 'P'
+#define LEDGER_PACK_SLICE 'K'
+#define LEDGER_RANGE 'R'
+
+typedef struct LedgerKey {
+    char bytes[29];
+    size_t size;
+} LedgerKey;
+
+static inline Span ledger_key_span(const LedgerKey *key) {
+    return (Span){.data = key->bytes, .size = key->size};
+}
+LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row);
+LedgerKey ledger_id_key(char kind, const Uuid *id);
+LedgerKey ledger_pack_slice_key(const Uuid *pack, uint32_t sink, uint64_t first_row);
+/* -EBADMSG: not a key of its kind. */
+int ledger_parse_row_key(Span key, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error);
+int ledger_parse_pack_slice_key(Span key, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error);
+
+int ledger_put_file(Txn *txn, const FileRecord *file, Error *error);
+int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error);
+int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error);
+int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error);
+int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error);
+int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error);
+int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error);
+int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *error);
+
+/* The record of that kind and sink that begins at `row` or is the last to begin before it. 0 or DB_NOT_FOUND; the cursor stands on it. */
+int ledger_seek_floor(MDB_cursor *cursor, char kind, uint32_t sink, uint64_t row, Span *ret_key, Span *ret_value, Error *error);
+
+/* Adds rows where the sink's ranges end; -EBADMSG when they do not begin there. */
+int ranges_append(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState state, Error *error);
+/* Rows that lie in one range of state `from` become `to`; equal neighbours merge. -EBADMSG when they do not. */
+int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState from, RangeState to, Error *error);
+/* The range that `row` is in: 0 or DB_NOT_FOUND. */
+int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, Error *error);
+
+const char *range_state_name(RangeState state);
+const char *file_state_name(FileState state);

@@ -1,0 +1,238 @@
+#include "storage/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "storage/environment_private.h"
+
+/*
+ * The value: header (32 bytes), directory (56 bytes an entry), u64 XXH3-64 of both, row text of each entry in the order of the directory.
+ * All little-endian. A GroupEntry in memory has the layout of one on disk.
+ */
+#define MAGIC 0x474C5153u /* "SQLG" */
+#define VERSION 1u
+#define HEADER_BYTES 32
+#define ENTRY_BYTES 56
+#define CHECKSUM_BYTES 8
+
+/* Copied and checksummed in runs that stay in the processor's cache. */
+#define RUN_BYTES (64u << 10)
+
+_Static_assert(sizeof(GroupEntry) == ENTRY_BYTES, "a GroupEntry is the directory's entry, byte for byte");
+
+typedef struct Header {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t reserved;
+    uint64_t commit;
+    int64_t commit_time;
+    uint32_t entries;
+    uint32_t reserved2;
+} Header;
+_Static_assert(sizeof(Header) == HEADER_BYTES, "no padding in the header");
+
+/* Copies the pieces to `out` and returns the checksum of them all. */
+static uint64_t copy_rows(const GroupSegment *segment, char *out, Checksum *checksum) {
+    if (segment->entry.bytes <= RUN_BYTES) {
+        char *at = out;
+        for (size_t i = 0; i < segment->piece_count; i++) {
+            Span piece = segment->pieces[i];
+            if (piece.size) memcpy(at, piece.data, piece.size);
+            at += piece.size;
+        }
+        return checksum_of(out, (size_t)segment->entry.bytes);
+    }
+
+    checksum_reset(checksum);
+    char *run = out, *at = out;
+    for (size_t i = 0; i < segment->piece_count; i++) {
+        Span left = segment->pieces[i];
+        while (left.size > 0) {
+            size_t room = RUN_BYTES - (size_t)(at - run);
+            size_t size = left.size < room ? left.size : room;
+            memcpy(at, left.data, size);
+            at += size;
+            left.data += size;
+            left.size -= size;
+            if ((size_t)(at - run) == RUN_BYTES) {
+                checksum_add(checksum, run, RUN_BYTES);
+                run = at;
+            }
+        }
+    }
+    checksum_add(checksum, run, (size_t)(at - run));
+    return checksum_end(checksum);
+}
+
+int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error) {
+    check(commit > 0);
+    check(count <= UINT32_MAX);
+    uint64_t row_bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        const GroupSegment *segment = &segments[i];
+        uint64_t bytes = 0;
+        for (size_t k = 0; k < segment->piece_count; k++) bytes += segment->pieces[k].size;
+        check(bytes == segment->entry.bytes);
+        check(segment->entry.rows > 0 && segment->entry.first_row > 0);
+        check(i == 0 || segments[i - 1].entry.sink < segment->entry.sink);
+        row_bytes += bytes;
+    }
+    check(row_bytes <= LOG_GROUP_BYTES_MOST);
+
+    char key[8];
+    store_be64(key, commit);
+    size_t directory_bytes = HEADER_BYTES + count * ENTRY_BYTES;
+    char *value;
+    int result = db_append_reserve(txn, DB_LOG, (Span){.data = key, .size = sizeof key},
+                                   directory_bytes + CHECKSUM_BYTES + (size_t)row_bytes, &value, error);
+    if (result < 0) {
+        if (result == -EEXIST) return error_set(error, -EEXIST, "commit %" PRIu64 " does not come after the last one of the log", commit);
+        return result;
+    }
+
+    Header header = {.magic = MAGIC, .version = VERSION, .commit = commit, .commit_time = commit_time, .entries = (uint32_t)count};
+    memcpy(value, &header, sizeof header);
+    char *entry = value + HEADER_BYTES;
+    char *rows = value + directory_bytes + CHECKSUM_BYTES;
+    for (size_t i = 0; i < count; i++) {
+        segments[i].entry.checksum = copy_rows(&segments[i], rows, txn->environment->checksum);
+        memcpy(entry, &segments[i].entry, ENTRY_BYTES);
+        entry += ENTRY_BYTES;
+        rows += segments[i].entry.bytes;
+    }
+    uint64_t checksum = checksum_of(value, directory_bytes);
+    memcpy(entry, &checksum, sizeof checksum);
+    return 0;
+}
+
+static int commit_of(Span key, uint64_t *ret_commit, Error *error) {
+    if (key.size != 8) return error_set(error, -EBADMSG, "the log holds a key of %zu bytes", key.size);
+    *ret_commit = load_be64(key.data);
+    return 0;
+}
+
+int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    uint64_t first = 0, last = 0;
+    Span key = {0}, value;
+    int result = db_cursor(txn, DB_LOG, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_FIRST, &key, &value, error);
+    if (result == 0) result = commit_of(key, &first, error);
+    if (result == 0) result = db_move(cursor, MDB_LAST, &key, &value, error);
+    if (result == 0) result = commit_of(key, &last, error);
+    if (result < 0) return result;
+    *ret_first = first;
+    *ret_last = last;
+    return 0;
+}
+
+int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    size_t deleted = 0;
+    int result = db_cursor(txn, DB_LOG, &cursor, error);
+    if (result < 0) return result;
+    while (deleted < most) {
+        Span key = {0}, value;
+        uint64_t at;
+        result = db_move(cursor, MDB_FIRST, &key, &value, error);
+        if (result == DB_NOT_FOUND) break;
+        if (result == 0) result = commit_of(key, &at, error);
+        if (result < 0) return result;
+        if (at >= commit) break;
+        int code = mdb_cursor_del(cursor, 0);
+        if (code) return db_error(error, code, "cannot trim the log");
+        deleted++;
+    }
+    *ret_deleted = deleted;
+    return 0;
+}
+
+struct LogReader {
+    MDB_cursor *cursor;
+    uint64_t next; /* commit number to go on from */
+    GroupEntry *entries;
+    Span *rows;
+    size_t capacity;
+};
+
+int log_reader_new(Txn *txn, uint64_t from_commit, LogReader **ret_reader, Error *error) {
+    LogReader *reader = calloc(1, sizeof *reader);
+    check(reader);
+    reader->next = from_commit;
+    int result = db_cursor(txn, DB_LOG, &reader->cursor, error);
+    if (result < 0) {
+        free(reader);
+        return result;
+    }
+    *ret_reader = reader;
+    return 0;
+}
+
+void log_reader_free(LogReader *reader) {
+    if (!reader) return;
+    mdb_cursor_close(reader->cursor);
+    free(reader->entries);
+    free(reader->rows);
+    free(reader);
+}
+
+static void make_room(LogReader *reader, size_t count) {
+    if (count <= reader->capacity) return;
+    free(reader->entries);
+    free(reader->rows);
+    reader->entries = malloc(count * sizeof *reader->entries);
+    reader->rows = malloc(count * sizeof *reader->rows);
+    check(reader->entries && reader->rows);
+    reader->capacity = count;
+}
+
+/* false: header or directory do not hold. */
+static bool parse(LogReader *reader, Span value, uint64_t commit, GroupView *view) {
+    Header header;
+    uint64_t checksum;
+    if (value.size < HEADER_BYTES + CHECKSUM_BYTES) return false;
+    memcpy(&header, value.data, sizeof header);
+    if (header.magic != MAGIC || header.version != VERSION || header.commit != commit) return false;
+    size_t count = header.entries;
+    if (count > (value.size - HEADER_BYTES - CHECKSUM_BYTES) / ENTRY_BYTES) return false;
+    size_t directory_bytes = HEADER_BYTES + count * ENTRY_BYTES;
+    memcpy(&checksum, value.data + directory_bytes, sizeof checksum);
+    if (checksum != checksum_of(value.data, directory_bytes)) return false;
+
+    make_room(reader, count);
+    if (count) memcpy(reader->entries, value.data + HEADER_BYTES, count * ENTRY_BYTES);
+    Cursor text = cursor_of(
+        (Span){.data = value.data + directory_bytes + CHECKSUM_BYTES, .size = value.size - directory_bytes - CHECKSUM_BYTES});
+    for (size_t i = 0; i < count; i++) reader->rows[i] = cursor_bytes(&text, (size_t)reader->entries[i].bytes);
+    if (text.failed || text.at != text.end) return false; /* cut off */
+
+    view->commit_time = header.commit_time;
+    view->entries = reader->entries;
+    view->rows = reader->rows;
+    view->count = count;
+    return true;
+}
+
+int log_read(LogReader *reader, GroupView *ret_view, Error *error) {
+    char seek[8];
+    store_be64(seek, reader->next);
+    Span key = {.data = seek, .size = sizeof seek}, value;
+    uint64_t commit;
+    int result = db_move(reader->cursor, MDB_SET_RANGE, &key, &value, error);
+    if (result == DB_NOT_FOUND) return LOG_READ_END;
+    if (result == 0) result = commit_of(key, &commit, error);
+    if (result < 0) return result;
+
+    GroupView view = {.commit = commit, .value_bytes = value.size};
+    reader->next = commit + 1;
+    bool intact = parse(reader, value, commit, &view);
+    *ret_view = view;
+    return intact ? 0 : LOG_READ_DAMAGED;
+}
+
+bool group_rows_intact(const GroupEntry *entry, Span rows) {
+    return rows.size == entry->bytes && checksum_of(rows.data, rows.size) == entry->checksum;
+}

@@ -1,0 +1,168 @@
+#include "storage/totals.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "storage/environment_private.h"
+#include "storage/record.h"
+
+/* Keys of the database `statistics`: 'T' and the sink number (big-endian), and 'A' alone. */
+#define KEY_TOTALS 'T'
+#define KEY_AS_OF 'A'
+#define VERSION 1
+
+void totals_init(SinkTotals *totals, uint32_t sink) {
+    *totals = (SinkTotals){.sink = sink, .next_row = 1, .staged_row = 1};
+}
+
+int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error) {
+    check(entry->sink == totals->sink);
+    if (entry->first_row != totals->next_row || entry->rows == 0 || entry->rows > UINT64_MAX - entry->first_row)
+        return error_set(error, -EBADMSG,
+                         "commit %" PRIu64 " holds %" PRIu64 " rows from number %" PRIu64 " of sink %" PRIu32
+                         ", but its next row is %" PRIu64,
+                         commit, entry->rows, entry->first_row, entry->sink, totals->next_row);
+    totals->next_row += entry->rows;
+    if (totals->first_commit == 0) {
+        totals->first_commit = commit;
+        totals->oldest_commit_time = commit_time;
+    }
+    Tally *received = &totals->received;
+    if (received->rows == 0) received->first_time = entry->first_time;
+    received->last_time = entry->last_time;
+    received->rows += entry->rows;
+    received->bytes += entry->bytes;
+    return 0;
+}
+
+static void put_time(Buffer *out, usec_t time) {
+    buffer_put_u64(out, (uint64_t)time);
+}
+
+static void put_tally(Buffer *out, const Tally *tally) {
+    buffer_put_u64(out, tally->rows);
+    buffer_put_u64(out, tally->bytes);
+    put_time(out, tally->first_time);
+    put_time(out, tally->last_time);
+}
+
+static Tally get_tally(Cursor *fields) {
+    Tally tally;
+    tally.rows = cursor_u64(fields);
+    tally.bytes = cursor_u64(fields);
+    tally.first_time = (usec_t)cursor_u64(fields);
+    tally.last_time = (usec_t)cursor_u64(fields);
+    return tally;
+}
+
+static Span totals_key(uint32_t sink, char out[static 5]) {
+    out[0] = KEY_TOTALS;
+    store_be32(out + 1, sink);
+    return (Span){.data = out, .size = 5};
+}
+
+int totals_store(Txn *txn, const SinkTotals *totals, Error *error) {
+    _cleanup_(buffer_deinit) Buffer record = {0};
+    char key[5];
+    record_begin(&record, KEY_TOTALS, VERSION);
+    buffer_put_u32(&record, totals->sink);
+    buffer_put_u64(&record, totals->next_row);
+    buffer_put_u64(&record, totals->staged_row);
+    buffer_put_u64(&record, totals->first_commit);
+    put_time(&record, totals->oldest_commit_time);
+    put_tally(&record, &totals->received);
+    put_tally(&record, &totals->staged);
+    put_tally(&record, &totals->imported);
+    buffer_put_u64(&record, totals->rejected_rows);
+    buffer_put_u64(&record, totals->rejected_events);
+    buffer_put_u64(&record, totals->dropped_rows);
+    buffer_put_u64(&record, totals->cleared_rows);
+    buffer_put_u64(&record, totals->cleared_bytes);
+    record_seal(&record);
+    return db_put(txn, DB_STATISTICS, totals_key(totals->sink, key), buffer_span(&record), error);
+}
+
+static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
+    if (key.size != 5) return error_set(error, -EBADMSG, "statistics hold a key of %zu bytes", key.size);
+    uint32_t sink = load_be32(key.data + 1);
+    char what[64];
+    (void)snprintf(what, sizeof what, "the statistics of sink %" PRIu32, sink);
+    Cursor fields;
+    int result = record_open(value, KEY_TOTALS, VERSION, what, &fields, error);
+    if (result < 0) return result;
+    SinkTotals totals;
+    totals.sink = cursor_u32(&fields);
+    totals.next_row = cursor_u64(&fields);
+    totals.staged_row = cursor_u64(&fields);
+    totals.first_commit = cursor_u64(&fields);
+    totals.oldest_commit_time = (usec_t)cursor_u64(&fields);
+    totals.received = get_tally(&fields);
+    totals.staged = get_tally(&fields);
+    totals.imported = get_tally(&fields);
+    totals.rejected_rows = cursor_u64(&fields);
+    totals.rejected_events = cursor_u64(&fields);
+    totals.dropped_rows = cursor_u64(&fields);
+    totals.cleared_rows = cursor_u64(&fields);
+    totals.cleared_bytes = cursor_u64(&fields);
+    result = record_read_whole(&fields, what, error);
+    if (result < 0) return result;
+    if (totals.sink != sink) return error_set(error, -EBADMSG, "%s are those of sink %" PRIu32, what, totals.sink);
+    *ret_totals = totals;
+    return 0;
+}
+
+int totals_load(Txn *txn, TotalsVisit visit, void *context, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    int result = db_cursor(txn, DB_STATISTICS, &cursor, error);
+    if (result < 0) return result;
+    char prefix = KEY_TOTALS;
+    Span key = {.data = &prefix, .size = 1}, value;
+    result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    while (result == 0 && key.data[0] == KEY_TOTALS) {
+        SinkTotals totals;
+        result = decode(key, value, &totals, error);
+        if (result == 0) result = visit(context, &totals, error);
+        if (result < 0) return result;
+        result = db_move(cursor, MDB_NEXT, &key, &value, error);
+    }
+    return result < 0 ? result : 0;
+}
+
+int totals_remove(Txn *txn, uint32_t sink, Error *error) {
+    char key[5];
+    int result = db_remove(txn, DB_STATISTICS, totals_key(sink, key), error);
+    return result < 0 ? result : 0;
+}
+
+static const char as_of_key = KEY_AS_OF;
+
+int totals_store_as_of(Txn *txn, uint64_t commit, usec_t commit_time, Error *error) {
+    _cleanup_(buffer_deinit) Buffer record = {0};
+    record_begin(&record, KEY_AS_OF, VERSION);
+    buffer_put_u64(&record, commit);
+    put_time(&record, commit_time);
+    record_seal(&record);
+    return db_put(txn, DB_STATISTICS, (Span){.data = &as_of_key, .size = 1}, buffer_span(&record), error);
+}
+
+int totals_load_as_of(Txn *txn, uint64_t *ret_commit, usec_t *ret_commit_time, Error *error) {
+    static const char what[] = "the commit that the statistics are true for";
+    Span value;
+    int result = db_get(txn, DB_STATISTICS, (Span){.data = &as_of_key, .size = 1}, &value, error);
+    if (result < 0) return result;
+    uint64_t commit = 0;
+    usec_t commit_time = 0;
+    if (result == 0) {
+        Cursor fields;
+        result = record_open(value, KEY_AS_OF, VERSION, what, &fields, error);
+        if (result < 0) return result;
+        commit = cursor_u64(&fields);
+        commit_time = (usec_t)cursor_u64(&fields);
+        result = record_read_whole(&fields, what, error);
+        if (result < 0) return result;
+    }
+    *ret_commit = commit;
+    *ret_commit_time = commit_time;
+    return 0;
+}
