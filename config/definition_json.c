@@ -110,8 +110,8 @@ json_t *source_to_json(const Source *source, const char *public_url, uint32_t pr
     json_t *json = source_fields_to_json(source), *http = object_new();
     size_t length = strlen(public_url);
     while (length > 0 && public_url[length - 1] == '/') length--;
-    set(http, "url", json_sprintf("%.*s/stream/%u/%s/%s", (int)length, public_url, project, source->source_id,
-                                  show_secret ? source->secret : "***"));
+    set(http, "url",
+        json_sprintf("%.*s/stream/%u/%s/%s", (int)length, public_url, project, source->source_id, show_secret ? source->secret : "***"));
     set(json, "http", http);
     set_server_fields(json, &source->version, source->created, source->disabled, source->deleted);
     return json;
@@ -125,7 +125,8 @@ json_t *sink_to_json(const Sink *sink) {
 
 /* ---- what the catalog keeps: {definition: as in a request, state: what the server decided} ---- */
 
-static json_t *state_store(uint32_t number, const Settings *settings, const DefinitionVersion *version, usec_t created, bool disabled, usec_t deleted) {
+static json_t *state_store(uint32_t number, const Settings *settings, const DefinitionVersion *version, usec_t created, bool disabled,
+                           usec_t deleted) {
     json_t *state = object_new(), *stored = object_new();
     set(stored, "number", json_integer(version->number));
     set(stored, "at", json_integer(version->at));

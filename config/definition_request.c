@@ -42,8 +42,10 @@ static const Refusal sink_refusals[] = {
     {"settings", "has an endpoint of its own: …/settings"},
     {0},
 };
-static const Refusal source_type_refusals[] = {
-    {"kafka", "which " NOT_BUILT ": use http"}, {"nats", "which " NOT_BUILT ": use http"}, {"stream", "which " NOT_BUILT ": use http"}, {0}};
+static const Refusal source_type_refusals[] = {{"kafka", "which " NOT_BUILT ": use http"},
+                                               {"nats", "which " NOT_BUILT ": use http"},
+                                               {"stream", "which " NOT_BUILT ": use http"},
+                                               {0}};
 
 /* ---- ids, names, descriptions: the same for sources and sinks ---- */
 
@@ -53,7 +55,8 @@ static int read_name(Fault *fault, const Node *body, const char **ret_name) {
     if (r < 0) return r;
     if (!text_is_plain(span_of(*ret_name))) return fault_at(fault, &node, "must not hold control characters");
     size_t characters = text_characters(span_of(*ret_name));
-    if (characters > NAME_CHARACTERS_MAX) return fault_at(fault, &node, "must have 1 to %d characters, not %zu", NAME_CHARACTERS_MAX, characters);
+    if (characters > NAME_CHARACTERS_MAX)
+        return fault_at(fault, &node, "must have 1 to %d characters, not %zu", NAME_CHARACTERS_MAX, characters);
     if (strspn(*ret_name, " ") == strlen(*ret_name)) return fault_at(fault, &node, "must not be blank");
     return 0;
 }

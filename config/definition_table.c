@@ -33,8 +33,8 @@ static int read_column_name(Fault *fault, const Node *column, char **ret_name) {
 
 static int read_column_type(Fault *fault, const Node *column, ColumnType *ret_type) {
     static const char *const names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
-    static const ColumnType types[] = {COLUMN_ID,      COLUMN_DATETIME, COLUMN_IP,       COLUMN_BODY,
-                                       COLUMN_HEADERS, COLUMN_PATH,     COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
+    static const ColumnType types[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP, COLUMN_BODY, COLUMN_HEADERS,
+                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
     static const Refusal refused[] = {{"meta", "which " NOT_BUILT " (it comes with the bridges)"}, {0}};
     Node node = node_member(column, "type");
     if (!node_given(&node)) return fault_at(fault, column, "needs a \"type\"");
@@ -67,7 +67,8 @@ static int read_data_type(Fault *fault, const Node *column, Column *out) {
     if (r < 0) return r;
     out->data_type = (DataType)choice;
     if (!can_hold(out->type, out->data_type))
-        return fault_at(fault, &node, "is \"%s\", which a column of type \"%s\" never fits", data_type_names[choice], column_type_name(out->type));
+        return fault_at(fault, &node, "is \"%s\", which a column of type \"%s\" never fits", data_type_names[choice],
+                        column_type_name(out->type));
     return 0;
 }
 
@@ -178,13 +179,15 @@ static int read_table_id(Fault *fault, const Node *table_node, char **ret_table_
     const char *id;
     int r = node_text(fault, &node, 1, 2 * TABLE_NAME_BYTES_MAX + 1, &id);
     if (r < 0) return r;
-    if (!text_is_plain(span_of(id)) || strpbrk(id, "\"\\/")) return fault_at(fault, &node, "must not hold control characters, '\"', '\\' or '/'");
+    if (!text_is_plain(span_of(id)) || strpbrk(id, "\"\\/"))
+        return fault_at(fault, &node, "must not hold control characters, '\"', '\\' or '/'");
     const char *dot = strrchr(id, '.');
     Span schema = {.data = id, .size = dot ? (size_t)(dot - id) : 0}, table = span_of(dot ? dot + 1 : id);
     if (table.size == 0 || (dot && schema.size == 0)) return fault_at(fault, &node, "must be \"table\" or \"schema.table\"");
     if (table.size > TABLE_NAME_BYTES_MAX || schema.size > TABLE_NAME_BYTES_MAX)
         return fault_at(fault, &node, "must have at most %d bytes before and after the last dot", TABLE_NAME_BYTES_MAX);
-    if (id[0] == ' ' || schema.data[schema.size > 0 ? schema.size - 1 : 0] == ' ' || table.data[0] == ' ' || table.data[table.size - 1] == ' ')
+    if (id[0] == ' ' || schema.data[schema.size > 0 ? schema.size - 1 : 0] == ' ' || table.data[0] == ' ' ||
+        table.data[table.size - 1] == ' ')
         return fault_at(fault, &node, "must not begin or end with a space");
     /* The destination's own tables, and the ledgers that make every file arrive once. */
     if (starts_nocase(span_of(id), SPAN("sqlite_")) || starts_nocase(table, SPAN("_sluice_")) || span_equal_nocase(schema, SPAN("sluice")))

@@ -74,7 +74,7 @@ static void write_name(Buffer *out, const Node *node) {
         return;
     }
     char excerpt[TEXT_EXCERPT_SIZE];
-    buffer_printf(out, "%s%s", out->size > 0 ? "." : "", text_excerpt(span_of(node->key), excerpt));
+    buffer_printf(out, "%s%s", node->parent->parent ? "." : "", text_excerpt(span_of(node->key), excerpt));
 }
 
 static int set_fault(Fault *fault, const Node *node, const char *prefix, const char *format, va_list arguments) {

@@ -4,7 +4,7 @@
  *
  * `${ENV:NAME}` and `${FILE:path}` are replaced in scalars: FILE is relative to the folder of the file that names it, and one trailing
  * newline is dropped; a missing one is an error; `$${ENV:` stands for the plain text. A plain scalar gets its type after that, a
- * quoted one is always a string.
+ * quoted one is always a string. Inside [] and {} YAML itself wants the quotes.
  *
  * Limits: 16 MB of text, 64 levels, 1,000,000 nodes of which 100,000 may come from aliases, 64 MB of text after replacement.
  */

@@ -2,6 +2,12 @@
  * Server options: one table row each (name, type, unit, default, range, reloadable, one-sentence doc). The command line
  * (--intake), the environment (SLUICE_INTAKE), the YAML config file (intake: …) and --print-config all come from it.
  * Later ones win: default < file < environment < command line.
+ *
+ * In a name '-' and '.' become '_' in the environment (SLUICE_DISK_BUDGET). SLUICE_ADMIN is also what the client commands read: one
+ * that holds "://" is a URL for them, and the server passes over it. Variables that are no option are left alone, empty ones count
+ * as unset. In the file a name with dots may be nested (disk: {budget: 10GB}); `connections:` stands there only.
+ *
+ * One thread loads and reloads; a thread that reads options at the same time needs a copy of what it reads.
  */
 #pragma once
 
@@ -47,8 +53,9 @@ typedef struct Options {
     Connections list; /* `connections:` of the config file, and "local" */
 } Options;
 
-/* Defaults, then the file (NULL: none), then the environment, then argv pairs already split by the command line: --name value. A wrong
- * value is -EINVAL and says file:line:column, or the variable, or the option, and the range. */
+/* Defaults, then the file (NULL: none), then the environment, then `arguments` (NULL: none; ends with NULL): "--name", "value" or
+ * "--name=value"; a boolean may stand alone. A wrong value is -EINVAL and says file:line:column, or the variable, or the option, and the
+ * range. *ret_options is set on success only. */
 int options_load(const char *config_file, char *const *arguments, Options *ret_options, Error *error);
 void options_deinit(Options *options);
 /* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a restart. */
@@ -57,5 +64,7 @@ void options_reload(Options *options, const Options *fresh, Buffer *ignored);
 void options_print(const Options *options, Buffer *out);
 /* The table as Markdown rows for docs/operations.md. */
 void options_document(Buffer *out);
-/* Is `name` (without --) an option, and does it take a value? */
+/* Is `name` (without --) an option? Each takes a value; a boolean's may be left out. */
 bool options_known(const char *name);
+/* May the option stand without a value? */
+bool options_is_boolean(const char *name);

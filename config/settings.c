@@ -226,8 +226,7 @@ json_t *settings_store(const Settings *settings) {
     json_t *stored = json_object();
     check(stored != NULL);
     for (int i = 0; i < SETTING_COUNT_; i++)
-        if (settings->set[i])
-            check(json_object_set_new(stored, table[i].key, value_to_json(table[i].type, settings->value[i])) == 0);
+        if (settings->set[i]) check(json_object_set_new(stored, table[i].key, value_to_json(table[i].type, settings->value[i])) == 0);
     return stored;
 }
 

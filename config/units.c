@@ -9,7 +9,7 @@ typedef struct Unit {
 } Unit;
 
 static const Unit size_units[] = {{"TB", 1ULL << 40}, {"GB", 1ULL << 30}, {"MB", 1ULL << 20}, {"KB", 1ULL << 10}, {"B", 1}};
-static const Unit time_units[] = {{"d", (uint64_t)USEC_DAY},   {"h", (uint64_t)USEC_HOUR}, {"m", (uint64_t)USEC_MINUTE},
+static const Unit time_units[] = {{"d", (uint64_t)USEC_DAY},    {"h", (uint64_t)USEC_HOUR}, {"m", (uint64_t)USEC_MINUTE},
                                   {"s", (uint64_t)USEC_SECOND}, {"ms", (uint64_t)USEC_MS},  {"us", 1}};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

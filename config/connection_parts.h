@@ -1,0 +1,10 @@
+/* Reading `connections:` of the config file; internal to config/. */
+#pragma once
+
+#include "config/connection.h"
+#include "config/field.h"
+
+/* The map of names to connections, and "local" where it is not in it. `node` may be missing or null: then only "local". */
+int connections_read(Fault *fault, const Node *node, Connections *ret_connections);
+bool connections_equal(const Connections *a, const Connections *b);
+const char *connection_type_name(ConnectionType type);

@@ -1,0 +1,174 @@
+#include "config/manifest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "config/definition_parts.h"
+#include "config/settings_parts.h"
+#include "config/text.h"
+
+static void source_deinit(ManifestSource *source) {
+    json_decref(source->source);
+    json_decref(source->settings);
+    for (size_t i = 0; i < source->sink_count; i++) {
+        json_decref(source->sinks[i]);
+        json_decref(source->sink_settings[i]);
+    }
+    free(source->sinks);
+    free(source->sink_settings);
+}
+
+void manifest_deinit(Manifest *manifest) {
+    for (size_t i = 0; i < manifest->count; i++) source_deinit(&manifest->sources[i]);
+    free(manifest->sources);
+    *manifest = (Manifest){0};
+}
+
+/* A shallow copy without what is not the API's. */
+static json_t *body_of(const json_t *object, const char *const *without) {
+    json_t *body = json_copy((json_t *)(uintptr_t)object);
+    check(body != NULL);
+    for (; *without; without++) (void)json_object_del(body, *without);
+    return body;
+}
+
+/* Settings in either form into the API's list; NULL when there are none. */
+static int read_settings(Fault *fault, const Node *owner, json_t **ret_settings) {
+    Node node = node_member(owner, "settings");
+    Settings settings = {0};
+    if (!node_given(&node)) return 0;
+    int r = settings_apply_any(fault, &settings, &node);
+    if (r < 0) return r;
+    if (json_is_array(node.value)) {
+        *ret_settings = json_incref((json_t *)(uintptr_t)node.value);
+        return 0;
+    }
+    json_t *items = json_array();
+    check(items != NULL);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)node.value, key, value)
+        check(json_array_append_new(items, json_pack("{s:s, s:O}", "key", key, "value", value)) == 0);
+    *ret_settings = items;
+    return 0;
+}
+
+static int refuse_twin_sink(Fault *fault, const Node *node, const ManifestSource *source, size_t index, const char *id) {
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(json_string_value(json_object_get(source->sinks[i], "sinkId")), id) == 0)
+            return fault_at(fault, node, "has the id \"%s\" of another sink of this source", id);
+    return 0;
+}
+
+static int read_sink(Fault *fault, const Node *node, bool first_of_single, ManifestSource *source, size_t index) {
+    static const char *const without[] = {"settings", NULL};
+    if (!json_is_object(node->value)) return fault_at(fault, node, "must be an object, not %s", json_kind(node->value));
+    source->sinks[index] = body_of(node->value, without);
+    source->sink_count = index + 1;
+    Node body = {.value = source->sinks[index], .parent = node->parent, .key = node->key, .index = node->index};
+    _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
+    int r = sink_read(fault, &body, first_of_single, NULL, &sink);
+    if (r == 0) r = refuse_twin_sink(fault, node, source, index, sink->sink_id);
+    if (r == 0) r = read_settings(fault, node, &source->sink_settings[index]);
+    if (r < 0) return r;
+    check(json_object_set_new(source->sinks[index], "sinkId", json_string(sink->sink_id)) == 0);
+    return 0;
+}
+
+static int read_sinks(Fault *fault, const Node *root, Framing framing, ManifestSource *source) {
+    Node sinks = node_member(root, "sinks");
+    if (!node_given(&sinks)) return 0;
+    int r = node_array(fault, &sinks, 0, SINKS_A_SOURCE_MAX);
+    if (r < 0) return r;
+    size_t count = json_array_size(sinks.value);
+    source->sinks = calloc(count + 1, sizeof *source->sinks);
+    source->sink_settings = calloc(count + 1, sizeof *source->sink_settings);
+    check(source->sinks != NULL && source->sink_settings != NULL);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        Node sink = node_item(&sinks, i);
+        r = read_sink(fault, &sink, i == 0 && framing == FRAMING_SINGLE, source, i);
+    }
+    return r;
+}
+
+static int read_source(Fault *fault, const Node *root, ManifestSource *source) {
+    static const char *const without[] = {"kind", "sinks", "settings", NULL};
+    source->source = body_of(root->value, without);
+    Node body = {.value = source->source};
+    _cleanup_(cleanup_source_unref) Source *definition = NULL;
+    int r = source_read(fault, &body, NULL, &definition);
+    if (r == 0) r = read_settings(fault, root, &source->settings);
+    if (r == 0) r = read_sinks(fault, root, definition->framing, source);
+    if (r < 0) return r;
+    check(json_object_set_new(source->source, "sourceId", json_string(definition->source_id)) == 0);
+    return 0;
+}
+
+static const char *text_member(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* Only `kind: source` is read here; a stream manifest is known by its type. */
+static int check_kind(Fault *fault, const Node *root) {
+    if (!json_is_object(root->value))
+        return fault_plain(fault, root, "A manifest document must be a map that begins with \"kind: source\"");
+    Node type = node_member(root, "type"), kind = node_member(root, "kind");
+    if (strcmp(text_member(root->value, "type"), "nilus") == 0)
+        return fault_plain(fault, &type, "A stream manifest (type: nilus) is read by the bridges, which this build does not have");
+    if (!node_given(&kind)) return fault_plain(fault, root, "A manifest document needs a \"kind\": source");
+    static const char *const kinds[] = {"source", NULL};
+    int choice;
+    return node_choice(fault, &kind, kinds, NULL, &choice);
+}
+
+static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {
+    for (size_t i = 0; i + 1 < manifest->count; i++)
+        if (strcmp(text_member(manifest->sources[i].source, "sourceId"), id) == 0)
+            return fault_plain(fault, root, "Source \"%s\" stands twice in this manifest", id);
+    return 0;
+}
+
+static int read_document(const YamlDocument *document, Manifest *manifest, Error *error) {
+    Error why = {0};
+    Fault fault = {.error = &why};
+    Node root = {.value = yaml_json(document)};
+    if (json_is_null(root.value)) return 0;
+    int r = check_kind(&fault, &root);
+    if (r == 0) {
+        manifest->sources = reallocarray(manifest->sources, manifest->count + 1, sizeof *manifest->sources);
+        check(manifest->sources != NULL);
+        ManifestSource *source = &manifest->sources[manifest->count++];
+        *source = (ManifestSource){0};
+        r = read_source(&fault, &root, source);
+        if (r == 0) r = refuse_twin_source(&fault, &root, manifest, text_member(source->source, "sourceId"));
+    }
+    if (r == 0) return 0;
+    if (fault.at_key) return yaml_error_at_key(document, fault.path, error, "%s", why.text);
+    return yaml_error(document, fault.path, error, "%s", why.text);
+}
+
+int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error) {
+    YamlDocument **documents = NULL;
+    size_t count = 0;
+    Manifest manifest = {0};
+    int r = yaml_parse(name, text, size, &documents, &count, error);
+    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], &manifest, error);
+    if (r == 0 && manifest.count == 0) r = error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name);
+    yaml_documents_free(documents, count);
+    if (r < 0) {
+        manifest_deinit(&manifest);
+        return r;
+    }
+    *ret_manifest = manifest;
+    return 0;
+}
+
+int manifest_load(const char *file, Manifest *ret_manifest, Error *error) {
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    int r = yaml_read_file(file, &text, &size, error);
+    return r < 0 ? r : manifest_parse(file, text, size, ret_manifest, error);
+}

@@ -1,0 +1,473 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "config/definition.h"
+
+#define SINK(columns, more)                                                                                                                \
+    "{\"name\":\"Orders\",\"table\":{\"tableId\":\"in.c-shop.orders\"," more "\"mapping\":{\"columns\":[" columns "]}}}"
+#define ID_COLUMN "{\"name\":\"id\",\"type\":\"id\"}"
+#define KEY_COLUMN "{\"name\":\"id\",\"type\":\"id\",\"primaryKey\":true}"
+#define SECRET "0123456789abcdefghijklmnopqrstuvwxyz_-AZ"
+
+static json_t *parse(const char *text) {
+    json_error_t error;
+    json_t *json = json_loads(text, JSON_ALLOW_NUL, &error);
+    if (json == NULL) fail_msg("%s: %s", text, error.text);
+    return json;
+}
+
+static int make_source(const char *text, Source **ret_source, Error *error) {
+    json_t *json = parse(text);
+    int r = source_from_request(json, ret_source, error);
+    json_decref(json);
+    return r;
+}
+
+static int make_sink(const char *text, bool first, Sink **ret_sink, Error *error) {
+    json_t *json = parse(text);
+    int r = sink_from_request(json, first, ret_sink, error);
+    json_decref(json);
+    return r;
+}
+
+static Sink *good_sink(const char *text) {
+    Sink *sink = NULL;
+    Error error = {0};
+    if (make_sink(text, false, &sink, &error) != 0) fail_msg("%s: %s", text, error.text);
+    return sink;
+}
+
+static void assert_says(const Error *error, const char *text) {
+    if (strstr(error->text, text) == NULL) fail_msg("\"%s\" lacks \"%s\"", error->text, text);
+}
+
+static void a_source_gets_its_defaults(void **state) {
+    Source *source = NULL;
+    assert_int_equal(make_source("{\"name\":\"My Source\"}", &source, NULL), 0);
+    assert_string_equal(source->source_id, "my-source");
+    assert_string_equal(source->name, "My Source");
+    assert_string_equal(source->description, "");
+    assert_int_equal(strlen(source->secret), 48);
+    assert_int_equal(source->framing, FRAMING_SINGLE);
+    assert_int_equal(source->error_detail, ERROR_DETAIL_FULL);
+    assert_int_equal(source->rate_events, 0);
+    source_unref(source);
+    assert_int_equal(
+        make_source("{\"sourceId\":\"a\",\"framing\":\"lines\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\",\"type\":\"http\","
+                    "\"secret\":\"" SECRET "\"}",
+                    &source, NULL),
+        0);
+    assert_string_equal(source->name, "a");
+    assert_int_equal(source->framing, FRAMING_LINES);
+    assert_int_equal(source->rate_burst, 5);
+    assert_string_equal(source->secret, SECRET);
+    source_unref(source);
+}
+
+static void wrong_sources_are_refused_by_name(void **state) {
+    static const struct {
+        const char *body, *says;
+    } cases[] = {
+        {"[]", "The definition must be an object, not an array"},
+        {"{}", "needs a \"name\""},
+        {"{\"name\":5}", "Field \"name\" must be a string, not an integer"},
+        {"{\"name\":\"\"}", "Field \"name\" must have 1 to"},
+        {"{\"name\":\"   \"}", "blank"},
+        {"{\"name\":\"a\\u0000b\"}", "NUL"},
+        {"{\"name\":\"a\\nb\"}", "control characters"},
+        {"{\"name\":\"01234567890123456789012345678901234567890\"}", "1 to 40 characters, not 41"},
+        {"{\"name\":\"\\u65e5\\u672c\"}", "give \"sourceId\" too"},
+        {"{\"name\":\"a\",\"sourceId\":\"A\"}", "Field \"sourceId\" must be 1 to 48 of"},
+        {"{\"name\":\"a\",\"secret\":\"short\"}", "Field \"secret\" must be 32 to 256 of"},
+        {"{\"name\":\"a\",\"secret\":\"0123456789012345678901234567890/\"}", "Field \"secret\" must be"},
+        {"{\"name\":\"a\",\"type\":\"kafka\"}", "is \"kafka\", which is not supported by this build yet"},
+        {"{\"name\":\"a\",\"type\":\"nats\"}", "not supported by this build yet"},
+        {"{\"name\":\"a\",\"type\":\"stream\"}", "not supported by this build yet"},
+        {"{\"name\":\"a\",\"type\":\"ftp\"}", "must be one of http, not \"ftp\""},
+        {"{\"name\":\"a\",\"idempotency\":{}}", "Field \"idempotency\" is not supported by this build yet"},
+        {"{\"name\":\"a\",\"framing\":\"line\"}", "must be one of single, ndjson, array, concatenated, lines, not \"line\""},
+        {"{\"name\":\"a\",\"framng\":\"lines\"}",
+         "Field \"framng\" is not known here: did you mean \"framing\"? (allowed: sourceId, name,"},
+        {"{\"name\":\"a\",\"rate\":{\"events\":0}}", "Field \"rate.events\" must be 1 to 10000000, not 0"},
+        {"{\"name\":\"a\",\"rate\":{\"burst\":1}}", "Field \"rate\" needs \"events\""},
+        {"{\"name\":\"a\",\"rate\":{\"events\":1,\"x\":2}}", "Field \"rate.x\" is not known here (allowed: events, burst)"},
+        {"{\"name\":\"a\",\"version\":{}}", "Field \"version\" is decided by the server"},
+        {"{\"name\":\"a\",\"sinks\":[]}", "endpoint of its own"},
+        {"{\"name\":\"a\",\"description\":[]}", "Field \"description\" must be a string, not an array"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Source *source = NULL;
+        Error error = {0};
+        assert_int_equal(make_source(cases[i].body, &source, &error), -EINVAL);
+        assert_null(source);
+        assert_says(&error, cases[i].says);
+    }
+    assert_int_equal(source_from_request(NULL, &(Source *){NULL}, NULL), -EINVAL);
+}
+
+static void a_secret_is_never_in_an_error(void **state) {
+    Source *source = NULL;
+    Error error = {0};
+    assert_int_equal(make_source("{\"name\":\"a\",\"secret\":\"hush-hush\"}", &source, &error), -EINVAL);
+    assert_null(strstr(error.text, "hush"));
+}
+
+static void a_sink_gets_its_defaults(void **state) {
+    Sink *sink = good_sink(SINK(ID_COLUMN ",{\"name\":\"a\",\"type\":\"json\",\"path\":\"a.b\",\"defaultValue\":\"\"}", ""));
+    assert_string_equal(sink->sink_id, "orders");
+    assert_string_equal(sink->table.connection, "local");
+    assert_int_equal(sink->table.strategy, STRATEGY_APPEND);
+    assert_int_equal(sink->table.on_schema_drift, SCHEMA_DRIFT_FAIL);
+    assert_int_equal(sink->on_invalid, ON_INVALID_QUARANTINE);
+    assert_int_equal(sink->table.column_count, 2);
+    assert_int_equal(sink->table.columns[1].type, COLUMN_PATH);
+    assert_string_equal(sink->table.columns[1].default_value, "");
+    sink_unref(sink);
+    assert_int_equal(make_sink(SINK("{\"name\":\"id\",\"type\":\"uuid\"}", ""), true, &sink, NULL), 0);
+    assert_int_equal(sink->on_invalid, ON_INVALID_REJECT);
+    assert_int_equal(sink->table.columns[0].type, COLUMN_ID);
+    sink_unref(sink);
+    sink = good_sink(SINK(KEY_COLUMN, ""));
+    assert_int_equal(sink->table.strategy, STRATEGY_MERGE);
+    sink_unref(sink);
+    sink = good_sink(SINK(KEY_COLUMN, "\"strategy\":\"append\","));
+    assert_int_equal(sink->table.strategy, STRATEGY_APPEND);
+    sink_unref(sink);
+}
+
+static void wrong_sinks_are_refused_by_name(void **state) {
+    static const struct {
+        const char *body, *says;
+    } cases[] = {
+        {"{\"name\":\"a\"}", "needs a \"table\""},
+        {"{\"name\":\"a\",\"table\":5}", "Field \"table\" must be an object, not an integer"},
+        {"{\"name\":\"a\",\"table\":{}}", "Field \"table\" needs a \"tableId\""},
+        {"{\"name\":\"a\",\"table\":{\"tableId\":\"t\"}}", "needs a \"mapping\""},
+        {SINK("", ""), "Field \"table.mapping.columns\" must have 1 to 100 items, not 0"},
+        {SINK(ID_COLUMN, "\"strategy\":\"merge\","), "Field \"table.strategy\" is \"merge\", which needs a column"},
+        {SINK(ID_COLUMN, "\"strategy\":\"replace\","), "is \"replace\", which is not supported by this build yet"},
+        {SINK(ID_COLUMN, "\"connection\":\"../x\","), "Field \"table.connection\" must be the name"},
+        {SINK(ID_COLUMN, "\"columns\":[],"), "Field \"table.columns\" is not known here"},
+        {SINK("{\"name\":\"m\",\"type\":\"meta\"}", ""), "is \"meta\", which is not supported by this build yet"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":\"x\"}", ""),
+         "Field \"table.mapping.columns[0].mask\" is not supported by this build yet"},
+        {SINK("{\"name\":\"m\",\"type\":\"path\"}", ""), "needs a \"path\""},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"path\":\"a\"}", ""), "columns[0].path\" belongs to columns of type \"path\" only"},
+        {SINK("{\"name\":\"m\",\"type\":\"body\",\"defaultValue\":\"a\"}", ""), "defaultValue\" belongs to"},
+        {SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"defaultValue\":1}", ""),
+         "defaultValue\" must be a string, not an integer"},
+        {SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"template\":{}}", ""), "template\" belongs to"},
+        {SINK("{\"name\":\"m\",\"type\":\"template\"}", ""), "needs a \"template\""},
+        {SINK("{\"name\":\"m\",\"type\":\"template\",\"template\":{\"language\":\"lua\",\"content\":\"1\"}}", ""),
+         "must be one of jsonnet, not \"lua\""},
+        {SINK("{\"name\":\"m\",\"type\":\"template\",\"template\":{\"content\":\"1\"}}", ""), "template\" needs a \"language\""},
+        {SINK("{\"name\":\"m\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\"}}", ""), "template\" needs a \"content\""},
+        {SINK("{\"name\":\"m\",\"type\":\"body\",\"rawString\":true}", ""), "rawString\" belongs to"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"dataType\":\"integer\"}", ""), "is \"integer\", which a column of type \"id\" never fits"},
+        {SINK("{\"name\":\"m\",\"type\":\"body\",\"dataType\":\"int\"}", ""), "must be one of text, integer, number"},
+        {SINK("{\"name\":\"m\",\"type\":\"body\",\"dataType\":\"json\",\"primaryKey\":true}", ""), "cannot stand on dataType \"json\""},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"primaryKey\":\"yes\"}", ""), "primaryKey\" must be true or false, not a string"},
+        {SINK("{\"name\":\"m\"}", ""), "Field \"table.mapping.columns[0]\" needs a \"type\""},
+        {SINK("{\"type\":\"id\"}", ""), "Field \"table.mapping.columns[0]\" needs a \"name\""},
+        {SINK("{\"name\":\"a\\u0007\",\"type\":\"id\"}", ""), "control characters"},
+        {SINK("{\"name\":\"0123456789012345678901234567890123456789012345678901234567890123\",\"type\":\"id\"}", ""),
+         "1 to 63 bytes, not 64"},
+        {SINK(ID_COLUMN ",{\"name\":\"ID\",\"type\":\"ip\"}", ""), "columns[1].name\" is \"ID\", and so is the name of column 0"},
+        {SINK("5", ""), "Field \"table.mapping.columns[0]\" must be an object, not an integer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Sink *sink = NULL;
+        Error error = {0};
+        assert_int_equal(make_sink(cases[i].body, false, &sink, &error), -EINVAL);
+        assert_null(sink);
+        assert_says(&error, cases[i].says);
+    }
+}
+
+static void table_ids_have_rules(void **state) {
+    static const char *const good[] = {"orders", "public.orders", "in.c-shop.orders", "o r", "\xC3\xA9t\xC3\xA9"};
+    static const char *const bad[] = {"",
+                                      ".",
+                                      "a.",
+                                      ".a",
+                                      "a\\\"b",
+                                      "a\\\\b",
+                                      "a/b",
+                                      "a\\nb",
+                                      " a",
+                                      "a ",
+                                      "a .b",
+                                      "a. b",
+                                      "sqlite_x",
+                                      "SQLite_x",
+                                      "x._sluice_files",
+                                      "sluice.files",
+                                      "0123456789012345678901234567890123456789012345678901234567890123"};
+    for (size_t i = 0; i < sizeof good / sizeof *good + sizeof bad / sizeof *bad; i++) {
+        bool is_good = i < sizeof good / sizeof *good;
+        char text[400];
+        (void)snprintf(text, sizeof text, "{\"name\":\"a\",\"table\":{\"tableId\":\"%s\",\"mapping\":{\"columns\":[" ID_COLUMN "]}}}",
+                       is_good ? good[i] : bad[i - sizeof good / sizeof *good]);
+        Sink *sink = NULL;
+        Error error = {0};
+        int r = make_sink(text, false, &sink, &error);
+        if ((r == 0) != is_good) fail_msg("%s: %s", text, error.text);
+        if (!is_good) assert_says(&error, "Field \"table.tableId\"");
+        sink_unref(sink);
+    }
+}
+
+static void at_most_100_columns(void **state) {
+    for (int count = 100; count <= 101; count++) {
+        json_t *sink = parse(SINK(ID_COLUMN, ""));
+        json_t *columns = json_object_get(json_object_get(json_object_get(sink, "table"), "mapping"), "columns");
+        for (int i = 1; i < count; i++)
+            assert_int_equal(json_array_append_new(columns, json_pack("{s:o,s:s}", "name", json_sprintf("c%d", i), "type", "ip")), 0);
+        Sink *made = NULL;
+        assert_int_equal(sink_from_request(sink, false, &made, NULL), count == 100 ? 0 : -EINVAL);
+        sink_unref(made);
+        json_decref(sink);
+    }
+}
+
+static void a_patch_is_a_merge(void **state) {
+    Source *old = NULL, *new = NULL;
+    assert_int_equal(
+        make_source("{\"name\":\"A\",\"description\":\"d\",\"rate\":{\"events\":5,\"burst\":9},\"secret\":\"" SECRET "\"}", &old, NULL), 0);
+    old->number = 7;
+    old->created = 123;
+    old->ever_had_sink = true;
+    source_stamp(old, 3, 456, "me", "made");
+    json_t *patch = parse("{\"description\":null,\"rate\":{\"burst\":10},\"sourceId\":\"a\",\"secret\":null}");
+    assert_int_equal(source_patched(old, patch, &new, NULL), 0);
+    json_decref(patch);
+    assert_string_equal(new->description, "");
+    assert_int_equal(new->rate_events, 5);
+    assert_int_equal(new->rate_burst, 10);
+    assert_string_equal(new->secret, SECRET);
+    assert_int_equal(new->number, 7);
+    assert_int_equal(new->created, 123);
+    assert_int_equal(new->version.number, 3);
+    assert_string_equal(new->version.by, "me");
+    assert_true(new->ever_had_sink);
+    source_unref(new);
+    static const struct {
+        const char *patch, *says;
+    } cases[] = {{"{\"sourceId\":\"b\"}", "Field \"sourceId\" cannot be changed"},
+                 {"{\"sourceId\":null}", "Field \"sourceId\" cannot be changed"},
+                 {"[1]", "must be an object, not an array"},
+                 {"{\"rate\":{\"events\":null}}", "Field \"rate\" needs \"events\""},
+                 {"{\"http\":{\"url\":\"x\"}}", "Field \"http\" is decided by the server"},
+                 {"{\"framing\":{}}", "Field \"framing\" must be a string, not an object"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Error error = {0};
+        patch = parse(cases[i].patch);
+        assert_int_equal(source_patched(old, patch, &new, &error), -EINVAL);
+        assert_says(&error, cases[i].says);
+        json_decref(patch);
+    }
+    source_unref(old);
+}
+
+static void a_patched_table_gets_a_new_mapping_version(void **state) {
+    Sink *old = good_sink(SINK(ID_COLUMN, "")), *new = NULL;
+    sink_stamp(old, 1, 1, "me", "");
+    assert_int_equal(old->mapping_version, 1);
+    json_t *patch = parse("{\"name\":\"B\",\"onInvalid\":null}");
+    assert_int_equal(sink_patched(old, patch, &new, NULL), 0);
+    sink_stamp(new, 2, 2, "me", "");
+    assert_int_equal(new->mapping_version, 1);
+    assert_int_equal(new->on_invalid, old->on_invalid);
+    assert_false(sink_table_differs(old, new));
+    sink_unref(new);
+    json_decref(patch);
+    /* columns is replaced whole */
+    patch = parse("{\"table\":{\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}");
+    assert_int_equal(sink_patched(old, patch, &new, NULL), 0);
+    json_decref(patch);
+    assert_int_equal(new->table.column_count, 1);
+    assert_string_equal(new->table.table_id, "in.c-shop.orders");
+    assert_true(sink_table_differs(old, new));
+    assert_int_equal(new->version.number, 1);
+    sink_stamp(new, 2, 2, "me", "");
+    assert_int_equal(new->mapping_version, 2);
+    sink_unref(new);
+    sink_unref(old);
+}
+
+static void deep_patches_end_in_an_error(void **state) {
+    char text[3000];
+    size_t used = 0;
+    for (int i = 0; i < 400; i++) used += (size_t)snprintf(text + used, sizeof text - used, "{\"a\":");
+    text[used++] = '1';
+    for (int i = 0; i < 400; i++) text[used++] = '}';
+    text[used] = 0;
+    Sink *old = good_sink(SINK(ID_COLUMN, "")), *new = NULL;
+    json_t *patch = parse(text);
+    Error error = {0};
+    assert_int_equal(sink_patched(old, patch, &new, &error), -EINVAL);
+    assert_says(&error, "nested deeper");
+    assert_int_equal(sink_from_request(patch, false, &new, &error), -EINVAL);
+    json_decref(patch);
+    sink_unref(old);
+}
+
+static void the_api_form_is_complete(void **state) {
+    Source *source = NULL;
+    assert_int_equal(make_source("{\"name\":\"A\",\"rate\":{\"events\":5},\"secret\":\"" SECRET "\"}", &source, NULL), 0);
+    source->created = 1136214245000000;
+    source_stamp(source, 2, 1136214246000000, "me", "why");
+    json_t *json = source_to_json(source, "https://x.example/", 1, true);
+    char *text = json_dumps(json, JSON_COMPACT);
+    assert_string_equal(text, "{\"sourceId\":\"a\",\"name\":\"A\",\"description\":\"\",\"type\":\"http\",\"framing\":\"single\","
+                              "\"rate\":{\"events\":5,\"burst\":5},\"errorDetail\":\"full\","
+                              "\"http\":{\"url\":\"https://x.example/stream/1/a/" SECRET "\"},"
+                              "\"version\":{\"number\":2,\"at\":\"2006-01-02T15:04:06.000Z\",\"by\":\"me\",\"description\":\"why\"},"
+                              "\"created\":\"2006-01-02T15:04:05.000Z\"}");
+    free(text);
+    json_decref(json);
+    source->disabled = true;
+    source->deleted = 1136214247000000;
+    json = source_to_json(source, "http://h:7000", 12, false);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "http"), "url")), "http://h:7000/stream/12/a/***");
+    assert_true(json_is_true(json_object_get(json, "disabled")));
+    assert_string_equal(json_string_value(json_object_get(json, "deleted")), "2006-01-02T15:04:07.000Z");
+    text = json_dumps(json, 0);
+    assert_null(strstr(text, SECRET));
+    free(text);
+    json_decref(json);
+    source_unref(source);
+}
+
+static const char *const full_sink =
+    "{\"sinkId\":\"s\",\"name\":\"S\",\"description\":\"d\",\"type\":\"table\",\"onInvalid\":\"reject\",\"table\":{\"connection\":"
+    "\"warehouse\","
+    "\"tableId\":\"a.b\",\"strategy\":\"merge\",\"onSchemaDrift\":\"evolve\",\"mapping\":{\"columns\":["
+    "{\"name\":\"id\",\"type\":\"id\",\"primaryKey\":true},{\"name\":\"d\",\"type\":\"datetime\",\"dataType\":\"timestamp\"},"
+    "{\"name\":\"p\",\"type\":\"path\",\"dataType\":\"integer\",\"path\":\"a[0]\",\"defaultValue\":\"0\",\"rawString\":true},"
+    "{\"name\":\"t\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Body('a')\"}}]}}}";
+
+static void a_sink_goes_through_the_catalog_unchanged(void **state) {
+    Sink *sink = good_sink(full_sink), *loaded = NULL;
+    sink->number = 9;
+    sink->created = 5;
+    sink->disabled = true;
+    sink->deleted = 6;
+    sink->settings.set[SETTING_IMPORT_COUNT] = true;
+    sink->settings.value[SETTING_IMPORT_COUNT] = 1;
+    sink_stamp(sink, 4, 7, "bad \xFF name", NULL);
+    sink->mapping_version = 2;
+    json_t *stored = sink_store(sink);
+    Error error = {0};
+    if (sink_load(stored, &loaded, &error) != 0) fail_msg("%s", error.text);
+    json_t *again = sink_store(loaded), *copy_stored;
+    assert_true(json_equal(stored, again));
+    assert_int_equal(loaded->mapping_version, 2);
+    assert_int_equal(loaded->number, 9);
+    assert_string_equal(loaded->version.by, "bad ? name");
+    assert_true(settings_equal(&loaded->settings, &sink->settings));
+    Sink *copy = sink_copy(loaded);
+    copy_stored = sink_store(copy);
+    assert_true(json_equal(stored, copy_stored));
+    assert_false(sink_table_differs(sink, copy));
+    json_t *json = sink_to_json(copy), *want = parse(full_sink);
+    const char *key;
+    json_t *value;
+    json_object_foreach(want, key, value) assert_true(json_equal(json_object_get(json, key), value));
+    json_decref(want);
+    json_decref(json);
+    json_decref(copy_stored);
+    json_decref(again);
+    json_decref(stored);
+    sink_unref(copy);
+    sink_unref(loaded);
+    sink_unref(sink);
+}
+
+static void a_source_goes_through_the_catalog_unchanged(void **state) {
+    Source *source = NULL, *loaded = NULL;
+    assert_int_equal(
+        make_source("{\"name\":\"A\",\"framing\":\"array\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\"}", &source, NULL), 0);
+    source->number = UINT32_MAX;
+    source->ever_had_sink = true;
+    source_stamp(source, 1, 2, "x", "y");
+    json_t *stored = source_store(source);
+    assert_int_equal(source_load(stored, &loaded, NULL), 0);
+    Source *copy = source_copy(loaded);
+    json_t *again = source_store(copy);
+    assert_true(json_equal(stored, again));
+    assert_string_equal(copy->secret, source->secret);
+    json_decref(again);
+    source_unref(copy);
+    source_unref(loaded);
+    source_unref(source);
+    /* Whatever one part of it turns into, damage is an error and no crash. */
+    const char *key;
+    json_t *value, *state_object = json_object_get(stored, "state");
+    json_object_foreach(state_object, key, value) {
+        json_t *damaged = json_deep_copy(stored);
+        json_object_set_new(json_object_get(damaged, "state"), key, json_string("damaged"));
+        assert_int_equal(source_load(damaged, &loaded, NULL), -EINVAL);
+        json_object_del(json_object_get(damaged, "state"), key);
+        assert_int_equal(source_load(damaged, &loaded, NULL), -EINVAL);
+        json_decref(damaged);
+    }
+    assert_int_equal(source_load(NULL, &loaded, NULL), -EINVAL);
+    assert_int_equal(source_load(state_object, &loaded, NULL), -EINVAL);
+    json_decref(stored);
+}
+
+static void a_table_stands_alone(void **state) {
+    Sink *sink = good_sink(full_sink);
+    json_t *stored = table_target_store(&sink->table);
+    TableTarget table;
+    assert_int_equal(table_target_load(stored, &table, NULL), 0);
+    json_t *again = table_target_store(&table);
+    assert_true(json_equal(stored, again));
+    table_target_deinit(&table);
+    Error error = {0};
+    json_object_del(stored, "tableId");
+    assert_int_equal(table_target_load(stored, &table, &error), -EINVAL);
+    assert_says(&error, "Field \"table\" needs a \"tableId\"");
+    json_decref(stored);
+    json_decref(again);
+    sink_unref(sink);
+}
+
+static void references_are_counted(void **state) {
+    Sink *sink = good_sink(SINK(ID_COLUMN, ""));
+    Sink *second = sink_ref(sink);
+    assert_ptr_equal(second, sink);
+    sink_unref(sink);
+    assert_string_equal(second->sink_id, "orders");
+    sink_unref(second);
+    sink_unref(NULL);
+    source_unref(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_source_gets_its_defaults),
+        cmocka_unit_test(wrong_sources_are_refused_by_name),
+        cmocka_unit_test(a_secret_is_never_in_an_error),
+        cmocka_unit_test(a_sink_gets_its_defaults),
+        cmocka_unit_test(wrong_sinks_are_refused_by_name),
+        cmocka_unit_test(table_ids_have_rules),
+        cmocka_unit_test(at_most_100_columns),
+        cmocka_unit_test(a_patch_is_a_merge),
+        cmocka_unit_test(a_patched_table_gets_a_new_mapping_version),
+        cmocka_unit_test(deep_patches_end_in_an_error),
+        cmocka_unit_test(the_api_form_is_complete),
+        cmocka_unit_test(a_sink_goes_through_the_catalog_unchanged),
+        cmocka_unit_test(a_source_goes_through_the_catalog_unchanged),
+        cmocka_unit_test(a_table_stands_alone),
+        cmocka_unit_test(references_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
