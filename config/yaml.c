@@ -38,6 +38,7 @@ struct Place {
     const PlaceEntry **entries;
     size_t count;
     size_t nodes, bytes; /* of everything below, aliases counted as often as they stand */
+    int height;          /* levels of collections, this one included */
 };
 
 struct YamlDocument {
@@ -117,7 +118,7 @@ static void forget_anchors(Parse *parse) {
 }
 
 /* An alias becomes a copy. Only finished anchors are known, so there is no cycle; what copies may grow to is counted first. */
-static int read_alias(Parse *parse, Mark mark, const char *name, json_t **ret_json, const Place **ret_place) {
+static int read_alias(Parse *parse, Mark mark, const char *name, int depth, json_t **ret_json, const Place **ret_place) {
     for (size_t i = parse->anchor_count; i-- > 0;) {
         const Anchor *anchor = &parse->anchors[i];
         if (strcmp(anchor->name, name) != 0) continue;
@@ -126,6 +127,7 @@ static int read_alias(Parse *parse, Mark mark, const char *name, json_t **ret_js
         parse->bytes += anchor->place->bytes;
         if (parse->alias_nodes > ALIAS_NODES_MAX || parse->nodes > NODES_MAX || parse->bytes > SCALAR_BYTES_MAX)
             return fail(parse, mark, "aliases make the document too large");
+        if (depth + anchor->place->height > DEPTH_MAX) return fail(parse, mark, "nested too deeply");
         *ret_json = json_deep_copy(anchor->json);
         check(*ret_json != NULL);
         *ret_place = anchor->place;
@@ -210,6 +212,7 @@ static void finish_place(Parse *parse, Place *place, PlaceEntry *newest, size_t 
     place->count = count;
     for (PlaceEntry *entry = newest; entry; entry = entry->next) {
         place->entries[--count] = entry;
+        if (entry->value->height >= place->height) place->height = entry->value->height + 1;
         place->nodes += entry->value->nodes;
         place->bytes += entry->value->bytes + (entry->key ? strlen(entry->key) : 0);
     }
@@ -219,6 +222,7 @@ static int read_collection(Parse *parse, Mark mark, bool is_mapping, int depth, 
     Place *place = place_new(parse, mark);
     PlaceEntry *newest = NULL;
     size_t count = 0;
+    place->height = 1;
     if (depth >= DEPTH_MAX) return fail(parse, mark, "nested too deeply");
     int r = count_node(parse, mark, 0);
     while (r == 0) {
@@ -248,7 +252,7 @@ static int read_node(Parse *parse, const yaml_event_t *event, int depth, json_t 
     const Place *place = NULL;
     int r = 0;
     switch (event->type) {
-    case YAML_ALIAS_EVENT: return read_alias(parse, mark, (const char *)event->data.alias.anchor, ret_json, ret_place);
+    case YAML_ALIAS_EVENT: return read_alias(parse, mark, (const char *)event->data.alias.anchor, depth, ret_json, ret_place);
     case YAML_SCALAR_EVENT:
         anchor = event->data.scalar.anchor;
         tag = event->data.scalar.tag;
@@ -377,6 +381,7 @@ static bool step_is(const char *step, size_t size, const char *key) {
 static const PlaceEntry *find_entry(const Place *place, const char *step, size_t size) {
     char *end;
     size_t index = strtoul(step, &end, 10);
+    if (size == 0) return NULL;
     for (size_t i = 0; i < place->count; i++) {
         const PlaceEntry *entry = place->entries[i];
         if (entry->key ? step_is(step, size, entry->key) : end == step + size && index == i) return entry;

@@ -133,12 +133,41 @@ static void the_examples_are_right(void **state) {
     assert_int_equal(manifest_load("/nonexistent/m.yaml", &manifest, &error), -ENOENT);
 }
 
+/* Whatever single byte is wrong: read, or refused with a place; never a crash (the sanitizers watch). */
+static void broken_manifests_do_no_harm(void **state) {
+    static const char good[] =
+        "kind: source\nname: a\nrate: {events: 5}\nsettings: {storage.level.target.import.trigger.size: 5MB}\nsinks:\n  - name: b\n"
+        "    onInvalid: reject\n    table: {tableId: a.b, strategy: merge, mapping: {columns: [{name: i, type: id, primaryKey: true},"
+        " {name: p, type: path, path: a, dataType: json},"
+        " {name: t, type: template, template: {language: jsonnet, content: '1'}}]}}\n";
+    static const char changes[] = "\n:[}&'5\xFF~";
+    size_t accepted = 0, refused = 0;
+    for (size_t at = 0; at < sizeof good - 1; at++) {
+        for (size_t i = 0; i < sizeof changes - 1; i++) {
+            char text[sizeof good];
+            memcpy(text, good, sizeof good);
+            text[at] = changes[i];
+            Manifest manifest = {0};
+            Error error = {0};
+            if (manifest_parse("m.yaml", text, sizeof good - 1, &manifest, &error) == 0) {
+                accepted++;
+            } else {
+                assert_int_equal(strncmp(error.text, "m.yaml:", 7), 0);
+                refused++;
+            }
+            manifest_deinit(&manifest);
+        }
+    }
+    assert_true(accepted > 0 && refused > accepted);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_filled_in_and_settings_become_a_list),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(at_most_20_sinks),
         cmocka_unit_test(the_examples_are_right),
+        cmocka_unit_test(broken_manifests_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,20 @@ static void depth_is_limited(void **state) {
     buffer_deinit(&text);
 }
 
+static void aliases_do_not_nest_past_the_limit(void **state) {
+    for (int anchors = 64; anchors <= 65; anchors++) {
+        Buffer text = {0};
+        /* The list is a level of its own. */
+        buffer_append_text(&text, "- &a1 []\n");
+        for (int i = 2; i < anchors; i++) buffer_printf(&text, "- &a%d [*a%d]\n", i, i - 1);
+        Parsed parsed = parse(buffer_text(&text));
+        assert_int_equal(parsed.result, anchors == 64 ? 0 : -EINVAL);
+        if (parsed.result) assert_non_null(strstr(parsed.error.text, "m.yaml:64:9: nested too deeply"));
+        done(&parsed);
+        buffer_deinit(&text);
+    }
+}
+
 static void errors_point_at_nodes(void **state) {
     Parsed parsed = parse("name: x\nsinks:\n  - table:\n      tableId: t\n  - &s\n    b/c~d: 5\n");
     assert_int_equal(parsed.result, 0);
@@ -226,6 +240,7 @@ int main(void) {
         cmocka_unit_test(documents_and_aliases),
         cmocka_unit_test(a_billion_laughs_are_refused),
         cmocka_unit_test(depth_is_limited),
+        cmocka_unit_test(aliases_do_not_nest_past_the_limit),
         cmocka_unit_test(errors_point_at_nodes),
         cmocka_unit_test(environment_and_files_are_replaced),
         cmocka_unit_test(endless_files_are_refused),
