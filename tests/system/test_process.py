@@ -1,0 +1,142 @@
+"""The process: one a data directory, clear refusals, clean ends."""
+
+import json
+import os
+import pathlib
+import signal
+import stat
+import subprocess
+import threading
+
+import pytest
+from load import COLUMNS, Sender, assert_exactly_once
+from sluice import AT_ONCE, BINARY, NEVER, wait_until
+
+
+def refused(gateway, *arguments):
+    result = subprocess.run(gateway.command(*arguments), capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    return result
+
+
+def test_second_start_on_the_same_data_is_refused(gateway):
+    result = refused(gateway)
+    assert str(gateway.process.pid) in result.stderr and "data" in result.stderr, result.stderr
+
+
+def test_taken_port_is_refused(gateway, gateway_factory):
+    other = gateway_factory()
+    for option, address in (("--intake", gateway.intake), ("--admin", gateway.admin)):
+        result = refused(other, option, address)
+        assert address in result.stderr, result.stderr
+
+
+def test_admin_off_loopback_is_refused(gateway_factory):
+    result = refused(gateway_factory(), "--admin", "0.0.0.0:0")
+    assert result.returncode == 1 and "admin-insecure" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--no-such-option", "1"], ["no-such-option"]),
+        (["--threads", "many"], ["threads"]),
+        (["--body-size", "100GB"], ["body-size", "15MB"]),
+        (["--config", "/nonexistent.yaml"], ["/nonexistent.yaml"]),
+    ],
+)
+def test_wrong_options_are_named(gateway_factory, arguments, words):
+    result = refused(gateway_factory(), *arguments)
+    assert result.returncode == 1
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+def test_config_file_errors_have_a_place(gateway_factory):
+    gateway = gateway_factory("threads: 2\nconnexions: {}\n")
+    result = refused(gateway)
+    assert "sluice.yaml:2:1" in result.stderr, result.stderr
+
+
+def test_term_drains(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("load", framing="ndjson")
+    gateway.add_sink("load", "rows", COLUMNS, NEVER)
+    stop = threading.Event()
+    senders = [Sender(gateway.intake, url, f"s{i}", stop=stop) for i in range(4)]
+    for sender in senders:
+        sender.start()
+    wait_until("load", lambda: sum(len(sender.acknowledged) for sender in senders) > 200)
+    gateway.stop()
+    stop.set()
+    for sender in senders:
+        sender.join(timeout=60)
+    gateway.start()
+    gateway.flush("load", "rows")
+    acknowledged = [name for sender in senders for name in sender.acknowledged]
+    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), acknowledged, [n for s in senders for n in s.unknown])
+
+
+def test_hangup_reloads(gateway_factory):
+    gateway = gateway_factory("log-level: info\n").start()
+    gateway.config.write_text("log-level: debug\nintake: 127.0.0.1:1\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until("the reload is told", lambda: "intake" in gateway.log_text().split("data in", 1)[1])
+    gateway.config.write_text("log-level: nonsense\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until("the mistake is told", lambda: "sluice.yaml:1" in gateway.log_text())
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, AT_ONCE)
+    assert gateway.post(url, {"n": 1, "text": "t"}).status == 200
+
+
+def test_files_and_their_modes(gateway):
+    assert stat.S_IMODE(os.stat(gateway.data / "admin.token").st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(gateway.data).st_mode) == 0o700
+    names = {path.name for path in pathlib.Path(gateway.data).iterdir()}
+    assert {"admin.token", "format", "lock", "sluice.mdb", "staging"} <= names, names
+    assert json.loads((gateway.data / "format").read_text())
+
+
+def test_newer_format_is_refused(gateway_factory):
+    gateway = gateway_factory().start()
+    gateway.stop()
+    path = gateway.data / "format"
+    content = json.loads(path.read_text())
+    key = next(name for name, value in content.items() if value == 1)
+    path.write_text(json.dumps({**content, key: 2}))
+    result = refused(gateway)
+    assert "2" in result.stderr and "format" in result.stderr
+    path.write_text(json.dumps(content))
+    gateway.start()
+
+
+def test_staging_without_environment_is_refused(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, {**NEVER, "storage.level.staging.upload.trigger.count": 1})
+    gateway.post(url, {"n": 1, "text": "t"})
+    wait_until("a pack", lambda: list((gateway.data / "staging").glob("*.pack")))
+    gateway.stop()
+    (gateway.data / "sluice.mdb").rename(gateway.data / "elsewhere")
+    result = refused(gateway)
+    assert "sluice.mdb" in result.stderr, result.stderr
+    (gateway.data / "elsewhere").rename(gateway.data / "sluice.mdb")
+    gateway.start()
+
+
+def test_unknown_pack_becomes_an_orphan(gateway_factory):
+    gateway = gateway_factory().start()
+    gateway.stop()
+    pack = gateway.data / "staging" / "01900000-0000-7000-8000-000000000000.pack"
+    pack.write_bytes(b"nothing that anybody wrote")
+    gateway.start()
+    assert (gateway.data / "staging" / "orphans" / pack.name).exists() and not pack.exists()
+
+
+def test_print_config_and_version():
+    shown = subprocess.run([BINARY, "serve", "--print-config", "--threads", "3"], capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and "threads: 3" in shown.stdout and "intake: " in shown.stdout
+    version = subprocess.run([BINARY, "--version"], capture_output=True, text=True, timeout=60)
+    assert version.returncode == 0 and version.stdout.startswith("sluice ")
+    assert subprocess.run([BINARY, "nonsense"], capture_output=True, timeout=60).returncode == 1
