@@ -32,7 +32,7 @@ def drain(connection, deadline=60):
 
 @pytest.fixture
 def quick(gateway_factory):
-    gateway = gateway_factory(arguments=["--head-timeout", "1s", "--body-timeout", "1s", "--keep-alive-idle", "3s", "--write-timeout", "1s"]).start()
+    gateway = gateway_factory(arguments=["--timeouts.head", "1s", "--timeouts.body", "1s", "--timeouts.idle", "3s", "--timeouts.write", "1s"]).start()
     gateway.url = gateway.add_source("s")
     gateway.add_sink("s", "rows", COLUMNS, NEVER)
     return gateway
@@ -129,7 +129,7 @@ def test_unfinished_bodies_stay_in_their_budget(gateway):
 
 
 def test_connection_cap_answers_503(gateway_factory):
-    gateway = gateway_factory(arguments=["--connections", "100"]).start()
+    gateway = gateway_factory(arguments=["--limits.connections", "100"]).start()
     held = [open_socket(gateway.intake) for _ in range(100)]
     for connection in held:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")

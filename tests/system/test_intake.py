@@ -232,7 +232,7 @@ def test_source_without_sinks_and_without_enabled_ones(shared, gateway):
 
 
 def test_too_large(gateway_factory):
-    gateway = gateway_factory(arguments=["--event-size", "100KB", "--body-size", "1MB", "--row-size", "150KB"]).start()
+    gateway = gateway_factory(arguments=["--limits.event", "100KB", "--limits.body", "1MB", "--limits.row", "150KB"]).start()
     url = gateway.add_source("s", framing="ndjson")
     gateway.add_sink("s", "rows", COLUMNS + [{"type": "body", "name": "body"}], NEVER, onInvalid="reject")
     assert gateway.post(url, '{"a":"%s"}' % ("x" * 60_000)).status == 200

@@ -41,7 +41,7 @@ def test_admin_off_loopback_is_refused(gateway_factory):
     [
         (["--no-such-option", "1"], ["no-such-option"]),
         (["--threads", "many"], ["threads"]),
-        (["--body-size", "100GB"], ["body-size", "15MB"]),
+        (["--limits.body", "100GB"], ["limits.body", "15MB"]),
         (["--config", "/nonexistent.yaml"], ["/nonexistent.yaml"]),
     ],
 )
