@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/arena.h"
 #include "base/error.h"
 #include "mapping/form.h"
+#include "mapping/headers.h"
 #include "mapping/pathset.h"
 #include "mapping/scanner.h"
 
@@ -47,9 +47,8 @@ struct TemplateView {
     Buffer fault;
 
     bool headers_ready;
-    Arena arena; /* of the headers */
-    EventHeader *headers;
-    size_t header_count;
+    HeaderWriter header_writer;
+    Buffer headers;
 };
 
 TemplateView *template_view_new(void) {
@@ -76,7 +75,8 @@ void template_view_free(TemplateView *view) {
     scanner_deinit(&view->once_scanner);
     buffer_deinit(&view->form);
     buffer_deinit(&view->fault);
-    arena_deinit(&view->arena);
+    header_writer_deinit(&view->header_writer);
+    buffer_deinit(&view->headers);
     free(view);
 }
 
@@ -107,10 +107,7 @@ void template_view_set(TemplateView *view, const TemplateEventMessage *event) {
     view->event = event;
     view->scanned = false;
     view->headers_ready = false;
-    view->headers = NULL;
-    view->header_count = 0;
     buffer_clear(&view->fault);
-    arena_reset(&view->arena);
     if (view->form.capacity > 1 << 20) buffer_deinit(&view->form);
 }
 
@@ -188,75 +185,41 @@ int template_view_find(TemplateView *view, Span path, Span *ret_json, Buffer *re
     return find_fresh(view, path, ret_json, reason);
 }
 
-/* content-type -> Content-Type */
-static Span canonical(Arena *arena, Span name) {
-    char *text = arena_copy(arena, name);
-    bool first = true;
-    for (size_t i = 0; i < name.size; i++) {
-        if (first && text[i] >= 'a' && text[i] <= 'z') text[i] = (char)(text[i] - 'a' + 'A');
-        if (!first && text[i] >= 'A' && text[i] <= 'Z') text[i] = (char)(text[i] - 'A' + 'a');
-        first = text[i] == '-';
-    }
-    return (Span){text, name.size};
-}
-
-typedef struct Entry {
-    EventHeader header;
-    size_t order; /* as received: qsort is not stable */
-} Entry;
-
-static int compare_entries(const void *left, const void *right) {
-    const Entry *a = left, *b = right;
-    size_t both = a->header.name.size < b->header.name.size ? a->header.name.size : b->header.name.size;
-    int order = both ? memcmp(a->header.name.data, b->header.name.data, both) : 0;
-    if (order) return order;
-    if (a->header.name.size != b->header.name.size) return a->header.name.size < b->header.name.size ? -1 : 1;
-    return a->order < b->order ? -1 : 1;
-}
-
-static Span join(Arena *arena, const Entry *entries, size_t count) {
-    if (count == 1) return entries[0].header.value;
-    size_t size = 2 * (count - 1);
-    for (size_t i = 0; i < count; i++) size += entries[i].header.value.size;
-    char *text = arena_alloc(arena, size), *at = text;
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0) {
-            *at++ = ',';
-            *at++ = ' ';
-        }
-        Span value = entries[i].header.value;
-        if (value.size) memcpy(at, value.data, value.size);
-        at += value.size;
-    }
-    return (Span){text, size};
-}
-
-const EventHeader *template_view_headers(TemplateView *view, size_t *ret_count) {
+Span template_view_headers(TemplateView *view) {
     if (!view->headers_ready) {
-        const TemplateEventMessage *event = view->event;
-        size_t count = event->header_count;
-        Entry *entries = arena_alloc(&view->arena, count * sizeof *entries);
-        for (size_t i = 0; i < count; i++)
-            entries[i] = (Entry){.header = {canonical(&view->arena, event->headers[i].name), event->headers[i].value}, .order = i};
-        if (count > 1) qsort(entries, count, sizeof *entries, compare_entries);
-        view->headers = arena_alloc(&view->arena, count * sizeof *view->headers);
-        for (size_t i = 0, next; i < count; i = next) {
-            next = i + 1;
-            while (next < count && span_equal(entries[next].header.name, entries[i].header.name)) next++;
-            view->headers[view->header_count++] = (EventHeader){entries[i].header.name, join(&view->arena, entries + i, next - i)};
-        }
+        buffer_clear(&view->headers);
+        headers_to_json(&view->header_writer, view->event->headers, view->event->header_count, &view->headers);
         view->headers_ready = true;
     }
-    *ret_count = view->header_count;
-    return view->headers;
+    return buffer_span(&view->headers);
 }
 
-const EventHeader *template_view_header(TemplateView *view, Span name) {
-    size_t count;
-    const EventHeader *headers = template_view_headers(view, &count);
-    for (size_t i = 0; i < count; i++)
-        if (span_equal_nocase(headers[i].name, name)) return &headers[i];
-    return NULL;
+/* From the quote that `at` is on; NULL: there is none. */
+static const char *read_quoted(const char *at, const char *end, Span *ret_text) {
+    if (at >= end || *at != '"') return NULL;
+    const char *stop = at + 1;
+    while (stop < end && *stop != '"') stop += *stop == '\\' ? 2 : 1;
+    if (stop >= end) return NULL;
+    *ret_text = (Span){at, (size_t)(stop + 1 - at)};
+    return stop + 1;
+}
+
+bool template_view_next_header(TemplateView *view, const char **at, Span *ret_name, Span *ret_value) {
+    Span json = template_view_headers(view);
+    const char *end = json.data + json.size;
+    const char *place = *at ? *at : json.data;
+    /* On the brace or comma before a name, or on the last brace. */
+    place = read_quoted(place + 1, end, ret_name);
+    if (place) place = read_quoted(place + 1, end, ret_value);
+    *at = place;
+    return place != NULL;
+}
+
+bool template_view_header(TemplateView *view, Span name, Span *ret_value) {
+    Span found;
+    for (const char *at = NULL; template_view_next_header(view, &at, &found, ret_value);)
+        if (span_equal_nocase((Span){found.data + 1, found.size - 2}, name)) return true;
+    return false;
 }
 
 bool template_view_now(const TemplateView *view, const char *format, Buffer *out) {

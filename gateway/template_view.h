@@ -23,9 +23,12 @@ enum { VIEW_MISSING = 1, VIEW_FAILED = 2 };
  * form. VIEW_MISSING: nothing there. VIEW_FAILED: the body is not JSON, or the path is none; the reason is appended to `reason`. */
 int template_view_find(TemplateView *view, Span path, Span *ret_json, Buffer *reason);
 
-/* Canonical names (`X-Header-1`) in order; the values of a repeated name joined by ", ". Valid until the next event. */
-const EventHeader *template_view_headers(TemplateView *view, size_t *ret_count);
-const EventHeader *template_view_header(TemplateView *view, Span name); /* any case; NULL: none */
+/* The cell of a `headers` column: a JSON object of canonical names (`X-Header-1`) in order. Valid until the next event. */
+Span template_view_headers(TemplateView *view);
+/* Walks it: the first field from *at on, names and values as JSON strings with quotes. Start with *at NULL; false: no more. */
+bool template_view_next_header(TemplateView *view, const char **at, Span *ret_name, Span *ret_value);
+/* The value of that name in any case, a JSON string. */
+bool template_view_header(TemplateView *view, Span name, Span *ret_value);
 
 enum { VIEW_NOW_BYTES_MAX = 4096 };
 /* Receive time by strftime(3) in UTC, %f: milliseconds. False: longer than VIEW_NOW_BYTES_MAX. */

@@ -270,7 +270,8 @@ static Value *native_has_header(void *context, Arguments arguments, int *ok) {
     const char *name = text_argument(worker, arguments);
     if (!name) return refuse_call(worker, ok, "Header(name): the name is a string");
     *ok = 1;
-    return jsonnet_json_make_bool(worker->vm, !*name || template_view_header(worker->view, span_of(name)) != NULL);
+    Span value;
+    return jsonnet_json_make_bool(worker->vm, !*name || template_view_header(worker->view, span_of(name), &value));
 }
 
 /* The empty name: all of them. */
@@ -278,20 +279,10 @@ static Value *native_get_header(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
     const char *name = text_argument(worker, arguments);
     *ok = 1;
-    if (name && *name) {
-        const EventHeader *header = template_view_header(worker->view, span_of(name));
-        return header ? make_text(worker, header->value) : make_null(worker);
-    }
-    size_t count;
-    const EventHeader *headers = template_view_headers(worker->view, &count);
-    Value *object = jsonnet_json_make_object(worker->vm);
-    for (size_t i = 0; i < count; i++) {
-        Value *value = make_text(worker, headers[i].value);
-        buffer_clear(&worker->text);
-        buffer_append_span(&worker->text, headers[i].name);
-        jsonnet_json_object_append(worker->vm, object, buffer_text(&worker->text), value);
-    }
-    return object;
+    Span json = template_view_headers(worker->view);
+    if (name && *name && !template_view_header(worker->view, span_of(name), &json)) return make_null(worker);
+    const char *at = json.data;
+    return make_value(worker, &at, at + json.size);
 }
 
 static Value *native_miss_header(void *context, Arguments arguments, int *ok) {
@@ -304,16 +295,15 @@ static Value *native_miss_header(void *context, Arguments arguments, int *ok) {
 
 static Value *native_header_text(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
-    size_t count;
-    const EventHeader *headers = template_view_headers(worker->view, &count);
+    *ok = 1;
     buffer_clear(&worker->text);
-    for (size_t i = 0; i < count; i++) {
-        buffer_append_span(&worker->text, headers[i].name);
+    Span name, value;
+    for (const char *at = NULL; template_view_next_header(worker->view, &at, &name, &value);) {
+        (void)json_unescape(&worker->text, (Span){name.data + 1, name.size - 2});
         buffer_append_text(&worker->text, ": ");
-        buffer_append_span(&worker->text, headers[i].value);
+        (void)json_unescape(&worker->text, (Span){value.data + 1, value.size - 2});
         buffer_append_byte(&worker->text, '\n');
     }
-    *ok = 1;
     return jsonnet_json_make_string(worker->vm, buffer_text(&worker->text));
 }
 

@@ -34,13 +34,21 @@ typedef struct TemplateBatch {
     Message message; /* posted to `reply` with kind `reply_kind` when done */
     int reply_kind;
     Mailbox *reply;
-    Plan *plan;  /* a reference of the batch */
+    Plan *plan; /* a reference of the batch */
+    /* Set it after template_batch_new: plans of one source with equal template texts share a worker process then. 0: only batches of the very
+     * same plan do. */
+    uint32_t source_number;
     Arena arena; /* owns the events and results */
     TemplateEvent *events;
     size_t count;
+
+    /* broker */
+    size_t left;         /* events without all their results */
+    size_t result_bytes; /* of all texts */
 } TemplateBatch;
 
-TemplateBatch *template_batch_new(Plan *plan, size_t count, Mailbox *reply, int reply_kind);
+/* Takes the caller's reference of the plan. `count` events, all-zero but for their results, which are failed until the broker has them. */
+TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind);
 void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 
 /* `worker_path`: NULL: `sluice-template-worker` beside the running program. Starts the thread; processes start when needed. */

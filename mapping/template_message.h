@@ -22,6 +22,7 @@
 enum {
     TEMPLATE_FRAME_HEAD_BYTES = 5,             /* size and kind */
     TEMPLATE_FRAME_BYTES_MAX = 24 << 20,       /* payload of one frame: a body of 16 MB and its headers fit */
+    TEMPLATE_TEXT_BYTES_MAX = 1 << 16,         /* of one template: TEMPLATES_MAX of a quarter of it still fit in a frame */
     TEMPLATE_RESULT_BYTES_MAX = 4 << 20,       /* text of one result: more than a row may hold */
     TEMPLATE_REASON_BYTES_MAX = 512,           /* why something failed */
     TEMPLATE_RESULTS_LEFT_BYTES_MAX = 1 << 17, /* RESULT frames inside a DIED frame */
