@@ -1,0 +1,280 @@
+"""The management API: definitions, settings, tasks, statistics, errors, the fence of a changed mapping."""
+
+import json
+import threading
+
+import pytest
+from load import COLUMNS as LOAD_COLUMNS
+from load import Sender
+from sluice import AT_ONCE, NEVER, request, wait_until
+
+COLUMNS = [{"type": "path", "name": "a", "path": "a", "rawString": True}]
+SINK = {"sinkId": "k", "name": "K", "type": "table", "table": {"connection": "local", "tableId": "k", "mapping": {"columns": COLUMNS}}}
+BASE = "/v1/branches/default"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    from sluice import Gateway
+
+    gateway = Gateway(tmp_path_factory.mktemp("api")).start()
+    gateway.add_source("one")
+    gateway.add_sink("one", "k", COLUMNS, NEVER)
+    yield gateway
+    gateway.close()
+
+
+def assert_error(answer, status, name=None):
+    assert answer.status == status, answer
+    assert answer.json["statusCode"] == status and answer.json["error"].startswith("stream.api."), answer
+    assert answer.json["message"].endswith("."), answer
+    if name:
+        assert answer.json["error"] == f"stream.api.{name}", answer
+
+
+def test_credentials(shared):
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-StorageApi-Token": "wrong"}, {"Authorization": "Basic x"}):
+        answer = request(shared.admin, "GET", BASE + "/sources", headers=headers)
+        assert_error(answer, 401)
+        assert "www-authenticate" in answer.headers
+    assert request(shared.admin, "GET", BASE + "/sources", headers={"X-StorageApi-Token": shared.token}).status == 200
+    for path in ("/v1", "/health-check", "/ready"):
+        assert request(shared.admin, "GET", path).status == 200
+
+
+def test_source_life(gateway):
+    task = gateway.change("POST", "/sources", {"name": "Můj Zdroj", "type": "http", "description": "d"})
+    assert task["status"] == "success" and task["isFinished"] and "/" not in task["taskId"] and task["finishedAt"] and task["duration"] >= 0
+    source = gateway.api("GET", "/sources/muj-zdroj", expect=200).json
+    assert source["name"] == "Můj Zdroj" and source["type"] == "http" and source["framing"] == "single"
+    assert source["version"]["number"] == 1 and source["http"]["url"].startswith("http://")
+    assert_error(gateway.api("POST", "/sources", {"name": "Můj Zdroj", "type": "http"}), 409)
+
+    gateway.change("PATCH", "/sources/muj-zdroj", {"description": "other"})
+    patched = gateway.api("GET", "/sources/muj-zdroj").json
+    assert patched["description"] == "other" and patched["version"]["number"] == 2 and patched["http"]["url"] == source["http"]["url"]
+    stale = gateway.api("PATCH", "/sources/muj-zdroj", {"description": "x"}, headers={"If-Match": "1"})
+    assert stale.status in (409, 412), stale
+
+    gateway.change("DELETE", "/sources/muj-zdroj")
+    assert_error(gateway.api("GET", "/sources/muj-zdroj"), 404, "sourceNotFound")
+    again = gateway.api("POST", "/sources", {"name": "Můj Zdroj", "type": "http"})
+    assert_error(again, 409)
+    assert "undelete" in again.json["message"]
+
+
+def test_lists_have_pages(gateway):
+    for number in range(5):
+        gateway.add_source(f"s{number}")
+    first = gateway.api("GET", "/sources?limit=2", expect=200).json
+    assert [s["sourceId"] for s in first["sources"]] == ["s0", "s1"] and first["page"]["totalCount"] == 5 and first["page"]["limit"] == 2
+    second = gateway.api("GET", f"/sources?limit=2&afterId={first['page']['lastId']}", expect=200).json
+    assert [s["sourceId"] for s in second["sources"]] == ["s2", "s3"]
+    for wrong in ("limit=0", "limit=101", "limit=x", "nothing=1"):
+        assert_error(gateway.api("GET", f"/sources?{wrong}"), 400)
+
+
+@pytest.mark.parametrize(
+    "body, word",
+    [
+        ({}, "name"),
+        ({"name": "x" * 41, "type": "http"}, "name"),
+        ({"name": "x", "type": "ftp"}, "type"),
+        ({"name": "x", "type": "kafka"}, "kafka"),
+        ({"name": "x", "type": "http", "colour": "red"}, "colour"),
+        ({"name": "x", "type": "http", "sourceId": "Has Space"}, "sourceId"),
+        ({"name": "x", "type": "http", "framing": "xml"}, "framing"),
+        ({"name": "x", "type": "http", "secret": "short"}, "secret"),
+        ([], "object"),
+    ],
+)
+def test_wrong_sources_are_named(shared, body, word):
+    answer = shared.api("POST", "/sources", body)
+    assert_error(answer, 400)
+    assert word in answer.json["message"], answer
+
+
+def column(**fields):
+    return {**SINK, "sinkId": "new", "table": {**SINK["table"], "tableId": "new", "mapping": {"columns": [{"name": "a", "type": "path", "path": "a", **fields}]}}}
+
+
+@pytest.mark.parametrize(
+    "body, word",
+    [
+        ({**SINK, "sinkId": "new", "table": {**SINK["table"], "connection": "nowhere"}}, "nowhere"),
+        ({**SINK, "sinkId": "new", "table": {**SINK["table"], "mapping": {"columns": []}}}, "columns"),
+        ({**SINK, "sinkId": "new", "table": {**SINK["table"], "mapping": {"columns": COLUMNS * 2}}}, "a"),
+        ({**SINK, "sinkId": "new", "table": {**SINK["table"], "strategy": "replace"}}, "replace"),
+        ({**SINK, "sinkId": "new", "table": {**SINK["table"], "strategy": "merge"}}, "primaryKey"),
+        (column(path="a["), "path"),
+        (column(type="template"), "template"),
+        (column(mask="x"), "mask"),
+        (column(dataType="uint8"), "dataType"),
+        (column(dataType="integer", defaultValue="many"), "default"),
+    ],
+)
+def test_wrong_sinks_are_named(shared, body, word):
+    answer = shared.api("POST", "/sources/one/sinks", body)
+    assert_error(answer, 400)
+    assert word.lower() in answer.json["message"].lower(), answer
+
+
+@pytest.mark.parametrize("content, place", [("{a: ", "line 1"), ("local x = 1;\nBdy('a')", "line 2"), ("import 'x'", "import"), ("std.extVar('x')", "extVar")])
+def test_wrong_templates_are_named(shared, content, place):
+    columns = [{"name": "t", "type": "template", "template": {"language": "jsonnet", "content": content}}]
+    body = {**SINK, "sinkId": "new", "table": {**SINK["table"], "tableId": "new", "mapping": {"columns": columns}}}
+    answer = shared.api("POST", "/sources/one/sinks", body)
+    assert_error(answer, 400)
+    assert place in answer.json["message"], answer
+
+
+def test_statuses(shared):
+    assert_error(shared.api("GET", "/sources/nobody"), 404, "sourceNotFound")
+    assert_error(shared.api("GET", "/sources/one/sinks/nobody"), 404, "sinkNotFound")
+    assert_error(shared.api("GET", "/v1/tasks/nobody"), 404, "taskNotFound")
+    assert_error(shared.api("GET", "/v1/nothing"), 404)
+    assert_error(shared.api("GET", "/v1/branches/7/sources"), 404)
+    assert_error(shared.api("PUT", "/sources"), 405)
+    assert_error(shared.api("POST", "/sources/one/sinks", SINK), 409)
+    twice = {**SINK, "sinkId": "k2"}
+    assert_error(shared.api("POST", "/sources/one/sinks", twice), 409)
+    for text in (b"{", b'{"name":"a","name":"b"}', b"\xff", b"[" * 5000):
+        headers = {"Authorization": f"Bearer {shared.token}", "Content-Type": "application/json"}
+        assert_error(request(shared.admin, "POST", BASE + "/sources", text, headers), 400)
+
+
+def test_settings(gateway):
+    gateway.add_source("one")
+    gateway.add_sink("one", "k", COLUMNS)
+    key = "storage.level.target.import.trigger.interval"
+    items = {item["key"]: item for item in gateway.api("GET", "/sources/one/sinks/k/settings", expect=200).json["settings"]}
+    assert items[key]["value"] == "1m" and items[key]["defaultValue"] == "1m" and not items[key]["overwritten"] and items[key]["description"]
+    gateway.set("/sources/one", {key: "5m"})
+    items = {item["key"]: item for item in gateway.api("GET", "/sources/one/sinks/k/settings").json["settings"]}
+    assert items[key]["value"] == "5m"
+    gateway.set("/sources/one/sinks/k", {key: "2m"})
+    items = {item["key"]: item for item in gateway.api("GET", "/sources/one/sinks/k/settings").json["settings"]}
+    assert items[key]["value"] == "2m" and items[key]["overwritten"]
+    gateway.set("/sources/one/sinks/k", {key: None})
+    for wrong_key, value, word in ((key, "1s", "30s"), (key, "soon", key), ("no.such.key", 1, "no.such.key")):
+        answer = gateway.api("PATCH", "/sources/one/sinks/k/settings", {"settings": [{"key": wrong_key, "value": value}]})
+        assert_error(answer, 400)
+        assert word in answer.json["message"], answer
+    gateway.stop()
+    gateway.start()
+    items = {item["key"]: item for item in gateway.api("GET", "/sources/one/sinks/k/settings").json["settings"]}
+    assert items[key]["value"] == "5m" and not items[key]["overwritten"]
+
+
+def test_changed_condition_imports_at_once(gateway):
+    url = gateway.add_source("one")
+    gateway.add_sink("one", "k", COLUMNS, NEVER)
+    for number in range(5):
+        assert gateway.post(url, {"a": number}).status == 200
+    assert gateway.rows("SELECT count(*) FROM k") in ([], [(0,)])
+    gateway.set("/sources/one/sinks/k", {"storage.level.target.import.trigger.count": 1000})
+    gateway.wait_rows("k", 5)
+    gateway.post(url, {"a": 5})
+    assert gateway.statistics("one", "k")["levels"]["target"]["recordsCount"] == 5
+    gateway.set("/sources/one/sinks/k", AT_ONCE)
+    gateway.wait_rows("k", 6)
+
+
+def test_count_time_and_size_conditions(gateway):
+    url = gateway.add_source("one", framing="ndjson")
+    gateway.add_sink("one", "by-count", COLUMNS, {**NEVER, "storage.level.target.import.trigger.count": 10})
+    gateway.add_sink("one", "by-size", COLUMNS, {**NEVER, "storage.level.target.import.trigger.size": "100B"})
+    gateway.add_sink("one", "staged-by-time", COLUMNS, {**NEVER, "storage.level.staging.upload.trigger.interval": "1s"})
+    lines = "\n".join(json.dumps({"a": "x" * 7}) for _ in range(9))
+    assert gateway.post(url, lines).status == 200
+    wait_until("staged by time", lambda: gateway.statistics("one", "staged-by-time")["levels"]["staging"]["recordsCount"] == 9)
+    assert gateway.statistics("one", "by-count")["levels"]["local"]["recordsCount"] == 9
+    assert gateway.statistics("one", "by-size")["levels"]["local"]["recordsCount"] == 9
+    assert gateway.post(url, lines).status == 200
+    gateway.wait_rows("by-count", 18)
+    gateway.wait_rows("by-size", 18)
+
+
+@pytest.mark.threads
+def test_changed_mapping_loses_and_mixes_nothing(gateway):
+    """Under load the table gets a new column; each row has either the old shape or the new one, none is lost, and after the task says success every
+    later event has the new shape."""
+    url = gateway.add_source("load", framing="ndjson")
+    gateway.add_sink("load", "rows", LOAD_COLUMNS, {**AT_ONCE, "storage.level.staging.upload.trigger.count": 50}, onSchemaDrift="evolve")
+    stop = threading.Event()
+    senders = [Sender(gateway.intake, url, f"s{i}", stop=stop) for i in range(3)]
+    for sender in senders:
+        sender.start()
+    wait_until("load", lambda: all(len(sender.acknowledged) > 20 for sender in senders))
+    columns = LOAD_COLUMNS + [{"type": "path", "name": "extra", "path": "missing", "defaultValue": "new", "rawString": True}]
+    gateway.change("PATCH", "/sources/load/sinks/rows", {"table": {"mapping": {"columns": columns}}})
+    marks = [len(sender.acknowledged) + 1 for sender in senders]  # one may have been in flight when the task ended
+    wait_until("more load", lambda: all(len(sender.acknowledged) > mark + 20 for sender, mark in zip(senders, marks)))
+    stop.set()
+    for sender in senders:
+        sender.join(timeout=60)
+    gateway.flush("load", "rows")
+    rows = dict(gateway.rows("SELECT n, extra FROM rows"))
+    assert len(rows) == gateway.rows("SELECT count(*) FROM rows")[0][0]
+    for sender, mark in zip(senders, marks):
+        assert set(sender.acknowledged) <= set(rows)
+        assert all(rows[name] == "new" for name in sender.acknowledged[mark:])
+    assert None in rows.values() and "new" in rows.values()
+
+
+def test_existing_table_that_differs_is_refused(gateway):
+    gateway.add_source("one")
+    gateway.add_sink("one", "k", COLUMNS, AT_ONCE)
+    import sqlite3
+
+    database = sqlite3.connect(gateway.data / "tables.db")
+    database.execute("CREATE TABLE other (a INTEGER, c TEXT NOT NULL) STRICT")
+    database.commit()
+    database.close()
+    columns = COLUMNS + [{"type": "datetime", "name": "b"}]
+    body = {**SINK, "sinkId": "other", "table": {**SINK["table"], "tableId": "other", "mapping": {"columns": columns}}}
+    task = gateway.api("POST", "/sources/one/sinks", body).json
+    assert task["status"] == "error", task
+    for name in ("a", "b", "c"):
+        assert f'"{name}"' in task["error"] or f" {name} " in task["error"], task
+    assert_error(gateway.api("GET", "/sources/one/sinks/other"), 404)
+
+
+def test_deleted_sink_still_imports_what_waits(gateway):
+    url = gateway.add_source("one")
+    gateway.add_sink("one", "k", COLUMNS, NEVER)
+    gateway.add_sink("one", "dropped", COLUMNS, NEVER)
+    for number in range(7):
+        gateway.post(url, {"a": number})
+    gateway.change("DELETE", "/sources/one/sinks/k")
+    gateway.wait_rows("k", 7)
+    task = gateway.change("DELETE", "/sources/one/sinks/dropped?discard=true")
+    assert task["outputs"]["discardedRows"] == 7, task
+    assert gateway.rows("SELECT count(*) FROM dropped") in ([], [(0,)])
+    answer = gateway.post(url, {"a": 1})
+    assert answer.status == 503, answer
+
+
+def test_source_dry_run(gateway):
+    gateway.add_source("one")
+    template = {"name": "t", "type": "template", "template": {"language": "jsonnet", "content": "Body('a') + 1"}}
+    gateway.add_sink("one", "k", COLUMNS + [template], NEVER)
+    answer = gateway.api("POST", "/sources/one/test", {"a": 41}, expect=200).json
+    assert answer["tables"][0]["sinkId"] == "k" and answer["tables"][0]["tableId"] == "k"
+    values = {c["name"]: c["value"] for c in answer["tables"][0]["rows"][0]["columns"]}
+    assert values == {"a": "41", "t": "42"}
+    assert gateway.api("POST", "/sources/one/test", {"b": 1}).status == 422
+    assert gateway.statistics("one", "k")["levels"]["local"]["recordsCount"] == 0
+
+
+def test_definitions_survive_a_restart(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("one", description="text")
+    gateway.add_sink("one", "k", COLUMNS, AT_ONCE)
+    before = gateway.api("GET", "/sources/one/sinks/k").json
+    gateway.kill()
+    gateway.start()
+    assert gateway.api("GET", "/sources/one/sinks/k").json == before
+    assert gateway.source_url("one") == url
+    assert gateway.post(url, {"a": 1}).status == 200
+    gateway.wait_rows("k", 1)

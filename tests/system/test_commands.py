@@ -1,0 +1,104 @@
+"""The commands: apply, map, flush, get, check."""
+
+import json
+import subprocess
+
+from sluice import BINARY, NEVER, ROOT
+
+MANIFEST = """\
+kind: source
+sourceId: shop
+name: Shop
+secret: 0123456789abcdefghijABCDEFGHIJ0123456789
+framing: ndjson
+settings:
+  storage.level.target.import.trigger.interval: 5m
+sinks:
+  - sinkId: orders
+    name: Orders
+    table:
+      tableId: orders
+      mapping:
+        columns:
+          - {name: id, type: id}
+          - {name: who, type: path, path: user.name, rawString: true}
+          - {name: who_up, type: template, rawString: true, template: {language: jsonnet, content: "std.asciiUpper(Body('user.name'))"}}
+    settings:
+      storage.level.target.import.trigger.count: 7
+"""
+
+
+def sluice(*arguments, stdin=None, gateway=None):
+    if gateway:
+        arguments = (*arguments, "--admin", f"http://{gateway.admin}", "--data", str(gateway.data))
+    return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def test_apply_is_idempotent_and_tells_what_changes(gateway, tmp_path):
+    manifest = tmp_path / "shop.yaml"
+    manifest.write_text(MANIFEST)
+    dry = sluice("apply", "-f", manifest, "--dry-run", gateway=gateway)
+    assert dry.returncode == 0 and "+ shop" in dry.stdout, dry.stderr
+    assert gateway.api("GET", "/sources/shop").status == 404
+
+    first = sluice("apply", "-f", manifest, gateway=gateway)
+    assert first.returncode == 0 and "+ shop\n" in first.stdout and "+ shop/orders\n" in first.stdout, first.stderr
+    assert gateway.source_url("shop").endswith("/0123456789abcdefghijABCDEFGHIJ0123456789")
+    again = sluice("apply", "-f", manifest, gateway=gateway)
+    assert again.returncode == 0 and again.stdout.endswith("0 changes\n"), again.stdout
+
+    manifest.write_text(MANIFEST.replace("name: Orders", "name: All orders").replace("count: 7", "count: 8"))
+    changed = sluice("apply", "-f", manifest, gateway=gateway)
+    assert changed.returncode == 0 and "~ shop/orders: name" in changed.stdout and "trigger.count" in changed.stdout, changed.stdout
+    assert gateway.api("GET", "/sources/shop/sinks/orders").json["name"] == "All orders"
+
+    manifest.write_text(MANIFEST.replace("sinkId: orders", "sinkId: others").replace("tableId: orders", "tableId: others"))
+    pruned = sluice("apply", "-f", manifest, "--prune", gateway=gateway)
+    assert pruned.returncode == 0 and "- shop/orders" in pruned.stdout, pruned.stdout + pruned.stderr
+    assert gateway.api("GET", "/sources/shop/sinks/orders").status == 404
+
+
+def test_mistakes_in_a_manifest_have_a_place(gateway, tmp_path):
+    manifest = tmp_path / "shop.yaml"
+    for text, place in {
+        MANIFEST.replace("framing: ndjson", "framing: xml"): "shop.yaml:5:",
+        MANIFEST.replace("name: who,", "nam: who,"): "shop.yaml:15:",
+        MANIFEST.replace("kind: source", "kind: sauce"): "shop.yaml:1:",
+        MANIFEST + "  bad: [\n": "shop.yaml:1",
+    }.items():
+        manifest.write_text(text)
+        for command in (["apply", "-f", manifest, "--admin", f"http://{gateway.admin}", "--data", gateway.data], ["check", "-f", manifest]):
+            result = sluice(*command)
+            assert result.returncode == 1 and place in result.stderr, (command, result.stderr)
+
+
+def test_map_is_a_dry_run(tmp_path):
+    manifest = tmp_path / "shop.yaml"
+    manifest.write_text(MANIFEST)
+    lines = "".join(json.dumps({"user": {"name": name}}) + "\n" for name in ("Ann", 'B,"ob"'))
+    result = sluice("map", "-f", manifest, stdin=lines)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["row"]["who"] for row in rows] == ["Ann", 'B,"ob"'] and rows[0]["row"]["who_up"] == "ANN"
+    assert rows[0]["sinkId"] == "orders" and rows[0]["tableId"] == "orders"
+    csv = sluice("map", "-f", manifest, "--format", "csv", stdin=lines)
+    assert csv.stdout.splitlines()[1].endswith(',"B,""ob""","B,""OB"""')
+    wrong = sluice("map", "-f", manifest, stdin='{"user":1}\n{"user":{"name":"x"}}\n')
+    assert wrong.returncode == 1 and "column who" in wrong.stderr and len(wrong.stdout.splitlines()) == 1
+
+
+def test_flush_and_get(gateway):
+    url = gateway.add_source("one")
+    gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
+    gateway.post(url, {"a": 1})
+    result = sluice("flush", "one/k", gateway=gateway)
+    assert result.returncode == 0 and "one/k: imported 1 rows" in result.stdout, result.stderr
+    assert gateway.rows("SELECT b FROM k") == [('{"a": 1}',)]
+    assert json.loads(sluice("get", "one/k", gateway=gateway).stdout)["sinkId"] == "k"
+    assert sluice("flush", "nobody", gateway=gateway).returncode == 2
+
+
+def test_examples_are_sound():
+    for name in ("demo.yaml", "postgres.yaml"):
+        result = sluice("check", "-f", ROOT / "config" / "examples" / name)
+        assert result.returncode == 0, result.stderr
