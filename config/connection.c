@@ -154,8 +154,20 @@ static int refuse_shared_file(Fault *fault, const Node *node, const Connections 
     return 0;
 }
 
-int connections_read(Fault *fault, const Node *node, Connections *ret_connections) {
-    _cleanup_(connections_deinit) Connections connections = {0};
+static int add_connection(Fault *fault, const Node *node, Connections *connections) {
+    if (!identifier_valid(node->key)) {
+        int r = fault_at(fault, node, "must be named with 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
+        fault->at_key = true;
+        return r;
+    }
+    Connection *connection = &connections->items[connections->count++];
+    connection->name = text_copy(node->key);
+    int r = read_connection(fault, node, connection);
+    return r < 0 ? r : refuse_shared_file(fault, node, connections);
+}
+
+/* Into all-zero connections, which the caller releases when this fails. */
+static int fill_connections(Fault *fault, const Node *node, Connections *connections) {
     size_t given = 0;
     if (node_given(node)) {
         if (!json_is_object(node->value))
@@ -163,29 +175,29 @@ int connections_read(Fault *fault, const Node *node, Connections *ret_connection
         given = json_object_size(node->value);
     }
     if (given > CONNECTIONS_MAX) return fault_at(fault, node, "must have at most %d connections", CONNECTIONS_MAX);
-    connections.items = calloc(given + 1, sizeof *connections.items);
-    check(connections.items != NULL);
-    if (!node_given(node) || json_object_get(node->value, "local") == NULL)
-        connections.items[connections.count++] = (Connection){
+    connections->items = calloc(given + 1, sizeof *connections->items);
+    check(connections->items != NULL);
+    if (given == 0 || json_object_get(node->value, "local") == NULL)
+        connections->items[connections->count++] = (Connection){
             .name = text_copy("local"), .type = CONNECTION_SQLITE, .path = text_copy("tables.db")};
-    if (node_given(node)) {
-        const char *key;
-        json_t *value;
-        json_object_foreach((json_t *)(uintptr_t)node->value, key, value) {
-            Node member = {.value = value, .parent = node, .key = key};
-            if (!identifier_valid(key)) {
-                int r = fault_at(fault, &member, "must be named with 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
-                fault->at_key = true;
-                return r;
-            }
-            Connection *connection = &connections.items[connections.count++];
-            connection->name = text_copy(key);
-            int r = read_connection(fault, &member, connection);
-            if (r == 0) r = refuse_shared_file(fault, &member, &connections);
-            if (r < 0) return r;
-        }
+    if (given == 0) return 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)node->value, key, value) {
+        Node member = {.value = value, .parent = node, .key = key};
+        int r = add_connection(fault, &member, connections);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+int connections_read(Fault *fault, const Node *node, Connections *ret_connections) {
+    Connections connections = {0};
+    int r = fill_connections(fault, node, &connections);
+    if (r < 0) {
+        connections_deinit(&connections);
+        return r;
     }
     *ret_connections = connections;
-    connections = (Connections){0};
     return 0;
 }

@@ -52,12 +52,13 @@ static const Refusal source_type_refusals[] = {{"kafka", "which " NOT_BUILT ": u
 static int read_name(Fault *fault, const Node *body, const char **ret_name) {
     Node node = node_member(body, "name");
     int r = node_text(fault, &node, 1, 4 * NAME_CHARACTERS_MAX, ret_name);
-    if (r < 0) return r;
-    if (!text_is_plain(span_of(*ret_name))) return fault_at(fault, &node, "must not hold control characters");
-    size_t characters = text_characters(span_of(*ret_name));
+    if (r != 0) return r;
+    Span name = {*ret_name, strlen(*ret_name)};
+    if (!text_is_plain(name)) return fault_at(fault, &node, "must not hold control characters");
+    size_t characters = text_characters(name);
     if (characters > NAME_CHARACTERS_MAX)
         return fault_at(fault, &node, "must have 1 to %d characters, not %zu", NAME_CHARACTERS_MAX, characters);
-    if (strspn(*ret_name, " ") == strlen(*ret_name)) return fault_at(fault, &node, "must not be blank");
+    if (strspn(*ret_name, " ") == name.size) return fault_at(fault, &node, "must not be blank");
     return 0;
 }
 
@@ -72,7 +73,7 @@ static int read_identity(Fault *fault, const Node *body, const char *id_field, c
         if (r == 0 && !identifier_valid(id))
             r = fault_at(fault, &id_node, "must be 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
     }
-    if (r < 0) return r;
+    if (r != 0) return r;
     if (name == NULL && id == NULL) return fault_at(fault, body, "needs a \"name\" (or at least a \"%s\")", id_field);
     _cleanup_free_ char *own_id = id ? text_copy(id) : identifier_slug(name);
     if (own_id[0] == 0) return fault_at(fault, &name_node, "holds no letter or digit to make an id of: give \"%s\" too", id_field);
@@ -89,7 +90,7 @@ static int read_description(Fault *fault, const Node *body, char **ret_descripti
     const char *text = "";
     if (node_given(&node)) {
         int r = node_text(fault, &node, 0, DESCRIPTION_BYTES_MAX, &text);
-        if (r < 0) return r;
+        if (r != 0) return r;
     }
     *ret_description = text_copy(text);
     return 0;
@@ -117,7 +118,7 @@ static int read_secret(Fault *fault, const Node *body, const Source *old, char *
     }
     const char *text;
     int r = node_text(fault, &node, 0, SIZE_MAX, &text);
-    if (r < 0) return r;
+    if (r != 0) return r;
     size_t length = strlen(text);
     size_t valid = strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-");
     if (length < SECRET_CHARACTERS_MIN || length > SECRET_CHARACTERS_MAX || valid != length)
@@ -131,15 +132,15 @@ static int read_rate(Fault *fault, const Node *body, Source *source) {
     Node node = node_member(body, "rate");
     if (!node_given(&node)) return 0;
     int r = node_object(fault, &node, fields, NULL);
-    if (r < 0) return r;
+    if (r != 0) return r;
     Node events_node = node_member(&node, "events"), burst_node = node_member(&node, "burst");
     if (!node_given(&events_node)) return fault_at(fault, &node, "needs \"events\" (a second)");
     int64_t events = 0, burst = 0;
     r = node_integer(fault, &events_node, 1, RATE_MAX, &events);
-    if (r < 0) return r;
+    if (r != 0) return r;
     burst = events;
     if (node_given(&burst_node)) r = node_integer(fault, &burst_node, 1, RATE_MAX, &burst);
-    if (r < 0) return r;
+    if (r != 0) return r;
     source->rate_events = (uint32_t)events;
     source->rate_burst = (uint32_t)burst;
     return 0;
@@ -148,7 +149,7 @@ static int read_rate(Fault *fault, const Node *body, Source *source) {
 int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_source) {
     static const char *const types[] = {"http", NULL};
     int r = node_object(fault, body, source_fields, source_refusals);
-    if (r < 0) return r;
+    if (r != 0) return r;
     _cleanup_(cleanup_source_unref) Source *source = source_new();
     int type = 0, framing = FRAMING_SINGLE, detail = ERROR_DETAIL_FULL;
     r = read_identity(fault, body, "sourceId", &source->source_id, &source->name);
@@ -158,7 +159,7 @@ int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_
     if (r == 0) r = read_choice(fault, body, "errorDetail", error_detail_names, NULL, &detail);
     if (r == 0) r = read_rate(fault, body, source);
     if (r == 0) r = read_secret(fault, body, old, &source->secret);
-    if (r < 0) return r;
+    if (r != 0) return r;
     source->framing = (Framing)framing;
     source->error_detail = (ErrorDetail)detail;
     *ret_source = steal(source);
@@ -176,7 +177,7 @@ int source_from_request(const json_t *body, Source **ret_source, Error *error) {
 int sink_read(Fault *fault, const Node *body, bool first_of_single, const Sink *old, Sink **ret_sink) {
     static const char *const types[] = {"table", NULL};
     int r = node_object(fault, body, sink_fields, sink_refusals);
-    if (r < 0) return r;
+    if (r != 0) return r;
     _cleanup_(cleanup_sink_unref) Sink *sink = sink_new();
     Node table = node_member(body, "table");
     int type = 0, on_invalid = old ? (int)old->on_invalid : first_of_single ? ON_INVALID_REJECT : ON_INVALID_QUARANTINE;
@@ -186,7 +187,7 @@ int sink_read(Fault *fault, const Node *body, bool first_of_single, const Sink *
     if (r == 0) r = read_choice(fault, body, "onInvalid", on_invalid_names, NULL, &on_invalid);
     if (r == 0 && !node_given(&table)) r = fault_at(fault, body, "needs a \"table\"");
     if (r == 0) r = table_read(fault, &table, &sink->table);
-    if (r < 0) return r;
+    if (r != 0) return r;
     sink->on_invalid = (OnInvalid)on_invalid;
     *ret_sink = steal(sink);
     return 0;
@@ -222,7 +223,7 @@ static int merge(json_t *target, const json_t *patch, int depth, Error *error) {
             check(member != NULL && json_object_set_new(target, key, member) == 0);
         }
         int r = merge(member, value, depth + 1, error);
-        if (r < 0) return r;
+        if (r != 0) return r;
     }
     return 0;
 }
@@ -250,7 +251,7 @@ int source_patched(const Source *old, const json_t *patch, Source **ret_source, 
     int r = merge_form(form, patch, error);
     if (r == 0) r = refuse_new_id("sourceId", patch, old->source_id, error);
     if (r == 0) r = source_read(&fault, &root, old, &source);
-    if (r < 0) return r;
+    if (r != 0) return r;
     source->number = old->number;
     source->settings = old->settings;
     source_stamp(source, old->version.number, old->version.at, old->version.by, old->version.description);
@@ -270,7 +271,7 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     int r = merge_form(form, patch, error);
     if (r == 0) r = refuse_new_id("sinkId", patch, old->sink_id, error);
     if (r == 0) r = sink_read(&fault, &root, false, old, &sink);
-    if (r < 0) return r;
+    if (r != 0) return r;
     sink->number = old->number;
     sink->settings = old->settings;
     sink_stamp(sink, old->version.number, old->version.at, old->version.by, old->version.description);

@@ -224,22 +224,29 @@ static int read_strategy(Fault *fault, const Node *table_node, TableTarget *tabl
     return 0;
 }
 
-int table_read(Fault *fault, const Node *node, TableTarget *ret_table) {
+/* Into an all-zero table, which the caller releases when this fails. */
+static int fill_table(Fault *fault, const Node *node, TableTarget *table) {
     static const char *const fields[] = {"connection", "tableId", "strategy", "onSchemaDrift", "mapping", NULL};
-    _cleanup_(table_target_deinit) TableTarget table = {0};
-    int r = node_object(fault, node, fields, NULL);
-    if (r == 0) r = read_connection(fault, node, &table.connection);
-    if (r == 0) r = read_table_id(fault, node, &table.table_id);
-    if (r == 0) r = read_columns(fault, node, &table);
-    if (r == 0) r = read_strategy(fault, node, &table);
-    if (r < 0) return r;
     Node drift = node_member(node, "onSchemaDrift");
     int choice = SCHEMA_DRIFT_FAIL;
-    if (node_given(&drift)) r = node_choice(fault, &drift, schema_drift_names, NULL, &choice);
-    if (r < 0) return r;
-    table.on_schema_drift = (SchemaDrift)choice;
+    int r = node_object(fault, node, fields, NULL);
+    if (r == 0) r = read_connection(fault, node, &table->connection);
+    if (r == 0) r = read_table_id(fault, node, &table->table_id);
+    if (r == 0) r = read_columns(fault, node, table);
+    if (r == 0) r = read_strategy(fault, node, table);
+    if (r == 0 && node_given(&drift)) r = node_choice(fault, &drift, schema_drift_names, NULL, &choice);
+    table->on_schema_drift = (SchemaDrift)choice;
+    return r;
+}
+
+int table_read(Fault *fault, const Node *node, TableTarget *ret_table) {
+    TableTarget table = {0};
+    int r = fill_table(fault, node, &table);
+    if (r != 0) {
+        table_target_deinit(&table);
+        return r;
+    }
     *ret_table = table;
-    table = (TableTarget){0};
     return 0;
 }
 

@@ -84,7 +84,8 @@ static int set_fault(Fault *fault, const Node *node, const char *prefix, const c
     fault->at_key = false;
     (void)write_pointer(fault->path, sizeof fault->path, &used, node);
     check(vasprintf(&text, format, arguments) >= 0);
-    return error_set(fault->error, -EINVAL, "%s%s", prefix, text);
+    (void)error_set(fault->error, -EINVAL, "%s%s", prefix, text);
+    return -EINVAL;
 }
 
 int fault_at(Fault *fault, const Node *node, const char *format, ...) {
@@ -202,9 +203,9 @@ int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, in
 }
 
 int node_choice(Fault *fault, const Node *node, const char *const *choices, const Refusal *refused, int *ret_choice) {
-    const char *text;
+    const char *text = "";
     int r = node_text(fault, node, 0, SIZE_MAX, &text);
-    if (r < 0) return r;
+    if (r != 0) return r;
     for (int i = 0; choices[i]; i++)
         if (strcmp(choices[i], text) == 0) {
             *ret_choice = i;

@@ -83,8 +83,8 @@ static int read_sinks(Fault *fault, const Node *root, Framing framing, ManifestS
     int r = node_array(fault, &sinks, 0, SINKS_A_SOURCE_MAX);
     if (r < 0) return r;
     size_t count = json_array_size(sinks.value);
-    source->sinks = calloc(count + 1, sizeof *source->sinks);
-    source->sink_settings = calloc(count + 1, sizeof *source->sink_settings);
+    source->sinks = calloc(count + 1, sizeof(json_t *));
+    source->sink_settings = calloc(count + 1, sizeof(json_t *));
     check(source->sinks != NULL && source->sink_settings != NULL);
     for (size_t i = 0; r == 0 && i < count; i++) {
         Node sink = node_item(&sinks, i);

@@ -208,7 +208,7 @@ static int read_value(Parse *parse, int depth, json_t **ret_json, const Place **
 
 /* Turns the list of entries (newest first) into the array of the finished place. */
 static void finish_place(Parse *parse, Place *place, PlaceEntry *newest, size_t count) {
-    place->entries = arena_alloc(parse->places, (count > 0 ? count : 1) * sizeof *place->entries);
+    place->entries = arena_alloc(parse->places, (count > 0 ? count : 1) * sizeof(const PlaceEntry *));
     place->count = count;
     for (PlaceEntry *entry = newest; entry; entry = entry->next) {
         place->entries[--count] = entry;
@@ -306,7 +306,7 @@ static int read_stream(Parse *parse, YamlDocument ***documents, size_t *count) {
         if (type == YAML_STREAM_END_EVENT) return 0;
         if (type != YAML_DOCUMENT_START_EVENT) continue;
         YamlDocument *document = calloc(1, sizeof *document);
-        YamlDocument **grown = reallocarray(*documents, *count + 1, sizeof *grown);
+        YamlDocument **grown = reallocarray(*documents, *count + 1, sizeof(YamlDocument *));
         check(document != NULL && grown != NULL);
         document->name = text_copy(parse->name);
         document->places = parse->places;

@@ -76,9 +76,10 @@ int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Error 
         size_t size = end ? (size_t)(end - text.data) - at : 0;
         if (end == NULL || size == 0 || memchr(text.data + at, 0, size))
             return error_set(error, -EINVAL, "%s needs a name and a closing brace", environment ? "${ENV:" : "${FILE:");
-        _cleanup_free_ char *name = strndup(text.data + at, size);
-        check(name != NULL);
-        int r = environment ? expand_environment(name, out, error) : expand_file(document_name, name, out, error);
+        _cleanup_(buffer_deinit) Buffer name = {0};
+        buffer_append(&name, text.data + at, size);
+        int r = environment ? expand_environment(buffer_text(&name), out, error)
+                            : expand_file(document_name, buffer_text(&name), out, error);
         if (r < 0) return r;
         if (out->size > SCALAR_BYTES_MAX) return error_set(error, -EINVAL, "too large after replacement");
         at += size + 1;
@@ -155,9 +156,13 @@ int yaml_scalar_resolve(Span text, bool is_plain, json_t **ret_json, Error *erro
     static const char *const no_numbers[] = {".inf", ".Inf", ".INF", "+.inf", "-.inf", ".nan", ".NaN", ".NAN", NULL};
     int r = 0;
     json_t *json = NULL;
-    /* strtoll and strtod need a NUL behind the text. */
-    _cleanup_free_ char *own = is_plain && text.size > 0 && text.size < 512 ? strndup(text.data, text.size) : NULL;
-    Span number = {.data = own, .size = own ? strlen(own) : 0};
+    char copy[512]; /* strtoll and strtod need a NUL behind the text */
+    Span number = {.data = copy};
+    if (is_plain && text.size > 0 && text.size < sizeof copy && memchr(text.data, 0, text.size) == NULL) {
+        memcpy(copy, text.data, text.size);
+        copy[text.size] = 0;
+        number.size = text.size;
+    }
     if (is_plain && is_one_of(text, no_numbers)) return error_set(error, -EINVAL, "infinity and not-a-number are not allowed");
     if (is_plain && is_one_of(text, nulls))
         json = json_null();
@@ -165,9 +170,9 @@ int yaml_scalar_resolve(Span text, bool is_plain, json_t **ret_json, Error *erro
         json = json_true();
     else if (is_plain && is_one_of(text, falses))
         json = json_false();
-    else if (number.size == text.size && number.size > 0 && (is_integer(number) || is_based(number)))
+    else if (number.size > 0 && (is_integer(number) || is_based(number)))
         r = resolve_integer(number, &json, error);
-    else if (number.size == text.size && number.size > 0 && is_real(number))
+    else if (number.size > 0 && is_real(number))
         r = resolve_real(number, &json, error);
     else
         json = json_stringn(text.data ? text.data : "", text.size);
