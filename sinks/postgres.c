@@ -1,0 +1,198 @@
+/*
+ * PostgreSQL. One import is one transaction: the ids of its files into the ledger (which is the look-up as well), settled ids out of
+ * it, the rows by COPY, refused rows to the job, COMMIT. What a lost connection leaves unknown, the next try asks the ledger.
+ *
+ * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key also SELECT,
+ * UPDATE (strategy merge) and TEMPORARY on the database; CREATE only where something is missing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sinks/driver.h"
+#include "sinks/postgres_load.h"
+#include "sinks/postgres_session.h"
+#include "sinks/postgres_table.h"
+
+static PostgresSession *session_of(SinkSession *session) {
+    return (PostgresSession *)(void *)session;
+}
+
+static SinkResult pg_connect(const Connection *connection, const char *data_directory, const char *application_name,
+                             SinkSession **ret_session, Error *error) {
+    PostgresSession *session = NULL;
+    SinkResult result = postgres_session_open(connection, data_directory, application_name, &session, error);
+    if (result == SINK_DONE) *ret_session = (SinkSession *)(void *)session;
+    return result;
+}
+
+static void pg_disconnect(SinkSession *session) {
+    postgres_session_free(session_of(session));
+}
+
+static SinkResult pg_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+    return postgres_table_prepare(session_of(session), table, error);
+}
+
+static void id_text(const Uuid *id, char out[static UUID_TEXT_SIZE + 1]) {
+    uuid_format(id, out);
+    out[UUID_TEXT_SIZE] = '\0';
+}
+
+/* Does what the ledger has of the file equal what the file says? */
+static SinkResult compare_ledger(PostgresSession *session, const char *const *values, size_t count, Error *error) {
+    Buffer sql = {0};
+    buffer_append_text(&sql, "SELECT file_id, instance, sink, table_name, first_row, rows, bytes, checksum FROM ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " WHERE file_id = $1::uuid");
+    PGresult *row = NULL;
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, values, &row, error);
+    buffer_deinit(&sql);
+    if (result != SINK_DONE) return result;
+    if (PQntuples(row) != 1) {
+        (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", values[0]);
+        result = SINK_RETRY;
+    }
+    for (size_t i = 0; i < count && result == SINK_DONE; i++) {
+        const char *there = PQgetvalue(row, 0, (int)i);
+        if (strcmp(there, values[i]) == 0) continue;
+        (void)error_set(error, -EEXIST, "ledgerConflict: file %s is in the ledger with %s %s instead of %s.", values[0],
+                        PQfname(row, (int)i), there, values[i]);
+        result = SINK_REFUSED;
+    }
+    PQclear(row);
+    return result;
+}
+
+/* Inserts the file's id. Waits for another session that is inserting the same one, as long as lock_timeout allows. */
+static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job, ImportFile *file, Error *error) {
+    char id[UUID_TEXT_SIZE + 1], instance[UUID_TEXT_SIZE + 1], first[24], rows[24], bytes[24], checksum[24];
+    id_text(&file->id, id);
+    id_text(&job->instance, instance);
+    (void)snprintf(first, sizeof first, "%" PRIu64, file->first_row);
+    (void)snprintf(rows, sizeof rows, "%" PRIu64, file->rows);
+    (void)snprintf(bytes, sizeof bytes, "%" PRIu64, file->bytes);
+    (void)snprintf(checksum, sizeof checksum, "%016" PRIx64, file->checksum);
+    const char *const values[] = {id, instance, job->sink_label, job->table->table_id, first, rows, bytes, checksum};
+    enum { COUNT = sizeof values / sizeof values[0] };
+
+    Buffer sql = {0};
+    buffer_append_text(&sql, "INSERT INTO ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " (file_id, instance, sink, table_name, first_row, rows, bytes, checksum)"
+                             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (file_id) DO NOTHING");
+    PGresult *answer = NULL;
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), COUNT, values, &answer, error);
+    buffer_deinit(&sql);
+    if (result != SINK_DONE) return result;
+    file->already_imported = strcmp(PQcmdTuples(answer), "0") == 0;
+    PQclear(answer);
+    return file->already_imported ? compare_ledger(session, values, COUNT, error) : SINK_DONE;
+}
+
+static SinkResult forget_settled(PostgresSession *session, const ImportJob *job, Error *error) {
+    if (job->settled_count == 0) return SINK_DONE;
+    Buffer ids = {0}, sql = {0};
+    for (size_t i = 0; i < job->settled_count; i++) {
+        buffer_append_byte(&ids, i == 0 ? '{' : ',');
+        uuid_format(&job->settled[i], buffer_reserve(&ids, UUID_TEXT_SIZE));
+        ids.size += UUID_TEXT_SIZE;
+    }
+    buffer_append_byte(&ids, '}');
+    buffer_append_text(&sql, "DELETE FROM ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " WHERE file_id = ANY ($1::uuid[])");
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, (const char *const[]){buffer_text(&ids)}, NULL,
+                                     error);
+    buffer_deinit(&ids);
+    buffer_deinit(&sql);
+    return result;
+}
+
+static SinkResult commit(PostgresSession *session, Error *error) {
+    PGresult *answer = NULL;
+    SinkResult result = postgres_run(session, session->statement_limit, "COMMIT", 0, NULL, &answer, error);
+    if (result == SINK_DONE && strcmp(PQcmdStatus(answer), "COMMIT") != 0) {
+        /* COMMIT of a transaction that has failed succeeds, as ROLLBACK. */
+        (void)error_set(error, -EIO, "The server answered COMMIT with %s; nothing was changed.", PQcmdStatus(answer));
+        result = SINK_RETRY;
+    } else if (session->is_broken) {
+        (void)error_prefix(error, "It is unknown whether the import was committed, the next try will find out");
+        result = SINK_RETRY;
+    }
+    PQclear(answer);
+    return result;
+}
+
+static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *error) {
+    /* Deferred constraints must refuse their row while it can still be told apart from the others. */
+    SinkResult result = postgres_run(session, session->silence_limit, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, error);
+    size_t waiting = 0;
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        result = enter_in_ledger(session, job, &job->files[i], error);
+        if (!job->files[i].already_imported) waiting++;
+    }
+    if (result == SINK_DONE) result = forget_settled(session, job, error);
+    PostgresLoad load = {0};
+    if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, error);
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        if (!job->files[i].already_imported) result = postgres_load_file(&load, &job->files[i], error);
+    }
+    if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
+    if (result == SINK_DONE) result = commit(session, error);
+    postgres_load_deinit(&load);
+    return result;
+}
+
+static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *error) {
+    PostgresSession *session = session_of(sink_session);
+    session->progress = job->progress;
+    session->progress_context = job->context;
+    session->rows_done = 0;
+    job->rejected_rows = 0;
+    SinkResult result = import_files(session, job, error);
+    if (result != SINK_DONE) {
+        job->rejected_rows = 0;
+        for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
+    }
+    /* The caller wants to hear why it failed, not that the rollback did. */
+    if (result != SINK_DONE && !session->is_broken && PQtransactionStatus(session->connection) != PQTRANS_IDLE &&
+        postgres_run(session, session->silence_limit, "ROLLBACK", 0, NULL, NULL, NULL) != SINK_DONE && !session->is_broken)
+        postgres_session_break(session);
+    session->progress = NULL;
+    return result;
+}
+
+static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *ret_found, Error *error) {
+    PostgresSession *session = session_of(sink_session);
+    char id[UUID_TEXT_SIZE + 1];
+    id_text(file, id);
+    Buffer sql = {0};
+    buffer_append_text(&sql, "SELECT 1 FROM ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " WHERE file_id = $1::uuid");
+    PGresult *rows = NULL;
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, (const char *const[]){id}, &rows, error);
+    buffer_deinit(&sql);
+    if (result == SINK_DONE) {
+        *ret_found = PQntuples(rows) > 0;
+        PQclear(rows);
+    } else if (strcmp(session->failure.sqlstate, "42P01") == 0) {
+        /* Without a ledger nothing was imported. */
+        *ret_found = false;
+        result = SINK_DONE;
+    }
+    return result;
+}
+
+const SinkDriver sink_driver_postgres = {
+    .name = "postgres",
+    .connect = pg_connect,
+    .prepare = pg_prepare,
+    .import = pg_import,
+    .look_up = pg_look_up,
+    .disconnect = pg_disconnect,
+};

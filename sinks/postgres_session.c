@@ -1,0 +1,419 @@
+#include "sinks/postgres_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+
+#define CONNECT_LIMIT (15 * USEC_SECOND)
+#define SILENCE_LIMIT (60 * USEC_SECOND)
+#define STATEMENT_LIMIT (15 * USEC_MINUTE)
+#define PASSWORD_BYTES_MOST 4096
+#define COPY_PIECE_BYTES ((size_t)256 << 10)
+
+/* ---- what an SQLSTATE means ---- */
+
+static bool in_class(const char *sqlstate, const char *class) {
+    return strncmp(sqlstate, class, strlen(class)) == 0;
+}
+
+static bool is_one_of(const char *sqlstate, const char *const *classes) {
+    for (; *classes; classes++) {
+        if (in_class(sqlstate, *classes)) return true;
+    }
+    return false;
+}
+
+/* Values, constraints, row sizes, and what a trigger raises. */
+static const char *const bad_data_classes[] = {"22", "23", "44", "54000", "P0001", "P0004", NULL};
+/* Rollbacks, resources, time-outs and locks, a server that is stopping, system errors. */
+static const char *const retry_classes[] = {"40", "53", "55P03", "57014", "57P", "58", "25P03", "XX", NULL};
+/* 25006: the server has become a read-only standby. */
+static const char *const unreachable_classes[] = {"08", "28", "25006", NULL};
+
+static SinkResult result_of(const char *sqlstate) {
+    if (sqlstate[0] == '\0' || is_one_of(sqlstate, unreachable_classes)) return SINK_UNREACHABLE;
+    if (is_one_of(sqlstate, retry_classes)) return SINK_RETRY;
+    return SINK_REFUSED;
+}
+
+/* Without the newline at its end. */
+static void trim(char *text) {
+    for (size_t size = strlen(text); size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ');) text[--size] = '\0';
+}
+
+/* "COPY orders, line 12, column total: …", behind the lines of a trigger's function, if any. */
+static uint64_t line_of(const char *context) {
+    const char *copy = context;
+    while (copy && strncmp(copy, "COPY ", 5) != 0) {
+        copy = strchr(copy, '\n');
+        if (copy) copy++;
+    }
+    const char *at = copy ? strstr(copy, ", line ") : NULL;
+    return at ? strtoull(at + 7, NULL, 10) : 0;
+}
+
+static void note_failure(PostgresSession *session, const PGresult *result) {
+    PostgresFailure *failure = &session->failure;
+    *failure = (PostgresFailure){0};
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *words = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    if (sqlstate) (void)snprintf(failure->sqlstate, sizeof failure->sqlstate, "%s", sqlstate);
+    /* The detail of these names the key; that of others repeats the row. */
+    bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
+    if (!words) words = PQresultErrorMessage(result);
+    (void)snprintf(failure->reason, sizeof failure->reason, "%s%s%s", words, names_key && detail ? ": " : "",
+                   names_key && detail ? detail : "");
+    trim(failure->reason);
+    failure->is_bad_data = is_one_of(failure->sqlstate, bad_data_classes);
+    failure->line = line_of(PQresultErrorField(result, PG_DIAG_CONTEXT));
+}
+
+static int errno_of(SinkResult result) {
+    switch (result) {
+    case SINK_RETRY: return -EAGAIN;
+    case SINK_UNREACHABLE: return -ECONNRESET;
+    case SINK_REFUSED:
+    case SINK_DONE: return -EINVAL;
+    }
+    unreachable();
+}
+
+/* ---- connecting ---- */
+
+/* One trailing newline is dropped. The text is a secret: clear it. */
+static int read_password(const char *path, char out[static PASSWORD_BYTES_MOST], Error *error) {
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_set(error, -errno, "The password file %s cannot be read: %s.", path, strerrordesc_np(errno));
+    size_t size = 0;
+    for (;;) {
+        ssize_t n = read(fd, out + size, PASSWORD_BYTES_MOST - size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_set(error, -errno, "The password file %s cannot be read: %s.", path, strerrordesc_np(errno));
+        if (n == 0) break;
+        size += (size_t)n;
+        if (size == PASSWORD_BYTES_MOST) return error_set(error, -EFBIG, "The password file %s is too long.", path);
+    }
+    if (size > 0 && out[size - 1] == '\n') size--;
+    out[size] = '\0';
+    return 0;
+}
+
+/* libpq does not write passwords into its messages; this makes sure. */
+static void hide(char *text, const char *secret) {
+    if (!secret || !secret[0]) return;
+    size_t size = strlen(secret);
+    for (char *at = text; (at = strstr(at, secret)); at += size) memset(at, '*', size);
+}
+
+/* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the deadline. */
+static int poll_until(int fd, short events, usec_t deadline, short *ret_events) {
+    for (;;) {
+        usec_t left = deadline - clock_system()->boot(clock_system());
+        if (left < 0) left = 0;
+        struct pollfd poller = {.fd = fd, .events = events};
+        int r = poll(&poller, 1, left > 3600 * USEC_SECOND ? 3600 * 1000 : (int)((left + USEC_MS - 1) / USEC_MS));
+        if (r < 0 && errno == EINTR) continue;
+        if (ret_events) *ret_events = r > 0 ? poller.revents : 0;
+        return r;
+    }
+}
+
+static usec_t now(void) {
+    return clock_system()->boot(clock_system());
+}
+
+static SinkResult cannot_connect(const Connection *connection, PGconn *libpq, const char *secret, Error *error) {
+    char words[600];
+    (void)snprintf(words, sizeof words, "%s", libpq ? PQerrorMessage(libpq) : "out of memory");
+    trim(words);
+    hide(words, secret);
+    hide(words, libpq ? PQpass(libpq) : NULL);
+    (void)error_set(error, -ECONNREFUSED, "Connection \"%s\" cannot be opened: %s", connection->name, words);
+    return SINK_UNREACHABLE;
+}
+
+/* The uri's own connect_timeout, else the default. *ret_valid: can the uri be read at all? */
+static usec_t connect_limit(const char *uri, bool *ret_valid) {
+    usec_t limit = CONNECT_LIMIT;
+    char *words = NULL;
+    PQconninfoOption *options = PQconninfoParse(uri, &words);
+    for (PQconninfoOption *option = options; option && option->keyword; option++) {
+        if (strcmp(option->keyword, "connect_timeout") != 0 || !option->val) continue;
+        long seconds = strtol(option->val, NULL, 10);
+        if (seconds > 0 && seconds < 3600) limit = seconds * USEC_SECOND;
+    }
+    *ret_valid = options;
+    PQconninfoFree(options);
+    PQfreemem(words);
+    return limit;
+}
+
+static SinkResult connect_to(const Connection *connection, const char *password, const char *application_name, PGconn **ret_libpq,
+                             Error *error) {
+    bool valid;
+    usec_t limit = connect_limit(connection->uri, &valid);
+    if (!valid) {
+        /* libpq's words would repeat parts of it, and it may hold a password against the rules. */
+        (void)error_set(error, -EINVAL, "The uri of connection \"%s\" is not a PostgreSQL URI.", connection->name);
+        return SINK_REFUSED;
+    }
+    /* What stands before dbname is overridden by the uri, what stands behind overrides it. */
+    const char *const keywords[] = {
+        "gssencmode",           "keepalives", "keepalives_idle",  "keepalives_interval", "keepalives_count",           "tcp_user_timeout",
+        "target_session_attrs", "dbname",     "application_name", "client_encoding",     password ? "password" : NULL, NULL};
+    const char *const values[] = {"disable",        "1",    "30",     "10", "3", "60000", "read-write", connection->uri,
+                                  application_name, "UTF8", password, NULL};
+    PGconn *libpq = PQconnectStartParams(keywords, values, 1);
+    usec_t deadline = now() + limit;
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (libpq && PQstatus(libpq) != CONNECTION_BAD && status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
+        if (poll_until(PQsocket(libpq), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, NULL) <= 0) {
+            (void)error_set(error, -ETIMEDOUT, "Connection \"%s\" cannot be opened: no answer within %lld s.", connection->name,
+                            (long long)(limit / USEC_SECOND));
+            PQfinish(libpq);
+            return SINK_UNREACHABLE;
+        }
+        status = PQconnectPoll(libpq);
+    }
+    if (libpq && PQstatus(libpq) == CONNECTION_OK && PQsetnonblocking(libpq, 1) == 0) {
+        *ret_libpq = libpq;
+        return SINK_DONE;
+    }
+    SinkResult result = cannot_connect(connection, libpq, password, error);
+    PQfinish(libpq);
+    return result;
+}
+
+/* Notices of triggers and DDL are nobody's to read. */
+static void drop_notice(void *context, const PGresult *result) {
+}
+
+static SinkResult set_up(PostgresSession *session, Error *error) {
+    Buffer sql = {0};
+    buffer_printf(&sql,
+                  "SET synchronous_commit = on; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'; SET standard_conforming_strings = on;"
+                  "SET statement_timeout = %lld; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5min'",
+                  /* A little before this side gives up, so that the server can say it. */
+                  (long long)((session->statement_limit - session->statement_limit / 16) / USEC_MS));
+    /* So that a server that works for a client that is gone notices it. */
+    if (PQserverVersion(session->connection) >= 140000) buffer_append_text(&sql, "; SET client_connection_check_interval = '5s'");
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+/* "sluice.files": schema up to the last dot; no dot: schema public. */
+static void name_ledger(PostgresSession *session, const char *name) {
+    const char *dot = strrchr(name, '.');
+    session->ledger_schema = dot ? strndup(name, (size_t)(dot - name)) : strdup("public");
+    session->ledger_table = strdup(dot ? dot + 1 : name);
+    check(session->ledger_schema && session->ledger_table);
+}
+
+SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
+                                 PostgresSession **ret_session, Error *error) {
+    char password[PASSWORD_BYTES_MOST];
+    if (connection->password_file) {
+        bool absolute = connection->password_file[0] == '/';
+        _cleanup_free_ char *path = NULL;
+        check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", connection->password_file) >= 0);
+        if (read_password(path, password, error) < 0) {
+            (void)error_prefix(error, "connection \"%s\"", connection->name);
+            return SINK_UNREACHABLE;
+        }
+    }
+    PGconn *libpq = NULL;
+    SinkResult result = connect_to(connection, connection->password_file ? password : NULL, application_name, &libpq, error);
+    explicit_bzero(password, sizeof password);
+    if (result != SINK_DONE) return result;
+    (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);
+    PostgresSession *session = calloc(1, sizeof *session);
+    check(session);
+    *session = (PostgresSession){
+        .connection = libpq, .name = strdup(connection->name), .silence_limit = SILENCE_LIMIT, .statement_limit = STATEMENT_LIMIT};
+    check(session->name);
+    name_ledger(session, connection->ledger_table ? connection->ledger_table : "sluice.files");
+    result = set_up(session, error);
+    if (result != SINK_DONE) {
+        postgres_session_free(session);
+        return SINK_UNREACHABLE;
+    }
+    *ret_session = session;
+    return SINK_DONE;
+}
+
+void postgres_session_break(PostgresSession *session) {
+    PQfinish(session->connection);
+    session->connection = NULL;
+    session->is_broken = true;
+}
+
+void postgres_session_free(PostgresSession *session) {
+    if (!session) return;
+    PQfinish(session->connection);
+    free(session->name);
+    free(session->ledger_schema);
+    free(session->ledger_table);
+    free(session);
+}
+
+/* ---- waiting ---- */
+
+static SinkResult broken(PostgresSession *session, Error *error) {
+    session->failure = (PostgresFailure){0};
+    (void)error_set(error, -ENOTCONN, "Connection \"%s\" was lost; it must be opened again.", session->name);
+    return SINK_UNREACHABLE;
+}
+
+static SinkResult lost(PostgresSession *session, Error *error) {
+    session->failure = (PostgresFailure){0};
+    char words[600];
+    (void)snprintf(words, sizeof words, "%s", PQerrorMessage(session->connection));
+    trim(words);
+    hide(words, PQpass(session->connection));
+    (void)error_set(error, -ECONNRESET, "Connection \"%s\" was lost: %s", session->name, words);
+    postgres_session_break(session);
+    return SINK_UNREACHABLE;
+}
+
+/* Waits until the socket can do one of `events`, at most until `deadline`. Not SINK_DONE: the session is broken. */
+static SinkResult wait_for(PostgresSession *session, short events, usec_t deadline, short *ret_events, Error *error) {
+    for (;;) {
+        usec_t turn = now() + USEC_SECOND;
+        int r = poll_until(PQsocket(session->connection), events, turn < deadline ? turn : deadline, ret_events);
+        if (r > 0) return SINK_DONE;
+        session->failure = (PostgresFailure){0};
+        if (r < 0) {
+            (void)error_set(error, -errno, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(errno));
+            postgres_session_break(session);
+            return SINK_UNREACHABLE;
+        }
+        if (session->progress && session->progress(session->progress_context, session->rows_done)) {
+            (void)error_set(error, -ECANCELED, "The import was interrupted.");
+            postgres_session_break(session);
+            return SINK_RETRY;
+        }
+        if (now() >= deadline) {
+            (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server did not get on in time and was given up.", session->name);
+            postgres_session_break(session);
+            return SINK_UNREACHABLE;
+        }
+    }
+}
+
+/* Sends what libpq has buffered. The limit counts from the last byte that the server took. */
+static SinkResult flush(PostgresSession *session, Error *error) {
+    usec_t deadline = now() + session->silence_limit;
+    for (;;) {
+        int r = PQflush(session->connection);
+        if (r == 0) return SINK_DONE;
+        if (r < 0) return lost(session, error);
+        short events;
+        SinkResult result = wait_for(session, POLLIN | POLLOUT, deadline, &events, error);
+        if (result != SINK_DONE) return result;
+        /* The server may be stuck in telling us something. */
+        if ((events & ~POLLOUT) != 0 && !PQconsumeInput(session->connection)) return lost(session, error);
+        if ((events & POLLOUT) != 0) deadline = now() + session->silence_limit;
+    }
+}
+
+/* Collects the results of what was sent: the first failure, else the last result. */
+static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret_result, Error *error) {
+    PGresult *last = NULL;
+    bool failed = false;
+    usec_t deadline = now() + limit;
+    for (;;) {
+        while (PQisBusy(session->connection)) {
+            SinkResult result = wait_for(session, POLLIN, deadline, NULL, error);
+            if (result == SINK_DONE && !PQconsumeInput(session->connection)) {
+                /* What the server said before it went is worth more than that it went. */
+                if (PQisBusy(session->connection)) result = lost(session, error);
+            }
+            if (result != SINK_DONE) {
+                PQclear(last);
+                return result;
+            }
+        }
+        PGresult *next = PQgetResult(session->connection);
+        if (!next) break;
+        ExecStatusType status = PQresultStatus(next);
+        bool is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_IN;
+        if (!is_good && !failed) note_failure(session, next);
+        if (!is_good) failed = true;
+        PQclear(last);
+        last = next;
+        if (status == PGRES_COPY_IN) break;
+    }
+    if (failed) {
+        PQclear(last);
+        SinkResult result = result_of(session->failure.sqlstate);
+        (void)error_set(error, errno_of(result), "Connection \"%s\": %s%s%s%s", session->name, session->failure.reason,
+                        session->failure.sqlstate[0] ? " (" : "", session->failure.sqlstate, session->failure.sqlstate[0] ? ")" : "");
+        if (PQstatus(session->connection) == CONNECTION_BAD) postgres_session_break(session);
+        return result;
+    }
+    if (!last) return lost(session, error);
+    if (ret_result)
+        *ret_result = last;
+    else
+        PQclear(last);
+    return SINK_DONE;
+}
+
+SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql, size_t count, const char *const *values,
+                        PGresult **ret_result, Error *error) {
+    if (session->is_broken) return broken(session, error);
+    session->failure = (PostgresFailure){0};
+    int sent = count > 0 ? PQsendQueryParams(session->connection, sql, (int)count, NULL, values, NULL, NULL, 0)
+                         : PQsendQuery(session->connection, sql);
+    if (!sent) return lost(session, error);
+    SinkResult result = flush(session, error);
+    return result == SINK_DONE ? collect(session, limit, ret_result, error) : result;
+}
+
+SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error) {
+    if (session->is_broken) return broken(session, error);
+    while (csv.size > 0) {
+        size_t piece = csv.size < COPY_PIECE_BYTES ? csv.size : COPY_PIECE_BYTES;
+        int r = PQputCopyData(session->connection, csv.data, (int)piece);
+        if (r < 0) return lost(session, error);
+        SinkResult result = flush(session, error);
+        if (result != SINK_DONE) return result;
+        if (r == 0) continue; /* its buffer was full */
+        csv.data += piece;
+        csv.size -= piece;
+    }
+    return SINK_DONE;
+}
+
+bool postgres_copy_has_answer(PostgresSession *session) {
+    if (session->is_broken) return true;
+    struct pollfd poller = {.fd = PQsocket(session->connection), .events = POLLIN};
+    return poll(&poller, 1, 0) > 0;
+}
+
+SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error) {
+    if (session->is_broken) return broken(session, error);
+    session->failure = (PostgresFailure){0};
+    int r;
+    while ((r = PQputCopyEnd(session->connection, NULL)) == 0) {
+        SinkResult result = flush(session, error);
+        if (result != SINK_DONE) return result;
+    }
+    if (r < 0) return lost(session, error);
+    SinkResult result = flush(session, error);
+    PGresult *answer = NULL;
+    if (result == SINK_DONE) result = collect(session, session->statement_limit, &answer, error);
+    if (result != SINK_DONE) return result;
+    *ret_rows = strtoull(PQcmdTuples(answer), NULL, 10);
+    PQclear(answer);
+    return SINK_DONE;
+}

@@ -1,0 +1,261 @@
+#include "sinks/postgres_table.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "sinks/table_shape.h"
+
+#define NAME_BYTES_MOST 63 /* NAMEDATALEN less the NUL; longer names would be cut silently */
+#define RACES_MOST 5
+
+static const char *type_of(const Column *column) {
+    switch (column->data_type) {
+    case DATA_TEXT: return "text";
+    case DATA_INTEGER: return "bigint";
+    case DATA_NUMBER: return "double precision";
+    case DATA_DECIMAL: return "numeric";
+    case DATA_BOOLEAN: return "boolean";
+    case DATA_TIMESTAMP: return "timestamp with time zone";
+    case DATA_DATE: return "date";
+    case DATA_JSON: return "json";
+    case DATA_BYTES: return "bytea";
+    }
+    unreachable();
+}
+
+/*
+ * A type is compatible when it keeps the value or refuses the row, but never changes the value silently (as numeric(10,2), char(n) or
+ * real would). The columns that Sluice fills by itself may have the type that their text is.
+ */
+static bool compatible(const Column *column, const char *found) {
+    if (strcmp(found, type_of(column)) == 0) return true;
+    switch (column->data_type) {
+    case DATA_TEXT:
+        if (strncmp(found, "character varying", 17) == 0) return true;
+        if (column->type == COLUMN_ID) return strcmp(found, "uuid") == 0;
+        if (column->type == COLUMN_IP) return strcmp(found, "inet") == 0;
+        if (column->type == COLUMN_HEADERS) return strcmp(found, "json") == 0 || strcmp(found, "jsonb") == 0;
+        if (column->type == COLUMN_DATETIME)
+            return strcmp(found, "timestamp with time zone") == 0 || strcmp(found, "timestamp(3) with time zone") == 0;
+        return false;
+    case DATA_INTEGER:
+    case DATA_NUMBER: return strcmp(found, "numeric") == 0;
+    case DATA_TIMESTAMP: return strcmp(found, "timestamp(6) with time zone") == 0;
+    case DATA_JSON: return strcmp(found, "jsonb") == 0;
+    case DATA_DECIMAL:
+    case DATA_BOOLEAN:
+    case DATA_DATE:
+    case DATA_BYTES: return false;
+    }
+    unreachable();
+}
+
+static const TypeRules rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
+
+/* Schema (free()) and table (points into the id). */
+static char *split_table(const TableTarget *table, const char **ret_table) {
+    const char *dot = strrchr(table->table_id, '.');
+    char *schema = dot ? strndup(table->table_id, (size_t)(dot - table->table_id)) : strdup("public");
+    check(schema);
+    *ret_table = dot ? dot + 1 : table->table_id;
+    return schema;
+}
+
+static void put_qualified(Buffer *out, const char *schema, const char *name) {
+    sql_put_identifier(out, schema);
+    buffer_append_byte(out, '.');
+    sql_put_identifier(out, name);
+}
+
+void postgres_put_table(Buffer *out, const TableTarget *table) {
+    const char *name;
+    _cleanup_free_ char *schema = split_table(table, &name);
+    put_qualified(out, schema, name);
+}
+
+void postgres_put_ledger(Buffer *out, const PostgresSession *session) {
+    put_qualified(out, session->ledger_schema, session->ledger_table);
+}
+
+static SinkResult run(PostgresSession *session, const char *sql, size_t count, const char *const *values, PGresult **ret_result,
+                      Error *error) {
+    return postgres_run(session, session->silence_limit, sql, count, values, ret_result, error);
+}
+
+/* Is the failure of a CREATE that somebody else was faster? IF NOT EXISTS alone does not wait for them. */
+static bool lost_race(const PostgresSession *session) {
+    static const char *const states[] = {"23505", "42P06", "42P07", "42701", "42710", NULL};
+    for (const char *const *state = states; *state; state++) {
+        if (strcmp(session->failure.sqlstate, *state) == 0) return true;
+    }
+    return false;
+}
+
+typedef struct Presence {
+    bool schema;
+    char kind;    /* pg_class.relkind; 0: no such relation */
+    char oid[16]; /* when there is one */
+} Presence;
+
+static SinkResult look(PostgresSession *session, const char *schema, const char *name, Presence *ret_presence, Error *error) {
+    static const char sql[] = "SELECT n.oid, c.oid, c.relkind FROM pg_catalog.pg_namespace n"
+                              " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 WHERE n.nspname = $1";
+    PGresult *rows = NULL;
+    SinkResult result = run(session, sql, 2, (const char *const[]){schema, name}, &rows, error);
+    if (result != SINK_DONE) return result;
+    *ret_presence = (Presence){.schema = PQntuples(rows) > 0};
+    if (ret_presence->schema && !PQgetisnull(rows, 0, 1)) {
+        (void)snprintf(ret_presence->oid, sizeof ret_presence->oid, "%s", PQgetvalue(rows, 0, 1));
+        ret_presence->kind = PQgetvalue(rows, 0, 2)[0];
+    }
+    PQclear(rows);
+    return SINK_DONE;
+}
+
+/* Domains are shown as what they are made of: their CHECKs refuse rows, but do not change values. */
+static SinkResult read_columns(PostgresSession *session, const Presence *presence, FoundTable *found, Error *error) {
+    static const char sql[] =
+        "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)"
+        " ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,"
+        " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a',"
+        " EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND i.indimmediate"
+        " AND a.attnum = ANY (i.indkey))"
+        " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+        " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    PGresult *rows = NULL;
+    SinkResult result = run(session, sql, 1, (const char *const[]){presence->oid}, &rows, error);
+    if (result != SINK_DONE) return result;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
+        column->needs_value = PQgetvalue(rows, i, 2)[0] == 't';
+        column->is_generated = PQgetvalue(rows, i, 3)[0] == 't';
+        column->is_primary_key = PQgetvalue(rows, i, 4)[0] == 't';
+    }
+    PQclear(rows);
+    return SINK_DONE;
+}
+
+static SinkResult create(PostgresSession *session, const Presence *presence, const char *schema, const char *name, const char *definition,
+                         Error *error) {
+    Buffer sql = {0};
+    SinkResult result = SINK_DONE;
+    if (!presence->schema) {
+        buffer_append_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
+        sql_put_identifier(&sql, schema);
+        result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+    }
+    if (result == SINK_DONE) {
+        buffer_clear(&sql);
+        buffer_append_text(&sql, "CREATE TABLE ");
+        put_qualified(&sql, schema, name);
+        buffer_printf(&sql, " (%s)", definition);
+        result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+    }
+    buffer_deinit(&sql);
+    return result;
+}
+
+/* Makes sure that there is a relation of that name, and says what it is. */
+static SinkResult ensure(PostgresSession *session, const char *schema, const char *name, const char *definition, Presence *presence,
+                         bool *ret_created, Error *error) {
+    *ret_created = false;
+    for (int races = 0;; races++) {
+        SinkResult result = look(session, schema, name, presence, error);
+        if (result != SINK_DONE || presence->kind) return result;
+        result = create(session, presence, schema, name, definition, error);
+        if (result == SINK_DONE) {
+            *ret_created = true;
+            return SINK_DONE;
+        }
+        if (!lost_race(session) || races == RACES_MOST) {
+            (void)error_prefix(error, "table %s.%s cannot be created", schema, name);
+            return result;
+        }
+    }
+}
+
+static SinkResult add_columns(PostgresSession *session, const TableTarget *table, const bool *missing, Error *error) {
+    Buffer sql = {0};
+    buffer_append_text(&sql, "ALTER TABLE ");
+    postgres_put_table(&sql, table);
+    const char *separator = " ";
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (!missing[i]) continue;
+        buffer_printf(&sql, "%sADD COLUMN IF NOT EXISTS ", separator);
+        sql_put_identifier(&sql, table->columns[i].name);
+        buffer_printf(&sql, " %s", type_of(&table->columns[i]));
+        separator = ", ";
+    }
+    SinkResult result = SINK_DONE;
+    if (separator[0] == ',') result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+    if (result == SINK_REFUSED && lost_race(session)) result = SINK_RETRY;
+    buffer_deinit(&sql);
+    return result;
+}
+
+static SinkResult compare(PostgresSession *session, const TableTarget *table, const Presence *presence, Error *error) {
+    if (presence->kind != 'r' && presence->kind != 'p') {
+        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", table->table_id);
+        return SINK_REFUSED;
+    }
+    FoundTable found = {0};
+    bool missing[COLUMNS_A_SINK_MAX] = {false};
+    bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
+    SinkResult result = read_columns(session, presence, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? missing : NULL, error);
+    if (result == SINK_DONE && evolve) result = add_columns(session, table, missing, error);
+    found_table_deinit(&found);
+    return result;
+}
+
+/* Names that the server would cut, or that are nobody's. */
+static SinkResult check_names(const PostgresSession *session, const TableTarget *table, const char *schema, const char *name,
+                              Error *error) {
+    const char *const names[] = {schema, name, session->ledger_schema, session->ledger_table};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (names[i][0] && strlen(names[i]) <= NAME_BYTES_MOST) continue;
+        (void)error_set(error, -EINVAL, "\"%s\" cannot be the name of a PostgreSQL schema or table: it must have 1 to %d bytes.", names[i],
+                        NAME_BYTES_MOST);
+        return SINK_REFUSED;
+    }
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (strlen(table->columns[i].name) <= NAME_BYTES_MOST) continue;
+        (void)error_set(error, -EINVAL, "Column \"%s\": a PostgreSQL column has at most %d bytes.", table->columns[i].name,
+                        NAME_BYTES_MOST);
+        return SINK_REFUSED;
+    }
+    if (strcmp(schema, session->ledger_schema) == 0 && strcmp(name, session->ledger_table) == 0) {
+        (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", table->table_id);
+        return SINK_REFUSED;
+    }
+    return SINK_DONE;
+}
+
+static SinkResult prepare_ledger(PostgresSession *session, Error *error) {
+    static const char definition[] =
+        "file_id uuid PRIMARY KEY, instance uuid NOT NULL, sink text NOT NULL, table_name text NOT NULL, first_row bigint NOT NULL,"
+        " rows bigint NOT NULL, bytes bigint NOT NULL, checksum text NOT NULL, imported_at timestamptz NOT NULL DEFAULT now()";
+    Presence presence;
+    bool created;
+    return ensure(session, session->ledger_schema, session->ledger_table, definition, &presence, &created, error);
+}
+
+SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *table, Error *error) {
+    check(table->column_count <= COLUMNS_A_SINK_MAX);
+    const char *name;
+    _cleanup_free_ char *schema = split_table(table, &name);
+    SinkResult result = check_names(session, table, schema, name, error);
+    if (result == SINK_DONE) result = prepare_ledger(session, error);
+    if (result != SINK_DONE) return result;
+    Buffer definition = {0};
+    sql_put_definition(&definition, table, &rules);
+    Presence presence;
+    bool created;
+    result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
+    buffer_deinit(&definition);
+    if (result == SINK_DONE && !created) result = compare(session, table, &presence, error);
+    return result;
+}

@@ -1,0 +1,191 @@
+#include "sinks/sqlite_table.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "sinks/table_shape.h"
+
+static const char *type_of(const Column *column) {
+    switch (column->data_type) {
+    case DATA_INTEGER:
+    case DATA_BOOLEAN: return "INTEGER";
+    case DATA_NUMBER: return "REAL";
+    case DATA_BYTES: return "BLOB";
+    case DATA_TEXT:
+    case DATA_DECIMAL:
+    case DATA_TIMESTAMP:
+    case DATA_DATE:
+    case DATA_JSON: return "TEXT";
+    }
+    unreachable();
+}
+
+/* `found_type` is what read_columns made of the declaration: the type that values get, or ANY when they stay as they are. */
+static bool compatible(const Column *column, const char *found_type) {
+    return strcmp(found_type, "ANY") == 0 || strcmp(found_type, type_of(column)) == 0;
+}
+
+static const TypeRules rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
+
+/* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown as declared. */
+static const char *stored_type(const char *declared, bool strict) {
+    if (strict) return strcasecmp(declared, "INT") == 0 ? "INTEGER" : declared;
+    if (strcasestr(declared, "INT")) return "INTEGER";
+    if (strcasestr(declared, "CHAR") || strcasestr(declared, "CLOB") || strcasestr(declared, "TEXT")) return "TEXT";
+    if (strcasestr(declared, "BLOB") || declared[0] == '\0') return "ANY";
+    if (strcasestr(declared, "REAL") || strcasestr(declared, "FLOA") || strcasestr(declared, "DOUB")) return "REAL";
+    return strcasecmp(declared, "ANY") == 0 ? "NUMERIC" : declared;
+}
+
+SinkResult sqlite_failure(sqlite3 *database, const char *doing, Error *error) {
+    int code = sqlite3_extended_errcode(database);
+    const char *words = sqlite3_errmsg(database);
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_INTERRUPT:
+    case SQLITE_NOMEM: (void)error_set(error, -EBUSY, "SQLite cannot %s now: %s.", doing, words); return SINK_RETRY;
+    case SQLITE_FULL: (void)error_set(error, -ENOSPC, "SQLite cannot %s: %s.", doing, words); return SINK_UNREACHABLE;
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+    case SQLITE_AUTH:
+    case SQLITE_IOERR: {
+        int system = sqlite3_system_errno(database);
+        (void)error_set(error, system > 0 ? -system : -EIO, "SQLite cannot %s: %s%s%s.", doing, words, system > 0 ? ": " : "",
+                        system > 0 ? strerrordesc_np(system) : "");
+        return SINK_UNREACHABLE;
+    }
+    default: (void)error_set(error, -EINVAL, "SQLite cannot %s: %s.", doing, words); return SINK_REFUSED;
+    }
+}
+
+SinkResult sqlite_run(sqlite3 *database, const char *sql, const char *doing, Error *error) {
+    return sqlite3_exec(database, sql, NULL, NULL, NULL) == SQLITE_OK ? SINK_DONE : sqlite_failure(database, doing, error);
+}
+
+static void cleanup_statement(sqlite3_stmt **statement) {
+    (void)sqlite3_finalize(*statement);
+}
+
+static const char *column_text(sqlite3_stmt *statement, int column) {
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+    return text ? text : "";
+}
+
+typedef enum Presence { TABLE_ABSENT, TABLE_PLAIN, TABLE_STRICT, NOT_A_TABLE } Presence;
+
+static SinkResult find_table(sqlite3 *database, const char *name, Presence *ret_presence, Error *error) {
+    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    const char *sql = "SELECT type, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE";
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
+        return sqlite_failure(database, "look for the table", error);
+    int r = sqlite3_step(statement);
+    if (r != SQLITE_ROW && r != SQLITE_DONE) return sqlite_failure(database, "look for the table", error);
+    if (r == SQLITE_DONE)
+        *ret_presence = TABLE_ABSENT;
+    else if (strcmp(column_text(statement, 0), "table") != 0)
+        *ret_presence = NOT_A_TABLE;
+    else
+        *ret_presence = sqlite3_column_int(statement, 1) != 0 ? TABLE_STRICT : TABLE_PLAIN;
+    return SINK_DONE;
+}
+
+static SinkResult read_columns(sqlite3 *database, const char *name, bool strict, FoundTable *found, Error *error) {
+    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    const char *sql = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?)";
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
+        return sqlite_failure(database, "read the table's columns", error);
+    int r;
+    while ((r = sqlite3_step(statement)) == SQLITE_ROW) {
+        FoundColumn *column = found_table_add(found, column_text(statement, 0), stored_type(column_text(statement, 1), strict));
+        column->needs_value = sqlite3_column_int(statement, 2) != 0 && sqlite3_column_int(statement, 3) == 0;
+        column->is_primary_key = sqlite3_column_int(statement, 4) != 0;
+        column->is_generated = sqlite3_column_int(statement, 5) != 0;
+    }
+    return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(database, "read the table's columns", error);
+}
+
+static SinkResult create_table(sqlite3 *database, const TableTarget *table, Error *error) {
+    Buffer sql = {0};
+    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
+    sql_put_identifier(&sql, table->table_id);
+    buffer_append_text(&sql, " (");
+    sql_put_definition(&sql, table, &rules);
+    buffer_append_text(&sql, ") STRICT");
+    SinkResult result = sqlite_run(database, buffer_text(&sql), "create the table", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+static SinkResult add_columns(sqlite3 *database, const TableTarget *table, const bool *missing, Error *error) {
+    Buffer sql = {0};
+    SinkResult result = SINK_DONE;
+    for (size_t i = 0; i < table->column_count && result == SINK_DONE; i++) {
+        if (!missing[i]) continue;
+        buffer_clear(&sql);
+        buffer_append_text(&sql, "ALTER TABLE ");
+        sql_put_identifier(&sql, table->table_id);
+        buffer_append_text(&sql, " ADD COLUMN ");
+        sql_put_identifier(&sql, table->columns[i].name);
+        buffer_printf(&sql, " %s", type_of(&table->columns[i]));
+        result = sqlite_run(database, buffer_text(&sql), "add a column", error);
+    }
+    buffer_deinit(&sql);
+    return result;
+}
+
+static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Error *error) {
+    Presence presence = TABLE_ABSENT;
+    SinkResult result = find_table(database, table->table_id, &presence, error);
+    if (result != SINK_DONE) return result;
+    if (presence == TABLE_ABSENT) return create_table(database, table, error);
+    if (presence == NOT_A_TABLE) {
+        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary table.", table->table_id);
+        return SINK_REFUSED;
+    }
+    FoundTable found = {0};
+    bool missing[COLUMNS_A_SINK_MAX] = {false};
+    bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
+    check(table->column_count <= COLUMNS_A_SINK_MAX);
+    result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? missing : NULL, error);
+    if (result == SINK_DONE && evolve) result = add_columns(database, table, missing, error);
+    found_table_deinit(&found);
+    return result;
+}
+
+static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
+    Presence presence = TABLE_ABSENT;
+    SinkResult result = find_table(database, ledger, &presence, error);
+    if (result != SINK_DONE || presence == TABLE_PLAIN || presence == TABLE_STRICT) return result;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
+    sql_put_identifier(&sql, ledger);
+    buffer_append_text(&sql, " (file_id TEXT PRIMARY KEY, instance TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, "
+                             "first_row INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum TEXT NOT NULL, "
+                             "imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT, WITHOUT ROWID");
+    result = sqlite_run(database, buffer_text(&sql), "create the ledger", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error) {
+    if (strcasecmp(table->table_id, ledger) == 0) {
+        (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", ledger);
+        return SINK_REFUSED;
+    }
+    /* The write lock is taken first, so that what is found holds until what is missing was made. */
+    SinkResult result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
+    if (result != SINK_DONE) return result;
+    result = prepare_ledger(database, ledger, error);
+    if (result == SINK_DONE) result = prepare_table(database, table, error);
+    if (result == SINK_DONE) result = sqlite_run(database, "COMMIT", "commit", error);
+    if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+    return result;
+}

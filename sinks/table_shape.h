@@ -1,0 +1,54 @@
+/*
+ * What a table looks like at its destination, and how that differs from what a sink needs. The drivers find it out, the comparison is
+ * the same for all: each sink column must be there (order free) with a compatible type, columns that the sink does not know must be
+ * nullable or have a default, and the primary key must be the same.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "config/definition.h"
+#include "sinks/driver.h"
+
+typedef struct FoundColumn {
+    char *name;
+    char *type;        /* as the destination writes it */
+    bool needs_value;  /* NOT NULL without default */
+    bool is_generated; /* cannot be written */
+    bool is_primary_key;
+} FoundColumn;
+
+typedef struct FoundTable {
+    FoundColumn *columns;
+    size_t count, capacity;
+} FoundTable;
+
+/* How a destination thinks about types. */
+typedef struct TypeRules {
+    const char *(*type_of)(const Column *column);                     /* what a new table gets */
+    bool (*compatible)(const Column *column, const char *found_type); /* holds every value of the column unchanged, or refuses it */
+    bool ignore_case;                                                 /* of column names */
+} TypeRules;
+
+/* Copies the texts. */
+FoundColumn *found_table_add(FoundTable *found, const char *name, const char *type);
+void found_table_deinit(FoundTable *found);
+
+/*
+ * Compares. `missing` (NULL or column_count flags) gets which columns are not there; with it, missing columns that are no part of the
+ * key are left to the caller to add and are no difference. SINK_DONE, or SINK_REFUSED with one text that names each difference.
+ */
+SinkResult sink_table_compare(const TableTarget *table, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
+
+/* "…" with quotes doubled: an identifier of every SQL destination. */
+void sql_put_identifier(Buffer *out, const char *name);
+/* The names of the columns, quoted, separated by commas; `keys_only`: those of the primary key. */
+void sql_put_columns(Buffer *out, const TableTarget *table, bool keys_only);
+bool sink_table_has_key(const TableTarget *table);
+/* Is every column part of the primary key? */
+bool sink_table_is_all_key(const TableTarget *table);
+/* "NAME TYPE, …, PRIMARY KEY (…)": what stands between the brackets of CREATE TABLE. */
+void sql_put_definition(Buffer *out, const TableTarget *table, const TypeRules *rules);

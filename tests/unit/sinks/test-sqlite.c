@@ -1,0 +1,455 @@
+/* The SQLite driver on real files. */
+/* clang-format off */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "tests/support/sink-case.h"
+
+static char directory[64];
+static const SinkDriver *driver = &sink_driver_sqlite;
+
+static int make_directory(void **state) {
+    (void)snprintf(directory, sizeof directory, "/tmp/sluice-sqlite-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state) {
+    static const char *const names[] = {"tables.db", "tables.db-wal", "tables.db-shm"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        (void)unlink(path);
+    }
+    return rmdir(directory);
+}
+
+static SinkResult try_open(const char *path, SinkSession **ret_session, Error *error) {
+    char name[] = "local", *copy = strdup(path);
+    Connection connection = {.name = name, .type = CONNECTION_SQLITE, .path = copy};
+    SinkResult result = driver->connect(&connection, directory, "sluice shop/orders", ret_session, error);
+    free(copy);
+    return result;
+}
+
+static SinkSession *open_session(void) {
+    SinkSession *session = NULL;
+    Error error = {0};
+    if (try_open("tables.db", &session, &error) != SINK_DONE) fail_msg("%s", error.text);
+    return session;
+}
+
+static void cleanup_session(SinkSession **session) {
+    driver->disconnect(*session);
+}
+#define SESSION _cleanup_(cleanup_session) SinkSession *session = open_session()
+#define CASE(table, columns, files)                                                                                                        \
+    _cleanup_(sink_case_deinit) SinkCase box;                                                                                              \
+    sink_case_init(&box, (table), (columns), (files));                                                                                     \
+    Error error = {0};                                                                                                                     \
+    (void)error
+
+/* A user of the file: an ordinary connection. */
+static sqlite3 *open_user(void) {
+    char path[128];
+    sqlite3 *user = NULL;
+    (void)snprintf(path, sizeof path, "%s/tables.db", directory);
+    assert_int_equal(sqlite3_open(path, &user), SQLITE_OK);
+    return user;
+}
+
+static void sql(const char *text) {
+    sqlite3 *user = open_user();
+    char *words = NULL;
+    if (sqlite3_exec(user, text, NULL, NULL, &words) != SQLITE_OK) fail_msg("%s: %s", text, words);
+    (void)sqlite3_close(user);
+}
+
+static void assert_rows(const char *query, const char *wanted) {
+    sqlite3 *user = open_user();
+    sqlite3_stmt *statement = NULL;
+    Buffer text = {0};
+    if (sqlite3_prepare_v2(user, query, -1, &statement, NULL) != SQLITE_OK) fail_msg("%s: %s", query, sqlite3_errmsg(user));
+    for (int row = 0; sqlite3_step(statement) == SQLITE_ROW; row++) {
+        if (row > 0) buffer_append_byte(&text, '\n');
+        for (int i = 0; i < sqlite3_column_count(statement); i++) {
+            const char *cell = (const char *)sqlite3_column_text(statement, i);
+            if (i > 0) buffer_append_byte(&text, '|');
+            buffer_append_text(&text, cell ? cell : "NULL");
+        }
+    }
+    (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(user);
+    assert_string_equal(buffer_text(&text), wanted);
+    buffer_deinit(&text);
+}
+
+static void must(SinkResult result, const Error *error) {
+    if (result != SINK_DONE) fail_msg("result %d: %s", result, error->text);
+}
+
+static void prepare(SinkSession *session, SinkCase *box) {
+    Error error = {0};
+    must(driver->prepare(session, &box->table, &error), &error);
+}
+
+static void import(SinkSession *session, SinkCase *box) {
+    Error error = {0};
+    must(driver->import(session, sink_case_job(box), &error), &error);
+}
+
+static void creates_a_strict_table(void **state) {
+    SESSION;
+    CASE("in.c-shop.orders", "id:text:key n:integer x:number d:decimal b:boolean t:timestamp y:date j:json z:bytes", 1);
+    prepare(session, &box);
+    prepare(session, &box);
+    assert_rows("SELECT name || ' ' || type FROM pragma_table_info('in.c-shop.orders')",
+                "id TEXT\nn INTEGER\nx REAL\nd TEXT\nb INTEGER\nt TEXT\ny TEXT\nj TEXT\nz BLOB");
+    assert_rows("SELECT strict FROM pragma_table_list WHERE name = 'in.c-shop.orders'", "1");
+    assert_rows("PRAGMA journal_mode", "wal");
+    assert_rows("SELECT count(*) FROM _sluice_files", "0");
+}
+
+static void names_every_difference(void **state) {
+    SESSION;
+    sql("CREATE TABLE differs (k INT PRIMARY KEY, a INTEGER, b NUMERIC, extra TEXT NOT NULL, fine TEXT NOT NULL DEFAULT '', g AS (a) "
+        "STORED)");
+    CASE("differs", "a:text b:decimal missing:integer g:text", 1);
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    const char *const words[] = {"column \"a\" is INTEGER and should be TEXT",
+                                 "column \"b\" is NUMERIC and should be TEXT",
+                                 "column \"missing\" (INTEGER) is missing",
+                                 "column \"g\" is generated",
+                                 "column \"extra\" is not in the sink, but is NOT NULL without a default",
+                                 "column \"k\" is part of the table's primary key, but not of the sink's"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (!strstr(error.text, words[i])) fail_msg("\"%s\" is missing in: %s", words[i], error.text);
+    }
+    assert_null(strstr(error.text, "fine"));
+}
+
+static void accepts_and_evolves(void **state) {
+    SESSION;
+    sql("CREATE TABLE lenient (B VARCHAR(20), A, note TEXT)");
+    CASE("lenient", "a:text b:text c:integer", 1);
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    prepare(session, &box);
+    ADD(&box.rows[0], "12345678901234567890", "1.50", "7");
+    import(session, &box);
+    assert_rows("SELECT a, b, c, typeof(a), typeof(b) FROM lenient", "12345678901234567890|1.50|7|text|text");
+}
+
+static void refuses_what_is_no_table(void **state) {
+    SESSION;
+    sql("CREATE VIEW looks AS SELECT 1 AS a");
+    CASE("looks", "a:text", 1);
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.table.table_id = (char *)"_SLUICE_files";
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "ledger"));
+    box.table.table_id = (char *)"sqlite_mine";
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.table.table_id = (char *)"odd\"; DROP VIEW looks; --";
+    prepare(session, &box);
+    ADD(&box.rows[0], "x");
+    import(session, &box);
+    assert_rows("SELECT a FROM \"odd\"\"; DROP VIEW looks; --\"", "x");
+}
+
+static void imports_once(void **state) {
+    SESSION;
+    CASE("once", "a:text b:text", 1);
+    bool found = true;
+    must(driver->look_up(session, &box.files[0].id, &found, &error), &error); /* no ledger yet */
+    assert_false(found);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1", "");
+    ADD(&box.rows[0], "2", NULL);
+    import(session, &box);
+    assert_false(box.files[0].already_imported);
+    must(driver->look_up(session, &box.files[0].id, &found, &error), &error);
+    assert_true(found);
+    import(session, &box);
+    assert_true(box.files[0].already_imported);
+    assert_rows("SELECT a, b FROM once ORDER BY a", "1|\n2|NULL");
+    assert_rows("SELECT instance, sink, table_name, first_row, rows, bytes, checksum FROM _sluice_files",
+                "11111111-1111-1111-1111-111111111111|shop/orders|once|1|2|8|fedcba9876543210");
+    box.files[0].reader = NULL;
+    ImportJob *job = sink_case_job(&box);
+    job->files[0].checksum = 1;
+    assert_int_equal(driver->import(session, job, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "ledgerConflict"));
+    assert_non_null(strstr(error.text, "checksum fedcba9876543210 instead of 0000000000000001"));
+}
+
+static void takes_several_files_and_forgets_settled_ones(void **state) {
+    SESSION;
+    CASE("several", "a:integer", 3);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    ADD(&box.rows[1], "2");
+    box.job.file_count = 1;
+    import(session, &box);
+    box.job.file_count = 2;
+    import(session, &box);
+    assert_true(box.files[0].already_imported);
+    assert_false(box.files[1].already_imported);
+    assert_rows("SELECT group_concat(a) FROM several", "1,2");
+    Uuid settled[] = {box.files[0].id, box.files[2].id};
+    sink_case_next_file(&box, 0);
+    ADD(&box.rows[0], "3");
+    box.job.file_count = 1;
+    box.job.settled = settled;
+    box.job.settled_count = 2;
+    import(session, &box);
+    assert_rows("SELECT count(*) FROM _sluice_files", "2");
+}
+
+static void merges_and_appends_by_key(void **state) {
+    SESSION;
+    CASE("merged", "k:text:key l:integer:key v:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "a", "1", "first");
+    ADD(&box.rows[0], "b", "1", "other");
+    ADD(&box.rows[0], "a", "1", "second");
+    import(session, &box);
+    assert_rows("SELECT * FROM merged ORDER BY k", "a|1|second\nb|1|other");
+    sink_case_next_file(&box, 0);
+    box.table.strategy = STRATEGY_APPEND;
+    ADD(&box.rows[0], "a", "1", "third");
+    ADD(&box.rows[0], "c", "1", "line\nbreak");
+    ADD(&box.rows[0], "c", "1", "line\nbreak");
+    ADD(&box.rows[0], NULL, "1", "no key");
+    import(session, &box);
+    assert_rows("SELECT k, l FROM merged ORDER BY k", "a|1\nb|1\nc|1");
+    assert_int_equal(box.reject_count, 3);
+    assert_int_equal(box.job.rejected_rows, 3);
+    assert_int_equal(box.rejects[0].row, 4);
+    assert_non_null(strstr(box.rejects[0].reason, "UNIQUE constraint failed: merged.k, merged.l"));
+    assert_true(span_equal(box.rejects[1].csv, SPAN("c,1,\"line\nbreak\"\n")));
+    assert_non_null(strstr(box.rejects[2].reason, "NULL in a primary key"));
+}
+
+/* SQLite would invent a value for NULL in an INTEGER PRIMARY KEY. */
+static void integer_keys(void **state) {
+    SESSION;
+    CASE("numbered", "k:integer:key", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "9223372036854775807");
+    ADD(&box.rows[0], "9223372036854775807");
+    ADD(&box.rows[0], NULL);
+    import(session, &box);
+    assert_rows("SELECT k FROM numbered", "9223372036854775807");
+    assert_int_equal(box.reject_count, 1);
+}
+
+static void bad_rows_cost_only_themselves(void **state) {
+    SESSION;
+    sql("CREATE TABLE checked (n INTEGER CHECK (n <> 13), u TEXT UNIQUE, v TEXT NOT NULL)");
+    CASE("checked", "n:integer u:text v:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1", "a", "x");
+    ADD(&box.rows[0], "13", "b", "x");
+    ADD(&box.rows[0], "2", "a", "x");
+    ADD(&box.rows[0], "3", "c", NULL);
+    ADD(&box.rows[0], "four", "d", "x");
+    ADD(&box.rows[0], "5", "e", "x");
+    import(session, &box);
+    assert_rows("SELECT n FROM checked", "1\n5");
+    assert_int_equal(box.reject_count, 4);
+    for (size_t i = 0; i < 4; i++) assert_int_equal(box.rejects[i].row, i + 2);
+    assert_non_null(strstr(box.rejects[0].reason, "CHECK constraint failed"));
+    assert_non_null(strstr(box.rejects[1].reason, "UNIQUE constraint failed: checked.u"));
+    assert_non_null(strstr(box.rejects[2].reason, "NOT NULL constraint failed: checked.v"));
+    assert_non_null(strstr(box.rejects[3].reason, "column \"n\" needs integer"));
+    sink_case_next_file(&box, 0);
+    for (int i = 0; i < 4; i++) ADD(&box.rows[0], "13", NULL, "x");
+    box.job.bad_rows_most = 3;
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "more than 3 rows"));
+    assert_rows("SELECT count(*) FROM _sluice_files", "1");
+}
+
+static void triggers(void **state) {
+    SESSION;
+    sql("CREATE TABLE t (v TEXT); CREATE TRIGGER i BEFORE INSERT ON t WHEN NEW.v = 'ignore' BEGIN SELECT RAISE(IGNORE); END;"
+        "CREATE TRIGGER r BEFORE INSERT ON t WHEN NEW.v = 'rollback' BEGIN SELECT RAISE(ROLLBACK, 'all of it'); END;"
+        "CREATE TRIGGER a BEFORE INSERT ON t WHEN NEW.v = 'abort' BEGIN SELECT RAISE(ABORT, 'this one'); END");
+    CASE("t", "v:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "good");
+    ADD(&box.rows[0], "ignore");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    sink_case_next_file(&box, 0);
+    ADD(&box.rows[0], "good");
+    ADD(&box.rows[0], "rollback");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "all of it"));
+    sink_case_next_file(&box, 0);
+    ADD(&box.rows[0], "abort");
+    ADD(&box.rows[0], "good");
+    import(session, &box);
+    assert_rows("SELECT * FROM t", "good");
+    assert_string_equal(box.rejects[0].reason, "this one");
+}
+
+static const struct {
+    const char *type, *text, *wanted; /* wanted: typeof|quote */
+} values[] = {
+    {"integer", "-9223372036854775808", "integer|-9223372036854775808"},
+    {"integer", "9223372036854775807", "integer|9223372036854775807"},
+    {"number", "-0.1", "real|-0.1"},
+    {"number", "2.5e10", "real|25000000000.0"},
+    {"number", "3", "real|3.0"},
+    {"decimal", "12345678901234567890.10", "text|'12345678901234567890.10'"},
+    {"decimal", "1.50", "text|'1.50'"},
+    {"boolean", "true", "integer|1"},
+    {"boolean", "false", "integer|0"},
+    {"timestamp", "9999-12-31T23:59:59.999999Z", "text|'9999-12-31T23:59:59.999999Z'"},
+    {"date", "2024-02-29", "text|'2024-02-29'"},
+    {"json", "{\"b\":1,\"a\":2.50}", "text|'{\"b\":1,\"a\":2.50}'"},
+    {"bytes", "\\x", "blob|X''"},
+    {"bytes", "\\x00ff5C2e0a", "blob|X'00FF5C2E0A'"},
+    {"text", "", "text|''"},
+    {"text", "\\.\r\n\"\xf0\x9f\x98\x80", "text|'\\.\r\n\"\xf0\x9f\x98\x80'"},
+    {"text", "123", "text|'123'"},
+    {"text", NULL, "null|NULL"},
+    {"integer", "1.5", NULL},
+    {"integer", "9223372036854775808", NULL},
+    {"integer", "", NULL},
+    {"number", "1e999", NULL},
+    {"number", "x", NULL},
+    {"boolean", "TRUE", NULL},
+    {"bytes", "abc", NULL},
+    {"bytes", "\\x0", NULL},
+    {"bytes", "\\xzz", NULL},
+};
+
+static void every_type(void **state) {
+    SESSION;
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        char column[80], name[40], query[100];
+        (void)snprintf(column, sizeof column, "v:%s w:bytes", values[i].type);
+        (void)snprintf(name, sizeof name, "t%zu", i);
+        (void)snprintf(query, sizeof query, "SELECT typeof(v), quote(v) FROM t%zu WHERE w = X'0102'", i);
+        CASE(name, column, 1);
+        prepare(session, &box);
+        ADD(&box.rows[0], values[i].text, "\\x0102");
+        import(session, &box);
+        assert_rows(query, values[i].wanted ? values[i].wanted : "");
+        assert_int_equal(box.reject_count, values[i].wanted ? 0 : 1);
+    }
+}
+
+/* SQLite's own reading and writing of numbers is not exact to the last bit; the stored double must be. */
+static void doubles_are_exact(void **state) {
+    static const char *const numbers[] = {"1.7976931348623157e308", "5e-324", "0.1", "123456789.12345679", "9007199254740993"};
+    SESSION;
+    CASE("doubles", "v:number", 1);
+    prepare(session, &box);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) ADD(&box.rows[0], numbers[i]);
+    import(session, &box);
+    sqlite3 *user = open_user();
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_prepare_v2(user, "SELECT v FROM doubles ORDER BY rowid", -1, &statement, NULL), SQLITE_OK);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+        double there = sqlite3_column_double(statement, 0), wanted = strtod(numbers[i], NULL);
+        assert_memory_equal(&there, &wanted, sizeof there);
+    }
+    (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(user);
+}
+
+static void busy_and_interrupted(void **state) {
+    SESSION;
+    CASE("busy", "v:text", 1);
+    prepare(session, &box);
+    for (int i = 0; i < 5000; i++) ADD(&box.rows[0], "x");
+    sqlite3 *user = open_user();
+    assert_int_equal(sqlite3_exec(user, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_int_equal(sqlite3_exec(user, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    /* A reader does not hold the import up. */
+    assert_int_equal(sqlite3_exec(user, "BEGIN; SELECT count(*) FROM busy", NULL, NULL, NULL), SQLITE_OK);
+    box.interrupt_at = 2000;
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "interrupted"));
+    box.interrupt_at = 0;
+    import(session, &box);
+    (void)sqlite3_close(user);
+    assert_rows("SELECT count(*) FROM busy", "5000");
+}
+
+static void failures_change_nothing(void **state) {
+    SESSION;
+    sql("CREATE TABLE kept (v TEXT CHECK (v <> 'bad'))");
+    CASE("kept", "v:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "good");
+    ADD(&box.rows[0], "bad");
+    box.store_fails = true;
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "rejectsFull"));
+    box.store_fails = false;
+    ImportJob *job = sink_case_job(&box);
+    job->files[0].rows++;
+    assert_int_equal(driver->import(session, job, &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "should have 3 rows"));
+    sql("ALTER TABLE kept RENAME TO gone");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "no such table: kept"));
+    sql("ALTER TABLE gone RENAME TO kept");
+    import(session, &box);
+    assert_rows("SELECT * FROM kept", "good");
+    assert_rows("SELECT count(*) FROM _sluice_files", "1");
+}
+
+static void files_that_cannot_be_used(void **state) {
+    SinkSession *session = NULL;
+    Error error = {0};
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/tables.db", directory);
+    FILE *file = fopen(path, "w");
+    for (int i = 0; i < 200; i++) (void)fputs("this is no database\n", file);
+    (void)fclose(file);
+    assert_int_equal(try_open("tables.db", &session, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "not a database"));
+    assert_non_null(strstr(error.text, path));
+    assert_int_equal(try_open("no/such/folder/x.db", &session, &error), SINK_UNREACHABLE);
+    assert_int_equal(try_open(".", &session, &error), SINK_UNREACHABLE);
+    assert_null(session);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        TEST(creates_a_strict_table),
+        TEST(names_every_difference),
+        TEST(accepts_and_evolves),
+        TEST(refuses_what_is_no_table),
+        TEST(imports_once),
+        TEST(takes_several_files_and_forgets_settled_ones),
+        TEST(merges_and_appends_by_key),
+        TEST(integer_keys),
+        TEST(bad_rows_cost_only_themselves),
+        TEST(triggers),
+        TEST(every_type),
+        TEST(doubles_are_exact),
+        TEST(busy_and_interrupted),
+        TEST(failures_change_nothing),
+        TEST(files_that_cannot_be_used),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,99 @@
+/* clang-format off */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include <stdio.h>
+
+#include "sinks/table_shape.h"
+#include "tests/support/sink-case.h"
+
+static const char *type_of(const Column *column) {
+    return column->data_type == DATA_INTEGER ? "INT" : "TEXT";
+}
+
+static bool compatible(const Column *column, const char *found) {
+    return strcmp(type_of(column), found) == 0;
+}
+
+static const TypeRules exact = {.type_of = type_of, .compatible = compatible};
+static const TypeRules loose = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
+
+static void order_and_case(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a:text b:integer", 1);
+    FoundTable found = {0};
+    (void)found_table_add(&found, "B", "INT");
+    (void)found_table_add(&found, "a", "TEXT");
+    Error error = {0};
+    assert_int_equal(sink_table_compare(&box.table, &found, &loose, NULL, &error), SINK_DONE);
+    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_string_equal(error.text, "Table \"t\" differs from the sink: column \"b\" (INT) is missing.");
+    bool missing[2] = {false};
+    assert_int_equal(sink_table_compare(&box.table, &found, &exact, missing, &error), SINK_DONE);
+    assert_false(missing[0]);
+    assert_true(missing[1]);
+    found_table_deinit(&found);
+    sink_case_deinit(&box);
+}
+
+static void keys(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a:text:key b:integer", 1);
+    FoundTable found = {0};
+    (void)found_table_add(&found, "a", "TEXT");
+    found_table_add(&found, "b", "INT")->is_primary_key = true;
+    Error error = {0};
+    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "column \"a\" is not part of the table's primary key"));
+    assert_non_null(strstr(error.text, "column \"b\" is part of the table's primary key, but not of the sink's"));
+    found_table_deinit(&found);
+    /* A key cannot be added to a table that is there. */
+    bool missing[2] = {false};
+    assert_int_equal(sink_table_compare(&box.table, &found, &exact, missing, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "column \"a\" (TEXT) is missing"));
+    sink_case_deinit(&box);
+}
+
+static void many_differences_are_counted(void **state) {
+    SinkCase box;
+    char columns[1000] = "", one[16];
+    for (int i = 0; i < 60; i++) {
+        (void)snprintf(one, sizeof one, "c%d:text ", i);
+        (void)strcat(columns, one);
+    }
+    sink_case_init(&box, "t", columns, 1);
+    FoundTable found = {0};
+    Error error = {0};
+    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    unsigned named = 0, left_out = 0;
+    for (const char *at = error.text; (at = strstr(at, "is missing")); at++) named++;
+    assert_int_equal(sscanf(strstr(error.text, "; and "), "; and %u more", &left_out), 1);
+    assert_int_equal(named + left_out, 60);
+    sink_case_deinit(&box);
+}
+
+static void sql_text(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a\"b:text:key n:integer:key v:text", 1);
+    Buffer sql = {0};
+    sql_put_definition(&sql, &box.table, &exact);
+    assert_string_equal(buffer_text(&sql), "\"a\"\"b\" TEXT NOT NULL, \"n\" INT NOT NULL, \"v\" TEXT, PRIMARY KEY (\"a\"\"b\", \"n\")");
+    assert_true(sink_table_has_key(&box.table));
+    assert_false(sink_table_is_all_key(&box.table));
+    buffer_deinit(&sql);
+    sink_case_deinit(&box);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_and_case),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(many_differences_are_counted),
+        cmocka_unit_test(sql_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
