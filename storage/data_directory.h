@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "base/uuid.h"
@@ -15,10 +17,11 @@ typedef struct DataDirectory {
     Files *files; /* rooted at path; owned */
     int lock_fd;
     Uuid instance;
-    bool is_new;
+    bool is_new; /* a new instance: nothing was ever stored here */
 } DataDirectory;
 
-/* -EBUSY: another process holds it (its pid is named). -EPROTO: a newer format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing
- * or of another instance: says what to do. */
+/* Makes missing parents. Opens sluice.mdb for a moment to compare its instance id with the directory's (a new one is given it), so no environment
+ * of this directory may be open yet. -EBUSY: another process holds it (its pid is named). -EPROTO: a newer format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing
+ * or of another instance, or sluice.mdb is there without the format file: says what to do. -EBADMSG: the format file is damaged. */
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
 void data_directory_close(DataDirectory *directory);

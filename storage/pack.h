@@ -15,6 +15,8 @@
 
 typedef struct PackWriter PackWriter; /* the stager's thread */
 
+/* Once a call on a writer failed, each further one fails: abandon it. */
+
 /* Begins staging/<id>.pack.tmp; nothing is at the final name until pack_finish. */
 int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter **ret_writer, Error *error);
 /* `slice`: sink, mapping_version, first_row, rows, times, file are given; pack, offset, length, bytes and checksum are filled in. `description`: JSON text of
@@ -29,15 +31,27 @@ void pack_abandon(PackWriter *writer); /* removes the temporary file; NULL-safe 
 
 /* Row text of one slice, decompressed block by block; a loader's thread. */
 typedef struct SliceReader SliceReader;
+/* Damage is told by the first slice_read; here only what the file system says (-ENOENT: no such pack). */
 int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader, Error *error);
 enum { SLICE_READ_END = 1, SLICE_READ_DAMAGED = 2 };
 /* Next whole rows, about 256 KB at most (or one longer row). SLICE_READ_DAMAGED: frame or checksum do not hold (found before the last block is given). */
-int slice_read(SliceReader *reader, Span *ret_rows, Error *error);
+int slice_read(SliceReader *reader, Span *ret_rows, Error *error); /* `error` says what is damaged, too. After < 0 (I/O): as rewound */
 int slice_rewind(SliceReader *reader, Error *error);
 void slice_close(SliceReader *reader); /* NULL-safe */
 /* Reads the slice through once: 0 or SLICE_READ_DAMAGED. */
 int slice_verify(Files *files, const SliceRecord *slice, Error *error);
 
+/* What a pack says of itself: header and footer, verified; its rows are not read. -EBADMSG: a part does not hold. For any path, so that a pack
+ * can be read that the ledger does not know. */
+typedef struct PackDirectory {
+    Uuid id, instance;
+    SliceRecord *slices; /* owned; in the order of the file */
+    size_t count;
+} PackDirectory;
+int pack_read_directory(Files *files, const char *path, PackDirectory *ret_directory, Error *error);
+void pack_directory_deinit(PackDirectory *directory);
+
+/* 0 also when there is none. */
 int pack_remove(Files *files, const Uuid *id, Error *error);
 /* "staging/<id>.pack" */
 void pack_path(const Uuid *id, char out[static 64]);

@@ -29,12 +29,13 @@ typedef struct Reject {
 } Reject;
 
 int rejects_add(Txn *txn, Reject *reject, Error *error); /* visible at once; sets number */
-/* Replaces what is pending for the file. */
+/* Replaces what is pending for the file; each is a row of that file (is_row, id), no row twice (-EEXIST). */
 int rejects_put_pending(Txn *txn, const Uuid *file, Reject *rejects, size_t count, Error *error);
 int rejects_count_pending(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error);
-int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error); /* pending -> visible */
+int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error); /* pending -> visible, by row */
 int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error);
+/* Visible ones, by number. < 0 from the visit ends the walk; it must not write. */
 typedef int (*RejectVisit)(void *context, const Reject *reject, Error *error);
 int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit visit, void *context, Error *error);
-int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error);
-uint64_t rejects_bytes(Txn *txn); /* that all of them take: for the cap */
+int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error); /* visible ones */
+uint64_t rejects_bytes(Txn *txn); /* that all of them take, pending ones too: for the cap. Constant time */

@@ -1,0 +1,285 @@
+#include "storage/data_directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "storage/catalog.h"
+#include "storage/environment.h"
+
+#define FORMAT_FILE "format"
+#define FORMAT_BYTES_MOST 4096
+#define STAGING "staging"
+#define ENVIRONMENT "sluice.mdb"
+#define INSTANCE_KEY "instance" /* in the catalog's CATALOG_META */
+
+typedef struct Format {
+    bool exists;
+    Uuid instance;
+    bool same_program;
+} Format;
+
+static int make_root(const char *path, Error *error) {
+    Files *files;
+    if (mkdir(path, 0700) < 0) {
+        if (errno == EEXIST) return 0;
+        return error_set(error, -errno, "cannot make the data directory \"%s\": %s", path, strerrordesc_np(errno));
+    }
+    Buffer text = {0};
+    buffer_printf(&text, "%s/..", path);
+    _cleanup_free_ char *parent = buffer_take(&text);
+    int result = files_open(parent, &files, error);
+    if (result < 0) return result;
+    result = files->sync_directory(files, "", error);
+    files_free(files);
+    return result;
+}
+
+/* The path may be relative, and its parents may be missing. */
+static int make_path(const char *path, Error *error) {
+    _cleanup_free_ char *part = strdup(path);
+    check(part);
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int result = make_root(part, error);
+        if (result < 0) return result;
+        *slash = '/';
+    }
+    return make_root(part, error);
+}
+
+static int lock_held(int fd, const char *path, Error *error) {
+    char pid[32] = "";
+    ssize_t size = pread(fd, pid, sizeof pid - 1, 0);
+    pid[size > 0 ? strcspn(pid, "\n") : 0] = '\0';
+    return error_set(error, -EBUSY, "the data directory \"%s\" is in use by process %s: only one may have it", path,
+                     *pid ? pid : "(unknown)");
+}
+
+static int take_lock(const char *path, int *ret_fd, Error *error) {
+    Buffer text = {0};
+    buffer_printf(&text, "%s/lock", path);
+    _cleanup_free_ char *name = buffer_take(&text);
+    /* Closed on exec, so that a worker process never holds the directory for a gateway that is gone. */
+    _cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return error_set(error, -errno, "cannot open \"%s\": %s", name, strerrordesc_np(errno));
+    int result;
+    do result = flock(fd, LOCK_EX | LOCK_NB);
+    while (result < 0 && errno == EINTR);
+    if (result < 0) {
+        if (errno == EWOULDBLOCK) return lock_held(fd, path, error);
+        return error_set(error, -errno, "cannot lock \"%s\": %s", name, strerrordesc_np(errno));
+    }
+    char pid[32];
+    int size = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    /* Only for the message to a second process: the lock is what counts. */
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)size, 0) != size) log_warning("cannot write the process id into \"%s\"", name);
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int bad_format(const DataDirectory *directory, const char *why, Error *error) {
+    return error_set(error, -EBADMSG, "\"%s/" FORMAT_FILE "\" is damaged (%s): put it back from a copy of the data directory",
+                     directory->path, why);
+}
+
+static int parse_format(const DataDirectory *directory, const json_t *json, Format *ret_format, Error *error) {
+    const json_t *number = json_object_get(json, "format");
+    const char *program = json_string_value(json_object_get(json, "program"));
+    const char *instance = json_string_value(json_object_get(json, "instance"));
+    if (!json_is_integer(number) || json_integer_value(number) < 1 || !program)
+        return bad_format(directory, "no format number or program", error);
+    if (json_integer_value(number) > DATA_FORMAT)
+        return error_set(error, -EPROTO,
+                         "the data directory \"%s\" has format %lld, written by version %s; this is version %s, which reads formats up to "
+                         "%d: start a newer "
+                         "version",
+                         directory->path, (long long)json_integer_value(number), program, SLUICE_VERSION, DATA_FORMAT);
+    if (!instance || !uuid_parse(span_of(instance), &ret_format->instance)) return bad_format(directory, "no instance id", error);
+    ret_format->exists = true;
+    ret_format->same_program = strcmp(program, SLUICE_VERSION) == 0;
+    return 0;
+}
+
+static int read_format(const DataDirectory *directory, Format *ret_format, Error *error) {
+    _cleanup_free_ char *text = NULL;
+    size_t size;
+    *ret_format = (Format){0};
+    int result = files_read_all(directory->files, FORMAT_FILE, FORMAT_BYTES_MOST, &text, &size, error);
+    if (result == -ENOENT) return 0;
+    if (result < 0) return result;
+    json_error_t where;
+    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
+    if (!json) return bad_format(directory, where.text, error);
+    result = parse_format(directory, json, ret_format, error);
+    json_decref(json);
+    return result;
+}
+
+static int write_format(const DataDirectory *directory, const Uuid *instance, Error *error) {
+    _cleanup_(buffer_deinit) Buffer text = {0};
+    char id[UUID_TEXT_SIZE + 1] = "";
+    uuid_format(instance, id);
+    buffer_printf(&text, "{\"format\":%d,\"instance\":\"%s\",\"program\":\"%s\"}\n", DATA_FORMAT, id, SLUICE_VERSION);
+    return files_replace(directory->files, FORMAT_FILE, buffer_span(&text), 0600, error);
+}
+
+static int count_pack(void *context, const char *name, const FileInfo *info) {
+    size_t size = strlen(name);
+    if (!info->is_directory && size > 5 && strcmp(name + size - 5, ".pack") == 0) ++*(size_t *)context;
+    return 0;
+}
+
+static int count_packs(const DataDirectory *directory, size_t *ret_packs, Error *error) {
+    *ret_packs = 0;
+    int result = directory->files->list(directory->files, STAGING, count_pack, ret_packs, error);
+    return result == -ENOENT ? 0 : result;
+}
+
+/* The instance that the environment was made for; nil: none is written in it. */
+static int read_instance(Environment *environment, Uuid *ret_instance, Error *error) {
+    Txn *txn;
+    Span document;
+    *ret_instance = (Uuid){0};
+    int result = txn_begin_read(environment, &txn, error);
+    if (result < 0) return result;
+    result = catalog_get(txn, CATALOG_META, SPAN(INSTANCE_KEY), &document, error);
+    if (result == 0) {
+        bool quoted = document.size == UUID_TEXT_SIZE + 2 && document.data[0] == '"' && document.data[document.size - 1] == '"';
+        if (!quoted || !uuid_parse((Span){.data = document.data + 1, .size = UUID_TEXT_SIZE}, ret_instance))
+            result = error_set(error, -EILSEQ, "the instance id in \"" ENVIRONMENT "\" is not one");
+    }
+    txn_abort(txn);
+    return result < 0 ? result : 0;
+}
+
+static int write_instance(Environment *environment, const Uuid *instance, Error *error) {
+    Txn *txn;
+    char document[UUID_TEXT_SIZE + 2];
+    document[0] = document[UUID_TEXT_SIZE + 1] = '"';
+    uuid_format(instance, document + 1);
+    int result = txn_begin_write(environment, &txn, error);
+    if (result < 0) return result;
+    result = catalog_put(txn, CATALOG_META, SPAN(INSTANCE_KEY), (Span){.data = document, .size = sizeof document}, error);
+    if (result == 0) return txn_commit(txn, error);
+    txn_abort(txn);
+    return result;
+}
+
+static int make_folders(const DataDirectory *directory, Error *error) {
+    Files *files = directory->files;
+    int result = files->make_directory(files, STAGING, 0700, error);
+    if (result == 0) result = files->make_directory(files, STAGING "/orphans", 0700, error);
+    if (result == 0) result = files->make_directory(files, STAGING "/expired", 0700, error);
+    if (result == 0) result = files->sync_directory(files, STAGING, error);
+    return result == 0 ? files->sync_directory(files, "", error) : result;
+}
+
+static int refuse_packs(const DataDirectory *directory, size_t packs, const char *why, Error *error) {
+    return error_set(error, -EILSEQ,
+                     "\"%s\" holds %zu staged files, but %s: put back the " ENVIRONMENT " that belongs to them, or move " STAGING
+                     "/ away to start without them (each can be read with `zstd -dc`)",
+                     directory->path, packs, why);
+}
+
+/* Nothing was ever stored here: a new instance. Its id is in the format file before it is in the environment. */
+static int begin_instance(DataDirectory *directory, Environment *environment, Error *error) {
+    UuidSource source = {0};
+    Clock *clock = clock_system();
+    uuid_next(&source, clock->wall(clock), &directory->instance);
+    directory->is_new = true;
+    int result = write_format(directory, &directory->instance, error);
+    return result == 0 ? write_instance(environment, &directory->instance, error) : result;
+}
+
+static int match(DataDirectory *directory, const Format *format, size_t packs, Environment *environment, Error *error) {
+    Uuid stored;
+    int result = read_instance(environment, &stored, error);
+    if (result < 0) return result;
+    if (uuid_is_nil(&stored)) {
+        if (packs) return refuse_packs(directory, packs, ENVIRONMENT " is new", error);
+        return begin_instance(directory, environment, error);
+    }
+    if (!format->exists)
+        return error_set(error, -EILSEQ,
+                         "\"%s\" holds an environment, but no file \"" FORMAT_FILE "\": put it back from a copy of the data directory",
+                         directory->path);
+    directory->instance = stored;
+    if (uuid_equal(&format->instance, &stored) && format->same_program) return 0;
+    if (!uuid_equal(&format->instance, &stored)) {
+        if (packs) return refuse_packs(directory, packs, ENVIRONMENT " is that of another instance", error);
+        log_warning("the environment in \"%s\" is that of another instance: going on as that one", directory->path);
+    }
+    return write_format(directory, &stored, error);
+}
+
+static int has_environment(const DataDirectory *directory, bool *ret_has, Error *error) {
+    FileInfo info;
+    int result = directory->files->info(directory->files, ENVIRONMENT "/data.mdb", &info, error);
+    if (result < 0 && result != -ENOENT && result != -ENOTDIR) return result;
+    *ret_has = result == 0;
+    return 0;
+}
+
+static int open_matching(DataDirectory *directory, const Format *format, size_t packs, Error *error) {
+    Environment *environment;
+    Buffer text = {0};
+    bool has;
+    int result = has_environment(directory, &has, error);
+    if (result < 0) return result;
+    if (!has && packs) return refuse_packs(directory, packs, ENVIRONMENT " is missing", error);
+
+    buffer_printf(&text, "%s/" ENVIRONMENT, directory->path);
+    _cleanup_free_ char *path = buffer_take(&text);
+    result = environment_open(&(EnvironmentOptions){.path = path}, &environment, error);
+    if (result < 0) return result;
+    result = match(directory, format, packs, environment, error);
+    environment_close(environment);
+    return result;
+}
+
+static int open_locked(DataDirectory *directory, Error *error) {
+    Format format;
+    size_t packs;
+    int result = files_open(directory->path, &directory->files, error);
+    if (result == 0) result = read_format(directory, &format, error);
+    if (result == 0) result = count_packs(directory, &packs, error);
+    if (result == 0) result = open_matching(directory, &format, packs, error);
+    if (result == 0) result = make_folders(directory, error);
+    return result;
+}
+
+int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error) {
+    DataDirectory directory = {.lock_fd = -1};
+    if (!*path) return error_set(error, -EINVAL, "the path of the data directory is empty");
+    int result = make_path(path, error);
+    if (result < 0) return result;
+    directory.path = realpath(path, NULL);
+    if (!directory.path) return error_set(error, -errno, "cannot find the data directory \"%s\": %s", path, strerrordesc_np(errno));
+    result = take_lock(directory.path, &directory.lock_fd, error);
+    if (result == 0) result = open_locked(&directory, error);
+    if (result < 0) {
+        data_directory_close(&directory);
+        return result;
+    }
+    *ret_directory = directory;
+    return 0;
+}
+
+void data_directory_close(DataDirectory *directory) {
+    files_free(directory->files);
+    if (directory->lock_fd >= 0) (void)close(directory->lock_fd);
+    free(directory->path);
+    *directory = (DataDirectory){.lock_fd = -1};
+}
