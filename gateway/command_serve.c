@@ -54,7 +54,10 @@ static int run(int argc, char **argv) {
             code = arguments_wrong(&command_serve, "there is no option", name);
             break;
         }
-        const char *given = arguments_value(&arguments, name);
+        bool bare = options_is_boolean(name + 2) && argument[size] == '\0' &&
+                    (arguments.at + 1 >= argc || strncmp(argv[arguments.at + 1], "--", 2) == 0);
+        if (bare) arguments.at++;
+        const char *given = bare ? "true" : arguments_value(&arguments, name);
         options[count] = strdup(name);
         options[count + 1] = strdup(given);
         check(options[count] && options[count + 1]);
