@@ -95,7 +95,8 @@ static int put_integer(Buffer *row, Span text, const char **ret_reason) {
     Number number;
     *ret_reason = not_integer;
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
-    if (number.fraction.size == 0 && number.exponent == 0 && number.whole.size <= 18 && !(number.negative && *number.whole.data == '0')) {
+    bool plain = text.size == number.whole.size + number.negative && !(number.negative && *number.whole.data == '0');
+    if (plain && number.whole.size <= 18) {
         row_put_plain(row, text);
         return 0;
     }

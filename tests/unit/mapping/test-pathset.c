@@ -1,0 +1,131 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mapping/pathset.h"
+
+static void refuses(const char *path, const char *what) {
+    PathSet *set = pathset_new();
+    uint32_t slot;
+    Error error = {0};
+    assert_int_equal(pathset_add(set, span_of(path), &slot, &error), -EINVAL);
+    if (!strstr(error.text, what)) fail_msg("%s: %s", path, error.text);
+    assert_int_equal(set->slot_count, 0);
+    pathset_free(set);
+}
+
+static void wrong_paths_are_refused_with_their_place(void **state) {
+    refuses("", "empty");
+    refuses("a..b", "byte 2");
+    refuses(".a", "byte 0");
+    refuses("a.", "byte 2");
+    refuses("..", "byte 0");
+    refuses("a[", "byte 1");
+    refuses("a[]", "byte 1");
+    refuses("a[x]", "byte 1");
+    refuses("a[-1]", "byte 1");
+    refuses("a[01]", "byte 1");
+    refuses("a[2147483648]", "byte 1");
+    refuses("a[0]b", "byte 4");
+    refuses("a]b", "byte 1");
+    refuses("a.[0]", "byte 2");
+    refuses("a[\"x", "byte 1");
+    refuses("a[\"x\"", "byte 1");
+    refuses("a[\"x\\\"]", "byte 1");
+    refuses("a[\"\\q\"]", "no such escape");
+    refuses("a[\"\\ud800\"]", "surrogate");
+    refuses("a\xff", "UTF-8");
+    char deep[2 * 130] = "a";
+    for (size_t i = 1; i < 129; i++) memcpy(deep + i * 2 - 1, ".a", 3);
+    refuses(deep, "128 steps");
+    char *lengthy = malloc(5000);
+    memset(lengthy, 'a', 4999);
+    lengthy[4999] = 0;
+    refuses(lengthy, "4096 bytes");
+    free(lengthy);
+}
+
+static void equal_paths_share_a_slot(void **state) {
+    static const struct {
+        const char *path;
+        uint32_t slot;
+    } rows[] = {{".", 0},
+                {"a", 1},
+                {"a[1]", 2},
+                {"a.1", 2},
+                {"a[\"1\"]", 3},
+                {"[\"a\"]", 1},
+                {"[\"a\"][1]", 2},
+                {"b[\"\"]", 4},
+                {"a", 1},
+                {"[\"\\u0061\"].1", 2},
+                {"a.2147483647", 5},
+                {"a.2147483648", 6}};
+    PathSet *set = pathset_new();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint32_t slot;
+        assert_int_equal(pathset_add(set, span_of(rows[i].path), &slot, NULL), 0);
+        assert_int_equal(slot, rows[i].slot);
+    }
+    assert_int_equal(pathset_seal(set, NULL), 0);
+    const PathNode *root = set->nodes;
+    assert_int_equal(root->key_count, 2);
+    assert_int_equal(root->slot_count, 1);
+    pathset_free(set);
+}
+
+/* A number that is quoted in one path at each step and bare in another leads to sets of paths that do not repeat: bounded, not endless. */
+static void places_are_bounded(void **state) {
+    PathSet *set = pathset_new();
+    for (int quoted = 0; quoted < 40; quoted++) {
+        char path[512];
+        size_t at = (size_t)sprintf(path, "x");
+        for (int i = 0; i < 40; i++) at += (size_t)sprintf(path + at, i == quoted ? "[\"1\"]" : ".1");
+        uint32_t slot;
+        assert_int_equal(pathset_add(set, span_of(path), &slot, NULL), 0);
+    }
+    Error error = {0};
+    assert_int_equal(pathset_seal(set, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "65536"));
+    pathset_free(set);
+}
+
+static void keys_are_found_in_small_and_large_nodes(void **state) {
+    for (int count = 1; count < 200; count += 7) {
+        PathSet *set = pathset_new();
+        uint32_t slot;
+        char path[64];
+        for (int i = 0; i < count; i++) {
+            snprintf(path, sizeof path, i % 2 ? "k%d" : "a_rather_long_name_%d_of_a_key", i);
+            assert_int_equal(pathset_add(set, span_of(path), &slot, NULL), 0);
+        }
+        assert_int_equal(pathset_seal(set, NULL), 0);
+        for (int i = 0; i < count + 5; i++) {
+            int size = snprintf(path, sizeof path, i % 2 ? "k%d" : "a_rather_long_name_%d_of_a_key", i);
+            const PathKey *key = pathset_find(set, set->nodes, path, (size_t)size, path + sizeof path);
+            const PathKey *tight = pathset_find(set, set->nodes, path, (size_t)size, path + size);
+            assert_ptr_equal(key, tight);
+            assert_int_equal(key != NULL, i < count);
+            if (key) assert_int_equal(set->slots[set->nodes[key->node].slot_first], i);
+            if (key) assert_null(pathset_find(set, set->nodes, path, (size_t)size + 1, path + sizeof path));
+        }
+        pathset_free(set);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_paths_are_refused_with_their_place),
+        cmocka_unit_test(equal_paths_share_a_slot),
+        cmocka_unit_test(places_are_bounded),
+        cmocka_unit_test(keys_are_found_in_small_and_large_nodes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
