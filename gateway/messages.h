@@ -37,6 +37,7 @@ typedef enum MessageKind {
     MESSAGE_REJECTS_REMOVE,  /* C -> W -> C   RejectsRemove */
     MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
     MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
+    MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
@@ -217,12 +218,28 @@ typedef struct Stage {
     Error error;
 } Stage;
 
+/* Copies slices, as they are, into one file under staging/expired/. */
+typedef struct Expire {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    Uuid file;
+    SliceRecord *slices; /* owned; in row order */
+    size_t slice_count;
+    uint64_t bytes; /* out: of the copy */
+    int result;     /* out: 0, or a negated errno: no copy */
+    Error error;
+} Expire;
+
 /* ---- W or C -> D ------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct LoadFile {
     FileRecord file;     /* a copy */
     SliceRecord *slices; /* owned; in row order; damaged ranges are simply not there */
     size_t slice_count;
+    bool already_imported;  /* out: the destination's ledger had it */
+    uint64_t rejected_rows; /* out: made pending by this import */
+    bool *slice_damaged;    /* out: by slice, found damaged by this import and left out; owned; NULL: none */
 } LoadFile;
 
 /* A job for a loader. It comes back to `reply`. */
@@ -237,6 +254,7 @@ typedef struct LoadJob {
     size_t file_count;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
+    bool rejects_pending;   /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     SinkResult result;      /* out */
     Error error;            /* out */
     uint64_t rejected_rows; /* out */
@@ -248,12 +266,15 @@ typedef struct PendingRejects {
     Message message;
     Mailbox *reply;
     uint32_t sink;
-    const SinkReject *rejects; /* the loader's memory; it waits */
+    const Uuid *files; /* not imported before; what is pending for them is replaced. The loader's memory, as the next one; it waits */
+    size_t file_count;
+    const SinkReject *rejects; /* of those files; each file's together; may be none */
     size_t count;
     int result;
     Error error;
 } PendingRejects;
 
+/* MESSAGE_DRAIN and MESSAGE_BROKEN are a bare Message from malloc, MESSAGE_DRAINED is one of these; the receiver frees them. */
 typedef struct Drained {
     Message message;
     int who; /* index of the loop, or -1 the writer */

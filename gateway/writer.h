@@ -47,3 +47,5 @@ usec_t writer_step(Writer *writer);
 bool writer_is_idle(const Writer *writer);
 /* Stores the totals, so that the next start replays nothing; answers what waits with APPEND_FAILED. NULL-safe. */
 void writer_close(Writer *writer);
+/* Frees everything and writes nothing, as a crash would: after MESSAGE_BROKEN, and in tests. NULL-safe. */
+void writer_abandon(Writer *writer);

@@ -72,7 +72,9 @@ typedef struct ImportJob {
     const Uuid *settled; /* ledger rows that nobody asks for any more: delete them in the same transaction */
     size_t settled_count;
     uint32_t bad_rows_most; /* more refused rows than this: SINK_REFUSED */
-    /* Makes refused rows durable; called at most once, before COMMIT, only when there are any. Not 0: roll back, SINK_RETRY. */
+    /* Makes refused rows durable; called at most once, before COMMIT, only when there are any or store_none is set (an earlier try may have
+     * left some behind that this one must replace). Not 0: roll back, SINK_RETRY. */
+    bool store_none;
     int (*store_rejects)(void *context, const SinkReject *rejects, size_t count, Error *error);
     /* Called now and then while the import gets on; true: give up (roll back, SINK_RETRY). May be NULL. */
     bool (*progress)(void *context, uint64_t rows_done);
