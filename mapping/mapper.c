@@ -127,7 +127,12 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
     const Column *column = compiled->column;
     Span text = value->text;
     if (value->kind == SCAN_NULL) return put_null(compiled, row, failure);
-    bool unquote = value->kind == SCAN_STRING && (column->raw_string || (column->data_type != DATA_TEXT && column->data_type != DATA_JSON));
+    bool as_it_stands = column->data_type == DATA_TEXT || column->data_type == DATA_JSON;
+    if (as_it_stands && (value->kind == SCAN_NUMBER || value->kind == SCAN_BOOLEAN)) {
+        row_put_plain(row, text); /* nothing in it asks for quotes */
+        return MAP_OK;
+    }
+    bool unquote = value->kind == SCAN_STRING && (column->raw_string || !as_it_stands);
     if (!unquote) {
         if (value->spaced) {
             buffer_clear(&mapper->scratch);

@@ -79,7 +79,7 @@ static inline const PathKey *pathset_find(const PathSet *set, const PathNode *no
     } else if (end - text >= 8) {
         head = tail = text_load8(text) & ~(~UINT64_C(0) << (size * 8));
     } else {
-        for (size_t i = 0; i < size; i++) head |= (uint64_t)(unsigned char)text[i] << (i * 8);
+        head = text_load_short(text, size);
         tail = head;
     }
     const PathKey *keys = set->keys + node->key_first;

@@ -13,28 +13,34 @@ static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static bool needs_quotes(Span text) {
-    if (text.size == 0) return true;
-    if (*text.data == '"' || is_blank(text.data[0]) || is_blank(text.data[text.size - 1])) return true;
-    const char *p = text.data, *end = p + text.size;
-    for (; end - p >= 8; p += 8) {
-        uint64_t word = text_load8(p);
-        if (text_mask_equal(word, ',') | text_mask_equal(word, '"') | text_mask_equal(word, '\\') | text_mask_equal(word, '\r') |
-            text_mask_equal(word, '\n'))
-            return true;
+static uint64_t mask_special(uint64_t word) {
+    return text_mask_equal(word, ',') | text_mask_equal(word, '"') | text_mask_equal(word, '\\') | text_mask_equal(word, '\r') |
+           text_mask_equal(word, '\n');
+}
+
+/* Copies the text until something in it asks for quotes; false: it did, and what was copied is no cell. */
+static bool copy_plain(char *to, Span text) {
+    if (text.size == 0 || *text.data == '"' || is_blank(text.data[0]) || is_blank(text.data[text.size - 1])) return false;
+    if (text.size < 8) {
+        if (mask_special(text_load_short(text.data, text.size))) return false;
+        text_copy(to, text.data, text.size);
+        return true;
     }
-    for (; p < end; p++)
-        if (is_special(*p)) return true;
-    return false;
+    for (size_t at = 0; at < text.size; at += 8) {
+        if (at > text.size - 8) at = text.size - 8; /* the last eight overlap */
+        if (mask_special(text_load8(text.data + at))) return false;
+        memcpy(to + at, text.data + at, 8);
+    }
+    return true;
 }
 
 void row_put(Buffer *out, Span text) {
-    if (!needs_quotes(text)) {
-        row_put_plain(out, text);
-        return;
-    }
     /* Eight bytes are stored at a time, of which fewer may count: room for them behind the worst case, in which each byte is a quote. */
     char *to = buffer_reserve(out, text.size * 2 + 2 + 8);
+    if (copy_plain(to, text)) {
+        out->size += text.size;
+        return;
+    }
     *to++ = '"';
     const char *p = text.data, *end = p + text.size;
     while (end - p >= 8) {

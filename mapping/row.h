@@ -10,13 +10,14 @@
 
 #include "base/buffer.h"
 #include "base/span.h"
+#include "mapping/text.h"
 
 /* One cell, then (by the caller) row_next_cell or row_end. Each byte of `text` is copied once. */
 void row_put(Buffer *out, Span text);
 void row_put_null(Buffer *out);
 /* The same for a text of which it is known that it needs no quotes: an id, a number. */
 static inline void row_put_plain(Buffer *out, Span text) {
-    memcpy(buffer_reserve(out, text.size), text.data, text.size);
+    text_copy(buffer_reserve(out, text.size), text.data, text.size);
     out->size += text.size;
 }
 static inline void row_next_cell(Buffer *out) {

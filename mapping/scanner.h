@@ -4,7 +4,7 @@
  * nothing is allocated once a Scanner has seen its largest path set. The text is never read outside its span.
  *
  * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are compared by what they mean, so
- * "\u0061" is "a". The loop is written once; what differs between processors is the kernel that it is instantiated with (scanner.c).
+ * "\u0061" is "a". The loop is written once (scan_loop.h); what differs between processors is the kernel that it is compiled with.
  */
 #pragma once
 

@@ -21,6 +21,44 @@ static inline uint64_t text_load8(const char *p) {
     return le64toh(word);
 }
 
+/* `size` (0..7) bytes as text_load8 would give them, zeros behind; reads no other byte. */
+static inline uint64_t text_load_short(const char *p, size_t size) {
+    if (size >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, p, sizeof head);
+        memcpy(&tail, p + size - 4, sizeof tail);
+        return le32toh(head) | (uint64_t)le32toh(tail) << ((size - 4) * 8);
+    }
+    if (size == 0) return 0;
+    size_t middle = size / 2, last = size - 1;
+    return (uint64_t)(unsigned char)p[0] | (uint64_t)(unsigned char)p[middle] << (middle * 8) |
+           (uint64_t)(unsigned char)p[last] << (last * 8);
+}
+
+/* memcpy for what is mostly short: a call costs more than the copy. */
+static inline void text_copy(char *to, const char *from, size_t size) {
+    if (size > 16) {
+        memcpy(to, from, size);
+    } else if (size >= 8) {
+        uint64_t head, tail;
+        memcpy(&head, from, 8);
+        memcpy(&tail, from + size - 8, 8);
+        memcpy(to, &head, 8);
+        memcpy(to + size - 8, &tail, 8);
+    } else if (size >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, from, 4);
+        memcpy(&tail, from + size - 4, 4);
+        memcpy(to, &head, 4);
+        memcpy(to + size - 4, &tail, 4);
+    } else if (size > 0) {
+        char middle = from[size / 2], last = from[size - 1];
+        to[0] = from[0];
+        to[size / 2] = middle;
+        to[size - 1] = last;
+    }
+}
+
 /* High bit set in the bytes of `word` that equal `byte`; exact up to and including the first of them. */
 static inline uint64_t text_mask_equal(uint64_t word, unsigned char byte) {
     uint64_t difference = word ^ (TEXT_ONES * byte);

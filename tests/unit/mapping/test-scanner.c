@@ -254,6 +254,52 @@ static void random_value(Buffer *out, int depth) {
     buffer_append_byte(out, kind == 2 ? ']' : '}');
 }
 
+/* Every kernel says the same of any text, accepted or not: result, place, and where the values stand. */
+static void kernels_agree(void **state) {
+    static const char *const paths[] = {".", "a", "b.c", "c[1]", "d.a.b"};
+    static const char junk[] = "{}[],:\"\\ \n01.e-tn\x01\x80\xc3\xa9\xf0";
+    PathSet *set = paths_of(paths, 5);
+    Guard guard = guard_new(1 << 16);
+    Buffer text = {0};
+    Scanner first = {0}, other = {0};
+    size_t count;
+    const ScanKernel *kernels = scan_kernels(&count);
+    for (int round = 0; round < 20000; round++) {
+        buffer_clear(&text);
+        random_value(&text, 0);
+        for (uint32_t i = random_below(3); i > 0; i--) text.data[random_below((uint32_t)text.size)] = junk[random_below(sizeof junk - 1)];
+        if (text.size > guard.bytes) continue;
+        Span placed = guard_place(&guard, text.data, text.size);
+        ScanFault fault = {0}, other_fault = {0};
+        int r = scanner_run(&first, set, placed, &fault);
+        (void)scanner_run(&other, set, SPAN("0"), &other_fault); /* room for the set */
+        for (size_t k = 0; k < count; k++) {
+            other.generation++;
+            assert_int_equal(kernels[k].run(&other, set, placed, &other_fault), r);
+            if (r) {
+                assert_int_equal(fault.offset, other_fault.offset);
+                assert_string_equal(fault.what, other_fault.what);
+                continue;
+            }
+            for (uint32_t slot = 0; slot < 5; slot++) {
+                const ScanValue *mine = scanner_value(&first, slot), *theirs = scanner_value(&other, slot);
+                assert_int_equal(mine != NULL, theirs != NULL);
+                if (!mine) continue;
+                assert_ptr_equal(mine->text.data, theirs->text.data);
+                assert_int_equal(mine->text.size, theirs->text.size);
+                assert_int_equal(mine->kind, theirs->kind);
+                assert_int_equal(mine->escaped, theirs->escaped);
+                assert_int_equal(mine->spaced, theirs->spaced);
+            }
+        }
+    }
+    scanner_deinit(&first);
+    scanner_deinit(&other);
+    pathset_free(set);
+    buffer_deinit(&text);
+    guard_free(&guard);
+}
+
 /* jansson as the other opinion, on what it is right about: it refuses U+0000, half pairs of surrogates, and numbers out of its range. */
 static void agrees_with_jansson(void **state) {
     static const char junk[] = "{}[],:\"\\ \n0123456789.eE+-truefalsn\x01\x80\xc3\xe2\xff/u";
@@ -293,9 +339,13 @@ static void agrees_with_jansson(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faults_name_the_byte),        cmocka_unit_test(nul_is_no_json),
-        cmocka_unit_test(utf8_is_checked_everywhere),  cmocka_unit_test(values_stand_where_they_are),
-        cmocka_unit_test(each_prefix_ends_at_the_end), cmocka_unit_test(deep_and_long_documents_take_no_stack_and_no_time),
+        cmocka_unit_test(faults_name_the_byte),
+        cmocka_unit_test(nul_is_no_json),
+        cmocka_unit_test(utf8_is_checked_everywhere),
+        cmocka_unit_test(values_stand_where_they_are),
+        cmocka_unit_test(each_prefix_ends_at_the_end),
+        cmocka_unit_test(deep_and_long_documents_take_no_stack_and_no_time),
+        cmocka_unit_test(kernels_agree),
         cmocka_unit_test(agrees_with_jansson),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
