@@ -19,6 +19,7 @@
 #include "gateway/usage.h"
 
 struct st_h2o_req_t;
+struct HttpHead;
 
 typedef struct HttpLoop HttpLoop;
 
@@ -43,6 +44,9 @@ typedef struct HttpHandler {
     bool (*may_send)(void *context, Span head);
     /* Formats the body of an error that the loop itself finds (413, 400, 404 of may_send, 408, 503) as the listener's JSON. */
     void (*error_body)(void *context, int status, const char *name, const char *message, Buffer *out);
+    /* Is this address free of the limit of connections an address (loopback always is)? NULL: none. */
+    bool (*unlimited)(void *context, Span address);
+    const char *error_headers; /* lines ("Name: value\r\n") on each of those errors beside Content-Type and X-Request-Id; NULL: none */
     void *context;
 } HttpHandler;
 
@@ -51,7 +55,7 @@ int http_listen(const char *address, int *ret_fd, Error *error);
 /* "127.0.0.1:7000" as bound; free(). */
 char *http_listen_address(int fd);
 
-/* `listener` is dup'ed; connections are accepted after http_loop_run_start. `usage` is shared by all loops of a listener. */
+/* `listener` is dup'ed and accepted from at once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
 int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
                     Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
@@ -64,4 +68,12 @@ void http_loop_stop(HttpLoop *loop);
 /* Loop thread only. */
 bool http_loop_draining(const HttpLoop *loop);
 usec_t http_loop_now(const HttpLoop *loop);           /* wall time, taken once a turn */
-Span http_request_peer(struct st_h2o_req_t *request); /* address without port, in the request's pool */
+void http_loop_request_id(HttpLoop *loop, char *out); /* for X-Request-Id: UUID_TEXT_SIZE bytes of a fresh UUIDv7 */
+Span http_request_peer(struct st_h2o_req_t *request); /* address without port; lasts as long as the request */
+/* The raw head, for on_request only: later the bytes may have moved. Header names are in lower case. */
+const struct HttpHead *http_request_head(struct st_h2o_req_t *request);
+/*
+ * The handler is done with the request's body and will answer later, from another turn: the loop need not stop and start polling its
+ * connection meanwhile, and the body may go. After this neither the head nor request->entity may be looked at.
+ */
+void http_request_parked(struct st_h2o_req_t *request);

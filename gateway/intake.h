@@ -24,6 +24,7 @@ typedef struct IntakeLimits {
 typedef struct IntakeOptions {
     int index; /* of the loop, for MESSAGE_DRAINED */
     uint32_t project;
+    const char *branch; /* branchId of answers; NULL: default */
     IntakeLimits limits;
     HttpLimits http;
     const char *trusted_proxies; /* comma-separated CIDRs */

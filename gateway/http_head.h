@@ -1,0 +1,39 @@
+/*
+ * The raw head of an HTTP/1 request, looked at once more: the parser (picohttpparser in libh2o) accepts both lengths, two lengths, two
+ * encodings, none or two Hosts and folded lines, and hides them. Two servers that read such a head differently can be made to disagree
+ * where a request ends (request smuggling), so it is refused. Pure functions over bytes; any thread; no allocation.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+typedef enum HeadResult {
+    HEAD_OK,
+    HEAD_INCOMPLETE, /* the empty line has not come yet */
+    HEAD_BAD,        /* 400 and close */
+} HeadResult;
+
+/* All spans point into the bytes that were given. */
+typedef struct HttpHead {
+    size_t size;        /* with the empty line; the body begins there */
+    Span method;        /* as sent */
+    Span target;        /* as sent, with query */
+    Span lines;         /* the header lines, each with its CRLF, without the empty line: for http_head_next */
+    unsigned minor;     /* HTTP/1.minor */
+    bool chunked;       /* Transfer-Encoding: chunked */
+    bool has_length;    /* Content-Length is there */
+    uint64_t length;    /* its value; 0 without */
+    const char *reason; /* HEAD_BAD: one sentence, constant */
+} HttpHead;
+
+/* Sets `reason` of ret_head on HEAD_BAD, everything else on HEAD_OK. One empty line before the request line is skipped, as the parser does. */
+HeadResult http_head_check(Span bytes, HttpHead *ret_head);
+
+/* Takes the first line off `lines`: name as it stands (libh2o lower-cases it in place), value without white space around it. false: none left. */
+bool http_head_next(Span *lines, Span *ret_name, Span *ret_value);
+/* The value of the first header of that name in any case; data NULL: none. */
+Span http_head_find(const HttpHead *head, Span name);
