@@ -26,6 +26,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "gateway/template_lexer.h"
+#include "gateway/template_throw.h"
 #include "gateway/template_view.h"
 #include "gateway/template_zygote.h"
 #include "mapping/json_text.h"
@@ -326,6 +327,11 @@ static Value *native_now(void *context, Arguments arguments, int *ok) {
     return jsonnet_json_make_string(worker->vm, buffer_text(&worker->text));
 }
 
+static Span first_line(Span text) {
+    const char *end = text.size ? memchr(text.data, '\n', text.size) : NULL;
+    return end ? (Span){text.data, (size_t)(end - text.data)} : text;
+}
+
 /* -- the loop: natives that only the wrapper program knows -- */
 
 static Value *begin_template(Worker *worker, uint32_t template_index) {
@@ -343,6 +349,15 @@ static Value *begin_event(Worker *worker) {
     return begin_template(worker, worker->event->first_template);
 }
 
+/* A noted failure is why there was a null where the template did not expect one. */
+static _Noreturn void give_up(const Worker *worker, Span message) {
+    zygote_give_up(worker->zygote, worker->failure.size > 0 ? buffer_span(&worker->failure) : first_line(message));
+}
+
+static void on_error(void *context, Span message) {
+    give_up(context, message);
+}
+
 /* Everything is loaded: from here on this is the zygote, and this function returns in each evaluating process. */
 static Value *native_first(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
@@ -350,6 +365,7 @@ static Value *native_first(void *context, Arguments arguments, int *ok) {
     worker->loaded = true;
     zygote_run(worker->zygote);
     worker->running = true;
+    template_throw_watch(on_error, worker);
     return begin_event(worker);
 }
 
@@ -474,10 +490,6 @@ static void put_program(const Worker *worker, Buffer *program) {
 
 /* -- errors as people read them -- */
 
-static Span first_line(const char *text) {
-    return (Span){text, strcspn(text, "\n")};
-}
-
 static bool take_prefix(Span *text, Span prefix) {
     if (text->size < prefix.size || memcmp(text->data, prefix.data, prefix.size) != 0) return false;
     *text = (Span){text->data + prefix.size, text->size - prefix.size};
@@ -486,7 +498,7 @@ static bool take_prefix(Span *text, Span prefix) {
 
 /* "STATIC ERROR: NAME0:4:1-4: Unknown variable: bar" -> "line 3, column 1: Unknown variable: bar" */
 static void describe(const Worker *worker, const char *message, Buffer *out) {
-    Span text = first_line(message);
+    Span text = first_line(span_of(message));
     if (!take_prefix(&text, SPAN("RUNTIME ERROR: "))) (void)take_prefix(&text, SPAN("STATIC ERROR: "));
     Span place = text;
     unsigned document, line, column;
@@ -649,6 +661,5 @@ int main(void) {
     const char *answer = evaluate(&worker, &program, &failed);
     describe(&worker, failed ? answer : "the evaluation ended", &reason);
     if (!worker.running) refuse_load(buffer_span(&reason));
-    if (worker.failure.size > 0) zygote_give_up(worker.zygote, buffer_span(&worker.failure));
-    zygote_give_up(worker.zygote, buffer_span(&reason));
+    give_up(&worker, buffer_span(&reason));
 }
