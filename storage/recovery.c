@@ -120,6 +120,8 @@ int recovery_sweep_staging(Files *files, Txn *read_txn, usec_t now, RecoveryRepo
     RecoveryReport report = {0};
     int result = files->make_directory(files, STAGING, 0700, error);
     if (result == 0) result = files->make_directory(files, ORPHANS, 0700, error);
+    /* Nothing is moved into a folder that a crash could take away. */
+    if (result == 0) result = files->sync_directory(files, STAGING, error);
     if (result == 0) result = files->list(files, STAGING, collect, &names, error);
     for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i].name, now, &report, error);
     /* The new names before the old ones go: a crash in between must not lose a pack that somebody may want back. */

@@ -1,0 +1,216 @@
+#include "tests/unit/storage/fixture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "storage/data_directory.h"
+
+static void path_in(char out[static 512], const char *folder, const char *name) {
+    (void)snprintf(out, 512, "%s/%s", folder, name);
+}
+
+static void put(const char *folder, const char *name, const char *text) {
+    char path[512];
+    path_in(path, folder, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(close(fd), 0);
+}
+
+static void copy_format(const char *folder, char text[static 400]) {
+    char path[512];
+    path_in(path, folder, "format");
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    ssize_t size = read(fd, text, 399);
+    assert_true(size > 0);
+    text[size] = '\0';
+    assert_int_equal(close(fd), 0);
+}
+
+static void assert_refused(const char *path, int code, const char *words) {
+    DataDirectory directory;
+    Error error = {0};
+    int result = data_directory_open(path, &directory, &error);
+    if (result == 0) data_directory_close(&directory);
+    assert_int_equal(result, code);
+    if (!strstr(error.text, words)) fail_msg("\"%s\" does not say \"%s\"", error.text, words);
+}
+
+static Uuid open_and_close(const char *path, bool is_new) {
+    DataDirectory directory;
+    assert_ok(data_directory_open(path, &directory, error));
+    assert_int_equal(directory.is_new, is_new);
+    Uuid instance = directory.instance;
+    assert_false(uuid_is_nil(&instance));
+    data_directory_close(&directory);
+    return instance;
+}
+
+static void test_first_and_later_starts(void **state) {
+    char folder[256], path[512], inside[512];
+    struct stat status;
+    DataDirectory directory;
+    fixture_make_folder(folder);
+    path_in(path, folder, "some/where/data");
+    Uuid first = open_and_close(path, true);
+    Uuid second = open_and_close(path, false);
+    assert_true(uuid_equal(&first, &second));
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0700);
+    path_in(inside, path, "staging/orphans");
+    assert_int_equal(stat(inside, &status), 0);
+
+    /* By a relative path; and the environment can be opened beside. */
+    char old[400];
+    assert_non_null(getcwd(old, sizeof old));
+    assert_int_equal(chdir(folder), 0);
+    assert_ok(data_directory_open("some/where/data", &directory, error));
+    assert_int_equal(chdir(old), 0);
+    assert_string_equal(directory.path, path);
+    path_in(inside, path, "sluice.mdb");
+    Environment *environment;
+    assert_ok(environment_open(&(EnvironmentOptions){.path = inside, .map_bytes = 1 << 20}, &environment, error));
+    environment_close(environment);
+
+    /* Taken: by this process, and seen from another one. */
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    assert_refused(path, -EBUSY, pid);
+    data_directory_close(&directory);
+    (void)open_and_close(path, false);
+    fixture_remove_folder(folder);
+}
+
+static void test_lock_ends_with_its_process(void **state) {
+    char folder[256];
+    int ready[2], status;
+    fixture_make_folder(folder);
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        DataDirectory directory;
+        char byte = data_directory_open(folder, &directory, NULL) == 0;
+        if (write(ready[1], &byte, 1) != 1) _exit(1);
+        for (;;) (void)pause();
+    }
+    char byte = 0;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 1);
+    char words[40];
+    (void)snprintf(words, sizeof words, "process %ld", (long)child);
+    assert_refused(folder, -EBUSY, words);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    (void)open_and_close(folder, false);
+    (void)close(ready[0]);
+    (void)close(ready[1]);
+    fixture_remove_folder(folder);
+}
+
+static void test_format_numbers(void **state) {
+    char folder[256], format[400], again[400];
+    fixture_make_folder(folder);
+    Uuid instance = open_and_close(folder, true), same;
+    copy_format(folder, format);
+    assert_non_null(strstr(format, "{\"format\":1,\"instance\":\""));
+
+    put(folder, "format", "{\"format\":2,\"instance\":\"?\",\"program\":\"9.9\"}");
+    assert_refused(folder, -EPROTO, "format 2, written by version 9.9");
+    static const char *const damaged[] = {"",
+                                          "{",
+                                          "[]",
+                                          "{\"format\":0,\"instance\":\"x\",\"program\":\"1\"}",
+                                          "{\"format\":1,\"instance\":\"x\",\"program\":\"1\"}",
+                                          "{\"format\":\"1\",\"program\":\"1\"}"};
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        put(folder, "format", damaged[i]);
+        assert_refused(folder, -EBADMSG, "format\" is damaged");
+    }
+    char path[512];
+    path_in(path, folder, "format");
+    assert_int_equal(unlink(path), 0);
+    assert_refused(folder, -EILSEQ, "no file \"format\"");
+
+    /* Written by an older program: the file says who wrote here last. */
+    char older[400], id[UUID_TEXT_SIZE + 1] = "";
+    uuid_format(&instance, id);
+    (void)snprintf(older, sizeof older, "{\"format\":1,\"instance\":\"%s\",\"program\":\"0.0.1\"}", id);
+    put(folder, "format", older);
+    same = open_and_close(folder, false);
+    assert_true(uuid_equal(&instance, &same));
+    copy_format(folder, again);
+    assert_string_equal(again, format);
+    fixture_remove_folder(folder);
+}
+
+static void move(const char *folder, const char *from, const char *to) {
+    char from_path[512], to_path[512];
+    path_in(from_path, folder, from);
+    path_in(to_path, folder, to);
+    assert_int_equal(rename(from_path, to_path), 0);
+}
+
+static void test_environment_and_staging_must_match(void **state) {
+    static const char pack[] = "data/staging/01901234-0000-7000-8000-000000000000.pack";
+    char folder[256], path[512], other[512];
+    fixture_make_folder(folder);
+    path_in(path, folder, "data");
+    path_in(other, folder, "other");
+    Uuid first = open_and_close(path, true), second = open_and_close(other, true);
+    put(folder, pack, "x");
+    (void)open_and_close(path, false);
+
+    move(folder, "data/sluice.mdb", "kept");
+    assert_refused(path, -EILSEQ, "sluice.mdb is missing");
+    move(folder, "other/sluice.mdb", "data/sluice.mdb");
+    assert_refused(path, -EILSEQ, "another instance");
+    /* Without staged files it may go on as the other one. */
+    move(folder, pack, "pack");
+    Uuid adopted = open_and_close(path, false);
+    assert_true(uuid_equal(&adopted, &second));
+    move(folder, "pack", pack);
+    (void)open_and_close(path, false);
+
+    move(folder, "data/sluice.mdb", "other/sluice.mdb");
+    move(folder, "kept", "data/sluice.mdb");
+    assert_refused(path, -EILSEQ, "another instance"); /* the format file says the other one now */
+    move(folder, pack, "pack");
+    adopted = open_and_close(path, false);
+    assert_true(uuid_equal(&adopted, &first));
+
+    /* No environment and nothing staged: a new instance. */
+    move(folder, "data/sluice.mdb", "kept");
+    Uuid third = open_and_close(path, true);
+    assert_false(uuid_equal(&third, &first));
+    fixture_remove_folder(folder);
+}
+
+/* An environment in which no instance was written (a crash at the first start) is new. */
+static void test_crash_at_the_first_start(void **state) {
+    char folder[256], environment_path[512];
+    Environment *environment;
+    fixture_make_folder(folder);
+    path_in(environment_path, folder, "sluice.mdb");
+    assert_ok(environment_open(&(EnvironmentOptions){.path = environment_path, .map_bytes = 1 << 20}, &environment, error));
+    environment_close(environment);
+    (void)open_and_close(folder, true);
+    (void)open_and_close(folder, false);
+    assert_refused("", -EINVAL, "empty");
+    char file[512];
+    put(folder, "file", "x");
+    path_in(file, folder, "file/data");
+    assert_refused(file, -ENOTDIR, "data directory");
+    fixture_remove_folder(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_and_later_starts),   cmocka_unit_test(test_lock_ends_with_its_process),
+        cmocka_unit_test(test_format_numbers),           cmocka_unit_test(test_environment_and_staging_must_match),
+        cmocka_unit_test(test_crash_at_the_first_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,204 @@
+#include "tests/unit/storage/fixture.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+
+#include "base/failpoint.h"
+
+static void test_commit_abort_reopen(void **state) {
+    Fixture fixture;
+    Span value;
+    fixture_init(&fixture, 1 << 20);
+    assert_true(environment_is_new(fixture.environment));
+
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("kept"), SPAN("1"), error));
+    fixture_commit(txn);
+    txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("lost"), SPAN("2"), error));
+    txn_abort(txn);
+    txn_abort(NULL);
+
+    fixture_reopen(&fixture);
+    assert_false(environment_is_new(fixture.environment));
+    txn = fixture_read(&fixture);
+    assert_ok(db_get(txn, DB_CATALOG, SPAN("kept"), &value, error));
+    assert_true(span_equal(value, SPAN("1")));
+    assert_int_equal(db_get(txn, DB_CATALOG, SPAN("lost"), &value, NULL), DB_NOT_FOUND);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* One thread may read twice while it writes, as the simulation does. */
+static void test_transactions_beside_each_other(void **state) {
+    Fixture fixture;
+    Span value;
+    fixture_init(&fixture, 1 << 20);
+    Txn *before = fixture_read(&fixture);
+    Txn *write = fixture_write(&fixture);
+    assert_ok(db_put(write, DB_CATALOG, SPAN("k"), SPAN("v"), error));
+    fixture_commit(write);
+    Txn *after = fixture_read(&fixture);
+    assert_int_equal(db_get(before, DB_CATALOG, SPAN("k"), &value, NULL), DB_NOT_FOUND);
+    assert_ok(db_get(after, DB_CATALOG, SPAN("k"), &value, error));
+    fixture_commit(before);
+    txn_abort(after);
+    fixture_deinit(&fixture);
+}
+
+static void *read_many(void *context) {
+    Fixture *fixture = context;
+    Txn *txns[16];
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 16; i++) check(txn_begin_read(fixture->environment, &txns[i], NULL) == 0);
+        for (int i = 0; i < 16; i++) txn_abort(txns[i]);
+    }
+    return NULL;
+}
+
+/* Threads that come and go leave no reader slot behind. */
+static void test_readers_of_many_threads(void **state) {
+    Fixture fixture;
+    pthread_t threads[8];
+    fixture_init(&fixture, 1 << 20);
+    for (int round = 0; round < 6; round++) {
+        for (int i = 0; i < 8; i++) assert_int_equal(pthread_create(&threads[i], NULL, read_many, &fixture), 0);
+        for (int i = 0; i < 8; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    Txn *txns[512];
+    size_t count = 0;
+    while (count < 512 && txn_begin_read(fixture.environment, &txns[count], NULL) == 0) count++;
+    assert_true(count >= 500);
+    for (size_t i = 0; i < count; i++) txn_abort(txns[i]);
+    fixture_deinit(&fixture);
+}
+
+static void test_map_full_leaves_it_usable(void **state) {
+    static char block[64 << 10];
+    Fixture fixture;
+    uint64_t used, map, key = 0;
+    fixture_init(&fixture, 1 << 20);
+    for (;; key++) {
+        Txn *txn = fixture_write(&fixture);
+        Error error = {0};
+        int result = db_put(txn, DB_LOG, (Span){.data = (char *)&key, .size = 8}, (Span){.data = block, .size = sizeof block}, &error);
+        if (result < 0) {
+            assert_int_equal(result, -ENOSPC);
+            txn_abort(txn);
+            break;
+        }
+        fixture_commit(txn);
+        environment_usage(fixture.environment, &used, &map);
+        assert_int_equal(map, 1 << 20);
+        assert_in_range(used, (key + 1) * sizeof block, map);
+    }
+    assert_true(key > 8);
+    assert_false(environment_is_broken(fixture.environment));
+
+    /* What is deleted can be written again, and is no longer counted. */
+    for (uint64_t i = 0; i < key; i++) {
+        Txn *txn = fixture_write(&fixture);
+        assert_ok(db_remove(txn, DB_LOG, (Span){.data = (char *)&i, .size = 8}, error));
+        fixture_commit(txn);
+    }
+    environment_usage(fixture.environment, &used, &map);
+    assert_in_range(used, 1, 256 << 10);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_LOG, SPAN("again"), (Span){.data = block, .size = sizeof block}, error));
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_usage_survives_reopen(void **state) {
+    Fixture fixture;
+    uint64_t before, after, map;
+    static char block[100000];
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_REJECTS, SPAN("k"), (Span){.data = block, .size = sizeof block}, error));
+    fixture_commit(txn);
+    environment_usage(fixture.environment, &before, &map);
+    fixture_reopen(&fixture);
+    environment_usage(fixture.environment, &after, &map);
+    /* The free list of the last commit is only seen afterwards. */
+    assert_in_range(after, before, before + 2 * 4096);
+    assert_int_equal(map, 4 << 20);
+    fixture_deinit(&fixture);
+}
+
+static void check_failed_commit(const char *failpoint, int expected_value) {
+    Fixture fixture;
+    Span value;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("k"), SPAN("v"), error));
+    assert_ok(failpoint_set(failpoint, error));
+    assert_fails(txn_commit(txn, error), -EIO);
+    failpoint_clear();
+    assert_true(environment_is_broken(fixture.environment));
+    assert_fails(txn_begin_write(fixture.environment, &txn, error), -EROFS);
+
+    txn = fixture_read(&fixture); /* reading goes on */
+    assert_int_equal(db_get(txn, DB_CATALOG, SPAN("k"), &value, NULL), expected_value);
+    txn_abort(txn);
+    fixture_reopen(&fixture);
+    assert_false(environment_is_broken(fixture.environment));
+    txn_abort(fixture_write(&fixture));
+    fixture_deinit(&fixture);
+}
+
+static void test_failed_commit_breaks_it(void **state) {
+    check_failed_commit("storage.before-commit=error", DB_NOT_FOUND);
+    check_failed_commit("storage.after-commit=error", 0);
+}
+
+static void test_not_an_environment(void **state) {
+    Fixture fixture;
+    char data[300];
+    Environment *environment;
+    fixture_init(&fixture, 1 << 20);
+    environment_close(fixture.environment);
+    (void)snprintf(data, sizeof data, "%s/data.mdb", fixture.path);
+    int fd = open(data, O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    char junk[16384];
+    memset(junk, 0x5a, sizeof junk);
+    assert_int_equal(write(fd, junk, sizeof junk), sizeof junk);
+    assert_int_equal(close(fd), 0);
+    EnvironmentOptions options = {.path = fixture.path, .map_bytes = 1 << 20};
+    assert_fails(environment_open(&options, &environment, error), -EILSEQ);
+
+    options.path = data; /* a file, not a folder */
+    assert_fails(environment_open(&options, &environment, error), -ENOTDIR);
+    char missing[300];
+    (void)snprintf(missing, sizeof missing, "%s/no/such", fixture.folder);
+    options.path = missing;
+    assert_fails(environment_open(&options, &environment, error), -ENOENT);
+    fixture_remove_folder(fixture.folder);
+}
+
+static void test_map_size_is_kept_when_not_given(void **state) {
+    Fixture fixture;
+    uint64_t used, map;
+    fixture_init(&fixture, (3 << 20) + 1);
+    environment_usage(fixture.environment, &used, &map);
+    assert_int_equal(map, (3 << 20) + 4096); /* whole pages */
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("k"), SPAN("v"), error));
+    fixture_commit(txn);
+    fixture.map_bytes = 0;
+    fixture_reopen(&fixture);
+    environment_usage(fixture.environment, &used, &map);
+    assert_int_equal(map, (3 << 20) + 4096);
+    fixture_deinit(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commit_abort_reopen),     cmocka_unit_test(test_transactions_beside_each_other),
+        cmocka_unit_test(test_readers_of_many_threads), cmocka_unit_test(test_map_full_leaves_it_usable),
+        cmocka_unit_test(test_usage_survives_reopen),   cmocka_unit_test(test_failed_commit_breaks_it),
+        cmocka_unit_test(test_not_an_environment),      cmocka_unit_test(test_map_size_is_kept_when_not_given),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

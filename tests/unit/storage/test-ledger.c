@@ -1,0 +1,584 @@
+#include "tests/unit/storage/fixture.h"
+
+#include "base/random.h"
+#include "storage/ledger.h"
+
+/* A file of sink `sink` whose texts are literals: the ledger copies what it stores. */
+static FileRecord make_file(uint64_t id, uint32_t sink, uint64_t first_row) {
+    return (FileRecord){.id = fixture_id(id),
+                        .sink = sink,
+                        .mapping_version = 1,
+                        .first_row = first_row,
+                        .opened = 11,
+                        .target = (char *)"{}",
+                        .label = (char *)"a/b"};
+}
+
+static SliceRecord make_slice(const FileRecord *file, uint64_t pack, uint64_t rows) {
+    return (SliceRecord){.pack = fixture_id(pack),
+                         .offset = 64,
+                         .length = 100,
+                         .sink = file->sink,
+                         .mapping_version = file->mapping_version,
+                         .first_row = file->first_row + file->rows,
+                         .rows = rows,
+                         .bytes = rows * 10,
+                         .checksum = rows * 7,
+                         .first_time = (usec_t)(file->first_row + file->rows),
+                         .last_time = (usec_t)(file->first_row + file->rows + rows),
+                         .file = file->id};
+}
+
+static void add_pack(Txn *txn, uint64_t id) {
+    PackRecord pack = {.id = fixture_id(id), .bytes = 1000, .slices = 9, .done = 9};
+    assert_ok(ledger_add_pack(txn, &pack, error));
+}
+
+static void add_slice(Txn *txn, FileRecord *file, uint64_t pack, uint64_t rows) {
+    SliceRecord slice = make_slice(file, pack, rows);
+    assert_ok(ledger_add_slice(txn, file, &slice, error));
+}
+
+static int see_ranges(void *context, const RangeRecord *range, Error *error) {
+    static const char letters[] = "siexdD";
+    char **at = context;
+    *at += sprintf(*at, "%c%" PRIu64 "+%" PRIu64 " ", letters[range->state], range->first_row, range->rows);
+    return 0;
+}
+
+static void assert_ranges(Txn *txn, uint32_t sink, const char *expected) {
+    char text[1000] = "", *at = text;
+    assert_ok(ledger_visit_ranges(txn, sink, see_ranges, &at, error));
+    assert_string_equal(text, expected);
+}
+
+static int count_any(void *context, const void *record) {
+    ++*(size_t *)context;
+    return 0;
+}
+static int count_file(void *context, const FileRecord *file, Error *error) {
+    return count_any(context, file);
+}
+static int count_slice(void *context, const SliceRecord *slice, Error *error) {
+    return count_any(context, slice);
+}
+static int count_pack(void *context, const PackRecord *pack, Error *error) {
+    return count_any(context, pack);
+}
+
+static void assert_counts(Txn *txn, size_t files, size_t slices, size_t packs) {
+    size_t seen_files = 0, seen_slices = 0, seen_packs = 0;
+    assert_ok(ledger_visit_files(txn, 0, count_file, &seen_files, error));
+    assert_ok(ledger_visit_slices(txn, 1, 0, UINT64_MAX, count_slice, &seen_slices, error));
+    assert_ok(ledger_visit_packs(txn, count_pack, &seen_packs, error));
+    assert_int_equal(seen_files, files);
+    assert_int_equal(seen_slices, slices);
+    assert_int_equal(seen_packs, packs);
+}
+
+/* open, slices, damage, closed, failed, imported, forgotten; with a close and open of the environment after each step. */
+static void test_life_of_a_file(void **state) {
+    Fixture fixture;
+    uint64_t end;
+    FileRecord file = make_file(1, 1, 1), found;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(ledger_end_row(txn, 1, &end, error));
+    assert_int_equal(end, 1);
+    add_pack(txn, 100);
+    assert_ok(ledger_open_file(txn, &file, error));
+    add_slice(txn, &file, 100, 10);
+    assert_int_equal(file.rows, 10);
+    assert_string_equal(file.target, "{}");
+    fixture_commit(txn);
+
+    fixture_reopen(&fixture);
+    txn = fixture_write(&fixture);
+    assert_ok(ledger_skip_rows(txn, 1, 11, 5, error));
+    add_pack(txn, 101);
+    FileRecord stale = file;
+    stale.rows = 15; /* only to make the slice: what is stored decides */
+    SliceRecord slice = make_slice(&stale, 101, 4);
+    assert_ok(ledger_add_slice(txn, &file, &slice, error));
+    assert_int_equal(file.rows, 19);
+    assert_int_equal(file.damaged_rows, 5);
+    assert_int_equal(file.bytes, 140);
+    assert_int_equal(file.first_time, 1);
+    assert_int_equal(file.last_time, 20);
+    assert_ranges(txn, 1, "s1+10 x11+5 s16+4 ");
+    assert_ok(ledger_verify(txn, 1, 20, error));
+    fixture_commit(txn);
+
+    fixture_reopen(&fixture);
+    txn = fixture_write(&fixture);
+    assert_ok(ledger_find_open_file(txn, 1, &found, error));
+    assert_true(uuid_equal(&found.id, &file.id));
+    file_record_deinit(&found);
+    assert_ok(ledger_close_file(txn, &file, CLOSE_SIZE, 22, error));
+    assert_int_equal(ledger_find_open_file(txn, 1, &found, NULL), LEDGER_NOT_FOUND);
+    file.attempts = 3;
+    file.next_try = 44;
+    file.last_error = (char *)"no";
+    assert_ok(ledger_update_file(txn, &file, error));
+    /* A slice that cannot be read after all. */
+    assert_ok(ledger_quarantine_rows(txn, &file, 16, 4, error));
+    assert_ranges(txn, 1, "s1+10 x11+9 ");
+    assert_ok(ledger_verify(txn, 1, 20, error));
+    fixture_commit(txn);
+
+    fixture_reopen(&fixture);
+    txn = fixture_write(&fixture);
+    assert_ok(ledger_find_file(txn, &file.id, &found, error));
+    assert_string_equal(found.last_error, "no");
+    assert_string_equal(found.label, "a/b");
+    assert_true(found.attempts == 3 && found.next_try == 44 && found.state == FILE_CLOSED && found.reason == CLOSE_SIZE &&
+                found.closed == 22 && found.opened == 11);
+    assert_true(found.damaged_rows == 9 && found.checksum == file.checksum && found.checksum != 0);
+    file_record_deinit(&found);
+    file.rejected_rows = 2;
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 55, error));
+    assert_int_equal(file.state, FILE_IMPORTED);
+    assert_ranges(txn, 1, "i1+10 x11+9 ");
+    assert_ok(ledger_verify(txn, 1, 20, error));
+    assert_ok(ledger_verify_packs(txn, error));
+    assert_counts(txn, 1, 2, 2);
+    fixture_commit(txn);
+
+    fixture_reopen(&fixture);
+    txn = fixture_write(&fixture);
+    Uuid *packs;
+    size_t count;
+    assert_ok(ledger_forget_packs(txn, 54, 10, &packs, &count, error));
+    assert_true(count == 0 && packs == NULL);
+    assert_ok(ledger_forget_packs(txn, 55, 1, &packs, &count, error));
+    assert_int_equal(count, 1);
+    free(packs);
+    assert_counts(txn, 1, 1, 1);
+    assert_ok(ledger_verify(txn, 1, 20, error));
+    assert_ok(ledger_forget_packs(txn, 55, 10, &packs, &count, error));
+    assert_int_equal(count, 1);
+    free(packs);
+    assert_counts(txn, 0, 0, 0);
+    assert_int_equal(ledger_find_file(txn, &file.id, &found, NULL), LEDGER_NOT_FOUND);
+    assert_ranges(txn, 1, "i1+10 x11+9 ");
+    assert_ok(ledger_verify(txn, 1, 20, error));
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
+/* Everything that does not fit what is stored is refused, and nothing changes: the ledger verifies after each. */
+static void test_violations_are_refused(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 1, 1), other = make_file(2, 1, 1), unknown = make_file(3, 1, 11);
+    FileRecord late = make_file(4, 1, 2);
+    assert_fails(ledger_open_file(txn, &late, error), -EBADMSG); /* a hole before it */
+    add_pack(txn, 100);
+    assert_fails(ledger_add_pack(txn, &(PackRecord){.id = fixture_id(100)}, error), -EBADMSG);
+    assert_ok(ledger_open_file(txn, &file, error));
+    assert_fails(ledger_open_file(txn, &other, error), -EBADMSG);                /* one is open */
+    assert_fails(ledger_close_file(txn, &file, CLOSE_TIME, 1, error), -EBADMSG); /* no rows */
+    SliceRecord slice = make_slice(&file, 100, 10);
+    slice.first_row = 2;
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    slice = make_slice(&file, 100, 10);
+    slice.mapping_version = 2;
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    slice = make_slice(&file, 100, 10);
+    slice.sink = 2;
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    slice = make_slice(&file, 100, 10);
+    slice.file = fixture_id(9);
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    slice = make_slice(&file, 999, 10);
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG); /* no such pack */
+    slice = make_slice(&file, 100, UINT64_MAX);
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    slice = make_slice(&unknown, 100, 10);
+    assert_fails(ledger_add_slice(txn, &unknown, &slice, error), -EBADMSG);
+    assert_ok(ledger_verify(txn, 1, 1, error));
+
+    slice = make_slice(&file, 100, 10);
+    assert_ok(ledger_add_slice(txn, &file, &slice, error));
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG); /* twice */
+    assert_fails(ledger_skip_rows(txn, 1, 10, 1, error), -EBADMSG);
+    assert_fails(ledger_skip_rows(txn, 1, 12, 1, error), -EBADMSG);
+    assert_fails(ledger_discard_rows(txn, 1, 11, 1, error), -EBADMSG); /* a file is open */
+    assert_fails(ledger_quarantine_rows(txn, &file, 5, 7, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &file, FILE_EXPIRED, 1, error), -EBADMSG);
+    assert_fails(ledger_update_file(txn, &file, error), -EBADMSG);
+    assert_ok(ledger_verify(txn, 1, 11, error));
+
+    assert_ok(ledger_close_file(txn, &file, CLOSE_TIME, 1, error));
+    assert_fails(ledger_close_file(txn, &file, CLOSE_TIME, 1, error), -EBADMSG);
+    slice = make_slice(&file, 100, 1);
+    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(
+        ledger_open_file(txn, &(FileRecord){.id = file.id, .sink = 1, .first_row = 11, .target = (char *)"", .label = (char *)""}, error),
+        -EBADMSG);
+    file.rejected_rows = 11;
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
+    file.rejected_rows = 0;
+    assert_fails(ledger_end_file(txn, &unknown, FILE_IMPORTED, 1, error), -EBADMSG);
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error));
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
+    assert_fails(ledger_quarantine_rows(txn, &file, 1, 1, error), -EBADMSG);
+    assert_ok(ledger_verify(txn, 1, 11, error));
+    assert_ok(ledger_verify_packs(txn, error));
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_ranges_merge(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord files[4];
+    add_pack(txn, 100);
+    for (uint64_t i = 0; i < 4; i++) {
+        files[i] = make_file(i + 1, UINT32_MAX, i * 10 + 1);
+        assert_ok(ledger_open_file(txn, &files[i], error));
+        add_slice(txn, &files[i], 100, 10);
+        assert_ok(ledger_close_file(txn, &files[i], CLOSE_COUNT, 1, error));
+    }
+    assert_ranges(txn, UINT32_MAX, "s1+40 ");
+    assert_ok(ledger_end_file(txn, &files[2], FILE_IMPORTED, 1, error));
+    assert_ranges(txn, UINT32_MAX, "s1+20 i21+10 s31+10 ");
+    assert_ok(ledger_end_file(txn, &files[0], FILE_DELETED, 1, error));
+    assert_ranges(txn, UINT32_MAX, "d1+10 s11+10 i21+10 s31+10 ");
+    assert_ok(ledger_end_file(txn, &files[1], FILE_IMPORTED, 1, error));
+    assert_ranges(txn, UINT32_MAX, "d1+10 i11+20 s31+10 ");
+    assert_ok(ledger_end_file(txn, &files[3], FILE_IMPORTED, 1, error));
+    assert_ranges(txn, UINT32_MAX, "d1+10 i11+30 ");
+    assert_ok(ledger_discard_rows(txn, UINT32_MAX, 41, 3, error));
+    assert_ok(ledger_discard_rows(txn, UINT32_MAX, 44, 3, error));
+    assert_ranges(txn, UINT32_MAX, "d1+10 i11+30 D41+6 ");
+    assert_ranges(txn, 1, "");
+    assert_ok(ledger_verify(txn, UINT32_MAX, 47, error));
+    assert_fails(ledger_verify(txn, UINT32_MAX, 48, error), -EBADMSG);
+    assert_fails(ledger_verify(txn, UINT32_MAX, 46, error), -EBADMSG);
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_slices_of_rows(void **state) {
+    Fixture fixture;
+    size_t count = 0;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 1, 1), neighbour = make_file(2, 2, 1);
+    add_pack(txn, 100);
+    assert_ok(ledger_open_file(txn, &neighbour, error));
+    add_slice(txn, &neighbour, 100, 100);
+    assert_ok(ledger_open_file(txn, &file, error));
+    for (int i = 0; i < 5; i++) add_slice(txn, &file, 100, 10);
+    struct {
+        uint64_t first, rows;
+        size_t slices;
+    } cases[] = {{1, 50, 5}, {1, 10, 1}, {10, 2, 2}, {15, 1, 1}, {20, 21, 3}, {51, 10, 0}, {50, UINT64_MAX, 1}, {0, 1, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        count = 0;
+        assert_ok(ledger_visit_slices(txn, 1, cases[i].first, cases[i].rows, count_slice, &count, error));
+        assert_int_equal(count, cases[i].slices);
+    }
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* A record that is damaged, moved or missing is named by verify, or by who reads it. */
+static void test_damage_is_noticed(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 1, 1);
+    add_pack(txn, 100);
+    assert_ok(ledger_open_file(txn, &file, error));
+    add_slice(txn, &file, 100, 10);
+    add_slice(txn, &file, 100, 10);
+    fixture_commit(txn);
+    static const char first[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1};
+    static const char second[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 11};
+    char keys[7][32];
+    size_t sizes[7] = {13, 13, 13, 13, 17, 17, 29};
+    const char kinds[] = "FSSRIPK";
+    Uuid file_id = fixture_id(1), pack_id = fixture_id(100);
+    for (size_t i = 0; i < 7; i++) {
+        keys[i][0] = kinds[i];
+        memcpy(keys[i] + 1, i == 2 ? second : first, 12);
+    }
+    memcpy(keys[4] + 1, file_id.bytes, 16);
+    memcpy(keys[5] + 1, pack_id.bytes, 16);
+    memcpy(keys[6] + 1, pack_id.bytes, 16);
+    memcpy(keys[6] + 17, second, 12);
+    for (size_t i = 0; i < 7; i++) {
+        Span key = {.data = keys[i], .size = sizes[i]}, value;
+        txn = fixture_write(&fixture);
+        assert_ok(db_get(txn, DB_FILES, key, &value, error));
+        size_t bits = value.size * 8;
+        assert_ok(db_remove(txn, DB_FILES, key, error));
+        Error missing = {0};
+        int result = ledger_verify(txn, 1, 21, &missing);
+        if (result == 0) result = ledger_verify_packs(txn, &missing);
+        assert_int_equal(result, -EBADMSG);
+        assert_true(missing.text[0]);
+        txn_abort(txn);
+        for (size_t bit = 0; bit < bits; bit += 13) {
+            fixture_flip(&fixture, DB_FILES, key, bit);
+            txn = fixture_read(&fixture);
+            result = ledger_verify(txn, 1, 21, NULL);
+            if (result == 0) result = ledger_verify_packs(txn, NULL);
+            assert_int_equal(result, -EBADMSG);
+            txn_abort(txn);
+            fixture_flip(&fixture, DB_FILES, key, bit);
+        }
+    }
+    txn = fixture_read(&fixture);
+    assert_ok(ledger_verify(txn, 1, 21, error));
+    assert_ok(ledger_verify_packs(txn, error));
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_file_without_slices_is_forgotten_at_once(void **state) {
+    Fixture fixture;
+    FileRecord found;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    FileRecord file = make_file(1, 1, 1);
+    assert_ok(ledger_open_file(txn, &file, error));
+    assert_ok(ledger_end_file(txn, &file, FILE_DELETED, 1, error));
+    assert_int_equal(ledger_find_file(txn, &file.id, &found, NULL), LEDGER_NOT_FOUND);
+    file = make_file(2, 1, 1);
+    assert_ok(ledger_open_file(txn, &file, error));
+    assert_ok(ledger_skip_rows(txn, 1, 1, 3, error));
+    assert_ok(ledger_close_file(txn, &file, CLOSE_FLUSH, 1, error));
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error));
+    assert_ranges(txn, 1, "x1+3 ");
+    assert_counts(txn, 0, 0, 0);
+    assert_ok(ledger_verify(txn, 1, 4, error));
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* A full map: the transaction is given up, and what was there stands. */
+static void test_map_full(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    FileRecord file = make_file(1, 1, 1);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(ledger_open_file(txn, &file, error));
+    fixture_commit(txn);
+    uint64_t packs = 0;
+    for (;; packs++) {
+        txn = fixture_write(&fixture);
+        FileRecord before = file;
+        SliceRecord slice = make_slice(&file, packs, 5);
+        int result = ledger_add_pack(txn, &(PackRecord){.id = fixture_id(packs)}, NULL);
+        if (result == 0) result = ledger_add_slice(txn, &file, &slice, NULL);
+        if (result < 0) {
+            assert_int_equal(result, -ENOSPC);
+            assert_int_equal(file.rows, before.rows);
+            txn_abort(txn);
+            break;
+        }
+        /* The free list of a commit needs pages, too: nothing was written then, and the environment goes on. */
+        result = txn_commit(txn, NULL);
+        if (result < 0) {
+            assert_int_equal(result, -ENOSPC);
+            break;
+        }
+    }
+    assert_false(environment_is_broken(fixture.environment));
+    assert_true(packs > 100);
+    txn = fixture_read(&fixture);
+    assert_ok(ledger_verify(txn, 1, packs * 5 + 1, error));
+    assert_ok(ledger_verify_packs(txn, error));
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* --- against a model: the state of every row, from one seed --- */
+
+#define SINKS 3
+#define ROWS 4000
+
+typedef struct Model {
+    char rows[SINKS][ROWS]; /* letters as in see_ranges; ' ' beyond the end */
+    uint64_t end[SINKS];
+    FileRecord files[400];
+    size_t file_count;
+    uint64_t next_id;
+} Model;
+
+static FileRecord *open_file_of(Model *model, uint32_t sink) {
+    for (size_t i = 0; i < model->file_count; i++)
+        if (model->files[i].sink == sink && model->files[i].state == FILE_OPEN) return &model->files[i];
+    return NULL;
+}
+
+static void fill(Model *model, uint32_t sink, uint64_t first, uint64_t rows, char from, char to) {
+    for (uint64_t row = first; row < first + rows; row++)
+        if (!from || model->rows[sink - 1][row] == from) model->rows[sink - 1][row] = to;
+}
+
+static void model_verify(Model *model, Txn *txn) {
+    for (uint32_t sink = 1; sink <= SINKS; sink++) {
+        char expected[20000] = "", *at = expected;
+        const char *rows = model->rows[sink - 1];
+        uint64_t end = model->end[sink - 1];
+        for (uint64_t row = 1, first = 1; row < end; row++) {
+            if (row + 1 < end && rows[row + 1] == rows[row]) continue;
+            at += sprintf(at, "%c%" PRIu64 "+%" PRIu64 " ", rows[row], first, row + 1 - first);
+            first = row + 1;
+        }
+        char found[20000] = "", *found_at = found;
+        assert_ok(ledger_visit_ranges(txn, sink, see_ranges, &found_at, error));
+        assert_string_equal(found, expected);
+        assert_ok(ledger_verify(txn, sink, end, error));
+    }
+    assert_ok(ledger_verify_packs(txn, error));
+}
+
+static void step_stage(Model *model, Txn *txn, Random *random) {
+    uint64_t pack = model->next_id++;
+    add_pack(txn, pack);
+    for (uint32_t sink = 1; sink <= SINKS; sink++) {
+        uint64_t rows = random_below(random, 8), *end = &model->end[sink - 1];
+        if (rows == 0 || *end + rows >= ROWS) continue;
+        FileRecord *file = open_file_of(model, sink);
+        if (!file) {
+            if (model->file_count == 400) return;
+            file = &model->files[model->file_count++];
+            *file = make_file(model->next_id++, sink, *end);
+            assert_ok(ledger_open_file(txn, file, error));
+        }
+        add_slice(txn, file, pack, rows);
+        fill(model, sink, *end, rows, 0, 's');
+        *end += rows;
+    }
+}
+
+static void step_damage(Model *model, Txn *txn, Random *random) {
+    uint32_t sink = (uint32_t)random_below(random, SINKS) + 1;
+    uint64_t rows = random_below(random, 4) + 1, *end = &model->end[sink - 1];
+    if (*end + rows >= ROWS) return;
+    FileRecord *file = open_file_of(model, sink);
+    bool discard = random_below(random, 2) && !file;
+    if (discard)
+        assert_ok(ledger_discard_rows(txn, sink, *end, rows, error));
+    else
+        assert_ok(ledger_skip_rows(txn, sink, *end, rows, error));
+    if (file) file->rows += rows, file->damaged_rows += rows;
+    fill(model, sink, *end, rows, 0, discard ? 'D' : 'x');
+    *end += rows;
+}
+
+static void step_file(Model *model, Txn *txn, Random *random) {
+    if (model->file_count == 0) return;
+    FileRecord *file = &model->files[random_below(random, model->file_count)];
+    uint64_t row = file->first_row + random_below(random, file->rows + 1);
+    switch (random_below(random, 4)) {
+    case 0:
+        if (file->state == FILE_OPEN && file->rows) assert_ok(ledger_close_file(txn, file, CLOSE_TIME, 1, error));
+        break;
+    case 1: /* one row that is staged: quarantined, in a file that waits; refused else */
+        if (row >= file->first_row + file->rows) break;
+        if ((file->state == FILE_OPEN || file->state == FILE_CLOSED) && model->rows[file->sink - 1][row] == 's') {
+            assert_ok(ledger_quarantine_rows(txn, file, row, 1, error));
+            model->rows[file->sink - 1][row] = 'x';
+        } else {
+            assert_true(ledger_quarantine_rows(txn, file, row, 1, NULL) == -EBADMSG);
+        }
+        break;
+    default: {
+        FileState state = (FileState[]){FILE_IMPORTED, FILE_EXPIRED, FILE_DELETED}[random_below(random, 3)];
+        bool legal = file->state == FILE_CLOSED || (file->state == FILE_OPEN && state == FILE_DELETED);
+        int result = ledger_end_file(txn, file, state, (usec_t)model->next_id, NULL);
+        assert_int_equal(result, legal ? 0 : -EBADMSG);
+        if (!legal) break;
+        fill(model, file->sink, file->first_row, file->rows, 's', state == FILE_IMPORTED ? 'i' : state == FILE_EXPIRED ? 'e' : 'd');
+    }
+    }
+}
+
+static void step_forget(Model *model, Txn *txn, Random *random) {
+    Uuid *packs;
+    size_t count;
+    assert_ok(ledger_forget_packs(txn, (usec_t)random_below(random, model->next_id), 2, &packs, &count, error));
+    assert_true(count <= 2);
+    free(packs);
+    /* Ended files may be gone now: the model asks no more for those. */
+    for (size_t i = 0; i < model->file_count; i++) {
+        FileRecord found;
+        int result = ledger_find_file(txn, &model->files[i].id, &found, NULL);
+        if (result == 0) {
+            assert_true(found.state == model->files[i].state && found.rows == model->files[i].rows &&
+                        found.damaged_rows == model->files[i].damaged_rows);
+            file_record_deinit(&found);
+            continue;
+        }
+        assert_int_equal(result, LEDGER_NOT_FOUND);
+        assert_true(model->files[i].state != FILE_OPEN && model->files[i].state != FILE_CLOSED);
+        model->files[i--] = model->files[--model->file_count];
+    }
+}
+
+static void run_model(uint64_t seed) {
+    Fixture fixture;
+    Random random = {.state = seed};
+    Model *model = calloc(1, sizeof *model), *before = malloc(sizeof *model);
+    model->next_id = 1;
+    for (int i = 0; i < SINKS; i++) model->end[i] = 1;
+    fixture_init(&fixture, 16 << 20);
+    for (int step = 0; step < 150; step++) {
+        Txn *txn = fixture_write(&fixture);
+        *before = *model;
+        for (uint64_t n = random_below(&random, 4) + 1; n > 0; n--) {
+            switch (random_below(&random, 8)) {
+            case 0:
+            case 1: step_stage(model, txn, &random); break;
+            case 2: step_damage(model, txn, &random); break;
+            case 3: step_forget(model, txn, &random); break;
+            default: step_file(model, txn, &random);
+            }
+        }
+        model_verify(model, txn);
+        if (random_below(&random, 10) == 0) {
+            txn_abort(txn);
+            *model = *before;
+        } else {
+            fixture_commit(txn);
+        }
+        if (random_below(&random, 40) == 0) fixture_reopen(&fixture);
+    }
+    Txn *txn = fixture_read(&fixture);
+    model_verify(model, txn);
+    txn_abort(txn);
+    free(model);
+    free(before);
+    fixture_deinit(&fixture);
+}
+
+static void test_against_a_model(void **state) {
+    const char *seed = getenv("SLUICE_TEST_SEED");
+    if (seed) {
+        run_model(strtoull(seed, NULL, 0));
+        return;
+    }
+    for (uint64_t i = 1; i <= 10; i++) {
+        print_message("seed %" PRIu64 "\n", i);
+        run_model(i);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_life_of_a_file),    cmocka_unit_test(test_violations_are_refused),
+        cmocka_unit_test(test_ranges_merge),      cmocka_unit_test(test_slices_of_rows),
+        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
+        cmocka_unit_test(test_map_full),          cmocka_unit_test(test_against_a_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

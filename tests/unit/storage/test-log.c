@@ -1,0 +1,283 @@
+#include "tests/unit/storage/fixture.h"
+
+#include "base/buffer.h"
+#include "base/checksum.h"
+#include "base/cursor.h"
+#include "base/random.h"
+#include "storage/log.h"
+
+static Span key_of(uint64_t commit, char out[static 8]) {
+    store_be64(out, commit);
+    return (Span){.data = out, .size = 8};
+}
+
+/* One sink, one row, text made from the commit number. */
+static void append_one(Txn *txn, uint64_t commit) {
+    char text[64];
+    int size = snprintf(text, sizeof text, "row %" PRIu64 "\n", commit);
+    Span piece = {.data = text, .size = (size_t)size};
+    GroupSegment segment = {
+        .entry = {.sink = 7, .mapping_version = 2, .first_row = commit, .rows = 1, .bytes = piece.size, .first_time = 5, .last_time = 6},
+        .pieces = &piece,
+        .piece_count = 1};
+    assert_ok(log_append(txn, commit, (usec_t)commit * 10, &segment, 1, error));
+}
+
+static void test_round_trip(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 64 << 20);
+    Random random = {.state = 1};
+    char *noise = malloc(1 << 20);
+    for (size_t i = 0; i < 1 << 20; i++) noise[i] = (char)random_next(&random);
+
+    /* Three sinks: tiny in many pieces, larger than a run in odd pieces, exactly a run. */
+    Span tiny[] = {{.data = "a\n", .size = 2}, {0}, {.data = "bc\n", .size = 3}};
+    Span large[] = {{.data = noise, .size = 70001}, {.data = noise + 5, .size = 1}, {.data = noise + 9, .size = 300000}};
+    Span exact[] = {{.data = noise, .size = 64 << 10}};
+    GroupSegment segments[] = {
+        {.entry = {.sink = 1, .mapping_version = 9, .first_row = 1, .rows = 2, .bytes = 5, .first_time = 100, .last_time = 200},
+         .pieces = tiny,
+         .piece_count = 3},
+        {.entry = {.sink = 5, .mapping_version = 1, .first_row = 77, .rows = 3, .bytes = 370002, .first_time = -1, .last_time = 4},
+         .pieces = large,
+         .piece_count = 3},
+        {.entry = {.sink = UINT32_MAX, .mapping_version = 1, .first_row = 1, .rows = 1, .bytes = 64 << 10},
+         .pieces = exact,
+         .piece_count = 1},
+    };
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(log_append(txn, 1, 12345, segments, 3, error));
+    assert_ok(log_append(txn, 2, 12346, NULL, 0, error));
+    fixture_commit(txn);
+    assert_int_equal(segments[0].entry.checksum, checksum_of("a\nbc\n", 5));
+    assert_int_equal(segments[2].entry.checksum, checksum_of(noise, 64 << 10));
+
+    fixture_reopen(&fixture);
+    txn = fixture_read(&fixture);
+    LogReader *reader;
+    GroupView view;
+    assert_ok(log_reader_new(txn, 0, &reader, error));
+    assert_ok(log_read(reader, &view, error));
+    assert_int_equal(view.commit, 1);
+    assert_int_equal(view.commit_time, 12345);
+    assert_int_equal(view.count, 3);
+    assert_int_equal(view.value_bytes, 32 + 3 * 56 + 8 + 5 + 370002 + (64 << 10));
+    for (size_t i = 0; i < 3; i++) {
+        assert_memory_equal(&view.entries[i], &segments[i].entry, sizeof(GroupEntry));
+        assert_true(group_rows_intact(&view.entries[i], view.rows[i]));
+        const char *at = view.rows[i].data;
+        for (size_t k = 0; k < segments[i].piece_count; k++) {
+            if (segments[i].pieces[k].size) assert_memory_equal(at, segments[i].pieces[k].data, segments[i].pieces[k].size);
+            at += segments[i].pieces[k].size;
+        }
+    }
+    assert_ok(log_read(reader, &view, error));
+    assert_int_equal(view.commit, 2);
+    assert_int_equal(view.count, 0);
+    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
+    log_reader_free(reader);
+    log_reader_free(NULL);
+    txn_abort(txn);
+    free(noise);
+    fixture_deinit(&fixture);
+}
+
+static void test_ten_thousand_groups_and_trim(void **state) {
+    Fixture fixture;
+    uint64_t first, last;
+    size_t deleted;
+    fixture_init(&fixture, 64 << 20);
+    Txn *txn = fixture_read(&fixture);
+    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_true(first == 0 && last == 0);
+    txn_abort(txn);
+    for (uint64_t commit = 1; commit <= 10000;) {
+        txn = fixture_write(&fixture);
+        for (int i = 0; i < 50; i++) append_one(txn, commit++);
+        fixture_commit(txn);
+    }
+    fixture_reopen(&fixture);
+    txn = fixture_read(&fixture);
+    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_true(first == 1 && last == 10000);
+    LogReader *reader;
+    GroupView view;
+    assert_ok(log_reader_new(txn, 4000, &reader, error));
+    for (uint64_t commit = 4000; commit <= 10000; commit++) {
+        char text[64];
+        int size = snprintf(text, sizeof text, "row %" PRIu64 "\n", commit);
+        assert_ok(log_read(reader, &view, error));
+        assert_int_equal(view.commit, commit);
+        assert_int_equal(view.commit_time, commit * 10);
+        assert_int_equal(view.entries[0].first_row, commit);
+        assert_true(span_equal(view.rows[0], (Span){.data = text, .size = (size_t)size}));
+        assert_true(group_rows_intact(&view.entries[0], view.rows[0]));
+    }
+    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
+    log_reader_free(reader);
+    txn_abort(txn);
+
+    /* In steps, never beyond what was asked for. */
+    for (uint64_t done = 0; done < 8999;) {
+        txn = fixture_write(&fixture);
+        assert_ok(log_trim(txn, 9000, 1000, &deleted, error));
+        fixture_commit(txn);
+        assert_int_equal(deleted, done + 1000 <= 8999 ? 1000 : 999);
+        done += deleted;
+        txn = fixture_read(&fixture);
+        assert_ok(log_bounds(txn, &first, &last, error));
+        assert_true(first == done + 1 && last == 10000);
+        txn_abort(txn);
+    }
+    txn = fixture_write(&fixture);
+    assert_ok(log_trim(txn, 9000, 1000, &deleted, error));
+    assert_int_equal(deleted, 0);
+    assert_ok(log_trim(txn, UINT64_MAX, 100000, &deleted, error));
+    assert_int_equal(deleted, 1001);
+    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_true(first == 0 && last == 0);
+    append_one(txn, 10001); /* numbers go on after all was trimmed */
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_commit_numbers_only_grow(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_one(txn, 5);
+    assert_fails(log_append(txn, 5, 1, NULL, 0, error), -EEXIST);
+    txn_abort(txn);
+    txn = fixture_write(&fixture);
+    append_one(txn, 5);
+    assert_fails(log_append(txn, 4, 1, NULL, 0, error), -EEXIST);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* Every bit of header and directory is noticed by log_read, every bit of the rows by group_rows_intact. */
+static void test_flipped_bits_are_noticed(void **state) {
+    Fixture fixture;
+    char key[8];
+    size_t directory_bits = 8 * (32 + 56 + 8);
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_one(txn, 1);
+    append_one(txn, 2);
+    fixture_commit(txn);
+    size_t bits = directory_bits + 8 * strlen("row 1\n");
+    for (size_t bit = 0; bit < bits; bit++) {
+        LogReader *reader;
+        GroupView view;
+        fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
+        txn = fixture_read(&fixture);
+        assert_ok(log_reader_new(txn, 1, &reader, error));
+        int result = log_read(reader, &view, NULL);
+        assert_int_equal(view.commit, 1);
+        if (bit < directory_bits) {
+            assert_int_equal(result, LOG_READ_DAMAGED);
+            assert_int_equal(view.count, 0);
+        } else {
+            assert_int_equal(result, 0);
+            assert_false(group_rows_intact(&view.entries[0], view.rows[0]));
+        }
+        /* Reading goes on behind it. */
+        assert_ok(log_read(reader, &view, error));
+        assert_int_equal(view.commit, 2);
+        assert_true(group_rows_intact(&view.entries[0], view.rows[0]));
+        assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
+        log_reader_free(reader);
+        txn_abort(txn);
+        fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
+    }
+    fixture_deinit(&fixture);
+}
+
+static void test_torn_values_are_noticed(void **state) {
+    Fixture fixture;
+    char key[8];
+    Span value;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_one(txn, 1);
+    assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
+    char whole[256];
+    size_t size = value.size;
+    memcpy(whole, value.data, size);
+    whole[size] = '\n';
+    fixture_commit(txn);
+    for (size_t length = 0; length <= size + 1; length++) {
+        LogReader *reader;
+        GroupView view;
+        txn = fixture_write(&fixture);
+        assert_ok(db_put(txn, DB_LOG, key_of(1, key), (Span){.data = whole, .size = length}, error));
+        assert_ok(log_reader_new(txn, 1, &reader, error));
+        assert_int_equal(log_read(reader, &view, NULL), length == size ? 0 : LOG_READ_DAMAGED);
+        log_reader_free(reader);
+        txn_abort(txn);
+    }
+    /* A whole value at another's place. */
+    txn = fixture_write(&fixture);
+    LogReader *reader;
+    GroupView view;
+    assert_ok(db_put(txn, DB_LOG, key_of(2, key), (Span){.data = whole, .size = size}, error));
+    assert_ok(log_reader_new(txn, 2, &reader, error));
+    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_DAMAGED);
+    log_reader_free(reader);
+    assert_ok(db_put(txn, DB_LOG, SPAN("short"), SPAN(""), error));
+    assert_ok(log_reader_new(txn, 3, &reader, error));
+    assert_fails(log_read(reader, &view, error), -EBADMSG);
+    log_reader_free(reader);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+static void test_map_full(void **state) {
+    Fixture fixture;
+    static char rows[100000];
+    uint64_t commit = 1, first, last;
+    size_t deleted;
+    fixture_init(&fixture, 2 << 20);
+    for (;; commit++) {
+        Span piece = {.data = rows, .size = sizeof rows};
+        GroupSegment segment = {
+            .entry = {.sink = 1, .first_row = commit, .rows = 1, .bytes = sizeof rows}, .pieces = &piece, .piece_count = 1};
+        Txn *txn = fixture_write(&fixture);
+        int result = log_append(txn, commit, 1, &segment, 1, NULL);
+        if (result < 0) {
+            assert_int_equal(result, -ENOSPC);
+            txn_abort(txn);
+            break;
+        }
+        fixture_commit(txn);
+    }
+    assert_true(commit > 10);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(log_trim(txn, 5, 100, &deleted, error));
+    fixture_commit(txn);
+    assert_int_equal(deleted, 4);
+    /* Freed pages serve two transactions later. */
+    txn = fixture_write(&fixture);
+    assert_ok(log_trim(txn, 6, 100, &deleted, error));
+    fixture_commit(txn);
+    txn = fixture_write(&fixture);
+    append_one(txn, commit);
+    fixture_commit(txn);
+    txn = fixture_read(&fixture);
+    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_true(first == 6 && last == commit);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_ten_thousand_groups_and_trim),
+        cmocka_unit_test(test_commit_numbers_only_grow),
+        cmocka_unit_test(test_flipped_bits_are_noticed),
+        cmocka_unit_test(test_torn_values_are_noticed),
+        cmocka_unit_test(test_map_full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,138 @@
+#include "tests/unit/storage/fixture.h"
+
+#include "base/random.h"
+#include "storage/pack.h"
+#include "storage/recovery.h"
+#include "tests/support/memory-files.h"
+
+static void put_file(Files *files, const char *path) {
+    File *file = NULL;
+    assert_ok(files->create(files, path, 0600, &file, error));
+    assert_ok(files->append(files, file, SPAN("content"), error));
+    assert_ok(files->sync(files, file, error));
+    files->close(files, file);
+}
+
+static void put_pack(Files *files, uint64_t id) {
+    char path[64];
+    Uuid pack = fixture_id(id);
+    pack_path(&pack, path);
+    put_file(files, path);
+}
+
+static bool has(Files *files, const char *path) {
+    FileInfo info;
+    return files->info(files, path, &info, NULL) == 0;
+}
+
+static bool has_pack(Files *files, const char *prefix, uint64_t id) {
+    char name[64], path[128];
+    Uuid pack = fixture_id(id);
+    pack_path(&pack, name);
+    (void)snprintf(path, sizeof path, "%s%s", prefix, name + strlen("staging/"));
+    return has(files, path);
+}
+
+static Files *new_staging(Random *random, Clock *clock) {
+    Files *files = memory_files_new(random, clock);
+    assert_ok(files->make_directory(files, "staging", 0700, error));
+    assert_ok(files->make_directory(files, "staging/expired", 0700, error));
+    assert_ok(files->sync_directory(files, "", error));
+    assert_ok(files->sync_directory(files, "staging", error));
+    return files;
+}
+
+static void test_sweep(void **state) {
+    Fixture fixture;
+    RecoveryReport report;
+    fixture_init(&fixture, 1 << 20);
+    Files *files = new_staging(NULL, NULL);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(ledger_add_pack(txn, &(PackRecord){.id = fixture_id(1), .bytes = 7}, error));
+    assert_ok(ledger_add_pack(txn, &(PackRecord){.id = fixture_id(2), .bytes = 7}, error));
+    fixture_commit(txn);
+    put_pack(files, 1);
+    put_pack(files, 3);
+    put_file(files, "staging/01000000-0000-0000-0000-000000000000.pack.tmp");
+    put_file(files, "staging/notes.txt"); /* not ours: stays */
+
+    txn = fixture_read(&fixture);
+    assert_ok(recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, error));
+    assert_true(report.temporary_removed == 1 && report.orphans == 1 && report.missing_packs == 1);
+    memory_files_crash(files);
+    assert_true(has_pack(files, "staging/", 1));
+    assert_false(has_pack(files, "staging/", 3));
+    assert_true(has_pack(files, "staging/orphans/1000-", 3));
+    assert_false(has(files, "staging/01000000-0000-0000-0000-000000000000.pack.tmp"));
+
+    assert_ok(recovery_sweep_staging(files, txn, 2000 * USEC_SECOND, &report, error)); /* nothing is left to do */
+    assert_true(report.temporary_removed == 0 && report.orphans == 0 && report.missing_packs == 1);
+    txn_abort(txn);
+    files_free(files);
+    fixture_deinit(&fixture);
+}
+
+static void test_expire(void **state) {
+    Fixture fixture;
+    RecoveryReport report;
+    fixture_init(&fixture, 1 << 20);
+    Files *files = new_staging(NULL, NULL);
+    Txn *txn = fixture_read(&fixture);
+    usec_t now = clock_system()->wall(clock_system());
+    usec_t moved = now / USEC_SECOND * USEC_SECOND - 20 * USEC_DAY;
+    assert_ok(recovery_expire(files, now, 0, 0, error)); /* no such folder yet */
+    put_pack(files, 1);
+    assert_ok(recovery_sweep_staging(files, txn, moved, &report, error));
+    put_file(files, "staging/expired/x.pack");
+    put_file(files, "staging/expired/01901234-0000-0000-0000-000000000000.pack"); /* no time in its name */
+    /* Not the age of the file counts, but how long it lies there. */
+    assert_ok(recovery_expire(files, moved + 7 * USEC_DAY - 1, 7 * USEC_DAY, 30 * USEC_DAY, error));
+    assert_int_equal(report.orphans, 1);
+    char prefix[64];
+    (void)snprintf(prefix, sizeof prefix, "staging/orphans/%" PRId64 "-", moved / USEC_SECOND);
+    assert_true(has_pack(files, prefix, 1));
+    assert_ok(recovery_expire(files, moved + 7 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
+    assert_false(has_pack(files, prefix, 1));
+    assert_ok(recovery_expire(files, now + 29 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
+    assert_true(has(files, "staging/expired/x.pack"));
+    assert_true(has(files, "staging/expired/01901234-0000-0000-0000-000000000000.pack"));
+    assert_ok(recovery_expire(files, now + 31 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
+    assert_false(has(files, "staging/expired/x.pack"));
+    txn_abort(txn);
+    files_free(files);
+    fixture_deinit(&fixture);
+}
+
+/* A sweep that fails or is cut off by a crash loses no pack, and the next one does what is left. */
+static void test_fail_the_nth_call(void **state) {
+    Fixture fixture;
+    Random random = {.state = 4};
+    RecoveryReport report;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_read(&fixture);
+    bool done = false;
+    for (uint64_t nth = 1; !done; nth++) {
+        assert_true(nth < 50);
+        Files *files = new_staging(&random, NULL);
+        for (uint64_t id = 1; id <= 3; id++) put_pack(files, id);
+        assert_ok(files->sync_directory(files, "staging", error));
+        memory_files_fail(files, nth, EIO, false);
+        done = recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, NULL) == 0;
+        memory_files_fail(files, 0, 0, false);
+        memory_files_crash(files);
+        assert_ok(recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, error));
+        for (uint64_t id = 1; id <= 3; id++) assert_true(has_pack(files, "staging/orphans/1000-", id));
+        files_free(files);
+    }
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_expire),
+        cmocka_unit_test(test_fail_the_nth_call),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,113 @@
+#include "tests/unit/storage/fixture.h"
+
+#include "storage/totals.h"
+
+static void test_fold(void **state) {
+    SinkTotals totals;
+    totals_init(&totals, 3);
+    GroupEntry entry = {.sink = 3, .first_row = 1, .rows = 10, .bytes = 100, .first_time = 5, .last_time = 9};
+    assert_ok(totals_add(&totals, 4, 1000, &entry, error));
+    entry = (GroupEntry){.sink = 3, .first_row = 11, .rows = 2, .bytes = 20, .first_time = 10, .last_time = 12};
+    assert_ok(totals_add(&totals, 6, 2000, &entry, error));
+    assert_int_equal(totals.next_row, 13);
+    assert_int_equal(totals.staged_row, 1);
+    assert_int_equal(totals.first_commit, 4);
+    assert_int_equal(totals.oldest_commit_time, 1000);
+    assert_int_equal(totals.received.rows, 12);
+    assert_int_equal(totals.received.bytes, 120);
+    assert_int_equal(totals.received.first_time, 5);
+    assert_int_equal(totals.received.last_time, 12);
+
+    SinkTotals before = totals;
+    GroupEntry wrong[] = {{.sink = 3, .first_row = 14, .rows = 1},
+                          {.sink = 3, .first_row = 12, .rows = 1},
+                          {.sink = 3, .first_row = 13},
+                          {.sink = 3, .first_row = 13, .rows = UINT64_MAX}};
+    for (size_t i = 0; i < 4; i++) assert_fails(totals_add(&totals, 7, 1, &wrong[i], error), -EBADMSG);
+    assert_memory_equal(&before, &totals, sizeof totals);
+}
+
+typedef struct Seen {
+    SinkTotals totals[4];
+    size_t count;
+} Seen;
+
+static int see(void *context, const SinkTotals *totals, Error *error) {
+    Seen *seen = context;
+    if (totals->sink == 404) return error_set(error, -ECANCELED, "enough");
+    assert_true(seen->count < 4);
+    seen->totals[seen->count++] = *totals;
+    return 0;
+}
+
+/* All but the padding behind the sink's number. */
+static void assert_same(const SinkTotals *a, const SinkTotals *b) {
+    size_t from = offsetof(SinkTotals, next_row);
+    assert_int_equal(a->sink, b->sink);
+    assert_memory_equal((const char *)a + from, (const char *)b + from, sizeof *a - from);
+}
+
+static void test_store_and_load(void **state) {
+    Fixture fixture;
+    uint64_t commit = 9;
+    usec_t commit_time = 9;
+    Seen seen = {0};
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(totals_load_as_of(txn, &commit, &commit_time, error));
+    assert_true(commit == 0 && commit_time == 0);
+    SinkTotals one = {.sink = 256,
+                      .next_row = 2,
+                      .staged_row = 3,
+                      .first_commit = 4,
+                      .oldest_commit_time = 5,
+                      .received = {6, 7, 8, 9},
+                      .staged = {10, 11, 12, 13},
+                      .imported = {14, 15, 16, 17},
+                      .rejected_rows = 18,
+                      .rejected_events = 19,
+                      .dropped_rows = 20,
+                      .cleared_rows = 21,
+                      .cleared_bytes = 22};
+    SinkTotals two = {.sink = 2, .next_row = 1, .staged_row = 1}, three = {.sink = 77, .next_row = 1, .staged_row = 1};
+    assert_ok(totals_store(txn, &one, error));
+    assert_ok(totals_store(txn, &two, error));
+    assert_ok(totals_store(txn, &three, error));
+    assert_ok(totals_remove(txn, 77, error));
+    assert_ok(totals_remove(txn, 78, error));
+    assert_ok(totals_store_as_of(txn, 123, 456, error));
+    fixture_commit(txn);
+
+    fixture_reopen(&fixture);
+    txn = fixture_read(&fixture);
+    assert_ok(totals_load_as_of(txn, &commit, &commit_time, error));
+    assert_true(commit == 123 && commit_time == 456);
+    assert_ok(totals_load(txn, see, &seen, error));
+    assert_int_equal(seen.count, 2);
+    assert_same(&seen.totals[0], &two);
+    assert_same(&seen.totals[1], &one);
+    txn_abort(txn);
+
+    char key[5] = {'T', 0, 0, 0, 2};
+    for (size_t bit = 0; bit < 8; bit++) {
+        fixture_flip(&fixture, DB_STATISTICS, (Span){.data = key, .size = 5}, 8 * 20 + bit);
+        txn = fixture_read(&fixture);
+        assert_fails(totals_load(txn, see, &seen, error), -EBADMSG);
+        txn_abort(txn);
+        fixture_flip(&fixture, DB_STATISTICS, (Span){.data = key, .size = 5}, 8 * 20 + bit);
+    }
+    txn = fixture_write(&fixture);
+    seen.count = 0;
+    assert_ok(totals_store(txn, &(SinkTotals){.sink = 404}, error));
+    assert_fails(totals_load(txn, see, &seen, error), -ECANCELED);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_store_and_load),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
