@@ -118,16 +118,17 @@ static SinkResult make_temporary_table(PostgresSession *session, const TableTarg
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, const ImportJob *job, Error *error) {
     const TableTarget *table = job->table;
     *load = (PostgresLoad){.session = session, .job = job};
-    buffer_append_text(&load->copy, "SAVEPOINT sluice_attempt; ");
     if (!sink_table_has_key(table)) {
-        buffer_append_text(&load->copy, "COPY ");
+        buffer_append_text(&load->copy, "SAVEPOINT sluice_attempt; COPY ");
         postgres_put_table(&load->copy, table);
         buffer_append_text(&load->copy, " (");
         sql_put_columns(&load->copy, table, false);
         buffer_append_text(&load->copy, ") FROM STDIN (FORMAT csv)");
         return SINK_DONE;
     }
-    buffer_append_text(&load->copy, "TRUNCATE pg_temp.sluice_rows; COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
+    /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place; inside it would make new files. */
+    buffer_append_text(&load->copy, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
+                                    " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
     if (table->strategy == STRATEGY_MERGE) {
         put_merge(&load->insert, table);
     } else {
