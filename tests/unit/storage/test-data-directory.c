@@ -7,7 +7,8 @@
 #include "storage/data_directory.h"
 
 static void path_in(char out[static 512], const char *folder, const char *name) {
-    (void)snprintf(out, 512, "%s/%s", folder, name);
+    int size = snprintf(out, 512, "%s/%s", folder, name);
+    assert_in_range(size, 1, 511);
 }
 
 static void put(const char *folder, const char *name, const char *text) {
