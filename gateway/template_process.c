@@ -45,7 +45,8 @@ static int spawn(const char *worker_path, int control, pid_t *ret_pid) {
     if (r == 0) {
         char name[] = "sluice-template-worker";
         char *arguments[] = {name, NULL};
-        char *environment[] = {NULL};
+        char bind_now[] = "LD_BIND_NOW=1"; /* else each forked process would resolve the functions of libjsonnet anew */
+        char *environment[] = {bind_now, NULL};
         r = posix_spawn(ret_pid, worker_path, &actions, &attributes, arguments, environment);
     }
     check(posix_spawnattr_destroy(&attributes) == 0);

@@ -43,8 +43,10 @@ _Noreturn void __cxa_throw(void *object, void *type, void (*destroy)(void *)) { 
             watch.end(watch.context, (Span){error->text, error->size});
     }
     typedef void (*Throw)(void *, void *, void (*)(void *));
-    Throw next = (Throw)dlsym(RTLD_NEXT, "__cxa_throw");
-    check(next);
+    Throw next;
+    void *symbol = dlsym(RTLD_NEXT, "__cxa_throw");
+    check(symbol);
+    memcpy(&next, &symbol, sizeof next); /* C has no cast for it */
     next(object, type, destroy);
     abort();
 }

@@ -1,6 +1,7 @@
 #include "gateway/template_zygote.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -229,6 +230,8 @@ static void prepare_timer(Zygote *zygote) {
 }
 
 void zygote_run(Zygote *zygote) {
+    /* Free chunks are put together now: each process would do it again and copy their pages for it. */
+    (void)malloc_trim(0);
     sigset_t signals;
     check(sigemptyset(&signals) == 0);
     check(sigaddset(&signals, SIGCHLD) == 0);
