@@ -192,7 +192,11 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     if (r == 0) r = write_items(stager, stage, items, &writer, error);
     if (txn) txn_abort(txn);
     stage->record.id = stage->pack;
-    if (r == 0 && writer) r = pack_finish(steal(writer), &stage->record.bytes, error);
+    if (r == 0 && writer) {
+        r = pack_finish(steal(writer), &stage->record.bytes, error);
+        /* It may have failed behind the rename. Nobody knows of this pack, so nobody misses it; what stays is found at the next start. */
+        if (r < 0) (void)pack_remove(stager->files, &stage->pack, NULL);
+    }
     pack_abandon(writer);
     for (size_t i = 0; i < stage->count; i++) free(items[i].parts);
     free(items);

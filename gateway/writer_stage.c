@@ -180,8 +180,8 @@ void writer_judge(Writer *writer, SinkState *sink) {
         if (asked && sink->totals.staged_row >= sink->close_row && !sink->has_open) sink->close_row = 0, asked = false;
         CloseReason reason = asked ? sink->close_reason : verdict.close;
         bool only_file = asked ? sink->totals.staged_row >= sink->close_row : is_busy(sink) && reason != CLOSE_NONE;
-        bool stage = verdict.stage || sink->pressed || (reason != CLOSE_NONE && !only_file && sink->log_rows > 0);
-        if (stage && sink->run_count > 0 && stageable_runs(sink) == 0) {
+        bool stage = sink->run_count > 0 && (verdict.stage || sink->pressed || (reason != CLOSE_NONE && !only_file));
+        if (stage && stageable_runs(sink) == 0) {
             log_warning("sink %s has rows of mapping version %u, of which nothing is known: they stay in the log", sink->label,
                         sink->runs[0].mapping_version);
             stage = false;
@@ -239,6 +239,7 @@ void writer_close_files(Writer *writer) {
 
 static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState *sink) {
     size_t runs = stageable_runs(sink);
+    check(runs > 0);
     Uuid file = sink->has_open ? sink->open.id : (Uuid){0};
     bool fits = sink->has_open;
     uint32_t version = sink->has_open ? sink->open.mapping_version : 0;
