@@ -1,0 +1,63 @@
+/*
+ * The inside of the control thread, shared by control.c, change*.c and api_*.c alone. Everything here belongs to the control thread.
+ *
+ *   control.c        the loop, messages, start and end
+ *   change.c         the steps of a definition change
+ *   change_build.c   what a change makes of the definitions, and whether it may
+ *   api_router.c     from a path to a handler; api_*.c are the handlers
+ */
+#pragma once
+
+#include "base/thread.h"
+#include "gateway/change.h"
+#include "gateway/control.h"
+#include "gateway/registry.h"
+#include "gateway/tasks.h"
+#include "gateway/tokens.h"
+
+/* Who asked the writer, a loader or the templates, and goes on when the message is back: the message's context points to it. */
+typedef struct Errand Errand;
+struct Errand {
+    Errand *next, **link;                                                  /* of control->errands */
+    void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back */
+    void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
+};
+
+struct Control {
+    ControlOptions options;
+    ControlPeers peers;
+    bool connected; /* peers are set */
+    Mailbox *mailbox;
+    int wake_fd;   /* eventfd of the mailbox */
+    int signal_fd; /* -1 until control_run */
+    ThreadOwner owner;
+
+    Registry registry;
+    Tokens tokens;
+    Tasks *tasks;
+    Change *changes; /* in order of arrival */
+    Errand *errands;
+
+    Snapshot *current; /* reference; what every loop has been told to run */
+    uint64_t generation;
+    uint64_t *living; /* generations that somebody may hold, the current one too */
+    size_t living_count, living_room;
+
+    bool draining, broken, terminated;
+    int drained;        /* MESSAGE_DRAINED that came and were not counted yet */
+    usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
+};
+
+void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
+void errand_end(Errand *errand);
+
+/* Makes a new generation of what the registry shows and tells every loop. */
+void control_publish(Control *control);
+/* Does nobody hold anything older than `generation`? */
+bool control_fenced(const Control *control, uint64_t generation);
+/* Works off what waits in the mailbox, timers too; returns how long nothing will happen by itself. */
+usec_t control_turn(Control *control);
+/* Stores an ended task; memory lets go of it when it is stored. */
+void control_store_task(Control *control, Task *task);
+
+TemplateLimits control_template_limits(const Control *control);
