@@ -31,7 +31,7 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
 }
 
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error) {
-    if (rejects->count > 0) {
+    if (rejects->count > 0 || job->store_none) {
         Error why = {0};
         if (job->store_rejects(job->context, rejects->items, rejects->count, &why) != 0) {
             (void)error_set(error, why.code < 0 ? why.code : -EIO, "The refused rows could not be stored: %s", why.text);

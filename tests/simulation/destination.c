@@ -59,6 +59,7 @@ static SinkResult enter_ledger(Transaction *transaction, ImportFile *file, Error
         .file = file->id, .first_row = file->first_row, .rows = file->rows, .bytes = file->bytes, .checksum = file->checksum};
     const LedgerRow *there = find_ledger(transaction->destination, &file->id);
     file->already_imported = there != NULL;
+    transaction->destination->found_imported += file->already_imported;
     if (!there) {
         expect(transaction->ledger_count < sizeof transaction->ledger / sizeof *transaction->ledger);
         transaction->ledger[transaction->ledger_count++] = entry;

@@ -90,7 +90,7 @@ typedef struct Destination {
     size_t key_count, key_capacity;
     bool refuses_bad_rows; /* a constraint that somebody added */
     bool down;
-    unsigned imports;
+    unsigned imports, found_imported;
 } Destination;
 
 typedef struct World {
