@@ -20,6 +20,10 @@
 #include "gateway/templates.h"
 #include "mapping/row.h"
 
+/* SPAN for static objects. */
+#define TEXT(literal)                                                                                                                      \
+    { .data = literal, .size = sizeof(literal) - 1 }
+
 enum { REPLY = 77, MOST_TEMPLATES = 100 };
 #define PATIENCE (60 * USEC_SECOND)
 
