@@ -189,7 +189,7 @@ int txn_begin_write(Environment *environment, Txn **ret_txn, Error *error) {
     if (environment_is_broken(environment))
         return error_set(error, -EROFS, "the environment \"%s\" is closed for writing since a commit failed", environment->path);
     /* LMDB would wait for this very thread. */
-    check(!(atomic_load(&environment->writing) && pthread_equal(environment->write_thread, pthread_self())));
+    check(!(atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self())));
     MDB_txn *mdb_txn;
     int code = mdb_txn_begin(environment->env, NULL, 0, &mdb_txn);
     if (code) {
@@ -197,7 +197,7 @@ int txn_begin_write(Environment *environment, Txn **ret_txn, Error *error) {
         return db_error(error, code, "cannot begin a write transaction");
     }
     atomic_fetch_add(&environment->open_txns, 1);
-    environment->write_thread = pthread_self();
+    atomic_store(&environment->write_thread, pthread_self());
     atomic_store(&environment->writing, true);
     environment->write_txn = (Txn){.environment = environment, .txn = mdb_txn, .writes = true};
     *ret_txn = &environment->write_txn;

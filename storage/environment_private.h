@@ -46,7 +46,7 @@ struct Environment {
 
     /* writer: LMDB's own mutex guards these while a write transaction is open */
     Txn write_txn;
-    pthread_t write_thread;
+    _Atomic pthread_t write_thread;
     atomic_bool writing;
     Checksum *checksum; /* scratch of log_append */
 };

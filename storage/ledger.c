@@ -8,8 +8,6 @@
 #include "storage/ledger_private.h"
 #include "storage/record.h"
 
-DEFINE_CLEANUP(FileRecord, file_record_deinit)
-
 void file_record_deinit(FileRecord *file) {
     free(file->last_error);
     free(file->target);

@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include <ftw.h>
-#include <lmdb.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "base/failpoint.h"
 
@@ -152,6 +154,40 @@ static void test_failed_commit_breaks_it(void **state) {
     check_failed_commit("storage.after-commit=error", 0);
 }
 
+/* Pages that the kernel refuses to take, in the middle of a commit: what was committed before stands. */
+static void test_failed_write_breaks_it(void **state) {
+    Fixture fixture;
+    Span value;
+    struct rlimit usual, small;
+    static char block[1 << 20];
+    fixture_init(&fixture, 16 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("before"), SPAN("1"), error));
+    fixture_commit(txn);
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &usual), 0);
+    small = usual;
+    small.rlim_cur = 256 << 10;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    txn = fixture_write(&fixture);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("large"), (Span){.data = block, .size = sizeof block}, error));
+    int result = txn_commit(txn, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &usual), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_true(result < 0);
+    assert_true(environment_is_broken(fixture.environment));
+    assert_fails(txn_begin_write(fixture.environment, &txn, error), -EROFS);
+
+    fixture_reopen(&fixture);
+    txn = fixture_write(&fixture);
+    assert_ok(db_get(txn, DB_CATALOG, SPAN("before"), &value, error));
+    assert_int_equal(db_get(txn, DB_CATALOG, SPAN("large"), &value, NULL), DB_NOT_FOUND);
+    assert_ok(db_put(txn, DB_CATALOG, SPAN("large"), (Span){.data = block, .size = sizeof block}, error));
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
+}
+
 static void test_not_an_environment(void **state) {
     Fixture fixture;
     char data[300];
@@ -195,10 +231,15 @@ static void test_map_size_is_kept_when_not_given(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit_abort_reopen),     cmocka_unit_test(test_transactions_beside_each_other),
-        cmocka_unit_test(test_readers_of_many_threads), cmocka_unit_test(test_map_full_leaves_it_usable),
-        cmocka_unit_test(test_usage_survives_reopen),   cmocka_unit_test(test_failed_commit_breaks_it),
-        cmocka_unit_test(test_not_an_environment),      cmocka_unit_test(test_map_size_is_kept_when_not_given),
+        cmocka_unit_test(test_commit_abort_reopen),
+        cmocka_unit_test(test_transactions_beside_each_other),
+        cmocka_unit_test(test_readers_of_many_threads),
+        cmocka_unit_test(test_map_full_leaves_it_usable),
+        cmocka_unit_test(test_usage_survives_reopen),
+        cmocka_unit_test(test_failed_commit_breaks_it),
+        cmocka_unit_test(test_failed_write_breaks_it),
+        cmocka_unit_test(test_not_an_environment),
+        cmocka_unit_test(test_map_size_is_kept_when_not_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
