@@ -31,6 +31,7 @@ typedef struct Shared {
     uint64_t number;
     uint32_t template_index;
     usec_t started; /* CLOCK_MONOTONIC */
+    usec_t ended;   /* of a process that gave up: to take it apart is not the event's time; 0: not known */
     _Atomic size_t result_bytes;
     size_t reason_bytes;
     char reason[TEMPLATE_REASON_BYTES_MAX];
@@ -153,6 +154,7 @@ static void report_death(const Zygote *zygote, int status, usec_t ended) {
     if (atomic_load(&shared->active)) {
         died.number = shared->number;
         died.template_index = shared->template_index;
+        if (shared->ended > 0) ended = shared->ended;
         died.used_usec = ended > shared->started ? (uint64_t)(ended - shared->started) : 0;
     } else {
         died.death = TEMPLATE_DEATH_IDLE;
@@ -195,6 +197,7 @@ static pid_t fork_child(Zygote *zygote) {
     atomic_store(&shared->active, false);
     atomic_store(&shared->result_bytes, 0);
     shared->reason_bytes = 0;
+    shared->ended = 0;
 
     zygote->serial++;
     pid_t parent = getpid(), child = fork();
@@ -364,6 +367,7 @@ _Noreturn void zygote_give_up(Zygote *zygote, Span reason) {
     size_t size = reason.size < sizeof shared->reason ? reason.size : sizeof shared->reason;
     memcpy(shared->reason, reason.data, size);
     shared->reason_bytes = size;
+    shared->ended = monotonic();
     atomic_store(&shared->cause, TEMPLATE_DEATH_ERROR);
     _exit(1);
 }
