@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "mapping/text.h"
 
 enum {
     READ_BYTES = 64 * 1024,
@@ -74,6 +75,11 @@ static void finish_event(TemplateBatch *batch, TemplateEvent *event) {
     if (--batch->left == 0) mailbox_post(batch->reply, &batch->message);
 }
 
+/* People read a reason: what was cut in the middle of a character, or is no text at all, becomes question marks. */
+static void make_text(char *reason, size_t size) {
+    for (size_t at = 0; (at += text_check((Span){reason + at, size - at})) < size; at++) reason[at] = '?';
+}
+
 /* Whether a result is JSON is the mapper's question. */
 static void set_result(TemplateBatch *batch, TemplateEvent *event, uint32_t template_index, bool failed, Span text) {
     if (!failed && text.size > BATCH_RESULT_BYTES_MAX - batch->result_bytes) {
@@ -82,7 +88,9 @@ static void set_result(TemplateBatch *batch, TemplateEvent *event, uint32_t temp
     }
     if (failed) metrics_add(METRIC_TEMPLATE_FAILURES, 1);
     if (!failed) batch->result_bytes += text.size;
-    event->results[template_index] = (TemplateResult){.failed = failed, .text = {arena_copy(&batch->arena, text), text.size}};
+    char *copy = arena_copy(&batch->arena, text);
+    if (failed) make_text(copy, text.size);
+    event->results[template_index] = (TemplateResult){.failed = failed, .text = {copy, text.size}};
 }
 
 static void fail_event(TemplateBatch *batch, size_t index, uint32_t first_template, size_t count, Span reason) {

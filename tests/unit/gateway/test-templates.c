@@ -636,6 +636,21 @@ static void what_waits_comes_back_at_the_end(void **state) {
     mailbox_free(reply);
 }
 
+static void a_long_reason_is_cut_between_characters(void **state) {
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    Plan *plan = plan_of_one("error 'x' + std.join('', std.makeArray(600, function(i) 'é'))");
+    TemplateBatch *batch = run_batch(templates, numbers(plan, reply, 0, 1));
+    const TemplateResult *result = &batch->events[0].results[0];
+    assert_true(result->failed && result->text.size == 512);
+    assert_memory_equal(result->text.data, "x\xc3\xa9", 3);
+    assert_int_equal(result->text.data[511], '?');
+    template_batch_free(batch);
+    plan_unref(plan);
+    mailbox_free(reply);
+    stop(templates);
+}
+
 static void an_empty_batch_comes_back(void **state) {
     Templates *templates = start_with(&usual);
     Mailbox *reply = mailbox();
@@ -753,6 +768,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(more_sources_than_ready_evaluators),
         cmocka_unit_test(equal_templates_share_a_worker_of_one_source_only),
         cmocka_unit_test(what_waits_comes_back_at_the_end),
+        cmocka_unit_test(a_long_reason_is_cut_between_characters),
         cmocka_unit_test(an_empty_batch_comes_back),
         cmocka_unit_test(a_worker_that_is_none_fails_the_events),
         cmocka_unit_test(large_values_pass),
