@@ -254,13 +254,21 @@ void writer_pump_connections(Writer *writer) {
 
 /* ---- settled ids --------------------------------------------------------------------------------------------------------------------- */
 
-void writer_add_settled(SinkState *sink, const Uuid *id, WriterConnection *connection) {
+usec_t writer_done_time(Writer *writer) {
+    writer->last_done = writer->wall > writer->last_done ? writer->wall : writer->last_done + 1;
+    return writer->last_done;
+}
+
+void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection) {
     if (sink->settled_count >= SETTLED_MOST) {
         memmove(sink->settled, sink->settled + 1, (sink->settled_count - 1) * sizeof *sink->settled);
         sink->settled_count--;
     }
     sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
-    sink->settled[sink->settled_count++] = (SettledFile){.id = *id, .connection = connection};
+    /* A start finds them by row; files that passed others were imported in another order. */
+    size_t place = sink->settled_count++;
+    for (; place > 0 && sink->settled[place - 1].done > file->done; place--) sink->settled[place] = sink->settled[place - 1];
+    sink->settled[place] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
 }
 
 void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count) {
@@ -377,7 +385,8 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     load->file.rejected_rows = rejected;
     uint64_t rows = load->file.rows - load->file.damaged_rows;
     uint64_t bytes = load->file.bytes;
-    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, writer->wall, error);
+    load->file.done = writer_done_time(writer);
+    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, error);
     if (r < 0) return r;
 
     Tally *imported = &sink->totals.imported;
@@ -389,7 +398,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     metrics_add(METRIC_FILES_IMPORTED, 1);
     metrics_add(METRIC_ROWS_IMPORTED, rows - rejected);
     metrics_add(METRIC_ROWS_REJECTED, rejected);
-    writer_add_settled(sink, &load->file.id, connection);
+    writer_add_settled(sink, &load->file, connection);
     writer_remove_waiting(sink, (size_t)(waiting - sink->files));
     return 0;
 }

@@ -62,6 +62,7 @@ typedef struct WaitingFile {
 
 typedef struct SettledFile {
     Uuid id;
+    usec_t done; /* wall, in the order of imports */
     struct WriterConnection *connection;
 } SettledFile;
 
@@ -171,6 +172,7 @@ struct Writer {
     bool trim_more;
     uint64_t pressed_to; /* sinks in groups up to this one are pressed already */
 
+    usec_t last_done; /* wall */
     uint64_t staging_bytes, expired_bytes, largest_file;
     bool space_short;
     usec_t space_checked, retained_checked, expiry_checked;
@@ -221,6 +223,8 @@ void stage_free(Stage *stage);
 int writer_add_version(Writer *writer, SinkState *sink, uint32_t version, char *take_target, Error *error);
 SinkVersion *writer_find_version(SinkState *sink, uint32_t version);
 uint64_t target_digest(const char *target);
+/* Where a file's target lies, NULL: it is not a target. */
+WriterConnection *writer_target_connection(Writer *writer, SinkState *sink, const char *target, bool *ret_keyed, Error *error);
 /* Adds a closed file to those that wait. */
 WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error);
 void writer_remove_waiting(SinkState *sink, size_t index);
@@ -238,7 +242,9 @@ void expire_free(Expire *expire);
 void writer_answer_waiters(Writer *writer, SinkState *sink);
 void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int code, const char *text);
 void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count);
-void writer_add_settled(SinkState *sink, const Uuid *id, WriterConnection *connection);
+void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection);
+/* Wall time for a file that is done: later than any before, also when the clock jumped back. */
+usec_t writer_done_time(Writer *writer);
 /* Every file may be tried at once. */
 void writer_hurry(Writer *writer, SinkState *sink);
 

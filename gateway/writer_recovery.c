@@ -68,8 +68,11 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         writer_touch(writer, sink);
     }
     if (file->state == FILE_IMPORTED) {
-        SinkVersion *version = writer_find_version(sink, file->mapping_version);
-        if (version) writer_add_settled(sink, &file->id, version->connection);
+        bool keyed;
+        WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
+        if (!connection) return -EBADMSG;
+        writer_add_settled(sink, file, connection);
+        if (file->done > writer->last_done) writer->last_done = file->done;
     }
     return 0;
 }

@@ -69,22 +69,25 @@ int writer_add_version(Writer *writer, SinkState *sink, uint32_t version, char *
 
 /* ---- waiting files ------------------------------------------------------------------------------------------------------------------- */
 
-WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error) {
-    uint64_t digest = target_digest(file->target);
-    WriterConnection *connection = NULL;
-    bool keyed = false;
-    for (size_t i = 0; i < sink->version_count && !connection; i++) {
+WriterConnection *writer_target_connection(Writer *writer, SinkState *sink, const char *target, bool *ret_keyed, Error *error) {
+    uint64_t digest = target_digest(target);
+    for (size_t i = 0; i < sink->version_count; i++) {
         if (sink->versions[i].digest != digest) continue;
-        connection = sink->versions[i].connection;
-        keyed = sink->versions[i].keyed;
+        *ret_keyed = sink->versions[i].keyed;
+        return sink->versions[i].connection;
     }
-    if (!connection) {
-        TableTarget table;
-        if (parse_target(file->target, &table, error) < 0) return NULL;
-        connection = writer_connection(writer, table.connection);
-        keyed = is_keyed(&table);
-        table_target_deinit(&table);
-    }
+    TableTarget table;
+    if (parse_target(target, &table, error) < 0) return NULL;
+    WriterConnection *connection = writer_connection(writer, table.connection);
+    *ret_keyed = is_keyed(&table);
+    table_target_deinit(&table);
+    return connection;
+}
+
+WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error) {
+    bool keyed;
+    WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
+    if (!connection) return NULL;
     sink->files = grow_array(sink->files, sink->file_count, &sink->file_capacity, sizeof *sink->files);
     WaitingFile *waiting = &sink->files[sink->file_count++];
     *waiting = (WaitingFile){
@@ -95,7 +98,7 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
         .rows = file->rows,
         .bytes = file->bytes,
         .damaged = file->damaged_rows,
-        .digest = digest,
+        .digest = target_digest(file->target),
         .first_time = file->first_time,
         .last_time = file->last_time,
         .closed = closed,

@@ -19,6 +19,7 @@ typedef struct Arrival {
 typedef struct Transaction {
     Destination *destination;
     ImportJob *job;
+    uint32_t sink; /* number */
     LedgerRow ledger[32];
     size_t ledger_count;
     Arrival *arrivals;
@@ -183,7 +184,9 @@ static void commit(Transaction *transaction) {
         destination->ledger[destination->ledger_count++] = transaction->ledger[i];
     }
     for (size_t i = 0; i < transaction->job->settled_count; i++) {
-        LedgerRow *row = find_ledger(destination, &transaction->job->settled[i]);
+        const Uuid *settled = &transaction->job->settled[i];
+        LedgerRow *row = find_ledger(destination, settled);
+        if (uuid_equal(settled, &destination->last_file[transaction->sink])) fail("the sink's last file is to leave the ledger");
         if (row) *row = destination->ledger[--destination->ledger_count];
     }
     for (size_t i = 0; i < transaction->count; i++) {
@@ -194,6 +197,7 @@ static void commit(Transaction *transaction) {
         row->number = arrival->number;
         if (world->model.sinks[row->sink - 1].keyed) put_key(destination, row, arrival->row, arrival->number);
     }
+    destination->last_file[transaction->sink] = transaction->job->files[transaction->job->file_count - 1].id;
     destination->imports++;
 }
 
@@ -241,6 +245,8 @@ static SinkResult simulated_import(SinkSession *session, ImportJob *job, Error *
         return SINK_REFUSED;
     }
     Transaction transaction = {.destination = destination, .job = job};
+    transaction.sink = (uint32_t)strtoul(job->sink_label + strlen("simulated/sink"), NULL, 10);
+    expect(transaction.sink > 0 && transaction.sink <= SINKS_MOST);
     SinkResult result = run(&transaction, error);
     free(transaction.arrivals);
     free(transaction.rejects);

@@ -90,6 +90,7 @@ typedef struct Destination {
     size_t key_count, key_capacity;
     bool refuses_bad_rows; /* a constraint that somebody added */
     bool down;
+    Uuid last_file[SINKS_MOST + 1]; /* imported last, by sink */
     unsigned imports, found_imported;
 } Destination;
 
