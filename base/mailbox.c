@@ -46,10 +46,6 @@ void mailbox_free(Mailbox *mailbox) {
 void mailbox_post(Mailbox *mailbox, Message *take_message) {
     take_message->next = NULL;
 
-    /* The hook is read before the message can be seen: after the unlock only a box with a hook is touched, by the hook itself. */
-    void (*wake)(void *) = mailbox->wake;
-    void *context = mailbox->context;
-
     check(pthread_mutex_lock(&mailbox->lock) == 0);
     bool was_empty = mailbox->first == NULL;
     *mailbox->tail = take_message;
@@ -58,9 +54,9 @@ void mailbox_post(Mailbox *mailbox, Message *take_message) {
         mailbox->waiting = false;
         check(pthread_cond_signal(&mailbox->filled) == 0);
     }
+    /* Under the lock: whoever has taken the message may end what the hook wakes, and must find the hook done. */
+    if (was_empty && mailbox->wake) mailbox->wake(mailbox->context);
     check(pthread_mutex_unlock(&mailbox->lock) == 0);
-
-    if (was_empty && wake) wake(context);
 }
 
 Message *mailbox_take(Mailbox *mailbox) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,6 +22,11 @@
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
 #define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
 #define DESCRIPTORS_RESERVED 64
+/* The library reads all that the kernel holds for a connection before anybody can look at it: this is how much that may be (inherited by
+ * the connections; the kernel doubles it). */
+#define RECEIVE_BYTES (192 * 1024)
+/* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
+#define MMAP_BYTES (256 * 1024)
 /* Connections taken in one turn: several loops share the listening socket, and each should get its part. */
 #define ACCEPTS_A_TURN 8
 #define STOP_PATIENCE (2 * USEC_SECOND)
@@ -30,8 +36,9 @@
 static int listen_on(const struct addrinfo *info, const char *address, int *ret_fd, Error *error) {
     _cleanup_close_ int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
     if (fd < 0) return error_set(error, -errno, "cannot make a socket for %s: %s", address, strerror(errno));
-    int one = 1, zero = 0;
+    int one = 1, zero = 0, receive = RECEIVE_BYTES;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
     if (info->ai_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
     if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0) {
         int code = -errno;
@@ -214,6 +221,7 @@ static void on_close(void *data) {
         int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (copy >= 0) http_loop_linger(loop, copy);
     }
+    if (loop->reading == connection) loop->reading = NULL;
     if (connection->next) connection->next->previous = connection->previous;
     if (connection->previous)
         connection->previous->next = connection->next;
@@ -269,6 +277,8 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     socket->on_close.cb = on_close;
     socket->on_close.data = connection;
     h2o_accept(&loop->accept_context, socket);
+    connection->library_read = socket->_cb.read;
+    socket->_cb.read = http_loop_on_read;
 }
 
 /* Takes up to `most` connections; false: none waits any more. */
@@ -312,6 +322,7 @@ static void on_library_messages(h2o_multithread_receiver_t *receiver, h2o_linkli
 static void set_up_library(void) {
     /* Large bodies would go to unlinked files in the temporary folder. */
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
 }
 
 static void set_up(HttpLoop *loop) {
@@ -357,7 +368,8 @@ static void begin_drain(HttpLoop *loop) {
     while (accept_some(loop, h2o_socket_get_fd(loop->listener), INT_MAX)) continue;
     h2o_socket_close(loop->listener);
     loop->listener = NULL;
-    loop->context.shutdown_requested = 1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
+    loop->context.shutdown_requested =
+        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
 }
 
 /* Bytes that the kernel holds for an idle connection are a request, too. */
@@ -425,8 +437,10 @@ static void tear_down(HttpLoop *loop) {
     http_loop_lingers_end(loop);
     atomic_fetch_sub(&loop->usage->unfinished_bytes, loop->unfinished_bytes);
     h2o_multithread_unregister_receiver(loop->context.queue, &loop->receiver);
+    h2o_multithread_queue_t *queue = loop->context.queue;
     h2o_context_dispose(&loop->context);
     (void)h2o_evloop_run(loop->evloop, 0); /* frees the sockets that were closed just now */
+    free(queue);                           /* the library takes it apart and leaves it */
     h2o_evloop_destroy(loop->evloop);
     h2o_config_dispose(&loop->config);
     release_thread_caches();
@@ -441,6 +455,7 @@ static void *run(void *context) {
         (void)h2o_evloop_run(loop->evloop, (int32_t)((wait + USEC_MS - 1) / USEC_MS)); /* -1 is EINTR: the turn is taken all the same */
         turn(loop);
     }
+    while (sem_wait(&loop->released) < 0) check(errno == EINTR);
     tear_down(loop);
     return NULL;
 }
@@ -463,12 +478,13 @@ int http_loop_start(const char *name, int listener, const HttpLimits *limits, Us
         return error_set(error, code, "cannot take the listening socket: %s", strerror(-code));
     }
     loop->mailbox = mailbox_new(wake, loop);
-    check(sem_init(&loop->started, 0, 0) == 0);
+    check(sem_init(&loop->started, 0, 0) == 0 && sem_init(&loop->released, 0, 0) == 0);
     int r = thread_start(&loop->thread, name, run, loop, error);
     if (r < 0) {
         (void)close(loop->listener_fd);
         mailbox_free(loop->mailbox);
         (void)sem_destroy(&loop->started);
+        (void)sem_destroy(&loop->released);
         free(loop);
         return r;
     }
@@ -492,9 +508,11 @@ void http_loop_stop(HttpLoop *loop) {
     if (!loop) return;
     atomic_store(&loop->stop_wanted, true);
     wake(loop);
+    (void)sem_post(&loop->released);
     thread_join(&loop->thread);
     mailbox_free(loop->mailbox);
     (void)sem_destroy(&loop->started);
+    (void)sem_destroy(&loop->released);
     buffer_deinit(&loop->scratch);
     free(loop);
 }

@@ -25,17 +25,20 @@ typedef struct Connection {
     struct Connection *next, *previous;
     HttpLoop *loop;
     h2o_socket_t *socket;
-    HttpHead head;     /* of the request that the handler has */
-    uint64_t requests; /* that reached the handler */
-    bool doomed;       /* the sweep has shut it down: libh2o closes it when it reads next */
-    bool linger;       /* its answer should arrive although the peer is still sending */
+    HttpHead head;              /* of the request that the handler has */
+    uint64_t requests;          /* that reached the handler */
+    h2o_socket_cb library_read; /* what libh2o wants called when something was read; http_loop_on_read stands before it */
+    bool doomed;                /* the sweep has shut it down: libh2o closes it when its write fails */
+    bool linger;                /* its answer should arrive although the peer is still sending */
     /* sweep */
     ConnectionState state; /* as last seen */
     uint64_t seen_requests;
-    usec_t since;     /* boot time at which the sweep first saw this state of this request */
-    size_t head_size; /* of the unfinished request; 0: its head is not whole */
-    bool may_send;    /* asked, and yes */
-    uint64_t acked;   /* bytes that the peer has acknowledged when `since` was set */
+    usec_t since;      /* boot time at which the sweep first saw this state of this request */
+    size_t head_size;  /* of the unfinished request; 0: its head is not whole */
+    size_t whole_size; /* of the unfinished request, head and body; SIZE_MAX: chunked */
+    bool may_send;     /* asked, and yes */
+    size_t counted;    /* of its input, in fresh_bytes */
+    uint64_t acked;    /* bytes that the peer has acknowledged when `since` was set */
     /* address */
     unsigned address_slot; /* in Usage.connections_of; USAGE_ADDRESS_SLOTS: not counted */
     unsigned peer_size;
@@ -64,6 +67,7 @@ struct HttpLoop {
     void *drained_context;
     /* start: the thread tells whether it could */
     sem_t started;
+    sem_t released; /* stop: nobody wakes the loop any more, it may be taken apart */
     /* loop thread */
     h2o_globalconf_t config;
     h2o_context_t context;
@@ -79,6 +83,8 @@ struct HttpLoop {
     /* sweep */
     usec_t swept_at, sweep_interval; /* boot time */
     uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
+    uint64_t fresh_bytes;            /* input that came since the last sweep */
+    Connection *reading;             /* the one whose input is being looked at; NULL as soon as it is closed */
     Linger lingers[LINGERS_MOST];
     size_t linger_count;
 };
@@ -97,5 +103,7 @@ ConnectionState http_connection_state(const Connection *connection);
 /* Takes over the descriptor; closed at once when there is no room. */
 void http_loop_linger(HttpLoop *loop, int take_fd);
 void http_loop_lingers_end(HttpLoop *loop);
+/* The read callback in front of the library's: large input is counted, and held against the budget, before anything more is read. */
+void http_loop_on_read(h2o_socket_t *socket, const char *err);
 /* The read callback of a connection whose request is parked. */
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

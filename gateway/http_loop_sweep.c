@@ -17,6 +17,8 @@
 /* An unfinished request is held against may_send once it is this large or old: small ones arrive whole a moment later and get a better answer. */
 #define QUESTION_BYTES ((size_t)16 * 1024)
 #define QUESTION_AGE (200 * USEC_MS)
+/* The sweep is run at once when more than one part in so many of the budget came since the last one. */
+#define FRESH_SHARE 16
 #define LINGER_TIME (2 * USEC_SECOND)
 
 ConnectionState http_connection_state(const Connection *connection) {
@@ -34,15 +36,20 @@ void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
     h2o_socket_read_stop(socket);
 }
 
+/* `status` 0: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
 static void end_connection(Connection *connection, int status, const char *name, const char *message) {
-    int fd = h2o_socket_get_fd(connection->socket);
+    h2o_socket_t *socket = connection->socket;
+    int fd = h2o_socket_get_fd(socket);
     if (status) {
         metrics_add(METRIC_REQUESTS_REFUSED, 1);
         http_loop_send_raw(connection->loop, fd, status, name, message);
+        connection->linger = true;
     }
-    /* The library sees the end of input or a failing write, and frees its own structures. */
-    (void)shutdown(fd, SHUT_RDWR);
     connection->doomed = true;
+    if (h2o_socket_is_reading(socket) && !h2o_socket_is_writing(socket))
+        connection->library_read(socket, h2o_socket_error_closed); /* as if the peer had left: the library frees its own structures */
+    else
+        (void)shutdown(fd, SHUT_RDWR); /* its write fails */
 }
 
 static void time_out(Connection *connection, const char *message) {
@@ -80,7 +87,9 @@ static bool look_at_head(Connection *connection, usec_t age) {
             return true;
         }
         connection->head_size = head.size;
+        connection->whole_size = head.chunked ? SIZE_MAX : head.size + (size_t)head.length;
     }
+    if (bytes.size >= connection->whole_size) return false; /* the handler has it in a moment */
     if (connection->may_send || !loop->handler.may_send || (bytes.size < QUESTION_BYTES && age < QUESTION_AGE)) return false;
     connection->may_send = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
     if (connection->may_send) return false;
@@ -102,6 +111,7 @@ static bool look_at_body(Connection *connection, usec_t age) {
 static uint64_t look_at(Connection *connection, usec_t now) {
     const HttpLimits *limits = &connection->loop->limits;
     ConnectionState state = http_connection_state(connection);
+    if (connection->socket->_cb.read == connection->library_read) connection->socket->_cb.read = http_loop_on_read; /* a new request */
     if (state != connection->state || connection->requests != connection->seen_requests) {
         connection->state = state;
         connection->seen_requests = connection->requests;
@@ -109,6 +119,7 @@ static uint64_t look_at(Connection *connection, usec_t now) {
         connection->head_size = 0;
         connection->may_send = false;
         connection->acked = 0;
+        connection->counted = 0;
     }
     usec_t age = now - connection->since;
     switch (state) {
@@ -201,10 +212,32 @@ void http_loop_lingers_end(HttpLoop *loop) {
     while (loop->linger_count) (void)close(loop->lingers[--loop->linger_count].fd);
 }
 
+void http_loop_on_read(h2o_socket_t *socket, const char *err) {
+    Connection *connection = socket->on_close.data;
+    HttpLoop *loop = connection->loop;
+    size_t size = socket->input->size;
+    if (!err && size >= QUESTION_BYTES) {
+        usec_t now = clock_system()->boot(clock_system());
+        loop->fresh_bytes += connection->counted < size ? size - connection->counted : size;
+        connection->counted = size;
+        loop->reading = connection;
+        if (loop->fresh_bytes >= loop->usage->unfinished_limit / FRESH_SHARE)
+            http_loop_sweep(loop, now);
+        else if (!connection->may_send)
+            (void)look_at(connection, now);
+        if (!loop->reading) return;
+        loop->reading = NULL;
+    }
+    connection->library_read(socket, err);
+}
+
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     uint64_t own = 0, before = loop->unfinished_bytes;
-    for (Connection *connection = loop->connections; connection; connection = connection->next)
+    for (Connection *connection = loop->connections, *next; connection; connection = next) {
+        next = connection->next; /* looking may end this one, and no other */
         if (!connection->doomed) own += look_at(connection, now);
+    }
+    loop->fresh_bytes = 0;
     loop->unfinished_bytes = own;
     uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;
     if (all > loop->usage->unfinished_limit && own > 0) {

@@ -53,7 +53,7 @@ void http_reply(h2o_req_t *request, const HttpReply *reply) {
     request->res.reason = http_reason(reply->status);
     request->res.content_length = reply->body.size;
     put_headers(request, reply->headers);
-    if (reply->close) request->http1_is_persistent = 0;
+    if (reply->close || request->conn->ctx->shutdown_requested) request->http1_is_persistent = 0;
 
     h2o_iovec_t body = {.base = NULL, .len = 0};
     bool head = request->input.method.len == 4 && memcmp(request->input.method.base, "HEAD", 4) == 0;

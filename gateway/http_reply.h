@@ -15,7 +15,7 @@ typedef struct HttpReply {
     Span headers;    /* whole lines, each ended by CRLF, without Content-Length, Date and Connection; copied */
     Span body;       /* copied, unless body_lasts; left out for HEAD, whose Content-Length tells its size */
     bool body_lasts; /* it lives as long as the request: constant text or the request's pool */
-    bool close;      /* end the connection after it */
+    bool close;      /* end the connection after it; a draining loop does so anyway */
 } HttpReply;
 
 /* Sends it. Exactly once for a request. */

@@ -184,6 +184,7 @@ void intake_append_back(Intake *intake, Append *append) {
     TurnAppend *gathered = (TurnAppend *)append;
     check(intake->appends_out > 0);
     intake->appends_out--;
+    usage_release(intake->options.usage, append->bytes); /* before the answers: who has one finds the room */
     if (append->result == APPEND_DONE) {
         if (gathered->stored) metrics_add(METRIC_EVENTS_STORED, gathered->stored);
         if (gathered->rejected) metrics_add(METRIC_EVENTS_REJECTED, gathered->rejected);
@@ -192,7 +193,6 @@ void intake_append_back(Intake *intake, Append *append) {
         next = ticket->next;
         answer_ticket(intake, ticket, append->result);
     }
-    usage_release(intake->options.usage, append->bytes);
     for (size_t i = 0; i < append->sink_count; i++) keep_buffer(intake, &append->sinks[i].rows);
     snapshot_unref(append->snapshot);
     keep_append(intake, gathered);

@@ -132,8 +132,9 @@ void intake_post_templates(Intake *intake) {
     while (intake->parked) {
         size_t events, at = 0;
         Parked *group = take_group(intake, &events);
-        TemplateBatch *batch = template_batch_new(plan_ref(group->call.source->plan), events, http_loop_mailbox(intake->loop),
-                                                  MESSAGE_TEMPLATES);
+        SnapshotSource *source = group->call.source;
+        TemplateBatch *batch = template_batch_new(plan_ref(source->plan), events, http_loop_mailbox(intake->loop), MESSAGE_TEMPLATES);
+        batch->source_number = source->source->number;
         for (Parked *parked = group; parked; parked = parked->next) {
             fill_batch(intake, batch, at, parked);
             at += parked->call.count;

@@ -62,7 +62,7 @@ static SnapshotSource *make_source(FakeGateway *gateway, const FakeSource *fake,
 }
 
 Snapshot *fake_snapshot(FakeGateway *gateway, const FakeSource *sources, uint64_t generation) {
-    SnapshotSource *made[FAKE_SINKS];
+    SnapshotSource *made[FAKE_SINKS] = {0};
     size_t count = 0;
     uint32_t number = 0;
     for (; sources[count].source; count++) made[count] = make_source(gateway, &sources[count], &number);
@@ -138,6 +138,62 @@ char *fake_rows(FakeGateway *gateway, uint32_t sink) {
     return copy;
 }
 
+/* ---- templates: the broker's three functions that the intake uses -------------------------------------------------------------------------- */
+
+TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind) {
+    TemplateBatch *batch = calloc(1, sizeof *batch);
+    check(batch);
+    batch->plan = take_plan;
+    batch->reply = reply;
+    batch->reply_kind = reply_kind;
+    batch->count = count;
+    batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
+    for (size_t i = 0; i < count; i++)
+        batch->events[i].results = arena_zalloc(&batch->arena, plan_template_count(take_plan) * sizeof(TemplateResult));
+    return batch;
+}
+
+void template_batch_free(TemplateBatch *batch) {
+    if (!batch) return;
+    plan_unref(batch->plan);
+    arena_deinit(&batch->arena);
+    free(batch);
+}
+
+static void evaluate(TemplateBatch *batch) {
+    size_t templates = plan_template_count(batch->plan);
+    for (size_t i = 0; i < batch->count * templates; i++) {
+        TemplateEvent *event = &batch->events[i / templates];
+        bool fail = memmem(event->event.body.data, event->event.body.size, "fail", 4) != NULL;
+        char *text = arena_alloc(&batch->arena, event->event.body.size + 16);
+        int size = fail ? sprintf(text, "it was asked to")
+                        : sprintf(text, "\"result of %.*s\"", (int)event->event.body.size, event->event.body.data);
+        event->results[i % templates] = (TemplateResult){.failed = fail, .text = {text, (size_t)size}};
+    }
+    batch->message.kind = batch->reply_kind;
+    mailbox_post(batch->reply, &batch->message);
+}
+
+void templates_post(Templates *templates, TemplateBatch *take_batch) {
+    FakeGateway *gateway = (FakeGateway *)templates;
+    pthread_mutex_lock(&gateway->mutex);
+    gateway->batches_seen++;
+    bool hold = gateway->hold_templates;
+    if (hold) {
+        check(gateway->batch_count < 16);
+        gateway->batches[gateway->batch_count++] = take_batch;
+    }
+    pthread_mutex_unlock(&gateway->mutex);
+    if (!hold) evaluate(take_batch);
+}
+
+void fake_templates_release(FakeGateway *gateway) {
+    pthread_mutex_lock(&gateway->mutex);
+    gateway->hold_templates = false;
+    while (gateway->batch_count) evaluate(gateway->batches[--gateway->batch_count]);
+    pthread_mutex_unlock(&gateway->mutex);
+}
+
 /* ---- start and stop ----------------------------------------------------------------------------------------------------------------------- */
 
 IntakeOptions fake_options(void) {
@@ -177,6 +233,7 @@ void fake_start(FakeGateway *gateway, const FakeSource *sources, const IntakeOpt
     own.writer = gateway->writer;
     own.control = gateway->control;
     own.snapshot = gateway->snapshot;
+    own.templates = (Templates *)gateway;
     for (size_t i = 0; i < loops; i++) {
         own.index = (int)i;
         must(intake_start(&own, gateway->listener, &gateway->intakes[i], &error), &error);
@@ -273,7 +330,8 @@ bool client_closed(int fd) {
 char *client_request(const FakeGateway *gateway, const char *method, const char *path, const char *headers, const char *body, size_t size) {
     int fd = client_connect(gateway);
     Buffer request = {0};
-    buffer_printf(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n", method, path, size, headers);
+    buffer_printf(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n", method, path, size,
+                  headers);
     buffer_append(&request, body, size);
     client_send_bytes(fd, request.data, request.size);
     buffer_deinit(&request);

@@ -43,6 +43,10 @@ typedef struct FakeGateway {
     bool keep_rows;
     atomic_bool hold; /* Appends are not completed while it is set */
     atomic_bool stop;
+    /* templates; under `mutex` */
+    bool hold_templates; /* batches wait for fake_templates_release */
+    TemplateBatch *batches[16];
+    size_t batch_count, batches_seen;
 } FakeGateway;
 
 /* Options for the intake that tests shorten before fake_start. */
@@ -52,6 +56,8 @@ void fake_start(FakeGateway *gateway, const FakeSource *sources, const IntakeOpt
 /* A new generation with the given sources; sinks keep their numbers by position. */
 Snapshot *fake_snapshot(FakeGateway *gateway, const FakeSource *sources, uint64_t generation);
 void fake_stop(FakeGateway *gateway);
+/* Answers the batches that wait: each template gives "result of BODY", and fails for a body that holds `fail`. */
+void fake_templates_release(FakeGateway *gateway);
 /* A copy of the rows of a sink so far; free(). */
 char *fake_rows(FakeGateway *gateway, uint32_t sink);
 
