@@ -312,9 +312,9 @@ static int try_commit(Writer *writer, Append *const *appends, size_t count) {
     r = txn_commit(txn, &error);
     if (r < 0) {
         forget_plan(writer);
-        /* Also a full disk: what it holds now is not known. */
-        writer_break(writer, "cannot commit", &error);
-        return -EIO;
+        /* A full disk: nothing was committed for sure. Else what it holds now is not known. */
+        if (r != -ENOSPC) writer_break(writer, "cannot commit", &error);
+        return r;
     }
     if (stored) writer_totals_stored(writer);
     apply(writer);
@@ -373,7 +373,7 @@ void writer_commit(Writer *writer, Append **appends, size_t count) {
     while (count > 0 && !writer->broken) {
         r = try_commit(writer, appends, count);
         if (r != -ENOSPC) break;
-        /* The map is full. The largest request goes first; if that is not enough, all of them. */
+        /* The map or the disk is full. The largest request goes first; if that is not enough, all of them. */
         atomic_store(&writer->options.usage->intake_stopped, true);
         writer->space_checked = writer->boot - USEC_DAY;
         size_t largest = 0;

@@ -159,7 +159,7 @@ static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
         waiting.file_bytes = sink->open.bytes;
         waiting.file_age = age(writer->boot, sink->open_since);
     }
-    bool failing = sink->failures > 0;
+    bool failing = sink->failures > 0 || (sink->file_count > 0 && sink->files[0].connection->failures > 0);
     if (!is_busy(sink)) return conditions_judge(&sink->conditions, &waiting, failing);
 
     Conditions held = sink->conditions;

@@ -197,6 +197,7 @@ static void commit(Transaction *transaction) {
         row->number = arrival->number;
         if (world->model.sinks[row->sink - 1].keyed) put_key(destination, row, arrival->row, arrival->number);
     }
+    for (size_t i = 0; i < transaction->reject_count; i++) model_find(&world->model, transaction->rejects[i].csv)->turned_away = true;
     destination->last_file[transaction->sink] = transaction->job->files[transaction->job->file_count - 1].id;
     destination->imports++;
 }

@@ -312,9 +312,16 @@ static void define_back(SimDefine *message) {
     free(message);
 }
 
+typedef struct SimClose {
+    Close close; /* first */
+    size_t rows; /* that the model had when it was asked for */
+} SimClose;
+
 static void post_close(size_t index, CloseReason reason, bool wait) {
-    Close *message = calloc(1, sizeof *message);
-    check(message);
+    SimClose *close = calloc(1, sizeof *close);
+    check(close);
+    Close *message = &close->close;
+    close->rows = world->model.row_count;
     message->message.kind = MESSAGE_CLOSE;
     message->reply = gateway.control;
     message->sink = world->model.sinks[index].number;
@@ -322,6 +329,36 @@ static void post_close(size_t index, CloseReason reason, bool wait) {
     message->wait_imported = wait;
     gateway.closes_out++;
     mailbox_post(writer_mailbox(gateway.writer), &message->message);
+}
+
+static int note_loss(void *context, const RangeRecord *range, Error *error) {
+    if (range->state == RANGE_QUARANTINED) fail("rows of sink %u are said to be damaged", range->sink);
+    if (range->state == RANGE_EXPIRED || range->state == RANGE_DISCARDED) world->model.sinks[range->sink - 1].lossy = true;
+    return 0;
+}
+
+/* Which sinks lost rows because that was asked for, or because their time was over. */
+static void note_losses(void) {
+    Txn *txn;
+    Error error = {0};
+    if (txn_begin_read(gateway.environment, &txn, &error) < 0) fail("%s", error.text);
+    for (size_t i = 0; i < world->model.sink_count; i++)
+        if (ledger_visit_ranges(txn, world->model.sinks[i].number, note_loss, NULL, &error) < 0) fail("%s", error.text);
+    txn_abort(txn);
+}
+
+/* "All is imported" holds for every row that was received before. */
+static void close_back(SimClose *message) {
+    const Close *close = &message->close;
+    for (size_t i = 0; close->wait_imported && close->result == 0 && i < message->rows; i++) {
+        const ModelRow *row = &world->model.rows[i];
+        if (row->sink != close->sink || world->model.appends[row->append].fate != FATE_ACKNOWLEDGED) continue;
+        if (row->arrived > 0 || row->turned_away) continue;
+        note_losses();
+        if (!world->model.sinks[row->sink - 1].lossy) fail("row %zu of sink %u is not imported, as was said", i, row->sink);
+    }
+    gateway.closes_out--;
+    free(message);
 }
 
 static void change_version(size_t index) {
@@ -412,10 +449,7 @@ static void collect(void) {
         switch (message->kind) {
         case MESSAGE_DEFINE: define_back((SimDefine *)message); break;
         case MESSAGE_TOTALS: totals_back((TotalsQuery *)message); break;
-        case MESSAGE_CLOSE:
-            gateway.closes_out--;
-            free(message);
-            break;
+        case MESSAGE_CLOSE: close_back((SimClose *)message); break;
         case MESSAGE_BROKEN:
             gateway.broken++;
             expect(gateway.broken == 1);
@@ -490,6 +524,11 @@ static void act(void) {
         } else {
             post_define(index, chance(50), false);
         }
+    } else if (what == 92 && chance(10)) {
+        size_t index = (size_t)below(world->model.sink_count);
+        world->model.sinks[index].lossy = true;
+        say("sink %zu: what waits is dropped", index + 1);
+        post_define(index, false, true);
     } else if (what < 93) {
         post_close((size_t)below(world->model.sink_count), CLOSE_FLUSH, chance(50));
     } else if (what < 95) {
@@ -561,21 +600,14 @@ static int no_file_waits(void *context, const FileRecord *file, Error *error) {
     return 0;
 }
 
-static int note_expired(void *context, const RangeRecord *range, Error *error) {
-    if (range->state == RANGE_QUARANTINED) fail("rows of sink %u are said to be damaged", range->sink);
-    if (range->state == RANGE_EXPIRED || range->state == RANGE_DISCARDED) world->model.sinks[range->sink - 1].lossy = true;
-    return 0;
-}
-
 static void check_end(void) {
     Txn *txn;
     Error error = {0};
     verify_ledger();
     if (txn_begin_read(gateway.environment, &txn, &error) < 0) fail("%s", error.text);
     if (ledger_visit_files(txn, 0, no_file_waits, NULL, &error) < 0) fail("%s", error.text);
-    for (size_t i = 0; i < world->model.sink_count; i++)
-        if (ledger_visit_ranges(txn, world->model.sinks[i].number, note_expired, NULL, &error) < 0) fail("%s", error.text);
     txn_abort(txn);
+    note_losses();
     model_check(&world->model, gateway.environment);
     destination_check();
 }

@@ -47,6 +47,7 @@ typedef struct ModelRow {
     size_t size;
     unsigned arrived;  /* times it was committed at a destination */
     unsigned rejected; /* times it is a visible reject */
+    bool turned_away;  /* the destination refused it and committed */
     uint64_t number;   /* its number in its sink, as the destination saw it; 0: never seen */
 } ModelRow;
 
