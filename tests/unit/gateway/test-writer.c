@@ -501,6 +501,31 @@ static void test_a_failed_commit_breaks_the_writer_once(void **state) {
     assert_true(atomic_load(&fixture->usage.broken));
 }
 
+/* Each call on the file system fails once: what waits gets there at the next try, and nothing twice. */
+static void test_any_failing_file_call_costs_only_time(void **state) {
+    Fixture *fixture = *state;
+    static const int codes[] = {EIO, ENOSPC};
+    uint64_t rows = 0;
+    fixture_define(fixture, 1, true, 1, NEVER);
+    for (uint64_t nth = 1; nth <= 40; nth++) {
+        for (size_t i = 0; i < 2; i++) {
+            memory_files_fail(fixture->files, nth, codes[i], false);
+            fixture_append(fixture, 1, "row", 3, 20);
+            rows += 3;
+            for (unsigned k = 0; k < 20 && fixture->arrived < rows; k++) {
+                fixture_run(fixture);
+                fixture_pass(fixture, USEC_MINUTE);
+            }
+            assert_int_equal(fixture->arrived, rows);
+        }
+    }
+    memory_files_fail(fixture->files, 0, 0, false);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, rows);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 0);
+    assert_int_equal(fixture->broken, 0);
+    verify(fixture, 1, rows + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void) {
@@ -526,6 +551,7 @@ int main(void) {
         TEST(test_the_budget_stops_intake_and_lets_it_go_on),
         TEST(test_a_log_over_its_mark_is_staged),
         TEST(test_a_failed_commit_breaks_the_writer_once),
+        TEST(test_any_failing_file_call_costs_only_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
