@@ -241,10 +241,14 @@ static void refuse(HttpLoop *loop, int take_fd, const char *message) {
 
 static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     metrics_add(METRIC_CONNECTIONS_ACCEPTED, 1);
-    if (take_fd >= loop->descriptors_most) return refuse(loop, take_fd, "The process has too many open descriptors.");
+    if (take_fd >= loop->descriptors_most) {
+        refuse(loop, take_fd, "The process has too many open descriptors.");
+        return;
+    }
     if (atomic_fetch_add(&loop->usage->connections, 1) >= loop->usage->connections_limit) {
         atomic_fetch_sub(&loop->usage->connections, 1);
-        return refuse(loop, take_fd, "There are too many connections (option limits.connections).");
+        refuse(loop, take_fd, "There are too many connections (option limits.connections).");
+        return;
     }
     char peer[ADDRESS_TEXT_BYTES];
     size_t peer_size = address_format(address, peer);
@@ -256,7 +260,8 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
         if (atomic_fetch_add(&loop->usage->connections_of[slot], 1) >= loop->limits.connections_an_address) {
             atomic_fetch_sub(&loop->usage->connections_of[slot], 1);
             atomic_fetch_sub(&loop->usage->connections, 1);
-            return refuse(loop, take_fd, "There are too many connections from this address.");
+            refuse(loop, take_fd, "There are too many connections from this address.");
+            return;
         }
     }
     int one = 1;

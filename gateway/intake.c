@@ -58,14 +58,22 @@ static const char *why_not_ready(Intake *intake) {
 }
 
 static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
-    if (method_is(method, SPAN("OPTIONS"))) return intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD\r\n", SPAN(""));
-    if (!method_is(method, SPAN("GET")) && !method_is(method, SPAN("HEAD")))
-        return refuse_method(intake, request, "Allow: OPTIONS, GET, HEAD\r\n");
+    if (method_is(method, SPAN("OPTIONS"))) {
+        intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD\r\n", SPAN(""));
+        return;
+    }
+    if (!method_is(method, SPAN("GET")) && !method_is(method, SPAN("HEAD"))) {
+        refuse_method(intake, request, "Allow: OPTIONS, GET, HEAD\r\n");
+        return;
+    }
     if (route->kind == ROUTE_READY) {
         const Usage *usage = intake->options.usage;
         const char *name = http_loop_draining(intake->loop) ? "shutdown" : why_not_ready(intake);
         if (!name && atomic_load_explicit(&usage->in_flight_bytes, memory_order_relaxed) >= usage->in_flight_limit) name = "overloaded";
-        if (name) return refuse(intake, request, 503, name, "The gateway takes no events now.");
+        if (name) {
+            refuse(intake, request, 503, name, "The gateway takes no events now.");
+            return;
+        }
     }
     intake_answer_plain(intake, request, NULL, SPAN("OK"));
 }
@@ -130,8 +138,14 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
 }
 
 static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
-    if (method_is(method, SPAN("OPTIONS"))) return intake_answer_plain(intake, request, "Allow: OPTIONS, POST\r\n", SPAN(""));
-    if (!method_is(method, SPAN("POST"))) return refuse_method(intake, request, "Allow: OPTIONS, POST\r\n");
+    if (method_is(method, SPAN("OPTIONS"))) {
+        intake_answer_plain(intake, request, "Allow: OPTIONS, POST\r\n", SPAN(""));
+        return;
+    }
+    if (!method_is(method, SPAN("POST"))) {
+        refuse_method(intake, request, "Allow: OPTIONS, POST\r\n");
+        return;
+    }
     CredentialPlace place;
     SnapshotSource *source = authorize(intake, request, route, &place);
     if (!source) return;
@@ -141,7 +155,8 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
         (void)snprintf(refusal.message, sizeof refusal.message, "%s",
                        why[0] == 's' ? "The gateway is shutting down."
                                      : "The disk budget is used up; no events are taken until there is space.");
-        return intake_refuse(intake, request, source, &refusal);
+        intake_refuse(intake, request, source, &refusal);
+        return;
     }
     Call call = {.request = request,
                  .source = source,
@@ -168,12 +183,14 @@ static void on_request(void *context, h2o_req_t *request) {
     Span method = {request->input.method.base, request->input.method.len};
     Route route = route_of((Span){request->input.path.base, request->input.path.len}, scratch);
     switch (route.kind) {
-    case ROUTE_STREAM: return stream(intake, request, &route, method);
+    case ROUTE_STREAM: stream(intake, request, &route, method); return;
     case ROUTE_HEALTH:
-    case ROUTE_READY: return probe(intake, request, &route, method);
+    case ROUTE_READY: probe(intake, request, &route, method); return;
     case ROUTE_SERVER:
-        if (method_is(method, SPAN("OPTIONS")))
-            return intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD, POST\r\n", SPAN(""));
+        if (method_is(method, SPAN("OPTIONS"))) {
+            intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD, POST\r\n", SPAN(""));
+            return;
+        }
         break;
     case ROUTE_NONE: break;
     }
@@ -209,8 +226,8 @@ static void on_drained(void *context) {
 static void on_message(void *context, Message *message) {
     Intake *intake = context;
     switch (message->kind) {
-    case MESSAGE_APPEND: return intake_append_back(intake, (Append *)message);
-    case MESSAGE_TEMPLATES: return intake_templates_back(intake, (TemplateBatch *)message);
+    case MESSAGE_APPEND: intake_append_back(intake, (Append *)message); return;
+    case MESSAGE_TEMPLATES: intake_templates_back(intake, (TemplateBatch *)message); return;
     case MESSAGE_SNAPSHOT: {
         SnapshotNews *news = (SnapshotNews *)message;
         intake_flush(intake);

@@ -172,7 +172,10 @@ void intake_flush(Intake *intake) {
 static void answer_ticket(Intake *intake, Ticket *ticket, AppendResult result) {
     h2o_req_t *request = waiter_release(&ticket->waiter);
     if (!request) return;
-    if (result == APPEND_DONE) return intake_answer_stored(intake, request, 200, &ticket->event, ticket->stored, ticket->body);
+    if (result == APPEND_DONE) {
+        intake_answer_stored(intake, request, 200, &ticket->event, ticket->stored, ticket->body);
+        return;
+    }
     Refusal refusal = {.status = 503, .name = "overloaded", .retry_after = RETRY_AFTER_OVERLOAD};
     (void)snprintf(refusal.message, sizeof refusal.message, "%s",
                    result == APPEND_FULL ? "The disk budget is used up; nothing was stored."

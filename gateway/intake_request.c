@@ -164,7 +164,10 @@ static void answer_nothing_stored(Intake *intake, const Call *call, const char *
 void intake_store(Intake *intake, Call *call) {
     Outcome outcome = {.stored = 0};
     Refusal refusal;
-    if (!intake_gather(intake, call, &outcome, &refusal)) return intake_refuse(intake, call->request, call->source, &refusal);
+    if (!intake_gather(intake, call, &outcome, &refusal)) {
+        intake_refuse(intake, call->request, call->source, &refusal);
+        return;
+    }
     int status = call->source->any_sync_wait ? 200 : 202;
     Span body = {0};
     if (call->verbose || outcome.rejected)
@@ -196,14 +199,25 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
     if (!source->plan && (source->sinks_declared || source->source->ever_had_sink)) {
         refuse(&refusal, 503, "noEnabledSink", "No enabled sink found.");
         refusal.retry_after = 60;
-        return intake_refuse(intake, call->request, source, &refusal);
+        intake_refuse(intake, call->request, source, &refusal);
+        return;
     }
-    if (!prepare(intake, call, encoding, head, credential, &refusal)) return intake_refuse(intake, call->request, source, &refusal);
+    if (!prepare(intake, call, encoding, head, credential, &refusal)) {
+        intake_refuse(intake, call->request, source, &refusal);
+        return;
+    }
     if (!source->plan) {
         metrics_add(METRIC_EVENTS_WITHOUT_SINK, call->count);
-        return answer_nothing_stored(intake, call, "No enabled sink found.");
+        answer_nothing_stored(intake, call, "No enabled sink found.");
+        return;
     }
-    if (call->count == 0) return answer_nothing_stored(intake, call, "OK");
-    if (plan_template_count(source->plan) == 0) return intake_store(intake, call);
+    if (call->count == 0) {
+        answer_nothing_stored(intake, call, "OK");
+        return;
+    }
+    if (plan_template_count(source->plan) == 0) {
+        intake_store(intake, call);
+        return;
+    }
     if (!intake_park(intake, call, &refusal)) intake_refuse(intake, call->request, source, &refusal);
 }
