@@ -5,6 +5,7 @@
  *   writer_commit.c    group commit: Appends to commit groups
  *   writer_stage.c     what leaves the log: judging sinks, giving out Stages, recording slices, closing files
  *   writer_import.c    what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   writer_failed.c    what a destination did not take: rejects, and files that are set aside
  *   writer_admin.c     what the control thread asks for
  *   writer_space.c     trimming, retention, the disk budget
  *   writer_recovery.c  what a start finds
@@ -235,9 +236,6 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink);
 void writer_pump_connections(Writer *writer);
 void writer_import_back(Writer *writer, LoadJob *take_job);
 void writer_record_imports(Writer *writer);
-void writer_pending_rejects(Writer *writer, PendingRejects *message);
-void writer_expire_ended(Writer *writer, Expire *take_expire);
-void expire_free(Expire *expire);
 /* Answers the Close messages of which all is imported, or all those that a failure concerns. */
 void writer_answer_waiters(Writer *writer, SinkState *sink);
 void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int code, const char *text);
@@ -247,6 +245,16 @@ void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnectio
 usec_t writer_done_time(Writer *writer);
 /* Every file may be tried at once. */
 void writer_hurry(Writer *writer, SinkState *sink);
+
+WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id); /* NULL: it does not wait; valid until a file is added or removed */
+/* Slices of the file that can be read, in row order; free(). */
+int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error);
+
+/* ---- writer_failed.c ---- */
+void writer_pending_rejects(Writer *writer, PendingRejects *message);
+void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file);
+void writer_expire_ended(Writer *writer, Expire *take_expire);
+void expire_free(Expire *expire);
 
 /* ---- writer_admin.c ---- */
 void writer_define(Writer *writer, Define *define);
