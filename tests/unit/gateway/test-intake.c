@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "fake_gateway.h"
 
 #define PATH "/stream/1/"
@@ -509,6 +511,32 @@ static void slow_requests_time_out(void **state) {
     close(idle);
 }
 
+static void who_does_not_read_is_left(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.http.write_timeout = 300 * USEC_MS;
+    start(&options, 1);
+    uint64_t before = metrics_read(METRIC_CONNECTIONS_TIMED_OUT);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 4096;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)gateway->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    /* Requests without end, whose answers fill what the kernel holds for both sides. */
+    static const char request[] = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+    bool ended = false;
+    for (usec_t end = now() + 20 * USEC_SECOND; !ended && now() < end;) {
+        if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) continue;
+        if (errno == EAGAIN)
+            usleep(5000);
+        else
+            ended = true;
+    }
+    close(fd);
+    assert_true(ended);
+    assert_true(metrics_read(METRIC_CONNECTIONS_TIMED_OUT) > before);
+}
+
 static void a_head_without_end_is_refused(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -920,6 +948,7 @@ int main(void) {
         TEST(pipelined_requests_are_answered_in_order),
         TEST(a_hundred_connections),
         TEST(slow_requests_time_out),
+        TEST(who_does_not_read_is_left),
         TEST(a_head_without_end_is_refused),
         TEST(strangers_may_not_send_on),
         TEST(unfinished_bodies_have_a_budget),
