@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
+#include "config/text.h"
 
 #define SEGMENTS_MOST 12
 #define BRANCH "/v1/branches/{branch}"
@@ -200,7 +200,7 @@ static bool read_parameters(ApiRequest *request, const ApiRoute *route, char *qu
         if (!item[0]) continue;
         char *value = strchr(item, '=');
         if (value) *value++ = '\0';
-        if (!decode(item) || (value && !decode(value))) {
+        if (!decode(item) || (value && (!decode(value) || !text_is_utf8(span_of(value))))) {
             api_fail(request, 400, "badRequest", "The query is not well-formed.");
             return false;
         }

@@ -43,8 +43,8 @@ static bool read_version(ApiRequest *request, uint32_t *ret_version) {
     const char *digits = text[0] == '"' ? text + 1 : text;
     char *end = NULL;
     unsigned long version = digits[0] >= '0' && digits[0] <= '9' ? strtoul(digits, &end, 10) : 0;
-    if (end && text[0] == '"' && *end == '"') end++;
-    if (!end || *end || version < 1 || version > UINT32_MAX) {
+    bool closed = text[0] != '"' || (end && *end++ == '"');
+    if (!end || !closed || *end || version < 1 || version > UINT32_MAX) {
         api_fail(request, 400, "badRequest", "If-Match must be the number of a version, such as \"3\".");
         return false;
     }

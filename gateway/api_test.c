@@ -64,9 +64,7 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
     if (test->failure_status) return;
     if (failure) {
         test->failure_status = failure->error == MAP_ROW_TOO_LARGE ? 413 : 422;
-        (void)snprintf(test->failure, sizeof test->failure, "Event %zu, sink \"%s\"%s%s%s: %s", event, sink->sink_id,
-                       failure->column ? ", column \"" : "", failure->column ? failure->column : "", failure->column ? "\"" : "",
-                       failure->message);
+        (void)snprintf(test->failure, sizeof test->failure, "Event %zu, sink \"%s\": %s", event, sink->sink_id, failure->message);
         return;
     }
     test->row_bytes += row.size;

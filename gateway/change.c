@@ -271,6 +271,7 @@ static void start_define(Control *control, Change *change) {
     if (outcome->source) registry_store_source(&control->registry, define, source);
     for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
     add_orders(change, known, define);
+    outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : outcome->source->version.number);
     tasks_store(change->task, TASK_SUCCESS, outcome->done, define);
     change->step = CHANGE_DEFINING;
     mailbox_post(control->peers.writer, &define->message);
@@ -299,6 +300,7 @@ static void define_ended(Control *control, Change *change, Define *define) {
     if (define->result < 0) {
         _cleanup_free_ char *text = NULL;
         check(asprintf(&text, "It could not be stored, and nothing is changed: %s.", define->error.text) > 0);
+        (void)json_object_del(change->task->outputs, "version");
         if (change->outcome.withdraws) show_committed(control, change);
         finish(control, change, TASK_ERROR, text);
         return;
@@ -319,7 +321,9 @@ static void prepare_ended(Control *control, Change *change, const LoadJob *job) 
         return;
     }
     _cleanup_free_ char *text = NULL;
-    const char *says = job->error.text[0] ? job->error.text : "no reason was given";
+    char says[sizeof job->error.text];
+    (void)snprintf(says, sizeof says, "%s", job->error.text[0] ? job->error.text : "no reason was given");
+    for (size_t size = strlen(says); size > 0 && (says[size - 1] == '.' || says[size - 1] == '\n');) says[--size] = '\0';
     const char *table = job->table.table_id, *connection = job->connection;
     if (job->result == SINK_REFUSED) {
         check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s.", table, connection, says) > 0);
@@ -391,7 +395,6 @@ static void start(Control *control, Change *change) {
     }
     if (outcome->creates) give_number(control, change);
     stamp(control, change);
-    outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : outcome->source->version.number);
 
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     if (registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, change->gate, &change->shown, &failure.error) < 0) {
