@@ -41,7 +41,7 @@ typedef enum MessageKind {
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
-    MESSAGE_API_CALL,        /* A -> C -> A   ApiCall (api.h) */
+    MESSAGE_API_CALL,        /* A -> C -> A   ApiCall (api_call.h) */
     MESSAGE_DRAIN,           /* C -> L, A, W, S, D: finish what is there, take nothing new */
     MESSAGE_DRAINED,         /* L, W -> C     Drained: nothing of mine is in flight */
     MESSAGE_BROKEN,          /* W -> C        the promise cannot be kept any more: stop the process with exit 2 */
