@@ -245,6 +245,8 @@ static SinkResult simulated_import(SinkSession *session, ImportJob *job, Error *
         (void)error_set(error, -EACCES, "Somebody took the rights away.");
         return SINK_REFUSED;
     }
+    /* Somebody adds and drops the constraint: what one try refuses, the next one may take. */
+    if (!world->quiet && chance(20)) destination->refuses_bad_rows ^= true;
     Transaction transaction = {.destination = destination, .job = job};
     transaction.sink = (uint32_t)strtoul(job->sink_label + strlen("simulated/sink"), NULL, 10);
     expect(transaction.sink > 0 && transaction.sink <= SINKS_MOST);

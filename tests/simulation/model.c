@@ -114,11 +114,13 @@ static int count_reject(void *context, const Reject *reject, Error *error) {
         for (size_t i = 0; i < reject->data.size; i++) append = append * 10 + (size_t)(reject->data.data[i] - '0');
         if (append >= model->append_count) fail("a rejected event that nobody sent");
         model->appends[append].events_seen++;
+        model->sinks[reject->sink - 1].events_seen++;
         return 0;
     }
     ModelRow *row = model_find(model, reject->data);
     expect(row->sink == reject->sink && row->version == reject->mapping_version);
     row->rejected++;
+    model->sinks[row->sink - 1].rows_rejected++;
     expect(row->number == 0 || row->number == reject->row);
     row->number = reject->row;
     return 0;
@@ -166,6 +168,7 @@ void model_check(Model *model, Environment *environment) {
     Txn *txn;
     for (size_t i = 0; i < model->row_count; i++) model->rows[i].rejected = 0;
     for (size_t i = 0; i < model->append_count; i++) model->appends[i].events_seen = 0;
+    for (size_t i = 0; i < model->sink_count; i++) model->sinks[i].events_seen = model->sinks[i].rows_rejected = 0;
     if (txn_begin_read(environment, &txn, &error) < 0) fail("%s", error.text);
     for (size_t i = 0; i < model->sink_count; i++)
         if (rejects_visit(txn, model->sinks[i].number, 0, count_reject, model, &error) < 0) fail("%s", error.text);

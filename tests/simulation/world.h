@@ -59,6 +59,7 @@ typedef struct ModelSink {
     bool keyed;
     bool lossy; /* files of it expired, were deleted or dropped on purpose */
     unsigned connection;
+    uint64_t events_seen, rows_rejected; /* visible rejects, counted by model_check */
 } ModelSink;
 
 typedef struct Model {
@@ -103,6 +104,7 @@ typedef struct World {
     Destination destinations[2];
     unsigned fault_percent; /* of imports */
     bool quiet;             /* no faults any more */
+    bool counted;           /* model_check has counted what there is, and nothing happens any more */
     bool crash_soon;        /* a destination committed and nobody may hear of it */
     uint64_t commits_seen;
     bool verbose;
