@@ -10,7 +10,9 @@
 #include "gateway/api_router.h"
 #include "storage/rejects.h"
 
-#define COUNTED_MOST 100000 /* a longer list is not counted further */
+/* A longer list is not counted further: totalCount is then what was counted. */
+#define COUNTED_MOST 100000
+#define COUNTED_BYTES_MOST (64u << 20)
 #define PAGE_BYTES_MOST (4u << 20)
 
 typedef struct Page {
@@ -61,10 +63,16 @@ static int visit(void *context, const Reject *reject, Error *error) {
     return 0;
 }
 
+typedef struct Count {
+    size_t rejects, bytes;
+} Count;
+
 static int count_one(void *context, const Reject *reject, Error *error) {
-    (void)reject;
-    size_t *count = context;
-    return ++*count < COUNTED_MOST ? 0 : error_set(error, -ECANCELED, "enough");
+    Count *count = context;
+    count->rejects++;
+    count->bytes += reject->data.size;
+    bool enough = count->rejects >= COUNTED_MOST || count->bytes >= COUNTED_BYTES_MOST;
+    return enough ? error_set(error, -ECANCELED, "enough") : 0;
 }
 
 /* A number of a reject; false: answered. */
@@ -87,8 +95,10 @@ static int read_page(ApiRequest *request, uint64_t after, Page *page, size_t *re
     if (r < 0) return r;
     uint32_t sink = request->sink->sink->number;
     r = rejects_visit(txn, sink, after, visit, page, error);
-    if (r == 0 || r == -ECANCELED) r = rejects_visit(txn, sink, 0, count_one, ret_total, error);
+    Count count = {0};
+    if (r == 0 || r == -ECANCELED) r = rejects_visit(txn, sink, 0, count_one, &count, error);
     txn_abort(txn);
+    *ret_total = count.rejects;
     return r == -ECANCELED ? 0 : r;
 }
 

@@ -27,6 +27,8 @@ void api_sinks_get(ApiRequest *request) {
     api_answer(request, 200, sink_to_json(request->sink->sink));
 }
 
+#define TASKS_MOST 2000 /* on their way at once: a dead destination must not gather more */
+
 /* ---- flush ------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Flush {
@@ -58,6 +60,11 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
 
 void api_sinks_flush(ApiRequest *request) {
     Control *control = request->control;
+    if (tasks_processing(control->tasks) >= TASKS_MOST) {
+        request->call->retry_after = 5;
+        api_fail(request, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MOST);
+        return;
+    }
     Flush *flush = calloc(1, sizeof *flush);
     Close *close = calloc(1, sizeof *close);
     check(flush && close);

@@ -9,7 +9,8 @@
 #include "mapping/row.h"
 
 #define HEADERS_MOST 200
-#define ANSWER_BYTES_MOST (32u << 20)
+#define ANSWER_BYTES_MOST (8u << 20)
+#define EVENTS_MOST 1000
 
 typedef struct Test {
     Errand errand; /* first */
@@ -134,10 +135,21 @@ void api_test(ApiRequest *request) {
         api_answer(request, 200, json_pack("{s:[]}", "tables"));
         return;
     }
+    uint64_t limit = control->options.options->event_bytes;
+    if (request->call->body.size > limit) {
+        api_fail(request, 413, "payloadTooLarge", "The body has %zu bytes; the limit is %llu (option limits.event).",
+                 request->call->body.size, (unsigned long long)limit);
+        return;
+    }
     DryRun *run;
     Error error = {0};
     if (start(request, plan, &run, &error) < 0) {
         api_fail(request, 422, "unprocessableContent", "%s", error.text);
+        return;
+    }
+    if (dry_run_events(run) > EVENTS_MOST) {
+        api_fail(request, 413, "payloadTooLarge", "The body has %zu events; test at most %d.", dry_run_events(run), EVENTS_MOST);
+        dry_run_free(run);
         return;
     }
     Test *test = calloc(1, sizeof *test);

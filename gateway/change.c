@@ -172,6 +172,9 @@ static void finish(Control *control, Change *change, TaskStatus status, const ch
         break;
     }
     if (change->request.discard && status == TASK_SUCCESS) outputs_number(change, "discardedRows", change->discarded_rows);
+    if (status == TASK_SUCCESS)
+        log_info("%s: %s of %s%s%s", change->request.by, change->task->type, change->request.source_id, change->request.sink_id ? "/" : "",
+                 change->request.sink_id ? change->request.sink_id : "");
     if (status == TASK_ERROR)
         log_warning("task %s of %s%s%s failed: %s", change->task->type, change->request.source_id, change->request.sink_id ? "/" : "",
                     change->request.sink_id ? change->request.sink_id : "", text);

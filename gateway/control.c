@@ -211,8 +211,12 @@ static void storing_drop(Errand *errand) {
 static void storing_back(Control *control, Errand *errand, Message *take_message) {
     Storing *storing = (Storing *)errand;
     Define *define = (Define *)take_message;
-    if (define->result < 0) log_failure(LOG_WARNING, "an ended task could not be stored; it is forgotten", &define->error);
-    tasks_left(control->tasks, storing->task);
+    if (define->result < 0) {
+        log_failure(LOG_WARNING, "an ended task could not be stored; a restart forgets it", &define->error);
+        tasks_keep(control->tasks, storing->task);
+    } else {
+        tasks_left(control->tasks, storing->task);
+    }
     errand_end(errand);
     storing_drop(errand);
     define_free(define);

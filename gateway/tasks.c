@@ -8,6 +8,7 @@
 #include "storage/catalog.h"
 
 #define EXPIRED_AT_ONCE 1000
+#define KEPT_MOST 1000
 
 struct Tasks {
     Clock *clock;
@@ -133,6 +134,21 @@ void tasks_left(Tasks *tasks, Task *task) {
         return;
     }
     unreachable();
+}
+
+void tasks_keep(Tasks *tasks, Task *task) {
+    task->kept = true;
+    size_t kept = 0;
+    for (Task *at = tasks->first, *next; at; at = next) { /* newest first */
+        next = at->next;
+        if (at->kept && ++kept > KEPT_MOST) tasks_left(tasks, at);
+    }
+}
+
+size_t tasks_processing(const Tasks *tasks) {
+    size_t count = 0;
+    for (const Task *task = tasks->first; task; task = task->next) count += task->status == TASK_PROCESSING;
+    return count;
 }
 
 void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status) {

@@ -40,6 +40,7 @@ struct Task {
     json_t *outputs;          /* owned object */
     TaskWaiter *waiters;
     size_t waiter_count, waiter_room;
+    bool kept; /* could not be stored */
 };
 
 typedef struct Tasks Tasks;
@@ -56,6 +57,9 @@ void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text);
 void tasks_store(const Task *task, TaskStatus as, const char *text, Define *define);
 /* The stored task is in the catalog: memory lets go of it. */
 void tasks_left(Tasks *tasks, Task *task);
+/* It could not be stored: memory keeps it, with up to 1,000 others like it, the oldest go first. */
+void tasks_keep(Tasks *tasks, Task *task);
+size_t tasks_processing(const Tasks *tasks);
 
 /* Answers the call with the task: now when the call does not wait or the task has ended, else later. `status`: HTTP, 202 or 200. */
 void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status);
