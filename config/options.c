@@ -67,6 +67,14 @@ static int file_value(const YamlDocument *document, const Node *node, const char
     return 0;
 }
 
+/* Do names of options begin with "GROUP."? */
+static bool is_group(const char *name) {
+    size_t size = strlen(name);
+    for (size_t i = 0; i < options_table_size; i++)
+        if (strncmp(options_table[i].name, name, size) == 0 && options_table[i].name[size] == '.') return true;
+    return false;
+}
+
 static int file_group(const YamlDocument *document, const Node *group, const char *prefix, const char *path, Options *options,
                       Error *error) {
     const char *key;
@@ -83,7 +91,7 @@ static int file_group(const YamlDocument *document, const Node *group, const cha
         int r;
         if (info) {
             r = file_value(document, &node, place, info, options, error);
-        } else if (json_is_object(value) && *prefix == 0 && *name) {
+        } else if (json_is_object(value) && *prefix == 0 && is_group(name)) {
             r = file_group(document, &node, name, place, options, error);
         } else {
             char excerpt[TEXT_EXCERPT_SIZE];

@@ -239,11 +239,12 @@ class Gateway:
 
     def wait_rows(self, table, count, deadline=DEADLINE):
         """Waits until the table has `count` rows."""
-        wait_until(
-            f"{count} rows in {table}, it has {self.rows(f'SELECT count(*) FROM \"{table}\"')}",
-            lambda: (self.rows(f'SELECT count(*) FROM "{table}"') or [(0,)])[0][0] >= count,
-            deadline,
-        )
+
+        def have():
+            found = self.rows(f'SELECT count(*) FROM "{table}"')
+            return found[0][0] if found else 0
+
+        wait_until(f"{count} rows in {table}", lambda: have() >= count, deadline)
 
 
 AT_ONCE = {

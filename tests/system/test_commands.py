@@ -62,7 +62,7 @@ def test_mistakes_in_a_manifest_have_a_place(gateway, tmp_path):
     manifest = tmp_path / "shop.yaml"
     for text, place in {
         MANIFEST.replace("framing: ndjson", "framing: xml"): "shop.yaml:5:",
-        MANIFEST.replace("name: who,", "nam: who,"): "shop.yaml:15:",
+        MANIFEST.replace("name: who,", "nam: who,"): "shop.yaml:16:",
         MANIFEST.replace("kind: source", "kind: sauce"): "shop.yaml:1:",
         MANIFEST + "  bad: [\n": "shop.yaml:1",
     }.items():

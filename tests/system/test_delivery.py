@@ -88,7 +88,7 @@ FAILPOINTS = [
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
-@pytest.mark.parametrize("passage", [3, 20])
+@pytest.mark.parametrize("passage", [10, 40])
 def test_crash_at_failpoint(gateway_factory, failpoint, passage):
     gateway = gateway_factory().start()
     url = gateway.add_source("load", framing="ndjson")

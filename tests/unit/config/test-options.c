@@ -121,6 +121,7 @@ static void wrong_values_name_place_and_range(void **state) {
         const char *text, *says;
     } files[] = {
         {"intake: 127.0.0.1:1\nintaek: x\n", ":2:1: there is no option \"intaek\": did you mean \"intake\"?"},
+        {"connexions: {}\n", ":1:1: there is no option \"connexions\""},
         {"disk:\n  budgte: 5\n", ":2:3: there is no option \"disk.budgte\": did you mean \"disk.budget\"?"},
         {"tls-cert: x\n", ":1:1: there is no option \"tls-cert\""},
         {"limits:\n  body: 16MB\n", ":2:9: limits.body must be a size such as 8MB in 1KB..15MB, not \"16MB\""},
