@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -55,8 +56,23 @@ static int check_connection(const Control *control, const Sink *sink, Failure *f
                        buffer_text(&names));
 }
 
-static bool same_table(const Sink *a, const Sink *b) {
-    return strcmp(a->table.connection, b->table.connection) == 0 && strcmp(a->table.table_id, b->table.table_id) == 0;
+/* One destination may have several names in the config file. */
+static bool same_destination(const Connections *list, const char *a, const char *b) {
+    if (strcmp(a, b) == 0) return true;
+    const Connection *first = connections_find(list, a), *second = connections_find(list, b);
+    if (!first || !second || first->type != second->type) return false;
+    const char *place = first->type == CONNECTION_SQLITE ? first->path : first->uri;
+    const char *other = second->type == CONNECTION_SQLITE ? second->path : second->uri;
+    return place && other && strcmp(place, other) == 0;
+}
+
+/* SQLite looks names up without regard to case. */
+static bool same_table(const Control *control, const Sink *a, const Sink *b) {
+    const Connections *list = &control->options.options->list;
+    if (!same_destination(list, a->table.connection, b->table.connection)) return false;
+    const Connection *connection = connections_find(list, a->table.connection);
+    bool is_sqlite = connection && connection->type == CONNECTION_SQLITE;
+    return (is_sqlite ? strcasecmp : strcmp)(a->table.table_id, b->table.table_id) == 0;
 }
 
 static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {
@@ -71,7 +87,8 @@ static int check_table(const Control *control, const char *source_id, const Sink
         if (source->source->deleted != 0) continue;
         for (size_t k = 0; k < source->sink_count; k++) {
             const Sink *other = source->sinks[k]->sink;
-            if (other->deleted != 0 || !same_table(sink, other) || same_sink(source_id, sink, source->source->source_id, other)) continue;
+            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source->source->source_id, other))
+                continue;
             taken_source = source->source->source_id;
             taken_sink = other->sink_id;
         }
@@ -79,7 +96,8 @@ static int check_table(const Control *control, const char *source_id, const Sink
     for (const Change *change = control->changes; change && !taken_sink; change = change->next) {
         for (size_t k = 0; k < change->outcome.sink_count; k++) {
             const Sink *other = change->outcome.sinks[k];
-            if (other->deleted != 0 || !same_table(sink, other) || same_sink(source_id, sink, change->request.source_id, other)) continue;
+            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, change->request.source_id, other))
+                continue;
             taken_source = change->request.source_id;
             taken_sink = other->sink_id;
         }

@@ -119,6 +119,7 @@ static void test_tables(void **state) {
         {"POST", SINKS, "{\"name\":\"K\"," TABLE("three") "}", 409, "sinkAlreadyExists"},
         {"POST", SINKS, "{\"name\":\"M\"," TABLE("two") "}", 409, "s/l"},
         {"PATCH", SINKS "/k", "{\"table\":{\"tableId\":\"two\"}}", 409, "tableTaken"},
+        {"PATCH", SINKS "/k", "{\"table\":{\"tableId\":\"TWO\"}}", 409, "tableTaken"}, /* one table for SQLite */
         {"PATCH", SINKS "/k", "{\"table\":{\"connection\":\"moon\"}}", 400, "moon"},
         {"GET", SINKS "?limit=1", NULL, 200, "\"page\":{\"limit\":1,\"totalCount\":2,\"afterId\":\"\",\"lastId\":\"k\"}"},
         {"GET", SINKS "?limit=1&afterId=k", NULL, 200, "\"lastId\":\"l\""},
