@@ -1,6 +1,7 @@
 /*
  * A mailbox: many threads post, its one owner takes. Messages are intrusive and change owner with the post; order of posts by one
- * thread is kept. The wake hook runs on the posting thread when the box was empty, and must not block.
+ * thread is kept. The wake hook runs on the posting thread when the box was empty, under the box's lock, so that it has ended before anybody can have taken
+ * the message: it must not block and must not touch the box.
  */
 #pragma once
 

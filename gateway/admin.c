@@ -22,11 +22,9 @@ typedef struct Ticket {
 } Ticket;
 
 struct Admin {
-    HttpLoop *loop; /* set when `started` is posted: the loop takes requests before admin_start has its address */
+    HttpLoop *loop;
     Mailbox *control;
-    sem_t started;
-    bool has_started; /* loop's thread: it has waited for that */
-    Ticket *tickets;  /* loop's thread; at the end the one that stops it */
+    Ticket *tickets; /* loop's thread; at the end the one that stops it */
 };
 
 /* The last message that the loop gets: when it is handled, nothing waits in the mailbox any more. */
@@ -36,12 +34,6 @@ typedef struct LastMessage {
 } LastMessage;
 
 #define MESSAGE_LAST (-1)
-
-static void wait_for_start(Admin *admin) {
-    if (admin->has_started) return;
-    while (sem_wait(&admin->started) < 0) continue; /* EINTR */
-    admin->has_started = true;
-}
 
 /* ---- requests in, calls out -------------------------------------------------------------------------------------------------------- */
 
@@ -190,7 +182,6 @@ static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
 
 static void on_request(void *context, h2o_req_t *request) {
     Admin *admin = context;
-    wait_for_start(admin);
     metrics_add(METRIC_REQUESTS, 1);
     ApiCall *call = read_request(request);
     if (!call) {
@@ -233,15 +224,12 @@ int admin_start(int listener, const HttpLimits *limits, Usage *usage, Mailbox *c
     Admin *admin = calloc(1, sizeof *admin);
     check(admin);
     admin->control = control;
-    check(sem_init(&admin->started, 0, 0) == 0);
     HttpHandler handler = {.on_request = on_request, .on_message = on_message, .error_body = error_body, .context = admin};
     int r = http_loop_start("admin", listener, limits, usage, &handler, &admin->loop, error);
     if (r < 0) {
-        (void)sem_destroy(&admin->started);
         free(admin);
         return r;
     }
-    check(sem_post(&admin->started) == 0);
     *ret_admin = admin;
     return 0;
 }
@@ -259,6 +247,5 @@ void admin_stop(Admin *admin) {
     (void)sem_destroy(&last.handled);
     http_loop_stop(admin->loop);
     while (admin->tickets) ticket_free(admin->tickets);
-    (void)sem_destroy(&admin->started);
     free(admin);
 }

@@ -1,6 +1,7 @@
 #include "gateway/api_call.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -39,7 +40,10 @@ void api_call_answer(ApiCall *take_call, int status, json_t *take_json) {
 
 void api_error_body(int status, const char *name, const char *message, Buffer *out) {
     json_t *full_name = json_sprintf("stream.api.%s", name);
-    json_t *text = json_string(message);
+    /* Texts from the floors below carry no full stop, since they are also parts of longer ones. */
+    size_t size = strlen(message);
+    const char *stop = size > 0 && strchr(".!?", message[size - 1]) ? "" : ".";
+    json_t *text = json_sprintf("%s%s", message, stop);
     if (!text) text = json_string("The request holds text that is not UTF-8."); /* the only way to a message that is no JSON */
     json_t *body = json_pack("{s:i, s:o, s:o}", "statusCode", status, "error", full_name, "message", text);
     check(body);

@@ -255,6 +255,7 @@ static int start_intake(App *app, Error *error) {
         IntakeOptions options = {
             .index = (int)i,
             .project = app->options.project,
+            .branch = app->options.branch,
             .limits =
                 {
                     .event_bytes = app->options.event_bytes,

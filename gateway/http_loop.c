@@ -484,8 +484,10 @@ int http_loop_start(const char *name, int listener, const HttpLimits *limits, Us
     }
     loop->mailbox = mailbox_new(wake, loop);
     check(sem_init(&loop->started, 0, 0) == 0 && sem_init(&loop->released, 0, 0) == 0);
+    *ret_loop = loop; /* before the thread runs: its handlers may look at it from the first request on */
     int r = thread_start(&loop->thread, name, run, loop, error);
     if (r < 0) {
+        *ret_loop = NULL;
         (void)close(loop->listener_fd);
         mailbox_free(loop->mailbox);
         (void)sem_destroy(&loop->started);
@@ -494,7 +496,6 @@ int http_loop_start(const char *name, int listener, const HttpLimits *limits, Us
         return r;
     }
     while (sem_wait(&loop->started) < 0) check(errno == EINTR);
-    *ret_loop = loop;
     return 0;
 }
 

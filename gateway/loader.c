@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "gateway/file_rows.h"
@@ -252,6 +253,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     SinkResult result = kept->driver->import(kept->session, &import, error);
     if (context.timed_out) (void)error_prefix(error, "No progress within the time limit of imports");
     if (result == SINK_DONE) {
+        (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;
         for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = files[i].already_imported;
     }

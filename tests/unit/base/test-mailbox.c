@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -62,19 +63,31 @@ static void wake_runs_only_when_the_box_was_empty(void **state) {
     mailbox_free(mailbox);
 }
 
-/* The hook takes from the box: that would hang if it ran under the lock. */
-static void take_in_hook(void *context) {
-    Mailbox *mailbox = *(Mailbox **)context;
-    assert_non_null(mailbox_take(mailbox));
+/* Takes its time, so that an owner who could see the message too early would. */
+static void slow_wake(void *context) {
+    for (int i = 0; i < 1000; i++) (void)sched_yield();
+    atomic_fetch_add((atomic_int *)context, 1);
 }
 
-static void wake_runs_outside_the_lock(void **state) {
-    Mailbox *mailbox = NULL;
-    Message message;
-    mailbox = mailbox_new(take_in_hook, &mailbox);
-    mailbox_post(mailbox, &message);
-    mailbox_post(mailbox, &message);
-    assert_null(mailbox_take(mailbox));
+static void *post_one(void *context) {
+    Poster *poster = context;
+    mailbox_post(poster->mailbox, &note_new(poster->number, 0)->message);
+    return NULL;
+}
+
+static void wake_has_ended_when_the_message_is_taken(void **state) {
+    atomic_int ended = 0;
+    Mailbox *mailbox = mailbox_new(slow_wake, &ended);
+    for (int round = 1; round <= 20; round++) {
+        pthread_t thread;
+        Poster poster = {.mailbox = mailbox};
+        assert_int_equal(pthread_create(&thread, NULL, post_one, &poster), 0);
+        Message *message;
+        while (!(message = mailbox_take(mailbox))) (void)sched_yield();
+        assert_int_equal(ended, round);
+        free(message);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
     mailbox_free(mailbox);
 }
 
@@ -161,9 +174,12 @@ static void the_hook_is_enough_to_see_every_message(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_come_out_oldest_first), cmocka_unit_test(wake_runs_only_when_the_box_was_empty),
-        cmocka_unit_test(wake_runs_outside_the_lock),     cmocka_unit_test(wait_ends_at_its_time),
-        cmocka_unit_test(nothing_is_lost_among_threads),  cmocka_unit_test(the_hook_is_enough_to_see_every_message),
+        cmocka_unit_test(messages_come_out_oldest_first),
+        cmocka_unit_test(wake_runs_only_when_the_box_was_empty),
+        cmocka_unit_test(wake_has_ended_when_the_message_is_taken),
+        cmocka_unit_test(wait_ends_at_its_time),
+        cmocka_unit_test(nothing_is_lost_among_threads),
+        cmocka_unit_test(the_hook_is_enough_to_see_every_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
