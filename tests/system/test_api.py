@@ -95,7 +95,7 @@ def test_wrong_sources_are_named(shared, body, word):
 
 
 def column(**fields):
-    return {**SINK, "sinkId": "new", "table": {**SINK["table"], "tableId": "new", "mapping": {"columns": [{"name": "a", "type": "path", "path": "a", **fields}]}}}
+    return {**SINK, "sinkId": "new", "table": {**SINK["table"], "tableId": "new", "mapping": {"columns": [{k: v for k, v in {"name": "a", "type": "path", "path": "a", **fields}.items() if v is not None}]}}}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def column(**fields):
         ({**SINK, "sinkId": "new", "table": {**SINK["table"], "strategy": "replace"}}, "replace"),
         ({**SINK, "sinkId": "new", "table": {**SINK["table"], "strategy": "merge"}}, "primaryKey"),
         (column(path="a["), "path"),
-        (column(type="template"), "template"),
+        (column(type="template"), "path"),
+        (column(type="template", path=None), "template"),
         (column(mask="x"), "mask"),
         (column(dataType="uint8"), "dataType"),
         (column(dataType="integer", defaultValue="many"), "default"),

@@ -64,7 +64,7 @@ def test_mistakes_in_a_manifest_have_a_place(gateway, tmp_path):
         MANIFEST.replace("framing: ndjson", "framing: xml"): "shop.yaml:5:",
         MANIFEST.replace("name: who,", "nam: who,"): "shop.yaml:16:",
         MANIFEST.replace("kind: source", "kind: sauce"): "shop.yaml:1:",
-        MANIFEST + "  bad: [\n": "shop.yaml:1",
+        MANIFEST + "  bad: [\n": "shop.yaml:20:",
     }.items():
         manifest.write_text(text)
         for command in (["apply", "-f", manifest, "--admin", f"http://{gateway.admin}", "--data", gateway.data], ["check", "-f", manifest]):
