@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""
+What the documents name is what the code has, both ways: error ids and their statuses (docs/errors.md), gauges, routes and roles of the
+management API (docs/operations.md), failpoints (docs/testing.md).
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# A name of an error as it stands in the code: "badRequest", beside a status, in a structure, or chosen by a condition.
+NAME = r'"([a-z][a-zA-Z]+)"'
+STATUS_THEN_NAME = re.compile(rf"\b([1-5]\d\d),\s*{NAME}")
+STATUS_AND_NAME = re.compile(rf"\.status = (\d\d\d),\s*\.name = {NAME}")
+ASSIGNED = re.compile(rf"(?:\bname|\.name|->name) = {NAME}")
+CHOSEN = re.compile(rf'(?:\bname|\.name|->name) = [^;"]*\? {NAME} : (?:{NAME}|NULL)')
+CHOSEN_ARGUMENT = re.compile(rf"(?:fail|refuse|result)\([^;]*?\? {NAME} : (?:{NAME}|NULL)", re.S)
+RETURNED = re.compile(rf"why_not_ready\(.*?\n}}", re.S)
+NOT_READY = re.compile(rf"not_ready\(\w+, \d+, {NAME}")
+TIMED_OUT = re.compile(rf"end_connection\(connection, message \? (\d\d\d) : 0, {NAME}")
+
+
+def read(path):
+    return (ROOT / path).read_text()
+
+
+def sources(*patterns):
+    return {path.name: path.read_text() for pattern in patterns for path in sorted((ROOT / "gateway").glob(pattern))}
+
+
+def names_of(files):
+    """{name: set of statuses that stand beside it}"""
+    names = {}
+
+    def add(name, status=None):
+        if name:
+            names.setdefault(name, set()).update({int(status)} if status else ())
+
+    for text in files.values():
+        for pattern in (STATUS_THEN_NAME, STATUS_AND_NAME, TIMED_OUT):
+            for status, name in pattern.findall(text):
+                add(name, status)
+        for pattern in (CHOSEN, CHOSEN_ARGUMENT):
+            for pair in pattern.findall(text):
+                for name in pair:
+                    add(name)
+        for pattern in (ASSIGNED, NOT_READY):
+            for name in pattern.findall(text):
+                add(name)
+        for body in RETURNED.findall(text):
+            for name in re.findall(rf"return {NAME};", body):
+                add(name)
+    return names
+
+
+def code_errors():
+    common = sources("http_loop*.c")
+    # The sweep asks who a sender is on the intake only: the admin listener has no may_send.
+    shared = names_of(common)
+    intake = names_of({**sources("intake*.c"), **common})
+    admin = names_of(sources("api_*.c", "admin.c", "change*.c"))
+    for name, statuses in shared.items():
+        if name != "noSourceFound":
+            admin.setdefault(name, set()).update(statuses)
+    return {"stream.in.": intake, "stream.api.": admin}
+
+
+def documented_errors():
+    """{prefix: {name: set of statuses}} of the rows `| 400 | `stream.in.badRequest` | …`."""
+    found = {"stream.in.": {}, "stream.api.": {}}
+    for status, prefix, name in re.findall(r"^\| (\d{3}) \| `(stream\.(?:in|api)\.)(\w+)` \|", read("docs/errors.md"), re.M):
+        found[prefix].setdefault(name, set()).add(int(status))
+    return found
+
+
+def problems_of_errors():
+    code, documents = code_errors(), documented_errors()
+    for prefix, names in code.items():
+        if len(names) < 10:
+            yield f"only {len(names)} names of {prefix}* were found in the code: does this test still know how they are passed?"
+        for name, statuses in sorted(names.items()):
+            if name not in documents[prefix]:
+                yield f"docs/errors.md lacks {prefix}{name}"
+                continue
+            for status in sorted(statuses - documents[prefix][name]):
+                yield f"docs/errors.md lacks {prefix}{name} with status {status}"
+        for name in sorted(set(documents[prefix]) - set(names)):
+            yield f"docs/errors.md has {prefix}{name}, which no code has"
+    # What tests expect is what exists; and the prose names nothing else.
+    expected = {}
+    for path in sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "tests").rglob("*.c")) + sorted((ROOT / "docs").glob("*.md")):
+        for prefix, name in re.findall(r"(stream\.(?:in|api)\.)([a-z][a-zA-Z]+)", path.read_text()):
+            expected[(prefix, name)] = path.relative_to(ROOT)
+    for (prefix, name), path in sorted(expected.items()):
+        if name not in documents[prefix]:
+            yield f"{path} names {prefix}{name}, which docs/errors.md lacks"
+
+
+def problems_of_gauges():
+    code = dict(re.findall(r'gauge\(out, "(\w+)",\s*"([^"]+)"', read("gateway/api_system.c")))
+    text = read("docs/operations.md")
+    documents = dict(re.findall(r"^\| `(sluice_\w+)` \| gauge: (.*) \|$", text, re.M))
+    if not code:
+        yield "no gauge was found in gateway/api_system.c"
+    for name, meaning in code.items():
+        if documents.get(name) != meaning:
+            yield f"docs/operations.md lacks the row: | `{name}` | gauge: {meaning} |"
+    for name in sorted(set(documents) - set(code)):
+        yield f"docs/operations.md has the gauge {name}, which no code has"
+    counters = set(re.findall(r'\{"(sluice_\w+)"', read("base/metrics.c")))
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for name in set(re.findall(r"\bsluice_[a-z_]*(?:_total|_bytes)\b", path.read_text())) - counters - set(code):
+            yield f"{path.relative_to(ROOT)} names the metric {name}, which no code has"
+
+
+def problems_of_routes():
+    text = read("gateway/api_router.c")
+    defines = dict(re.findall(r'#define (BRANCH|SOURCE|SINK) (.*)', text))
+
+    def expand(path):
+        for _ in range(3):
+            for word, value in defines.items():
+                path = re.sub(rf"\b{word}\b(?![}}\w])", value, path)
+        return "".join(re.findall(r'"([^"]*)"', path))
+
+    code = {}
+    for method, path, role, flags in re.findall(r'^    \{"([A-Z]+)", (.+?), ROLE_(\w+), API_\w+, ([^,]+), api_', text, re.M):
+        code[(method, expand(path))] = "none" if "API_PUBLIC" in flags else role.lower()
+    if len(code) < 20:
+        yield f"only {len(code)} routes were found in gateway/api_router.c"
+    documents = {}
+    for method, path, role in re.findall(r"^\| `([A-Z]+) (/[^` ?]*)[^`]*` \| (\w+) \|", read("docs/operations.md"), re.M):
+        documents[(method, path.replace("…/", "/v1/branches/{branch}/"))] = role
+    # The document writes …/ for /v1/branches/{branch}/.
+    for method, path, role in re.findall(r"^\| `([A-Z]+) (…/[^` ?]*)[^`]*` \| (\w+) \|", read("docs/operations.md"), re.M):
+        documents[(method, path.replace("…/", "/v1/branches/{branch}/"))] = role
+    for route, role in sorted(code.items()):
+        if documents.get(route) != role:
+            yield f"docs/operations.md lacks the endpoint {route[0]} {route[1]} with role {role} (it has {documents.get(route)})"
+    for method, path in sorted(set(documents) - set(code)):
+        yield f"docs/operations.md has the endpoint {method} {path}, which no code has"
+
+
+def problems_of_failpoints():
+    code = set()
+    for floor in ("base", "config", "mapping", "storage", "sinks", "gateway"):
+        for path in sorted((ROOT / floor).glob("*.c")):
+            code |= set(re.findall(r'\bfailpoint(?:_hit)?\("([\w.-]+)"', path.read_text()))
+    documents = set(re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", read("docs/testing.md"), re.M))
+    if not code:
+        yield "no failpoint was found in the code"
+    for name in sorted(code - documents):
+        yield f"docs/testing.md lacks the failpoint {name}"
+    for name in sorted(documents - code):
+        yield f"docs/testing.md has the failpoint {name}, which no code has"
+
+
+found = [problem for check in (problems_of_errors, problems_of_gauges, problems_of_routes, problems_of_failpoints) for problem in check()]
+print("\n".join(found) or "the documents name what the code has")
+sys.exit(1 if found else 0)
