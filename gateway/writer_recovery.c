@@ -28,7 +28,7 @@ static usec_t boot_of(const Writer *writer, usec_t wall) {
 static void stop_sink(SinkState *sink, const char *why) {
     if (sink->stopped) return;
     sink->stopped = true;
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%s", why);
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
     log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
 }
 

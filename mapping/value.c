@@ -152,7 +152,7 @@ static int put_number(Buffer *row, Span text, const char **ret_reason) {
             size_t count = last - first + 1, kept = count < 1000 ? count : 1000; /* the border has 752 */
             for (size_t i = 0; i < kept; i++) small[i] = digit_at(&number, first + i);
             if (kept < count) small[kept++] = '1'; /* stands for the rest */
-            snprintf(small + kept, sizeof small - kept, "e-%zu", 323 + kept);
+            (void)snprintf(small + kept, sizeof small - kept, "e-%zu", 323 + kept);
             is_zero = strtod(small, NULL) == 0;
         }
         if (is_zero) text = number.negative ? SPAN("-0") : SPAN("0");

@@ -136,7 +136,7 @@ int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error 
     if (result < 0) return result;
     while (deleted < most) {
         Span key = {0}, value;
-        uint64_t at;
+        uint64_t at = 0;
         result = db_move(cursor, MDB_FIRST, &key, &value, error);
         if (result == DB_NOT_FOUND) break;
         if (result == 0) result = commit_of(key, &at, error);
@@ -220,7 +220,7 @@ int log_read(LogReader *reader, GroupView *ret_view, Error *error) {
     char seek[8];
     store_be64(seek, reader->next);
     Span key = {.data = seek, .size = sizeof seek}, value;
-    uint64_t commit;
+    uint64_t commit = 0;
     int result = db_move(reader->cursor, MDB_SET_RANGE, &key, &value, error);
     if (result == DB_NOT_FOUND) return LOG_READ_END;
     if (result == 0) result = commit_of(key, &commit, error);

@@ -134,7 +134,7 @@ static int next_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *err
 int rejects_add(Txn *txn, Reject *reject, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
     check(reject->sink);
-    uint64_t number;
+    uint64_t number = 0;
     int result = next_number(txn, reject->sink, &number, error);
     if (result < 0) return result;
     encode(reject, &record);
@@ -213,9 +213,9 @@ int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error
     Key first = pending_key(file, 0), key;
     uint64_t rows = 0, removed = 0, added = 0;
     for (;; rows++) {
-        Span value;
+        Span value = {0};
         Reject reject;
-        uint64_t number;
+        uint64_t number = 0;
         int result = find_first(txn, &first, FILE_PREFIX, &key, &value, error);
         if (result == DB_NOT_FOUND) break;
         if (result < 0) return result;
