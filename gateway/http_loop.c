@@ -94,12 +94,14 @@ void http_loop_error(HttpLoop *loop, int status, const char *name, const char *m
     *ret_headers = (Span){out->data + body_size, out->size - body_size};
 }
 
-void http_loop_send_raw(HttpLoop *loop, int fd, int status, const char *name, const char *message) {
+void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal) {
     Span body, headers;
-    http_loop_error(loop, status, name, message, &body, &headers);
+    http_loop_error(loop, refusal->status, refusal->name, refusal->message, &body, &headers);
     Buffer out = {0};
-    buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", status, http_reason(status), body.size);
+    buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", refusal->status, http_reason(refusal->status),
+                  body.size);
     buffer_append_span(&out, headers);
+    if (refusal->headers) buffer_append_text(&out, refusal->headers);
     buffer_append_text(&out, "\r\n");
     buffer_append_span(&out, body);
     (void)!send(fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL); /* less than any send buffer; a peer that left gets nothing */
@@ -235,7 +237,7 @@ static void on_close(void *data) {
 
 static void refuse(HttpLoop *loop, int take_fd, const char *message) {
     metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-    http_loop_send_raw(loop, take_fd, 503, "overloaded", message);
+    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, "overloaded", message, NULL});
     http_loop_linger(loop, take_fd);
 }
 

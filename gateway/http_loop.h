@@ -31,6 +31,13 @@ typedef struct HttpLimits {
     unsigned connections_an_address; /* none for loopback */
 } HttpLimits;
 
+/* How a request is refused whose body is still arriving. The texts are constant. */
+typedef struct HttpRefusal {
+    int status;
+    const char *name, *message;
+    const char *headers; /* more header lines; NULL: none */
+} HttpRefusal;
+
 /* What runs on a loop. All of it is called on the loop's thread. */
 typedef struct HttpHandler {
     /* A request is complete and its raw head is sound. Answers now or later, always on this loop. */
@@ -39,10 +46,10 @@ typedef struct HttpHandler {
     void (*on_message)(void *context, Message *take_message);
     /* After each turn of the loop: post what the turn gathered. */
     void (*on_turn)(void *context);
-    /* A request is still arriving: may its sender go on? `head` is the raw request head as far as it is there (whole). false: 404 and close.
-     * NULL: always. Shall be cheap. */
-    bool (*may_send)(void *context, Span head);
-    /* Formats the body of an error that the loop itself finds (413, 400, 404 of may_send, 408, 503) as the listener's JSON. */
+    /* A request is still arriving: may its sender go on? `head` is the whole raw request head. NULL: it may; else the answer, which should be
+     * the one that on_request would give; then the connection is closed. Without this function everybody may. Shall be cheap. */
+    const HttpRefusal *(*may_send)(void *context, Span head);
+    /* Formats the body of an error that the loop itself finds (413, 400, 408, 503, those of may_send) as the listener's JSON. */
     void (*error_body)(void *context, int status, const char *name, const char *message, Buffer *out);
     /* Is this address free of the limit of connections an address (loopback always is)? NULL: none. */
     bool (*unlimited)(void *context, Span address);

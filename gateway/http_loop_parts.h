@@ -92,7 +92,7 @@ struct HttpLoop {
 /* JSON body of an error into loop->scratch, and its header lines behind it; the spans last until the next call. */
 void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers);
 /* A whole answer to a bare socket, as far as its send buffer takes it. */
-void http_loop_send_raw(HttpLoop *loop, int fd, int status, const char *name, const char *message);
+void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
 
 /* http_loop_sweep.c */
 void http_loop_sweep(HttpLoop *loop, usec_t now);

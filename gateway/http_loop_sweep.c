@@ -36,13 +36,13 @@ void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
     h2o_socket_read_stop(socket);
 }
 
-/* `status` 0: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
-static void end_connection(Connection *connection, int status, const char *name, const char *message) {
+/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
+static void end_connection(Connection *connection, const HttpRefusal *refusal) {
     h2o_socket_t *socket = connection->socket;
     int fd = h2o_socket_get_fd(socket);
-    if (status) {
+    if (refusal) {
         metrics_add(METRIC_REQUESTS_REFUSED, 1);
-        http_loop_send_raw(connection->loop, fd, status, name, message);
+        http_loop_send_raw(connection->loop, fd, refusal);
         connection->linger = true;
     }
     connection->doomed = true;
@@ -54,7 +54,7 @@ static void end_connection(Connection *connection, int status, const char *name,
 
 static void time_out(Connection *connection, const char *message) {
     metrics_add(METRIC_CONNECTIONS_TIMED_OUT, 1);
-    end_connection(connection, message ? 408 : 0, "requestTimeout", message);
+    end_connection(connection, message ? &(HttpRefusal){408, "requestTimeout", message, NULL} : NULL);
 }
 
 static uint64_t acked_bytes(const Connection *connection) {
@@ -73,12 +73,13 @@ static bool look_at_head(Connection *connection, usec_t age) {
         HttpHead head;
         HeadResult result = http_head_check(bytes, &head);
         if (result == HEAD_BAD) {
-            end_connection(connection, 400, "badRequest", head.reason);
+            end_connection(connection, &(HttpRefusal){400, "badRequest", head.reason, NULL});
             return true;
         }
         if ((result == HEAD_INCOMPLETE && bytes.size > loop->limits.header_bytes) ||
             (result == HEAD_OK && head.size > loop->limits.header_bytes)) {
-            end_connection(connection, 413, "headerTooLarge", "The head of the request is too large (option limits.headers).");
+            end_connection(connection,
+                           &(HttpRefusal){413, "headerTooLarge", "The head of the request is too large (option limits.headers).", NULL});
             return true;
         }
         if (result == HEAD_INCOMPLETE) {
@@ -91,9 +92,10 @@ static bool look_at_head(Connection *connection, usec_t age) {
     }
     if (bytes.size >= connection->whole_size) return false; /* the handler has it in a moment */
     if (connection->may_send || !loop->handler.may_send || (bytes.size < QUESTION_BYTES && age < QUESTION_AGE)) return false;
-    connection->may_send = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
+    const HttpRefusal *refusal = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
+    connection->may_send = !refusal;
     if (connection->may_send) return false;
-    end_connection(connection, 404, "noSourceFound", "The specified combination of projectID, sourceID and secret was not found.");
+    end_connection(connection, refusal);
     return true;
 }
 
@@ -174,7 +176,8 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     qsort(candidates, count, sizeof *candidates, by_rate);
     for (size_t i = 0; i < count && freed < wanted; i++) {
         metrics_add(METRIC_REQUESTS_OVERLOADED, 1);
-        end_connection(candidates[i].connection, 503, "overloaded", "Too many unfinished requests (option limits.unfinished).");
+        end_connection(candidates[i].connection,
+                       &(HttpRefusal){503, "overloaded", "Too many unfinished requests (option limits.unfinished).", NULL});
         freed += candidates[i].bytes;
     }
     loop->unfinished_bytes = own > freed ? own - freed : 0;

@@ -43,9 +43,22 @@ static void refuse(Intake *intake, h2o_req_t *request, int status, const char *n
     intake_refuse(intake, request, NULL, &refusal);
 }
 
-static void refuse_method(Intake *intake, h2o_req_t *request, const char *allow) {
-    Refusal refusal = {
-        .status = 405, .name = "methodNotAllowed", .headers = allow, .message = "The method is not allowed here: see the Allow header."};
+/* What a request is told by its head alone: also while its body is still arriving. */
+static const HttpRefusal no_route = {404, "routeNotFound",
+                                     "There is nothing here: events are sent to /stream/{projectId}/{sourceId}/{secret}.", NULL};
+static const HttpRefusal no_source = {404, "noSourceFound", "The specified combination of projectID, sourceID and secret was not found.",
+                                      NULL};
+static const HttpRefusal no_project = {400, "badRequest", "Invalid project ID: it must be a number.", NULL};
+static const HttpRefusal no_credential = {401, "unauthorized", "The source is not known, or its secret is missing or wrong.",
+                                          "WWW-Authenticate: Bearer realm=\"sluice\"\r\nWWW-Authenticate: Basic realm=\"sluice\"\r\n"};
+#define WRONG_METHOD "The method is not allowed here: see the Allow header."
+static const HttpRefusal stream_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, POST\r\n"};
+static const HttpRefusal probe_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, GET, HEAD\r\n"};
+static const HttpRefusal no_body_wanted = {400, "badRequest", "A request of this method brings no body here.", NULL};
+
+static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *answer) {
+    Refusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers};
+    (void)snprintf(refusal.message, sizeof refusal.message, "%s", answer->message);
     intake_refuse(intake, request, NULL, &refusal);
 }
 
@@ -63,7 +76,7 @@ static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span m
         return;
     }
     if (!method_is(method, SPAN("GET")) && !method_is(method, SPAN("HEAD"))) {
-        refuse_method(intake, request, "Allow: OPTIONS, GET, HEAD\r\n");
+        refuse_as(intake, request, &probe_method);
         return;
     }
     if (route->kind == ROUTE_READY) {
@@ -109,7 +122,7 @@ static Span header_value(const h2o_header_t *header) {
 static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route *route, CredentialPlace *ret_place) {
     uint64_t project;
     if (!project_of(route->project, &project)) {
-        refuse(intake, request, 400, "badRequest", "Invalid project ID: it must be a number.");
+        refuse_as(intake, request, &no_project);
         return NULL;
     }
     Span authorization = {0}, api_key = {0};
@@ -125,14 +138,8 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
         Refusal refusal = {.status = 404, .name = "disabledSource"};
         (void)snprintf(refusal.message, sizeof refusal.message, "Source \"%s\" is disabled.", source->source->source_id);
         intake_refuse(intake, request, source, &refusal);
-    } else if (route->secret_in_url) {
-        refuse(intake, request, 404, "noSourceFound", "The specified combination of projectID, sourceID and secret was not found.");
     } else {
-        Refusal refusal = {.status = 401,
-                           .name = "unauthorized",
-                           .headers = "WWW-Authenticate: Bearer realm=\"sluice\"\r\nWWW-Authenticate: Basic realm=\"sluice\"\r\n",
-                           .message = "The source is not known, or its secret is missing or wrong."};
-        intake_refuse(intake, request, NULL, &refusal);
+        refuse_as(intake, request, route->secret_in_url ? &no_source : &no_credential);
     }
     return NULL;
 }
@@ -143,7 +150,7 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
         return;
     }
     if (!method_is(method, SPAN("POST"))) {
-        refuse_method(intake, request, "Allow: OPTIONS, POST\r\n");
+        refuse_as(intake, request, &stream_method);
         return;
     }
     CredentialPlace place;
@@ -194,21 +201,30 @@ static void on_request(void *context, h2o_req_t *request) {
         break;
     case ROUTE_NONE: break;
     }
-    refuse(intake, request, 404, "routeNotFound", "There is nothing here: events are sent to /stream/{projectId}/{sourceId}/{secret}.");
+    refuse_as(intake, request, &no_route);
 }
 
 /* May the sender of this head go on with its body? Only to a source that it knows the secret of. */
-static bool may_send(void *context, Span bytes) {
+static const HttpRefusal *may_send(void *context, Span bytes) {
     Intake *intake = context;
     char scratch[ROUTE_BYTES_MOST];
     HttpHead head;
     uint64_t project;
-    if (http_head_check(bytes, &head) != HEAD_OK || !method_is(head.method, SPAN("POST"))) return false;
+    if (http_head_check(bytes, &head) != HEAD_OK) return &no_source; /* the loop has looked: it is sound */
     Route route = route_of(head.target, scratch);
-    if (route.kind != ROUTE_STREAM || !project_of(route.project, &project)) return false;
+    if (route.kind == ROUTE_NONE) return &no_route;
+    bool reads = method_is(head.method, SPAN("GET")) || method_is(head.method, SPAN("HEAD")),
+         asks = method_is(head.method, SPAN("OPTIONS"));
+    if (route.kind == ROUTE_SERVER) return asks ? &no_body_wanted : &no_route;
+    if (route.kind != ROUTE_STREAM) return asks || reads ? &no_body_wanted : &probe_method;
+    if (asks) return &no_body_wanted;
+    if (!method_is(head.method, SPAN("POST"))) return &stream_method;
+    if (!project_of(route.project, &project)) return &no_project;
     CredentialPlace place;
-    return find_source(intake, &route, project, http_head_find(&head, SPAN("authorization")), http_head_find(&head, SPAN("x-api-key")),
-                       &place);
+    if (find_source(intake, &route, project, http_head_find(&head, SPAN("authorization")), http_head_find(&head, SPAN("x-api-key")),
+                    &place))
+        return NULL;
+    return route.secret_in_url ? &no_source : &no_credential;
 }
 
 static bool unlimited(void *context, Span address) {

@@ -215,6 +215,14 @@ void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *sou
         json_sinks_refused(out, source, refusal);
         buffer_append_text(out, "}]");
     }
+    if (refusal->rejected) {
+        buffer_append_text(out, ",\"events\":{\"accepted\":0,\"rejected\":1,\"duplicate\":0}");
+        if (!minimal) {
+            buffer_append_text(out, ",\"rejected\":[");
+            buffer_append_span(out, buffer_span(&intake->rejected));
+            buffer_append_byte(out, ']');
+        }
+    }
     buffer_append_text(out, "}\n");
     put_request_id(&lines, intake);
     put(&lines, SPAN("\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n" CORS));

@@ -8,7 +8,9 @@
 #include "gateway/intake_parts.h"
 
 #define KEPT_BUFFER_BYTES ((size_t)2 * 1024 * 1024) /* a larger one was needed once */
-#define KEPT_BYTES ((size_t)16 * 1024 * 1024)       /* of all buffers that wait to be used again */
+/* A request of more events has an Append of its own: if it is refused, all that it took is free again before the next one. */
+#define EVENTS_OF_SMALL ((size_t)1000)
+#define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
 
 /* ---- what is used again ------------------------------------------------------------------------------------------------------------------ */
 
@@ -254,7 +256,7 @@ static Span keep(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
 }
 
-static bool refused_by_sink(size_t index, const Call *call, const Sink *sink, const MapFailure *failure, Refusal *refusal) {
+static bool refused_by_sink(Intake *intake, size_t index, const Call *call, const Sink *sink, const MapFailure *failure, Refusal *refusal) {
     bool too_large = failure->error == MAP_ROW_TOO_LARGE;
     *refusal = (Refusal){.status = too_large ? 413 : 422, .name = too_large ? "payloadTooLarge" : "unprocessableContent", .sink = sink};
     int size = 0;
@@ -264,6 +266,9 @@ static bool refused_by_sink(size_t index, const Call *call, const Sink *sink, co
         size += snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ", column \"%.64s\"", failure->column);
     (void)snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ": %s%s", failure->message,
                    too_large ? " (option limits.row)" : "");
+    buffer_clear(&intake->rejected); /* what was quarantined is not stored */
+    if (call->count > 1) intake_describe_reject(intake, index, sink, failure);
+    refusal->rejected = call->count > 1;
     return false;
 }
 
@@ -276,7 +281,7 @@ static bool quarantine(Intake *intake, const Call *call, const TurnSource *sourc
         const MapFailure *failure = &intake->failures[i];
         const Sink *sink = plan_sink(call->source->plan, i);
         if (failure->error == MAP_OK) continue;
-        if (sink->on_invalid == ON_INVALID_REJECT) return refused_by_sink(index, call, sink, failure, refusal);
+        if (sink->on_invalid == ON_INVALID_REJECT) return refused_by_sink(intake, index, call, sink, failure, refusal);
         if (!body.data) {
             body = keep(arena, event->body);
             content_type = keep(arena, call->content_type);
@@ -305,6 +310,7 @@ static bool quarantine(Intake *intake, const Call *call, const TurnSource *sourc
 
 bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal) {
     const Plan *plan = call->source->plan;
+    if (call->count > EVENTS_OF_SMALL) intake_flush(intake);
     turn_begin(intake, call->snapshot);
     TurnSource *source = turn_source(intake, call->source);
     Arena *arena = turn_arena(intake);
@@ -351,6 +357,7 @@ bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusa
     }
     if (!taken) {
         take_back(&intake->turn, source, &marks);
+        if (call->count > EVENTS_OF_SMALL) intake_flush(intake);
         return false;
     }
     intake->turn.append->append.bytes += bytes;

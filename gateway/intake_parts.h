@@ -45,6 +45,7 @@ typedef struct Refusal {
     unsigned retry_after; /* seconds; 0: no header */
     const char *headers;  /* more header lines, constant; NULL: none */
     const Sink *sink;     /* that refused; NULL: it is not about one */
+    bool rejected;        /* one of many events is why: it is described in the intake's `rejected` text */
     char message[640];
 } Refusal;
 

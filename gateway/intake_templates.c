@@ -38,7 +38,9 @@ void intake_parked_drop(Intake *intake) {
 }
 
 bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
-    uint64_t bytes = 0;
+    /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
+    uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
+    uint64_t bytes = call->count * each;
     for (size_t i = 0; i < call->count; i++) bytes += call->bodies[i].size;
     if (!intake->options.templates || !usage_admit(intake->options.usage, bytes)) {
         *refusal = (Refusal){.status = 503,

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import threading
 import time
 
 import pytest
@@ -152,3 +153,51 @@ def test_clients_that_die_before_their_answer(gateway):
         connection.sendall(f"POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         connection.close()
     assert gateway.post(url, body, content_type="text/plain").status == 200
+
+
+def test_large_unfinished_requests_get_the_answer_that_small_ones_get(gateway):
+    """The sweep refuses them by their head alone, with the status that they would have had in the end."""
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    without_secret = url.rsplit("/", 1)[0]
+    for method, path, header, status, held in [
+        ("POST", without_secret, "Authorization: Bearer wrong\r\n", 401, b"WWW-Authenticate: "),
+        ("POST", without_secret + "/wrong", "", 404, b"stream.in.noSourceFound"),
+        ("POST", "/nowhere", "", 404, b"stream.in.routeNotFound"),
+        ("POST", "/stream/abc/s/x", "", 400, b"Invalid project ID"),
+        ("PUT", url, "", 405, b"Allow: OPTIONS, POST\r\n"),
+        ("POST", "/health", "", 405, b"Allow: OPTIONS, GET, HEAD\r\n"),
+    ]:
+        connection = open_socket(gateway.intake)
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: 1000000\r\n\r\n"
+        connection.sendall(head.encode() + b"x" * 40_000)
+        answer = drain(connection)
+        connection.close()
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()) and held in answer, (path, answer)
+        assert b"X-Request-Id: " in answer and b"Access-Control-Allow-Origin: *" in answer, answer
+
+
+def test_refused_requests_of_many_events_leave_nothing_behind(gateway_factory):
+    """Each takes far more than it brings while it is mapped; several of them in one turn do not add up."""
+    gateway = gateway_factory(arguments=["--threads", "1"], environment={"ASAN_OPTIONS": "quarantine_size_mb=1"}).start()
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "kept", [{"type": "path", "name": "a", "path": "a"}], NEVER, onInvalid="quarantine")
+    gateway.add_sink("s", "strict", COLUMNS + [{"type": "path", "name": "b", "path": "b", "defaultValue": "x"}], NEVER, onInvalid="reject")
+    body = b"{}\n" * 150_000 + b"not json"
+
+    def refuse(count):
+        senders = [threading.Thread(target=lambda: answers.append(gateway.post(url, body))) for _ in range(count)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+
+    answers = []
+    refuse(1)
+    one = gateway.memory_kb("VmHWM")
+    refuse(8)
+    assert len(answers) == 9 and all(answer.status == 422 for answer in answers), answers
+    assert answers[0].json["events"] == {"accepted": 0, "rejected": 1, "duplicate": 0}
+    rejected = answers[0].json["rejected"]
+    assert [(item["index"], item["sinkId"], item["error"]) for item in rejected] == [(150_000, "strict", "stream.in.unprocessableContent")]
+    assert gateway.memory_kb("VmHWM") < 2 * one + 100_000, (one, gateway.memory_kb("VmHWM"))

@@ -218,20 +218,30 @@ static void strangers_may_not_send_on(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
     start(&options, 1);
-    static const char *const heads[] = {
-        "POST " PATH "nobody/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n",
-        "POST " PATH "body/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC HTTP/1.1\r\nHost: h\r\n",
-        "POST " PATH "body HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer wrong\r\n",
-        "PUT " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n",
-        "POST /health HTTP/1.1\r\nHost: h\r\n",
+    static const struct {
+        const char *head;
+        int status;
+        const char *part;
+    } cases[] = {
+        {"POST " PATH "nobody/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.noSourceFound"},
+        {"POST " PATH "body/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.noSourceFound"},
+        {"POST " PATH "body HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer wrong\r\n", 401, "\r\nWWW-Authenticate: Bearer"},
+        {"POST /stream/x/body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 400, "Invalid project ID"},
+        {"PUT " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 405, "\r\nAllow: OPTIONS, POST\r\n"},
+        {"OPTIONS " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 400, "stream.in.badRequest"},
+        {"POST /health HTTP/1.1\r\nHost: h\r\n", 405, "\r\nAllow: OPTIONS, GET, HEAD\r\n"},
+        {"GET /ready HTTP/1.1\r\nHost: h\r\n", 400, "stream.in.badRequest"},
+        {"POST * HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.routeNotFound"},
+        {"POST /nothing HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.routeNotFound"},
     };
-    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int fd = client_connect(gateway);
-        client_send(fd, heads[i]);
+        client_send(fd, cases[i].head);
         client_send(fd, "Content-Length: 1000000\r\n\r\nthe beginning");
         usec_t before = now();
         _cleanup_free_ char *answer = client_answer(fd);
-        if (status_of(answer) != 404) fail_msg("%s was answered\n%s", heads[i], answer);
+        if (status_of(answer) != cases[i].status) fail_msg("%s was answered\n%s", cases[i].head, answer);
+        holds(answer, cases[i].part);
         assert_true(client_closed(fd));
         assert_true(now() - before < 3 * USEC_SECOND); /* long before any timeout */
         close(fd);

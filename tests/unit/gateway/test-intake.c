@@ -120,7 +120,8 @@ static void invalid_events(void **state) {
     /* reject: nothing is stored, and the answer says what, where and why */
     post("path", "", "{\"b\":1}", 422, "stream.in.unprocessableContent", "\"sinkId\":\"k2\"", "sink \\\"k2\\\", column \\\"a\\\"", NULL);
     post("path", "", "not json", 422, "stream.in.unprocessableContent", NULL);
-    post("array", "", "[{\"a\":1},{\"a\":2},{\"b\":3},{\"a\":4}]", 422, "Event 2: sink \\\"k5\\\", column \\\"a\\\"", NULL);
+    post("array", "", "[{\"a\":1},{\"a\":2},{\"b\":3},{\"a\":4}]", 422, "Event 2: sink \\\"k5\\\", column \\\"a\\\"",
+         "\"events\":{\"accepted\":0,\"rejected\":1,\"duplicate\":0},\"rejected\":[{\"index\":2,\"sinkId\":\"k5\",\"column\":\"a\",", NULL);
     rows_are(2, "");
     rows_are(5, "");
     _cleanup_free_ char *quiet = client_post(gateway, PATH "quiet/" FAKE_SECRET, "", "{\"b\":1}");
