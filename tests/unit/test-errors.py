@@ -19,7 +19,6 @@ CHOSEN = re.compile(rf'(?:\bname|\.name|->name) = [^;"]*\? {NAME} : (?:{NAME}|NU
 CHOSEN_ARGUMENT = re.compile(rf"(?:fail|refuse|result)\([^;]*?\? {NAME} : (?:{NAME}|NULL)", re.S)
 RETURNED = re.compile(rf"why_not_ready\(.*?\n}}", re.S)
 NOT_READY = re.compile(rf"not_ready\(\w+, \d+, {NAME}")
-TIMED_OUT = re.compile(rf"end_connection\(connection, message \? (\d\d\d) : 0, {NAME}")
 
 
 def read(path):
@@ -39,7 +38,7 @@ def names_of(files):
             names.setdefault(name, set()).update({int(status)} if status else ())
 
     for text in files.values():
-        for pattern in (STATUS_THEN_NAME, STATUS_AND_NAME, TIMED_OUT):
+        for pattern in (STATUS_THEN_NAME, STATUS_AND_NAME):
             for status, name in pattern.findall(text):
                 add(name, status)
         for pattern in (CHOSEN, CHOSEN_ARGUMENT):
@@ -56,14 +55,9 @@ def names_of(files):
 
 
 def code_errors():
-    common = sources("http_loop*.c")
-    # The sweep asks who a sender is on the intake only: the admin listener has no may_send.
-    shared = names_of(common)
+    common = sources("http_loop*.c")  # under both listeners
     intake = names_of({**sources("intake*.c"), **common})
-    admin = names_of(sources("api_*.c", "admin.c", "change*.c"))
-    for name, statuses in shared.items():
-        if name != "noSourceFound":
-            admin.setdefault(name, set()).update(statuses)
+    admin = names_of({**sources("api_*.c", "admin.c", "change*.c"), **common})
     return {"stream.in.": intake, "stream.api.": admin}
 
 
