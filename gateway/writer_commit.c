@@ -295,11 +295,22 @@ static void forget_plan(Writer *writer) {
     for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->new_rejected_events = 0;
 }
 
+static uint64_t append_bytes(const Append *append) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < append->sink_count; i++) bytes += append->sinks[i].rows.size;
+    for (size_t i = 0; i < append->reject_count; i++) bytes += append->rejects[i].body.size;
+    return bytes;
+}
+
 /* 0 committed, -ENOSPC nothing is changed, other: broken. */
 static int try_commit(Writer *writer, Append *const *appends, size_t count) {
     Error error = {0};
     Txn *txn;
     bool stored = false;
+    /* What records the way of accepted rows must not meet a full disk: it would break the writer. */
+    uint64_t bytes = writer_record_reserve(writer);
+    for (size_t i = 0; i < count; i++) bytes += append_bytes(appends[i]);
+    if (environment_reserve(writer->options.environment, bytes) == -ENOSPC) return -ENOSPC;
     if (!writer_record_begin(writer, &txn)) return -EIO;
     begin_plan(writer);
     int r = write_appends(writer, txn, appends, count, &stored, &error);
@@ -358,13 +369,6 @@ static size_t refuse_rejects(Writer *writer, Append **appends, size_t count) {
         }
     }
     return kept;
-}
-
-static uint64_t append_bytes(const Append *append) {
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < append->sink_count; i++) bytes += append->sinks[i].rows.size;
-    for (size_t i = 0; i < append->reject_count; i++) bytes += append->rejects[i].body.size;
-    return bytes;
 }
 
 void writer_commit(Writer *writer, Append **appends, size_t count) {

@@ -12,7 +12,8 @@
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
  * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
- * memory is changed after the commit.
+ * memory is changed after the commit. So that a full disk breaks nothing, disk blocks are reserved for the former, and Appends are
+ * refused before they would use those (writer_record_reserve).
  */
 #pragma once
 
@@ -274,6 +275,8 @@ void writer_trim_rest(Writer *writer);
 void writer_mind_space(Writer *writer);
 usec_t writer_space_next(const Writer *writer);
 void writer_mind_share(Writer *writer, SinkState *sink);
+/* Bytes of the environment that only what records the way of accepted rows may use. */
+uint64_t writer_record_reserve(const Writer *writer);
 void writer_expired_path(const Uuid *file, char out[static 80]);
 
 /* ---- writer_recovery.c ---- */

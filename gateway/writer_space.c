@@ -11,11 +11,22 @@
 #define CHUNK_BYTES (1u << 20)
 #define TRIM_GROUPS_MOST 1000
 #define RESERVE_BESIDE_LOG (256u << 20)
+#define RECORD_RESERVE (16u << 20) /* a pack with 2,000 slices and the trim that goes with it take about 4 MB */
 #define PACKS_FORGOTTEN_MOST 200
 #define SPACE_EVERY USEC_SECOND
 #define RETAINED_EVERY USEC_MINUTE
 #define EXPIRY_EVERY USEC_HOUR
 #define RETAIN_ORPHANS (7 * USEC_DAY)
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+uint64_t writer_record_reserve(const Writer *writer) {
+    uint64_t used, map;
+    environment_usage(writer->options.environment, &used, &map);
+    return least(RECORD_RESERVE, map / 16);
+}
 
 /* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -79,7 +90,8 @@ void writer_trim_rest(Writer *writer) {
 
 /* The log is over its high mark: every sink that has rows in its oldest groups stages them, so that these can go. */
 static void press(Writer *writer) {
-    uint64_t mark = writer->options.log_high_mark;
+    /* Of a small budget the log may take a part only, or intake would stop before the mark is reached. */
+    uint64_t mark = least(writer->options.log_high_mark, writer->options.disk_budget / 8);
     if (writer->log_bytes <= mark || writer->trim_more) return;
     uint64_t too_much = writer->log_bytes - mark / 4 * 3, seen = 0, target = 0;
     for (size_t i = 0; i < writer->chunk_count && seen < too_much; i++) {
@@ -181,10 +193,6 @@ static void expire_old(Writer *writer) {
 
 /* ---- the budget ---------------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 /* How much is used beyond what intake may use; 0: it fits. `slack`: for hysteresis. */
 static bool is_short(Writer *writer, uint64_t slack) {
     uint64_t used, map, budget = writer->options.disk_budget;
@@ -194,6 +202,14 @@ static bool is_short(Writer *writer, uint64_t slack) {
     bool map_full = used + slack / 4 > map - map / 8;
     bool disk_full = writer->free_bytes < least(RESERVE_BESIDE_LOG, budget / 8) + slack / 4;
     return over_budget || map_full || disk_full;
+}
+
+/* Nothing but imports makes space now: conditions that were meant for easy times do not hold up what waits. */
+static void let_all_go(Writer *writer) {
+    for (size_t i = 0; i < writer->sink_capacity; i++) {
+        SinkState *sink = writer->sinks[i];
+        if (sink && (sink->run_count > 0 || sink->has_open)) writer_touch(writer, sink);
+    }
 }
 
 static void mind_budget(Writer *writer) {
@@ -210,9 +226,10 @@ static void mind_budget(Writer *writer) {
     bool now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
     /* Retained files are the first to go. */
     if (now_short && writer->staging_bytes > 0) {
-        while (forget_packs(writer, writer->wall)) continue;
+        while (forget_packs(writer, INT64_MAX)) continue; /* also what a clock that went back calls younger than now */
         now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
     }
+    if (now_short) let_all_go(writer);
     if (now_short && !was_short) log_error("the disk budget is used up: events are refused until there is space again");
     if (!now_short && was_short) log_info("there is disk space again: events are taken");
     writer->space_short = now_short;

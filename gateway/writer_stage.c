@@ -160,7 +160,16 @@ static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
         waiting.file_age = age(writer->boot, sink->open_since);
     }
     bool failing = sink->failures > 0 || (sink->file_count > 0 && sink->files[0].connection->failures > 0);
-    if (!is_busy(sink)) return conditions_judge(&sink->conditions, &waiting, failing);
+    if (!is_busy(sink)) {
+        Verdict verdict = conditions_judge(&sink->conditions, &waiting, failing);
+        /* Its events are refused until there is space, and only its import makes some. */
+        bool space_is_short = writer->space_short || (sink->gate && atomic_load(&sink->gate->closed));
+        if (space_is_short && verdict.close == CLOSE_NONE && !failing && (waiting.log_rows > 0 || waiting.file_rows > 0)) {
+            verdict.close = CLOSE_SIZE;
+            verdict.stage = waiting.log_rows > 0;
+        }
+        return verdict;
+    }
 
     Conditions held = sink->conditions;
     held.import_rows = held.import_bytes = UINT64_MAX;
@@ -435,6 +444,7 @@ static void stage_failed(Writer *writer, Stage *stage) {
         SinkState *sink = writer_sink(writer, stage->items[i].sink);
         if (!sink->staging) continue;
         let_runs_go(sink);
+        sink->pressed = true; /* it was due, and whoever pressed it does so only once */
         scheduler_hasten(&writer->sink_timers, &sink->timer, writer->stage_paused_until);
     }
 }

@@ -1,6 +1,7 @@
 #include "storage/environment.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,6 +18,8 @@
 #define DATABASES_MOST 16
 /* LMDB reports a write that the file system cut short as EIO; with less than this left that means a full disk. */
 #define DISK_FULL_BYTES (1u << 20)
+/* Blocks are reserved in steps of this. */
+#define RESERVE_STEP (8u << 20)
 
 static const char *const database_names[DB_COUNT_] = {
     [DB_LOG] = "log",         [DB_CATALOG] = "catalog",         [DB_FILES] = "files",
@@ -149,6 +152,7 @@ int environment_open(const EnvironmentOptions *options, Environment **ret_enviro
     environment->path = strdup(options->path);
     check(environment->path);
     environment->checksum = checksum_new();
+    environment->reserves = !options->no_sync;
     int result = open_all(environment, options, error);
     if (result < 0) {
         environment_close(environment);
@@ -178,6 +182,34 @@ bool environment_is_broken(const Environment *environment) {
 void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes) {
     *ret_used_bytes = atomic_load(&environment->used_bytes);
     *ret_map_bytes = atomic_load(&environment->map_bytes);
+}
+
+int environment_reserve(Environment *environment, uint64_t bytes) {
+    MDB_envinfo info;
+    if (!environment->reserves || mdb_env_info(environment->env, &info)) return 0;
+    uint64_t used_end = ((uint64_t)info.me_last_pgno + 1) * environment->page_bytes, map = atomic_load(&environment->map_bytes);
+    if (used_end > map) return 0;
+    uint64_t end = bytes < map - used_end ? used_end + bytes : map;
+    if (end <= environment->reserved_end) return 0;
+
+    mdb_filehandle_t fd;
+    if (mdb_env_get_fd(environment->env, &fd)) return 0;
+    uint64_t ends[] = {map - end > RESERVE_STEP ? end + RESERVE_STEP : map, end};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t from = environment->reserved_end;
+        int r;
+        do r = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(ends[i] - from));
+        while (r < 0 && errno == EINTR);
+        if (r == 0) {
+            environment->reserved_end = ends[i];
+            return 0;
+        }
+        if (errno == ENOSPC || errno == EDQUOT) continue;
+        /* Not possible here: a full disk is then met by a commit, which takes care of it or ends the process. */
+        environment->reserves = false;
+        return 0;
+    }
+    return -ENOSPC;
 }
 
 static void set_broken(Environment *environment) {

@@ -37,5 +37,12 @@ int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error);
 int txn_commit(Txn *take_txn, Error *error);
 void txn_abort(Txn *take_txn); /* ends a read transaction too; NULL-safe */
 
+/*
+ * Takes disk blocks for the next `bytes` behind the last page in use, as far as the map goes, so that commits up to there do not meet a full
+ * disk. The file does not become longer by it. -ENOSPC: the disk has no room for them (blocks taken before stay). 0 also where the file
+ * system cannot reserve blocks. Between transactions, the thread that writes.
+ */
+int environment_reserve(Environment *environment, uint64_t bytes);
+
 /* Bytes of pages in use (free pages not counted) and of the map: the writer's view after its last commit. Any thread, constant time. */
 void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint64_t *ret_map_bytes);

@@ -43,6 +43,8 @@ struct Environment {
     atomic_bool broken;
     atomic_uint open_txns;
     _Atomic uint64_t used_bytes, map_bytes; /* as of the last commit */
+    uint64_t reserved_end;                  /* writer: the file has blocks up to here */
+    bool reserves;                          /* writer: the file system can do that, as far as known */
 
     /* writer: LMDB's own mutex guards these while a write transaction is open */
     Txn write_txn;

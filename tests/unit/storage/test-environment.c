@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "base/failpoint.h"
 
@@ -229,6 +230,29 @@ static void test_map_size_is_kept_when_not_given(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* Blocks are there before they are needed, as far as the map goes, and the file is as long as it was. */
+static void test_blocks_are_reserved(void **state) {
+    char folder[] = "/tmp/reserve-XXXXXX", path[64], command[80];
+    struct stat before, after;
+    Environment *environment;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
+    EnvironmentOptions options = {.path = folder, .map_bytes = 24u << 20};
+    assert_ok(environment_open(&options, &environment, error));
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(environment_reserve(environment, 10u << 20), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, before.st_size);
+    assert_true((uint64_t)after.st_blocks * 512 >= (10u << 20));
+    assert_int_equal(environment_reserve(environment, UINT64_MAX), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_true((uint64_t)after.st_blocks * 512 >= (24u << 20));
+    assert_true((uint64_t)after.st_blocks * 512 <= (25u << 20));
+    environment_close(environment);
+    (void)snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commit_abort_reopen),
@@ -240,6 +264,7 @@ int main(void) {
         cmocka_unit_test(test_failed_write_breaks_it),
         cmocka_unit_test(test_not_an_environment),
         cmocka_unit_test(test_map_size_is_kept_when_not_given),
+        cmocka_unit_test(test_blocks_are_reserved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
