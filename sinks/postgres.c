@@ -42,8 +42,9 @@ static void id_text(const Uuid *id, char out[static UUID_TEXT_SIZE + 1]) {
     out[UUID_TEXT_SIZE] = '\0';
 }
 
-/* Does what the ledger has of the file equal what the file says? */
-static SinkResult compare_ledger(PostgresSession *session, const char *const *values, size_t count, Error *error) {
+/* Does what the ledger has of the file equal what the file says? `rows`: the one of the values that may be less. */
+static SinkResult compare_ledger(PostgresSession *session, ImportFile *file, const char *const *values, size_t count, const char *rows,
+                                 Error *error) {
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT file_id, instance, sink, table_name, first_row, rows, bytes, checksum FROM ");
     postgres_put_ledger(&sql, session);
@@ -59,6 +60,10 @@ static SinkResult compare_ledger(PostgresSession *session, const char *const *va
     for (size_t i = 0; i < count && result == SINK_DONE; i++) {
         const char *there = PQgetvalue(row, 0, (int)i);
         if (strcmp(there, values[i]) == 0) continue;
+        if (values[i] == rows && strtoull(there, NULL, 10) < file->rows) {
+            file->rows = strtoull(there, NULL, 10);
+            continue;
+        }
         (void)error_set(error, -EEXIST, "ledgerConflict: file %s is in the ledger with %s %s instead of %s.", values[0],
                         PQfname(row, (int)i), there, values[i]);
         result = SINK_REFUSED;
@@ -90,7 +95,7 @@ static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job
     if (result != SINK_DONE) return result;
     file->already_imported = strcmp(PQcmdTuples(answer), "0") == 0;
     PQclear(answer);
-    return file->already_imported ? compare_ledger(session, values, COUNT, error) : SINK_DONE;
+    return file->already_imported ? compare_ledger(session, file, values, COUNT, rows, error) : SINK_DONE;
 }
 
 static SinkResult forget_settled(PostgresSession *session, const ImportJob *job, Error *error) {

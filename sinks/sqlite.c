@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "sinks/csv_record.h"
@@ -22,6 +23,8 @@
 typedef struct SqliteSession {
     sqlite3 *database;
     char *ledger; /* name of the table */
+    dev_t device; /* device and inode of the open file */
+    ino_t inode;
 } SqliteSession;
 
 static SqliteSession *session_of(SinkSession *session) {
@@ -40,6 +43,27 @@ static void session_free(SqliteSession *session) {
 
 static void sqlite_disconnect(SinkSession *session) {
     if (session) session_free(session_of(session));
+}
+
+static bool find_file(const SqliteSession *session, dev_t *ret_device, ino_t *ret_inode) {
+    struct stat status;
+    const char *path = sqlite3_db_filename(session->database, "main");
+    if (!path || stat(path, &status) < 0) return false;
+    *ret_device = status.st_dev;
+    *ret_inode = status.st_ino;
+    return true;
+}
+
+/*
+ * Somebody may have removed the file, or put another one in its place: what is written into the open one then is in no table that anybody can
+ * read. Asked before the import and after its COMMIT; the next try opens what is there now, with a ledger of its own.
+ */
+static SinkResult check_file(const SqliteSession *session, Error *error) {
+    dev_t device;
+    ino_t inode;
+    if (find_file(session, &device, &inode) && device == session->device && inode == session->inode) return SINK_DONE;
+    (void)error_set(error, -ESTALE, "The file of the tables was removed or replaced while it was open; it is opened anew.");
+    return SINK_RETRY;
 }
 
 /* Turns WAL on; a file system that cannot do it answers with the mode that stays. */
@@ -62,6 +86,10 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
     (void)sqlite3_busy_timeout(session->database, BUSY_MS);
     SinkResult result = use_wal(session->database, path, error);
     if (result != SINK_DONE) return result;
+    if (!find_file(session, &session->device, &session->inode)) {
+        (void)error_set(error, -ENOENT, "SQLite cannot open the file: it was removed at once.");
+        return SINK_RETRY;
+    }
     return sqlite_run(session->database, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864", "set the session up", error);
 }
 
@@ -280,8 +308,9 @@ static void id_text(const Uuid *id, char out[static UUID_TEXT_SIZE + 1]) {
     out[UUID_TEXT_SIZE] = '\0';
 }
 
-/* Does what the ledger has of the file, selected as in ledger_insert's columns, equal what the file says? */
-static SinkResult compare_ledger(Import *import, const ImportFile *file, const char *const *wanted, size_t count, Error *error) {
+/* Does what the ledger has of the file, selected as in ledger_insert's columns, equal what the file says? `rows`: the one that may be less. */
+static SinkResult compare_ledger(Import *import, ImportFile *file, const char *const *wanted, size_t count, const char *rows,
+                                 Error *error) {
     sqlite3 *database = import->session->database;
     _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
     Buffer sql = {0};
@@ -296,6 +325,10 @@ static SinkResult compare_ledger(Import *import, const ImportFile *file, const c
     for (size_t i = 0; i < count; i++) {
         const char *there = (const char *)sqlite3_column_text(select, (int)i);
         if (there && strcmp(there, wanted[i]) == 0) continue;
+        if (wanted[i] == rows && there && strtoull(there, NULL, 10) < file->rows) {
+            file->rows = strtoull(there, NULL, 10);
+            continue;
+        }
         (void)error_set(error, -EEXIST, "ledgerConflict: file %s is in the ledger with %s %s instead of %s.", wanted[0],
                         sqlite3_column_name(select, (int)i), there ? there : "NULL", wanted[i]);
         return SINK_REFUSED;
@@ -330,7 +363,7 @@ static SinkResult enter_in_ledger(Import *import, ImportFile *file, Error *error
     for (int i = 0; i < COUNT; i++) (void)sqlite3_bind_text(insert, i + 1, values[i], -1, SQLITE_STATIC);
     if (sqlite3_step(insert) != SQLITE_DONE) return sqlite_failure(database, "write the ledger", error);
     file->already_imported = sqlite3_changes64(database) == 0;
-    return file->already_imported ? compare_ledger(import, file, values, COUNT, error) : SINK_DONE;
+    return file->already_imported ? compare_ledger(import, file, values, COUNT, rows, error) : SINK_DONE;
 }
 
 static SinkResult forget_settled(Import *import, Error *error) {
@@ -373,7 +406,8 @@ static SinkResult sqlite_import(SinkSession *session, ImportJob *job, Error *err
     check(job->table->column_count <= COLUMNS_A_SINK_MAX);
     sqlite3 *database = session_of(session)->database;
     job->rejected_rows = 0;
-    SinkResult result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
+    SinkResult result = check_file(session_of(session), error);
+    if (result == SINK_DONE) result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
     if (result != SINK_DONE) return result;
     Import import = {.session = session_of(session),
                      .job = job,
@@ -383,6 +417,7 @@ static SinkResult sqlite_import(SinkSession *session, ImportJob *job, Error *err
     if (result == SINK_DONE) result = sink_rejects_store(&import.rejects, job, error);
     /* A failed COMMIT may still have reached the disk: the next try asks the ledger. */
     if (result == SINK_DONE) result = sqlite_run(database, "COMMIT", "commit", error);
+    if (result == SINK_DONE) result = check_file(session_of(session), error);
     if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
     sink_rejects_deinit(&import.rejects);
     buffer_deinit(&import.blob);

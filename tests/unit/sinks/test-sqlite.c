@@ -191,6 +191,17 @@ static void imports_once(void **state) {
     assert_int_equal(driver->import(session, job, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "ledgerConflict"));
     assert_non_null(strstr(error.text, "checksum fedcba9876543210 instead of 0000000000000001"));
+
+    /* An import that left damaged rows out, and of which nobody heard. More rows than there can be are a conflict. */
+    sql("UPDATE _sluice_files SET rows = 1");
+    error = (Error){0};
+    job = sink_case_job(&box);
+    must(driver->import(session, job, &error), &error);
+    assert_true(job->files[0].already_imported);
+    assert_int_equal(job->files[0].rows, 1);
+    sql("UPDATE _sluice_files SET rows = 3");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "rows 3 instead of 2"));
 }
 
 static void takes_several_files_and_forgets_settled_ones(void **state) {
@@ -432,6 +443,44 @@ static void files_that_cannot_be_used(void **state) {
     assert_null(session);
 }
 
+static void notices_that_its_file_is_gone(void **state) {
+    SESSION;
+    CASE("gone", "a:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    (void)remove_directory(state);
+    assert_int_equal(mkdir(directory, 0700), 0);
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "removed or replaced"));
+
+    SinkSession *fresh = open_session();
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY); /* another file of that name */
+    prepare(fresh, &box);
+    import(fresh, &box);
+    driver->disconnect(fresh);
+    assert_false(box.files[0].already_imported);
+    assert_rows("SELECT a FROM gone", "1");
+}
+
+/* The file goes while its rows are on their way: COMMIT succeeds, and nobody could read them. */
+static int remove_tables(void *context, const SinkReject *rejects, size_t count, Error *error) {
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/tables.db", directory);
+    return unlink(path);
+}
+
+static void notices_that_its_file_went_before_the_commit(void **state) {
+    SESSION;
+    CASE("goes", "a:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    ImportJob *job = sink_case_job(&box);
+    job->store_none = true;
+    job->store_rejects = remove_tables;
+    SinkResult result = driver->import(session, job, &error);
+    assert_true(result == SINK_RETRY || result == SINK_UNREACHABLE);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
@@ -450,6 +499,8 @@ int main(void) {
         TEST(busy_and_interrupted),
         TEST(failures_change_nothing),
         TEST(files_that_cannot_be_used),
+        TEST(notices_that_its_file_is_gone),
+        TEST(notices_that_its_file_went_before_the_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
