@@ -221,6 +221,29 @@ static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest,
     return SINK_DONE;
 }
 
+/* Notes the slice that ended the reading of the file; it is read without it from now on. */
+static void leave_out(LoadFile *file, FileRows *rows) {
+    ptrdiff_t slice = file_rows_damaged(rows);
+    if (!file->slice_damaged) file->slice_damaged = calloc(file->slice_count, sizeof *file->slice_damaged);
+    check(file->slice_damaged && slice >= 0);
+    file->slice_damaged[slice] = true;
+    file_rows_skip(rows, (size_t)slice);
+}
+
+/* An import of which nobody heard left damaged rows out: they are found again, so that they are named and counted. */
+static void find_left_out(LoadFile *file, FileRows *rows) {
+    SinkRows *reader = file_rows_reader(rows);
+    for (size_t slices = 0; slices <= file->slice_count; slices++) {
+        Span csv;
+        uint64_t first, count;
+        Error error = {0};
+        int r = reader->seek(reader, file->file.first_row, &error);
+        while (r == 0) r = reader->block(reader, &csv, &first, &count, &error);
+        if (r == SINK_ROWS_END || file_rows_damaged(rows) < 0) return;
+        leave_out(file, rows);
+    }
+}
+
 /* One try at the destination. */
 static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, Error *error) {
     const LoadersOptions *options = &loader->loaders->options;
@@ -255,22 +278,22 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     if (result == SINK_DONE) {
         (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;
-        for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = files[i].already_imported;
+        for (size_t i = 0; i < job->file_count; i++) {
+            uint64_t readable, bytes;
+            file_rows_size(rows[i], &readable, &bytes);
+            job->files[i].already_imported = files[i].already_imported;
+            if (files[i].already_imported && files[i].rows < readable) find_left_out(&job->files[i], rows[i]);
+        }
     }
     return result;
 }
 
-/* Notes the slice that ended the reading of a file, so that the next try goes without it. false: it was not that. */
+/* Was it damage that ended the reading? Then the next try goes without it. */
 static bool leave_out_damaged(LoadJob *job, FileRows **rows) {
     bool any = false;
     for (size_t i = 0; i < job->file_count; i++) {
-        ptrdiff_t slice = file_rows_damaged(rows[i]);
-        if (slice < 0) continue;
-        LoadFile *file = &job->files[i];
-        if (!file->slice_damaged) file->slice_damaged = calloc(file->slice_count, sizeof *file->slice_damaged);
-        check(file->slice_damaged);
-        file->slice_damaged[slice] = true;
-        file_rows_skip(rows[i], (size_t)slice);
+        if (file_rows_damaged(rows[i]) < 0) continue;
+        leave_out(&job->files[i], rows[i]);
         any = true;
     }
     return any;

@@ -45,6 +45,12 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
         (void)error_set(error, -EIO, "as the test wants it");
         return fixture->result;
     }
+    if (fixture->in_ledger) {
+        job->files[0].already_imported = true;
+        job->files[0].rows = fixture->in_ledger;
+        fixture->in_ledger = 0;
+        return SINK_DONE;
+    }
     Buffer rows = {0};
     SinkReject rejects[64];
     uint64_t arrived = 0;

@@ -34,9 +34,10 @@ typedef struct Fixture {
     SinkGate *gates[FIXTURE_SINKS];
     Sink *sinks[FIXTURE_SINKS];
     /* the destination */
-    SinkResult result; /* of every import and connect, unless `refused` decides */
-    char refused[32];  /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
-    Buffer table;      /* all rows that arrived, in the order of arrival */
+    SinkResult result;  /* of every import and connect, unless `refused` decides */
+    char refused[32];   /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
+    uint64_t in_ledger; /* not 0: the ledger has the next file already, with so many rows */
+    Buffer table;       /* all rows that arrived, in the order of arrival */
     uint64_t arrived, imports, connects;
     size_t settled;
     /* what came back */

@@ -285,6 +285,42 @@ static void test_a_damaged_slice_costs_its_rows(void **state) {
     txn_abort(txn);
 }
 
+/* The import left the damaged rows out and committed; then the process died before it was recorded. */
+static void test_a_damaged_slice_and_a_crash_behind_the_import(void **state) {
+    Fixture *fixture = *state;
+    char pack[128] = {0};
+    fixture_stop(fixture, true);
+    fixture->options.log_high_mark = 0; /* all is staged at once, and its file stays open */
+    fixture_start(fixture);
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_append(fixture, 1, "damaged", 10, 20);
+    fixture_run(fixture);
+    (void)fixture->files->list(fixture->files, "staging", find_pack, pack, NULL);
+    fixture_append(fixture, 1, "whole", 10, 20);
+    fixture_close(fixture, 1, CLOSE_CHANGE);
+    fixture_run(fixture);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
+    PackDirectory directory;
+    assert_int_equal(pack_read_directory(fixture->files, pack, &directory, NULL), 0);
+    uint64_t behind = directory.slices[0].offset + directory.slices[0].length;
+    pack_directory_deinit(&directory);
+    assert_int_equal(memory_files_flip(fixture->files, pack, (behind - 20) * 8, NULL), 0);
+
+    fixture_stop(fixture, false);
+    fixture_start(fixture);
+    fixture->result = SINK_DONE;
+    fixture->in_ledger = 10;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_int_equal(fixture->close_result, 0);
+    assert_int_equal(fixture->arrived, 0); /* by this process */
+    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 10);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 10);
+    verify(fixture, 1, 21);
+}
+
 /* ---- order, pauses, conditions ------------------------------------------------------------------------------------------------------- */
 
 static void close_file_with(Fixture *fixture, uint32_t sink, const char *prefix) {
@@ -432,14 +468,49 @@ static void test_a_sink_over_its_share_is_closed_and_opened(void **state) {
     fixture->options.disk_share_percent = 2;
     fixture_start(fixture);
     fixture_define(fixture, 1, false, 100000, NEVER);
+    fixture->result = SINK_UNREACHABLE;
     fixture_append(fixture, 1, "row", 20, 100000);
     fixture_run(fixture);
     assert_true(atomic_load(&fixture->gates[1]->closed));
     assert_false(atomic_load(&fixture->gates[2]->closed));
+    fixture->result = SINK_DONE;
     fixture_close(fixture, 1, CLOSE_FLUSH);
     fixture_run(fixture);
     assert_int_equal(fixture->close_rows, 20);
     assert_false(atomic_load(&fixture->gates[1]->closed));
+}
+
+/* Conditions that do not hold yet would keep it closed until they do: a day long, at worst. */
+static void test_a_sink_over_its_share_does_not_wait_for_its_conditions(void **state) {
+    Fixture *fixture = *state;
+    fixture_stop(fixture, true);
+    fixture->options.disk_budget = 60u << 20;
+    fixture->options.disk_share_percent = 2;
+    fixture_start(fixture);
+    fixture_define(fixture, 1, false, 100000, NEVER);
+    fixture_append(fixture, 1, "row", 20, 100000);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 20);
+    assert_false(atomic_load(&fixture->gates[1]->closed));
+}
+
+/* Nor does what waits when the budget is used up, and the log's share of a small budget comes before its mark. */
+static void test_without_space_nothing_waits_for_its_conditions(void **state) {
+    Fixture *fixture = *state;
+    fixture_stop(fixture, true);
+    fixture->options.disk_budget = 8u << 20;
+    fixture->options.log_high_mark = 1u << 30;
+    fixture->options.disk_share_percent = 100;
+    fixture_start(fixture);
+    fixture_define(fixture, 1, false, 100000, NEVER);
+    for (unsigned i = 0; i < 6; i++) fixture_append(fixture, 1, "row", 10, 100000);
+    for (unsigned i = 0; i < 5; i++) {
+        fixture_run(fixture);
+        fixture_pass(fixture, 2 * USEC_SECOND);
+    }
+    assert_false(atomic_load(&fixture->usage.intake_stopped));
+    assert_int_equal(fixture_statistics(fixture, 1).local.rows, 0);
+    assert_int_equal(fixture->failed + fixture->full, 0);
 }
 
 static void test_the_budget_stops_intake_and_lets_it_go_on(void **state) {
@@ -449,11 +520,14 @@ static void test_the_budget_stops_intake_and_lets_it_go_on(void **state) {
     fixture->options.log_high_mark = 1u << 30;
     fixture_start(fixture);
     fixture_define(fixture, 1, false, 100000, NEVER);
+    memory_files_capacity(fixture->files, 1); /* nothing can be staged */
     for (unsigned i = 0; i < 6; i++) fixture_append(fixture, 1, "row", 10, 100000);
     fixture_run(fixture);
     fixture_pass(fixture, 2 * USEC_SECOND);
     fixture_run(fixture);
     assert_true(atomic_load(&fixture->usage.intake_stopped));
+    memory_files_capacity(fixture->files, 0);
+    fixture_pass(fixture, USEC_MINUTE); /* the pause after a pack that could not be written */
     fixture_close(fixture, 1, CLOSE_FLUSH);
     fixture_run(fixture);
     fixture_pass(fixture, 2 * USEC_SECOND);
@@ -540,6 +614,7 @@ int main(void) {
         TEST(test_a_start_passes_a_damaged_group),
         TEST(test_an_unexplained_hole_stops_its_sink_alone),
         TEST(test_a_damaged_slice_costs_its_rows),
+        TEST(test_a_damaged_slice_and_a_crash_behind_the_import),
         TEST(test_a_refused_file_holds_keyed_ones_and_is_passed_by_others),
         TEST(test_an_unreachable_connection_is_probed_by_one_sink),
         TEST(test_while_imports_fail_time_closes_no_file),
@@ -549,6 +624,8 @@ int main(void) {
         TEST(test_a_drain_leaves_files_open),
         TEST(test_a_sink_over_its_share_is_closed_and_opened),
         TEST(test_the_budget_stops_intake_and_lets_it_go_on),
+        TEST(test_a_sink_over_its_share_does_not_wait_for_its_conditions),
+        TEST(test_without_space_nothing_waits_for_its_conditions),
         TEST(test_a_log_over_its_mark_is_staged),
         TEST(test_a_failed_commit_breaks_the_writer_once),
         TEST(test_any_failing_file_call_costs_only_time),
