@@ -13,7 +13,7 @@ import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("SLUICE_BINARY", str(ROOT / "build" / "check" / "gateway" / "sluice"))
+BINARY = os.environ.get("SLUICE_BINARY", str(ROOT / "build" / "check" / "sluice"))
 DEADLINE = 60  # seconds for anything that should happen at once; sanitizer builds on a busy machine are slow
 
 
