@@ -188,6 +188,13 @@ void writer_define(Writer *writer, Define *define) {
         writer->held = define;
         return;
     }
+    for (size_t i = 0; i < define->sink_count; i++) {
+        const SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
+        if (!define->sinks[i].discard || !sink || !sink->stopped) continue;
+        answer_define(define,
+                      error_set(error, -EBADMSG, "What waits cannot be dropped, delete the sink without that: %s", sink->last_error));
+        return;
+    }
     char **targets = calloc(define->sink_count + 1, sizeof *targets);
     check(targets);
     bool discards = false;

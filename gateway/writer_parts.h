@@ -170,7 +170,8 @@ struct Writer {
     LogChunk *chunks; /* oldest first, from chunk_first */
     size_t chunk_first, chunk_count, chunk_capacity;
     uint64_t log_bytes;
-    uint64_t trim_to; /* groups before this commit are needed by nobody */
+    uint64_t trim_to;            /* groups before this commit are needed by nobody, */
+    uint64_t kept_from, kept_to; /* but for these, as found at the start: rows of sinks that are stopped */
     bool trim_more;
     uint64_t pressed_to; /* sinks in groups up to this one are pressed already */
 

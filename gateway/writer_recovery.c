@@ -160,6 +160,27 @@ static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
     return r < 0 ? r : 0;
 }
 
+/* Groups with rows of a stopped sink that are not staged are never trimmed, also those behind its hole. */
+static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
+    LogReader *reader;
+    GroupView group;
+    bool any = false;
+    for (size_t i = 0; i < writer->sink_capacity; i++) any = any || (writer->sinks[i] && writer->sinks[i]->stopped);
+    if (!any) return 0;
+    int r = log_reader_new(txn, 1, &reader, error);
+    if (r < 0) return r;
+    while ((r = log_read(reader, &group, error)) >= 0 && r != LOG_READ_END) {
+        for (size_t i = 0; r != LOG_READ_DAMAGED && i < group.count; i++) {
+            const SinkState *sink = writer_sink(writer, group.entries[i].sink);
+            if (!sink->stopped || group.entries[i].first_row + group.entries[i].rows <= sink->totals.staged_row) continue;
+            if (writer->kept_to == 0) writer->kept_from = group.commit;
+            writer->kept_to = group.commit;
+        }
+    }
+    log_reader_free(reader);
+    return r < 0 ? r : 0;
+}
+
 /* Do what the log holds and what is staged make up all numbers that were given? */
 static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *error) {
     SinkTotals *totals = &sink->totals;
@@ -210,6 +231,7 @@ static int recover_from(Recovery *recovery, Txn *txn, Error *error) {
     if (r == 0) r = replay_log(recovery, txn, error);
     for (size_t i = 0; i < writer->sink_capacity && r == 0; i++)
         if (writer->sinks[i]) r = check_sink(recovery, txn, writer->sinks[i], error);
+    if (r == 0) r = keep_stopped(writer, txn, error);
     if (r < 0) return r;
     writer_find_trim(writer);
     return sweep(writer, txn, error);

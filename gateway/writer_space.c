@@ -57,13 +57,13 @@ static void drop_chunks(Writer *writer) {
 }
 
 void writer_find_trim(Writer *writer) {
-    uint64_t least = writer->last_commit + 1;
+    uint64_t needed = writer->last_commit + 1;
     for (size_t i = 0; i < writer->sink_capacity; i++) {
         const SinkState *sink = writer->sinks[i];
-        if (sink && sink->run_count && sink->runs[0].from_commit < least) least = sink->runs[0].from_commit;
+        if (sink && !sink->stopped && sink->run_count && sink->runs[0].from_commit < needed) needed = sink->runs[0].from_commit;
     }
-    if (least > writer->trim_to) {
-        writer->trim_to = least;
+    if (needed > writer->trim_to) {
+        writer->trim_to = needed;
         writer->trim_more = true;
     }
 }
@@ -71,7 +71,14 @@ void writer_find_trim(Writer *writer) {
 int writer_trim(Writer *writer, Txn *txn, Error *error) {
     size_t deleted;
     if (!writer->trim_more) return 0;
-    int r = log_trim(txn, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+    /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
+    bool keeps = writer->kept_to > 0;
+    uint64_t before = keeps ? least(writer->trim_to, writer->kept_from) : writer->trim_to;
+    int r = log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
+    if (r == 0 && keeps && deleted == 0)
+        r = log_trim_from(txn, writer->kept_to + 1, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+    else if (r == 0 && keeps)
+        deleted = TRIM_GROUPS_MOST; /* there may be more behind */
     if (r < 0) return r;
     if (deleted < TRIM_GROUPS_MOST) {
         writer->trim_more = false;

@@ -129,15 +129,17 @@ int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error) 
     return 0;
 }
 
-int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     size_t deleted = 0;
+    char seek[8];
+    store_be64(seek, from);
     int result = db_cursor(txn, DB_LOG, &cursor, error);
     if (result < 0) return result;
     while (deleted < most) {
-        Span key = {0}, value;
-        uint64_t at = 0;
-        result = db_move(cursor, MDB_FIRST, &key, &value, error);
+        Span key = {.data = seek, .size = sizeof seek}, value;
+        uint64_t at;
+        result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
         if (result == DB_NOT_FOUND) break;
         if (result == 0) result = commit_of(key, &at, error);
         if (result < 0) return result;
@@ -148,6 +150,10 @@ int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error 
     }
     *ret_deleted = deleted;
     return 0;
+}
+
+int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+    return log_trim_from(txn, 0, commit, most, ret_deleted, error);
 }
 
 struct LogReader {

@@ -42,6 +42,8 @@ int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segm
 int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
 /* Deletes the groups before `commit`, oldest first, at most `most` (LMDB needs free pages to delete). */
 int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
+/* Those from `from` to before `commit`. */
+int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
 
 /* Reads groups in order. Views point into the map: valid until the transaction ends. */
 typedef struct LogReader LogReader;

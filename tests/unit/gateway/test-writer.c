@@ -214,6 +214,19 @@ static void test_a_start_passes_a_damaged_group(void **state) {
     verify(fixture, 1, 14);
 }
 
+static unsigned groups_left(Fixture *fixture) {
+    Txn *txn;
+    LogReader *reader;
+    GroupView group;
+    unsigned count = 0;
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(log_reader_new(txn, 1, &reader, NULL), 0);
+    while (log_read(reader, &group, NULL) == 0) count++;
+    log_reader_free(reader);
+    txn_abort(txn);
+    return count;
+}
+
 static void test_an_unexplained_hole_stops_its_sink_alone(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -242,6 +255,21 @@ static void test_an_unexplained_hole_stops_its_sink_alone(void **state) {
     assert_non_null(strstr(fixture_statistics(fixture, 1).last_error, "next row"));
     assert_true(atomic_load(&fixture->gates[1]->closed));
     assert_int_equal(fixture->arrived, 2);
+
+    /* Its rows stay in the log, on both sides of the hole, and hold up nobody else's. */
+    for (unsigned i = 0; i < 5; i++) {
+        fixture_append(fixture, 3, "later", 2, 20);
+        fixture_close(fixture, 3, CLOSE_FLUSH);
+        fixture_run(fixture);
+    }
+    assert_int_equal(fixture->arrived, 12);
+    assert_int_equal(groups_left(fixture), 3); /* 1, 2 and 4, of what were 5 and 5 more */
+
+    fixture_discard(fixture, 1);
+    fixture_run(fixture);
+    assert_int_equal(fixture->define->result, -EBADMSG);
+    assert_int_equal(fixture->broken, 0);
+    assert_int_equal(groups_left(fixture), 3);
 }
 
 static int find_pack(void *context, const char *name, const FileInfo *info) {
