@@ -9,7 +9,7 @@
 
 typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR } LogLevel;
 
-void log_setup(LogLevel least, int format); /* format: 0 by terminal, 1 JSON, 2 text; before threads start */
+void log_setup(LogLevel least, int format); /* format: 0 by terminal, 1 JSON, 2 text; again when options change */
 #define log_debug(...) log_at(LOG_DEBUG, __FILE__, __LINE__, __VA_ARGS__)
 #define log_info(...) log_at(LOG_INFO, __FILE__, __LINE__, __VA_ARGS__)
 #define log_warning(...) log_at(LOG_WARNING, __FILE__, __LINE__, __VA_ARGS__)

@@ -34,12 +34,13 @@ struct App {
     const char *config_file;
     char *const *arguments;
     Options options;
+    uint64_t disk_budget; /* bytes; never 0 */
     DataDirectory directory;
     Environment *environment;
     Usage usage;       /* of the intake */
     Usage admin_usage; /* the admin listener has connections and bodies of its own */
     int intake_listener, admin_listener;
-    char *intake_url;
+    char *intake_url; /* as this machine reaches it; public-url goes before it */
     Control *control;
     Templates *templates;
     Stager *stager;
@@ -86,11 +87,7 @@ static int start_options(App *app, Error *error) {
     int r = options_load(app->config_file, app->arguments, &app->options, error);
     if (r < 0) return r;
 
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
-    LogLevel level = LOG_INFO;
-    for (size_t i = 0; i < 4; i++)
-        if (strcmp(app->options.log_level, levels[i]) == 0) level = (LogLevel)i;
-    log_setup(level, strcmp(app->options.log_format, "json") == 0 ? 1 : strcmp(app->options.log_format, "text") == 0 ? 2 : 0);
+    control_setup_log(&app->options);
 
     /* Signals are taken by the control thread alone, by signalfd: block them before any thread exists. */
     sigset_t taken;
@@ -126,11 +123,7 @@ static int start_listeners(App *app, Error *error) {
     char *bound = http_listen_address(app->intake_listener);
     const char *port = strrchr(bound, ':');
     bool any = strncmp(bound, "0.0.0.0:", 8) == 0 || strncmp(bound, "[::]:", 5) == 0;
-    if (app->options.public_url && app->options.public_url[0]) {
-        app->intake_url = strdup(app->options.public_url);
-    } else if (asprintf(&app->intake_url, "http://%s%s", any ? "127.0.0.1" : bound, any ? port : "") < 0) {
-        app->intake_url = NULL;
-    }
+    if (asprintf(&app->intake_url, "http://%s%s", any ? "127.0.0.1" : bound, any ? port : "") < 0) app->intake_url = NULL;
     free(bound);
     check(app->intake_url);
     return 0;
@@ -141,16 +134,17 @@ static int start_directory(App *app, Error *error) {
 }
 
 static int start_environment(App *app, Error *error) {
-    if (app->options.disk_budget == 0) {
+    app->disk_budget = app->options.disk_budget;
+    if (app->disk_budget == 0) {
         uint64_t free_bytes, total_bytes;
         int r = app->directory.files->space(app->directory.files, &free_bytes, &total_bytes, error);
         if (r < 0) return r;
-        app->options.disk_budget = total_bytes / 2;
+        app->disk_budget = total_bytes / 2;
     }
     char path[4096];
     if (snprintf(path, sizeof path, "%s/sluice.mdb", app->directory.path) >= (int)sizeof path)
         return error_set(error, -ENAMETOOLONG, "the path of the data directory is longer than %zu bytes", sizeof path - 16);
-    EnvironmentOptions options = {.path = path, .map_bytes = app->options.disk_budget};
+    EnvironmentOptions options = {.path = path, .map_bytes = app->disk_budget};
     return environment_open(&options, &app->environment, error);
 }
 
@@ -193,7 +187,7 @@ static int start_writer(App *app, Error *error) {
         .post_import = post_import,
         .post_import_context = app,
         .seed = seed,
-        .disk_budget = app->options.disk_budget,
+        .disk_budget = app->disk_budget,
         .disk_share_percent = app->options.disk_share_percent,
         .log_high_mark = app->options.log_high_mark,
         .retain_imported = app->options.retain_imported,

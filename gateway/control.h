@@ -48,6 +48,9 @@ typedef struct ControlPeers {
 int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error *error);
 void control_connect(Control *control, const ControlPeers *peers);
 
+/* Log level and format as the options say. Any thread. */
+void control_setup_log(const Options *options);
+
 typedef enum ControlEnd { CONTROL_TERMINATED, CONTROL_BROKEN } ControlEnd;
 /* Runs until SIGTERM or SIGINT (blocked in all threads; taken by signalfd) or MESSAGE_BROKEN. SIGHUP reloads the options. */
 ControlEnd control_run(Control *control);

@@ -79,9 +79,22 @@ def test_term_drains(gateway_factory):
 
 def test_hangup_reloads(gateway_factory):
     gateway = gateway_factory("log-level: info\n").start()
-    gateway.config.write_text("log-level: debug\nthreads: 7\n")
+    gateway.add_source("first")
+    gateway.config.write_text("log-level: warning\nthreads: 7\nlimits: {sources: 1, body: 2MB}\npublic-url: https://events.example.com\n")
     gateway.process.send_signal(signal.SIGHUP)
-    wait_until("the reload is told", lambda: "need a restart: threads" in gateway.log_text())
+    wait_until("the reload is told", lambda: "need a restart: threads, limits.body" in gateway.log_text())
+    # What can be changed without a restart is changed.
+    answer = gateway.api("POST", "/sources", {"name": "second", "type": "http"})
+    assert answer.status == 422 and "limits.sources" in answer.json["message"], answer
+    assert gateway.api("GET", "/sources/first").json["http"]["url"].startswith("https://events.example.com/stream/")
+    before = gateway.log_text()
+    gateway.change("PATCH", "/sources/first", {"description": "told to nobody"})
+    assert "source.update" not in gateway.log_text()[len(before) :]
+    # The defaults are what they were: nothing to tell.
+    gateway.config.write_text("log-level: info\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until("the second reload is told", lambda: '"the options are reloaded"' in gateway.log_text())
+    assert gateway.source_url("first") and b"events.example.com" not in gateway.api("GET", "/sources/first").body
     gateway.config.write_text("log-level: nonsense\n")
     gateway.process.send_signal(signal.SIGHUP)
     wait_until("the mistake is told", lambda: "sluice.yaml:1" in gateway.log_text())

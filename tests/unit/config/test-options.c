@@ -236,7 +236,7 @@ static void what_is_printed_can_be_read_again(void **state) {
     options_print(&options, &first);
     assert_non_null(
         strstr(buffer_text(&first),
-               "# Bytes of a request's body, also after its decompression. (default 8MB; 1KB..15MB; reloadable)\nlimits.body: 8MB\n"));
+               "# Bytes of a request's body, also after its decompression. (default 8MB; 1KB..15MB; needs a restart)\nlimits.body: 8MB\n"));
     Options again = load(buffer_text(&first), NULL);
     options_print(&again, &second);
     assert_string_equal(buffer_text(&first), buffer_text(&second));
@@ -249,12 +249,14 @@ static void what_is_printed_can_be_read_again(void **state) {
 
 static void a_reload_takes_what_can_change(void **state) {
     Options options = load(NULL, NULL);
-    Options fresh = load("intake: 127.0.0.1:5\nlimits.body: 1MB\nlog-level: debug\nthreads: 2\nconnections: {w: {type: sqlite, path: x}}\n",
+    Options fresh = load("intake: 127.0.0.1:5\nlimits.body: 1MB\nlimits.sources: 7\nlog-level: debug\nthreads: 2\nconnections: {w: {type: "
+                         "sqlite, path: x}}\n",
                          NULL);
     Buffer ignored = {0};
     options_reload(&options, &fresh, &ignored);
-    assert_string_equal(buffer_text(&ignored), "intake, threads, connections");
-    assert_true(options.body_bytes == 1 << 20);
+    assert_string_equal(buffer_text(&ignored), "intake, threads, limits.body, connections");
+    assert_true(options.body_bytes == 8 << 20);
+    assert_int_equal(options.sources_most, 7);
     assert_string_equal(options.log_level, "debug");
     assert_string_equal(options.intake, "0.0.0.0:7000");
     assert_int_equal(options.threads, 0);
@@ -272,7 +274,8 @@ static void names_are_known(void **state) {
     assert_false(options_is_boolean("intake"));
     Buffer out = {0};
     options_document(&out);
-    assert_non_null(strstr(buffer_text(&out), "| `limits.body` | size | 8MB | 1KB..15MB | SIGHUP |"));
+    assert_non_null(strstr(buffer_text(&out), "| `limits.body` | size | 8MB | 1KB..15MB | restart |"));
+    assert_non_null(strstr(buffer_text(&out), "| `limits.sources` | number | 10000 | 1..1000000 | SIGHUP |"));
     buffer_deinit(&out);
 }
 
