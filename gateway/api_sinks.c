@@ -83,6 +83,7 @@ void api_sinks_flush(ApiRequest *request) {
     close->reason = CLOSE_FLUSH;
     close->wait_imported = true;
     close->context = &flush->errand;
+    control_note_task(control, task);
     tasks_answer(control->tasks, task, api_keep(request), 202);
     mailbox_post(control->peers.writer, &close->message);
 }

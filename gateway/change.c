@@ -11,6 +11,7 @@
 #include "gateway/change_parts.h"
 
 #define CHANGES_MOST 1000 /* on their way at once */
+#define PREPARING_MOST 2  /* on one connection at once */
 
 static void run_next(Control *control);
 
@@ -128,6 +129,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     check(change);
     bool new_sink = request->of_sink && request->kind == CHANGE_CREATE;
     change->errand.back = change_back;
+    change->asked = control->options.clock->boot(control->options.clock);
     change->request = *request;
     change->request.source_id = copy_of(request->source_id ? request->source_id : outcome.source->source_id);
     change->request.sink_id = copy_of(new_sink ? outcome.sinks[0]->sink_id : request->sink_id);
@@ -146,6 +148,8 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     while (*end) end = &(*end)->next;
     *end = change;
     run_next(control);
+    for (change = control->changes; change; change = change->next)
+        if (change->task == *ret_task && change->step < CHANGE_DEFINING) control_note_task(control, *ret_task);
     return 0;
 }
 
@@ -160,6 +164,13 @@ void changes_free(Control *control) {
         Change *change = control->changes;
         control->changes = change->next;
         change_free(change);
+    }
+    while (control->unreachable) {
+        Unreachable *known = control->unreachable;
+        control->unreachable = known->next;
+        free(known->connection);
+        free(known->text);
+        free(known);
     }
 }
 
@@ -318,28 +329,65 @@ static void define_ended(Control *control, Change *change, Define *define) {
     change->step = CHANGE_FENCING; /* the old generation comes back by message, also when nobody ever held it */
 }
 
+static Unreachable **find_unreachable(Control *control, const char *connection) {
+    Unreachable **at = &control->unreachable;
+    while (*at && strcmp((*at)->connection, connection) != 0) at = &(*at)->next;
+    return at;
+}
+
+static void set_unreachable(Control *control, const char *connection, const char *text) {
+    Unreachable **at = find_unreachable(control, connection);
+    if (!*at) {
+        *at = calloc(1, sizeof **at);
+        check(*at);
+        (*at)->connection = copy_of(connection);
+    }
+    free((*at)->text);
+    (*at)->text = copy_of(text);
+    (*at)->when = control->options.clock->boot(control->options.clock);
+}
+
 static void prepare_ended(Control *control, Change *change, const LoadJob *job) {
     if (job->result == SINK_DONE) {
         start_define(control, change);
         return;
     }
     _cleanup_free_ char *text = NULL;
-    char says[sizeof job->error.text];
-    (void)snprintf(says, sizeof says, "%s", job->error.text[0] ? job->error.text : "no reason was given");
-    for (size_t size = strlen(says); size > 0 && (says[size - 1] == '.' || says[size - 1] == '\n');) says[--size] = '\0';
+    const char *says = job->error.text[0] ? job->error.text : "no reason was given";
+    const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
     const char *table = job->table.table_id, *connection = job->connection;
     if (job->result == SINK_REFUSED) {
-        check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s.", table, connection, says) > 0);
+        check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);
     } else if (job->result == SINK_UNREACHABLE) {
-        check(asprintf(&text, "Connection \"%s\" cannot be reached now; nothing is changed, try again: %s.", connection, says) > 0);
+        bool named = strncmp(says, "Connection \"", 12) == 0;
+        check(asprintf(&text, "Nothing is changed, try again: %s%s%s%s%s", named ? "" : "connection \"", named ? "" : connection,
+                       named ? "" : "\" cannot be reached now: ", says, stop) > 0);
+        set_unreachable(control, connection, text);
     } else {
-        check(asprintf(&text, "Table \"%s\" of connection \"%s\" could not be checked now; nothing is changed, try again: %s.", table,
-                       connection, says) > 0);
+        check(asprintf(&text, "Nothing is changed, try again: table \"%s\" of connection \"%s\" could not be checked now: %s%s", table,
+                       connection, says, stop) > 0);
     }
     finish(control, change, TASK_ERROR, text);
 }
 
+static size_t preparing_on(const Control *control, const char *connection) {
+    size_t count = 0;
+    for (const Change *change = control->changes; change; change = change->next)
+        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[0]->table.connection, connection) == 0;
+    return count;
+}
+
 static void start_prepare(Control *control, Change *change) {
+    const char *connection = change->outcome.sinks[0]->table.connection;
+    const Unreachable *known = *find_unreachable(control, connection);
+    if (known && change->asked <= known->when) {
+        finish(control, change, TASK_ERROR, known->text);
+        return;
+    }
+    if (preparing_on(control, connection) >= PREPARING_MOST) {
+        change->step = CHANGE_HELD;
+        return;
+    }
     Sink *sink = sink_copy(change->outcome.sinks[0]);
     LoadJob *job = calloc(1, sizeof *job);
     check(job);
@@ -354,6 +402,14 @@ static void start_prepare(Control *control, Change *change) {
     sink_unref(sink);
     change->step = CHANGE_PREPARING;
     loaders_post(control->peers.loaders, job);
+}
+
+/* Those that were held up by others at their connection go, end, or stay held. */
+static void prepare_held(Control *control) {
+    for (Change *change = control->changes, *next; change; change = next) {
+        next = change->next;
+        if (change->step == CHANGE_HELD) start_prepare(control, change);
+    }
 }
 
 /* Version and description of what changed. Sinks that only go or come with their source keep their version. */
@@ -438,6 +494,7 @@ static void change_back(Control *control, Errand *errand, Message *take_message)
         check(change->step == CHANGE_PREPARING);
         prepare_ended(control, change, job);
         load_job_free(job);
+        prepare_held(control);
     } else if (take_message->kind == MESSAGE_DEFINE) {
         Define *define = (Define *)take_message;
         check(change->step == CHANGE_DEFINING);

@@ -15,7 +15,25 @@ typedef struct Outcome {
     bool creates;     /* needs a number: of sinks[0] if there is one, else of source */
 } Outcome;
 
-typedef enum ChangeStep { CHANGE_QUEUED, CHANGE_PREPARING, CHANGE_WITHDRAWING, CHANGE_DEFINING, CHANGE_FENCING, CHANGE_CLOSING } ChangeStep;
+/* In this order, some left out. From CHANGE_DEFINING on the writer has been told. */
+typedef enum ChangeStep {
+    CHANGE_QUEUED,
+    CHANGE_HELD, /* others are at its connection */
+    CHANGE_PREPARING,
+    CHANGE_WITHDRAWING,
+    CHANGE_DEFINING,
+    CHANGE_FENCING,
+    CHANGE_CLOSING,
+} ChangeStep;
+
+/* A connection that could not be reached. Changes that were asked before that was known share the failure: else each would wait for its own, one
+ * after the other. */
+struct Unreachable {
+    Unreachable *next;
+    char *connection;
+    char *text;  /* of the failed tasks */
+    usec_t when; /* boot time */
+};
 
 struct Change {
     Errand errand; /* first */
@@ -23,6 +41,7 @@ struct Change {
     Task *task;
     ChangeRequest request; /* own copies */
     ChangeStep step;
+    usec_t asked; /* boot time */
     Outcome outcome;
     SinkGate *gate;        /* of a new sink */
     SnapshotSource *shown; /* what the loops will run */

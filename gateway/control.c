@@ -201,7 +201,7 @@ TemplateLimits control_template_limits(const Control *control) {
 
 typedef struct Storing {
     Errand errand; /* first */
-    Task *task;
+    Task *task;    /* NULL: it goes on */
 } Storing;
 
 static void storing_drop(Errand *errand) {
@@ -211,10 +211,10 @@ static void storing_drop(Errand *errand) {
 static void storing_back(Control *control, Errand *errand, Message *take_message) {
     Storing *storing = (Storing *)errand;
     Define *define = (Define *)take_message;
-    if (define->result < 0) {
-        log_failure(LOG_WARNING, "an ended task could not be stored; a restart forgets it", &define->error);
+    if (define->result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->error);
+    if (storing->task && define->result < 0) {
         tasks_keep(control->tasks, storing->task);
-    } else {
+    } else if (storing->task) {
         tasks_left(control->tasks, storing->task);
     }
     errand_end(errand);
@@ -222,16 +222,26 @@ static void storing_back(Control *control, Errand *errand, Message *take_message
     define_free(define);
 }
 
-void control_store_task(Control *control, Task *task) {
+static void store_task(Control *control, const Task *task, Task *ended) {
     Storing *storing = calloc(1, sizeof *storing);
     check(storing);
     storing->errand.back = storing_back;
     storing->errand.drop = storing_drop;
-    storing->task = task;
+    storing->task = ended;
     errand_begin(control, &storing->errand);
     Define *define = define_new(control->mailbox, storing);
     tasks_store(task, task->status, task->text, define);
     mailbox_post(control->peers.writer, &define->message);
+}
+
+void control_note_task(Control *control, const Task *task) {
+    check(task->status == TASK_PROCESSING);
+    store_task(control, task, NULL);
+}
+
+void control_store_task(Control *control, Task *task) {
+    check(task->status != TASK_PROCESSING);
+    store_task(control, task, task);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
@@ -311,6 +321,13 @@ usec_t control_turn(Control *control) {
 
 /* ---- running ----------------------------------------------------------------------------------------------------------------------- */
 
+void control_setup_log(const Options *options) {
+    static const char *const levels[] = {"debug", "info", "warning", "error"}; /* as LogLevel */
+    size_t level = 0;
+    while (strcmp(options->log_level, levels[level]) != 0) check(++level < sizeof levels / sizeof *levels);
+    log_setup((LogLevel)level, strcmp(options->log_format, "json") == 0 ? 1 : strcmp(options->log_format, "text") == 0 ? 2 : 0);
+}
+
 static void reload(Control *control) {
     Options fresh;
     Error error = {0};
@@ -321,8 +338,9 @@ static void reload(Control *control) {
     _cleanup_(buffer_deinit) Buffer ignored = {0};
     options_reload(control->options.options, &fresh, &ignored);
     options_deinit(&fresh);
+    control_setup_log(control->options.options);
     if (ignored.size > 0) {
-        log_warning("the options are reloaded; these differ too, and need a restart: %s", buffer_text(&ignored));
+        log_warning("the options are reloaded; these differ, and need a restart: %s", buffer_text(&ignored));
     } else {
         log_info("the options are reloaded");
     }

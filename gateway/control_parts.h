@@ -23,6 +23,8 @@ struct Errand {
     void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
 };
 
+typedef struct Unreachable Unreachable; /* change_parts.h */
+
 struct Control {
     ControlOptions options;
     ControlPeers peers;
@@ -35,7 +37,8 @@ struct Control {
     Registry registry;
     Tokens tokens;
     Tasks *tasks;
-    Change *changes; /* in order of arrival */
+    Change *changes;          /* in order of arrival */
+    Unreachable *unreachable; /* at most one a connection */
     Errand *errands;
 
     Snapshot *current; /* reference; what every loop has been told to run */
@@ -57,6 +60,8 @@ void control_publish(Control *control);
 bool control_fenced(const Control *control, uint64_t generation);
 /* Works off what waits in the mailbox, timers too; returns how long nothing will happen by itself. */
 usec_t control_turn(Control *control);
+/* Stores a task that may take long: after a restart it is then known, and shown as failed. Before the message that may store its end. */
+void control_note_task(Control *control, const Task *task);
 /* Stores an ended task; memory lets go of it when it is stored. */
 void control_store_task(Control *control, Task *task);
 

@@ -196,6 +196,13 @@ Task *tasks_live(const Tasks *tasks, const char *id) {
     return NULL;
 }
 
+/* It was on its way when the process ended. When that was, nobody knows. */
+static void show_interrupted(json_t *shown) {
+    json_t *ended = json_pack("{s:s, s:b, s:s}", "status", "error", "isFinished", 1, "error",
+                              "The gateway was stopped before the task ended: look at what there is, and ask again.");
+    check(ended && json_object_update_new(shown, ended) == 0);
+}
+
 int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t **ret_shown, Error *error) {
     const Task *live = tasks_live(tasks, id);
     if (live) {
@@ -217,6 +224,7 @@ int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t
     json_t *shown = json_object_get(stored, "task");
     bool found = shown && of && (!source_id || strcmp(of, source_id) == 0);
     if (found) *ret_shown = json_incref(shown);
+    if (found && !json_is_true(json_object_get(shown, "isFinished"))) show_interrupted(shown);
     json_decref(stored);
     return found ? 0 : TASKS_NOT_FOUND;
 }

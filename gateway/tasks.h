@@ -1,6 +1,7 @@
 /*
  * Tasks: what the management API started and has not ended at once. A task is processing until it ends with success or error; who asked with
- * `Prefer: wait` is answered when it ends or the wait is over. An ended task goes to the catalog, and from memory when it is there.
+ * `Prefer: wait` is answered when it ends or the wait is over. A task that may take long is in the catalog from its start; an ended one goes
+ * there, and from memory when it is there.
  * Ids are UUIDs, in order of creation. Control thread.
  */
 #pragma once
@@ -66,7 +67,7 @@ void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status);
 /* A task in memory, else NULL. */
 Task *tasks_live(const Tasks *tasks, const char *id);
 enum { TASKS_NOT_FOUND = 1 };
-/* The form of any task; `source_id` (NULL: any): only a task of that source. 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be read. */
+/* The form of any task; one that an earlier process did not end is shown as failed. `source_id` (NULL: any): only a task of that source. 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be read. */
 int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t **ret_shown, Error *error);
 /* Answers calls that have waited long enough; returns how long none will have (USEC_NEVER). */
 usec_t tasks_step(Tasks *tasks);
