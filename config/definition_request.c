@@ -210,7 +210,8 @@ static int merge(json_t *target, const json_t *patch, int depth, Error *error) {
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)patch, key, value) {
         if (json_is_null(value)) {
-            (void)json_object_del(target, key);
+            /* A field that is not there stays as null, which is read as missing: so that a name that nobody knows is still found. */
+            if (json_object_del(target, key) != 0) check(json_object_set(target, key, value) == 0);
             continue;
         }
         if (!json_is_object(value)) {

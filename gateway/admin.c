@@ -75,7 +75,7 @@ static int hex(char c) {
     return -1;
 }
 
-/* Percent-decoded; NULL: not well-formed, or it holds a control character. */
+/* Percent-decoded; NULL: not well-formed, or it holds a control character or an encoded slash, which no id has. */
 static char *decode_path(Span path) {
     char *text = malloc(path.size + 1), *out = text;
     check(text);
@@ -84,6 +84,7 @@ static char *decode_path(Span path) {
         if (c == '%') {
             int high = i + 2 < path.size ? hex(path.data[i + 1]) : -1, low = high >= 0 ? hex(path.data[i + 2]) : -1;
             c = low >= 0 ? (unsigned char)((unsigned)high << 4 | (unsigned)low) : 0;
+            if (c == '/') c = 0;
             i += 2;
         }
         if (c < 0x20 || c == 0x7f) {

@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,11 @@ static int parse(const Command *command, int argc, char **argv, Target *ret_targ
         } else if (argv[arguments.at][0] == '-' || ret_target->id) {
             return arguments_wrong(command, "there is no argument", argv[arguments.at]);
         } else {
-            ret_target->id = argv[arguments.at++];
+            const char *id = argv[arguments.at++], *slash = strchr(id, '/');
+            bool plain = id[0] && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-_/") == strlen(id);
+            if (!plain || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/'))))
+                return arguments_wrong(command, "the target is SOURCE or SOURCE/SINK, not", id);
+            ret_target->id = id;
         }
     }
     return 0;
@@ -47,7 +52,8 @@ static int flush_sink(const ApiClient *client, const char *source, const char *s
     int r = api_client_expect(client, "POST", path, NULL, &answer, error);
     if (r < 0) return error_prefix(error, "%s/%s", source, sink), r;
     const json_t *rows = json_object_get(json_object_get(answer, "outputs"), "rows");
-    (void)printf("%s/%s: imported %lld rows\n", source, sink, (long long)json_integer_value(rows));
+    long long count = (long long)json_integer_value(rows);
+    (void)printf("%s/%s: imported %lld %s\n", source, sink, count, count == 1 ? "row" : "rows");
     json_decref(answer);
     return 0;
 }

@@ -14,7 +14,7 @@ static void print_overview(FILE *out) {
         out,
         "Sluice takes events by HTTP and puts them, mapped into columns, into tables: durable before it answers, each exactly once.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        (void)fprintf(out, "  sluice %-6s %-58s %s\n", commands[i]->name, commands[i]->usage, commands[i]->summary);
+        (void)fprintf(out, "  sluice %-6s %s\n%16s%s\n", commands[i]->name, commands[i]->usage, "", commands[i]->summary);
     (void)fprintf(out, "\n  sluice COMMAND --help tells more; sluice --version prints the version.\n");
 }
 

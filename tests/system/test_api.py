@@ -1,6 +1,7 @@
 """The management API: definitions, settings, tasks, statistics, errors, the fence of a changed mapping."""
 
 import json
+import socket
 import threading
 
 import pytest
@@ -61,6 +62,17 @@ def test_source_life(gateway):
     again = gateway.api("POST", "/sources", {"name": "Můj Zdroj", "type": "http"})
     assert_error(again, 409)
     assert "undelete" in again.json["message"]
+
+
+def test_an_encoded_slash_is_no_separator(shared):
+    assert shared.api("GET", "/sources/%6fne").status == 200
+    assert_error(shared.api("GET", "/sources/one%2fsinks"), 400)
+
+
+def test_a_patch_with_an_unknown_null_is_refused(shared):
+    answer = shared.api("PATCH", "/sources/one", {"colour": None})
+    assert_error(answer, 400)
+    assert "colour" in answer.json["message"]
 
 
 def test_lists_have_pages(gateway):
@@ -239,6 +251,52 @@ def test_existing_table_that_differs_is_refused(gateway):
     for name in ("a", "b", "c"):
         assert f'"{name}"' in task["error"] or f" {name} " in task["error"], task
     assert_error(gateway.api("GET", "/sources/one/sinks/other"), 404)
+
+
+def test_a_dead_destination_holds_nobody_up(gateway_factory):
+    """A server that takes connections and never answers: every task ends about when the first one does, and other calls go on meanwhile."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(64)
+        uri = f"postgresql://sluice@127.0.0.1:{hole.getsockname()[1]}/d"
+        gateway = gateway_factory(f"connections: {{hole: {{type: postgres, uri: '{uri}'}}}}\n").start()
+        gateway.add_source("one")
+        tasks = []
+        for number in range(12):
+            body = {**SINK, "sinkId": f"k{number}", "table": {**SINK["table"], "connection": "hole", "tableId": f"t{number}"}}
+            source = "one" if number % 2 else f"s{number}"
+            if source != "one":
+                gateway.add_source(source)
+            tasks.append(gateway.api("POST", f"/sources/{source}/sinks", body, wait=0, expect=202).json["taskId"])
+        gateway.add_source("two")
+        gateway.add_sink("two", "k", COLUMNS, NEVER)
+        gateway.flush("two", "k")
+        assert not gateway.api("GET", f"/v1/tasks/{tasks[0]}", wait=0).json["isFinished"]
+
+        def ended():
+            shown = [gateway.api("GET", f"/v1/tasks/{task}", wait=0, expect=200).json for task in tasks]
+            return shown if all(task["isFinished"] for task in shown) else None
+
+        for task in wait_until("all tasks end", ended, deadline=40):
+            assert task["status"] == "error" and task["error"].count('"hole"') == 1, task
+            assert task["error"].startswith("Nothing is changed, try again: "), task
+
+
+def test_a_task_that_a_crash_interrupts_is_told_to_have_failed(gateway_factory):
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(64)
+        uri = f"postgresql://sluice@127.0.0.1:{hole.getsockname()[1]}/d"
+        gateway = gateway_factory(f"connections: {{hole: {{type: postgres, uri: '{uri}'}}}}\n").start()
+        gateway.add_source("one")
+        body = {**SINK, "table": {**SINK["table"], "connection": "hole"}}
+        task = gateway.api("POST", "/sources/one/sinks", body, wait=0, expect=202).json
+        gateway.add_source("two")  # committed after the note of the task
+        gateway.kill()
+        gateway.start()
+        again = gateway.api("GET", task["url"], expect=200).json
+        assert again["status"] == "error" and again["isFinished"] and "stopped" in again["error"], again
+        assert {**again, **{key: task[key] for key in ("status", "isFinished", "error")}} == task
 
 
 def test_deleted_sink_still_imports_what_waits(gateway):

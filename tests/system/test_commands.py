@@ -92,10 +92,32 @@ def test_flush_and_get(gateway):
     gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
     gateway.post(url, {"a": 1})
     result = sluice("flush", "one/k", gateway=gateway)
-    assert result.returncode == 0 and "one/k: imported 1 rows" in result.stdout, result.stderr
+    assert result.returncode == 0 and "one/k: imported 1 row\n" in result.stdout, result.stderr
     assert gateway.rows("SELECT b FROM k") == [('{"a": 1}',)]
     assert json.loads(sluice("get", "one/k", gateway=gateway).stdout)["sinkId"] == "k"
     assert sluice("flush", "nobody", gateway=gateway).returncode == 2
+    for wrong in ("one/k/x", "a b", "one?limit=1", "one/", "/k", "../sources", ""):
+        result = sluice("get", wrong, gateway=gateway)
+        assert result.returncode == 1 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
+
+
+def test_aliases_are_applied_once(gateway, tmp_path):
+    manifest = tmp_path / "shop.yaml"
+    text = MANIFEST.replace("{name: id, type: id}", "{name: id, type: uuid}\n          - {name: doc, type: json, path: doc}")
+    manifest.write_text(text)
+    assert sluice("apply", "-f", manifest, gateway=gateway).returncode == 0
+    again = sluice("apply", "-f", manifest, gateway=gateway)
+    assert again.returncode == 0 and again.stdout.endswith("0 changes\n"), again.stdout + again.stderr
+    columns = gateway.api("GET", "/sources/shop/sinks/orders").json["table"]["mapping"]["columns"]
+    assert [column["type"] for column in columns] == ["id", "path", "path", "template"]
+
+
+def test_the_examples_take_the_event_of_the_readme():
+    event = '{"issue":{"id":1,"fields":{"summary":"hello"}},"amount":12.50}'
+    assert event in (ROOT / "README.md").read_text()
+    for name in ("demo.yaml", "postgres.yaml"):
+        result = sluice("map", "-f", ROOT / "config" / "examples" / name, stdin=event + "\n" + '{"issue":{"id":2},"amount":1}\n')
+        assert result.returncode == 0 and len(result.stdout.splitlines()) == 2, result.stderr
 
 
 def test_examples_are_sound():

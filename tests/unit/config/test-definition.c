@@ -261,6 +261,8 @@ static void a_patch_is_a_merge(void **state) {
         const char *patch, *says;
     } cases[] = {{"{\"sourceId\":\"b\"}", "Field \"sourceId\" cannot be changed"},
                  {"{\"sourceId\":null}", "Field \"sourceId\" cannot be changed"},
+                 {"{\"colour\":null}", "\"colour\""},
+                 {"{\"rate\":{\"colour\":null,\"events\":1}}", "colour"},
                  {"[1]", "must be an object, not an array"},
                  {"{\"rate\":{\"events\":null}}", "Field \"rate\" needs \"events\""},
                  {"{\"http\":{\"url\":\"x\"}}", "Field \"http\" is decided by the server"},
@@ -279,7 +281,7 @@ static void a_patched_table_gets_a_new_mapping_version(void **state) {
     Sink *old = good_sink(SINK(ID_COLUMN, "")), *new = NULL;
     sink_stamp(old, 1, 1, "me", "");
     assert_int_equal(old->mapping_version, 1);
-    json_t *patch = parse("{\"name\":\"B\",\"onInvalid\":null}");
+    json_t *patch = parse("{\"name\":\"B\",\"onInvalid\":null,\"description\":null}");
     assert_int_equal(sink_patched(old, patch, &new, NULL), 0);
     sink_stamp(new, 2, 2, "me", "");
     assert_int_equal(new->mapping_version, 1);
