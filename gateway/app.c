@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -56,6 +57,8 @@ struct App {
     Mailbox *loops[LOOPS_MOST];
     size_t loop_count;
     Admin *admin;
+    timer_t deadline; /* of the shutdown */
+    bool has_deadline;
 };
 
 /* ---- thin threads around the state machines ------------------------------------------------------------------------------------------ */
@@ -347,6 +350,20 @@ static void post_drain(Mailbox *mailbox) {
     mailbox_post(mailbox, message);
 }
 
+/* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
+static void end_now(union sigval unused) {
+    (void)unused;
+    log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
+    _exit(EXIT_SUCCESS);
+}
+
+static void set_deadline(App *app, usec_t deadline) {
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = end_now};
+    struct itimerspec when = {.it_value = {.tv_sec = deadline / USEC_SECOND, .tv_nsec = deadline % USEC_SECOND * 1000}};
+    app->has_deadline = timer_create(CLOCK_BOOTTIME, &event, &app->deadline) == 0;
+    if (app->has_deadline) check(timer_settime(app->deadline, 0, &when, NULL) == 0);
+}
+
 int app_run(App *app) {
     ControlEnd end = control_run(app->control);
     if (end == CONTROL_BROKEN) {
@@ -354,7 +371,9 @@ int app_run(App *app) {
         return -EIO;
     }
 
-    usec_t deadline = clock_system()->boot(clock_system()) + app->options.shutdown_deadline;
+    /* A quarter is left for imports that give up and for closing. */
+    usec_t deadline = clock_system()->boot(clock_system()) + app->options.shutdown_deadline / 4 * 3;
+    set_deadline(app, app->options.shutdown_deadline);
     log_info("stopping: requests in flight are finished first");
     for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i]);
     bool drained = control_drain(app->control, (int)app->loop_count, deadline);
@@ -388,6 +407,7 @@ void app_stop(App *app) {
     if (app->intake_listener >= 0) (void)close(app->intake_listener);
     if (app->admin_listener >= 0) (void)close(app->admin_listener);
     data_directory_close(&app->directory);
+    if (app->has_deadline) (void)timer_delete(app->deadline);
     free(app->intake_url);
     options_deinit(&app->options);
     free(app);

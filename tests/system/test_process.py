@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import stat
 import subprocess
 import threading
+import time
 
 import pytest
 from load import COLUMNS, Sender, assert_exactly_once
@@ -75,6 +77,23 @@ def test_term_drains(gateway_factory):
     gateway.flush("load", "rows")
     acknowledged = [name for sender in senders for name in sender.acknowledged]
     assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), acknowledged, [n for s in senders for n in s.unknown])
+
+
+def test_a_silent_destination_does_not_hold_up_the_end(gateway_factory):
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(8)
+        uri = f"postgresql://sluice@127.0.0.1:{hole.getsockname()[1]}/d"
+        gateway = gateway_factory(f"shutdown-deadline: 2s\nconnections: {{hole: {{type: postgres, uri: '{uri}'}}}}\n").start()
+        gateway.add_source("s")
+        table = {"connection": "hole", "tableId": "k", "mapping": {"columns": COLUMNS}}
+        gateway.api("POST", "/sources/s/sinks", {"sinkId": "k", "name": "K", "table": table}, wait=0, expect=202)
+        hole.accept()
+        start = time.monotonic()
+        gateway.stop()
+        assert time.monotonic() - start < 10  # the driver alone would wait for 15 s
+        gateway.start()
+        assert gateway.api("GET", "/sources/s/sinks").json["sinks"] == []
 
 
 def test_hangup_reloads(gateway_factory):
