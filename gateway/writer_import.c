@@ -27,8 +27,9 @@ static bool is_paused(const Writer *writer, const WriterConnection *connection) 
     return connection->failures > 0 && connection->paused_until > writer->boot;
 }
 
+/* Since this start: a machine that was off for a week has not tried for a week. */
 static bool has_failed(const WaitingFile *file) {
-    return file->attempts > 0 || file->connection->failures > 0;
+    return file->failed_here || file->connection->failures > 0;
 }
 
 /* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any whose connection is down. */
@@ -422,6 +423,7 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
         check(waiting);
         waiting->importing = false;
+        waiting->failed_here = true;
         int r = record_damage(txn, sink, load, waiting, error);
         if (r < 0) return r;
         if (job->result == SINK_UNREACHABLE || writer->draining) continue; /* not this file's fault */

@@ -57,7 +57,8 @@ typedef struct WaitingFile {
     usec_t next_try; /* boot */
     struct WriterConnection *connection;
     bool keyed;
-    bool alone; /* was refused: no other file is drawn into its job */
+    bool alone;       /* was refused: no other file is drawn into its job */
+    bool failed_here; /* since this start */
     bool importing;
     bool expiring;
 } WaitingFile;
