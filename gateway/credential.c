@@ -1,16 +1,17 @@
 #include "gateway/credential.h"
 
+#include <stdint.h>
 #include <string.h>
 
 bool credential_matches(const char *expected, Span given) {
     /* Both sides are laid into buffers of one size, so that the loop sees neither length nor content. */
-    unsigned char a[CREDENTIAL_BYTES_MOST] = {0}, b[CREDENTIAL_BYTES_MOST] = {0};
+    uint64_t a[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0};
     size_t expected_size = expected ? strnlen(expected, sizeof a) : 0;
     size_t given_size = given.size < sizeof b ? given.size : sizeof b;
     if (expected_size) memcpy(a, expected, expected_size);
     if (given_size) memcpy(b, given.data, given_size);
-    unsigned different = (unsigned)(expected_size != given.size) | (unsigned)(expected_size == 0);
-    for (size_t i = 0; i < sizeof a; i++) different |= (unsigned)(a[i] ^ b[i]);
+    uint64_t different = (uint64_t)(expected_size != given.size) | (uint64_t)(expected_size == 0);
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++) different |= a[i] ^ b[i];
     return different == 0;
 }
 

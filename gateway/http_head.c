@@ -52,12 +52,21 @@ static bool length_of(Span value, uint64_t *ret_length) {
     return true;
 }
 
+/* libh2o has lower-cased the names of what it parsed already: that is looked at first. */
+static bool named(Span name, Span lower) {
+    return span_equal(name, lower) || span_equal_nocase(name, lower);
+}
+
+/* What no host name or address holds: controls, space, what is not ASCII, and what could be read as two hosts, a path or a user. */
+static const bool host_forbids[256] = {
+    [0 ... ' '] = true, [0x7f ... 0xff] = true, ['"'] = true,  ['#'] = true, [','] = true, ['/'] = true, ['<'] = true, ['>'] = true,
+    ['?'] = true,       ['@'] = true,           ['\\'] = true, ['^'] = true, ['`'] = true, ['{'] = true, ['|'] = true, ['}'] = true,
+};
+
 /* A name or address with an optional port: nothing that could be read as two hosts, a path or a user. */
 static bool host_sound(Span value) {
-    for (size_t i = 0; i < value.size; i++) {
-        unsigned char byte = (unsigned char)value.data[i];
-        if (byte <= ' ' || byte >= 0x7f || strchr(",/\\@?#\"<>^`{|}", byte)) return false;
-    }
+    for (size_t i = 0; i < value.size; i++)
+        if (host_forbids[(unsigned char)value.data[i]]) return false;
     return true;
 }
 
@@ -69,16 +78,16 @@ typedef struct Seen {
 static const char *look_at(Span name, Span value, HttpHead *head, Seen *seen) {
     switch (name.size) {
     case 4:
-        if (!span_equal_nocase(name, SPAN("host"))) return NULL;
+        if (!named(name, SPAN("host"))) return NULL;
         if (seen->hosts++) return "The request has two Host headers.";
         return host_sound(value) ? NULL : "The Host header is not a host name.";
     case 14:
-        if (!span_equal_nocase(name, SPAN("content-length"))) return NULL;
+        if (!named(name, SPAN("content-length"))) return NULL;
         if (seen->lengths++) return "The request has two Content-Length headers.";
         head->has_length = true;
         return length_of(value, &head->length) ? NULL : "The Content-Length header is not a number of bytes.";
     case 17:
-        if (!span_equal_nocase(name, SPAN("transfer-encoding"))) return NULL;
+        if (!named(name, SPAN("transfer-encoding"))) return NULL;
         if (seen->encodings++) return "The request has two Transfer-Encoding headers.";
         head->chunked = true;
         return span_equal_nocase(value, SPAN("chunked")) ? NULL : "The only Transfer-Encoding that is supported is chunked.";

@@ -6,6 +6,8 @@
 #include "gateway/intake_parts.h"
 #include "mapping/framing.h"
 
+#define BODIES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
+
 static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) {
@@ -73,7 +75,7 @@ static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
         add_body(intake, call->count++, event);
     }
     call->bodies = intake->bodies;
-    if (r < 0) return refuse(refusal, 400, "badRequest", "The body does not fit the source's framing: %s", error.text);
+    if (r < 0) return refuse(refusal, 400, "badRequest", "T%s.", error.text + 1); /* "the body does not fit …" */
     return true;
 }
 
@@ -193,7 +195,7 @@ static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const 
     return true;
 }
 
-void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
+static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
     Refusal refusal;
     const SnapshotSource *source = call->source;
     if (!source->plan && (source->sinks_declared || source->source->ever_had_sink)) {
@@ -220,4 +222,12 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
         return;
     }
     if (!intake_park(intake, call, &refusal)) intake_refuse(intake, call->request, source, &refusal);
+}
+
+void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
+    take(intake, call, encoding, head, credential);
+    if (intake->bodies_room <= BODIES_KEPT) return;
+    free(intake->bodies);
+    intake->bodies = NULL;
+    intake->bodies_room = 0;
 }

@@ -17,7 +17,7 @@ Span content_type_essence(Span content_type) {
 BodyKind body_kind(Span content_type) {
     static const char *const json[] = {"application/json", "text/json", "text/plain", "application/x-ndjson", "application/jsonl"};
     Span type = content_type_essence(content_type);
-    if (type.size == 0) return BODY_JSON;
+    if (type.size == 0 || span_equal(type, SPAN("application/json"))) return BODY_JSON; /* most often, and as it is written most often */
     for (size_t i = 0; i < sizeof json / sizeof *json; i++)
         if (span_equal_nocase(type, span_of(json[i]))) return BODY_JSON;
     if (span_equal_nocase(type, SPAN("application/x-www-form-urlencoded"))) return BODY_FORM;
