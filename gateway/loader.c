@@ -322,16 +322,21 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
 }
 
 static void run(Loader *loader, LoadJob *job) {
-    Kept *kept = NULL;
-    job->result = find_session(loader, job, &kept);
-    if (job->result == SINK_DONE) {
+    for (unsigned tries = 0; tries < 2; tries++) {
+        Kept *kept = NULL;
+        job->error = (Error){0};
+        job->result = find_session(loader, job, &kept);
+        if (job->result != SINK_DONE) return;
         if (job->message.kind == MESSAGE_PREPARE) {
             job->result = kept->driver->prepare(kept->session, &job->table, &job->error);
         } else {
             job->result = import_with(loader, kept, job);
         }
+        if (job->result == SINK_DONE) return;
         /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
-        if (job->result != SINK_DONE) drop_session(kept);
+        drop_session(kept);
+        /* Only the kept session was at fault, and every loader may keep such a one. */
+        if (job->result != SINK_RETRY || job->error.code != -ESTALE) return;
     }
 }
 
