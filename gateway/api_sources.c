@@ -59,7 +59,13 @@ static void start(ApiRequest *request, ChangeRequest *change) {
     change->body = request->body;
     Task *task;
     Failure failure = {0};
-    if (change_start(control, change, &task, &failure) < 0) {
+    _cleanup_free_ char *template = NULL;
+    int r = change_start(control, change, &task, &template, &failure);
+    if (r == CHANGE_NEEDS_TEMPLATE) {
+        control_park(control, api_keep(request), template);
+        return;
+    }
+    if (r < 0) {
         if (failure.status == 503) request->call->retry_after = 1;
         api_fail(request, failure.status, failure.name, "%s", failure.error.text);
         return;

@@ -23,14 +23,23 @@ static bool has_template(const Sink *sink, const char *text) {
     return false;
 }
 
+static char *copy_of(const char *text) {
+    char *copy = text ? strdup(text) : NULL;
+    check(copy || !text);
+    return copy;
+}
+
 /* Templates that are new with this change. */
-static int check_templates(Control *control, const Sink *sink, const Sink *old, Failure *failure) {
-    TemplateLimits limits = control_template_limits(control);
+static int check_templates(Control *control, const Sink *sink, const Sink *old, char **ret_template, Failure *failure) {
     for (size_t i = 0; i < sink->table.column_count; i++) {
         const Column *column = &sink->table.columns[i];
         if (!column->template_text || has_template(old, column->template_text)) continue;
-        int r = template_check(NULL, &limits, column->template_text, &failure->error);
+        int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
+        if (r == TEMPLATE_UNKNOWN) {
+            *ret_template = copy_of(column->template_text);
+            return CHANGE_NEEDS_TEMPLATE;
+        }
         error_prefix(&failure->error, "The template of column \"%s\"", column->name);
         bool theirs = r == -EINVAL;
         failure->status = theirs ? 400 : 503;
@@ -41,7 +50,7 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
 }
 
 /* What can be said at once: paths, defaults, templates. */
-static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, Failure *failure) {
+static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, char **ret_template, Failure *failure) {
     if (!outcome->done || outcome->withdraws) return 0;
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
     SnapshotSource *shown;
@@ -56,7 +65,8 @@ static int check_outcome(Control *control, const ChangeRequest *request, const O
     snapshot_source_unref(shown);
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[i]->sink_id) : NULL;
-        if (check_templates(control, outcome->sinks[i], old ? old->sink : NULL, failure) < 0) return -1;
+        r = check_templates(control, outcome->sinks[i], old ? old->sink : NULL, ret_template, failure);
+        if (r != 0) return r;
     }
     return 0;
 }
@@ -86,12 +96,6 @@ static const char *task_type(const ChangeRequest *request) {
     return types[request->kind][request->of_sink];
 }
 
-static char *copy_of(const char *text) {
-    char *copy = text ? strdup(text) : NULL;
-    check(copy || !text);
-    return copy;
-}
-
 static void change_back(Control *control, Errand *errand, Message *take_message);
 
 static void change_free(Change *change) {
@@ -113,7 +117,7 @@ static void outputs_number(Change *change, const char *key, uint64_t number) {
     check(json_object_set_new(change->task->outputs, key, json_integer((json_int_t)number)) == 0);
 }
 
-int change_start(Control *control, const ChangeRequest *request, Task **ret_task, Failure *failure) {
+int change_start(Control *control, const ChangeRequest *request, Task **ret_task, char **ret_template, Failure *failure) {
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;
     if (count >= CHANGES_MOST)
@@ -121,9 +125,11 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
 
     Outcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
-    if (check_pending(control, request, &outcome, failure) < 0 || check_outcome(control, request, &outcome, failure) < 0) {
+    int r = check_pending(control, request, &outcome, failure);
+    if (r == 0) r = check_outcome(control, request, &outcome, ret_template, failure);
+    if (r != 0) {
         outcome_deinit(&outcome);
-        return -1;
+        return r;
     }
     Change *change = calloc(1, sizeof *change);
     check(change);

@@ -41,6 +41,7 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
     }
     control->mailbox = mailbox_new(wake, control);
     control->tasks = tasks_new(options->clock, options->environment);
+    control->verdicts = template_verdicts_new();
     int r = tokens_load(&control->tokens, options->environment, error);
     if (r == 0) r = registry_load(&control->registry, options->environment, error);
     if (r < 0) {
@@ -299,6 +300,37 @@ static void dispatch(Control *control, Message *message, bool *fence) {
     }
 }
 
+void control_park(Control *control, ApiCall *take_call, const char *template_text) {
+    Parked *parked = calloc(1, sizeof *parked);
+    check(parked);
+    parked->call = take_call;
+    parked->template_text = strdup(template_text);
+    check(parked->template_text);
+    /* In front: one call has all its verdicts before the next one's can push them out. */
+    parked->next = control->parked;
+    control->parked = parked;
+}
+
+static ApiCall *parked_free(Parked *parked) {
+    ApiCall *call = parked->call;
+    free(parked->template_text);
+    free(parked);
+    return call;
+}
+
+/* One template, and then what else waits has its turn. */
+static void look_at_template(Control *control) {
+    Parked *parked = control->parked;
+    control->parked = parked->next;
+    if (!control->draining) {
+        TemplateLimits limits = control_template_limits(control);
+        Error error = {0};
+        int r = template_check(NULL, &limits, parked->template_text, &error);
+        template_verdicts_set(control->verdicts, parked->template_text, r, &error);
+    }
+    api_route(control, parked_free(parked));
+}
+
 usec_t control_turn(Control *control) {
     thread_owner_check(&control->owner);
     Message *message = mailbox_take(control->mailbox);
@@ -309,12 +341,14 @@ usec_t control_turn(Control *control) {
         message = next;
     }
     if (fence) changes_fence(control);
+    if (control->parked) look_at_template(control);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->connected && !control->draining && now >= control->next_expiry) {
         expire(control);
         control->next_expiry = now + EXPIRY_INTERVAL;
     }
+    if (control->parked) return 0;
     usec_t until_expiry = control->draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
     return next < until_expiry ? next : until_expiry;
 }
@@ -413,6 +447,12 @@ void control_free(Control *control) {
         errand_end(errand);
         errand->drop(errand);
     }
+    while (control->parked) {
+        Parked *parked = control->parked;
+        control->parked = parked->next;
+        api_call_free(parked_free(parked));
+    }
+    template_verdicts_free(control->verdicts);
     mailbox_free(control->mailbox);
     tasks_free(control->tasks);
     tokens_deinit(&control->tokens);

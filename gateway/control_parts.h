@@ -13,6 +13,7 @@
 #include "gateway/control.h"
 #include "gateway/registry.h"
 #include "gateway/tasks.h"
+#include "gateway/template_verdicts.h"
 #include "gateway/tokens.h"
 
 /* Who asked the writer, a loader or the templates, and goes on when the message is back: the message's context points to it. */
@@ -24,6 +25,14 @@ struct Errand {
 };
 
 typedef struct Unreachable Unreachable; /* change_parts.h */
+
+/* A call that comes again when there is a verdict on a template. */
+typedef struct Parked Parked;
+struct Parked {
+    Parked *next;
+    ApiCall *call;
+    char *template_text;
+};
 
 struct Control {
     ControlOptions options;
@@ -40,6 +49,8 @@ struct Control {
     Change *changes;          /* in order of arrival */
     Unreachable *unreachable; /* at most one a connection */
     Errand *errands;
+    TemplateVerdicts *verdicts;
+    Parked *parked;
 
     Snapshot *current; /* reference; what every loop has been told to run */
     uint64_t generation;
@@ -53,6 +64,8 @@ struct Control {
 
 void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
 void errand_end(Errand *errand);
+
+void control_park(Control *control, ApiCall *take_call, const char *template_text);
 
 /* Makes a new generation of what the registry shows and tells every loop. */
 void control_publish(Control *control);

@@ -282,6 +282,27 @@ def test_a_dead_destination_holds_nobody_up(gateway_factory):
             assert task["error"].startswith("Nothing is changed, try again: "), task
 
 
+def test_many_templates_hold_nobody_up(gateway):
+    """100 templates are 100 processes, one after the other: other calls are answered in between."""
+    gateway.add_source("one")
+    columns = [
+        {"name": f"c{n}", "type": "template", "template": {"language": "jsonnet", "content": f"Body('a') + {n}"}} for n in range(100)
+    ]
+    body = {**SINK, "table": {**SINK["table"], "mapping": {"columns": columns}}}
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(gateway.api("POST", "/sources/one/sinks", body)))
+    asker.start()
+    meanwhile = 0
+    while not answers:
+        gateway.api("GET", "/sources/one", wait=0, expect=200)
+        meanwhile += 1
+    asker.join()
+    assert answers[0].status == 202 and answers[0].json["status"] == "success", answers
+    assert meanwhile > 20
+    columns[57]["template"]["content"] = "nobody"
+    assert_error(gateway.api("PATCH", "/sources/one/sinks/k", {"table": {"mapping": {"columns": columns}}}), 400)
+
+
 def test_a_task_that_a_crash_interrupts_is_told_to_have_failed(gateway_factory):
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))

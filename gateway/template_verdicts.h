@@ -1,0 +1,18 @@
+/*
+ * What template_check said of the templates that were asked about last. A check takes a process and about 50 ms, and a sink may have 100
+ * templates: the control thread checks one at a time between other work, and the request that needs them comes again when that is done.
+ * Control thread.
+ */
+#pragma once
+
+#include "base/error.h"
+
+typedef struct TemplateVerdicts TemplateVerdicts;
+
+TemplateVerdicts *template_verdicts_new(void);
+void template_verdicts_free(TemplateVerdicts *verdicts); /* NULL-safe */
+enum { TEMPLATE_UNKNOWN = 1 };
+/* As template_check, from memory; a failure is told once and then forgotten, since it may have been the machine's. TEMPLATE_UNKNOWN: check. */
+int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *error);
+/* `result` and `error` of template_check. The oldest verdict goes. */
+void template_verdicts_set(TemplateVerdicts *verdicts, const char *text, int result, const Error *error);
