@@ -524,6 +524,25 @@ static void test_a_sink_over_its_share_is_closed_and_opened(void **state) {
     assert_false(atomic_load(&fixture->gates[1]->closed));
 }
 
+/* What was imported before the clock went back goes first, too. */
+static void test_retained_packs_go_when_space_is_short_whatever_the_clock_says(void **state) {
+    Fixture *fixture = *state;
+    char pack[128] = {0};
+    fixture_define(fixture, 1, false, 1, NEVER);
+    fixture_append(fixture, 1, "row", 2, 20);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 2);
+    (void)fixture->files->list(fixture->files, "staging", find_pack, pack, NULL);
+    assert_true(pack[0]);
+    fixture->clock.wall_now -= 365 * USEC_DAY;
+    memory_files_capacity(fixture->files, 1);
+    fixture_pass(fixture, 2 * USEC_SECOND);
+    fixture_run(fixture);
+    pack[0] = 0;
+    (void)fixture->files->list(fixture->files, "staging", find_pack, pack, NULL);
+    assert_false(pack[0]);
+}
+
 /* Conditions that do not hold yet would keep it closed until they do: a day long, at worst. */
 static void test_a_sink_over_its_share_does_not_wait_for_its_conditions(void **state) {
     Fixture *fixture = *state;
@@ -670,6 +689,7 @@ int main(void) {
         TEST(test_a_sink_over_its_share_is_closed_and_opened),
         TEST(test_the_budget_stops_intake_and_lets_it_go_on),
         TEST(test_a_sink_over_its_share_does_not_wait_for_its_conditions),
+        TEST(test_retained_packs_go_when_space_is_short_whatever_the_clock_says),
         TEST(test_without_space_nothing_waits_for_its_conditions),
         TEST(test_a_log_over_its_mark_is_staged),
         TEST(test_a_failed_commit_breaks_the_writer_once),
