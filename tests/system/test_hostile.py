@@ -201,3 +201,21 @@ def test_refused_requests_of_many_events_leave_nothing_behind(gateway_factory):
     rejected = answers[0].json["rejected"]
     assert [(item["index"], item["sinkId"], item["error"]) for item in rejected] == [(150_000, "strict", "stream.in.unprocessableContent")]
     assert gateway.memory_kb("VmHWM") < 2 * one + 100_000, (one, gateway.memory_kb("VmHWM"))
+
+
+def test_short_events_that_wait_for_templates_count_in_full(gateway_factory):
+    """Three bytes of text take hundreds while they wait: the budget of bytes in flight sees those."""
+    gateway = gateway_factory(arguments=["--limits.in-flight", "1MB"]).start()
+    url = gateway.add_source("s", framing="ndjson")
+    template = {"type": "template", "name": "t", "template": {"language": "jsonnet", "content": "Body()"}}
+    gateway.add_sink("s", "rows", [template], NEVER)
+    answers = []
+    senders = [threading.Thread(target=lambda: answers.append(gateway.post(url, b"{}\n" * 20_000))) for _ in range(6)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    refused = [answer for answer in answers if answer.status == 503]
+    assert len(refused) < 6 and {answer.status for answer in answers} == {200, 503}, answers
+    assert refused[0].json["error"] == "stream.in.overloaded" and 1 <= int(refused[0].headers["retry-after"]) <= 60
+    wait_until("there is room again", lambda: gateway.post(url, b"{}\n" * 20_000).status == 200)
