@@ -2,6 +2,7 @@
  * From events to rows, and a turn's Append: one list of sinks with their rows, in the arena of the Append, that goes to the writer after
  * the turn. Row buffers and Appends come back and are used again.
  */
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "base/metrics.h"
@@ -10,6 +11,7 @@
 #define KEPT_BUFFER_BYTES ((size_t)2 * 1024 * 1024) /* a larger one was needed once */
 /* A request of more events has an Append of its own: if it is refused, all that it took is free again before the next one. */
 #define EVENTS_OF_SMALL ((size_t)1000)
+#define LARGE_ARENA_BYTES ((size_t)32 * 1024 * 1024)
 #define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
 
 /* ---- what is used again ------------------------------------------------------------------------------------------------------------------ */
@@ -50,7 +52,9 @@ static TurnAppend *take_append(Intake *intake) {
 
 static void keep_append(Intake *intake, TurnAppend *append) {
     Arena arena = append->append.arena;
+    bool large = arena.used_bytes > LARGE_ARENA_BYTES;
     arena_reset(&arena);
+    if (large) (void)malloc_trim(0); /* its many blocks are too small to go back to the system by themselves */
     *append = (TurnAppend){.append.arena = arena, .next_free = intake->free_appends};
     intake->free_appends = append;
 }
