@@ -362,6 +362,7 @@ static void set_up(HttpLoop *loop) {
 
 static void take_messages(HttpLoop *loop) {
     Message *message = mailbox_take(loop->mailbox);
+    loop->answered = message != NULL;
     while (message) {
         Message *next = message->next;
         message->next = NULL;
@@ -458,7 +459,8 @@ static void *run(void *context) {
     set_up(loop);
     (void)sem_post(&loop->started);
     while (!atomic_load(&loop->stop_wanted)) {
-        usec_t wait = http_loop_sleep(loop, clock_system()->boot(clock_system()));
+        /* Answers that were written outside the library's own turn leave callbacks (the end of a connection) that only its next turn runs. */
+        usec_t wait = loop->answered ? 0 : http_loop_sleep(loop, clock_system()->boot(clock_system()));
         (void)h2o_evloop_run(loop->evloop, (int32_t)((wait + USEC_MS - 1) / USEC_MS)); /* -1 is EINTR: the turn is taken all the same */
         turn(loop);
     }

@@ -81,6 +81,7 @@ struct HttpLoop {
     UuidSource ids;
     Buffer scratch;
     /* sweep */
+    bool answered;                   /* the last turn took messages: the library may have callbacks to run */
     usec_t swept_at, sweep_interval; /* boot time */
     uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
     uint64_t fresh_bytes;            /* input that came since the last sweep */

@@ -138,7 +138,7 @@ int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t 
     if (result < 0) return result;
     while (deleted < most) {
         Span key = {.data = seek, .size = sizeof seek}, value;
-        uint64_t at;
+        uint64_t at = 0;
         result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
         if (result == DB_NOT_FOUND) break;
         if (result == 0) result = commit_of(key, &at, error);

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+import time
 import zlib
 
 import pytest
@@ -298,3 +299,14 @@ def test_pipelined_and_chunked_and_h2c(shared):
     upgrade = last.replace(b"Host: x", b"Host: x\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__")
     assert raw(shared.intake, upgrade).startswith(b"HTTP/1.1 200")
     assert raw(shared.intake, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").startswith((b"HTTP/1.1 4", b""))
+
+
+def test_a_closing_connection_ends_with_its_answer(shared):
+    """Not with the next tick of the loop: 100 of those would take 10 s."""
+    url = shared.source_url("single").encode()
+    post = b"POST " + url + b' HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 7\r\n\r\n{"a":1}'
+    begin = time.monotonic()
+    for _ in range(50):
+        assert raw(shared.intake, post).startswith(b"HTTP/1.1 200")
+        assert raw(shared.admin, b"GET /health-check HTTP/1.0\r\n\r\n")
+    assert time.monotonic() - begin < 9
