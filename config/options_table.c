@@ -40,7 +40,7 @@ const OptionInfo options_table[] = {
          "The branch id in the URLs of the management API: default, or a number."),
     TEXT("trusted-proxies", OPTION_NETWORKS, trusted_proxies, "", NULL, RESTART,
          "Networks (CIDR, comma-separated) whose forwarding headers are believed."),
-    COUNT("threads", threads, "0", 0, 256, RESTART, "HTTP loops; 0: one a core."),
+    COUNT("threads", threads, "0", 0, 64, RESTART, "HTTP loops; 0: one a core."),
     COUNT("loaders", loaders, "4", 1, 64, RESTART, "Imports that may run at the same time."),
     COUNT("limits.connections", connections, "10000", 1, 1000000, RESTART, "Open intake connections in all."),
     COUNT("limits.connections-an-address", connections_an_address, "1000", 1, 1000000, RESTART,

@@ -172,7 +172,7 @@ static void wrong_values_name_place_and_range(void **state) {
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) assert_refused(NULL, lines[i].arguments, lines[i].says);
     setenv("SLUICE_THREADS", "many", 1);
-    assert_refused(NULL, NULL, "environment variable SLUICE_THREADS: threads must be a whole number in 0..256, not \"many\"");
+    assert_refused(NULL, NULL, "environment variable SLUICE_THREADS: threads must be a whole number in 0..64, not \"many\"");
     clear_environment(NULL);
     Options options;
     Error error = {0};
