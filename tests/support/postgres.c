@@ -60,7 +60,7 @@ static void drop_root(void) {
     if (!user || setgroups(0, NULL) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0) _exit(126);
 }
 
-static pid_t spawn(TestPostgres *server, const char *program, char *const arguments[]) {
+static pid_t spawn(TestPostgres *server, const char *program, char *arguments[]) {
     char path[512], log[512];
     (void)snprintf(path, sizeof path, "%s/%s", server->binaries, program);
     (void)snprintf(log, sizeof log, "%s/log", server->directory);
@@ -74,6 +74,7 @@ static pid_t spawn(TestPostgres *server, const char *program, char *const argume
     if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 || chdir(server->directory) != 0) _exit(126);
     (void)setenv("LC_ALL", "C.UTF-8", 1);
     (void)unsetenv("LD_PRELOAD");
+    arguments[0] = path; /* by which the programs find each other */
     execv(path, arguments);
     _exit(127);
 }
