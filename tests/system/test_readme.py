@@ -9,7 +9,7 @@ import pytest
 from sluice import BINARY, ROOT
 
 # What is not for a test: installing, building, and servers that the reader starts.
-NOT_HERE = re.compile(r"^(\./run|\./check)|--config config/examples|examples/postgres\.yaml")
+NOT_HERE = re.compile(r"^(\./run|\./check)|--config config/examples|examples/postgres\.yaml|get demo-postgres")
 
 
 def blocks():
