@@ -115,7 +115,7 @@ def test_restart_with_buffered_and_staged_rows(gateway_factory):
     gateway = gateway_factory().start()
     url = gateway.add_source("load", framing="ndjson")
     gateway.add_sink("load", "buffered", COLUMNS, NEVER)
-    gateway.add_sink("load", "staged", COLUMNS, {**NEVER, "storage.level.staging.upload.trigger.count": 10})
+    gateway.add_sink("load", "staged", COLUMNS, {**NEVER, "storage.level.staging.upload.trigger.count": 1})
     first = Sender(gateway.intake, url, "a", count=30)
     first.run()
     wait_until("staged", lambda: gateway.statistics("load", "staged")["levels"]["staging"]["recordsCount"] == 30)
