@@ -39,9 +39,7 @@ static json_t *row_json(Test *test, const Sink *sink, Span row) {
     check(row_read(&test->reader, cells, sink->table.column_count) == 0);
     json_t *columns = json_array();
     for (size_t i = 0; i < sink->table.column_count; i++) {
-        json_t *value = cells[i].is_null ? json_null() : json_stringn(cells[i].data, cells[i].size);
-        if (!value) value = json_string("(bytes that are not UTF-8)");
-        json_t *column = json_pack("{s:s, s:o}", "name", sink->table.columns[i].name, "value", value);
+        json_t *column = json_pack("{s:s, s:o}", "name", sink->table.columns[i].name, "value", dry_run_cell_json(&cells[i]));
         check(column && json_array_append_new(columns, column) == 0);
     }
     json_t *json = json_pack("{s:o}", "columns", columns);

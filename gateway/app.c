@@ -109,15 +109,7 @@ static int start_options(App *app, Error *error) {
     return 0;
 }
 
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strncmp(address, "[::1]", 5) == 0 || strncmp(address, "localhost:", 10) == 0;
-}
-
 static int start_listeners(App *app, Error *error) {
-    if (!app->options.admin_insecure && !is_loopback(app->options.admin))
-        return error_set(error, -EINVAL,
-                         "the admin listener %s is not on loopback and has no TLS: choose a loopback address, or set admin-insecure",
-                         app->options.admin);
     int r = http_listen(app->options.intake, &app->intake_listener, error);
     if (r < 0) return r;
     r = http_listen(app->options.admin, &app->admin_listener, error);
@@ -165,13 +157,7 @@ static int start_control(App *app, Error *error) {
 }
 
 static int start_templates(App *app, Error *error) {
-    TemplateLimits limits = {
-        .stack_frames = app->options.template_stack,
-        .memory_bytes = app->options.template_memory,
-        .wall_usec = app->options.template_wall,
-        .workers = app->options.template_workers,
-        .zygotes = app->options.template_zygotes,
-    };
+    TemplateLimits limits = template_limits_of(&app->options);
     return templates_start(&limits, NULL, &app->templates, error);
 }
 

@@ -69,6 +69,7 @@ static int read_input(const char *name, Buffer *out, Error *error) {
 
 typedef struct Printer {
     const Request *request;
+    Options options; /* limits: the defaults, and what the environment says */
     size_t failures;
     RowReader reader;
 } Printer;
@@ -79,8 +80,7 @@ static json_t *row_as_json(Printer *printer, const Sink *sink, Span row) {
     check(row_read(&printer->reader, cells, sink->table.column_count) == 0);
     json_t *columns = json_object();
     for (size_t i = 0; i < sink->table.column_count; i++) {
-        json_t *value = cells[i].is_null ? json_null() : json_stringn(cells[i].data, cells[i].size);
-        (void)json_object_set_new(columns, sink->table.columns[i].name, value ? value : json_string("(bytes that are not UTF-8)"));
+        (void)json_object_set_new(columns, sink->table.columns[i].name, dry_run_cell_json(&cells[i]));
     }
     return columns;
 }
@@ -105,27 +105,13 @@ static void print_row(void *context, size_t event, const Sink *sink, const MapFa
 }
 
 /* Templates run in their own processes, as in the gateway. */
-static int evaluate_templates(DryRun *run, Mailbox *mailbox, TemplateBatch **ret_batch, Error *error) {
+static int evaluate_templates(const Options *options, DryRun *run, Mailbox *mailbox, TemplateBatch **ret_batch, Error *error) {
     TemplateBatch *batch = dry_run_batch(run, mailbox, 1);
     *ret_batch = NULL;
     if (!batch) return 0;
-    char *none[] = {NULL};
-    Options options;
-    int r = options_load(NULL, none, &options, error);
-    if (r < 0) {
-        template_batch_free(batch);
-        return r;
-    }
-    TemplateLimits limits = {
-        .stack_frames = options.template_stack,
-        .memory_bytes = options.template_memory,
-        .wall_usec = options.template_wall,
-        .workers = options.template_workers,
-        .zygotes = options.template_zygotes,
-    };
-    options_deinit(&options);
+    TemplateLimits limits = template_limits_of(options);
     Templates *templates;
-    r = templates_start(&limits, NULL, &templates, error);
+    int r = templates_start(&limits, NULL, &templates, error);
     if (r < 0) {
         template_batch_free(batch);
         return r;
@@ -158,7 +144,7 @@ static int map_source(const ManifestSource *declared, Printer *printer, Span inp
             .header_count = printer->request->header_count,
             .ip = SPAN("127.0.0.1"),
             .received = clock_system()->wall(clock_system()),
-            .row_bytes = 1536u << 10,
+            .row_bytes = printer->options.row_bytes,
         };
         /* From standard input come many events, from a file the body of one request. */
         bool is_stream = !printer->request->event && !printer->request->content_type;
@@ -167,7 +153,7 @@ static int map_source(const ManifestSource *declared, Printer *printer, Span inp
     if (r == 0) {
         Mailbox *mailbox = mailbox_new(NULL, NULL);
         TemplateBatch *batch = NULL;
-        r = evaluate_templates(run, mailbox, &batch, error);
+        r = evaluate_templates(&printer->options, run, mailbox, &batch, error);
         if (r == 0) dry_run_map(run, batch, print_row, printer);
         template_batch_free(batch);
         mailbox_free(mailbox);
@@ -191,7 +177,9 @@ static int run(int argc, char **argv) {
     Buffer input = {0};
     Printer printer = {.request = &request};
     size_t mapped = 0;
-    int r = manifest_load(request.manifest, &manifest, &error);
+    char *none[] = {NULL};
+    int r = options_load(NULL, none, &printer.options, &error);
+    if (r == 0) r = manifest_load(request.manifest, &manifest, &error);
     if (r == 0) r = read_input(request.event, &input, &error);
     for (size_t i = 0; i < manifest.count && r == 0; i++) {
         const char *id = json_string_value(json_object_get(manifest.sources[i].source, "sourceId"));
@@ -204,6 +192,7 @@ static int run(int argc, char **argv) {
     manifest_deinit(&manifest);
     buffer_deinit(&input);
     row_reader_deinit(&printer.reader);
+    options_deinit(&printer.options);
     return r < 0 || printer.failures > 0 ? EXIT_USAGE : EXIT_SUCCESS;
 }
 

@@ -188,14 +188,7 @@ static void snapshot_gone(Control *control, SnapshotGone *take_message) {
 }
 
 TemplateLimits control_template_limits(const Control *control) {
-    const Options *options = control->options.options;
-    return (TemplateLimits){
-        .stack_frames = options->template_stack,
-        .memory_bytes = options->template_memory,
-        .wall_usec = options->template_wall,
-        .workers = options->template_workers,
-        .zygotes = options->template_zygotes,
-    };
+    return template_limits_of(control->options.options);
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------------------- */

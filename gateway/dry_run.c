@@ -110,3 +110,9 @@ void dry_run_map(DryRun *run, const TemplateBatch *results, DryRunVisit visit, v
     free(row_list);
     free(failures);
 }
+
+json_t *dry_run_cell_json(const RowCell *cell) {
+    if (cell->is_null) return json_null();
+    json_t *text = json_stringn(cell->data, cell->size);
+    return text ? text : json_string("(bytes that are not UTF-8)");
+}

@@ -4,9 +4,12 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "gateway/templates.h"
 #include "mapping/plan.h"
+#include "mapping/row.h"
 
 typedef struct DryRun DryRun;
 
@@ -28,5 +31,7 @@ size_t dry_run_events(const DryRun *run);
 TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind);
 /* `failure` is NULL and `row` the row's text, or the sink could not be mapped. */
 typedef void (*DryRunVisit)(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row);
+/* A cell of such a row as people read it: null or a string, which says so when the bytes are not UTF-8; new reference. */
+json_t *dry_run_cell_json(const RowCell *cell);
 /* `results`: the batch that came back; NULL when there was none. Events in order, the plan's sinks in order. */
 void dry_run_map(DryRun *run, const TemplateBatch *results, DryRunVisit visit, void *context);

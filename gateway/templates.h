@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/mailbox.h"
+#include "config/options.h"
 #include "mapping/plan.h"
 
 typedef struct Templates Templates;
@@ -22,6 +23,17 @@ typedef struct TemplateLimits {
     uint32_t workers;      /* evaluating at once; 0: cores */
     uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 32 */
 } TemplateLimits;
+
+/* As the options say. */
+static inline TemplateLimits template_limits_of(const Options *options) {
+    return (TemplateLimits){
+        .stack_frames = options->template_stack,
+        .memory_bytes = options->template_memory,
+        .wall_usec = options->template_wall,
+        .workers = options->template_workers,
+        .zygotes = options->template_zygotes,
+    };
+}
 
 /* One event of a batch; the spans point into the batch's arena (or memory that lives as long). */
 typedef struct TemplateEvent {
