@@ -1,0 +1,366 @@
+/*
+ * The mapping alone, one process, one thread, beside simdjson and jansson on the same bytes: GB/s of JSON by processor time, medians of
+ * alternating rounds.
+ * docs/performance.md says what P4 and P11 are; bench/run runs this.
+ *
+ *   mapping EVENT.json [--rounds N] [--seconds S] [--sinks N] [--corpus NAME] [--only NAME]… [--events FILE.ndjson] [--json]
+ *   mapping EVENT.json --only NAME --count N    no clock: N events of one contender, for callgrind; differences of two N count
+ *
+ * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), scan-KERNEL (the scanner with the plan's paths),
+ * simdjson (DOM of each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson), jansson.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/buffer.h"
+#include "bench/corpus.h"
+#include "mapping/plan_parts.h"
+#include "mapping/scanner.h"
+#include "tests/support/simdjson_peer.h"
+
+enum { CONTENDERS_MOST = 16, CORPORA_MOST = 16, ROUNDS_MOST = 101, ONLY_MOST = 8 };
+enum { ROW_BYTES_MOST = 2 << 20, ROWS_KEPT_BYTES = 64 << 10 };
+
+/* One plan with what it writes to. */
+typedef struct Mapping {
+    Plan *plan;
+    Mapper *mapper;
+    Buffer buffers[SINKS_A_SOURCE_MAX];
+    Buffer *rows[SINKS_A_SOURCE_MAX];
+    MapFailure failures[SINKS_A_SOURCE_MAX];
+    usec_t now;
+    uint64_t events;
+} Mapping;
+
+typedef struct Bench {
+    Mapping one, many;
+    Scanner scanner;
+    SimdjsonPeer *simdjson, *simdjson_many;
+} Bench;
+
+typedef struct Contender {
+    char name[32];
+    void (*run)(Bench *bench, const struct Contender *self, const Corpus *corpus, size_t count); /* the first `count` events */
+    const ScanKernel *kernel;
+    double seen[CORPORA_MOST][ROUNDS_MOST]; /* GB/s */
+} Contender;
+
+static _Noreturn void die(const char *what, const char *detail) {
+    (void)fprintf(stderr, "mapping: %s%s%s\n", what, detail ? ": " : "", detail ? detail : "");
+    exit(1);
+}
+
+/* -- contenders -- */
+
+static Sink *make_sink(size_t number, bool with_defaults) {
+    static const char *const paths[][2] = {{"issue_id", "issue.id"},
+                                           {"issue_key", "issue.key"},
+                                           {"summary", "issue.fields.summary"},
+                                           {"user_name", "user.name"},
+                                           {"amount", "amount"}};
+    json_t *columns = json_pack("[{s:s,s:s},{s:s,s:s}]", "type", "id", "name", "id", "type", "datetime", "name", "received");
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        json_t *column = json_pack("{s:s,s:s,s:s,s:b}", "type", "path", "name", paths[i][0], "path", paths[i][1], "rawString", 1);
+        check(column);
+        if (with_defaults) json_object_set_new(column, "defaultValue", json_string(""));
+        json_array_append_new(columns, column);
+    }
+    char id[32];
+    (void)snprintf(id, sizeof id, "sink-%zu", number);
+    json_t *body = json_pack("{s:s,s:s,s:s,s:{s:s,s:{s:o}}}", "sinkId", id, "name", id, "type", "table", "table", "tableId", id, "mapping",
+                             "columns", columns);
+    check(body);
+    Sink *sink;
+    Error error = {0};
+    if (sink_from_request(body, true, &sink, &error) < 0) die("no sink", error.text);
+    json_decref(body);
+    return sink;
+}
+
+static void mapping_init(Mapping *mapping, size_t sink_count, bool with_defaults) {
+    Sink *sinks[SINKS_A_SOURCE_MAX] = {NULL};
+    for (size_t i = 0; i < sink_count; i++) {
+        sinks[i] = make_sink(i, with_defaults);
+        mapping->rows[i] = &mapping->buffers[i];
+    }
+    Source source = {.source_id = (char *)"bench"};
+    Error error = {0};
+    if (plan_compile(&source, sinks, sink_count, &mapping->plan, &error) < 0) die("no plan", error.text);
+    for (size_t i = 0; i < sink_count; i++) sink_unref(sinks[i]);
+    mapping->mapper = mapper_new(ROW_BYTES_MOST);
+    mapping->now = 1795262400 * USEC_SECOND;
+}
+
+static void mapping_deinit(Mapping *mapping) {
+    for (size_t i = 0; i < SINKS_A_SOURCE_MAX; i++) buffer_deinit(&mapping->buffers[i]);
+    mapper_free(mapping->mapper);
+    plan_unref(mapping->plan);
+}
+
+static void map_events(Mapping *mapping, const Corpus *corpus, size_t count) {
+    size_t sinks = plan_sink_count(mapping->plan);
+    Event event = {.kind = BODY_JSON};
+    for (size_t i = 0; i < count; i++) {
+        event.body = corpus->events[i];
+        event.received = mapping->now += 3;
+        uint64_t number = ++mapping->events;
+        memcpy(event.id.bytes, &number, sizeof number);
+        if (mapper_map(mapping->mapper, mapping->plan, &event, mapping->rows, mapping->failures))
+            die("an event was not mapped", mapping->failures[0].message);
+        if (mapping->buffers[0].size < ROWS_KEPT_BYTES) continue;
+        for (size_t k = 0; k < sinks; k++) buffer_clear(&mapping->buffers[k]);
+    }
+}
+
+static void run_map(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    (void)self;
+    map_events(&bench->one, corpus, count);
+}
+
+static void run_map_sinks(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    (void)self;
+    map_events(&bench->many, corpus, count);
+}
+
+static void run_scan(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    ScanFault fault;
+    /* As scanner_run does for the kernel of its choice; it also makes the room that a path set needs. */
+    if (scanner_run(&bench->scanner, bench->one.plan->paths, SPAN("{}"), &fault)) die("{} was refused", fault.what);
+    for (size_t i = 0; i < count; i++) {
+        scanner_renew(&bench->scanner);
+        if (self->kernel->run(&bench->scanner, bench->one.plan->paths, corpus->events[i], &fault)) die("an event was refused", fault.what);
+    }
+}
+
+static void run_simdjson(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    (void)self;
+    for (size_t i = 0; i < count; i++)
+        if (!simdjson_peer_parse(bench->simdjson, corpus->events[i].data, corpus->events[i].size)) die("simdjson refused an event", NULL);
+}
+
+static void run_simdjson_many(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    (void)self;
+    const Span *last = &corpus->events[count - 1];
+    size_t size = (size_t)(last->data + last->size - corpus->text.data);
+    if (simdjson_peer_parse_many(bench->simdjson_many, corpus->text.data, size, size) != (long)count)
+        die("simdjson refused an event", NULL);
+}
+
+static void run_jansson(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+    (void)bench, (void)self;
+    for (size_t i = 0; i < count; i++) {
+        json_error_t error;
+        json_t *document = json_loadb(corpus->events[i].data, corpus->events[i].size, 0, &error);
+        if (!document) die("jansson refused an event", error.text);
+        json_decref(document);
+    }
+}
+
+/* -- rounds -- */
+
+/* Of this thread alone: what else the machine does costs less of the figure's truth. */
+static double now_seconds(void) {
+    struct timespec now;
+    check(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* GB/s of passes over the whole corpus for `seconds`. */
+static double measure(Bench *bench, const Contender *contender, const Corpus *corpus, double seconds) {
+    contender->run(bench, contender, corpus, corpus->count); /* warm */
+    size_t passes = 0;
+    double begin = now_seconds(), took;
+    do {
+        contender->run(bench, contender, corpus, corpus->count);
+        passes++;
+        took = now_seconds() - begin;
+    } while (took < seconds);
+    return (double)corpus->bytes * (double)passes / took / 1e9;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+typedef struct Options {
+    unsigned rounds;
+    double seconds;
+    unsigned sinks;
+    const char *corpus, *events;
+    const char *only[ONLY_MOST];
+    size_t only_count;
+    unsigned long count;
+    bool json;
+} Options;
+
+static bool wanted(const Options *options, const char *name) {
+    for (size_t i = 0; i < options->only_count; i++)
+        if (strcmp(options->only[i], name) == 0) return true;
+    return options->only_count == 0;
+}
+
+static size_t add(Contender *contenders, size_t count, const Options *options, const char *name,
+                  void (*run)(Bench *, const Contender *, const Corpus *, size_t), const ScanKernel *kernel) {
+    if (!wanted(options, name)) return count;
+    check(count < CONTENDERS_MOST);
+    Contender *contender = &contenders[count];
+    (void)snprintf(contender->name, sizeof contender->name, "%s", name);
+    contender->run = run;
+    contender->kernel = kernel;
+    return count + 1;
+}
+
+static size_t list_contenders(Contender *contenders, const Options *options) {
+    size_t count = 0, kernel_count;
+    count = add(contenders, count, options, "map", run_map, NULL);
+    count = add(contenders, count, options, "map-sinks", run_map_sinks, NULL);
+    const ScanKernel *kernels = scan_kernels(&kernel_count);
+    for (size_t i = 0; i < kernel_count; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "scan-%s", kernels[i].name);
+        count = add(contenders, count, options, name, run_scan, &kernels[i]);
+    }
+    count = add(contenders, count, options, "simdjson", run_simdjson, NULL);
+    count = add(contenders, count, options, "simdjson-many", run_simdjson_many, NULL);
+    count = add(contenders, count, options, "jansson", run_jansson, NULL);
+    return count;
+}
+
+static json_t *figures(Contender *contender, size_t corpus, const Corpus *of, unsigned rounds) {
+    double *seen = contender->seen[corpus];
+    qsort(seen, rounds, sizeof *seen, ascending);
+    double median = rounds % 2 ? seen[rounds / 2] : (seen[rounds / 2 - 1] + seen[rounds / 2]) / 2;
+    json_t *result = json_pack("{s:s,s:f,s:f,s:f,s:f}", "name", contender->name, "gbps", median, "least", seen[0], "most", seen[rounds - 1],
+                               "nanoseconds", (double)of->bytes / (double)of->count / median);
+    check(result);
+    return result;
+}
+
+static void print(const json_t *results) {
+    size_t i, k;
+    json_t *corpus, *contender;
+    printf("simdjson's kernel: %s\n", json_string_value(json_object_get(results, "simdjson")));
+    json_array_foreach(json_object_get(results, "corpora"), i, corpus) {
+        printf("\n%s: %s, %.0f bytes an event\n", json_string_value(json_object_get(corpus, "name")),
+               json_string_value(json_object_get(corpus, "what")), json_real_value(json_object_get(corpus, "bytes")));
+        json_array_foreach(json_object_get(corpus, "contenders"), k, contender) {
+            printf("  %-16s %8.3f GB/s  (%.3f to %.3f) %10.1f ns an event\n", json_string_value(json_object_get(contender, "name")),
+                   json_real_value(json_object_get(contender, "gbps")), json_real_value(json_object_get(contender, "least")),
+                   json_real_value(json_object_get(contender, "most")), json_real_value(json_object_get(contender, "nanoseconds")));
+        }
+    }
+}
+
+static void rounds(Bench *bench, Contender *contenders, size_t contender_count, const Corpus *corpora, size_t corpus_count,
+                   const Options *options) {
+    for (unsigned round = 0; round < options->rounds; round++)
+        for (size_t i = 0; i < corpus_count; i++)
+            for (size_t k = 0; k < contender_count; k++)
+                contenders[k].seen[i][round] = measure(bench, &contenders[k], &corpora[i], options->seconds);
+
+    json_t *list = json_array();
+    for (size_t i = 0; i < corpus_count; i++) {
+        json_t *of = json_array();
+        for (size_t k = 0; k < contender_count; k++) json_array_append_new(of, figures(&contenders[k], i, &corpora[i], options->rounds));
+        json_array_append_new(list, json_pack("{s:s,s:s,s:f,s:I,s:o}", "name", corpora[i].name, "what", corpora[i].what, "bytes",
+                                              (double)corpora[i].bytes / (double)corpora[i].count, "events", (json_int_t)corpora[i].count,
+                                              "contenders", of));
+    }
+    json_t *results = json_pack("{s:i,s:f,s:i,s:s,s:o}", "rounds", (int)options->rounds, "seconds", options->seconds, "sinks",
+                                (int)options->sinks, "simdjson", simdjson_peer_kernel(), "corpora", list);
+    check(results);
+    if (options->json) {
+        (void)json_dumpf(results, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        putchar('\n');
+    } else {
+        print(results);
+    }
+    json_decref(results);
+}
+
+/* The corpus as often as it takes, then a part of it. */
+static void run_count(Bench *bench, const Contender *contender, const Corpus *corpus, unsigned long count) {
+    for (; count > corpus->count; count -= corpus->count) contender->run(bench, contender, corpus, corpus->count);
+    if (count) contender->run(bench, contender, corpus, count);
+}
+
+static unsigned long number_of(const char *text, unsigned long most) {
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (errno || end == text || *end || number == 0 || number > most) die("not a number that can be used here", text);
+    return number;
+}
+
+static void parse(int argc, char **argv, Options *options) {
+    static const struct option known[] = {
+        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'}, {"sinks", required_argument, NULL, 'n'},
+        {"corpus", required_argument, NULL, 'c'}, {"only", required_argument, NULL, 'o'},    {"events", required_argument, NULL, 'e'},
+        {"count", required_argument, NULL, 'k'},  {"json", no_argument, NULL, 'j'},          {NULL, 0, NULL, 0}};
+    *options = (Options){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
+        case 'r': options->rounds = (unsigned)number_of(optarg, ROUNDS_MOST); break;
+        case 's': options->seconds = strtod(optarg, NULL); break;
+        case 'n': options->sinks = (unsigned)number_of(optarg, SINKS_A_SOURCE_MAX); break;
+        case 'c': options->corpus = optarg; break;
+        case 'o':
+            if (options->only_count == ONLY_MOST) die("too many --only", NULL);
+            options->only[options->only_count++] = optarg;
+            break;
+        case 'e': options->events = optarg; break;
+        case 'k': options->count = number_of(optarg, UINT32_MAX); break;
+        case 'j': options->json = true; break;
+        default: exit(2);
+        }
+    if (argc - optind != 1) die("give the file of the event", "tests/mapping/event.json");
+}
+
+int main(int argc, char **argv) {
+    static Contender contenders[CONTENDERS_MOST];
+    static Bench bench;
+    Corpus corpora[CORPORA_MOST], file = {0};
+    size_t corpus_count = 0;
+    Options options;
+    Error error = {0};
+    parse(argc, argv, &options);
+
+    if (corpus_read(&file, argv[optind], &error) < 0) die(error.text, NULL);
+    Corpus corpus;
+    for (size_t shape = 0; !options.events && corpus_make(&corpus, shape, file.events[0]); shape++) {
+        if (options.corpus && strcmp(options.corpus, corpus.name) != 0)
+            corpus_deinit(&corpus);
+        else
+            corpora[corpus_count++] = corpus;
+    }
+    if (options.events) {
+        if (corpus_read(&corpora[0], options.events, &error) < 0) die(error.text, NULL);
+        corpus_count = 1;
+    }
+    if (corpus_count == 0) die("no such corpus", options.corpus);
+
+    mapping_init(&bench.one, 1, options.events);
+    mapping_init(&bench.many, options.sinks, options.events);
+    bench.simdjson = simdjson_peer_new(0);
+    bench.simdjson_many = simdjson_peer_new(0);
+    size_t contender_count = list_contenders(contenders, &options);
+    if (contender_count == 0) die("no such contender", options.only[0]);
+
+    if (options.count)
+        run_count(&bench, &contenders[0], &corpora[0], options.count);
+    else
+        rounds(&bench, contenders, contender_count, corpora, corpus_count, &options);
+
+    for (size_t i = 0; i < corpus_count; i++) corpus_deinit(&corpora[i]);
+    corpus_deinit(&file);
+    mapping_deinit(&bench.one);
+    mapping_deinit(&bench.many);
+    scanner_deinit(&bench.scanner);
+    simdjson_peer_free(bench.simdjson);
+    simdjson_peer_free(bench.simdjson_many);
+    return 0;
+}
