@@ -175,18 +175,19 @@ static bool decode_hex(const SinkCell *cell, Buffer *out) {
     return true;
 }
 
-/* The cell as the NUL-terminated text of a number; false: too long to be one. */
-static bool number_text(const SinkCell *cell, char *out, size_t size) {
-    if (cell->size == 0 || cell->size >= size || memchr(cell->data, '\0', cell->size)) return false;
-    memcpy(out, cell->data, cell->size);
-    out[cell->size] = '\0';
-    return true;
+/* The cell as the NUL-terminated text of a number, which may be of any length, until the next call; NULL: it is none. */
+static const char *number_text(Import *import, const SinkCell *cell) {
+    if (cell->size == 0 || memchr(cell->data, '\0', cell->size)) return NULL;
+    buffer_clear(&import->record);
+    buffer_append(&import->record, cell->data, cell->size);
+    return buffer_text(&import->record);
 }
 
 /* Binds one cell; *ret_misfit names what it should have been, when it is not. */
 static int bind_cell(Import *import, int place, const Column *column, const SinkCell *cell, const char **ret_misfit) {
     sqlite3_stmt *insert = import->insert;
-    char text[2048], *end;
+    const char *text;
+    char *end;
     if (cell->is_null) {
         /* SQLite would make up a value for NULL in an INTEGER PRIMARY KEY. */
         if (column->primary_key) *ret_misfit = "a value (NULL in a primary key)";
@@ -195,13 +196,13 @@ static int bind_cell(Import *import, int place, const Column *column, const Sink
     switch (column->data_type) {
     case DATA_INTEGER: {
         errno = 0;
-        if (!number_text(cell, text, sizeof text)) break;
+        if (!(text = number_text(import, cell))) break;
         long long value = strtoll(text, &end, 10);
         if (errno != 0 || *end) break;
         return sqlite3_bind_int64(insert, place, value);
     }
     case DATA_NUMBER: {
-        if (!number_text(cell, text, sizeof text)) break;
+        if (!(text = number_text(import, cell))) break;
         double value = strtod(text, &end);
         if (*end || !isfinite(value)) break;
         return sqlite3_bind_double(insert, place, value);
