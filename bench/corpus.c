@@ -206,8 +206,12 @@ static void seal(Corpus *corpus) {
     }
 }
 
-bool corpus_make(Corpus *corpus, size_t shape, Span event) {
-    if (shape >= sizeof shapes / sizeof *shapes) return false;
+const char *corpus_name(size_t shape) {
+    return shape < sizeof shapes / sizeof *shapes ? shapes[shape].name : NULL;
+}
+
+void corpus_make(Corpus *corpus, size_t shape, Span event) {
+    check(corpus_name(shape));
     *corpus = (Corpus){.name = shapes[shape].name, .what = shapes[shape].what};
     Writer writer = {.out = &corpus->text, .random = {.state = shape}, .shape = &shapes[shape]};
     for (size_t i = 0; corpus->text.size < CORPUS_BYTES || i < EVENTS_LEAST; i++) {
@@ -218,7 +222,6 @@ bool corpus_make(Corpus *corpus, size_t shape, Span event) {
         buffer_append_byte(&corpus->text, '\n');
     }
     seal(corpus);
-    return true;
 }
 
 int corpus_read(Corpus *corpus, const char *path, Error *error) {

@@ -17,9 +17,11 @@ typedef struct Corpus {
     size_t longest; /* of one event */
 } Corpus;
 
-/* The shapes by number: 0 is `event` (tests/mapping/event.json, given in `event`) again and again. False: no such shape. The same seed
- * gives the same bytes. All events have the paths issue.id, issue.key, issue.fields.summary, user.name and amount. */
-bool corpus_make(Corpus *corpus, size_t shape, Span event);
+/* Of the shape with this number; NULL: there are no more. */
+const char *corpus_name(size_t shape);
+/* Shape 0 is `event` (tests/mapping/event.json) again and again. The same bytes each time. All events have the paths issue.id, issue.key,
+ * issue.fields.summary, user.name and amount. */
+void corpus_make(Corpus *corpus, size_t shape, Span event);
 /* Lines of a file; empty ones are left out. */
 int corpus_read(Corpus *corpus, const char *path, Error *error);
 void corpus_deinit(Corpus *corpus);

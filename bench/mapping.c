@@ -4,7 +4,8 @@
  * docs/performance.md says what P4 and P11 are; bench/run runs this.
  *
  *   mapping EVENT.json [--rounds N] [--seconds S] [--sinks N] [--corpus NAME] [--only NAME]… [--events FILE.ndjson] [--json]
- *   mapping EVENT.json --only NAME --count N    no clock: N events of one contender, for callgrind; differences of two N count
+ *   mapping EVENT.json --corpus NAME --only NAME --passes N    no clock: N times through the corpus, for callgrind; two N, and the difference
+ *   mapping EVENT.json --list                                  what there is, as JSON
  *
  * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), scan-KERNEL (the scanner with the plan's paths),
  * simdjson (DOM of each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson), jansson.
@@ -23,7 +24,7 @@
 #include "tests/support/simdjson_peer.h"
 
 enum { CONTENDERS_MOST = 16, CORPORA_MOST = 16, ROUNDS_MOST = 101, ONLY_MOST = 8 };
-enum { ROW_BYTES_MOST = 2 << 20, ROWS_KEPT_BYTES = 64 << 10 };
+enum { ROW_BYTES_MOST = 2 << 20, ROWS_KEPT_BYTES = 64 << 10, MANY_BATCH_BYTES = 1000000 };
 
 /* One plan with what it writes to. */
 typedef struct Mapping {
@@ -44,7 +45,7 @@ typedef struct Bench {
 
 typedef struct Contender {
     char name[32];
-    void (*run)(Bench *bench, const struct Contender *self, const Corpus *corpus, size_t count); /* the first `count` events */
+    void (*run)(Bench *bench, const struct Contender *self, const Corpus *corpus);
     const ScanKernel *kernel;
     double seen[CORPORA_MOST][ROUNDS_MOST]; /* GB/s */
 } Contender;
@@ -101,10 +102,10 @@ static void mapping_deinit(Mapping *mapping) {
     plan_unref(mapping->plan);
 }
 
-static void map_events(Mapping *mapping, const Corpus *corpus, size_t count) {
+static void map_events(Mapping *mapping, const Corpus *corpus) {
     size_t sinks = plan_sink_count(mapping->plan);
     Event event = {.kind = BODY_JSON};
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < corpus->count; i++) {
         event.body = corpus->events[i];
         event.received = mapping->now += 3;
         uint64_t number = ++mapping->events;
@@ -116,43 +117,42 @@ static void map_events(Mapping *mapping, const Corpus *corpus, size_t count) {
     }
 }
 
-static void run_map(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_map(Bench *bench, const Contender *self, const Corpus *corpus) {
     (void)self;
-    map_events(&bench->one, corpus, count);
+    map_events(&bench->one, corpus);
 }
 
-static void run_map_sinks(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_map_sinks(Bench *bench, const Contender *self, const Corpus *corpus) {
     (void)self;
-    map_events(&bench->many, corpus, count);
+    map_events(&bench->many, corpus);
 }
 
-static void run_scan(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_scan(Bench *bench, const Contender *self, const Corpus *corpus) {
     ScanFault fault;
     /* As scanner_run does for the kernel of its choice; it also makes the room that a path set needs. */
     if (scanner_run(&bench->scanner, bench->one.plan->paths, SPAN("{}"), &fault)) die("{} was refused", fault.what);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < corpus->count; i++) {
         scanner_renew(&bench->scanner);
         if (self->kernel->run(&bench->scanner, bench->one.plan->paths, corpus->events[i], &fault)) die("an event was refused", fault.what);
     }
 }
 
-static void run_simdjson(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_simdjson(Bench *bench, const Contender *self, const Corpus *corpus) {
     (void)self;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < corpus->count; i++)
         if (!simdjson_peer_parse(bench->simdjson, corpus->events[i].data, corpus->events[i].size)) die("simdjson refused an event", NULL);
 }
 
-static void run_simdjson_many(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_simdjson_many(Bench *bench, const Contender *self, const Corpus *corpus) {
     (void)self;
-    const Span *last = &corpus->events[count - 1];
-    size_t size = (size_t)(last->data + last->size - corpus->text.data);
-    if (simdjson_peer_parse_many(bench->simdjson_many, corpus->text.data, size, size) != (long)count)
+    size_t batch = corpus->longest < MANY_BATCH_BYTES ? MANY_BATCH_BYTES : corpus->longest + 1;
+    if (simdjson_peer_parse_many(bench->simdjson_many, corpus->text.data, corpus->text.size, batch) != (long)corpus->count)
         die("simdjson refused an event", NULL);
 }
 
-static void run_jansson(Bench *bench, const Contender *self, const Corpus *corpus, size_t count) {
+static void run_jansson(Bench *bench, const Contender *self, const Corpus *corpus) {
     (void)bench, (void)self;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < corpus->count; i++) {
         json_error_t error;
         json_t *document = json_loadb(corpus->events[i].data, corpus->events[i].size, 0, &error);
         if (!document) die("jansson refused an event", error.text);
@@ -171,11 +171,11 @@ static double now_seconds(void) {
 
 /* GB/s of passes over the whole corpus for `seconds`. */
 static double measure(Bench *bench, const Contender *contender, const Corpus *corpus, double seconds) {
-    contender->run(bench, contender, corpus, corpus->count); /* warm */
+    contender->run(bench, contender, corpus); /* warm */
     size_t passes = 0;
     double begin = now_seconds(), took;
     do {
-        contender->run(bench, contender, corpus, corpus->count);
+        contender->run(bench, contender, corpus);
         passes++;
         took = now_seconds() - begin;
     } while (took < seconds);
@@ -194,8 +194,8 @@ typedef struct Options {
     const char *corpus, *events;
     const char *only[ONLY_MOST];
     size_t only_count;
-    unsigned long count;
-    bool json;
+    unsigned long passes;
+    bool json, list;
 } Options;
 
 static bool wanted(const Options *options, const char *name) {
@@ -205,7 +205,7 @@ static bool wanted(const Options *options, const char *name) {
 }
 
 static size_t add(Contender *contenders, size_t count, const Options *options, const char *name,
-                  void (*run)(Bench *, const Contender *, const Corpus *, size_t), const ScanKernel *kernel) {
+                  void (*run)(Bench *, const Contender *, const Corpus *), const ScanKernel *kernel) {
     if (!wanted(options, name)) return count;
     check(count < CONTENDERS_MOST);
     Contender *contender = &contenders[count];
@@ -283,10 +283,17 @@ static void rounds(Bench *bench, Contender *contenders, size_t contender_count, 
     json_decref(results);
 }
 
-/* The corpus as often as it takes, then a part of it. */
-static void run_count(Bench *bench, const Contender *contender, const Corpus *corpus, unsigned long count) {
-    for (; count > corpus->count; count -= corpus->count) contender->run(bench, contender, corpus, corpus->count);
-    if (count) contender->run(bench, contender, corpus, count);
+static void print_list(const Contender *contenders, size_t contender_count, const Corpus *corpora, size_t corpus_count) {
+    json_t *names = json_array(), *list = json_array();
+    for (size_t i = 0; i < contender_count; i++) json_array_append_new(names, json_string(contenders[i].name));
+    for (size_t i = 0; i < corpus_count; i++)
+        json_array_append_new(list, json_pack("{s:s,s:I,s:I}", "name", corpora[i].name, "events", (json_int_t)corpora[i].count, "bytes",
+                                              (json_int_t)corpora[i].bytes));
+    json_t *all = json_pack("{s:o,s:o}", "contenders", names, "corpora", list);
+    check(all);
+    (void)json_dumpf(all, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(all);
 }
 
 static unsigned long number_of(const char *text, unsigned long most) {
@@ -298,10 +305,11 @@ static unsigned long number_of(const char *text, unsigned long most) {
 }
 
 static void parse(int argc, char **argv, Options *options) {
-    static const struct option known[] = {
-        {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'}, {"sinks", required_argument, NULL, 'n'},
-        {"corpus", required_argument, NULL, 'c'}, {"only", required_argument, NULL, 'o'},    {"events", required_argument, NULL, 'e'},
-        {"count", required_argument, NULL, 'k'},  {"json", no_argument, NULL, 'j'},          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
+                                          {"sinks", required_argument, NULL, 'n'},  {"corpus", required_argument, NULL, 'c'},
+                                          {"only", required_argument, NULL, 'o'},   {"events", required_argument, NULL, 'e'},
+                                          {"passes", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
+                                          {"list", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
     *options = (Options){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
         case 'r': options->rounds = (unsigned)number_of(optarg, ROUNDS_MOST); break;
@@ -313,8 +321,9 @@ static void parse(int argc, char **argv, Options *options) {
             options->only[options->only_count++] = optarg;
             break;
         case 'e': options->events = optarg; break;
-        case 'k': options->count = number_of(optarg, UINT32_MAX); break;
+        case 'p': options->passes = number_of(optarg, UINT32_MAX); break;
         case 'j': options->json = true; break;
+        case 'l': options->list = true; break;
         default: exit(2);
         }
     if (argc - optind != 1) die("give the file of the event", "tests/mapping/event.json");
@@ -330,13 +339,9 @@ int main(int argc, char **argv) {
     parse(argc, argv, &options);
 
     if (corpus_read(&file, argv[optind], &error) < 0) die(error.text, NULL);
-    Corpus corpus;
-    for (size_t shape = 0; !options.events && corpus_make(&corpus, shape, file.events[0]); shape++) {
-        if (options.corpus && strcmp(options.corpus, corpus.name) != 0)
-            corpus_deinit(&corpus);
-        else
-            corpora[corpus_count++] = corpus;
-    }
+    for (size_t shape = 0; !options.events && corpus_name(shape); shape++)
+        if (!options.corpus || strcmp(options.corpus, corpus_name(shape)) == 0)
+            corpus_make(&corpora[corpus_count++], shape, file.events[0]);
     if (options.events) {
         if (corpus_read(&corpora[0], options.events, &error) < 0) die(error.text, NULL);
         corpus_count = 1;
@@ -350,8 +355,10 @@ int main(int argc, char **argv) {
     size_t contender_count = list_contenders(contenders, &options);
     if (contender_count == 0) die("no such contender", options.only[0]);
 
-    if (options.count)
-        run_count(&bench, &contenders[0], &corpora[0], options.count);
+    if (options.list)
+        print_list(contenders, contender_count, corpora, corpus_count);
+    else if (options.passes)
+        for (unsigned long i = 0; i < options.passes; i++) contenders[0].run(&bench, &contenders[0], &corpora[0]);
     else
         rounds(&bench, contenders, contender_count, corpora, corpus_count, &options);
 
