@@ -1,5 +1,5 @@
 /* The cases in the folder tests/mapping, as far as they need no template: an event and a sink's columns -> the cells of the row, or the
- * status of the refused request. tests/mapping/README.md says how to add one. */
+ * reason why it is refused. And what is JSON stays JSON wherever it stands in another document, for every kernel of the scanner. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,91 +7,93 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
-#include <jansson.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buffer.h"
+#include "case-file.h"
+#include "guard.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
+#include "mapping/scanner.h"
+
+#define HEADERS_MOST 64
+#define BODY_PLACED_MOST 1024 /* a longer body is not placed elsewhere */
+#define PADDING_MOST 130      /* two blocks of a scanner that looks at 64 bytes at a time */
 
 static const char *folder;
+static MappingCases cases;
 
 static Span text_of(const json_t *string) {
     return (Span){json_string_value(string), json_string_length(string)};
 }
 
-static bool has_template(const json_t *columns) {
-    size_t i;
-    json_t *column;
-    json_array_foreach(columns, i, column) {
-        if (strcmp(json_string_value(json_object_get(column, "type")), "template") == 0) return true;
-    }
-    return false;
-}
-
-static Sink *sink_of(const char *name, json_t *columns) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:O}}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId",
-                             "in.t", "mapping", "columns", columns);
+static Sink *sink_of(const MappingCase *item) {
+    json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:o}}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId",
+                             "in.t", "mapping", "columns", mapping_case_columns(item));
     assert_non_null(body);
     Sink *sink = NULL;
     Error error = {0};
-    if (sink_from_request(body, true, &sink, &error) < 0) fail_msg("%s: %s", name, error.text);
+    if (sink_from_request(body, true, &sink, &error) < 0) fail_msg("%s: case \"%s\": %s", item->file, item->name, error.text);
     json_decref(body);
     return sink;
 }
 
-static void check_cells(const char *name, const json_t *cells, Span row) {
+static void check_cells(const MappingCase *item, Span row) {
     RowReader reader = {.text = row};
     RowCell got[COLUMNS_A_SINK_MAX];
-    size_t count = json_array_size(cells);
+    size_t count = item->cells ? json_array_size(item->cells) : 1;
     assert_int_equal(row_size(row), row.size);
-    if (row_read(&reader, got, count) != 0) fail_msg("%s: the row is not %zu cells: %.*s", name, count, (int)row.size, row.data);
-    for (size_t i = 0; i < count; i++) {
-        const json_t *cell = json_array_get(cells, i);
+    if (row_read(&reader, got, count) != 0)
+        fail_msg("%s: case \"%s\": the row is not %zu cells: %.*s", item->file, item->name, count, (int)row.size, row.data);
+    for (size_t i = 0; i < count && item->cells; i++) {
+        const json_t *cell = json_array_get(item->cells, i);
         if (json_is_null(cell) != got[i].is_null || (!got[i].is_null && !span_equal(text_of(cell), (Span){got[i].data, got[i].size})))
-            fail_msg("%s: cell %zu is %.*s, not %s", name, i, (int)got[i].size, got[i].data,
-                     json_is_null(cell) ? "NULL" : json_string_value(cell));
+            fail_msg("%s: case \"%s\": cell %zu is %.*s, not %s", item->file, item->name, i + 1, got[i].is_null ? 4 : (int)got[i].size,
+                     got[i].is_null ? "NULL" : got[i].data, json_is_null(cell) ? "NULL" : json_string_value(cell));
     }
     assert_int_equal(row_read(&reader, got, count), ROW_READ_END);
     row_reader_deinit(&reader);
 }
 
-static void run_case(const json_t *item, Mapper *mapper) {
-    const char *name = json_string_value(json_object_get(item, "name"));
-    assert_non_null(name);
-    Sink *sink = sink_of(name, json_object_get(item, "columns"));
+static void check_refused(const MappingCase *item, const MapFailure *failure, Span row) {
+    if (failure->error == MAP_OK) fail_msg("%s: case \"%s\": was not refused: %.*s", item->file, item->name, (int)row.size, row.data);
+    int status = failure->error == MAP_ROW_TOO_LARGE ? 413 : 422;
+    if (status != item->status) fail_msg("%s: case \"%s\": status %d, not %d", item->file, item->name, status, item->status);
+    if (item->error && !strstr(failure->message, item->error))
+        fail_msg("%s: case \"%s\": \"%s\" is not in the reason: %s", item->file, item->name, item->error, failure->message);
+    assert_int_equal(row.size, 0);
+    assert_true(strlen(failure->message) > 10);
+}
+
+static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard) {
+    Sink *sink = sink_of(item);
     Source source = {.source_id = (char *)"source"};
     Plan *plan;
     Error error = {0};
-    if (plan_compile(&source, &sink, 1, &plan, &error) < 0) fail_msg("%s: %s", name, error.text);
-    EventHeader headers[16];
+    if (plan_compile(&source, &sink, 1, &plan, &error) < 0) fail_msg("%s: case \"%s\": %s", item->file, item->name, error.text);
+    EventHeader headers[HEADERS_MOST];
     size_t header_count = 0;
     const char *key;
     json_t *value;
-    json_object_foreach(json_object_get(item, "headers"), key, value) {
-        assert_true(header_count < 16);
+    json_object_foreach((json_t *)(uintptr_t)item->headers, key, value) {
+        assert_true(header_count < HEADERS_MOST);
         headers[header_count++] = (EventHeader){span_of(key), text_of(value)};
     }
-    Event event = {.body = text_of(json_object_get(item, "body")),
-                   .kind = body_kind(text_of(json_object_get(item, "contentType"))),
+    Event event = {.body = guard_place(guard, item->body.data, item->body.size),
+                   .kind = body_kind(item->content_type),
                    .received = 1136214245000000,
                    .headers = headers,
                    .header_count = header_count};
     Buffer row = {0}, *rows = &row;
     MapFailure failure = {0};
-    size_t failed = mapper_map(mapper, plan, &event, &rows, &failure);
-    json_t *cells = json_object_get(item, "cells"), *status = json_object_get(item, "status");
-    assert_true(!cells != !status);
-    if (cells) {
-        if (failed) fail_msg("%s: %s", name, failure.message);
-        check_cells(name, cells, buffer_span(&row));
+    (void)mapper_map(mapper, plan, &event, &rows, &failure);
+    if (item->status) {
+        check_refused(item, &failure, buffer_span(&row));
     } else {
-        if (!failed) fail_msg("%s: was not refused: %.*s", name, (int)row.size, row.data);
-        assert_int_equal(json_integer_value(status), failure.error == MAP_ROW_TOO_LARGE ? 413 : 422);
-        assert_int_equal(row.size, 0);
-        assert_true(strlen(failure.message) > 10);
+        if (failure.error) fail_msg("%s: case \"%s\": %s", item->file, item->name, failure.message);
+        check_cells(item, buffer_span(&row));
     }
     buffer_deinit(&row);
     plan_unref(plan);
@@ -99,35 +101,190 @@ static void run_case(const json_t *item, Mapper *mapper) {
 }
 
 static void every_case_holds(void **state) {
-    DIR *files = opendir(folder);
-    assert_non_null(files);
     Mapper *mapper = mapper_new(1536u << 10);
-    size_t ran = 0, file_count = 0;
-    for (struct dirent *file; (file = readdir(files));) {
-        const char *dot = strrchr(file->d_name, '.');
-        if (!dot || strcmp(dot, ".json") != 0) continue;
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s", folder, file->d_name);
-        json_error_t error;
-        json_t *cases = json_load_file(path, JSON_ALLOW_NUL, &error);
-        if (!cases) fail_msg("%s:%d: %s", path, error.line, error.text);
-        if (json_is_array(cases)) file_count++; /* event.json is an event */
-        size_t i;
-        json_t *item;
-        json_array_foreach(cases, i, item) {
-            if (has_template(json_object_get(item, "columns"))) continue;
-            run_case(item, mapper);
-            ran++;
-        }
-        json_decref(cases);
+    Guard guard = guard_new(4u << 20);
+    size_t ran = 0;
+    for (size_t i = 0; i < cases.count; i++) {
+        if (mapping_case_has_template(&cases.items[i])) continue;
+        run_case(&cases.items[i], mapper, &guard);
+        ran++;
     }
-    closedir(files);
+    guard_free(&guard);
     mapper_free(mapper);
-    assert_true(file_count >= 6 && ran > 400);
+    assert_true(cases.file_count >= 6 && ran > 1000);
+}
+
+/* ---- elsewhere in a document ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Places {
+    Scanner scanner;
+    PathSet *set;
+    Guard guard;
+    Buffer text;
+    const ScanKernel *kernels;
+    size_t kernel_count, scans;
+} Places;
+
+/* The text is accepted or not by all kernels alike; `at`: where the fault must be, SIZE_MAX: somewhere. */
+static void scan_placed(Places *places, const MappingCase *item, bool accepted, size_t at) {
+    ScanFault fault, first = {0};
+    Span text = guard_place(&places->guard, places->text.data, places->text.size);
+    for (size_t k = 0; k < places->kernel_count; k++) {
+        places->scanner.generation++;
+        bool taken = places->kernels[k].run(&places->scanner, places->set, text, &fault) == 0;
+        if (taken != accepted)
+            fail_msg("%s: case \"%s\": %s by kernel %s in %.*s", item->file, item->name, taken ? "accepted" : "refused",
+                     places->kernels[k].name, (int)text.size, text.data);
+        places->scans++;
+        if (taken) continue;
+        if (k == 0) first = fault;
+        if (fault.offset != first.offset || strcmp(fault.what, first.what) != 0 || (at != SIZE_MAX && fault.offset != at))
+            fail_msg("%s: case \"%s\": kernel %s finds the fault at byte %zu (%s), %s at %zu (%s), in %.*s", item->file, item->name,
+                     places->kernels[k].name, fault.offset, fault.what, places->kernels[0].name, first.offset, first.what, (int)text.size,
+                     text.data);
+    }
+}
+
+static const struct {
+    const char *before, *padding, *between, *behind;
+} places_of[] = {
+    {"", " ", "", ""},
+    {"[\"", "x", "\",", "]"},
+    {"[", "0,", "", ",{}]"},
+    {"{\"u\":\"", "\\n", "\",\"k\":", ",\"z\":[1]}"},
+    {"{\"", "\xc3\xa9", "\":[0,{\"v\":", " }\n\n]}"},
+    {"[[{\"b\":1,\"a\":[", "[],", "[[{\"a\":", "\n}]]]}]]\n\n"},
+    {"", "", "", "\t\n                                                              \r"},
+};
+
+/* Where a scan of the body alone stops, it stops in another place too, unless what follows there goes on with the body. */
+static size_t place_of_fault(const MappingCase *item) {
+    ScanFault fault;
+    Span body = buffer_span(&item->body);
+    if (scan_validate(body, &fault) == 0 || fault.offset >= body.size || strchr(",]}", body.data[fault.offset])) return SIZE_MAX;
+    return fault.offset;
+}
+
+static void place_everywhere(Places *places, const MappingCase *item, bool accepted) {
+    size_t fault = accepted ? SIZE_MAX : place_of_fault(item);
+    for (size_t p = 0; p < sizeof places_of / sizeof *places_of; p++) {
+        size_t step = strlen(places_of[p].padding);
+        for (size_t n = 0; n * step <= PADDING_MOST && (n == 0 || step > 0); n++) {
+            buffer_clear(&places->text);
+            buffer_append_text(&places->text, places_of[p].before);
+            for (size_t i = 0; i < n; i++) buffer_append_text(&places->text, places_of[p].padding);
+            buffer_append_text(&places->text, places_of[p].between);
+            size_t at = places->text.size;
+            buffer_append_span(&places->text, buffer_span(&item->body));
+            buffer_append_text(&places->text, places_of[p].behind);
+            scan_placed(places, item, accepted, fault == SIZE_MAX ? SIZE_MAX : at + fault);
+        }
+    }
+}
+
+static void what_is_json_is_so_everywhere(void **state) {
+    static const char *const paths[] = {"a", "b.c", "u.v", "k.a[1]", "[3].a"};
+    Places places = {.set = pathset_new(), .guard = guard_new(4u << 20)};
+    uint32_t slot;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) assert_int_equal(pathset_add(places.set, span_of(paths[i]), &slot, NULL), 0);
+    assert_int_equal(pathset_seal(places.set, NULL), 0);
+    places.kernels = scan_kernels(&places.kernel_count);
+    ScanFault fault;
+    assert_int_equal(scanner_run(&places.scanner, places.set, SPAN("0"), &fault), 0); /* room for the set */
+    size_t accepted = 0, refused = 0;
+    for (size_t i = 0; i < cases.count; i++) {
+        const MappingCase *item = &cases.items[i];
+        if (body_kind(item->content_type) != BODY_JSON || mapping_case_has_template(item)) continue;
+        bool is_json = item->status == 0;
+        if (item->columns) { /* about something else: the body is what the scanner says */
+            is_json = scan_validate(buffer_span(&item->body), &fault) == 0;
+            if (!is_json) continue;
+        }
+        buffer_clear(&places.text);
+        buffer_append_span(&places.text, buffer_span(&item->body));
+        scan_placed(&places, item, is_json, SIZE_MAX);
+        if (item->placed && item->body.size <= BODY_PLACED_MOST) place_everywhere(&places, item, is_json);
+        is_json ? accepted++ : refused++;
+    }
+    print_message("%zu bodies that are JSON and %zu that are not, %zu scans\n", accepted, refused, places.scans);
+    assert_true(accepted > 300 && refused > 400);
+    scanner_deinit(&places.scanner);
+    pathset_free(places.set);
+    guard_free(&places.guard);
+    buffer_deinit(&places.text);
+}
+
+/* ---- files that are not as README.md says ------------------------------------------------------------------------------------------------- */
+
+static void a_wrong_file_is_told(void **state) {
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true}", "/x.json:1:"},
+        {"{\"name\":\"n\"}", "/x.json: not a list of cases"},
+        {"[1]", "x.json: item 1 of the list is not an object"},
+        {"[{\"body\":\"1\",\"accepted\":true}]", "x.json: item 1 of the list has no name"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true},{\"name\":\"n\",\"body\":\"1\",\"accepted\":true}]",
+         "x.json: case \"n\": there is another case of this name in the file"},
+        {"[{\"name\":\"n\",\"bdy\":\"1\",\"accepted\":true}]", "x.json: case \"n\": there is no field \"bdy\""},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"body\":\"2\",\"accepted\":true}]", "duplicate object key"},
+        {"[{\"name\":\"n\",\"accepted\":true}]", "x.json: case \"n\": give one of body, bodyHex and bodyRuns"},
+        {"[{\"name\":\"n\",\"body\":\"\",\"bodyHex\":\"\",\"accepted\":true}]", "give one of body"},
+        {"[{\"name\":\"n\",\"body\":{\"a\":1},\"accepted\":true}]", "body is text"},
+        {"[{\"name\":\"n\",\"bodyHex\":\"0\",\"accepted\":true}]", "two hexadecimal digits"},
+        {"[{\"name\":\"n\",\"bodyHex\":\"0g\",\"accepted\":true}]", "two hexadecimal digits"},
+        {"[{\"name\":\"n\",\"bodyRuns\":[\"a\",3],\"accepted\":true}]", "[text, how often]"},
+        {"[{\"name\":\"n\",\"bodyRuns\":[[\"a\",-1]],\"accepted\":true}]", "[text, how often]"},
+        {"[{\"name\":\"n\",\"bodyRuns\":[[\"a\",99999999]],\"accepted\":true}]", "4 MB at most"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"contentType\":1,\"accepted\":true}]", "contentType is text"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"headers\":{\"a\":1},\"accepted\":true}]", "headers is an object of texts"},
+        {"[{\"name\":\"n\",\"body\":\"1\"}]", "one of cells, status and accepted"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"status\":422}]", "one of cells, status and accepted"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":1}]", "accepted is true or false"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"cells\":[]}]", "columns are missing"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"columns\":[{\"type\":\"body\",\"name\":\"b\"}],\"cells\":[]}]", "as many as there are columns"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"columns\":[{\"type\":\"body\",\"name\":\"b\"}],\"cells\":[1]}]", "a cell is text, or null"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"columns\":[{\"type\":\"body\",\"name\":\"b\"}],\"status\":200}]", "status is 422 or 413"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"columns\":[{\"type\":\"body\",\"name\":\"b\"}],\"accepted\":true}]", "leave columns out"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"error\":\"x\"}]", "error stands where the event is refused"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":false,\"error\":1}]", "error is a part of the reason"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"placed\":\"no\"}]", "placed is true or false"},
+    };
+    char where[] = "/tmp/mapping-cases-XXXXXX", path[64];
+    assert_non_null(mkdtemp(where));
+    (void)snprintf(path, sizeof path, "%s/x.json", where);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        FILE *file = fopen(path, "we");
+        assert_non_null(file);
+        assert_true(fputs(rows[i].text, file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        MappingCases loaded;
+        Error error = {0};
+        assert_int_equal(mapping_cases_load(where, &loaded, &error), -EINVAL);
+        if (!strstr(error.text, rows[i].says)) fail_msg("%s: %s, not: %s", rows[i].text, error.text, rows[i].says);
+    }
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(where), 0);
+}
+
+static int load(void **state) {
+    Error error = {0};
+    int r = mapping_cases_load(folder, &cases, &error);
+    if (r < 0) print_error("%s\n", error.text);
+    return r;
+}
+
+static int unload(void **state) {
+    mapping_cases_deinit(&cases);
+    return 0;
 }
 
 int main(int argc, char **argv) {
     folder = argc > 1 ? argv[1] : "tests/mapping";
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case_holds)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wrong_file_is_told),
+        cmocka_unit_test(every_case_holds),
+        cmocka_unit_test(what_is_json_is_so_everywhere),
+    };
+    return cmocka_run_group_tests(tests, load, unload);
 }
