@@ -1,0 +1,245 @@
+/*
+ * POSTs the same body at a fixed rate, whatever the answers do, and measures each from the moment when it was due, not from when a
+ * connection was free for it: a server that stalls is seen by all events that were due meanwhile. One thread; HTTP/1.1 on loopback.
+ *
+ *   open-loop PORT PATH BODY-FILE [--rate N] [--seconds N] [--warm N] [--connections N] [--type CONTENT-TYPE]
+ *
+ * Prints JSON: events due and answered after the warm seconds, answers that were not 2xx, and latencies in microseconds.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MOST = 16384, PATIENCE_SECONDS = 30 };
+#define NANOSECONDS 1000000000
+
+typedef struct Connection {
+    int fd;
+    size_t sent; /* of the request */
+    int64_t due;
+    uint64_t number; /* of the event */
+    size_t got;
+    char answer[ANSWER_BYTES_MOST];
+} Connection;
+
+typedef struct Load {
+    Buffer request;
+    int epoll_fd, timer_fd;
+    Connection *connections;
+    unsigned connection_count;
+    Connection **idle;
+    size_t idle_count;
+    int64_t start, interval; /* nanoseconds */
+    uint64_t total, warm, sent, answered, refused;
+    uint32_t *latencies; /* microseconds, of those behind the warm ones, in order of answers */
+    uint64_t latency_count;
+} Load;
+
+static _Noreturn void die(const char *what) {
+    (void)fprintf(stderr, "open-loop: %s%s%s\n", what, errno ? ": " : "", errno ? strerror(errno) : "");
+    exit(1);
+}
+
+static int64_t now_nanoseconds(void) {
+    struct timespec now;
+    check(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
+    return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+}
+
+static void connect_all(Load *load, unsigned long port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (unsigned i = 0; i < load->connection_count; i++) {
+        Connection *connection = &load->connections[i];
+        int yes = 1;
+        connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) < 0) die("cannot connect");
+        if (setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) < 0) die("cannot set TCP_NODELAY");
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
+        if (epoll_ctl(load->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0) die("cannot watch a connection");
+        connection->sent = load->request.size; /* nothing to send */
+        load->idle[load->idle_count++] = connection;
+    }
+}
+
+static void go_on_sending(Load *load, Connection *connection) {
+    while (connection->sent < load->request.size) {
+        ssize_t sent = send(connection->fd, load->request.data + connection->sent, load->request.size - connection->sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && errno == EAGAIN) return;
+        if (sent < 0) die("cannot send");
+        connection->sent += (size_t)sent;
+    }
+}
+
+/* Sends what is due as long as a connection is free; what finds none stays due. */
+static void send_due(Load *load) {
+    while (load->sent < load->total && load->idle_count) {
+        int64_t due = load->start + (int64_t)load->sent * load->interval;
+        if (due > now_nanoseconds()) return;
+        Connection *connection = load->idle[--load->idle_count];
+        connection->due = due;
+        connection->number = load->sent++;
+        connection->sent = connection->got = 0;
+        go_on_sending(load, connection);
+    }
+}
+
+/* Size of the whole answer; 0: not all of it is there. */
+static size_t answer_size(Connection *connection) {
+    connection->answer[connection->got] = 0;
+    char *body = strstr(connection->answer, "\r\n\r\n");
+    if (!body) return 0;
+    size_t head = (size_t)(body - connection->answer) + 4;
+    const char *length = strcasestr(connection->answer, "\r\ncontent-length:");
+    errno = 0;
+    if (!length || length > body) die("an answer without Content-Length");
+    size_t size = head + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+    if (size >= sizeof connection->answer) die("an answer is too large");
+    return size <= connection->got ? size : 0;
+}
+
+static void receive(Load *load, Connection *connection) {
+    for (;;) {
+        ssize_t got = recv(connection->fd, connection->answer + connection->got, sizeof connection->answer - 1 - connection->got,
+                           MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EAGAIN) return;
+        if (got <= 0) die("a connection ended");
+        connection->got += (size_t)got;
+        if (answer_size(connection) == 0) continue;
+        int64_t took = now_nanoseconds() - connection->due;
+        load->answered++;
+        if (connection->number >= load->warm) {
+            if (connection->answer[9] != '2') load->refused++;
+            load->latencies[load->latency_count++] = (uint32_t)(took / 1000);
+        }
+        load->idle[load->idle_count++] = connection;
+        connection->got = 0;
+    }
+}
+
+/* Wakes for the next event if a connection is free for it. */
+static void set_timer(const Load *load) {
+    struct itimerspec at = {{0}, {0}};
+    if (load->sent < load->total && load->idle_count) {
+        int64_t due = load->start + (int64_t)load->sent * load->interval;
+        at.it_value = (struct timespec){.tv_sec = due / NANOSECONDS, .tv_nsec = due % NANOSECONDS};
+    }
+    if (timerfd_settime(load->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0) die("cannot set the timer");
+}
+
+static void run(Load *load) {
+    load->start = now_nanoseconds() + NANOSECONDS / 100;
+    int64_t end = load->start + (int64_t)load->total * load->interval + (int64_t)PATIENCE_SECONDS * NANOSECONDS;
+    while (load->answered < load->total) {
+        send_due(load);
+        set_timer(load);
+        struct epoll_event events[256];
+        int count = epoll_wait(load->epoll_fd, events, 256, 1000);
+        if (count < 0 && errno != EINTR) die("cannot wait");
+        for (int i = 0; i < count; i++) {
+            Connection *connection = events[i].data.ptr;
+            if (!connection) {
+                uint64_t times;
+                (void)!read(load->timer_fd, &times, sizeof times);
+                continue;
+            }
+            if (events[i].events & EPOLLOUT) go_on_sending(load, connection);
+            receive(load, connection);
+        }
+        errno = 0;
+        if (now_nanoseconds() > end) die("the server does not keep up with the rate");
+    }
+}
+
+static int ascending(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void report(const Load *load) {
+    qsort(load->latencies, load->latency_count, sizeof *load->latencies, ascending);
+    static const double parts[] = {0.5, 0.9, 0.99, 0.999, 1};
+    static const char *const names[] = {"p50", "p90", "p99", "p99.9", "most"};
+    printf("{\"events\": %lu, \"refused\": %lu, \"microseconds\": {", load->latency_count, load->refused);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        uint64_t rank = (uint64_t)(parts[i] * (double)load->latency_count);
+        if (rank >= load->latency_count) rank = load->latency_count - 1;
+        printf("%s\"%s\": %u", i ? ", " : "", names[i], load->latencies[rank]);
+    }
+    printf("}}\n");
+}
+
+static unsigned long number_of(const char *text, unsigned long most) {
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (errno || end == text || *end || number > most) die("not a number that can be used here");
+    return number;
+}
+
+int main(int argc, char **argv) {
+    static const struct option known[] = {{"rate", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
+                                          {"warm", required_argument, NULL, 'w'}, {"connections", required_argument, NULL, 'c'},
+                                          {"type", required_argument, NULL, 't'}, {NULL, 0, NULL, 0}};
+    unsigned long rate = 5000, seconds = 4, warm = 1;
+    const char *type = "application/json";
+    Load load = {.connection_count = 256};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
+        case 'r': rate = number_of(optarg, 1000000); break;
+        case 's': seconds = number_of(optarg, 3600); break;
+        case 'w': warm = number_of(optarg, 3600); break;
+        case 'c': load.connection_count = (unsigned)number_of(optarg, CONNECTIONS_MOST); break;
+        case 't': type = optarg; break;
+        default: return 2;
+        }
+    errno = 0;
+    if (argc - optind != 3 || rate == 0 || seconds == 0 || load.connection_count == 0) die("open-loop PORT PATH BODY-FILE [options]");
+
+    char body[65536];
+    FILE *file = fopen(argv[optind + 2], "re");
+    if (!file) die("cannot read the body");
+    size_t size = fread(body, 1, sizeof body, file);
+    (void)fclose(file);
+    buffer_printf(&load.request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", argv[optind + 1],
+                  type, size);
+    buffer_append(&load.request, body, size);
+
+    load.interval = NANOSECONDS / (int64_t)rate;
+    load.total = rate * (seconds + warm);
+    load.warm = rate * warm;
+    load.latencies = calloc(load.total, sizeof *load.latencies);
+    load.connections = calloc(load.connection_count, sizeof *load.connections);
+    load.idle = calloc(load.connection_count, sizeof *load.idle);
+    check(load.latencies && load.connections && load.idle);
+    load.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    load.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (load.epoll_fd < 0 || load.timer_fd < 0 || epoll_ctl(load.epoll_fd, EPOLL_CTL_ADD, load.timer_fd, &event) < 0) die("no timer");
+    connect_all(&load, number_of(argv[optind], 65535));
+    run(&load);
+    report(&load);
+
+    for (unsigned i = 0; i < load.connection_count; i++) (void)close(load.connections[i].fd);
+    (void)close(load.timer_fd);
+    (void)close(load.epoll_fd);
+    free(load.latencies);
+    free(load.connections);
+    free(load.idle);
+    buffer_deinit(&load.request);
+    return 0;
+}
