@@ -1,26 +1,59 @@
 #include "mapping/json_text.h"
 
 #include "base/error.h"
+#include "mapping/block.h"
 #include "mapping/text.h"
 
-void json_compact(Buffer *out, Span text) {
-    char *to = buffer_reserve(out, text.size + 1);
+/* Copies the string that begins at *p with its quotes, and moves *p behind it. */
+static inline __attribute__((always_inline)) char *copy_string(char *to, const char **p, const char *end, bool doubled) {
+    const char *from = *p + 1;
+    *to++ = '"';
+    if (doubled) *to++ = '"';
+    for (;;) {
+        if (end - from >= BLOCK_BYTES) {
+            Block block = block_load(from);
+            unsigned found = block_equal(block, '"') | block_equal(block, '\\');
+            size_t plain = found ? (size_t)__builtin_ctz(found) : BLOCK_BYTES;
+            block_store(to, block);
+            to += plain;
+            from += plain;
+            if (!found) continue;
+        } else {
+            while (from < end && *from != '"' && *from != '\\') *to++ = *from++;
+            check(from < end);
+        }
+        char stop = *from++;
+        *to++ = stop;
+        if (stop == '"') break;
+        check(from < end);
+        if (doubled && *from == '"') *to++ = '"';
+        *to++ = *from++;
+    }
+    if (doubled) *to++ = '"';
+    *p = from;
+    return to;
+}
+
+static inline __attribute__((always_inline)) char *compact(char *to, Span text, bool doubled) {
     const char *p = text.data, *end = p + text.size;
     while (p < end) {
-        if (text_is_space(*p)) {
-            p++;
-        } else if (*p != '"') {
-            *to++ = *p++;
+        if (*p == '"') {
+            to = copy_string(to, &p, end, doubled);
         } else {
-            const char *start = p++;
-            while ((p = text_skip_plain(p, end)) < end && *p != '"') p += *p == '\\' ? 2 : 1;
-            check(p < end);
-            p++;
-            memcpy(to, start, (size_t)(p - start));
-            to += p - start;
+            *to = *p;
+            to += !text_is_space(*p++);
         }
     }
-    out->size = (size_t)(to - out->data);
+    return to;
+}
+
+char *json_compact_to(char *to, Span text, bool doubled) {
+    return doubled ? compact(to, text, true) : compact(to, text, false);
+}
+
+void json_compact(Buffer *out, Span text) {
+    char *to = buffer_reserve(out, text.size + JSON_ROOM);
+    out->size = (size_t)(json_compact_to(to, text, false) - out->data);
 }
 
 static unsigned hex4(const char *p) {
@@ -46,43 +79,65 @@ static char *put_utf8(char *to, unsigned code) {
     return to;
 }
 
-int json_unescape(Buffer *out, Span inner) {
-    char *to = buffer_reserve(out, inner.size + 1); /* no escape is shorter than what it means */
-    const char *p = inner.data, *end = p + inner.size;
-    while (p < end) {
-        const char *escape = memchr(p, '\\', (size_t)(end - p));
-        size_t plain = (size_t)((escape ? escape : end) - p);
-        memcpy(to, p, plain);
+/* The part before the next escape; *p is moved to it, or to the end. */
+static inline char *copy_plain(char *to, const char **p, const char *end) {
+    const char *from = *p;
+    while (end - from >= BLOCK_BYTES) {
+        Block block = block_load(from);
+        unsigned found = block_equal(block, '\\');
+        size_t plain = found ? (size_t)__builtin_ctz(found) : BLOCK_BYTES;
+        block_store(to, block);
         to += plain;
-        p += plain;
-        if (p == end) break;
+        from += plain;
+        if (found) {
+            *p = from;
+            return to;
+        }
+    }
+    while (from < end && *from != '\\') *to++ = *from++;
+    *p = from;
+    return to;
+}
+
+char *json_unescape_to(char *to, Span inner, bool doubled) {
+    /* No escape is shorter than what it means, also when that is two quotes. */
+    const char *p = inner.data, *end = p + inner.size;
+    for (;;) {
+        to = copy_plain(to, &p, end);
+        if (p == end) return to;
         check(end - p >= 2);
         char letter = p[1];
         p += 2;
+        unsigned code = (unsigned char)letter; /* slash, backslash, quote */
         switch (letter) {
-        case 'b': *to++ = '\b'; break;
-        case 'f': *to++ = '\f'; break;
-        case 'n': *to++ = '\n'; break;
-        case 'r': *to++ = '\r'; break;
-        case 't': *to++ = '\t'; break;
-        case 'u': {
+        case 'b': code = '\b'; break;
+        case 'f': code = '\f'; break;
+        case 'n': code = '\n'; break;
+        case 'r': code = '\r'; break;
+        case 't': code = '\t'; break;
+        case 'u':
             check(end - p >= 4);
-            unsigned code = hex4(p);
+            code = hex4(p);
             p += 4;
             if (code >= 0xd800 && code <= 0xdfff) {
-                if (code > 0xdbff || end - p < 6 || p[0] != '\\' || p[1] != 'u') return JSON_LONE_SURROGATE;
+                if (code > 0xdbff || end - p < 6 || p[0] != '\\' || p[1] != 'u') return NULL;
                 unsigned low = hex4(p + 2);
-                if (low < 0xdc00 || low > 0xdfff) return JSON_LONE_SURROGATE;
+                if (low < 0xdc00 || low > 0xdfff) return NULL;
                 code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
                 p += 6;
             }
-            to = put_utf8(to, code);
             break;
+        default: break;
         }
-        default: *to++ = letter; break; /* quote, backslash, slash */
-        }
+        if (doubled && code == '"') *to++ = '"';
+        to = put_utf8(to, code);
     }
-    out->size = (size_t)(to - out->data);
+}
+
+int json_unescape(Buffer *out, Span inner) {
+    char *end = json_unescape_to(buffer_reserve(out, inner.size + JSON_ROOM), inner, false);
+    if (!end) return JSON_LONE_SURROGATE;
+    out->size = (size_t)(end - out->data);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mapping/cell.h"
 #include "mapping/form.h"
 #include "mapping/headers.h"
 #include "mapping/json_text.h"
@@ -12,6 +13,12 @@
 
 #define SCRATCH_KEPT_BYTES (1 << 20) /* what a rare large event made larger is given back */
 
+/* Where the row of a sink that others copy from stands in its buffer, and how many of its cells are there. */
+typedef struct RowNote {
+    size_t start;
+    uint32_t done;
+} RowNote;
+
 struct Mapper {
     size_t row_bytes_most;
     Scanner scanner;
@@ -20,13 +27,19 @@ struct Mapper {
     Buffer form_json; /* what a form body is for the scanner */
     Buffer scratch;   /* a compacted or unescaped value */
     /* Of the event at hand */
-    char id[UUID_TEXT_SIZE];
-    usec_t time_ms; /* that `time` says; it is made anew once a millisecond */
-    char time[25];
-    Buffer headers; /* the JSON object once headers_ready */
+    char id[UUID_TEXT_SIZE + CELL_ROOM];
+    usec_t time_ms;             /* that `time` says; it is made anew once a millisecond */
+    char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
+    Buffer headers;             /* the JSON object once headers_ready */
     bool headers_ready;
-    unsigned body_known; /* VALUE_IS_… of the body as it stands */
+    bool scratch_used;    /* a buffer of this struct may have grown */
+    const char *text_end; /* of the text that was scanned */
+    unsigned body_known;  /* VALUE_IS_… of the body as it stands */
     MapFailure body_failure;
+    RowNote *notes; /* by sink */
+    size_t note_capacity;
+    size_t *ends; /* from the row's start to the end of a cell; by PlanSink.ends_at and column, of sinks that are copied from */
+    size_t end_capacity;
 };
 
 Mapper *mapper_new(size_t row_bytes_most) {
@@ -45,6 +58,8 @@ void mapper_free(Mapper *mapper) {
     buffer_deinit(&mapper->form_json);
     buffer_deinit(&mapper->scratch);
     buffer_deinit(&mapper->headers);
+    free(mapper->notes);
+    free(mapper->ends);
     free(mapper);
 }
 
@@ -91,6 +106,7 @@ static MapError scan_body(Mapper *mapper, const Plan *plan, const Event *event) 
     switch (event->kind) {
     case BODY_JSON: break;
     case BODY_FORM:
+        mapper->scratch_used = true;
         buffer_clear(&mapper->form_json);
         if (form_read(&mapper->form, text, &mapper->form_json, &fault))
             return fail(failure, MAP_NOT_JSON, NULL, "The body is not a form at byte %zu: %s.", fault.offset, fault.what);
@@ -101,13 +117,31 @@ static MapError scan_body(Mapper *mapper, const Plan *plan, const Event *event) 
     }
     if (scanner_run(&mapper->scanner, plan->paths, text, &fault))
         return fail(failure, MAP_NOT_JSON, NULL, "The body is not JSON at byte %zu: %s.", fault.offset, fault.what);
+    mapper->text_end = text.data + text.size;
     if (event->kind == BODY_JSON) mapper->body_known = VALUE_IS_TEXT | VALUE_IS_JSON;
     return MAP_OK;
 }
 
-static MapError put_checked(const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
+static MapError fail_too_large(const Mapper *mapper, const Column *column, MapFailure *failure) {
+    return fail(failure, MAP_ROW_TOO_LARGE, column->name, "Column \"%s\" makes the row larger than %zu bytes.", column->name,
+                mapper->row_bytes_most);
+}
+
+/* A text of which it is plain before it is copied that no row has room for it. */
+static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned known) {
+    if (text.size < mapper->row_bytes_most) return false;
+    switch (type) {
+    case DATA_TEXT: return known || text_check(text) == text.size;
+    case DATA_JSON: return known & VALUE_IS_JSON;
+    case DATA_BYTES: return true;
+    default: return false;
+    }
+}
+
+static MapError put_checked(const Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
     const char *reason;
+    if (is_hopeless(mapper, column->data_type, text, known)) return fail_too_large(mapper, column, failure);
     if (value_put(row, column->data_type, text, known, &reason) == 0) return MAP_OK;
     return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" of dataType %s: \"" EXCERPT_FORMAT "\" %s.", column->name,
                 data_type_name(column->data_type), EXCERPT(text), reason);
@@ -122,43 +156,61 @@ static MapError put_null(const PlanColumn *compiled, Buffer *row, MapFailure *fa
     return MAP_OK;
 }
 
+/* An emptied buffer of the mapper; what it grows by is looked at when the event is done. */
+static Buffer *take_scratch(Mapper *mapper) {
+    mapper->scratch_used = true;
+    buffer_clear(&mapper->scratch);
+    return &mapper->scratch;
+}
+
+/* An object or array that may hold white space. */
+static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text, Buffer *row, MapFailure *failure) {
+    DataType type = compiled->column->data_type;
+    if (text.size < mapper->row_bytes_most && (type == DATA_TEXT || type == DATA_JSON)) {
+        row_put_compact(row, text);
+        return MAP_OK;
+    }
+    Buffer *scratch = take_scratch(mapper);
+    json_compact(scratch, text);
+    return put_checked(mapper, compiled, buffer_span(scratch), VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
+}
+
+/* A string with escapes, as what it means. */
+static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span inner, Buffer *row, MapFailure *failure) {
+    const Column *column = compiled->column;
+    if (inner.size < mapper->row_bytes_most && column->data_type == DATA_TEXT && row_put_unescaped(row, inner) == 0) return MAP_OK;
+    Buffer *scratch = take_scratch(mapper);
+    if (json_unescape(scratch, inner))
+        return fail(failure, MAP_WRONG_TYPE, column->name,
+                    "Column \"%s\": \"" EXCERPT_FORMAT "\" holds half a surrogate pair, which is no text.", column->name, EXCERPT(inner));
+    Span text = buffer_span(scratch);
+    return put_checked(mapper, compiled, text, text.size && memchr(text.data, 0, text.size) ? 0 : VALUE_IS_TEXT, row, failure);
+}
+
 /* A JSON value of the body, or a template's. */
 static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanValue *value, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
     Span text = value->text;
     if (value->kind == SCAN_NULL) return put_null(compiled, row, failure);
-    bool as_it_stands = column->data_type == DATA_TEXT || column->data_type == DATA_JSON;
-    if (as_it_stands && (value->kind == SCAN_NUMBER || value->kind == SCAN_BOOLEAN)) {
-        row_put_plain(row, text); /* nothing in it asks for quotes */
-        return MAP_OK;
-    }
-    bool unquote = value->kind == SCAN_STRING && (column->raw_string || !as_it_stands);
-    if (!unquote) {
-        if (value->spaced) {
-            buffer_clear(&mapper->scratch);
-            json_compact(&mapper->scratch, text);
-            text = buffer_span(&mapper->scratch);
+    if (value->kind == SCAN_STRING) {
+        bool as_it_stands = !column->raw_string && (column->data_type == DATA_TEXT || column->data_type == DATA_JSON);
+        if (!as_it_stands) {
+            text = (Span){text.data + 1, text.size - 2};
+            if (value->escaped) return put_unescaped(mapper, compiled, text, row, failure);
+            return put_checked(mapper, compiled, text, VALUE_IS_TEXT, row, failure);
         }
-        return put_checked(compiled, text, VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
+    } else if (value->spaced) {
+        return put_spaced(mapper, compiled, text, row, failure);
     }
-    unsigned known = VALUE_IS_TEXT;
-    text = (Span){text.data + 1, text.size - 2};
-    if (value->escaped) {
-        buffer_clear(&mapper->scratch);
-        if (json_unescape(&mapper->scratch, text))
-            return fail(failure, MAP_WRONG_TYPE, column->name,
-                        "Column \"%s\": \"" EXCERPT_FORMAT "\" holds half a surrogate pair, which is no text.", column->name,
-                        EXCERPT(text));
-        text = buffer_span(&mapper->scratch);
-        if (text.size && memchr(text.data, 0, text.size)) known = 0;
-    }
-    return put_checked(compiled, text, known, row, failure);
+    unsigned known = VALUE_IS_TEXT | VALUE_IS_JSON | (value->kind == SCAN_NUMBER ? VALUE_IS_NUMBER : 0u);
+    return put_checked(mapper, compiled, text, known, row, failure);
 }
 
 static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
     const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
     if (value) return put_json(mapper, compiled, value, row, failure);
     if (compiled->has_default) {
+        if (compiled->default_cell.size >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
         row_put_plain(row, compiled->default_cell);
         return MAP_OK;
     }
@@ -186,35 +238,24 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
 
 static MapError put_headers(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
     if (!mapper->headers_ready) {
+        mapper->scratch_used = true;
         buffer_clear(&mapper->headers);
         headers_to_json(&mapper->header_writer, event->headers, event->header_count, &mapper->headers);
         mapper->headers_ready = true;
     }
-    return put_checked(compiled, buffer_span(&mapper->headers), VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
+    return put_checked(mapper, compiled, buffer_span(&mapper->headers), VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
 }
 
-static MapError put_time(const Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
-    Span text = {mapper->time, sizeof mapper->time - 1};
-    DataType type = compiled->column->data_type;
-    if (type == DATA_TEXT)
-        row_put_plain(row, text);
-    else if (type == DATA_DATE)
-        row_put_plain(row, (Span){text.data, 10});
-    else
-        return put_checked(compiled, text, VALUE_IS_TEXT, row, failure);
-    return MAP_OK;
-}
-
-static MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
+/* Any column. */
+static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row,
+                                                     MapFailure *failure) {
     switch (compiled->column->type) {
-    case COLUMN_ID:
-        if (compiled->column->data_type != DATA_TEXT)
-            return put_checked(compiled, (Span){mapper->id, sizeof mapper->id}, VALUE_IS_TEXT, row, failure);
-        row_put_plain(row, (Span){mapper->id, sizeof mapper->id});
-        return MAP_OK;
-    case COLUMN_DATETIME: return put_time(mapper, compiled, row, failure);
-    case COLUMN_IP: return event->ip.size ? put_checked(compiled, event->ip, 0, row, failure) : put_null(compiled, row, failure);
-    case COLUMN_BODY: return put_checked(compiled, event->body, mapper->body_known, row, failure);
+    case COLUMN_ID: return put_checked(mapper, compiled, (Span){mapper->id, UUID_TEXT_SIZE}, VALUE_IS_TEXT, row, failure);
+    case COLUMN_DATETIME:
+        return put_checked(mapper, compiled, (Span){mapper->time, compiled->op == PLAN_PUT_TIME ? compiled->size : TIME_SIZE},
+                           VALUE_IS_TEXT, row, failure);
+    case COLUMN_IP: return event->ip.size ? put_checked(mapper, compiled, event->ip, 0, row, failure) : put_null(compiled, row, failure);
+    case COLUMN_BODY: return put_checked(mapper, compiled, event->body, mapper->body_known, row, failure);
     case COLUMN_HEADERS: return put_headers(mapper, compiled, event, row, failure);
     case COLUMN_PATH: return put_path(mapper, compiled, row, failure);
     case COLUMN_TEMPLATE: return put_template(mapper, compiled, event, row, failure);
@@ -222,25 +263,110 @@ static MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Eve
     unreachable();
 }
 
-static MapError put_row(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row, MapFailure *failure) {
+/*
+ * The columns that are common and whose cells are only copied. NULL: put_column has to do it, since there is no room (`room` bytes for
+ * texts of any size, besides what PlanSink.fixed_bytes says) or since this cell takes more, or it is an error.
+ */
+static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled, char *to, ptrdiff_t room) {
+    switch (compiled->op) {
+    case PLAN_PUT_ID: memcpy(to, mapper->id, UUID_TEXT_SIZE); return to + UUID_TEXT_SIZE;
+    case PLAN_PUT_TIME: memcpy(to, mapper->time, sizeof mapper->time); return to + compiled->size;
+    case PLAN_PUT_TEXT:
+    case PLAN_PUT_JSON: break;
+    case PLAN_PUT_TYPED:
+    case PLAN_PUT_OTHER: return NULL;
+    }
+    const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
+    if (!value) {
+        Span cell = compiled->default_cell;
+        if (!compiled->has_default || (ptrdiff_t)cell.size > room) return NULL;
+        return cell_copy(to, cell.data, cell.size, cell.data + cell.size + BLOCK_BYTES);
+    }
+    const char *text = value->text.data;
+    size_t size = value->text.size;
+    if ((ptrdiff_t)size > room) return NULL;
+    if (value->kind == SCAN_STRING) {
+        if (value->escaped) return NULL;
+        if (compiled->op == PLAN_PUT_TEXT) return cell_put_string(to, text + 1, size - 2, mapper->text_end);
+        return cell_put_quoted_string(to, text, size, mapper->text_end);
+    }
+    if (value->kind == SCAN_NUMBER || value->kind == SCAN_BOOLEAN) return cell_copy(to, text, size, mapper->text_end);
+    if (value->kind == SCAN_NULL && !compiled->column->primary_key) return to;
+    return NULL;
+}
+
+/* The cells of a run, each with a comma behind it. What the loop needs stands in locals: the bytes that it writes could be anything. */
+static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run, const Event *event, Buffer *row, size_t start,
+                        RowNote *note, MapFailure *failure) {
+    const size_t fixed = sink->fixed_bytes, most = mapper->row_bytes_most;
+    size_t *ends = note ? mapper->ends + sink->ends_at : NULL;
+    char *to = buffer_reserve(row, fixed);
+    char *row_start = row->data + start, *texts_end = row->data + row->capacity - fixed;
+    const PlanColumn *compiled = sink->columns + run->first;
+    for (const PlanColumn *stop = compiled + run->count; compiled < stop; compiled++) {
+        char *next = put_common(mapper, compiled, to, texts_end - to);
+        if (__builtin_expect(!next, 0)) {
+            row->size = (size_t)(to - row->data);
+            MapError error = put_column(mapper, compiled, event, row, failure);
+            if (error) return error;
+            next = buffer_reserve(row, fixed);
+            row_start = row->data + start;
+            texts_end = row->data + row->capacity - fixed;
+        }
+        to = next;
+        size_t size = (size_t)(to - row_start);
+        if (__builtin_expect(size >= most, 0)) return fail_too_large(mapper, compiled->column, failure);
+        *to++ = ',';
+        if (ends) {
+            size_t at = (size_t)(compiled - sink->columns);
+            ends[at] = size;
+            note->done = (uint32_t)at + 1;
+        }
+    }
+    row->size = (size_t)(to - row->data);
+    return MAP_OK;
+}
+
+/* The cells of a run from where they are already. False: they are not there, or make the row too large; put_run says at which column. */
+static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sink, const PlanRun *run, Buffer *const *rows, Buffer *row,
+                     size_t start, RowNote *note) {
+    const RowNote *source = &mapper->notes[run->from];
+    if (source->done < run->from_first + run->count) return false;
+    const size_t *ends = mapper->ends + plan->sinks[run->from].ends_at + run->from_first;
+    size_t begin = run->from_first ? ends[-1] + 1 : 0, size = ends[run->count - 1] - begin;
+    size_t end = row->size - start + size;
+    if (end >= mapper->row_bytes_most) return false;
+    char *to = buffer_reserve(row, size + 1);
+    memcpy(to, rows[run->from]->data + source->start + begin, size);
+    to[size] = ',';
+    row->size += size + 1;
+    if (note) {
+        note->done = run->first + run->count;
+        mapper->ends[sink->ends_at + note->done - 1] = end;
+    }
+    return true;
+}
+
+static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Event *event, Buffer *const *rows, MapFailure *failure) {
+    const PlanSink *sink = &plan->sinks[index];
+    Buffer *row = rows[index];
+    size_t start = row->size;
+    RowNote *note = sink->is_copied ? &mapper->notes[index] : NULL;
+    if (note) *note = (RowNote){.start = start};
     if (sink->has_paths && mapper->body_failure.error) {
         *failure = mapper->body_failure;
         return failure->error;
     }
-    size_t start = row->size;
-    for (size_t i = 0; i < sink->column_count; i++) {
-        const PlanColumn *compiled = &sink->columns[i];
-        if (i > 0) row_next_cell(row);
-        MapError error = put_column(mapper, compiled, event, row, failure);
-        if (!error && row->size - start >= mapper->row_bytes_most)
-            error = fail(failure, MAP_ROW_TOO_LARGE, compiled->column->name, "Column \"%s\" makes the row larger than %zu bytes.",
-                         compiled->column->name, mapper->row_bytes_most);
+    for (uint32_t i = 0; i < sink->run_count; i++) {
+        const PlanRun *run = &sink->runs[i];
+        if (run->from != PLAN_OWN && copy_run(mapper, plan, sink, run, rows, row, start, note)) continue;
+        MapError error = put_run(mapper, sink, run, event, row, start, note, failure);
         if (error) {
-            row->size = start;
+            row->size = start; /* what is behind it stays, for sinks that copy cells from there */
             return error;
         }
     }
-    row_end(row);
+    row->data[row->size - 1] = '\n';
     failure->error = MAP_OK;
     return MAP_OK;
 }
@@ -249,29 +375,48 @@ static void trim(Buffer *buffer) {
     if (buffer->capacity > SCRATCH_KEPT_BYTES) buffer_deinit(buffer);
 }
 
-static void start_event(Mapper *mapper, const Event *event) {
-    usec_t ms = event->received / USEC_MS;
-    if (ms != mapper->time_ms) {
-        clock_format_utc(event->received, mapper->time);
-        mapper->time_ms = ms;
-    }
-    uuid_format(&event->id, mapper->id);
-    mapper->headers_ready = false;
-    mapper->body_known = 0;
-    mapper->body_failure.error = MAP_OK;
-}
-
-size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures) {
-    size_t failed = 0;
-    start_event(mapper, event);
-    if (plan->has_paths) (void)scan_body(mapper, plan, event);
-    for (size_t i = 0; i < plan->sink_count; i++)
-        if (put_row(mapper, &plan->sinks[i], event, rows[i], &failures[i])) failed++;
+static void trim_all(Mapper *mapper) {
     trim(&mapper->form_json);
     trim(&mapper->form.text);
     trim(&mapper->form.nodes);
     trim(&mapper->scratch);
     trim(&mapper->headers);
-    trim(&mapper->scanner.key);
+    mapper->scratch_used = false;
+}
+
+static __attribute__((noinline)) void make_notes(Mapper *mapper, const Plan *plan) {
+    if (mapper->note_capacity < plan->sink_count) {
+        free(mapper->notes);
+        mapper->notes = calloc(plan->sink_count, sizeof *mapper->notes);
+        mapper->note_capacity = plan->sink_count;
+    }
+    if (mapper->end_capacity < plan->ends_count) {
+        free(mapper->ends);
+        mapper->ends = calloc(plan->ends_count, sizeof *mapper->ends);
+        mapper->end_capacity = plan->ends_count;
+    }
+    check(mapper->notes && mapper->ends);
+}
+
+static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {
+    usec_t ms = event->received / USEC_MS;
+    if (ms != mapper->time_ms) {
+        clock_format_utc(event->received, mapper->time);
+        mapper->time_ms = ms;
+    }
+    (void)cell_put_id(mapper->id, &event->id);
+    mapper->headers_ready = false;
+    mapper->body_known = 0;
+    mapper->body_failure.error = MAP_OK;
+    if (mapper->note_capacity < plan->sink_count || mapper->end_capacity < plan->ends_count) make_notes(mapper, plan);
+}
+
+size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures) {
+    size_t failed = 0;
+    start_event(mapper, plan, event);
+    if (plan->has_paths) (void)scan_body(mapper, plan, event);
+    for (size_t i = 0; i < plan->sink_count; i++)
+        if (put_row(mapper, plan, i, event, rows, &failures[i])) failed++;
+    if (mapper->scratch_used) trim_all(mapper);
     return failed;
 }

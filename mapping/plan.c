@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mapping/cell.h"
 #include "mapping/json_text.h"
 #include "mapping/plan_parts.h"
 #include "mapping/value.h"
@@ -40,6 +41,7 @@ void plan_unref(Plan *plan) {
         PlanSink *sink = &plan->sinks[i];
         for (size_t j = 0; j < sink->column_count; j++) free((char *)(uintptr_t)sink->columns[j].default_cell.data);
         free(sink->columns);
+        free(sink->runs);
         sink_unref(sink->sink);
     }
     pathset_free(plan->paths);
@@ -65,14 +67,43 @@ static unsigned template_needs(const char *text) {
            (names(text, "Ip") ? PLAN_NEEDS_IP : 0u);
 }
 
-static uint32_t add_template(Plan *plan, const char *text) {
-    for (size_t i = 0; i < plan->template_count; i++)
-        if (strcmp(plan->templates[i], text) == 0) return (uint32_t)i;
-    const char **templates = reallocarray(plan->templates, plan->template_count + 1, sizeof *templates);
-    check(templates);
-    plan->templates = templates;
-    plan->templates[plan->template_count] = text;
-    return (uint32_t)plan->template_count++;
+/*
+ * Finds what is equal among all columns of a plan in a time that does not grow with their number: numbers from 1 by hash, 0 is free. One
+ * of templates and one of columns; each is twice as large as it can become full.
+ */
+typedef struct Lookup {
+    uint32_t *numbers;
+    uint64_t mask;
+} Lookup;
+
+/* While a plan is made. */
+typedef struct Compile {
+    Plan *plan;
+    Lookup templates, columns;
+} Compile;
+
+static void lookup_init(Lookup *lookup, size_t most) {
+    uint64_t size = 16;
+    while (size < most * 2) size *= 2;
+    *lookup = (Lookup){.numbers = calloc(size, sizeof *lookup->numbers), .mask = size - 1};
+    check(lookup->numbers);
+}
+
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size) {
+    const unsigned char *bytes = data; /* may be NULL when size is 0 */
+    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return hash ^ hash >> 29;
+}
+
+static uint32_t add_template(Compile *compile, const char *text) {
+    Plan *plan = compile->plan;
+    const Lookup *lookup = &compile->templates;
+    uint64_t at = hash_bytes(0, text, strlen(text)) & lookup->mask;
+    for (; lookup->numbers[at]; at = (at + 1) & lookup->mask)
+        if (strcmp(plan->templates[lookup->numbers[at] - 1], text) == 0) return lookup->numbers[at] - 1;
+    plan->templates[plan->template_count++] = text;
+    lookup->numbers[at] = (uint32_t)plan->template_count;
+    return (uint32_t)plan->template_count - 1;
 }
 
 /* Columns that Sluice fills have one form; a dataType that could never fit is refused here, not event by event. */
@@ -111,20 +142,39 @@ static int compile_default(PlanColumn *compiled, Error *error) {
         return r;
     }
     compiled->has_default = true;
+    buffer_reserve(&cell, BLOCK_BYTES); /* it is copied in blocks */
     compiled->default_cell.size = cell.size;
     compiled->default_cell.data = buffer_take(&cell);
     return 0;
 }
 
-static int compile_column(Plan *plan, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
+static PlanOp op_of(const Column *column) {
+    DataType type = column->data_type;
+    switch (column->type) {
+    case COLUMN_ID: return type == DATA_TEXT ? PLAN_PUT_ID : PLAN_PUT_OTHER;
+    case COLUMN_DATETIME: return type == DATA_TEXT || type == DATA_DATE ? PLAN_PUT_TIME : PLAN_PUT_OTHER;
+    case COLUMN_PATH:
+        if (type == DATA_TEXT) return column->raw_string ? PLAN_PUT_TEXT : PLAN_PUT_JSON;
+        return type == DATA_JSON && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
+    case COLUMN_IP:
+    case COLUMN_BODY:
+    case COLUMN_HEADERS:
+    case COLUMN_TEMPLATE: return PLAN_PUT_OTHER;
+    }
+    unreachable();
+}
+
+static int compile_column(Compile *compile, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
+    Plan *plan = compile->plan;
     compiled->column = column;
     if (!type_can_fit(column))
         return error_set(error, -EINVAL, "a column of type %s cannot be of dataType %s", column_type_name(column->type),
                          data_type_name(column->data_type));
+    compiled->op = op_of(column);
     switch (column->type) {
     case COLUMN_ID:
-    case COLUMN_DATETIME:
     case COLUMN_BODY: return 0;
+    case COLUMN_DATETIME: compiled->size = column->data_type == DATA_DATE ? DATE_SIZE : TIME_SIZE; return 0;
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;
     case COLUMN_HEADERS: plan->needs |= PLAN_NEEDS_HEADERS; return 0;
     case COLUMN_PATH: {
@@ -141,42 +191,143 @@ static int compile_column(Plan *plan, PlanSink *sink, const Column *column, Plan
     case COLUMN_TEMPLATE:
         if (!column->template_text) return error_set(error, -EINVAL, "a column of type template needs a template");
         plan->needs |= template_needs(column->template_text);
-        compiled->template_index = add_template(plan, column->template_text);
+        compiled->template_index = add_template(compile, column->template_text);
         return 0;
     }
     unreachable();
 }
 
-static int compile_sink(Plan *plan, const Sink *sink, PlanSink *compiled, Error *error) {
+static size_t fixed_bytes(const PlanColumn *compiled) {
+    switch (compiled->op) {
+    case PLAN_PUT_ID: return UUID_TEXT_SIZE;
+    case PLAN_PUT_TIME: return compiled->size;
+    default: return 0;
+    }
+}
+
+static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, Error *error) {
+    Plan *plan = compile->plan;
     compiled->sink = sink_ref(sink);
     compiled->columns = calloc(sink->table.column_count + 1, sizeof *compiled->columns);
-    check(compiled->columns);
-    compiled->column_count = sink->table.column_count;
+    check(compiled->columns && sink->table.column_count < UINT32_MAX);
+    compiled->column_count = (uint32_t)sink->table.column_count;
+    compiled->ends_at = plan->ends_count;
+    compiled->fixed_bytes = compiled->column_count + 2 * CELL_ROOM; /* what ends a cell, and blocks beyond the last */
+    plan->ends_count += compiled->column_count;
     if (compiled->column_count == 0) return error_set(error, -EINVAL, "sink \"%s\": there is no column", sink->sink_id);
-    for (size_t i = 0; i < compiled->column_count; i++) {
+    for (uint32_t i = 0; i < compiled->column_count; i++) {
         const Column *column = &sink->table.columns[i];
-        int r = compile_column(plan, compiled, column, &compiled->columns[i], error);
+        int r = compile_column(compile, compiled, column, &compiled->columns[i], error);
         if (r < 0) {
             (void)error_prefix(error, "sink \"%s\", column \"%s\"", sink->sink_id, column->name);
             return r;
         }
+        compiled->fixed_bytes += fixed_bytes(&compiled->columns[i]);
     }
     return 0;
 }
 
+/* -- runs: equal cells of several sinks are made once -- */
+
+typedef struct Place {
+    uint32_t sink, column;
+} Place;
+
+/* All that a cell depends on, except for the event. */
+static bool same_cell(const PlanColumn *a, const PlanColumn *b) {
+    const Column *x = a->column, *y = b->column;
+    return x->type == y->type && x->data_type == y->data_type && x->raw_string == y->raw_string && x->primary_key == y->primary_key &&
+           a->slot == b->slot && a->template_index == b->template_index && a->has_default == b->has_default &&
+           span_equal(a->default_cell, b->default_cell);
+}
+
+static uint64_t hash_cell(const PlanColumn *compiled) {
+    const Column *column = compiled->column;
+    uint32_t fields[] = {column->type,   column->data_type,        column->raw_string,   column->primary_key,
+                         compiled->slot, compiled->template_index, compiled->has_default};
+    return hash_bytes(hash_bytes(0, fields, sizeof fields), compiled->default_cell.data, compiled->default_cell.size);
+}
+
+/* The place that first had this cell, which may be this one. `all` lists every place of the plan. */
+static Place first_place(const Compile *compile, const Place *all, uint32_t number) {
+    const PlanSink *sinks = compile->plan->sinks;
+    const Lookup *lookup = &compile->columns;
+    const PlanColumn *compiled = &sinks[all[number].sink].columns[all[number].column];
+    uint64_t at = hash_cell(compiled) & lookup->mask;
+    for (; lookup->numbers[at]; at = (at + 1) & lookup->mask) {
+        Place place = all[lookup->numbers[at] - 1];
+        if (same_cell(&sinks[place.sink].columns[place.column], compiled)) return place;
+    }
+    lookup->numbers[at] = number + 1;
+    return all[number];
+}
+
+/* A single id or time is made in no more time than it is found. */
+static bool worth_a_copy(const PlanSink *sink, const PlanRun *run) {
+    return run->count > 1 || fixed_bytes(&sink->columns[run->first]) == 0;
+}
+
+/* Ends the run; runs that are made here become one. */
+static void add_run(Plan *plan, PlanSink *sink, PlanRun run) {
+    if (run.from != PLAN_OWN && !worth_a_copy(sink, &run)) run.from = PLAN_OWN;
+    PlanRun *last = sink->run_count ? &sink->runs[sink->run_count - 1] : NULL;
+    if (run.from != PLAN_OWN)
+        plan->sinks[run.from].is_copied = true;
+    else if (last && last->from == PLAN_OWN) {
+        last->count += run.count;
+        return;
+    }
+    sink->runs[sink->run_count++] = run;
+}
+
+static void find_runs(Compile *compile) {
+    Plan *plan = compile->plan;
+    Place *all = calloc(plan->ends_count + 1, sizeof *all);
+    check(all);
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < plan->sink_count; i++) {
+        PlanSink *sink = &plan->sinks[i];
+        sink->runs = calloc(sink->column_count, sizeof *sink->runs);
+        check(sink->runs);
+        PlanRun run = {0};
+        for (uint32_t j = 0; j < sink->column_count; j++, number++) {
+            all[number] = (Place){i, j};
+            Place first = first_place(compile, all, number);
+            uint32_t from = first.sink == i && first.column == j ? PLAN_OWN : first.sink;
+            if (run.count && run.from == from && (from == PLAN_OWN || run.from_first + run.count == first.column)) {
+                run.count++;
+                continue;
+            }
+            if (run.count) add_run(plan, sink, run);
+            run = (PlanRun){.first = j, .count = 1, .from = from, .from_first = first.column};
+        }
+        add_run(plan, sink, run);
+    }
+    free(all);
+}
+
 int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error) {
     Plan *plan = calloc(1, sizeof *plan);
-    check(plan);
+    check(plan && sink_count < UINT32_MAX);
     atomic_init(&plan->references, 1);
     plan->paths = pathset_new();
     plan->sinks = calloc(sink_count + 1, sizeof *plan->sinks);
-    check(plan->sinks);
+    size_t columns = 0;
+    for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->table.column_count;
+    plan->templates = calloc(columns + 1, sizeof *plan->templates);
+    check(plan->sinks && plan->templates && columns < UINT32_MAX);
+    Compile compile = {.plan = plan};
+    lookup_init(&compile.templates, columns);
+    lookup_init(&compile.columns, columns);
     int r = 0;
     for (size_t i = 0; i < sink_count && r == 0; i++) {
         plan->sink_count++;
-        r = compile_sink(plan, sinks[i], &plan->sinks[i], error);
+        r = compile_sink(&compile, sinks[i], &plan->sinks[i], error);
     }
     if (r == 0) r = pathset_seal(plan->paths, error);
+    if (r == 0) find_runs(&compile);
+    free(compile.templates.numbers);
+    free(compile.columns.numbers);
     if (r < 0) {
         plan_unref(plan);
         return r;

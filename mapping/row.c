@@ -3,65 +3,128 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "mapping/text.h"
+#include "mapping/cell.h"
+#include "mapping/json_text.h"
+
+/* Up to here quotes are not counted before there is room for twice the text. */
+#define COUNTED_FROM_BYTES 4096
 
 static bool is_special(char c) {
     return c == ',' || c == '"' || c == '\r' || c == '\n' || c == '\\';
 }
 
-static bool is_blank(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+char *cell_put_long_string(char *to, const char *from, size_t size) {
+    bool quoted = *from == ' ' || from[size - 1] == ' ';
+    for (size_t at = 0; at < size && !quoted; at += BLOCK_BYTES) {
+        if (at > size - BLOCK_BYTES) at = size - BLOCK_BYTES; /* the last block overlaps */
+        Block block = block_load(from + at);
+        block_store(to + at, block);
+        quoted = block_equal(block, ',') != 0;
+    }
+    if (!quoted) return to + size;
+    *to++ = '"';
+    memcpy(to, from, size);
+    to += size;
+    *to++ = '"';
+    return to;
 }
 
-static uint64_t mask_special(uint64_t word) {
-    return text_mask_equal(word, ',') | text_mask_equal(word, '"') | text_mask_equal(word, '\\') | text_mask_equal(word, '\r') |
-           text_mask_equal(word, '\n');
-}
-
-/* Copies the text until something in it asks for quotes; false: it did, and what was copied is no cell. */
-static bool copy_plain(char *to, Span text) {
-    if (text.size == 0 || *text.data == '"' || is_blank(text.data[0]) || is_blank(text.data[text.size - 1])) return false;
-    if (text.size < 8) {
-        if (mask_special(text_load_short(text.data, text.size))) return false;
-        text_copy(to, text.data, text.size);
-        return true;
+char *cell_put_long_text(char *to, const char *from, size_t size) {
+    for (size_t at = 0; at < size; at += BLOCK_BYTES) {
+        if (at > size - BLOCK_BYTES) at = size - BLOCK_BYTES;
+        Block block = block_load(from + at);
+        if (block_special(block)) return NULL;
+        block_store(to + at, block);
     }
-    for (size_t at = 0; at < text.size; at += 8) {
-        if (at > text.size - 8) at = text.size - 8; /* the last eight overlap */
-        if (mask_special(text_load8(text.data + at))) return false;
-        memcpy(to + at, text.data + at, 8);
-    }
-    return true;
+    return to + size;
 }
 
 void row_put(Buffer *out, Span text) {
-    /* Eight bytes are stored at a time, of which fewer may count: room for them behind the worst case, in which each byte is a quote. */
-    char *to = buffer_reserve(out, text.size * 2 + 2 + 8);
-    if (copy_plain(to, text)) {
-        out->size += text.size;
-        return;
+    char *end = cell_put_text(buffer_reserve(out, text.size + CELL_ROOM), text.data, text.size, text.data + text.size);
+    if (end)
+        out->size = (size_t)(end - out->data);
+    else
+        row_put_quoted(out, text);
+}
+
+static size_t count_quotes(Span text) {
+    const char *p = text.data, *end = p + text.size;
+    size_t count = 0;
+    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) count += (size_t)__builtin_popcount(block_equal(block_load(p), '"'));
+    for (; p < end; p++) count += *p == '"';
+    return count;
+}
+
+/* Room for the text as a quoted cell. When it is large the quotes are counted, since twice the text would be much for nothing. */
+static char *reserve_quoted(Buffer *out, Span text) {
+    size_t doubled = text.size <= COUNTED_FROM_BYTES ? text.size : count_quotes(text);
+    return buffer_reserve(out, text.size + doubled + CELL_ROOM);
+}
+
+/* The block at `p`, of which `size` bytes count, with its quotes doubled. `p` is followed by a block that can be read. */
+static inline char *put_doubled(char *to, const char *p, size_t size) {
+    Block block = block_load(p);
+    unsigned quotes = block_equal(block, '"') & block_first(size);
+    block_store(to, block);
+    for (; quotes; quotes &= quotes - 1) {
+        /* Once more from the quote on, one place further: it and what follows. */
+        size_t at = (size_t)__builtin_ctz(quotes);
+        to++;
+        block_store(to + at, block_load(p + at));
     }
+    return to + size;
+}
+
+void row_put_quoted(Buffer *out, Span text) {
+    char *to = reserve_quoted(out, text);
     *to++ = '"';
     const char *p = text.data, *end = p + text.size;
-    while (end - p >= 8) {
-        uint64_t quotes = text_mask_equal(text_load8(p), '"');
-        memcpy(to, p, 8);
-        if (!quotes) {
-            p += 8;
-            to += 8;
-            continue;
-        }
-        size_t count = text_mask_first(quotes) + 1;
-        p += count;
-        to += count;
-        *to++ = '"';
-    }
-    for (; p < end; p++) {
-        *to++ = *p;
-        if (*p == '"') *to++ = '"';
-    }
+    for (; end - p >= 2 * BLOCK_BYTES; p += BLOCK_BYTES) to = put_doubled(to, p, BLOCK_BYTES);
+    char rest[3 * BLOCK_BYTES] = {0};
+    size_t left = (size_t)(end - p);
+    if (left) memcpy(rest, p, left);
+    for (size_t at = 0; at < left; at += BLOCK_BYTES) to = put_doubled(to, rest + at, left - at < BLOCK_BYTES ? left - at : BLOCK_BYTES);
     *to++ = '"';
     out->size = (size_t)(to - out->data);
+}
+
+void row_put_compact(Buffer *out, Span json) {
+    /* A backslash stands in strings only, and brackets are at the edges. */
+    bool quoted = memchr(json.data, '"', json.size) || memchr(json.data, ',', json.size);
+    char *to = reserve_quoted(out, json);
+    if (quoted) *to++ = '"';
+    to = json_compact_to(to, json, quoted);
+    if (quoted) *to++ = '"';
+    out->size = (size_t)(to - out->data);
+}
+
+/* What a cell holds: does it hold a NUL, and does it ask for quotes? */
+static bool asks_for_quotes(const char *text, size_t size, bool *ret_nul) {
+    *ret_nul = size > 0 && memchr(text, 0, size);
+    if (size == 0 || cell_is_blank(text[0]) || cell_is_blank(text[size - 1])) return true;
+    const char *p = text, *end = text + size;
+    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES)
+        if (block_special(block_load(p))) return true;
+    while (p < end && !is_special(*p)) p++;
+    return p < end;
+}
+
+int row_put_unescaped(Buffer *out, Span inner) {
+    char *start = buffer_reserve(out, inner.size + CELL_ROOM);
+    char *text = start + 1, *end = json_unescape_to(text, inner, true);
+    if (!end) return ROW_LONE_SURROGATE;
+    size_t size = (size_t)(end - text);
+    bool nul, quoted = asks_for_quotes(text, size, &nul);
+    if (nul) return ROW_HOLDS_NUL;
+    if (quoted) {
+        *start = '"';
+        *end = '"';
+        size += 2;
+    } else {
+        memmove(start, text, size);
+    }
+    out->size += size;
+    return 0;
 }
 
 void row_put_null(Buffer *out) {

@@ -15,6 +15,13 @@
 /* One cell, then (by the caller) row_next_cell or row_end. Each byte of `text` is copied once. */
 void row_put(Buffer *out, Span text);
 void row_put_null(Buffer *out);
+/* The same for a text of which it is known that it needs quotes. */
+void row_put_quoted(Buffer *out, Span text);
+/* The same for a JSON object or array that may hold white space outside its strings, which goes. */
+void row_put_compact(Buffer *out, Span json);
+enum { ROW_LONE_SURROGATE = 1, ROW_HOLDS_NUL };
+/* The same for what a JSON string means; `inner` is without its quotes. When it is not 0 then `out` is as it was. */
+int row_put_unescaped(Buffer *out, Span inner);
 /* The same for a text of which it is known that it needs no quotes: an id, a number. */
 static inline void row_put_plain(Buffer *out, Span text) {
     text_copy(buffer_reserve(out, text.size), text.data, text.size);

@@ -23,8 +23,9 @@
 #include "config/definition.h"
 
 enum {
-    VALUE_IS_TEXT = 1, /* known to be UTF-8 without NUL */
-    VALUE_IS_JSON = 2, /* known to be JSON, which says the same and more */
+    VALUE_IS_TEXT = 1,   /* known to be UTF-8 without NUL */
+    VALUE_IS_JSON = 2,   /* known to be JSON, which says the same and more */
+    VALUE_IS_NUMBER = 4, /* known to be a JSON number, with nothing around it */
 };
 enum { VALUE_DOES_NOT_FIT = 1 };
 /*
