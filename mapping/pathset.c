@@ -246,6 +246,7 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
         for (uint32_t i = 0; i < key.size && i < 8; i++) key.head |= (uint64_t)(unsigned char)key.text[i] << (i * 8);
         key.tail = key.size >= 8 ? text_load8(key.text + key.size - 8) : key.head;
         buffer_append(&keys, &key, sizeof key);
+        node.key_sizes |= UINT64_C(1) << (key.size & 63);
         if (key.size > build->set->key_bytes_most) build->set->key_bytes_most = key.size;
         uint32_t numeric_count = build_count(&numeric, sizeof(uint32_t));
         if (numeric_count > 0) {
@@ -258,6 +259,7 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
     }
     node.key_first = build_count(&build->keys, sizeof(PathKey));
     node.key_count = build_count(&keys, sizeof(PathKey));
+    node.key_unseen = node.key_count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << node.key_count) - 1;
     buffer_append(&build->keys, keys.data, keys.size);
     node.index_first = build_count(&build->indexes, sizeof(PathIndex));
     node.index_count = build_count(&indexes, sizeof(PathIndex));

@@ -36,6 +36,8 @@ typedef struct PathIndex {
 
 /* A place in the document. The ranges are of the arrays of PathSet. A node can be reached over a key or over an index, never twice in a document. */
 typedef struct PathNode {
+    uint64_t key_sizes;  /* bit n: there is a key of n bytes, counted modulo 64 */
+    uint64_t key_unseen; /* bit n: the key with place n; all bits when there are more than 64 */
     uint32_t key_first, key_count;
     uint32_t table_first, table_mask;  /* of `table`; mask 0: no table, look at the keys in turn */
     uint32_t index_first, index_count; /* ascending */

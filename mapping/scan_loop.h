@@ -74,6 +74,11 @@ static const char *pass_special(const char *p, const char *end, bool *escaped, c
 }
 
 static ALWAYS_INLINE const char *pass_digits(const char *p, const char *end) {
+    while (end - p >= 8) {
+        uint64_t others = text_mask_others(text_load8(p));
+        if (others) return p + text_mask_first(others);
+        p += 8;
+    }
     while (p < end && text_is_digit(*p)) p++;
     return p;
 }
@@ -117,10 +122,14 @@ static uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *fram
     return found->node;
 }
 
-static void capture(Scanner *scanner, const PathSet *set, uint32_t number, ScanValue value) {
+static ALWAYS_INLINE void capture(Scanner *scanner, const PathSet *set, uint32_t number, ScanValue value) {
     const PathNode *node = &set->nodes[number];
+    if (node->slot_count == 0) return;
+    const uint32_t *slot = set->slots + node->slot_first;
+    ScanValue *first = scanner->values + *slot;
     value.generation = scanner->generation;
-    for (uint32_t i = 0; i < node->slot_count; i++) scanner->values[set->slots[node->slot_first + i]] = value;
+    *first = value;
+    for (uint32_t i = 1; i < node->slot_count; i++) scanner->values[slot[i]] = *first;
 }
 
 static ALWAYS_INLINE const char *pass_space(const char *p, const char *end, size_t *spaces) {

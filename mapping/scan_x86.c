@@ -2,6 +2,7 @@
 #include <emmintrin.h>
 
 #include "mapping/scan_loop.h"
+#include "mapping/scan_masks.h"
 
 static inline const char *skip_plain_sse2(const char *p, const char *end) {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(0x20);
@@ -25,8 +26,20 @@ static int scan_portable(Scanner *scanner, const PathSet *set, Span text, ScanFa
     return scan_with(scanner, set, text, ret_fault, text_skip_plain);
 }
 
+int scan_again(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault) {
+    if (set) scanner_renew(scanner);
+    int r = scan_sse2(scanner, set, text, ret_fault);
+    if (r == 0 && set) scanner->second_looks++;
+    return r;
+}
+
+/* What needs most comes first: a processor that has it has what stands behind it. */
 const ScanKernel *scan_kernels(size_t *ret_count) {
-    static const ScanKernel kernels[] = {{"sse2", scan_sse2}, {"portable", scan_portable}};
-    *ret_count = sizeof kernels / sizeof *kernels;
-    return kernels;
+    static const ScanKernel kernels[] = {{"avx512", scan_avx512}, {"avx2", scan_avx2}, {"sse2", scan_sse2}, {"portable", scan_portable}};
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("popcnt");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi2");
+    size_t first = avx512 ? 0 : avx2 ? 1 : 2;
+    *ret_count = sizeof kernels / sizeof *kernels - first;
+    return kernels + first;
 }

@@ -19,11 +19,14 @@ static void prepare(Scanner *scanner, const PathSet *set) {
         check(scanner->values);
         scanner->value_capacity = set->slot_count;
     }
-    if (++scanner->generation == 0) {
-        if (scanner->stamps) memset(scanner->stamps, 0, scanner->stamp_capacity * sizeof *scanner->stamps);
-        if (scanner->values) memset(scanner->values, 0, scanner->value_capacity * sizeof *scanner->values);
-        scanner->generation = 1;
-    }
+    scanner_renew(scanner);
+}
+
+void scanner_renew(Scanner *scanner) {
+    if (++scanner->generation > 0) return;
+    if (scanner->stamps) memset(scanner->stamps, 0, scanner->stamp_capacity * sizeof *scanner->stamps);
+    if (scanner->values) memset(scanner->values, 0, scanner->value_capacity * sizeof *scanner->values);
+    scanner->generation = 1;
 }
 
 static const ScanKernel *best_kernel(void) {

@@ -25,7 +25,7 @@ typedef struct ScanValue {
     uint32_t generation;
     uint8_t kind;
     bool escaped; /* a string with escapes */
-    bool spaced;  /* an object or array with white space to compact */
+    bool spaced;  /* an object or array that may hold white space to compact */
 } ScanValue;
 
 typedef struct ScanFault {
@@ -33,11 +33,16 @@ typedef struct ScanFault {
     const char *what; /* a phrase, static */
 } ScanFault;
 
+#define SCAN_WINDOW 1024 /* tokens that are listed at a time */
+#define SCAN_WINDOW_SIZE (SCAN_WINDOW + 3 * 64 + 8)
+
 typedef struct ScanFrame {
     const char *start;
     size_t spaces;      /* white space passed before it */
     uint32_t node;      /* PATH_NONE: no path comes here */
-    uint32_t keys_left; /* keys of the node that were not seen yet */
+    uint32_t keys_left; /* one pass: keys of the node that were not seen yet */
+    uint64_t unseen;    /* two stages: which they are, while a container inside it is read; of `place` */
+    const PathNode *place;
     uint32_t index, index_at, index_end;
     bool object;
 } ScanFrame;
@@ -49,11 +54,15 @@ typedef struct Scanner {
     size_t stamp_capacity;
     ScanValue *values; /* by slot */
     size_t value_capacity;
-    Buffer key; /* an unescaped key */
+    Buffer key;            /* an unescaped key */
+    uint64_t second_looks; /* texts that a kernel refused and the one-pass loop took: none, or the kernel is wrong */
     ScanFrame frames[SCAN_DEPTH_MAX + 1];
+    const char *window[SCAN_WINDOW_SIZE];
 } Scanner;
 
 void scanner_deinit(Scanner *scanner);
+/* Forgets what was found; for kernels that begin anew. */
+void scanner_renew(Scanner *scanner);
 
 enum { SCAN_NOT_JSON = 1 };
 /* 0 or SCAN_NOT_JSON with the first fault. `set` is sealed. */

@@ -65,6 +65,12 @@ static inline uint64_t text_mask_equal(uint64_t word, unsigned char byte) {
     return (difference - TEXT_ONES) & ~difference & TEXT_HIGHS;
 }
 
+/* High bit set in the bytes of `word` that are not decimal digits. */
+static inline uint64_t text_mask_others(uint64_t word) {
+    uint64_t value = word ^ (TEXT_ONES * '0'); /* 0..9 for digits */
+    return (((value & ~TEXT_HIGHS) + TEXT_ONES * 0x76) | value) & TEXT_HIGHS;
+}
+
 /* Index of the first marked byte; mask is not 0. */
 static inline size_t text_mask_first(uint64_t mask) {
     return (size_t)__builtin_ctzll(mask) >> 3;

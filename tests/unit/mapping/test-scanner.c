@@ -254,50 +254,190 @@ static void random_value(Buffer *out, int depth) {
     buffer_append_byte(out, kind == 2 ? ']' : '}');
 }
 
-/* Every kernel says the same of any text, accepted or not: result, place, and where the values stand. */
-static void kernels_agree(void **state) {
+/* What is compared: the kernels over one path set. */
+typedef struct Kernels {
+    PathSet *set;
+    Scanner first, other;
+    Buffer compact;
+    Guard guard; /* no kernel reads behind the text */
+    unsigned accepted, refused;
+} Kernels;
+
+static Kernels kernels_new(size_t bytes) {
     static const char *const paths[] = {".", "a", "b.c", "c[1]", "d.a.b"};
-    static const char junk[] = "{}[],:\"\\ \n01.e-tn\x01\x80\xc3\xa9\xf0";
-    PathSet *set = paths_of(paths, 5);
-    Guard guard = guard_new(1 << 16);
-    Buffer text = {0};
-    Scanner first = {0}, other = {0};
+    return (Kernels){.set = paths_of(paths, 5), .guard = guard_new(bytes)};
+}
+
+static void kernels_free(Kernels *kernels) {
+    assert_int_equal(kernels->first.second_looks + kernels->other.second_looks, 0); /* no kernel refused what another one takes */
+    scanner_deinit(&kernels->first);
+    scanner_deinit(&kernels->other);
+    pathset_free(kernels->set);
+    buffer_deinit(&kernels->compact);
+    guard_free(&kernels->guard);
+}
+
+/* Every kernel says the same of a text, accepted or not: result, place, and where the values stand. */
+static void same_of_all(Kernels *kernels, Span text) {
     size_t count;
-    const ScanKernel *kernels = scan_kernels(&count);
+    const ScanKernel *all = scan_kernels(&count);
+    Span placed = guard_place(&kernels->guard, text.data, text.size);
+    ScanFault fault = {0}, other_fault = {0};
+    assert_string_equal(all[count - 1].name, "portable");
+    (void)scanner_run(&kernels->first, kernels->set, SPAN("0"), &other_fault); /* room for the set */
+    (void)scanner_run(&kernels->other, kernels->set, SPAN("0"), &other_fault);
+    scanner_renew(&kernels->first);
+    int r = all[count - 1].run(&kernels->first, kernels->set, placed, &fault);
+    *(r ? &kernels->refused : &kernels->accepted) += 1;
+    for (size_t k = 0; k + 1 < count; k++) {
+        scanner_renew(&kernels->other);
+        int mine = all[k].run(&kernels->other, kernels->set, placed, &other_fault);
+        if (mine != r) print_error("%s: %.*s\n", all[k].name, (int)text.size, text.data);
+        assert_int_equal(mine, r);
+        if (r) {
+            assert_int_equal(fault.offset, other_fault.offset);
+            assert_string_equal(fault.what, other_fault.what);
+            continue;
+        }
+        for (uint32_t slot = 0; slot < 5; slot++) {
+            const ScanValue *value = scanner_value(&kernels->first, slot), *other = scanner_value(&kernels->other, slot);
+            assert_int_equal(value != NULL, other != NULL);
+            if (!value) continue;
+            assert_ptr_equal(value->text.data, other->text.data);
+            assert_int_equal(value->text.size, other->text.size);
+            assert_int_equal(value->kind, other->kind);
+            assert_int_equal(value->escaped, other->escaped);
+            if (other->kind < SCAN_OBJECT || other->spaced) continue;
+            buffer_clear(&kernels->compact);
+            json_compact(&kernels->compact, other->text);
+            assert_int_equal(kernels->compact.size, other->text.size);
+        }
+    }
+}
+
+static void kernels_agree(void **state) {
+    static const char junk[] = "{}[],:\"\\ \n01.e-tn\x01\x0c\x1a\x80\xc3\xa9\xf0";
+    Kernels kernels = kernels_new(1 << 16);
+    Buffer text = {0};
     for (int round = 0; round < 20000; round++) {
         buffer_clear(&text);
+        for (uint32_t i = round % 4 ? 0 : random_below(100); i > 0; i--) buffer_append_byte(&text, ' ');
+        if (round % 8 == 1) {
+            buffer_append_text(&text, "[[1,\"padding of the text that follows");
+            for (uint32_t i = random_below(80); i > 0; i--) buffer_append_text(&text, random_below(6) ? "x" : "\\\\");
+            buffer_append_text(&text, "\"],");
+        }
         random_value(&text, 0);
+        if (round % 8 == 1) buffer_append_byte(&text, ']');
         for (uint32_t i = random_below(3); i > 0; i--) text.data[random_below((uint32_t)text.size)] = junk[random_below(sizeof junk - 1)];
-        if (text.size > guard.bytes) continue;
-        Span placed = guard_place(&guard, text.data, text.size);
-        ScanFault fault = {0}, other_fault = {0};
-        int r = scanner_run(&first, set, placed, &fault);
-        (void)scanner_run(&other, set, SPAN("0"), &other_fault); /* room for the set */
-        for (size_t k = 0; k < count; k++) {
-            other.generation++;
-            assert_int_equal(kernels[k].run(&other, set, placed, &other_fault), r);
-            if (r) {
-                assert_int_equal(fault.offset, other_fault.offset);
-                assert_string_equal(fault.what, other_fault.what);
-                continue;
-            }
-            for (uint32_t slot = 0; slot < 5; slot++) {
-                const ScanValue *mine = scanner_value(&first, slot), *theirs = scanner_value(&other, slot);
-                assert_int_equal(mine != NULL, theirs != NULL);
-                if (!mine) continue;
-                assert_ptr_equal(mine->text.data, theirs->text.data);
-                assert_int_equal(mine->text.size, theirs->text.size);
-                assert_int_equal(mine->kind, theirs->kind);
-                assert_int_equal(mine->escaped, theirs->escaped);
-                assert_int_equal(mine->spaced, theirs->spaced);
+        if (text.size <= kernels.guard.bytes) same_of_all(&kernels, buffer_span(&text));
+    }
+    assert_true(kernels.accepted > 3000 && kernels.refused > 3000);
+    buffer_deinit(&text);
+    kernels_free(&kernels);
+}
+
+/* Kernels take 64 bytes at a time: whatever can go on behind the end of a block does so at each place. */
+static void blocks_have_no_edges(void **state) {
+    static const char *const parts[] = {
+        "\\\\",
+        "\\\"",
+        "\\\\\\\"",
+        "\\u00e9",
+        "\\ud83d\\ude00",
+        "\\x",
+        "\\u12",
+        "\\u12\"",
+        "\xc3\xa9",
+        "\xe2\x82\xac",
+        "\xf0\x9f\x98\x80",
+        "\xf4\x8f\xbf\xbf",
+        "\xc3",
+        "\xe2\x82",
+        "\xf0\x9f\x98",
+        "\xa9",
+        "\xc3\xa9\xa9",
+        "\xe0\x9f\xbf",
+        "\xed\xa0\x80",
+        "\xf0\x8f\xbf\xbf",
+        "\xf4\x90\x80\x80",
+        "\x01",
+        "\x1f",
+        "\x7f",
+        "\t",
+        "\n",
+        "\",\"a\":12345678901234567890.5e-10,\"d\" : { \"a\":{\"b\" :null}}, \"x\":\"",
+        "\",\"a\":tru,\"x\":\"",
+        "\",\"a\":-,\"x\":\"",
+        "\"\"",
+        "\" \x0c,\"y\":\"",
+        "\" \x1a\"y\":\"",
+        "\",\"a\":1\x1a\"",
+    };
+    Kernels kernels = kernels_new(1 << 12);
+    Buffer text = {0};
+    for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
+        for (size_t before = 0; before < 140; before++) {
+            for (size_t after = 0; after < 140; after += after < 4 ? 1 : 45) {
+                buffer_clear(&text);
+                buffer_append_text(&text, before % 2 ? "{\"c\":\"" : "{ \"c\":[0, \"");
+                for (size_t i = 0; i < before; i++) buffer_append_byte(&text, 'x');
+                buffer_append_text(&text, parts[part]);
+                for (size_t i = 0; i < after; i++) buffer_append_byte(&text, 'y');
+                buffer_append_text(&text, before % 2 ? "\"}" : "\"]}");
+                same_of_all(&kernels, buffer_span(&text));
+                text.size -= 1 + before % 3;
+                same_of_all(&kernels, buffer_span(&text));
             }
         }
     }
-    scanner_deinit(&first);
-    scanner_deinit(&other);
-    pathset_free(set);
+    for (size_t before = 0; before < 70; before++) {
+        for (size_t backslashes = 0; backslashes < 140; backslashes++) {
+            buffer_clear(&text);
+            buffer_append_text(&text, "{\"a\":\"");
+            for (size_t i = 0; i < before; i++) buffer_append_byte(&text, 'x');
+            for (size_t i = 0; i < backslashes; i++) buffer_append_byte(&text, '\\');
+            buffer_append_text(&text, "\",\"d\":\"\"}");
+            same_of_all(&kernels, buffer_span(&text));
+        }
+    }
+    assert_true(kernels.accepted > 5000 && kernels.refused > 5000);
     buffer_deinit(&text);
-    guard_free(&guard);
+    kernels_free(&kernels);
+}
+
+/* More tokens than a window of the kernels holds, cut off and spoilt at many places. */
+static void windows_have_no_edges(void **state) {
+    Kernels kernels = kernels_new(1 << 17);
+    Buffer text = {0};
+    for (int round = 0; round < 6; round++) {
+        buffer_clear(&text);
+        buffer_append_text(&text, "{\"b\":");
+        buffer_append_byte(&text, '[');
+        for (int i = 0; i < 3 * SCAN_WINDOW; i++) {
+            if (i) buffer_append_byte(&text, ',');
+            if (round % 3 == 0) buffer_append_text(&text, i % 7 ? "{}" : "[[],1]");
+            if (round % 3 == 1) buffer_append_text(&text, i % 5 ? "\"\"" : "{\"k\":\"v\",\"l\":[{}]}");
+            if (round % 3 == 2) buffer_append_byte(&text, '1');
+        }
+        buffer_append_text(&text, "],\"b\":{\"c\":1},\"a\": \"last\" }");
+        same_of_all(&kernels, buffer_span(&text));
+        for (int cut = 0; cut < 150; cut++) {
+            size_t size = text.size;
+            size_t at = 3 + random_below((uint32_t)size - 3);
+            char byte = text.data[at];
+            if (cut % 2)
+                text.size = at;
+            else
+                text.data[at] = "{}[],:\"1 "[random_below(9)];
+            same_of_all(&kernels, buffer_span(&text));
+            text.size = size;
+            text.data[at] = byte;
+        }
+    }
+    assert_true(kernels.accepted > 6 && kernels.refused > 500);
+    buffer_deinit(&text);
+    kernels_free(&kernels);
 }
 
 /* jansson as the other opinion, on what it is right about: it refuses U+0000, half pairs of surrogates, and numbers out of its range. */
@@ -346,6 +486,8 @@ int main(void) {
         cmocka_unit_test(each_prefix_ends_at_the_end),
         cmocka_unit_test(deep_and_long_documents_take_no_stack_and_no_time),
         cmocka_unit_test(kernels_agree),
+        cmocka_unit_test(blocks_have_no_edges),
+        cmocka_unit_test(windows_have_no_edges),
         cmocka_unit_test(agrees_with_jansson),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,48 @@
+/* The scanner in two stages with AVX2: 32 bytes at a time. */
+#include "mapping/scan_masks.h"
+#include "mapping/scan_x86.h"
+
+static inline uint64_t bits_of(__m256i low, __m256i high) {
+    return (uint64_t)(uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
+}
+
+static inline uint64_t bits_equal(__m256i low, __m256i high, char byte) {
+    __m256i all = _mm256_set1_epi8(byte);
+    return bits_of(_mm256_cmpeq_epi8(low, all), _mm256_cmpeq_epi8(high, all));
+}
+
+static inline Masks classify(const char *block) {
+    const __m128i spaces = SPACES_BY_NIBBLE;
+    const __m128i operators = OPERATORS_BY_NIBBLE;
+    const __m256i curl = _mm256_set1_epi8(0x20), control = _mm256_set1_epi8(0x1f);
+    __m256i low = load32(block), high = load32(block + 32);
+    return (Masks){
+        .quote = bits_equal(low, high, '"'),
+        .backslash = bits_equal(low, high, '\\'),
+        .operators = bits_of(_mm256_cmpeq_epi8(_mm256_or_si256(low, curl), look_up(operators, low)),
+                             _mm256_cmpeq_epi8(_mm256_or_si256(high, curl), look_up(operators, high))),
+        .space = bits_of(_mm256_cmpeq_epi8(low, look_up(spaces, low)), _mm256_cmpeq_epi8(high, look_up(spaces, high))),
+        .control = bits_of(_mm256_cmpeq_epi8(_mm256_min_epu8(low, control), low), _mm256_cmpeq_epi8(_mm256_min_epu8(high, control), high)),
+        .not_ascii = bits_of(low, high),
+    };
+}
+
+/* Eight at a time: most blocks have 8 to 24, so that the loop's end is seldom guessed wrong. */
+static inline const char **put_tokens(const char **to, const char *block, uint64_t bits) {
+    const char **end = to + __builtin_popcountll(bits);
+    while (bits) {
+        for (int i = 0; i < 8; i++) {
+            to[i] = block + _tzcnt_u64(bits);
+            bits = _blsr_u64(bits);
+        }
+        to += 8;
+    }
+    return end;
+}
+
+#include "mapping/scan_stages.h"
+
+int scan_avx2(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault) {
+    if (text.size == 0) return scan_again(scanner, set, text, ret_fault);
+    return accept_with(scanner, set, text) ? 0 : scan_again(scanner, set, text, ret_fault);
+}

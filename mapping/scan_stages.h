@@ -1,0 +1,357 @@
+/*
+ * The scanner in two stages, to be compiled once for each kernel with vectors wide enough for it; only scan_avx2.c and scan_avx512.c
+ * include this. Results are those of scan_loop.h, bit by bit; a text that is refused here is given to that loop, which names the fault.
+ *
+ * Stage 1 takes the text in blocks of 64 bytes and classifies each byte into one bit of a few masks (quotes, backslashes, operators, white
+ * space, control characters, not ASCII). With the masks it checks UTF-8, escapes and control characters in strings, and lists the tokens:
+ * each operator outside strings, both quotes of each string and the first byte of each number or literal. Nothing in it depends on what
+ * the text means, so a processor does not have to guess. The mask of what is inside strings is the prefix XOR of the quotes, as in
+ * G. Langdale, D. Lemire, "Parsing gigabytes of JSON per second", The VLDB Journal 28 (2019).
+ * Stage 2 goes from token to token and checks the grammar, and numbers and literals byte by byte; it never reads strings, except keys that
+ * a path may name. The tokens are made a window at a time: memory does not grow with the text.
+ *
+ * A kernel has, before it includes this:
+ *   static Masks classify(const char *block)                          64 readable bytes
+ *   static uint64_t prefix_xor(uint64_t bits)                         bit i: XOR of the bits 0..i
+ *   static bool utf8_wrong(const char *block)                         64 bytes that 3 readable ones stand before; a sequence that ends
+ *                                                                     behind the block is judged with the next one
+ *   static const char **put_tokens(const char **to, const char *block, uint64_t bits)   may write 64 items, whatever the bits
+ */
+#pragma once
+
+#include "mapping/scan_loop.h"
+#include "mapping/scan_masks.h"
+
+#define SCAN_BLOCK 64
+/* Tokens that stage 2 takes without looking for more: a key's two quotes, a colon, a string's two quotes, what follows, and one. */
+#define SCAN_AHEAD 8
+
+/* What stage 1 carries from one window to the next. */
+typedef struct ScanStage {
+    const char *at, *end, *start;
+    const char **tokens_end; /* of what stands in the window */
+    const char **enough;     /* stage 2 asks for more here; far behind all tokens when there are no more */
+    uint64_t in_string;      /* all bits: the next block begins inside a string */
+    uint64_t escaped;        /* bit 0: the next block's first byte is part of an escape */
+    uint64_t in_scalar;      /* bit 0: the next block's first byte goes on with a number or literal */
+    uint64_t not_ascii;      /* the block before had such bytes */
+    uint64_t spaces;         /* not 0: there was white space outside strings */
+    uint64_t wrong;          /* not 0: what is there is not JSON */
+    bool escapes;            /* there was a backslash */
+} ScanStage;
+
+/* Marks what the backslashes of a block escape, with the carry of the block before; the escape itself is checked in the text. */
+static __attribute__((noinline)) uint64_t pass_escapes(uint64_t backslashes, uint64_t escaped, const char *base, const char *end,
+                                                       uint64_t *ret_wrong) {
+    backslashes &= ~escaped;
+    *ret_wrong = 0;
+    while (backslashes) {
+        unsigned at = (unsigned)__builtin_ctzll(backslashes);
+        const char *place, *what;
+        if (!pass_escape(base + at, end, &place, &what)) *ret_wrong = 1;
+        if (at < 63) escaped |= UINT64_C(2) << at;
+        backslashes &= ~(UINT64_C(3) << at);
+    }
+    return escaped;
+}
+
+/* Whether the last byte of a block begins an escape. */
+static ALWAYS_INLINE uint64_t escapes_next(uint64_t backslashes, uint64_t escaped) {
+    return (backslashes & ~escaped) >> 63;
+}
+
+/* As utf8_wrong; at the beginning of the text nothing stands before the block. */
+static __attribute__((noinline)) bool utf8_wrong_at(const char *block, bool first) {
+    char copy[3 + SCAN_BLOCK];
+    if (first) {
+        memset(copy, ' ', 3);
+        memcpy(copy + 3, block, SCAN_BLOCK);
+        block = copy + 3;
+    }
+    return utf8_wrong(block);
+}
+
+/* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `block` the same bytes with three before them. */
+static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *block, const char *base) {
+    uint64_t escaped = stage->escaped;
+    stage->escaped = 0;
+    if (__builtin_expect((masks.backslash | escaped) != 0, 0)) {
+        uint64_t wrong;
+        escaped = pass_escapes(masks.backslash, escaped, base, stage->end, &wrong);
+        stage->escaped = escapes_next(masks.backslash, escaped);
+        stage->wrong |= wrong;
+        stage->escapes = true;
+    }
+    uint64_t quotes = masks.quote & ~escaped;
+    uint64_t strings = prefix_xor(quotes) ^ stage->in_string; /* with the opening quote, without the closing one */
+    stage->in_string = (uint64_t)((int64_t)strings >> 63);
+    uint64_t outside = ~(strings | quotes);
+    uint64_t scalars = outside & ~(masks.operators | masks.space);
+    uint64_t starts = scalars & ~(scalars << 1 | stage->in_scalar);
+    stage->in_scalar = scalars >> 63;
+    stage->spaces |= masks.space & outside;
+    stage->wrong |= masks.control & strings;
+    if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
+        stage->wrong |= utf8_wrong_at(block, base == stage->start);
+        stage->not_ascii = masks.not_ascii;
+    }
+    stage->tokens_end = put_tokens(stage->tokens_end, base, (masks.operators & outside) | quotes | starts);
+}
+
+/* The last block, which the text does not fill: the rest of it is white space. */
+static ALWAYS_INLINE void index_last(ScanStage *stage) {
+    size_t size = (size_t)(stage->end - stage->at);
+    char copy[3 + SCAN_BLOCK];
+    const char *block = copy + 3;
+    Masks masks;
+    bool whole = stage->end - stage->start >= SCAN_BLOCK; /* a whole block that ends where the text ends */
+    if (whole) {
+        masks = masks_shifted(classify(stage->end - SCAN_BLOCK), (unsigned)(SCAN_BLOCK - size));
+    } else {
+        masks = (Masks){0};
+    }
+    if (!whole || masks.not_ascii | stage->not_ascii) {
+        size_t before = stage->at == stage->start ? 0 : 3;
+        memset(copy, ' ', sizeof copy);
+        memcpy(copy + 3 - before, stage->at - before, before + size);
+        masks = classify(block);
+    }
+    index_block(stage, masks, block, stage->at);
+}
+
+/* Keeps the tokens from `from` on and fills the window; gives where the kept ones begin now. Behind the last come tokens that nothing allows. */
+static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage, const char **window, const char **from) {
+    static const char nothing[1];
+    ScanStage stage = *kept_stage; /* in registers */
+    size_t kept = (size_t)(stage.tokens_end - from);
+    for (size_t i = 0; i < kept; i++) window[i] = from[i];
+    stage.tokens_end = window + kept;
+    const char **full = window + SCAN_WINDOW;
+    while (stage.tokens_end <= full && stage.end - stage.at >= SCAN_BLOCK) {
+        index_block(&stage, classify(stage.at), stage.at, stage.at);
+        stage.at += SCAN_BLOCK;
+    }
+    if (stage.end - stage.at >= SCAN_BLOCK) {
+        stage.enough = stage.tokens_end - SCAN_AHEAD;
+    } else {
+        if (stage.at < stage.end || stage.not_ascii) index_last(&stage);
+        stage.at = stage.end;
+        stage.wrong |= stage.in_string;
+        for (int i = 0; i < SCAN_AHEAD; i++) stage.tokens_end[i] = nothing;
+        stage.enough = window + SCAN_WINDOW_SIZE;
+    }
+    *kept_stage = stage;
+    return window;
+}
+
+/* Whether a number or literal that ends at `p` ends there, and does not go on as something else. */
+static ALWAYS_INLINE bool ends_well(const char *p, const char *next_token, const char *end) {
+    return p == next_token || p == end || text_is_space(*p);
+}
+
+/* The child of `place` that a key leads to, when something keeps find_child_fast from it. */
+static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, const PathSet *set, const PathNode *place, Span key,
+                                                            const char *end, uint64_t *unseen) {
+    if (key.size && memchr(key.data, '\\', key.size)) {
+        if (key.size / 6 > set->key_bytes_most) return PATH_NONE;
+        buffer_clear(&scanner->key);
+        if (json_unescape(&scanner->key, key)) return PATH_NONE; /* half a surrogate pair equals no path's text */
+        key = buffer_span(&scanner->key);
+        end = key.data + key.size;
+    }
+    const PathKey *found = pathset_find(set, place, key.data, key.size, end);
+    if (!found) return PATH_NONE;
+    if (place->key_count > 64) {
+        if (scanner->stamps[found->node] == scanner->generation) return PATH_NONE;
+        scanner->stamps[found->node] = scanner->generation;
+        return found->node;
+    }
+    uint64_t bit = UINT64_C(1) << (found - (set->keys + place->key_first));
+    if (!(*unseen & bit)) return PATH_NONE;
+    *unseen &= ~bit;
+    return found->node;
+}
+
+/* The same for a key without escapes and a place with few keys; eight bytes can be read from the key's first on. */
+static ALWAYS_INLINE uint32_t find_child_fast(const PathSet *set, const PathNode *place, const char *key, size_t size, uint64_t *unseen) {
+    if (!(place->key_sizes >> (size & 63) & 1)) return PATH_NONE;
+    uint64_t head = text_load8(key);
+    if (size < 8) head &= ~(~UINT64_C(0) << (size * 8));
+    const PathKey *at = set->keys + place->key_first, *stop = at + place->key_count;
+    uint64_t bit = 1;
+    do {
+        if (at->head == head && at->size == size && (size <= 8 || memcmp(at->text + 8, key + 8, size - 8) == 0)) {
+            uint32_t child = *unseen & bit ? at->node : PATH_NONE;
+            *unseen &= ~bit;
+            return child;
+        }
+        bit <<= 1;
+    } while (++at < stop);
+    return PATH_NONE;
+}
+
+static ALWAYS_INLINE void capture_string(Scanner *scanner, const PathSet *set, uint32_t node, const char *open, const char *close,
+                                         bool escapes) {
+    Span text = {open, (size_t)(close + 1 - open)};
+    capture(scanner, set, node, (ScanValue){.text = text, .kind = SCAN_STRING, .escaped = escapes && memchr(open, '\\', text.size)});
+}
+
+/* true: the text is accepted. `set` is NULL when only the check is wanted. */
+static ALWAYS_INLINE bool accept_with(Scanner *scanner, const PathSet *set, Span text) {
+    const char **window = scanner->window, **t = window;
+    const char *end = text.data + text.size, *near_end = text.size >= 8 ? end - 8 : NULL, *p, *at;
+    ScanStage stage = {.at = text.data, .start = text.data, .end = end, .tokens_end = window};
+    ScanFrame *frame = scanner->frames, *deepest = frame + SCAN_DEPTH_MAX; /* the first one is of no container */
+    uint32_t node = set ? 0 : PATH_NONE;
+    /* Of the innermost object: its place in the path set and the keys of it that may still come, since the first of equal ones counts. */
+    const PathNode *place = NULL;
+    uint64_t unseen = 0;
+    ScanKind kind;
+
+    frame->object = false;
+    more_tokens(&stage, window, window);
+    if (stage.wrong) return false; /* from here on, a quote that opens has one that closes */
+    p = *t++;
+
+value: /* begins at p, t is behind it */
+    at = p;
+    switch (*p) {
+    case '"':
+        if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes);
+        t++;
+        goto after;
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': {
+        const char *fault;
+        kind = SCAN_NUMBER;
+        p = pass_number(p, end, &fault);
+        if (!p) return false;
+        break;
+    }
+    case 't':
+        if (end - p < 4 || memcmp(p, "true", 4) != 0) return false;
+        kind = SCAN_BOOLEAN;
+        p += 4;
+        break;
+    case 'f':
+        if (end - p < 5 || memcmp(p, "false", 5) != 0) return false;
+        kind = SCAN_BOOLEAN;
+        p += 5;
+        break;
+    case 'n':
+        if (end - p < 4 || memcmp(p, "null", 4) != 0) return false;
+        kind = SCAN_NULL;
+        p += 4;
+        break;
+    case '{':
+        if (frame == deepest) return false;
+        frame->place = place;
+        frame->unseen = unseen;
+        frame++;
+        frame->start = p;
+        frame->node = node;
+        frame->object = true;
+        unseen = 0;
+        if (node != PATH_NONE) {
+            place = &set->nodes[node];
+            unseen = place->key_unseen;
+        }
+        if (**t == '}') goto close;
+        goto key;
+    case '[':
+        if (frame == deepest) return false;
+        frame->place = place;
+        frame->unseen = unseen;
+        frame++;
+        frame->start = p;
+        frame->node = node;
+        frame->object = false;
+        frame->index = 0;
+        frame->index_at = frame->index_end = 0;
+        if (node != PATH_NONE) {
+            frame->index_at = set->nodes[node].index_first;
+            frame->index_end = frame->index_at + set->nodes[node].index_count;
+        }
+        if (**t == ']') goto close;
+        goto element;
+    default: return false;
+    }
+    if (!ends_well(p, *t, end)) return false;
+    if (node != PATH_NONE) capture(scanner, set, node, (ScanValue){.text = {at, (size_t)(p - at)}, .kind = (uint8_t)kind});
+
+after:
+    if (frame->object) goto after_member;
+    if (frame == scanner->frames) return t == stage.tokens_end && stage.at == end && !stage.wrong;
+    if (**t == ',') {
+        t++;
+        frame->index++;
+        goto element;
+    }
+    if (**t == ']') goto close;
+    return false;
+
+element:
+    if (t >= stage.enough) {
+        t = more_tokens(&stage, window, t);
+        if (stage.wrong) return false;
+    }
+    node = PATH_NONE;
+    if (frame->index_at < frame->index_end && set->indexes[frame->index_at].index == frame->index)
+        node = set->indexes[frame->index_at++].node;
+    p = *t++;
+    goto value;
+
+after_member:
+    if (**t != ',') {
+        if (**t == '}') goto close;
+        return false;
+    }
+    t++;
+
+key:
+    if (t >= stage.enough) {
+        t = more_tokens(&stage, window, t);
+        if (stage.wrong) return false;
+    }
+    if (*t[0] != '"' || *t[2] != ':') return false;
+    node = PATH_NONE;
+    if (unseen) {
+        const char *key = t[0] + 1;
+        size_t size = (size_t)(t[1] - key);
+        if (__builtin_expect(stage.escapes | (place->table_mask != 0) | (key > near_end), 0))
+            node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &unseen);
+        else
+            node = find_child_fast(set, place, key, size, &unseen);
+    }
+    p = t[3];
+    t += 4;
+    if (*p != '"') goto value;
+    if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes);
+    t++;
+    goto after_member;
+
+close:
+    if (frame->node != PATH_NONE)
+        capture(scanner, set, frame->node,
+                (ScanValue){.text = {frame->start, (size_t)(*t + 1 - frame->start)},
+                            .kind = frame->object ? SCAN_OBJECT : SCAN_ARRAY,
+                            .spaced = stage.spaces != 0});
+    t++;
+    frame--;
+    place = frame->place;
+    unseen = frame->unseen;
+    if (t >= stage.enough) {
+        t = more_tokens(&stage, window, t);
+        if (stage.wrong) return false;
+    }
+    goto after;
+}
