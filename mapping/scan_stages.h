@@ -60,19 +60,8 @@ static ALWAYS_INLINE uint64_t escapes_next(uint64_t backslashes, uint64_t escape
     return (backslashes & ~escaped) >> 63;
 }
 
-/* As utf8_wrong; at the beginning of the text nothing stands before the block. */
-static __attribute__((noinline)) bool utf8_wrong_at(const char *block, bool first) {
-    char copy[3 + SCAN_BLOCK];
-    if (first) {
-        memset(copy, ' ', 3);
-        memcpy(copy + 3, block, SCAN_BLOCK);
-        block = copy + 3;
-    }
-    return utf8_wrong(block);
-}
-
-/* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `block` the same bytes with three before them. */
-static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *block, const char *base) {
+/* Takes a block in: `masks` are its bytes, which begin at `base` in the text. */
+static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base) {
     uint64_t escaped = stage->escaped;
     stage->escaped = 0;
     if (__builtin_expect((masks.backslash | escaped) != 0, 0)) {
@@ -91,32 +80,54 @@ static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char 
     stage->in_scalar = scalars >> 63;
     stage->spaces |= masks.space & outside;
     stage->wrong |= masks.control & strings;
-    if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
-        stage->wrong |= utf8_wrong_at(block, base == stage->start);
-        stage->not_ascii = masks.not_ascii;
-    }
     stage->tokens_end = put_tokens(stage->tokens_end, base, (masks.operators & outside) | quotes | starts);
+}
+
+/* Copies what is left of the text, less than a block, between spaces; the three bytes before it are those of the text, if there are. */
+static __attribute__((noinline)) const char *copy_last(char copy[static 3 + SCAN_BLOCK], const char *start, const char *at,
+                                                       const char *end) {
+    size_t before = at == start ? 0 : 3;
+    memset(copy, ' ', 3 + SCAN_BLOCK);
+    memcpy(copy + 3 - before, at - before, before + (size_t)(end - at));
+    return copy + 3;
+}
+
+/* The same for a block at the beginning of the text, where nothing stands before it. */
+static __attribute__((noinline)) bool first_utf8_wrong(const char *block) {
+    char copy[3 + SCAN_BLOCK];
+    memset(copy, ' ', 3);
+    memcpy(copy + 3, block, SCAN_BLOCK);
+    return utf8_wrong(copy + 3);
+}
+
+static ALWAYS_INLINE void index_whole(ScanStage *stage) {
+    Masks masks = classify(stage->at);
+    if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
+        stage->not_ascii = masks.not_ascii;
+        stage->wrong |= stage->at == stage->start ? first_utf8_wrong(stage->at) : utf8_wrong(stage->at);
+    }
+    index_block(stage, masks, stage->at);
+    stage->at += SCAN_BLOCK;
 }
 
 /* The last block, which the text does not fill: the rest of it is white space. */
 static ALWAYS_INLINE void index_last(ScanStage *stage) {
-    size_t size = (size_t)(stage->end - stage->at);
     char copy[3 + SCAN_BLOCK];
-    const char *block = copy + 3;
     Masks masks;
-    bool whole = stage->end - stage->start >= SCAN_BLOCK; /* a whole block that ends where the text ends */
-    if (whole) {
-        masks = masks_shifted(classify(stage->end - SCAN_BLOCK), (unsigned)(SCAN_BLOCK - size));
+    if (stage->end - stage->start >= SCAN_BLOCK + 3) {
+        const char *block = stage->end - SCAN_BLOCK; /* it ends where the text ends, part of it was taken in before */
+        masks = masks_shifted(classify(block), (unsigned)(stage->at - block));
+        if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
+            const unsigned char *end = (const unsigned char *)stage->end;
+            stage->wrong |= utf8_wrong(block) || end[-1] >= 0xc0 || end[-2] >= 0xe0 || end[-3] >= 0xf0; /* or a sequence is cut off */
+        }
     } else {
-        masks = (Masks){0};
-    }
-    if (!whole || masks.not_ascii | stage->not_ascii) {
-        size_t before = stage->at == stage->start ? 0 : 3;
-        memset(copy, ' ', sizeof copy);
-        memcpy(copy + 3 - before, stage->at - before, before + size);
+        const char *block = copy_last(copy, stage->start, stage->at, stage->end);
         masks = classify(block);
+        if (masks.not_ascii | stage->not_ascii) stage->wrong |= utf8_wrong(block);
     }
-    index_block(stage, masks, block, stage->at);
+    index_block(stage, masks, stage->at);
+    stage->at = stage->end;
 }
 
 /* Keeps the tokens from `from` on and fills the window; gives where the kept ones begin now. Behind the last come tokens that nothing allows. */
@@ -127,15 +138,11 @@ static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage,
     for (size_t i = 0; i < kept; i++) window[i] = from[i];
     stage.tokens_end = window + kept;
     const char **full = window + SCAN_WINDOW;
-    while (stage.tokens_end <= full && stage.end - stage.at >= SCAN_BLOCK) {
-        index_block(&stage, classify(stage.at), stage.at, stage.at);
-        stage.at += SCAN_BLOCK;
-    }
+    while (stage.tokens_end <= full && stage.end - stage.at >= SCAN_BLOCK) index_whole(&stage);
     if (stage.end - stage.at >= SCAN_BLOCK) {
         stage.enough = stage.tokens_end - SCAN_AHEAD;
     } else {
         if (stage.at < stage.end || stage.not_ascii) index_last(&stage);
-        stage.at = stage.end;
         stage.wrong |= stage.in_string;
         for (int i = 0; i < SCAN_AHEAD; i++) stage.tokens_end[i] = nothing;
         stage.enough = window + SCAN_WINDOW_SIZE;
@@ -190,10 +197,20 @@ static ALWAYS_INLINE uint32_t find_child_fast(const PathSet *set, const PathNode
     return PATH_NONE;
 }
 
+/* Eight bytes can be read up to `near_end`. */
+static ALWAYS_INLINE bool has_backslash(const char *p, const char *stop, const char *near_end) {
+    for (; p < stop; p += 8) {
+        if (p > near_end || stop - p > 64) return memchr(p, '\\', (size_t)(stop - p));
+        uint64_t mask = text_mask_equal(text_load8(p), '\\');
+        if (mask) return p + text_mask_first(mask) < stop;
+    }
+    return false;
+}
+
 static ALWAYS_INLINE void capture_string(Scanner *scanner, const PathSet *set, uint32_t node, const char *open, const char *close,
-                                         bool escapes) {
+                                         bool escaped) {
     Span text = {open, (size_t)(close + 1 - open)};
-    capture(scanner, set, node, (ScanValue){.text = text, .kind = SCAN_STRING, .escaped = escapes && memchr(open, '\\', text.size)});
+    capture(scanner, set, node, (ScanValue){.text = text, .kind = SCAN_STRING, .escaped = escaped});
 }
 
 /* true: the text is accepted. `set` is NULL when only the check is wanted. */
@@ -217,7 +234,7 @@ value: /* begins at p, t is behind it */
     at = p;
     switch (*p) {
     case '"':
-        if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes);
+        if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
         t++;
         goto after;
     case '-':
@@ -327,7 +344,7 @@ key:
     if (unseen) {
         const char *key = t[0] + 1;
         size_t size = (size_t)(t[1] - key);
-        if (__builtin_expect(stage.escapes | (place->table_mask != 0) | (key > near_end), 0))
+        if (__builtin_expect((place->table_mask != 0) | (key > near_end), 0) || (stage.escapes && has_backslash(key, t[1], near_end)))
             node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &unseen);
         else
             node = find_child_fast(set, place, key, size, &unseen);
@@ -335,7 +352,7 @@ key:
     p = t[3];
     t += 4;
     if (*p != '"') goto value;
-    if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes);
+    if (node != PATH_NONE) capture_string(scanner, set, node, p, *t, stage.escapes && has_backslash(p, *t, near_end));
     t++;
     goto after_member;
 
