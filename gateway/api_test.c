@@ -1,4 +1,5 @@
 /* The dry run of one request: POST …/sources/{s}/test. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
 
 /* Answers the call; `batch` is NULL when there was no template. */
 static void answer(Test *test, const TemplateBatch *batch) {
-    dry_run_map(test->run, batch, visit, test);
+    for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);
     ApiCall *call = steal(test->call);
     if (test->failure_status) {
         api_call_fail(call, test->failure_status, test->failure_status == 413 ? "payloadTooLarge" : "unprocessableContent", test->failure);
@@ -113,7 +114,9 @@ static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADE
 static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error) {
     const Control *control = request->control;
     const ApiCall *call = request->call;
+    const Options *options = control->options.options;
     EventHeader headers[HEADERS_MOST];
+    UuidSource ids = {0};
     DryRunRequest dry = {
         .body = buffer_span(&call->body),
         .content_type = span_of(call->body_type),
@@ -121,7 +124,10 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .header_count = read_headers(call, headers),
         .ip = span_of(call->peer),
         .received = control->options.clock->wall(control->options.clock),
-        .row_bytes = control->options.options->row_bytes,
+        .ids = &ids,
+        .body_bytes = options->body_bytes,
+        .event_bytes = options->event_bytes,
+        .row_bytes = options->row_bytes,
     };
     return dry_run_new(plan, request->source->source->framing, &dry, ret_run, error);
 }
@@ -133,17 +139,13 @@ void api_test(ApiRequest *request) {
         api_answer(request, 200, json_pack("{s:[]}", "tables"));
         return;
     }
-    uint64_t limit = control->options.options->event_bytes;
-    if (request->call->body.size > limit) {
-        api_fail(request, 413, "payloadTooLarge", "The body has %zu bytes; the limit is %llu (option limits.event).",
-                 request->call->body.size, (unsigned long long)limit);
-        return;
-    }
     DryRun *run;
     Error error = {0};
-    if (start(request, plan, &run, &error) < 0) {
-        api_fail(request, 422, "unprocessableContent", "%s", error.text);
-        return;
+    switch (start(request, plan, &run, &error)) {
+    case 0: break;
+    case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
+    case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
+    default: api_fail(request, 422, "unprocessableContent", "%s", error.text); return;
     }
     if (dry_run_events(run) > EVENTS_MOST) {
         api_fail(request, 413, "payloadTooLarge", "The body has %zu events; test at most %d.", dry_run_events(run), EVENTS_MOST);

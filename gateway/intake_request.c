@@ -65,8 +65,7 @@ static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
     Span event;
     int r;
     frames_start(&frames, call->source->source->framing, call->content_type, body);
-    call->common.kind = body_kind(call->content_type);
-    if (frames.framing != FRAMING_SINGLE && frames.framing != FRAMING_LINES) call->common.kind = BODY_JSON; /* as the framing says */
+    call->common.kind = frames_kind(&frames, call->content_type);
     call->count = 0;
     while ((r = frames_next(&frames, &event, &error)) == 0) {
         if (event.size > intake->options.limits.event_bytes)

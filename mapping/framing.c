@@ -17,6 +17,10 @@ void frames_start(FrameReader *reader, Framing framing, Span content_type, Span 
     *reader = (FrameReader){.framing = framing, .left = body, .begin = body.data};
 }
 
+BodyKind frames_kind(const FrameReader *reader, Span content_type) {
+    return reader->framing == FRAMING_SINGLE || reader->framing == FRAMING_LINES ? body_kind(content_type) : BODY_JSON;
+}
+
 static void advance(FrameReader *reader, const char *to) {
     reader->left.size -= (size_t)(to - reader->left.data);
     reader->left.data = to;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/span.h"
 #include "config/definition.h"
+#include "mapping/plan.h"
 
 typedef struct FrameReader {
     Framing framing;
@@ -22,6 +23,8 @@ typedef struct FrameReader {
 
 /* `content_type`: application/x-ndjson and application/jsonl always mean ndjson, cloudevents+json single, cloudevents-batch+json array. */
 void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body);
+/* What the events are: JSON by a framing that splits JSON, else what the Content-Type says. */
+BodyKind frames_kind(const FrameReader *reader, Span content_type);
 enum { FRAMES_END = 1 };
 /* 0 and the next event's bytes, FRAMES_END, or -EBADMSG: the body does not fit the framing (400; says at which byte). */
 int frames_next(FrameReader *reader, Span *ret_event, Error *error);

@@ -1,4 +1,4 @@
-"""The commands: apply, map, flush, get, check."""
+"""The commands: apply, flush, get, check. `map` is in test_map.py."""
 
 import json
 import subprocess
@@ -70,21 +70,6 @@ def test_mistakes_in_a_manifest_have_a_place(gateway, tmp_path):
         for command in (["apply", "-f", manifest, "--admin", f"http://{gateway.admin}", "--data", gateway.data], ["check", "-f", manifest]):
             result = sluice(*command)
             assert result.returncode == 1 and place in result.stderr, (command, result.stderr)
-
-
-def test_map_is_a_dry_run(tmp_path):
-    manifest = tmp_path / "shop.yaml"
-    manifest.write_text(MANIFEST)
-    lines = "".join(json.dumps({"user": {"name": name}}) + "\n" for name in ("Ann", 'B,"ob"'))
-    result = sluice("map", "-f", manifest, stdin=lines)
-    assert result.returncode == 0, result.stderr
-    rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [row["row"]["who"] for row in rows] == ["Ann", 'B,"ob"'] and rows[0]["row"]["who_up"] == "ANN"
-    assert rows[0]["sinkId"] == "orders" and rows[0]["tableId"] == "orders"
-    csv = sluice("map", "-f", manifest, "--format", "csv", stdin=lines)
-    assert csv.stdout.splitlines()[1].endswith(',"B,""ob""","B,""OB"""')
-    wrong = sluice("map", "-f", manifest, stdin='{"user":1}\n{"user":{"name":"x"}}\n')
-    assert wrong.returncode == 1 and "column who" in wrong.stderr and len(wrong.stdout.splitlines()) == 1
 
 
 def test_flush_and_get(gateway):
