@@ -1,0 +1,298 @@
+/*
+ * Definitions, and events under them. Lines up to an empty one are columns: a letter for the type, one for the dataType, one for flags (1
+ * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default), then the path or template, with a default a tab and
+ * its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
+ *
+ * The paths are added to a path set by themselves, the templates go through the lexer. A definition that is accepted is stored, loaded and
+ * compiled, for both sinks and for each alone; the rows must be the same, and row_read must find cells that fit their types.
+ */
+#include <errno.h>
+#include <jansson.h>
+
+#include "base/buffer.h"
+#include "config/definition.h"
+#include "gateway/template_lexer.h"
+#include "mapping/pathset.h"
+#include "mapping/plan.h"
+#include "mapping/row.h"
+#include "mapping/scanner.h"
+#include "mapping/text.h"
+#include "tests/fuzz/fuzz.h"
+
+enum { LINES_MAX = 24 };
+
+static Guard guard;
+
+static const char *const types[] = {"path", "path", "template", "id", "datetime", "ip", "body", "headers"};
+static const char *const data_types[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes"};
+
+typedef struct Input {
+    json_t *columns[2];
+    PathSet *paths;
+    bool paths_hold;  /* all of them */
+    unsigned choices; /* of the lines, folded: for what else is to be chosen */
+    Span body;
+    BodyKind kind;
+} Input;
+
+static void take_path(Input *input, Span path) {
+    uint32_t slot, again;
+    Error error = {0};
+    int r = pathset_add(input->paths, path, &slot, &error);
+    if (r) {
+        check(r == -EINVAL && error.text[0]);
+        input->paths_hold = false;
+        return;
+    }
+    uint32_t count = input->paths->slot_count;
+    check(slot < count);
+    check(pathset_add(input->paths, path, &again, &error) == 0 && again == slot && input->paths->slot_count == count);
+}
+
+static void visit_std(void *context, Span name) {
+    *(size_t *)context += 1 + name.size;
+}
+
+/* Whether the lexer takes `before`, the text and `after`. */
+static bool lexer_takes(Span text, const char *before, const char *after) {
+    Buffer whole = {0};
+    Error error = {0};
+    size_t names = 0;
+    buffer_append_text(&whole, before);
+    buffer_append_span(&whole, text);
+    buffer_append_text(&whole, after);
+    Span bytes = {malloc(whole.size + 1), whole.size};
+    check(bytes.data);
+    if (whole.size) memcpy((char *)(uintptr_t)bytes.data, whole.data, whole.size);
+    int r = template_lex(bytes, visit_std, &names, &error);
+    check(r == 0 || (r == -EINVAL && strncmp(error.text, "line ", 5) == 0));
+    check(template_lex(bytes, NULL, NULL, NULL) == r);
+    check(names <= 2 * bytes.size + 2);
+    bool deep = r && strstr(error.text, "nested too deep");
+    free((char *)(uintptr_t)bytes.data);
+    buffer_deinit(&whole);
+    return r == 0 || deep;
+}
+
+/* A template that is taken stays inside the brackets that are put around it, and what is forbidden stays so behind it. */
+static void take_template(Span text) {
+    if (!lexer_takes(text, "", "")) return;
+    check(lexer_takes(text, "(", "\n)"));
+    check(!lexer_takes(text, "(", "\n"));
+    check(!lexer_takes(text, "", "\n)"));
+    check(!lexer_takes(text, "(", "\n]"));
+    check(!lexer_takes(text, "", "\n;import 'x'"));
+    check(!lexer_takes(text, "", "\n;std.native('x')"));
+}
+
+static void take_line(Input *input, Span line, size_t number) {
+    unsigned type = fuzz_byte(&line) % 8, data_type = fuzz_byte(&line) % 9, flags = fuzz_byte(&line) % 16;
+    input->choices = input->choices * 31 + type + data_type * 8 + flags;
+    char name[16], *copy = malloc(line.size + 1);
+    check(copy);
+    (void)snprintf(name, sizeof name, "c%zu", number);
+    json_t *column = json_pack("{s:s, s:s, s:s}", "type", types[type], "name", name, "dataType", data_types[data_type]);
+    if (flags & 1) json_object_set_new(column, "primaryKey", json_true());
+    if (flags & 2 && type < 3) json_object_set_new(column, "rawString", json_true());
+    if (type < 2) {
+        Span path = flags & 8 ? fuzz_part(&line, '\t') : line;
+        take_path(input, path);
+        json_object_set_new(column, "path", json_stringn_nocheck(path.size ? path.data : "", path.size));
+        if (flags & 8) json_object_set_new(column, "defaultValue", json_stringn_nocheck(line.size ? line.data : "", line.size));
+    } else if (type == 2) {
+        for (size_t i = 0; i < line.size; i++) copy[i] = line.data[i] == 0x1e ? '\n' : line.data[i];
+        Span text = {copy, line.size};
+        if (!line.size || !memchr(copy, 0, line.size)) take_template(text);
+        json_t *content = json_stringn_nocheck(copy, line.size);
+        json_object_set_new(column, "template", json_pack("{s:s, s:o}", "language", "jsonnet", "content", content));
+    }
+    json_array_append_new(input->columns[flags & 4 ? 1 : 0], column);
+    free(copy);
+}
+
+static Sink *sink_of(json_t *columns) {
+    if (json_array_size(columns) == 0) return NULL;
+    json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:O}}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId",
+                             "in.t", "mapping", "columns", columns);
+    check(body);
+    Sink *sink = NULL, *loaded = NULL;
+    Error error = {0};
+    int r = sink_from_request(body, true, &sink, &error);
+    check(r == 0 || (r == -EINVAL && error.text[0]));
+    json_decref(body);
+    if (r) return NULL;
+    json_t *stored = sink_store(sink);
+    if (sink_load(stored, &loaded, &error) < 0) bug_at(__FILE__, __LINE__, error.text);
+    json_t *again = sink_store(loaded);
+    check(json_equal(stored, again));
+    json_decref(stored);
+    json_decref(again);
+    sink_unref(sink);
+    return loaded;
+}
+
+static bool is_number(Span text) {
+    ScanFault fault;
+    return scan_validate(text, &fault) == 0 && scan_kind(text) == SCAN_NUMBER;
+}
+
+static bool is_integer(Span text) {
+    if (text.size && *text.data == '-') (void)fuzz_byte(&text);
+    if (text.size == 0 || text.size > 19 || (text.size > 1 && *text.data == '0')) return false;
+    for (size_t i = 0; i < text.size; i++)
+        if (!text_is_digit(text.data[i])) return false;
+    return true;
+}
+
+static bool matches(Span text, const char *pattern) {
+    if (text.size != strlen(pattern)) return false;
+    for (size_t i = 0; i < text.size; i++)
+        if (pattern[i] == '0' ? !text_is_digit(text.data[i]) : pattern[i] != text.data[i]) return false;
+    return true;
+}
+
+static void check_cell(const Column *column, const RowCell *cell) {
+    ScanFault fault;
+    Span text = {cell->data, cell->size};
+    if (cell->is_null) {
+        check(!column->primary_key);
+        check(column->type == COLUMN_PATH || column->type == COLUMN_TEMPLATE || column->type == COLUMN_IP);
+        return;
+    }
+    switch (column->data_type) {
+    case DATA_TEXT: check(text_check(text) == text.size); break;
+    case DATA_INTEGER: check(is_integer(text)); break;
+    case DATA_NUMBER:
+    case DATA_DECIMAL: check(is_number(text)); break;
+    case DATA_BOOLEAN: check(span_equal(text, SPAN("true")) || span_equal(text, SPAN("false"))); break;
+    case DATA_TIMESTAMP: check(matches(text, "0000-00-00T00:00:00.000000Z")); break;
+    case DATA_DATE: check(matches(text, "0000-00-00")); break;
+    case DATA_JSON: check(scan_validate(text, &fault) == 0); break;
+    case DATA_BYTES:
+        check(text.size >= 2 && text.size % 2 == 0 && memcmp(text.data, "\\x", 2) == 0);
+        for (size_t i = 2; i < text.size; i++) check(text_hex(text.data[i]) >= 0);
+        break;
+    }
+}
+
+static void check_row(const Sink *sink, Span row) {
+    RowCell cells[LINES_MAX];
+    RowReader reader = {.text = row};
+    size_t count = sink->table.column_count;
+    check(row_size(row) == row.size);
+    check(row_read(&reader, cells, count) == 0);
+    check(reader.text.size == 0);
+    for (size_t i = 0; i < count; i++) check_cell(&sink->table.columns[i], &cells[i]);
+    check(row_read(&reader, cells, count) == ROW_READ_END);
+    row_reader_deinit(&reader);
+}
+
+static void check_failure(const MapFailure *failure) {
+    Span message = span_of(failure->message);
+    check(message.size > 10 && text_check(message) == message.size);
+    for (size_t i = 0; i < message.size; i++) check((unsigned char)message.data[i] >= 0x20);
+    check(failure->error > MAP_OK && failure->error <= MAP_ROW_TOO_LARGE);
+}
+
+/* Maps the event to rows of all sinks of the plan; each is checked, a sink that fails has an empty row. */
+static void map(const Plan *plan, const Input *input, Mapper *mapper, Buffer *rows) {
+    static const EventHeader headers[] = {{SPAN("x-a"), SPAN("1,\"2\"")}, {SPAN("X-B"), SPAN("caf\xe9")}};
+    TemplateResult results[LINES_MAX];
+    MapFailure failures[2];
+    Buffer *list[] = {&rows[0], &rows[1]};
+    size_t templates = plan_template_count(plan);
+    check(templates <= LINES_MAX);
+    for (size_t i = 0; i < templates; i++) {
+        size_t size = strlen(plan_template(plan, i));
+        results[i] = (TemplateResult){.failed = size % 5 == 0, .text = input->body};
+    }
+    Event event = {.body = input->body,
+                   .kind = input->kind,
+                   .received = (usec_t)(1136214245000000 + input->choices),
+                   .ip = input->choices % 3 ? SPAN("127.0.0.1") : (Span){0},
+                   .headers = headers,
+                   .header_count = 2,
+                   .templates = templates ? results : NULL};
+    for (size_t i = 0; i < plan_sink_count(plan); i++) {
+        buffer_clear(&rows[i]);
+        buffer_append_text(&rows[i], "kept");
+    }
+    size_t failed = mapper_map(mapper, plan, &event, list, failures);
+    for (size_t i = 0; i < plan_sink_count(plan); i++) {
+        check(rows[i].size >= 4 && memcmp(rows[i].data, "kept", 4) == 0);
+        if (failures[i].error) {
+            check(rows[i].size == 4);
+            check_failure(&failures[i]);
+            failed--;
+        } else {
+            check_row(plan_sink(plan, i), (Span){rows[i].data + 4, rows[i].size - 4});
+        }
+    }
+    check(failed == 0);
+}
+
+/* NULL: it is refused; a place too many is the only reason that a set of good paths leaves. */
+static Plan *compile(Sink *const *sinks, size_t count) {
+    Source source = {.source_id = (char *)(uintptr_t) "source"};
+    Plan *plan = NULL;
+    Error error = {0};
+    int r = plan_compile(&source, sinks, count, &plan, &error);
+    check(r == 0 || (r == -EINVAL && error.text[0]));
+    if (r) check(strstr(error.text, "path") || strstr(error.text, "defaultValue"));
+    return plan;
+}
+
+static void run_sinks(const Input *input, Sink **sinks, size_t count) {
+    Buffer both[2] = {{0}}, alone[2] = {{0}};
+    Plan *plan = compile(sinks, count);
+    bool hold = true;
+    Mapper *mapper = mapper_new(2000), *other = mapper_new(2000);
+    if (plan) {
+        map(plan, input, mapper, both);
+        map(plan, input, mapper, both);
+    }
+    for (size_t i = 0; i < count; i++) {
+        Plan *single = compile(&sinks[i], 1);
+        hold = hold && single;
+        if (single && plan) {
+            map(single, input, other, alone);
+            check(span_equal(buffer_span(&alone[0]), buffer_span(&both[i])));
+        }
+        plan_unref(single);
+    }
+    check(!plan == !hold);
+    if (plan && !input->paths_hold) check(count < 2); /* the bad path is of a sink that was refused before */
+    plan_unref(plan);
+    mapper_free(mapper);
+    mapper_free(other);
+    for (size_t i = 0; i < 2; i++) {
+        buffer_deinit(&both[i]);
+        buffer_deinit(&alone[i]);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    Span left = fuzz_input(data, size);
+    Input input = {.columns = {json_array(), json_array()}, .paths = pathset_new(), .paths_hold = true};
+    for (size_t number = 0; number < LINES_MAX; number++) {
+        Span line = fuzz_part(&left, '\n');
+        if (line.size == 0) break;
+        take_line(&input, line, number);
+    }
+    if (left.size && (*left.data == 0x1d || *left.data == 0x1c)) input.kind = fuzz_byte(&left) == 0x1d ? BODY_FORM : BODY_OTHER;
+    input.body = fuzz_guarded(&guard, left);
+    int r = pathset_seal(input.paths, NULL);
+    check(r == 0 || r == -EINVAL);
+    Sink *sinks[2];
+    size_t count = 0;
+    for (size_t i = 0; i < 2; i++) {
+        sinks[count] = sink_of(input.columns[i]);
+        if (sinks[count]) count++;
+    }
+    if (count) run_sinks(&input, sinks, count);
+    for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);
+    json_decref(input.columns[0]);
+    json_decref(input.columns[1]);
+    pathset_free(input.paths);
+    return 0;
+}
