@@ -337,6 +337,7 @@ int main(int argc, char **argv) {
     Options options;
     Error error = {0};
     parse(argc, argv, &options);
+    json_object_seed(1); /* not a random one, so that instructions repeat */
 
     if (corpus_read(&file, argv[optind], &error) < 0) die(error.text, NULL);
     for (size_t shape = 0; !options.events && corpus_name(shape); shape++)

@@ -5,106 +5,20 @@ What each row means stands in docs/performance.md.
 
 import argparse
 import json
-import os
 import pathlib
-import platform
-import re
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build" / "bench"
-os.environ["SLUICE_BINARY"] = str(BUILD / "sluice")
-sys.path.insert(0, str(ROOT / "tests" / "system"))
+from harness import BUILD, COLUMNS, EVENT, Intake, Yardstick, alternate, machine, print_table, row, wrk
+from mapping_rows import count_instructions, measure_added_sinks, measure_mapping, measure_templates
 
-from postgres import Postgres, free_port, programs  # noqa: E402
-from sluice import NEVER, Gateway, wait_until  # noqa: E402
+from postgres import Postgres, programs  # found through harness
+from sluice import NEVER, Gateway, wait_until
 
-EVENT = (ROOT / "tests" / "mapping" / "event.json").read_text().strip()
-COLUMNS = [
-    {"type": "id", "name": "id"},
-    {"type": "datetime", "name": "received"},
-    {"type": "path", "name": "issue_id", "path": "issue.id", "rawString": True},
-    {"type": "path", "name": "issue_key", "path": "issue.key", "rawString": True},
-    {"type": "path", "name": "summary", "path": "issue.fields.summary", "rawString": True},
-    {"type": "path", "name": "user_name", "path": "user.name", "rawString": True},
-    {"type": "path", "name": "amount", "path": "amount", "rawString": True},
-]
 MANY = 100
-
-
-def wrk(directory, port, paths, body, content_type, seconds, connections=256):
-    """Requests a second of one wrk thread that walks through `paths`."""
-    script = directory / "load.lua"
-    listed = ", ".join(f'"{path}"' for path in paths)
-    script.write_text(
-        f"local paths = {{{listed}}}\nlocal n = 0\n"
-        f"wrk.method = 'POST'\nwrk.body = [=====[{body}]=====]\nwrk.headers['Content-Type'] = '{content_type}'\n"
-        "local made = {}\n"
-        "function init() for i, path in ipairs(paths) do made[i] = wrk.format(nil, path) end end\n"
-        "function request() n = n % #made + 1; return made[n] end\n"
-    )
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}/"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    assert not bad, output
-    return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1))
-
-
-class Yardstick:
-    def __init__(self, name, *arguments):
-        self.port = free_port()
-        self.process = subprocess.Popen([str(BUILD / "bench" / name), str(self.port), *arguments], stdout=subprocess.PIPE)
-        assert self.process.stdout.readline() == b"ready\n"
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(timeout=30)
-
-
-class Intake:
-    """A gateway with one loop, its conditions at their maximum, so that intake alone is measured."""
-
-    def __init__(self, directory, sources=1, framing="single", wait=True):
-        directory.mkdir()
-        self.gateway = Gateway(directory, arguments=["--threads", "1"]).start()
-        self.paths = []
-        for number in range(sources):
-            name = f"s{number}"
-            self.paths.append(self.gateway.add_source(name, framing=framing))
-            self.gateway.add_sink(name, name, COLUMNS, {**NEVER, "storage.level.local.encoding.sync.wait": wait})
-        self.port = int(self.gateway.intake.rsplit(":", 1)[1])
-
-    def close(self):
-        self.gateway.close()
-        shutil.rmtree(self.gateway.directory, ignore_errors=True)
-
-
-def alternate(rounds, contenders):
-    """Median of alternating rounds: {name: value}."""
-    seen = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, measure in contenders.items():
-            seen[name].append(measure())
-    return {name: statistics.median(values) for name, values in seen.items()}
-
-
-def row(number, what, limit, figures, ours, theirs, unit, goal, loops=1):
-    return {
-        "row": number,
-        "what": what,
-        "limit": limit,
-        "loops": loops,
-        "sluice": figures[ours],
-        "beside": figures[theirs],
-        "unit": unit,
-        "ratio": figures[ours] / figures[theirs],
-        "goal": goal,
-    }
+ROWS = ["P1", "P2", "P3", "P4", "P5", "P6", "P11"]
 
 
 def measure_posts(options, directory):
@@ -130,9 +44,10 @@ def measure_posts(options, directory):
     for name, goal, mode, text in (("P1", "0.55", "wait", "synced before the 200"), ("P2", "0.72", "nowait", "202 before the sync")):
         if name not in options.rows:
             continue
-        rows.append(row(name, f"one event a POST, {text}", "bare libh2o handler", figures, name, "bare", "POST/s", goal))
-        rows.append(row(name, f"the same, {MANY} active sinks", "bare libh2o handler", figures, f"{name}-many", "bare", "POST/s", goal))
-        rows.append(row(name, "(the prototype without mapping)", "bare libh2o handler", figures, f"prototype-{mode}", "bare", "POST/s", ""))
+        bare = figures["bare"]
+        rows.append(row(name, f"one event a POST, {text}", "bare libh2o handler", figures[name], bare, "POST/s", goal))
+        rows.append(row(name, f"the same, {MANY} active sinks", "bare libh2o handler", figures[f"{name}-many"], bare, "POST/s", goal))
+        rows.append(row(name, "(the prototype without mapping)", "bare libh2o handler", figures[f"prototype-{mode}"], bare, "POST/s", ""))
     return rows
 
 
@@ -154,10 +69,10 @@ def measure_batches(options, directory):
     )
     for thing in (prototype, one, many):
         thing.close()
-    limit = "prototype without mapping"
+    limit, beside, goal = "prototype without mapping", figures["prototype"], "1,000,000 events/s"
     return [
-        row("P3", "100 events a POST (ndjson), synced", limit, figures, "P3", "prototype", "events/s", "1,000,000 events/s"),
-        row("P3", f"the same, {MANY} active sinks", limit, figures, "P3-many", "prototype", "events/s", "1,000,000 events/s"),
+        row("P3", "100 events a POST (ndjson), synced", limit, figures["P3"], beside, "events/s", goal),
+        row("P3", f"the same, {MANY} active sinks", limit, figures["P3-many"], beside, "events/s", goal),
     ]
 
 
@@ -208,13 +123,8 @@ def measure_import(options, directory):
     figures = alternate(options.rounds, {"sluice": ours, "copy": theirs})
     gateway.close()
     server.close()
-    return [row("P6", f"import of {count:,} rows, 7 columns, into PostgreSQL", "psql \\copy, same CSV", figures, "sluice", "copy", "rows/s", "0.9")]
-
-
-def machine():
-    name = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    memory = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal"))) // 1024 // 1024
-    return f"{name}, {os.cpu_count()} cores, {memory} GiB, Linux {platform.release().split('-')[0]}, {platform.freedesktop_os_release()['PRETTY_NAME']}"
+    what = f"import of {count:,} rows, 7 columns, into PostgreSQL"
+    return [row("P6", what, "psql \\copy, same CSV", figures["sluice"], figures["copy"], "rows/s", "0.9")]
 
 
 def main():
@@ -222,8 +132,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--import-rows", type=int, default=1_000_000)
-    parser.add_argument("rows", nargs="*", default=["P1", "P2", "P3", "P6"])
+    parser.add_argument("--template-events", type=int, default=1_000_000, help="of P5's memory")
+    parser.add_argument("--instructions", action="store_true", help="count instructions with callgrind, measure nothing else")
+    parser.add_argument("rows", nargs="*", default=ROWS, help=" ".join(ROWS))
     options = parser.parse_args()
+    unknown = set(options.rows) - set(ROWS)
+    if unknown:
+        parser.error(f"there is no row {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
+    if options.instructions:
+        count_instructions()
+        return
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     rows = []
     try:
@@ -231,20 +149,21 @@ def main():
             rows += measure_posts(options, directory)
         if "P3" in options.rows:
             rows += measure_batches(options, directory)
+        if {"P4", "P11"} & set(options.rows):
+            rows += measure_mapping(options)
+        if "P5" in options.rows:
+            rows += measure_templates(options, directory)
         if "P6" in options.rows:
             rows += measure_import(options, directory)
+        if "P11" in options.rows:
+            rows += measure_added_sinks(options, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
     results = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds, "rows": rows}
     (BUILD / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print(f"\n{results['machine']}; median of {options.rounds} alternating rounds of {options.seconds} s\n")
-    print("| # | measure | beside | loops | Sluice | beside it | ratio | goal |")
-    print("|---|---|---|---|---|---|---|---|")
-    for r in rows:
-        print(
-            f"| {r['row']} | {r['what']} | {r['limit']} | {r['loops']} | {r['sluice']:,.0f} {r['unit']} | {r['beside']:,.0f} | {r['ratio']:.2f} | {r['goal']} |"
-        )
+    print_table(rows)
 
 
 main()

@@ -119,16 +119,13 @@ static long rss_kilobytes(pid_t pid) {
     return kilobytes;
 }
 
-/* Of the largest: the process that evaluates. */
-static long largest_kilobytes(void) {
+/* The process that evaluates: it is a child of a child. */
+static pid_t evaluating_process(void) {
     Process processes[PROCESSES_MOST];
     size_t count = descendants(processes);
-    long most = 0;
-    for (size_t i = 0; i < count; i++) {
-        long kilobytes = rss_kilobytes(processes[i].pid);
-        if (kilobytes > most) most = kilobytes;
-    }
-    return most;
+    for (size_t i = 0; i < count; i++)
+        if (processes[i].parent != getpid()) return processes[i].pid;
+    die("no process evaluates", NULL);
 }
 
 /* -- the broker -- */
@@ -288,19 +285,21 @@ static json_t *rounds(Bench *bench, unsigned count, double seconds) {
     return json_pack("{s:o,s:o,s:o}", "good", medians(good, count), "failing", medians(failing, count), "snippet", medians(snippet, count));
 }
 
-/* Memory after a tenth, half and all of `events`. */
+/* Memory of the evaluating process after a tenth, half and all of `events`; it must be the same process all the while. */
 static json_t *memory(Bench *bench, uint64_t events) {
     static const unsigned percents[] = {10, 50, 100};
     json_t *list = json_array();
     Run run;
     start(&run, bench, false);
+    pid_t process = evaluating_process();
     for (size_t i = 0; i < sizeof percents / sizeof *percents; i++) {
         while (run.events < events * percents[i] / 100) {
             while (run.out < BATCHES_OUT) post(&run);
             take(&run);
         }
+        if (evaluating_process() != process) die("the process that evaluates was replaced", NULL);
         json_array_append_new(list, json_pack("{s:i,s:I,s:I}", "percent", (int)percents[i], "events", (json_int_t)run.events, "kilobytes",
-                                              (json_int_t)largest_kilobytes()));
+                                              (json_int_t)rss_kilobytes(process)));
     }
     finish(&run);
     return list;

@@ -1,0 +1,139 @@
+"""Rows of the mapping and of templates: P4, P5, P11, and instructions."""
+
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import tempfile
+
+from harness import BUILD, EVENT, EVENT_PATH, Intake, alternate, row, wrk
+
+MAPPING = str(BUILD / "bench" / "mapping")
+TEMPLATES = str(BUILD / "bench" / "templates")
+OPEN_LOOP = str(BUILD / "bench" / "open-loop")
+MANY_SINKS = 20  # as many as a source may have
+TEMPLATE = "{id: Body('issue.id'), who: std.asciiUpper(Body('user.name'))}"
+TEMPLATE_COLUMNS = [
+    {"type": "id", "name": "id"},
+    {"type": "template", "name": "made", "template": {"language": "jsonnet", "content": TEMPLATE}},
+]
+RATE = 5000
+
+
+def run_json(*command):
+    return json.loads(subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def measure_mapping(options):
+    """P4, and P11 as far as it is the mapping's: bench/mapping, which alternates by itself."""
+    results = run_json(MAPPING, EVENT_PATH, "--rounds", options.rounds, "--seconds", options.seconds / 8, "--sinks", MANY_SINKS, "--json")
+    rows = []
+    for corpus in results["corpora"]:
+        by_name = {contender["name"]: contender for contender in corpus["contenders"]}
+        speed = {name: contender["gbps"] for name, contender in by_name.items()}
+        peer = max("simdjson", "simdjson-many", key=speed.get)
+        peer_name = f"{peer} ({results['simdjson']})"
+        # The event of the other rows is what P4 is about; other shapes show that the figure is not that of one event alone.
+        main = corpus["name"] == "event"
+        shape = f"{corpus['bytes']:,.0f} B" if main else f"{corpus['name']} events, {corpus['bytes']:,.0f} B"
+        if "P4" in options.rows:
+            rows.append(row("P4", f"mapping alone, {shape}", f"DOM by {peer_name}", speed["map"], speed[peer], "GB/s", "0.8" if main else ""))
+            for name in speed:
+                if name.startswith("scan-") and main:
+                    rows.append(row("P4", f"(the scanner alone, {name[5:]})", f"DOM by {peer_name}", speed[name], speed[peer], "GB/s", ""))
+            rows.append(row("P4", f"(the same mapping, {shape})", "DOM by jansson", speed["map"], speed["jansson"], "GB/s", ""))
+        if "P11" in options.rows and main:
+            first, many = by_name["map"]["nanoseconds"], by_name["map-sinks"]["nanoseconds"]
+            each = (many - first) / (MANY_SINKS - 1)
+            rows.append(row("P11", f"each added sink of {MANY_SINKS}, mapping alone", "the first", each, first, "ns an event", "under 0.3"))
+    return rows
+
+
+def measure_added_sinks(options, directory):
+    """P11 through the gateway: one sink and twenty, one event a POST and a hundred."""
+    rows = []
+    for kind, framing, body, events in (("one event a POST", "single", EVENT, 1), ("100 events a POST", "ndjson", "\n".join([EVENT] * 100), 100)):
+        one = Intake(directory / f"P11-one-{framing}", framing=framing)
+        many = Intake(directory / f"P11-many-{framing}", framing=framing, sinks=MANY_SINKS)
+        content_type = "application/json" if framing == "single" else "application/x-ndjson"
+        connections = 256 if framing == "single" else 32
+
+        def load(intake):
+            return lambda: events * wrk(directory, intake.port, intake.paths, body, content_type, options.seconds, connections)
+
+        figures = alternate(options.rounds, {"one": load(one), "many": load(many)})
+        one.close()
+        many.close()
+        first, all_of_them = 1e9 / figures["one"], 1e9 / figures["many"]
+        each = (all_of_them - first) / (MANY_SINKS - 1)
+        rows.append(row("P11", f"each added sink of {MANY_SINKS}, {kind}, synced", "the first", each, first, "ns an event", "under 0.3"))
+    return rows
+
+
+def measure_templates(options, directory):
+    """P5: the broker and one worker without HTTP; then memory; then latencies through the gateway."""
+    worker = BUILD / "sluice-template-worker"
+    rows = []
+    speed = run_json(TEMPLATES, worker, EVENT_PATH, "--rounds", options.rounds, "--seconds", options.seconds)
+    peer = speed["snippet"]
+    limit = "jsonnet_evaluate_snippet an event"
+    for name, what, goal in (
+        ("good", "template", "35,000 events/s"),
+        ("failing", "template, 10 % of the events fail", "5,000 events/s"),
+    ):
+        figures = speed[name]
+        rows.append(row("P5", f"{what}: a second of the worker's core", limit, figures["worker"], peer["worker"], "events/s", goal))
+        rows.append(row("P5", f"{what}: a second of all cores (broker too)", limit, figures["everything"], peer["everything"], "events/s", ""))
+        rows.append(row("P5", f"{what}: a second of time, one worker", limit, figures["wall"], peer["wall"], "events/s", ""))
+
+    marks = run_json(TEMPLATES, worker, EVENT_PATH, "--memory", options.template_events)
+    for mark in marks:
+        what = f"memory of the evaluating process after {mark['events']:,} events"
+        rows.append(row("P5", what, "after 10 %", mark["kilobytes"] / 1024, marks[0]["kilobytes"] / 1024, "MiB", "flat"))
+
+    intake = Intake(directory / "P5", columns=TEMPLATE_COLUMNS)
+    command = [OPEN_LOOP, intake.port, intake.paths[0], EVENT_PATH, "--rate", RATE, "--seconds", options.seconds]
+    seen = []
+
+    def latencies():
+        answer = run_json(*command)
+        assert answer["refused"] == 0, answer
+        seen.append(answer["microseconds"])
+        return answer["microseconds"]["p99"]
+
+    figures = alternate(options.rounds, {"p99": latencies})
+    intake.close()
+    half = sorted(one["p50"] for one in seen)[len(seen) // 2]
+    what = f"template, {RATE:,} POST/s offered, synced"
+    rows.append(row("P5", f"{what}: p99", None, figures["p99"] / 1000, None, "ms", "under 60 ms"))
+    rows.append(row("P5", f"{what}: p50", None, half / 1000, None, "ms", ""))
+    return rows
+
+
+def instructions(corpus, contender, passes):
+    with tempfile.NamedTemporaryFile(prefix="callgrind-") as out:
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", MAPPING, str(EVENT_PATH)]
+        command += ["--corpus", corpus, "--only", contender, "--passes", str(passes)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return int(re.search(r"Collected : (\d+)", said).group(1))
+
+
+def count_instructions():
+    """Prints instructions an event: the difference of a run of two passes and one of one pass, so that setting up does not count."""
+    # Valgrind's processor has less than this one may have: the list of kernels is that of the processor that they are counted on.
+    listed = run_json("valgrind", "--tool=none", "--quiet", MAPPING, EVENT_PATH, "--list")
+    contenders = listed["contenders"]
+    wanted = [(corpus["name"], name, passes) for corpus in listed["corpora"] for name in contenders for passes in (1, 2)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        counted = dict(zip(wanted, pool.map(lambda one: instructions(*one), wanted)))
+    print("\nInstructions an event, in brackets a byte of JSON, by callgrind (whose processor has no AVX-512)\n")
+    print("| corpus | " + " | ".join(contenders) + f" | each added sink of {MANY_SINKS} |")
+    print("|---" * (len(contenders) + 2) + "|")
+    for corpus in listed["corpora"]:
+        name, events = corpus["name"], corpus["events"]
+        counts = {one: (counted[name, one, 2] - counted[name, one, 1]) / events for one in contenders}
+        cells = [f"{count:,.0f} ({count * events / corpus['bytes']:.2f})" for count in counts.values()]
+        each = (counts["map-sinks"] - counts["map"]) / (MANY_SINKS - 1)
+        cells.append(f"{each:,.0f} ({each / counts['map']:.2f} of the first)")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
