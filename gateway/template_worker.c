@@ -38,7 +38,8 @@ enum {
     DOCUMENTS_MAX = 8, /* each costs a parse of the standard library and 3.5 MB: more templates share documents */
     STACK_BYTES = 8 << 20,
     FILES_MAX = 16,
-    HEAD_LINES = 1, /* lines of a document before the text of a template that has it alone */
+    GC_OBJECTS_MIN = 10000, /* a new process copies each page that a collection marks: seldom, and a few MB of garbage */
+    HEAD_LINES = 1,         /* lines of a document before the text of a template that has it alone */
 };
 
 #define PARAMETERS "std, Body, BodyStr, Header, HeaderStr, Ip, Now"
@@ -58,9 +59,7 @@ typedef struct Worker {
     uint32_t template_index;
     Buffer failure; /* why the template's result must not count; empty: it counts */
     Buffer text;    /* scratch */
-    Buffer found_path;
-    Span found; /* JSON at found_path */
-    bool found_valid;
+    Span found;     /* JSON that hasBody found last; no data: there is none */
 } Worker;
 
 /* -- values -- */
@@ -202,21 +201,13 @@ static const char *text_argument(Worker *worker, Arguments arguments) {
     return jsonnet_json_extract_string(worker->vm, arguments[0]);
 }
 
-/* True: worker->found is the value. `ret_noted`: the body has no fields at all; callers go on as if found, so that no default hides it. */
-static bool find_body(Worker *worker, Span path, bool *ret_noted) {
-    *ret_noted = false;
-    if (worker->found_valid && span_equal(path, buffer_span(&worker->found_path))) return true;
-    worker->found_valid = false;
+/* True: worker->found is the value, without data when the body has no fields at all: that is noted, and no default may hide it. */
+static bool find_body(Worker *worker, Span path) {
+    worker->found = (Span){0};
     buffer_clear(&worker->text);
     int r = template_view_find(worker->view, path, &worker->found, &worker->text);
-    if (r == VIEW_FAILED) {
-        note(worker, "Body(%.*s): %s", (int)(path.size < 64 ? path.size : 64), path.data, buffer_text(&worker->text));
-        *ret_noted = true;
-    }
-    if (r != 0) return false;
-    buffer_clear(&worker->found_path);
-    buffer_append_span(&worker->found_path, path);
-    worker->found_valid = true;
+    if (r != VIEW_FAILED) return r == 0;
+    note(worker, "Body(%.*s): %s", (int)(path.size < 64 ? path.size : 64), path.data, buffer_text(&worker->text));
     return true;
 }
 
@@ -225,16 +216,14 @@ static Value *native_has_body(void *context, Arguments arguments, int *ok) {
     const char *path = text_argument(worker, arguments);
     if (!path) return refuse_call(worker, ok, "Body(path): the path is a string");
     *ok = 1;
-    bool noted;
-    return jsonnet_json_make_bool(worker->vm, find_body(worker, span_of(path), &noted) || noted);
+    return jsonnet_json_make_bool(worker->vm, find_body(worker, span_of(path)));
 }
 
-static Value *native_get_body(void *context, Arguments arguments, int *ok) {
+/* Directly behind native_has_body that said true: nothing is evaluated in between. */
+static Value *native_found_body(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
-    const char *path = text_argument(worker, arguments);
     *ok = 1;
-    bool noted;
-    if (!path || !find_body(worker, span_of(path), &noted)) return make_null(worker);
+    if (!worker->found.data) return make_null(worker);
     const char *at = worker->found.data;
     return make_value(worker, &at, at + worker->found.size);
 }
@@ -345,7 +334,6 @@ static Value *begin_event(Worker *worker) {
     worker->event = zygote_next_event(worker->zygote);
     if (worker->event->first_template >= worker->load.count) _exit(2);
     template_view_set(worker->view, worker->event);
-    worker->found_valid = false;
     return begin_template(worker, worker->event->first_template);
 }
 
@@ -398,7 +386,7 @@ static void add_natives(Worker *worker) {
         {"first", native_first, none},
         {"step", native_step, one},
         {"hasBody", native_has_body, one},
-        {"getBody", native_get_body, one},
+        {"foundBody", native_found_body, none},
         {"missBody", native_miss_body, one},
         {"bodyText", native_body_text, none},
         {"hasHeader", native_has_header, one},
@@ -457,12 +445,12 @@ static char *import(void *context, const char *base, const char *path, char **re
 
 static void put_wrapper(Buffer *program) {
     buffer_append_text(program,
-                       "local first = std.native('first'), step = std.native('step'), text = std.toString,\n"
-                       "hasBody = std.native('hasBody'), getBody = std.native('getBody'), missBody = std.native('missBody'),\n"
+                       "local first = std.native('first'), step = std.native('step'),\n"
+                       "hasBody = std.native('hasBody'), foundBody = std.native('foundBody'), missBody = std.native('missBody'),\n"
                        "hasHeader = std.native('hasHeader'), getHeader = std.native('getHeader'), missHeader = std.native('missHeader'),\n"
                        "now = std.native('now'),\n"
                        "BodyStr = std.native('bodyText'), HeaderStr = std.native('headerText'), Ip = std.native('ip'),\n"
-                       "Body(path='.', default=missBody(path)) = if hasBody(path) then getBody(path) else default,\n"
+                       "Body(path='.', default=missBody(path)) = if hasBody(path) then foundBody() else default,\n"
                        "Header(name='', default=missHeader(name)) = if hasHeader(name) then getHeader(name) else default,\n"
                        "Now(format='%Y-%m-%dT%H:%M:%S.%fZ') = now(format),\n"
                        "safe = std {\n"
@@ -479,11 +467,11 @@ static void put_program(const Worker *worker, Buffer *program) {
         buffer_printf(program, stands_alone(worker) ? "[(import '%s%u')(" ARGUMENTS ")],\n" : "(import '%s%u')(" ARGUMENTS "),\n",
                       worker->name, i);
     /* Function k of the list is template k. Loaded before the fork: isFunction forces it. Tail calls keep memory flat over any number of
-     * events: a comprehension over them would grow. */
+     * events: a comprehension over them would grow. '' + makes text as std.toString does, for a fifth of the instructions. */
     buffer_printf(program,
                   "];\n"
                   "local templates = [documents[k %% %u][std.floor(k / %u)] for k in std.range(0, %u)];\n"
-                  "local run(k) = run(step(text([templates[k]()]))) tailstrict;\n"
+                  "local run(k) = run(step('' + [templates[k]()])) tailstrict;\n"
                   "if std.foldl(function(all, f) all && std.isFunction(f), templates, true) then run(first())\n",
                   worker->documents, worker->documents, worker->load.count - 1);
 }
@@ -647,6 +635,7 @@ int main(void) {
     worker.vm = jsonnet_make();
     jsonnet_max_stack(worker.vm, worker.load.stack_frames);
     jsonnet_max_trace(worker.vm, 1);
+    jsonnet_gc_min_objects(worker.vm, GC_OBJECTS_MIN);
     jsonnet_import_callback(worker.vm, import, &worker);
     add_natives(&worker);
     if (worker.load.check_only) check_template(&worker);
