@@ -116,7 +116,7 @@ def print_table(rows):
     print("| # | measure | beside | loops | Sluice | beside it | ratio | goal |")
     print("|---|---|---|---|---|---|---|---|")
     for r in rows:
-        ratio = "" if r["ratio"] is None else f"{r['ratio']:.2f}"
+        ratio = "" if r["ratio"] is None else figure(r["ratio"]) if r["ratio"] >= 100 else f"{r['ratio']:.2f}"
         print(
             f"| {r['row']} | {r['what']} | {r['limit'] or ''} | {r['loops']} | {figure(r['sluice'])} {r['unit']} | {figure(r['beside'])} "
             f"| {ratio} | {r['goal']} |"
