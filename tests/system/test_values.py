@@ -362,34 +362,78 @@ def check_table(tables, source, destination, table, kind, sent, stored):
 PATH_TABLES = {**{kind: (kind, False) for kind in TYPES}, "text_raw": ("text", True), "json_raw": ("json", True)}
 
 
-@pytest.mark.parametrize("destination", DESTINATIONS)
-def test_every_edge_at_a_path_in_every_type(tables, destination):
-    source = f"paths_{destination}"
+def check_at_path(tables, source, destination, shapes, tokens):
+    """Each token as the value of `a` into one table for each shape; returns how many were taken and refused in all, by table."""
     url = tables.add_source(source, framing="ndjson")
-    for table, (kind, raw) in PATH_TABLES.items():
+    for table, (kind, raw) in shapes.items():
         columns = [
             {"type": "path", "name": "n", "path": "n", "dataType": "integer"},
             {"type": "path", "name": "c", "path": "a", "dataType": kind, "rawString": raw},
         ]
         tables.add_sink(source, destination, table, columns)
-    tokens = dict(enumerate(edges()))
-    events = {n: b'{"n":%d,"a":%s}' % (n, token) for n, token in tokens.items()}
+    events = [b'{"n":%d,"a":%s}' % (n, token) for n, token in enumerate(tokens)]
     connection = tables.gateway.connect()
-    with_lines = {n for n, event in events.items() if b"\n" in event or event.endswith(b"\r")}
-    for batch in batches([event for n, event in events.items() if n not in with_lines]):
+    with_lines = [event for event in events if b"\n" in event or event.endswith(b"\r")]
+    for batch in batches([event for event in events if event not in with_lines]):
         post(connection, url, b"\n".join(batch), "application/json")
-    for n in with_lines:  # this content type is one event in any framing
-        post(connection, url, events[n], "application/cloudevents+json")
+    for event in with_lines:  # this content type is one event in any framing
+        post(connection, url, event, "application/cloudevents+json")
     connection.close()
-    valid = {n: is_json(event) for n, event in events.items()}
-    total = 0
-    for table, (kind, raw) in PATH_TABLES.items():
+    valid = [is_json(event) for event in events]
+    counts = {}
+    for table, (kind, raw) in shapes.items():
         stored = dict(tables.rows(source, destination, table, "n, c"))
-        sent = {n: (events[n], meaning_at_path(kind, raw, token) if valid[n] else REFUSED) for n, token in tokens.items()}
-        taken, refused = check_table(tables, source, destination, table, kind, sent, stored)
-        assert taken > 4 and refused > 20, table
-        total += taken + refused
-    assert total == len(PATH_TABLES) * len(tokens) and len(tokens) > 1000
+        meant = [meaning_at_path(kind, raw, token) if ok else REFUSED for token, ok in zip(tokens, valid)]
+        sent = dict(enumerate(zip(events, meant)))
+        counts[table] = check_table(tables, source, destination, table, kind, sent, stored)
+        assert sum(counts[table]) == len(tokens)
+    return counts
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_every_edge_at_a_path_in_every_type(tables, destination):
+    shapes = {**{kind: (kind, False) for kind in TYPES}, "text_raw": ("text", True), "json_raw": ("json", True)}
+    tokens = edges()
+    assert len(tokens) > 1000
+    counts = check_at_path(tables, f"paths_{destination}", destination, shapes, tokens)
+    assert all(taken > 4 and refused > 20 for taken, refused in counts.values()), counts
+
+
+def random_number(chance):
+    text = chance.choice(("", "", "-")) + str(chance.choice((0, 1, 9, 2**63, 10**18, chance.getrandbits(chance.choice((8, 63, 64, 80))))))
+    if chance.random() < 0.5:
+        text += "." + chance.choice(("0", "00", "5", str(chance.getrandbits(60)), "0" * 30 + "1"))
+    if chance.random() < 0.6:
+        size = chance.choice((chance.randrange(25), chance.randrange(285, 330), chance.randrange(960, 1005)))
+        text += chance.choice("eE") + chance.choice(("", "+", "-")) + str(size)
+    return text
+
+
+def random_time(chance):
+    def two(*choices):
+        return f"{chance.choice(choices):02}"
+
+    day = f"{chance.choice((0, 1, 4, 1600, 1900, 1999, 2000, 2023, 2024, 9999)):04}-{two(1, 2, 2, 3, 4, 12, 12, 13)}-{two(0, 1, 1, 28, 29, 30, 31, 31, 32)}"
+    if chance.random() < 0.2:
+        return day
+    text = f"{day}{chance.choice('TTTt ')}{two(0, 0, 12, 23, 23, 24)}:{two(0, 0, 29, 59, 59, 60)}:{two(0, 30, 59, 60, 60, 61)}"
+    if chance.random() < 0.5:
+        text += "." + "".join(chance.choices("0123456789", k=chance.choice((1, 3, 6, 7, 9))))
+    return text + chance.choice(("Z", "Z", "z", f"{chance.choice('+-')}{two(0, 0, 1, 14, 23, 24)}:{two(0, 1, 30, 59, 60)}"))
+
+
+def test_random_numbers_and_times(tables, chance):
+    tokens = []
+    for _ in range(800):
+        text = chance.choice((random_number, random_time))(chance)
+        if chance.random() < 0.15:
+            at = chance.randrange(len(text))
+            text = text[:at] + chance.choice("0123456789+-.:TZeE ") + text[at + chance.randrange(2) :]
+        tokens.append(text.encode() if NUMBER.fullmatch(text) and chance.random() < 0.7 else b'"' + text.encode() + b'"')
+    shapes = {kind: (kind, False) for kind in ("integer", "number", "decimal", "timestamp", "date")}
+    for destination in DESTINATIONS:
+        counts = check_at_path(tables, f"random_{destination}", destination, shapes, tokens)
+        assert all(taken > 10 and refused > 10 for taken, refused in counts.values()), counts
 
 
 def bodies():
