@@ -243,7 +243,7 @@ static char *value_cell(DataType type, Span text, unsigned known) {
     buffer_append_text(&row, "before,");
     int r = value_put(&row, type, (Span){copy, text.size}, known, &reason);
     free(copy);
-    assert_string_equal(strndupa(buffer_text(&row), 7), "before,");
+    assert_memory_equal(buffer_text(&row), "before,", 7);
     if (r) {
         assert_int_equal(r, VALUE_DOES_NOT_FIT);
         assert_int_equal(row.size, 7);
