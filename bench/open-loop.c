@@ -40,8 +40,8 @@ typedef struct Load {
     int epoll_fd, timer_fd;
     Connection *connections;
     unsigned connection_count;
-    Connection **idle;
-    size_t idle_count;
+    Connection **idle; /* a ring: the one that rested longest goes first, so that none rests until the server closes it */
+    size_t idle_first, idle_count;
     int64_t start, interval; /* nanoseconds */
     uint64_t total, warm, sent, answered, refused;
     uint32_t *latencies; /* microseconds, of those behind the warm ones, in order of answers */
@@ -59,6 +59,17 @@ static int64_t now_nanoseconds(void) {
     return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
 }
 
+static void put_idle(Load *load, Connection *connection) {
+    load->idle[(load->idle_first + load->idle_count++) % load->connection_count] = connection;
+}
+
+static Connection *take_idle(Load *load) {
+    Connection *connection = load->idle[load->idle_first];
+    load->idle_first = (load->idle_first + 1) % load->connection_count;
+    load->idle_count--;
+    return connection;
+}
+
 static void connect_all(Load *load, unsigned long port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (unsigned i = 0; i < load->connection_count; i++) {
@@ -70,7 +81,7 @@ static void connect_all(Load *load, unsigned long port) {
         struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
         if (epoll_ctl(load->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0) die("cannot watch a connection");
         connection->sent = load->request.size; /* nothing to send */
-        load->idle[load->idle_count++] = connection;
+        put_idle(load, connection);
     }
 }
 
@@ -90,7 +101,7 @@ static void send_due(Load *load) {
     while (load->sent < load->total && load->idle_count) {
         int64_t due = load->start + (int64_t)load->sent * load->interval;
         if (due > now_nanoseconds()) return;
-        Connection *connection = load->idle[--load->idle_count];
+        Connection *connection = take_idle(load);
         connection->due = due;
         connection->number = load->sent++;
         connection->sent = connection->got = 0;
@@ -127,7 +138,7 @@ static void receive(Load *load, Connection *connection) {
             if (connection->answer[9] != '2') load->refused++;
             load->latencies[load->latency_count++] = (uint32_t)(took / 1000);
         }
-        load->idle[load->idle_count++] = connection;
+        put_idle(load, connection);
         connection->got = 0;
     }
 }
