@@ -29,6 +29,18 @@ static inline unsigned block_equal(Block block, char byte) {
     return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8(byte)));
 }
 
+/* Quote, backslash, control character: what a JSON string cannot hold as it is. */
+static inline unsigned block_json_special(Block block) {
+    __m128i found = _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8('\\')), _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
+    __m128i last_control = _mm_set1_epi8(0x1f);
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(found, _mm_cmpeq_epi8(_mm_max_epu8(block, last_control), last_control)));
+}
+
+/* NUL, or not ASCII. */
+static inline unsigned block_not_ascii_text(Block block) {
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(block, _mm_cmpeq_epi8(block, _mm_setzero_si128())));
+}
+
 /* Comma, quote, backslash, CR, LF: what asks for quotes around a cell wherever it stands. */
 static inline unsigned block_special(Block block) {
     __m128i found = _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(',')), _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
@@ -36,6 +48,18 @@ static inline unsigned block_special(Block block) {
     found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('\r')));
     found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('\n')));
     return (unsigned)_mm_movemask_epi8(found);
+}
+
+/* The hexadecimal text of the first and of the last eight bytes, lower case. */
+static inline void block_hex(Block block, Block ret_digits[static 2]) {
+    __m128i low_half = _mm_set1_epi8(15);
+    __m128i high = _mm_and_si128(_mm_srli_epi16(block, 4), low_half), low = _mm_and_si128(block, low_half);
+    ret_digits[0] = _mm_unpacklo_epi8(high, low);
+    ret_digits[1] = _mm_unpackhi_epi8(high, low);
+    for (int i = 0; i < 2; i++) {
+        __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(ret_digits[i], _mm_set1_epi8(9)), _mm_set1_epi8('a' - '9' - 1));
+        ret_digits[i] = _mm_add_epi8(_mm_add_epi8(ret_digits[i], _mm_set1_epi8('0')), letter);
+    }
 }
 
 #else
@@ -69,9 +93,39 @@ static inline unsigned block_equal(Block block, char byte) {
     return block_word_mask(block_word_equal(block.low, byte)) | block_word_mask(block_word_equal(block.high, byte)) << 8;
 }
 
+/* The high bit of each byte below 0x20. */
+static inline uint64_t block_word_control(uint64_t word) {
+    return ~(word | ((word & ~TEXT_HIGHS) + TEXT_ONES * 0x60)) & TEXT_HIGHS;
+}
+
+static inline unsigned block_json_special(Block block) {
+    return block_equal(block, '\\') | block_equal(block, '"') | block_word_mask(block_word_control(block.low)) |
+           block_word_mask(block_word_control(block.high)) << 8;
+}
+
+static inline unsigned block_not_ascii_text(Block block) {
+    uint64_t low = (block.low & TEXT_HIGHS) | block_word_equal(block.low, 0),
+             high = (block.high & TEXT_HIGHS) | block_word_equal(block.high, 0);
+    return block_word_mask(low) | block_word_mask(high) << 8;
+}
+
 static inline unsigned block_special(Block block) {
     return block_equal(block, ',') | block_equal(block, '"') | block_equal(block, '\\') | block_equal(block, '\r') |
            block_equal(block, '\n');
+}
+
+/* The hexadecimal text of four bytes, the first of which is the lowest of `bytes`. */
+static inline uint64_t block_word_hex(uint32_t bytes) {
+    uint64_t spread = ((uint64_t)bytes | (uint64_t)bytes << 16) & UINT64_C(0x0000ffff0000ffff);
+    spread = (spread | spread << 8) & UINT64_C(0x00ff00ff00ff00ff);
+    uint64_t digits = (spread >> 4 | spread << 8) & TEXT_ONES * 15;
+    uint64_t letters = (digits + TEXT_ONES * 6) >> 4 & TEXT_ONES;
+    return digits + TEXT_ONES * '0' + letters * ('a' - '9' - 1);
+}
+
+static inline void block_hex(Block block, Block ret_digits[static 2]) {
+    ret_digits[0] = (Block){block_word_hex((uint32_t)block.low), block_word_hex((uint32_t)(block.low >> 32))};
+    ret_digits[1] = (Block){block_word_hex((uint32_t)block.high), block_word_hex((uint32_t)(block.high >> 32))};
 }
 
 #endif
@@ -87,4 +141,12 @@ static inline Block block_load_part(const char *from, size_t size, const char *e
 /* The bits of the first `size` (0..16) bytes. */
 static inline unsigned block_first(size_t size) {
     return (1u << size) - 1;
+}
+
+/* 32 lower-case digits for the 16 bytes at `from`. */
+static inline void block_put_hex(char *to, const char *from) {
+    Block digits[2];
+    block_hex(block_load(from), digits);
+    block_store(to, digits[0]);
+    block_store(to + BLOCK_BYTES, digits[1]);
 }

@@ -86,25 +86,15 @@ static inline char *cell_put_quoted_string(char *to, const char *from, size_t si
     return to + 2;
 }
 
-/* The text of uuid_format. */
+/* The text of uuid_format: 8-4-4-4-12. */
 static inline char *cell_put_id(char *to, const Uuid *id) {
-#if defined __SSE2__ && !defined BLOCK_PORTABLE
-    __m128i bytes = block_load((const char *)id->bytes), low_half = _mm_set1_epi8(15);
-    __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), low_half), low = _mm_and_si128(bytes, low_half);
-    __m128i digits[2] = {_mm_unpacklo_epi8(high, low), _mm_unpackhi_epi8(high, low)};
-    for (int i = 0; i < 2; i++) {
-        __m128i letter = _mm_and_si128(_mm_cmpgt_epi8(digits[i], _mm_set1_epi8(9)), _mm_set1_epi8('a' - '9' - 1));
-        digits[i] = _mm_add_epi8(_mm_add_epi8(digits[i], _mm_set1_epi8('0')), letter);
-    }
-    /* 8-4-4-4-12: each store covers the part before it, hyphens last. */
-    block_store(to, digits[0]);
-    block_store(to + 9, _mm_srli_si128(digits[0], 8));
-    block_store(to + 14, _mm_srli_si128(digits[0], 12));
-    block_store(to + 19, digits[1]);
-    block_store(to + 24, _mm_srli_si128(digits[1], 4));
+    char digits[2 * BLOCK_BYTES];
+    block_put_hex(digits, (const char *)id->bytes);
+    memcpy(to, digits, 8);
+    memcpy(to + 9, digits + 8, 4);
+    memcpy(to + 14, digits + 12, 4);
+    memcpy(to + 19, digits + 16, 4);
+    memcpy(to + 24, digits + 20, 12);
     to[8] = to[13] = to[18] = to[23] = '-';
-#else
-    uuid_format(id, to);
-#endif
     return to + UUID_TEXT_SIZE;
 }

@@ -10,13 +10,15 @@
 
 #define NO_NODE UINT32_MAX
 #define NOT_AN_INDEX (-1)
+#define INDEX_MAX 999999999
 
 /* A place in the form's tree; texts are in Form.text, places in Form.nodes, both by number since they move. */
 typedef struct FormNode {
+    uint64_t key_hash; /* long names that differ at their ends only would take long to compare with each other */
     uint32_t key_at, key_size;
     uint32_t value_at, value_size; /* of a leaf */
     uint32_t first, last, next;    /* children in order, next sibling */
-    int64_t index;                 /* of a key that is a number of at most 9 digits */
+    int64_t index;                 /* of a key that is a number up to INDEX_MAX */
     int64_t next_index;            /* that [] takes */
     uint32_t child_count;
     bool leaf;
@@ -45,15 +47,26 @@ static int64_t index_of(Span key) {
     return value;
 }
 
+static uint64_t hash_key(Span key) {
+    uint64_t hash = key.size;
+    size_t at = 0;
+    for (; key.size - at >= 8; at += 8) {
+        hash = (hash ^ text_load8(key.data + at)) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
+    }
+    return (hash ^ text_load_short(key.data + at, key.size - at)) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 /* The child of `parent` with this key, made if it is not there. A key of size 0 with `append` is []. */
 static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
     int64_t index = append ? node_at(form, parent)->next_index : index_of(key);
+    uint64_t hash = index == NOT_AN_INDEX ? hash_key(key) : 0;
     if (!append) {
         for (uint32_t at = node_at(form, parent)->first; at != NO_NODE; at = node_at(form, at)->next) {
             const FormNode *node = node_at(form, at);
-            if (index != NOT_AN_INDEX
-                    ? node->index == index
-                    : node->index == NOT_AN_INDEX && span_equal((Span){form->text.data + node->key_at, node->key_size}, key))
+            if (index != NOT_AN_INDEX ? node->index == index
+                                      : node->index == NOT_AN_INDEX && node->key_hash == hash &&
+                                            span_equal((Span){form->text.data + node->key_at, node->key_size}, key))
                 return at;
         }
     }
@@ -61,6 +74,7 @@ static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
     if (index == NOT_AN_INDEX) {
         fresh.key_at = (uint32_t)(key.data - form->text.data);
         fresh.key_size = (uint32_t)key.size;
+        fresh.key_hash = hash;
     }
     uint32_t number = node_new(form, fresh);
     FormNode *node = node_at(form, parent);
@@ -101,29 +115,33 @@ static const char *decode(Form *form, Span part, Span *ret, const char **ret_wha
     return NULL;
 }
 
-/* Does `name` end in whole brackets, and where do they begin? name.size: no brackets. */
-static size_t brackets_at(Span name) {
+/* Does `name` end in whole brackets, how many, and where do they begin? name.size: no brackets. */
+static size_t brackets_at(Span name, size_t *ret_count) {
+    *ret_count = 0;
     const char *open = name.size ? memchr(name.data, '[', name.size) : NULL;
     if (!open || open == name.data) return name.size;
     const char *p = open, *end = name.data + name.size;
-    while (p < end) {
+    size_t count = 0;
+    for (; p < end; count++) {
         const char *close = *p == '[' ? memchr(p, ']', (size_t)(end - p)) : NULL;
         if (!close) return name.size;
         p = close + 1;
     }
+    *ret_count = count;
     return (size_t)(open - name.data);
 }
 
 /* The leaf of `name`; NO_NODE: an earlier pair has its place; or a fault. */
 static int find_leaf(Form *form, Span name, uint32_t *ret_leaf, const char **ret_what) {
-    size_t at = brackets_at(name);
+    size_t depth, at = brackets_at(name, &depth);
+    *ret_what = "a name has more than 32 brackets";
+    if (depth > FORM_DEPTH_MAX) return FORM_NOT_A_FORM;
     uint32_t place = child_of(form, 0, (Span){name.data, at}, false);
-    for (size_t depth = 1; at < name.size; depth++) {
-        *ret_what = "a name has more than 32 brackets";
-        if (depth > FORM_DEPTH_MAX) return FORM_NOT_A_FORM;
-        if (node_at(form, place)->leaf) break;
+    while (at < name.size && !node_at(form, place)->leaf) {
         const char *start = name.data + at + 1, *close = memchr(start, ']', name.size - at - 1);
         Span key = {start, (size_t)(close - start)};
+        *ret_what = "there is no index behind 999999999 for []";
+        if (key.size == 0 && node_at(form, place)->next_index > INDEX_MAX) return FORM_NOT_A_FORM;
         place = child_of(form, place, key, key.size == 0);
         at = (size_t)(close + 1 - name.data);
     }

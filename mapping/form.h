@@ -4,7 +4,8 @@
  * `a[x]=1` nests, `a[]=1` takes the next index, `a[0][x]=1` names one. Brackets count after percent decoding; a name whose brackets do
  * not match, or that begins with one, is a plain key. Below the top, keys that are exactly 0, 1, 2, … in this order make an array, others
  * an object. As with equal keys in JSON the first counts: of `a=1&a=2` and `a=1&a[x]=2` the later one is passed over.
- * Bad percent escapes, what is not UTF-8, over FORM_PAIRS_MAX pairs and over FORM_DEPTH_MAX brackets in a name are faults.
+ * Bad percent escapes, what is not UTF-8, over FORM_PAIRS_MAX pairs, over FORM_DEPTH_MAX brackets in a name, and `a[]` behind
+ * `a[999999999]` are faults.
  */
 #pragma once
 

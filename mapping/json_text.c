@@ -56,6 +56,8 @@ void json_compact(Buffer *out, Span text) {
     out->size = (size_t)(json_compact_to(to, text, false) - out->data);
 }
 
+#define QUOTE_SLICE_BYTES 4096
+
 static unsigned hex4(const char *p) {
     return (unsigned)(text_hex(p[0]) << 12 | text_hex(p[1]) << 8 | text_hex(p[2]) << 4 | text_hex(p[3]));
 }
@@ -141,27 +143,48 @@ int json_unescape(Buffer *out, Span inner) {
     return 0;
 }
 
-void json_quote(Buffer *out, Span text) {
+/* The first byte that a JSON string cannot hold as it is, or `end`. */
+static const char *pass_quotable(const char *p, const char *end) {
+    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) {
+        unsigned found = block_json_special(block_load(p));
+        if (found) return p + __builtin_ctz(found);
+    }
+    while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\') p++;
+    return p;
+}
+
+/* A slice of the text; there is room for six times as much. */
+static char *quote_slice(char *to, const char *p, const char *end) {
     static const char short_form[0x20] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
-    char *to = buffer_reserve(out, text.size * 6 + 2);
-    *to++ = '"';
-    for (size_t i = 0; i < text.size; i++) {
-        unsigned char byte = (unsigned char)text.data[i];
-        if (byte == '"' || byte == '\\') {
-            *to++ = '\\';
-            *to++ = (char)byte;
-        } else if (byte >= 0x20) {
+    while (p < end) {
+        const char *plain = pass_quotable(p, end);
+        memcpy(to, p, (size_t)(plain - p));
+        to += plain - p;
+        if ((p = plain) == end) break;
+        unsigned char byte = (unsigned char)*p++;
+        *to++ = '\\';
+        if (byte >= 0x20) {
             *to++ = (char)byte;
         } else if (short_form[byte]) {
-            *to++ = '\\';
             *to++ = short_form[byte];
         } else {
-            memcpy(to, "\\u00", 4);
-            to[4] = "0123456789abcdef"[byte >> 4];
-            to[5] = "0123456789abcdef"[byte & 15];
-            to += 6;
+            memcpy(to, "u00", 3);
+            to[3] = "0123456789abcdef"[byte >> 4];
+            to[4] = "0123456789abcdef"[byte & 15];
+            to += 5;
         }
     }
-    *to++ = '"';
-    out->size = (size_t)(to - out->data);
+    return to;
+}
+
+void json_quote(Buffer *out, Span text) {
+    buffer_append_byte(out, '"');
+    for (size_t at = 0; at < text.size;) {
+        /* Six times a large text would be much for nothing. */
+        size_t size = text.size - at < QUOTE_SLICE_BYTES ? text.size - at : QUOTE_SLICE_BYTES;
+        char *to = buffer_reserve(out, size * 6);
+        out->size = (size_t)(quote_slice(to, text.data + at, text.data + at + size) - out->data);
+        at += size;
+    }
+    buffer_append_byte(out, '"');
 }

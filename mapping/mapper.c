@@ -27,7 +27,6 @@ struct Mapper {
     Buffer form_json; /* what a form body is for the scanner */
     Buffer scratch;   /* a compacted or unescaped value */
     /* Of the event at hand */
-    char id[UUID_TEXT_SIZE + CELL_ROOM];
     usec_t time_ms;             /* that `time` says; it is made anew once a millisecond */
     char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
     Buffer headers;             /* the JSON object once headers_ready */
@@ -131,7 +130,7 @@ static MapError fail_too_large(const Mapper *mapper, const Column *column, MapFa
 static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned known) {
     if (text.size < mapper->row_bytes_most) return false;
     switch (type) {
-    case DATA_TEXT: return known || text_check(text) == text.size;
+    case DATA_TEXT: return known || value_is_text(text);
     case DATA_JSON: return known & VALUE_IS_JSON;
     case DATA_BYTES: return true;
     default: return false;
@@ -250,7 +249,11 @@ static MapError put_headers(Mapper *mapper, const PlanColumn *compiled, const Ev
 static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row,
                                                      MapFailure *failure) {
     switch (compiled->column->type) {
-    case COLUMN_ID: return put_checked(mapper, compiled, (Span){mapper->id, UUID_TEXT_SIZE}, VALUE_IS_TEXT, row, failure);
+    case COLUMN_ID: {
+        char id[UUID_TEXT_SIZE];
+        (void)cell_put_id(id, &event->id);
+        return put_checked(mapper, compiled, (Span){id, sizeof id}, VALUE_IS_TEXT, row, failure);
+    }
     case COLUMN_DATETIME:
         return put_checked(mapper, compiled, (Span){mapper->time, compiled->op == PLAN_PUT_TIME ? compiled->size : TIME_SIZE},
                            VALUE_IS_TEXT, row, failure);
@@ -267,14 +270,12 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
  * The columns that are common and whose cells are only copied. NULL: put_column has to do it, since there is no room (`room` bytes for
  * texts of any size, besides what PlanSink.fixed_bytes says) or since this cell takes more, or it is an error.
  */
-static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled, char *to, ptrdiff_t room) {
-    switch (compiled->op) {
-    case PLAN_PUT_ID: memcpy(to, mapper->id, UUID_TEXT_SIZE); return to + UUID_TEXT_SIZE;
-    case PLAN_PUT_TIME: memcpy(to, mapper->time, sizeof mapper->time); return to + compiled->size;
-    case PLAN_PUT_TEXT:
-    case PLAN_PUT_JSON: break;
-    case PLAN_PUT_TYPED:
-    case PLAN_PUT_OTHER: return NULL;
+static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled, const Uuid *id, char *to, ptrdiff_t room) {
+    if (compiled->op > PLAN_PUT_JSON) {
+        if (compiled->op == PLAN_PUT_ID) return cell_put_id(to, id);
+        if (compiled->op != PLAN_PUT_TIME) return NULL;
+        memcpy(to, mapper->time, sizeof mapper->time);
+        return to + compiled->size;
     }
     const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
     if (!value) {
@@ -304,7 +305,7 @@ static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run
     char *row_start = row->data + start, *texts_end = row->data + row->capacity - fixed;
     const PlanColumn *compiled = sink->columns + run->first;
     for (const PlanColumn *stop = compiled + run->count; compiled < stop; compiled++) {
-        char *next = put_common(mapper, compiled, to, texts_end - to);
+        char *next = put_common(mapper, compiled, &event->id, to, texts_end - to);
         if (__builtin_expect(!next, 0)) {
             row->size = (size_t)(to - row->data);
             MapError error = put_column(mapper, compiled, event, row, failure);
@@ -404,7 +405,6 @@ static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {
         clock_format_utc(event->received, mapper->time);
         mapper->time_ms = ms;
     }
-    (void)cell_put_id(mapper->id, &event->id);
     mapper->headers_ready = false;
     mapper->body_known = 0;
     mapper->body_failure.error = MAP_OK;

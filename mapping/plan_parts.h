@@ -8,10 +8,10 @@
 
 /* How a cell is made, decided once from type, dataType and rawString. */
 typedef enum PlanOp {
-    PLAN_PUT_ID,    /* as text */
-    PLAN_PUT_TIME,  /* the first `size` bytes of the receive time's text */
     PLAN_PUT_TEXT,  /* path: a string unquoted and unescaped, the rest as it stands */
     PLAN_PUT_JSON,  /* path: as it stands */
+    PLAN_PUT_ID,    /* as text */
+    PLAN_PUT_TIME,  /* the first `size` bytes of the receive time's text */
     PLAN_PUT_TYPED, /* path: of a dataType that is checked */
     PLAN_PUT_OTHER, /* by column->type */
 } PlanOp;

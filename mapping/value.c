@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "mapping/block.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
 #include "mapping/text.h"
@@ -89,17 +90,31 @@ static size_t format_integer(bool negative, uint64_t magnitude, char out[static 
     return at;
 }
 
+/* Is it the text that put_integer would write? Some such texts are not seen. */
+static bool is_plain_integer(Span text) {
+    size_t at = text.size && *text.data == '-' ? 1 : 0;
+    if (text.size - at > 18 || text.size == at || (text.data[at] == '0' && text.size > 1)) return false;
+    while (at < text.size && text_is_digit(text.data[at])) at++;
+    return at == text.size;
+}
+
+/* Of a JSON number. */
+static bool has_exponent(Span number) {
+    for (const char *p = number.data, *end = p + number.size; p < end; p++)
+        if (*p == 'e' || *p == 'E') return true;
+    return false;
+}
+
 static int put_integer(Buffer *row, Span text, const char **ret_reason) {
+    if (is_plain_integer(text)) {
+        row_put_plain(row, text);
+        return 0;
+    }
     static const char not_integer[] = "is not an integer";
     static const char out_of_range[] = "is not an integer from -9223372036854775808 to 9223372036854775807";
     Number number;
     *ret_reason = not_integer;
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
-    bool plain = text.size == number.whole.size + number.negative && !(number.negative && *number.whole.data == '0');
-    if (plain && number.whole.size <= 18) {
-        row_put_plain(row, text);
-        return 0;
-    }
     size_t first, last;
     if (!significant(&number, &first, &last)) {
         row_put_plain(row, SPAN("0"));
@@ -127,7 +142,12 @@ static int compare_digits(const Number *number, size_t first, const char *limit)
     return 0;
 }
 
-static int put_number(Buffer *row, Span text, const char **ret_reason) {
+static int put_number(Buffer *row, Span text, unsigned known, const char **ret_reason) {
+    /* 300 digits make neither infinity nor what is rounded to 0. */
+    if ((known & VALUE_IS_NUMBER) && text.size <= 300 && !has_exponent(text)) {
+        row_put_plain(row, text);
+        return 0;
+    }
     /* From 2^1024 - 2^970 on a number is rounded to infinity: 1.797…e308. */
     static const char too_large[] = "179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096"
                                     "330286416692887910946555547851"
@@ -161,7 +181,11 @@ static int put_number(Buffer *row, Span text, const char **ret_reason) {
     return 0;
 }
 
-static int put_decimal(Buffer *row, Span text, const char **ret_reason) {
+static int put_decimal(Buffer *row, Span text, unsigned known, const char **ret_reason) {
+    if ((known & VALUE_IS_NUMBER) && text.size <= DECIMAL_DIGITS_MAX && !has_exponent(text)) {
+        row_put_plain(row, text);
+        return 0;
+    }
     Number number;
     *ret_reason = "is not a number as JSON has it";
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
@@ -305,13 +329,31 @@ static int put_bytes(Buffer *row, Span text) {
     char *to = buffer_reserve(row, text.size * 2 + 4);
     memcpy(to, "\"\\x", 3);
     to += 3;
-    for (size_t i = 0; i < text.size; i++) {
-        *to++ = "0123456789abcdef"[(unsigned char)text.data[i] >> 4];
-        *to++ = "0123456789abcdef"[(unsigned char)text.data[i] & 15];
+    size_t at = 0;
+    for (; text.size - at >= BLOCK_BYTES; at += BLOCK_BYTES, to += 2 * BLOCK_BYTES) block_put_hex(to, text.data + at);
+    for (; at < text.size; at++) {
+        *to++ = "0123456789abcdef"[(unsigned char)text.data[at] >> 4];
+        *to++ = "0123456789abcdef"[(unsigned char)text.data[at] & 15];
     }
     *to++ = '"';
     row->size = (size_t)(to - row->data);
     return 0;
+}
+
+bool value_is_text(Span text) {
+    const char *p = text.data, *end = p + text.size;
+    while (p < end) {
+        if (end - p >= BLOCK_BYTES && block_not_ascii_text(block_load(p)) == 0) {
+            p += BLOCK_BYTES;
+            continue;
+        }
+        for (const char *stop = end - p > BLOCK_BYTES ? p + BLOCK_BYTES : end; p < stop;) {
+            size_t size = (unsigned char)*p >= 0x80 ? text_utf8_size(p, end) : *p != 0;
+            if (size == 0) return false;
+            p += size;
+        }
+    }
+    return true;
 }
 
 int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason) {
@@ -319,7 +361,7 @@ int value_put(Buffer *row, DataType type, Span text, unsigned known, const char 
     switch (type) {
     case DATA_TEXT:
         *ret_reason = "is not UTF-8 text without NUL, declare \"dataType\": \"bytes\" for the column of such senders";
-        if (!known && text.size && text_check(text) < text.size) return VALUE_DOES_NOT_FIT;
+        if (!known && !value_is_text(text)) return VALUE_DOES_NOT_FIT;
         row_put(row, text);
         return 0;
     case DATA_JSON:
@@ -328,8 +370,8 @@ int value_put(Buffer *row, DataType type, Span text, unsigned known, const char 
         row_put(row, text);
         return 0;
     case DATA_INTEGER: return put_integer(row, text, ret_reason);
-    case DATA_NUMBER: return put_number(row, text, ret_reason);
-    case DATA_DECIMAL: return put_decimal(row, text, ret_reason);
+    case DATA_NUMBER: return put_number(row, text, known, ret_reason);
+    case DATA_DECIMAL: return put_decimal(row, text, known, ret_reason);
     case DATA_BOOLEAN: return put_boolean(row, text, ret_reason);
     case DATA_TIMESTAMP: return put_timestamp(row, text, ret_reason);
     case DATA_DATE: return put_date(row, text, ret_reason);

@@ -27,6 +27,8 @@ enum {
     VALUE_IS_JSON = 2,   /* known to be JSON, which says the same and more */
     VALUE_IS_NUMBER = 4, /* known to be a JSON number, with nothing around it */
 };
+/* Is it UTF-8 without NUL? */
+bool value_is_text(Span text);
 enum { VALUE_DOES_NOT_FIT = 1 };
 /*
  * Appends the cell of `text` to the row. A JSON string for a type other than text and json comes without quotes and escapes.

@@ -97,6 +97,73 @@ static void hostile_names_take_no_time(void **state) {
     buffer_deinit(&out);
 }
 
+static void form_gives(const char *body, size_t size, const char *expected, const char *fault) {
+    Buffer out = {0};
+    Error error = {0};
+    int r = form_to_json((Span){body, size}, &out, &error);
+    assert_int_equal(r, fault ? -EBADMSG : 0);
+    if (fault && !strstr(error.text, fault)) fail_msg("%s", error.text);
+    if (expected) assert_string_equal(buffer_text(&out), expected);
+    buffer_deinit(&out);
+}
+
+static void limits_are_exact(void **state) {
+    /* Fields: 1,000, empty ones not counted, repeated ones too. */
+    for (int count = 999; count <= 1001; count++) {
+        for (int same = 0; same < 2; same++) {
+            Buffer body = {0};
+            for (int i = 0; i < count; i++) buffer_printf(&body, "%s&n%d=1", i % 7 ? "" : "&&", same ? 0 : i);
+            form_gives(body.data, body.size, NULL, count > FORM_PAIRS_MAX ? "more than 1,000 fields" : NULL);
+            buffer_deinit(&body);
+        }
+    }
+    /* Brackets: 32, whatever the names before hold. */
+    for (int depth = 31; depth <= 33; depth++) {
+        for (int first = 0; first < 2; first++) {
+            Buffer body = {0}, expected = {0};
+            buffer_append_text(&body, first ? "a=1&a" : "a");
+            for (int i = 0; i < depth; i++) buffer_append_text(&body, i % 2 ? "[x]" : "%5By]");
+            buffer_append_text(&body, "=2");
+            buffer_append_text(&expected, "{\"a\":");
+            for (int i = 0; !first && i < depth; i++) buffer_append_text(&expected, i % 2 ? "{\"x\":" : "{\"y\":");
+            buffer_append_text(&expected, first ? "\"1\"" : "\"2\"");
+            for (int i = 0; !first && i < depth; i++) buffer_append_byte(&expected, '}');
+            buffer_append_byte(&expected, '}');
+            bool over = depth > FORM_DEPTH_MAX;
+            form_gives(body.data, body.size, over ? NULL : buffer_text(&expected), over ? "more than 32 brackets" : NULL);
+            buffer_deinit(&body);
+            buffer_deinit(&expected);
+        }
+    }
+    /* Indexes: nine digits. */
+    form_gives("a[999999998]=1&a[]=2", 20, "{\"a\":{\"999999998\":\"1\",\"999999999\":\"2\"}}", NULL);
+    form_gives("a[999999999]=1&a[]=2", 20, NULL, "no index behind 999999999 for [] at byte 15");
+    form_gives("a[1000000000]=1&a[]=2", 21, "{\"a\":{\"1000000000\":\"1\",\"0\":\"2\"}}", NULL);
+}
+
+/* A thousand names that differ in their last byte only, and a value of 20 MB. */
+static void large_forms_take_no_time(void **state) {
+    Buffer body = {0}, out = {0};
+    for (int i = 0; i < 1000; i++) {
+        char *name = buffer_reserve(&body, 20008);
+        memset(name, 'n', 20000);
+        body.size += (size_t)(20000 + snprintf(name + 20000, 8, "%03d=1&", i));
+    }
+    assert_int_equal(form_to_json(buffer_span(&body), &out, NULL), 0);
+    assert_int_equal(out.size, 2 + 1000 * (20003 + 7) - 1);
+    buffer_clear(&body);
+    buffer_clear(&out);
+    buffer_append_text(&body, "a=");
+    memset(buffer_reserve(&body, 20 << 20), 'x', 20 << 20);
+    body.size += 20 << 20;
+    buffer_deinit(&out);
+    assert_int_equal(form_to_json(buffer_span(&body), &out, NULL), 0);
+    assert_int_equal(out.size, (20 << 20) + strlen("{\"a\":\"\"}"));
+    assert_true(out.capacity < 44 << 20);
+    buffer_deinit(&body);
+    buffer_deinit(&out);
+}
+
 static void json_text_changes_its_form(void **state) {
     Buffer out = {0};
     json_compact(&out, SPAN(" { \"a b\" : [ 1 , \"\\\" \\\\\" ] ,\n\t\"\":{ } } "));
@@ -120,10 +187,9 @@ static void json_text_changes_its_form(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faults_name_the_byte),
-        cmocka_unit_test(whatever_is_accepted_becomes_json),
-        cmocka_unit_test(hostile_names_take_no_time),
-        cmocka_unit_test(json_text_changes_its_form),
+        cmocka_unit_test(faults_name_the_byte),       cmocka_unit_test(whatever_is_accepted_becomes_json),
+        cmocka_unit_test(hostile_names_take_no_time), cmocka_unit_test(limits_are_exact),
+        cmocka_unit_test(large_forms_take_no_time),   cmocka_unit_test(json_text_changes_its_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "guard.h"
@@ -336,6 +337,217 @@ static void events_are_read_inside_their_bounds(void **state) {
     run_end(&run);
 }
 
+static uint64_t random_state = 88172645463325252;
+static uint32_t random_below(uint32_t limit) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)(random_state >> 33) % limit;
+}
+
+enum { MANY_SINKS = 6, MANY_COLUMNS = 9 };
+
+/* Sinks of one plan share what is equal in them; each must give what it gives alone: row, error, column and message. */
+static void sinks_together_give_what_each_gives_alone(void **state) {
+    static const Column pool[] = {{.type = COLUMN_ID},
+                                  {.type = COLUMN_ID, .data_type = DATA_BYTES},
+                                  {.type = COLUMN_DATETIME},
+                                  {.type = COLUMN_DATETIME, .data_type = DATA_DATE},
+                                  {.type = COLUMN_DATETIME, .data_type = DATA_TIMESTAMP},
+                                  {.type = COLUMN_IP},
+                                  {.type = COLUMN_IP, .primary_key = true},
+                                  {.type = COLUMN_BODY},
+                                  {.type = COLUMN_HEADERS},
+                                  {PATH("a"), .raw_string = true},
+                                  {PATH("a")},
+                                  {PATH("a"), .primary_key = true},
+                                  {PATH("a"), DEFAULT("none, such")},
+                                  {PATH("a"), DEFAULT("none, such"), .raw_string = true},
+                                  {PATH("a"), DEFAULT("other"), .raw_string = true},
+                                  {PATH("b"), .data_type = DATA_INTEGER},
+                                  {PATH("b"), .data_type = DATA_DECIMAL},
+                                  {PATH("b"), .data_type = DATA_TEXT},
+                                  {PATH("c"), .data_type = DATA_JSON},
+                                  {PATH("c[0]"), DEFAULT("0"), .raw_string = true},
+                                  {TEMPLATE("1")},
+                                  {TEMPLATE("2"), .raw_string = true}};
+    static const char *const bodies[] = {"{\"a\":\"x\",\"b\":1,\"c\":[1,2]}",
+                                         "{\"a\":\"a text, with a comma\",\"b\":12345678901,\"c\":{\"d\" : \"e\"}}",
+                                         "{\"a\":\"q \\\"q\\\" \\u00e9 is longer than a block or two of them\",\"b\":1.0,\"c\":[ \"\" ]}",
+                                         "{\"a\":null,\"b\":-7,\"c\":[null]}",
+                                         "{\"b\":\"no\",\"c\":[]}",
+                                         "{\"a\":\"\\ud800\",\"b\":2,\"c\":true}",
+                                         "{\"a\":\"\\u0000\",\"b\":2,\"c\":0}",
+                                         "{\"a\":[ 1, 2 ],\"b\":null,\"c\":\"0123456789012345678901234567890123456789\"}",
+                                         "{\"a\":",
+                                         "a=1&b=2&c[]=3"};
+    for (int round = 0; round < 1500; round++) {
+        Column columns[MANY_SINKS][MANY_COLUMNS + 1] = {0};
+        char names[MANY_SINKS][MANY_COLUMNS][16];
+        Sink sinks[MANY_SINKS], *list[MANY_SINKS];
+        size_t count = 1 + random_below(MANY_SINKS);
+        for (size_t i = 0; i < count; i++) {
+            size_t column_count = 1 + random_below(MANY_COLUMNS), copied = i && random_below(3) ? random_below((uint32_t)i) : i;
+            for (size_t j = 0; j < column_count; j++) {
+                columns[i][j] = pool[random_below(sizeof pool / sizeof *pool)];
+                if (copied != i && columns[copied][j].name && random_below(8)) columns[i][j] = columns[copied][j];
+                snprintf(names[i][j], sizeof names[i][j], "sink%zu_%zu", i, j);
+                columns[i][j].name = names[i][j];
+            }
+            sinks[i] = sink_with("s", columns[i]);
+            list[i] = &sinks[i];
+        }
+        size_t most = random_below(3) ? 1 << 20 : 20 + random_below(300);
+        Source source = {0};
+        Plan *together, *alone[MANY_SINKS];
+        assert_int_equal(plan_compile(&source, list, count, &together, NULL), 0);
+        for (size_t i = 0; i < count; i++) assert_int_equal(plan_compile(&source, &list[i], 1, &alone[i], NULL), 0);
+        Mapper *mapper = mapper_new(most), *other = mapper_new(most);
+        Buffer rows[MANY_SINKS] = {0}, single = {0}, *row_list[MANY_SINKS], *single_list = &single;
+        for (size_t i = 0; i < count; i++) row_list[i] = &rows[i];
+        for (int turn = 0; turn < 6; turn++) {
+            const char *body = bodies[random_below(sizeof bodies / sizeof *bodies)];
+            EventHeader header = {SPAN("x"), SPAN("y")};
+            Event event = {
+                .body = span_of(body), .kind = *body == 'a' ? BODY_FORM : BODY_JSON, .id = some_id, .header_count = random_below(2)};
+            event.received = 1136214245123999 + random_below(3) * USEC_MS;
+            event.headers = &header;
+            if (random_below(3)) event.ip = SPAN("192.0.2.1");
+            /* Templates have other numbers in each plan. */
+            TemplateResult results[2], own[2];
+            const Span texts[] = {SPAN("\"t, \\n\""), SPAN("{\"k\": [1, 2]}"), SPAN("null"), SPAN("3"), SPAN("failed for a reason")};
+            for (size_t i = 0; i < 2; i++) {
+                uint32_t text = random_below(5);
+                results[i] = (TemplateResult){.failed = text == 4, .text = texts[text]};
+            }
+            event.templates = own;
+            for (size_t i = 0; i < plan_template_count(together); i++) own[i] = results[*plan_template(together, i) - '1'];
+            MapFailure failures[MANY_SINKS];
+            size_t sizes[MANY_SINKS], failed = 0;
+            for (size_t i = 0; i < count; i++) sizes[i] = rows[i].size;
+            size_t told = mapper_map(mapper, together, &event, row_list, failures);
+            for (size_t i = 0; i < count; i++) {
+                MapFailure failure;
+                for (size_t j = 0; j < plan_template_count(alone[i]); j++) own[j] = results[*plan_template(alone[i], j) - '1'];
+                buffer_clear(&single);
+                failed += mapper_map(other, alone[i], &event, &single_list, &failure);
+                assert_int_equal(failures[i].error, failure.error);
+                assert_int_equal(rows[i].size - sizes[i], single.size);
+                if (failure.error) {
+                    assert_ptr_equal(failures[i].column, failure.column);
+                    assert_string_equal(failures[i].message, failure.message);
+                } else {
+                    assert_memory_equal(rows[i].data + sizes[i], single.data, single.size);
+                }
+            }
+            assert_int_equal(told, failed);
+        }
+        for (size_t i = 0; i < count; i++) {
+            plan_unref(alone[i]);
+            buffer_deinit(&rows[i]);
+        }
+        buffer_deinit(&single);
+        plan_unref(together);
+        mapper_free(mapper);
+        mapper_free(other);
+    }
+}
+
+/* 90,000 columns of which no two are equal, then as many that are: neither takes the square of that. */
+static void large_plans_are_made_and_run(void **state) {
+    enum { SINKS = 300, COLUMNS = 300 };
+    for (int equal = 0; equal < 2; equal++) {
+        Sink *sinks = calloc(SINKS, sizeof *sinks), **list = calloc(SINKS, sizeof(Sink *));
+        Column *columns = calloc((size_t)SINKS * (COLUMNS + 1), sizeof *columns);
+        char(*texts)[8] = calloc((size_t)SINKS * (COLUMNS + 1), sizeof *texts);
+        assert_true(sinks && list && columns && texts);
+        for (size_t i = 0; i < SINKS; i++) {
+            Column *own = columns + i * (COLUMNS + 1);
+            for (size_t j = 0; j < COLUMNS; j++) {
+                char *text = texts[i * COLUMNS + j];
+                snprintf(text, sizeof *texts, "%zu", equal ? j : i * COLUMNS + j);
+                own[j] = (Column){.name = text, PATH("k"), .default_value = text, .raw_string = true};
+                if (j % 3 == 0) own[j] = (Column){.name = text, .type = COLUMN_TEMPLATE, .template_text = text};
+            }
+            sinks[i] = sink_with("s", own);
+            list[i] = &sinks[i];
+        }
+        Source source = {0};
+        Plan *plan;
+        assert_int_equal(plan_compile(&source, list, SINKS, &plan, NULL), 0);
+        assert_int_equal(plan_template_count(plan), equal ? COLUMNS / 3 : SINKS * COLUMNS / 3);
+        TemplateResult *results = calloc(SINKS * COLUMNS, sizeof *results);
+        Buffer *rows = calloc(SINKS, sizeof *rows), **row_list = calloc(SINKS, sizeof(Buffer *));
+        MapFailure *failures = calloc(SINKS, sizeof *failures);
+        assert_true(results && rows && row_list && failures);
+        for (size_t i = 0; i < SINKS * COLUMNS; i++) results[i].text = SPAN("7");
+        for (size_t i = 0; i < SINKS; i++) row_list[i] = &rows[i];
+        Mapper *mapper = mapper_new(1 << 20);
+        assert_int_equal(mapper_map(mapper, plan, &(Event){.body = SPAN("{}"), .templates = results}, row_list, failures), 0);
+        for (size_t i = 0; i < SINKS; i++) {
+            RowReader reader = {.text = buffer_span(&rows[i])};
+            RowCell cells[COLUMNS];
+            assert_int_equal(row_read(&reader, cells, COLUMNS), 0);
+            for (size_t j = 0; j < COLUMNS; j++) {
+                Span expected = j % 3 == 0 ? SPAN("7") : span_of(texts[i * COLUMNS + j]);
+                assert_true(span_equal((Span){cells[j].data, cells[j].size}, expected));
+            }
+            row_reader_deinit(&reader);
+            buffer_deinit(&rows[i]);
+        }
+        mapper_free(mapper);
+        plan_unref(plan);
+        free(results);
+        free(rows);
+        free(row_list);
+        free(failures);
+        free(sinks);
+        free(list);
+        free(columns);
+        free(texts);
+    }
+}
+
+/* What cannot become a row is not copied to find that out. */
+static void large_values_are_refused_in_little_memory(void **state) {
+    enum { SIZE = 4 << 20, MOST = 256 << 10 };
+    static const Column pool[] = {{NAME("c"), .type = COLUMN_BODY},
+                                  {NAME("c"), .type = COLUMN_BODY, .data_type = DATA_BYTES},
+                                  {NAME("c"), PATH("k")},
+                                  {NAME("c"), PATH("k"), .raw_string = true},
+                                  {NAME("c"), PATH("k"), .data_type = DATA_JSON}};
+    char *body = malloc(SIZE + 1);
+    assert_non_null(body);
+    for (size_t i = 0; i < sizeof pool / sizeof *pool; i++) {
+        for (int shape = 0; shape < 4; shape++) {
+            static const struct {
+                const char *start, *middle, *end;
+            } shapes[] = {
+                {"{\"k\":\"", "abc,", "\"}"}, {"{\"k\":\"", "\\n\\\"", "\"}"}, {"{\"k\":[0", " ,17", "]}"}, {"{\"k\":[", "    ", "]}"}};
+            size_t size = 0;
+            memcpy(body, shapes[shape].start, strlen(shapes[shape].start));
+            for (size = strlen(shapes[shape].start); size < SIZE - 8; size += 4) memcpy(body + size, shapes[shape].middle, 4);
+            memcpy(body + size, shapes[shape].end, strlen(shapes[shape].end) + 1);
+            Column columns[] = {{NAME("id"), .type = COLUMN_ID}, pool[i], {0}};
+            Sink sink = sink_with("s", columns);
+            Run run;
+            run_start(&run, &sink, 1, MOST);
+            size_t failed = run_map(&run, &(Event){.body = {body, strlen(body)}});
+            if (shape == 3 && pool[i].type == COLUMN_PATH) {
+                assert_int_equal(failed, 0); /* [] is all that is left of it */
+                assert_int_equal(run.rows[0].size, UUID_TEXT_SIZE + sizeof ",[]");
+            } else {
+                assert_int_equal(failed, 1);
+                assert_int_equal(run.failures[0].error, MAP_ROW_TOO_LARGE);
+                assert_string_equal(run.failures[0].column, "c");
+            }
+            assert_true(run.rows[0].capacity < 4 * MOST);
+            run_end(&run);
+        }
+    }
+    free(body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_sluice_fills),
@@ -345,6 +557,9 @@ int main(void) {
         cmocka_unit_test(a_sink_that_fails_leaves_the_others_alone),
         cmocka_unit_test(rows_have_a_limit),
         cmocka_unit_test(keys_are_never_null),
+        cmocka_unit_test(sinks_together_give_what_each_gives_alone),
+        cmocka_unit_test(large_plans_are_made_and_run),
+        cmocka_unit_test(large_values_are_refused_in_little_memory),
         cmocka_unit_test(wrong_columns_are_refused),
         cmocka_unit_test(failures_are_text),
         cmocka_unit_test(events_are_read_inside_their_bounds),

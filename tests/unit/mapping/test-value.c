@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #include "guard.h"
+#include "mapping/scanner.h"
+#include "mapping/text.h"
 #include "mapping/value.h"
 
 /* The table of dataTypes is in tests/mapping/values.json; here is what goes beyond single cases. */
@@ -157,12 +159,78 @@ static void junk_is_judged_inside_its_bounds(void **state) {
     guard_free(&guard);
 }
 
+/* What is known of a value saves work, it never changes the cell. */
+static void what_is_known_changes_nothing(void **state) {
+    static const char letters[] = "00012345678999..eE+-";
+    Buffer row = {0}, other = {0};
+    int numbers = 0;
+    for (int round = 0; round < 200000; round++) {
+        char text[1400];
+        size_t size = random_below(20) ? 1 + random_below(24) : random_below(sizeof text);
+        uint32_t letter_count = random_below(2) ? sizeof letters - 1 : random_below(4) ? 14 : 16;
+        for (size_t i = 0; i < size; i++) text[i] = letters[random_below(letter_count)];
+        if (size && random_below(3) == 0) *text = '-';
+        ScanFault fault;
+        if (scan_validate((Span){text, size}, &fault)) continue;
+        numbers++;
+        for (int type = DATA_TEXT; type <= DATA_BYTES; type++) {
+            int r = put((DataType)type, text, size, 0, &row);
+            assert_int_equal(put((DataType)type, text, size, VALUE_IS_TEXT | VALUE_IS_JSON | VALUE_IS_NUMBER, &other), r);
+            assert_int_equal(row.size, other.size);
+            if (row.size) assert_memory_equal(row.data, other.data, row.size);
+        }
+    }
+    assert_true(numbers > 20000);
+    buffer_deinit(&row);
+    buffer_deinit(&other);
+}
+
+/* Against the check of text.h, which reads eight bytes at a time. */
+static void text_is_text_wherever_it_stands(void **state) {
+    static const char *const parts[] = {
+        "a",        "0123456789abcdefghijklmnop", "\xc3\xa9", "\xe6\x97\xa5", "\xf0\x9f\x98\x80", "\x7f", "\xc2",
+        "\xe6\x97", "\xf0\x9f\x98\xe9",           "\x80",     "\xed\xa0\x80", "\xc0\x80"};
+    Guard guard = guard_new(1 << 10);
+    for (int round = 0; round < 100000; round++) {
+        char text[400];
+        size_t size = 0;
+        uint32_t count = random_below(4) ? 6 : 12;
+        for (uint32_t i = random_below(12); i > 0; i--) {
+            const char *part = parts[random_below(count)];
+            memcpy(text + size, part, strlen(part));
+            size += strlen(part);
+            if (random_below(200) == 0) text[size++] = 0;
+        }
+        Span place = guard_place(&guard, text, size);
+        assert_int_equal(value_is_text(place), text_check(place) == size);
+    }
+    guard_free(&guard);
+}
+
+static void bytes_are_digits_of_two(void **state) {
+    Buffer row = {0};
+    for (size_t size = 0; size < 100; size++) {
+        char text[100], expected[256] = "\"\\x";
+        for (size_t i = 0; i < size; i++) {
+            text[i] = (char)random_below(256);
+            snprintf(expected + 3 + 2 * i, 3, "%02x", (unsigned char)text[i]);
+        }
+        strcat(expected, "\"");
+        assert_int_equal(put(DATA_BYTES, text, size, 0, &row), 0);
+        assert_string_equal(row.data, expected);
+    }
+    buffer_deinit(&row);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_utf8_without_nul),
         cmocka_unit_test(numbers_agree_with_strtod),
         cmocka_unit_test(integers_agree_with_wide_arithmetic),
         cmocka_unit_test(junk_is_judged_inside_its_bounds),
+        cmocka_unit_test(what_is_known_changes_nothing),
+        cmocka_unit_test(text_is_text_wherever_it_stands),
+        cmocka_unit_test(bytes_are_digits_of_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
