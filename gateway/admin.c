@@ -11,6 +11,7 @@
 #include "gateway/http_head.h"
 #include "gateway/http_reply.h"
 #include "gateway/messages.h"
+#include "mapping/headers.h"
 
 #define WAIT_SECONDS_MOST 3600 /* what a number can say; tasks wait for less */
 
@@ -129,7 +130,7 @@ static void read_headers(ApiCall *call, const HttpHead *head) {
             if (call->wait == 0) call->wait = read_wait(value);
         } else {
             if (span_equal_nocase(name, SPAN("content-type"))) replace(&call->body_type, value);
-            if (span_equal_nocase(name, SPAN("cookie")) || span_equal_nocase(name, SPAN("proxy-authorization"))) continue;
+            if (header_is_secret(name)) continue;
             if (memchr(value.data ? value.data : "", 0, value.size)) continue;
             buffer_append_span(&call->headers, name);
             buffer_append_byte(&call->headers, 0);

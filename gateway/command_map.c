@@ -16,7 +16,8 @@
 #define HEADERS_MOST 100
 
 typedef struct Request {
-    const char *manifest, *columns, *config, *event, *content_type, *source, *sink;
+    const char *manifest, *columns, *config, *event, *source, *sink;
+    Span content_type; /* empty: none */
     EventHeader headers[HEADERS_MOST];
     size_t header_count;
     bool csv, encoded;
@@ -29,7 +30,8 @@ static int add_header(Request *request, const char *value) {
     if (!colon || colon == value) return arguments_wrong(&command_map, "--header wants 'Name: value', not", value);
     if (request->header_count == HEADERS_MOST) return arguments_wrong(&command_map, "there are too many headers", NULL);
     EventHeader header = {.name = {.data = value, .size = (size_t)(colon - value)}, .value = span_of(colon + 1 + strspn(colon + 1, " \t"))};
-    if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value.data;
+    while (header.value.size > 0 && strchr(" \t", header.value.data[header.value.size - 1])) header.value.size--;
+    if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value;
     if (span_equal_nocase(header.name, SPAN("content-encoding"))) request->encoded = true;
     request->headers[request->header_count++] = header;
     return 0;
@@ -49,7 +51,7 @@ static int parse(int argc, char **argv, Request *ret_request) {
         } else if ((value = arguments_value(&arguments, "--event"))) {
             ret_request->event = value;
         } else if ((value = arguments_value(&arguments, "--content-type"))) {
-            ret_request->content_type = value;
+            ret_request->content_type = span_of(value);
         } else if ((value = arguments_value(&arguments, "--source"))) {
             ret_request->source = value;
         } else if ((value = arguments_value(&arguments, "--sink"))) {
@@ -185,9 +187,9 @@ static int targets_of_columns(const char *file, Targets *targets, Error *error) 
 /* From standard input comes an event a line, unless what is said of it makes it the body of one request. */
 static bool are_lines(const Request *request) {
     if (request->event || request->encoded) return false;
-    if (!request->content_type) return true;
+    if (request->content_type.size == 0) return true;
     FrameReader frames;
-    frames_start(&frames, FRAMING_SINGLE, span_of(request->content_type), SPAN(""));
+    frames_start(&frames, FRAMING_SINGLE, request->content_type, SPAN(""));
     return frames.framing == FRAMING_NDJSON;
 }
 
@@ -197,7 +199,7 @@ static int open_input(const Request *request, MapInput *ret_input, Error *error)
         .fd = STDIN_FILENO,
         .name = is_file ? request->event : "standard input",
         .lines = are_lines(request),
-        .content_type = span_of(request->content_type),
+        .content_type = request->content_type,
         .headers = request->headers,
         .header_count = request->header_count,
     };

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "gateway/decode.h"
 #include "mapping/framing.h"
+#include "mapping/headers.h"
 
 #define EVENTS_MOST 1000000
 
@@ -30,12 +31,13 @@ static Span copy(Arena *arena, Span bytes) {
 static EventHeader *copy_headers(Arena *arena, const DryRunRequest *request, size_t *ret_count) {
     EventHeader *headers = arena_zalloc(arena, (request->header_count + 1) * sizeof *headers);
     bool has_type = false;
+    *ret_count = 0;
     for (size_t i = 0; i < request->header_count; i++) {
-        headers[i].name = copy(arena, request->headers[i].name);
-        headers[i].value = copy(arena, request->headers[i].value);
-        has_type = has_type || span_equal_nocase(headers[i].name, SPAN("content-type"));
+        EventHeader header = request->headers[i];
+        if (header_is_secret(header.name)) continue;
+        headers[(*ret_count)++] = (EventHeader){.name = copy(arena, header.name), .value = copy(arena, header.value)};
+        has_type = has_type || span_equal_nocase(header.name, SPAN("content-type"));
     }
-    *ret_count = request->header_count;
     if (!has_type && request->content_type.size > 0)
         headers[(*ret_count)++] = (EventHeader){.name = SPAN("Content-Type"), .value = copy(arena, request->content_type)};
     return headers;

@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "gateway/intake_parts.h"
 #include "mapping/framing.h"
+#include "mapping/headers.h"
 
 #define BODIES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
 
@@ -120,7 +121,7 @@ static void set_headers(Intake *intake, Call *call, const HttpHead *head, Creden
     EventHeader header;
     size_t count = 0;
     while (count < HEADERS_MOST && http_head_next(&lines, &header.name, &header.value)) {
-        if (span_equal_nocase(header.name, SPAN("cookie")) || span_equal_nocase(header.name, SPAN("proxy-authorization"))) continue;
+        if (header_is_secret(header.name)) continue;
         if (credential == CREDENTIAL_AUTHORIZATION && span_equal_nocase(header.name, SPAN("authorization"))) continue;
         if (credential == CREDENTIAL_API_KEY && span_equal_nocase(header.name, SPAN("x-api-key"))) continue;
         intake->headers[count++] = header;

@@ -4,6 +4,11 @@
 #include "base/buffer.h"
 #include "mapping/plan.h"
 
+/* What no event is given, beside the credential it came with. */
+static inline bool header_is_secret(Span name) {
+    return span_equal_nocase(name, SPAN("cookie")) || span_equal_nocase(name, SPAN("proxy-authorization"));
+}
+
 /* Scratch memory. All-zero is ready. */
 typedef struct HeaderWriter {
     Buffer names;   /* canonical, one behind the other */

@@ -127,7 +127,7 @@ def test_content_type_headers_and_encoding(manifest, columns):
     for encoding, body, reason in (("gzip", b"{}", b"not valid gzip"), ("br", b"{}", b"not supported")):
         wrong = sluice_map("--columns", columns, "--header", f"Content-Encoding: {encoding}", stdin=body)
         assert wrong.returncode == 1 and reason in wrong.stderr
-    named = sluice_map("-f", manifest, "--source", "other", "--header", "X-b: 2", "--header", "x-B: 3", "--header", "A:1", stdin=b'{"n":1}')
+    named = sluice_map("-f", manifest, "--source", "other", "--header", "X-b: 2", "--header", "x-B: 3 ", "--header", "A:1", "--header", "Cookie: c", stdin=b'{"n":1}')
     assert json.loads(rows(named)[0]["row"]["h"]) == {"A": "1", "X-B": "2, 3"}
 
 
