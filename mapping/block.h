@@ -36,6 +36,12 @@ static inline unsigned block_json_special(Block block) {
     return (unsigned)_mm_movemask_epi8(_mm_or_si128(found, _mm_cmpeq_epi8(_mm_max_epu8(block, last_control), last_control)));
 }
 
+/* A space or a byte below it: outside a string of JSON that is white space. */
+static inline unsigned block_space_or_control(Block block) {
+    __m128i space = _mm_set1_epi8(' ');
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(block, space), space));
+}
+
 /* NUL, or not ASCII. */
 static inline unsigned block_not_ascii_text(Block block) {
     return (unsigned)_mm_movemask_epi8(_mm_or_si128(block, _mm_cmpeq_epi8(block, _mm_setzero_si128())));
@@ -101,6 +107,10 @@ static inline uint64_t block_word_control(uint64_t word) {
 static inline unsigned block_json_special(Block block) {
     return block_equal(block, '\\') | block_equal(block, '"') | block_word_mask(block_word_control(block.low)) |
            block_word_mask(block_word_control(block.high)) << 8;
+}
+
+static inline unsigned block_space_or_control(Block block) {
+    return block_equal(block, ' ') | block_word_mask(block_word_control(block.low)) | block_word_mask(block_word_control(block.high)) << 8;
 }
 
 static inline unsigned block_not_ascii_text(Block block) {

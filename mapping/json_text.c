@@ -5,10 +5,9 @@
 #include "mapping/text.h"
 
 /* Copies the string that begins at *p with its quotes, and moves *p behind it. */
-static inline __attribute__((always_inline)) char *copy_string(char *to, const char **p, const char *end, bool doubled) {
+static inline char *copy_string(char *to, const char **p, const char *end) {
     const char *from = *p + 1;
     *to++ = '"';
-    if (doubled) *to++ = '"';
     for (;;) {
         if (end - from >= BLOCK_BYTES) {
             Block block = block_load(from);
@@ -26,34 +25,24 @@ static inline __attribute__((always_inline)) char *copy_string(char *to, const c
         *to++ = stop;
         if (stop == '"') break;
         check(from < end);
-        if (doubled && *from == '"') *to++ = '"';
         *to++ = *from++;
     }
-    if (doubled) *to++ = '"';
     *p = from;
     return to;
 }
 
-static inline __attribute__((always_inline)) char *compact(char *to, Span text, bool doubled) {
+void json_compact(Buffer *out, Span text) {
+    char *to = buffer_reserve(out, text.size + 1);
     const char *p = text.data, *end = p + text.size;
     while (p < end) {
         if (*p == '"') {
-            to = copy_string(to, &p, end, doubled);
+            to = copy_string(to, &p, end);
         } else {
             *to = *p;
             to += !text_is_space(*p++);
         }
     }
-    return to;
-}
-
-char *json_compact_to(char *to, Span text, bool doubled) {
-    return doubled ? compact(to, text, true) : compact(to, text, false);
-}
-
-void json_compact(Buffer *out, Span text) {
-    char *to = buffer_reserve(out, text.size + JSON_ROOM);
-    out->size = (size_t)(json_compact_to(to, text, false) - out->data);
+    out->size = (size_t)(to - out->data);
 }
 
 #define QUOTE_SLICE_BYTES 4096
@@ -137,7 +126,7 @@ char *json_unescape_to(char *to, Span inner, bool doubled) {
 }
 
 int json_unescape(Buffer *out, Span inner) {
-    char *end = json_unescape_to(buffer_reserve(out, inner.size + JSON_ROOM), inner, false);
+    char *end = json_unescape_to(buffer_reserve(out, inner.size), inner, false);
     if (!end) return JSON_LONE_SURROGATE;
     out->size = (size_t)(end - out->data);
     return 0;

@@ -47,10 +47,18 @@ void row_put(Buffer *out, Span text) {
         row_put_quoted(out, text);
 }
 
+/* Of 16 bits. Not every processor can do it at once, and a call would cost more. */
+static size_t count_bits(unsigned bits) {
+    bits -= bits >> 1 & 0x5555;
+    bits = (bits & 0x3333) + (bits >> 2 & 0x3333);
+    bits = (bits + (bits >> 4)) & 0x0f0f;
+    return (bits + (bits >> 8)) & 0x1f;
+}
+
 static size_t count_quotes(Span text) {
     const char *p = text.data, *end = p + text.size;
     size_t count = 0;
-    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) count += (size_t)__builtin_popcount(block_equal(block_load(p), '"'));
+    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) count += count_bits(block_equal(block_load(p), '"'));
     for (; p < end; p++) count += *p == '"';
     return count;
 }
@@ -88,12 +96,56 @@ void row_put_quoted(Buffer *out, Span text) {
     out->size = (size_t)(to - out->data);
 }
 
+/* Where the block before ended. */
+typedef struct Inside {
+    unsigned string; /* all bits: in a string, else none */
+    unsigned escape; /* 1: its last byte was the backslash of an escape */
+} Inside;
+
+/* The bytes behind a backslash that is one itself. */
+static unsigned find_escaped(unsigned backslashes, Inside *inside) {
+    unsigned escaped = inside->escape;
+    for (backslashes &= ~escaped; backslashes;) {
+        unsigned at = (unsigned)__builtin_ctz(backslashes);
+        escaped |= 2u << at;
+        backslashes &= ~(3u << at);
+    }
+    inside->escape = escaped >> BLOCK_BYTES;
+    return escaped;
+}
+
+/* As put_doubled, without the white space outside strings. */
+static inline char *put_compact(char *to, const char *p, size_t size, Inside *inside) {
+    Block block = block_load(p);
+    unsigned quotes = block_equal(block, '"') & block_first(size), backslashes = block_equal(block, '\\');
+    unsigned strings = backslashes | inside->escape ? quotes & ~find_escaped(backslashes, inside) : quotes;
+    for (unsigned shift = 1; shift < BLOCK_BYTES; shift *= 2) strings ^= strings << shift; /* from each quote to before the next */
+    strings = (strings ^ inside->string) & block_first(BLOCK_BYTES);
+    inside->string = strings >> (BLOCK_BYTES - 1) ? block_first(BLOCK_BYTES) : 0;
+    unsigned spaces = block_space_or_control(block) & ~strings & block_first(size);
+    if (!spaces) return put_doubled(to, p, size);
+    if (spaces == block_first(BLOCK_BYTES)) return to;
+    for (size_t i = 0; i < size; i++) {
+        to[0] = p[i];
+        to[1] = '"';
+        to += !(spaces >> i & 1) + (quotes >> i & 1);
+    }
+    return to;
+}
+
 void row_put_compact(Buffer *out, Span json) {
     /* A backslash stands in strings only, and brackets are at the edges. */
     bool quoted = memchr(json.data, '"', json.size) || memchr(json.data, ',', json.size);
     char *to = reserve_quoted(out, json);
     if (quoted) *to++ = '"';
-    to = json_compact_to(to, json, quoted);
+    const char *p = json.data, *end = p + json.size;
+    Inside inside = {0};
+    for (; end - p >= 2 * BLOCK_BYTES; p += BLOCK_BYTES) to = put_compact(to, p, BLOCK_BYTES, &inside);
+    char rest[3 * BLOCK_BYTES] = {0};
+    size_t left = (size_t)(end - p);
+    memcpy(rest, p, left);
+    for (size_t at = 0; at < left; at += BLOCK_BYTES)
+        to = put_compact(to, rest + at, left - at < BLOCK_BYTES ? left - at : BLOCK_BYTES, &inside);
     if (quoted) *to++ = '"';
     out->size = (size_t)(to - out->data);
 }

@@ -146,6 +146,10 @@ static bool is_json_special(unsigned char c) {
     return c < 0x20 || c == '"' || c == '\\';
 }
 
+static bool is_space_or_control(unsigned char c) {
+    return c <= 0x20;
+}
+
 static bool is_not_ascii_text(unsigned char c) {
     return c == 0 || c >= 0x80;
 }
@@ -169,6 +173,7 @@ static void blocks_are_what_their_bytes_are(void **state) {
         assert_int_equal(block_equal(block, equal_to), mask_where(bytes, is_equal));
         assert_int_equal(block_special(block), mask_where(bytes, is_row_special));
         assert_int_equal(block_json_special(block), mask_where(bytes, is_json_special));
+        assert_int_equal(block_space_or_control(block), mask_where(bytes, is_space_or_control));
         assert_int_equal(block_not_ascii_text(block), mask_where(bytes, is_not_ascii_text));
         char hex[2 * BLOCK_BYTES], expected[2 * BLOCK_BYTES + 1];
         block_put_hex(hex, bytes);
