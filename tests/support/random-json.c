@@ -228,6 +228,7 @@ static void put_value(RandomJson *random, Buffer *out, int depth) {
     bool is_object = once_in(random, 2);
     uint32_t count = out->size > DOCUMENT_BYTES / 2 ? random_json_below(random, 2)
                                                     : random_json_below(random, once_in(random, 20) ? 60 : 6);
+    if (depth == 0 && once_in(random, 100)) count = 2000; /* of elements that are short once there are many bytes */
     buffer_append_byte(out, is_object ? '{' : '[');
     put_space(random, out);
     for (uint32_t i = 0; i < count; i++) {

@@ -439,6 +439,35 @@ static void white_space_at_every_length(void **state) {
     buffer_deinit(&text);
 }
 
+/* A scanner that lists tokens, some number of them at a time, meets each of these behind every number of tokens, and twice as many. */
+static void tails_behind_any_number_of_tokens(void **state) {
+    static const char *const tails[] = {
+        "{\"a\":\"b\",\"key\":[\"c\",\"d\"],\"x.y\":{\"c\":\"e\"}}]",
+        "\"a\",\"b\",\"c\",{\"a\":{\"a\":{\"a\":-1}}}]",
+        "[[[[[[[[[[{}]]]]]]]]]]]",
+        "true,false,null,1.5e3]",
+        "\"a\",\"b\":\"c\"]",
+        "{\"a\":\"b\",\"c\"}]",
+        "{\"a\":{\"b\":tru}}]",
+        "\"a\",\"b\",\"c",
+        "[[[[[[[]]]]]]",
+        "1,]",
+    };
+    Bench *bench = *state;
+    Buffer text = {0};
+    for (size_t count = 480; count < 1060; count += count == 545 ? 440 : 1) {
+        for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+            buffer_clear(&text);
+            buffer_append_text(&text, count % 3 ? "[" : "[ ");
+            for (size_t n = 0; n < count; n++) buffer_append_text(&text, n % 7 ? "0," : "\"\",");
+            buffer_append_text(&text, tails[i]);
+            bool accepted = ask_all(bench, buffer_span(&text));
+            if (accepted != (i < 4)) differ(bench, buffer_span(&text), "tail %zu behind %zu elements", i, count);
+        }
+    }
+    buffer_deinit(&text);
+}
+
 static const char *folder;
 
 /* What people thought of, and what is near to it. */
@@ -504,6 +533,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(pieces_at_every_offset),
         cmocka_unit_test(backslashes_at_every_offset),
         cmocka_unit_test(white_space_at_every_length),
+        cmocka_unit_test(tails_behind_any_number_of_tokens),
         cmocka_unit_test(cases_and_what_is_near),
     };
     return cmocka_run_group_tests(tests, start, stop);
