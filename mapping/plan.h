@@ -87,6 +87,6 @@ typedef struct MapFailure {
 Mapper *mapper_new(size_t row_bytes_most);
 void mapper_free(Mapper *mapper);
 
-/* Appends one row to rows[i] for each sink i of the plan, and sets failures[i].error. A sink that fails leaves rows[i] as it was.
- * Returns how many sinks failed. */
+/* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, and sets failures[i].error. A sink that fails leaves
+ * rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
 size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);

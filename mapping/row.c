@@ -195,6 +195,10 @@ static const char *pass_quoted(const char *p, const char *end, size_t *ret_doubl
 }
 
 static const char *pass_unquoted(const char *p, const char *end) {
+    for (; end - p >= BLOCK_BYTES; p += BLOCK_BYTES) {
+        unsigned found = block_special(block_load(p));
+        if (found) return p + __builtin_ctz(found);
+    }
     while (p < end && !is_special(*p)) p++;
     return p;
 }
