@@ -1,6 +1,7 @@
 #include "gateway/template_lexer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -14,7 +15,7 @@ typedef struct Token {
 
 typedef struct Lexer {
     const char *at, *end;
-    bool cut_off; /* the text ends inside a string, text block or comment */
+    const char *cut_off; /* where a string, text block or comment starts that does not end; NULL: all do */
 } Lexer;
 
 enum { BRACKETS_MAX = 256 };
@@ -43,9 +44,10 @@ static void skip_line(Lexer *lexer) {
 }
 
 static void skip_comment(Lexer *lexer) {
+    const char *start = lexer->at;
     lexer->at += 2;
     while (lexer->at < lexer->end && !starts_with(lexer, "*/")) lexer->at++;
-    lexer->cut_off = lexer->end - lexer->at < 2;
+    if (lexer->end - lexer->at < 2) lexer->cut_off = start;
     lexer->at = lexer->cut_off ? lexer->end : lexer->at + 2;
 }
 
@@ -76,12 +78,13 @@ static Span read_string(Lexer *lexer, bool verbatim) {
             lexer->at++;
         }
     }
-    lexer->cut_off = true;
+    lexer->cut_off = verbatim ? start - 2 : start - 1;
     return (Span){start, (size_t)(lexer->end - start)};
 }
 
 /* ||| then lines that begin with the white space of the first one (or are empty), then ||| at the start of a line that does not. */
 static void skip_text_block(Lexer *lexer) {
+    const char *start = lexer->at;
     lexer->at += 3;
     skip_line(lexer);
     while (lexer->at < lexer->end && *lexer->at == '\n') lexer->at++;
@@ -89,7 +92,7 @@ static void skip_text_block(Lexer *lexer) {
     while (lexer->at < lexer->end && (*lexer->at == ' ' || *lexer->at == '\t')) lexer->at++;
     size_t indent_size = (size_t)(lexer->at - indent);
     if (indent_size == 0) {
-        lexer->cut_off = true; /* not a text block */
+        lexer->cut_off = start; /* not a text block */
         return;
     }
 
@@ -97,7 +100,7 @@ static void skip_text_block(Lexer *lexer) {
         skip_line(lexer);
         while (lexer->at < lexer->end && *lexer->at == '\n') lexer->at++;
         if (lexer->at == lexer->end) {
-            lexer->cut_off = true;
+            lexer->cut_off = start;
             return;
         }
         if ((size_t)(lexer->end - lexer->at) >= indent_size && memcmp(lexer->at, indent, indent_size) == 0) continue;
@@ -105,7 +108,7 @@ static void skip_text_block(Lexer *lexer) {
         if (starts_with(lexer, "|||")) {
             lexer->at += 3;
         } else {
-            lexer->cut_off = true;
+            lexer->cut_off = start;
         }
         return;
     }
@@ -138,13 +141,22 @@ static bool is_symbol(const Token *token, char symbol) {
     return token->kind == TOKEN_SYMBOL && token->text.data[0] == symbol;
 }
 
-static int fail(Span text, const char *at, Error *error, const char *what) {
-    unsigned line = 1, column = 1;
+void template_place_at(Span text, const char *at, unsigned *ret_line, unsigned *ret_column) {
+    *ret_line = *ret_column = 1;
     for (const char *c = text.data; c < at; c++) {
-        column = *c == '\n' ? 1 : column + 1;
-        if (*c == '\n') line++;
+        if (*c == '\n') {
+            ++*ret_line;
+            *ret_column = 1;
+        } else if (((unsigned char)*c & 0xC0) != 0x80) {
+            ++*ret_column;
+        }
     }
-    return error_set(error, -EINVAL, "line %u, column %u: %s", line, template_column(text, line, column), what);
+}
+
+static int fail(Span text, const char *at, Error *error, const char *what) {
+    unsigned line, column;
+    template_place_at(text, at, &line, &column);
+    return error_set(error, -EINVAL, "line %u, column %u: %s", line, column, what);
 }
 
 static int refuse(Span text, const Token *token, const char *prefix, Error *error) {
@@ -186,7 +198,7 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
         Token token = next_token(&lexer);
         bool std_before = before[0].kind == TOKEN_NAME && span_equal(before[0].text, SPAN("std")) && !is_symbol(&before[1], '.');
         if (visit && std_before && !is_symbol(&token, '.') && !is_symbol(&token, '[')) visit(context, (Span){0});
-        if (lexer.cut_off) return fail(text, token.at, error, "the text ends inside a string, a text block or a comment");
+        if (lexer.cut_off) return fail(text, lexer.cut_off, error, "the text ends inside a string, a text block or a comment");
         if (token.kind == TOKEN_END) {
             if (brackets.count > 0) return fail(text, token.at, error, "the text ends inside brackets");
             return 0;
@@ -209,12 +221,37 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
     }
 }
 
-unsigned template_column(Span text, unsigned line, unsigned byte_column) {
-    const char *at = text.data, *end = text.data + text.size;
-    for (unsigned i = 1; i < line && at < end; at++)
-        if (*at == '\n') i++;
-    unsigned column = 1;
-    for (unsigned i = 1; i < byte_column && at < end && *at != '\n'; i++, at++)
-        if (((unsigned char)*at & 0xC0) != 0x80) column++;
-    return column;
+/* To libjsonnet a verbatim string stands in one line, however many line ends it holds. Walks `text` as it counts, to the start of `line`
+ * at most; returns the lines that it saw. */
+static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {
+    unsigned lines = 1;
+    *ret_start = text.data;
+    if (text.size == 0) return lines;
+    Lexer lexer = {.at = text.data, .end = text.data + text.size};
+    const char *at = text.data;
+    for (bool more = true; more;) {
+        Token token = next_token(&lexer);
+        more = token.kind != TOKEN_END && !lexer.cut_off;
+        bool verbatim = token.kind == TOKEN_STRING && *token.at == '@';
+        for (const char *end = verbatim ? token.at : lexer.at; at < end; at++) {
+            if (*at != '\n') continue;
+            if (lines == line) return lines;
+            lines++;
+            *ret_start = at + 1;
+        }
+        at = lexer.at;
+    }
+    return lines;
+}
+
+unsigned template_line_count(Span text) {
+    const char *start;
+    return walk_lines(text, UINT_MAX, &start);
+}
+
+void template_place(Span text, unsigned *line, unsigned *column) {
+    const char *start;
+    (void)walk_lines(text, *line, &start);
+    size_t left = (size_t)(text.data + text.size - start), forward = *column > 0 ? *column - 1 : 0;
+    template_place_at(text, start + (forward < left ? forward : left), line, column);
 }

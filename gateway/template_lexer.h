@@ -17,5 +17,9 @@ typedef void (*TemplateStdVisit)(void *context, Span name);
 /* 0, or -EINVAL "line L, column C: …". `visit` may be NULL. */
 int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error);
 
-/* The column in characters of a byte column, both from 1, in the given line (from 1) of the template: libjsonnet counts bytes. */
-unsigned template_column(Span text, unsigned line, unsigned byte_column);
+/* Where `at`, in the text or at its end, is for people: all line ends count, and a character is one column. Both from 1. */
+void template_place_at(Span text, const char *at, unsigned *ret_line, unsigned *ret_column);
+/* Lines of the text as libjsonnet counts them: it counts none inside a verbatim string. */
+unsigned template_line_count(Span text);
+/* From libjsonnet's line and byte column, from 1, to those of template_place_at. */
+void template_place(Span text, unsigned *line, unsigned *column);

@@ -12,5 +12,12 @@
 
 #include "base/span.h"
 
-/* From now on `end` is called with the message of libjsonnet's RuntimeError; it does not return. */
-void template_throw_watch(void (*end)(void *context, Span message), void *context);
+/* A place in a document that libjsonnet imported; line and column (in bytes) from 1. */
+typedef struct TemplatePlace {
+    unsigned document; /* the number behind the documents' common name */
+    unsigned line, column;
+} TemplatePlace;
+
+/* From now on `end` is called with the message of libjsonnet's RuntimeError and the place where it arose, NULL when it was in none of the
+ * documents whose name begins with `documents` (which must stay). It does not return. */
+void template_throw_watch(Span documents, void (*end)(void *context, Span message, const TemplatePlace *place), void *context);

@@ -39,7 +39,9 @@ enum {
     STACK_BYTES = 8 << 20,
     FILES_MAX = 16,
     GC_OBJECTS_MIN = 10000, /* a new process copies each page that a collection marks: seldom, and a few MB of garbage */
-    HEAD_LINES = 1,         /* lines of a document before the text of a template that has it alone */
+    HEAD_LINES = 1,         /* of a document, above the templates' text */
+    ITEM_HEAD_LINES = 1,    /* above each template of a document that several share */
+    ITEM_TAIL_LINES = 1,    /* below it */
 };
 
 #define PARAMETERS "std, Body, BodyStr, Header, HeaderStr, Ip, Now"
@@ -321,6 +323,31 @@ static Span first_line(Span text) {
     return end ? (Span){text.data, (size_t)(end - text.data)} : text;
 }
 
+/* -- documents -- */
+
+/* Templates of document d: those from d on, in steps of `documents`. */
+static bool stands_alone(const Worker *worker) {
+    return worker->load.count <= worker->documents;
+}
+
+/* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no template's own text. */
+static void put_place(const Worker *worker, const TemplatePlace *place, Buffer *out) {
+    unsigned above = HEAD_LINES;
+    for (uint32_t i = place->document; i < worker->load.count; i += worker->documents) {
+        Span text = worker->load.texts[i];
+        unsigned lines = template_line_count(text);
+        if (!stands_alone(worker)) above += ITEM_HEAD_LINES;
+        if (place->line <= above) return;
+        if (place->line <= above + lines) {
+            unsigned line = place->line - above, column = place->column;
+            template_place(text, &line, &column);
+            buffer_printf(out, "line %u, column %u: ", line, column);
+            return;
+        }
+        above += lines + ITEM_TAIL_LINES;
+    }
+}
+
 /* -- the loop: natives that only the wrapper program knows -- */
 
 static Value *begin_template(Worker *worker, uint32_t template_index) {
@@ -339,11 +366,15 @@ static Value *begin_event(Worker *worker) {
 
 /* A noted failure is why there was a null where the template did not expect one. */
 static _Noreturn void give_up(const Worker *worker, Span message) {
-    zygote_give_up(worker->zygote, worker->failure.size > 0 ? buffer_span(&worker->failure) : first_line(message));
+    zygote_give_up(worker->zygote, worker->failure.size > 0 ? buffer_span(&worker->failure) : message);
 }
 
-static void on_error(void *context, Span message) {
-    give_up(context, message);
+static void on_error(void *context, Span message, const TemplatePlace *place) {
+    const Worker *worker = context;
+    Buffer reason = {0};
+    if (place) put_place(worker, place, &reason);
+    buffer_append_span(&reason, first_line(message));
+    give_up(worker, buffer_span(&reason));
 }
 
 /* Everything is loaded: from here on this is the zygote, and this function returns in each evaluating process. */
@@ -353,7 +384,7 @@ static Value *native_first(void *context, Arguments arguments, int *ok) {
     worker->loaded = true;
     zygote_run(worker->zygote);
     worker->running = true;
-    template_throw_watch(on_error, worker);
+    template_throw_watch(span_of(worker->name), on_error, worker);
     return begin_event(worker);
 }
 
@@ -407,11 +438,6 @@ static char *give(Worker *worker, Span text) {
     if (text.size > 0) memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
     return copy;
-}
-
-/* Templates of document d: those from d on, in steps of `documents`. */
-static bool stands_alone(const Worker *worker) {
-    return worker->load.count <= worker->documents;
 }
 
 static char *import(void *context, const char *base, const char *path, char **ret_found, int *ret_ok) {
@@ -488,24 +514,25 @@ static bool take_prefix(Span *text, Span prefix) {
 static void describe(const Worker *worker, const char *message, Buffer *out) {
     Span text = first_line(span_of(message));
     if (!take_prefix(&text, SPAN("RUNTIME ERROR: "))) (void)take_prefix(&text, SPAN("STATIC ERROR: "));
-    Span place = text;
-    unsigned document, line, column;
+    Span rest = text;
     char copy[64];
-    if (!take_prefix(&place, span_of(worker->name)) || !stands_alone(worker)) {
+    if (!take_prefix(&rest, span_of(worker->name))) {
         buffer_append_span(out, text);
         return;
     }
-    size_t size = place.size < sizeof copy - 1 ? place.size : sizeof copy - 1;
-    memcpy(copy, place.data, size);
+    size_t size = rest.size < sizeof copy - 1 ? rest.size : sizeof copy - 1;
+    memcpy(copy, rest.data, size);
     copy[size] = '\0';
-    const char *rest = memmem(place.data, place.size, ": ", 2);
-    if (sscanf(copy, "%u:%u:%u", &document, &line, &column) != 3 || !rest || document >= worker->load.count || line <= HEAD_LINES) {
+    /* 0:4:1-4 within a line, 0:(4:1)-(5:3) over several. */
+    TemplatePlace place;
+    const char *colon = memmem(rest.data, rest.size, ": ", 2);
+    if (!colon || (sscanf(copy, "%u:%u:%u", &place.document, &place.line, &place.column) != 3 &&
+                   sscanf(copy, "%u:(%u:%u)", &place.document, &place.line, &place.column) != 3)) {
         buffer_append_span(out, text);
         return;
     }
-    line -= HEAD_LINES;
-    buffer_printf(out, "line %u, column %u: ", line, template_column(worker->load.texts[document], line, column));
-    buffer_append(out, rest + 2, (size_t)(place.data + place.size - rest) - 2);
+    put_place(worker, &place, out);
+    buffer_append(out, colon + 2, (size_t)(rest.data + rest.size - colon) - 2);
 }
 
 static _Noreturn void refuse_load(Span reason) {
@@ -536,16 +563,6 @@ static void collect(void *context, Span name) {
     if (name.size > 0) buffer_append(&names->names, &name, sizeof name);
 }
 
-static void place_of(Span text, const char *at, unsigned *ret_line, unsigned *ret_column) {
-    unsigned line = 1, bytes = 1;
-    for (const char *c = text.data; c < at; c++) {
-        bytes = *c == '\n' ? 1 : bytes + 1;
-        if (*c == '\n') line++;
-    }
-    *ret_line = line;
-    *ret_column = template_column(text, line, bytes);
-}
-
 /* The program gives the number of the first name that std does not have, or -1. */
 static void check_std_names(Worker *worker, const StdNames *names) {
     size_t count = names->names.size / sizeof(Span);
@@ -561,7 +578,7 @@ static void check_std_names(Worker *worker, const StdNames *names) {
     long at = failed ? -1 : strtol(answer, NULL, 10);
     if (at < 0 || (size_t)at >= count) return;
     unsigned line, column;
-    place_of(worker->load.texts[0], items[at].data, &line, &column);
+    template_place_at(worker->load.texts[0], items[at].data, &line, &column);
     Buffer reason = {0};
     buffer_printf(&reason, "line %u, column %u: std has no %.*s", line, column, (int)items[at].size, items[at].data);
     refuse_load(buffer_span(&reason));
