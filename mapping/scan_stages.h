@@ -220,9 +220,6 @@ static ALWAYS_INLINE bool accept_with(Scanner *scanner, const PathSet *set, Span
     ScanStage stage = {.at = text.data, .start = text.data, .end = end, .tokens_end = window};
     ScanFrame *frame = scanner->frames, *deepest = frame + SCAN_DEPTH_MAX; /* the first one is of no container */
     uint32_t node = set ? 0 : PATH_NONE;
-    /* Of the innermost object: its place in the path set and the keys of it that may still come, since the first of equal ones counts. */
-    const PathNode *place = NULL;
-    uint64_t unseen = 0;
     ScanKind kind;
 
     frame->object = false;
@@ -271,23 +268,19 @@ value: /* begins at p, t is behind it */
         break;
     case '{':
         if (frame == deepest) return false;
-        frame->place = place;
-        frame->unseen = unseen;
         frame++;
         frame->start = p;
         frame->node = node;
         frame->object = true;
-        unseen = 0;
+        frame->unseen = 0;
         if (node != PATH_NONE) {
-            place = &set->nodes[node];
-            unseen = place->key_unseen;
+            frame->place = &set->nodes[node];
+            frame->unseen = frame->place->key_unseen;
         }
         if (**t == '}') goto close;
         goto key;
     case '[':
         if (frame == deepest) return false;
-        frame->place = place;
-        frame->unseen = unseen;
         frame++;
         frame->start = p;
         frame->node = node;
@@ -341,13 +334,14 @@ key:
     }
     if (*t[0] != '"' || *t[2] != ':') return false;
     node = PATH_NONE;
-    if (unseen) {
+    if (frame->unseen) {
+        const PathNode *place = frame->place;
         const char *key = t[0] + 1;
         size_t size = (size_t)(t[1] - key);
         if (__builtin_expect((place->table_mask != 0) | (key > near_end), 0) || (stage.escapes && has_backslash(key, t[1], near_end)))
-            node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &unseen);
+            node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &frame->unseen);
         else
-            node = find_child_fast(set, place, key, size, &unseen);
+            node = find_child_fast(set, place, key, size, &frame->unseen);
     }
     p = t[3];
     t += 4;
@@ -364,8 +358,6 @@ close:
                             .spaced = stage.spaces != 0});
     t++;
     frame--;
-    place = frame->place;
-    unseen = frame->unseen;
     if (t >= stage.enough) {
         t = more_tokens(&stage, window, t);
         if (stage.wrong) return false;

@@ -44,7 +44,7 @@ typedef struct ScanFrame {
     size_t spaces;      /* white space passed before it */
     uint32_t node;      /* PATH_NONE: no path comes here */
     uint32_t keys_left; /* one pass: keys of the node that were not seen yet */
-    uint64_t unseen;    /* two stages: which they are, while a container inside it is read; of `place` */
+    uint64_t unseen;    /* two stages: which they are, by their place among the keys of `place` */
     const PathNode *place;
     uint32_t index, index_at, index_end;
     bool object;
