@@ -108,6 +108,12 @@ static void read_hostile(Files *files, Span input, bool right) {
     PackDirectory directory;
     write_file(files, "staging/found", buffer_span(&bytes));
     if (read_directory(files, "staging/found", &directory) == 0) {
+        uint64_t end = PACK_FIRST_SLICE;
+        for (size_t i = 0; i < directory.count; i++) {
+            check(directory.slices[i].offset == end);
+            end += directory.slices[i].length;
+        }
+        check(end + FRAME_PREFIX_BYTES + directory.count * FOOTER_ENTRY_BYTES + FOOTER_TAIL_BYTES == bytes.size);
         char path[64];
         pack_path(&directory.id, path);
         write_file(files, path, buffer_span(&bytes));

@@ -74,9 +74,130 @@ static bool lexer_takes(Span text, const char *before, const char *after) {
     return r == 0 || deep;
 }
 
+/* -- what Jsonnet takes for code, told again in a plain way -- */
+
+static Span rest_of(Span text, size_t at) {
+    return (Span){text.data + at, text.size - at};
+}
+
+static bool begins(Span text, const char *with) {
+    size_t size = strlen(with);
+    return text.size >= size && memcmp(text.data, with, size) == 0;
+}
+
+/* Bytes of the blanks that `text` begins with. */
+static size_t blanks(Span text) {
+    size_t size = 0;
+    while (size < text.size && (text.data[size] == ' ' || text.data[size] == '\t')) size++;
+    return size;
+}
+
+static size_t line_size(Span text) {
+    const char *end = text.size ? memchr(text.data, '\n', text.size) : NULL;
+    return end ? (size_t)(end + 1 - text.data) : text.size;
+}
+
+/* Size of a text block, or 0 when it is not one. */
+static size_t block_size(Span text) {
+    size_t at = 3 + blanks(rest_of(text, 3));
+    if (!begins(rest_of(text, at), "\n")) return 0;
+    at++;
+    while (begins(rest_of(text, at), "\n")) at++;
+    Span indent = {text.data + at, blanks(rest_of(text, at))};
+    if (indent.size == 0) return 0;
+    while (at < text.size) {
+        Span rest = rest_of(text, at);
+        bool goes_on = begins(rest, "\n") || (rest.size >= indent.size && memcmp(rest.data, indent.data, indent.size) == 0);
+        if (!goes_on) {
+            at += blanks(rest);
+            return begins(rest_of(text, at), "|||") ? at + 3 : 0;
+        }
+        at += line_size(rest);
+    }
+    return 0;
+}
+
+/* Size of the string that begins at a quote, or 0. */
+static size_t string_size(Span text, bool verbatim) {
+    char quote = text.data[0];
+    for (size_t at = 1; at < text.size; at++) {
+        if (text.data[at] == '\\' && !verbatim)
+            at++;
+        else if (text.data[at] == quote && verbatim && at + 1 < text.size && text.data[at + 1] == quote)
+            at++;
+        else if (text.data[at] == quote)
+            return at + 1;
+    }
+    return 0;
+}
+
+/* Size of what is no code at the start of `text`; 0: there is code. False: it has no end, Jsonnet does not take it. */
+static bool pass_no_code(Span text, size_t *ret_size) {
+    *ret_size = 0;
+    if (begins(text, "#") || begins(text, "//")) {
+        *ret_size = line_size(text);
+        return true;
+    }
+    if (begins(text, "/*")) {
+        const char *end = text.size > 4 ? memmem(text.data + 2, text.size - 2, "*/", 2) : begins(text, "/**/") ? text.data + 2 : NULL;
+        *ret_size = end ? (size_t)(end + 2 - text.data) : 0;
+        return end != NULL;
+    }
+    if (begins(text, "|||")) {
+        *ret_size = block_size(text);
+    } else if (begins(text, "\"") || begins(text, "'")) {
+        *ret_size = string_size(text, false);
+    } else if (begins(text, "@\"") || begins(text, "@'")) {
+        *ret_size = string_size(rest_of(text, 1), true);
+        if (*ret_size) ++*ret_size;
+    } else {
+        return true;
+    }
+    return *ret_size > 0;
+}
+
+/* The code of `text`, all else made blank; false: Jsonnet does not take it. */
+static bool code_of(Span text, Buffer *out) {
+    while (text.size) {
+        size_t size;
+        if (!pass_no_code(text, &size)) return false;
+        buffer_append_byte(out, size ? ' ' : *text.data);
+        (void)fuzz_take(&text, size ? size : 1);
+    }
+    return true;
+}
+
+static bool is_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || text_is_digit(c);
+}
+
+/* No import, and every bracket has its own. */
+static void check_code(Span code) {
+    Buffer open = {0};
+    for (size_t at = 0; at < code.size; at++) {
+        char c = code.data[at];
+        size_t size = 0;
+        while (at + size < code.size && is_word(code.data[at + size])) size++;
+        Span word = {code.data + at, size};
+        check(!span_equal(word, SPAN("import")) && !span_equal(word, SPAN("importstr")) && !span_equal(word, SPAN("importbin")));
+        if (size) {
+            at += size - 1;
+        } else if (c == '(' || c == '[' || c == '{') {
+            buffer_append_byte(&open, c == '(' ? ')' : (char)(c + 2));
+        } else if (c == ')' || c == ']' || c == '}') {
+            check(open.size && open.data[--open.size] == c);
+        }
+    }
+    check(open.size == 0);
+    buffer_deinit(&open);
+}
+
 /* A template that is taken stays inside the brackets that are put around it, and what is forbidden stays so behind it. */
 static void take_template(Span text) {
     if (!lexer_takes(text, "", "")) return;
+    Buffer code = {0};
+    if (code_of(text, &code) && template_lex(text, NULL, NULL, NULL) == 0) check_code(buffer_span(&code));
+    buffer_deinit(&code);
     check(lexer_takes(text, "(", "\n)"));
     check(!lexer_takes(text, "(", "\n"));
     check(!lexer_takes(text, "", "\n)"));
