@@ -2,7 +2,7 @@
 """A corpus is a text file, an input a line, escaped; libFuzzer wants a folder of files.
 
     corpus.py unpack FILE FOLDER     each line to a file of its own, named by its hash
-    corpus.py pack FOLDER... FILE    back, sorted by size; inputs above 4 KB are left out
+    corpus.py pack FOLDER... FILE    back, the smallest inputs first, as far as 128 KB go
     corpus.py add FILE INPUT...      appends files as they are
 """
 
@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-INPUT_BYTES_MAX = 4096
+CORPUS_BYTES_MAX = 128 << 10
 
 
 def escape(data):
@@ -43,10 +43,14 @@ def main(verb, *names):
             (paths[1] / hashlib.sha1(data).hexdigest()).write_bytes(data)
     elif verb == "pack":
         inputs = {file.read_bytes() for folder in paths[:-1] for file in folder.iterdir()}
-        kept = sorted((data for data in inputs if len(data) <= INPUT_BYTES_MAX), key=lambda data: (len(data), data))
-        comments = [line for line in paths[-1].read_text().split("\n") if line.startswith("#")] if paths[-1].exists() else []
-        paths[-1].write_text("".join(line + "\n" for line in comments + [escape(data) for data in kept]))
-        print(f"{paths[-1]}: {len(kept)} inputs, {paths[-1].stat().st_size} bytes")
+        kept = [line for line in paths[-1].read_text().split("\n") if line.startswith("#")] if paths[-1].exists() else []
+        size = 0
+        for data in sorted(inputs, key=lambda data: (len(data), data)):
+            size += len(escape(data)) + 1
+            if size <= CORPUS_BYTES_MAX:
+                kept.append(escape(data))
+        paths[-1].write_text("".join(line + "\n" for line in kept))
+        print(f"{paths[-1]}: {len(kept)} of {len(inputs)} inputs, {paths[-1].stat().st_size} bytes")
     elif verb == "add":
         with paths[0].open("a") as corpus:
             for path in paths[1:]:
