@@ -200,7 +200,7 @@ static void build_table(Build *build, PathNode *node) {
     for (uint32_t i = 0; i < node->key_count; i++) {
         uint32_t place = node->key_first + i;
         const PathKey *key = (const PathKey *)(void *)build->keys.data + place;
-        uint64_t at = pathset_hash(key->head, key->tail, key->size);
+        uint64_t at = pathset_hash(key->text, key->size, key->head, key->tail);
         while (table[at & node->table_mask]) at++;
         table[at & node->table_mask] = place + 1;
     }

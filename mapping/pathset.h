@@ -67,9 +67,13 @@ int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
 /* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
 
-static inline uint64_t pathset_hash(uint64_t head, uint64_t tail, size_t size) {
-    uint64_t hash = (head ^ (tail << 23 | tail >> 41) ^ (uint64_t)size) * UINT64_C(0x9e3779b97f4a7c15);
-    return hash ^ hash >> 29;
+/* Of all bytes: names that differ in the middle only, such as those of many like fields, must not stand on one place of the table. */
+static inline uint64_t pathset_hash(const char *text, size_t size, uint64_t head, uint64_t tail) {
+    const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash = (head ^ (tail << 23 | tail >> 41) ^ (uint64_t)size) * factor;
+    for (size_t at = 8; at + 8 < size; at += 8) hash = (hash ^ hash >> 32 ^ text_load8(text + at)) * factor;
+    hash = (hash ^ hash >> 32) * factor; /* the upper half of what went in counts for the lower bits too */
+    return hash ^ hash >> 32;
 }
 
 /* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that short keys can be loaded at once. */
@@ -93,8 +97,9 @@ static inline const PathKey *pathset_find(const PathSet *set, const PathNode *no
         }
         return NULL;
     }
+    if (size > set->key_bytes_most) return NULL;
     const uint32_t *table = set->table + node->table_first;
-    for (uint64_t at = pathset_hash(head, tail, size);; at++) {
+    for (uint64_t at = pathset_hash(text, size, head, tail);; at++) {
         uint32_t entry = table[at & node->table_mask];
         if (entry == 0) return NULL;
         const PathKey *key = set->keys + entry - 1;

@@ -120,12 +120,49 @@ static void keys_are_found_in_small_and_large_nodes(void **state) {
     }
 }
 
+/* The places that are looked at until all keys of a node were found. */
+static uint64_t table_steps(const PathSet *set, const PathNode *node) {
+    uint64_t steps = 0;
+    const uint32_t *table = set->table + node->table_first;
+    for (uint32_t i = node->key_first; i < node->key_first + node->key_count; i++) {
+        const PathKey *key = set->keys + i;
+        uint64_t at = pathset_hash(key->text, key->size, key->head, key->tail);
+        do steps++;
+        while (table[at++ & node->table_mask] != i + 1);
+    }
+    return steps;
+}
+
+/* Names that are the same but for a number, wherever it stands in them, take no longer than others. */
+static void like_names_are_found_in_no_time(void **state) {
+    static const char name[] = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrst";
+    for (int size = 8; size < (int)sizeof name; size += 5) {
+        for (int before = 0; before <= size - 4; before++) {
+            PathSet *set = pathset_new();
+            uint32_t slot;
+            for (int i = 0; i < 400; i++) {
+                char path[64];
+                int after = size - 4 - before;
+                snprintf(path, sizeof path, "%.*s%04d%.*s", before, name, i, after, name + before);
+                assert_int_equal(pathset_add(set, span_of(path), &slot, NULL), 0);
+            }
+            assert_int_equal(pathset_seal(set, NULL), 0);
+            assert_true(set->nodes->table_mask > 0);
+            uint64_t steps = table_steps(set, set->nodes);
+            if (steps >= 3 * 400) print_error("%d bytes, %d before the number: %lu steps for 400 keys\n", size, before, steps);
+            assert_true(steps < 3 * 400);
+            pathset_free(set);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_paths_are_refused_with_their_place),
         cmocka_unit_test(equal_paths_share_a_slot),
         cmocka_unit_test(places_are_bounded),
         cmocka_unit_test(keys_are_found_in_small_and_large_nodes),
+        cmocka_unit_test(like_names_are_found_in_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
