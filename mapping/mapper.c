@@ -226,11 +226,14 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
         return fail(failure, MAP_TEMPLATE, column->name, "Column \"%s\": %.*s", column->name,
                     (int)(result->text.size < 512 ? result->text.size : 512), result->text.size ? result->text.data : "");
     ScanFault fault;
-    if (scan_validate(result->text, &fault)) /* it comes from another process */
+    Span text = result->text;
+    if (scan_validate(text, &fault)) /* it comes from another process */
         return fail(failure, MAP_TEMPLATE, column->name, "Column \"%s\": the template's result is not JSON at byte %zu: %s.", column->name,
                     fault.offset, fault.what);
-    ScanValue value = {.text = result->text, .kind = (uint8_t)scan_kind(result->text)};
-    value.escaped = value.kind == SCAN_STRING && memchr(result->text.data, '\\', result->text.size);
+    for (; text_is_space(*text.data); text.size--) text.data++;
+    while (text_is_space(text.data[text.size - 1])) text.size--;
+    ScanValue value = {.text = text, .kind = (uint8_t)scan_kind(text)};
+    value.escaped = value.kind == SCAN_STRING && memchr(text.data, '\\', text.size);
     value.spaced = value.kind == SCAN_OBJECT || value.kind == SCAN_ARRAY;
     return put_json(mapper, compiled, &value, row, failure);
 }

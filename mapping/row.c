@@ -40,6 +40,7 @@ char *cell_put_long_text(char *to, const char *from, size_t size) {
 }
 
 void row_put(Buffer *out, Span text) {
+    if (!text.data) text.data = "";
     char *end = cell_put_text(buffer_reserve(out, text.size + CELL_ROOM), text.data, text.size, text.data + text.size);
     if (end)
         out->size = (size_t)(end - out->data);
@@ -84,6 +85,7 @@ static inline char *put_doubled(char *to, const char *p, size_t size) {
 }
 
 void row_put_quoted(Buffer *out, Span text) {
+    if (!text.data) text.data = "";
     char *to = reserve_quoted(out, text);
     *to++ = '"';
     const char *p = text.data, *end = p + text.size;
@@ -204,6 +206,7 @@ static const char *pass_unquoted(const char *p, const char *end) {
 }
 
 size_t row_size(Span text) {
+    if (text.size == 0) return 0;
     const char *p = text.data, *end = p + text.size;
     while (p < end) {
         size_t doubled;

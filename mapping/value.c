@@ -341,6 +341,7 @@ static int put_bytes(Buffer *row, Span text) {
 }
 
 bool value_is_text(Span text) {
+    if (text.size == 0) return true; /* NULL has no end to reckon */
     const char *p = text.data, *end = p + text.size;
     while (p < end) {
         if (end - p >= BLOCK_BYTES && block_not_ascii_text(block_load(p)) == 0) {
@@ -358,6 +359,7 @@ bool value_is_text(Span text) {
 
 int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason) {
     ScanFault fault;
+    if (!text.data) text.data = "";
     switch (type) {
     case DATA_TEXT:
         *ret_reason = "is not UTF-8 text without NUL, declare \"dataType\": \"bytes\" for the column of such senders";

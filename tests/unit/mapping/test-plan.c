@@ -158,6 +158,28 @@ static void templates_give_cells(void **state) {
     run_end(&run);
 }
 
+/* A worker that lost its senses may put anything there: what is JSON is a cell like any other, and never more than one. */
+static void white_space_around_a_result_goes(void **state) {
+    Column columns[] = {{NAME("a"), TEMPLATE("1")},
+                        {NAME("b"), TEMPLATE("2"), .data_type = DATA_NUMBER},
+                        {NAME("c"), TEMPLATE("2"), .raw_string = true},
+                        {0}};
+    Sink sink = sink_with("s", columns);
+    Run run;
+    run_start(&run, &sink, 1, 1 << 20);
+    TemplateResult results[] = {{.text = SPAN(" { } \n")}, {.text = SPAN("\t \"4.5\"\r")}};
+    Event event = {.templates = results};
+    assert_int_equal(run_map(&run, &event), 0);
+    row_is(&run, 0, "{},4.5,4.5\n");
+    results[1] = (TemplateResult){.text = SPAN(" \"1,2\n3\"")};
+    assert_int_equal(run_map(&run, &event), 1);
+    results[1] = (TemplateResult){.text = SPAN(" [1,2]")};
+    assert_int_equal(run_map(&run, &event), 1);
+    assert_int_equal(run.failures[0].error, MAP_WRONG_TYPE);
+    assert_string_equal(run.failures[0].column, "b");
+    run_end(&run);
+}
+
 static void what_templates_need(void **state) {
     static const struct {
         const char *text;
@@ -553,6 +575,7 @@ int main(void) {
         cmocka_unit_test(what_sluice_fills),
         cmocka_unit_test(headers_are_one_object),
         cmocka_unit_test(templates_give_cells),
+        cmocka_unit_test(white_space_around_a_result_goes),
         cmocka_unit_test(what_templates_need),
         cmocka_unit_test(a_sink_that_fails_leaves_the_others_alone),
         cmocka_unit_test(rows_have_a_limit),

@@ -59,6 +59,8 @@ static void cells_are_quoted_when_they_must(void **state) {
         {"'x'", "'x'"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) text_of_one(rows[i].text, strlen(rows[i].text), rows[i].expected);
+    text_of_one(NULL, 0, "\"\"");
+    assert_int_equal(row_size((Span){0}), 0);
 }
 
 static void random_cells_come_back(void **state) {
