@@ -2,8 +2,9 @@
 """A corpus is a text file, an input a line, escaped; libFuzzer wants a folder of files.
 
     corpus.py unpack FILE FOLDER     each line to a file of its own, named by its hash
-    corpus.py pack FOLDER... FILE    back, the smallest inputs first, as far as 128 KB go
-    corpus.py add FILE INPUT...      appends files as they are
+    corpus.py pack FOLDER FILE       back, behind the line FOUND and instead of what is there; the lines before it stay. In all about
+                                     192 KB: the smallest inputs, and of the others as many as fit
+    corpus.py add FILE INPUT...      puts files before that line
 """
 
 import hashlib
@@ -11,7 +12,8 @@ import pathlib
 import re
 import sys
 
-CORPUS_BYTES_MAX = 128 << 10
+CORPUS_BYTES_MAX = 192 << 10
+FOUND = "# What campaigns found, minimised: tests/fuzz/run TARGET merge makes it anew."
 
 
 def escape(data):
@@ -31,30 +33,41 @@ def unescape(line):
 
 
 def lines(path):
-    return [line for line in path.read_bytes().decode("latin-1").split("\n") if not line.startswith("#")][:-1]
+    """The lines before FOUND, and those behind it."""
+    everything = path.read_bytes().decode("latin-1").split("\n")[:-1]
+    at = everything.index(FOUND) if FOUND in everything else len(everything)
+    return everything[:at], everything[at + 1 :]
+
+
+def write(path, given, found):
+    path.write_text("".join(line + "\n" for line in given + [FOUND] + found))
 
 
 def main(verb, *names):
     paths = [pathlib.Path(name) for name in names]
     if verb == "unpack":
         paths[1].mkdir(parents=True, exist_ok=True)
-        for line in lines(paths[0]):
+        given, found = lines(paths[0])
+        for line in given + found:
+            if line.startswith("#"):
+                continue
             data = unescape(line)
             (paths[1] / hashlib.sha1(data).hexdigest()).write_bytes(data)
     elif verb == "pack":
-        inputs = {file.read_bytes() for folder in paths[:-1] for file in folder.iterdir()}
-        kept = [line for line in paths[-1].read_text().split("\n") if line.startswith("#")] if paths[-1].exists() else []
-        size = 0
-        for data in sorted(inputs, key=lambda data: (len(data), data)):
-            size += len(escape(data)) + 1
-            if size <= CORPUS_BYTES_MAX:
-                kept.append(escape(data))
-        paths[-1].write_text("".join(line + "\n" for line in kept))
-        print(f"{paths[-1]}: {len(kept)} of {len(inputs)} inputs, {paths[-1].stat().st_size} bytes")
+        given, _ = lines(paths[1])
+        inputs = {escape(file.read_bytes()) for file in paths[0].iterdir()}
+        found = sorted(inputs - set(given), key=lambda line: (len(line), line))
+        most = max(0, CORPUS_BYTES_MAX - sum(map(len, given)))
+        kept, size = 0, 0
+        while kept < len(found) and size + len(found[kept]) < most * 3 // 4:
+            size += len(found[kept]) + 1
+            kept += 1
+        step = 1 + sum(map(len, found[kept:])) * 4 // most
+        write(paths[1], given, found[:kept] + found[kept:][::-1][::step][::-1])
+        print(f"{paths[1]}: {len(given)} given, {len(found)} found, {paths[1].stat().st_size} bytes")
     elif verb == "add":
-        with paths[0].open("a") as corpus:
-            for path in paths[1:]:
-                corpus.write(escape(path.read_bytes()) + "\n")
+        given, found = lines(paths[0])
+        write(paths[0], given + [escape(path.read_bytes()) for path in paths[1:]], found)
     else:
         sys.exit(__doc__)
 
