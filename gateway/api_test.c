@@ -125,6 +125,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .ip = span_of(call->peer),
         .received = control->options.clock->wall(control->options.clock),
         .ids = &ids,
+        .events_most = EVENTS_MOST,
         .body_bytes = options->body_bytes,
         .event_bytes = options->event_bytes,
         .row_bytes = options->row_bytes,
@@ -146,11 +147,6 @@ void api_test(ApiRequest *request) {
     case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
     case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
     default: api_fail(request, 422, "unprocessableContent", "%s", error.text); return;
-    }
-    if (dry_run_events(run) > EVENTS_MOST) {
-        api_fail(request, 413, "payloadTooLarge", "The body has %zu events; test at most %d.", dry_run_events(run), EVENTS_MOST);
-        dry_run_free(run);
-        return;
     }
     Test *test = calloc(1, sizeof *test);
     check(test);

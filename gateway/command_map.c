@@ -91,7 +91,6 @@ static void targets_deinit(Targets *targets) {
     free(targets->items);
 }
 
-/* Takes over `take_sinks`; NULL of the sinks are not asked for. */
 static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, size_t sink_count, Error *error) {
     targets->items = reallocarray(targets->items, targets->count + 1, sizeof *targets->items);
     check(targets->items);

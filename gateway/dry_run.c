@@ -8,8 +8,6 @@
 #include "mapping/framing.h"
 #include "mapping/headers.h"
 
-#define EVENTS_MOST 1000000
-
 struct DryRun {
     Plan *plan;
     Arena arena;
@@ -17,7 +15,7 @@ struct DryRun {
     Buffer body;   /* decoded */
     Event *events; /* grows by doubling; freed by itself */
     size_t count, room;
-    size_t line, line_end; /* lines that were counted, and where the last of them ends */
+    size_t line, line_at; /* the line of the place up to which line ends were counted */
     size_t sink_count;
     Buffer *rows; /* of the event at hand, by sink */
     Buffer **row_list;
@@ -84,7 +82,8 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
         if (event.body.size > request->event_bytes)
             return error_set(error, -EFBIG, "Event %zu has %zu bytes; the limit is %zu (option limits.event).", run->count, event.body.size,
                              request->event_bytes);
-        if (run->count == EVENTS_MOST) return error_set(error, -EFBIG, "More than %d events in one run.", EVENTS_MOST);
+        if (run->count == request->events_most)
+            return error_set(error, -EFBIG, "The body has too many events: at most %zu are mapped in one run.", request->events_most);
         uuid_next(request->ids, request->received, &event.id);
         if (run->count == run->room) {
             run->room = run->room ? 2 * run->room : 16;
@@ -136,13 +135,10 @@ size_t dry_run_events(const DryRun *run) {
 }
 
 size_t dry_run_line(DryRun *run, size_t event) {
-    const char *p = run->body.data + run->line_end, *end = run->events[event].body.data;
     if (run->body.size == 0) return 0; /* the event is of no buffer then */
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-        p++;
-        run->line++;
-        run->line_end = (size_t)(p - run->body.data);
-    }
+    const char *p = run->body.data + run->line_at, *end = run->events[event].body.data;
+    for (; p < end && (p = memchr(p, '\n', (size_t)(end - p))); p++) run->line++;
+    if (end > run->body.data + run->line_at) run->line_at = (size_t)(end - run->body.data);
     return run->line;
 }
 

@@ -22,12 +22,13 @@ typedef struct DryRunRequest {
     Span ip;
     usec_t received; /* wall time */
     UuidSource *ids; /* where the events get their ids */
-    /* limits, as the options say */
+    size_t events_most;
+    /* limits, as the options say; body_bytes: of a body that is decoded */
     size_t body_bytes, event_bytes, row_bytes;
 } DryRunRequest;
 
-/* Copies the request, decodes it and splits it into events. -EOPNOTSUPP: no such encoding. -EFBIG: the decoded body or an event is over its limit.
- * -EBADMSG: the encoding is broken, or the body does not fit the framing. */
+/* Copies the request, decodes it and splits it into events. -EOPNOTSUPP: no such encoding. -EFBIG: the decoded body or an event is over its limit,
+ * or there are too many events. -EBADMSG: the encoding is broken, or the body does not fit the framing. */
 int dry_run_new(Plan *plan, Framing framing, const DryRunRequest *request, DryRun **ret_run, Error *error);
 void dry_run_free(DryRun *run); /* NULL-safe */
 size_t dry_run_events(const DryRun *run);

@@ -13,7 +13,7 @@
 
 #define READ_BYTES ((size_t)256 * 1024)
 #define BATCH_LINES 1000
-#define BODY_BYTES_MOST ((size_t)256 * 1024 * 1024)
+#define EVENTS_MOST 1000000 /* of a body that is one request */
 
 typedef struct MapRun {
     const MapTarget *targets;
@@ -60,10 +60,12 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
         return;
     }
     run->refused = true;
-    (void)fprintf(stderr, "%s:%zu: ", run->input->name, run->line + dry_run_line(run->dry, event) + 1);
-    if (!run->input->lines && dry_run_events(run->dry) > 1) (void)fprintf(stderr, "event %zu, ", event);
-    if (run->target_count > 1) (void)fprintf(stderr, "source %s, ", run->target->source->source_id);
-    (void)fprintf(stderr, "sink %s: %s\n", sink->sink_id, failure->message); /* the message names the column */
+    char number[40] = "";
+    if (!run->input->lines && dry_run_events(run->dry) > 1) (void)snprintf(number, sizeof number, "event %zu, ", event);
+    bool many = run->target_count > 1;
+    (void)fprintf(stderr, "%s:%zu: %s%s%s%ssink %s: %s\n", run->input->name, run->line + dry_run_line(run->dry, event) + 1, number,
+                  many ? "source " : "", many ? run->target->source->source_id : "", many ? ", " : "", sink->sink_id,
+                  failure->message); /* the message names the column */
 }
 
 static int written(Error *error) {
@@ -82,6 +84,7 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
         .ip = SPAN("127.0.0.1"),
         .received = clock_system()->wall(clock_system()),
         .ids = &run->ids,
+        .events_most = EVENTS_MOST,
         .body_bytes = run->options->body_bytes,
         .event_bytes = run->options->event_bytes,
         .row_bytes = run->options->row_bytes,
@@ -159,8 +162,9 @@ static int map_body(MapRun *run, Error *error) {
     _cleanup_(buffer_deinit) Buffer body = {0};
     ssize_t n;
     while ((n = read_some(run->input, &body, error)) > 0)
-        if (body.size > BODY_BYTES_MOST)
-            return error_set(error, -EINVAL, "%s: a body has at most %zu bytes", run->input->name, BODY_BYTES_MOST);
+        if (body.size > run->options->body_bytes)
+            return error_set(error, -EFBIG, "%s: The body has more than %zu bytes (option limits.body).", run->input->name,
+                             (size_t)run->options->body_bytes);
     return n < 0 ? (int)n : map_text(run, buffer_span(&body), error);
 }
 
@@ -172,8 +176,10 @@ static void refuse_long_line(MapRun *run) {
     run->line++;
 }
 
-static bool is_too_long(const MapRun *run, const char *line, size_t size) {
-    return size - (size > 0 && line[size - 1] == '\r') > run->options->event_bytes;
+/* A CR is of the line end only before an LF, as in mapping/framing.c. */
+static bool is_too_long(const MapRun *run, const char *line, const char *newline, const char *end) {
+    bool is_crlf = newline && newline > line && newline[-1] == '\r';
+    return (size_t)((newline ? newline : end) - line) - is_crlf > run->options->event_bytes;
 }
 
 /* Whole lines, BATCH_LINES at a time; an event that is too long is of no dry run. */
@@ -183,7 +189,7 @@ static int map_lines(MapRun *run, Span text, Error *error) {
     int r = 0;
     while (p < end && r == 0) {
         const char *newline = memchr(p, '\n', (size_t)(end - p)), *next = newline ? newline + 1 : end;
-        bool too_long = is_too_long(run, p, (size_t)((newline ? newline : end) - p));
+        bool too_long = is_too_long(run, p, newline, end);
         if (!too_long) {
             lines++;
             p = next;

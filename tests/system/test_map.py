@@ -113,6 +113,18 @@ def test_a_body_is_read_by_its_framing(manifest, tmp_path):
     assert result.returncode == 1 and f"{body}: The body does not fit the source's framing at byte 3".encode() in result.stderr
 
 
+def test_a_body_of_many_refused_events_ends(tmp_path):
+    """All in one line: where an event begins is not looked for from the start again, which would take longer than the deadline."""
+    count = 600_000
+    body, manifest = tmp_path / "body.json", tmp_path / "shop.yaml"
+    body.write_bytes(b"[" + b",".join([b'{"m":1}'] * count) + b"]")
+    manifest.write_text(MANIFEST.replace("[{name: b, type: body}]", "[{name: n, type: path, path: n}]"))
+    refused = sluice_map("-f", manifest, "--source", "shop", "--sink", "raw", "--event", body)
+    told = refused.stderr.splitlines()
+    assert refused.returncode == 1 and refused.stdout == b"" and len(told) == count + 1
+    assert told[-2].startswith(f"{body}:1: event {count - 1}, sink raw: ".encode())
+
+
 def test_content_type_headers_and_encoding(manifest, columns):
     form = sluice_map("--columns", columns, "--content-type", "application/x-www-form-urlencoded", stdin=b"a=x+y&b=1\n2")
     assert rows(form)[0]["row"] == {"a": "x y", "b": "a=x+y&b=1\n2"}
@@ -177,6 +189,15 @@ def test_limits_come_from_options(columns, tmp_path):
     assert told[-1] == "sluice map: 5 of 7 events could not be mapped"
     whole = sluice_map("--columns", columns, "--config", config, "--event", "-", stdin=long)
     assert whole.returncode == 1 and b"limits.event" in whole.stderr
+    # A CR is part of the last line where no LF follows: that line alone is too long.
+    last = sluice_map("--columns", columns, "--config", config, "--format", "csv", stdin=b'{"a":1}\n' + most + b"\r")
+    assert [row.split(b",")[0] for row in last.stdout.splitlines()] == [b"1"] and last.returncode == 1
+    assert last.stderr.decode().splitlines() == [told[4].replace(":7:", ":2:"), "sluice map: 1 of 2 events could not be mapped"]
+    # As at the intake, a request's body has its own limit.
+    config.write_text("limits: {event: 1KB, body: 2KB}\n")
+    for size, code in ((2048, 0), (2049, 1)):
+        body = sluice_map("--columns", columns, "--config", config, "--content-type", "application/jsonl", "--event", "-", stdin=b'{"a":1}'.ljust(size, b"\n"))
+        assert body.returncode == code and (b"more than 2048 bytes (option limits.body)" in body.stderr) == bool(code), body
 
 
 def test_rows_come_while_the_input_goes_on(columns):
