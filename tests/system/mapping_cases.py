@@ -46,8 +46,8 @@ def stored(data_type, cell):
     return cell
 
 
-def cases():
-    for path in sorted((ROOT / "tests" / "mapping").glob("*.json")):
+def cases(file="*"):
+    for path in sorted((ROOT / "tests" / "mapping").glob(f"{file}.json")):
         content = json.loads(path.read_text())
         if isinstance(content, list):
             for fields in content:

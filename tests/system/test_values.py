@@ -21,7 +21,8 @@ import time
 import psycopg2
 import psycopg2.extras
 import pytest
-from sluice import NEVER, ROOT, request_on
+from mapping_cases import cases
+from sluice import NEVER, request_on
 
 TYPES = ["text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes"]
 DESTINATIONS = ["local", "warehouse"]
@@ -272,11 +273,10 @@ def chance():
 
 def edges_of_cases():
     """The value of `a`, byte for byte, of each case of values.json whose event is {"a":value} and nothing else."""
-    for case in json.loads((ROOT / "tests" / "mapping" / "values.json").read_text()):
-        body = case["body"] if "body" in case else "".join(text * count for text, count in case["bodyRuns"])
-        if body.startswith('{"a":') and body.endswith("}") and case["columns"][0].get("path") == "a":
-            token = body[5:-1].encode()
-            if is_json(token) or not is_json(body.encode()):
+    for case in cases("values"):
+        if case.body.startswith(b'{"a":') and case.body.endswith(b"}") and case.columns[0].get("path") == "a":
+            token = case.body[5:-1]
+            if is_json(token) or not is_json(case.body):
                 yield token
 
 
