@@ -10,7 +10,6 @@
  * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), scan-KERNEL (the scanner with the plan's paths),
  * simdjson (DOM of each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson), jansson.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 
 #include "base/buffer.h"
 #include "bench/corpus.h"
+#include "bench/number.h"
 #include "mapping/plan_parts.h"
 #include "mapping/scanner.h"
 #include "tests/support/simdjson_peer.h"
@@ -296,14 +296,6 @@ static void print_list(const Contender *contenders, size_t contender_count, cons
     json_decref(all);
 }
 
-static unsigned long number_of(const char *text, unsigned long most) {
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno || end == text || *end || number == 0 || number > most) die("not a number that can be used here", text);
-    return number;
-}
-
 static void parse(int argc, char **argv, Options *options) {
     static const struct option known[] = {{"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
                                           {"sinks", required_argument, NULL, 'n'},  {"corpus", required_argument, NULL, 'c'},
@@ -312,16 +304,16 @@ static void parse(int argc, char **argv, Options *options) {
                                           {"list", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
     *options = (Options){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
-        case 'r': options->rounds = (unsigned)number_of(optarg, ROUNDS_MOST); break;
+        case 'r': options->rounds = (unsigned)number_of(optarg, 1, ROUNDS_MOST); break;
         case 's': options->seconds = strtod(optarg, NULL); break;
-        case 'n': options->sinks = (unsigned)number_of(optarg, SINKS_A_SOURCE_MAX); break;
+        case 'n': options->sinks = (unsigned)number_of(optarg, 1, SINKS_A_SOURCE_MAX); break;
         case 'c': options->corpus = optarg; break;
         case 'o':
             if (options->only_count == ONLY_MOST) die("too many --only", NULL);
             options->only[options->only_count++] = optarg;
             break;
         case 'e': options->events = optarg; break;
-        case 'p': options->passes = number_of(optarg, UINT32_MAX); break;
+        case 'p': options->passes = number_of(optarg, 1, UINT32_MAX); break;
         case 'j': options->json = true; break;
         case 'l': options->list = true; break;
         default: exit(2);

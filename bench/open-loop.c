@@ -22,6 +22,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "bench/number.h"
 
 enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MOST = 16384, PATIENCE_SECONDS = 30 };
 #define NANOSECONDS 1000000000
@@ -195,14 +196,6 @@ static void report(const Load *load) {
     printf("}}\n");
 }
 
-static unsigned long number_of(const char *text, unsigned long most) {
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno || end == text || *end || number > most) die("not a number that can be used here");
-    return number;
-}
-
 int main(int argc, char **argv) {
     static const struct option known[] = {{"rate", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
                                           {"warm", required_argument, NULL, 'w'}, {"connections", required_argument, NULL, 'c'},
@@ -211,15 +204,15 @@ int main(int argc, char **argv) {
     const char *type = "application/json";
     Load load = {.connection_count = 256};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
-        case 'r': rate = number_of(optarg, 1000000); break;
-        case 's': seconds = number_of(optarg, 3600); break;
-        case 'w': warm = number_of(optarg, 3600); break;
-        case 'c': load.connection_count = (unsigned)number_of(optarg, CONNECTIONS_MOST); break;
+        case 'r': rate = number_of(optarg, 1, 1000000); break;
+        case 's': seconds = number_of(optarg, 1, 3600); break;
+        case 'w': warm = number_of(optarg, 0, 3600); break;
+        case 'c': load.connection_count = (unsigned)number_of(optarg, 1, CONNECTIONS_MOST); break;
         case 't': type = optarg; break;
         default: return 2;
         }
     errno = 0;
-    if (argc - optind != 3 || rate == 0 || seconds == 0 || load.connection_count == 0) die("open-loop PORT PATH BODY-FILE [options]");
+    if (argc - optind != 3) die("open-loop PORT PATH BODY-FILE [options]");
 
     char body[65536];
     FILE *file = fopen(argv[optind + 2], "re");
@@ -241,7 +234,7 @@ int main(int argc, char **argv) {
     load.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (load.epoll_fd < 0 || load.timer_fd < 0 || epoll_ctl(load.epoll_fd, EPOLL_CTL_ADD, load.timer_fd, &event) < 0) die("no timer");
-    connect_all(&load, number_of(argv[optind], 65535));
+    connect_all(&load, number_of(argv[optind], 1, 65535));
     run(&load);
     report(&load);
 

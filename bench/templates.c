@@ -10,7 +10,6 @@
  * under way, as there are with two loops. Each result is compared.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <libjsonnet.h>
@@ -22,6 +21,7 @@
 
 #include "base/random.h"
 #include "bench/corpus.h"
+#include "bench/number.h"
 #include "gateway/templates.h"
 
 enum { ROUNDS_MOST = 101, BATCHES_OUT = 2, PROCESSES_MOST = 64, FAILING_ONE_IN = 10 };
@@ -305,14 +305,6 @@ static json_t *memory(Bench *bench, uint64_t events) {
     return list;
 }
 
-static unsigned long number_of(const char *text, unsigned long most) {
-    char *end;
-    errno = 0;
-    unsigned long number = strtoul(text, &end, 10);
-    if (errno || end == text || *end || number == 0 || number > most) die("not a number that can be used here", text);
-    return number;
-}
-
 int main(int argc, char **argv) {
     static const struct option known[] = {{"rounds", required_argument, NULL, 'r'},
                                           {"seconds", required_argument, NULL, 's'},
@@ -324,10 +316,10 @@ int main(int argc, char **argv) {
     unsigned long memory_events = 0;
     Bench bench = {.batch_events = 512};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
-        case 'r': count = (unsigned)number_of(optarg, ROUNDS_MOST); break;
+        case 'r': count = (unsigned)number_of(optarg, 1, ROUNDS_MOST); break;
         case 's': seconds = strtod(optarg, NULL); break;
-        case 'b': bench.batch_events = number_of(optarg, 65536); break;
-        case 'm': memory_events = number_of(optarg, UINT32_MAX); break;
+        case 'b': bench.batch_events = number_of(optarg, 1, 65536); break;
+        case 'm': memory_events = number_of(optarg, 1, UINT32_MAX); break;
         default: return 2;
         }
     if (argc - optind != 2) die("give the worker's program and the file of the event", NULL);
