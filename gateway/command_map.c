@@ -257,7 +257,7 @@ const Command command_map = {
         "  --content-type T    as a sender would give it\n"
         "  --header 'K: V'     a header of the request; may be given again\n"
         "  --format json|csv   json (default): one object a row; csv: the row text as it is staged, of one sink\n"
-        "  --config FILE       the server's options, for limits.event, limits.row and those of templates\n\n"
+        "  --config FILE       the server's options, for limits.event, .body, .row and those of templates\n\n"
         "Without --event each line of standard input is an event, as many as there are, mapped as they come; with a --content-type that\n"
         "does not mean lines, or a Content-Encoding, standard input is the body of one request.\n\n"
         "What cannot be mapped is told on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway is\n"
