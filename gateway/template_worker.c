@@ -26,7 +26,6 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "gateway/template_lexer.h"
-#include "gateway/template_memory.h"
 #include "gateway/template_throw.h"
 #include "gateway/template_view.h"
 #include "gateway/template_zygote.h"
@@ -383,7 +382,6 @@ static Value *native_first(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
     *ok = 1;
     worker->loaded = true;
-    template_memory_renew();
     zygote_run(worker->zygote);
     worker->running = true;
     template_throw_watch(span_of(worker->name), on_error, worker);
