@@ -117,32 +117,49 @@ static void evaluate_templates(MapRun *run, DryRun *const *runs, TemplateBatch *
     }
 }
 
+/* What events of several runs have in common: the line. A body that is one request each source may split in its own way: the number. */
+static size_t place_of(const MapRun *run, DryRun *dry, size_t event) {
+    return run->input->lines ? dry_run_line(dry, event) : event;
+}
+
+/* The next event of each run that is at the first place; false: there is none. */
+static bool map_next(MapRun *run, DryRun *const *runs, TemplateBatch *const *batches, size_t *next) {
+    size_t first = SIZE_MAX;
+    for (size_t i = 0; i < run->target_count; i++) {
+        if (next[i] == dry_run_events(runs[i])) continue;
+        size_t place = place_of(run, runs[i], next[i]);
+        if (place < first) first = place;
+    }
+    if (first == SIZE_MAX) return false;
+    run->refused = false;
+    for (size_t i = 0; i < run->target_count; i++) {
+        if (next[i] == dry_run_events(runs[i]) || place_of(run, runs[i], next[i]) != first) continue;
+        run->target = &run->targets[i];
+        run->dry = runs[i];
+        dry_run_map(runs[i], next[i]++, batches[i], visit, run);
+    }
+    run->counts->events++;
+    run->counts->refused += run->refused;
+    return true;
+}
+
 static int map_text(MapRun *run, Span text, Error *error) {
     DryRun **runs = calloc(run->target_count, sizeof *runs);
     TemplateBatch **batches = calloc(run->target_count, sizeof *batches);
-    check(runs && batches);
-    size_t events = 0;
+    size_t *next = calloc(run->target_count, sizeof *next);
+    check(runs && batches && next);
     int r = start_runs(run, text, runs, error);
-    if (r == 0) evaluate_templates(run, runs, batches);
-    for (size_t i = 0; i < run->target_count && r == 0; i++)
-        if (dry_run_events(runs[i]) > events) events = dry_run_events(runs[i]);
-    for (size_t event = 0; event < events && r == 0; event++) {
-        run->refused = false;
-        for (size_t i = 0; i < run->target_count; i++) {
-            if (event >= dry_run_events(runs[i])) continue;
-            run->target = &run->targets[i];
-            run->dry = runs[i];
-            dry_run_map(runs[i], event, batches[i], visit, run);
-        }
-        run->counts->refused += run->refused;
+    if (r == 0) {
+        evaluate_templates(run, runs, batches);
+        while (map_next(run, runs, batches, next)) continue;
     }
-    run->counts->events += events;
     for (size_t i = 0; i < run->target_count; i++) {
         template_batch_free(batches[i]);
         dry_run_free(runs[i]);
     }
     free(runs);
     free(batches);
+    free(next);
     return r == 0 ? written(error) : r;
 }
 

@@ -102,6 +102,18 @@ def test_refused_lines_have_a_place(manifest, columns):
     assert b"standard input:2: source other, sink raw: Column" in many.stderr and b"1 of 2 events" in many.stderr
 
 
+def test_blank_lines_are_events_of_framing_lines_only(manifest):
+    text = MANIFEST.replace("framing: array", "framing: lines").replace("[{name: b, type: body}]", "[{name: n, type: path, path: n}]")
+    manifest.write_text(text)
+    result = sluice_map("-f", manifest, "--sink", "raw", stdin=b'{"n":1}\n \n\n{"n":2}\n{"m":1}\n')
+    told = result.stderr.decode().splitlines()
+    assert [(row["tableId"], row["row"]["n"]) for row in rows(result)] == [("raw", "1"), ("raw2", "1"), ("raw", "2"), ("raw2", "2")]
+    assert [line.split(", ")[0] for line in told[:-1]] == [
+        "standard input:2: source shop", "standard input:5: source shop", "standard input:5: source other",
+    ]
+    assert told[-1] == "sluice map: 2 of 4 events could not be mapped"
+
+
 def test_a_body_is_read_by_its_framing(manifest, tmp_path):
     body = tmp_path / "body.json"
     body.write_bytes(b'[{"user":{"name":"a"}},\n {"user":{"name":"b"}},{"user":\n3}]\n')
