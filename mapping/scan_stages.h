@@ -60,8 +60,8 @@ static ALWAYS_INLINE uint64_t escapes_next(uint64_t backslashes, uint64_t escape
     return (backslashes & ~escaped) >> 63;
 }
 
-/* Takes a block in: `masks` are its bytes, which begin at `base` in the text. */
-static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base) {
+/* Takes a block in: `masks` are its bytes, which begin at `base` in the text; `filler` are the bytes that are not of the text. */
+static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char *base, uint64_t filler) {
     uint64_t escaped = stage->escaped;
     stage->escaped = 0;
     if (__builtin_expect((masks.backslash | escaped) != 0, 0)) {
@@ -78,7 +78,7 @@ static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char 
     uint64_t scalars = outside & ~(masks.operators | masks.space);
     uint64_t starts = scalars & ~(scalars << 1 | stage->in_scalar);
     stage->in_scalar = scalars >> 63;
-    stage->spaces |= masks.space & outside;
+    stage->spaces |= masks.space & outside & ~filler;
     stage->wrong |= masks.control & strings;
     stage->tokens_end = put_tokens(stage->tokens_end, base, (masks.operators & outside) | quotes | starts);
 }
@@ -106,7 +106,7 @@ static ALWAYS_INLINE void index_whole(ScanStage *stage) {
         stage->not_ascii = masks.not_ascii;
         stage->wrong |= stage->at == stage->start ? first_utf8_wrong(stage->at) : utf8_wrong(stage->at);
     }
-    index_block(stage, masks, stage->at);
+    index_block(stage, masks, stage->at, 0);
     stage->at += SCAN_BLOCK;
 }
 
@@ -126,7 +126,7 @@ static ALWAYS_INLINE void index_last(ScanStage *stage) {
         masks = classify(block);
         if (masks.not_ascii | stage->not_ascii) stage->wrong |= utf8_wrong(block);
     }
-    index_block(stage, masks, stage->at);
+    index_block(stage, masks, stage->at, ~UINT64_C(0) << (stage->end - stage->at));
     stage->at = stage->end;
 }
 

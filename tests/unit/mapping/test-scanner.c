@@ -477,6 +477,32 @@ static void agrees_with_jansson(void **state) {
     buffer_deinit(&compact);
 }
 
+/* Where nothing is to compact no kernel says so, however the text ends in its last block; where something is, each does. */
+static void white_space_is_that_of_the_text(void **state) {
+    static const char *const paths[] = {"a"};
+    PathSet *set = paths_of(paths, 1);
+    Guard guard = guard_new(256);
+    Scanner scanner = {0};
+    ScanFault fault;
+    size_t count;
+    const ScanKernel *kernels = scan_kernels(&count);
+    for (size_t k = 0; k < count; k++) {
+        for (int size = 0; size < 150; size++) {
+            for (int spaced = 0; spaced < 2; spaced++) {
+                char text[256];
+                int bytes = snprintf(text, sizeof text, "{\"a\":[\"%0*d\"%s]}", size + 1, 0, spaced ? " " : "");
+                assert_int_equal(scanner_run(&scanner, set, SPAN("0"), &fault), 0); /* room for the set */
+                scanner_renew(&scanner);
+                assert_int_equal(kernels[k].run(&scanner, set, guard_place(&guard, text, (size_t)bytes), &fault), 0);
+                assert_int_equal(scanner_value(&scanner, 0)->spaced, spaced);
+            }
+        }
+    }
+    guard_free(&guard);
+    scanner_deinit(&scanner);
+    pathset_free(set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_name_the_byte),
@@ -489,6 +515,7 @@ int main(void) {
         cmocka_unit_test(blocks_have_no_edges),
         cmocka_unit_test(windows_have_no_edges),
         cmocka_unit_test(agrees_with_jansson),
+        cmocka_unit_test(white_space_is_that_of_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
