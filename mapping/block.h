@@ -144,7 +144,7 @@ static inline void block_hex(Block block, Block ret_digits[static 2]) {
 static inline Block block_load_part(const char *from, size_t size, const char *end) {
     if (__builtin_expect(end - from >= BLOCK_BYTES, 1)) return block_load(from);
     char part[BLOCK_BYTES] = {0};
-    text_copy(part, from, size);
+    text_copy_short(part, from, size);
     return block_load(part);
 }
 

@@ -58,8 +58,9 @@ static int next_line(FrameReader *reader, Span *ret_event) {
 /* Behind the string that begins at `p`, or NULL when it has no end. */
 static const char *pass_string(const char *p, const char *end) {
     for (p++; (p = text_skip_plain(p, end)) < end && *p != '"';) {
-        p += *p == '\\' ? 2 : 1;
-        if (p >= end) return NULL;
+        size_t size = *p == '\\' ? 2 : 1;
+        if ((size_t)(end - p) <= size) return NULL;
+        p += size;
     }
     return p < end ? p + 1 : NULL;
 }

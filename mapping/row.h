@@ -24,7 +24,7 @@ enum { ROW_LONE_SURROGATE = 1, ROW_HOLDS_NUL };
 int row_put_unescaped(Buffer *out, Span inner);
 /* The same for a text of which it is known that it needs no quotes: an id, a number. */
 static inline void row_put_plain(Buffer *out, Span text) {
-    text_copy(buffer_reserve(out, text.size), text.data, text.size);
+    text_copy_short(buffer_reserve(out, text.size), text.data, text.size);
     out->size += text.size;
 }
 static inline void row_next_cell(Buffer *out) {

@@ -1,4 +1,4 @@
-/* What the scanner's kernels have in common. */
+/* What the scanner's kernels in two stages are given and give, and how they fall back on the one-pass loop. */
 #pragma once
 
 #include <stdint.h>

@@ -36,7 +36,7 @@ static inline uint64_t text_load_short(const char *p, size_t size) {
 }
 
 /* memcpy for what is mostly short: a call costs more than the copy. */
-static inline void text_copy(char *to, const char *from, size_t size) {
+static inline void text_copy_short(char *to, const char *from, size_t size) {
     if (size > 16) {
         memcpy(to, from, size);
     } else if (size >= 8) {
