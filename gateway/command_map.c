@@ -158,7 +158,7 @@ static int read_columns(const char *file, json_t **ret_columns, Error *error) {
 }
 
 static int targets_of_columns(const char *file, Targets *targets, Error *error) {
-    json_t *columns;
+    json_t *columns = NULL;
     int r = read_columns(file, &columns, error);
     if (r < 0) return r;
     json_t *source_body = json_pack("{s:s, s:s, s:s}", "sourceId", "source", "name", "source", "type", "http");
