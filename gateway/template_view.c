@@ -62,8 +62,6 @@ TemplateView *template_view_new(void) {
 static void forget_known(TemplateView *view) {
     for (size_t i = 0; i < view->known_count; i++) free(view->known[i].text);
     view->known_count = 0;
-    pathset_free(view->paths);
-    view->paths = pathset_new();
 }
 
 void template_view_free(TemplateView *view) {
@@ -80,26 +78,33 @@ void template_view_free(TemplateView *view) {
     free(view);
 }
 
+/* `kept` become the known paths. False: together they need more places than a set has; the caller's again. */
+static bool set_known(TemplateView *view, KnownPath *kept, size_t count) {
+    pathset_free(view->paths);
+    view->paths = pathset_new();
+    view->known_count = 0;
+    for (size_t i = 0; i < count; i++)
+        check(pathset_add(view->paths, (Span){kept[i].text, kept[i].size}, &kept[i].slot, NULL) == 0); /* each was accepted before */
+    if (pathset_seal(view->paths, NULL) < 0) return false;
+    memcpy(view->known, kept, count * sizeof *kept);
+    view->known_count = count;
+    return true;
+}
+
 /* What the last event asked for in addition is found by the first scan from now on. */
 static void learn(TemplateView *view) {
     if (view->fresh_count == 0) return;
 
     KnownPath kept[KNOWN_PATHS_MAX];
-    size_t kept_count = 0;
-    if (view->known_count + view->fresh_count <= KNOWN_PATHS_MAX) {
-        kept_count = view->known_count;
-        memcpy(kept, view->known, kept_count * sizeof *kept);
-        view->known_count = 0;
-    }
-    forget_known(view);
-    for (size_t i = 0; i < view->fresh_count; i++)
-        kept[kept_count++] = (KnownPath){.text = view->fresh[i].text, .size = view->fresh[i].size};
+    if (view->known_count + view->fresh_count > KNOWN_PATHS_MAX) forget_known(view);
+    size_t count = view->known_count;
+    memcpy(kept, view->known, count * sizeof *kept);
+    for (size_t i = 0; i < view->fresh_count; i++) kept[count++] = (KnownPath){.text = view->fresh[i].text, .size = view->fresh[i].size};
     view->fresh_count = 0;
-    for (size_t i = 0; i < kept_count; i++)
-        check(pathset_add(view->paths, (Span){kept[i].text, kept[i].size}, &kept[i].slot, NULL) == 0); /* each was accepted before */
-    memcpy(view->known, kept, kept_count * sizeof *kept);
-    view->known_count = kept_count;
-    check(pathset_seal(view->paths, NULL) == 0);
+    if (set_known(view, kept, count)) return;
+
+    for (size_t i = 0; i < count; i++) free(kept[i].text);
+    check(set_known(view, NULL, 0));
 }
 
 void template_view_set(TemplateView *view, const TemplateEventMessage *event) {

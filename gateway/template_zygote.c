@@ -324,9 +324,10 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
     shared->number = zygote->event.number;
     shared->template_index = zygote->event.first_template;
     shared->started = now;
-    atomic_store(&shared->active, true);
     raise_cpu_limit(zygote, now, zygote->event.budget_usec);
     set_timer(zygote, zygote->event.budget_usec);
+    /* Not before: the timer of the event before this one may have run until now, and this one is not to blame for it. */
+    atomic_store(&shared->active, true);
     return &zygote->event;
 }
 
