@@ -221,8 +221,8 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
     }
 }
 
-/* To libjsonnet a verbatim string stands in one line, however many line ends it holds. Walks `text` as it counts, to the start of `line`
- * at most; returns the lines that it saw. */
+/* To libjsonnet a verbatim string stands in one line, however many line ends it holds, and the line that ends a text block starts where the
+ * block's last empty lines do. Walks `text` as it counts, to the start of `line` at most; returns the lines that it saw. */
 static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {
     unsigned lines = 1;
     *ret_start = text.data;
@@ -239,6 +239,8 @@ static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {
             lines++;
             *ret_start = at + 1;
         }
+        bool block = token.kind == TOKEN_STRING && *token.at == '|';
+        while (block && *ret_start - text.data >= 2 && (*ret_start)[-1] == '\n' && (*ret_start)[-2] == '\n') --*ret_start;
         at = lexer.at;
     }
     return lines;

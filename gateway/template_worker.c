@@ -469,15 +469,23 @@ static char *import(void *context, const char *base, const char *path, char **re
     return result;
 }
 
-static void put_wrapper(Buffer *program) {
+/* A default that is left out is `absent`, an object with a field of a name that nobody can guess: `tailstrict` evaluates defaults, too, so
+ * to evaluate one must not yet mean that it was needed. */
+static void put_wrapper(const Worker *worker, Buffer *program) {
+    buffer_printf(program,
+                  "local absent = { '%s':: 0 },\n"
+                  "isAbsent(x) = std.primitiveEquals(std.type(x), 'object') && std.objectHasAll(x, '%s'),\n",
+                  worker->name, worker->name);
     buffer_append_text(program,
-                       "local first = std.native('first'), step = std.native('step'),\n"
+                       "first = std.native('first'), step = std.native('step'),\n"
                        "hasBody = std.native('hasBody'), foundBody = std.native('foundBody'), missBody = std.native('missBody'),\n"
                        "hasHeader = std.native('hasHeader'), getHeader = std.native('getHeader'), missHeader = std.native('missHeader'),\n"
                        "now = std.native('now'),\n"
                        "BodyStr = std.native('bodyText'), HeaderStr = std.native('headerText'), Ip = std.native('ip'),\n"
-                       "Body(path='.', default=missBody(path)) = if hasBody(path) then foundBody() else default,\n"
-                       "Header(name='', default=missHeader(name)) = if hasHeader(name) then getHeader(name) else default,\n"
+                       "Body(path='.', default=absent) =\n"
+                       "  if hasBody(path) then foundBody() else if isAbsent(default) then missBody(path) else default,\n"
+                       "Header(name='', default=absent) =\n"
+                       "  if hasHeader(name) then getHeader(name) else if isAbsent(default) then missHeader(name) else default,\n"
                        "Now(format='%Y-%m-%dT%H:%M:%S.%fZ') = now(format),\n"
                        "safe = std {\n"
                        "  native:: function(name) error 'std.native is not allowed in a template',\n"
@@ -487,7 +495,7 @@ static void put_wrapper(Buffer *program) {
 }
 
 static void put_program(const Worker *worker, Buffer *program) {
-    put_wrapper(program);
+    put_wrapper(worker, program);
     buffer_append_text(program, "local documents = [\n");
     for (uint32_t i = 0; i < worker->documents; i++)
         buffer_printf(program, stands_alone(worker) ? "[(import '%s%u')(" ARGUMENTS ")],\n" : "(import '%s%u')(" ARGUMENTS "),\n",

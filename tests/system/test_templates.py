@@ -225,6 +225,7 @@ REFUSED = {
     # Places behind what is hard to count.
     "{\n\ta: 1,\n\tb: nope }": "line 3, column 5: Unknown variable: nope",
     "local s = |||\n  text\n  more\n|||;\nnope": "line 5, column 1: Unknown variable: nope",
+    "|||\n\n  é\n\n  b\n\n\n||| + nope": "line 8, column 7: Unknown variable: nope",
     "/* a\n b */ nope": "line 2, column 7: Unknown variable: nope",
     "'日本' + nope": "line 1, column 8: Unknown variable: nope",
     "\r\n1 + nope": "line 2, column 5: Unknown variable: nope",

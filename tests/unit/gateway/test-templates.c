@@ -166,6 +166,11 @@ static const Case cases[] = {
     {"Body('no')", NULL, "no value at no and no default"},
     {"Body('no').x", NULL, "no value at no and no default"},
     {"if Body('no') == null then 'hidden' else 1", NULL, "no value at no"},
+    {"Body('n') tailstrict", "1.5", NULL},
+    {"Body('no') tailstrict", NULL, "no value at no"},
+    {"Body('no', {a: 1}) tailstrict", "{\"a\":1}", NULL},
+    {"Body('no', Body('none', 3))", "3", NULL},
+    {"Header('ACCEPT') tailstrict", "\"*/*\"", NULL},
     {"Body('a..b')", NULL, "step is missing"},
     {"Body({})", NULL, "primitives"},
     {"Body(1)", NULL, "the path is a string"},
@@ -259,6 +264,35 @@ static void bodies_of_every_kind(void **state) {
     expect(batch, 4, 0, false, "1");
     expect(batch, 5, 0, true, "not JSON");
     expect(batch, 5, 1, true, "not UTF-8");
+    template_batch_free(batch);
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* Each path is fine, but the broken-up places of all that were asked for so far are more than a set of paths may have. */
+static void paths_that_events_make_up_cost_nobody_anything(void **state) {
+    enum { COUNT = 300, STEPS = 30 };
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    TemplateBatch *batch = template_batch_new(plan_of_one("Body(Body('p'), 7)"), 2 * COUNT, reply, REPLY);
+    uint32_t random = 1;
+    for (size_t i = 0; i < COUNT; i++) {
+        Buffer body = {0};
+        buffer_append_text(&body, "{\"p\":\"");
+        for (size_t j = 0; j < STEPS; j++) {
+            random = random * 1664525 + 1013904223;
+            buffer_append_text(&body, random >> 31 ? "[1]" : "[\\\"1\\\"]");
+        }
+        buffer_append_text(&body, "\"}");
+        batch->events[2 * i].event = event_of(batch, buffer_text(&body));
+        batch->events[2 * i + 1].event = event_of(batch, "{\"p\":\"n\",\"n\":5}");
+        buffer_deinit(&body);
+    }
+    (void)run_batch(templates, batch);
+    for (size_t i = 0; i < COUNT; i++) {
+        expect(batch, 2 * i, 0, false, "7");
+        expect(batch, 2 * i + 1, 0, false, "5");
+    }
     template_batch_free(batch);
     mailbox_free(reply);
     stop(templates);
@@ -764,6 +798,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_give_what_is_documented),
         cmocka_unit_test(bodies_of_every_kind),
+        cmocka_unit_test(paths_that_events_make_up_cost_nobody_anything),
         cmocka_unit_test(every_case_with_a_template_holds),
         cmocka_unit_test(a_bomb_costs_its_event_only),
         cmocka_unit_test(an_event_of_20000_levels_fails_alone),
