@@ -496,7 +496,8 @@ static int keep_descriptor(Evaluator *evaluator, struct msghdr *message) {
 
 /* 0, -EBADMSG, -ECANCELED, or -ECONNRESET at the end. */
 static int read_control(Evaluator *evaluator, usec_t now) {
-    for (;;) {
+    /* A worker that writes without end takes no more than its turn: all sources share this thread. */
+    for (unsigned i = 0; i < READS_A_TURN; i++) {
         char room[CMSG_SPACE(4 * sizeof(int))];
         struct iovec part = {.iov_base = buffer_reserve(&evaluator->control_in, READ_BYTES), .iov_len = READ_BYTES};
         struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
@@ -519,6 +520,7 @@ static int read_control(Evaluator *evaluator, usec_t now) {
         }
         keep_rest(&evaluator->control_in, evaluator->control_in.size - used);
     }
+    return 0;
 }
 
 size_t evaluator_poll(const Evaluator *evaluator, struct pollfd entries[2]) {
