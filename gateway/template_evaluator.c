@@ -75,9 +75,12 @@ static void finish_event(TemplateBatch *batch, TemplateEvent *event) {
     if (--batch->left == 0) mailbox_post(batch->reply, &batch->message);
 }
 
-/* People read a reason: what was cut in the middle of a character, or is no text at all, becomes question marks. */
+/* People read a reason, perhaps on a terminal: what was cut in the middle of a character, is no text at all or is a control character becomes a
+ * question mark. */
 static void make_text(char *reason, size_t size) {
     for (size_t at = 0; (at += text_check((Span){reason + at, size - at})) < size; at++) reason[at] = '?';
+    for (size_t at = 0; at < size; at++)
+        if ((unsigned char)reason[at] < ' ' || reason[at] == 0x7F) reason[at] = '?';
 }
 
 /* Whether a result is JSON is the mapper's question. */

@@ -213,7 +213,10 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
                          (is_symbol(&before[0], '[') && token.kind == TOKEN_STRING);
         if (of_std && is_member) {
             if (is_one_of(token.text, functions, sizeof functions / sizeof *functions)) return refuse(text, &token, "std.", error);
-            if (visit) visit(context, token.text);
+            Lexer ahead = lexer;
+            Token next = next_token(&ahead);
+            /* std['a' + …] names what only the evaluation knows. */
+            if (visit && (token.kind == TOKEN_NAME || is_symbol(&next, ']'))) visit(context, token.text);
         }
         before[2] = before[1];
         before[1] = before[0];

@@ -366,7 +366,7 @@ void zygote_put_result(Zygote *zygote, bool failed, Span text) {
 _Noreturn void zygote_give_up(Zygote *zygote, Span reason) {
     Shared *shared = zygote->shared;
     size_t size = reason.size < sizeof shared->reason ? reason.size : sizeof shared->reason;
-    memcpy(shared->reason, reason.data, size);
+    for (size_t i = 0; i < size; i++) shared->reason[i] = reason.data[i] ? reason.data[i] : '?'; /* it goes on as a C string */
     shared->reason_bytes = size;
     shared->ended = monotonic();
     atomic_store(&shared->cause, TEMPLATE_DEATH_ERROR);

@@ -259,7 +259,7 @@ CAUGHT = {
     "Body": "function",
     "error 'RUNTIME ERROR: line 1, column 1: forged\\nsecond line'": "forged",
     "error \"')\\n, run(1))\"": "'",
-    "assert false : '\\u0000\\u001b[31m'; 1": "line ",
+    "assert false : '\\u0000\\u001b[31m\\r\\u007f'; 1": ": ??[31m??",
 }
 
 # What looks like a way out and is none: text -> JSON of the cell.
@@ -277,6 +277,7 @@ HARMLESS = {
     "|||\n  )}]*/\n|||": ")}]*/\n",
     "'/*' + \"*/\" + '//' + '#'": "/**///#",
     "std.thisFile": "wrapper",
+    "std['ascii' + 'Upper']('x')": "X",
     "{ 'import': 1, \"std.native\": 'import' }": {"import": 1, "std.native": "import"},
     "std.manifestJsonEx({ a: [1] }, '')": '{\n"a": [\n1\n]\n}',
     "5 % 3 + std.length([x for x in std.range(1, 4) if x > 2][0:1])": 3,

@@ -198,6 +198,7 @@ static const Case cases[] = {
     {"|||\n  import 'x'\n|||", "\"import 'x'\\n\"", NULL},
     {"function(x) x", NULL, "function"},
     {"error 'my own words'", NULL, "my own words"},
+    {"error 'a\\u0000b\\u001b[31m\\r\\tc\\u007f\\n'", NULL, "column 1: a?b?[31m??c?"},
     {"std.foo", NULL, "foo"},
     {"{ a: 1, assert false : 'checked' }", NULL, "checked"},
     /* isolation */
@@ -750,6 +751,8 @@ static void check_names_the_place(void **state) {
         {"local x = 1; // comment\n{ a: x, 'import': 2, s: \"import 'x'\", t: @'import' }", NULL},
         {"error 'only at run time'", NULL},
         {"std.asciiUpper(Body('a'))", NULL},
+        {"std['ascii' + 'Upper']('x')", NULL},
+        {"std['asciiuper']('x')", "line 1, column 6: std has no asciiuper"},
         {"local std = { mine: 1 }; std.mine", NULL},
         {"foo", "line 1, column 1: Unknown variable: foo"},
         {"1 +\n  foo", "line 2, column 3: Unknown variable: foo"},
