@@ -22,7 +22,7 @@
 #include "base/random.h"
 #include "bench/corpus.h"
 #include "bench/number.h"
-#include "gateway/templates.h"
+#include "gateway/templates/broker.h"
 
 enum { ROUNDS_MOST = 101, BATCHES_OUT = 2, PROCESSES_MOST = 64, FAILING_ONE_IN = 10 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
-#include "gateway/http_head.h"
+#include "gateway/http/head.h"
 #include "tests/fuzz/fuzz.h"
 
 static Guard guard;

@@ -11,7 +11,7 @@
 
 #include "base/buffer.h"
 #include "config/definition.h"
-#include "gateway/template_lexer.h"
+#include "gateway/templates/lexer.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"

@@ -15,9 +15,9 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "gateway/loader.h"
-#include "gateway/stager.h"
-#include "gateway/writer.h"
+#include "gateway/delivery/loader.h"
+#include "gateway/delivery/stager.h"
+#include "gateway/delivery/writer/writer.h"
 #include "storage/pack.h"
 #include "tests/simulation/world.h"
 #include "tests/support/memory-files.h"

@@ -26,7 +26,7 @@ def read(path):
 
 
 def sources(*patterns):
-    return {path.name: path.read_text() for pattern in patterns for path in sorted((ROOT / "gateway").glob(pattern))}
+    return {str(path): path.read_text() for pattern in patterns for path in sorted((ROOT / "gateway").glob(pattern))}
 
 
 def names_of(files):
@@ -55,9 +55,9 @@ def names_of(files):
 
 
 def code_errors():
-    common = sources("http_loop*.c")  # under both listeners
-    intake = names_of({**sources("intake*.c"), **common})
-    admin = names_of({**sources("api_*.c", "admin.c", "change*.c"), **common})
+    common = sources("http/*.c")  # under both listeners
+    intake = names_of({**sources("intake/*.c"), **common})
+    admin = names_of({**sources("api/*.c", "control/change*.c"), **common})
     return {"stream.in.": intake, "stream.api.": admin}
 
 
@@ -93,11 +93,11 @@ def problems_of_errors():
 
 
 def problems_of_gauges():
-    code = dict(re.findall(r'gauge\(out, "(\w+)",\s*"([^"]+)"', read("gateway/api_system.c")))
+    code = dict(re.findall(r'gauge\(out, "(\w+)",\s*"([^"]+)"', read("gateway/api/system.c")))
     text = read("docs/operations.md")
     documents = dict(re.findall(r"^\| `(sluice_\w+)` \| gauge: (.*) \|$", text, re.M))
     if not code:
-        yield "no gauge was found in gateway/api_system.c"
+        yield "no gauge was found in gateway/api/system.c"
     for name, meaning in code.items():
         if documents.get(name) != meaning:
             yield f"docs/operations.md lacks the row: | `{name}` | gauge: {meaning} |"
@@ -110,7 +110,7 @@ def problems_of_gauges():
 
 
 def problems_of_routes():
-    text = read("gateway/api_router.c")
+    text = read("gateway/api/router.c")
     defines = dict(re.findall(r'#define (BRANCH|SOURCE|SINK) (.*)', text))
 
     def expand(path):
@@ -123,7 +123,7 @@ def problems_of_routes():
     for method, path, role, flags in re.findall(r'^    \{"([A-Z]+)", (.+?), ROLE_(\w+), API_\w+, ([^,]+), api_', text, re.M):
         code[(method, expand(path))] = "none" if "API_PUBLIC" in flags else role.lower()
     if len(code) < 20:
-        yield f"only {len(code)} routes were found in gateway/api_router.c"
+        yield f"only {len(code)} routes were found in gateway/api/router.c"
     documents = {}
     for method, path, role in re.findall(r"^\| `([A-Z]+) (/[^` ?]*)[^`]*` \| (\w+) \|", read("docs/operations.md"), re.M):
         documents[(method, path.replace("…/", "/v1/branches/{branch}/"))] = role
@@ -140,7 +140,7 @@ def problems_of_routes():
 def problems_of_failpoints():
     code = set()
     for floor in ("base", "config", "mapping", "storage", "sinks", "gateway"):
-        for path in sorted((ROOT / floor).glob("*.c")):
+        for path in sorted((ROOT / floor).rglob("*.c")):
             code |= set(re.findall(r'\bfailpoint(?:_hit)?\("([\w.-]+)"', path.read_text()))
     documents = set(re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", read("docs/testing.md"), re.M))
     if not code:

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""The floors look down only, and a vendor's header stands only where it belongs. Walks the #include lines."""
+"""
+The floors look down only, the rooms of the gateway too, and a vendor's header stands only where it belongs. Walks the #include lines.
+Files of one room may include each other, but not in a circle.
+"""
 
 import pathlib
 import re
@@ -16,21 +19,63 @@ MAY_INCLUDE = {
     "gateway": {"base", "config", "mapping", "storage", "sinks", "gateway"},
 }
 
+# The rooms of the gateway by level: a room may include itself and the rooms of the levels before its own.
+ROOMS = [
+    {"flow"},
+    {"http", "templates", "delivery"},
+    {"rows"},
+    {"intake", "sources", "control"},
+    {"api", "commands"},
+    {"app"},
+]
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+
 # header -> files that may include it (regular expressions on the path)
 VENDORS = {
-    r"h2o(/.*)?\.h": r"gateway/(http_loop|http_reply|http_\w+|intake\w*|admin)\.[ch]",
+    r"h2o(/.*)?\.h": r"gateway/(http/.*|intake/.*|api/admin)\.[ch]",
     r"lmdb\.h": r"storage/.*",
     r"libpq-fe\.h": r"sinks/postgres\w*\.[ch]",
     r"sqlite3\.h": r"sinks/sqlite\w*\.[ch]",
-    r"libjsonnet\.h": r"gateway/template_\w+\.[ch]",
-    r"rdkafka\.h": r"(gateway/bridge_kafka|sinks/kafka)\.[ch]",
-    r"nats\.h": r"(gateway/bridge_nats|sinks/nats)\.[ch]",
+    r"libjsonnet\.h": r"gateway/templates/\w+\.[ch]",
+    r"rdkafka\.h": r"sinks/kafka\.[ch]",
+    r"nats\.h": r"sinks/nats\.[ch]",
     r"yaml\.h": r"config/yaml\w*\.[ch]",
     r"xxhash\.h": r"base/checksum\.c",
-    r"zlib\.h": r"gateway/decode\w*\.c",
+    r"zlib\.h": r"gateway/http/decode\.c",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)
+
+
+def problem_of_rooms(name, header):
+    here, there = name.split("/")[1], header.split("/")[1]
+    for room, of in ((here, name), (there, header)):
+        if room not in LEVEL:
+            yield f"{of} is in no room of the gateway: {', '.join(sorted(LEVEL))}"
+            return
+    if here != there and LEVEL[there] >= LEVEL[here]:
+        allowed = sorted(room for room in LEVEL if LEVEL[room] < LEVEL[here])
+        yield f"{name} includes {header}: gateway/{here} may include {', '.join(allowed) or 'no other room'}"
+
+
+def circles():
+    """Headers that include each other, by way of others too."""
+    includes = {}
+    for floor in MAY_INCLUDE:
+        for path in sorted((ROOT / floor).rglob("*.h")):
+            includes[str(path.relative_to(ROOT))] = [h for h in INCLUDE.findall(path.read_text()) if h.split("/")[0] in MAY_INCLUDE]
+    done = set()
+
+    def walk(header, way):
+        if header in way:
+            yield " includes ".join([*way[way.index(header):], header]) + ": a circle"
+        elif header not in done:
+            for other in includes.get(header, ()):
+                yield from walk(other, [*way, header])
+            done.add(header)
+
+    for header in includes:
+        yield from walk(header, [])
 
 
 def problems():
@@ -48,11 +93,14 @@ def problems():
                     yield f"{name} includes {header}: {floor} may include {', '.join(sorted(allowed))}"
                 if first in MAY_INCLUDE and not (ROOT / header).exists():
                     yield f"{name} includes {header}, which does not exist"
+                if floor == "gateway" and first == "gateway":
+                    yield from problem_of_rooms(name, header)
                 for vendor, where in VENDORS.items():
                     if re.fullmatch(vendor, header) and not re.fullmatch(where, name):
                         yield f"{name} includes {header}, which stands only in {where}"
             if path.suffix == ".h" and "#pragma once" not in text:
                 yield f"{name} has no #pragma once"
+    yield from circles()
     if seen < 100:
         yield f"only {seen} include lines were seen: is the tree complete?"
 

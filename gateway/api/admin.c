@@ -1,0 +1,253 @@
+#include "gateway/api/admin.h"
+
+#include <h2o.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/cleanup.h"
+#include "base/metrics.h"
+#include "base/uuid.h"
+#include "gateway/flow/messages.h"
+#include "gateway/http/head.h"
+#include "gateway/http/reply.h"
+#include "mapping/headers.h"
+
+#define WAIT_SECONDS_MOST 3600 /* what a number can say; tasks wait for less */
+
+/* A request that the control thread has. The loop's thread; freed when the call comes back, or at the end. */
+typedef struct Ticket {
+    struct Ticket *next, **link;
+    h2o_req_t *request;    /* NULL: it died */
+    struct Ticket **guard; /* in the request's memory; valid while `request` is */
+} Ticket;
+
+struct Admin {
+    HttpLoop *loop;
+    Mailbox *control;
+    Ticket *tickets; /* loop's thread; at the end the one that stops it */
+};
+
+/* The last message that the loop gets: when it is handled, nothing waits in the mailbox any more. */
+typedef struct LastMessage {
+    Message message;
+    sem_t handled;
+} LastMessage;
+
+#define MESSAGE_LAST (-1)
+
+/* ---- requests in, calls out -------------------------------------------------------------------------------------------------------- */
+
+static void on_request_died(void *memory) {
+    Ticket **guard = memory;
+    if (*guard) (*guard)->request = NULL;
+}
+
+static Ticket *ticket_new(Admin *admin, h2o_req_t *request) {
+    Ticket *ticket = calloc(1, sizeof *ticket);
+    check(ticket);
+    ticket->request = request;
+    ticket->guard = h2o_mem_alloc_shared(&request->pool, sizeof *ticket->guard, on_request_died);
+    *ticket->guard = ticket;
+    ticket->next = admin->tickets;
+    ticket->link = &admin->tickets;
+    if (ticket->next) ticket->next->link = &ticket->next;
+    admin->tickets = ticket;
+    return ticket;
+}
+
+static void ticket_free(Ticket *ticket) {
+    if (ticket->request) *ticket->guard = NULL;
+    *ticket->link = ticket->next;
+    if (ticket->next) ticket->next->link = ticket->link;
+    free(ticket);
+}
+
+static char *copy_span(Span span) {
+    char *copy = strndup(span.data ? span.data : "", span.size);
+    check(copy);
+    return copy;
+}
+
+static int hex(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+/* Percent-decoded; NULL: not well-formed, or it holds a control character or an encoded slash, which no id has. */
+static char *decode_path(Span path) {
+    char *text = malloc(path.size + 1), *out = text;
+    check(text);
+    for (size_t i = 0; i < path.size; i++) {
+        unsigned char c = (unsigned char)path.data[i];
+        if (c == '%') {
+            int high = i + 2 < path.size ? hex(path.data[i + 1]) : -1, low = high >= 0 ? hex(path.data[i + 2]) : -1;
+            c = low >= 0 ? (unsigned char)((unsigned)high << 4 | (unsigned)low) : 0;
+            if (c == '/') c = 0;
+            i += 2;
+        }
+        if (c < 0x20 || c == 0x7f) {
+            free(text);
+            return NULL;
+        }
+        *out++ = (char)c;
+    }
+    *out = '\0';
+    return text;
+}
+
+/* The seconds of `wait=N` among the preferences (RFC 7240). */
+static usec_t read_wait(Span value) {
+    _cleanup_free_ char *text = copy_span(value);
+    char *rest = text;
+    for (char *item; (item = strsep(&rest, ",;"));) {
+        item += strspn(item, " \t");
+        if (strncasecmp(item, "wait=", 5) != 0 || item[5] < '0' || item[5] > '9') continue;
+        unsigned long seconds = strtoul(item + 5, NULL, 10);
+        return (usec_t)(seconds < WAIT_SECONDS_MOST ? seconds : WAIT_SECONDS_MOST) * USEC_SECOND;
+    }
+    return 0;
+}
+
+static void replace(char **field, Span value) {
+    free(*field);
+    *field = copy_span(value);
+}
+
+static void read_headers(ApiCall *call, const HttpHead *head) {
+    Span lines = head->lines, name, value, bearer = {0}, token = {0};
+    while (http_head_next(&lines, &name, &value)) {
+        if (span_equal_nocase(name, SPAN("x-storageapi-token"))) {
+            token = value;
+        } else if (span_equal_nocase(name, SPAN("authorization"))) {
+            if (value.size > 7 && strncasecmp(value.data, "Bearer ", 7) == 0)
+                bearer = (Span){.data = value.data + 7, .size = value.size - 7};
+        } else if (span_equal_nocase(name, SPAN("if-match"))) {
+            replace(&call->if_match, value);
+        } else if (span_equal_nocase(name, SPAN("prefer"))) {
+            if (call->wait == 0) call->wait = read_wait(value);
+        } else {
+            if (span_equal_nocase(name, SPAN("content-type"))) replace(&call->body_type, value);
+            if (header_is_secret(name)) continue;
+            if (memchr(value.data ? value.data : "", 0, value.size)) continue;
+            buffer_append_span(&call->headers, name);
+            buffer_append_byte(&call->headers, 0);
+            buffer_append_span(&call->headers, value);
+            buffer_append_byte(&call->headers, 0);
+        }
+    }
+    while (bearer.size > 0 && bearer.data[0] == ' ') bearer.data++, bearer.size--;
+    replace(&call->token, token.size > 0 ? token : bearer);
+}
+
+static ApiCall *read_request(h2o_req_t *request) {
+    Span path = {.data = request->path.base, .size = request->path.len}, query = {0};
+    const char *mark = path.size ? memchr(path.data, '?', path.size) : NULL;
+    if (mark) {
+        query = (Span){.data = mark + 1, .size = path.size - (size_t)(mark + 1 - path.data)};
+        path.size = (size_t)(mark - path.data);
+    }
+    char *decoded = decode_path(path);
+    if (!decoded) return NULL;
+    ApiCall *call = calloc(1, sizeof *call);
+    check(call);
+    call->message.kind = MESSAGE_API_CALL;
+    call->method = copy_span((Span){.data = request->method.base, .size = request->method.len});
+    call->path = decoded;
+    call->query = copy_span(query);
+    call->token = copy_span((Span){0});
+    call->if_match = copy_span((Span){0});
+    call->body_type = copy_span((Span){0});
+    call->peer = copy_span(http_request_peer(request));
+    read_headers(call, http_request_head(request));
+    buffer_append(&call->body, request->entity.base, request->entity.len);
+    return call;
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------------------------------- */
+
+static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
+    char id[UUID_TEXT_SIZE + 1] = {0};
+    http_loop_request_id(admin->loop, id);
+    _cleanup_(buffer_deinit) Buffer headers = {0};
+    buffer_printf(&headers, "Content-Type: %s\r\nX-Request-Id: %s\r\nCache-Control: no-store\r\n",
+                  call->content_type ? call->content_type : "application/json", id);
+    if (call->location) buffer_printf(&headers, "Location: %s\r\n", call->location);
+    if (call->allow) buffer_printf(&headers, "Allow: %s\r\n", call->allow);
+    if (call->challenge) buffer_append_text(&headers, "WWW-Authenticate: Bearer realm=\"sluice\"\r\n");
+    if (call->retry_after) buffer_printf(&headers, "Retry-After: %u\r\n", call->retry_after);
+    HttpReply reply = {.status = call->status, .headers = buffer_span(&headers), .body = buffer_span(&call->response)};
+    http_reply(request, &reply);
+}
+
+static void on_request(void *context, h2o_req_t *request) {
+    Admin *admin = context;
+    metrics_add(METRIC_REQUESTS, 1);
+    ApiCall *call = read_request(request);
+    if (!call) {
+        ApiCall refusal = {.status = 400};
+        api_error_body(400, "badRequest", "The path is not well-formed.", &refusal.response);
+        send_answer(admin, request, &refusal);
+        buffer_deinit(&refusal.response);
+        return;
+    }
+    call->reply = http_loop_mailbox(admin->loop);
+    call->ticket = ticket_new(admin, request);
+    http_request_parked(request);
+    mailbox_post(admin->control, &call->message);
+}
+
+static void on_message(void *context, Message *take_message) {
+    Admin *admin = context;
+    if (take_message->kind == MESSAGE_LAST) {
+        (void)sem_post(&((LastMessage *)take_message)->handled);
+        return;
+    }
+    check(take_message->kind == MESSAGE_API_CALL);
+    ApiCall *call = (ApiCall *)take_message;
+    Ticket *ticket = call->ticket;
+    h2o_req_t *request = ticket->request;
+    ticket_free(ticket); /* before the answer: sending may end the request at once */
+    if (call->status >= 400 && call->status < 500) metrics_add(METRIC_REQUESTS_REFUSED, 1);
+    if (request) send_answer(admin, request, call);
+    api_call_free(call);
+}
+
+static void error_body(void *context, int status, const char *name, const char *message, Buffer *out) {
+    (void)context;
+    api_error_body(status, name, message, out);
+}
+
+/* ---- start and end ----------------------------------------------------------------------------------------------------------------- */
+
+int admin_start(int listener, const HttpLimits *limits, Usage *usage, Mailbox *control, Admin **ret_admin, Error *error) {
+    Admin *admin = calloc(1, sizeof *admin);
+    check(admin);
+    admin->control = control;
+    HttpHandler handler = {.on_request = on_request, .on_message = on_message, .error_body = error_body, .context = admin};
+    int r = http_loop_start("admin", listener, limits, usage, &handler, &admin->loop, error);
+    if (r < 0) {
+        free(admin);
+        return r;
+    }
+    *ret_admin = admin;
+    return 0;
+}
+
+Mailbox *admin_mailbox(Admin *admin) {
+    return http_loop_mailbox(admin->loop);
+}
+
+void admin_stop(Admin *admin) {
+    if (!admin) return;
+    LastMessage last = {.message.kind = MESSAGE_LAST};
+    check(sem_init(&last.handled, 0, 0) == 0);
+    mailbox_post(http_loop_mailbox(admin->loop), &last.message);
+    while (sem_wait(&last.handled) < 0) continue;
+    (void)sem_destroy(&last.handled);
+    http_loop_stop(admin->loop);
+    while (admin->tickets) ticket_free(admin->tickets);
+    free(admin);
+}

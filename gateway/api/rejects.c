@@ -1,0 +1,197 @@
+/* Rejects of a sink: what its mapping (events) or its destination (rows) refused. */
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "config/text.h"
+#include "gateway/api/router.h"
+#include "storage/rejects.h"
+
+/* A longer list is not counted further: totalCount is then what was counted. */
+#define COUNTED_MOST 100000
+#define COUNTED_BYTES_MOST (64u << 20)
+#define PAGE_BYTES_MOST (4u << 20)
+
+typedef struct Page {
+    json_t *list; /* of the page */
+    size_t limit;
+    size_t bytes;  /* of the rejects' data in it */
+    uint64_t last; /* number */
+} Page;
+
+/* Bytes as text under `name`, or as base64 under `base64_name`. */
+static void set_bytes(json_t *object, const char *name, const char *base64_name, Span bytes) {
+    if (text_is_utf8(bytes)) {
+        check(json_object_set_new(object, name, json_stringn(bytes.data ? bytes.data : "", bytes.size)) == 0);
+        return;
+    }
+    _cleanup_free_ unsigned char *text = malloc(bytes.size / 3 * 4 + 5);
+    check(text && bytes.size <= INT32_MAX);
+    (void)EVP_EncodeBlock(text, (const unsigned char *)bytes.data, (int)bytes.size);
+    check(json_object_set_new(object, base64_name, json_string((const char *)text)) == 0);
+}
+
+static json_t *show(const Reject *reject) {
+    char id[UUID_TEXT_SIZE + 1] = {0}, at[25];
+    uuid_format(&reject->id, id);
+    clock_format_utc(reject->at, at);
+    json_t *json = json_pack("{s:I, s:s, s:s, s:s, s:I}", "rejectId", (json_int_t)reject->number, "time", at, "kind",
+                             reject->is_row ? "row" : "event", reject->is_row ? "fileId" : "eventId", id, "version",
+                             (json_int_t)reject->mapping_version);
+    check(json);
+    set_bytes(json, "reason", "reasonBase64", reject->reason);
+    if (reject->column.size > 0) set_bytes(json, "column", "columnBase64", reject->column);
+    if (reject->is_row) {
+        check(json_object_set_new(json, "rowNumber", json_integer((json_int_t)reject->row)) == 0);
+        set_bytes(json, "row", "rowBase64", reject->data);
+    } else {
+        set_bytes(json, "contentType", "contentTypeBase64", reject->content_type);
+        set_bytes(json, "event", "eventBase64", reject->data);
+    }
+    return json;
+}
+
+static int visit(void *context, const Reject *reject, Error *error) {
+    Page *page = context;
+    if (json_array_size(page->list) >= page->limit || page->bytes >= PAGE_BYTES_MOST) return error_set(error, -ECANCELED, "enough");
+    check(json_array_append_new(page->list, show(reject)) == 0);
+    page->bytes += reject->data.size;
+    page->last = reject->number;
+    return 0;
+}
+
+typedef struct Count {
+    size_t rejects, bytes;
+} Count;
+
+static int count_one(void *context, const Reject *reject, Error *error) {
+    Count *count = context;
+    count->rejects++;
+    count->bytes += reject->data.size;
+    bool enough = count->rejects >= COUNTED_MOST || count->bytes >= COUNTED_BYTES_MOST;
+    return enough ? error_set(error, -ECANCELED, "enough") : 0;
+}
+
+/* A number of a reject; false: answered. */
+static bool read_number(ApiRequest *request, const char *name, const char *text, uint64_t *value) {
+    if (!text || !text[0]) return true;
+    char *end = NULL;
+    errno = 0;
+    unsigned long long number = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
+    if (!end || *end || errno != 0) {
+        api_fail(request, 400, "badRequest", "Parameter \"%s\" must be the rejectId of a reject.", name);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+static int read_page(ApiRequest *request, uint64_t after, Page *page, size_t *ret_total, Error *error) {
+    Txn *txn;
+    int r = txn_begin_read(request->control->options.environment, &txn, error);
+    if (r < 0) return r;
+    uint32_t sink = request->sink->sink->number;
+    r = rejects_visit(txn, sink, after, visit, page, error);
+    Count count = {0};
+    if (r == 0 || r == -ECANCELED) r = rejects_visit(txn, sink, 0, count_one, &count, error);
+    txn_abort(txn);
+    *ret_total = count.rejects;
+    return r == -ECANCELED ? 0 : r;
+}
+
+static void answer_lines(ApiRequest *request, const json_t *list) {
+    ApiCall *call = api_keep(request);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        _cleanup_free_ char *line = json_dumps(json_array_get(list, i), JSON_COMPACT);
+        check(line);
+        buffer_append_text(&call->response, line);
+        buffer_append_byte(&call->response, '\n');
+    }
+    call->status = 200;
+    call->content_type = "application/x-ndjson";
+    mailbox_post(call->reply, &call->message);
+}
+
+void api_rejects_list(ApiRequest *request) {
+    ApiPage page_asked;
+    uint64_t after = 0;
+    const char *format = request->parameters[2] ? request->parameters[2] : "json";
+    if (strcmp(format, "json") != 0 && strcmp(format, "ndjson") != 0) {
+        api_fail(request, 400, "badRequest", "Parameter \"format\" must be json or ndjson.");
+        return;
+    }
+    if (!api_page(request, request->parameters[0], request->parameters[1], &page_asked) ||
+        !read_number(request, "afterId", request->parameters[0], &after))
+        return;
+    Page page = {.list = json_array(), .limit = page_asked.limit};
+    check(page.list);
+    size_t total = 0;
+    Error error = {0};
+    if (read_page(request, after, &page, &total, &error) < 0) {
+        json_decref(page.list);
+        log_failure(LOG_ERROR, "the rejects of a sink cannot be read", &error);
+        api_fail(request, 500, "internalError", "The rejects cannot be read.");
+        return;
+    }
+    if (strcmp(format, "ndjson") == 0) {
+        answer_lines(request, page.list);
+        json_decref(page.list);
+        return;
+    }
+    char last[24] = "";
+    if (json_array_size(page.list) > 0) (void)snprintf(last, sizeof last, "%llu", (unsigned long long)page.last);
+    json_t *answer = json_pack("{s:o, s:o}", "rejects", page.list, "page", api_page_json(&page_asked, total, last));
+    check(answer);
+    api_answer(request, 200, answer);
+}
+
+/* ---- removal ----------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Removal {
+    Errand errand; /* first */
+    ApiCall *call;
+} Removal;
+
+static void removal_drop(Errand *errand) {
+    Removal *removal = (Removal *)errand;
+    api_call_free(removal->call);
+    free(removal);
+}
+
+static void removal_back(Control *control, Errand *errand, Message *take_message) {
+    (void)control;
+    Removal *removal = (Removal *)errand;
+    RejectsRemove *message = (RejectsRemove *)take_message;
+    if (message->result < 0) {
+        log_failure(LOG_ERROR, "rejects cannot be removed", &message->error);
+        api_call_fail(steal(removal->call), 503, "notStored", "The rejects cannot be removed now.");
+    } else {
+        api_call_answer(steal(removal->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
+    }
+    free(message);
+    errand_end(errand);
+    removal_drop(errand);
+}
+
+void api_rejects_delete(ApiRequest *request) {
+    uint64_t up_to = UINT64_MAX;
+    if (!read_number(request, "upToId", request->parameters[0], &up_to)) return;
+    const Sink *sink = request->sink->sink;
+    log_info("%s removes the rejects of %s/%s", request->by, request->source_id, sink->sink_id);
+    Removal *removal = calloc(1, sizeof *removal);
+    RejectsRemove *message = calloc(1, sizeof *message);
+    check(removal && message);
+    removal->errand.back = removal_back;
+    removal->errand.drop = removal_drop;
+    removal->call = api_keep(request);
+    errand_begin(request->control, &removal->errand);
+    message->message.kind = MESSAGE_REJECTS_REMOVE;
+    message->reply = request->control->mailbox;
+    message->sink = sink->number;
+    message->up_to_number = up_to;
+    message->context = &removal->errand;
+    mailbox_post(request->control->peers.writer, &message->message);
+}

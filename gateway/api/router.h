@@ -1,0 +1,103 @@
+/*
+ * From a request to its handler: one table of routes (method, path, role, query parameters, kind of body), checked in one place, so that a
+ * handler sees only what is sound. Handlers are in the other files of this folder. Control thread.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "gateway/control/call.h"
+#include "gateway/control/parts.h"
+
+#define API_BODY_BYTES_MOST (1u << 20) /* of JSON */
+#define API_PARAMETERS_MOST 4
+#define API_NAMES_MOST 3
+
+typedef struct ApiRequest {
+    Control *control;
+    ApiCall *call; /* owned; NULL once it is answered or kept */
+    Role role;
+    const char *by; /* description of the token */
+    /* from the path; NULL unless the route names them. The definitions are there and not deleted, unless the route takes deleted ones */
+    const char *source_id, *sink_id, *task_id;
+    RegistrySource *source;
+    RegistrySink *sink;
+    const char *parameters[API_PARAMETERS_MOST]; /* values in the order of the route's names, decoded; NULL: not given */
+    json_t *body;                                /* owned; an object, for routes that take JSON */
+} ApiRequest;
+
+typedef enum ApiBody {
+    API_NO_BODY,  /* nothing, or {} */
+    API_JSON,     /* an object */
+    API_ANY_BODY, /* an event: the handler looks itself */
+} ApiBody;
+
+enum {
+    API_PUBLIC = 1,  /* without a token */
+    API_DELETED = 2, /* deleted definitions, too */
+    API_NO_LOOK = 4, /* the definitions that the path names need not be there */
+    API_ALWAYS = 8,  /* also while the gateway shuts down */
+};
+
+typedef struct ApiRoute {
+    const char *method;
+    const char *path; /* "/v1/branches/{branch}/sources/{source}" */
+    Role role;        /* at least */
+    ApiBody body;
+    unsigned flags;
+    void (*handle)(ApiRequest *request);
+    const char *parameters[API_PARAMETERS_MOST + 1]; /* allowed in the query */
+} ApiRoute;
+
+/* Answers the call, now or later. */
+void api_route(Control *control, ApiCall *take_call);
+
+/* For handlers; each takes the request's call. */
+void api_answer(ApiRequest *request, int status, json_t *take_json);
+void api_fail(ApiRequest *request, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+ApiCall *api_keep(ApiRequest *request); /* to answer later */
+
+/* The page that a list asks for. false: answered with 400. */
+typedef struct ApiPage {
+    const char *after_id; /* NULL: from the start */
+    size_t limit;
+} ApiPage;
+bool api_page(ApiRequest *request, const char *after_id, const char *limit, ApiPage *ret_page);
+json_t *api_page_json(const ApiPage *page, size_t total, const char *last_id);
+/* "true" or "false", else 400 (false). NULL leaves *value. */
+bool api_boolean(ApiRequest *request, const char *name, const char *text, bool *value);
+
+/* sources.c */
+void api_sources_create(ApiRequest *request);
+void api_sources_list(ApiRequest *request);
+void api_sources_get(ApiRequest *request);
+void api_change(ApiRequest *request, ChangeKind kind, bool discard); /* of the source or sink that the path names */
+void api_patch(ApiRequest *request);
+void api_delete(ApiRequest *request); /* parameter 0: discard */
+void api_enable(ApiRequest *request);
+void api_disable(ApiRequest *request);
+void api_undelete(ApiRequest *request);
+/* sinks.c */
+void api_sinks_create(ApiRequest *request);
+void api_sinks_list(ApiRequest *request);
+void api_sinks_get(ApiRequest *request);
+void api_sinks_flush(ApiRequest *request);
+/* settings.c */
+void api_settings_get(ApiRequest *request);
+void api_settings_patch(ApiRequest *request);
+/* tasks.c */
+void api_tasks_get(ApiRequest *request);
+/* statistics.c */
+void api_statistics_total(ApiRequest *request);
+/* rejects.c */
+void api_rejects_list(ApiRequest *request);
+void api_rejects_delete(ApiRequest *request);
+/* test.c */
+void api_test(ApiRequest *request);
+/* system.c */
+void api_about(ApiRequest *request);
+void api_health(ApiRequest *request);
+void api_ready(ApiRequest *request);
+void api_metrics(ApiRequest *request);
+void api_connections(ApiRequest *request);

@@ -1,0 +1,117 @@
+/* Sources, and what sources and sinks have in common: patch, delete, enable, disable, undelete. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "gateway/api/router.h"
+
+static json_t *show(const ApiRequest *request, const Source *source) {
+    const Control *control = request->control;
+    const Options *options = control->options.options;
+    /* Read anew each time: public-url may be reloaded. */
+    const char *url = options->public_url && options->public_url[0] ? options->public_url : control->peers.intake_url;
+    return source_to_json(source, url, options->project, request->role >= ROLE_OPERATOR);
+}
+
+void api_sources_list(ApiRequest *request) {
+    ApiPage page;
+    if (!api_page(request, request->parameters[0], request->parameters[1], &page)) return;
+    const Registry *registry = &request->control->registry;
+    json_t *list = json_array();
+    check(list);
+    const char *last = NULL;
+    for (size_t i = registry_after(registry, page.after_id); i < registry->count && json_array_size(list) < page.limit; i++) {
+        const Source *source = registry->sources[i]->source;
+        if (source->deleted != 0) continue;
+        check(json_array_append_new(list, show(request, source)) == 0);
+        last = source->source_id;
+    }
+    json_t *answer = json_pack("{s:o, s:o}", "sources", list, "page", api_page_json(&page, registry_live_sources(registry), last));
+    check(answer);
+    api_answer(request, 200, answer);
+}
+
+void api_sources_get(ApiRequest *request) {
+    api_answer(request, 200, show(request, request->source->source));
+}
+
+/* `If-Match: "3"`. false: answered. */
+static bool read_version(ApiRequest *request, uint32_t *ret_version) {
+    const char *text = request->call->if_match;
+    *ret_version = 0;
+    if (!text[0] || strcmp(text, "*") == 0) return true;
+    const char *digits = text[0] == '"' ? text + 1 : text;
+    char *end = NULL;
+    unsigned long version = digits[0] >= '0' && digits[0] <= '9' ? strtoul(digits, &end, 10) : 0;
+    bool closed = text[0] != '"' || (end && *end++ == '"');
+    if (!end || !closed || *end || version < 1 || version > UINT32_MAX) {
+        api_fail(request, 400, "badRequest", "If-Match must be the number of a version, such as \"3\".");
+        return false;
+    }
+    *ret_version = (uint32_t)version;
+    return true;
+}
+
+static void start(ApiRequest *request, ChangeRequest *change) {
+    Control *control = request->control;
+    if (!read_version(request, &change->if_version)) return;
+    change->by = request->by;
+    change->body = request->body;
+    Task *task;
+    Failure failure = {0};
+    _cleanup_free_ char *template = NULL;
+    int r = change_start(control, change, &task, &template, &failure);
+    if (r == CHANGE_NEEDS_TEMPLATE) {
+        control_park(control, api_keep(request), template);
+        return;
+    }
+    if (r < 0) {
+        if (failure.status == 503) request->call->retry_after = 1;
+        api_fail(request, failure.status, failure.name, "%s", failure.error.text);
+        return;
+    }
+    tasks_answer(control->tasks, task, api_keep(request), 202);
+}
+
+void api_sources_create(ApiRequest *request) {
+    ChangeRequest change = {.kind = CHANGE_CREATE};
+    start(request, &change);
+}
+
+void api_sinks_create(ApiRequest *request) {
+    ChangeRequest change = {.kind = CHANGE_CREATE, .of_sink = true, .source_id = request->source_id};
+    start(request, &change);
+}
+
+void api_change(ApiRequest *request, ChangeKind kind, bool discard) {
+    ChangeRequest change = {
+        .kind = kind,
+        .of_sink = request->sink_id != NULL,
+        .source_id = request->source_id,
+        .sink_id = request->sink_id,
+        .discard = discard,
+    };
+    start(request, &change);
+}
+
+void api_patch(ApiRequest *request) {
+    api_change(request, CHANGE_PATCH, false);
+}
+
+void api_delete(ApiRequest *request) {
+    bool discard = false;
+    if (!api_boolean(request, "discard", request->parameters[0], &discard)) return;
+    api_change(request, CHANGE_DELETE, discard);
+}
+
+void api_enable(ApiRequest *request) {
+    api_change(request, CHANGE_ENABLE, false);
+}
+
+void api_disable(ApiRequest *request) {
+    api_change(request, CHANGE_DISABLE, false);
+}
+
+void api_undelete(ApiRequest *request) {
+    api_change(request, CHANGE_UNDELETE, false);
+}

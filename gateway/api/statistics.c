@@ -1,0 +1,88 @@
+/* Statistics of a sink. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "gateway/api/router.h"
+
+typedef struct Query {
+    Errand errand; /* first */
+    ApiCall *call;
+    uint32_t sink;
+    SinkStatistics statistics;
+} Query;
+
+static void query_drop(Errand *errand) {
+    Query *query = (Query *)errand;
+    api_call_free(query->call);
+    free(query);
+}
+
+static json_t *time_json(usec_t wall) {
+    char text[25];
+    if (wall == 0) return json_null();
+    clock_format_utc(wall, text);
+    return json_string(text);
+}
+
+static json_t *level(uint64_t rows, uint64_t bytes, usec_t first, usec_t last) {
+    json_t *json = json_pack("{s:I, s:I, s:o, s:o}", "recordsCount", (json_int_t)rows, "size", (json_int_t)bytes, "firstRecordAt",
+                             time_json(first), "lastRecordAt", time_json(last));
+    check(json);
+    return json;
+}
+
+static json_t *tally_json(const Tally *tally) {
+    return level(tally->rows, tally->bytes, tally->rows ? tally->first_time : 0, tally->rows ? tally->last_time : 0);
+}
+
+/* What was imported since the statistics were cleared. */
+static json_t *target_json(const SinkTotals *totals) {
+    uint64_t rows = totals->imported.rows - totals->cleared_rows, bytes = totals->imported.bytes - totals->cleared_bytes;
+    return level(rows, bytes, rows ? totals->imported.first_time : 0, rows ? totals->imported.last_time : 0);
+}
+
+static json_t *total_json(const SinkStatistics *statistics) {
+    const SinkTotals *totals = &statistics->totals;
+    uint64_t rows = statistics->local.rows + statistics->staging.rows + totals->imported.rows - totals->cleared_rows;
+    uint64_t bytes = statistics->local.bytes + statistics->staging.bytes + totals->imported.bytes - totals->cleared_bytes;
+    return level(rows, bytes, rows ? totals->received.first_time : 0, rows ? totals->received.last_time : 0);
+}
+
+static void query_back(Control *control, Errand *errand, Message *take_message) {
+    (void)control;
+    Query *query = (Query *)errand;
+    free(take_message);
+    const SinkStatistics *statistics = &query->statistics;
+    const SinkTotals *totals = &statistics->totals;
+    json_t *last_error = statistics->last_error[0] ? json_string(statistics->last_error) : json_null();
+    if (!last_error)
+        last_error = json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
+    json_t *answer = json_pack("{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:{s:I, s:I}, s:b, s:o}", "total", total_json(statistics),
+                               "levels", "local", tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target",
+                               target_json(totals), "rejects", "events", (json_int_t)totals->rejected_events, "rows",
+                               (json_int_t)totals->rejected_rows, "droppedRows", (json_int_t)totals->dropped_rows, "files", "waiting",
+                               (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
+                               (int)statistics->paused, "lastError", last_error);
+    check(answer);
+    api_call_answer(steal(query->call), 200, answer);
+    errand_end(errand);
+    query_drop(errand);
+}
+
+void api_statistics_total(ApiRequest *request) {
+    Query *query = calloc(1, sizeof *query);
+    TotalsQuery *message = calloc(1, sizeof *message);
+    check(query && message);
+    query->errand.back = query_back;
+    query->errand.drop = query_drop;
+    query->sink = request->sink->sink->number;
+    query->call = api_keep(request);
+    errand_begin(request->control, &query->errand);
+    message->message.kind = MESSAGE_TOTALS;
+    message->reply = request->control->mailbox;
+    message->sinks = &query->sink;
+    message->statistics = &query->statistics;
+    message->count = 1;
+    message->context = &query->errand;
+    mailbox_post(request->control->peers.writer, &message->message);
+}

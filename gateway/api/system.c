@@ -1,0 +1,88 @@
+/* The gateway itself: what it is, whether it is well, what it counts, where it can send rows. */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/metrics.h"
+#include "gateway/api/router.h"
+#include "gateway/flow/version.h"
+
+void api_about(ApiRequest *request) {
+    json_t *answer = json_pack("{s:s, s:s, s:s}", "api", "stream", "service", "sluice", "version", SLUICE_VERSION);
+    check(answer);
+    api_answer(request, 200, answer);
+}
+
+static void answer_text(ApiRequest *request, const char *content_type) {
+    ApiCall *call = api_keep(request);
+    call->status = 200;
+    call->content_type = content_type;
+    mailbox_post(call->reply, &call->message);
+}
+
+void api_health(ApiRequest *request) {
+    buffer_append_text(&request->call->response, "OK\n");
+    answer_text(request, "text/plain; charset=utf-8");
+}
+
+static void not_ready(ApiRequest *request, unsigned retry_after, const char *name, const char *message) {
+    request->call->retry_after = retry_after;
+    api_fail(request, 503, name, "%s", message);
+}
+
+void api_ready(ApiRequest *request) {
+    const Control *control = request->control;
+    const Usage *usage = control->options.usage;
+    if (control->draining) {
+        not_ready(request, 5, "shutdown", "The gateway is shutting down.");
+    } else if (!control->connected) {
+        not_ready(request, 1, "starting", "The gateway is starting.");
+    } else if (atomic_load(&usage->broken)) {
+        not_ready(request, 5, "broken", "The gateway cannot write any more and is about to end.");
+    } else if (atomic_load(&usage->intake_stopped)) {
+        not_ready(request, 30, "overloaded", "The disk budget is used up: no event is taken.");
+    } else {
+        buffer_append_text(&request->call->response, "OK\n");
+        answer_text(request, "text/plain; charset=utf-8");
+    }
+}
+
+static void gauge(Buffer *out, const char *name, const char *help, uint64_t value) {
+    buffer_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name, (unsigned long long)value);
+}
+
+void api_metrics(ApiRequest *request) {
+    const Control *control = request->control;
+    const Usage *usage = control->options.usage;
+    Buffer *out = &request->call->response;
+    uint64_t used, map;
+    environment_usage(control->options.environment, &used, &map);
+    metrics_format(out);
+    gauge(out, "sluice_in_flight_bytes", "Bytes of accepted requests that are not committed yet.", atomic_load(&usage->in_flight_bytes));
+    gauge(out, "sluice_unfinished_bytes", "Bytes of request bodies that are still arriving.", atomic_load(&usage->unfinished_bytes));
+    gauge(out, "sluice_connections", "Open connections of the intake.", atomic_load(&usage->connections));
+    gauge(out, "sluice_intake_stopped", "1 while the disk budget is used up and no event is taken.", atomic_load(&usage->intake_stopped));
+    gauge(out, "sluice_database_used_bytes", "Bytes in use in the local database.", used);
+    gauge(out, "sluice_database_limit_bytes", "Bytes that the local database can hold.", map);
+    gauge(out, "sluice_sources", "Sources that are not deleted.", registry_live_sources(&control->registry));
+    answer_text(request, "text/plain; version=0.0.4; charset=utf-8");
+}
+
+static json_t *connection_json(const Connection *connection) {
+    bool is_sqlite = connection->type == CONNECTION_SQLITE;
+    const char *place = is_sqlite ? connection->path : connection->uri;
+    json_t *json = json_pack("{s:s, s:s, s:s}", "name", connection->name, "type", is_sqlite ? "sqlite" : "postgres",
+                             is_sqlite ? "path" : "uri", place ? place : "");
+    check(json);
+    return json;
+}
+
+/* The config refuses passwords in URIs, so nothing secret is in there. */
+void api_connections(ApiRequest *request) {
+    const Connections *connections = &request->control->options.options->list;
+    json_t *list = json_array();
+    check(list);
+    for (size_t i = 0; i < connections->count; i++) check(json_array_append_new(list, connection_json(&connections->items[i])) == 0);
+    json_t *answer = json_pack("{s:o}", "connections", list);
+    check(answer);
+    api_answer(request, 200, answer);
+}

@@ -1,0 +1,169 @@
+/* The dry run of one request: POST …/sources/{s}/test. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "gateway/api/router.h"
+#include "gateway/rows/dry_run.h"
+#include "mapping/row.h"
+
+#define HEADERS_MOST 200
+#define ANSWER_BYTES_MOST (8u << 20)
+#define EVENTS_MOST 1000
+
+typedef struct Test {
+    Errand errand; /* first */
+    ApiCall *call;
+    DryRun *run;
+    /* filled by the visit */
+    json_t *tables; /* one a sink, in the plan's order */
+    size_t row_bytes;
+    RowReader reader;
+    char failure[1024]; /* of the first event that could not be mapped; "" none */
+    int failure_status;
+} Test;
+
+static void test_drop(Errand *errand) {
+    Test *test = (Test *)errand;
+    api_call_free(test->call);
+    dry_run_free(test->run);
+    json_decref(test->tables);
+    row_reader_deinit(&test->reader);
+    free(test);
+}
+
+static json_t *row_json(Test *test, const Sink *sink, Span row) {
+    RowCell cells[COLUMNS_A_SINK_MAX];
+    test->reader.text = row;
+    check(row_read(&test->reader, cells, sink->table.column_count) == 0);
+    json_t *columns = json_array();
+    for (size_t i = 0; i < sink->table.column_count; i++) {
+        json_t *column = json_pack("{s:s, s:o}", "name", sink->table.columns[i].name, "value", dry_run_cell_json(&cells[i]));
+        check(column && json_array_append_new(columns, column) == 0);
+    }
+    json_t *json = json_pack("{s:o}", "columns", columns);
+    check(json);
+    return json;
+}
+
+static json_t *table_of(Test *test, const Sink *sink) {
+    size_t i;
+    json_t *table;
+    json_array_foreach(test->tables, i, table) {
+        if (strcmp(json_string_value(json_object_get(table, "sinkId")), sink->sink_id) == 0) return table;
+    }
+    table = json_pack("{s:s, s:s, s:[]}", "sinkId", sink->sink_id, "tableId", sink->table.table_id, "rows");
+    check(table && json_array_append_new(test->tables, table) == 0);
+    return table;
+}
+
+static void visit(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row) {
+    Test *test = context;
+    if (test->failure_status) return;
+    if (failure) {
+        test->failure_status = failure->error == MAP_ROW_TOO_LARGE ? 413 : 422;
+        (void)snprintf(test->failure, sizeof test->failure, "Event %zu, sink \"%s\": %s", event, sink->sink_id, failure->message);
+        return;
+    }
+    test->row_bytes += row.size;
+    if (test->row_bytes > ANSWER_BYTES_MOST) {
+        test->failure_status = 413;
+        (void)snprintf(test->failure, sizeof test->failure, "The rows take more than %u MB: test fewer events.", ANSWER_BYTES_MOST >> 20);
+        return;
+    }
+    check(json_array_append_new(json_object_get(table_of(test, sink), "rows"), row_json(test, sink, row)) == 0);
+}
+
+/* Answers the call; `batch` is NULL when there was no template. */
+static void answer(Test *test, const TemplateBatch *batch) {
+    for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);
+    ApiCall *call = steal(test->call);
+    if (test->failure_status) {
+        api_call_fail(call, test->failure_status, test->failure_status == 413 ? "payloadTooLarge" : "unprocessableContent", test->failure);
+        return;
+    }
+    json_t *body = json_pack("{s:O}", "tables", test->tables);
+    check(body);
+    api_call_answer(call, 200, body);
+}
+
+static void test_back(Control *control, Errand *errand, Message *take_message) {
+    (void)control;
+    Test *test = (Test *)errand;
+    TemplateBatch *batch = (TemplateBatch *)take_message;
+    answer(test, batch);
+    template_batch_free(batch);
+    errand_end(errand);
+    test_drop(errand);
+}
+
+/* The call's headers: name, NUL, value, NUL, … */
+static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADERS_MOST]) {
+    size_t count = 0;
+    const char *at = call->headers.data, *end = at ? at + call->headers.size : at;
+    while (at < end && count < HEADERS_MOST) {
+        Span name = span_of(at), value = span_of(at + name.size + 1);
+        headers[count++] = (EventHeader){.name = name, .value = value};
+        at = value.data + value.size + 1;
+    }
+    return count;
+}
+
+static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error) {
+    const Control *control = request->control;
+    const ApiCall *call = request->call;
+    const Options *options = control->options.options;
+    EventHeader headers[HEADERS_MOST];
+    UuidSource ids = {0};
+    DryRunRequest dry = {
+        .body = buffer_span(&call->body),
+        .content_type = span_of(call->body_type),
+        .headers = headers,
+        .header_count = read_headers(call, headers),
+        .ip = span_of(call->peer),
+        .received = control->options.clock->wall(control->options.clock),
+        .ids = &ids,
+        .events_most = EVENTS_MOST,
+        .body_bytes = options->body_bytes,
+        .event_bytes = options->event_bytes,
+        .row_bytes = options->row_bytes,
+    };
+    return dry_run_new(plan, request->source->source->framing, &dry, ret_run, error);
+}
+
+void api_test(ApiRequest *request) {
+    Control *control = request->control;
+    Plan *plan = request->source->shown ? request->source->shown->plan : NULL;
+    if (!plan) {
+        api_answer(request, 200, json_pack("{s:[]}", "tables"));
+        return;
+    }
+    DryRun *run;
+    Error error = {0};
+    switch (start(request, plan, &run, &error)) {
+    case 0: break;
+    case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
+    case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
+    default: api_fail(request, 422, "unprocessableContent", "%s", error.text); return;
+    }
+    Test *test = calloc(1, sizeof *test);
+    check(test);
+    test->errand.back = test_back;
+    test->errand.drop = test_drop;
+    test->run = run;
+    test->call = api_keep(request);
+    test->tables = json_array();
+    check(test->tables);
+    for (size_t i = 0; i < plan_sink_count(plan); i++) (void)table_of(test, plan_sink(plan, i));
+    TemplateBatch *batch = dry_run_batch(run, control->mailbox, MESSAGE_TEMPLATES);
+    if (!batch) {
+        answer(test, NULL);
+        test_drop(&test->errand);
+        return;
+    }
+    batch->events[0].cookie = &test->errand;
+    errand_begin(control, &test->errand);
+    templates_post(control->peers.templates, batch);
+}

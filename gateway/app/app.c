@@ -1,0 +1,402 @@
+#include "gateway/app/app.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "config/options.h"
+#include "gateway/api/admin.h"
+#include "gateway/api/router.h"
+#include "gateway/control/control.h"
+#include "gateway/delivery/loader.h"
+#include "gateway/delivery/stager.h"
+#include "gateway/delivery/writer/writer.h"
+#include "gateway/flow/usage.h"
+#include "gateway/intake/intake.h"
+#include "gateway/templates/broker.h"
+#include "storage/data_directory.h"
+#include "storage/environment.h"
+
+#define LOOPS_MOST 64
+#define BAD_ROWS_MOST 10000 /* refused rows of one file, above which it fails as a whole */
+#define ADMIN_CONNECTIONS_MOST 512
+#define DESCRIPTORS_WANTED 65536
+
+struct App {
+    const char *config_file;
+    char *const *arguments;
+    Options options;
+    uint64_t disk_budget; /* bytes; never 0 */
+    DataDirectory directory;
+    Environment *environment;
+    Usage usage;       /* of the intake */
+    Usage admin_usage; /* the admin listener has connections and bodies of its own */
+    int intake_listener, admin_listener;
+    char *intake_url; /* as this machine reaches it; public-url goes before it */
+    Control *control;
+    Templates *templates;
+    Stager *stager;
+    Thread stager_thread;
+    bool stager_runs;
+    Writer *writer;
+    Thread writer_thread;
+    bool writer_runs;
+    atomic_bool end_threads; /* the thin threads of W and S look at it */
+    Loaders *loaders;
+    Snapshot *first_snapshot; /* until the loops have it */
+    Intake *intakes[LOOPS_MOST];
+    Mailbox *loops[LOOPS_MOST];
+    size_t loop_count;
+    Admin *admin;
+    timer_t deadline; /* of the shutdown */
+    bool has_deadline;
+};
+
+/* ---- thin threads around the state machines ------------------------------------------------------------------------------------------ */
+
+static void *run_writer(void *context) {
+    App *app = context;
+    while (!atomic_load(&app->end_threads)) {
+        usec_t next = writer_step(app->writer);
+        (void)mailbox_wait(writer_mailbox(app->writer), next);
+    }
+    return NULL;
+}
+
+static void *run_stager(void *context) {
+    App *app = context;
+    while (!atomic_load(&app->end_threads))
+        if (!stager_step(app->stager)) (void)mailbox_wait(stager_mailbox(app->stager), USEC_NEVER);
+    return NULL;
+}
+
+static void post_import(void *context, LoadJob *take_job) {
+    App *app = context;
+    loaders_post(app->loaders, take_job);
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------------------------------------ */
+
+static int start_options(App *app, Error *error) {
+    int r = options_load(app->config_file, app->arguments, &app->options, error);
+    if (r < 0) return r;
+
+    control_setup_log(&app->options);
+
+    /* Signals are taken by the control thread alone, by signalfd: block them before any thread exists. */
+    sigset_t taken;
+    (void)sigemptyset(&taken);
+    (void)sigaddset(&taken, SIGTERM);
+    (void)sigaddset(&taken, SIGINT);
+    (void)sigaddset(&taken, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &taken, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+
+    struct rlimit descriptors;
+    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < DESCRIPTORS_WANTED) {
+        descriptors.rlim_cur = descriptors.rlim_max < DESCRIPTORS_WANTED ? descriptors.rlim_max : DESCRIPTORS_WANTED;
+        (void)setrlimit(RLIMIT_NOFILE, &descriptors);
+    }
+    return 0;
+}
+
+static int start_listeners(App *app, Error *error) {
+    int r = http_listen(app->options.intake, &app->intake_listener, error);
+    if (r < 0) return r;
+    r = http_listen(app->options.admin, &app->admin_listener, error);
+    if (r < 0) return r;
+
+    char *bound = http_listen_address(app->intake_listener);
+    const char *port = strrchr(bound, ':');
+    bool any = strncmp(bound, "0.0.0.0:", 8) == 0 || strncmp(bound, "[::]:", 5) == 0;
+    if (asprintf(&app->intake_url, "http://%s%s", any ? "127.0.0.1" : bound, any ? port : "") < 0) app->intake_url = NULL;
+    free(bound);
+    check(app->intake_url);
+    return 0;
+}
+
+static int start_directory(App *app, Error *error) {
+    return data_directory_open(app->options.data, &app->directory, error);
+}
+
+static int start_environment(App *app, Error *error) {
+    app->disk_budget = app->options.disk_budget;
+    if (app->disk_budget == 0) {
+        uint64_t free_bytes, total_bytes;
+        int r = app->directory.files->space(app->directory.files, &free_bytes, &total_bytes, error);
+        if (r < 0) return r;
+        app->disk_budget = total_bytes / 2;
+    }
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/sluice.mdb", app->directory.path) >= (int)sizeof path)
+        return error_set(error, -ENAMETOOLONG, "the path of the data directory is longer than %zu bytes", sizeof path - 16);
+    EnvironmentOptions options = {.path = path, .map_bytes = app->disk_budget};
+    return environment_open(&options, &app->environment, error);
+}
+
+static int start_control(App *app, Error *error) {
+    ControlOptions options = {
+        .options = &app->options,
+        .directory = &app->directory,
+        .environment = app->environment,
+        .clock = clock_system(),
+        .config_file = app->config_file,
+        .arguments = app->arguments,
+        .usage = &app->usage,
+        .route = api_route,
+    };
+    return control_new(&options, &app->control, error);
+}
+
+static int start_templates(App *app, Error *error) {
+    TemplateLimits limits = template_limits_of(&app->options);
+    return templates_start(&limits, NULL, &app->templates, error);
+}
+
+static int start_writer(App *app, Error *error) {
+    app->stager = stager_new(app->environment, app->directory.files, &app->directory.instance);
+    uint64_t seed;
+    random_bytes(&seed, sizeof seed);
+    WriterOptions options = {
+        .environment = app->environment,
+        .files = app->directory.files,
+        .clock = clock_system(),
+        .usage = &app->usage,
+        .instance = app->directory.instance,
+        .stager = stager_mailbox(app->stager),
+        .control = control_mailbox(app->control),
+        .post_import = post_import,
+        .post_import_context = app,
+        .seed = seed,
+        .disk_budget = app->disk_budget,
+        .disk_share_percent = app->options.disk_share_percent,
+        .log_high_mark = app->options.log_high_mark,
+        .retain_imported = app->options.retain_imported,
+        .retain_failed = app->options.retain_failed,
+        .retain_expired = app->options.retain_expired,
+        .retain_rejects = app->options.retain_rejects,
+        .rejects_bytes = app->options.rejects_bytes,
+    };
+    return writer_open(&options, &app->writer, error);
+}
+
+static int start_loaders(App *app, Error *error) {
+    LoadersOptions options = {
+        .connections = &app->options.list,
+        .data_directory = app->directory.path,
+        .files = app->directory.files,
+        .instance = app->directory.instance,
+        .writer = writer_mailbox(app->writer),
+        .threads = app->options.loaders,
+        .import_timeout = app->options.import_timeout,
+        .bad_rows_most = BAD_ROWS_MOST,
+    };
+    return loaders_start(&options, &app->loaders, error);
+}
+
+static int start_storage_threads(App *app, Error *error) {
+    int r = thread_start(&app->stager_thread, "stager", run_stager, app, error);
+    if (r < 0) return r;
+    app->stager_runs = true;
+    r = thread_start(&app->writer_thread, "writer", run_writer, app, error);
+    if (r < 0) return r;
+    app->writer_runs = true;
+    return 0;
+}
+
+static int start_definitions(App *app, Error *error) {
+    return control_begin(app->control, writer_mailbox(app->writer), &app->first_snapshot, error);
+}
+
+static HttpLimits http_limits(const Options *options) {
+    return (HttpLimits){
+        .keep_alive_idle = options->keep_alive_idle,
+        .head_timeout = options->head_timeout,
+        .body_timeout = options->body_timeout,
+        .body_longest = options->body_longest,
+        .write_timeout = options->write_timeout,
+        .body_rate_least = options->body_rate_least,
+        .body_bytes = options->body_bytes,
+        .header_bytes = options->header_bytes,
+        .connections_an_address = options->connections_an_address,
+    };
+}
+
+static int start_intake(App *app, Error *error) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = app->options.threads ? app->options.threads : cores > 0 ? (size_t)cores : 1;
+    if (wanted > LOOPS_MOST) wanted = LOOPS_MOST;
+    for (size_t i = 0; i < wanted; i++) {
+        IntakeOptions options = {
+            .index = (int)i,
+            .project = app->options.project,
+            .branch = app->options.branch,
+            .limits =
+                {
+                    .event_bytes = app->options.event_bytes,
+                    .body_bytes = app->options.body_bytes,
+                    .row_bytes = app->options.row_bytes,
+                    .request_rows_bytes = app->options.request_rows_bytes,
+                },
+            .http = http_limits(&app->options),
+            .trusted_proxies = app->options.trusted_proxies,
+            .usage = &app->usage,
+            .writer = writer_mailbox(app->writer),
+            .control = control_mailbox(app->control),
+            .templates = app->templates,
+            .snapshot = app->first_snapshot,
+            .clock = clock_system(),
+        };
+        int r = intake_start(&options, app->intake_listener, &app->intakes[i], error);
+        if (r < 0) return r;
+        app->loops[i] = intake_mailbox(app->intakes[i]);
+        app->loop_count = i + 1;
+    }
+    snapshot_unref(steal(app->first_snapshot));
+    return 0;
+}
+
+static int start_admin(App *app, Error *error) {
+    ControlPeers peers = {
+        .writer = writer_mailbox(app->writer),
+        .loaders = app->loaders,
+        .templates = app->templates,
+        .loops = app->loops,
+        .loop_count = app->loop_count,
+        .intake_url = app->intake_url,
+    };
+    control_connect(app->control, &peers);
+    HttpLimits limits = http_limits(&app->options);
+    return admin_start(app->admin_listener, &limits, &app->admin_usage, control_mailbox(app->control), &app->admin, error);
+}
+
+/* The whole of it, in order. A taken port or data directory is found before anything runs. */
+static const struct {
+    const char *name;
+    int (*start)(App *app, Error *error);
+} start_list[] = {
+    {"options", start_options},
+    {"data directory", start_directory},
+    {"listeners", start_listeners},
+    {"environment", start_environment},
+    {"control", start_control},
+    {"templates", start_templates},
+    {"writer", start_writer},
+    {"loaders", start_loaders},
+    {"storage threads", start_storage_threads},
+    {"definitions", start_definitions},
+    {"intake", start_intake},
+    {"admin", start_admin},
+};
+
+int app_start(const char *config_file, char *const *arguments, App **ret_app, Error *error) {
+    App *app = calloc(1, sizeof *app);
+    check(app);
+    app->config_file = config_file;
+    app->arguments = arguments;
+    app->intake_listener = app->admin_listener = -1;
+    app->directory.lock_fd = -1;
+    for (size_t i = 0; i < sizeof start_list / sizeof *start_list; i++) {
+        int r = start_list[i].start(app, error);
+        if (r < 0) {
+            app_stop(app);
+            return r;
+        }
+        if (i == 0) { /* the limits are known now */
+            app->usage.in_flight_limit = app->options.in_flight_bytes;
+            app->usage.unfinished_limit = app->options.unfinished_bytes;
+            app->usage.connections_limit = app->options.connections;
+            app->admin_usage = app->usage;
+            app->admin_usage.connections_limit = ADMIN_CONNECTIONS_MOST;
+        }
+    }
+    char *intake = http_listen_address(app->intake_listener);
+    char *admin = http_listen_address(app->admin_listener);
+    log_info("sluice takes events on %s, admins on %s, data in %s", intake, admin, app->directory.path);
+    free(intake);
+    free(admin);
+    *ret_app = app;
+    return 0;
+}
+
+/* ---- running and stopping ------------------------------------------------------------------------------------------------------------ */
+
+static void post_drain(Mailbox *mailbox) {
+    Message *message = calloc(1, sizeof *message);
+    check(message);
+    message->kind = MESSAGE_DRAIN;
+    mailbox_post(mailbox, message);
+}
+
+/* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
+static void end_now(union sigval unused) {
+    (void)unused;
+    log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
+    _exit(EXIT_SUCCESS);
+}
+
+static void set_deadline(App *app, usec_t deadline) {
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = end_now};
+    struct itimerspec when = {.it_value = {.tv_sec = deadline / USEC_SECOND, .tv_nsec = deadline % USEC_SECOND * 1000}};
+    app->has_deadline = timer_create(CLOCK_BOOTTIME, &event, &app->deadline) == 0;
+    if (app->has_deadline) check(timer_settime(app->deadline, 0, &when, NULL) == 0);
+}
+
+int app_run(App *app) {
+    ControlEnd end = control_run(app->control);
+    if (end == CONTROL_BROKEN) {
+        log_error("the writer cannot keep its promise any more: stopping; what was acknowledged is on disk");
+        return -EIO;
+    }
+
+    /* A quarter is left for imports that give up and for closing. */
+    usec_t deadline = clock_system()->boot(clock_system()) + app->options.shutdown_deadline / 4 * 3;
+    set_deadline(app, app->options.shutdown_deadline);
+    log_info("stopping: requests in flight are finished first");
+    for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i]);
+    bool drained = control_drain(app->control, (int)app->loop_count, deadline);
+    post_drain(writer_mailbox(app->writer));
+    drained = control_drain(app->control, 1, deadline) && drained;
+    if (!drained) log_warning("the shutdown deadline came before everything was finished; what was acknowledged is on disk");
+    return drained ? 0 : -ETIMEDOUT;
+}
+
+/* Each step is safe when its part never started. The writer outlives whoever may wait for it, the control thread outlives all. */
+void app_stop(App *app) {
+    if (!app) return;
+    admin_stop(app->admin);
+    loaders_stop(app->loaders); /* may still store rejects through the writer */
+    for (size_t i = 0; i < app->loop_count; i++) intake_stop(app->intakes[i]);
+    atomic_store(&app->end_threads, true);
+    if (app->stager_runs) {
+        mailbox_interrupt(stager_mailbox(app->stager));
+        thread_join(&app->stager_thread);
+    }
+    if (app->writer_runs) {
+        mailbox_interrupt(writer_mailbox(app->writer));
+        thread_join(&app->writer_thread);
+    }
+    stager_free(app->stager); /* sends back what waits */
+    writer_close(app->writer);
+    templates_stop(app->templates);
+    snapshot_unref(app->first_snapshot);
+    control_free(app->control);
+    environment_close(app->environment);
+    if (app->intake_listener >= 0) (void)close(app->intake_listener);
+    if (app->admin_listener >= 0) (void)close(app->admin_listener);
+    data_directory_close(&app->directory);
+    if (app->has_deadline) (void)timer_delete(app->deadline);
+    free(app->intake_url);
+    options_deinit(&app->options);
+    free(app);
+}

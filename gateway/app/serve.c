@@ -1,0 +1,71 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "config/options.h"
+#include "gateway/app/app.h"
+#include "gateway/commands/commands.h"
+
+static int print_config(const char *config_file, char *const *options) {
+    Options effective;
+    Error error = {0};
+    if (options_load(config_file, options, &effective, &error) < 0) {
+        (void)fprintf(stderr, "sluice serve: %s\n", error.text);
+        return EXIT_USAGE;
+    }
+    Buffer text = {0};
+    options_print(&effective, &text);
+    (void)fwrite(text.data, 1, text.size, stdout);
+    buffer_deinit(&text);
+    options_deinit(&effective);
+    return EXIT_SUCCESS;
+}
+
+static int run(int argc, char **argv) {
+    Arguments arguments = {.argc = argc, .argv = argv};
+    const char *config_file = NULL;
+    bool only_print = false;
+    char **options = calloc((size_t)argc + 1, sizeof *options); /* the rest, for options_load */
+    check(options);
+    for (size_t count = 0; arguments.at < argc;) {
+        const char *value = arguments_value(&arguments, "--config");
+        if (value) {
+            config_file = value;
+        } else if (arguments_flag(&arguments, "--print-config")) {
+            only_print = true;
+        } else {
+            options[count++] = argv[arguments.at++];
+        }
+    }
+
+    int code;
+    if (only_print) {
+        code = print_config(config_file, options);
+    } else {
+        App *app;
+        Error error = {0};
+        int r = app_start(config_file, options, &app, &error);
+        if (r < 0) {
+            log_error("sluice cannot start: %s", error.text);
+            code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
+        } else {
+            r = app_run(app);
+            app_stop(app);
+            code = r == -EIO ? EXIT_RUNTIME : EXIT_SUCCESS;
+        }
+    }
+    free(options);
+    return code;
+}
+
+const Command command_serve = {
+    .name = "serve",
+    .usage = "[--config FILE] [--data DIR] [--intake ADDR:PORT] [--admin ADDR:PORT] …",
+    .summary = "Run the gateway.",
+    .help = "  --config FILE        options and connections as YAML; see config/examples/sluice.yaml\n"
+            "  --print-config       print the effective options with what they mean, and end\n"
+            "  --OPTION VALUE       any option that --print-config shows; also SLUICE_OPTION in the environment\n\n"
+            "SIGTERM finishes the requests in flight and ends with 0; SIGHUP reads the options again.\n",
+    .run = run,
+};

@@ -1,0 +1,267 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/files.h"
+#include "config/manifest.h"
+#include "config/options.h"
+#include "gateway/commands/commands.h"
+#include "gateway/rows/map_events.h"
+#include "mapping/framing.h"
+
+#define HEADERS_MOST 100
+
+typedef struct Request {
+    const char *manifest, *columns, *config, *event, *source, *sink;
+    Span content_type; /* empty: none */
+    EventHeader headers[HEADERS_MOST];
+    size_t header_count;
+    bool csv, encoded;
+} Request;
+
+/* ---- arguments ----------------------------------------------------------------------------------------------------------------------------- */
+
+static int add_header(Request *request, const char *value) {
+    const char *colon = strchr(value, ':');
+    if (!colon || colon == value) return arguments_wrong(&command_map, "--header wants 'Name: value', not", value);
+    if (request->header_count == HEADERS_MOST) return arguments_wrong(&command_map, "there are too many headers", NULL);
+    EventHeader header = {.name = {.data = value, .size = (size_t)(colon - value)}, .value = span_of(colon + 1 + strspn(colon + 1, " \t"))};
+    while (header.value.size > 0 && strchr(" \t", header.value.data[header.value.size - 1])) header.value.size--;
+    if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value;
+    if (span_equal_nocase(header.name, SPAN("content-encoding"))) request->encoded = true;
+    request->headers[request->header_count++] = header;
+    return 0;
+}
+
+static int parse(int argc, char **argv, Request *ret_request) {
+    Arguments arguments = {.argc = argc, .argv = argv};
+    *ret_request = (Request){0};
+    while (arguments.at < argc) {
+        const char *value;
+        if ((value = arguments_value(&arguments, "-f"))) {
+            ret_request->manifest = value;
+        } else if ((value = arguments_value(&arguments, "--columns"))) {
+            ret_request->columns = value;
+        } else if ((value = arguments_value(&arguments, "--config"))) {
+            ret_request->config = value;
+        } else if ((value = arguments_value(&arguments, "--event"))) {
+            ret_request->event = value;
+        } else if ((value = arguments_value(&arguments, "--content-type"))) {
+            ret_request->content_type = span_of(value);
+        } else if ((value = arguments_value(&arguments, "--source"))) {
+            ret_request->source = value;
+        } else if ((value = arguments_value(&arguments, "--sink"))) {
+            ret_request->sink = value;
+        } else if ((value = arguments_value(&arguments, "--format"))) {
+            if (strcmp(value, "csv") != 0 && strcmp(value, "json") != 0)
+                return arguments_wrong(&command_map, "--format is csv or json, not", value);
+            ret_request->csv = strcmp(value, "csv") == 0;
+        } else if ((value = arguments_value(&arguments, "--header"))) {
+            int code = add_header(ret_request, value);
+            if (code != 0) return code;
+        } else {
+            return arguments_wrong(&command_map, "there is no argument", argv[arguments.at]);
+        }
+    }
+    if (!ret_request->manifest && !ret_request->columns)
+        return arguments_wrong(&command_map, "name a manifest with -f, or a file of columns with --columns", NULL);
+    if (ret_request->manifest && ret_request->columns) return arguments_wrong(&command_map, "-f and --columns exclude each other", NULL);
+    return 0;
+}
+
+/* ---- definitions --------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Targets {
+    MapTarget *items;
+    size_t count, sinks;
+} Targets;
+
+static void targets_deinit(Targets *targets) {
+    for (size_t i = 0; i < targets->count; i++) {
+        MapTarget *target = &targets->items[i];
+        plan_unref(target->plan);
+        for (size_t k = 0; k < target->sink_count; k++) sink_unref(target->sinks[k]);
+        free(target->sinks);
+        source_unref(target->source);
+    }
+    free(targets->items);
+}
+
+static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, size_t sink_count, Error *error) {
+    targets->items = reallocarray(targets->items, targets->count + 1, sizeof *targets->items);
+    check(targets->items);
+    MapTarget *target = &targets->items[targets->count++];
+    *target = (MapTarget){.source = take_source, .sinks = take_sinks, .sink_count = sink_count};
+    targets->sinks += sink_count;
+    return plan_compile(target->source, target->sinks, target->sink_count, &target->plan, error);
+}
+
+static int add_declared(Targets *targets, const ManifestSource *declared, const char *only_sink, Error *error) {
+    Source *source = NULL;
+    int r = source_from_request(declared->source, &source, error);
+    if (r < 0) return r;
+    Sink **sinks = calloc(declared->sink_count + 1, sizeof *sinks);
+    check(sinks);
+    size_t count = 0;
+    for (size_t i = 0; i < declared->sink_count && r == 0; i++) {
+        const char *id = json_string_value(json_object_get(declared->sinks[i], "sinkId"));
+        if (only_sink && strcmp(only_sink, id) != 0) continue;
+        r = sink_from_request(declared->sinks[i], i == 0 && source->framing == FRAMING_SINGLE, &sinks[count], error);
+        if (r == 0) count++;
+    }
+    if (r == 0 && count > 0) return add_target(targets, source, sinks, count, error);
+    for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);
+    free(sinks);
+    source_unref(source);
+    return r;
+}
+
+static int targets_of_manifest(const Request *request, Targets *targets, Error *error) {
+    Manifest manifest = {0};
+    size_t named = 0;
+    int r = manifest_load(request->manifest, &manifest, error);
+    for (size_t i = 0; i < manifest.count && r == 0; i++) {
+        const char *id = json_string_value(json_object_get(manifest.sources[i].source, "sourceId"));
+        if (request->source && strcmp(request->source, id) != 0) continue;
+        named++;
+        r = add_declared(targets, &manifest.sources[i], request->sink, error);
+    }
+    manifest_deinit(&manifest);
+    if (r == 0 && named == 0) return error_set(error, -EINVAL, "%s declares no source \"%s\"", request->manifest, request->source);
+    if (r == 0 && targets->count == 0 && request->sink)
+        return error_set(error, -EINVAL, "%s declares no sink \"%s\"", request->manifest, request->sink);
+    if (r == 0 && targets->count == 0) return error_set(error, -EINVAL, "%s declares no sink", request->manifest);
+    return r;
+}
+
+/* A file of nothing but columns: a list, or a map with `columns`. */
+static int read_columns(const char *file, json_t **ret_columns, Error *error) {
+    _cleanup_free_ char *text = NULL;
+    size_t size, count = 0;
+    YamlDocument **documents = NULL;
+    int r = yaml_read_file(file, &text, &size, error);
+    if (r == 0) r = yaml_parse(file, text, size, &documents, &count, error);
+    if (r == 0 && count != 1) r = error_set(error, -EINVAL, "%s: one document is wanted, with a list of columns", file);
+    if (r == 0) {
+        json_t *root = yaml_json(documents[0]), *list = json_is_object(root) ? json_object_get(root, "columns") : root;
+        if (json_is_array(list))
+            *ret_columns = json_incref(list);
+        else
+            r = yaml_error(documents[0], "columns", error, "a list of columns is wanted, as in a sink's mapping");
+    }
+    yaml_documents_free(documents, count);
+    return r;
+}
+
+static int targets_of_columns(const char *file, Targets *targets, Error *error) {
+    json_t *columns = NULL;
+    int r = read_columns(file, &columns, error);
+    if (r < 0) return r;
+    json_t *source_body = json_pack("{s:s, s:s, s:s}", "sourceId", "source", "name", "source", "type", "http");
+    json_t *sink_body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:o}}}", "sinkId", "sink", "name", "sink", "type", "table", "table",
+                                  "tableId", "rows", "mapping", "columns", columns);
+    check(source_body && sink_body);
+    Source *source = NULL;
+    Sink **sinks = calloc(1, sizeof(Sink *));
+    check(sinks);
+    r = source_from_request(source_body, &source, error);
+    if (r == 0) r = sink_from_request(sink_body, true, &sinks[0], error);
+    if (r == 0) {
+        r = add_target(targets, source, sinks, 1, error);
+    } else {
+        source_unref(source);
+        free(sinks);
+    }
+    json_decref(source_body);
+    json_decref(sink_body);
+    return r < 0 ? error_prefix(error, "%s", file) : 0;
+}
+
+/* ---- the command --------------------------------------------------------------------------------------------------------------------------- */
+
+/* From standard input comes an event a line, unless what is said of it makes it the body of one request. */
+static bool are_lines(const Request *request) {
+    if (request->event || request->encoded) return false;
+    if (request->content_type.size == 0) return true;
+    FrameReader frames;
+    frames_start(&frames, FRAMING_SINGLE, request->content_type, SPAN(""));
+    return frames.framing == FRAMING_NDJSON;
+}
+
+static int open_input(const Request *request, MapInput *ret_input, Error *error) {
+    bool is_file = request->event && strcmp(request->event, "-") != 0;
+    *ret_input = (MapInput){
+        .fd = STDIN_FILENO,
+        .name = is_file ? request->event : "standard input",
+        .lines = are_lines(request),
+        .content_type = request->content_type,
+        .headers = request->headers,
+        .header_count = request->header_count,
+    };
+    if (!is_file) return 0;
+    ret_input->fd = open(request->event, O_RDONLY | O_CLOEXEC);
+    return ret_input->fd < 0 ? error_set(error, -errno, "%s: %s", request->event, strerrordesc_np(errno)) : 0;
+}
+
+static int map(const Request *request, const Targets *targets, const Options *options, MapCounts *ret_counts, Error *error) {
+    MapInput input;
+    if (request->csv && targets->sinks > 1)
+        return error_set(error, -EINVAL, "rows as CSV are of one sink, and there are %zu: choose with --source and --sink", targets->sinks);
+    int r = open_input(request, &input, error);
+    if (r < 0) return r;
+    r = map_events(targets->items, targets->count, &input, request->csv, options, ret_counts, error);
+    if (input.fd != STDIN_FILENO) (void)close(input.fd);
+    return r;
+}
+
+static bool is_of_the_input(int code) {
+    return code == -EINVAL || code == -EBADMSG || code == -EFBIG || code == -EOPNOTSUPP || code == -ENOENT;
+}
+
+static int run(int argc, char **argv) {
+    Request request;
+    int code = parse(argc, argv, &request);
+    if (code != 0) return code;
+
+    Error error = {0};
+    Options options = {0};
+    Targets targets = {0};
+    MapCounts counts = {0};
+    char *none[] = {NULL};
+    int r = options_load(request.config, none, &options, &error);
+    if (r == 0)
+        r = request.manifest ? targets_of_manifest(&request, &targets, &error) : targets_of_columns(request.columns, &targets, &error);
+    if (r == 0) r = map(&request, &targets, &options, &counts, &error);
+    if (r < 0) (void)fprintf(stderr, "sluice map: %s\n", error.text);
+    if (counts.refused > 0) (void)fprintf(stderr, "sluice map: %zu of %zu events could not be mapped\n", counts.refused, counts.events);
+    targets_deinit(&targets);
+    options_deinit(&options);
+    if (r < 0 && !is_of_the_input(r)) return EXIT_RUNTIME;
+    return r < 0 || counts.refused > 0 ? EXIT_USAGE : EXIT_SUCCESS;
+}
+
+const Command command_map = {
+    .name = "map",
+    .usage = "-f MANIFEST.yaml | --columns FILE [--event FILE] [--header 'K: V'] [--content-type T]",
+    .summary = "Dry run: print the rows that each sink would get.",
+    .help =
+        "  -f FILE             a manifest of sources and sinks\n"
+        "  --columns FILE      in its place a list of columns alone, as in a sink's mapping (YAML or JSON)\n"
+        "  --source ID         only this source of the manifest\n"
+        "  --sink ID           only sinks of this id\n"
+        "  --event FILE        the body of one request, read by the source's framing; - is standard input\n"
+        "  --content-type T    as a sender would give it\n"
+        "  --header 'K: V'     a header of the request; may be given again\n"
+        "  --format json|csv   json (default): one object a row; csv: the row text as it is staged, of one sink\n"
+        "  --config FILE       the server's options, for limits.event, .body, .row and those of templates\n\n"
+        "Without --event each line of standard input is an event, as many as there are, mapped as they come; with a --content-type that\n"
+        "does not mean lines, or a Content-Encoding, standard input is the body of one request.\n\n"
+        "What cannot be mapped is told on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway is\n"
+        "needed. Exit code: 0 all events were mapped; 1 some were not, or an argument or definition is wrong; 2 reading, writing or the\n"
+        "template workers failed.\n",
+    .run = run,
+};

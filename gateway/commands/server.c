@@ -1,0 +1,143 @@
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "gateway/commands/api_client.h"
+#include "gateway/commands/commands.h"
+
+#define BRANCH "/v1/branches/default"
+
+typedef struct Target {
+    const char *admin, *token_file, *data;
+    const char *id; /* SOURCE or SOURCE/SINK; NULL: none given */
+    int yaml;
+} Target;
+
+static int parse(const Command *command, int argc, char **argv, Target *ret_target) {
+    Arguments arguments = {.argc = argc, .argv = argv};
+    *ret_target = (Target){0};
+    while (arguments.at < argc) {
+        const char *value;
+        if ((value = arguments_value(&arguments, "--admin"))) {
+            ret_target->admin = value;
+        } else if ((value = arguments_value(&arguments, "--token-file"))) {
+            ret_target->token_file = value;
+        } else if ((value = arguments_value(&arguments, "--data"))) {
+            ret_target->data = value;
+        } else if (argv[arguments.at][0] == '-' || ret_target->id) {
+            return arguments_wrong(command, "there is no argument", argv[arguments.at]);
+        } else {
+            const char *id = argv[arguments.at++], *slash = strchr(id, '/');
+            bool plain = id[0] && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-_/") == strlen(id);
+            if (!plain || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/'))))
+                return arguments_wrong(command, "the target is SOURCE or SOURCE/SINK, not", id);
+            ret_target->id = id;
+        }
+    }
+    return 0;
+}
+
+static int fail(const Command *command, const Error *error) {
+    (void)fprintf(stderr, "sluice %s: %s\n", command->name, error->text);
+    return EXIT_RUNTIME;
+}
+
+/* Flushes one sink and tells how many rows came with it. */
+static int flush_sink(const ApiClient *client, const char *source, const char *sink, Error *error) {
+    _cleanup_free_ char *path = NULL;
+    check(asprintf(&path, BRANCH "/sources/%s/sinks/%s/flush", source, sink) > 0);
+    json_t *answer = NULL;
+    int r = api_client_expect(client, "POST", path, NULL, &answer, error);
+    if (r < 0) return error_prefix(error, "%s/%s", source, sink), r;
+    const json_t *rows = json_object_get(json_object_get(answer, "outputs"), "rows");
+    long long count = (long long)json_integer_value(rows);
+    (void)printf("%s/%s: imported %lld %s\n", source, sink, count, count == 1 ? "row" : "rows");
+    json_decref(answer);
+    return 0;
+}
+
+static int flush_source(const ApiClient *client, const char *source, Error *error) {
+    _cleanup_free_ char *path = NULL;
+    check(asprintf(&path, BRANCH "/sources/%s/sinks?limit=100", source) > 0);
+    json_t *answer = NULL;
+    int r = api_client_expect(client, "GET", path, NULL, &answer, error);
+    if (r < 0) return r;
+    const json_t *sinks = json_object_get(answer, "sinks");
+    for (size_t i = 0; i < json_array_size(sinks) && r == 0; i++)
+        r = flush_sink(client, source, json_string_value(json_object_get(json_array_get(sinks, i), "sinkId")), error);
+    json_decref(answer);
+    return r;
+}
+
+static int run_flush(int argc, char **argv) {
+    Target target;
+    int code = parse(&command_flush, argc, argv, &target);
+    if (code != 0) return code;
+    if (!target.id) return arguments_wrong(&command_flush, "name what to flush: SOURCE or SOURCE/SINK", NULL);
+
+    ApiClient client;
+    Error error = {0};
+    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    if (r < 0) return fail(&command_flush, &error);
+    const char *slash = strchr(target.id, '/');
+    if (slash) {
+        _cleanup_free_ char *source = strndup(target.id, (size_t)(slash - target.id));
+        check(source);
+        r = flush_sink(&client, source, slash + 1, &error);
+    } else {
+        r = flush_source(&client, target.id, &error);
+    }
+    api_client_deinit(&client);
+    return r < 0 ? fail(&command_flush, &error) : EXIT_SUCCESS;
+}
+
+static int run_get(int argc, char **argv) {
+    Target target;
+    int code = parse(&command_get, argc, argv, &target);
+    if (code != 0) return code;
+
+    _cleanup_free_ char *path = NULL;
+    const char *slash = target.id ? strchr(target.id, '/') : NULL;
+    if (!target.id) {
+        check(asprintf(&path, BRANCH "/sources?limit=100") > 0);
+    } else if (slash) {
+        check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s", (int)(slash - target.id), target.id, slash + 1) > 0);
+    } else {
+        check(asprintf(&path, BRANCH "/sources/%s", target.id) > 0);
+    }
+    ApiClient client;
+    Error error = {0};
+    json_t *answer = NULL;
+    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    if (r < 0) return fail(&command_get, &error);
+    r = api_client_expect(&client, "GET", path, NULL, &answer, &error);
+    api_client_deinit(&client);
+    if (r < 0) return fail(&command_get, &error);
+    _cleanup_free_ char *text = json_dumps(answer, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_decref(answer);
+    (void)printf("%s\n", text ? text : "");
+    return EXIT_SUCCESS;
+}
+
+#define SERVER_HELP                                                                                                                        \
+    "  --admin URL         the admin address; SLUICE_ADMIN, or http://127.0.0.1:7001\n"                                                    \
+    "  --token-file FILE   holds a token; SLUICE_TOKEN, or admin.token of --data\n"                                                        \
+    "  --data DIR          the data directory of a local gateway, ./data\n"
+
+const Command command_flush = {
+    .name = "flush",
+    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK]",
+    .summary = "Import now what waits, whatever the conditions.",
+    .help = SERVER_HELP,
+    .run = run_flush,
+};
+
+const Command command_get = {
+    .name = "get",
+    .usage = "[--admin URL] [--token-file FILE] [SOURCE[/SINK]]",
+    .summary = "Print sources, one source, or one sink as JSON.",
+    .help = SERVER_HELP,
+    .run = run_get,
+};

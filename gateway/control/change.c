@@ -1,0 +1,518 @@
+#include "gateway/control/change.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "gateway/control/change_parts.h"
+
+#define CHANGES_MOST 1000 /* on their way at once */
+#define PREPARING_MOST 2  /* on one connection at once */
+
+static void run_next(Control *control);
+
+/* ---- asking ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool has_template(const Sink *sink, const char *text) {
+    for (size_t i = 0; sink && i < sink->table.column_count; i++)
+        if (sink->table.columns[i].template_text && strcmp(sink->table.columns[i].template_text, text) == 0) return true;
+    return false;
+}
+
+static char *copy_of(const char *text) {
+    char *copy = text ? strdup(text) : NULL;
+    check(copy || !text);
+    return copy;
+}
+
+/* Templates that are new with this change. */
+static int check_templates(Control *control, const Sink *sink, const Sink *old, char **ret_template, Failure *failure) {
+    for (size_t i = 0; i < sink->table.column_count; i++) {
+        const Column *column = &sink->table.columns[i];
+        if (!column->template_text || has_template(old, column->template_text)) continue;
+        int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
+        if (r == 0) continue;
+        if (r == TEMPLATE_UNKNOWN) {
+            *ret_template = copy_of(column->template_text);
+            return CHANGE_NEEDS_TEMPLATE;
+        }
+        error_prefix(&failure->error, "The template of column \"%s\"", column->name);
+        bool theirs = r == -EINVAL;
+        failure->status = theirs ? 400 : 503;
+        failure->name = theirs ? "badRequest" : "templatesUnavailable";
+        return -1;
+    }
+    return 0;
+}
+
+/* What can be said at once: paths, defaults, templates. */
+static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, char **ret_template, Failure *failure) {
+    if (!outcome->done || outcome->withdraws) return 0;
+    const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
+    SnapshotSource *shown;
+    SinkGate *gate = sink_gate_new();
+    int r = registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, gate, &shown, &failure->error);
+    sink_gate_unref(gate);
+    if (r < 0) {
+        failure->status = 400;
+        failure->name = "badRequest";
+        return -1;
+    }
+    snapshot_source_unref(shown);
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[i]->sink_id) : NULL;
+        r = check_templates(control, outcome->sinks[i], old ? old->sink : NULL, ret_template, failure);
+        if (r != 0) return r;
+    }
+    return 0;
+}
+
+/* The same thing is being created already: the registry does not show it yet. */
+static int check_pending(const Control *control, const ChangeRequest *request, const Outcome *outcome, Failure *failure) {
+    if (request->kind != CHANGE_CREATE) return 0;
+    for (const Change *change = control->changes; change; change = change->next) {
+        if (change->request.kind != CHANGE_CREATE || change->request.of_sink != request->of_sink) continue;
+        const char *source_id = request->of_sink ? request->source_id : outcome->source->source_id;
+        if (strcmp(change->request.source_id, source_id) != 0) continue;
+        if (!request->of_sink)
+            return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" is being created already.", source_id);
+        if (strcmp(change->request.sink_id, outcome->sinks[0]->sink_id) == 0)
+            return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" is being created already.", outcome->sinks[0]->sink_id);
+    }
+    return 0;
+}
+
+static const char *task_type(const ChangeRequest *request) {
+    static const char *const types[][2] = {
+        [CHANGE_CREATE] = {"source.create", "sink.create"},       [CHANGE_PATCH] = {"source.update", "sink.update"},
+        [CHANGE_SETTINGS] = {"source.settings", "sink.settings"}, [CHANGE_ENABLE] = {"source.enable", "sink.enable"},
+        [CHANGE_DISABLE] = {"source.disable", "sink.disable"},    [CHANGE_DELETE] = {"source.delete", "sink.delete"},
+        [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"},
+    };
+    return types[request->kind][request->of_sink];
+}
+
+static void change_back(Control *control, Errand *errand, Message *take_message);
+
+static void change_free(Change *change) {
+    outcome_deinit(&change->outcome);
+    sink_gate_unref(change->gate);
+    snapshot_source_unref(change->shown);
+    free((char *)(uintptr_t)change->request.source_id);
+    free((char *)(uintptr_t)change->request.sink_id);
+    free((char *)(uintptr_t)change->request.by);
+    json_decref(change->request.body);
+    free(change);
+}
+
+static void outputs_text(Change *change, const char *key, const char *text) {
+    check(json_object_set_new(change->task->outputs, key, json_string(text)) == 0);
+}
+
+static void outputs_number(Change *change, const char *key, uint64_t number) {
+    check(json_object_set_new(change->task->outputs, key, json_integer((json_int_t)number)) == 0);
+}
+
+int change_start(Control *control, const ChangeRequest *request, Task **ret_task, char **ret_template, Failure *failure) {
+    size_t count = 0;
+    for (const Change *at = control->changes; at; at = at->next) count++;
+    if (count >= CHANGES_MOST)
+        return failure_set(failure, 503, "overloaded", "%zu changes are on their way already: ask again in a moment.", count);
+
+    Outcome outcome;
+    if (change_build(control, request, &outcome, failure) < 0) return -1;
+    int r = check_pending(control, request, &outcome, failure);
+    if (r == 0) r = check_outcome(control, request, &outcome, ret_template, failure);
+    if (r != 0) {
+        outcome_deinit(&outcome);
+        return r;
+    }
+    Change *change = calloc(1, sizeof *change);
+    check(change);
+    bool new_sink = request->of_sink && request->kind == CHANGE_CREATE;
+    change->errand.back = change_back;
+    change->asked = control->options.clock->boot(control->options.clock);
+    change->request = *request;
+    change->request.source_id = copy_of(request->source_id ? request->source_id : outcome.source->source_id);
+    change->request.sink_id = copy_of(new_sink ? outcome.sinks[0]->sink_id : request->sink_id);
+    change->request.by = copy_of(request->by);
+    change->request.body = json_incref(request->body);
+    outcome_deinit(&outcome); /* built again when its turn comes: definitions may be others then */
+
+    change->task = tasks_begin(control->tasks, task_type(request), change->request.source_id);
+    check(json_object_set_new(change->task->outputs, "projectId", json_integer(control->options.options->project)) == 0);
+    outputs_text(change, "branchId", control->options.options->branch);
+    outputs_text(change, "sourceId", change->request.source_id);
+    if (change->request.sink_id) outputs_text(change, "sinkId", change->request.sink_id);
+    *ret_task = change->task;
+
+    Change **end = &control->changes;
+    while (*end) end = &(*end)->next;
+    *end = change;
+    run_next(control);
+    for (change = control->changes; change; change = change->next)
+        if (change->task == *ret_task && change->step < CHANGE_DEFINING) control_note_task(control, *ret_task);
+    return 0;
+}
+
+bool changes_touch(const Control *control, const char *source_id) {
+    for (const Change *change = control->changes; change; change = change->next)
+        if (strcmp(change->request.source_id, source_id) == 0) return true;
+    return false;
+}
+
+void changes_free(Control *control) {
+    while (control->changes) {
+        Change *change = control->changes;
+        control->changes = change->next;
+        change_free(change);
+    }
+    while (control->unreachable) {
+        Unreachable *known = control->unreachable;
+        control->unreachable = known->next;
+        free(known->connection);
+        free(known->text);
+        free(known);
+    }
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------------------------ */
+
+static void finish(Control *control, Change *change, TaskStatus status, const char *text) {
+    for (Change **at = &control->changes; *at; at = &(*at)->next) {
+        if (*at != change) continue;
+        *at = change->next;
+        break;
+    }
+    if (change->request.discard && status == TASK_SUCCESS) outputs_number(change, "discardedRows", change->discarded_rows);
+    if (status == TASK_SUCCESS)
+        log_info("%s: %s of %s%s%s", change->request.by, change->task->type, change->request.source_id, change->request.sink_id ? "/" : "",
+                 change->request.sink_id ? change->request.sink_id : "");
+    if (status == TASK_ERROR)
+        log_warning("task %s of %s%s%s failed: %s", change->task->type, change->request.source_id, change->request.sink_id ? "/" : "",
+                    change->request.sink_id ? change->request.sink_id : "", text);
+    tasks_end(control->tasks, change->task, status, text);
+    control_store_task(control, change->task);
+    change_free(change);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------------------------- */
+
+static void start_define(Control *control, Change *change);
+
+/* The source as it is shown now is replaced by what the change wants, or by what the registry has. */
+static void show(Control *control, Change *change) {
+    RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    snapshot_source_unref(known->shown);
+    known->shown = steal(change->shown);
+    control_publish(control);
+    change->fence = control->generation;
+}
+
+static void start_close(Control *control, Change *change) {
+    if (!change->outcome.closes) {
+        finish(control, change, TASK_SUCCESS, change->outcome.done);
+        return;
+    }
+    Close *close = calloc(1, sizeof *close);
+    check(close);
+    close->message.kind = MESSAGE_CLOSE;
+    close->reply = control->mailbox;
+    close->sink = change->outcome.sinks[0]->number;
+    close->reason = CLOSE_CHANGE;
+    close->context = &change->errand;
+    change->step = CHANGE_CLOSING;
+    mailbox_post(control->peers.writer, &close->message);
+}
+
+static void fence_passed(Control *control, Change *change) {
+    if (change->step == CHANGE_WITHDRAWING) {
+        start_define(control, change);
+    } else {
+        start_close(control, change);
+    }
+}
+
+void changes_fence(Control *control) {
+    bool again = true;
+    while (again) { /* what a passed fence starts may change the list */
+        again = false;
+        for (Change *change = control->changes; change && !again; change = change->next) {
+            bool waits = change->step == CHANGE_WITHDRAWING || change->step == CHANGE_FENCING;
+            if (!waits || !control_fenced(control, change->fence)) continue;
+            fence_passed(control, change);
+            again = true;
+        }
+    }
+    run_next(control);
+}
+
+static bool conditions_differ(const Source *old_source, const Sink *old, const Source *source, const Sink *sink) {
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        if (!settings_info((SettingId)i)->is_import_condition) continue;
+        if (settings_effective((SettingId)i, &old_source->settings, &old->settings) !=
+            settings_effective((SettingId)i, &source->settings, &sink->settings))
+            return true;
+    }
+    return false;
+}
+
+/* What the writer must know: of the sinks that change, and of all when their source does. */
+static void add_orders(const Change *change, const RegistrySource *known, Define *define) {
+    const Outcome *outcome = &change->outcome;
+    const Source *source = outcome->source ? outcome->source : known->source;
+    for (size_t k = 0; k < outcome->sink_count; k++) {
+        const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[k]->sink_id) : NULL;
+        SinkOrder *order = define_order(define, source, outcome->sinks[k], old ? old->gate : change->gate);
+        bool ends = outcome->withdraws;
+        order->discard = ends && change->request.discard;
+        order->import_now = old && !order->discard && (ends || conditions_differ(known->source, old->sink, source, outcome->sinks[k]));
+    }
+    if (!outcome->source || !known) return;
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const RegistrySink *entry = known->sinks[i];
+        bool changes = entry->sink->deleted != 0;
+        for (size_t k = 0; k < outcome->sink_count; k++) changes = changes || strcmp(outcome->sinks[k]->sink_id, entry->sink->sink_id) == 0;
+        if (changes) continue;
+        SinkOrder *order = define_order(define, source, entry->sink, entry->gate);
+        order->import_now = outcome->withdraws || conditions_differ(known->source, entry->sink, source, entry->sink);
+    }
+}
+
+static void start_define(Control *control, Change *change) {
+    const Outcome *outcome = &change->outcome;
+    const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    const Source *source = outcome->source ? outcome->source : known->source;
+    Define *define = define_new(control->mailbox, &change->errand);
+    if (outcome->source) registry_store_source(&control->registry, define, source);
+    for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
+    add_orders(change, known, define);
+    outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : outcome->source->version.number);
+    tasks_store(change->task, TASK_SUCCESS, outcome->done, define);
+    change->step = CHANGE_DEFINING;
+    mailbox_post(control->peers.writer, &define->message);
+}
+
+/* The writer has stored it: memory follows. */
+static void take_over(Control *control, Change *change) {
+    Outcome *outcome = &change->outcome;
+    RegistrySource *known = outcome->source ? registry_put(&control->registry, source_ref(outcome->source))
+                                            : registry_find(&control->registry, change->request.source_id);
+    for (size_t k = 0; k < outcome->sink_count; k++) (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), change->gate);
+}
+
+/* The definition was not stored: what was withdrawn is shown again. */
+static void show_committed(Control *control, Change *change) {
+    RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    Error error = {0};
+    if (!known || registry_compile(known, NULL, NULL, 0, NULL, &change->shown, &error) < 0) {
+        log_failure(LOG_ERROR, "a source cannot be shown again", &error);
+        return;
+    }
+    show(control, change);
+}
+
+static void define_ended(Control *control, Change *change, Define *define) {
+    if (define->result < 0) {
+        _cleanup_free_ char *text = NULL;
+        check(asprintf(&text, "It could not be stored, and nothing is changed: %s.", define->error.text) > 0);
+        (void)json_object_del(change->task->outputs, "version");
+        if (change->outcome.withdraws) show_committed(control, change);
+        finish(control, change, TASK_ERROR, text);
+        return;
+    }
+    change->discarded_rows = define->discarded_rows;
+    take_over(control, change);
+    if (change->outcome.withdraws) {
+        start_close(control, change);
+        return;
+    }
+    show(control, change);
+    change->step = CHANGE_FENCING; /* the old generation comes back by message, also when nobody ever held it */
+}
+
+static Unreachable **find_unreachable(Control *control, const char *connection) {
+    Unreachable **at = &control->unreachable;
+    while (*at && strcmp((*at)->connection, connection) != 0) at = &(*at)->next;
+    return at;
+}
+
+static void set_unreachable(Control *control, const char *connection, const char *text) {
+    Unreachable **at = find_unreachable(control, connection);
+    if (!*at) {
+        *at = calloc(1, sizeof **at);
+        check(*at);
+        (*at)->connection = copy_of(connection);
+    }
+    free((*at)->text);
+    (*at)->text = copy_of(text);
+    (*at)->when = control->options.clock->boot(control->options.clock);
+}
+
+static void prepare_ended(Control *control, Change *change, const LoadJob *job) {
+    if (job->result == SINK_DONE) {
+        start_define(control, change);
+        return;
+    }
+    _cleanup_free_ char *text = NULL;
+    const char *says = job->error.text[0] ? job->error.text : "no reason was given";
+    const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
+    const char *table = job->table.table_id, *connection = job->connection;
+    if (job->result == SINK_REFUSED) {
+        check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);
+    } else if (job->result == SINK_UNREACHABLE) {
+        bool named = strncmp(says, "Connection \"", 12) == 0;
+        check(asprintf(&text, "Nothing is changed, try again: %s%s%s%s%s", named ? "" : "connection \"", named ? "" : connection,
+                       named ? "" : "\" cannot be reached now: ", says, stop) > 0);
+        set_unreachable(control, connection, text);
+    } else {
+        check(asprintf(&text, "Nothing is changed, try again: table \"%s\" of connection \"%s\" could not be checked now: %s%s", table,
+                       connection, says, stop) > 0);
+    }
+    finish(control, change, TASK_ERROR, text);
+}
+
+static size_t preparing_on(const Control *control, const char *connection) {
+    size_t count = 0;
+    for (const Change *change = control->changes; change; change = change->next)
+        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[0]->table.connection, connection) == 0;
+    return count;
+}
+
+static void start_prepare(Control *control, Change *change) {
+    const char *connection = change->outcome.sinks[0]->table.connection;
+    const Unreachable *known = *find_unreachable(control, connection);
+    if (known && change->asked <= known->when) {
+        finish(control, change, TASK_ERROR, known->text);
+        return;
+    }
+    if (preparing_on(control, connection) >= PREPARING_MOST) {
+        change->step = CHANGE_HELD;
+        return;
+    }
+    Sink *sink = sink_copy(change->outcome.sinks[0]);
+    LoadJob *job = calloc(1, sizeof *job);
+    check(job);
+    job->message.kind = MESSAGE_PREPARE;
+    job->reply = control->mailbox;
+    job->connection = copy_of(sink->table.connection);
+    check(asprintf(&job->label, "%s/%s", change->request.source_id, sink->sink_id) > 0);
+    job->sink = sink->number;
+    job->context = &change->errand;
+    job->table = sink->table;
+    sink->table = (TableTarget){0};
+    sink_unref(sink);
+    change->step = CHANGE_PREPARING;
+    loaders_post(control->peers.loaders, job);
+}
+
+/* Those that were held up by others at their connection go, end, or stay held. */
+static void prepare_held(Control *control) {
+    for (Change *change = control->changes, *next; change; change = next) {
+        next = change->next;
+        if (change->step == CHANGE_HELD) start_prepare(control, change);
+    }
+}
+
+/* Version and description of what changed. Sinks that only go or come with their source keep their version. */
+static void stamp(const Control *control, const Change *change) {
+    static const char *const what[] = {
+        [CHANGE_CREATE] = "created",   [CHANGE_PATCH] = "changed",  [CHANGE_SETTINGS] = "settings changed", [CHANGE_ENABLE] = "enabled",
+        [CHANGE_DISABLE] = "disabled", [CHANGE_DELETE] = "deleted", [CHANGE_UNDELETE] = "brought back",
+    };
+    const ChangeRequest *request = &change->request;
+    usec_t now = control->options.clock->wall(control->options.clock);
+    if (request->of_sink) {
+        Sink *sink = change->outcome.sinks[0];
+        if (change->outcome.creates) sink->created = now;
+        sink_stamp(sink, sink->version.number + 1, now, request->by, what[request->kind]);
+    } else {
+        Source *source = change->outcome.source;
+        if (change->outcome.creates) source->created = now;
+        source_stamp(source, source->version.number + 1, now, request->by, what[request->kind]);
+    }
+}
+
+static void give_number(Control *control, Change *change) {
+    Registry *registry = &control->registry;
+    if (change->request.of_sink) {
+        change->outcome.sinks[0]->number = registry->next_sink++;
+        change->gate = sink_gate_new();
+    } else {
+        change->outcome.source->number = registry->next_source++;
+    }
+}
+
+static void start(Control *control, Change *change) {
+    Failure failure = {0};
+    Outcome *outcome = &change->outcome;
+    if (change_build(control, &change->request, outcome, &failure) < 0) {
+        finish(control, change, TASK_ERROR, failure.error.text);
+        return;
+    }
+    if (!outcome->done) {
+        finish(control, change, TASK_SUCCESS, "Nothing had to be changed.");
+        return;
+    }
+    if (outcome->creates) give_number(control, change);
+    stamp(control, change);
+
+    const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    if (registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, change->gate, &change->shown, &failure.error) < 0) {
+        finish(control, change, TASK_ERROR, failure.error.text);
+        return;
+    }
+    if (outcome->withdraws) {
+        change->step = CHANGE_WITHDRAWING;
+        show(control, change);
+    } else if (outcome->prepares) {
+        start_prepare(control, change);
+    } else {
+        start_define(control, change);
+    }
+}
+
+/* Starts every change that no earlier one of its source holds up. */
+static void run_next(Control *control) {
+    bool again = true;
+    while (again) {
+        again = false;
+        for (Change *change = control->changes; change && !again; change = change->next) {
+            if (change->step != CHANGE_QUEUED) continue;
+            bool held = false;
+            for (const Change *earlier = control->changes; earlier != change; earlier = earlier->next)
+                held = held || strcmp(earlier->request.source_id, change->request.source_id) == 0;
+            if (held) continue;
+            start(control, change);
+            again = true;
+        }
+    }
+}
+
+static void change_back(Control *control, Errand *errand, Message *take_message) {
+    Change *change = (Change *)errand;
+    if (take_message->kind == MESSAGE_PREPARE) {
+        LoadJob *job = (LoadJob *)take_message;
+        check(change->step == CHANGE_PREPARING);
+        prepare_ended(control, change, job);
+        load_job_free(job);
+        prepare_held(control);
+    } else if (take_message->kind == MESSAGE_DEFINE) {
+        Define *define = (Define *)take_message;
+        check(change->step == CHANGE_DEFINING);
+        define_ended(control, change, define);
+        define_free(define);
+    } else {
+        check(take_message->kind == MESSAGE_CLOSE && change->step == CHANGE_CLOSING);
+        /* The definition holds whatever the close says: rows of two mapping versions never share a file. */
+        Close *close = (Close *)take_message;
+        if (close->result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->error);
+        free(close);
+        finish(control, change, TASK_SUCCESS, change->outcome.done);
+    }
+    run_next(control);
+}

@@ -1,0 +1,63 @@
+/*
+ * Changes of definitions. A change is checked when it is asked for (what is wrong with it is told at once) and becomes a task; the changes of
+ * one source run one after another, in order of arrival:
+ *
+ *   build       what the definitions become, from what they are now; compile the plan
+ *   prepare     a loader checks or creates the table
+ *   define      the writer stores the definitions and learns what it must know, in one transaction
+ *   publish     every loop runs the new plan from its next event on
+ *   fence       until every event that was mapped with the old one is committed or refused
+ *   close       the writer closes the open file when table or mapping changed
+ *
+ * What takes something away (disable, delete) publishes and fences before it is defined, so that new events are refused first. A change that
+ * fails leaves everything as it was. Control thread.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/control/control.h"
+#include "gateway/control/tasks.h"
+
+typedef struct Change Change;
+
+typedef enum ChangeKind {
+    CHANGE_CREATE,
+    CHANGE_PATCH,
+    CHANGE_SETTINGS,
+    CHANGE_ENABLE,
+    CHANGE_DISABLE,
+    CHANGE_DELETE,
+    CHANGE_UNDELETE,
+} ChangeKind;
+
+typedef struct ChangeRequest {
+    ChangeKind kind;
+    bool of_sink;
+    const char *source_id; /* NULL: a source is created */
+    const char *sink_id;   /* NULL unless an existing sink is meant */
+    json_t *body;          /* borrowed; create, patch and settings */
+    uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
+    bool discard;          /* delete: drop what waits */
+    const char *by;        /* who */
+} ChangeRequest;
+
+/* Why not, as the API says it. */
+typedef struct Failure {
+    int status;       /* HTTP */
+    const char *name; /* "sourceNotFound" */
+    Error error;      /* a sentence */
+} Failure;
+
+enum { CHANGE_NEEDS_TEMPLATE = 1 };
+/* Checks and starts a change. 0 and its task (which may have ended already), or -1 and why not. CHANGE_NEEDS_TEMPLATE: nothing is started; ask
+ * again when there is a verdict on `*ret_template` (free()). */
+int change_start(Control *control, const ChangeRequest *request, Task **ret_task, char **ret_template, Failure *failure);
+/* A generation of snapshots has gone: goes on with the changes that waited for it. */
+void changes_fence(Control *control);
+/* Is a change of that source on its way? */
+bool changes_touch(const Control *control, const char *source_id);
+/* Frees all; their tasks stay as they are. */
+void changes_free(Control *control);

@@ -1,0 +1,342 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "gateway/control/change_parts.h"
+
+int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
+    failure->status = status;
+    failure->name = name;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(failure->error.text, sizeof failure->error.text, format, arguments);
+    va_end(arguments);
+    return -1;
+}
+
+/* failure->error says it already. */
+static int bad_request(Failure *failure) {
+    failure->status = 400;
+    failure->name = "badRequest";
+    return -1;
+}
+
+void outcome_deinit(Outcome *outcome) {
+    source_unref(outcome->source);
+    for (size_t i = 0; i < outcome->sink_count; i++) sink_unref(outcome->sinks[i]);
+    free(outcome->sinks);
+    *outcome = (Outcome){0};
+}
+
+static void add_sink(Outcome *outcome, Sink *take_sink) {
+    outcome->sinks = reallocarray(outcome->sinks, outcome->sink_count + 1, sizeof *outcome->sinks);
+    check(outcome->sinks);
+    outcome->sinks[outcome->sink_count++] = take_sink;
+}
+
+/* ---- conditions -------------------------------------------------------------------------------------------------------------------- */
+
+static int check_version(const ChangeRequest *request, uint32_t number, Failure *failure) {
+    if (request->if_version == 0 || request->if_version == number) return 0;
+    return failure_set(failure, 409, "versionMismatch", "The version is %u, not %u: somebody changed it meanwhile. Read it again.", number,
+                       request->if_version);
+}
+
+static int check_connection(const Control *control, const Sink *sink, Failure *failure) {
+    const Connections *list = &control->options.options->list;
+    if (connections_find(list, sink->table.connection)) return 0;
+    _cleanup_(buffer_deinit) Buffer names = {0};
+    for (size_t i = 0; i < list->count; i++) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", list->items[i].name);
+    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", sink->table.connection,
+                       buffer_text(&names));
+}
+
+/* One destination may have several names in the config file. */
+static bool same_destination(const Connections *list, const char *a, const char *b) {
+    if (strcmp(a, b) == 0) return true;
+    const Connection *first = connections_find(list, a), *second = connections_find(list, b);
+    if (!first || !second || first->type != second->type) return false;
+    const char *place = first->type == CONNECTION_SQLITE ? first->path : first->uri;
+    const char *other = second->type == CONNECTION_SQLITE ? second->path : second->uri;
+    return place && other && strcmp(place, other) == 0;
+}
+
+/* SQLite looks names up without regard to case. */
+static bool same_table(const Control *control, const Sink *a, const Sink *b) {
+    const Connections *list = &control->options.options->list;
+    if (!same_destination(list, a->table.connection, b->table.connection)) return false;
+    const Connection *connection = connections_find(list, a->table.connection);
+    bool is_sqlite = connection && connection->type == CONNECTION_SQLITE;
+    return (is_sqlite ? strcasecmp : strcmp)(a->table.table_id, b->table.table_id) == 0;
+}
+
+static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {
+    return strcmp(source_id, other_source_id) == 0 && strcmp(sink->sink_id, other->sink_id) == 0;
+}
+
+/* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at what is on its way, too. */
+static int check_table(const Control *control, const char *source_id, const Sink *sink, Failure *failure) {
+    const char *taken_source = NULL, *taken_sink = NULL;
+    for (size_t i = 0; i < control->registry.count && !taken_sink; i++) {
+        const RegistrySource *source = control->registry.sources[i];
+        if (source->source->deleted != 0) continue;
+        for (size_t k = 0; k < source->sink_count; k++) {
+            const Sink *other = source->sinks[k]->sink;
+            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source->source->source_id, other))
+                continue;
+            taken_source = source->source->source_id;
+            taken_sink = other->sink_id;
+        }
+    }
+    for (const Change *change = control->changes; change && !taken_sink; change = change->next) {
+        for (size_t k = 0; k < change->outcome.sink_count; k++) {
+            const Sink *other = change->outcome.sinks[k];
+            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, change->request.source_id, other))
+                continue;
+            taken_source = change->request.source_id;
+            taken_sink = other->sink_id;
+        }
+    }
+    if (!taken_sink) return 0;
+    return failure_set(failure, 409, "tableTaken", "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already.", taken_source,
+                       taken_sink, sink->table.table_id, sink->table.connection);
+}
+
+static int check_source_limit(const Control *control, Failure *failure) {
+    size_t live = registry_live_sources(&control->registry);
+    for (const Change *change = control->changes; change; change = change->next)
+        live += change->outcome.creates && change->outcome.source && change->outcome.sink_count == 0;
+    uint32_t most = control->options.options->sources_most;
+    if (live < most) return 0;
+    return failure_set(failure, 422, "resourceLimitReached", "There are %zu sources, and limits.sources is %u.", live, most);
+}
+
+static int check_sink_limit(const RegistrySource *source, size_t more, Failure *failure) {
+    if (registry_live_sinks(source) + more <= SINKS_A_SOURCE_MAX) return 0;
+    return failure_set(failure, 422, "resourceLimitReached", "A source has at most %d sinks.", SINKS_A_SOURCE_MAX);
+}
+
+/* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
+
+static int create_source(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+    if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return bad_request(failure);
+    const char *id = outcome->source->source_id;
+    const RegistrySource *known = registry_find(&control->registry, id);
+    if (known && known->source->deleted != 0)
+        return failure_set(failure, 409, "sourceAlreadyExists",
+                           "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", id, id);
+    if (known) return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" exists already.", id);
+    outcome->creates = true;
+    outcome->done = "The source is created.";
+    return check_source_limit(control, failure);
+}
+
+/* Settings of one owner; `settings` belongs to an unshared copy. */
+static int apply_settings(Settings *settings, const ChangeRequest *request, bool *ret_differs, Failure *failure) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(request->body, key, value) {
+        if (strcmp(key, "settings") == 0) continue;
+        return failure_set(failure, 400, "badRequest", "Field \"%.60s\" is not known: the body is {\"settings\":[{\"key\",\"value\"}]}.",
+                           key);
+    }
+    const json_t *items = json_object_get(request->body, "settings");
+    if (!items) return failure_set(failure, 400, "badRequest", "The body needs \"settings\": [{\"key\",\"value\"}].");
+    Settings before = *settings;
+    if (settings_apply(settings, items, &failure->error) < 0) return bad_request(failure);
+    *ret_differs = !settings_equal(&before, settings);
+    return 0;
+}
+
+static bool shown_alike(json_t *take_a, json_t *take_b) {
+    bool alike = json_equal(take_a, take_b) == 1;
+    json_decref(take_a);
+    json_decref(take_b);
+    return alike;
+}
+
+static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t now) {
+    outcome->source->deleted = now;
+    for (size_t i = 0; i < known->sink_count; i++) {
+        if (known->sinks[i]->sink->deleted != 0) continue;
+        Sink *sink = sink_copy(known->sinks[i]->sink);
+        sink->deleted = now; /* the same time: so they come back together */
+        add_sink(outcome, sink);
+    }
+}
+
+static int undelete_source(Control *control, Outcome *outcome, const RegistrySource *known, Failure *failure) {
+    for (size_t i = 0; i < known->sink_count; i++) {
+        if (known->sinks[i]->sink->deleted != known->source->deleted) continue;
+        Sink *sink = sink_copy(known->sinks[i]->sink);
+        sink->deleted = 0;
+        add_sink(outcome, sink);
+        if (check_table(control, known->source->source_id, sink, failure) < 0) return -1;
+    }
+    outcome->source->deleted = 0;
+    return check_source_limit(control, failure);
+}
+
+static int change_source(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
+    const Source *old = known->source;
+    if (check_version(request, old->version.number, failure) < 0) return -1;
+    bool differs = true;
+    if (request->kind == CHANGE_PATCH) {
+        if (source_patched(old, request->body, &outcome->source, &failure->error) < 0) return bad_request(failure);
+        differs = !shown_alike(source_store(old), source_store(outcome->source));
+        outcome->done = "The source is changed.";
+    } else {
+        outcome->source = source_copy(old);
+    }
+    switch (request->kind) {
+    case CHANGE_SETTINGS:
+        if (apply_settings(&outcome->source->settings, request, &differs, failure) < 0) return -1;
+        outcome->done = "The settings are changed.";
+        break;
+    case CHANGE_ENABLE:
+        differs = old->disabled;
+        outcome->source->disabled = false;
+        outcome->done = "The source is enabled.";
+        break;
+    case CHANGE_DISABLE:
+        differs = !old->disabled;
+        outcome->source->disabled = true;
+        outcome->withdraws = true;
+        outcome->done = "The source is disabled; what waits is imported.";
+        break;
+    case CHANGE_DELETE:
+        delete_source(outcome, known, control->options.clock->wall(control->options.clock));
+        outcome->withdraws = true;
+        outcome->done = request->discard ? "The source is deleted, and what waited is dropped."
+                                         : "The source is deleted; what waits is imported.";
+        break;
+    case CHANGE_UNDELETE:
+        differs = old->deleted != 0;
+        if (differs && undelete_source(control, outcome, known, failure) < 0) return -1;
+        outcome->done = "The source is back.";
+        break;
+    case CHANGE_CREATE:
+    case CHANGE_PATCH: break;
+    }
+    if (!differs) outcome->done = NULL;
+    return 0;
+}
+
+/* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
+
+static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
+    bool first_of_single = known->source->framing == FRAMING_SINGLE && registry_live_sinks(known) == 0;
+    Sink *sink;
+    if (sink_from_request(request->body, first_of_single, &sink, &failure->error) < 0) return bad_request(failure);
+    add_sink(outcome, sink);
+    const RegistrySink *same = registry_find_sink(known, sink->sink_id);
+    if (same && same->sink->deleted != 0)
+        return failure_set(failure, 409, "sinkAlreadyExists",
+                           "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.",
+                           sink->sink_id, known->source->source_id, sink->sink_id);
+    if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
+    if (check_sink_limit(known, 1, failure) < 0 || check_connection(control, sink, failure) < 0 ||
+        check_table(control, known->source->source_id, sink, failure) < 0)
+        return -1;
+    if (!known->source->ever_had_sink) {
+        outcome->source = source_copy(known->source);
+        outcome->source->ever_had_sink = true;
+    }
+    outcome->creates = outcome->prepares = true;
+    outcome->done = "The sink is created.";
+    return 0;
+}
+
+static int patch_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
+                      bool *ret_differs, Failure *failure) {
+    Sink *sink;
+    if (sink_patched(old, request->body, &sink, &failure->error) < 0) return bad_request(failure);
+    add_sink(outcome, sink);
+    *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
+    outcome->done = "The sink is changed.";
+    if (!sink_table_differs(old, sink)) return 0;
+    outcome->prepares = !sink->disabled;
+    outcome->closes = true;
+    return check_connection(control, sink, failure) < 0 ? -1 : check_table(control, known->source->source_id, sink, failure);
+}
+
+static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
+                       Failure *failure) {
+    if (check_version(request, old->version.number, failure) < 0) return -1;
+    bool differs = true;
+    if (request->kind == CHANGE_PATCH) {
+        if (patch_sink(control, request, known, old, outcome, &differs, failure) < 0) return -1;
+    } else {
+        add_sink(outcome, sink_copy(old));
+    }
+    Sink *sink = outcome->sinks[0];
+    switch (request->kind) {
+    case CHANGE_SETTINGS:
+        if (apply_settings(&sink->settings, request, &differs, failure) < 0) return -1;
+        outcome->done = "The settings are changed.";
+        break;
+    case CHANGE_ENABLE:
+        differs = old->disabled;
+        sink->disabled = false;
+        outcome->prepares = true;
+        outcome->done = "The sink is enabled.";
+        break;
+    case CHANGE_DISABLE:
+        differs = !old->disabled;
+        sink->disabled = true;
+        outcome->withdraws = true;
+        outcome->done = "The sink is disabled; what waits is imported.";
+        break;
+    case CHANGE_DELETE:
+        sink->deleted = control->options.clock->wall(control->options.clock);
+        outcome->withdraws = true;
+        outcome->done = request->discard ? "The sink is deleted, and what waited is dropped."
+                                         : "The sink is deleted; what waits is imported.";
+        break;
+    case CHANGE_UNDELETE:
+        differs = old->deleted != 0;
+        sink->deleted = 0;
+        outcome->prepares = !sink->disabled;
+        outcome->done = "The sink is back.";
+        if (differs && (check_sink_limit(known, 1, failure) < 0 || check_connection(control, sink, failure) < 0 ||
+                        check_table(control, known->source->source_id, sink, failure) < 0))
+            return -1;
+        break;
+    case CHANGE_CREATE:
+    case CHANGE_PATCH: break;
+    }
+    if (!differs) outcome->done = NULL;
+    return 0;
+}
+
+/* ---- all --------------------------------------------------------------------------------------------------------------------------- */
+
+static int build(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+    if (!request->of_sink && request->kind == CHANGE_CREATE) return create_source(control, request, outcome, failure);
+    const RegistrySource *known = registry_find(&control->registry, request->source_id);
+    bool undeletes_source = !request->of_sink && request->kind == CHANGE_UNDELETE;
+    if (!known || (known->source->deleted != 0 && !undeletes_source))
+        return failure_set(failure, 404, "sourceNotFound", "There is no source \"%.60s\".", request->source_id);
+    if (!request->of_sink) return change_source(control, request, known, outcome, failure);
+    if (request->kind == CHANGE_CREATE) return create_sink(control, request, known, outcome, failure);
+    const RegistrySink *sink = registry_find_sink(known, request->sink_id);
+    if (!sink || (sink->sink->deleted != 0 && request->kind != CHANGE_UNDELETE))
+        return failure_set(failure, 404, "sinkNotFound", "Source \"%.60s\" has no sink \"%.60s\".", request->source_id, request->sink_id);
+    return change_sink(control, request, known, sink->sink, outcome, failure);
+}
+
+int change_build(Control *control, const ChangeRequest *request, Outcome *ret_outcome, Failure *failure) {
+    Outcome outcome = {0};
+    int r = build(control, request, &outcome, failure);
+    if (r < 0) {
+        outcome_deinit(&outcome);
+        return r;
+    }
+    *ret_outcome = outcome;
+    return 0;
+}

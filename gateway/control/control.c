@@ -1,0 +1,455 @@
+#include "gateway/control/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "gateway/control/expiry.h"
+#include "gateway/control/parts.h"
+#include "storage/catalog.h"
+
+#define TOKEN_FILE "admin.token"
+#define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
+
+/* ---- start ------------------------------------------------------------------------------------------------------------------------- */
+
+static void wake(void *context) {
+    const Control *control = context;
+    uint64_t one = 1;
+    ssize_t written = write(control->wake_fd, &one, sizeof one);
+    check(written == (ssize_t)sizeof one || errno == EAGAIN); /* EAGAIN: it is awake for a long time */
+}
+
+int control_new(const ControlOptions *options, Control **ret_control, Error *error) {
+    Control *control = calloc(1, sizeof *control);
+    check(control);
+    control->options = *options;
+    control->signal_fd = -1;
+    control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (control->wake_fd < 0) {
+        int r = error_set(error, -errno, "no event descriptor: %s", strerrordesc_np(errno));
+        free(control);
+        return r;
+    }
+    control->mailbox = mailbox_new(wake, control);
+    control->tasks = tasks_new(options->clock, options->environment);
+    control->verdicts = template_verdicts_new();
+    int r = tokens_load(&control->tokens, options->environment, error);
+    if (r == 0) r = registry_load(&control->registry, options->environment, error);
+    if (r < 0) {
+        control_free(control);
+        return r;
+    }
+    *ret_control = control;
+    return 0;
+}
+
+Mailbox *control_mailbox(Control *control) {
+    return control->mailbox;
+}
+
+void control_connect(Control *control, const ControlPeers *peers) {
+    control->peers = *peers;
+    control->connected = true;
+}
+
+/* The first token. Its file is written before the catalog knows it: a crash between leaves a file that the next start replaces, and never a
+ * catalog with a token that nobody has. */
+static int make_first_token(Control *control, Define *define, Error *error) {
+    if (control->tokens.count > 0) return 0;
+    char text[TOKEN_CHARACTERS + 2];
+    const Token *token = tokens_make(&control->tokens, ROLE_ADMIN, "admin.token", control->options.clock->wall(control->options.clock),
+                                     text);
+    text[TOKEN_CHARACTERS] = '\n';
+    Files *files = control->options.directory->files;
+    int r = files_replace(files, TOKEN_FILE, (Span){.data = text, .size = TOKEN_CHARACTERS + 1}, 0600, error);
+    if (r < 0) return error_prefix(error, "the first admin token");
+    json_t *stored = token_store(token);
+    define_put(define, CATALOG_TOKENS, (Span){.data = (const char *)token->hash, .size = TOKEN_HASH_BYTES}, stored);
+    json_decref(stored);
+    log_info("the first start made an admin token: %s/" TOKEN_FILE, control->options.directory->path);
+    return 0;
+}
+
+static int compile_all(Control *control, Error *error) {
+    for (size_t i = 0; i < control->registry.count; i++) {
+        RegistrySource *source = control->registry.sources[i];
+        int r = registry_compile(source, NULL, NULL, 0, NULL, &source->shown, error);
+        if (r < 0) return error_prefix(error, "source \"%s\"", source->source->source_id);
+    }
+    return 0;
+}
+
+/* Blocks for the one message that the writer owes; nothing else is on its way yet. */
+static int wait_for_define(Control *control, Define **ret_define, Error *error) {
+    Clock *clock = control->options.clock;
+    usec_t deadline = clock->boot(clock) + BEGIN_LONGEST;
+    for (;;) {
+        for (Message *message = mailbox_take(control->mailbox), *next; message; message = next) {
+            next = message->next;
+            if (message->kind == MESSAGE_DEFINE) {
+                *ret_define = (Define *)message;
+                check(!next);
+                return 0;
+            }
+            check(message->kind == MESSAGE_BROKEN);
+            free(message);
+            control->broken = true;
+        }
+        usec_t left = deadline - clock->boot(clock);
+        if (left <= 0) return error_set(error, -ETIMEDOUT, "the writer does not answer");
+        struct pollfd wait = {.fd = control->wake_fd, .events = POLLIN};
+        (void)poll(&wait, 1, (int)(left / USEC_MS) + 1);
+        uint64_t count;
+        (void)!read(control->wake_fd, &count, sizeof count);
+    }
+}
+
+int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error *error) {
+    control->peers.writer = writer;
+    thread_owner_bind(&control->owner);
+    int r = compile_all(control, error);
+    if (r < 0) return r;
+    Define *define = define_new(control->mailbox, NULL);
+    registry_order_all(&control->registry, define);
+    r = make_first_token(control, define, error);
+    if (r < 0) {
+        define_free(define);
+        return r;
+    }
+    mailbox_post(writer, &define->message);
+    r = wait_for_define(control, &define, error);
+    if (r < 0) return r;
+    r = define->result;
+    if (r < 0) r = error_set(error, r, "the writer cannot store what it must know: %s", define->error.text);
+    define_free(define);
+    if (r < 0) return r;
+    control_publish(control);
+    *ret_first = snapshot_ref(control->current);
+    return 0;
+}
+
+/* ---- errands and snapshots --------------------------------------------------------------------------------------------------------- */
+
+void errand_begin(Control *control, Errand *errand) {
+    check(errand->back && errand->drop);
+    errand->next = control->errands;
+    errand->link = &control->errands;
+    if (errand->next) errand->next->link = &errand->next;
+    control->errands = errand;
+}
+
+void errand_end(Errand *errand) {
+    *errand->link = errand->next;
+    if (errand->next) errand->next->link = errand->link;
+}
+
+void control_publish(Control *control) {
+    Snapshot *next = registry_snapshot(&control->registry, ++control->generation, control->mailbox);
+    if (control->living_count == control->living_room) {
+        control->living_room = control->living_room ? 2 * control->living_room : 8;
+        control->living = reallocarray(control->living, control->living_room, sizeof *control->living);
+        check(control->living);
+    }
+    control->living[control->living_count++] = control->generation;
+    for (size_t i = 0; control->connected && i < control->peers.loop_count; i++) {
+        SnapshotNews *news = calloc(1, sizeof *news);
+        check(news);
+        news->message.kind = MESSAGE_SNAPSHOT;
+        news->snapshot = snapshot_ref(next);
+        mailbox_post(control->peers.loops[i], &news->message);
+    }
+    snapshot_unref(control->current);
+    control->current = next;
+}
+
+bool control_fenced(const Control *control, uint64_t generation) {
+    for (size_t i = 0; i < control->living_count; i++)
+        if (control->living[i] < generation) return false;
+    return true;
+}
+
+static void snapshot_gone(Control *control, SnapshotGone *take_message) {
+    for (size_t i = 0; i < control->living_count; i++) {
+        if (control->living[i] != take_message->generation) continue;
+        control->living[i] = control->living[--control->living_count];
+        snapshot_gone_free(take_message);
+        return;
+    }
+    unreachable();
+}
+
+TemplateLimits control_template_limits(const Control *control) {
+    return template_limits_of(control->options.options);
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Storing {
+    Errand errand; /* first */
+    Task *task;    /* NULL: it goes on */
+} Storing;
+
+static void storing_drop(Errand *errand) {
+    free(errand);
+}
+
+static void storing_back(Control *control, Errand *errand, Message *take_message) {
+    Storing *storing = (Storing *)errand;
+    Define *define = (Define *)take_message;
+    if (define->result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->error);
+    if (storing->task && define->result < 0) {
+        tasks_keep(control->tasks, storing->task);
+    } else if (storing->task) {
+        tasks_left(control->tasks, storing->task);
+    }
+    errand_end(errand);
+    storing_drop(errand);
+    define_free(define);
+}
+
+static void store_task(Control *control, const Task *task, Task *ended) {
+    Storing *storing = calloc(1, sizeof *storing);
+    check(storing);
+    storing->errand.back = storing_back;
+    storing->errand.drop = storing_drop;
+    storing->task = ended;
+    errand_begin(control, &storing->errand);
+    Define *define = define_new(control->mailbox, storing);
+    tasks_store(task, task->status, task->text, define);
+    mailbox_post(control->peers.writer, &define->message);
+}
+
+void control_note_task(Control *control, const Task *task) {
+    check(task->status == TASK_PROCESSING);
+    store_task(control, task, NULL);
+}
+
+void control_store_task(Control *control, Task *task) {
+    check(task->status != TASK_PROCESSING);
+    store_task(control, task, task);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Frees a message that nobody waits for any more. */
+static void drop_message(Message *message) {
+    switch ((MessageKind)message->kind) {
+    case MESSAGE_API_CALL: api_call_free((ApiCall *)message); return;
+    case MESSAGE_SNAPSHOT_GONE: snapshot_gone_free((SnapshotGone *)message); return;
+    case MESSAGE_DEFINE: define_free((Define *)message); return;
+    case MESSAGE_PREPARE: load_job_free((LoadJob *)message); return;
+    case MESSAGE_TEMPLATES: template_batch_free((TemplateBatch *)message); return;
+    case MESSAGE_CLOSE:
+    case MESSAGE_TOTALS:
+    case MESSAGE_REJECTS_REMOVE:
+    case MESSAGE_FILE_ACTION:
+    case MESSAGE_DRAINED:
+    case MESSAGE_BROKEN: free(message); return;
+    default: unreachable();
+    }
+}
+
+static Errand *errand_of(Message *message) {
+    switch ((MessageKind)message->kind) {
+    case MESSAGE_DEFINE: return ((Define *)message)->context;
+    case MESSAGE_PREPARE: return ((LoadJob *)message)->context;
+    case MESSAGE_TEMPLATES: return ((TemplateBatch *)message)->events[0].cookie;
+    case MESSAGE_CLOSE: return ((Close *)message)->context;
+    case MESSAGE_TOTALS: return ((TotalsQuery *)message)->context;
+    case MESSAGE_REJECTS_REMOVE: return ((RejectsRemove *)message)->context;
+    case MESSAGE_FILE_ACTION: return ((FileAction *)message)->context;
+    default: unreachable();
+    }
+}
+
+static void dispatch(Control *control, Message *message, bool *fence) {
+    switch (message->kind) {
+    case MESSAGE_API_CALL: control->options.route(control, (ApiCall *)message); return;
+    case MESSAGE_SNAPSHOT_GONE:
+        snapshot_gone(control, (SnapshotGone *)message);
+        *fence = true;
+        return;
+    case MESSAGE_BROKEN:
+        free(message);
+        control->broken = true;
+        return;
+    case MESSAGE_DRAINED:
+        free(message);
+        control->drained++;
+        return;
+    default: {
+        Errand *errand = errand_of(message);
+        errand->back(control, errand, message);
+    }
+    }
+}
+
+void control_park(Control *control, ApiCall *take_call, const char *template_text) {
+    Parked *parked = calloc(1, sizeof *parked);
+    check(parked);
+    parked->call = take_call;
+    parked->template_text = strdup(template_text);
+    check(parked->template_text);
+    /* In front: one call has all its verdicts before the next one's can push them out. */
+    parked->next = control->parked;
+    control->parked = parked;
+}
+
+static ApiCall *parked_free(Parked *parked) {
+    ApiCall *call = parked->call;
+    free(parked->template_text);
+    free(parked);
+    return call;
+}
+
+/* One template, and then what else waits has its turn. */
+static void look_at_template(Control *control) {
+    Parked *parked = control->parked;
+    control->parked = parked->next;
+    if (!control->draining) {
+        TemplateLimits limits = control_template_limits(control);
+        Error error = {0};
+        int r = template_check(NULL, &limits, parked->template_text, &error);
+        template_verdicts_set(control->verdicts, parked->template_text, r, &error);
+    }
+    control->options.route(control, parked_free(parked));
+}
+
+usec_t control_turn(Control *control) {
+    thread_owner_check(&control->owner);
+    Message *message = mailbox_take(control->mailbox);
+    bool fence = false;
+    while (message) {
+        Message *next = message->next;
+        dispatch(control, message, &fence);
+        message = next;
+    }
+    if (fence) changes_fence(control);
+    if (control->parked) look_at_template(control);
+
+    usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
+    if (control->connected && !control->draining && now >= control->next_expiry) {
+        expire(control);
+        control->next_expiry = now + EXPIRY_INTERVAL;
+    }
+    if (control->parked) return 0;
+    usec_t until_expiry = control->draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
+    return next < until_expiry ? next : until_expiry;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------------------------- */
+
+void control_setup_log(const Options *options) {
+    static const char *const levels[] = {"debug", "info", "warning", "error"}; /* as LogLevel */
+    size_t level = 0;
+    while (strcmp(options->log_level, levels[level]) != 0) check(++level < sizeof levels / sizeof *levels);
+    log_setup((LogLevel)level, strcmp(options->log_format, "json") == 0 ? 1 : strcmp(options->log_format, "text") == 0 ? 2 : 0);
+}
+
+static void reload(Control *control) {
+    Options fresh;
+    Error error = {0};
+    if (options_load(control->options.config_file, control->options.arguments, &fresh, &error) < 0) {
+        log_failure(LOG_ERROR, "the options are not reloaded, the old ones hold", &error);
+        return;
+    }
+    _cleanup_(buffer_deinit) Buffer ignored = {0};
+    options_reload(control->options.options, &fresh, &ignored);
+    options_deinit(&fresh);
+    control_setup_log(control->options.options);
+    if (ignored.size > 0) {
+        log_warning("the options are reloaded; these differ, and need a restart: %s", buffer_text(&ignored));
+    } else {
+        log_info("the options are reloaded");
+    }
+}
+
+static void take_signals(Control *control) {
+    struct signalfd_siginfo signal;
+    while (read(control->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        if (signal.ssi_signo == SIGHUP) {
+            reload(control);
+        } else {
+            control->terminated = true;
+        }
+    }
+}
+
+/* Sleeps until a message, a signal, or `timeout` has passed. */
+static void sleep_until(Control *control, usec_t timeout) {
+    struct pollfd waits[2] = {{.fd = control->wake_fd, .events = POLLIN}, {.fd = control->signal_fd, .events = POLLIN}};
+    int ms = timeout > USEC_HOUR ? (int)(USEC_HOUR / USEC_MS) : (int)((timeout + USEC_MS - 1) / USEC_MS);
+    (void)poll(waits, control->signal_fd >= 0 ? 2 : 1, ms);
+    uint64_t count;
+    if (waits[0].revents) (void)!read(control->wake_fd, &count, sizeof count);
+    if (control->signal_fd >= 0 && waits[1].revents) take_signals(control);
+}
+
+ControlEnd control_run(Control *control) {
+    check(control->connected);
+    sigset_t taken;
+    (void)sigemptyset(&taken);
+    (void)sigaddset(&taken, SIGTERM);
+    (void)sigaddset(&taken, SIGINT);
+    (void)sigaddset(&taken, SIGHUP);
+    if (control->signal_fd < 0) control->signal_fd = signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK);
+    check(control->signal_fd >= 0);
+    while (!control->terminated && !control->broken) {
+        usec_t next = control_turn(control);
+        if (!control->broken) sleep_until(control, next);
+    }
+    return control->broken ? CONTROL_BROKEN : CONTROL_TERMINATED;
+}
+
+bool control_drain(Control *control, int drained_wanted, usec_t deadline) {
+    Clock *clock = control->options.clock;
+    control->draining = true;
+    tasks_answer_waiting(control->tasks);
+    for (;;) {
+        usec_t next = control_turn(control);
+        if (control->drained >= drained_wanted) {
+            control->drained -= drained_wanted;
+            return true;
+        }
+        usec_t left = deadline - clock->boot(clock);
+        if (left <= 0 || control->broken) return false;
+        sleep_until(control, next < left ? next : left);
+    }
+}
+
+void control_free(Control *control) {
+    if (!control) return;
+    snapshot_unref(control->current);
+    registry_deinit(&control->registry);
+    for (Message *message = mailbox_take(control->mailbox), *next; message; message = next) {
+        next = message->next;
+        drop_message(message);
+    }
+    changes_free(control);
+    while (control->errands) {
+        Errand *errand = control->errands;
+        errand_end(errand);
+        errand->drop(errand);
+    }
+    while (control->parked) {
+        Parked *parked = control->parked;
+        control->parked = parked->next;
+        api_call_free(parked_free(parked));
+    }
+    template_verdicts_free(control->verdicts);
+    mailbox_free(control->mailbox);
+    tasks_free(control->tasks);
+    tokens_deinit(&control->tokens);
+    if (control->wake_fd >= 0) (void)close(control->wake_fd);
+    if (control->signal_fd >= 0) (void)close(control->signal_fd);
+    free(control->living);
+    free(control);
+}

@@ -1,0 +1,121 @@
+#include "gateway/control/expiry.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/log.h"
+#include "gateway/control/parts.h"
+#include "storage/catalog.h"
+
+typedef struct Expiry {
+    Errand errand;   /* first */
+    uint32_t *sinks; /* numbers of those that are over age */
+    SinkStatistics *statistics;
+    size_t count;
+} Expiry;
+
+static void expiry_drop(Errand *errand) {
+    Expiry *expiry = (Expiry *)errand;
+    free(expiry->sinks);
+    free(expiry->statistics);
+    free(expiry);
+}
+
+static bool over_age(const Control *control, usec_t deleted) {
+    usec_t now = control->options.clock->wall(control->options.clock);
+    return deleted != 0 && now - deleted > DELETED_KEPT_FOR;
+}
+
+/* The tables that old rows of the sink went to: the writer's notes among the versions. */
+static int remove_target(void *context, Span key, Span document, Error *error) {
+    (void)document;
+    (void)error;
+    define_remove(context, CATALOG_VERSIONS, key);
+    return 0;
+}
+
+static void erase_sink(Control *control, Define *define, const Source *source, const Sink *sink) {
+    registry_erase_sink(define, source, sink);
+    char prefix[5] = {'t'};
+    store_be32(prefix + 1, sink->number);
+    Txn *txn;
+    Error error = {0};
+    int r = txn_begin_read(control->options.environment, &txn, &error);
+    if (r == 0) {
+        r = catalog_visit(txn, CATALOG_VERSIONS, (Span){.data = prefix, .size = sizeof prefix}, remove_target, define, &error);
+        txn_abort(txn);
+    }
+    if (r < 0) log_failure(LOG_WARNING, "old tables of a deleted sink stay in the catalog", &error);
+}
+
+static bool is_idle(const Expiry *expiry, const Sink *sink) {
+    for (size_t i = 0; i < expiry->count; i++)
+        if (expiry->sinks[i] == sink->number) return expiry->statistics[i].local.rows == 0 && expiry->statistics[i].staging.rows == 0;
+    return false;
+}
+
+/* Memory forgets at once: should the writer fail to, the next start finds them again. */
+static void erase(Control *control, const Expiry *expiry, Define *define) {
+    Registry *registry = &control->registry;
+    for (size_t i = registry->count; i-- > 0;) {
+        RegistrySource *source = registry->sources[i];
+        if (changes_touch(control, source->source->source_id)) continue;
+        for (size_t k = source->sink_count; k-- > 0;) {
+            RegistrySink *sink = source->sinks[k];
+            if (!over_age(control, sink->sink->deleted) || !is_idle(expiry, sink->sink)) continue;
+            erase_sink(control, define, source->source, sink->sink);
+            registry_remove_sink(source, sink);
+        }
+        if (source->sink_count > 0 || !over_age(control, source->source->deleted)) continue;
+        registry_erase_source(define, source->source);
+        registry_remove(registry, source);
+    }
+}
+
+static void expiry_back(Control *control, Errand *errand, Message *take_message) {
+    Expiry *expiry = (Expiry *)errand;
+    if (take_message->kind == MESSAGE_DEFINE) {
+        Define *define = (Define *)take_message;
+        if (define->result < 0) log_failure(LOG_WARNING, "old tasks and definitions could not be removed", &define->error);
+        define_free(define);
+        errand_end(errand);
+        expiry_drop(errand);
+        return;
+    }
+    free(take_message);
+    Define *define = define_new(control->mailbox, errand);
+    erase(control, expiry, define);
+    Error error = {0};
+    if (tasks_expire(control->tasks, define, &error) < 0) log_failure(LOG_WARNING, "old tasks cannot be found", &error);
+    mailbox_post(control->peers.writer, &define->message);
+}
+
+void expire(Control *control) {
+    Expiry *expiry = calloc(1, sizeof *expiry);
+    check(expiry);
+    expiry->errand.back = expiry_back;
+    expiry->errand.drop = expiry_drop;
+    for (size_t i = 0; i < control->registry.count; i++) {
+        const RegistrySource *source = control->registry.sources[i];
+        for (size_t k = 0; k < source->sink_count; k++) {
+            if (!over_age(control, source->sinks[k]->sink->deleted)) continue;
+            expiry->sinks = reallocarray(expiry->sinks, expiry->count + 1, sizeof *expiry->sinks);
+            check(expiry->sinks);
+            expiry->sinks[expiry->count++] = source->sinks[k]->sink->number;
+        }
+    }
+    expiry->statistics = calloc(expiry->count + 1, sizeof *expiry->statistics);
+    check(expiry->statistics);
+
+    TotalsQuery *query = calloc(1, sizeof *query);
+    check(query);
+    query->message.kind = MESSAGE_TOTALS;
+    query->reply = control->mailbox;
+    query->sinks = expiry->sinks;
+    query->statistics = expiry->statistics;
+    query->count = expiry->count;
+    query->context = &expiry->errand;
+    errand_begin(control, &expiry->errand);
+    mailbox_post(control->peers.writer, &query->message);
+}

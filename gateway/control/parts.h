@@ -1,0 +1,80 @@
+/*
+ * The inside of the control thread, shared by this folder's files and by the handlers of gateway/api. Everything here belongs to the control thread.
+ *
+ *   control.c        the loop, messages, start and end
+ *   change.c         the steps of a definition change
+ *   change_build.c   what a change makes of the definitions, and whether it may
+ */
+#pragma once
+
+#include "base/thread.h"
+#include "gateway/control/change.h"
+#include "gateway/control/control.h"
+#include "gateway/control/registry.h"
+#include "gateway/control/tasks.h"
+#include "gateway/control/tokens.h"
+#include "gateway/templates/verdicts.h"
+
+/* Who asked the writer, a loader or the templates, and goes on when the message is back: the message's context points to it. */
+typedef struct Errand Errand;
+struct Errand {
+    Errand *next, **link;                                                  /* of control->errands */
+    void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back */
+    void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
+};
+
+typedef struct Unreachable Unreachable; /* change_parts.h */
+
+/* A call that comes again when there is a verdict on a template. */
+typedef struct Parked Parked;
+struct Parked {
+    Parked *next;
+    ApiCall *call;
+    char *template_text;
+};
+
+struct Control {
+    ControlOptions options;
+    ControlPeers peers;
+    bool connected; /* peers are set */
+    Mailbox *mailbox;
+    int wake_fd;   /* eventfd of the mailbox */
+    int signal_fd; /* -1 until control_run */
+    ThreadOwner owner;
+
+    Registry registry;
+    Tokens tokens;
+    Tasks *tasks;
+    Change *changes;          /* in order of arrival */
+    Unreachable *unreachable; /* at most one a connection */
+    Errand *errands;
+    TemplateVerdicts *verdicts;
+    Parked *parked;
+
+    Snapshot *current; /* reference; what every loop has been told to run */
+    uint64_t generation;
+    uint64_t *living; /* generations that somebody may hold, the current one too */
+    size_t living_count, living_room;
+
+    bool draining, broken, terminated;
+    int drained;        /* MESSAGE_DRAINED that came and were not counted yet */
+    usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
+};
+
+void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
+void errand_end(Errand *errand);
+
+void control_park(Control *control, ApiCall *take_call, const char *template_text);
+
+/* Makes a new generation of what the registry shows and tells every loop. */
+void control_publish(Control *control);
+/* Does nobody hold anything older than `generation`? */
+bool control_fenced(const Control *control, uint64_t generation);
+/* Works off what waits in the mailbox, timers too; returns how long nothing will happen by itself. */
+usec_t control_turn(Control *control);
+/* Stores a task that may take long: after a restart it is then known, and shown as failed. Before the message that may store its end. */
+void control_note_task(Control *control, const Task *task);
+/* Stores an ended task; memory lets go of it when it is stored. */
+void control_store_task(Control *control, Task *task);
+
+TemplateLimits control_template_limits(const Control *control);

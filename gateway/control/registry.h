@@ -1,0 +1,72 @@
+/*
+ * The registry: all definitions in memory, as the catalog has them, deleted ones (kept for 7 days) too. The control thread is the only one
+ * that gives numbers; the counters are stored with each definition that took one, so that no number is given twice.
+ * What is here is committed: a change puts its result here when the writer has stored it. Control thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config/definition.h"
+#include "gateway/control/define.h"
+#include "gateway/flow/snapshot.h"
+#include "storage/environment.h"
+
+#define VERSIONS_KEPT 1000
+
+typedef struct RegistrySink {
+    Sink *sink;     /* owned reference */
+    SinkGate *gate; /* owned reference; one for the life of the sink in this process */
+} RegistrySink;
+
+typedef struct RegistrySource {
+    Source *source;       /* owned reference */
+    RegistrySink **sinks; /* by id; deleted ones too */
+    size_t sink_count, sink_room;
+    SnapshotSource *shown; /* what the next snapshot shows of it; NULL: nothing, it is deleted */
+} RegistrySource;
+
+typedef struct Registry {
+    RegistrySource **sources; /* by id; deleted ones too */
+    size_t count, room;
+    uint32_t next_source, next_sink; /* numbers */
+} Registry;
+
+/* Everything from the catalog, with nothing shown yet. -EBADMSG names the record that cannot be read. */
+int registry_load(Registry *registry, Environment *environment, Error *error);
+void registry_deinit(Registry *registry);
+
+/* By id, deleted ones too; NULL: none. */
+RegistrySource *registry_find(const Registry *registry, const char *source_id);
+RegistrySink *registry_find_sink(const RegistrySource *source, const char *sink_id);
+/* Position of the first item whose id is behind `after_id` (NULL: the first). */
+size_t registry_after(const Registry *registry, const char *after_id);
+size_t registry_sink_after(const RegistrySource *source, const char *after_id);
+size_t registry_live_sources(const Registry *registry);
+size_t registry_live_sinks(const RegistrySource *source);
+/* Adds, or replaces what has that id. */
+RegistrySource *registry_put(Registry *registry, Source *take_source);
+/* `gate`: of a new sink, a reference is taken; NULL: a new one. */
+RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGate *gate);
+/* Forgets it with its sinks (they must be shown nowhere). */
+void registry_remove(Registry *registry, RegistrySource *source);
+void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
+
+/* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of those with their ids (the others as they are).
+ * `gate` is the one of a new sink. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
+int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, size_t sink_count, SinkGate *gate,
+                     SnapshotSource **ret_shown, Error *error);
+/* All that is shown. */
+Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone);
+
+/* The definition, its version, and the number counters. */
+void registry_store_source(const Registry *registry, Define *define, const Source *source);
+void registry_store_sink(const Registry *registry, Define *define, const Source *source, const Sink *sink);
+/* Removes the definition and its versions. */
+void registry_erase_source(Define *define, const Source *source);
+void registry_erase_sink(Define *define, const Source *source, const Sink *sink);
+/* Orders for all sinks (of all sources): what the writer must know when it starts. */
+void registry_order_all(const Registry *registry, Define *define);

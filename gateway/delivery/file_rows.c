@@ -1,0 +1,170 @@
+#include "gateway/delivery/file_rows.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "config/definition.h"
+#include "mapping/row.h"
+#include "storage/pack.h"
+
+struct FileRows {
+    SinkRows reader; /* first */
+    Files *files;
+    const SliceRecord *slices;
+    bool *skipped; /* by slice */
+    size_t count;
+    size_t columns;
+    ptrdiff_t damaged;
+
+    size_t at;         /* slice that is read */
+    SliceReader *open; /* on slices[at]; NULL: not opened yet */
+    Span left;         /* of the last block: rows that were not given yet */
+    uint64_t next_row; /* number of the first row of `left`, or of the next block */
+    RowReader cells;
+};
+
+static void close_slice(FileRows *rows) {
+    slice_close(rows->open);
+    rows->open = NULL;
+    rows->left = (Span){0};
+}
+
+/* Fills `left`. 0 or SINK_ROWS_END. */
+static int refill(FileRows *rows, Error *error) {
+    while (rows->left.size == 0) {
+        if (!rows->open) {
+            while (rows->at < rows->count && rows->skipped[rows->at]) rows->at++;
+            if (rows->at == rows->count) return SINK_ROWS_END;
+            int r = slice_open(rows->files, &rows->slices[rows->at], &rows->open, error);
+            if (r == -ENOENT) {
+                rows->damaged = (ptrdiff_t)rows->at;
+                return error_set(error, -EBADMSG, "a staging file is missing");
+            }
+            if (r < 0) return r;
+            rows->next_row = rows->slices[rows->at].first_row;
+        }
+        int r = slice_read(rows->open, &rows->left, error);
+        if (r < 0) return r;
+        if (r == SLICE_READ_DAMAGED) {
+            rows->damaged = (ptrdiff_t)rows->at;
+            close_slice(rows);
+            return error_set(error, -EBADMSG, "rows %" PRIu64 " and later are damaged in their staging file", rows->next_row);
+        }
+        if (r == SLICE_READ_END) {
+            close_slice(rows);
+            rows->at++;
+        }
+    }
+    return 0;
+}
+
+static size_t next_row_size(FileRows *rows) {
+    size_t size = row_size(rows->left);
+    return size ? size : rows->left.size; /* the checksum holds, so this does not happen; and no loop if it does */
+}
+
+static int seek(SinkRows *reader, uint64_t row, Error *error) {
+    FileRows *rows = (FileRows *)reader;
+    close_slice(rows);
+    rows->at = 0;
+    while (rows->at < rows->count) {
+        const SliceRecord *slice = &rows->slices[rows->at];
+        if (!rows->skipped[rows->at] && row < slice->first_row + slice->rows) break;
+        rows->at++;
+    }
+    if (rows->at == rows->count || row <= rows->slices[rows->at].first_row) return 0;
+    for (;;) {
+        int r = refill(rows, error);
+        if (r != 0) return r < 0 ? r : 0;
+        if (rows->next_row >= row) return 0;
+        size_t size = next_row_size(rows);
+        rows->left.data += size;
+        rows->left.size -= size;
+        rows->next_row++;
+    }
+}
+
+static int block(SinkRows *reader, Span *ret_csv, uint64_t *ret_first_row, uint64_t *ret_rows, Error *error) {
+    FileRows *rows = (FileRows *)reader;
+    int r = refill(rows, error);
+    if (r != 0) return r;
+    Span given = rows->left;
+    uint64_t count = 0;
+    for (; rows->left.size > 0; count++) {
+        size_t size = next_row_size(rows);
+        rows->left.data += size;
+        rows->left.size -= size;
+    }
+    *ret_csv = given;
+    *ret_first_row = rows->next_row;
+    *ret_rows = count;
+    rows->next_row += count;
+    return 0;
+}
+
+static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *error) {
+    FileRows *rows = (FileRows *)reader;
+    int r = refill(rows, error);
+    if (r != 0) return r;
+    RowCell read[COLUMNS_A_SINK_MAX];
+    rows->cells.text = rows->left;
+    r = row_read(&rows->cells, read, rows->columns);
+    if (r != 0) return error_set(error, -EBADMSG, "row %" PRIu64 " does not have %zu columns", rows->next_row, rows->columns);
+    for (size_t i = 0; i < rows->columns; i++)
+        cells[i] = (SinkCell){.data = read[i].data, .size = read[i].size, .is_null = read[i].is_null};
+    rows->left = rows->cells.text;
+    *ret_row = rows->next_row++;
+    return 0;
+}
+
+FileRows *file_rows_new(Files *files, const SliceRecord *slices, size_t count, size_t columns) {
+    check(columns > 0 && columns <= COLUMNS_A_SINK_MAX);
+    FileRows *rows = calloc(1, sizeof *rows);
+    check(rows);
+    rows->reader = (SinkRows){.seek = seek, .block = block, .next = next};
+    rows->files = files;
+    rows->slices = slices;
+    rows->count = count;
+    rows->columns = columns;
+    rows->damaged = -1;
+    rows->skipped = calloc(count + 1, sizeof *rows->skipped);
+    check(rows->skipped);
+    return rows;
+}
+
+SinkRows *file_rows_reader(FileRows *rows) {
+    return &rows->reader;
+}
+
+ptrdiff_t file_rows_damaged(const FileRows *rows) {
+    return rows->damaged;
+}
+
+void file_rows_skip(FileRows *rows, size_t slice) {
+    close_slice(rows);
+    rows->at = 0;
+    rows->skipped[slice] = true;
+    rows->damaged = -1;
+}
+
+void file_rows_size(const FileRows *rows, uint64_t *ret_rows, uint64_t *ret_bytes) {
+    uint64_t count = 0, bytes = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->skipped[i]) continue;
+        count += rows->slices[i].rows;
+        bytes += rows->slices[i].bytes;
+    }
+    *ret_rows = count;
+    *ret_bytes = bytes;
+}
+
+void file_rows_free(FileRows *rows) {
+    if (!rows) return;
+    close_slice(rows);
+    row_reader_deinit(&rows->cells);
+    free(rows->skipped);
+    free(rows);
+}

@@ -1,0 +1,465 @@
+#include "gateway/delivery/loader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "gateway/delivery/file_rows.h"
+
+#define LOADERS_MOST 64
+#define SESSIONS_A_LOADER 4
+#define PREPARED_A_SESSION 32
+#define SESSION_IDLE (60 * USEC_SECOND)
+#define DAMAGED_SLICES_MOST 1000 /* of one job: each costs an attempt */
+
+/* An open connection that a loader keeps for its next job. */
+typedef struct Kept {
+    const Connection *connection; /* NULL: free */
+    const SinkDriver *driver;
+    SinkSession *session;
+    uint64_t used;                         /* the loader's job counter at its last use */
+    uint64_t prepared[PREPARED_A_SESSION]; /* tables that were checked through it */
+    size_t prepared_count;
+} Kept;
+
+typedef struct Loader {
+    Loaders *loaders;
+    Thread thread;
+    bool started;
+    Mailbox *mailbox; /* stored rejects come back here */
+    Kept kept[SESSIONS_A_LOADER];
+    uint64_t jobs;
+    LoadJob *running; /* under the lock */
+} Loader;
+
+struct Loaders {
+    LoadersOptions options;
+    atomic_bool stopping;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    LoadJob *first, **tail; /* under the lock: jobs that wait, linked by message.next */
+    Loader *loaders;
+    size_t count; /* at least 1: without threads the caller is the only one */
+};
+
+/* ---- the queue ----------------------------------------------------------------------------------------------------------------------- */
+
+static void lock(Loaders *loaders) {
+    check(pthread_mutex_lock(&loaders->lock) == 0);
+}
+
+static void unlock(Loaders *loaders) {
+    check(pthread_mutex_unlock(&loaders->lock) == 0);
+}
+
+static size_t limit_of(const Loaders *loaders, const char *connection) {
+    const Connection *found = connections_find(loaders->options.connections, connection);
+    if (found && found->type == CONNECTION_SQLITE) return 1;
+    return loaders->count > 1 ? loaders->count - 1 : 1;
+}
+
+static bool may_run(const Loaders *loaders, const LoadJob *job) {
+    size_t running = 0;
+    for (size_t i = 0; i < loaders->count; i++) {
+        const LoadJob *other = loaders->loaders[i].running;
+        if (!other) continue;
+        if (strcmp(other->connection, job->connection) == 0) running++;
+        if (other->message.kind == MESSAGE_IMPORT && job->message.kind == MESSAGE_IMPORT && other->sink == job->sink) return false;
+    }
+    return running < limit_of(loaders, job->connection);
+}
+
+/* The oldest that may run, taken out; under the lock. */
+static LoadJob *take_job(Loaders *loaders) {
+    for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->message.next) {
+        LoadJob *job = *at;
+        if (!may_run(loaders, job)) continue;
+        *at = (LoadJob *)job->message.next;
+        if (!job->message.next) loaders->tail = at;
+        return job;
+    }
+    return NULL;
+}
+
+void loaders_post(Loaders *loaders, LoadJob *job) {
+    job->message.next = NULL;
+    lock(loaders);
+    bool refused = atomic_load(&loaders->stopping);
+    if (!refused) {
+        *loaders->tail = job;
+        loaders->tail = (LoadJob **)(void *)&job->message.next;
+        check(pthread_cond_broadcast(&loaders->changed) == 0);
+    }
+    unlock(loaders);
+    if (refused) {
+        job->result = SINK_RETRY;
+        (void)error_set(&job->error, -ECANCELED, "The gateway is shutting down.");
+        mailbox_post(job->reply, &job->message);
+    }
+}
+
+/* ---- sessions ------------------------------------------------------------------------------------------------------------------------ */
+
+static void drop_session(Kept *kept) {
+    if (!kept->connection) return;
+    kept->driver->disconnect(kept->session);
+    *kept = (Kept){0};
+}
+
+static void drop_sessions(Loader *loader) {
+    for (size_t i = 0; i < SESSIONS_A_LOADER; i++) drop_session(&loader->kept[i]);
+}
+
+static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept) {
+    const LoadersOptions *options = &loader->loaders->options;
+    const Connection *connection = connections_find(options->connections, job->connection);
+    if (!connection) {
+        (void)error_set(&job->error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
+        return SINK_REFUSED;
+    }
+    Kept *oldest = &loader->kept[0];
+    for (size_t i = 0; i < SESSIONS_A_LOADER; i++) {
+        Kept *kept = &loader->kept[i];
+        if (kept->connection == connection) {
+            kept->used = ++loader->jobs;
+            *ret_kept = kept;
+            return SINK_DONE;
+        }
+        if (kept->used < oldest->used) oldest = kept;
+    }
+    drop_session(oldest);
+    const SinkDriver *driver = options->driver_of ? options->driver_of(options->driver_context, connection->type)
+                                                  : sink_driver_of(connection->type);
+    char name[256];
+    (void)snprintf(name, sizeof name, "sluice %s", job->label);
+    SinkSession *session;
+    SinkResult result = driver->connect(connection, options->data_directory, name, &session, &job->error);
+    if (result != SINK_DONE) return result;
+    *oldest = (Kept){.connection = connection, .driver = driver, .session = session, .used = ++loader->jobs};
+    *ret_kept = oldest;
+    return SINK_DONE;
+}
+
+/* ---- imports ------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct ImportContext {
+    Loader *loader;
+    LoadJob *job;
+    const ImportFile *files;
+    uint64_t rows_done;
+    usec_t since; /* boot: when rows_done last grew */
+    bool timed_out;
+} ImportContext;
+
+static LoadFile *find_file(LoadJob *job, const Uuid *id) {
+    for (size_t i = 0; i < job->file_count; i++)
+        if (uuid_equal(&job->files[i].file.id, id)) return &job->files[i];
+    return NULL;
+}
+
+static int store_rejects(void *context, const SinkReject *rejects, size_t count, Error *error) {
+    ImportContext *import = context;
+    Loader *loader = import->loader;
+    const LoadersOptions *options = &loader->loaders->options;
+    Uuid *files = calloc(import->job->file_count, sizeof *files);
+    check(files);
+    PendingRejects message = {.message.kind = MESSAGE_PENDING_REJECTS,
+                              .reply = loader->mailbox,
+                              .sink = import->job->sink,
+                              .files = files,
+                              .rejects = rejects,
+                              .count = count};
+    for (size_t i = 0; i < import->job->file_count; i++)
+        if (!import->files[i].already_imported) files[message.file_count++] = import->files[i].id;
+    mailbox_post(options->writer, &message.message);
+    while (!mailbox_take(loader->mailbox)) {
+        if (options->pump) {
+            options->pump(options->pump_context);
+        } else {
+            (void)mailbox_wait(loader->mailbox, USEC_NEVER);
+        }
+    }
+    free(files);
+    if (message.result < 0) return error_set(error, message.result, "the refused rows cannot be kept: %s", message.error.text);
+    for (size_t i = 0; i < count; i++) {
+        LoadFile *file = find_file(import->job, rejects[i].file);
+        check(file);
+        file->rejected_rows++;
+    }
+    return 0;
+}
+
+static bool progress(void *context, uint64_t rows_done) {
+    ImportContext *import = context;
+    const Loaders *loaders = import->loader->loaders;
+    if (atomic_load(&loaders->stopping)) return true;
+    usec_t now = clock_system()->boot(clock_system());
+    if (rows_done != import->rows_done || import->since == 0) {
+        import->rows_done = rows_done;
+        import->since = now;
+        return false;
+    }
+    import->timed_out = now - import->since > loaders->options.import_timeout;
+    return import->timed_out;
+}
+
+static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest, Error *error) {
+    for (size_t i = 0; i < kept->prepared_count; i++)
+        if (kept->prepared[i] == digest) return SINK_DONE;
+    SinkResult result = kept->driver->prepare(kept->session, table, error);
+    if (result != SINK_DONE) return result;
+    if (kept->prepared_count == PREPARED_A_SESSION) kept->prepared_count = 0;
+    kept->prepared[kept->prepared_count++] = digest;
+    return SINK_DONE;
+}
+
+/* Notes the slice that ended the reading of the file; it is read without it from now on. */
+static void leave_out(LoadFile *file, FileRows *rows) {
+    ptrdiff_t slice = file_rows_damaged(rows);
+    if (!file->slice_damaged) file->slice_damaged = calloc(file->slice_count, sizeof *file->slice_damaged);
+    check(file->slice_damaged && slice >= 0);
+    file->slice_damaged[slice] = true;
+    file_rows_skip(rows, (size_t)slice);
+}
+
+/* An import of which nobody heard left damaged rows out: they are found again, so that they are named and counted. */
+static void find_left_out(LoadFile *file, FileRows *rows) {
+    SinkRows *reader = file_rows_reader(rows);
+    for (size_t slices = 0; slices <= file->slice_count; slices++) {
+        Span csv;
+        uint64_t first, count;
+        Error error = {0};
+        int r = reader->seek(reader, file->file.first_row, &error);
+        while (r == 0) r = reader->block(reader, &csv, &first, &count, &error);
+        if (r == SINK_ROWS_END || file_rows_damaged(rows) < 0) return;
+        leave_out(file, rows);
+    }
+}
+
+/* One try at the destination. */
+static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, Error *error) {
+    const LoadersOptions *options = &loader->loaders->options;
+    ImportContext context = {.loader = loader, .job = job, .files = files};
+    for (size_t i = 0; i < job->file_count; i++) {
+        const FileRecord *file = &job->files[i].file;
+        uint64_t bytes;
+        job->files[i].rejected_rows = 0;
+        files[i] = (ImportFile){.id = file->id,
+                                .first_row = file->first_row,
+                                .bytes = file->bytes,
+                                .checksum = file->checksum,
+                                .reader = file_rows_reader(rows[i])};
+        file_rows_size(rows[i], &files[i].rows, &bytes);
+    }
+    ImportJob import = {
+        .instance = options->instance,
+        .sink_label = job->label,
+        .table = &job->table,
+        .files = files,
+        .file_count = job->file_count,
+        .settled = job->settled,
+        .settled_count = job->settled_count,
+        .bad_rows_most = options->bad_rows_most,
+        .store_none = job->rejects_pending,
+        .store_rejects = store_rejects,
+        .progress = progress,
+        .context = &context,
+    };
+    SinkResult result = kept->driver->import(kept->session, &import, error);
+    if (context.timed_out) (void)error_prefix(error, "No progress within the time limit of imports");
+    if (result == SINK_DONE) {
+        (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
+        job->rejected_rows = import.rejected_rows;
+        for (size_t i = 0; i < job->file_count; i++) {
+            uint64_t readable, bytes;
+            file_rows_size(rows[i], &readable, &bytes);
+            job->files[i].already_imported = files[i].already_imported;
+            if (files[i].already_imported && files[i].rows < readable) find_left_out(&job->files[i], rows[i]);
+        }
+    }
+    return result;
+}
+
+/* Was it damage that ended the reading? Then the next try goes without it. */
+static bool leave_out_damaged(LoadJob *job, FileRows **rows) {
+    bool any = false;
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (file_rows_damaged(rows[i]) < 0) continue;
+        leave_out(&job->files[i], rows[i]);
+        any = true;
+    }
+    return any;
+}
+
+static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
+    uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
+    SinkResult result = prepare(kept, &job->table, digest, &job->error);
+    if (result != SINK_DONE) return result;
+
+    ImportFile *files = calloc(job->file_count, sizeof *files);
+    FileRows **rows = calloc(job->file_count, sizeof(FileRows *));
+    check(files && rows);
+    for (size_t i = 0; i < job->file_count; i++)
+        rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->table.column_count);
+    for (unsigned tries = 0;; tries++) {
+        result = import_once(loader, kept, job, files, rows, &job->error);
+        if (result == SINK_DONE || !leave_out_damaged(job, rows) || tries == DAMAGED_SLICES_MOST) break;
+        log_failure(LOG_WARNING, "a staging file is damaged; importing without the damaged rows", &job->error);
+        job->error = (Error){0};
+    }
+    for (size_t i = 0; i < job->file_count; i++) file_rows_free(rows[i]);
+    free(rows);
+    free(files);
+    return result;
+}
+
+static void run(Loader *loader, LoadJob *job) {
+    for (unsigned tries = 0; tries < 2; tries++) {
+        Kept *kept = NULL;
+        job->error = (Error){0};
+        job->result = find_session(loader, job, &kept);
+        if (job->result != SINK_DONE) return;
+        if (job->message.kind == MESSAGE_PREPARE) {
+            job->result = kept->driver->prepare(kept->session, &job->table, &job->error);
+        } else {
+            job->result = import_with(loader, kept, job);
+        }
+        if (job->result == SINK_DONE) return;
+        /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
+        drop_session(kept);
+        /* Only the kept session was at fault, and every loader may keep such a one. */
+        if (job->result != SINK_RETRY || job->error.code != -ESTALE) return;
+    }
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------------------------------------- */
+
+static struct timespec idle_deadline(void) {
+    struct timespec deadline;
+    check(clock_gettime(CLOCK_MONOTONIC, &deadline) == 0);
+    deadline.tv_sec += SESSION_IDLE / USEC_SECOND;
+    return deadline;
+}
+
+/* Runs one job; the lock is held before and after. */
+static bool run_next(Loader *loader) {
+    Loaders *loaders = loader->loaders;
+    LoadJob *job = take_job(loaders);
+    if (!job) return false;
+    loader->running = job;
+    unlock(loaders);
+    run(loader, job);
+    lock(loaders);
+    loader->running = NULL;
+    check(pthread_cond_broadcast(&loaders->changed) == 0);
+    mailbox_post(job->reply, &job->message);
+    return true;
+}
+
+static void *run_thread(void *context) {
+    Loader *loader = context;
+    Loaders *loaders = loader->loaders;
+    lock(loaders);
+    while (!atomic_load(&loaders->stopping)) {
+        if (run_next(loader)) continue;
+        struct timespec deadline = idle_deadline();
+        int r = pthread_cond_timedwait(&loaders->changed, &loaders->lock, &deadline);
+        check(r == 0 || r == ETIMEDOUT);
+        if (r != ETIMEDOUT) continue;
+        unlock(loaders);
+        drop_sessions(loader);
+        lock(loaders);
+    }
+    unlock(loaders);
+    drop_sessions(loader);
+    return NULL;
+}
+
+bool loaders_step(Loaders *loaders) {
+    lock(loaders);
+    bool ran = run_next(&loaders->loaders[0]);
+    unlock(loaders);
+    return ran;
+}
+
+int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *error) {
+    Loaders *loaders = calloc(1, sizeof *loaders);
+    check(loaders);
+    loaders->options = *options;
+    loaders->tail = &loaders->first;
+    pthread_condattr_t attributes;
+    check(pthread_mutex_init(&loaders->lock, NULL) == 0);
+    check(pthread_condattr_init(&attributes) == 0);
+    check(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
+    check(pthread_cond_init(&loaders->changed, &attributes) == 0);
+    check(pthread_condattr_destroy(&attributes) == 0);
+    loaders->count = options->threads == 0 ? 1 : options->threads < LOADERS_MOST ? options->threads : LOADERS_MOST;
+    loaders->loaders = calloc(loaders->count, sizeof *loaders->loaders);
+    check(loaders->loaders);
+    for (size_t i = 0; i < loaders->count; i++) {
+        loaders->loaders[i].loaders = loaders;
+        loaders->loaders[i].mailbox = mailbox_new(NULL, NULL);
+    }
+    for (size_t i = 0; i < loaders->count && options->threads > 0; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "loader %u", (unsigned)i % 100);
+        int r = thread_start(&loaders->loaders[i].thread, name, run_thread, &loaders->loaders[i], error);
+        if (r < 0) {
+            loaders_stop(loaders);
+            return r;
+        }
+        loaders->loaders[i].started = true;
+    }
+    *ret_loaders = loaders;
+    return 0;
+}
+
+void loaders_stop(Loaders *loaders) {
+    if (!loaders) return;
+    lock(loaders);
+    atomic_store(&loaders->stopping, true);
+    LoadJob *waiting = loaders->first;
+    loaders->first = NULL;
+    loaders->tail = &loaders->first;
+    check(pthread_cond_broadcast(&loaders->changed) == 0);
+    unlock(loaders);
+    for (LoadJob *job = waiting, *next; job; job = next) {
+        next = (LoadJob *)job->message.next;
+        job->result = SINK_RETRY;
+        (void)error_set(&job->error, -ECANCELED, "The gateway is shutting down.");
+        mailbox_post(job->reply, &job->message);
+    }
+    for (size_t i = 0; i < loaders->count; i++) {
+        Loader *loader = &loaders->loaders[i];
+        if (loader->started) thread_join(&loader->thread);
+        drop_sessions(loader); /* of a caller without threads */
+        mailbox_free(loader->mailbox);
+    }
+    check(pthread_cond_destroy(&loaders->changed) == 0);
+    check(pthread_mutex_destroy(&loaders->lock) == 0);
+    free(loaders->loaders);
+    free(loaders);
+}
+
+void load_job_free(LoadJob *job) {
+    if (!job) return;
+    for (size_t i = 0; i < job->file_count; i++) {
+        file_record_deinit(&job->files[i].file);
+        free(job->files[i].slices);
+        free(job->files[i].slice_damaged);
+    }
+    free(job->files);
+    free(job->connection);
+    free(job->label);
+    table_target_deinit(&job->table);
+    free(job->settled);
+    free(job);
+}

@@ -1,0 +1,39 @@
+/*
+ * The loaders D: a small pool of threads that run jobs at destinations through the sinks' drivers. At most pool size - 1 jobs run on one
+ * connection, one on an SQLite file, one import a sink. Jobs are taken in order of arrival among those that may run.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/mailbox.h"
+#include "config/connection.h"
+#include "gateway/flow/messages.h"
+#include "sinks/driver.h"
+
+typedef struct Loaders Loaders;
+
+typedef struct LoadersOptions {
+    const Connections *connections;
+    const char *data_directory;
+    Files *files;
+    Uuid instance;
+    Mailbox *writer;  /* MESSAGE_PENDING_REJECTS */
+    unsigned threads; /* 0: none, the caller runs loaders_step (simulation) */
+    usec_t import_timeout;
+    uint32_t bad_rows_most;                                             /* of one file */
+    const SinkDriver *(*driver_of)(void *context, ConnectionType type); /* NULL: sink_driver_of */
+    void *driver_context;
+    /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL: the job sleeps. */
+    void (*pump)(void *context);
+    void *pump_context;
+} LoadersOptions;
+
+int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *error);
+void loaders_post(Loaders *loaders, LoadJob *take_job); /* any thread */
+bool loaders_step(Loaders *loaders);                    /* runs one job on the calling thread; false: nothing to do */
+/* Running imports are asked to give up; jobs that wait come back SINK_RETRY. Joins the threads, so the writer must still be stepped meanwhile: an
+ * import may wait for it to store rejects. NULL-safe. */
+void loaders_stop(Loaders *loaders);
+
+void load_job_free(LoadJob *job); /* NULL-safe */

@@ -1,0 +1,303 @@
+#include "gateway/delivery/stager.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/thread.h"
+#include "gateway/flow/messages.h"
+#include "storage/log.h"
+#include "storage/pack.h"
+
+#define COPY_BYTES (1u << 20)
+
+struct Stager {
+    Environment *environment;
+    Files *files;
+    Uuid instance;
+    Mailbox *mailbox;
+    Message *taken; /* not worked off yet, oldest first */
+    ThreadOwner owner;
+};
+
+/* One sink's share of a group, as it stands in the map: valid while the read transaction lasts. */
+typedef struct Part {
+    GroupEntry entry;
+    Span rows;
+} Part;
+
+typedef struct Item {
+    StageItem *stage;
+    Part *parts;
+    size_t count, capacity;
+} Item;
+
+Stager *stager_new(Environment *environment, Files *files, const Uuid *instance) {
+    Stager *stager = calloc(1, sizeof *stager);
+    check(stager);
+    stager->environment = environment;
+    stager->files = files;
+    stager->instance = *instance;
+    stager->mailbox = mailbox_new(NULL, NULL);
+    return stager;
+}
+
+Mailbox *stager_mailbox(Stager *stager) {
+    return stager->mailbox;
+}
+
+/* ---- collecting from the log --------------------------------------------------------------------------------------------------------- */
+
+static int by_sink_and_row(const void *a, const void *b) {
+    const StageItem *left = ((const Item *)a)->stage, *right = ((const Item *)b)->stage;
+    if (left->sink != right->sink) return left->sink < right->sink ? -1 : 1;
+    return left->first_row < right->first_row ? -1 : left->first_row > right->first_row;
+}
+
+/* The item that rows from `first_row` of `sink` would lie in; NULL: none. */
+static Item *find_item(Item *items, size_t count, uint32_t sink, uint64_t first_row) {
+    size_t low = 0, high = count;
+    while (low < high) { /* the first item behind the place */
+        size_t middle = low + (high - low) / 2;
+        const StageItem *item = items[middle].stage;
+        bool behind = item->sink > sink || (item->sink == sink && item->first_row > first_row);
+        if (behind) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    if (low == 0) return NULL;
+    const StageItem *item = items[low - 1].stage;
+    return item->sink == sink && first_row < item->first_row + item->rows ? &items[low - 1] : NULL;
+}
+
+static int collect_group(Item *items, size_t count, const GroupView *group, Error *error) {
+    for (size_t i = 0; i < group->count; i++) {
+        const GroupEntry *entry = &group->entries[i];
+        Item *item = find_item(items, count, entry->sink, entry->first_row);
+        if (!item) continue;
+        if (entry->first_row + entry->rows > item->stage->first_row + item->stage->rows ||
+            entry->mapping_version != item->stage->mapping_version)
+            return error_set(error, -EBADMSG,
+                             "commit %" PRIu64 " holds rows %" PRIu64 " to %" PRIu64 " of sink %u, which do not fit its slice",
+                             group->commit, entry->first_row, entry->first_row + entry->rows - 1, entry->sink);
+        if (item->count == item->capacity) {
+            item->capacity = item->capacity ? 2 * item->capacity : 16;
+            item->parts = realloc(item->parts, item->capacity * sizeof *item->parts);
+            check(item->parts);
+        }
+        item->parts[item->count++] = (Part){.entry = *entry, .rows = group->rows[i]};
+    }
+    return 0;
+}
+
+static int collect(Txn *txn, Item *items, size_t count, Error *error) {
+    uint64_t from = UINT64_MAX, to = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].stage->from_commit < from) from = items[i].stage->from_commit;
+        if (items[i].stage->to_commit > to) to = items[i].stage->to_commit;
+    }
+    LogReader *reader;
+    int r = log_reader_new(txn, from, &reader, error);
+    if (r < 0) return r;
+    for (;;) {
+        GroupView group;
+        r = log_read(reader, &group, error);
+        if (r < 0 || r == LOG_READ_END || group.commit > to) break;
+        if (r == LOG_READ_DAMAGED) continue; /* its rows are missed below */
+        r = collect_group(items, count, &group, error);
+        if (r < 0) break;
+    }
+    log_reader_free(reader);
+    return r < 0 ? r : 0;
+}
+
+/* ---- writing the pack ---------------------------------------------------------------------------------------------------------------- */
+
+/* Cuts the item where its numbers or a checksum do not hold; *ret_parts are good. */
+static void find_damage(Item *item, size_t *ret_parts) {
+    StageItem *stage = item->stage;
+    uint64_t expected = stage->first_row, end = stage->first_row + stage->rows, behind = end;
+    size_t parts = 0;
+    for (; parts < item->count; parts++) {
+        const Part *part = &item->parts[parts];
+        if (part->entry.first_row != expected) {
+            behind = part->entry.first_row > expected ? part->entry.first_row : end;
+            break;
+        }
+        if (!group_rows_intact(&part->entry, part->rows)) {
+            behind = expected + part->entry.rows;
+            break;
+        }
+        expected += part->entry.rows;
+    }
+    stage->rows = expected - stage->first_row;
+    stage->damaged_first = expected;
+    stage->damaged_rows = expected < end ? behind - expected : 0;
+    *ret_parts = parts;
+}
+
+static int write_slice(Stager *stager, Stage *stage, PackWriter **writer, const Item *item, size_t parts, Error *error) {
+    StageItem *out = item->stage;
+    SliceRecord *slice = &out->slice;
+    *slice = (SliceRecord){
+        .sink = out->sink, .mapping_version = out->mapping_version, .first_row = out->first_row, .rows = out->rows, .file = out->file};
+    for (size_t i = 0; i < parts; i++) {
+        const GroupEntry *entry = &item->parts[i].entry;
+        if (i == 0 || entry->first_time < slice->first_time) slice->first_time = entry->first_time;
+        if (i == 0 || entry->last_time > slice->last_time) slice->last_time = entry->last_time;
+    }
+    int r = *writer ? 0 : pack_create(stager->files, &stage->pack, &stager->instance, writer, error);
+    if (r == 0) r = pack_begin_slice(*writer, slice, span_of(out->description), error);
+    for (size_t i = 0; i < parts && r == 0; i++) r = pack_add_rows(*writer, item->parts[i].rows, error);
+    if (r == 0) r = pack_end_slice(*writer, slice, error);
+    return r;
+}
+
+/* Behind a cut the sink's later rows have to wait. */
+static int write_items(Stager *stager, Stage *stage, Item *items, PackWriter **writer, Error *error) {
+    uint32_t cut = 0; /* sink whose item ended early */
+    for (size_t i = 0; i < stage->count; i++) {
+        Item *item = &items[i];
+        uint64_t wanted = item->stage->rows;
+        if (item->stage->sink == cut) {
+            item->stage->rows = 0;
+            continue;
+        }
+        size_t parts;
+        find_damage(item, &parts);
+        if (item->stage->rows + item->stage->damaged_rows < wanted) cut = item->stage->sink;
+        if (parts == 0) continue;
+        int r = write_slice(stager, stage, writer, item, parts, error);
+        if (r < 0) return r;
+        stage->record.slices++;
+    }
+    return 0;
+}
+
+static int write_pack(Stager *stager, Stage *stage, Error *error) {
+    Item *items = calloc(stage->count, sizeof *items);
+    check(items);
+    for (size_t i = 0; i < stage->count; i++) items[i].stage = &stage->items[i];
+    qsort(items, stage->count, sizeof *items, by_sink_and_row);
+
+    Txn *txn = NULL;
+    PackWriter *writer = NULL;
+    int r = txn_begin_read(stager->environment, &txn, error);
+    if (r == 0) r = collect(txn, items, stage->count, error);
+    if (r == 0) r = write_items(stager, stage, items, &writer, error);
+    if (txn) txn_abort(txn);
+    stage->record.id = stage->pack;
+    if (r == 0 && writer) {
+        r = pack_finish(steal(writer), &stage->record.bytes, error);
+        /* It may have failed behind the rename. Nobody knows of this pack, so nobody misses it; what stays is found at the next start. */
+        if (r < 0) (void)pack_remove(stager->files, &stage->pack, NULL);
+    }
+    pack_abandon(writer);
+    for (size_t i = 0; i < stage->count; i++) free(items[i].parts);
+    free(items);
+    return r;
+}
+
+/* ---- expired files ------------------------------------------------------------------------------------------------------------------- */
+
+static int copy_slice(Files *files, const SliceRecord *slice, File *to, void *buffer, Error *error) {
+    char path[64];
+    File *from = NULL;
+    pack_path(&slice->pack, path);
+    int r = files->open(files, path, &from, error);
+    for (uint64_t done = 0; r == 0 && done < slice->length;) {
+        size_t size = slice->length - done < COPY_BYTES ? (size_t)(slice->length - done) : COPY_BYTES;
+        r = files->read(files, from, slice->offset + done, buffer, size, error);
+        if (r == 0) r = files->append(files, to, (Span){.data = buffer, .size = size}, error);
+        done += size;
+    }
+    files->close(files, from);
+    return r;
+}
+
+static int copy_expired(Stager *stager, Expire *expire, Error *error) {
+    Files *files = stager->files;
+    char id[UUID_TEXT_SIZE + 1] = {0}, path[80], temporary[96];
+    uuid_format(&expire->file, id);
+    (void)snprintf(path, sizeof path, "staging/expired/%s.slices", id);
+    (void)snprintf(temporary, sizeof temporary, "%s.tmp", path);
+
+    File *to = NULL;
+    void *buffer = malloc(COPY_BYTES);
+    check(buffer);
+    int r = files->make_directory(files, "staging/expired", 0700, error);
+    if (r == 0) (void)files->remove(files, temporary, NULL); /* of a try that a crash ended */
+    if (r == 0) r = files->create(files, temporary, 0600, &to, error);
+    for (size_t i = 0; i < expire->slice_count && r == 0; i++) {
+        r = copy_slice(files, &expire->slices[i], to, buffer, error);
+        expire->bytes += expire->slices[i].length;
+    }
+    if (r == 0) r = files->sync(files, to, error);
+    files->close(files, to);
+    if (r == 0) r = files->rename(files, temporary, path, error);
+    if (r == 0) r = files->sync_directory(files, "staging/expired", error);
+    if (r == 0) r = files->sync_directory(files, "staging", error);
+    if (r < 0 && to) (void)files->remove(files, temporary, NULL);
+    free(buffer);
+    return r;
+}
+
+/* ---- messages ------------------------------------------------------------------------------------------------------------------------ */
+
+bool stager_step(Stager *stager) {
+    thread_owner_check(&stager->owner);
+    if (!stager->taken) stager->taken = mailbox_take(stager->mailbox);
+    Message *message = stager->taken;
+    if (!message) return false;
+    stager->taken = message->next;
+    switch (message->kind) {
+    case MESSAGE_STAGE: {
+        Stage *stage = (Stage *)message;
+        stage->result = write_pack(stager, stage, &stage->error);
+        mailbox_post(stage->reply, message);
+        break;
+    }
+    case MESSAGE_EXPIRE: {
+        Expire *expire = (Expire *)message;
+        expire->result = copy_expired(stager, expire, &expire->error);
+        mailbox_post(expire->reply, message);
+        break;
+    }
+    case MESSAGE_DRAIN: free(message); break; /* the writer gives out nothing more by itself */
+    default: unreachable();
+    }
+    return true;
+}
+
+static void refuse(Message *message) {
+    static const char text[] = "The gateway is shutting down.";
+    if (message->kind == MESSAGE_STAGE) {
+        Stage *stage = (Stage *)message;
+        stage->result = error_set(&stage->error, -ECANCELED, "%s", text);
+        mailbox_post(stage->reply, message);
+    } else if (message->kind == MESSAGE_EXPIRE) {
+        Expire *expire = (Expire *)message;
+        expire->result = error_set(&expire->error, -ECANCELED, "%s", text);
+        mailbox_post(expire->reply, message);
+    } else {
+        free(message);
+    }
+}
+
+void stager_free(Stager *stager) {
+    if (!stager) return;
+    for (int round = 0; round < 2; round++) {
+        Message *next = NULL;
+        for (Message *message = round == 0 ? stager->taken : mailbox_take(stager->mailbox); message; message = next) {
+            next = message->next;
+            refuse(message);
+        }
+    }
+    mailbox_free(stager->mailbox);
+    free(stager);
+}

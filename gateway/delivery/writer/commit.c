@@ -1,0 +1,397 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/delivery/writer/parts.h"
+
+/* Totals are stored in a commit that is due anyway, after so many groups or so long: what a start has to replay. */
+#define TOTALS_EVERY_GROUPS 10000
+#define TOTALS_EVERY USEC_SECOND
+
+/* A run is staged as one slice, so it ends when it is this large: what a slice may reach (the most of the upload size). */
+#define RUN_BYTES_MOST (50u << 20)
+
+/* Row text of one sink, a link of its segment's chain until the group is written. */
+typedef struct Piece {
+    Span rows;
+    size_t next; /* 1 + index; 0: the last */
+} Piece;
+
+typedef struct Segment {
+    GroupSegment group;
+    size_t first, last; /* 1 + index of pieces */
+} Segment;
+
+typedef struct WrittenEntry {
+    uint64_t commit;
+    usec_t commit_time;
+    GroupEntry entry;
+} WrittenEntry;
+
+typedef struct WrittenGroup {
+    uint64_t commit;
+    uint64_t bytes;
+} WrittenGroup;
+
+/* The transaction in the making: groups that are written into it, and the group that is being gathered. */
+typedef struct GroupBuilder GroupBuilder;
+struct GroupBuilder {
+    uint64_t stamp; /* of the group being gathered: a new number for each */
+    Segment *segments;
+    size_t segment_count, segment_capacity;
+    Piece *pieces;
+    size_t piece_count, piece_capacity;
+    uint64_t bytes;
+
+    /* scratch of a flush */
+    GroupSegment *sorted;
+    size_t sorted_capacity;
+    Span *spans;
+    size_t span_capacity;
+
+    uint64_t next_commit;
+    usec_t commit_time; /* of the last group */
+    WrittenEntry *written;
+    size_t written_count, written_capacity;
+    WrittenGroup *groups;
+    size_t group_count, group_capacity;
+    SinkState **rejecting; /* sinks with new_rejected_events */
+    size_t rejecting_count, rejecting_capacity;
+};
+
+GroupBuilder *group_builder_new(void) {
+    GroupBuilder *builder = calloc(1, sizeof *builder);
+    check(builder);
+    return builder;
+}
+
+void group_builder_free(GroupBuilder *builder) {
+    if (!builder) return;
+    free(builder->segments);
+    free(builder->pieces);
+    free(builder->sorted);
+    free(builder->spans);
+    free(builder->written);
+    free(builder->groups);
+    free(builder->rejecting);
+    free(builder);
+}
+
+/* ---- what waits in the log ----------------------------------------------------------------------------------------------------------- */
+
+void writer_note_rows(SinkState *sink, uint64_t commit, usec_t commit_time, const GroupEntry *entry, usec_t since) {
+    Run *run = sink->run_count ? &sink->runs[sink->run_count - 1] : NULL;
+    if (!run || run->staging || run->mapping_version != entry->mapping_version || run->bytes + entry->bytes > RUN_BYTES_MOST) {
+        sink->runs = grow_array(sink->runs, sink->run_count, &sink->run_capacity, sizeof *sink->runs);
+        run = &sink->runs[sink->run_count++];
+        *run = (Run){.mapping_version = entry->mapping_version,
+                     .first_row = entry->first_row,
+                     .from_commit = commit,
+                     .commit_time = commit_time,
+                     .since = since,
+                     .first_time = entry->first_time};
+    }
+    run->rows += entry->rows;
+    run->bytes += entry->bytes;
+    run->to_commit = commit;
+    run->last_time = entry->last_time;
+    sink->log_rows += entry->rows;
+    sink->log_bytes += entry->bytes;
+}
+
+/* ---- gathering and writing groups ---------------------------------------------------------------------------------------------------- */
+
+static void begin_group(GroupBuilder *builder) {
+    builder->stamp++;
+    builder->segment_count = 0;
+    builder->piece_count = 0;
+    builder->bytes = 0;
+}
+
+static int by_sink(const void *a, const void *b) {
+    const GroupEntry *left = &((const Segment *)a)->group.entry, *right = &((const Segment *)b)->group.entry;
+    return left->sink < right->sink ? -1 : left->sink > right->sink;
+}
+
+static void flatten(GroupBuilder *builder) {
+    while (builder->sorted_capacity < builder->segment_count)
+        builder->sorted = grow_array(builder->sorted, builder->sorted_capacity, &builder->sorted_capacity, sizeof *builder->sorted);
+    while (builder->span_capacity < builder->piece_count)
+        builder->spans = grow_array(builder->spans, builder->span_capacity, &builder->span_capacity, sizeof *builder->spans);
+    size_t at = 0;
+    for (size_t i = 0; i < builder->segment_count; i++) {
+        Segment *segment = &builder->segments[i];
+        builder->sorted[i] = segment->group;
+        builder->sorted[i].pieces = builder->spans + at;
+        size_t begin = at;
+        for (size_t piece = segment->first; piece; piece = builder->pieces[piece - 1].next)
+            builder->spans[at++] = builder->pieces[piece - 1].rows;
+        builder->sorted[i].piece_count = at - begin;
+    }
+}
+
+static int flush_group(Writer *writer, Txn *txn, Error *error) {
+    GroupBuilder *builder = writer->builder;
+    if (builder->segment_count == 0) return 0;
+    qsort(builder->segments, builder->segment_count, sizeof *builder->segments, by_sink);
+    flatten(builder);
+
+    uint64_t commit = builder->next_commit++;
+    builder->commit_time = writer->wall > builder->commit_time ? writer->wall : builder->commit_time + 1;
+    int r = log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
+    if (r < 0) return r;
+
+    for (size_t i = 0; i < builder->segment_count; i++) {
+        builder->written = grow_array(builder->written, builder->written_count, &builder->written_capacity, sizeof *builder->written);
+        builder->written[builder->written_count++] = (WrittenEntry){
+            .commit = commit, .commit_time = builder->commit_time, .entry = builder->sorted[i].entry};
+    }
+    builder->groups = grow_array(builder->groups, builder->group_count, &builder->group_capacity, sizeof *builder->groups);
+    builder->groups[builder->group_count++] = (WrittenGroup){.commit = commit,
+                                                             .bytes = builder->bytes + builder->segment_count * sizeof(GroupEntry)};
+    begin_group(builder);
+    return 0;
+}
+
+static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink *from, const AppendPiece *piece, Error *error) {
+    GroupBuilder *builder = writer->builder;
+    check(piece->bytes <= LOG_GROUP_BYTES_MOST && piece->rows > 0);
+    bool other_version = sink->group_stamp == builder->stamp &&
+                         builder->segments[sink->group_index].group.entry.mapping_version != from->mapping_version;
+    if (other_version || builder->bytes + piece->bytes > LOG_GROUP_BYTES_MOST) {
+        int r = flush_group(writer, txn, error);
+        if (r < 0) return r;
+    }
+    if (sink->plan_stamp != writer->transactions) {
+        sink->plan_stamp = writer->transactions;
+        sink->planned_next = sink->totals.next_row;
+    }
+    builder->pieces = grow_array(builder->pieces, builder->piece_count, &builder->piece_capacity, sizeof *builder->pieces);
+    builder->pieces[builder->piece_count++] = (Piece){.rows = {.data = from->rows.data + piece->offset, .size = piece->bytes}};
+    size_t link = builder->piece_count;
+
+    if (sink->group_stamp != builder->stamp) {
+        sink->group_stamp = builder->stamp;
+        sink->group_index = builder->segment_count;
+        builder->segments = grow_array(builder->segments, builder->segment_count, &builder->segment_capacity, sizeof *builder->segments);
+        builder->segments[builder->segment_count++] = (Segment){
+            .group.entry = {.sink = sink->totals.sink,
+                            .mapping_version = from->mapping_version,
+                            .first_row = sink->planned_next,
+                            .first_time = from->first_time,
+                            .last_time = from->last_time},
+            .first = link,
+            .last = link,
+        };
+    } else {
+        Segment *segment = &builder->segments[sink->group_index];
+        builder->pieces[segment->last - 1].next = link;
+        segment->last = link;
+    }
+    GroupEntry *entry = &builder->segments[sink->group_index].group.entry;
+    entry->rows += piece->rows;
+    entry->bytes += piece->bytes;
+    if (from->first_time < entry->first_time) entry->first_time = from->first_time;
+    if (from->last_time > entry->last_time) entry->last_time = from->last_time;
+    sink->planned_next += piece->rows;
+    builder->bytes += piece->bytes;
+    return 0;
+}
+
+static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error *error) {
+    GroupBuilder *builder = writer->builder;
+    Reject reject = {.sink = from->sink,
+                     .at = from->at,
+                     .id = from->event,
+                     .mapping_version = from->mapping_version,
+                     .column = from->column,
+                     .reason = from->reason,
+                     .content_type = from->content_type,
+                     .data = from->body};
+    int r = rejects_add(txn, &reject, error);
+    if (r < 0) return r;
+    SinkState *sink = writer_sink_added(writer, from->sink);
+    if (sink->new_rejected_events++ == 0) {
+        builder->rejecting = grow_array(builder->rejecting, builder->rejecting_count, &builder->rejecting_capacity, sizeof(SinkState *));
+        builder->rejecting[builder->rejecting_count++] = sink;
+        writer_mark_dirty(writer, sink);
+    }
+    return 0;
+}
+
+static int add_append(Writer *writer, Txn *txn, const Append *append, Error *error) {
+    for (size_t i = 0; i < append->sink_count; i++) {
+        const AppendSink *from = &append->sinks[i];
+        SinkState *sink = writer_sink_added(writer, from->sink);
+        for (size_t k = 0; k < from->piece_count; k++) {
+            int r = add_piece(writer, txn, sink, from, &from->pieces[k], error);
+            if (r < 0) return r;
+        }
+    }
+    for (size_t i = 0; i < append->reject_count; i++) {
+        int r = add_reject(writer, txn, &append->rejects[i], error);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+/* ---- one transaction ----------------------------------------------------------------------------------------------------------------- */
+
+static void begin_plan(Writer *writer) {
+    GroupBuilder *builder = writer->builder;
+    writer->transactions++;
+    begin_group(builder);
+    builder->next_commit = writer->last_commit + 1;
+    builder->commit_time = writer->last_commit_time;
+    builder->written_count = 0;
+    builder->group_count = 0;
+    builder->rejecting_count = 0;
+}
+
+static bool totals_are_due(const Writer *writer) {
+    if (writer->dirty_count == 0) return false;
+    return writer->last_commit - writer->stored_commit >= TOTALS_EVERY_GROUPS || writer->boot - writer->stored_at >= TOTALS_EVERY;
+}
+
+static int write_appends(Writer *writer, Txn *txn, Append *const *appends, size_t count, bool *ret_stored, Error *error) {
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++) r = add_append(writer, txn, appends[i], error);
+    if (r == 0) r = flush_group(writer, txn, error);
+    if (r < 0) return r;
+    /* A quarantined event stands in no directory: its count must go with it. As before this transaction's groups, which are replayed. */
+    *ret_stored = writer->builder->rejecting_count > 0 || totals_are_due(writer);
+    return *ret_stored ? writer_store_totals(writer, txn, error) : 0;
+}
+
+static void apply(Writer *writer) {
+    GroupBuilder *builder = writer->builder;
+    for (size_t i = 0; i < builder->rejecting_count; i++) {
+        builder->rejecting[i]->totals.rejected_events += builder->rejecting[i]->new_rejected_events;
+        builder->rejecting[i]->new_rejected_events = 0;
+    }
+    for (size_t i = 0; i < builder->written_count; i++) {
+        const WrittenEntry *written = &builder->written[i];
+        SinkState *sink = writer_sink(writer, written->entry.sink);
+        Error error = {0};
+        int r = totals_add(&sink->totals, written->commit, written->commit_time, &written->entry, &error);
+        check(r == 0); /* the numbers were given from these totals */
+        writer_note_rows(sink, written->commit, written->commit_time, &written->entry, writer->boot);
+        writer_mark_dirty(writer, sink);
+        writer_touch(writer, sink);
+    }
+    for (size_t i = 0; i < builder->group_count; i++) {
+        writer_log_grew(writer, builder->groups[i].commit, builder->groups[i].bytes);
+        metrics_add(METRIC_COMMITTED_BYTES, builder->groups[i].bytes);
+    }
+    writer->last_commit = builder->next_commit - 1;
+    writer->last_commit_time = builder->commit_time;
+    metrics_add(METRIC_COMMITS, builder->group_count);
+}
+
+static void forget_plan(Writer *writer) {
+    GroupBuilder *builder = writer->builder;
+    for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->new_rejected_events = 0;
+}
+
+static uint64_t append_bytes(const Append *append) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < append->sink_count; i++) bytes += append->sinks[i].rows.size;
+    for (size_t i = 0; i < append->reject_count; i++) bytes += append->rejects[i].body.size;
+    return bytes;
+}
+
+/* 0 committed, -ENOSPC nothing is changed, other: broken. */
+static int try_commit(Writer *writer, Append *const *appends, size_t count) {
+    Error error = {0};
+    Txn *txn;
+    bool stored = false;
+    /* What records the way of accepted rows must not meet a full disk: it would break the writer. */
+    uint64_t bytes = writer_record_reserve(writer);
+    for (size_t i = 0; i < count; i++) bytes += append_bytes(appends[i]);
+    if (environment_reserve(writer->options.environment, bytes) == -ENOSPC) return -ENOSPC;
+    if (!writer_record_begin(writer, &txn)) return -EIO;
+    begin_plan(writer);
+    int r = write_appends(writer, txn, appends, count, &stored, &error);
+    if (r < 0) {
+        txn_abort(txn);
+        forget_plan(writer);
+        if (r != -ENOSPC) writer_break(writer, "cannot write a commit group", &error);
+        return r;
+    }
+    r = txn_commit(txn, &error);
+    if (r < 0) {
+        forget_plan(writer);
+        /* A full disk: nothing was committed for sure. Else what it holds now is not known. */
+        if (r != -ENOSPC) writer_break(writer, "cannot commit", &error);
+        return r;
+    }
+    if (stored) writer_totals_stored(writer);
+    apply(writer);
+    return 0;
+}
+
+static void answer(Append *append, AppendResult result) {
+    append->result = result;
+    mailbox_post(append->reply, &append->message);
+}
+
+static void answer_all(Append *const *appends, size_t count, AppendResult result) {
+    for (size_t i = 0; i < count; i++) answer(appends[i], result);
+}
+
+/* Quarantined events may not fill the disk: at the cap their requests are refused, and only theirs. */
+static size_t refuse_rejects(Writer *writer, Append **appends, size_t count) {
+    uint64_t wanted = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < appends[i]->reject_count; k++)
+            wanted += appends[i]->rejects[k].body.size + appends[i]->rejects[k].reason.size;
+    bool any = false;
+    for (size_t i = 0; i < count; i++) any = any || appends[i]->reject_count > 0;
+    if (!any) return count;
+
+    Error error = {0};
+    Txn *txn;
+    if (txn_begin_read(writer->options.environment, &txn, &error) < 0) {
+        writer_break(writer, "cannot read", &error);
+        return count;
+    }
+    uint64_t used = rejects_bytes(txn);
+    txn_abort(txn);
+    if (used + wanted <= writer->options.rejects_bytes) return count;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (appends[i]->reject_count > 0) {
+            answer(appends[i], APPEND_FULL);
+        } else {
+            appends[kept++] = appends[i];
+        }
+    }
+    return kept;
+}
+
+void writer_commit(Writer *writer, Append **appends, size_t count) {
+    if (!writer->broken) count = refuse_rejects(writer, appends, count);
+    int r = -EIO;
+    while (count > 0 && !writer->broken) {
+        r = try_commit(writer, appends, count);
+        if (r != -ENOSPC) break;
+        /* The map or the disk is full. The largest request goes first; if that is not enough, all of them. */
+        atomic_store(&writer->options.usage->intake_stopped, true);
+        writer->space_checked = writer->boot - USEC_DAY;
+        size_t largest = 0;
+        for (size_t i = 1; i < count; i++)
+            if (append_bytes(appends[i]) > append_bytes(appends[largest])) largest = i;
+        bool all = append_bytes(appends[largest]) < (1u << 20);
+        log_warning("the log is full: %s refused", all ? "all that waits is" : "a large request is");
+        if (all) {
+            answer_all(appends, count, APPEND_FULL);
+            return;
+        }
+        answer(appends[largest], APPEND_FULL);
+        memmove(appends + largest, appends + largest + 1, (count - largest - 1) * sizeof *appends);
+        count--;
+    }
+    answer_all(appends, count, r == 0 ? APPEND_DONE : APPEND_FAILED);
+}

@@ -1,0 +1,136 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "gateway/delivery/writer/parts.h"
+
+/* ---- rejects of the destination ------------------------------------------------------------------------------------------------------ */
+
+/* Each file's rejects replace what an earlier try left pending for it, also when there are none now. */
+static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, Error *error) {
+    SinkState *sink = writer_sink(writer, message->sink);
+    Reject *rejects = calloc(message->count + 1, sizeof *rejects);
+    check(rejects && sink);
+    int r = 0;
+    for (size_t f = 0; f < message->file_count && r == 0; f++) {
+        const WaitingFile *waiting = writer_find_waiting(sink, &message->files[f]);
+        size_t count = 0;
+        for (size_t i = 0; i < message->count; i++) {
+            const SinkReject *from = &message->rejects[i];
+            if (!uuid_equal(from->file, &message->files[f])) continue;
+            rejects[count++] = (Reject){.sink = message->sink,
+                                        .at = writer->wall,
+                                        .is_row = true,
+                                        .id = message->files[f],
+                                        .row = from->row,
+                                        .mapping_version = waiting ? waiting->mapping_version : 0,
+                                        .reason = span_of(from->reason),
+                                        .data = from->csv};
+        }
+        r = count ? rejects_put_pending(txn, &message->files[f], rejects, count, error)
+                  : rejects_drop_pending(txn, &message->files[f], error);
+    }
+    free(rejects);
+    if (r == 0 && message->count > 0 && rejects_bytes(txn) > writer->options.rejects_bytes)
+        r = error_set(
+            error, -ENOSPC,
+            "rejectsFull: with the %zu rows that the destination refuses now, rejects would take more than their limit of %" PRIu64
+            " bytes",
+            message->count, writer->options.rejects_bytes);
+    return r;
+}
+
+void writer_pending_rejects(Writer *writer, PendingRejects *message) {
+    Txn *txn;
+    Error *error = &message->error;
+    int r = writer->broken ? error_set(error, -EROFS, "the writer is broken") : txn_begin_write(writer->options.environment, &txn, error);
+    if (r == 0) {
+        r = put_pending(writer, txn, message, error);
+        if (r < 0) {
+            txn_abort(txn);
+        } else {
+            r = txn_commit(txn, error);
+            if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot store rejects", error);
+        }
+    }
+    message->result = r;
+    mailbox_post(message->reply, &message->message);
+}
+
+/* ---- files that failed for too long -------------------------------------------------------------------------------------------------- */
+
+void expire_free(Expire *expire) {
+    if (!expire) return;
+    free(expire->slices);
+    free(expire);
+}
+
+void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
+    Error error = {0};
+    Txn *txn;
+    Expire *expire = calloc(1, sizeof *expire);
+    check(expire);
+    expire->message.kind = MESSAGE_EXPIRE;
+    expire->reply = writer->mailbox;
+    expire->sink = sink->totals.sink;
+    expire->file = file->id;
+    FileRecord record = {0};
+    int r = txn_begin_read(writer->options.environment, &txn, &error);
+    if (r == 0) {
+        r = ledger_find_file(txn, &file->id, &record, &error);
+        if (r == LEDGER_NOT_FOUND) r = error_set(&error, -EBADMSG, "a file that waits is not in the ledger");
+        if (r == 0) r = writer_read_slices(txn, &record, &expire->slices, &expire->slice_count, &error);
+        txn_abort(txn);
+    }
+    file_record_deinit(&record);
+    if (r < 0) {
+        log_failure(LOG_ERROR, "cannot copy a failed file", &error);
+        expire_free(expire);
+        return;
+    }
+    file->expiring = true;
+    writer->expiring_in_flight++;
+    mailbox_post(writer->options.stager, &expire->message);
+}
+
+static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expire *expire, Error *error) {
+    WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
+    check(waiting);
+    FileRecord file;
+    int r = ledger_find_file(txn, &expire->file, &file, error);
+    if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+    uint64_t rows = file.rows - file.damaged_rows;
+    log_error("file of %s with %" PRIu64 " rows failed for too long (%s): moved to staging/expired/", file.label, rows,
+              file.last_error ? file.last_error : "its connection cannot be reached");
+    r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->wall, error);
+    if (r == 0) r = rejects_drop_pending(txn, &expire->file, error);
+    file_record_deinit(&file);
+    if (r < 0) return r;
+    sink->totals.dropped_rows += rows;
+    writer_fail_waiters(writer, sink, waiting->first_row, -ECANCELED, "The file failed for too long and was moved to staging/expired/.");
+    writer_remove_waiting(sink, (size_t)(waiting - sink->files));
+    if (sink->file_count == 0) sink->failures = 0;
+    writer_mark_dirty(writer, sink);
+    return 0;
+}
+
+void writer_expire_ended(Writer *writer, Expire *take_expire) {
+    Expire *expire = take_expire;
+    SinkState *sink = writer_sink(writer, expire->sink);
+    Txn *txn;
+    Error error = {0};
+    writer->expiring_in_flight--;
+    if (expire->result < 0) {
+        log_failure(LOG_ERROR, "cannot copy a failed file; trying again", &expire->error);
+        WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
+        check(waiting);
+        waiting->expiring = false;
+        scheduler_hasten(&writer->sink_timers, &sink->timer, writer->boot + USEC_MINUTE);
+    } else if (writer_record_begin(writer, &txn)) {
+        int r = record_expired(writer, txn, sink, expire, &error);
+        if (writer_record_end(writer, txn, r, "cannot record an expired file", &error)) writer->expired_bytes += expire->bytes;
+        writer_touch(writer, sink);
+    }
+    expire_free(expire);
+}

@@ -1,0 +1,494 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/delivery/loader.h"
+#include "gateway/delivery/writer/parts.h"
+
+#define JOBS_A_CONNECTION_MOST 8 /* given out at once; the loaders run fewer on one connection */
+#define FILES_A_JOB_MOST 16
+#define JOB_BYTES_MOST (50u << 20) /* files are drawn into a job up to this; the first one may be larger */
+#define FILES_LOOKED_AT_MOST 256
+#define SETTLED_A_JOB_MOST 500
+#define SETTLED_MOST 1000
+
+/* ---- which file ---------------------------------------------------------------------------------------------------------------------- */
+
+static usec_t earlier(usec_t a, usec_t b) {
+    return a < b ? a : b;
+}
+
+static bool is_paused(const Writer *writer, const WriterConnection *connection) {
+    return connection->failures > 0 && connection->paused_until > writer->boot;
+}
+
+/* Since this start: a machine that was off for a week has not tried for a week. */
+static bool has_failed(const WaitingFile *file) {
+    return file->failed_here || file->connection->failures > 0;
+}
+
+/* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any whose connection is down. */
+static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
+    WaitingFile *best = NULL;
+    if (sink->paused_until > writer->boot) {
+        *next = earlier(*next, sink->paused_until);
+        return NULL;
+    }
+    for (size_t i = 0; i < sink->file_count && i < FILES_LOOKED_AT_MOST; i++) {
+        WaitingFile *file = &sink->files[i];
+        bool ready = !file->expiring && file->next_try <= writer->boot;
+        if (!file->expiring && !ready) *next = earlier(*next, file->next_try);
+        if (file->keyed) {
+            if (i == 0 && ready) return file;
+            break; /* nothing passes a keyed file, and it passes nothing */
+        }
+        if (!ready) continue;
+        bool better = !best || (is_paused(writer, best->connection) && !is_paused(writer, file->connection)) ||
+                      (is_paused(writer, best->connection) == is_paused(writer, file->connection) && file->attempts < best->attempts);
+        if (better) best = file;
+    }
+    return best;
+}
+
+static void leave_queue(SinkState *sink) {
+    WriterConnection *connection = sink->queued_on;
+    SinkState *before = NULL;
+    for (SinkState *at = connection->first; at != sink; at = at->next_queued) before = at;
+    if (before) {
+        before->next_queued = sink->next_queued;
+    } else {
+        connection->first = sink->next_queued;
+    }
+    if (connection->last == sink) connection->last = before;
+    sink->next_queued = NULL;
+    sink->queued_on = NULL;
+}
+
+static void join_queue(SinkState *sink, WriterConnection *connection) {
+    if (connection->last) {
+        connection->last->next_queued = sink;
+    } else {
+        connection->first = sink;
+    }
+    connection->last = sink;
+    sink->queued_on = connection;
+}
+
+usec_t writer_consider_import(Writer *writer, SinkState *sink) {
+    usec_t next = USEC_NEVER;
+    if (sink->file_count == 0 || sink->importing || writer->draining || writer->broken) return next;
+    WaitingFile *oldest = &sink->files[0];
+    if (!oldest->expiring && has_failed(oldest)) {
+        usec_t expires = oldest->closed + writer->options.retain_failed;
+        if (expires <= writer->boot && writer->expiring_in_flight == 0) {
+            writer_begin_expire(writer, sink, oldest);
+        } else {
+            next = expires > writer->boot ? expires : writer->boot + USEC_SECOND;
+        }
+    }
+    WaitingFile *file = pick(writer, sink, &next);
+    if (!file) return next;
+    if (sink->queued_on == file->connection) return next;
+    if (sink->queued_on) leave_queue(sink);
+    join_queue(sink, file->connection);
+    return next;
+}
+
+/* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct SliceList {
+    const Uuid *file;
+    SliceRecord *items;
+    size_t count, capacity;
+} SliceList;
+
+static int add_slice(void *context, const SliceRecord *slice, Error *error) {
+    SliceList *list = context;
+    if (!uuid_equal(&slice->file, list->file)) return 0;
+    list->items = grow_array(list->items, list->count, &list->capacity, sizeof *list->items);
+    list->items[list->count++] = *slice;
+    return 0;
+}
+
+/* Slices that were found damaged by an earlier import are left out. */
+static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
+    SliceList *list = context;
+    if (range->state != RANGE_QUARANTINED) return 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const SliceRecord *slice = &list->items[i];
+        bool inside = slice->first_row >= range->first_row && slice->first_row < range->first_row + range->rows;
+        if (!inside) list->items[kept++] = *slice;
+    }
+    list->count = kept;
+    return 0;
+}
+
+int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
+    SliceList list = {.file = &file->id};
+    int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
+    if (r == 0 && file->damaged_rows > 0) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
+    if (r < 0) {
+        free(list.items);
+        return r;
+    }
+    *ret_slices = list.items;
+    *ret_count = list.count;
+    return 0;
+}
+
+static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *error) {
+    LoadFile *file = &job->files[job->file_count];
+    int r = ledger_find_file(txn, &waiting->id, &file->file, error);
+    if (r == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+    if (r < 0) return r;
+    job->file_count++;
+    uint64_t pending;
+    r = rejects_count_pending(txn, &waiting->id, &pending, error);
+    if (r < 0) return r;
+    job->rejects_pending = job->rejects_pending || pending > 0;
+    return writer_read_slices(txn, &file->file, &file->slices, &file->slice_count, error);
+}
+
+static bool may_join(const Writer *writer, const WaitingFile *first, const WaitingFile *file) {
+    return !first->alone && !file->alone && !file->expiring && file->digest == first->digest && file->next_try <= writer->boot;
+}
+
+static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *first, LoadJob *job, Error *error) {
+    uint64_t bytes = 0;
+    job->files = calloc(FILES_A_JOB_MOST, sizeof *job->files);
+    check(job->files);
+    for (WaitingFile *file = first; file < sink->files + sink->file_count && job->file_count < FILES_A_JOB_MOST; file++) {
+        if (file != first && (!may_join(writer, first, file) || bytes + file->bytes > JOB_BYTES_MOST)) break;
+        int r = add_file(txn, job, file, error);
+        if (r < 0) return r;
+        bytes += file->bytes;
+        file->importing = true;
+    }
+    const FileRecord *record = &job->files[0].file;
+    json_error_t fault;
+    json_t *target = json_loads(record->target, 0, &fault);
+    if (!target) return error_set(error, -EBADMSG, "the target of a file is not JSON: %s", fault.text);
+    int r = table_target_load(target, &job->table, error);
+    json_decref(target);
+    if (r < 0) return r;
+    job->label = strdup(record->label);
+    check(job->label);
+    return 0;
+}
+
+static void add_settled(SinkState *sink, const WriterConnection *connection, LoadJob *job) {
+    size_t last = sink->settled_count;
+    for (size_t i = 0; i < sink->settled_count; i++)
+        if (sink->settled[i].connection == connection) last = i;
+    job->settled = calloc(sink->settled_count + 1, sizeof *job->settled);
+    check(job->settled);
+    for (size_t i = 0; i < last && job->settled_count < SETTLED_A_JOB_MOST; i++)
+        if (sink->settled[i].connection == connection) job->settled[job->settled_count++] = sink->settled[i].id;
+}
+
+static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
+    WriterConnection *connection = first->connection;
+    LoadJob *job = calloc(1, sizeof *job);
+    check(job);
+    job->message.kind = MESSAGE_IMPORT;
+    job->reply = writer->mailbox;
+    job->sink = sink->totals.sink;
+    job->connection = strdup(connection->name);
+    check(job->connection);
+
+    Error error = {0};
+    Txn *txn;
+    int r = txn_begin_read(writer->options.environment, &txn, &error);
+    if (r == 0) {
+        r = add_files(writer, txn, sink, first, job, &error);
+        txn_abort(txn);
+    }
+    if (r < 0) {
+        log_failure(LOG_ERROR, "cannot prepare an import", &error);
+        for (size_t i = 0; i < sink->file_count; i++) sink->files[i].importing = false;
+        sink->failures++;
+        sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+        writer_touch(writer, sink);
+        load_job_free(job);
+        return;
+    }
+    add_settled(sink, connection, job);
+    sink->importing = true;
+    connection->running++;
+    writer->imports_in_flight++;
+    writer->options.post_import(writer->options.post_import_context, job);
+}
+
+static void pump(Writer *writer, WriterConnection *connection) {
+    while (connection->first) {
+        if (is_paused(writer, connection)) {
+            scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
+            return;
+        }
+        /* After a failure one job finds out whether it is back. */
+        unsigned most = connection->failures > 0 ? 1 : JOBS_A_CONNECTION_MOST;
+        if (connection->running >= most) return;
+        SinkState *sink = connection->first;
+        leave_queue(sink);
+        if (sink->importing) continue;
+        usec_t next = USEC_NEVER;
+        WaitingFile *file = pick(writer, sink, &next);
+        if (file && file->connection == connection) {
+            start_import(writer, sink, file);
+        } else {
+            writer_touch(writer, sink);
+        }
+    }
+}
+
+void writer_pump_connections(Writer *writer) {
+    for (size_t i = 0; i < writer->connection_count; i++) pump(writer, writer->connections[i]);
+}
+
+/* ---- settled ids --------------------------------------------------------------------------------------------------------------------- */
+
+usec_t writer_done_time(Writer *writer) {
+    writer->last_done = writer->wall > writer->last_done ? writer->wall : writer->last_done + 1;
+    return writer->last_done;
+}
+
+void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection) {
+    if (sink->settled_count >= SETTLED_MOST) {
+        memmove(sink->settled, sink->settled + 1, (sink->settled_count - 1) * sizeof *sink->settled);
+        sink->settled_count--;
+    }
+    sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
+    /* A start finds them by row; files that passed others were imported in another order. */
+    size_t place = sink->settled_count++;
+    for (; place > 0 && sink->settled[place - 1].done > file->done; place--) sink->settled[place] = sink->settled[place - 1];
+    sink->settled[place] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
+}
+
+void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < sink->settled_count; i++) {
+        bool gone = false;
+        for (size_t k = 0; k < count && !gone; k++) gone = uuid_equal(&sink->settled[i].id, &ids[k]);
+        if (!gone) sink->settled[kept++] = sink->settled[i];
+    }
+    sink->settled_count = kept;
+}
+
+/* ---- waiters ------------------------------------------------------------------------------------------------------------------------- */
+
+static void answer(Writer *writer, SinkState *sink, Close *close, int result) {
+    close->result = result;
+    close->rows = sink->totals.imported.rows - close->rows; /* it held the number at its arrival */
+    mailbox_post(close->reply, &close->message);
+}
+
+static bool all_imported(const SinkState *sink, uint64_t up_to_row) {
+    if (sink->totals.staged_row < up_to_row) return false;
+    if (sink->has_open && sink->open.first_row < up_to_row) return false;
+    for (size_t i = 0; i < sink->file_count; i++)
+        if (sink->files[i].first_row < up_to_row) return false;
+    return true;
+}
+
+void writer_answer_waiters(Writer *writer, SinkState *sink) {
+    Close *waiters = sink->waiters;
+    sink->waiters = NULL;
+    for (Close *close = waiters, *next; close; close = next) {
+        next = (Close *)close->message.next;
+        if (all_imported(sink, close->up_to_row)) {
+            answer(writer, sink, close, 0);
+        } else {
+            close->message.next = (Message *)sink->waiters;
+            sink->waiters = close;
+        }
+    }
+}
+
+void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int code, const char *text) {
+    Close *waiters = sink->waiters;
+    sink->waiters = NULL;
+    for (Close *close = waiters, *next; close; close = next) {
+        next = (Close *)close->message.next;
+        if (close->up_to_row > from_row) {
+            (void)error_set(&close->error, code, "%s", text);
+            answer(writer, sink, close, code);
+        } else {
+            close->message.next = (Message *)sink->waiters;
+            sink->waiters = close;
+        }
+    }
+}
+
+void writer_hurry(Writer *writer, SinkState *sink) {
+    sink->paused_until = 0;
+    for (size_t i = 0; i < sink->file_count; i++) {
+        sink->files[i].next_try = 0;
+        sink->files[i].connection->paused_until = 0;
+    }
+    writer_touch(writer, sink);
+}
+
+/* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
+
+void writer_import_back(Writer *writer, LoadJob *take_job) {
+    SinkState *sink = writer_sink(writer, take_job->sink);
+    writer->imports_in_flight--;
+    writer_connection(writer, take_job->connection)->running--;
+    sink->importing = false;
+    take_job->message.next = (Message *)writer->ended_imports;
+    writer->ended_imports = take_job;
+}
+
+WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id) {
+    for (size_t i = 0; i < sink->file_count; i++)
+        if (uuid_equal(&sink->files[i].id, id)) return &sink->files[i];
+    return NULL;
+}
+
+/* Slices that a loader found damaged: named, quarantined, and never asked for again. */
+static int record_damage(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
+    for (size_t i = 0; load->slice_damaged && i < load->slice_count; i++) {
+        const SliceRecord *slice = &load->slices[i];
+        if (!load->slice_damaged[i]) continue;
+        int r = ledger_quarantine_rows(txn, &load->file, slice->first_row, slice->rows, error);
+        if (r < 0) return r;
+        waiting->damaged += slice->rows;
+        sink->file_rows -= slice->rows;
+        sink->totals.dropped_rows += slice->rows;
+        log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
+                  slice->first_row, slice->first_row + slice->rows - 1, load->file.label);
+    }
+    return 0;
+}
+
+/* The rejects of the import that committed become visible; what an earlier try of it left behind is dropped. */
+static int settle_rejects(Txn *txn, const LoadFile *load, uint64_t *ret_rows, Error *error) {
+    *ret_rows = 0;
+    if (load->already_imported || load->rejected_rows > 0) return rejects_publish(txn, &load->file.id, ret_rows, error);
+    return rejects_drop_pending(txn, &load->file.id, error);
+}
+
+static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile *load, WriterConnection *connection, Error *error) {
+    WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
+    check(waiting);
+    uint64_t rejected = 0;
+    int r = record_damage(txn, sink, load, waiting, error);
+    if (r == 0) r = settle_rejects(txn, load, &rejected, error);
+    if (r < 0) return r;
+    load->file.rejected_rows = rejected;
+    uint64_t rows = load->file.rows - load->file.damaged_rows;
+    uint64_t bytes = load->file.bytes;
+    load->file.done = writer_done_time(writer);
+    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, error);
+    if (r < 0) return r;
+
+    Tally *imported = &sink->totals.imported;
+    if (imported->rows == 0) imported->first_time = load->file.first_time;
+    imported->last_time = load->file.last_time;
+    imported->rows += rows - rejected;
+    imported->bytes += bytes;
+    sink->totals.rejected_rows += rejected;
+    metrics_add(METRIC_FILES_IMPORTED, 1);
+    metrics_add(METRIC_ROWS_IMPORTED, rows - rejected);
+    metrics_add(METRIC_ROWS_REJECTED, rejected);
+    writer_add_settled(sink, &load->file, connection);
+    writer_remove_waiting(sink, (size_t)(waiting - sink->files));
+    return 0;
+}
+
+static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
+    WriterConnection *connection = writer_connection(writer, job->connection);
+    writer_forget_settled(sink, job->settled, job->settled_count);
+    for (size_t i = 0; i < job->file_count; i++) {
+        int r = record_file_done(writer, txn, sink, &job->files[i], connection, error);
+        if (r < 0) return r;
+    }
+    sink->failures = 0;
+    sink->paused_until = 0;
+    sink->last_error[0] = '\0';
+    connection->failures = 0;
+    connection->paused_until = 0;
+    return 0;
+}
+
+static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
+    for (size_t i = 0; i < job->file_count; i++) {
+        LoadFile *load = &job->files[i];
+        WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
+        check(waiting);
+        waiting->importing = false;
+        waiting->failed_here = true;
+        int r = record_damage(txn, sink, load, waiting, error);
+        if (r < 0) return r;
+        if (job->result == SINK_UNREACHABLE || writer->draining) continue; /* not this file's fault */
+        if (job->result == SINK_REFUSED) waiting->alone = true;
+        waiting->attempts++;
+        usec_t pause = writer_backoff(writer, waiting->attempts);
+        waiting->next_try = writer->boot + pause;
+        load->file.attempts = waiting->attempts;
+        load->file.next_try = writer->wall + pause;
+        free(load->file.last_error);
+        load->file.last_error = strdup(job->error.text);
+        check(load->file.last_error);
+        r = ledger_update_file(txn, &load->file, error);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
+    WriterConnection *connection = writer_connection(writer, job->connection);
+    metrics_add(METRIC_IMPORT_FAILURES, 1);
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->error.text);
+    log_warning("import of %s failed (%s): %s", job->label, job->result == SINK_REFUSED ? "refused" : "tried again", job->error.text);
+    if (job->result == SINK_UNREACHABLE) {
+        connection->failures++;
+        connection->paused_until = writer->boot + writer_backoff(writer, connection->failures);
+        scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
+    } else {
+        connection->failures = 0; /* it answered */
+        sink->failures++;
+        sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+    }
+    writer_fail_waiters(writer, sink, job->files[0].file.first_row, -ECANCELED, job->error.text);
+}
+
+void writer_record_imports(Writer *writer) {
+    Txn *txn = NULL;
+    Error error = {0};
+    int r = 0;
+    LoadJob *jobs = NULL;
+    for (LoadJob *job = writer->ended_imports, *next; job; job = next) { /* oldest first */
+        next = (LoadJob *)job->message.next;
+        job->message.next = (Message *)jobs;
+        jobs = job;
+    }
+    writer->ended_imports = NULL;
+    if (!jobs) return;
+
+    bool recorded = writer_record_begin(writer, &txn);
+    if (recorded) {
+        for (LoadJob *job = jobs; job && r == 0; job = (LoadJob *)job->message.next) {
+            SinkState *sink = writer_sink(writer, job->sink);
+            writer_mark_dirty(writer, sink);
+            r = job->result == SINK_DONE ? record_done(writer, txn, sink, job, &error) : record_failure(writer, txn, sink, job, &error);
+        }
+        recorded = writer_record_end(writer, txn, r, "cannot record imports", &error);
+    }
+    for (LoadJob *job = jobs, *next; job; job = next) {
+        next = (LoadJob *)job->message.next;
+        SinkState *sink = writer_sink(writer, job->sink);
+        if (recorded) {
+            if (job->result != SINK_DONE) note_failure(writer, sink, job);
+            writer_answer_waiters(writer, sink);
+            writer_touch(writer, sink);
+        }
+        load_job_free(job);
+    }
+}

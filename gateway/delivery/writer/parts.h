@@ -1,0 +1,285 @@
+/*
+ * The inside of the writer, shared by this folder's files alone. Everything here belongs to the writer's thread. The files:
+ *
+ *   writer.c           the step, messages, open and close
+ *   commit.c    group commit: Appends to commit groups
+ *   stage.c     what leaves the log: judging sinks, giving out Stages, recording slices, closing files
+ *   import.c    what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   failed.c    what a destination did not take: rejects, and files that are set aside
+ *   admin.c     what the control thread asks for
+ *   space.c     trimming, retention, the disk budget
+ *   recovery.c  what a start finds
+ *
+ * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
+ * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
+ * memory is changed after the commit. So that a full disk breaks nothing, disk blocks are reserved for the former, and Appends are
+ * refused before they would use those (writer_record_reserve).
+ */
+#pragma once
+
+#include "base/random.h"
+#include "base/thread.h"
+#include "gateway/delivery/scheduler.h"
+#include "gateway/delivery/writer/writer.h"
+#include "storage/conditions.h"
+#include "storage/log.h"
+
+/* Rows of a sink that lie only in the log: of one mapping version, without a gap in their numbers. */
+typedef struct Run {
+    uint32_t mapping_version;
+    bool staging; /* in a Stage that is not back */
+    uint64_t first_row, rows, bytes;
+    uint64_t from_commit, to_commit;
+    usec_t commit_time; /* wall, of from_commit */
+    usec_t since;       /* boot: when the oldest of them came */
+    usec_t first_time, last_time;
+} Run;
+
+/* Where the rows of one mapping version go: what a file needs when it is opened. */
+typedef struct SinkVersion {
+    uint32_t version;
+    char *target;    /* owned: JSON text of table_target_store */
+    uint64_t digest; /* of the text: files of equal targets may share a job */
+    bool keyed;      /* has a primary key: files are imported strictly in order */
+    struct WriterConnection *connection;
+} SinkVersion;
+
+/* A closed file that waits for its import. Its record stays on disk, so that a backlog costs little memory. */
+typedef struct WaitingFile {
+    Uuid id;
+    uint32_t mapping_version;
+    uint32_t attempts;
+    uint64_t first_row, rows, bytes; /* rows that can be read are rows less damaged */
+    uint64_t damaged;
+    uint64_t digest;
+    usec_t first_time, last_time;
+    usec_t closed;   /* boot */
+    usec_t next_try; /* boot */
+    struct WriterConnection *connection;
+    bool keyed;
+    bool alone;       /* was refused: no other file is drawn into its job */
+    bool failed_here; /* since this start */
+    bool importing;
+    bool expiring;
+} WaitingFile;
+
+typedef struct SettledFile {
+    Uuid id;
+    usec_t done; /* wall, in the order of imports */
+    struct WriterConnection *connection;
+} SettledFile;
+
+typedef struct SinkState {
+    Timer timer; /* first: judged again when it is due */
+    SinkTotals totals;
+    bool dirty; /* totals changed since they were stored */
+
+    /* group commit in progress */
+    uint64_t plan_stamp; /* of the transaction that planned_next belongs to */
+    uint64_t planned_next;
+    uint64_t group_stamp; /* of the group that group_index belongs to */
+    size_t group_index;
+    uint64_t new_rejected_events;
+
+    /* what the control thread said */
+    bool known, deleted;
+    bool stopped; /* its numbers have an unexplained hole */
+    Conditions conditions;
+    SinkGate *gate;
+    char *label; /* "SOURCE/SINK" */
+    SinkVersion *versions;
+    size_t version_count;
+
+    /* in the log */
+    Run *runs; /* oldest first */
+    size_t run_count, run_capacity;
+    uint64_t log_rows, log_bytes;
+    bool staging;      /* a Stage holds runs of it */
+    bool stage_queued; /* waits for one */
+    bool pressed;      /* pins the oldest groups of a log that is too large */
+    CloseReason close_after;
+
+    /* in packs */
+    bool has_open;
+    FileRecord open;
+    usec_t open_since;  /* boot: when the oldest row of the open file came */
+    WaitingFile *files; /* in row order */
+    size_t file_count, file_capacity;
+    uint64_t file_rows, file_bytes; /* of the waiting files */
+    bool importing;
+    unsigned failures; /* imports that failed since one succeeded */
+    usec_t paused_until;
+    char last_error[256];
+    SettledFile *settled; /* imported, and still in the destination's ledger as far as known; oldest first */
+    size_t settled_count, settled_capacity;
+    struct WriterConnection *queued_on;
+    struct SinkState *next_queued;
+
+    /* what was asked for */
+    uint64_t close_row; /* rows before this one are to be closed now; 0: nothing asked */
+    CloseReason close_reason;
+    Close *waiters; /* linked by message.next */
+} SinkState;
+
+typedef struct WriterConnection {
+    Timer timer; /* first: looked at again when the pause ends */
+    char *name;
+    unsigned running;  /* jobs that are not back */
+    unsigned failures; /* in a row: could not be reached */
+    usec_t paused_until;
+    SinkState *first, *last; /* sinks with a file that may go, in order of arrival */
+} WriterConnection;
+
+/* About 1 MB of the log: how large is what lies before a commit? */
+typedef struct LogChunk {
+    uint64_t last_commit;
+    uint64_t bytes;
+} LogChunk;
+
+struct GroupBuilder;
+
+struct Writer {
+    WriterOptions options;
+    Mailbox *mailbox;
+    ThreadOwner owner;
+    usec_t boot, wall; /* of this step */
+
+    SinkState **sinks; /* by number */
+    size_t sink_capacity;
+    SinkState **dirty;
+    size_t dirty_count, dirty_capacity;
+    WriterConnection **connections;
+    size_t connection_count;
+    Scheduler sink_timers, connection_timers;
+
+    struct GroupBuilder *builder;
+    uint64_t transactions; /* stamps */
+    uint64_t last_commit;
+    usec_t last_commit_time;
+    uint64_t stored_commit; /* the stored totals are true for it */
+    usec_t stored_at;       /* boot */
+
+    SinkState **stage_queue;
+    size_t stage_queue_count, stage_queue_capacity;
+    SinkState **close_queue; /* open files to close in one transaction */
+    size_t close_queue_count, close_queue_capacity;
+    unsigned stages_in_flight, imports_in_flight, expiring_in_flight;
+    unsigned stage_failures;
+    usec_t stage_paused_until;
+    LoadJob *ended_imports; /* came back in this step, linked by message.next, newest first */
+
+    LogChunk *chunks; /* oldest first, from chunk_first */
+    size_t chunk_first, chunk_count, chunk_capacity;
+    uint64_t log_bytes;
+    uint64_t trim_to;            /* groups before this commit are needed by nobody, */
+    uint64_t kept_from, kept_to; /* but for these, as found at the start: rows of sinks that are stopped */
+    bool trim_more;
+    uint64_t pressed_to; /* sinks in groups up to this one are pressed already */
+
+    usec_t last_done; /* wall */
+    uint64_t staging_bytes, expired_bytes, largest_file;
+    bool space_short;
+    usec_t space_checked, retained_checked, expiry_checked;
+    uint64_t free_bytes;
+
+    Random random;
+    UuidSource ids;
+    Define *held; /* wait until the stage of their sink is back */
+    bool draining, drained;
+    usec_t drain_until;
+    bool broken;
+};
+
+/* ---- writer.c ---- */
+SinkState *writer_sink(Writer *writer, uint32_t number);       /* NULL: never heard of */
+SinkState *writer_sink_added(Writer *writer, uint32_t number); /* made when missing */
+void writer_sink_free(SinkState *sink);
+WriterConnection *writer_connection(Writer *writer, const char *name); /* made when missing */
+void writer_touch(Writer *writer, SinkState *sink);                    /* judge it in this step */
+void writer_mark_dirty(Writer *writer, SinkState *sink);
+/* Stores the totals of all sinks that changed, true for the last commit that memory knows. */
+int writer_store_totals(Writer *writer, Txn *txn, Error *error);
+void writer_totals_stored(Writer *writer); /* that transaction is committed */
+/* The promise cannot be kept any more. */
+void writer_break(Writer *writer, const char *what, const Error *error);
+/* Begins and ends a transaction that records what happened; on failure the writer is broken. false: it is. */
+bool writer_record_begin(Writer *writer, Txn **ret_txn);
+bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *what, Error *error);
+usec_t writer_backoff(Writer *writer, unsigned failures);
+/* Grows an array that `count` elements fill. */
+void *grow_array(void *array, size_t count, size_t *capacity, size_t item_bytes);
+
+/* ---- commit.c ---- */
+struct GroupBuilder *group_builder_new(void);
+void group_builder_free(struct GroupBuilder *builder);
+/* Commits the Appends, in order, and answers them. */
+void writer_commit(Writer *writer, Append **appends, size_t count);
+/* Rows that the log holds become waiting ones. `since`: boot time. */
+void writer_note_rows(SinkState *sink, uint64_t commit, usec_t commit_time, const GroupEntry *entry, usec_t since);
+
+/* ---- stage.c ---- */
+void writer_judge(Writer *writer, SinkState *sink);
+void writer_give_out_stages(Writer *writer);
+void writer_stage_ended(Writer *writer, Stage *take_stage);
+void writer_close_files(Writer *writer); /* those in the close queue */
+void stage_free(Stage *stage);
+/* What a version's rows need to know; takes target. < 0: the text is not a target. */
+int writer_add_version(Writer *writer, SinkState *sink, uint32_t version, char *take_target, Error *error);
+SinkVersion *writer_find_version(SinkState *sink, uint32_t version);
+uint64_t target_digest(const char *target);
+/* Where a file's target lies, NULL: it is not a target. */
+WriterConnection *writer_target_connection(Writer *writer, SinkState *sink, const char *target, bool *ret_keyed, Error *error);
+/* Adds a closed file to those that wait. */
+WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error);
+void writer_remove_waiting(SinkState *sink, size_t index);
+
+/* ---- import.c ---- */
+/* Queues the sink at a connection when a file of it may go; returns when to look again. */
+usec_t writer_consider_import(Writer *writer, SinkState *sink);
+void writer_pump_connections(Writer *writer);
+void writer_import_back(Writer *writer, LoadJob *take_job);
+void writer_record_imports(Writer *writer);
+/* Answers the Close messages of which all is imported, or all those that a failure concerns. */
+void writer_answer_waiters(Writer *writer, SinkState *sink);
+void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int code, const char *text);
+void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count);
+void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection);
+/* Wall time for a file that is done: later than any before, also when the clock jumped back. */
+usec_t writer_done_time(Writer *writer);
+/* Every file may be tried at once. */
+void writer_hurry(Writer *writer, SinkState *sink);
+
+WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id); /* NULL: it does not wait; valid until a file is added or removed */
+/* Slices of the file that can be read, in row order; free(). */
+int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error);
+
+/* ---- failed.c ---- */
+void writer_pending_rejects(Writer *writer, PendingRejects *message);
+void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file);
+void writer_expire_ended(Writer *writer, Expire *take_expire);
+void expire_free(Expire *expire);
+
+/* ---- admin.c ---- */
+void writer_define(Writer *writer, Define *define);
+void writer_run_held(Writer *writer);
+void writer_close_asked(Writer *writer, Close *close);
+void writer_answer_totals(Writer *writer, TotalsQuery *query);
+void writer_remove_rejects(Writer *writer, RejectsRemove *remove);
+void writer_file_action(Writer *writer, FileAction *action);
+/* Removes versions that no row needs any more. In the transaction that made it so. */
+int writer_drop_versions(Writer *writer, Txn *txn, SinkState *sink, Error *error);
+
+/* ---- space.c ---- */
+void writer_log_grew(Writer *writer, uint64_t commit, uint64_t bytes);
+void writer_find_trim(Writer *writer); /* after rows left the log */
+int writer_trim(Writer *writer, Txn *txn, Error *error);
+void writer_trim_rest(Writer *writer);
+void writer_mind_space(Writer *writer);
+usec_t writer_space_next(const Writer *writer);
+void writer_mind_share(Writer *writer, SinkState *sink);
+/* Bytes of the environment that only what records the way of accepted rows may use. */
+uint64_t writer_record_reserve(const Writer *writer);
+void writer_expired_path(const Uuid *file, char out[static 80]);
+
+/* ---- recovery.c ---- */
+int writer_recover(Writer *writer, Error *error);

@@ -1,0 +1,248 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/delivery/writer/parts.h"
+#include "storage/recovery.h"
+
+#define NEXT_TRY_MOST (10 * USEC_MINUTE)
+
+typedef struct Recovery {
+    Writer *writer;
+    uint64_t as_of; /* the stored totals are true for this commit */
+    uint64_t damaged_groups;
+    uint64_t last_damaged;
+} Recovery;
+
+/* Boot time of a moment of the wall clock, which may have jumped: never in the future. */
+static usec_t boot_of(const Writer *writer, usec_t wall) {
+    usec_t age = writer->wall > wall ? writer->wall - wall : 0;
+    return writer->boot - age;
+}
+
+static void stop_sink(SinkState *sink, const char *why) {
+    if (sink->stopped) return;
+    sink->stopped = true;
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
+    log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
+}
+
+/* ---- totals, versions, files, packs -------------------------------------------------------------------------------------------------- */
+
+static int load_totals(void *context, const SinkTotals *totals, Error *error) {
+    writer_sink_added(context, totals->sink)->totals = *totals;
+    return 0;
+}
+
+static int load_version(void *context, Span key, Span document, Error *error) {
+    if (key.size != 9) return error_set(error, -EBADMSG, "the catalog holds a key of %zu bytes among the versions of targets", key.size);
+    SinkState *sink = writer_sink_added(context, load_be32(key.data + 1));
+    char *target = strndup(document.data, document.size);
+    check(target);
+    return writer_add_version(context, sink, load_be32(key.data + 5), target, error);
+}
+
+static int load_file(void *context, const FileRecord *file, Error *error) {
+    Writer *writer = context;
+    SinkState *sink = writer_sink_added(writer, file->sink);
+    if (file->state == FILE_OPEN) {
+        if (sink->has_open) return error_set(error, -EBADMSG, "sink %s has two open files", file->label);
+        sink->has_open = true;
+        sink->open_since = boot_of(writer, file->first_time);
+        return file_record_copy(file, &sink->open);
+    }
+    if (file->state == FILE_CLOSED) {
+        WaitingFile *waiting = writer_add_waiting(writer, sink, file, boot_of(writer, file->closed), error);
+        if (!waiting) return -EBADMSG;
+        usec_t pause = file->next_try > writer->wall ? file->next_try - writer->wall : 0;
+        waiting->next_try = writer->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
+        if (file->attempts > 0) {
+            sink->failures = 1;
+            if (file->last_error) (void)snprintf(sink->last_error, sizeof sink->last_error, "%s", file->last_error);
+        }
+        writer_touch(writer, sink);
+    }
+    if (file->state == FILE_IMPORTED) {
+        bool keyed;
+        WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
+        if (!connection) return -EBADMSG;
+        writer_add_settled(sink, file, connection);
+        if (file->done > writer->last_done) writer->last_done = file->done;
+    }
+    return 0;
+}
+
+static int load_pack(void *context, const PackRecord *pack, Error *error) {
+    ((Writer *)context)->staging_bytes += pack->bytes;
+    return 0;
+}
+
+/* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Numbers that a damaged group took with it: the stager meets them as damaged rows. */
+static void bridge_totals(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry) {
+    uint64_t missing = entry->first_row - totals->next_row;
+    GroupEntry gap = *entry;
+    gap.first_row = totals->next_row;
+    gap.rows = missing;
+    gap.bytes = 0;
+    check(totals_add(totals, commit, commit_time, &gap, NULL) == 0);
+}
+
+static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *group, const GroupEntry *entry) {
+    SinkTotals *totals = &sink->totals;
+    Error error = {0};
+    if (sink->stopped) {
+        if (entry->first_row + entry->rows > totals->next_row) totals->next_row = entry->first_row + entry->rows;
+        return;
+    }
+    if (entry->first_row > totals->next_row && recovery->damaged_groups > 0)
+        bridge_totals(totals, group->commit, group->commit_time, entry);
+    if (totals_add(totals, group->commit, group->commit_time, entry, &error) < 0) {
+        stop_sink(sink, error.text);
+        if (entry->first_row + entry->rows > totals->next_row) totals->next_row = entry->first_row + entry->rows;
+    }
+    writer_mark_dirty(recovery->writer, sink);
+}
+
+static uint64_t runs_end(const SinkState *sink) {
+    if (sink->run_count == 0) return sink->totals.staged_row;
+    const Run *last = &sink->runs[sink->run_count - 1];
+    return last->first_row + last->rows;
+}
+
+static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *group, const GroupEntry *entry) {
+    uint64_t expected = runs_end(sink), end = entry->first_row + entry->rows;
+    if (end <= expected || sink->stopped) return;
+    if (entry->first_row > expected && recovery->damaged_groups == 0) {
+        char why[160];
+        (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", expected,
+                       entry->first_row - 1);
+        stop_sink(sink, why);
+        return;
+    }
+    GroupEntry waiting = *entry;
+    waiting.first_row = expected;
+    waiting.rows = end - expected;
+    writer_note_rows(sink, group->commit, group->commit_time, &waiting, boot_of(recovery->writer, group->commit_time));
+}
+
+static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
+    Writer *writer = recovery->writer;
+    LogReader *reader;
+    int r = log_reader_new(txn, 1, &reader, error);
+    if (r < 0) return r;
+    for (;;) {
+        GroupView group;
+        r = log_read(reader, &group, error);
+        if (r < 0 || r == LOG_READ_END) break;
+        writer_log_grew(writer, group.commit, group.value_bytes);
+        if (group.commit > writer->last_commit) writer->last_commit = group.commit;
+        if (r == LOG_READ_DAMAGED) {
+            log_error("commit group %" PRIu64 " of the log is damaged: its rows cannot be read", group.commit);
+            recovery->damaged_groups++;
+            recovery->last_damaged = group.commit;
+            continue;
+        }
+        if (group.commit_time > writer->last_commit_time) writer->last_commit_time = group.commit_time;
+        for (size_t i = 0; i < group.count; i++) {
+            SinkState *sink = writer_sink_added(writer, group.entries[i].sink);
+            if (group.commit > recovery->as_of) replay_totals(recovery, sink, &group, &group.entries[i]);
+            replay_rows(recovery, sink, &group, &group.entries[i]);
+        }
+    }
+    log_reader_free(reader);
+    return r < 0 ? r : 0;
+}
+
+/* Groups with rows of a stopped sink that are not staged are never trimmed, also those behind its hole. */
+static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
+    LogReader *reader;
+    GroupView group;
+    bool any = false;
+    for (size_t i = 0; i < writer->sink_capacity; i++) any = any || (writer->sinks[i] && writer->sinks[i]->stopped);
+    if (!any) return 0;
+    int r = log_reader_new(txn, 1, &reader, error);
+    if (r < 0) return r;
+    while ((r = log_read(reader, &group, error)) >= 0 && r != LOG_READ_END) {
+        for (size_t i = 0; r != LOG_READ_DAMAGED && i < group.count; i++) {
+            const SinkState *sink = writer_sink(writer, group.entries[i].sink);
+            if (!sink->stopped || group.entries[i].first_row + group.entries[i].rows <= sink->totals.staged_row) continue;
+            if (writer->kept_to == 0) writer->kept_from = group.commit;
+            writer->kept_to = group.commit;
+        }
+    }
+    log_reader_free(reader);
+    return r < 0 ? r : 0;
+}
+
+/* Do what the log holds and what is staged make up all numbers that were given? */
+static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *error) {
+    SinkTotals *totals = &sink->totals;
+    uint64_t staged_row;
+    int r = ledger_end_row(txn, totals->sink, &staged_row, error);
+    if (r < 0) return r;
+    char why[200];
+    if (staged_row != totals->staged_row) {
+        (void)snprintf(why, sizeof why, "its statistics say that rows up to %" PRIu64 " are staged, its ledger ends at %" PRIu64,
+                       totals->staged_row - 1, staged_row - 1);
+        stop_sink(sink, why);
+    }
+    uint64_t end = runs_end(sink);
+    if (!sink->stopped && end < totals->next_row && recovery->damaged_groups > 0) {
+        uint32_t version = sink->run_count ? sink->runs[sink->run_count - 1].mapping_version : 0;
+        if (version == 0 && sink->version_count) version = sink->versions[sink->version_count - 1].version;
+        GroupEntry lost = {.sink = totals->sink, .mapping_version = version, .first_row = end, .rows = totals->next_row - end};
+        writer_note_rows(sink, recovery->last_damaged, recovery->writer->last_commit_time, &lost, recovery->writer->boot);
+    } else if (!sink->stopped && end != totals->next_row) {
+        (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", end, totals->next_row - 1);
+        stop_sink(sink, why);
+    }
+    totals->first_commit = sink->run_count ? sink->runs[0].from_commit : 0;
+    totals->oldest_commit_time = sink->run_count ? sink->runs[0].commit_time : 0;
+    if (sink->run_count > 0) writer_touch(recovery->writer, sink);
+    return 0;
+}
+
+static int sweep(Writer *writer, Txn *txn, Error *error) {
+    RecoveryReport report = {0};
+    int r = recovery_sweep_staging(writer->options.files, txn, writer->wall, &report, error);
+    if (r < 0) return r;
+    if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
+    if (report.missing_packs > 0) log_error("%zu staging files that the ledger knows are missing", report.missing_packs);
+    metrics_add(METRIC_ORPHANS, report.orphans);
+    return 0;
+}
+
+static int recover_from(Recovery *recovery, Txn *txn, Error *error) {
+    Writer *writer = recovery->writer;
+    int r = totals_load_as_of(txn, &recovery->as_of, &writer->last_commit_time, error);
+    if (r < 0) return r;
+    writer->last_commit = writer->stored_commit = recovery->as_of;
+    r = totals_load(txn, load_totals, writer, error);
+    if (r == 0) r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
+    if (r == 0) r = ledger_visit_files(txn, 0, load_file, writer, error);
+    if (r == 0) r = ledger_visit_packs(txn, load_pack, writer, error);
+    if (r == 0) r = replay_log(recovery, txn, error);
+    for (size_t i = 0; i < writer->sink_capacity && r == 0; i++)
+        if (writer->sinks[i]) r = check_sink(recovery, txn, writer->sinks[i], error);
+    if (r == 0) r = keep_stopped(writer, txn, error);
+    if (r < 0) return r;
+    writer_find_trim(writer);
+    return sweep(writer, txn, error);
+}
+
+int writer_recover(Writer *writer, Error *error) {
+    Recovery recovery = {.writer = writer};
+    Txn *txn;
+    int r = txn_begin_read(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    r = recover_from(&recovery, txn, error);
+    txn_abort(txn);
+    return r;
+}

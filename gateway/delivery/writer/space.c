@@ -1,0 +1,279 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "gateway/delivery/writer/parts.h"
+#include "storage/pack.h"
+#include "storage/recovery.h"
+
+#define CHUNK_BYTES (1u << 20)
+#define TRIM_GROUPS_MOST 1000
+#define RESERVE_BESIDE_LOG (256u << 20)
+#define RECORD_RESERVE (16u << 20) /* a pack with 2,000 slices and the trim that goes with it take about 4 MB */
+#define PACKS_FORGOTTEN_MOST 200
+#define SPACE_EVERY USEC_SECOND
+#define RETAINED_EVERY USEC_MINUTE
+#define EXPIRY_EVERY USEC_HOUR
+#define RETAIN_ORPHANS (7 * USEC_DAY)
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+uint64_t writer_record_reserve(const Writer *writer) {
+    uint64_t used, map;
+    environment_usage(writer->options.environment, &used, &map);
+    return least(RECORD_RESERVE, map / 16);
+}
+
+/* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
+
+void writer_log_grew(Writer *writer, uint64_t commit, uint64_t bytes) {
+    writer->log_bytes += bytes;
+    if (writer->chunk_count > 0) {
+        LogChunk *last = &writer->chunks[writer->chunk_first + writer->chunk_count - 1];
+        if (last->bytes < CHUNK_BYTES) {
+            last->bytes += bytes;
+            last->last_commit = commit;
+            return;
+        }
+    }
+    if (writer->chunk_first > 0 && writer->chunk_first + writer->chunk_count == writer->chunk_capacity) {
+        memmove(writer->chunks, writer->chunks + writer->chunk_first, writer->chunk_count * sizeof *writer->chunks);
+        writer->chunk_first = 0;
+    }
+    writer->chunks = grow_array(writer->chunks, writer->chunk_first + writer->chunk_count, &writer->chunk_capacity, sizeof *writer->chunks);
+    writer->chunks[writer->chunk_first + writer->chunk_count++] = (LogChunk){.last_commit = commit, .bytes = bytes};
+}
+
+static void drop_chunks(Writer *writer) {
+    while (writer->chunk_count > 0 && writer->chunks[writer->chunk_first].last_commit < writer->trim_to) {
+        writer->log_bytes -= writer->chunks[writer->chunk_first].bytes;
+        writer->chunk_first++;
+        writer->chunk_count--;
+    }
+}
+
+void writer_find_trim(Writer *writer) {
+    uint64_t needed = writer->last_commit + 1;
+    for (size_t i = 0; i < writer->sink_capacity; i++) {
+        const SinkState *sink = writer->sinks[i];
+        if (sink && !sink->stopped && sink->run_count && sink->runs[0].from_commit < needed) needed = sink->runs[0].from_commit;
+    }
+    if (needed > writer->trim_to) {
+        writer->trim_to = needed;
+        writer->trim_more = true;
+    }
+}
+
+int writer_trim(Writer *writer, Txn *txn, Error *error) {
+    size_t deleted;
+    if (!writer->trim_more) return 0;
+    /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
+    bool keeps = writer->kept_to > 0;
+    uint64_t before = keeps ? least(writer->trim_to, writer->kept_from) : writer->trim_to;
+    int r = log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
+    if (r == 0 && keeps && deleted == 0)
+        r = log_trim_from(txn, writer->kept_to + 1, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+    else if (r == 0 && keeps)
+        deleted = TRIM_GROUPS_MOST; /* there may be more behind */
+    if (r < 0) return r;
+    if (deleted < TRIM_GROUPS_MOST) {
+        writer->trim_more = false;
+        drop_chunks(writer);
+    }
+    return 0;
+}
+
+void writer_trim_rest(Writer *writer) {
+    Txn *txn;
+    Error error = {0};
+    if (!writer->trim_more || !writer_record_begin(writer, &txn)) return;
+    int r = writer_trim(writer, txn, &error);
+    (void)writer_record_end(writer, txn, r, "cannot trim the log", &error);
+}
+
+/* The log is over its high mark: every sink that has rows in its oldest groups stages them, so that these can go. */
+static void press(Writer *writer) {
+    /* Of a small budget the log may take a part only, or intake would stop before the mark is reached. */
+    uint64_t mark = least(writer->options.log_high_mark, writer->options.disk_budget / 8);
+    if (writer->log_bytes <= mark || writer->trim_more) return;
+    uint64_t too_much = writer->log_bytes - mark / 4 * 3, seen = 0, target = 0;
+    for (size_t i = 0; i < writer->chunk_count && seen < too_much; i++) {
+        seen += writer->chunks[writer->chunk_first + i].bytes;
+        target = writer->chunks[writer->chunk_first + i].last_commit;
+    }
+    if (target <= writer->pressed_to) return;
+    writer->pressed_to = target;
+    for (size_t i = 0; i < writer->sink_capacity; i++) {
+        SinkState *sink = writer->sinks[i];
+        if (!sink || sink->run_count == 0 || sink->runs[0].from_commit > target) continue;
+        sink->pressed = true;
+        writer_touch(writer, sink);
+    }
+}
+
+/* ---- what is retained ---------------------------------------------------------------------------------------------------------------- */
+
+static void remove_pack(Writer *writer, const Uuid *pack) {
+    char path[64];
+    FileInfo info = {0};
+    Error error = {0};
+    Files *files = writer->options.files;
+    pack_path(pack, path);
+    if (files->info(files, path, &info, NULL) < 0) info.bytes = 0;
+    if (pack_remove(files, pack, &error) < 0) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
+    writer->staging_bytes -= info.bytes < writer->staging_bytes ? info.bytes : writer->staging_bytes;
+}
+
+/* Recorded first, unlinked second. true: there may be more. */
+static bool forget_packs(Writer *writer, usec_t done_before) {
+    Txn *txn;
+    Uuid *packs = NULL;
+    size_t count = 0;
+    Error error = {0};
+    if (!writer_record_begin(writer, &txn)) return false;
+    int r = ledger_forget_packs(txn, done_before, PACKS_FORGOTTEN_MOST, &packs, &count, &error);
+    if (r == 0 && count == 0) {
+        txn_abort(txn);
+        return false;
+    }
+    if (writer_record_end(writer, txn, r, "cannot forget staging files", &error))
+        for (size_t i = 0; i < count; i++) remove_pack(writer, &packs[i]);
+    free(packs);
+    return count == PACKS_FORGOTTEN_MOST;
+}
+
+void writer_expired_path(const Uuid *file, char out[static 80]) {
+    char id[UUID_TEXT_SIZE + 1] = {0};
+    uuid_format(file, id);
+    (void)snprintf(out, 80, "staging/expired/%s.slices", id);
+}
+
+static int add_bytes(void *context, const char *name, const FileInfo *info) {
+    *(uint64_t *)context += info->bytes;
+    return 0;
+}
+
+static int newest_before(void *context, const Reject *reject, Error *error) {
+    struct Cut {
+        usec_t before;
+        uint64_t number;
+    } *cut = context;
+    if (reject->at >= cut->before) return -ECANCELED; /* younger from here on */
+    cut->number = reject->number;
+    return 0;
+}
+
+static void expire_rejects(Writer *writer) {
+    for (size_t i = 0; i < writer->sink_capacity && !writer->broken; i++) {
+        SinkState *sink = writer->sinks[i];
+        if (!sink || (sink->totals.rejected_events == 0 && sink->totals.rejected_rows == 0)) continue;
+        struct Cut {
+            usec_t before;
+            uint64_t number;
+        } cut = {.before = writer->wall - writer->options.retain_rejects};
+        Txn *txn;
+        Error error = {0};
+        uint64_t removed;
+        if (txn_begin_read(writer->options.environment, &txn, &error) < 0) return;
+        int r = rejects_visit(txn, sink->totals.sink, 0, newest_before, &cut, &error);
+        txn_abort(txn);
+        if (r < 0 && r != -ECANCELED) log_failure(LOG_WARNING, "cannot read rejects", &error);
+        if (cut.number == 0 || !writer_record_begin(writer, &txn)) continue;
+        r = rejects_remove(txn, sink->totals.sink, cut.number, &removed, &error);
+        (void)writer_record_end(writer, txn, r, "cannot remove old rejects", &error);
+    }
+}
+
+static void expire_old(Writer *writer) {
+    Error error = {0};
+    Files *files = writer->options.files;
+    if (recovery_expire(files, writer->wall, RETAIN_ORPHANS, writer->options.retain_expired, &error) < 0)
+        log_failure(LOG_WARNING, "cannot remove old staging files", &error);
+    writer->expired_bytes = 0;
+    (void)files->list(files, "staging/expired", add_bytes, &writer->expired_bytes, NULL);
+    expire_rejects(writer);
+}
+
+/* ---- the budget ---------------------------------------------------------------------------------------------------------------------- */
+
+/* How much is used beyond what intake may use; 0: it fits. `slack`: for hysteresis. */
+static bool is_short(Writer *writer, uint64_t slack) {
+    uint64_t used, map, budget = writer->options.disk_budget;
+    environment_usage(writer->options.environment, &used, &map);
+    uint64_t reserve = least(writer->options.log_high_mark + writer->largest_file + RESERVE_BESIDE_LOG, budget / 2);
+    bool over_budget = used + writer->staging_bytes + writer->expired_bytes + slack > budget - reserve;
+    bool map_full = used + slack / 4 > map - map / 8;
+    bool disk_full = writer->free_bytes < least(RESERVE_BESIDE_LOG, budget / 8) + slack / 4;
+    return over_budget || map_full || disk_full;
+}
+
+/* Nothing but imports makes space now: conditions that were meant for easy times do not hold up what waits. */
+static void let_all_go(Writer *writer) {
+    for (size_t i = 0; i < writer->sink_capacity; i++) {
+        SinkState *sink = writer->sinks[i];
+        if (sink && (sink->run_count > 0 || sink->has_open)) writer_touch(writer, sink);
+    }
+}
+
+static void mind_budget(Writer *writer) {
+    Files *files = writer->options.files;
+    uint64_t total;
+    Error error = {0};
+    writer->space_checked = writer->boot;
+    if (files->space(files, &writer->free_bytes, &total, &error) < 0) {
+        log_failure(LOG_WARNING, "cannot ask for the free space", &error);
+        writer->free_bytes = UINT64_MAX;
+    }
+    Usage *usage = writer->options.usage;
+    bool was_short = writer->space_short;
+    bool now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
+    /* Retained files are the first to go. */
+    if (now_short && writer->staging_bytes > 0) {
+        while (forget_packs(writer, INT64_MAX)) continue; /* also what a clock that went back calls younger than now */
+        now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
+    }
+    if (now_short) let_all_go(writer);
+    if (now_short && !was_short) log_error("the disk budget is used up: events are refused until there is space again");
+    if (!now_short && was_short) log_info("there is disk space again: events are taken");
+    writer->space_short = now_short;
+    atomic_store(&usage->intake_stopped, now_short);
+}
+
+void writer_mind_share(Writer *writer, SinkState *sink) {
+    if (!sink->gate || sink->stopped) return;
+    uint64_t share = writer->options.disk_budget / 100 * writer->options.disk_share_percent;
+    uint64_t waits = sink->log_bytes + sink->file_bytes + (sink->has_open ? sink->open.bytes : 0);
+    bool closed = atomic_load(&sink->gate->closed);
+    if (!closed && waits > share) {
+        atomic_store(&sink->gate->closed, true);
+        log_warning("sink %s is over its share of the disk: its events are refused until it is imported", sink->label);
+    } else if (closed && waits < share - share / 16) {
+        atomic_store(&sink->gate->closed, false);
+    }
+}
+
+void writer_mind_space(Writer *writer) {
+    press(writer);
+    if (writer->boot - writer->space_checked >= SPACE_EVERY) mind_budget(writer);
+    if (!writer->broken && writer->boot - writer->retained_checked >= RETAINED_EVERY) {
+        bool more = forget_packs(writer, writer->wall - writer->options.retain_imported);
+        writer->retained_checked = more ? writer->boot - RETAINED_EVERY : writer->boot;
+    }
+    if (!writer->broken && writer->boot - writer->expiry_checked >= EXPIRY_EVERY) {
+        writer->expiry_checked = writer->boot;
+        expire_old(writer);
+    }
+}
+
+usec_t writer_space_next(const Writer *writer) {
+    usec_t next = writer->expiry_checked + EXPIRY_EVERY;
+    usec_t retained = writer->retained_checked + RETAINED_EVERY;
+    if (writer->staging_bytes > 0 && retained < next) next = retained;
+    usec_t space = writer->space_checked + SPACE_EVERY;
+    if ((writer->space_short || atomic_load(&writer->options.usage->intake_stopped)) && space < next) next = space;
+    return next;
+}

@@ -1,0 +1,51 @@
+/*
+ * The writer W: every LMDB write transaction, all row numbers, and the decision what is staged and imported when. A state machine:
+ * writer_step takes what waits in its mailbox, commits it in one transaction (group commit: the next group forms meanwhile), sends
+ * completions, and gives out work to the stager and the loaders. A thin thread or the simulation calls it.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/mailbox.h"
+#include "base/uuid.h"
+#include "gateway/flow/messages.h"
+#include "gateway/flow/usage.h"
+#include "storage/environment.h"
+
+typedef struct Writer Writer;
+
+typedef struct WriterOptions {
+    Environment *environment; /* borrowed, as all of these */
+    Files *files;
+    Clock *clock;
+    Usage *usage;
+    Uuid instance;
+    Mailbox *stager;
+    Mailbox *control;                                      /* MESSAGE_BROKEN, MESSAGE_DRAINED */
+    void (*post_import)(void *context, LoadJob *take_job); /* to the loaders */
+    void *post_import_context;
+    uint64_t seed;        /* jitter, ids in tests */
+    uint64_t disk_budget; /* bytes; already resolved */
+    uint32_t disk_share_percent;
+    uint64_t log_high_mark;
+    usec_t retain_imported, retain_failed, retain_expired, retain_rejects;
+    uint64_t rejects_bytes;
+    void (*wake)(void *context); /* for its mailbox; NULL: mailbox_wait */
+    void *wake_context;
+} WriterOptions;
+
+/* Recovery: loads totals, replays the log behind them, re-queues what waits. No destination is touched. Sinks become known by MESSAGE_DEFINE;
+ * rows of sinks that are not known yet are kept. */
+int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error);
+Mailbox *writer_mailbox(Writer *writer);
+/* Does what there is to do; returns how long nothing will change without a message (USEC_NEVER: for ever). Never fails: a broken writer
+ * answers APPEND_FAILED, sets usage->broken and tells the control thread once. */
+usec_t writer_step(Writer *writer);
+/* Nothing is staged, imported or owed a reply at present. */
+bool writer_is_idle(const Writer *writer);
+/* Stores the totals, so that the next start replays nothing; answers what waits with APPEND_FAILED. NULL-safe. */
+void writer_close(Writer *writer);
+/* Frees everything and writes nothing, as a crash would: after MESSAGE_BROKEN, and in tests. NULL-safe. */
+void writer_abandon(Writer *writer);

@@ -1,0 +1,281 @@
+/*
+ * Every message between threads: who sends it, who gets it, who owns it when. Nothing else crosses threads, but the immutable snapshot
+ * (snapshot.h), the atomics of usage.h and the counters of base/metrics.h.
+ *
+ *   L http loop, A admin loop, C control (main), W writer, S stager, D loader, T template broker
+ *
+ * One way: L -> W -> S, W -> D. Backward edges are the same message coming back done, and small control messages.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/mailbox.h"
+#include "base/uuid.h"
+#include "config/definition.h"
+#include "gateway/flow/usage.h"
+#include "sinks/driver.h"
+#include "storage/catalog.h"
+#include "storage/ledger.h"
+#include "storage/rejects.h"
+#include "storage/totals.h"
+
+typedef struct Snapshot Snapshot;
+
+typedef enum MessageKind {
+    MESSAGE_APPEND = 1,      /* L -> W -> L   Append: rows to make durable */
+    MESSAGE_SNAPSHOT,        /* C -> L        SnapshotNews: run this from the next event on */
+    MESSAGE_SNAPSHOT_GONE,   /* any -> C      SnapshotGone: nobody holds that generation any more */
+    MESSAGE_TEMPLATES,       /* L -> T -> L   TemplateBatch (templates.h) */
+    MESSAGE_DEFINE,          /* C -> W -> C   Define: catalog changes and what the writer must know of sinks, one transaction */
+    MESSAGE_CLOSE,           /* C -> W -> C   Close: close a sink's file; comes back at once, or when all is imported */
+    MESSAGE_TOTALS,          /* C -> W -> C   TotalsQuery: statistics as of the last commit */
+    MESSAGE_REJECTS_REMOVE,  /* C -> W -> C   RejectsRemove */
+    MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
+    MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
+    MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
+    MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
+    MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
+    MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
+    MESSAGE_API_CALL,        /* A -> C -> A   ApiCall (control/call.h) */
+    MESSAGE_DRAIN,           /* C -> L, A, W, S, D: finish what is there, take nothing new */
+    MESSAGE_DRAINED,         /* L, W -> C     Drained: nothing of mine is in flight */
+    MESSAGE_BROKEN,          /* W -> C        the promise cannot be kept any more: stop the process with exit 2 */
+} MessageKind;
+
+/* ---- L -> W -> L ------------------------------------------------------------------------------------------------------------------- */
+
+/* A run of whole rows of one sink, at most about 1 MB (or one longer row): what the writer may put in one group. */
+typedef struct AppendPiece {
+    size_t offset, bytes; /* in AppendSink.rows */
+    uint64_t rows;
+} AppendPiece;
+
+/* Rows of one sink under one mapping version, in the order of acknowledgement. */
+typedef struct AppendSink {
+    uint32_t sink;
+    uint32_t mapping_version;
+    Buffer rows;         /* row text (mapping/row.h) */
+    AppendPiece *pieces; /* in the Append's arena; they cover rows whole */
+    size_t piece_count;
+    usec_t first_time, last_time; /* receive times, wall */
+} AppendSink;
+
+/* An event that a sink with `quarantine` could not map. All spans are in the Append's arena. */
+typedef struct AppendReject {
+    uint32_t sink;
+    uint32_t mapping_version;
+    Uuid event;
+    usec_t at;
+    Span column, reason, content_type, body;
+} AppendReject;
+
+typedef enum AppendResult {
+    APPEND_DONE,   /* committed and synced */
+    APPEND_FULL,   /* nothing stored: the disk budget or the map is full (503) */
+    APPEND_FAILED, /* nothing stored, as far as known: the writer is broken (503) */
+} AppendResult;
+
+/* All that one turn of a loop gathered. Stored in one transaction: whole or not at all. */
+typedef struct Append {
+    Message message;
+    Mailbox *reply;     /* where it comes back to */
+    Snapshot *snapshot; /* a reference, dropped by the loop when it is back */
+    AppendSink *sinks;  /* in the arena */
+    size_t sink_count;
+    AppendReject *rejects; /* in the arena */
+    size_t reject_count;
+    uint64_t bytes;      /* counted against the bytes in flight (usage.h), given back by the loop */
+    AppendResult result; /* out */
+    /* loop */
+    Arena arena;
+    void *tickets; /* the requests that wait for it */
+} Append;
+
+/* ---- snapshots --------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct SnapshotNews {
+    Message message;
+    Snapshot *snapshot; /* a reference for the receiver, who frees the message */
+} SnapshotNews;
+
+typedef struct SnapshotGone {
+    Message message; /* lies inside the snapshot's own memory until it is posted; the receiver frees it with snapshot_gone_free */
+    uint64_t generation;
+} SnapshotGone;
+
+/* ---- C -> W ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct CatalogChange {
+    Collection collection;
+    Span key;
+    Span document; /* data NULL: remove */
+} CatalogChange;
+
+/* What the writer must know of a sink before any of its rows arrive. */
+typedef struct SinkOrder {
+    Source *source;  /* references of the message */
+    Sink *sink;      /* deleted or disabled: import what waits, then nothing */
+    SinkGate *gate;  /* a reference */
+    bool discard;    /* deleted with discard=true: drop what waits */
+    bool import_now; /* an import condition changed: import what waits, then the new ones hold */
+} SinkOrder;
+
+typedef struct Define {
+    Message message;
+    Mailbox *reply;
+    Arena arena; /* holds what the spans point to */
+    CatalogChange *changes;
+    size_t change_count;
+    SinkOrder *sinks;
+    size_t sink_count;
+    int result;              /* out: 0, or a negated errno */
+    Error error;             /* out */
+    uint64_t discarded_rows; /* out */
+    void *context;           /* of the sender */
+} Define;
+
+typedef struct Close {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    CloseReason reason;
+    bool wait_imported; /* come back when every row received before now is imported, or the import failed */
+    int result;         /* out: 0; -ECANCELED the import failed (error says why, rows are kept) */
+    Error error;
+    uint64_t rows; /* out: imported since the message came */
+    void *context;
+    /* writer */
+    uint64_t up_to_row;
+} Close;
+
+typedef struct SinkStatistics {
+    SinkTotals totals;
+    Tally local;   /* waits in the log: first_time of the oldest */
+    Tally staging; /* staged and not imported */
+    uint32_t files_waiting, files_failed;
+    bool paused;
+    char last_error[256]; /* of the last failed import; "" when the last one succeeded */
+} SinkStatistics;
+
+typedef struct TotalsQuery {
+    Message message;
+    Mailbox *reply;
+    uint32_t *sinks;            /* numbers; owned by the sender */
+    SinkStatistics *statistics; /* out, one each; owned by the sender */
+    size_t count;
+    void *context;
+} TotalsQuery;
+
+typedef struct RejectsRemove {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    uint64_t up_to_number;
+    uint64_t removed; /* out */
+    int result;
+    Error error;
+    void *context;
+} RejectsRemove;
+
+typedef struct FileAction {
+    Message message;
+    Mailbox *reply;
+    Uuid file;
+    bool remove;   /* else: retry now */
+    uint64_t rows; /* out: of the file */
+    int result;    /* out: 0, -ENOENT, -EBUSY being imported, -EINVAL wrong state */
+    Error error;
+    void *context;
+} FileAction;
+
+/* ---- W -> S -> W ------------------------------------------------------------------------------------------------------------------- */
+
+/* Rows [first_row, first_row + rows) of one sink and one mapping version become one slice of a file. */
+typedef struct StageItem {
+    uint32_t sink;
+    uint32_t mapping_version;
+    uint64_t first_row, rows;
+    uint64_t from_commit, to_commit; /* where they lie in the log, inclusive */
+    Uuid file;
+    char *description;                    /* owned: table target JSON */
+    SliceRecord slice;                    /* out */
+    uint64_t damaged_first, damaged_rows; /* out: rows in a damaged group; the slice ends before them (rows may be 0) */
+} StageItem;
+
+typedef struct Stage {
+    Message message;
+    Mailbox *reply;
+    Uuid pack;
+    StageItem *items; /* by sink; owned */
+    size_t count;
+    PackRecord record; /* out */
+    int result;        /* out: 0, or a negated errno: nothing at the pack's final name */
+    Error error;
+} Stage;
+
+/* Copies slices, as they are, into one file under staging/expired/. */
+typedef struct Expire {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    Uuid file;
+    SliceRecord *slices; /* owned; in row order */
+    size_t slice_count;
+    uint64_t bytes; /* out: of the copy */
+    int result;     /* out: 0, or a negated errno: no copy */
+    Error error;
+} Expire;
+
+/* ---- W or C -> D ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct LoadFile {
+    FileRecord file;     /* a copy */
+    SliceRecord *slices; /* owned; in row order; damaged ranges are simply not there */
+    size_t slice_count;
+    bool already_imported;  /* out: the destination's ledger had it */
+    uint64_t rejected_rows; /* out: made pending by this import */
+    bool *slice_damaged;    /* out: by slice, found damaged by this import and left out; owned; NULL: none */
+} LoadFile;
+
+/* A job for a loader. It comes back to `reply`. */
+typedef struct LoadJob {
+    Message message; /* MESSAGE_IMPORT or MESSAGE_PREPARE */
+    Mailbox *reply;
+    char *connection;  /* name; owned */
+    char *label;       /* "SOURCE/SINK"; owned */
+    TableTarget table; /* owned */
+    uint32_t sink;
+    LoadFile *files; /* MESSAGE_IMPORT; owned */
+    size_t file_count;
+    Uuid *settled; /* ledger rows to delete; owned */
+    size_t settled_count;
+    bool rejects_pending;   /* an earlier import of one of the files left rejects behind: they are replaced even by none */
+    SinkResult result;      /* out */
+    Error error;            /* out */
+    uint64_t rejected_rows; /* out */
+    void *context;
+} LoadJob;
+
+/* A loader stores refused rows before it commits at the destination; it waits on its own mailbox for the message to come back. */
+typedef struct PendingRejects {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    const Uuid *files; /* not imported before; what is pending for them is replaced. The loader's memory, as the next one; it waits */
+    size_t file_count;
+    const SinkReject *rejects; /* of those files; each file's together; may be none */
+    size_t count;
+    int result;
+    Error error;
+} PendingRejects;
+
+/* MESSAGE_DRAIN and MESSAGE_BROKEN are a bare Message from malloc, MESSAGE_DRAINED is one of these; the receiver frees them. */
+typedef struct Drained {
+    Message message;
+    int who; /* index of the loop, or -1 the writer */
+} Drained;

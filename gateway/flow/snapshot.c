@@ -1,0 +1,145 @@
+#include "gateway/flow/snapshot.h"
+
+#include <stdlib.h>
+
+#include "base/checksum.h"
+#include "base/error.h"
+#include "gateway/flow/messages.h"
+
+/* The token bucket outlives the SnapshotSource that made it: all generations of a source share one. */
+typedef struct Bucket {
+    _Atomic int64_t full_at; /* first: SnapshotSource.rate points to it */
+    atomic_uint references;
+} Bucket;
+
+typedef struct Slot {
+    uint64_t hash;          /* of the id */
+    SnapshotSource *source; /* NULL: free */
+} Slot;
+
+struct Snapshot {
+    SnapshotGone gone; /* first: the message is the memory of the whole */
+    atomic_uint references;
+    uint64_t generation;
+    Mailbox *mailbox;
+    Slot *slots;       /* open addressing, at most half full */
+    size_t slot_count; /* a power of two */
+};
+
+static Bucket *bucket_of(const SnapshotSource *source) {
+    return (Bucket *)(uintptr_t)source->rate;
+}
+
+SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, size_t sinks_declared,
+                                    const SnapshotSource *previous) {
+    size_t count = plan ? plan_sink_count(plan) : 0;
+    SnapshotSource *made = calloc(1, sizeof *made);
+    check(made);
+    made->gates = calloc(count + 1, sizeof *made->gates);
+    made->sync_wait = calloc(count + 1, sizeof *made->sync_wait);
+    check(made->gates && made->sync_wait);
+    atomic_init(&made->references, 1);
+    made->source = source_ref(source);
+    made->plan = plan ? plan_ref(plan) : NULL;
+    made->sinks_declared = sinks_declared;
+    for (size_t i = 0; i < count; i++) {
+        made->gates[i] = sink_gate_ref(gates[i]);
+        made->sync_wait[i] = sync_wait[i];
+        made->any_sync_wait = made->any_sync_wait || sync_wait[i];
+    }
+    Bucket *bucket;
+    if (previous) {
+        bucket = bucket_of(previous);
+        (void)atomic_fetch_add_explicit(&bucket->references, 1, memory_order_relaxed);
+    } else {
+        bucket = calloc(1, sizeof *bucket);
+        check(bucket);
+        atomic_init(&bucket->full_at, 0);
+        atomic_init(&bucket->references, 1);
+    }
+    made->rate = &bucket->full_at;
+    return made;
+}
+
+SnapshotSource *snapshot_source_ref(SnapshotSource *source) {
+    unsigned before = atomic_fetch_add_explicit(&source->references, 1, memory_order_relaxed);
+    check(before > 0);
+    return source;
+}
+
+void snapshot_source_unref(SnapshotSource *source) {
+    if (!source) return;
+    unsigned before = atomic_fetch_sub_explicit(&source->references, 1, memory_order_acq_rel);
+    check(before > 0);
+    if (before > 1) return;
+    size_t count = source->plan ? plan_sink_count(source->plan) : 0;
+    for (size_t i = 0; i < count; i++) sink_gate_unref(source->gates[i]);
+    free(source->gates);
+    free(source->sync_wait);
+    if (source->plan) plan_unref(source->plan);
+    source_unref(source->source);
+    Bucket *bucket = bucket_of(source);
+    if (atomic_fetch_sub_explicit(&bucket->references, 1, memory_order_acq_rel) == 1) free(bucket);
+    free(source);
+}
+
+static uint64_t hash_of(Span id) {
+    return checksum_of(id.data, id.size);
+}
+
+Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone) {
+    Snapshot *snapshot = calloc(1, sizeof *snapshot);
+    check(snapshot);
+    atomic_init(&snapshot->references, 1);
+    snapshot->generation = generation;
+    snapshot->mailbox = gone;
+    snapshot->slot_count = 1;
+    while (snapshot->slot_count < 2 * count + 1) snapshot->slot_count *= 2;
+    snapshot->slots = calloc(snapshot->slot_count, sizeof *snapshot->slots);
+    check(snapshot->slots);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t hash = hash_of(span_of(sources[i]->source->source_id));
+        size_t at = hash & (snapshot->slot_count - 1);
+        while (snapshot->slots[at].source) at = (at + 1) & (snapshot->slot_count - 1);
+        snapshot->slots[at] = (Slot){.hash = hash, .source = snapshot_source_ref(sources[i])};
+    }
+    return snapshot;
+}
+
+Snapshot *snapshot_ref(Snapshot *snapshot) {
+    unsigned before = atomic_fetch_add_explicit(&snapshot->references, 1, memory_order_relaxed);
+    check(before > 0);
+    return snapshot;
+}
+
+void snapshot_unref(Snapshot *snapshot) {
+    if (!snapshot) return;
+    /* Acquire and release: what any holder did with this generation happens before the control thread hears that it is gone. */
+    unsigned before = atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel);
+    check(before > 0);
+    if (before > 1) return;
+    for (size_t i = 0; i < snapshot->slot_count; i++) snapshot_source_unref(snapshot->slots[i].source);
+    free(snapshot->slots);
+    snapshot->slots = NULL;
+    snapshot->gone.message.kind = MESSAGE_SNAPSHOT_GONE;
+    snapshot->gone.generation = snapshot->generation;
+    mailbox_post(snapshot->mailbox, &snapshot->gone.message);
+}
+
+void snapshot_gone_free(SnapshotGone *message) {
+    free(message); /* the first member of its snapshot */
+}
+
+uint64_t snapshot_generation(const Snapshot *snapshot) {
+    return snapshot->generation;
+}
+
+SnapshotSource *snapshot_find(const Snapshot *snapshot, Span source_id) {
+    uint64_t hash = hash_of(source_id);
+    size_t at = hash & (snapshot->slot_count - 1);
+    for (; snapshot->slots[at].source; at = (at + 1) & (snapshot->slot_count - 1)) {
+        const Slot *slot = &snapshot->slots[at];
+        if (slot->hash == hash && span_equal(span_of(slot->source->source->source_id), source_id)) return slot->source;
+    }
+    return NULL;
+}

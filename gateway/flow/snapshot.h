@@ -1,0 +1,45 @@
+/*
+ * What the loops run: all sources with their compiled plans, immutable, reference counted. The control thread makes a new one for each
+ * change and publishes it to every loop. When the last reference to a generation goes, the control thread is told: then no loop runs it
+ * and no request that was mapped with it is uncommitted. That is the fence that a definition change waits for.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mailbox.h"
+#include "config/definition.h"
+#include "gateway/flow/messages.h"
+#include "gateway/flow/usage.h"
+#include "mapping/plan.h"
+
+/* One source as the loops see it; shared by all snapshots until it changes. */
+typedef struct SnapshotSource {
+    atomic_uint references;
+    Source *source;
+    Plan *plan;            /* NULL: no enabled sink */
+    SinkGate **gates;      /* by index of the plan's sinks */
+    bool *sync_wait;       /* by index of the plan's sinks */
+    bool any_sync_wait;    /* answer after the commit */
+    size_t sinks_declared; /* not deleted, enabled or not */
+    _Atomic int64_t *
+        rate; /* token bucket of source->rate_events, shared by all loops and generations: boot time (usec) at which it is full again; owned by the first, see snapshot.c */
+} SnapshotSource;
+
+/* Takes references on everything. `previous`: the source's last one, to share the token bucket; NULL: none. */
+SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, size_t sinks_declared,
+                                    const SnapshotSource *previous);
+SnapshotSource *snapshot_source_ref(SnapshotSource *source);
+void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
+
+/* `gone`: where MESSAGE_SNAPSHOT_GONE goes when the last reference is dropped. Takes references on the sources; ids are unique. */
+Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone);
+Snapshot *snapshot_ref(Snapshot *snapshot);
+void snapshot_unref(Snapshot *snapshot); /* any thread; NULL-safe */
+void snapshot_gone_free(SnapshotGone *message);
+uint64_t snapshot_generation(const Snapshot *snapshot);
+/* By sourceId; NULL: none. Constant-time in nothing: ids are not secret. */
+SnapshotSource *snapshot_find(const Snapshot *snapshot, Span source_id);

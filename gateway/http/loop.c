@@ -1,0 +1,560 @@
+#include "gateway/http/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/http/parts.h"
+#include "gateway/http/reply.h"
+
+/* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
+#define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
+#define DESCRIPTORS_RESERVED 64
+/* The library reads all that the kernel holds for a connection before anybody can look at it: this is how much that may be (inherited by
+ * the connections; the kernel doubles it). */
+#define RECEIVE_BYTES (192 * 1024)
+/* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
+#define MMAP_BYTES (256 * 1024)
+/* Connections taken in one turn: several loops share the listening socket, and each should get its part. */
+#define ACCEPTS_A_TURN 8
+#define STOP_PATIENCE (2 * USEC_SECOND)
+
+/* ---- listening ----------------------------------------------------------------------------------------------------------------------- */
+
+static int listen_on(const struct addrinfo *info, const char *address, int *ret_fd, Error *error) {
+    _cleanup_close_ int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
+    if (fd < 0) return error_set(error, -errno, "cannot make a socket for %s: %s", address, strerror(errno));
+    int one = 1, zero = 0, receive = RECEIVE_BYTES;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
+    if (info->ai_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0) {
+        int code = -errno;
+        if (code == -EADDRINUSE) return error_set(error, code, "cannot listen on %s: the address is in use by another program", address);
+        return error_set(error, code, "cannot listen on %s: %s", address, strerror(-code));
+    }
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+int http_listen(const char *address, int *ret_fd, Error *error) {
+    const char *colon = strrchr(address, ':');
+    if (!colon || !colon[1]) return error_set(error, -EINVAL, "\"%s\" is not ADDR:PORT", address);
+    const char *start = address, *end = colon;
+    if (*start == '[' && end > start && end[-1] == ']') start++, end--;
+    _cleanup_free_ char *host = strndup(start, (size_t)(end - start));
+    check(host);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
+    int r = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &list);
+    if (r != 0) return error_set(error, -EINVAL, "cannot listen on %s: %s", address, gai_strerror(r));
+    r = listen_on(list, address, ret_fd, error);
+    freeaddrinfo(list);
+    return r;
+}
+
+char *http_listen_address(int fd) {
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof address;
+    char host[ADDRESS_TEXT_BYTES], *text = NULL;
+    check(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+    check(getnameinfo((struct sockaddr *)&address, size, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0);
+    unsigned port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
+                                                        : ((struct sockaddr_in *)(void *)&address)->sin_port);
+    check(asprintf(&text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port) > 0);
+    return text;
+}
+
+/* ---- errors of the loop itself --------------------------------------------------------------------------------------------------------- */
+
+void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers) {
+    Buffer *out = &loop->scratch;
+    buffer_clear(out);
+    loop->handler.error_body(loop->handler.context, status, name, message, out);
+    size_t body_size = out->size;
+    buffer_append_text(out, "Content-Type: application/json\r\nX-Request-Id: ");
+    http_loop_request_id(loop, buffer_reserve(out, UUID_TEXT_SIZE));
+    out->size += UUID_TEXT_SIZE;
+    buffer_append_text(out, "\r\n");
+    if (status == 503) buffer_append_text(out, "Retry-After: 1\r\n");
+    if (loop->handler.error_headers) buffer_append_text(out, loop->handler.error_headers);
+    *ret_body = (Span){out->data, body_size};
+    *ret_headers = (Span){out->data + body_size, out->size - body_size};
+}
+
+void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal) {
+    Span body, headers;
+    http_loop_error(loop, refusal->status, refusal->name, refusal->message, &body, &headers);
+    Buffer out = {0};
+    buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", refusal->status, http_reason(refusal->status),
+                  body.size);
+    buffer_append_span(&out, headers);
+    if (refusal->headers) buffer_append_text(&out, refusal->headers);
+    buffer_append_text(&out, "\r\n");
+    buffer_append_span(&out, body);
+    (void)!send(fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL); /* less than any send buffer; a peer that left gets nothing */
+    buffer_deinit(&out);
+}
+
+static void reply_error(HttpLoop *loop, h2o_req_t *request, int status, const char *name, const char *message, bool close) {
+    HttpReply reply = {.status = status, .close = close};
+    metrics_add(METRIC_REQUESTS_REFUSED, 1);
+    http_loop_error(loop, status, name, message, &reply.body, &reply.headers);
+    http_reply(request, &reply);
+}
+
+/* ---- requests ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct LoopHandler {
+    h2o_handler_t h2o;
+    HttpLoop *loop;
+} LoopHandler;
+
+static Connection *connection_of(h2o_req_t *request) {
+    return request->conn->callbacks->get_socket(request->conn)->on_close.data;
+}
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
+    HttpLoop *loop = ((LoopHandler *)handler)->loop;
+    h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
+    Connection *connection = socket->on_close.data;
+    connection->requests++;
+    char message[200];
+    HeadResult result = http_head_check((Span){socket->input->bytes, socket->input->size}, &connection->head);
+    if (result != HEAD_OK) {
+        reply_error(loop, request, 400, "badRequest", result == HEAD_BAD ? connection->head.reason : "The head is not sound.", true);
+        return 0;
+    }
+    if (atomic_load(&loop->stop_wanted)) {
+        reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
+        return 0;
+    }
+    /* The library decodes chunks leniently: what follows on this connection is not trusted to begin where it says. */
+    if (connection->head.chunked) request->http1_is_persistent = 0;
+    if (connection->head.size > loop->limits.header_bytes) {
+        (void)snprintf(message, sizeof message, "The head of the request has %zu bytes; the limit is %zu (option limits.headers).",
+                       connection->head.size, loop->limits.header_bytes);
+        reply_error(loop, request, 413, "headerTooLarge", message, false);
+        return 0;
+    }
+    if (request->entity.len > loop->limits.body_bytes) {
+        (void)snprintf(message, sizeof message, "The body of the request has %zu bytes; the limit is %zu (option limits.body).",
+                       request->entity.len, loop->limits.body_bytes);
+        reply_error(loop, request, 413, "bodyTooLarge", message, false);
+        return 0;
+    }
+    loop->handler.on_request(loop->handler.context, request);
+    return 0;
+}
+
+/* Errors that the library answers by itself come through the fallback path: their plain text becomes the listener's JSON. */
+typedef struct LoopFilter {
+    h2o_filter_t h2o;
+    HttpLoop *loop;
+} LoopFilter;
+
+typedef struct ErrorStream {
+    h2o_ostream_t h2o;
+    h2o_iovec_t body;
+} ErrorStream;
+
+static void error_stream_send(h2o_ostream_t *stream, h2o_req_t *request, h2o_iovec_t *buffers, size_t count, h2o_send_state_t state) {
+    ErrorStream *self = (ErrorStream *)stream;
+    h2o_ostream_send_next(stream, request, count ? &self->body : NULL, count ? 1 : 0, state);
+}
+
+static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostream_t **slot) {
+    HttpLoop *loop = ((LoopFilter *)filter)->loop;
+    int status = request->res.status;
+    const char *name = "badRequest", *message = "The request is not valid HTTP/1.1.";
+    char too_large[200];
+    if (status == 413) {
+        name = "bodyTooLarge";
+        (void)snprintf(too_large, sizeof too_large, "The body of the request is larger than %zu bytes (option limits.body).",
+                       loop->limits.body_bytes);
+        message = too_large;
+        connection_of(request)->linger = true;
+    } else if (status == 417) {
+        message = "The only expectation that is supported is 100-continue.";
+    }
+    metrics_add(METRIC_REQUESTS_REFUSED, 1);
+    Span body, headers;
+    http_loop_error(loop, status, name, message, &body, &headers);
+    ErrorStream *stream = (ErrorStream *)h2o_add_ostream(request, sizeof *stream, slot);
+    stream->h2o.do_send = error_stream_send;
+    stream->body = h2o_strdup(&request->pool, body.data, body.size);
+    request->res.content_length = body.size;
+    memset(&request->res.headers, 0, sizeof request->res.headers);
+    /* "Content-Type: application/json\r\n…" as one pair, like http_reply does. */
+    h2o_iovec_t lines = h2o_strdup(&request->pool, headers.data, headers.size);
+    size_t skip = strlen("Content-Type: ");
+    h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, lines.base + skip, lines.len - skip - 2);
+    h2o_setup_next_ostream(request, &stream->h2o.next);
+}
+
+/* ---- connections --------------------------------------------------------------------------------------------------------------------- */
+
+/* The hash is seeded with the process's own random bytes, so that nobody can aim at another address's slot. */
+static unsigned address_slot(const char *peer) {
+    uint64_t hash;
+    memcpy(&hash, (const void *)getauxval(AT_RANDOM), sizeof hash);
+    for (; *peer; peer++) hash = (hash ^ (unsigned char)*peer) * 0x100000001b3;
+    return (unsigned)((hash ^ hash >> 32) % USAGE_ADDRESS_SLOTS);
+}
+
+static void on_close(void *data) {
+    Connection *connection = data;
+    HttpLoop *loop = connection->loop;
+    int unread = 0, fd = h2o_socket_get_fd(connection->socket);
+    if (!connection->linger && !connection->doomed && ioctl(fd, FIONREAD, &unread) < 0) unread = 0;
+    if (connection->linger || unread > 0) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (copy >= 0) http_loop_linger(loop, copy);
+    }
+    if (loop->reading == connection) loop->reading = NULL;
+    if (connection->next) connection->next->previous = connection->previous;
+    if (connection->previous)
+        connection->previous->next = connection->next;
+    else
+        loop->connections = connection->next;
+    loop->connection_count--;
+    if (connection->address_slot < USAGE_ADDRESS_SLOTS) atomic_fetch_sub(&loop->usage->connections_of[connection->address_slot], 1);
+    atomic_fetch_sub(&loop->usage->connections, 1);
+    free(connection);
+}
+
+static void refuse(HttpLoop *loop, int take_fd, const char *message) {
+    metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
+    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, "overloaded", message, NULL});
+    http_loop_linger(loop, take_fd);
+}
+
+static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
+    metrics_add(METRIC_CONNECTIONS_ACCEPTED, 1);
+    if (take_fd >= loop->descriptors_most) {
+        refuse(loop, take_fd, "The process has too many open descriptors.");
+        return;
+    }
+    if (atomic_fetch_add(&loop->usage->connections, 1) >= loop->usage->connections_limit) {
+        atomic_fetch_sub(&loop->usage->connections, 1);
+        refuse(loop, take_fd, "There are too many connections (option limits.connections).");
+        return;
+    }
+    char peer[ADDRESS_TEXT_BYTES];
+    size_t peer_size = address_format(address, peer);
+    unsigned slot = USAGE_ADDRESS_SLOTS;
+    bool unlimited = loop->limits.connections_an_address == 0 || address_is_loopback(address) ||
+                     (loop->handler.unlimited && loop->handler.unlimited(loop->handler.context, (Span){peer, peer_size}));
+    if (!unlimited) {
+        slot = address_slot(peer);
+        if (atomic_fetch_add(&loop->usage->connections_of[slot], 1) >= loop->limits.connections_an_address) {
+            atomic_fetch_sub(&loop->usage->connections_of[slot], 1);
+            atomic_fetch_sub(&loop->usage->connections, 1);
+            refuse(loop, take_fd, "There are too many connections from this address.");
+            return;
+        }
+    }
+    int one = 1;
+    (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    h2o_socket_t *socket = h2o_evloop_socket_create(loop->evloop, take_fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    Connection *connection = calloc(1, sizeof *connection);
+    check(connection);
+    connection->loop = loop;
+    connection->socket = socket;
+    connection->address_slot = slot;
+    connection->peer_size = (unsigned)peer_size;
+    memcpy(connection->peer, peer, sizeof peer);
+    connection->since = clock_system()->boot(clock_system());
+    connection->next = loop->connections;
+    if (connection->next) connection->next->previous = connection;
+    loop->connections = connection;
+    loop->connection_count++;
+    socket->on_close.cb = on_close;
+    socket->on_close.data = connection;
+    h2o_accept(&loop->accept_context, socket);
+    connection->library_read = socket->_cb.read;
+    socket->_cb.read = http_loop_on_read;
+}
+
+/* Takes up to `most` connections; false: none waits any more. */
+static bool accept_some(HttpLoop *loop, int fd, unsigned most) {
+    while (most-- > 0) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof address;
+        int taken = accept4(fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (taken >= 0) {
+            admit(loop, taken, (struct sockaddr *)&address);
+            continue;
+        }
+        if (errno == ECONNABORTED || errno == EINTR) continue;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warning("cannot accept connections: %s", strerror(errno));
+            if (loop->listener) h2o_socket_read_stop(loop->listener);
+            loop->listener_paused = true;
+        }
+        return false;
+    }
+    return true;
+}
+
+static void on_accept(h2o_socket_t *listener, const char *err) {
+    HttpLoop *loop = listener->data;
+    if (!err) (void)accept_some(loop, h2o_socket_get_fd(listener), ACCEPTS_A_TURN);
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------------------------------------------- */
+
+static void wake(void *context) {
+    HttpLoop *loop = context;
+    h2o_multithread_send_message(&loop->receiver, NULL);
+}
+
+static void on_library_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messages) {
+    (void)receiver; /* nothing is ever sent this way but the wake-up itself */
+    check(h2o_linklist_is_empty(messages));
+}
+
+static void set_up_library(void) {
+    /* Large bodies would go to unlinked files in the temporary folder. */
+    h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+}
+
+static void set_up(HttpLoop *loop) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, set_up_library);
+    h2o_config_init(&loop->config);
+    loop->config.server_name = h2o_iovec_init(NULL, 0);
+    loop->config.max_request_entity_size = ENTITY_BYTES_MOST;
+    loop->config.http1.upgrade_to_http2 = 0;
+    /* One silent deadline for idling and a request together: beyond all of the sweep's own, which tell the sender. */
+    usec_t longest = loop->limits.keep_alive_idle + loop->limits.head_timeout + loop->limits.body_longest + USEC_MINUTE;
+    loop->config.http1.req_timeout = (uint64_t)(longest / USEC_MS);
+    h2o_hostconf_t *host = h2o_config_register_host(&loop->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    LoopHandler *handler = (LoopHandler *)h2o_create_handler(path, sizeof *handler);
+    handler->h2o.on_req = on_request;
+    handler->loop = loop;
+    LoopFilter *filter = (LoopFilter *)h2o_create_filter(&host->fallback_path, sizeof *filter);
+    filter->h2o.on_setup_ostream = on_library_error;
+    filter->loop = loop;
+    loop->evloop = h2o_evloop_create();
+    h2o_context_init(&loop->context, loop->evloop, &loop->config);
+    loop->accept_context.ctx = &loop->context;
+    loop->accept_context.hosts = loop->config.hosts;
+    h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_library_messages);
+    loop->listener = h2o_evloop_socket_create(loop->evloop, loop->listener_fd, H2O_SOCKET_FLAG_DONT_READ);
+    loop->listener->data = loop;
+    h2o_socket_read_start(loop->listener, on_accept);
+}
+
+static void take_messages(HttpLoop *loop) {
+    Message *message = mailbox_take(loop->mailbox);
+    loop->answered = message != NULL;
+    while (message) {
+        Message *next = message->next;
+        message->next = NULL;
+        loop->handler.on_message(loop->handler.context, message);
+        message = next;
+    }
+}
+
+static void begin_drain(HttpLoop *loop) {
+    loop->draining = true;
+    while (accept_some(loop, h2o_socket_get_fd(loop->listener), INT_MAX)) continue;
+    h2o_socket_close(loop->listener);
+    loop->listener = NULL;
+    loop->context.shutdown_requested =
+        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
+}
+
+/* Bytes that the kernel holds for an idle connection are a request, too. */
+static bool in_flight(const Connection *connection) {
+    int unread = 0;
+    if (connection->doomed) return false;
+    if (http_connection_state(connection) != CONNECTION_IDLE) return true;
+    return ioctl(h2o_socket_get_fd(connection->socket), FIONREAD, &unread) == 0 && unread > 0;
+}
+
+static void look_if_drained(HttpLoop *loop) {
+    for (Connection *connection = loop->connections; connection; connection = connection->next)
+        if (in_flight(connection)) return;
+    loop->drained_told = true;
+    if (loop->drained) loop->drained(loop->drained_context);
+}
+
+static void turn(HttpLoop *loop) {
+    const HttpHandler *handler = &loop->handler;
+    if (handler->on_turn) handler->on_turn(handler->context);
+    take_messages(loop);
+    if (handler->on_turn) handler->on_turn(handler->context);
+    usec_t now = clock_system()->boot(clock_system());
+    if (http_loop_sweep_due(loop, now)) {
+        if (loop->listener_paused && loop->listener) {
+            loop->listener_paused = false;
+            h2o_socket_read_start(loop->listener, on_accept);
+        }
+        http_loop_sweep(loop, now);
+    }
+    if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop);
+    if (loop->draining && !loop->drained_told) look_if_drained(loop);
+}
+
+static int end_request(h2o_req_t *request, void *data) {
+    HttpLoop *loop = data;
+    if (http_connection_state(connection_of(request)) == CONNECTION_PARKED)
+        reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
+    return 0;
+}
+
+/* libh2o keeps some freed blocks for the thread; the thread ends. */
+static void release_thread_caches(void) {
+    for (size_t left = h2o_socket_buffer_prototype.allocator.cnt; left > 0; left--)
+        free(h2o_mem_alloc_recycle(&h2o_socket_buffer_prototype.allocator, 1));
+    for (unsigned i = 0; i < 64; i++) { /* its cache of pool chunks is not to be seen from here: take more chunks than it can hold */
+        h2o_mem_pool_t pool;
+        h2o_mem_init_pool(&pool);
+        (void)h2o_mem_alloc_pool(&pool, 1);
+        free(pool.chunks);
+    }
+}
+
+static void tear_down(HttpLoop *loop) {
+    if (loop->listener) h2o_socket_close(loop->listener);
+    loop->context.shutdown_requested = 1;
+    (void)loop->config.http1.callbacks.foreach_request(&loop->context, end_request, loop);
+    usec_t deadline = clock_system()->boot(clock_system()) + STOP_PATIENCE;
+    while (loop->connections) {
+        for (Connection *connection = loop->connections; connection; connection = connection->next)
+            if (http_connection_state(connection) != CONNECTION_WRITING || clock_system()->boot(clock_system()) > deadline)
+                (void)shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
+        (void)h2o_evloop_run(loop->evloop, 10);
+    }
+    http_loop_lingers_end(loop);
+    atomic_fetch_sub(&loop->usage->unfinished_bytes, loop->unfinished_bytes);
+    h2o_multithread_unregister_receiver(loop->context.queue, &loop->receiver);
+    h2o_multithread_queue_t *queue = loop->context.queue;
+    h2o_context_dispose(&loop->context);
+    (void)h2o_evloop_run(loop->evloop, 0); /* frees the sockets that were closed just now */
+    free(queue);                           /* the library takes it apart and leaves it */
+    h2o_evloop_destroy(loop->evloop);
+    h2o_config_dispose(&loop->config);
+    release_thread_caches();
+}
+
+static void *run(void *context) {
+    HttpLoop *loop = context;
+    set_up(loop);
+    (void)sem_post(&loop->started);
+    while (!atomic_load(&loop->stop_wanted)) {
+        /* Answers that were written outside the library's own turn leave callbacks (the end of a connection) that only its next turn runs. */
+        usec_t wait = loop->answered ? 0 : http_loop_sleep(loop, clock_system()->boot(clock_system()));
+        (void)h2o_evloop_run(loop->evloop, (int32_t)((wait + USEC_MS - 1) / USEC_MS)); /* -1 is EINTR: the turn is taken all the same */
+        turn(loop);
+    }
+    while (sem_wait(&loop->released) < 0) check(errno == EINTR);
+    tear_down(loop);
+    return NULL;
+}
+
+int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
+                    Error *error) {
+    HttpLoop *loop = calloc(1, sizeof *loop);
+    check(loop);
+    loop->limits = *limits;
+    loop->handler = *handler;
+    loop->usage = usage;
+    struct rlimit descriptors;
+    check(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    loop->descriptors_most = descriptors.rlim_cur > INT_MAX ? INT_MAX : (int)descriptors.rlim_cur;
+    loop->descriptors_most -= loop->descriptors_most > 2 * DESCRIPTORS_RESERVED ? DESCRIPTORS_RESERVED : 0;
+    loop->listener_fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+    if (loop->listener_fd < 0) {
+        int code = -errno;
+        free(loop);
+        return error_set(error, code, "cannot take the listening socket: %s", strerror(-code));
+    }
+    loop->mailbox = mailbox_new(wake, loop);
+    check(sem_init(&loop->started, 0, 0) == 0 && sem_init(&loop->released, 0, 0) == 0);
+    *ret_loop = loop; /* before the thread runs: its handlers may look at it from the first request on */
+    int r = thread_start(&loop->thread, name, run, loop, error);
+    if (r < 0) {
+        *ret_loop = NULL;
+        (void)close(loop->listener_fd);
+        mailbox_free(loop->mailbox);
+        (void)sem_destroy(&loop->started);
+        (void)sem_destroy(&loop->released);
+        free(loop);
+        return r;
+    }
+    while (sem_wait(&loop->started) < 0) check(errno == EINTR);
+    return 0;
+}
+
+Mailbox *http_loop_mailbox(HttpLoop *loop) {
+    return loop->mailbox;
+}
+
+void http_loop_drain(HttpLoop *loop, void (*drained)(void *context), void *context) {
+    loop->drained = drained;
+    loop->drained_context = context;
+    atomic_store(&loop->drain_wanted, true);
+    wake(loop);
+}
+
+void http_loop_stop(HttpLoop *loop) {
+    if (!loop) return;
+    atomic_store(&loop->stop_wanted, true);
+    wake(loop);
+    (void)sem_post(&loop->released);
+    thread_join(&loop->thread);
+    mailbox_free(loop->mailbox);
+    (void)sem_destroy(&loop->started);
+    (void)sem_destroy(&loop->released);
+    buffer_deinit(&loop->scratch);
+    free(loop);
+}
+
+/* ---- for handlers -------------------------------------------------------------------------------------------------------------------- */
+
+bool http_loop_draining(const HttpLoop *loop) {
+    return loop->draining || atomic_load(&loop->drain_wanted);
+}
+
+usec_t http_loop_now(const HttpLoop *loop) {
+    return (usec_t)h2o_now(loop->evloop) * USEC_MS; /* the library reads the wall clock once after each poll */
+}
+
+void http_loop_request_id(HttpLoop *loop, char *out) {
+    Uuid id;
+    uuid_next(&loop->ids, http_loop_now(loop), &id);
+    uuid_format(&id, out);
+}
+
+Span http_request_peer(h2o_req_t *request) {
+    const Connection *connection = connection_of(request);
+    return (Span){connection->peer, connection->peer_size};
+}
+
+const HttpHead *http_request_head(h2o_req_t *request) {
+    return &connection_of(request)->head;
+}
+
+void http_request_parked(h2o_req_t *request) {
+    Connection *connection = connection_of(request);
+    /* Without a body the request's own fields point into the input, which reading on may move. */
+    if (!connection->head.has_length && !connection->head.chunked) return;
+    h2o_socket_read_start(connection->socket, http_loop_on_parked_read);
+}

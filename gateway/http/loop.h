@@ -1,0 +1,86 @@
+/*
+ * One HTTP loop thread: a libh2o context, its connections, and the sweep over them. Both listeners use it: the intake (several loops on one
+ * listening socket, dup'ed into each) and the management API (one). HTTP/1.1 only; HTTP/2 is off.
+ *
+ * Every 100 ms the sweep ends connections that are slow or hostile: head 10 s, body 30 s with a minimum rate, write 30 s without progress,
+ * unfinished requests to unknown sources at once (404), and over the budget of unfinished bytes the slowest first. Above the connection cap:
+ * accept, raw 503 with Retry-After, close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/mailbox.h"
+#include "base/span.h"
+#include "gateway/flow/usage.h"
+
+struct st_h2o_req_t;
+struct HttpHead;
+
+typedef struct HttpLoop HttpLoop;
+
+typedef struct HttpLimits {
+    usec_t keep_alive_idle, head_timeout, body_timeout, body_longest, write_timeout;
+    uint64_t body_rate_least; /* bytes a second past body_timeout */
+    size_t body_bytes;        /* of a request, as sent; above it a JSON 413 */
+    size_t header_bytes;
+    unsigned connections_an_address; /* none for loopback */
+} HttpLimits;
+
+/* How a request is refused whose body is still arriving. The texts are constant. */
+typedef struct HttpRefusal {
+    int status;
+    const char *name, *message;
+    const char *headers; /* more header lines; NULL: none */
+} HttpRefusal;
+
+/* What runs on a loop. All of it is called on the loop's thread. */
+typedef struct HttpHandler {
+    /* A request is complete and its raw head is sound. Answers now or later, always on this loop. */
+    void (*on_request)(void *context, struct st_h2o_req_t *request);
+    /* A message from the mailbox; the handler owns it. */
+    void (*on_message)(void *context, Message *take_message);
+    /* After each turn of the loop: post what the turn gathered. */
+    void (*on_turn)(void *context);
+    /* A request is still arriving: may its sender go on? `head` is the whole raw request head. NULL: it may; else the answer, which should be
+     * the one that on_request would give; then the connection is closed. Without this function everybody may. Shall be cheap. */
+    const HttpRefusal *(*may_send)(void *context, Span head);
+    /* Formats the body of an error that the loop itself finds (413, 400, 408, 503, those of may_send) as the listener's JSON. */
+    void (*error_body)(void *context, int status, const char *name, const char *message, Buffer *out);
+    /* Is this address free of the limit of connections an address (loopback always is)? NULL: none. */
+    bool (*unlimited)(void *context, Span address);
+    const char *error_headers; /* lines ("Name: value\r\n") on each of those errors beside Content-Type and X-Request-Id; NULL: none */
+    void *context;
+} HttpHandler;
+
+/* A listening socket with SO_REUSEADDR (not REUSEPORT); "127.0.0.1:0" takes a free port. -EADDRINUSE names the address. */
+int http_listen(const char *address, int *ret_fd, Error *error);
+/* "127.0.0.1:7000" as bound; free(). */
+char *http_listen_address(int fd);
+
+/* `listener` is dup'ed and accepted from at once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
+int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
+                    Error *error);
+Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
+/* Any thread. Drain: take what is in the accept queue, stop accepting, let requests in flight finish, answer new ones with Connection: close; calls
+ * `drained` on the loop's thread when no request is in flight. */
+void http_loop_drain(HttpLoop *loop, void (*drained)(void *context), void *context);
+/* Closes what is left, joins the thread and frees. NULL-safe. */
+void http_loop_stop(HttpLoop *loop);
+
+/* Loop thread only. */
+bool http_loop_draining(const HttpLoop *loop);
+usec_t http_loop_now(const HttpLoop *loop);           /* wall time, taken once a turn */
+void http_loop_request_id(HttpLoop *loop, char *out); /* for X-Request-Id: UUID_TEXT_SIZE bytes of a fresh UUIDv7 */
+Span http_request_peer(struct st_h2o_req_t *request); /* address without port; lasts as long as the request */
+/* The raw head, for on_request only: later the bytes may have moved. Header names are in lower case. */
+const struct HttpHead *http_request_head(struct st_h2o_req_t *request);
+/*
+ * The handler is done with the request's body and will answer later, from another turn: the loop need not stop and start polling its
+ * connection meanwhile, and the body may go. After this neither the head nor request->entity may be looked at.
+ */
+void http_request_parked(struct st_h2o_req_t *request);

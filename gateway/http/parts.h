@@ -1,0 +1,110 @@
+/* What loop.c and sweep.c share. Everything here belongs to the loop's thread, but for what says otherwise. */
+#pragma once
+
+#include <h2o.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "base/uuid.h"
+#include "gateway/http/client_address.h"
+#include "gateway/http/head.h"
+#include "gateway/http/loop.h"
+
+#define LINGERS_MOST 32
+
+typedef enum ConnectionState {
+    CONNECTION_IDLE,       /* no byte of a request is there */
+    CONNECTION_UNFINISHED, /* a part of a request is there */
+    CONNECTION_PARKED,     /* the handler has the request */
+    CONNECTION_WRITING,
+} ConnectionState;
+
+/* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data points to it. */
+typedef struct Connection {
+    struct Connection *next, *previous;
+    HttpLoop *loop;
+    h2o_socket_t *socket;
+    HttpHead head;              /* of the request that the handler has */
+    uint64_t requests;          /* that reached the handler */
+    h2o_socket_cb library_read; /* what libh2o wants called when something was read; http_loop_on_read stands before it */
+    bool doomed;                /* the sweep has shut it down: libh2o closes it when its write fails */
+    bool linger;                /* its answer should arrive although the peer is still sending */
+    /* sweep */
+    ConnectionState state; /* as last seen */
+    uint64_t seen_requests;
+    usec_t since;      /* boot time at which the sweep first saw this state of this request */
+    size_t head_size;  /* of the unfinished request; 0: its head is not whole */
+    size_t whole_size; /* of the unfinished request, head and body; SIZE_MAX: chunked */
+    bool may_send;     /* asked, and yes */
+    size_t counted;    /* of its input, in fresh_bytes */
+    uint64_t acked;    /* bytes that the peer has acknowledged when `since` was set */
+    /* address */
+    unsigned address_slot; /* in Usage.connections_of; USAGE_ADDRESS_SLOTS: not counted */
+    unsigned peer_size;
+    char peer[ADDRESS_TEXT_BYTES];
+} Connection;
+
+/* A socket whose answer has been written, but whose peer may still be sending: closing it now would reset it before the answer is read. */
+typedef struct Linger {
+    int fd;
+    usec_t until;
+} Linger;
+
+struct HttpLoop {
+    /* set before the thread starts */
+    HttpLimits limits;
+    HttpHandler handler;
+    Usage *usage;
+    int listener_fd;      /* our own dup; belongs to the h2o socket once there is one */
+    int descriptors_most; /* connections with a higher number are refused */
+    Thread thread;
+    Mailbox *mailbox;
+    /* any thread */
+    h2o_multithread_receiver_t receiver; /* only to wake the loop */
+    atomic_bool drain_wanted, stop_wanted;
+    void (*drained)(void *context); /* set before drain_wanted */
+    void *drained_context;
+    /* start: the thread tells whether it could */
+    sem_t started;
+    sem_t released; /* stop: nobody wakes the loop any more, it may be taken apart */
+    /* loop thread */
+    h2o_globalconf_t config;
+    h2o_context_t context;
+    h2o_evloop_t *evloop;
+    h2o_accept_ctx_t accept_context;
+    h2o_socket_t *listener;  /* NULL: draining */
+    bool listener_paused;    /* out of descriptors; tried again by the sweep */
+    Connection *connections; /* newest first */
+    size_t connection_count;
+    bool draining, drained_told;
+    UuidSource ids;
+    Buffer scratch;
+    /* sweep */
+    bool answered;                   /* the last turn took messages: the library may have callbacks to run */
+    usec_t swept_at, sweep_interval; /* boot time */
+    uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
+    uint64_t fresh_bytes;            /* input that came since the last sweep */
+    Connection *reading;             /* the one whose input is being looked at; NULL as soon as it is closed */
+    Linger lingers[LINGERS_MOST];
+    size_t linger_count;
+};
+
+/* JSON body of an error into loop->scratch, and its header lines behind it; the spans last until the next call. */
+void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers);
+/* A whole answer to a bare socket, as far as its send buffer takes it. */
+void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
+
+/* http_loop_sweep.c */
+void http_loop_sweep(HttpLoop *loop, usec_t now);
+bool http_loop_sweep_due(const HttpLoop *loop, usec_t now);
+/* How long the loop may sleep when nothing happens. */
+usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
+ConnectionState http_connection_state(const Connection *connection);
+/* Takes over the descriptor; closed at once when there is no room. */
+void http_loop_linger(HttpLoop *loop, int take_fd);
+void http_loop_lingers_end(HttpLoop *loop);
+/* The read callback in front of the library's: large input is counted, and held against the budget, before anything more is read. */
+void http_loop_on_read(h2o_socket_t *socket, const char *err);
+/* The read callback of a connection whose request is parked. */
+void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

@@ -1,0 +1,267 @@
+/*
+ * The sweep over a loop's connections: libh2o has one silent deadline for everything and buffers a whole body before anybody may look at
+ * it, so slow and hostile peers are found here, by what the library's sockets show: how much input waits, and whether it reads or writes.
+ */
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/http/parts.h"
+
+#define SWEEP_LEAST (4 * USEC_MS)
+#define SWEEP_MOST (100 * USEC_MS)
+#define SWEEP_SHARE 100 /* a sweep may cost one part in so many of the loop's time, unless memory is short */
+/* An unfinished request is held against may_send once it is this large or old: small ones arrive whole a moment later and get a better answer. */
+#define QUESTION_BYTES ((size_t)16 * 1024)
+#define QUESTION_AGE (200 * USEC_MS)
+/* The sweep is run at once when more than one part in so many of the budget came since the last one. */
+#define FRESH_SHARE 16
+#define LINGER_TIME (2 * USEC_SECOND)
+
+ConnectionState http_connection_state(const Connection *connection) {
+    h2o_socket_t *socket = connection->socket;
+    if (h2o_socket_is_writing(socket)) return CONNECTION_WRITING;
+    if (!h2o_socket_is_reading(socket) || socket->_cb.read == http_loop_on_parked_read) return CONNECTION_PARKED;
+    /* Line ends that some clients send behind a body begin no request. */
+    for (size_t i = 0; i < socket->input->size; i++)
+        if (i == 4 || (socket->input->bytes[i] != '\r' && socket->input->bytes[i] != '\n')) return CONNECTION_UNFINISHED;
+    return CONNECTION_IDLE;
+}
+
+void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
+    (void)err; /* pipelined bytes, or the end: either is seen again when the answer has been written */
+    h2o_socket_read_stop(socket);
+}
+
+/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
+static void end_connection(Connection *connection, const HttpRefusal *refusal) {
+    h2o_socket_t *socket = connection->socket;
+    int fd = h2o_socket_get_fd(socket);
+    if (refusal) {
+        metrics_add(METRIC_REQUESTS_REFUSED, 1);
+        http_loop_send_raw(connection->loop, fd, refusal);
+        connection->linger = true;
+    }
+    connection->doomed = true;
+    if (h2o_socket_is_reading(socket) && !h2o_socket_is_writing(socket))
+        connection->library_read(socket, h2o_socket_error_closed); /* as if the peer had left: the library frees its own structures */
+    else
+        (void)shutdown(fd, SHUT_RDWR); /* its write fails */
+}
+
+static void time_out(Connection *connection, const char *message) {
+    metrics_add(METRIC_CONNECTIONS_TIMED_OUT, 1);
+    end_connection(connection, message ? &(HttpRefusal){408, "requestTimeout", message, NULL} : NULL);
+}
+
+static uint64_t acked_bytes(const Connection *connection) {
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(h2o_socket_get_fd(connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
+    return info.tcpi_bytes_acked;
+}
+
+/* The head of the unfinished request, as soon as it is whole; true: the connection was ended. */
+static bool look_at_head(Connection *connection, usec_t age) {
+    const HttpLoop *loop = connection->loop;
+    const h2o_buffer_t *input = connection->socket->input;
+    Span bytes = {input->bytes, input->size};
+    if (connection->head_size == 0) {
+        HttpHead head;
+        HeadResult result = http_head_check(bytes, &head);
+        if (result == HEAD_BAD) {
+            end_connection(connection, &(HttpRefusal){400, "badRequest", head.reason, NULL});
+            return true;
+        }
+        if ((result == HEAD_INCOMPLETE && bytes.size > loop->limits.header_bytes) ||
+            (result == HEAD_OK && head.size > loop->limits.header_bytes)) {
+            end_connection(connection,
+                           &(HttpRefusal){413, "headerTooLarge", "The head of the request is too large (option limits.headers).", NULL});
+            return true;
+        }
+        if (result == HEAD_INCOMPLETE) {
+            if (age <= loop->limits.head_timeout) return false;
+            time_out(connection, "The head of the request did not arrive in time (option timeouts.head).");
+            return true;
+        }
+        connection->head_size = head.size;
+        connection->whole_size = head.chunked ? SIZE_MAX : head.size + (size_t)head.length;
+    }
+    if (bytes.size >= connection->whole_size) return false; /* the handler has it in a moment */
+    if (connection->may_send || !loop->handler.may_send || (bytes.size < QUESTION_BYTES && age < QUESTION_AGE)) return false;
+    const HttpRefusal *refusal = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
+    connection->may_send = !refusal;
+    if (connection->may_send) return false;
+    end_connection(connection, refusal);
+    return true;
+}
+
+static bool look_at_body(Connection *connection, usec_t age) {
+    const HttpLimits *limits = &connection->loop->limits;
+    if (age <= limits->body_timeout) return false;
+    uint64_t arrived = connection->socket->input->size - connection->head_size;
+    uint64_t wanted = limits->body_rate_least * (uint64_t)(age / USEC_SECOND);
+    if (arrived >= wanted && age <= limits->body_longest) return false;
+    time_out(connection, "The body of the request did not arrive in time (options timeouts.body, limits.body-rate).");
+    return true;
+}
+
+/* Its bytes if it is unfinished and goes on; ends it when it is too slow. */
+static uint64_t look_at(Connection *connection, usec_t now) {
+    const HttpLimits *limits = &connection->loop->limits;
+    ConnectionState state = http_connection_state(connection);
+    if (connection->socket->_cb.read == connection->library_read) connection->socket->_cb.read = http_loop_on_read; /* a new request */
+    if (state != connection->state || connection->requests != connection->seen_requests) {
+        connection->state = state;
+        connection->seen_requests = connection->requests;
+        connection->since = now;
+        connection->head_size = 0;
+        connection->may_send = false;
+        connection->acked = 0;
+        connection->counted = 0;
+    }
+    usec_t age = now - connection->since;
+    switch (state) {
+    case CONNECTION_IDLE:
+        if (age > limits->keep_alive_idle) time_out(connection, NULL);
+        return 0;
+    case CONNECTION_UNFINISHED:
+        if (look_at_head(connection, age)) return 0;
+        if (connection->head_size && look_at_body(connection, age)) return 0;
+        return connection->socket->input->capacity;
+    case CONNECTION_WRITING:
+        if (age > limits->write_timeout) {
+            uint64_t acked = acked_bytes(connection);
+            if (acked == connection->acked) {
+                time_out(connection, NULL);
+            } else {
+                connection->acked = acked;
+                connection->since = now;
+            }
+        } else if (connection->acked == 0) {
+            connection->acked = age > 0 ? acked_bytes(connection) : 0;
+        }
+        return 0;
+    case CONNECTION_PARKED: return 0;
+    }
+    unreachable();
+}
+
+typedef struct Candidate {
+    Connection *connection;
+    uint64_t bytes;
+    double rate; /* bytes a microsecond */
+} Candidate;
+
+static int by_rate(const void *a, const void *b) {
+    double x = ((const Candidate *)a)->rate, y = ((const Candidate *)b)->rate;
+    return (x > y) - (x < y);
+}
+
+/* Ends the slowest unfinished requests until this loop's part of the excess is gone. */
+static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
+    uint64_t excess = all - loop->usage->unfinished_limit;
+    uint64_t wanted = (uint64_t)((double)excess * ((double)own / (double)all)) + 1, freed = 0;
+    Candidate *candidates = calloc(loop->connection_count, sizeof *candidates);
+    size_t count = 0;
+    check(candidates);
+    for (Connection *c = loop->connections; c; c = c->next) {
+        if (c->doomed || c->state != CONNECTION_UNFINISHED) continue;
+        usec_t age = now - c->since + USEC_MS;
+        candidates[count++] = (Candidate){c, c->socket->input->capacity, (double)c->socket->input->size / (double)age};
+    }
+    qsort(candidates, count, sizeof *candidates, by_rate);
+    for (size_t i = 0; i < count && freed < wanted; i++) {
+        metrics_add(METRIC_REQUESTS_OVERLOADED, 1);
+        end_connection(candidates[i].connection,
+                       &(HttpRefusal){503, "overloaded", "Too many unfinished requests (option limits.unfinished).", NULL});
+        freed += candidates[i].bytes;
+    }
+    loop->unfinished_bytes = own > freed ? own - freed : 0;
+    free(candidates);
+}
+
+static void sweep_lingers(HttpLoop *loop, usec_t now) {
+    for (size_t i = 0; i < loop->linger_count;) {
+        Linger *linger = &loop->lingers[i];
+        ssize_t got = 0;
+        for (unsigned rounds = 0; rounds < 16; rounds++) {
+            got = recv(linger->fd, NULL, (size_t)1024 * 1024, MSG_DONTWAIT | MSG_TRUNC); /* thrown away inside the kernel */
+            if (got <= 0) break;
+        }
+        bool waits = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+        if (waits && now < linger->until) {
+            i++;
+            continue;
+        }
+        (void)close(linger->fd);
+        *linger = loop->lingers[--loop->linger_count];
+    }
+}
+
+void http_loop_linger(HttpLoop *loop, int take_fd) {
+    if (loop->linger_count == LINGERS_MOST) {
+        (void)close(take_fd);
+        return;
+    }
+    (void)shutdown(take_fd, SHUT_WR);
+    loop->lingers[loop->linger_count++] = (Linger){take_fd, clock_system()->boot(clock_system()) + LINGER_TIME};
+}
+
+void http_loop_lingers_end(HttpLoop *loop) {
+    while (loop->linger_count) (void)close(loop->lingers[--loop->linger_count].fd);
+}
+
+void http_loop_on_read(h2o_socket_t *socket, const char *err) {
+    Connection *connection = socket->on_close.data;
+    HttpLoop *loop = connection->loop;
+    size_t size = socket->input->size;
+    if (!err && size >= QUESTION_BYTES) {
+        usec_t now = clock_system()->boot(clock_system());
+        loop->fresh_bytes += connection->counted < size ? size - connection->counted : size;
+        connection->counted = size;
+        loop->reading = connection;
+        if (loop->fresh_bytes >= loop->usage->unfinished_limit / FRESH_SHARE)
+            http_loop_sweep(loop, now);
+        else if (!connection->may_send)
+            (void)look_at(connection, now);
+        if (!loop->reading) return;
+        loop->reading = NULL;
+    }
+    connection->library_read(socket, err);
+}
+
+void http_loop_sweep(HttpLoop *loop, usec_t now) {
+    uint64_t own = 0, before = loop->unfinished_bytes;
+    for (Connection *connection = loop->connections, *next; connection; connection = next) {
+        next = connection->next; /* looking may end this one, and no other */
+        if (!connection->doomed) own += look_at(connection, now);
+    }
+    loop->fresh_bytes = 0;
+    loop->unfinished_bytes = own;
+    uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;
+    if (all > loop->usage->unfinished_limit && own > 0) {
+        shed(loop, now, own, all);
+        atomic_fetch_sub(&loop->usage->unfinished_bytes, own - loop->unfinished_bytes);
+    }
+    sweep_lingers(loop, now);
+    loop->swept_at = clock_system()->boot(clock_system());
+    /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one part in a hundred. */
+    bool soon = all > loop->usage->unfinished_limit / 8;
+    usec_t interval = soon ? SWEEP_LEAST : (loop->swept_at - now) * SWEEP_SHARE;
+    loop->sweep_interval = interval < SWEEP_LEAST ? SWEEP_LEAST : interval > SWEEP_MOST ? SWEEP_MOST : interval;
+}
+
+bool http_loop_sweep_due(const HttpLoop *loop, usec_t now) {
+    return now >= loop->swept_at + loop->sweep_interval;
+}
+
+usec_t http_loop_sleep(const HttpLoop *loop, usec_t now) {
+    /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the clock. */
+    bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0;
+    usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MOST);
+    return due <= now ? 0 : due - now;
+}

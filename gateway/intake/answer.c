@@ -1,0 +1,238 @@
+/* What the sender is told: the short OK, the JSON of everything else, and the header lines that stand on all of it. */
+#include <stdio.h>
+
+#include "base/metrics.h"
+#include "gateway/intake/parts.h"
+
+#define CORS                                                                                                                               \
+    "Access-Control-Allow-Origin: *\r\n"                                                                                                   \
+    "Access-Control-Allow-Methods: OPTIONS, POST\r\n"                                                                                      \
+    "Access-Control-Allow-Headers: *, Authorization\r\n"                                                                                   \
+    "Access-Control-Expose-Headers: X-Request-Id, Sluice-Event-Id, Sluice-Events, Retry-After\r\n"
+
+const char intake_cors[] = CORS;
+
+#define HEADER_BYTES_MOST 1024
+
+/* ---- header lines ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Lines {
+    size_t size;
+    char text[HEADER_BYTES_MOST];
+} Lines;
+
+static void put(Lines *lines, Span text) {
+    check(lines->size + text.size <= sizeof lines->text);
+    memcpy(lines->text + lines->size, text.data, text.size);
+    lines->size += text.size;
+}
+
+static void put_number(Lines *lines, uint64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    put(lines, (Span){digits + at, sizeof digits - at});
+}
+
+static void put_request_id(Lines *lines, Intake *intake) {
+    put(lines, SPAN("X-Request-Id: "));
+    check(lines->size + UUID_TEXT_SIZE <= sizeof lines->text);
+    http_loop_request_id(intake->loop, lines->text + lines->size);
+    lines->size += UUID_TEXT_SIZE;
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void json_text(Buffer *out, Span text) {
+    buffer_append_byte(out, '"');
+    for (size_t i = 0; i < text.size; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        if (byte < 0x20 || byte == 0x7f)
+            buffer_printf(out, "\\u%04x", byte);
+        else if (byte == '"' || byte == '\\')
+            buffer_append(out, (char[]){'\\', (char)byte}, 2);
+        else
+            buffer_append_byte(out, (char)byte);
+    }
+    buffer_append_byte(out, '"');
+}
+
+static void json_member(Buffer *out, const char *name, const char *text) {
+    buffer_printf(out, "\"%s\":", name);
+    json_text(out, span_of(text));
+}
+
+/* "statusCode":N,"error":"stream.in.NAME","message":"…" */
+static void json_result(Buffer *out, int status, const char *name, const char *message) {
+    buffer_printf(out, "\"statusCode\":%d,", status);
+    if (name) buffer_printf(out, "\"error\":\"stream.in.%s\",", name);
+    json_member(out, "message", message);
+}
+
+static void json_source(Buffer *out, const Intake *intake, const SnapshotSource *source) {
+    buffer_printf(out, ",\"sources\":[{\"projectId\":%u,", intake->options.project);
+    json_member(out, "sourceId", source->source->source_id);
+    buffer_append_byte(out, ',');
+    json_member(out, "branchId", intake->branch);
+    buffer_append_byte(out, ',');
+}
+
+void intake_error_body(void *context, int status, const char *name, const char *message, Buffer *out) {
+    (void)context;
+    buffer_append_byte(out, '{');
+    json_result(out, status, name, message);
+    buffer_append_text(out, "}\n");
+}
+
+/* ---- 2xx ------------------------------------------------------------------------------------------------------------------------------- */
+
+void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body) {
+    Lines lines = {.size = 0};
+    put_request_id(&lines, intake);
+    if (event) {
+        put(&lines, SPAN("\r\nSluice-Event-Id: "));
+        uuid_format(event, lines.text + lines.size);
+        lines.size += UUID_TEXT_SIZE;
+    }
+    put(&lines, SPAN("\r\nSluice-Events: "));
+    put_number(&lines, stored);
+    if (body.size)
+        put(&lines, SPAN("\r\nContent-Type: application/json\r\n" CORS));
+    else
+        put(&lines, SPAN("\r\nContent-Type: text/plain\r\n" CORS));
+    HttpReply reply = {.status = status, .headers = {lines.text, lines.size}, .body = body.size ? body : SPAN("OK"), .body_lasts = true};
+    http_reply(request, &reply);
+}
+
+void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers, Span body) {
+    Lines lines = {.size = 0};
+    put_request_id(&lines, intake);
+    put(&lines, SPAN("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n" CORS));
+    if (headers) put(&lines, span_of(headers));
+    HttpReply reply = {.status = 200, .headers = {lines.text, lines.size}, .body = body, .body_lasts = true};
+    http_reply(request, &reply);
+}
+
+static void json_sink_stored(Buffer *out, const Sink *sink, int status, uint64_t rejected, size_t events) {
+    char message[120];
+    buffer_append_byte(out, '{');
+    json_member(out, "sinkId", sink->sink_id);
+    buffer_append_byte(out, ',');
+    if (rejected == 0) {
+        json_result(out, status, NULL, "processed");
+    } else {
+        (void)snprintf(message, sizeof message, "%llu of %zu events are in the sink's rejects.", (unsigned long long)rejected, events);
+        json_result(out, rejected == events ? 422 : status, rejected == events ? "unprocessableContent" : NULL, message);
+    }
+    buffer_append_byte(out, '}');
+}
+
+Span intake_stored_body(Intake *intake, const Call *call, const Outcome *outcome, int status, const char *message) {
+    Buffer *out = &intake->text;
+    const Plan *plan = call->source->plan;
+    size_t sinks = plan ? plan_sink_count(plan) : 0;
+    bool full = call->source->source->error_detail == ERROR_DETAIL_FULL;
+    buffer_clear(out);
+    buffer_append_byte(out, '{');
+    json_result(out, status, NULL, message);
+    if (full) {
+        json_source(out, intake, call->source);
+        json_result(out, status, NULL, message);
+        buffer_append_text(out, ",\"sinks\":[");
+        for (size_t i = 0; i < sinks; i++) {
+            if (i > 0) buffer_append_byte(out, ',');
+            json_sink_stored(out, plan_sink(plan, i), status, outcome->sink_rejected[i], call->count);
+        }
+        buffer_append_text(out, "]}]");
+    }
+    if (call->count != 1 || outcome->rejected) {
+        buffer_printf(out, ",\"events\":{\"accepted\":%llu,\"rejected\":%llu,\"duplicate\":0}", (unsigned long long)outcome->stored,
+                      (unsigned long long)outcome->rejected);
+        if (outcome->rejected_shown && full) {
+            buffer_append_text(out, ",\"rejected\":[");
+            buffer_append_span(out, buffer_span(&intake->rejected));
+            buffer_append_byte(out, ']');
+        }
+    }
+    buffer_append_text(out, "}\n");
+    h2o_iovec_t copy = h2o_strdup(&call->request->pool, out->data, out->size);
+    return (Span){copy.base, copy.len};
+}
+
+void intake_describe_reject(Intake *intake, size_t index, const Sink *sink, const MapFailure *failure) {
+    Buffer *out = &intake->rejected;
+    if (out->size) buffer_append_byte(out, ',');
+    buffer_printf(out, "{\"index\":%zu,", index);
+    json_member(out, "sinkId", sink->sink_id);
+    if (failure->column) {
+        buffer_append_byte(out, ',');
+        json_member(out, "column", failure->column);
+    }
+    buffer_printf(out, ",\"error\":\"stream.in.%s\",", failure->error == MAP_ROW_TOO_LARGE ? "payloadTooLarge" : "unprocessableContent");
+    json_member(out, "message", failure->message);
+    buffer_append_byte(out, '}');
+}
+
+/* ---- the rest -------------------------------------------------------------------------------------------------------------------------- */
+
+/* What may be said of a source that wants its senders to learn little. */
+static const char *minimal_message(const Refusal *refusal) {
+    if (refusal->status == 413) return "The request is too large.";
+    return refusal->status == 422 ? "An event cannot be mapped to the table." : refusal->message;
+}
+
+static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const Refusal *refusal) {
+    size_t sinks = source->plan ? plan_sink_count(source->plan) : 0;
+    buffer_append_text(out, ",\"sinks\":[");
+    bool first = true;
+    for (size_t i = 0; i < sinks; i++) {
+        const Sink *sink = plan_sink(source->plan, i);
+        if (refusal->sink && refusal->sink != sink) continue;
+        if (!first) buffer_append_byte(out, ',');
+        first = false;
+        buffer_append_byte(out, '{');
+        json_member(out, "sinkId", sink->sink_id);
+        buffer_append_byte(out, ',');
+        json_result(out, refusal->status, refusal->name, refusal->message);
+        buffer_append_byte(out, '}');
+    }
+    buffer_append_byte(out, ']');
+}
+
+void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const Refusal *refusal) {
+    Lines lines = {.size = 0};
+    Buffer *out = &intake->text;
+    bool minimal = source && source->source->error_detail == ERROR_DETAIL_MINIMAL;
+    const char *message = minimal ? minimal_message(refusal) : refusal->message;
+    metrics_add(refusal->status == 503 || refusal->status == 429 ? METRIC_REQUESTS_OVERLOADED : METRIC_REQUESTS_REFUSED, 1);
+    buffer_clear(out);
+    buffer_append_byte(out, '{');
+    json_result(out, refusal->status, refusal->name, message);
+    if (source && !minimal) {
+        json_source(out, intake, source);
+        json_result(out, refusal->status, refusal->name, message);
+        json_sinks_refused(out, source, refusal);
+        buffer_append_text(out, "}]");
+    }
+    if (refusal->rejected) {
+        buffer_append_text(out, ",\"events\":{\"accepted\":0,\"rejected\":1,\"duplicate\":0}");
+        if (!minimal) {
+            buffer_append_text(out, ",\"rejected\":[");
+            buffer_append_span(out, buffer_span(&intake->rejected));
+            buffer_append_byte(out, ']');
+        }
+    }
+    buffer_append_text(out, "}\n");
+    put_request_id(&lines, intake);
+    put(&lines, SPAN("\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n" CORS));
+    if (refusal->retry_after) {
+        unsigned seconds = refusal->retry_after > 60 ? 60 : refusal->retry_after;
+        put(&lines, SPAN("Retry-After: "));
+        put_number(&lines, seconds);
+        put(&lines, SPAN("\r\n"));
+    }
+    if (refusal->headers) put(&lines, span_of(refusal->headers));
+    HttpReply reply = {.status = refusal->status, .headers = {lines.text, lines.size}, .body = buffer_span(out)};
+    http_reply(request, &reply);
+}

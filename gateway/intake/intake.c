@@ -1,0 +1,358 @@
+#include "gateway/intake/intake.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/intake/parts.h"
+
+#define STOP_PATIENCE_SECONDS 10
+
+/* ---- waiters --------------------------------------------------------------------------------------------------------------------------- */
+
+static void on_request_died(void *memory) {
+    Waiter **guard = memory;
+    if (*guard) (*guard)->request = NULL;
+}
+
+void waiter_init(Waiter *waiter, h2o_req_t *request) {
+    waiter->request = request;
+    waiter->guard = h2o_mem_alloc_shared(&request->pool, sizeof *waiter->guard, on_request_died);
+    *waiter->guard = waiter;
+}
+
+h2o_req_t *waiter_release(Waiter *waiter) {
+    h2o_req_t *request = waiter->request;
+    if (request) *waiter->guard = NULL;
+    waiter->request = NULL;
+    return request;
+}
+
+/* ---- routes ---------------------------------------------------------------------------------------------------------------------------- */
+
+static bool method_is(Span method, Span name) {
+    return span_equal(method, name);
+}
+
+static void refuse(Intake *intake, h2o_req_t *request, int status, const char *name, const char *message) {
+    Refusal refusal = {.status = status, .name = name, .retry_after = status == 503 ? RETRY_AFTER_OVERLOAD : 0};
+    (void)snprintf(refusal.message, sizeof refusal.message, "%s", message);
+    intake_refuse(intake, request, NULL, &refusal);
+}
+
+/* What a request is told by its head alone: also while its body is still arriving. */
+static const HttpRefusal no_route = {404, "routeNotFound",
+                                     "There is nothing here: events are sent to /stream/{projectId}/{sourceId}/{secret}.", NULL};
+static const HttpRefusal no_source = {404, "noSourceFound", "The specified combination of projectID, sourceID and secret was not found.",
+                                      NULL};
+static const HttpRefusal no_project = {400, "badRequest", "Invalid project ID: it must be a number.", NULL};
+static const HttpRefusal no_credential = {401, "unauthorized", "The source is not known, or its secret is missing or wrong.",
+                                          "WWW-Authenticate: Bearer realm=\"sluice\"\r\nWWW-Authenticate: Basic realm=\"sluice\"\r\n"};
+#define WRONG_METHOD "The method is not allowed here: see the Allow header."
+static const HttpRefusal stream_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, POST\r\n"};
+static const HttpRefusal probe_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, GET, HEAD\r\n"};
+static const HttpRefusal no_body_wanted = {400, "badRequest", "A request of this method brings no body here.", NULL};
+
+static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *answer) {
+    Refusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers};
+    (void)snprintf(refusal.message, sizeof refusal.message, "%s", answer->message);
+    intake_refuse(intake, request, NULL, &refusal);
+}
+
+/* Whether the gateway can take events now; NULL: it can. */
+static const char *why_not_ready(Intake *intake) {
+    const Usage *usage = intake->options.usage;
+    if (intake->http_drained || intake->stopped || atomic_load_explicit(&usage->broken, memory_order_relaxed)) return "shutdown";
+    if (atomic_load_explicit(&usage->intake_stopped, memory_order_relaxed)) return "overloaded";
+    return NULL;
+}
+
+static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
+    if (method_is(method, SPAN("OPTIONS"))) {
+        intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD\r\n", SPAN(""));
+        return;
+    }
+    if (!method_is(method, SPAN("GET")) && !method_is(method, SPAN("HEAD"))) {
+        refuse_as(intake, request, &probe_method);
+        return;
+    }
+    if (route->kind == ROUTE_READY) {
+        const Usage *usage = intake->options.usage;
+        const char *name = http_loop_draining(intake->loop) ? "shutdown" : why_not_ready(intake);
+        if (!name && atomic_load_explicit(&usage->in_flight_bytes, memory_order_relaxed) >= usage->in_flight_limit) name = "overloaded";
+        if (name) {
+            refuse(intake, request, 503, name, "The gateway takes no events now.");
+            return;
+        }
+    }
+    intake_answer_plain(intake, request, NULL, SPAN("OK"));
+}
+
+/* Decimal, without sign; false: it is no number. Numbers that are too large are one that no project has. */
+static bool project_of(Span text, uint64_t *ret_project) {
+    uint64_t project = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') return false;
+        if (project <= UINT32_MAX) project = project * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    *ret_project = project;
+    return text.size > 0;
+}
+
+/* The source that the route and its secret name, NULL if there is none: the same work is done for both. */
+static SnapshotSource *find_source(const Intake *intake, const Route *route, uint64_t project, Span authorization, Span api_key,
+                                   CredentialPlace *ret_place) {
+    SnapshotSource *source = snapshot_find(intake->snapshot, route->source);
+    bool known = source && project == intake->options.project && source->source->deleted == 0;
+    const char *expected = known ? source->source->secret : NULL;
+    *ret_place = CREDENTIAL_NONE;
+    if (route->secret_in_url) return credential_matches(expected, route->secret) ? source : NULL;
+    *ret_place = credential_in_headers(expected, authorization, api_key);
+    return *ret_place != CREDENTIAL_NONE ? source : NULL;
+}
+
+static Span header_value(const h2o_header_t *header) {
+    return (Span){header->value.base, header->value.len};
+}
+
+/* NULL: it was refused. */
+static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route *route, CredentialPlace *ret_place) {
+    uint64_t project;
+    if (!project_of(route->project, &project)) {
+        refuse_as(intake, request, &no_project);
+        return NULL;
+    }
+    Span authorization = {0}, api_key = {0};
+    if (!route->secret_in_url) {
+        ssize_t at = h2o_find_header(&request->headers, H2O_TOKEN_AUTHORIZATION, -1);
+        if (at >= 0) authorization = header_value(&request->headers.entries[at]);
+        at = h2o_find_header_by_str(&request->headers, H2O_STRLIT("x-api-key"), -1);
+        if (at >= 0) api_key = header_value(&request->headers.entries[at]);
+    }
+    SnapshotSource *source = find_source(intake, route, project, authorization, api_key, ret_place);
+    if (source) {
+        if (!source->source->disabled) return source;
+        Refusal refusal = {.status = 404, .name = "disabledSource"};
+        (void)snprintf(refusal.message, sizeof refusal.message, "Source \"%s\" is disabled.", source->source->source_id);
+        intake_refuse(intake, request, source, &refusal);
+    } else {
+        refuse_as(intake, request, route->secret_in_url ? &no_source : &no_credential);
+    }
+    return NULL;
+}
+
+static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
+    if (method_is(method, SPAN("OPTIONS"))) {
+        intake_answer_plain(intake, request, "Allow: OPTIONS, POST\r\n", SPAN(""));
+        return;
+    }
+    if (!method_is(method, SPAN("POST"))) {
+        refuse_as(intake, request, &stream_method);
+        return;
+    }
+    CredentialPlace place;
+    SnapshotSource *source = authorize(intake, request, route, &place);
+    if (!source) return;
+    const char *why = why_not_ready(intake);
+    if (why) {
+        Refusal refusal = {.status = 503, .name = why, .retry_after = RETRY_AFTER_OVERLOAD};
+        (void)snprintf(refusal.message, sizeof refusal.message, "%s",
+                       why[0] == 's' ? "The gateway is shutting down."
+                                     : "The disk budget is used up; no events are taken until there is space.");
+        intake_refuse(intake, request, source, &refusal);
+        return;
+    }
+    Call call = {.request = request,
+                 .source = source,
+                 .snapshot = intake->snapshot,
+                 .received = http_loop_now(intake->loop),
+                 .verbose = route->verbose};
+    ContentEncoding encoding = ENCODING_IDENTITY;
+    for (size_t i = 0; i < request->headers.size; i++) {
+        const h2o_header_t *header = &request->headers.entries[i];
+        if (header->name == &H2O_TOKEN_CONTENT_TYPE->buf)
+            call.content_type = header_value(header);
+        else if (header->name == &H2O_TOKEN_CONTENT_ENCODING->buf && encoding == ENCODING_IDENTITY)
+            encoding = content_encoding(header_value(header));
+        else if (header->name == &H2O_TOKEN_CONTENT_ENCODING->buf && content_encoding(header_value(header)) != ENCODING_IDENTITY)
+            encoding = ENCODING_UNSUPPORTED;
+    }
+    intake_take(intake, &call, encoding, http_request_head(request), place);
+}
+
+static void on_request(void *context, h2o_req_t *request) {
+    Intake *intake = context;
+    char scratch[ROUTE_BYTES_MOST];
+    metrics_add(METRIC_REQUESTS, 1);
+    Span method = {request->input.method.base, request->input.method.len};
+    Route route = route_of((Span){request->input.path.base, request->input.path.len}, scratch);
+    switch (route.kind) {
+    case ROUTE_STREAM: stream(intake, request, &route, method); return;
+    case ROUTE_HEALTH:
+    case ROUTE_READY: probe(intake, request, &route, method); return;
+    case ROUTE_SERVER:
+        if (method_is(method, SPAN("OPTIONS"))) {
+            intake_answer_plain(intake, request, "Allow: OPTIONS, GET, HEAD, POST\r\n", SPAN(""));
+            return;
+        }
+        break;
+    case ROUTE_NONE: break;
+    }
+    refuse_as(intake, request, &no_route);
+}
+
+/* May the sender of this head go on with its body? Only to a source that it knows the secret of. */
+static const HttpRefusal *may_send(void *context, Span bytes) {
+    Intake *intake = context;
+    char scratch[ROUTE_BYTES_MOST];
+    HttpHead head;
+    uint64_t project;
+    if (http_head_check(bytes, &head) != HEAD_OK) return &no_source; /* the loop has looked: it is sound */
+    Route route = route_of(head.target, scratch);
+    if (route.kind == ROUTE_NONE) return &no_route;
+    bool reads = method_is(head.method, SPAN("GET")) || method_is(head.method, SPAN("HEAD")),
+         asks = method_is(head.method, SPAN("OPTIONS"));
+    if (route.kind == ROUTE_SERVER) return asks ? &no_body_wanted : &no_route;
+    if (route.kind != ROUTE_STREAM) return asks || reads ? &no_body_wanted : &probe_method;
+    if (asks) return &no_body_wanted;
+    if (!method_is(head.method, SPAN("POST"))) return &stream_method;
+    if (!project_of(route.project, &project)) return &no_project;
+    CredentialPlace place;
+    if (find_source(intake, &route, project, http_head_find(&head, SPAN("authorization")), http_head_find(&head, SPAN("x-api-key")),
+                    &place))
+        return NULL;
+    return route.secret_in_url ? &no_source : &no_credential;
+}
+
+static bool unlimited(void *context, Span address) {
+    Intake *intake = context;
+    return trusted_proxies_hold(intake->proxies, address);
+}
+
+/* ---- messages and turns ---------------------------------------------------------------------------------------------------------------- */
+
+static void on_drained(void *context) {
+    Intake *intake = context;
+    intake->http_drained = true;
+}
+
+static void on_message(void *context, Message *message) {
+    Intake *intake = context;
+    switch (message->kind) {
+    case MESSAGE_APPEND: intake_append_back(intake, (Append *)message); return;
+    case MESSAGE_TEMPLATES: intake_templates_back(intake, (TemplateBatch *)message); return;
+    case MESSAGE_SNAPSHOT: {
+        SnapshotNews *news = (SnapshotNews *)message;
+        intake_flush(intake);
+        snapshot_unref(intake->snapshot);
+        intake->snapshot = steal(news->snapshot);
+        free(news);
+        return;
+    }
+    case INTAKE_MESSAGE_STOP:
+        free(message);
+        intake->stop_asked = true;
+        return;
+    case MESSAGE_DRAIN:
+        free(message);
+        http_loop_drain(intake->loop, on_drained, intake);
+        return;
+    default: unreachable();
+    }
+}
+
+static void on_turn(void *context) {
+    Intake *intake = context;
+    if (intake->parked) intake_post_templates(intake);
+    intake_flush(intake);
+    if (intake->appends_out || intake->batches_out) return;
+    if (intake->stop_asked && !intake->stopped) {
+        intake->stopped = true; /* from here on nothing is taken any more */
+        (void)sem_post(&intake->may_stop);
+    }
+    if (!intake->http_drained || intake->drained_told) return;
+    intake->drained_told = true;
+    Drained *drained = calloc(1, sizeof *drained);
+    check(drained);
+    drained->message.kind = MESSAGE_DRAINED;
+    drained->who = intake->options.index;
+    mailbox_post(intake->options.control, &drained->message);
+}
+
+/* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
+
+static void intake_free(Intake *intake) {
+    intake_recycle_free(intake);
+    intake_parked_drop(intake);
+    trusted_proxies_free(intake->proxies);
+    snapshot_unref(intake->snapshot);
+    mapper_free(intake->mapper);
+    decoder_free(intake->decoder);
+    buffer_deinit(&intake->decoded);
+    buffer_deinit(&intake->rejected);
+    buffer_deinit(&intake->text);
+    buffer_deinit(&intake->forwarded);
+    free(intake->bodies);
+    free(intake->branch);
+    (void)sem_destroy(&intake->may_stop);
+    free(intake);
+}
+
+int intake_start(const IntakeOptions *options, int listener, Intake **ret_intake, Error *error) {
+    Intake *intake = calloc(1, sizeof *intake);
+    check(intake);
+    intake->options = *options;
+    intake->branch = strdup(options->branch ? options->branch : "default");
+    check(intake->branch);
+    intake->parked_tail = &intake->parked;
+    check(sem_init(&intake->may_stop, 0, 0) == 0);
+    int r = trusted_proxies_parse(options->trusted_proxies, &intake->proxies, error);
+    if (r < 0) {
+        intake_free(intake);
+        return error_prefix(error, "trusted-proxies");
+    }
+    intake->snapshot = snapshot_ref(options->snapshot);
+    intake->mapper = mapper_new(options->limits.row_bytes);
+    intake->decoder = decoder_new();
+    HttpHandler handler = {.on_request = on_request,
+                           .on_message = on_message,
+                           .on_turn = on_turn,
+                           .may_send = may_send,
+                           .error_body = intake_error_body,
+                           .unlimited = unlimited,
+                           .error_headers = intake_cors,
+                           .context = intake};
+    r = http_loop_start("intake", listener, &options->http, options->usage, &handler, &intake->loop, error);
+    if (r < 0) {
+        intake_free(intake);
+        return r;
+    }
+    *ret_intake = intake;
+    return 0;
+}
+
+Mailbox *intake_mailbox(Intake *intake) {
+    return http_loop_mailbox(intake->loop);
+}
+
+void intake_stop(Intake *intake) {
+    if (!intake) return;
+    Message *message = calloc(1, sizeof *message);
+    check(message);
+    message->kind = INTAKE_MESSAGE_STOP;
+    mailbox_post(http_loop_mailbox(intake->loop), message);
+    struct timespec deadline;
+    (void)clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += STOP_PATIENCE_SECONDS;
+    int r;
+    while ((r = sem_timedwait(&intake->may_stop, &deadline)) < 0 && errno == EINTR) continue;
+    if (r < 0) {
+        log_error("the writer or the templates still hold requests of the intake: it is left running");
+        return;
+    }
+    http_loop_stop(intake->loop);
+    intake_free(intake);
+}

@@ -1,0 +1,233 @@
+/* From the body of a request to its events, and what comes before they are mapped: encoding, framing, limits, rate. */
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/metrics.h"
+#include "gateway/intake/parts.h"
+#include "mapping/framing.h"
+#include "mapping/headers.h"
+
+#define BODIES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
+
+static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) {
+    *refusal = (Refusal){.status = status, .name = name};
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(refusal->message, sizeof refusal->message, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static bool overloaded(Refusal *refusal, const char *message) {
+    refuse(refusal, 503, "overloaded", "%s", message);
+    refusal->retry_after = RETRY_AFTER_OVERLOAD;
+    return false;
+}
+
+/* ---- body and events --------------------------------------------------------------------------------------------------------------------- */
+
+/* The body without its encoding; decoded bytes lie in the intake's scratch until the next request. */
+static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body, Refusal *refusal) {
+    Span sent = {call->request->entity.base, call->request->entity.len};
+    Error error = {0};
+    if (encoding == ENCODING_IDENTITY) {
+        *ret_body = sent;
+        return true;
+    }
+    if (encoding == ENCODING_UNSUPPORTED) {
+        refuse(refusal, 415, "unsupportedMediaType", "The Content-Encoding is not supported: send " DECODE_ACCEPTED ", or none.");
+        refusal->headers = "Accept-Encoding: " DECODE_ACCEPTED "\r\n";
+        return false;
+    }
+    buffer_clear(&intake->decoded);
+    size_t most = intake->options.limits.body_bytes;
+    int r = decoder_decode(intake->decoder, encoding, sent, most, &intake->decoded, &error);
+    if (r == DECODE_TOO_LARGE)
+        return refuse(refusal, 413, "bodyTooLarge", "The decoded body has more than %zu bytes (option limits.body).", most);
+    if (r < 0) return refuse(refusal, 400, "badRequest", "%s", error.text);
+    *ret_body = buffer_span(&intake->decoded);
+    return true;
+}
+
+static void add_body(Intake *intake, size_t count, Span body) {
+    if (count == intake->bodies_room) {
+        intake->bodies_room = count ? count * 2 : 256;
+        intake->bodies = reallocarray(intake->bodies, intake->bodies_room, sizeof *intake->bodies);
+        check(intake->bodies);
+    }
+    intake->bodies[count] = body;
+}
+
+static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
+    FrameReader frames;
+    Error error = {0};
+    Span event;
+    int r;
+    frames_start(&frames, call->source->source->framing, call->content_type, body);
+    call->common.kind = frames_kind(&frames, call->content_type);
+    call->count = 0;
+    while ((r = frames_next(&frames, &event, &error)) == 0) {
+        if (event.size > intake->options.limits.event_bytes)
+            return refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count,
+                          event.size, intake->options.limits.event_bytes);
+        add_body(intake, call->count++, event);
+    }
+    call->bodies = intake->bodies;
+    if (r < 0) return refuse(refusal, 400, "badRequest", "T%s.", error.text + 1); /* "the body does not fit …" */
+    return true;
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
+static bool within_rate(const Intake *intake, const Call *call, Refusal *refusal) {
+    const Source *source = call->source->source;
+    if (source->rate_events == 0 || call->count == 0) return true;
+    int64_t rate = source->rate_events, burst = source->rate_burst ? source->rate_burst : source->rate_events;
+    int64_t cost = (int64_t)call->count * USEC_SECOND / rate, depth = burst * USEC_SECOND / rate;
+    usec_t now = intake->options.clock->boot(intake->options.clock);
+    int64_t full_at = atomic_load_explicit(call->source->rate, memory_order_relaxed);
+    for (;;) {
+        int64_t from = full_at > now ? full_at : now;
+        int64_t missing = from + cost - now - depth;
+        if (missing > 0 && from > now) {
+            refuse(refusal, 429, "rateLimit", "The source takes %u events a second (burst %lld).", source->rate_events, (long long)burst);
+            int64_t seconds = (missing < from - now ? missing : from - now) / USEC_SECOND + 1;
+            refusal->retry_after = seconds > 60 ? 60 : (unsigned)seconds;
+            return false;
+        }
+        if (atomic_compare_exchange_weak_explicit(call->source->rate, &full_at, from + cost, memory_order_relaxed, memory_order_relaxed))
+            return true;
+    }
+}
+
+static bool gates_open(const Call *call, Refusal *refusal) {
+    for (size_t i = 0; i < plan_sink_count(call->source->plan); i++) {
+        if (!atomic_load_explicit(&call->source->gates[i]->closed, memory_order_relaxed)) continue;
+        overloaded(refusal, "A sink of the source has used up its share of the disk; events are taken again when it has been imported.");
+        refusal->sink = plan_sink(call->source->plan, i);
+        return false;
+    }
+    return true;
+}
+
+/* ---- what plans may need ------------------------------------------------------------------------------------------------------------------- */
+
+/* As received, without what would give secrets away. */
+static void set_headers(Intake *intake, Call *call, const HttpHead *head, CredentialPlace credential) {
+    Span lines = head->lines;
+    EventHeader header;
+    size_t count = 0;
+    while (count < HEADERS_MOST && http_head_next(&lines, &header.name, &header.value)) {
+        if (header_is_secret(header.name)) continue;
+        if (credential == CREDENTIAL_AUTHORIZATION && span_equal_nocase(header.name, SPAN("authorization"))) continue;
+        if (credential == CREDENTIAL_API_KEY && span_equal_nocase(header.name, SPAN("x-api-key"))) continue;
+        intake->headers[count++] = header;
+    }
+    call->common.headers = intake->headers;
+    call->common.header_count = count;
+}
+
+/* All values of a header, joined; into the intake's scratch behind what is there. */
+static Span joined(Intake *intake, const HttpHead *head, Span name, size_t *start) {
+    Span lines = head->lines, found, value;
+    *start = intake->forwarded.size;
+    while (http_head_next(&lines, &found, &value)) {
+        if (!span_equal_nocase(found, name)) continue;
+        if (intake->forwarded.size > *start) buffer_append_byte(&intake->forwarded, ',');
+        buffer_append_span(&intake->forwarded, value);
+    }
+    return (Span){NULL, intake->forwarded.size - *start};
+}
+
+static void set_ip(Intake *intake, Call *call, const HttpHead *head) {
+    Span peer = http_request_peer(call->request);
+    call->common.ip = peer;
+    if (!trusted_proxies_hold(intake->proxies, peer)) return;
+    size_t first, second;
+    buffer_clear(&intake->forwarded);
+    Span forwarded_for = joined(intake, head, SPAN("x-forwarded-for"), &first);
+    Span forwarded = joined(intake, head, SPAN("forwarded"), &second);
+    if (forwarded_for.size) forwarded_for.data = intake->forwarded.data + first;
+    if (forwarded.size) forwarded.data = intake->forwarded.data + second;
+    call->common.ip = client_address(intake->proxies, peer, forwarded_for, forwarded, intake->ip);
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void answer_nothing_stored(Intake *intake, const Call *call, const char *message) {
+    Outcome outcome = {.stored = 0};
+    Span body = call->verbose ? intake_stored_body(intake, call, &outcome, 200, message) : (Span){0};
+    intake_answer_stored(intake, call->request, 200, NULL, 0, body);
+}
+
+void intake_store(Intake *intake, Call *call) {
+    Outcome outcome = {.stored = 0};
+    Refusal refusal;
+    if (!intake_gather(intake, call, &outcome, &refusal)) {
+        intake_refuse(intake, call->request, call->source, &refusal);
+        return;
+    }
+    int status = call->source->any_sync_wait ? 200 : 202;
+    Span body = {0};
+    if (call->verbose || outcome.rejected)
+        body = intake_stored_body(intake, call, &outcome, status, outcome.rejected ? "Some events were not accepted by every sink." : "OK");
+    if (status == 200)
+        intake_ticket(intake, call->request, &outcome, body);
+    else
+        intake_answer_stored(intake, call->request, status, &outcome.first, outcome.stored, body);
+    if (intake->turn.append->append.bytes > TURN_BYTES) intake_flush(intake);
+}
+
+static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential,
+                    Refusal *refusal) {
+    Span body;
+    if (!decode(intake, call, encoding, &body, refusal) || !split(intake, call, body, refusal)) return false;
+    if (!within_rate(intake, call, refusal)) return false;
+    call->common.received = call->received;
+    if (!call->source->plan) return true;
+    if (!gates_open(call, refusal)) return false;
+    unsigned needs = plan_needs(call->source->plan);
+    if (needs & PLAN_NEEDS_HEADERS) set_headers(intake, call, head, credential);
+    if (needs & PLAN_NEEDS_IP) set_ip(intake, call, head);
+    return true;
+}
+
+static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
+    Refusal refusal;
+    const SnapshotSource *source = call->source;
+    if (!source->plan && (source->sinks_declared || source->source->ever_had_sink)) {
+        refuse(&refusal, 503, "noEnabledSink", "No enabled sink found.");
+        refusal.retry_after = 60;
+        intake_refuse(intake, call->request, source, &refusal);
+        return;
+    }
+    if (!prepare(intake, call, encoding, head, credential, &refusal)) {
+        intake_refuse(intake, call->request, source, &refusal);
+        return;
+    }
+    if (!source->plan) {
+        metrics_add(METRIC_EVENTS_WITHOUT_SINK, call->count);
+        answer_nothing_stored(intake, call, "No enabled sink found.");
+        return;
+    }
+    if (call->count == 0) {
+        answer_nothing_stored(intake, call, "OK");
+        return;
+    }
+    if (plan_template_count(source->plan) == 0) {
+        intake_store(intake, call);
+        return;
+    }
+    if (!intake_park(intake, call, &refusal)) intake_refuse(intake, call->request, source, &refusal);
+}
+
+void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
+    take(intake, call, encoding, head, credential);
+    if (intake->bodies_room <= BODIES_KEPT) return;
+    free(intake->bodies);
+    intake->bodies = NULL;
+    intake->bodies_room = 0;
+}

@@ -1,0 +1,166 @@
+/*
+ * Requests of sources with templates: their events are copied into a batch for the template broker after the turn, one batch a source,
+ * and are mapped when it is back. The request may die meanwhile; its rows are then not stored.
+ */
+#include <stdlib.h>
+
+#include "gateway/intake/parts.h"
+
+#define BATCH_EVENTS ((size_t)512)
+#define BATCH_BYTES ((size_t)4 * 1024 * 1024)
+
+struct Parked {
+    Waiter waiter;
+    struct Parked *next;
+    Call call;         /* request is the waiter's; texts lie in the request's pool, later in the batch */
+    uint64_t admitted; /* bytes in flight */
+};
+
+static Span pooled(h2o_req_t *request, Span bytes) {
+    h2o_iovec_t copy = h2o_strdup(&request->pool, bytes.data ? bytes.data : "", bytes.size);
+    return (Span){copy.base, copy.len};
+}
+
+static void parked_free(Intake *intake, Parked *parked) {
+    (void)waiter_release(&parked->waiter);
+    usage_release(intake->options.usage, parked->admitted);
+    snapshot_unref(parked->call.snapshot);
+    free(parked);
+}
+
+void intake_parked_drop(Intake *intake) {
+    while (intake->parked) {
+        Parked *parked = intake->parked;
+        intake->parked = parked->next;
+        parked_free(intake, parked);
+    }
+    intake->parked_tail = &intake->parked;
+}
+
+bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
+    /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
+    uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
+    uint64_t bytes = call->count * each;
+    for (size_t i = 0; i < call->count; i++) bytes += call->bodies[i].size;
+    if (!intake->options.templates || !usage_admit(intake->options.usage, bytes)) {
+        *refusal = (Refusal){.status = 503,
+                             .name = "overloaded",
+                             .retry_after = RETRY_AFTER_OVERLOAD,
+                             .message = "Too many bytes are in flight; nothing was stored."};
+        return false;
+    }
+    Parked *parked = calloc(1, sizeof *parked);
+    check(parked);
+    h2o_req_t *request = call->request;
+    parked->call = *call;
+    parked->call.request = NULL;
+    parked->call.snapshot = snapshot_ref(call->snapshot);
+    parked->admitted = bytes;
+    /* The scratch of this request is used again by the next one of the same turn. */
+    Span *bodies = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *bodies);
+    for (size_t i = 0; i < call->count; i++) bodies[i] = pooled(request, call->bodies[i]);
+    EventHeader *headers = h2o_mem_alloc_pool(&request->pool, (call->common.header_count + 1) * sizeof *headers);
+    for (size_t i = 0; i < call->common.header_count; i++)
+        headers[i] = (EventHeader){pooled(request, call->common.headers[i].name), pooled(request, call->common.headers[i].value)};
+    parked->call.bodies = bodies;
+    parked->call.common.headers = headers;
+    parked->call.common.ip = pooled(request, call->common.ip);
+    parked->call.content_type = pooled(request, call->content_type);
+    waiter_init(&parked->waiter, request);
+    *intake->parked_tail = parked;
+    intake->parked_tail = &parked->next;
+    return true;
+}
+
+static Span kept(Arena *arena, Span bytes) {
+    return (Span){arena_copy(arena, bytes), bytes.size};
+}
+
+static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *parked) {
+    Arena *arena = &batch->arena;
+    Event common = parked->call.common;
+    EventHeader *headers = arena_alloc(arena, (common.header_count + 1) * sizeof *headers);
+    for (size_t i = 0; i < common.header_count; i++)
+        headers[i] = (EventHeader){kept(arena, common.headers[i].name), kept(arena, common.headers[i].value)};
+    common.headers = headers;
+    common.ip = kept(arena, common.ip);
+    for (size_t i = 0; i < parked->call.count; i++) {
+        TemplateEvent *event = &batch->events[at + i];
+        event->event = common;
+        event->event.body = kept(arena, parked->call.bodies[i]);
+        uuid_next(&intake->ids, parked->call.received, &event->event.id);
+        event->cookie = parked;
+    }
+    parked->call.content_type = kept(arena, parked->call.content_type);
+    parked->call.prepared = &batch->events[at];
+    parked->call.bodies = NULL;
+    parked->call.common = (Event){0};
+}
+
+/* Takes those of one source off the list, in order, as many as a batch should hold, at least one. */
+static Parked *take_group(Intake *intake, size_t *ret_events) {
+    Parked *group = NULL, **group_tail = &group, **link = &intake->parked;
+    const SnapshotSource *source = intake->parked->call.source;
+    uint64_t bytes = 0;
+    *ret_events = 0;
+    while (*link) {
+        Parked *parked = *link;
+        if (parked->call.source != source) {
+            link = &parked->next;
+            continue;
+        }
+        if (group && (*ret_events + parked->call.count > BATCH_EVENTS || bytes + parked->admitted > BATCH_BYTES)) break;
+        *ret_events += parked->call.count;
+        bytes += parked->admitted;
+        *link = parked->next;
+        parked->next = NULL;
+        *group_tail = parked;
+        group_tail = &parked->next;
+    }
+    return group;
+}
+
+void intake_post_templates(Intake *intake) {
+    /* What died in this turn already needs no evaluation. */
+    for (Parked **link = &intake->parked; *link;) {
+        Parked *parked = *link;
+        if (parked->waiter.request) {
+            link = &parked->next;
+            continue;
+        }
+        *link = parked->next;
+        parked_free(intake, parked);
+    }
+    while (intake->parked) {
+        size_t events, at = 0;
+        Parked *group = take_group(intake, &events);
+        SnapshotSource *source = group->call.source;
+        TemplateBatch *batch = template_batch_new(plan_ref(source->plan), events, http_loop_mailbox(intake->loop), MESSAGE_TEMPLATES);
+        batch->source_number = source->source->number;
+        for (Parked *parked = group; parked; parked = parked->next) {
+            fill_batch(intake, batch, at, parked);
+            at += parked->call.count;
+        }
+        for (Parked *parked = group; parked; parked = parked->next)
+            if (parked->waiter.request) http_request_parked(parked->waiter.request);
+        intake->batches_out++;
+        templates_post(intake->options.templates, batch);
+    }
+    intake->parked_tail = &intake->parked;
+}
+
+void intake_templates_back(Intake *intake, TemplateBatch *batch) {
+    check(intake->batches_out > 0);
+    intake->batches_out--;
+    for (size_t i = 0; i < batch->count;) {
+        Parked *parked = batch->events[i].cookie;
+        i += parked->call.count;
+        for (size_t e = 0; e < parked->call.count; e++) parked->call.prepared[e].event.templates = parked->call.prepared[e].results;
+        usage_release(intake->options.usage, parked->admitted);
+        parked->admitted = 0;
+        parked->call.request = waiter_release(&parked->waiter);
+        if (parked->call.request) intake_store(intake, &parked->call);
+        parked_free(intake, parked);
+    }
+    template_batch_free(batch);
+}

@@ -1,0 +1,331 @@
+#include "gateway/templates/broker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/thread.h"
+#include "gateway/templates/evaluator.h"
+
+enum {
+    MESSAGE_BATCH = 0, /* what template_batch_new leaves; set again when it goes back */
+    MESSAGE_STOP = -1,
+    TICK_MS = 10, /* while anything runs or ends: stalls are seen this late */
+    SLICE_USEC = 20 * 1000,
+    SLOW_A_WORKER = 4, /* slow sources that may evaluate for each worker of the fast ones */
+};
+#define REFUSAL_KEPT_USEC (10 * USEC_SECOND)
+
+struct Templates {
+    TemplateLimits limits;
+    char *worker_path;
+    Mailbox *inbox;
+    int wake_fd;
+    Thread thread;
+    Message stop;
+
+    /* broker thread */
+    Clock *clock;
+    Reaper reaper;
+    Evaluator **evaluators;
+    size_t count, capacity;
+    struct pollfd *entries;
+    size_t entry_capacity;
+};
+
+/* -- batches -- */
+
+TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind) {
+    TemplateBatch *batch = calloc(1, sizeof *batch);
+    check(batch);
+    batch->plan = take_plan;
+    batch->reply = reply;
+    batch->reply_kind = reply_kind;
+    batch->count = batch->left = count;
+    batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
+    size_t templates = plan_template_count(take_plan);
+    TemplateResult *results = arena_alloc(&batch->arena, count * templates * sizeof *results);
+    for (size_t i = 0; i < count * templates; i++) results[i] = (TemplateResult){.failed = true, .text = SPAN("not evaluated")};
+    for (size_t i = 0; i < count; i++) batch->events[i].results = results + i * templates;
+    return batch;
+}
+
+void template_batch_free(TemplateBatch *batch) {
+    if (!batch) return;
+    plan_unref(batch->plan);
+    arena_deinit(&batch->arena);
+    free(batch);
+}
+
+/* -- evaluators -- */
+
+static Evaluator *evaluator_for(Templates *templates, const TemplateBatch *batch) {
+    for (size_t i = 0; i < templates->count; i++)
+        if (evaluator_serves(templates->evaluators[i], batch->plan, batch->source_number)) return templates->evaluators[i];
+    if (templates->count == templates->capacity) {
+        templates->capacity = templates->capacity ? 2 * templates->capacity : 16;
+        templates->evaluators = realloc(templates->evaluators, templates->capacity * sizeof(Evaluator *));
+        templates->entries = realloc(templates->entries, (1 + 2 * templates->capacity) * sizeof *templates->entries);
+        check(templates->evaluators && templates->entries);
+    }
+    Evaluator *evaluator = evaluator_new(batch->plan, batch->source_number, templates->worker_path, &templates->limits);
+    templates->evaluators[templates->count++] = evaluator;
+    return evaluator;
+}
+
+static void take_batch(Templates *templates, TemplateBatch *batch, usec_t now) {
+    batch->message.kind = batch->reply_kind;
+    if (batch->count == 0 || plan_template_count(batch->plan) == 0) {
+        mailbox_post(batch->reply, &batch->message);
+        return;
+    }
+    evaluator_enqueue(evaluator_for(templates, batch), batch, now);
+}
+
+/* Those that neither run nor wait and hold no process are forgotten. */
+static void forget_idle(Templates *templates, usec_t now) {
+    for (size_t i = 0; i < templates->count;) {
+        Evaluator *evaluator = templates->evaluators[i];
+        bool kept = evaluator->state != EVALUATOR_STOPPED || evaluator_has_work(evaluator) ||
+                    (evaluator->refusal[0] && now - evaluator->last_used < REFUSAL_KEPT_USEC);
+        if (kept) {
+            i++;
+            continue;
+        }
+        evaluator_free(evaluator);
+        templates->evaluators[i] = templates->evaluators[--templates->count];
+    }
+}
+
+/* -- scheduling -- */
+
+/* May this one lose its process for `other`? One that waits does so only for one that has waited longer. */
+static bool may_go(const Evaluator *evaluator, const Evaluator *other) {
+    if (evaluator->may_run || evaluator->state == EVALUATOR_STOPPED || evaluator->state == EVALUATOR_LOADING) return false;
+    return !evaluator_has_work(evaluator) || evaluator->wanted_since > other->wanted_since;
+}
+
+/* Is there room for one more process, if need be in the place of the least recently used? */
+static bool has_room(const Templates *templates, const Evaluator *evaluator, Evaluator **ret_goes) {
+    size_t processes = 0;
+    *ret_goes = NULL;
+    for (size_t i = 0; i < templates->count; i++) {
+        Evaluator *other = templates->evaluators[i];
+        processes += other->state != EVALUATOR_STOPPED;
+        if (may_go(other, evaluator) && (!*ret_goes || other->last_used < (*ret_goes)->last_used)) *ret_goes = other;
+    }
+    if (processes < templates->limits.zygotes) *ret_goes = NULL;
+    return processes < templates->limits.zygotes || *ret_goes;
+}
+
+typedef struct Running {
+    size_t loading, fast, slow; /* now */
+    size_t waiting_fast, waiting_slow;
+} Running;
+
+static bool is_waiting(const Evaluator *evaluator, usec_t now) {
+    if (evaluator->may_run || !evaluator_has_work(evaluator)) return false;
+    return evaluator->state == EVALUATOR_READY || (evaluator->state == EVALUATOR_STOPPED && now >= evaluator->start_after);
+}
+
+static Running count_running(const Templates *templates, usec_t now) {
+    Running running = {0};
+    for (size_t i = 0; i < templates->count; i++) {
+        const Evaluator *evaluator = templates->evaluators[i];
+        bool slow = evaluator_is_slow(evaluator, now);
+        running.loading += evaluator->state == EVALUATOR_LOADING;
+        running.fast += evaluator->may_run && !slow;
+        running.slow += evaluator->may_run && slow;
+        if (!is_waiting(evaluator, now)) continue;
+        running.waiting_fast += !slow;
+        running.waiting_slow += slow;
+    }
+    return running;
+}
+
+static size_t slow_limit(const Templates *templates) {
+    return (size_t)templates->limits.workers * SLOW_A_WORKER;
+}
+
+/* A slow source beyond its own places takes one of the fast ones. */
+static bool has_place(const Templates *templates, const Running *running, bool slow) {
+    size_t most = slow_limit(templates), over = running->slow > most ? running->slow - most : 0;
+    return slow ? running->slow < most : running->fast + over < templates->limits.workers;
+}
+
+static Evaluator *longest_waiting(const Templates *templates, const Running *running, usec_t now) {
+    Evaluator *found = NULL;
+    for (size_t i = 0; i < templates->count; i++) {
+        Evaluator *evaluator = templates->evaluators[i];
+        if (!is_waiting(evaluator, now)) continue;
+        Evaluator *goes;
+        bool place = evaluator->state == EVALUATOR_STOPPED
+                         ? running->loading < 2 * templates->limits.workers && has_room(templates, evaluator, &goes)
+                         : has_place(templates, running, evaluator_is_slow(evaluator, now));
+        if (place && (!found || evaluator->wanted_since < found->wanted_since)) found = evaluator;
+    }
+    return found;
+}
+
+/* Sources take turns: one that has its slice while others of its kind wait sends no more, and gives its place up when all is answered. */
+static void release_places(Templates *templates, usec_t now) {
+    Running running = count_running(templates, now);
+    for (size_t i = 0; i < templates->count; i++) {
+        Evaluator *evaluator = templates->evaluators[i];
+        if (!evaluator->may_run) continue;
+        size_t waiting = evaluator_is_slow(evaluator, now) ? running.waiting_slow : running.waiting_fast;
+        evaluator->must_yield = waiting > 0 && now - evaluator->running_since >= SLICE_USEC;
+        if (evaluator->window_count > 0 || (evaluator->first && !evaluator->must_yield)) continue;
+        evaluator->may_run = evaluator->must_yield = false;
+        evaluator->wanted_since = evaluator->first ? now : 0;
+    }
+}
+
+static void schedule(Templates *templates, usec_t now) {
+    release_places(templates, now);
+    for (;;) {
+        Running running = count_running(templates, now);
+        Evaluator *evaluator = running.waiting_fast + running.waiting_slow ? longest_waiting(templates, &running, now) : NULL;
+        if (!evaluator) break;
+        if (evaluator->state == EVALUATOR_STOPPED) {
+            Evaluator *goes;
+            (void)has_room(templates, evaluator, &goes);
+            if (goes) evaluator_stop(goes, &templates->reaper, now);
+            evaluator_start(evaluator, now); /* or it waits until start_after */
+        } else {
+            evaluator->may_run = true;
+            evaluator->running_since = now;
+        }
+    }
+    for (size_t i = 0; i < templates->count; i++) evaluator_feed(templates->evaluators[i], now);
+    forget_idle(templates, now);
+}
+
+/* -- broker thread -- */
+
+static void wait_for_work(Templates *templates) {
+    bool busy = !reaper_is_empty(&templates->reaper);
+    struct pollfd first = {.fd = templates->wake_fd, .events = POLLIN}, *entries = templates->entries ? templates->entries : &first;
+    entries[0] = first;
+    size_t used = 1;
+    for (size_t i = 0; i < templates->count; i++) {
+        const Evaluator *evaluator = templates->evaluators[i];
+        busy = busy || evaluator_has_work(evaluator) || evaluator->state == EVALUATOR_LOADING || evaluator->state == EVALUATOR_BETWEEN;
+        used += evaluator_poll(evaluator, entries + used);
+    }
+    int ready = poll(entries, used, busy ? TICK_MS : 1000);
+    check(ready >= 0 || errno == EINTR);
+    if (ready <= 0) return;
+
+    if (entries[0].revents) {
+        uint64_t times;
+        (void)!read(templates->wake_fd, &times, sizeof times);
+    }
+    usec_t now = templates->clock->boot(templates->clock);
+    size_t entry = 1;
+    for (size_t i = 0; i < templates->count; i++) {
+        Evaluator *evaluator = templates->evaluators[i];
+        int control = evaluator->control, data = evaluator->data;
+        if (control >= 0) evaluator_handle(evaluator, &entries[entry++], &templates->reaper, now);
+        if (data >= 0) evaluator_handle(evaluator, &entries[entry++], &templates->reaper, now);
+    }
+}
+
+/* True: the broker is to stop. */
+static bool take_messages(Templates *templates, usec_t now) {
+    bool stop = false;
+    for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
+        next = message->next;
+        if (message->kind == MESSAGE_STOP) {
+            stop = true;
+        } else {
+            take_batch(templates, (TemplateBatch *)(void *)message, now);
+        }
+    }
+    return stop;
+}
+
+static void end_all(Templates *templates) {
+    usec_t now = templates->clock->boot(templates->clock);
+    for (size_t i = 0; i < templates->count; i++) {
+        Evaluator *evaluator = templates->evaluators[i];
+        evaluator_stop(evaluator, &templates->reaper, now);
+        evaluator_fail_all(evaluator, "the server is shutting down");
+        evaluator_free(evaluator);
+    }
+    templates->count = 0;
+    reaper_finish(&templates->reaper, templates->clock);
+}
+
+static void *run(void *context) {
+    Templates *templates = context;
+    for (;;) {
+        usec_t now = templates->clock->boot(templates->clock);
+        if (take_messages(templates, now)) break;
+        for (size_t i = 0; i < templates->count; i++) evaluator_check_time(templates->evaluators[i], &templates->reaper, now);
+        if (!reaper_is_empty(&templates->reaper)) reaper_step(&templates->reaper, now);
+        schedule(templates, now);
+        wait_for_work(templates);
+    }
+    end_all(templates);
+    return NULL;
+}
+
+static void wake(void *context) {
+    const Templates *templates = context;
+    uint64_t one = 1;
+    (void)!write(templates->wake_fd, &one, sizeof one);
+}
+
+static void templates_free(Templates *templates) {
+    mailbox_free(templates->inbox);
+    if (templates->wake_fd >= 0) (void)close(templates->wake_fd);
+    free(templates->evaluators);
+    free(templates->entries);
+    free(templates->worker_path);
+    free(templates);
+}
+
+int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error) {
+    Templates *templates = calloc(1, sizeof *templates);
+    check(templates);
+    templates->limits = *limits;
+    if (templates->limits.workers == 0) templates->limits.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    if (templates->limits.zygotes == 0) templates->limits.zygotes = 1;
+    templates->worker_path = worker_path ? strdup(worker_path) : template_worker_path();
+    check(templates->worker_path);
+    templates->clock = clock_system();
+    templates->stop.kind = MESSAGE_STOP;
+    templates->inbox = mailbox_new(wake, templates);
+    templates->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int r = templates->wake_fd < 0 ? error_set(error, -errno, "cannot make an eventfd: %s", strerrordesc_np(errno)) : 0;
+    if (r == 0) r = thread_start(&templates->thread, "templates", run, templates, error);
+    if (r < 0) {
+        templates_free(templates);
+        return r;
+    }
+    *ret_templates = templates;
+    return 0;
+}
+
+void templates_post(Templates *templates, TemplateBatch *take_batch) {
+    take_batch->message.kind = MESSAGE_BATCH;
+    mailbox_post(templates->inbox, &take_batch->message);
+}
+
+void templates_stop(Templates *templates) {
+    if (!templates) return;
+    mailbox_post(templates->inbox, &templates->stop);
+    thread_join(&templates->thread);
+    /* Posted behind the stop: as they came. */
+    for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
+        next = message->next;
+        TemplateBatch *batch = (TemplateBatch *)(void *)message;
+        batch->message.kind = batch->reply_kind;
+        for (size_t i = 0; i < batch->count; i++) batch->events[i].event.templates = batch->events[i].results;
+        mailbox_post(batch->reply, &batch->message);
+    }
+    templates_free(templates);
+}

@@ -1,0 +1,98 @@
+/*
+ * One source's evaluator: its waiting batches, its worker process, and the events that are with the process. The broker (templates.c) decides
+ * when it may run; this part speaks the protocol and keeps the promise that every event gets exactly one result per template.
+ *
+ * Events are numbered and answered in order, so the window is a queue: an answer belongs to its head or the worker is not to be trusted and
+ * is ended. When an evaluating process dies, the results that it had ready are taken, the template that killed it fails, and the rest of
+ * the window is sent again to the next process. Broker thread only.
+ */
+#pragma once
+
+#include <poll.h>
+
+#include "gateway/templates/broker.h"
+#include "gateway/templates/process.h"
+#include "mapping/template_message.h"
+
+enum {
+    WINDOW_MAX = 64,                   /* events with the process: enough to keep it busy, little to send again */
+    WINDOW_BYTES_MAX = 1 << 20,        /* or one event */
+    SLOW_USEC = 20 * 1000,             /* of one event: from here on a source counts as slow */
+    BATCH_RESULT_BYTES_MAX = 64 << 20, /* of one batch's results */
+};
+
+typedef enum EvaluatorState {
+    EVALUATOR_STOPPED, /* no process */
+    EVALUATOR_LOADING, /* process, but no evaluating one yet */
+    EVALUATOR_READY,
+    EVALUATOR_BETWEEN, /* the evaluating process died, the next one is being forked */
+} EvaluatorState;
+
+typedef struct WindowEvent {
+    TemplateBatch *batch;
+    size_t index; /* in the batch */
+    uint64_t number;
+    uint32_t next_template;
+    uint32_t tries;   /* processes that died on it without it being to blame for certain */
+    usec_t used_usec; /* of its wall clock, in processes that died */
+    size_t bytes;
+} WindowEvent;
+
+typedef struct Evaluator {
+    /* identity */
+    uint32_t source_number;
+    Plan *plan; /* one of those that it serves */
+    const char *worker_path;
+    const TemplateLimits *limits;
+
+    /* batches that are not wholly in the window yet, oldest first */
+    Message *first, **tail;
+    size_t next_event; /* of the first batch */
+
+    WindowEvent window[WINDOW_MAX]; /* a ring */
+    size_t window_head, window_count, window_bytes;
+    uint64_t next_number;
+
+    EvaluatorState state;
+    pid_t pid;
+    int control, data, arrived; /* sockets; `arrived`: came along with a frame that is not whole yet; -1: none */
+    uint32_t serial;
+    Buffer control_in, control_out, data_in, data_out;
+    size_t control_sent, data_sent;
+
+    /* scheduling */
+    bool may_run;                                /* events may be sent */
+    bool must_yield;                             /* others wait: send no more */
+    usec_t running_since;                        /* boot time */
+    usec_t wanted_since;                         /* boot time; 0: it wants nothing */
+    usec_t last_used;                            /* boot time */
+    usec_t progress_at;                          /* boot time of the last answer, or of the first unanswered event */
+    usec_t event_usec;                           /* moving average */
+    unsigned failed_starts;                      /* in a row */
+    usec_t start_after;                          /* boot time */
+    char refusal[TEMPLATE_REASON_BYTES_MAX + 1]; /* the worker cannot load the templates: no use to try again */
+} Evaluator;
+
+Evaluator *evaluator_new(Plan *plan, uint32_t source_number, const char *worker_path, const TemplateLimits *limits);
+/* The process must have ended and nothing may wait. NULL-safe. */
+void evaluator_free(Evaluator *evaluator);
+
+bool evaluator_serves(const Evaluator *evaluator, const Plan *plan, uint32_t source_number);
+void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t now);
+bool evaluator_has_work(const Evaluator *evaluator);
+bool evaluator_is_slow(const Evaluator *evaluator, usec_t now);
+
+/* Starts the process; a failure is counted, and at the third in a row all that waits fails. */
+void evaluator_start(Evaluator *evaluator, usec_t now);
+/* Gives up the process; what is in the window stays and is sent to the next one. */
+void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now);
+void evaluator_fail_all(Evaluator *evaluator, const char *reason);
+
+/* Sends as much as the window takes. */
+void evaluator_feed(Evaluator *evaluator, usec_t now);
+/* 0..2 entries for poll. */
+size_t evaluator_poll(const Evaluator *evaluator, struct pollfd entries[2]);
+/* Reads and writes what is possible on that socket. */
+void evaluator_handle(Evaluator *evaluator, const struct pollfd *entry, Reaper *reaper, usec_t now);
+/* Ends a worker that does not answer although its own clock should have. */
+void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now);

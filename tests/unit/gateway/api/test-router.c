@@ -1,0 +1,386 @@
+#include "gateway/api/router.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "storage/rejects.h"
+#include "tests/unit/gateway/control/harness.h"
+
+#define SOURCES "/v1/branches/default/sources"
+#define SINKS SOURCES "/s/sinks"
+
+static int start(void **state) {
+    Harness *harness = calloc(1, sizeof *harness);
+    assert_non_null(harness);
+    harness_start(harness);
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
+    *state = harness;
+    return 0;
+}
+
+static int stop(void **state) {
+    Harness *harness = *state;
+    harness_stop(harness);
+    harness_remove(harness);
+    free(harness);
+    return 0;
+}
+
+typedef struct Case {
+    const char *method, *path, *body;
+    int status;
+    const char *part; /* of the answer */
+} Case;
+
+static void run_cases(Harness *harness, const Case *cases, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        json_t *answer;
+        int status = harness_call(harness, cases[i].method, cases[i].path, cases[i].body, &answer);
+        _cleanup_free_ char *text = answer ? json_dumps(answer, JSON_COMPACT) : strdup("");
+        if (status != cases[i].status || (cases[i].part && !strstr(text, cases[i].part)))
+            fail_msg("%s %s %s: %d %s", cases[i].method, cases[i].path, cases[i].body ? cases[i].body : "", status, text);
+        if (status >= 400) {
+            assert_int_equal(json_integer_value(json_object_get(answer, "statusCode")), status);
+            assert_ptr_equal(strstr(json_string_value(json_object_get(answer, "error")), "stream.api."),
+                             json_string_value(json_object_get(answer, "error")));
+            assert_non_null(json_object_get(answer, "message"));
+        }
+        json_decref(answer);
+    }
+}
+#define RUN(harness, cases) run_cases(harness, cases, sizeof(cases) / sizeof *(cases))
+
+#define COLUMNS "\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"}]}"
+#define TABLE(id) "\"table\":{\"connection\":\"local\",\"tableId\":\"" id "\"," COLUMNS "}"
+#define COLUMN(rest)                                                                                                                       \
+    "{\"name\":\"X\",\"table\":{\"connection\":\"local\",\"tableId\":\"x\",\"mapping\":{\"columns\":[{\"name\":\"c\"," rest "}]}}}"
+
+static void test_errors(void **state) {
+    static const Case cases[] = {
+        {"GET", "/v1/nothing", NULL, 404, "routeNotFound"},
+        {"GET", "/", NULL, 404, "routeNotFound"},
+        {"GET", "/v1/branches/default/sources/", NULL, 404, "routeNotFound"},
+        {"GET", "/v1/branches/default/sources/s/nothing", NULL, 404, "routeNotFound"},
+        {"GET", "/v1/branches/77/sources", NULL, 404, "branchNotFound"},
+        {"GET", SOURCES "/t", NULL, 404, "sourceNotFound"},
+        {"GET", SOURCES "/t/sinks", NULL, 404, "sourceNotFound"},
+        {"GET", SINKS "/k", NULL, 404, "sinkNotFound"},
+        {"DELETE", SINKS "/k", NULL, 404, "sinkNotFound"},
+        {"PUT", SOURCES "/t/undelete", NULL, 404, "sourceNotFound"},
+        {"PUT", SOURCES, NULL, 405, "methodNotAllowed"},
+        {"TRACE", "/v1", NULL, 405, "GET"},
+        {"GET", SOURCES "?limit=0", NULL, 400, "limit"},
+        {"GET", SOURCES "?limit=101", NULL, 400, "limit"},
+        {"GET", SOURCES "?limit=1x", NULL, 400, "limit"},
+        {"GET", SOURCES "?limit=", NULL, 400, "limit"},
+        {"GET", SOURCES "?other=1", NULL, 400, "other"},
+        {"GET", SOURCES "?limit=1&limit=2", NULL, 400, "twice"},
+        {"GET", SOURCES "?limit=%zz", NULL, 400, "well-formed"},
+        {"GET", SOURCES "?limit=%00", NULL, 400, "well-formed"},
+        {"DELETE", SOURCES "/s?discard=yes", NULL, 400, "discard"},
+        {"POST", SOURCES, "{", 400, "not JSON"},
+        {"POST", SOURCES, "", 400, "not JSON"},
+        {"POST", SOURCES, "[]", 400, "badRequest"},
+        {"POST", SOURCES, "{\"name\":\"a\",\"name\":\"b\"}", 400, "not JSON"},
+        {"POST", SOURCES, "{}", 400, "name"},
+        {"POST", SOURCES, "{\"name\":\"A\",\"colour\":1}", 400, "colour"},
+        {"POST", SOURCES, "{\"name\":7}", 400, "name"},
+        {"POST", SOURCES, "{\"name\":\"A\",\"type\":\"kafka\"}", 400, "type"},
+        {"POST", SOURCES, "{\"name\":\"S\"}", 409, "sourceAlreadyExists"},
+        {"PATCH", SOURCES "/s", "{\"sourceId\":\"t\"}", 400, "sourceId"},
+        {"PATCH", SOURCES "/s", "{\"disabled\":true}", 400, "disable"},
+        {"PUT", SOURCES "/s/enable", "{\"a\":1}", 400, "\\\"a\\\""},
+        {"POST", SINKS, "{\"name\":\"K\"}", 400, "table"},
+        {"POST", SINKS, "{\"name\":\"K\",\"table\":{\"connection\":\"moon\",\"tableId\":\"t\"," COLUMNS "}}", 400, "\\\"local\\\""},
+        {"POST", SINKS, COLUMN("\"type\":\"path\",\"path\":\"a[\""), 400, "path"},
+        {"POST", SINKS, COLUMN("\"type\":\"path\",\"path\":\"a\",\"dataType\":\"integer\",\"defaultValue\":\"many\""), 400, "c"},
+        {"POST", SINKS, COLUMN("\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"WRONG\"}"), 400,
+         "line 1, column 7"},
+        {"PATCH", SOURCES "/s/settings", "{\"settings\":[{\"key\":\"no\",\"value\":1}]}", 400, "no"},
+        {"PATCH", SOURCES "/s/settings", "{\"settings\":[{\"key\":\"storage.level.target.import.trigger.count\",\"value\":0}]}", 400,
+         "storage.level.target.import.trigger.count"},
+        {"PATCH", SOURCES "/s/settings", "{\"setting\":[]}", 400, "setting"},
+        {"PATCH", SOURCES "/s/settings", "{}", 400, "settings"},
+    };
+    RUN(*state, cases);
+}
+
+static void test_tables(void **state) {
+    Harness *harness = *state;
+    assert_string_equal(harness_task(harness, "POST", SINKS, "{\"name\":\"K\"," TABLE("one") "}", NULL), "success");
+    assert_string_equal(harness_task(harness, "POST", SINKS, "{\"name\":\"L\"," TABLE("two") "}", NULL), "success");
+    static const Case cases[] = {
+        {"POST", SINKS, "{\"name\":\"K\"," TABLE("three") "}", 409, "sinkAlreadyExists"},
+        {"POST", SINKS, "{\"name\":\"M\"," TABLE("two") "}", 409, "s/l"},
+        {"PATCH", SINKS "/k", "{\"table\":{\"tableId\":\"two\"}}", 409, "tableTaken"},
+        {"PATCH", SINKS "/k", "{\"table\":{\"tableId\":\"TWO\"}}", 409, "tableTaken"}, /* one table for SQLite */
+        {"PATCH", SINKS "/k", "{\"table\":{\"connection\":\"moon\"}}", 400, "moon"},
+        {"GET", SINKS "?limit=1", NULL, 200, "\"page\":{\"limit\":1,\"totalCount\":2,\"afterId\":\"\",\"lastId\":\"k\"}"},
+        {"GET", SINKS "?limit=1&afterId=k", NULL, 200, "\"lastId\":\"l\""},
+        {"GET", SINKS "?afterId=l", NULL, 200, "\"sinks\":[]"},
+        {"GET", SINKS "/l/statistics/total", NULL, 200, "\"target\":{\"recordsCount\":2"},
+        {"DELETE", SINKS "/l/rejects", NULL, 200, "\"removed\":2"},
+        {"DELETE", SINKS "/l/rejects?upToId=x", NULL, 400, "upToId"},
+    };
+    RUN(harness, cases);
+    json_t *task;
+    assert_string_equal(harness_task(harness, "POST", SINKS "/k/flush", NULL, &task), "success");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(task, "outputs"), "rows")), 3);
+    assert_int_equal(harness->flushes, 1);
+    json_decref(task);
+    /* 20 sinks and no more. */
+    for (int i = 0; i < SINKS_A_SOURCE_MAX - 2; i++) {
+        _cleanup_free_ char *body = NULL;
+        assert_true(asprintf(&body, "{\"name\":\"N%d\",\"table\":{\"connection\":\"local\",\"tableId\":\"n%d\"," COLUMNS "}}", i, i) > 0);
+        assert_string_equal(harness_task(harness, "POST", SINKS, body, NULL), "success");
+    }
+    static const Case more[] = {{"POST", SINKS, "{\"name\":\"More\"," TABLE("more") "}", 422, "20 sinks"}};
+    RUN(harness, more);
+    harness->options.sources_most = 1;
+    static const Case source[] = {{"POST", SOURCES, "{\"name\":\"More\"}", 422, "limits.sources"}};
+    RUN(harness, source);
+}
+
+static void test_tokens(void **state) {
+    Harness *harness = *state;
+    char admin[64];
+    (void)strcpy(admin, harness->token);
+    char reader[TOKEN_CHARACTERS + 1], operator[TOKEN_CHARACTERS + 1];
+    (void)tokens_make(&harness->control->tokens, ROLE_READ, "reader", 0, reader);
+    (void)tokens_make(&harness->control->tokens, ROLE_OPERATOR, "operator", 0, operator);
+
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/admin.token", harness->directory);
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+
+    static const char *const wrong[] = {"", "no", "012345678901234567890123456789012345678901234567"};
+    for (size_t i = 0; i < 3; i++) {
+        (void)strcpy(harness->token, wrong[i]);
+        (void)harness_send(harness, "GET", SOURCES, NULL, 0);
+        harness_turn(harness);
+        ApiCall *call = harness_answer(harness);
+        assert_int_equal(call->status, 401);
+        assert_true(call->challenge);
+        api_call_free(call);
+        assert_int_equal(harness_call(harness, "GET", "/v1", NULL, NULL), 200);
+        assert_int_equal(harness_call(harness, "GET", "/ready", NULL, NULL), 200);
+        assert_int_equal(harness_call(harness, "GET", "/health-check", NULL, NULL), 200);
+        assert_int_equal(harness_call(harness, "GET", "/metrics", NULL, NULL), 401);
+        assert_int_equal(harness_call(harness, "GET", "/v1/nothing", NULL, NULL), 401); /* nobody learns what there is */
+    }
+    json_t *answer;
+    (void)strcpy(harness->token, reader);
+    assert_int_equal(harness_call(harness, "GET", SOURCES "/s", NULL, &answer), 200);
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(answer, "http"), "url")), "/stream/1/s/***"));
+    json_decref(answer);
+    static const Case reads[] = {
+        {"GET", SOURCES, NULL, 200, "***"},
+        {"POST", SOURCES, "{\"name\":\"A\"}", 403, "stream.api.forbidden"},
+        {"PATCH", SOURCES "/s/settings", "{\"settings\":[]}", 403, "operator"},
+        {"DELETE", SOURCES "/s", NULL, 403, "admin"},
+        {"POST", SINKS "/k/flush", NULL, 403, "operator"},
+    };
+    RUN(harness, reads);
+    (void)strcpy(harness->token, operator);
+    static const Case operates[] = {
+        {"POST", SOURCES, "{\"name\":\"A\"}", 403, "admin"},
+        {"PATCH", SOURCES "/s", "{\"name\":\"A\"}", 403, "admin"},
+        {"PATCH", SOURCES "/s/settings", "{\"settings\":[]}", 202, "success"},
+    };
+    RUN(harness, operates);
+    assert_int_equal(harness_call(harness, "GET", SOURCES "/s", NULL, &answer), 200);
+    const Source *source = harness->control->registry.sources[0]->source;
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(answer, "http"), "url")), source->secret));
+    json_decref(answer);
+
+    /* The token of the first start is good after a restart, too. */
+    (void)strcpy(harness->token, admin);
+    harness_stop(harness);
+    harness_start(harness);
+    assert_string_equal(harness->token, admin);
+    assert_int_equal(harness_call(harness, "GET", SOURCES, NULL, NULL), 200);
+}
+
+static int status_with(Harness *harness, const char *if_match, const char *body_type, const char *body, char **ret_text) {
+    ApiCall *call = harness_send(harness, "PATCH", SOURCES "/s", body, 10 * USEC_SECOND);
+    free(call->if_match);
+    free(call->body_type);
+    call->if_match = strdup(if_match);
+    call->body_type = strdup(body_type);
+    for (unsigned i = 0; i < 20; i++) harness_turn(harness);
+    call = harness_answer(harness);
+    assert_non_null(call);
+    int status = call->status;
+    if (ret_text) *ret_text = strdup(buffer_text(&call->response));
+    api_call_free(call);
+    return status;
+}
+
+static void test_preconditions(void **state) {
+    Harness *harness = *state;
+    const char *json = "application/json";
+    assert_int_equal(status_with(harness, "\"2\"", json, "{\"description\":\"a\"}", NULL), 409);
+    _cleanup_free_ char *text = NULL;
+    assert_int_equal(status_with(harness, "\"1\"", json, "{\"description\":\"a\"}", &text), 202);
+    assert_non_null(strstr(text, "\"version\":2"));
+    assert_int_equal(status_with(harness, "1", json, "{\"description\":\"b\"}", NULL), 409);
+    assert_int_equal(status_with(harness, "2", json, "{\"description\":\"b\"}", NULL), 202);
+    assert_int_equal(status_with(harness, "*", json, "{\"description\":\"c\"}", NULL), 202);
+    assert_int_equal(status_with(harness, "x", json, "{}", NULL), 400);
+    assert_int_equal(status_with(harness, "\"1", json, "{}", NULL), 400);
+    assert_int_equal(status_with(harness, "0", json, "{}", NULL), 400);
+    /* Two at once with one version: the second learns it from its task. */
+    for (int i = 0; i < 2; i++) {
+        ApiCall *call = harness_send(harness, "PATCH", SOURCES "/s", i ? "{\"description\":\"y\"}" : "{\"description\":\"x\"}",
+                                     USEC_SECOND);
+        free(call->if_match);
+        call->if_match = strdup("4");
+    }
+    for (unsigned i = 0; i < 20; i++) harness_turn(harness);
+    ApiCall *first = harness_answer(harness), *second = harness_answer(harness);
+    assert_non_null(strstr(buffer_text(&first->response), "\"success\""));
+    assert_non_null(strstr(buffer_text(&second->response), "The version is 5, not 4"));
+    api_call_free(first);
+    api_call_free(second);
+
+    assert_int_equal(status_with(harness, "", "text/plain", "{}", NULL), 415);
+    assert_int_equal(status_with(harness, "", "application/x-www-form-urlencoded", "{}", NULL), 415);
+    assert_int_equal(status_with(harness, "", "application/merge-patch+json; charset=utf-8", "{}", NULL), 202);
+    assert_int_equal(status_with(harness, "", "", "{}", NULL), 202);
+    char *large = malloc(API_BODY_BYTES_MOST + 2);
+    memset(large, ' ', API_BODY_BYTES_MOST + 1);
+    large[API_BODY_BYTES_MOST + 1] = '\0';
+    assert_int_equal(status_with(harness, "", json, large, NULL), 413);
+    free(large);
+}
+
+/* Nothing that is sent makes it fall over. */
+static void test_hostile(void **state) {
+    Harness *harness = *state;
+    _cleanup_(buffer_deinit) Buffer body = {0};
+    for (int i = 0; i < 100000; i++) buffer_append_text(&body, "{\"a\":");
+    assert_int_equal(harness_call(harness, "POST", SOURCES, buffer_text(&body), NULL), 400);
+    buffer_clear(&body);
+    buffer_append_text(&body, "{\"name\":\"A\",\"x\":");
+    for (int i = 0; i < 1000; i++) buffer_append_text(&body, "[");
+    for (int i = 0; i < 1000; i++) buffer_append_text(&body, "]");
+    buffer_append_text(&body, "}");
+    assert_int_equal(harness_call(harness, "POST", SOURCES, buffer_text(&body), NULL), 400);
+    buffer_clear(&body);
+    for (int i = 0; i < 1500; i++) buffer_append_text(&body, "{\"table\":");
+    buffer_append_text(&body, "1");
+    for (int i = 0; i < 1500; i++) buffer_append_text(&body, "}");
+    assert_int_equal(harness_call(harness, "PATCH", SOURCES "/s", buffer_text(&body), NULL), 400);
+    static const Case cases[] = {
+        {"GET", SOURCES "/\xff\xfe", NULL, 404, NULL},
+        {"GET", "/v1/tasks/../../etc", NULL, 404, NULL},
+        {"POST", SOURCES, "{\"name\":\"\\u0000\"}", 400, NULL},
+        {"POST", SOURCES, "{\"\xff\":1}", 400, NULL},
+        {"POST", SOURCES, "{\"name\":\"\xc3\"}", 400, NULL},
+        {"GET", SOURCES "?afterId=\xff", NULL, 400, NULL},
+        {"\xff", SOURCES, NULL, 405, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status = harness_call(harness, cases[i].method, cases[i].path, cases[i].body, NULL);
+        if (status != cases[i].status) fail_msg("case %zu: %d", i, status);
+    }
+}
+
+static void test_dry_run(void **state) {
+    Harness *harness = *state;
+    static const Case none[] = {{"POST", SOURCES "/s/test", "{\"n\":1}", 200, "\"tables\":[]"}};
+    RUN(harness, none);
+    assert_string_equal(harness_task(harness, "POST", SINKS,
+                                     "{\"name\":\"K\",\"table\":{\"connection\":\"local\",\"tableId\":\"k\",\"mapping\":{\"columns\":"
+                                     "[{\"name\":\"n\",\"type\":\"path\",\"path\":\"n\"},{\"name\":\"b\",\"type\":\"body\"}]}}}",
+                                     NULL),
+                        "success");
+    static const Case plain[] = {
+        {"POST", SOURCES "/s/test", "{\"n\":1}", 200,
+         "{\"sinkId\":\"k\",\"tableId\":\"k\",\"rows\":[{\"columns\":[{\"name\":\"n\",\"value\":\"1\"},{\"name\":\"b\",\"value\":\"{"
+         "\\\"n\\\":1}\"}]}]}"},
+        {"POST", SOURCES "/s/test", "{\"n\":null}", 200, "{\"name\":\"n\",\"value\":null}"},
+        {"POST", SOURCES "/s/test", "{}", 422, "\\\"n\\\""},
+        {"POST", SOURCES "/s/test", "no", 422, "unprocessableContent"},
+    };
+    RUN(harness, plain);
+    /* With a template, the events go to the workers and come back. */
+    assert_string_equal(
+        harness_task(harness, "POST", SINKS,
+                     "{\"name\":\"T\",\"table\":{\"connection\":\"local\",\"tableId\":\"t\",\"mapping\":{\"columns\":"
+                     "[{\"name\":\"x\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"1\"}}]}}}",
+                     NULL),
+        "success");
+    static const Case templates[] = {{"POST", SOURCES "/s/test", "{\"n\":1}", 200, "{\"name\":\"x\",\"value\":\"42\"}"}};
+    RUN(harness, templates);
+}
+
+static void test_rejects(void **state) {
+    Harness *harness = *state;
+    assert_string_equal(harness_task(harness, "POST", SINKS, "{\"name\":\"K\"," TABLE("one") "}", NULL), "success");
+    Error error = {0};
+    Txn *txn;
+    assert_int_equal(txn_begin_write(harness->environment, &txn, &error), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        Reject reject = {
+            .sink = 1,
+            .at = 1700000000000000,
+            .column = SPAN("c"),
+            .reason = SPAN("no value"),
+            .content_type = SPAN("text/plain"),
+            .data = i == 1 ? (Span){.data = "\xff\x00\x01", .size = 3} : SPAN("{\"a\":1}"),
+            .mapping_version = 1,
+        };
+        assert_int_equal(rejects_add(txn, &reject, &error), 0);
+    }
+    assert_int_equal(txn_commit(txn, &error), 0);
+    static const Case cases[] = {
+        {"GET", SINKS "/k/rejects?limit=2", NULL, 200, "\"page\":{\"limit\":2,\"totalCount\":3,\"afterId\":\"\",\"lastId\":\"2\"}"},
+        {"GET", SINKS "/k/rejects", NULL, 200, "\"event\":\"{\\\"a\\\":1}\""},
+        {"GET", SINKS "/k/rejects", NULL, 200, "\"eventBase64\":\"/wAB\""},
+        {"GET", SINKS "/k/rejects?afterId=2", NULL, 200, "\"lastId\":\"3\""},
+        {"GET", SINKS "/k/rejects?afterId=x", NULL, 400, "afterId"},
+        {"GET", SINKS "/k/rejects?format=xml", NULL, 400, "format"},
+    };
+    RUN(harness, cases);
+    (void)harness_send(harness, "GET", SINKS "/k/rejects?format=ndjson", NULL, 0);
+    harness_turn(harness);
+    ApiCall *call = harness_answer(harness);
+    assert_string_equal(call->content_type, "application/x-ndjson");
+    size_t lines = 0;
+    for (size_t i = 0; i < call->response.size; i++) lines += call->response.data[i] == '\n';
+    assert_int_equal(lines, 3);
+    api_call_free(call);
+}
+
+static void test_ready(void **state) {
+    Harness *harness = *state;
+    static const Case over[] = {{"GET", "/ready", NULL, 503, "overloaded"}}, broken[] = {{"GET", "/ready", NULL, 503, "broken"}};
+    atomic_store(&harness->usage.intake_stopped, true);
+    RUN(harness, over);
+    atomic_store(&harness->usage.broken, true);
+    RUN(harness, broken);
+    atomic_store(&harness->usage.broken, false);
+    atomic_store(&harness->usage.intake_stopped, false);
+    assert_int_equal(harness_call(harness, "HEAD", "/ready", NULL, NULL), 200);
+    static const Case connections[] = {{"GET", "/v1/branches/default/connections", NULL, 200, "\"name\":\"local\""}};
+    RUN(harness, connections);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_errors, start, stop),  cmocka_unit_test_setup_teardown(test_tables, start, stop),
+        cmocka_unit_test_setup_teardown(test_tokens, start, stop),  cmocka_unit_test_setup_teardown(test_preconditions, start, stop),
+        cmocka_unit_test_setup_teardown(test_hostile, start, stop), cmocka_unit_test_setup_teardown(test_dry_run, start, stop),
+        cmocka_unit_test_setup_teardown(test_rejects, start, stop), cmocka_unit_test_setup_teardown(test_ready, start, stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

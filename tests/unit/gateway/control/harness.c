@@ -1,0 +1,352 @@
+#include "tests/unit/gateway/control/harness.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "gateway/api/router.h"
+#include "storage/catalog.h"
+#include "storage/rejects.h"
+
+#define TURNS_MOST 1000
+
+const char *const harness_sink = "{\"name\":\"Orders\",\"table\":{\"connection\":\"local\",\"tableId\":\"orders\",\"mapping\":{\"columns\":"
+                                 "[{\"name\":\"id\",\"type\":\"id\"},{\"name\":\"body\",\"type\":\"body\"}]}}}";
+
+/* ---- the clock, and whom loaders_post means ---------------------------------------------------------------------------------------- */
+
+static Harness *running;
+
+static usec_t wall(Clock *clock) {
+    (void)clock;
+    return clock_system()->wall(clock_system()) + running->time_passed;
+}
+
+static usec_t boot(Clock *clock) {
+    (void)clock;
+    return clock_system()->boot(clock_system()) + running->time_passed;
+}
+
+static Clock test_clock = {.wall = wall, .boot = boot};
+
+/* ---- the loader and the templates --------------------------------------------------------------------------------------------------- */
+
+static LoadJob *waiting_job;
+
+void loaders_post(Loaders *loaders, LoadJob *take_job) {
+    (void)loaders;
+    assert_null(waiting_job);
+    waiting_job = take_job;
+}
+
+void load_job_free(LoadJob *job) {
+    if (!job) return;
+    free(job->connection);
+    free(job->label);
+    table_target_deinit(&job->table);
+    free(job);
+}
+
+static void run_loader(Harness *harness) {
+    if (!waiting_job || harness->loader_stands) return;
+    LoadJob *job = steal(waiting_job);
+    harness->prepares++;
+    job->result = harness->prepare;
+    if (harness->prepare != SINK_DONE) (void)error_set(&job->error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+    mailbox_post(job->reply, &job->message);
+}
+
+int template_check(const char *worker_path, const TemplateLimits *limits, const char *text, Error *error) {
+    (void)worker_path;
+    (void)limits;
+    return strstr(text, "WRONG") ? error_set(error, -EINVAL, "line 1, column 7: it is wrong") : 0;
+}
+
+TemplateBatch *template_batch_new(Plan *plan, size_t count, Mailbox *reply, int reply_kind) {
+    TemplateBatch *batch = calloc(1, sizeof *batch);
+    assert_non_null(batch);
+    batch->plan = plan;
+    batch->reply = reply;
+    batch->reply_kind = reply_kind;
+    batch->count = count;
+    batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
+    return batch;
+}
+
+void template_batch_free(TemplateBatch *batch) {
+    if (!batch) return;
+    plan_unref(batch->plan);
+    arena_deinit(&batch->arena);
+    free(batch);
+}
+
+/* Every template of every event gives 42. */
+void templates_post(Templates *templates, TemplateBatch *take_batch) {
+    (void)templates;
+    size_t count = plan_template_count(take_batch->plan);
+    for (size_t i = 0; i < take_batch->count; i++) {
+        take_batch->events[i].results = arena_zalloc(&take_batch->arena, count * sizeof(TemplateResult));
+        for (size_t k = 0; k < count; k++) take_batch->events[i].results[k].text = SPAN("42");
+    }
+    take_batch->message.kind = take_batch->reply_kind;
+    mailbox_post(take_batch->reply, &take_batch->message);
+}
+
+/* ---- the writer ---------------------------------------------------------------------------------------------------------------------- */
+
+static void store(Harness *harness, Define *define) {
+    Txn *txn;
+    define->result = txn_begin_write(harness->environment, &txn, &define->error);
+    for (size_t i = 0; i < define->change_count && define->result == 0; i++) {
+        const CatalogChange *change = &define->changes[i];
+        define->result = change->document.data ? catalog_put(txn, change->collection, change->key, change->document, &define->error)
+                                               : catalog_remove(txn, change->collection, change->key, &define->error);
+    }
+    if (define->result == 0) {
+        define->result = txn_commit(txn, &define->error);
+    } else {
+        txn_abort(txn);
+    }
+    assert_int_equal(define->result, 0);
+}
+
+static void write_define(Harness *harness, Define *define) {
+    bool changes = define->sink_count > 0;
+    if (changes && harness->define_result != 0) {
+        define->result = error_set(&define->error, harness->define_result, "the disk is full");
+        harness->define_result = 0;
+        return;
+    }
+    store(harness, define);
+    harness->defines += changes;
+    for (size_t i = 0; i < define->sink_count; i++) {
+        assert_in_range(define->sinks[i].sink->number, 1, 63);
+        harness->known_versions[define->sinks[i].sink->number] = define->sinks[i].sink->mapping_version;
+        harness->last_order = define->sinks[i];
+        if (define->sinks[i].discard) define->discarded_rows += 7;
+    }
+}
+
+static void run_writer(Harness *harness) {
+    if (harness->writer_stands) return;
+    for (Message *message = mailbox_take(harness->writer), *next; message; message = next) {
+        next = message->next;
+        Mailbox *reply = NULL;
+        switch (message->kind) {
+        case MESSAGE_DEFINE:
+            reply = ((Define *)message)->reply;
+            write_define(harness, (Define *)message);
+            break;
+        case MESSAGE_CLOSE: {
+            Close *close = (Close *)message;
+            reply = close->reply;
+            harness->last_closed = close->sink;
+            harness->closes += close->reason == CLOSE_CHANGE;
+            harness->flushes += close->reason == CLOSE_FLUSH;
+            close->rows = 3;
+            break;
+        }
+        case MESSAGE_TOTALS: {
+            TotalsQuery *query = (TotalsQuery *)message;
+            reply = query->reply;
+            for (size_t i = 0; i < query->count; i++) query->statistics[i].totals.imported.rows = query->sinks[i];
+            break;
+        }
+        case MESSAGE_REJECTS_REMOVE:
+            reply = ((RejectsRemove *)message)->reply;
+            ((RejectsRemove *)message)->removed = 2;
+            break;
+        default: fail();
+        }
+        mailbox_post(reply, message);
+    }
+}
+
+/* ---- the loops ----------------------------------------------------------------------------------------------------------------------- */
+
+static void look_at(Harness *harness, Snapshot *snapshot) {
+    for (size_t i = 0; i < harness->control->registry.count; i++) {
+        SnapshotSource *source = snapshot_find(snapshot, span_of(harness->control->registry.sources[i]->source->source_id));
+        for (size_t k = 0; source && source->plan && k < plan_sink_count(source->plan); k++) {
+            const Sink *sink = plan_sink(source->plan, k);
+            if (harness->known_versions[sink->number] < sink->mapping_version) harness->define_before_snapshot = false;
+        }
+    }
+}
+
+static void run_loops(Harness *harness) {
+    if (harness->loops_stand) return;
+    for (size_t i = 0; i < HARNESS_LOOPS; i++) {
+        for (Message *message = mailbox_take(harness->loops[i]), *next; message; message = next) {
+            next = message->next;
+            assert_int_equal(message->kind, MESSAGE_SNAPSHOT);
+            SnapshotNews *news = (SnapshotNews *)message;
+            look_at(harness, news->snapshot);
+            snapshot_unref(harness->held[i]);
+            harness->held[i] = news->snapshot;
+            free(news);
+        }
+    }
+}
+
+/* ---- start and end ------------------------------------------------------------------------------------------------------------------- */
+
+/* control_begin waits for the writer's first answer. */
+static void *answer_first(void *context) {
+    Harness *harness = context;
+    while (!mailbox_wait(harness->writer, USEC_NEVER)) continue;
+    run_writer(harness);
+    return NULL;
+}
+
+void harness_start(Harness *harness) {
+    Error error = {0};
+    running = harness;
+    harness->define_before_snapshot = true;
+    if (!harness->directory[0]) {
+        const char *root = getenv("TMPDIR");
+        (void)snprintf(harness->directory, sizeof harness->directory, "%.40s/control-XXXXXX", root ? root : "/tmp");
+        assert_non_null(mkdtemp(harness->directory));
+    }
+    char *none[] = {NULL};
+    assert_int_equal(options_load(NULL, none, &harness->options, &error), 0);
+    harness->data.path = harness->directory;
+    assert_int_equal(files_open(harness->directory, &harness->data.files, &error), 0);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/mdb", harness->directory);
+    EnvironmentOptions options = {.path = path, .map_bytes = 64u << 20, .no_sync = true};
+    assert_int_equal(environment_open(&options, &harness->environment, &error), 0);
+
+    ControlOptions control = {
+        .options = &harness->options,
+        .directory = &harness->data,
+        .environment = harness->environment,
+        .clock = &test_clock,
+        .usage = &harness->usage,
+        .route = api_route,
+    };
+    assert_int_equal(control_new(&control, &harness->control, &error), 0);
+    harness->writer = mailbox_new(NULL, NULL);
+    Thread writer;
+    assert_int_equal(thread_start(&writer, "writer", answer_first, harness, &error), 0);
+    Snapshot *first;
+    assert_int_equal(control_begin(harness->control, harness->writer, &first, &error), 0);
+    thread_join(&writer);
+    harness->client = mailbox_new(NULL, NULL);
+    for (size_t i = 0; i < HARNESS_LOOPS; i++) {
+        harness->loops[i] = mailbox_new(NULL, NULL);
+        harness->held[i] = snapshot_ref(first);
+    }
+    snapshot_unref(first);
+    ControlPeers peers = {
+        .writer = harness->writer, .loops = harness->loops, .loop_count = HARNESS_LOOPS, .intake_url = "http://127.0.0.1:7000"};
+    control_connect(harness->control, &peers);
+
+    char *text;
+    size_t size;
+    assert_int_equal(files_read_all(harness->data.files, "admin.token", 64, &text, &size, &error), 0);
+    (void)snprintf(harness->token, sizeof harness->token, "%.*s", (int)strcspn(text, "\n"), text);
+    free(text);
+}
+
+void harness_stop(Harness *harness) {
+    harness->writer_stands = harness->loops_stand = harness->loader_stands = false;
+    run_writer(harness);
+    run_loops(harness);
+    run_loader(harness);
+    for (size_t i = 0; i < HARNESS_LOOPS; i++) {
+        snapshot_unref(steal(harness->held[i]));
+        mailbox_free(harness->loops[i]);
+    }
+    control_free(harness->control);
+    for (ApiCall *call; (call = harness_answer(harness));) api_call_free(call);
+    mailbox_free(harness->client);
+    mailbox_free(harness->writer);
+    environment_close(harness->environment);
+    files_free(harness->data.files);
+    options_deinit(&harness->options);
+}
+
+void harness_remove(Harness *harness) {
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", harness->directory);
+    assert_int_equal(system(command), 0);
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------------------------------- */
+
+void harness_turn(Harness *harness) {
+    (void)control_turn(harness->control);
+    run_loader(harness);
+    run_writer(harness);
+    run_loops(harness);
+}
+
+ApiCall *harness_send(Harness *harness, const char *method, const char *path_and_query, const char *body, usec_t wait) {
+    ApiCall *call = calloc(1, sizeof *call);
+    assert_non_null(call);
+    call->message.kind = MESSAGE_API_CALL;
+    call->reply = harness->client;
+    const char *mark = strchr(path_and_query, '?');
+    call->method = strdup(method);
+    call->path = mark ? strndup(path_and_query, (size_t)(mark - path_and_query)) : strdup(path_and_query);
+    call->query = strdup(mark ? mark + 1 : "");
+    call->token = strdup(harness->token);
+    call->if_match = strdup("");
+    call->body_type = strdup("application/json");
+    call->peer = strdup("127.0.0.1");
+    call->wait = wait;
+    if (body) buffer_append_text(&call->body, body);
+    mailbox_post(harness->control->mailbox, &call->message);
+    return call;
+}
+
+static Message *answers; /* taken, oldest first */
+
+ApiCall *harness_answer(Harness *harness) {
+    if (!answers) answers = mailbox_take(harness->client);
+    Message *first = answers;
+    if (first) answers = first->next;
+    return (ApiCall *)first;
+}
+
+static ApiCall *finish(Harness *harness) {
+    for (unsigned i = 0; i < TURNS_MOST; i++) {
+        harness_turn(harness);
+        ApiCall *call = harness_answer(harness);
+        if (call) return call;
+    }
+    fail_msg("no answer");
+    return NULL;
+}
+
+int harness_call(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json) {
+    (void)harness_send(harness, method, path_and_query, body, 0);
+    ApiCall *call = finish(harness);
+    int status = call->status;
+    if (ret_json) *ret_json = json_loadb(call->response.data ? call->response.data : "", call->response.size, 0, NULL);
+    api_call_free(call);
+    return status;
+}
+
+const char *harness_task(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json) {
+    (void)harness_send(harness, method, path_and_query, body, 10 * USEC_SECOND);
+    ApiCall *call = finish(harness);
+    json_t *json = json_loadb(call->response.data, call->response.size, 0, NULL);
+    if (call->status != 202) fail_msg("%s %s: %d %s", method, path_and_query, call->status, buffer_text(&call->response));
+    const char *status = json_string_value(json_object_get(json, "status"));
+    const char *known = status && strcmp(status, "success") == 0 ? "success" : status && strcmp(status, "error") == 0 ? "error" : "?";
+    api_call_free(call);
+    if (ret_json) {
+        *ret_json = json;
+    } else {
+        json_decref(json);
+    }
+    return known;
+}

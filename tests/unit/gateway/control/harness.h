@@ -1,0 +1,60 @@
+/*
+ * The control thread without the threads around it, on the calling thread: a real catalog in a temporary directory; a writer that stores
+ * definitions and answers at once; a loader and loops that do what the test says. One turn moves everybody once, in a fixed order.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "config/options.h"
+#include "gateway/control/call.h"
+#include "gateway/control/parts.h"
+
+#define HARNESS_LOOPS 2
+
+typedef struct Harness {
+    char directory[64];
+    DataDirectory data;
+    Environment *environment;
+    Options options;
+    Usage usage;
+    Control *control;
+    Mailbox *writer, *loops[HARNESS_LOOPS], *client;
+    Snapshot *held[HARNESS_LOOPS]; /* what each loop runs */
+    char token[64];                /* sent with each call; the first start's admin token */
+
+    /* what the test may set */
+    usec_t time_passed; /* added to both clocks */
+    bool loops_stand;   /* the loops take nothing: a fence does not pass */
+    bool writer_stands;
+    int define_result;  /* what the writer answers to the next Define that has orders; 0: it stores it */
+    SinkResult prepare; /* what the loader answers */
+    const char *prepare_says;
+    bool loader_stands;
+
+    /* what happened */
+    unsigned defines, prepares, closes, flushes;
+    SinkOrder last_order;        /* its references are not held: look at the flags only */
+    uint32_t last_closed;        /* sink number */
+    bool define_before_snapshot; /* the loops have never been told of a mapping version that the writer did not know */
+    uint32_t known_versions[64]; /* by sink number: the newest that the writer knows */
+} Harness;
+
+/* Starts on the harness's directory (made when it has none): calling it again after harness_stop is a restart. */
+void harness_start(Harness *harness);
+void harness_stop(Harness *harness);
+void harness_remove(Harness *harness); /* the directory */
+
+/* Moves everybody once. */
+void harness_turn(Harness *harness);
+/* Sends a request; `body` NULL: none. */
+ApiCall *harness_send(Harness *harness, const char *method, const char *path_and_query, const char *body, usec_t wait);
+/* The answer to the oldest open request when it is there, else NULL; api_call_free(). */
+ApiCall *harness_answer(Harness *harness);
+/* Sends it and turns until it is answered; the status, and the JSON (new reference; NULL when it is none) unless ret_json is NULL. */
+int harness_call(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json);
+/* As above with `Prefer: wait`: the status of the task ("success"), as static text; the task when ret_json is given. */
+const char *harness_task(Harness *harness, const char *method, const char *path_and_query, const char *body, json_t **ret_json);
+
+extern const char *const harness_sink; /* the body of a sink "orders" on table "orders" with the columns id and body */

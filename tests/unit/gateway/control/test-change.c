@@ -1,0 +1,307 @@
+#include "tests/unit/gateway/control/harness.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+
+#define SOURCES "/v1/branches/default/sources"
+#define SOURCE SOURCES "/s"
+#define SINKS SOURCE "/sinks"
+#define SINK SINKS "/orders"
+
+static int start(void **state) {
+    Harness *harness = calloc(1, sizeof *harness);
+    assert_non_null(harness);
+    harness_start(harness);
+    *state = harness;
+    return 0;
+}
+
+static int stop(void **state) {
+    Harness *harness = *state;
+    assert_true(harness->define_before_snapshot);
+    harness_stop(harness);
+    harness_remove(harness);
+    free(harness);
+    return 0;
+}
+
+static void make_sink(Harness *harness) {
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
+    assert_string_equal(harness_task(harness, "POST", SINKS, harness_sink, NULL), "success");
+}
+
+static SnapshotSource *seen(const Harness *harness, size_t loop) {
+    return snapshot_find(harness->held[loop], SPAN("s"));
+}
+
+static size_t sinks_seen(const Harness *harness) {
+    SnapshotSource *source = seen(harness, 0);
+    return source && source->plan ? plan_sink_count(source->plan) : 0;
+}
+
+static void turns(Harness *harness, unsigned count) {
+    for (unsigned i = 0; i < count; i++) harness_turn(harness);
+}
+
+static void expect_answer(Harness *harness, const char *part) {
+    ApiCall *call = harness_answer(harness);
+    assert_non_null(call);
+    if (!strstr(buffer_text(&call->response), part)) fail_msg("%s is not in %s", part, buffer_text(&call->response));
+    api_call_free(call);
+}
+
+/* The task succeeds when every loop runs it, and not before. */
+static void test_create(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    assert_int_equal(harness->prepares, 1);
+    assert_int_equal(harness->closes, 0);
+    for (size_t i = 0; i < HARNESS_LOOPS; i++) {
+        SnapshotSource *source = seen(harness, i);
+        assert_non_null(source->plan);
+        assert_int_equal(source->sinks_declared, 1);
+        assert_true(source->source->ever_had_sink);
+        assert_int_equal(plan_sink(source->plan, 0)->number, 1);
+        assert_int_equal(plan_sink(source->plan, 0)->on_invalid, ON_INVALID_REJECT);
+    }
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(sinks_seen(harness), 1);
+    assert_true(seen(harness, 0)->source->ever_had_sink);
+}
+
+static void test_fence(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->loops_stand = true;
+    (void)harness_send(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", 50 * USEC_SECOND);
+    turns(harness, 10);
+    assert_null(harness_answer(harness));
+    assert_int_equal(harness->defines, 2); /* stored, and known to the writer, but the fence stands */
+    assert_int_equal(harness->closes, 0);
+    harness->loops_stand = false;
+    turns(harness, 5);
+    expect_answer(harness, "\"success\"");
+    assert_int_equal(harness->closes, 1);
+    assert_int_equal(harness->last_closed, 1);
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "other");
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->mapping_version, 2);
+
+    /* What leaves table and mapping alone closes nothing. */
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"description\":\"x\"}", NULL), "success");
+    assert_int_equal(harness->closes, 1);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->mapping_version, 2);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->version.number, 3);
+}
+
+/* New events are refused first: the writer hears of the end when every loop has left the sink. */
+static void test_withdraw(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->loops_stand = true;
+    (void)harness_send(harness, "DELETE", SINK "?discard=true", NULL, 50 * USEC_SECOND);
+    turns(harness, 10);
+    assert_int_equal(harness->defines, 1);
+    harness->loops_stand = false;
+    turns(harness, 5);
+    assert_int_equal(sinks_seen(harness), 0);
+    assert_int_equal(harness->defines, 2);
+    assert_true(harness->last_order.discard);
+    assert_false(harness->last_order.import_now);
+    expect_answer(harness, "\"discardedRows\":7");
+    assert_int_equal(harness_call(harness, "GET", SINK, NULL, NULL), 404);
+    assert_int_equal(harness_call(harness, "POST", SINKS, harness_sink, NULL), 409);
+    assert_int_equal(seen(harness, 0)->sinks_declared, 0);
+    assert_true(seen(harness, 0)->source->ever_had_sink);
+
+    assert_string_equal(harness_task(harness, "PUT", SINK "/undelete", NULL, NULL), "success");
+    assert_int_equal(sinks_seen(harness), 1);
+    assert_string_equal(harness_task(harness, "PUT", SINK "/disable", NULL, NULL), "success");
+    assert_true(harness->last_order.import_now);
+    assert_int_equal(sinks_seen(harness), 0);
+    assert_int_equal(seen(harness, 0)->sinks_declared, 1);
+    assert_string_equal(harness_task(harness, "PUT", SINK "/enable", NULL, NULL), "success");
+    assert_int_equal(sinks_seen(harness), 1);
+}
+
+static void test_source_ends(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    assert_string_equal(harness_task(harness, "PUT", SOURCE "/disable", NULL, NULL), "success");
+    assert_true(seen(harness, 1)->source->disabled);
+    assert_string_equal(harness_task(harness, "PUT", SOURCE "/enable", NULL, NULL), "success");
+    assert_string_equal(harness_task(harness, "DELETE", SOURCE, NULL, NULL), "success");
+    assert_null(seen(harness, 0));
+    assert_int_equal(harness_call(harness, "GET", SINKS, NULL, NULL), 404);
+    assert_int_equal(harness_call(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), 409);
+    assert_string_equal(harness_task(harness, "PUT", SOURCE "/undelete", NULL, NULL), "success");
+    assert_int_equal(sinks_seen(harness), 1); /* its sinks come back with it */
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(sinks_seen(harness), 1);
+}
+
+/* The table cannot be had: nothing changes. */
+static void test_prepare_fails(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    json_t *task;
+    harness->prepare = SINK_REFUSED;
+    harness->prepare_says = "column \"body\" is missing, column \"n\" is integer";
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", &task), "error");
+    const char *says = json_string_value(json_object_get(task, "error"));
+    assert_non_null(strstr(says, "column \"body\" is missing, column \"n\" is integer"));
+    assert_true(json_is_null(json_object_get(task, "result")));
+    json_decref(task);
+    harness->prepare = SINK_UNREACHABLE;
+    harness->prepare_says = "connection refused";
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", &task), "error");
+    assert_non_null(strstr(json_string_value(json_object_get(task, "error")), "try again"));
+    json_decref(task);
+    harness->prepare = SINK_DONE;
+    assert_int_equal(harness->defines, 1);
+    json_t *sink;
+    assert_int_equal(harness_call(harness, "GET", SINK, NULL, &sink), 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(sink, "table"), "tableId")), "orders");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(sink, "version"), "number")), 1);
+    json_decref(sink);
+
+    /* A sink that could not be made has taken a number for good. */
+    harness->prepare = SINK_REFUSED;
+    static const char *const other = "{\"name\":\"Other\",\"table\":{\"connection\":\"local\",\"tableId\":\"o2\",\"mapping\":{\"columns\":"
+                                     "[{\"name\":\"id\",\"type\":\"id\"}]}}}";
+    assert_string_equal(harness_task(harness, "POST", SINKS, other, NULL), "error");
+    harness->prepare = SINK_DONE;
+    assert_string_equal(harness_task(harness, "POST", SINKS, other, NULL), "success");
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->number, 3);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->on_invalid, ON_INVALID_QUARANTINE);
+}
+
+/* The writer cannot store it: memory, and what the loops run, stay as they were. */
+static void test_define_fails(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->define_result = -ENOSPC;
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", NULL), "error");
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "orders");
+    harness->define_result = -ENOSPC;
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "error");
+    turns(harness, 5);
+    assert_int_equal(sinks_seen(harness), 1); /* taken away, and shown again */
+    assert_int_equal(harness_call(harness, "GET", SINK, NULL, NULL), 200);
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "success");
+}
+
+/* The changes of one source run one after another, those of others meanwhile. */
+static void test_queue(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->loader_stands = true;
+    (void)harness_send(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", 50 * USEC_SECOND);
+    (void)harness_send(harness, "PATCH", SINK, "{\"description\":\"second\"}", 50 * USEC_SECOND);
+    (void)harness_send(harness, "DELETE", SINK, NULL, 50 * USEC_SECOND);
+    (void)harness_send(harness, "PATCH", SINK, "{\"description\":\"too late\"}", 50 * USEC_SECOND);
+    (void)harness_send(harness, "POST", SOURCES, "{\"name\":\"T\"}", 50 * USEC_SECOND);
+    turns(harness, 10);
+    expect_answer(harness, "\"sourceId\":\"t\"");
+    assert_null(harness_answer(harness));
+    /* A table that is about to be taken is taken. */
+    assert_int_equal(harness_call(harness, "POST", SOURCES "/t/sinks",
+                                  "{\"name\":\"X\",\"table\":{\"connection\":\"local\",\"tableId\":\"other\",\"mapping\":{\"columns\":"
+                                  "[{\"name\":\"id\",\"type\":\"id\"}]}}}",
+                                  NULL),
+                     409);
+    harness->loader_stands = false;
+    turns(harness, 30);
+    expect_answer(harness, "\"version\":2");
+    expect_answer(harness, "\"version\":3");
+    expect_answer(harness, "\"sink.delete\"");
+    expect_answer(harness, "has no sink");
+}
+
+static void test_pending_create(void **state) {
+    Harness *harness = *state;
+    harness->writer_stands = true;
+    assert_int_equal(harness_call(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), 202);
+    assert_int_equal(harness_call(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), 409);
+    harness->writer_stands = false;
+    turns(harness, 5);
+    harness->loader_stands = true;
+    assert_int_equal(harness_call(harness, "POST", SINKS, harness_sink, NULL), 202);
+    assert_int_equal(harness_call(harness, "POST", SINKS, harness_sink, NULL), 409);
+    harness->loader_stands = false;
+    turns(harness, 5);
+    assert_int_equal(sinks_seen(harness), 1);
+}
+
+static void test_settings(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    assert_true(seen(harness, 0)->any_sync_wait);
+    assert_string_equal(harness_task(harness, "PATCH", SOURCE "/settings",
+                                     "{\"settings\":[{\"key\":\"storage.level.local.encoding.sync.wait\",\"value\":false}]}", NULL),
+                        "success");
+    assert_false(seen(harness, 0)->any_sync_wait);
+    assert_false(harness->last_order.import_now); /* no import condition */
+    assert_string_equal(harness_task(harness, "PATCH", SINK "/settings",
+                                     "{\"settings\":[{\"key\":\"storage.level.target.import.trigger.count\",\"value\":5}]}", NULL),
+                        "success");
+    assert_true(harness->last_order.import_now);
+    /* The sink's own value holds: its source's changes nothing for it. */
+    assert_string_equal(harness_task(harness, "PATCH", SOURCE "/settings",
+                                     "{\"settings\":[{\"key\":\"storage.level.target.import.trigger.count\",\"value\":9}]}", NULL),
+                        "success");
+    assert_false(harness->last_order.import_now);
+    unsigned defines = harness->defines;
+    assert_string_equal(harness_task(harness, "PATCH", SINK "/settings",
+                                     "{\"settings\":[{\"key\":\"storage.level.target.import.trigger.count\",\"value\":5}]}", NULL),
+                        "success");
+    assert_int_equal(harness->defines, defines); /* nothing differs */
+    harness_stop(harness);
+    harness_start(harness);
+    json_t *answer;
+    assert_int_equal(harness_call(harness, "GET", SINK "/settings", NULL, &answer), 200);
+    size_t i;
+    json_t *item;
+    bool found = false;
+    json_array_foreach(json_object_get(answer, "settings"), i, item) {
+        if (strcmp(json_string_value(json_object_get(item, "key")), "storage.level.target.import.trigger.count") != 0) continue;
+        found = true;
+        assert_int_equal(json_integer_value(json_object_get(item, "value")), 5);
+        assert_true(json_is_true(json_object_get(item, "overwritten")));
+    }
+    assert_true(found);
+    json_decref(answer);
+}
+
+/* Deleted definitions go after 7 days, and their ids can be given again; their numbers cannot. */
+static void test_expiry(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "success");
+    harness->time_passed += 6 * USEC_DAY;
+    turns(harness, 10);
+    assert_int_equal(harness_call(harness, "POST", SINKS, harness_sink, NULL), 409);
+    harness->time_passed += 2 * USEC_DAY;
+    turns(harness, 10);
+    assert_string_equal(harness_task(harness, "POST", SINKS, harness_sink, NULL), "success");
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->number, 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_create, start, stop),        cmocka_unit_test_setup_teardown(test_fence, start, stop),
+        cmocka_unit_test_setup_teardown(test_withdraw, start, stop),      cmocka_unit_test_setup_teardown(test_source_ends, start, stop),
+        cmocka_unit_test_setup_teardown(test_prepare_fails, start, stop), cmocka_unit_test_setup_teardown(test_define_fails, start, stop),
+        cmocka_unit_test_setup_teardown(test_queue, start, stop),         cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
+        cmocka_unit_test_setup_teardown(test_settings, start, stop),      cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,380 @@
+#include "tests/unit/gateway/delivery/fixture.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "mapping/row.h"
+#include "tests/support/memory-files.h"
+
+static Fixture *current; /* a driver has no context of its own */
+
+/* ---- the destination ----------------------------------------------------------------------------------------------------------------- */
+
+struct SinkSession {
+    Fixture *fixture;
+};
+
+static SinkResult fake_connect(const Connection *connection, const char *data_directory, const char *application_name,
+                               SinkSession **ret_session, Error *error) {
+    current->connects++;
+    if (current->result == SINK_UNREACHABLE) {
+        (void)error_set(error, -ECONNREFUSED, "nobody there");
+        return SINK_UNREACHABLE;
+    }
+    *ret_session = calloc(1, sizeof **ret_session);
+    (*ret_session)->fixture = current;
+    return SINK_DONE;
+}
+
+static SinkResult fake_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+    return SINK_DONE;
+}
+
+static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error) {
+    Fixture *fixture = session->fixture;
+    fixture->imports++;
+    if (fixture->result != SINK_DONE) {
+        (void)error_set(error, -EIO, "as the test wants it");
+        return fixture->result;
+    }
+    if (fixture->in_ledger) {
+        job->files[0].already_imported = true;
+        job->files[0].rows = fixture->in_ledger;
+        fixture->in_ledger = 0;
+        return SINK_DONE;
+    }
+    Buffer rows = {0};
+    SinkReject rejects[64];
+    uint64_t arrived = 0;
+    SinkResult result = SINK_DONE;
+    size_t rejected = 0;
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        ImportFile *file = &job->files[i];
+        uint64_t read = 0;
+        Span csv;
+        uint64_t first, count;
+        int r = file->reader->seek(file->reader, file->first_row, error);
+        while (r == 0 && (r = file->reader->block(file->reader, &csv, &first, &count, error)) == 0) {
+            for (; count > 0; count--, first++, read++) {
+                size_t size = row_size(csv);
+                if (memmem(csv.data, size, "FILE", 4)) {
+                    (void)error_set(error, -EINVAL, "this file never");
+                    result = SINK_REFUSED;
+                } else if (fixture->refused[0] && memmem(csv.data, size, fixture->refused, strlen(fixture->refused))) {
+                    rejects[rejected++] = (SinkReject){.row = first, .file = &file->id, .reason = "no", .csv = {"x\n", 2}};
+                } else {
+                    buffer_append(&rows, csv.data, size);
+                    arrived++;
+                }
+                csv.data += size;
+                csv.size -= size;
+            }
+        }
+        if (r < 0) result = SINK_RETRY;
+        if (result == SINK_DONE) assert_int_equal(read, file->rows);
+    }
+    if (result == SINK_DONE && rejected > 0 && job->store_rejects(job->context, rejects, rejected, error) != 0) result = SINK_RETRY;
+    if (result == SINK_DONE) {
+        buffer_append_span(&fixture->table, buffer_span(&rows));
+        fixture->arrived += arrived;
+        fixture->settled += job->settled_count;
+        job->rejected_rows = rejected;
+    }
+    buffer_deinit(&rows);
+    return result;
+}
+
+static void fake_disconnect(SinkSession *session) {
+    free(session);
+}
+
+static const SinkDriver driver = {
+    .name = "fake", .connect = fake_connect, .prepare = fake_prepare, .import = fake_import, .disconnect = fake_disconnect};
+
+static const SinkDriver *driver_of(void *context, ConnectionType type) {
+    return &driver;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------------------------------ */
+
+static usec_t fake_wall(Clock *clock) {
+    return ((FixtureClock *)clock)->wall_now;
+}
+
+static usec_t fake_boot(Clock *clock) {
+    return ((FixtureClock *)clock)->boot_now;
+}
+
+static void post_import(void *context, LoadJob *take_job) {
+    loaders_post(((Fixture *)context)->loaders, take_job);
+}
+
+static void pump(void *context) {
+    (void)writer_step(((Fixture *)context)->writer);
+}
+
+void fixture_start(Fixture *fixture) {
+    Error error = {0};
+    EnvironmentOptions environment = {.path = fixture->directory, .map_bytes = fixture->map_bytes, .no_sync = true};
+    assert_int_equal(environment_open(&environment, &fixture->environment, &error), 0);
+    static const Uuid instance = {.bytes = {7}};
+    fixture->stager = stager_new(fixture->environment, fixture->files, &instance);
+    fixture->options.environment = fixture->environment;
+    fixture->options.stager = stager_mailbox(fixture->stager);
+    if (writer_open(&fixture->options, &fixture->writer, &error) < 0) fail_msg("%s", error.text);
+    LoadersOptions loaders = {.connections = &fixture->connections,
+                              .data_directory = "",
+                              .files = fixture->files,
+                              .instance = instance,
+                              .writer = writer_mailbox(fixture->writer),
+                              .import_timeout = USEC_HOUR,
+                              .bad_rows_most = 60,
+                              .driver_of = driver_of,
+                              .pump = pump,
+                              .pump_context = fixture};
+    assert_int_equal(loaders_start(&loaders, &fixture->loaders, &error), 0);
+}
+
+static void collect(Fixture *fixture) {
+    Message *next = NULL;
+    for (Message *message = mailbox_take(fixture->loop); message; message = next) {
+        next = message->next;
+        Append *append = (Append *)message;
+        fixture->done += append->result == APPEND_DONE;
+        fixture->full += append->result == APPEND_FULL;
+        fixture->failed += append->result == APPEND_FAILED;
+        for (size_t i = 0; i < append->sink_count; i++) buffer_deinit(&append->sinks[i].rows);
+        arena_deinit(&append->arena);
+        free(append);
+    }
+    for (Message *message = mailbox_take(fixture->control); message; message = next) {
+        next = message->next;
+        switch (message->kind) {
+        case MESSAGE_DEFINE:
+            if (fixture->define) {
+                arena_deinit(&fixture->define->arena);
+                free(fixture->define);
+            }
+            fixture->define = (Define *)message;
+            continue;
+        case MESSAGE_CLOSE:
+            fixture->closes++;
+            fixture->close_result = ((Close *)message)->result;
+            fixture->close_rows = ((Close *)message)->rows;
+            break;
+        case MESSAGE_DRAINED: fixture->drained++; break;
+        case MESSAGE_BROKEN: fixture->broken++; break;
+        default: break;
+        }
+        free(message);
+    }
+}
+
+void fixture_stop(Fixture *fixture, bool orderly) {
+    loaders_stop(fixture->loaders);
+    stager_free(fixture->stager);
+    if (orderly) {
+        writer_close(fixture->writer);
+    } else {
+        writer_abandon(fixture->writer);
+    }
+    collect(fixture);
+    environment_close(fixture->environment);
+    fixture->writer = NULL;
+}
+
+int fixture_setup(void **state) {
+    Fixture *fixture = calloc(1, sizeof *fixture);
+    current = fixture;
+    log_setup((LogLevel)(LOG_ERROR + 1), 2);
+    const char *temporary = getenv("TMPDIR");
+    (void)snprintf(fixture->directory, sizeof fixture->directory, "%s/delivery-XXXXXX", temporary ? temporary : "/tmp");
+    if (!mkdtemp(fixture->directory)) return -1;
+    fixture->clock = (FixtureClock){
+        .clock = {.wall = fake_wall, .boot = fake_boot}, .wall_now = 1700000000 * USEC_SECOND, .boot_now = 5000 * USEC_SECOND};
+    fixture->files = memory_files_new(NULL, &fixture->clock.clock);
+    static const char *const folders[] = {"staging", "staging/orphans", "staging/expired"};
+    for (size_t i = 0; i < 3; i++) (void)fixture->files->make_directory(fixture->files, folders[i], 0700, NULL);
+    fixture->loop = mailbox_new(NULL, NULL);
+    fixture->control = mailbox_new(NULL, NULL);
+    static Connection connection = {.name = (char *)(uintptr_t) "there"};
+    fixture->connections = (Connections){.items = &connection, .count = 1};
+    fixture->map_bytes = 64u << 20;
+    fixture->options = (WriterOptions){
+        .files = fixture->files,
+        .clock = &fixture->clock.clock,
+        .usage = &fixture->usage,
+        .control = fixture->control,
+        .post_import = post_import,
+        .post_import_context = fixture,
+        .seed = 1,
+        .disk_budget = 1u << 30,
+        .disk_share_percent = 50,
+        .log_high_mark = 256u << 20,
+        .retain_imported = USEC_HOUR,
+        .retain_failed = 7 * USEC_DAY,
+        .retain_expired = 30 * USEC_DAY,
+        .retain_rejects = 30 * USEC_DAY,
+        .rejects_bytes = 1u << 20,
+    };
+    fixture->source = calloc(1, sizeof *fixture->source);
+    atomic_init(&fixture->source->references, 1);
+    fixture->source->source_id = strdup("source");
+    for (size_t i = 0; i < FIXTURE_SINKS; i++) fixture->gates[i] = sink_gate_new();
+    fixture_start(fixture);
+    *state = fixture;
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place) {
+    return remove(path);
+}
+
+int fixture_teardown(void **state) {
+    Fixture *fixture = *state;
+    if (fixture->writer) fixture_stop(fixture, true);
+    files_free(fixture->files);
+    mailbox_free(fixture->loop);
+    mailbox_free(fixture->control);
+    for (size_t i = 0; i < FIXTURE_SINKS; i++) {
+        sink_gate_unref(fixture->gates[i]);
+        sink_unref(fixture->sinks[i]);
+    }
+    source_unref(fixture->source);
+    if (fixture->define) {
+        arena_deinit(&fixture->define->arena);
+        free(fixture->define);
+    }
+    buffer_deinit(&fixture->table);
+    (void)nftw(fixture->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    free(fixture);
+    return 0;
+}
+
+/* ---- what a test does ---------------------------------------------------------------------------------------------------------------- */
+
+static void set(Settings *settings, SettingId id, int64_t value) {
+    settings->set[id] = true;
+    settings->value[id] = value;
+}
+
+static Sink *make_sink(uint32_t number, bool keyed, int64_t import_rows, usec_t import_age) {
+    Sink *sink = calloc(1, sizeof *sink);
+    char name[32];
+    (void)snprintf(name, sizeof name, "sink%u", number);
+    atomic_init(&sink->references, 1);
+    sink->number = number;
+    sink->mapping_version = 1;
+    sink->sink_id = strdup(name);
+    sink->table.connection = strdup("there");
+    sink->table.table_id = strdup(name);
+    sink->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    sink->table.columns = calloc(2, sizeof(Column));
+    sink->table.column_count = 2;
+    for (size_t i = 0; i < 2; i++) {
+        sink->table.columns[i].name = strdup(i ? "text" : "id");
+        sink->table.columns[i].type = COLUMN_BODY;
+    }
+    sink->table.columns[0].primary_key = keyed;
+    set(&sink->settings, SETTING_UPLOAD_COUNT, 10000000);
+    set(&sink->settings, SETTING_UPLOAD_SIZE, 500 << 20);
+    set(&sink->settings, SETTING_UPLOAD_INTERVAL, 100 * USEC_DAY);
+    set(&sink->settings, SETTING_IMPORT_COUNT, import_rows);
+    set(&sink->settings, SETTING_IMPORT_SIZE, 500 << 20);
+    set(&sink->settings, SETTING_IMPORT_INTERVAL, import_age);
+    return sink;
+}
+
+static void post_define(Fixture *fixture, uint32_t sink, bool discard) {
+    Define *define = calloc(1, sizeof *define);
+    define->message.kind = MESSAGE_DEFINE;
+    define->reply = fixture->control;
+    define->sinks = arena_zalloc(&define->arena, sizeof *define->sinks);
+    define->sink_count = 1;
+    define->sinks[0] = (SinkOrder){
+        .source = fixture->source, .sink = fixture->sinks[sink], .gate = fixture->gates[sink], .discard = discard};
+    mailbox_post(writer_mailbox(fixture->writer), &define->message);
+}
+
+void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age) {
+    sink_unref(fixture->sinks[sink]);
+    fixture->sinks[sink] = make_sink(sink, keyed, import_rows, import_age);
+    post_define(fixture, sink, false);
+}
+
+void fixture_discard(Fixture *fixture, uint32_t sink) {
+    fixture->sinks[sink]->deleted = fixture->clock.wall_now;
+    post_define(fixture, sink, true);
+}
+
+void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes) {
+    Append *append = calloc(1, sizeof *append);
+    append->message.kind = MESSAGE_APPEND;
+    append->reply = fixture->loop;
+    append->sinks = arena_zalloc(&append->arena, sizeof *append->sinks);
+    append->sink_count = 1;
+    AppendSink *out = append->sinks;
+    *out = (AppendSink){.sink = sink, .mapping_version = 1, .first_time = fixture->clock.wall_now, .last_time = fixture->clock.wall_now};
+    out->pieces = arena_zalloc(&append->arena, rows * sizeof *out->pieces);
+    for (unsigned i = 0; i < rows; i++) {
+        size_t start = out->rows.size;
+        buffer_printf(&out->rows, "%s-%u,", prefix, i);
+        while (out->rows.size - start + 1 < bytes) buffer_append_byte(&out->rows, 'x');
+        buffer_append_text(&out->rows, "y\n");
+        out->pieces[out->piece_count++] = (AppendPiece){.offset = start, .bytes = out->rows.size - start, .rows = 1};
+    }
+    mailbox_post(writer_mailbox(fixture->writer), &append->message);
+}
+
+void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason) {
+    Close *close = calloc(1, sizeof *close);
+    close->message.kind = MESSAGE_CLOSE;
+    close->reply = fixture->control;
+    close->sink = sink;
+    close->reason = reason;
+    close->wait_imported = true;
+    mailbox_post(writer_mailbox(fixture->writer), &close->message);
+}
+
+void fixture_run(Fixture *fixture) {
+    for (unsigned i = 0; i < 1000; i++) {
+        usec_t next = writer_step(fixture->writer);
+        bool worked = false;
+        while (stager_step(fixture->stager)) worked = true;
+        while (loaders_step(fixture->loaders)) worked = true;
+        collect(fixture);
+        if (!worked && next > 0) return;
+    }
+    fail_msg("it does not come to rest");
+}
+
+void fixture_pass(Fixture *fixture, usec_t time) {
+    fixture->clock.boot_now += time;
+    fixture->clock.wall_now += time;
+}
+
+SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink) {
+    SinkStatistics statistics = {0};
+    Mailbox *reply = mailbox_new(NULL, NULL);
+    TotalsQuery query = {.message.kind = MESSAGE_TOTALS, .reply = reply, .sinks = &sink, .statistics = &statistics, .count = 1};
+    mailbox_post(writer_mailbox(fixture->writer), &query.message);
+    (void)writer_step(fixture->writer);
+    assert_ptr_equal(mailbox_take(reply), &query.message);
+    mailbox_free(reply);
+    const SinkTotals *totals = &statistics.totals;
+    assert_int_equal(totals->received.rows, statistics.local.rows + statistics.staging.rows + totals->imported.rows +
+                                                totals->rejected_rows + totals->dropped_rows);
+    return statistics;
+}
+
+bool fixture_has(Fixture *fixture, const char *text) {
+    return fixture->table.size > 0 && memmem(fixture->table.data, fixture->table.size, text, strlen(text)) != NULL;
+}

@@ -1,0 +1,67 @@
+/*
+ * A writer, a stager and loaders without threads, around a fake clock, files in memory, a real environment in a temporary directory, and a
+ * destination that does what the test says. For the tests of these three; the simulation has its own, richer world.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "gateway/delivery/loader.h"
+#include "gateway/delivery/stager.h"
+#include "gateway/delivery/writer/writer.h"
+
+#define FIXTURE_SINKS 8
+
+typedef struct FixtureClock {
+    Clock clock; /* first */
+    usec_t wall_now, boot_now;
+} FixtureClock;
+
+typedef struct Fixture {
+    char directory[256];
+    FixtureClock clock;
+    Files *files;
+    Environment *environment;
+    Usage usage;
+    Mailbox *loop, *control;
+    Stager *stager;
+    Writer *writer;
+    Loaders *loaders;
+    Connections connections;
+    WriterOptions options; /* used by the next start */
+    uint64_t map_bytes;
+    Source *source;
+    SinkGate *gates[FIXTURE_SINKS];
+    Sink *sinks[FIXTURE_SINKS];
+    /* the destination */
+    SinkResult result;  /* of every import and connect, unless `refused` decides */
+    char refused[32];   /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
+    uint64_t in_ledger; /* not 0: the ledger has the next file already, with so many rows */
+    Buffer table;       /* all rows that arrived, in the order of arrival */
+    uint64_t arrived, imports, connects;
+    size_t settled;
+    /* what came back */
+    unsigned done, full, failed;
+    unsigned drained, broken;
+    int close_result;
+    uint64_t close_rows;
+    unsigned closes;
+    Define *define; /* the last one; owned */
+} Fixture;
+
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+void fixture_start(Fixture *fixture);
+/* orderly: the writer is closed; else it is thrown away. Files in memory keep everything. */
+void fixture_stop(Fixture *fixture, bool orderly);
+/* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
+void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age);
+void fixture_discard(Fixture *fixture, uint32_t sink);
+/* Posts rows "PREFIX-0,…" to the sink, each of about `bytes`. */
+void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes);
+void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);
+/* Runs all three until nothing is left to do at this moment. */
+void fixture_run(Fixture *fixture);
+void fixture_pass(Fixture *fixture, usec_t time);
+SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink);
+bool fixture_has(Fixture *fixture, const char *text); /* in the table */

@@ -1,0 +1,306 @@
+/* The pool of loaders with real threads and a destination that stands still until the test lets it go on. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "gateway/delivery/loader.h"
+#include "tests/support/memory-files.h"
+
+#define PATIENCE (30 * USEC_SECOND)
+
+/* Under the lock. */
+static struct Place {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned running[2], most[2]; /* by type of connection */
+    unsigned sink_running[64], sink_most;
+    unsigned connects, disconnects, prepares;
+    bool go;         /* imports may end */
+    bool until_told; /* imports end only when progress says so */
+    SinkResult result;
+    bool rejects; /* the import stores one */
+} place = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+struct SinkSession {
+    const Connection *connection;
+};
+
+static SinkResult still_connect(const Connection *connection, const char *data_directory, const char *application_name,
+                                SinkSession **ret_session, Error *error) {
+    *ret_session = calloc(1, sizeof **ret_session);
+    (*ret_session)->connection = connection;
+    (void)pthread_mutex_lock(&place.lock);
+    place.connects++;
+    (void)pthread_mutex_unlock(&place.lock);
+    return SINK_DONE;
+}
+
+static void still_disconnect(SinkSession *session) {
+    free(session);
+    (void)pthread_mutex_lock(&place.lock);
+    place.disconnects++;
+    (void)pthread_mutex_unlock(&place.lock);
+}
+
+static SinkResult still_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+    (void)pthread_mutex_lock(&place.lock);
+    place.prepares++;
+    (void)pthread_mutex_unlock(&place.lock);
+    return SINK_DONE;
+}
+
+static void note_most(unsigned now, unsigned *most) {
+    if (now > *most) *most = now;
+}
+
+static SinkResult still_import(SinkSession *session, ImportJob *job, Error *error) {
+    unsigned type = session->connection->type == CONNECTION_POSTGRES;
+    unsigned sink = (unsigned)strtoul(job->sink_label, NULL, 10);
+    (void)pthread_mutex_lock(&place.lock);
+    note_most(++place.running[type], &place.most[type]);
+    note_most(++place.sink_running[sink], &place.sink_most);
+    (void)pthread_cond_broadcast(&place.changed);
+    bool told = false;
+    while (!place.go && !told) {
+        if (place.until_told) {
+            (void)pthread_mutex_unlock(&place.lock);
+            told = job->progress(job->context, 7);
+            (void)pthread_mutex_lock(&place.lock);
+        } else {
+            (void)pthread_cond_wait(&place.changed, &place.lock);
+        }
+    }
+    place.running[type]--;
+    place.sink_running[sink]--;
+    SinkResult result = told ? SINK_RETRY : place.result;
+    bool rejects = place.rejects;
+    (void)pthread_cond_broadcast(&place.changed);
+    (void)pthread_mutex_unlock(&place.lock);
+    SinkReject reject = {.row = 3, .file = &job->files[0].id, .reason = "no", .csv = SPAN("x\n")};
+    if (rejects && job->store_rejects(job->context, &reject, 1, error) != 0) return SINK_RETRY;
+    job->rejected_rows = rejects;
+    if (told) (void)error_set(error, -ECANCELED, "interrupted");
+    return result;
+}
+
+static const SinkDriver driver = {
+    .name = "still", .connect = still_connect, .prepare = still_prepare, .import = still_import, .disconnect = still_disconnect};
+
+static const SinkDriver *driver_of(void *context, ConnectionType type) {
+    return &driver;
+}
+
+/* ---- the pool ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct Pool {
+    Files *files;
+    Mailbox *writer, *reply;
+    Connections connections;
+    Loaders *loaders;
+} Pool;
+
+static void start(Pool *pool, unsigned threads, usec_t import_timeout) {
+    static Connection items[2] = {{.name = (char *)(uintptr_t) "file", .type = CONNECTION_SQLITE},
+                                  {.name = (char *)(uintptr_t) "server", .type = CONNECTION_POSTGRES}};
+    Error error = {0};
+    pool->connections = (Connections){.items = items, .count = 2};
+    pool->files = memory_files_new(NULL, NULL);
+    pool->writer = mailbox_new(NULL, NULL);
+    pool->reply = mailbox_new(NULL, NULL);
+    LoadersOptions options = {.connections = &pool->connections,
+                              .data_directory = "",
+                              .files = pool->files,
+                              .writer = pool->writer,
+                              .threads = threads,
+                              .import_timeout = import_timeout,
+                              .bad_rows_most = 10,
+                              .driver_of = driver_of};
+    assert_int_equal(loaders_start(&options, &pool->loaders, &error), 0);
+}
+
+static void stop(Pool *pool) {
+    loaders_stop(pool->loaders);
+    pool->loaders = NULL;
+}
+
+static void end(Pool *pool) {
+    if (pool->loaders) stop(pool);
+    files_free(pool->files);
+    mailbox_free(pool->writer);
+    mailbox_free(pool->reply);
+}
+
+static int reset(void **state) {
+    log_setup((LogLevel)(LOG_ERROR + 1), 2);
+    (void)pthread_mutex_lock(&place.lock);
+    memset(place.running, 0, sizeof place.running);
+    memset(place.most, 0, sizeof place.most);
+    memset(place.sink_running, 0, sizeof place.sink_running);
+    place.sink_most = place.connects = place.disconnects = place.prepares = 0;
+    place.go = place.until_told = place.rejects = false;
+    place.result = SINK_DONE;
+    (void)pthread_mutex_unlock(&place.lock);
+    return 0;
+}
+
+static void post(Pool *pool, int kind, const char *connection, uint32_t sink) {
+    LoadJob *job = calloc(1, sizeof *job);
+    char label[16];
+    (void)snprintf(label, sizeof label, "%u", sink);
+    job->message.kind = kind;
+    job->reply = pool->reply;
+    job->connection = strdup(connection);
+    job->label = strdup(label);
+    job->sink = sink;
+    job->table.column_count = 1;
+    job->table.columns = calloc(1, sizeof(Column));
+    job->files = calloc(1, sizeof *job->files);
+    job->file_count = 1;
+    job->files[0].file.target = strdup("{}");
+    job->files[0].file.label = strdup(label);
+    loaders_post(pool->loaders, job);
+}
+
+static unsigned collect(Pool *pool, unsigned wanted, SinkResult result, const char *words) {
+    unsigned count = 0;
+    while (count < wanted) {
+        if (!mailbox_wait(pool->reply, PATIENCE)) return count;
+        for (Message *message = mailbox_take(pool->reply), *next; message; message = next) {
+            next = message->next;
+            LoadJob *job = (LoadJob *)message;
+            assert_int_equal(job->result, result);
+            if (words) assert_non_null(strstr(job->error.text, words));
+            load_job_free(job);
+            count++;
+        }
+    }
+    return count;
+}
+
+static void wait_running(unsigned file, unsigned server) {
+    struct timespec deadline;
+    (void)clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += PATIENCE / USEC_SECOND;
+    (void)pthread_mutex_lock(&place.lock);
+    while (place.running[0] < file || place.running[1] < server)
+        if (pthread_cond_timedwait(&place.changed, &place.lock, &deadline) != 0) break;
+    assert_int_equal(place.running[0], file);
+    assert_int_equal(place.running[1], server);
+    (void)pthread_mutex_unlock(&place.lock);
+}
+
+static void let_go(void) {
+    (void)pthread_mutex_lock(&place.lock);
+    place.go = true;
+    (void)pthread_cond_broadcast(&place.changed);
+    (void)pthread_mutex_unlock(&place.lock);
+}
+
+static void test_no_connection_takes_all_loaders(void **state) {
+    Pool pool;
+    start(&pool, 4, USEC_HOUR);
+    for (uint32_t sink = 1; sink <= 20; sink++) post(&pool, MESSAGE_IMPORT, "server", sink);
+    for (uint32_t sink = 21; sink <= 25; sink++) post(&pool, MESSAGE_IMPORT, "file", sink);
+    wait_running(1, 3);
+    let_go();
+    assert_int_equal(collect(&pool, 25, SINK_DONE, NULL), 25);
+    end(&pool);
+    assert_int_equal(place.most[0], 1);
+    assert_int_equal(place.most[1], 3);
+    assert_true(place.connects <= 8); /* kept open: at most one a loader and connection */
+    assert_int_equal(place.connects, place.disconnects);
+}
+
+static void test_a_sink_has_one_import_at_a_time(void **state) {
+    Pool pool;
+    start(&pool, 4, USEC_HOUR);
+    for (unsigned i = 0; i < 6; i++) post(&pool, MESSAGE_IMPORT, "server", 5);
+    post(&pool, MESSAGE_IMPORT, "server", 6);
+    wait_running(0, 2);
+    let_go();
+    assert_int_equal(collect(&pool, 7, SINK_DONE, NULL), 7);
+    end(&pool);
+    assert_int_equal(place.sink_most, 1);
+}
+
+static void test_a_failed_job_costs_its_connection(void **state) {
+    Pool pool;
+    start(&pool, 1, USEC_HOUR);
+    place.go = true;
+    place.result = SINK_RETRY;
+    post(&pool, MESSAGE_IMPORT, "server", 1);
+    assert_int_equal(collect(&pool, 1, SINK_RETRY, NULL), 1);
+    place.result = SINK_DONE;
+    for (unsigned i = 0; i < 3; i++) {
+        post(&pool, MESSAGE_IMPORT, "server", 1);
+        assert_int_equal(collect(&pool, 1, SINK_DONE, NULL), 1);
+    }
+    assert_int_equal(place.connects, 2);
+    assert_int_equal(place.prepares, 2); /* a table is looked at once a connection */
+    post(&pool, MESSAGE_PREPARE, "server", 1);
+    assert_int_equal(collect(&pool, 1, SINK_DONE, NULL), 1);
+    assert_int_equal(place.prepares, 3);
+    post(&pool, MESSAGE_IMPORT, "nowhere", 1);
+    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "nowhere"), 1);
+    end(&pool);
+    assert_int_equal(place.connects, place.disconnects);
+}
+
+static void test_without_progress_an_import_is_interrupted(void **state) {
+    Pool pool;
+    start(&pool, 2, 20 * USEC_MS);
+    place.until_told = true;
+    post(&pool, MESSAGE_IMPORT, "server", 1);
+    assert_int_equal(collect(&pool, 1, SINK_RETRY, "No progress"), 1);
+    end(&pool);
+}
+
+static void test_stop_interrupts_and_sends_back(void **state) {
+    Pool pool;
+    start(&pool, 2, USEC_HOUR);
+    place.until_told = true;
+    for (uint32_t sink = 1; sink <= 5; sink++) post(&pool, MESSAGE_IMPORT, "server", sink);
+    wait_running(0, 1);
+    stop(&pool);
+    assert_int_equal(collect(&pool, 5, SINK_RETRY, NULL), 5);
+    end(&pool);
+}
+
+static void test_rejects_are_stored_before_the_import_ends(void **state) {
+    Pool pool;
+    start(&pool, 2, USEC_HOUR);
+    place.go = place.rejects = true;
+    for (int result = 0; result >= -ENOSPC; result -= ENOSPC) {
+        post(&pool, MESSAGE_IMPORT, "server", 1);
+        assert_true(mailbox_wait(pool.writer, PATIENCE));
+        PendingRejects *pending = (PendingRejects *)mailbox_take(pool.writer);
+        assert_int_equal(pending->message.kind, MESSAGE_PENDING_REJECTS);
+        assert_int_equal(pending->count, 1);
+        assert_int_equal(pending->file_count, 1);
+        assert_int_equal(pending->rejects[0].row, 3);
+        assert_null(mailbox_take(pool.reply)); /* it waits for the writer */
+        pending->result = result;
+        if (result < 0) (void)error_set(&pending->error, result, "rejectsFull");
+        mailbox_post(pending->reply, &pending->message);
+        assert_int_equal(collect(&pool, 1, result == 0 ? SINK_DONE : SINK_RETRY, result == 0 ? NULL : "rejectsFull"), 1);
+    }
+    end(&pool);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, reset)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_no_connection_takes_all_loaders),   TEST(test_a_sink_has_one_import_at_a_time),
+        TEST(test_a_failed_job_costs_its_connection), TEST(test_without_progress_an_import_is_interrupted),
+        TEST(test_stop_interrupts_and_sends_back),    TEST(test_rejects_are_stored_before_the_import_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,207 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "base/thread.h"
+#include "gateway/flow/snapshot.h"
+
+#define READERS 3
+#define GENERATIONS 300
+#define HELD 7 /* requests of a reader that are uncommitted */
+
+static Source *make_source(const char *id) {
+    Source *source = calloc(1, sizeof *source);
+    atomic_init(&source->references, 1);
+    source->source_id = strdup(id);
+    return source;
+}
+
+static SnapshotSource *make(const char *id, const SnapshotSource *previous) {
+    Source *source = make_source(id);
+    SnapshotSource *made = snapshot_source_new(source, NULL, NULL, NULL, 2, previous);
+    source_unref(source);
+    return made;
+}
+
+static uint64_t take_gone(Mailbox *mailbox) {
+    Message *message = mailbox_take(mailbox);
+    if (!message) return 0;
+    assert_null(message->next);
+    assert_int_equal(message->kind, MESSAGE_SNAPSHOT_GONE);
+    uint64_t generation = ((SnapshotGone *)message)->generation;
+    snapshot_gone_free((SnapshotGone *)message);
+    return generation;
+}
+
+static void test_a_source_is_found_by_its_id(void **state) {
+    Mailbox *gone = mailbox_new(NULL, NULL);
+    SnapshotSource *sources[50];
+    for (size_t i = 0; i < 50; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "source-%zu", i);
+        sources[i] = make(id, NULL);
+    }
+    Snapshot *snapshot = snapshot_new(7, sources, 50, gone);
+    assert_int_equal(snapshot_generation(snapshot), 7);
+    for (size_t i = 0; i < 50; i++) {
+        assert_ptr_equal(snapshot_find(snapshot, span_of(sources[i]->source->source_id)), sources[i]);
+        snapshot_source_unref(sources[i]); /* the snapshot has its own */
+    }
+    assert_null(snapshot_find(snapshot, SPAN("source-50")));
+    assert_null(snapshot_find(snapshot, SPAN("source-")));
+    assert_null(snapshot_find(snapshot, SPAN("")));
+    Snapshot *held = snapshot_ref(snapshot);
+    snapshot_unref(snapshot);
+    assert_int_equal(take_gone(gone), 0);
+    snapshot_unref(held);
+    assert_int_equal(take_gone(gone), 7);
+    Snapshot *empty = snapshot_new(8, NULL, 0, gone);
+    assert_null(snapshot_find(empty, SPAN("source-1")));
+    snapshot_unref(empty);
+    assert_int_equal(take_gone(gone), 8);
+    mailbox_free(gone);
+}
+
+static void test_generations_of_a_source_share_its_rate(void **state) {
+    SnapshotSource *first = make("a", NULL), *other = make("b", NULL);
+    SnapshotSource *second = make("a", first);
+    assert_ptr_equal(first->rate, second->rate);
+    assert_ptr_not_equal(first->rate, other->rate);
+    atomic_store(first->rate, 5);
+    snapshot_source_unref(first);
+    SnapshotSource *third = make("a", second);
+    snapshot_source_unref(second);
+    assert_int_equal(atomic_load(third->rate), 5);
+    snapshot_source_unref(third);
+    snapshot_source_unref(other);
+    snapshot_source_unref(NULL);
+}
+
+/* ---- the fence: when the control thread hears that a generation is gone, all that was done with it is visible -------------------------- */
+
+typedef struct Reader {
+    Thread thread;
+    Mailbox *mailbox;
+    uint64_t seed;
+    int *work; /* by generation; plain memory on purpose: the fence alone orders it */
+} Reader;
+
+static void *read_snapshots(void *context) {
+    Reader *reader = context;
+    Random random = {.state = reader->seed};
+    Snapshot *now = NULL, *held[HELD] = {0};
+    for (bool more = true; more;) {
+        (void)mailbox_wait(reader->mailbox, USEC_SECOND);
+        for (Message *message = mailbox_take(reader->mailbox), *next; message; message = next) {
+            next = message->next;
+            SnapshotNews *news = (SnapshotNews *)message;
+            snapshot_unref(now);
+            now = news->snapshot;
+            more = more && now;
+            free(news);
+        }
+        for (size_t i = 0; now && i < HELD; i++) {
+            size_t place = (size_t)random_below(&random, HELD);
+            if (held[place]) reader->work[snapshot_generation(held[place])]++;
+            snapshot_unref(held[place]);
+            held[place] = snapshot_ref(now);
+        }
+    }
+    for (size_t i = 0; i < HELD; i++) {
+        if (held[i]) reader->work[snapshot_generation(held[i])]++;
+        snapshot_unref(held[i]);
+    }
+    return NULL;
+}
+
+static void publish(Reader *readers, Snapshot *snapshot) {
+    for (size_t i = 0; i < READERS; i++) {
+        SnapshotNews *news = calloc(1, sizeof *news);
+        news->message.kind = MESSAGE_SNAPSHOT;
+        news->snapshot = snapshot ? snapshot_ref(snapshot) : NULL;
+        mailbox_post(readers[i].mailbox, &news->message);
+    }
+    snapshot_unref(snapshot);
+}
+
+static size_t take_all_gone(Mailbox *gone, const Reader *readers, bool *seen, long *work) {
+    size_t count = 0;
+    for (Message *message = mailbox_take(gone), *next; message; message = next) {
+        next = message->next;
+        uint64_t generation = ((SnapshotGone *)message)->generation;
+        snapshot_gone_free((SnapshotGone *)message);
+        assert_false(seen[generation]);
+        seen[generation] = true;
+        for (size_t i = 0; i < READERS; i++) *work += readers[i].work[generation];
+        count++;
+    }
+    return count;
+}
+
+static void test_gone_is_told_once_and_after_everything(void **state) {
+    Mailbox *gone = mailbox_new(NULL, NULL);
+    Reader readers[READERS];
+    bool seen[GENERATIONS + 1] = {0};
+    long work = 0;
+    Error error;
+    for (size_t i = 0; i < READERS; i++) {
+        readers[i] = (Reader){.mailbox = mailbox_new(NULL, NULL), .seed = i, .work = calloc(GENERATIONS + 1, sizeof(int))};
+        assert_int_equal(thread_start(&readers[i].thread, "reader", read_snapshots, &readers[i], &error), 0);
+    }
+    SnapshotSource *source = make("a", NULL);
+    size_t ended = 0;
+    for (uint64_t generation = 1; generation <= GENERATIONS; generation++) {
+        publish(readers, snapshot_new(generation, &source, 1, gone));
+        ended += take_all_gone(gone, readers, seen, &work);
+        if (generation % 10 == 0) (void)mailbox_wait(gone, USEC_MS);
+    }
+    publish(readers, NULL);
+    while (ended < GENERATIONS) {
+        assert_true(mailbox_wait(gone, 30 * USEC_SECOND));
+        ended += take_all_gone(gone, readers, seen, &work);
+    }
+    long done = 0;
+    for (size_t i = 0; i < READERS; i++) {
+        thread_join(&readers[i].thread);
+        for (size_t k = 0; k <= GENERATIONS; k++) done += readers[i].work[k];
+        mailbox_free(readers[i].mailbox);
+        free(readers[i].work);
+    }
+    assert_int_equal(ended, GENERATIONS);
+    assert_true(done > 0);
+    assert_int_equal(work, done);
+    snapshot_source_unref(source);
+    mailbox_free(gone);
+}
+
+static void test_usage_admits_what_fits_and_what_is_alone(void **state) {
+    Usage usage = {.in_flight_limit = 100};
+    assert_true(usage_admit(&usage, 1000)); /* nothing else is in flight */
+    assert_false(usage_admit(&usage, 1));
+    usage_release(&usage, 1000);
+    assert_true(usage_admit(&usage, 60));
+    assert_false(usage_admit(&usage, 41));
+    assert_true(usage_admit(&usage, 40));
+    assert_false(usage_admit(&usage, UINT64_MAX));
+    usage_release(&usage, 100);
+    SinkGate *gate = sink_gate_new();
+    sink_gate_unref(sink_gate_ref(gate));
+    assert_false(atomic_load(&gate->closed));
+    sink_gate_unref(gate);
+    sink_gate_unref(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_source_is_found_by_its_id),
+        cmocka_unit_test(test_generations_of_a_source_share_its_rate),
+        cmocka_unit_test(test_gone_is_told_once_and_after_everything),
+        cmocka_unit_test(test_usage_admits_what_fits_and_what_is_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,362 @@
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/metrics.h"
+#include "tests/unit/gateway/intake/intake_case.h"
+
+/* ---- HTTP --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void ambiguous_requests_are_refused_and_closed(void **state) {
+    (void)state;
+    static const char *const heads[] = {
+        "Host: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Host: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        "Host: h\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        "Content-Length: 2\r\n\r\nok",
+        "Host: h\r\nHost: i\r\nContent-Length: 2\r\n\r\nok",
+        "Host: h\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+        "Host: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Host: h\r\nContent-Length: 2x\r\n\r\nok",
+        "Host: h\r\nTransfer-Encoding: gzip\r\n\r\nok",
+        "Host: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        "Host: h\nContent-Length: 2\n\nok",
+    };
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        int fd = client_connect(gateway);
+        client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\n");
+        client_send(fd, heads[i]);
+        client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\nsmuggled");
+        _cleanup_free_ char *answer = client_answer(fd);
+        if (status_of(answer) != 400) fail_msg("%s was answered\n%s", heads[i], answer);
+        holds(answer, "\r\nConnection: close\r\n");
+        if (!client_closed(fd)) fail_msg("%s: still open", heads[i]);
+        close(fd);
+    }
+    rows_are(1, "");
+}
+
+static void chunked_bodies(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    client_send(fd, "2;x=y\r\nde\r\n0\r\nTrailer: t\r\n\r\n");
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    holds(answer, "\r\nConnection: close\r\n");
+    assert_true(client_closed(fd));
+    close(fd);
+    rows_are(1, "abcde\n");
+    fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    usleep(1000);
+    client_send(fd, "late");
+    _cleanup_free_ char *continued = client_answer(fd);
+    assert_int_equal(status_of(continued), 200);
+    close(fd);
+    rows_are(1, "abcde\nlate\n");
+}
+
+static void pipelined_requests_are_answered_in_order(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int fd = client_connect(gateway);
+    Buffer all = {0};
+    for (unsigned i = 0; i < 50; i++)
+        buffer_printf(&all, "POST " PATH "%s HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n%03u",
+                      i % 5 == 4 ? "nobody/" FAKE_SECRET : "body/" FAKE_SECRET, i);
+    client_send_bytes(fd, all.data, all.size);
+    for (unsigned i = 0; i < 50; i++) {
+        _cleanup_free_ char *answer = client_answer(fd);
+        assert_int_equal(status_of(answer), i % 5 == 4 ? 404 : 200);
+    }
+    close(fd);
+    buffer_clear(&all);
+    for (unsigned i = 0; i < 50; i++)
+        if (i % 5 != 4) buffer_printf(&all, "%03u\n", i);
+    rows_are(1, buffer_text(&all));
+    buffer_deinit(&all);
+}
+
+typedef struct Load {
+    pthread_t thread;
+    unsigned number, requests, answered;
+} Load;
+
+static void *run_load(void *context) {
+    Load *load = context;
+    int fd = client_connect(gateway);
+    char request[300], body[40];
+    for (unsigned i = 0; i < load->requests; i++) {
+        int size = snprintf(body, sizeof body, "{\"a\":\"%u-%u\"}", load->number, i);
+        (void)snprintf(request, sizeof request, "POST " PATH "path/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s",
+                       size, body);
+        client_send(fd, request);
+        _cleanup_free_ char *answer = client_answer(fd);
+        load->answered += status_of(answer) == 200;
+    }
+    close(fd);
+    return NULL;
+}
+
+static void a_hundred_connections(void **state) {
+    (void)state;
+    enum { CLIENTS = 100, REQUESTS = 30 };
+    IntakeOptions options = fake_options();
+    start(&options, 2);
+    Load loads[CLIENTS] = {0};
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        loads[i] = (Load){.number = i, .requests = REQUESTS};
+        assert_int_equal(pthread_create(&loads[i].thread, NULL, run_load, &loads[i]), 0);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        pthread_join(loads[i].thread, NULL);
+        assert_int_equal(loads[i].answered, REQUESTS);
+    }
+    _cleanup_free_ char *rows = fake_rows(gateway, 2);
+    static unsigned next[CLIENTS];
+    memset(next, 0, sizeof next);
+    size_t count = 0;
+    for (const char *row = rows; *row; row = strchr(row, '\n') + 1, count++) {
+        unsigned number, index;
+        assert_int_equal(sscanf(row, "\"\"\"%u-%u\"\"\"", &number, &index), 2);
+        assert_in_range(number, 0, CLIENTS - 1);
+        assert_int_equal(next[number]++, index); /* in the order of each connection */
+    }
+    assert_int_equal(count, CLIENTS * REQUESTS);
+    assert_in_range(gateway->appends, 1, CLIENTS * REQUESTS);
+    assert_int_equal(gateway->usage.in_flight_bytes, 0);
+}
+
+/* ---- slow and hostile ------------------------------------------------------------------------------------------------------------------------ */
+
+static void slow_requests_time_out(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.http.head_timeout = 200 * USEC_MS;
+    options.http.body_timeout = 300 * USEC_MS;
+    options.http.body_longest = 2 * USEC_SECOND;
+    options.http.keep_alive_idle = 400 * USEC_MS;
+    start(&options, 1);
+    int head = client_connect(gateway), body = client_connect(gateway), idle = client_connect(gateway);
+    client_send(head, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nConte");
+    client_send(body, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhal");
+    _cleanup_free_ char *first = client_answer(head), *second = client_answer(body);
+    assert_int_equal(status_of(first), 408);
+    assert_int_equal(status_of(second), 408);
+    holds(second, "stream.in.requestTimeout");
+    holds(second, "\r\nConnection: close\r\n");
+    holds(second, "Access-Control-Allow-Origin: *");
+    assert_true(client_closed(head) && client_closed(body));
+    assert_true(client_closed(idle)); /* without a word */
+    close(head);
+    close(body);
+    close(idle);
+}
+
+static void who_does_not_read_is_left(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.http.write_timeout = 300 * USEC_MS;
+    start(&options, 1);
+    uint64_t before = metrics_read(METRIC_CONNECTIONS_TIMED_OUT);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 4096;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)gateway->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    /* Requests without end, whose answers fill what the kernel holds for both sides. */
+    static const char request[] = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+    bool ended = false;
+    for (usec_t end = now() + 20 * USEC_SECOND; !ended && now() < end;) {
+        if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) continue;
+        if (errno == EAGAIN)
+            usleep(5000);
+        else
+            ended = true;
+    }
+    close(fd);
+    assert_true(ended);
+    assert_true(metrics_read(METRIC_CONNECTIONS_TIMED_OUT) > before);
+}
+
+static void a_head_without_end_is_refused(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    char filler[20001];
+    memset(filler, 'x', sizeof filler - 1);
+    filler[sizeof filler - 1] = 0;
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nX: ");
+    client_send(fd, filler);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 413);
+    holds(answer, "stream.in.headerTooLarge");
+    assert_true(client_closed(fd));
+    close(fd);
+}
+
+static void strangers_may_not_send_on(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const struct {
+        const char *head;
+        int status;
+        const char *part;
+    } cases[] = {
+        {"POST " PATH "nobody/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.noSourceFound"},
+        {"POST " PATH "body/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.noSourceFound"},
+        {"POST " PATH "body HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer wrong\r\n", 401, "\r\nWWW-Authenticate: Bearer"},
+        {"POST /stream/x/body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 400, "Invalid project ID"},
+        {"PUT " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 405, "\r\nAllow: OPTIONS, POST\r\n"},
+        {"OPTIONS " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\n", 400, "stream.in.badRequest"},
+        {"POST /health HTTP/1.1\r\nHost: h\r\n", 405, "\r\nAllow: OPTIONS, GET, HEAD\r\n"},
+        {"GET /ready HTTP/1.1\r\nHost: h\r\n", 400, "stream.in.badRequest"},
+        {"POST * HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.routeNotFound"},
+        {"POST /nothing HTTP/1.1\r\nHost: h\r\n", 404, "stream.in.routeNotFound"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = client_connect(gateway);
+        client_send(fd, cases[i].head);
+        client_send(fd, "Content-Length: 1000000\r\n\r\nthe beginning");
+        usec_t before = now();
+        _cleanup_free_ char *answer = client_answer(fd);
+        if (status_of(answer) != cases[i].status) fail_msg("%s was answered\n%s", cases[i].head, answer);
+        holds(answer, cases[i].part);
+        assert_true(client_closed(fd));
+        assert_true(now() - before < 3 * USEC_SECOND); /* long before any timeout */
+        close(fd);
+    }
+    /* Who knows the secret goes on. */
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body HTTP/1.1\r\nHost: h\r\nX-Api-Key: " FAKE_SECRET "\r\nContent-Length: 4\r\n\r\nlo");
+    usleep(600 * 1000);
+    client_send(fd, "ng");
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    close(fd);
+}
+
+enum { SENDERS = 60 };
+
+typedef struct Flood {
+    int fds[SENDERS];
+    atomic_bool stop;
+    atomic_uint ended;
+} Flood;
+
+/* Each of them a little at a time, for ever. */
+static void *run_flood(void *context) {
+    Flood *flood = context;
+    static char piece[16384];
+    while (!atomic_load(&flood->stop)) {
+        for (unsigned i = 0; i < SENDERS; i++) {
+            if (flood->fds[i] < 0 || send(flood->fds[i], piece, sizeof piece, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno == EAGAIN)
+                continue;
+            close(flood->fds[i]);
+            flood->fds[i] = -1;
+            atomic_fetch_add(&flood->ended, 1);
+        }
+        usleep(10000);
+    }
+    return NULL;
+}
+
+/* Senders who know the secret and never finish: the slowest of them go, and honest uploads pass. */
+static void unfinished_bodies_have_a_budget(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    gateway->usage.unfinished_limit = 32 << 20;
+    start(&options, 1);
+    static Flood flood;
+    for (unsigned i = 0; i < SENDERS; i++) {
+        flood.fds[i] = client_connect(gateway);
+        client_send(flood.fds[i], "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 13000000\r\n\r\n");
+    }
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_flood, &flood), 0);
+    size_t size = 7 << 20;
+    char *large = malloc(size);
+    assert_non_null(large);
+    for (size_t i = 0; i < size; i++) large[i] = i % 1000 == 999 ? '\n' : 'x';
+    unsigned sent = 0, passed = 0;
+    for (usec_t end = now() + 20 * USEC_SECOND; now() < end && (sent < 3 || atomic_load(&flood.ended) < SENDERS / 3); sent++) {
+        _cleanup_free_ char *answer = client_request(gateway, "POST", PATH "lines/" FAKE_SECRET, "", large, size);
+        passed += status_of(answer) == 200;
+        gateway->reject_count = 0;
+    }
+    atomic_store(&flood.stop, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(passed, sent);
+    assert_true(atomic_load(&flood.ended) >= SENDERS / 3);
+    /* A sweep counts what came first and ends the slowest then: between the two it may be more. */
+    usec_t end = now() + 10 * USEC_SECOND;
+    while (atomic_load(&gateway->usage.unfinished_bytes) > (32 << 20) && now() < end) usleep(1000);
+    assert_true(atomic_load(&gateway->usage.unfinished_bytes) <= (32 << 20));
+    for (unsigned i = 0; i < SENDERS; i++)
+        if (flood.fds[i] >= 0) close(flood.fds[i]);
+    free(large);
+}
+
+static void too_many_connections(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    gateway->usage.connections_limit = 3;
+    start(&options, 1);
+    int fds[3];
+    for (unsigned i = 0; i < 3; i++) {
+        fds[i] = client_connect(gateway);
+        client_send(fds[i], "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+        _cleanup_free_ char *answer = client_answer(fds[i]);
+        assert_int_equal(status_of(answer), 200);
+    }
+    int fd = client_connect(gateway);
+    client_send(fd, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 503);
+    holds(answer, "\r\nRetry-After: ");
+    assert_true(client_closed(fd));
+    close(fd);
+    for (unsigned i = 0; i < 3; i++) close(fds[i]);
+    for (unsigned i = 0; i < 1000; i++) { /* their ends are seen soon */
+        _cleanup_free_ char *again = client_request(gateway, "GET", "/health", "", "", 0);
+        if (status_of(again) == 200) return;
+        usleep(5000);
+    }
+    fail_msg("the connections were never given back");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(ambiguous_requests_are_refused_and_closed),
+        TEST(chunked_bodies),
+        TEST(pipelined_requests_are_answered_in_order),
+        TEST(a_hundred_connections),
+        TEST(slow_requests_time_out),
+        TEST(who_does_not_read_is_left),
+        TEST(a_head_without_end_is_refused),
+        TEST(strangers_may_not_send_on),
+        TEST(unfinished_bodies_have_a_budget),
+        TEST(too_many_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

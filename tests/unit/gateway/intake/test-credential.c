@@ -1,0 +1,79 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gateway/intake/credential.h"
+
+#define SECRET "abcdefghijklmnopqrstuvwxyzABCDEF"
+
+static void matches(void **state) {
+    (void)state;
+    assert_true(credential_matches(SECRET, SPAN(SECRET)));
+    assert_false(credential_matches(SECRET, SPAN(SECRET "x")));
+    assert_false(credential_matches(SECRET, SPAN("abcdefghijklmnopqrstuvwxyzABCDE")));
+    assert_false(credential_matches(SECRET, SPAN("bbcdefghijklmnopqrstuvwxyzABCDEF")));
+    assert_false(credential_matches(SECRET, SPAN("abcdefghijklmnopqrstuvwxyzABCDEG")));
+    assert_false(credential_matches(SECRET, (Span){0}));
+}
+
+static void no_source_matches_nothing(void **state) {
+    (void)state;
+    assert_false(credential_matches(NULL, (Span){0}));
+    assert_false(credential_matches(NULL, SPAN("")));
+    assert_false(credential_matches("", SPAN("")));
+    assert_false(credential_matches(NULL, SPAN(SECRET)));
+    assert_false(credential_matches(SECRET, SPAN(SECRET "\0\0")));
+}
+
+static void longest(void **state) {
+    (void)state;
+    char secret[CREDENTIAL_BYTES_MOST + 2];
+    memset(secret, 'a', sizeof secret);
+    secret[CREDENTIAL_BYTES_MOST] = 0;
+    assert_true(credential_matches(secret, (Span){secret, CREDENTIAL_BYTES_MOST}));
+    secret[CREDENTIAL_BYTES_MOST] = 'a';
+    assert_false(credential_matches(SECRET, (Span){secret, CREDENTIAL_BYTES_MOST + 1}));
+}
+
+static void headers(void **state) {
+    (void)state;
+    const Span none = {0};
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer " SECRET), none), CREDENTIAL_AUTHORIZATION);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("bEARER  " SECRET), none), CREDENTIAL_AUTHORIZATION);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer" SECRET), none), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(SECRET, SPAN(SECRET), none), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(SECRET, none, SPAN(SECRET)), CREDENTIAL_API_KEY);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer other"), SPAN(SECRET)), CREDENTIAL_API_KEY);
+    assert_int_equal(credential_in_headers(SECRET, none, SPAN("x")), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(SECRET, none, none), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(NULL, SPAN("Bearer " SECRET), SPAN(SECRET)), CREDENTIAL_NONE);
+    /* user:SECRET, with and without padding; :SECRET; a user alone */
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg=="), none),
+                     CREDENTIAL_AUTHORIZATION);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg"), none),
+                     CREDENTIAL_AUTHORIZATION);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic OmFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVG"), none),
+                     CREDENTIAL_AUTHORIZATION);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXpBQkNERUY="), none), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic !!!!"), none), CREDENTIAL_NONE);
+    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic "), none), CREDENTIAL_NONE);
+}
+
+static void a_long_basic_password_is_none(void **state) {
+    (void)state;
+    char text[4096] = "Basic ";
+    memset(text + 6, 'Q', sizeof text - 6);
+    assert_int_equal(credential_in_headers(SECRET, (Span){text, sizeof text}, (Span){0}), CREDENTIAL_NONE);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(matches), cmocka_unit_test(no_source_matches_nothing),     cmocka_unit_test(longest),
+        cmocka_unit_test(headers), cmocka_unit_test(a_long_basic_password_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

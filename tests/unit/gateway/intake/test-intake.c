@@ -1,0 +1,524 @@
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "tests/unit/gateway/intake/intake_case.h"
+
+/* ---- answers ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void an_event_is_stored(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    post("body", "", "hello", 200, "\r\n\r\nOK", "Sluice-Event-Id: ", "Sluice-Events: 1\r\n", "Content-Type: text/plain", NULL);
+    post("path", "Content-Type: application/json; charset=utf-8\r\n", "{\"a\":1}", 200, "OK", NULL);
+    post("body?verbose=true", "", "x", 401, NULL); /* what follows is the query and no secret */
+    _cleanup_free_ char *verbose = client_post(gateway, PATH "body/" FAKE_SECRET "?x=1&verbose=true", "", "again");
+    holds(verbose, "Content-Type: application/json");
+    holds(verbose, "\"statusCode\":200");
+    holds(verbose, "\"sources\":[{\"projectId\":1,\"sourceId\":\"body\",\"branchId\":\"default\",\"statusCode\":200");
+    holds(verbose, "\"sinks\":[{\"sinkId\":\"k1\",\"statusCode\":200");
+    _cleanup_free_ char *whole_url = client_post(gateway, "http://localhost" PATH "body/" FAKE_SECRET, "", "url");
+    assert_int_equal(status_of(whole_url), 200);
+    _cleanup_free_ char *escaped = client_post(gateway, "/stre%61m/1/body/" FAKE_SECRET, "", "esc");
+    assert_int_equal(status_of(escaped), 200);
+    rows_are(1, "hello\nagain\nurl\nesc\n");
+    rows_are(2, "1\n");
+}
+
+static void routes_and_credentials(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    const char *unknown = "\"error\":\"stream.in.noSourceFound\"";
+    expect("POST", PATH "body/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC", "", 404, unknown);
+    expect("POST", PATH "body/", "", 404, unknown);
+    expect("POST", PATH "nobody/" FAKE_SECRET, "", 404, unknown);
+    expect("POST", "/stream/2/body/" FAKE_SECRET, "", 404, unknown);
+    expect("POST", "/stream/99999999999999999999999/body/" FAKE_SECRET, "", 404, unknown);
+    expect("POST", "/stream/x1/body/" FAKE_SECRET, "", 400, "Invalid project ID");
+    expect("POST", PATH "body/" FAKE_SECRET "/", "", 404, "routeNotFound");
+    expect("POST", PATH "body%2f" FAKE_SECRET, "", 404, "routeNotFound");
+    expect("POST", PATH, "", 404, "routeNotFound");
+    expect("POST", "/stream", "", 404, "routeNotFound");
+    expect("GET", "/", "", 404, "routeNotFound");
+    expect("POST", PATH "off/" FAKE_SECRET, "", 404, "\"error\":\"stream.in.disabledSource\"");
+    expect("POST", PATH "off/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC", "", 404, unknown);
+    expect("POST", PATH "body", "Authorization: Bearer " FAKE_SECRET "\r\n", 200, "\r\n\r\nOK");
+    expect("POST", PATH "body", "X-Api-Key: " FAKE_SECRET "\r\n", 200, "\r\n\r\nOK");
+    expect("POST", PATH "body", "Authorization: Basic eDowMTIzNDU2Nzg5YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU2Nzg5QUI=\r\n", 200,
+           "\r\n\r\nOK");
+    expect("POST", PATH "body", "X-Api-Key: wrong\r\n", 401, "WWW-Authenticate: Bearer");
+    expect("POST", PATH "nobody", "X-Api-Key: " FAKE_SECRET "\r\n", 401, "WWW-Authenticate: Bearer");
+    expect("POST", PATH "body", "", 401, "WWW-Authenticate: Bearer");
+    expect("OPTIONS", PATH "body/" FAKE_SECRET, "", 200, "\r\nAllow: OPTIONS, POST\r\n");
+    expect("GET", PATH "body/" FAKE_SECRET, "", 405, "\r\nAllow: OPTIONS, POST\r\n");
+    expect("FUNNY", PATH "body/" FAKE_SECRET, "", 405, "\r\nAllow: OPTIONS, POST\r\n");
+    expect("OPTIONS", "*", "", 200, "\r\nAllow: ");
+    expect("GET", "/health-check", "", 200, "\r\n\r\nOK");
+    expect("GET", "/health", "", 200, "\r\n\r\nOK");
+    expect("GET", "/ready", "", 200, "\r\n\r\nOK");
+    expect("POST", "/health", "", 405, "\r\nAllow: ");
+    expect("POST", PATH "body/" FAKE_SECRET, "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+           200, "OK");
+    int fd = client_connect(gateway);
+    client_send(fd, "HEAD /health HTTP/1.1\r\nHost: h\r\n\r\nHEAD /nothing HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    char all[8192];
+    size_t size = 0;
+    for (ssize_t got; (got = recv(fd, all + size, sizeof all - 1 - size, 0)) > 0;) size += (size_t)got;
+    all[size] = 0;
+    close(fd);
+    const char *second = strstr(all, "HTTP/1.1 404");
+    assert_non_null(second);
+    assert_int_equal(status_of(all), 200);
+    assert_memory_equal(second - 4, "\r\n\r\n", 4);     /* no body between them */
+    assert_memory_equal(all + size - 4, "\r\n\r\n", 4); /* nor behind */
+    /* The same answer, but for its request id, whether the source or the secret is wrong. */
+    _cleanup_free_ char *a = client_post(gateway, PATH "nobody/" FAKE_SECRET, "", "x");
+    _cleanup_free_ char *b = client_post(gateway, PATH "body/1123456789abcdefghijklmnopqrstuvwxyz0123456789AB", "", "x");
+    assert_string_equal(body_of(a), body_of(b));
+    assert_int_equal(strlen(a), strlen(b));
+}
+
+static void framings(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    post("array", "", "[{\"a\":1},{\"a\":2}]", 200, "Sluice-Events: 2\r\n", NULL);
+    post("array", "", "{\"a\":3}", 200, "Sluice-Events: 1\r\n", NULL);
+    post("array", "", "[]", 200, "Sluice-Events: 0\r\n", "\r\n\r\nOK", NULL);
+    post("array", "", "[{\"a\":4}", 400, "stream.in.badRequest", "framing", NULL);
+    post("array", "Content-Type: application/x-ndjson\r\n", "{\"a\":5}\n\n{\"a\":6}\r\n", 200, "Sluice-Events: 2\r\n", NULL);
+    rows_are(5, "1\n2\n3\n5\n6\n");
+    post("path", "Content-Type: application/jsonl\r\n", "{\"a\":7}\n{\"a\":8}", 200, "Sluice-Events: 2\r\n", NULL);
+    post("path", "Content-Type: application/cloudevents-batch+json\r\n", "[{\"a\":9}]", 200, "Sluice-Events: 1\r\n", NULL);
+    post("path", "Content-Type: application/x-www-form-urlencoded\r\n", "a=ten", 200, "Sluice-Events: 1\r\n", NULL);
+    rows_are(2, "7\n8\n9\n\"\"\"ten\"\"\"\n");
+    post("body", "", "", 200, "Sluice-Events: 1\r\n", NULL);
+    rows_are(1, "\"\"\n");
+    post("empty", "", "x", 200, "Sluice-Events: 0\r\n", NULL);
+    _cleanup_free_ char *verbose = client_post(gateway, PATH "empty/" FAKE_SECRET "?verbose=true", "", "x");
+    holds(verbose, "No enabled sink found.");
+}
+
+static void invalid_events(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    /* reject: nothing is stored, and the answer says what, where and why */
+    post("path", "", "{\"b\":1}", 422, "stream.in.unprocessableContent", "\"sinkId\":\"k2\"", "sink \\\"k2\\\", column \\\"a\\\"", NULL);
+    post("path", "", "not json", 422, "stream.in.unprocessableContent", NULL);
+    post("array", "", "[{\"a\":1},{\"a\":2},{\"b\":3},{\"a\":4}]", 422, "Event 2: sink \\\"k5\\\", column \\\"a\\\"",
+         "\"events\":{\"accepted\":0,\"rejected\":1,\"duplicate\":0},\"rejected\":[{\"index\":2,\"sinkId\":\"k5\",\"column\":\"a\",", NULL);
+    rows_are(2, "");
+    rows_are(5, "");
+    _cleanup_free_ char *quiet = client_post(gateway, PATH "quiet/" FAKE_SECRET, "", "{\"b\":1}");
+    assert_int_equal(status_of(quiet), 422);
+    holds(quiet, "unprocessableContent");
+    holds_not(quiet, "k12");
+    holds_not(quiet, "column");
+    /* quarantine: the event is stored in the other sink, and kept for this one */
+    post("lines", "Content-Type: text/plain\r\n", "{\"a\":1}\n{\"b\":2}\nnonsense\n{\"a\":4}\n", 200, "Sluice-Events: 4\r\n",
+         "\"events\":{\"accepted\":4,\"rejected\":2,\"duplicate\":0}", "{\"index\":1,\"sinkId\":\"k3\",\"column\":\"a\"",
+         "\"index\":2,\"sinkId\":\"k3\"", "\"error\":\"stream.in.unprocessableContent\"", NULL);
+    rows_are(3, "1\n4\n");
+    rows_are(4, "\"{\"\"a\"\":1}\"\n\"{\"\"b\"\":2}\"\nnonsense\n\"{\"\"a\"\":4}\"\n");
+    assert_int_equal(gateway->reject_count, 2);
+    assert_int_equal(gateway->rejects[0].sink, 3);
+    assert_string_equal(gateway->rejects[0].body, "{\"b\":2}");
+    assert_string_equal(gateway->rejects[0].column, "a");
+    assert_string_equal(gateway->rejects[0].content_type, "text/plain");
+    assert_int_not_equal(gateway->rejects[0].reason[0], 0);
+    assert_string_equal(gateway->rejects[1].body, "nonsense");
+    assert_int_equal(gateway->usage.in_flight_bytes, 0);
+}
+
+static Buffer gzipped(const char *text) {
+    Buffer out = {0};
+    z_stream stream = {0};
+    assert_int_equal(deflateInit2(&stream, 6, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+    stream.next_in = (Bytef *)(uintptr_t)text;
+    stream.avail_in = (uInt)strlen(text);
+    stream.next_out = (Bytef *)buffer_reserve(&out, strlen(text) + 100);
+    stream.avail_out = (uInt)strlen(text) + 100;
+    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
+    out.size = stream.total_out;
+    deflateEnd(&stream);
+    return out;
+}
+
+static void encodings_and_sizes(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.limits.body_bytes = options.http.body_bytes = 100000;
+    options.limits.event_bytes = 50000;
+    options.limits.row_bytes = 1000;
+    start(&options, 1);
+    Buffer zipped = gzipped("{\"a\":\"zipped\"}");
+    _cleanup_free_ char *answer = client_request(gateway, "POST", PATH "path/" FAKE_SECRET, "Content-Encoding: gzip\r\n", zipped.data,
+                                                 zipped.size);
+    assert_int_equal(status_of(answer), 200);
+    rows_are(2, "\"\"\"zipped\"\"\"\n");
+    post("path", "Content-Encoding: gzip\r\n", "{\"a\":1}", 400, "stream.in.badRequest", "gzip", NULL);
+    post("path", "Content-Encoding: br\r\n", "{\"a\":1}", 415, "stream.in.unsupportedMediaType", "Accept-Encoding: gzip, deflate, zstd\r\n",
+         NULL);
+    post("path", "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", "{\"a\":1}", 415, NULL);
+    buffer_deinit(&zipped);
+    char *large = malloc(200001);
+    assert_non_null(large);
+    memset(large, 'x', 200000);
+    large[200000] = 0;
+    zipped = gzipped(large);
+    _cleanup_free_ char *bomb = client_request(gateway, "POST", PATH "body/" FAKE_SECRET, "Content-Encoding: gzip\r\n", zipped.data,
+                                               zipped.size);
+    assert_int_equal(status_of(bomb), 413);
+    holds(bomb, "stream.in.bodyTooLarge");
+    buffer_deinit(&zipped);
+    post("body", "", large, 413, "stream.in.bodyTooLarge", "200000", "100000", "limits.body", NULL);
+    large[60000] = 0;
+    post("body", "", large, 413, "stream.in.bodyTooLarge", "limits.event", NULL);
+    large[2000] = 0;
+    post("body", "", large, 413, "stream.in.payloadTooLarge", "limits.row", NULL);
+    /* The connection is kept after a 413. */
+    int fd = client_connect(gateway);
+    memset(large, 'y', 200000);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n");
+    client_send_bytes(fd, large, 200000);
+    _cleanup_free_ char *first = client_answer(fd);
+    assert_int_equal(status_of(first), 413);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok");
+    _cleanup_free_ char *second = client_answer(fd);
+    assert_int_equal(status_of(second), 200);
+    large[17000] = 0;
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nX: ");
+    client_send(fd, large);
+    client_send(fd, "\r\n\r\nok");
+    _cleanup_free_ char *third = client_answer(fd);
+    assert_int_equal(status_of(third), 413);
+    holds(third, "stream.in.headerTooLarge");
+    close(fd);
+    free(large);
+    /* Above what the library takes: its answer, as JSON. */
+    fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 99000000\r\n\r\nx");
+    _cleanup_free_ char *declared = client_answer(fd);
+    assert_int_equal(status_of(declared), 413);
+    holds(declared, "stream.in.bodyTooLarge");
+    holds(declared, "Access-Control-Allow-Origin: *");
+    holds(declared, "X-Request-Id: ");
+    assert_true(client_closed(fd));
+    close(fd);
+    fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: wonders\r\n\r\nok");
+    _cleanup_free_ char *expectation = client_answer(fd);
+    assert_int_equal(status_of(expectation), 417);
+    holds(expectation, "stream.in.badRequest");
+    close(fd);
+}
+
+static void what_columns_see_of_the_request(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.trusted_proxies = "127.0.0.0/8";
+    start(&options, 1);
+    _cleanup_free_ char *answer = client_post(
+        gateway, PATH "headers", "X-Api-Key: " FAKE_SECRET "\r\nCookie: c\r\nProxy-Authorization: p\r\nX-One: 1\r\nx-one: 2\r\n", "12345");
+    assert_int_equal(status_of(answer), 200);
+    _cleanup_free_ char *rows = fake_rows(gateway, 10);
+    assert_string_equal(
+        rows, "\"{\"\"Connection\"\":\"\"close\"\",\"\"Content-Length\"\":\"\"5\"\",\"\"Host\"\":\"\"localhost\"\",\"\"X-One\"\":\"\"1, "
+              "2\"\"}\"\n");
+    post("headers", "Authorization: Bearer of somebody else\r\n", "1", 200, NULL);
+    _cleanup_free_ char *more = fake_rows(gateway, 10);
+    holds(more, "of somebody else"); /* the credential of this request was in its URL */
+    post("ip", "", "x", 200, NULL);
+    post("ip", "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-For: 127.0.0.8\r\n", "x", 200, NULL);
+    post("ip", "Forwarded: for=203.0.113.10;proto=https\r\n", "x", 200, NULL);
+    rows_are(11, "127.0.0.1\n203.0.113.9\n203.0.113.10\n");
+}
+
+/* ---- the writer --------------------------------------------------------------------------------------------------------------------------------- */
+
+static void clients_that_die_are_forgotten(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    atomic_store(&gateway->hold, true);
+    for (unsigned i = 0; i < 20; i++) {
+        int fd = client_connect(gateway);
+        client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nokPOST");
+        struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        if (i % 2) (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        if (i % 3 == 0) assert_true(eventually(something_in_flight));
+        close(fd);
+    }
+    assert_true(eventually(something_in_flight));
+    atomic_store(&gateway->hold, false);
+    assert_true(eventually(all_released));
+    post("body", "", "after", 200, NULL);
+}
+
+static void answers_wait_for_the_writer_or_not(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    atomic_store(&gateway->hold, true);
+    post("fast", "", "1", 202, "\r\n\r\nOK", "Sluice-Events: 1\r\n", NULL);
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+    char byte;
+    struct timeval patience = {.tv_usec = 200000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(recv(fd, &byte, 1, 0), -1); /* nothing yet */
+    atomic_store(&gateway->hold, false);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    close(fd);
+    rows_are(6, "1\n");
+    gateway->result = APPEND_FULL;
+    post("body", "", "full", 503, "stream.in.overloaded", "\r\nRetry-After: ", NULL);
+    gateway->result = APPEND_FAILED;
+    post("body", "", "failed", 503, "stream.in.overloaded", NULL);
+    gateway->result = APPEND_DONE;
+    rows_are(1, "x\n");
+}
+
+static void limits_in_flight(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    gateway->usage.in_flight_limit = 10;
+    start(&options, 1);
+    post("body", "", "this alone is more than ten bytes", 200, NULL); /* nothing else is in flight */
+    atomic_store(&gateway->hold, true);
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n123456789");
+    assert_true(eventually(something_in_flight));
+    post("body", "", "another", 503, "stream.in.overloaded", "\r\nRetry-After: ", NULL);
+    atomic_store(&gateway->hold, false);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    close(fd);
+    assert_int_equal(gateway->usage.in_flight_bytes, 0);
+    atomic_store(&gateway->gates[1]->closed, true);
+    post("body", "", "closed", 503, "stream.in.overloaded", "\"sinkId\":\"k1\"", NULL);
+    post("path", "", "{\"a\":1}", 200, NULL); /* its source alone */
+    atomic_store(&gateway->usage.intake_stopped, true);
+    post("path", "", "{\"a\":1}", 503, "stream.in.overloaded", NULL);
+    expect("GET", "/ready", "", 503, "\r\nRetry-After: ");
+    expect("GET", "/health", "", 200, NULL);
+    atomic_store(&gateway->usage.intake_stopped, false);
+    atomic_store(&gateway->usage.broken, true);
+    post("path", "", "{\"a\":1}", 503, "stream.in.shutdown", NULL);
+}
+
+static void rates(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 2);
+    post("rated", "", "1\n2\n3\n", 200, NULL);
+    post("rated", "", "4\n5\n6\n", 429, "stream.in.rateLimit", "\r\nRetry-After: 1\r\n", NULL);
+    for (unsigned i = 0; i < 1000; i++) {
+        _cleanup_free_ char *answer = client_post(gateway, PATH "rated/" FAKE_SECRET, "", "7\n");
+        if (status_of(answer) == 200) break;
+        assert_int_equal(status_of(answer), 429);
+        usleep(5000);
+    }
+    rows_are(8, "1\n2\n3\n7\n");
+}
+
+static void large_requests_come_in_pieces(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    Buffer body = {0};
+    for (unsigned i = 0; i < 60000; i++) buffer_printf(&body, "{\"a\":\"%096u\"}\n", i);
+    _cleanup_free_ char *answer = client_request(gateway, "POST", PATH "lines/" FAKE_SECRET, "", body.data, body.size);
+    assert_int_equal(status_of(answer), 200);
+    holds(answer, "Sluice-Events: 60000\r\n");
+    assert_true(gateway->pieces >= 10); /* their sizes are checked where they arrive */
+    _cleanup_free_ char *rows = fake_rows(gateway, 3);
+    size_t count = 0;
+    for (const char *row = rows; *row; row = strchr(row, '\n') + 1) count++;
+    assert_int_equal(count, 60000);
+    buffer_deinit(&body);
+    assert_int_equal(gateway->usage.in_flight_bytes, 0);
+}
+
+/* ---- snapshots, templates, drain ------------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t generation_gone(void) {
+    Message *message = mailbox_take(gateway->control);
+    if (!message) return 0;
+    assert_int_equal(message->kind, MESSAGE_SNAPSHOT_GONE);
+    assert_null(message->next);
+    uint64_t generation = ((SnapshotGone *)message)->generation;
+    snapshot_gone_free((SnapshotGone *)message);
+    return generation;
+}
+
+static bool first_generation_gone(void) {
+    return generation_gone() == 1;
+}
+
+static void publish(const FakeSource *list, uint64_t generation) {
+    Snapshot *fresh = fake_snapshot(gateway, list, generation);
+    for (size_t i = 0; i < gateway->intake_count; i++) {
+        SnapshotNews *news = calloc(1, sizeof *news);
+        assert_non_null(news);
+        news->message.kind = MESSAGE_SNAPSHOT;
+        news->snapshot = snapshot_ref(fresh);
+        mailbox_post(intake_mailbox(gateway->intakes[i]), &news->message);
+    }
+    snapshot_unref(gateway->snapshot);
+    gateway->snapshot = fresh;
+}
+
+static void a_definition_is_held_until_its_rows_are_committed(void **state) {
+    (void)state;
+    static const FakeSource changed[] = {{SOURCE("other", ""), {BODY_SINK("k1", "")}}, {NULL, {NULL}}};
+    IntakeOptions options = fake_options();
+    start(&options, 2);
+    atomic_store(&gateway->hold, true);
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+    assert_true(eventually(something_in_flight));
+    publish(changed, 2);
+    for (unsigned i = 0; i < 1000; i++) { /* both loops take it */
+        expect("GET", "/health", "", 200, NULL);
+        _cleanup_free_ char *answer = client_post(gateway, PATH "path/" FAKE_SECRET, "", "{}");
+        if (status_of(answer) == 404) break;
+    }
+    assert_int_equal(generation_gone(), 0);
+    atomic_store(&gateway->hold, false);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    assert_true(eventually(first_generation_gone));
+    post("other", "", "y", 200, NULL);
+    close(fd);
+}
+
+static bool a_batch_waits(void) {
+    pthread_mutex_lock(&gateway->mutex);
+    bool waits = gateway->batch_count > 0;
+    pthread_mutex_unlock(&gateway->mutex);
+    return waits;
+}
+
+static void templates(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    post("template", "", "7", 200, "\r\n\r\nOK", "Sluice-Event-Id: ", NULL);
+    post("template", "", "\"fail\"", 422, "stream.in.unprocessableContent", "it was asked to", NULL);
+    post("template", "Content-Type: application/x-ndjson\r\n", "1\n2\n", 200, "Sluice-Events: 2\r\n", NULL);
+    rows_are(9, "\"\"\"result of 7\"\"\"\n\"\"\"result of 1\"\"\"\n\"\"\"result of 2\"\"\"\n");
+    /* Some die while their templates are evaluated; what they sent is not stored, and the others are answered. */
+    gateway->hold_templates = true;
+    int dying = client_connect(gateway), living = client_connect(gateway);
+    client_send(dying, "POST " PATH "template/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n8");
+    client_send(living, "POST " PATH "template/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n9");
+    assert_true(eventually(a_batch_waits) && eventually(something_in_flight));
+    close(dying);
+    publish(sources, 2); /* while they wait: theirs must stay */
+    post("body", "", "x", 200, NULL);
+    assert_int_equal(generation_gone(), 0);
+    fake_templates_release(gateway);
+    _cleanup_free_ char *answer = client_answer(living);
+    assert_int_equal(status_of(answer), 200);
+    assert_true(eventually(first_generation_gone));
+    close(living);
+    assert_true(eventually(all_released));
+}
+
+static bool has_drained(void) {
+    Message *message = mailbox_take(gateway->control);
+    bool drained = message && message->kind == MESSAGE_DRAINED && ((Drained *)message)->who == 0;
+    free(message);
+    return drained;
+}
+
+static void draining(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int parked = client_connect(gateway), idle = client_connect(gateway), unfinished = client_connect(gateway);
+    client_send(idle, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    _cleanup_free_ char *healthy = client_answer(idle);
+    assert_int_equal(status_of(healthy), 200);
+    atomic_store(&gateway->hold, true);
+    client_send(parked, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+    client_send(unfinished, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\ny");
+    assert_true(eventually(something_in_flight));
+    Message *message = calloc(1, sizeof *message);
+    assert_non_null(message);
+    message->kind = MESSAGE_DRAIN;
+    mailbox_post(intake_mailbox(gateway->intakes[0]), message);
+    client_send(idle, "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    _cleanup_free_ char *ready = client_answer(idle);
+    if (status_of(ready) == 200) { /* it came before the drain was seen */
+        client_send(idle, "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+        free(ready);
+        ready = client_answer(idle);
+    }
+    assert_int_equal(status_of(ready), 503);
+    holds(ready, "stream.in.shutdown");
+    holds(ready, "\r\nConnection: close\r\n");
+    assert_false(has_drained());
+    atomic_store(&gateway->hold, false);
+    _cleanup_free_ char *answer = client_answer(parked);
+    assert_int_equal(status_of(answer), 200);
+    holds(answer, "\r\nConnection: close\r\n");
+    assert_false(has_drained());
+    client_send(unfinished, "z");
+    _cleanup_free_ char *second = client_answer(unfinished);
+    assert_int_equal(status_of(second), 200);
+    assert_true(eventually(has_drained));
+    rows_are(1, "x\nyz\n");
+    close(parked);
+    close(idle);
+    close(unfinished);
+}
+
+static void stopping_with_open_connections(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 2);
+    for (unsigned i = 0; i < 10; i++) {
+        int fd = client_connect(gateway); /* left to the end of the process */
+        client_send(fd, i % 2 ? "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nx"
+                              : "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(an_event_is_stored),
+        TEST(routes_and_credentials),
+        TEST(framings),
+        TEST(invalid_events),
+        TEST(encodings_and_sizes),
+        TEST(what_columns_see_of_the_request),
+        TEST(clients_that_die_are_forgotten),
+        TEST(answers_wait_for_the_writer_or_not),
+        TEST(limits_in_flight),
+        TEST(rates),
+        TEST(large_requests_come_in_pieces),
+        TEST(a_definition_is_held_until_its_rows_are_committed),
+        TEST(templates),
+        TEST(draining),
+        TEST(stopping_with_open_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
