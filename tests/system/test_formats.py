@@ -1,0 +1,93 @@
+"""Data directories of earlier formats are read, and nothing in them is lost. See tests/fixtures/README.md."""
+
+import json
+import sqlite3
+import tarfile
+
+import pytest
+from sluice import ROOT, wait_until
+
+FIXTURES = ROOT / "tests" / "fixtures"
+CONFIG = """connections:
+  local: {type: sqlite, path: tables.db}
+  other: {type: sqlite, path: away/other.db}
+"""
+FORMATS = [1]
+SHOP = "/stream/1/shop/n8ayi65mabUyv7Pe8F9qXy5gqkB2nx9L92ZOTKQTiFiqPtSn"
+OLD = "/stream/1/old/VoYW7LGx3KTWTSeSSySfIeEauk7SsW288jORcNNeQHGXgqSK"
+ROWS = [(n, f'text {n}, "quoted"') for n in range(30)]
+
+
+def of_format(gateway_factory, number):
+    gateway = gateway_factory(CONFIG, arguments=["--disk.budget", "256MB"])
+    with tarfile.open(FIXTURES / f"format-{number}.tar.gz") as fixture:
+        fixture.extractall(gateway.directory)
+    return gateway
+
+
+def rows_of(path, table):
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return database.execute(f'SELECT n, text FROM "{table}" ORDER BY n').fetchall()
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("number", FORMATS)
+def test_earlier_format_is_read_and_nothing_is_lost(gateway_factory, number):
+    gateway = of_format(gateway_factory, number)
+    (gateway.data / "away").mkdir()
+    gateway.start()
+    program = json.loads((gateway.data / "format").read_text())
+    assert program["format"] >= number and program["instance"] == "01a22b3b-64db-7681-81e5-44f96de15fdd"
+
+    # Before anything is imported anew: what the old program counted is what this one shows.
+    for sink, level in (("at-once", "target"), ("keyed", "target"), ("staged", "staging"), ("buffered", "local")):
+        statistics = gateway.statistics("shop", sink)
+        assert statistics["levels"][level]["recordsCount"] == 30, (sink, statistics)
+        assert statistics["rejects"]["events"] == 1
+    rejects = gateway.api("GET", "/sources/shop/sinks/buffered/rejects", expect=200).json["rejects"]
+    assert [reject["event"] for reject in rejects] == ['{"n":"not a number"}']
+    sinks = gateway.api("GET", "/sources/shop/sinks", expect=200).json["sinks"]
+    assert sorted(sink["sinkId"] for sink in sinks) == ["at-once", "buffered", "failing", "keyed", "staged"]
+
+    # What waited arrives once.
+    for sink in ("staged", "buffered", "failing"):
+        gateway.flush("shop", sink)
+    assert rows_of(gateway.data / "tables.db", "staged") == ROWS
+    assert rows_of(gateway.data / "tables.db", "buffered") == ROWS
+    # The folder of the other database was lost with its first 20 rows; the file that failed arrives.
+    assert rows_of(gateway.data / "away" / "other.db", "failing") == ROWS[20:]
+    for sink in ("at-once", "keyed"):
+        assert rows_of(gateway.data / "tables.db", sink) == ROWS
+
+    # The sources go on as they were.
+    assert gateway.post(SHOP, '{"n": 30, "t": "new"}', "application/x-ndjson").status == 200
+    assert gateway.post(OLD, '{"n": 2, "t": "new"}').status == 404
+    gateway.wait_rows("at-once", 31)
+    gateway.change("PUT", "/sources/old/enable")
+    assert gateway.post(OLD, '{"n": 2, "t": "new"}').status == 200
+    gateway.wait_rows("one", 2)
+
+    # And again, now in today's format.
+    gateway.stop()
+    gateway.start()
+    assert gateway.statistics("shop", "buffered")["total"]["recordsCount"] == 31
+    assert gateway.flush("shop", "buffered")["outputs"]["rows"] == 1
+    assert gateway.rows('SELECT count(*) FROM "buffered"') == [(31,)]
+
+
+@pytest.mark.parametrize("number", FORMATS)
+def test_earlier_format_is_verified(gateway_factory, number):
+    """A kill in the middle of the first start on an old directory costs nothing: the next start finds all of it."""
+    gateway = of_format(gateway_factory, number)
+    (gateway.data / "away").mkdir()
+    for passage in (1, 2, 3):
+        gateway.process = None
+        with pytest.raises(AssertionError, match="exit code -9"):
+            gateway.start(environment={"SLUICE_FAILPOINTS": f"storage.before-commit=crash@{passage}"})
+    gateway.start()
+    for sink in ("staged", "buffered"):
+        gateway.flush("shop", sink)
+        assert rows_of(gateway.data / "tables.db", sink) == ROWS
+    wait_until("the failed file", lambda: (gateway.data / "away" / "other.db").exists())
