@@ -2,23 +2,17 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/http_client.h"
 
 #define ANSWER_BYTES_MOST (64u << 20)
-#define SILENCE_MOST_MS 90000 /* longer than any Prefer: wait that is sent */
+#define SILENCE_MOST (90 * USEC_SECOND) /* longer than any Prefer: wait that is sent */
 #define TASK_WAIT_SECONDS 30
 #define TASK_ROUNDS_MOST 120
 
@@ -42,23 +36,23 @@ static int read_token(const char *path, char **ret_token, Error *error) {
     return 0;
 }
 
+/* Gives "http://HOST:PORT" without a slash at the end; a URL without scheme is http. */
+static int base_url(const char *url, char **ret_url, Error *error) {
+    bool schemed = strstr(url, "://") != NULL;
+    size_t size = strlen(url);
+    while (size > 0 && url[size - 1] == '/') size--;
+    if (size == 0 || url[0] == ':' || strpbrk(url, " \r\n\t"))
+        return error_set(error, -EINVAL, "%s is not an admin URL such as http://127.0.0.1:7001", url);
+    check(asprintf(ret_url, "%s%.*s", schemed ? "" : "http://", (int)size, url) > 0);
+    return 0;
+}
+
 int api_client_init(ApiClient *client, const char *url, const char *token_file, const char *data, Error *error) {
     *client = (ApiClient){0};
     if (!url) url = getenv("SLUICE_ADMIN");
     if (!url || !url[0]) url = "http://127.0.0.1:7001";
-    if (strncmp(url, "https://", 8) == 0) return error_set(error, -EINVAL, "%s: the commands speak http:// only", url);
-    const char *at = strncmp(url, "http://", 7) == 0 ? url + 7 : url;
-    size_t size = strcspn(at, "/");
-    const char *colon = NULL;
-    for (size_t i = 0; i < size; i++)
-        if (at[i] == ':' && (at[0] != '[' || (i > 0 && at[i - 1] == ']'))) colon = at + i;
-    size_t host_size = colon ? (size_t)(colon - at) : size;
-    if (host_size == 0 || (colon && (size_t)(at + size - colon) < 2))
-        return error_set(error, -EINVAL, "%s is not an admin URL such as http://127.0.0.1:7001", url);
-    bool bracketed = at[0] == '[' && at[host_size - 1] == ']';
-    client->host = bracketed ? strndup(at + 1, host_size - 2) : strndup(at, host_size);
-    client->port = colon ? strndup(colon + 1, (size_t)(at + size - colon - 1)) : strdup("80");
-    check(client->host && client->port);
+    int r = base_url(url, &client->url, error);
+    if (r < 0) return r;
 
     const char *token = token_file ? NULL : getenv("SLUICE_TOKEN");
     if (token) {
@@ -70,7 +64,7 @@ int api_client_init(ApiClient *client, const char *url, const char *token_file, 
             check(asprintf(&path, "%s/admin.token", data ? data : "./data") > 0);
             token_file = path;
         }
-        int r = read_token(token_file, &client->token, error);
+        r = read_token(token_file, &client->token, error);
         if (r < 0) {
             api_client_deinit(client);
             return r;
@@ -86,81 +80,43 @@ int api_client_init(ApiClient *client, const char *url, const char *token_file, 
 }
 
 void api_client_deinit(ApiClient *client) {
-    free(client->host);
-    free(client->port);
+    free(client->url);
     free(client->token);
     *client = (ApiClient){0};
 }
 
-static int open_connection(const ApiClient *client, Error *error) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-    int r = getaddrinfo(client->host, client->port, &hints, &found);
-    if (r != 0) return error_set(error, -EHOSTUNREACH, "%s:%s: %s", client->host, client->port, gai_strerror(r));
-    int fd = -1, last = ECONNREFUSED;
-    for (struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
-        fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
-        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) != 0) {
-            last = errno;
-            (void)close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(found);
-    if (fd < 0) return error_set(error, -last, "no gateway answers on %s:%s: %s", client->host, client->port, strerrordesc_np(last));
-    return fd;
-}
-
-static int send_all(int fd, Span bytes, Error *error) {
-    while (bytes.size > 0) {
-        ssize_t n = send(fd, bytes.data, bytes.size, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_set(error, -errno, "the gateway closed the connection: %s", strerrordesc_np(errno));
-        bytes.data += n;
-        bytes.size -= (size_t)n;
-    }
-    return 0;
-}
-
-static int receive_all(int fd, Buffer *answer, Error *error) {
-    for (;;) {
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        int r = poll(&wait, 1, SILENCE_MOST_MS);
-        if (r < 0 && errno == EINTR) continue;
-        if (r == 0) return error_set(error, -ETIMEDOUT, "the gateway did not answer within %d s", SILENCE_MOST_MS / 1000);
-        ssize_t n = recv(fd, buffer_reserve(answer, 65536), 65536, 0);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_set(error, -errno, "the answer ended early: %s", strerrordesc_np(errno));
-        if (n == 0) return 0;
-        answer->size += (size_t)n;
-        if (answer->size > ANSWER_BYTES_MOST) return error_set(error, -EFBIG, "the answer is longer than %u bytes", ANSWER_BYTES_MOST);
-    }
-}
-
 int api_client_call(const ApiClient *client, const char *method, const char *path, const json_t *body, unsigned wait_seconds,
                     int *ret_status, json_t **ret_answer, Error *error) {
-    _cleanup_close_ int fd = open_connection(client, error);
-    if (fd < 0) return fd;
-
-    _cleanup_(buffer_deinit) Buffer text = {0};
     _cleanup_free_ char *document = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    buffer_printf(&text, "%s %s HTTP/1.0\r\nHost: %s:%s\r\nAuthorization: Bearer %s\r\n", method, path, client->host, client->port,
-                  client->token);
-    if (wait_seconds > 0) buffer_printf(&text, "Prefer: wait=%u\r\n", wait_seconds);
-    if (document) buffer_printf(&text, "Content-Type: application/json\r\n");
-    buffer_printf(&text, "Content-Length: %zu\r\n\r\n", document ? strlen(document) : 0);
-    if (document) buffer_append_text(&text, document);
-    int r = send_all(fd, buffer_span(&text), error);
+    _cleanup_free_ char *url = NULL, *token = NULL;
+    char wait[40];
+    check(asprintf(&url, "%s%s", client->url, path) > 0 && asprintf(&token, "Authorization: Bearer %s", client->token) > 0);
+    const char *headers[3] = {token};
+    size_t header_count = 1;
+    if (wait_seconds > 0) {
+        (void)snprintf(wait, sizeof wait, "Prefer: wait=%u", wait_seconds);
+        headers[header_count++] = wait;
+    }
+    if (document) headers[header_count++] = "Content-Type: application/json";
+    HttpClientRequest request = {
+        .method = method,
+        .url = url,
+        .headers = headers,
+        .header_count = header_count,
+        .body = span_of(document),
+        .has_body = strcmp(method, "GET") != 0,
+        .silence_most = SILENCE_MOST,
+        .answer_bytes_most = ANSWER_BYTES_MOST,
+    };
+    HttpClientAnswer answer;
+    int r = http_client_call(&request, &answer, error);
+    if (r == -ECONNREFUSED || r == -EHOSTUNREACH) return error_prefix(error, "no gateway answers");
+    if (r == -EPROTO || r == -EIO) return error_prefix(error, "is %s the admin address?", client->url);
     if (r < 0) return r;
-
-    buffer_clear(&text);
-    r = receive_all(fd, &text, error);
-    if (r < 0) return r;
-    const char *answer = buffer_text(&text);
-    const char *end = strstr(answer, "\r\n\r\n");
-    if (!end || sscanf(answer, "HTTP/1.%*1[01] %3d", ret_status) != 1)
-        return error_set(error, -EPROTO, "%s:%s does not answer in HTTP: is it the admin address?", client->host, client->port);
     json_error_t place;
-    *ret_answer = end[4] ? json_loads(end + 4, JSON_DECODE_ANY, &place) : NULL;
+    *ret_status = answer.status;
+    *ret_answer = answer.body.size > 0 ? json_loadb(answer.body.data, answer.body.size, JSON_DECODE_ANY, &place) : NULL;
+    http_client_answer_deinit(&answer);
     return 0;
 }
 

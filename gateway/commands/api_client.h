@@ -1,5 +1,4 @@
-/* A small blocking client of the management API, for the commands: HTTP/1.0 requests (RFC 1945), one a connection, so that an answer ends
- * where the connection does. Loopback or trusted networks only: no TLS. Any thread. */
+/* A blocking client of the management API, for the commands, on base/http_client.h. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -7,12 +6,12 @@
 #include "base/error.h"
 
 typedef struct ApiClient {
-    char *host;  /* owned */
-    char *port;  /* owned */
+    char *url;   /* "http://127.0.0.1:7001"; owned */
     char *token; /* owned; sent as Authorization: Bearer */
 } ApiClient;
 
-/* `url`: "http://127.0.0.1:7001"; NULL: SLUICE_ADMIN or that. `token_file`: NULL: SLUICE_TOKEN (the token itself), or DIR/admin.token of `data`. */
+/* `url`: http:// or https://, "127.0.0.1:7001" is http; NULL: SLUICE_ADMIN, else http://127.0.0.1:7001. `token_file`:
+ * NULL: SLUICE_TOKEN (the token itself), or DIR/admin.token of `data`. */
 int api_client_init(ApiClient *client, const char *url, const char *token_file, const char *data, Error *error);
 void api_client_deinit(ApiClient *client);
 

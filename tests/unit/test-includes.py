@@ -40,6 +40,7 @@ VENDORS = {
     r"rdkafka\.h": r"sinks/kafka\.[ch]",
     r"nats\.h": r"sinks/nats\.[ch]",
     r"yaml\.h": r"config/yaml\w*\.[ch]",
+    r"curl/curl\.h": r"base/http_client\.c",
     r"xxhash\.h": r"base/checksum\.c",
     r"zlib\.h": r"gateway/http/decode\.c",
 }
