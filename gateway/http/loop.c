@@ -30,6 +30,15 @@
 /* Connections taken in one turn: several loops share the listening socket, and each should get its part. */
 #define ACCEPTS_A_TURN 8
 #define STOP_PATIENCE (2 * USEC_SECOND)
+/*
+ * What a loop does for one connection before it looks at the others again. The library answers all pipelined requests that it has read
+ * without a pause, so that a few connections full of small requests would hold the loop for seconds. The first request of each connection
+ * is taken in every turn, whatever its size; what goes beyond these limits waits for its place in the queue of deferred ones.
+ */
+#define REQUESTS_A_TURN 8
+#define BYTES_A_TURN ((size_t)256 * 1024)
+#define EXTRA_REQUESTS_A_TURN 512 /* of all connections, without the first of each */
+#define RESUMED_A_TURN 64         /* connections whose deferred request is taken at the begin of a turn */
 
 /* ---- listening ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -126,20 +135,18 @@ static Connection *connection_of(h2o_req_t *request) {
     return request->conn->callbacks->get_socket(request->conn)->on_close.data;
 }
 
-static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
-    HttpLoop *loop = ((LoopHandler *)handler)->loop;
-    h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
-    Connection *connection = socket->on_close.data;
+static void take_request(HttpLoop *loop, Connection *connection, h2o_req_t *request) {
+    h2o_socket_t *socket = connection->socket;
     connection->requests++;
     char message[200];
     HeadResult result = http_head_check((Span){socket->input->bytes, socket->input->size}, &connection->head);
     if (result != HEAD_OK) {
         reply_error(loop, request, 400, "badRequest", result == HEAD_BAD ? connection->head.reason : "The head is not sound.", true);
-        return 0;
+        return;
     }
     if (atomic_load(&loop->stop_wanted)) {
         reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
-        return 0;
+        return;
     }
     /* The library decodes chunks leniently: what follows on this connection is not trusted to begin where it says. */
     if (connection->head.chunked) request->http1_is_persistent = 0;
@@ -147,16 +154,66 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
         (void)snprintf(message, sizeof message, "The head of the request has %zu bytes; the limit is %zu (option limits.headers).",
                        connection->head.size, loop->limits.header_bytes);
         reply_error(loop, request, 413, "headerTooLarge", message, false);
-        return 0;
+        return;
     }
     if (request->entity.len > loop->limits.body_bytes) {
         (void)snprintf(message, sizeof message, "The body of the request has %zu bytes; the limit is %zu (option limits.body).",
                        request->entity.len, loop->limits.body_bytes);
         reply_error(loop, request, 413, "bodyTooLarge", message, false);
-        return 0;
+        return;
     }
     loop->handler.on_request(loop->handler.context, request);
+}
+
+/* Counts one more request of the connection in this turn; false: its share is used up. */
+static bool take_share(HttpLoop *loop, Connection *connection, size_t body_size) {
+    if (connection->turn != loop->turn) {
+        connection->turn = loop->turn;
+        connection->turn_requests = 0;
+        connection->turn_bytes = 0;
+    }
+    if (connection->turn_requests > 0) {
+        if (connection->turn_requests >= REQUESTS_A_TURN || connection->turn_bytes >= BYTES_A_TURN ||
+            loop->turn_extra >= EXTRA_REQUESTS_A_TURN)
+            return false;
+        loop->turn_extra++;
+    }
+    connection->turn_requests++;
+    connection->turn_bytes += body_size;
+    return true;
+}
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
+    HttpLoop *loop = ((LoopHandler *)handler)->loop;
+    Connection *connection = connection_of(request);
+    check(!connection->deferred);
+    if (take_share(loop, connection, request->entity.len)) {
+        take_request(loop, connection, request);
+    } else { /* nothing is read for it meanwhile, so that its bytes stay where they are */
+        connection->deferred = request;
+        h2o_linklist_insert(&loop->deferred, &connection->deferred_link);
+    }
     return 0;
+}
+
+static h2o_req_t *take_deferred(Connection *connection) {
+    h2o_req_t *request = steal(connection->deferred);
+    if (request) h2o_linklist_unlink(&connection->deferred_link);
+    return request;
+}
+
+/* The begin of a turn: each connection has a fresh share, and those that wait come first, the longest waiting before the others. */
+static bool resume_deferred(HttpLoop *loop) {
+    loop->turn++;
+    loop->turn_extra = 0;
+    unsigned resumed = 0;
+    for (; resumed < RESUMED_A_TURN && !h2o_linklist_is_empty(&loop->deferred); resumed++) {
+        Connection *connection = H2O_STRUCT_FROM_MEMBER(Connection, deferred_link, loop->deferred.next);
+        h2o_req_t *request = take_deferred(connection);
+        check(take_share(loop, connection, request->entity.len));
+        take_request(loop, connection, request);
+    }
+    return resumed > 0;
 }
 
 /* Errors that the library answers by itself come through the fallback path: their plain text becomes the listener's JSON. */
@@ -224,6 +281,7 @@ static void on_close(void *data) {
         if (copy >= 0) http_loop_linger(loop, copy);
     }
     if (loop->reading == connection) loop->reading = NULL;
+    (void)take_deferred(connection);
     if (connection->next) connection->next->previous = connection->previous;
     if (connection->previous)
         connection->previous->next = connection->next;
@@ -350,6 +408,7 @@ static void set_up(HttpLoop *loop) {
     LoopFilter *filter = (LoopFilter *)h2o_create_filter(&host->fallback_path, sizeof *filter);
     filter->h2o.on_setup_ostream = on_library_error;
     filter->loop = loop;
+    h2o_linklist_init_anchor(&loop->deferred);
     loop->evloop = h2o_evloop_create();
     h2o_context_init(&loop->context, loop->evloop, &loop->config);
     loop->accept_context.ctx = &loop->context;
@@ -362,7 +421,7 @@ static void set_up(HttpLoop *loop) {
 
 static void take_messages(HttpLoop *loop) {
     Message *message = mailbox_take(loop->mailbox);
-    loop->answered = message != NULL;
+    if (message) loop->answered = true;
     while (message) {
         Message *next = message->next;
         message->next = NULL;
@@ -397,6 +456,7 @@ static void look_if_drained(HttpLoop *loop) {
 
 static void turn(HttpLoop *loop) {
     const HttpHandler *handler = &loop->handler;
+    loop->answered = resume_deferred(loop);
     if (handler->on_turn) handler->on_turn(handler->context);
     take_messages(loop);
     if (handler->on_turn) handler->on_turn(handler->context);
@@ -460,7 +520,8 @@ static void *run(void *context) {
     (void)sem_post(&loop->started);
     while (!atomic_load(&loop->stop_wanted)) {
         /* Answers that were written outside the library's own turn leave callbacks (the end of a connection) that only its next turn runs. */
-        usec_t wait = loop->answered ? 0 : http_loop_sleep(loop, clock_system()->boot(clock_system()));
+        bool at_once = loop->answered || !h2o_linklist_is_empty(&loop->deferred);
+        usec_t wait = at_once ? 0 : http_loop_sleep(loop, clock_system()->boot(clock_system()));
         (void)h2o_evloop_run(loop->evloop, (int32_t)((wait + USEC_MS - 1) / USEC_MS)); /* -1 is EINTR: the turn is taken all the same */
         turn(loop);
     }

@@ -5,6 +5,9 @@
  * Every 100 ms the sweep ends connections that are slow or hostile: head 10 s, body 30 s with a minimum rate, write 30 s without progress,
  * unfinished requests to unknown sources at once (404), and over the budget of unfinished bytes the slowest first. Above the connection cap:
  * accept, raw 503 with Retry-After, close.
+ *
+ * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests together a bounded number: the others wait for
+ * a later turn in the order in which they came. The answers of a connection keep the order of its requests.
  */
 #pragma once
 

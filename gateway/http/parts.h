@@ -28,8 +28,14 @@ typedef struct Connection {
     HttpHead head;              /* of the request that the handler has */
     uint64_t requests;          /* that reached the handler */
     h2o_socket_cb library_read; /* what libh2o wants called when something was read; http_loop_on_read stands before it */
-    bool doomed;                /* the sweep has shut it down: libh2o closes it when its write fails */
-    bool linger;                /* its answer should arrive although the peer is still sending */
+    /* share of a turn */
+    uint64_t turn;          /* in which the next two were counted */
+    unsigned turn_requests; /* that the handler got in that turn */
+    size_t turn_bytes;      /* of their bodies */
+    h2o_req_t *deferred;    /* whole, but its share of the turn was used up: the handler gets it in a later turn */
+    h2o_linklist_t deferred_link;
+    bool doomed; /* the sweep has shut it down: libh2o closes it when its write fails */
+    bool linger; /* its answer should arrive although the peer is still sending */
     /* sweep */
     ConnectionState state; /* as last seen */
     uint64_t seen_requests;
@@ -77,11 +83,14 @@ struct HttpLoop {
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
     Connection *connections; /* newest first */
     size_t connection_count;
+    h2o_linklist_t deferred; /* connections with a deferred request, longest first */
+    uint64_t turn;           /* counts turns */
+    unsigned turn_extra;     /* requests that the handler got in this turn, without the first of each connection */
     bool draining, drained_told;
     UuidSource ids;
     Buffer scratch;
     /* sweep */
-    bool answered;                   /* the last turn took messages: the library may have callbacks to run */
+    bool answered;                   /* the last turn answered requests: the library may have callbacks to run */
     usec_t swept_at, sweep_interval; /* boot time */
     uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
     uint64_t fresh_bytes;            /* input that came since the last sweep */

@@ -84,6 +84,31 @@ def test_unknown_sender_is_ended_before_its_body(gateway):
     assert drain(connection).startswith(b"HTTP/1.1 404")
 
 
+def test_pipelining_strangers_do_not_hold_up_others(gateway):
+    """Hundreds of thousands of small requests are there already; an honest post waits for a few of them only."""
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    flood = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
+    strangers = [open_socket(gateway.intake) for _ in range(60)]
+    for stranger in strangers:
+        stranger.setblocking(False)
+        stranger.send(flood)
+    longest = 0
+    for _ in range(10):
+        for stranger in strangers:
+            try:
+                stranger.recv(1 << 20)
+                stranger.send(flood)
+            except BlockingIOError:
+                pass
+        begin = time.monotonic()
+        assert gateway.post(url, b"honest", content_type="text/plain").status == 200
+        longest = max(longest, time.monotonic() - begin)
+    for stranger in strangers:
+        stranger.close()
+    assert longest < 2, longest
+
+
 @pytest.mark.release
 def test_unfinished_bodies_stay_in_their_budget(gateway):
     url = gateway.add_source("s")

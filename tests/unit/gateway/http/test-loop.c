@@ -95,6 +95,109 @@ static void pipelined_requests_are_answered_in_order(void **state) {
     buffer_deinit(&all);
 }
 
+/* Refusals are answered at once, probes too, rows after their commit, and large bodies use up a share of a turn alone. */
+static void a_long_pipeline_keeps_its_order(void **state) {
+    (void)state;
+    enum { REQUESTS = 400 };
+    static const struct {
+        const char *line;
+        int status;
+    } kinds[] = {
+        {"GET /none", 404},
+        {"POST " PATH "body/" FAKE_SECRET, 200},
+        {"GET /health", 200},
+        {"POST " PATH "nobody/" FAKE_SECRET, 404},
+        {"PUT " PATH "body/" FAKE_SECRET, 405},
+        {"POST " PATH "lines/" FAKE_SECRET, 200},
+    };
+    enum { KINDS = sizeof kinds / sizeof *kinds };
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    Buffer all = {0}, rows = {0};
+    static char large[100000];
+    memset(large, 'x', sizeof large);
+    large[sizeof large - 1] = '\n';
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        unsigned kind = i % KINDS;
+        size_t size = kind == 5 && i < 60 ? sizeof large : kind == 0 || kind == 2 ? 0 : 3;
+        buffer_printf(&all, "%s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", kinds[kind].line, size);
+        if (size == 3)
+            buffer_printf(&all, "%03u", i);
+        else
+            buffer_append(&all, large, size);
+        if (kind == 1) buffer_printf(&rows, "%03u\n", i);
+    }
+    int fd = client_connect(gateway);
+    client_send_bytes(fd, all.data, all.size);
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        _cleanup_free_ char *answer = client_answer(fd);
+        if (status_of(answer) != kinds[i % KINDS].status) fail_msg("request %u was answered\n%s", i, answer);
+    }
+    close(fd);
+    rows_are(1, buffer_text(&rows));
+    buffer_deinit(&all);
+    buffer_deinit(&rows);
+}
+
+/* Strangers whose requests are all there already: the loop goes round, so that another's request waits for a few of them only. */
+static void pipelines_take_turns(void **state) {
+    (void)state;
+    enum { STRANGERS = 20, REQUESTS = 4000 };
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const char request[] = "GET /none HTTP/1.1\r\nHost: h\r\n\r\n";
+    Buffer flood = {0};
+    for (unsigned i = 0; i < REQUESTS; i++) buffer_append_text(&flood, request);
+    int honest = client_connect(gateway), strangers[STRANGERS];
+    uint64_t before = metrics_read(METRIC_REQUESTS);
+    for (unsigned i = 0; i < STRANGERS; i++) {
+        strangers[i] = client_connect(gateway);
+        client_send_bytes(strangers[i], flood.data, flood.size);
+    }
+    unsigned posts = 0;
+    uint64_t most = 0;
+    for (; posts < 5; posts++) {
+        uint64_t sent = metrics_read(METRIC_REQUESTS);
+        client_send(honest, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok");
+        _cleanup_free_ char *answer = client_answer(honest);
+        assert_int_equal(status_of(answer), 200);
+        uint64_t meanwhile = metrics_read(METRIC_REQUESTS) - sent;
+        if (meanwhile > most) most = meanwhile;
+    }
+    /* The flood is large enough that it was not over before. */
+    assert_true(metrics_read(METRIC_REQUESTS) - before < STRANGERS * REQUESTS);
+    assert_true(most < STRANGERS * REQUESTS / 8);
+    for (unsigned i = 0; i < STRANGERS; i++) {
+        for (unsigned k = 0; i == 0 && k < REQUESTS; k++) {
+            _cleanup_free_ char *answer = client_answer(strangers[i]);
+            assert_int_equal(status_of(answer), 404);
+        }
+        close(strangers[i]);
+    }
+    close(honest);
+    buffer_deinit(&flood);
+}
+
+/* The body behind an expectation that is not known was not read: it must not be taken for the next request. */
+static void an_unknown_expectation_closes(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const char inner[] = "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\nsmuggled";
+    Buffer all = {0};
+    buffer_printf(&all, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nExpect: much\r\nContent-Length: %zu\r\n\r\n%s",
+                  sizeof inner - 1, inner);
+    int fd = client_connect(gateway);
+    client_send_bytes(fd, all.data, all.size);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 417);
+    holds(answer, "\r\nConnection: close\r\n");
+    assert_true(client_closed(fd));
+    close(fd);
+    rows_are(1, "");
+    buffer_deinit(&all);
+}
+
 typedef struct Load {
     pthread_t thread;
     unsigned number, requests, answered;
@@ -350,6 +453,9 @@ int main(void) {
         TEST(ambiguous_requests_are_refused_and_closed),
         TEST(chunked_bodies),
         TEST(pipelined_requests_are_answered_in_order),
+        TEST(a_long_pipeline_keeps_its_order),
+        TEST(pipelines_take_turns),
+        TEST(an_unknown_expectation_closes),
         TEST(a_hundred_connections),
         TEST(slow_requests_time_out),
         TEST(who_does_not_read_is_left),
