@@ -3,9 +3,18 @@
 #include <errno.h>
 
 #include "mapping/content_type.h"
+#include "mapping/scanner.h"
 #include "mapping/text.h"
 
-void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body) {
+#define BYTE_ORDER_MARK SPAN("\xef\xbb\xbf")
+
+static Span without_mark(Span text) {
+    size_t size = BYTE_ORDER_MARK.size;
+    if (text.size < size || memcmp(text.data, BYTE_ORDER_MARK.data, size) != 0) return text;
+    return (Span){text.data + size, text.size - size};
+}
+
+void frames_resume(FrameReader *reader, Framing framing, Span content_type, Span body) {
     Span type = content_type_essence(content_type);
     if (span_equal_nocase(type, SPAN("application/x-ndjson")) || span_equal_nocase(type, SPAN("application/jsonl")))
         framing = FRAMING_NDJSON;
@@ -14,11 +23,14 @@ void frames_start(FrameReader *reader, Framing framing, Span content_type, Span 
     else if (span_equal_nocase(type, SPAN("application/cloudevents-batch+json")))
         framing = FRAMING_ARRAY;
     if (!body.data) body.data = "";
-    *reader = (FrameReader){.framing = framing, .left = body, .begin = body.data};
+    bool splits_json = framing != FRAMING_SINGLE && framing != FRAMING_LINES;
+    *reader = (FrameReader){
+        .framing = framing, .kind = splits_json ? BODY_JSON : body_kind(content_type), .left = body, .begin = body.data};
 }
 
-BodyKind frames_kind(const FrameReader *reader, Span content_type) {
-    return reader->framing == FRAMING_SINGLE || reader->framing == FRAMING_LINES ? body_kind(content_type) : BODY_JSON;
+void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body) {
+    frames_resume(reader, framing, content_type, body);
+    if (reader->kind == BODY_JSON) reader->left = without_mark(reader->left);
 }
 
 static void advance(FrameReader *reader, const char *to) {
@@ -90,6 +102,31 @@ static const char *pass_container(const char *p, const char *end) {
     return NULL;
 }
 
+static bool begins_value(char c) {
+    return c != 0 && strchr("{[\"-0123456789tfn", c);
+}
+
+/* All of the body is one value: what is no array is an array of one. */
+static int lone_value(FrameReader *reader, const char *start, Span *ret_event, Error *error) {
+    const char *end = end_of(reader), *stop = start;
+    if (*start == '{') {
+        stop = pass_container(start, end);
+    } else if (*start == '"') {
+        stop = pass_string(start, end);
+    } else {
+        ScanFault fault;
+        while (stop < end && !text_is_space(*stop)) stop++;
+        if (scan_validate((Span){start, (size_t)(stop - start)}, &fault))
+            return misfit(reader, start, "neither an array nor a JSON value begins here", error);
+    }
+    if (!stop) return misfit(reader, start, "the value that begins here has no end", error);
+    const char *rest = pass_space(stop, end);
+    if (rest < end) return misfit(reader, rest, "something follows the value, which is not in an array", error);
+    *ret_event = (Span){start, (size_t)(stop - start)};
+    reader->ended = true;
+    return 0;
+}
+
 /* Behind the element of an array that begins at `p`: at its comma or the array's bracket; NULL when there is none. */
 static const char *pass_element(const char *p, const char *end) {
     while (p && p < end && *p != ',' && *p != ']') {
@@ -109,12 +146,7 @@ static int next_element(FrameReader *reader, Span *ret_event, Error *error) {
     if (!reader->started) {
         reader->started = true;
         if (p == end) return misfit(reader, p, "there is no array", error);
-        if (*p != '[') { /* a lone value: whether it is one is the plan's question */
-            while (text_is_space(end[-1])) end--;
-            *ret_event = (Span){p, (size_t)(end - p)};
-            reader->ended = true;
-            return 0;
-        }
+        if (*p != '[') return lone_value(reader, p, ret_event, error);
         p = pass_space(p + 1, end);
         if (p < end && *p == ']') {
             reader->ended = true;
@@ -141,6 +173,8 @@ static int next_concatenated(FrameReader *reader, Span *ret_event, Error *error)
     const char *end = end_of(reader), *start = reader->left.data;
     while (start < end && (text_is_space(*start) || *start == ',')) start++;
     if (start == end) return FRAMES_END;
+    if (!reader->started && !begins_value(*start)) return misfit(reader, start, "no JSON value begins here", error);
+    reader->started = true;
     const char *p = start;
     if (*p == '{' || *p == '[') {
         p = pass_container(p, end);
@@ -171,8 +205,10 @@ static int next_frame(FrameReader *reader, Span *ret_event, Error *error) {
     unreachable();
 }
 
-int frames_next(FrameReader *reader, Span *ret_event, Error *error) {
-    int r = next_frame(reader, ret_event, error);
-    if (r == 0) reader->index++;
-    return r;
+int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
+    int r = next_frame(reader, &ret_frame->body, error);
+    if (r != 0) return r;
+    reader->index++;
+    ret_frame->kind = reader->kind;
+    return 0;
 }

@@ -146,7 +146,7 @@ void api_test(ApiRequest *request) {
     case 0: break;
     case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
     case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
-    default: api_fail(request, 422, "unprocessableContent", "%s", error.text); return;
+    default: api_fail(request, 400, "badRequest", "%s", error.text); return;
     }
     Test *test = calloc(1, sizeof *test);
     check(test);

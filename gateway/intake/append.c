@@ -329,7 +329,8 @@ bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusa
         if (call->prepared) {
             event = &call->prepared[index].event;
         } else {
-            common.body = call->bodies[index];
+            common.body = call->frames[index].body;
+            common.kind = call->frames[index].kind;
             uuid_next(&intake->ids, call->received, &common.id);
         }
         if (index == 0) outcome->first = event->id;

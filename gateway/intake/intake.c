@@ -295,7 +295,7 @@ static void intake_free(Intake *intake) {
     buffer_deinit(&intake->rejected);
     buffer_deinit(&intake->text);
     buffer_deinit(&intake->forwarded);
-    free(intake->bodies);
+    free(intake->frames);
     free(intake->branch);
     (void)sem_destroy(&intake->may_stop);
     free(intake);

@@ -15,6 +15,7 @@
 #include "gateway/intake/credential.h"
 #include "gateway/intake/intake.h"
 #include "gateway/intake/route.h"
+#include "mapping/framing.h"
 
 enum { INTAKE_MESSAGE_STOP = -1 }; /* intake_stop -> loop: tell when nothing is out; beside the kinds of messages.h */
 
@@ -57,9 +58,9 @@ typedef struct Call {
     usec_t received;
     bool verbose;
     Span content_type;
-    Event common;            /* of all its events: kind, received, ip, headers */
-    const Span *bodies;      /* of its events; they and the headers last until on_request returns */
-    TemplateEvent *prepared; /* instead of bodies and common: events with their template results */
+    Event common;            /* of all its events: received, ip, headers */
+    const Frame *frames;     /* its events; they and the headers last until on_request returns */
+    TemplateEvent *prepared; /* instead of frames and common: events with their template results */
     size_t count;
 } Call;
 
@@ -133,8 +134,8 @@ struct Intake {
     Decoder *decoder;
     /* scratch of one request */
     Buffer decoded, rejected, text;
-    Span *bodies;
-    size_t bodies_room;
+    Frame *frames;
+    size_t frames_room;
     EventHeader headers[HEADERS_MOST];
     char ip[ADDRESS_TEXT_BYTES];
     Buffer forwarded;

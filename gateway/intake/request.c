@@ -4,10 +4,9 @@
 #include "base/cleanup.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
-#include "mapping/framing.h"
 #include "mapping/headers.h"
 
-#define BODIES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
+#define FRAMES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
 
 static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
@@ -51,30 +50,29 @@ static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, S
     return true;
 }
 
-static void add_body(Intake *intake, size_t count, Span body) {
-    if (count == intake->bodies_room) {
-        intake->bodies_room = count ? count * 2 : 256;
-        intake->bodies = reallocarray(intake->bodies, intake->bodies_room, sizeof *intake->bodies);
-        check(intake->bodies);
+static void add_frame(Intake *intake, size_t count, Frame frame) {
+    if (count == intake->frames_room) {
+        intake->frames_room = count ? count * 2 : 256;
+        intake->frames = reallocarray(intake->frames, intake->frames_room, sizeof *intake->frames);
+        check(intake->frames);
     }
-    intake->bodies[count] = body;
+    intake->frames[count] = frame;
 }
 
 static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
     FrameReader frames;
     Error error = {0};
-    Span event;
+    Frame frame;
     int r;
     frames_start(&frames, call->source->source->framing, call->content_type, body);
-    call->common.kind = frames_kind(&frames, call->content_type);
     call->count = 0;
-    while ((r = frames_next(&frames, &event, &error)) == 0) {
-        if (event.size > intake->options.limits.event_bytes)
+    while ((r = frames_next(&frames, &frame, &error)) == 0) {
+        if (frame.body.size > intake->options.limits.event_bytes)
             return refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count,
-                          event.size, intake->options.limits.event_bytes);
-        add_body(intake, call->count++, event);
+                          frame.body.size, intake->options.limits.event_bytes);
+        add_frame(intake, call->count++, frame);
     }
-    call->bodies = intake->bodies;
+    call->frames = intake->frames;
     if (r < 0) return refuse(refusal, 400, "badRequest", "T%s.", error.text + 1); /* "the body does not fit …" */
     return true;
 }
@@ -226,8 +224,8 @@ static void take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 
 void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
     take(intake, call, encoding, head, credential);
-    if (intake->bodies_room <= BODIES_KEPT) return;
-    free(intake->bodies);
-    intake->bodies = NULL;
-    intake->bodies_room = 0;
+    if (intake->frames_room <= FRAMES_KEPT) return;
+    free(intake->frames);
+    intake->frames = NULL;
+    intake->frames_room = 0;
 }

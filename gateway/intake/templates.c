@@ -41,7 +41,7 @@ bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
     /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
     uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
     uint64_t bytes = call->count * each;
-    for (size_t i = 0; i < call->count; i++) bytes += call->bodies[i].size;
+    for (size_t i = 0; i < call->count; i++) bytes += call->frames[i].body.size;
     if (!intake->options.templates || !usage_admit(intake->options.usage, bytes)) {
         *refusal = (Refusal){.status = 503,
                              .name = "overloaded",
@@ -57,12 +57,12 @@ bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
     parked->call.snapshot = snapshot_ref(call->snapshot);
     parked->admitted = bytes;
     /* The scratch of this request is used again by the next one of the same turn. */
-    Span *bodies = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *bodies);
-    for (size_t i = 0; i < call->count; i++) bodies[i] = pooled(request, call->bodies[i]);
+    Frame *frames = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *frames);
+    for (size_t i = 0; i < call->count; i++) frames[i] = (Frame){pooled(request, call->frames[i].body), call->frames[i].kind};
     EventHeader *headers = h2o_mem_alloc_pool(&request->pool, (call->common.header_count + 1) * sizeof *headers);
     for (size_t i = 0; i < call->common.header_count; i++)
         headers[i] = (EventHeader){pooled(request, call->common.headers[i].name), pooled(request, call->common.headers[i].value)};
-    parked->call.bodies = bodies;
+    parked->call.frames = frames;
     parked->call.common.headers = headers;
     parked->call.common.ip = pooled(request, call->common.ip);
     parked->call.content_type = pooled(request, call->content_type);
@@ -87,13 +87,14 @@ static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *
     for (size_t i = 0; i < parked->call.count; i++) {
         TemplateEvent *event = &batch->events[at + i];
         event->event = common;
-        event->event.body = kept(arena, parked->call.bodies[i]);
+        event->event.body = kept(arena, parked->call.frames[i].body);
+        event->event.kind = parked->call.frames[i].kind;
         uuid_next(&intake->ids, parked->call.received, &event->event.id);
         event->cookie = parked;
     }
     parked->call.content_type = kept(arena, parked->call.content_type);
     parked->call.prepared = &batch->events[at];
-    parked->call.bodies = NULL;
+    parked->call.frames = NULL;
     parked->call.common = (Event){0};
 }
 

@@ -74,11 +74,13 @@ static int decode(DryRun *run, const DryRunRequest *request, Error *error) {
 static int split(DryRun *run, Framing framing, const DryRunRequest *request, Error *error) {
     Event event = {.received = request->received, .ip = copy(&run->arena, request->ip)};
     FrameReader frames;
+    Frame frame;
     int r;
     event.headers = copy_headers(&run->arena, request, &event.header_count);
-    frames_start(&frames, framing, request->content_type, buffer_span(&run->body));
-    event.kind = frames_kind(&frames, request->content_type);
-    while ((r = frames_next(&frames, &event.body, error)) == 0) {
+    (request->resumes ? frames_resume : frames_start)(&frames, framing, request->content_type, buffer_span(&run->body));
+    while ((r = frames_next(&frames, &frame, error)) == 0) {
+        event.body = frame.body;
+        event.kind = frame.kind;
         if (event.body.size > request->event_bytes)
             return error_set(error, -EFBIG, "Event %zu has %zu bytes; the limit is %zu (option limits.event).", run->count, event.body.size,
                              request->event_bytes);

@@ -16,6 +16,7 @@ typedef struct DryRun DryRun;
 
 typedef struct DryRunRequest {
     Span body;                  /* as sent, with its Content-Encoding */
+    bool resumes;               /* `body` is a later part of what was sent */
     Span content_type;          /* empty: none sent */
     const EventHeader *headers; /* Content-Type not among them is added */
     size_t header_count;

@@ -27,6 +27,7 @@ typedef struct MapRun {
     UuidSource ids;
     RowReader reader;
     size_t line; /* of the input, before the text at hand */
+    bool begun;  /* the text at hand is not the first of the input */
     /* for the visit */
     const MapTarget *target;
     DryRun *dry;
@@ -78,6 +79,7 @@ static int written(Error *error) {
 static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
     DryRunRequest request = {
         .body = text,
+        .resumes = run->begun,
         .content_type = run->input->content_type,
         .headers = run->input->headers,
         .header_count = run->input->header_count,
@@ -149,6 +151,7 @@ static int map_text(MapRun *run, Span text, Error *error) {
     size_t *next = calloc(run->target_count, sizeof *next);
     check(runs && batches && next);
     int r = start_runs(run, text, runs, error);
+    run->begun = true;
     if (r == 0) {
         evaluate_templates(run, runs, batches);
         while (map_next(run, runs, batches, next)) continue;
@@ -191,6 +194,7 @@ static void refuse_long_line(MapRun *run) {
     run->counts->events++;
     run->counts->refused++;
     run->line++;
+    run->begun = true;
 }
 
 /* A CR is of the line end only before an LF, as in mapping/framing.c. */

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from sluice import BINARY, NEVER
+from sluice import BINARY, NEVER, request
 
 MANIFEST = """\
 kind: source
@@ -270,8 +270,6 @@ def test_the_api_says_why_not(gateway_factory):
     gateway.add_sink("s", "k", [{"name": "a", "type": "path", "path": "a"}, {"name": "h", "type": "headers"}], NEVER)
 
     def test(body, status, content_type="application/json", **headers):
-        from sluice import request
-
         all_headers = {"Authorization": f"Bearer {gateway.token}", "Content-Type": content_type, **headers}
         answer = request(gateway.admin, "POST", "/v1/branches/default/sources/s/test", body, all_headers)
         assert answer.status == status, answer
@@ -282,7 +280,7 @@ def test_the_api_says_why_not(gateway_factory):
     assert len(test(lines, 200, "application/octet-stream")["tables"][0]["rows"]) == 10
     packed = {"Content-Encoding": "gzip"}
     assert len(test(gzip.compress(lines), 200, **packed)["tables"][0]["rows"]) == 10
-    assert "not valid gzip" in test(lines, 422, **packed)["message"]
+    assert "not valid gzip" in test(lines, 400, **packed)["message"]
     assert "not supported" in test(lines, 415, **{"Content-Encoding": "br"})["message"]
     assert "Event 1 has" in test(b'{"a":1}\n{"a":"%s"}' % (b"x" * 1024), 413)["message"]
     assert "at most 1000" in test(b'{"a":1}\n' * 1001, 413)["message"]
@@ -290,3 +288,84 @@ def test_the_api_says_why_not(gateway_factory):
     headers = json.loads(shown["tables"][0]["rows"][0]["columns"][1]["value"])
     assert headers["X-Y"] == "z" and headers["Content-Length"] == "7" and not {"Cookie", "Proxy-Authorization", "Authorization"} & headers.keys()
     assert test(b'{"a":1}\n{}', 422)["message"].startswith('Event 1, sink "k": Column "a": ')
+
+
+MARK = b"\xef\xbb\xbf"
+# framing, body, the values of column a; or the byte at which the body does not fit
+FITS = [
+    ("array", b'[{"a":1},{"a":2}]', ["1", "2"]),
+    ("array", MARK + b'[{"a":1}]', ["1"]),
+    ("array", b' {"a":3}\n', ["3"]),
+    ("array", b'{"a":1}\n{"a":2}\n', 8),
+    ("array", b"<html><body>[1]</body></html>", 0),
+    ("array", b"\n a=1&b=2", 2),
+    ("array", b'{"a":1', 0),
+    ("array", b'[{"a":1}', 8),
+    ("array", b'[{"a":1}] x', 10),
+    ("array", MARK + MARK + b"[]", 3),
+    ("concatenated", MARK + b'{"a":1}{"a":2}', ["1", "2"]),
+    ("concatenated", b"<html>", 0),
+    ("ndjson", MARK + b'{"a":1}\n{"a":2}\n', ["1", "2"]),
+    ("single", MARK + b'{"a":1}', ["1"]),
+]
+# Events that can be cut out, of which the second is not JSON.
+MISFITS = [
+    ("array", b'[{"a":1},<b>,{"a":3}]'),
+    ("array", b'[{"a":1},{"a" 2},{"a":3}]'),
+    ("array", b'[{"a":1},{"a":2} x,{"a":3}]'),
+    ("concatenated", b'{"a":1} x {"a":3}'),
+    ("ndjson", b'{"a":1}\n' + MARK + b'{"a":2}\n{"a":3}\n'),
+]
+
+
+def test_intake_dry_run_and_map_agree_on_framings(gateway, tmp_path):
+    columns = [{"name": "a", "type": "path", "path": "a"}]
+    body_file, manifest = tmp_path / "body", tmp_path / "m.yaml"
+    manifest.write_text("---".join(
+        f"\nkind: source\nsourceId: {framing}\nname: s\nframing: {framing}\nsinks: [{{sinkId: k, name: k, table: {{tableId: {framing}, "
+        "mapping: {columns: [{name: a, type: path, path: a}]}}}]\n"
+        for framing in ("array", "concatenated", "ndjson", "single")
+    ))
+    sources = {}
+    for framing in ("array", "concatenated", "ndjson", "single"):
+        sources[framing] = gateway.add_source(framing, framing=framing)
+        gateway.add_sink(framing, "k", columns, NEVER, table=framing)
+
+    def tested(framing, body):
+        headers = {"Authorization": f"Bearer {gateway.token}", "Content-Type": "application/json"}
+        return request(gateway.admin, "POST", f"/v1/branches/default/sources/{framing}/test", body, headers)
+
+    def mapped(framing, body):
+        body_file.write_bytes(body)
+        return sluice_map("-f", manifest, "--source", framing, "--event", body_file)
+
+    for framing, body, expected in FITS:
+        answers = gateway.post(sources[framing], body), tested(framing, body)
+        result = mapped(framing, body)
+        if isinstance(expected, int):
+            place = f"The body does not fit the source's framing at byte {expected}: "
+            assert [answer.status for answer in answers] == [400, 400] and result.returncode == 1, (framing, body, answers)
+            assert all(place in answer.json["message"] for answer in answers) and place in result.stderr.decode(), (body, answers, result)
+            assert answers[0].json["message"] == answers[1].json["message"]
+        else:
+            assert [answer.status for answer in answers] == [200, 200] and result.returncode == 0, (framing, body, answers, result)
+            assert [row["columns"][0]["value"] for row in answers[1].json["tables"][0]["rows"]] == expected
+            assert [row["row"]["a"] for row in rows(result)] == expected and answers[0].headers["sluice-events"] == str(len(expected))
+    for framing, body in MISFITS:
+        taken, answer, result = gateway.post(sources[framing], body), tested(framing, body), mapped(framing, body)
+        assert taken.status == 200 and taken.json["events"] == {"accepted": 2, "rejected": 1, "duplicate": 0}, (body, taken)
+        assert taken.json["rejected"][0]["index"] == 1 and "is not JSON at byte" in taken.json["rejected"][0]["message"]
+        assert answer.status == 422 and answer.json["message"].startswith('Event 1, sink "k": The body is not JSON at byte'), answer
+        assert [row["row"]["a"] for row in rows(result)] == ["1", "3"] and b"The body is not JSON at byte" in result.stderr
+
+
+def test_a_byte_order_mark_is_skipped_once_however_long_the_input(columns):
+    """Standard input is read in parts; only the first one begins it."""
+    lines = b"".join(b'{"a":%d}\n' % n for n in range(2500))
+    result = sluice_map("--columns", columns, "--format", "csv", stdin=MARK + lines)
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 2500, result.stderr
+    for at in (1, 1000, 2000):
+        parts = lines.splitlines(keepends=True)
+        result = sluice_map("--columns", columns, "--format", "csv", stdin=b"".join([*parts[:at], MARK, *parts[at:]]))
+        assert result.returncode == 1 and len(result.stdout.splitlines()) == 2499, at
+        assert f"standard input:{at + 1}: sink sink: The body is not JSON at byte 0: a byte order mark".encode() in result.stderr

@@ -17,14 +17,14 @@ static void frames(Framing framing, const char *content_type, const char *body, 
     Guard guard = guard_new(size + 1);
     FrameReader reader;
     Error error = {0};
-    Span event;
+    Frame frame;
     Buffer got = {0};
     size_t count = 0;
     int r;
     frames_start(&reader, framing, span_of(content_type), guard_place(&guard, body, size));
-    while ((r = frames_next(&reader, &event, &error)) == 0) {
+    while ((r = frames_next(&reader, &frame, &error)) == 0) {
         if (count++) buffer_append_byte(&got, '|');
-        buffer_append_span(&got, event);
+        buffer_append_span(&got, frame.body);
         assert_int_equal(reader.index, count);
     }
     if (r < 0) {
@@ -34,7 +34,7 @@ static void frames(Framing framing, const char *content_type, const char *body, 
         buffer_printf(&got, "!%d", atoi(byte + 8));
     } else {
         assert_int_equal(r, FRAMES_END);
-        assert_int_equal(frames_next(&reader, &event, &error), FRAMES_END);
+        assert_int_equal(frames_next(&reader, &frame, &error), FRAMES_END);
     }
     assert_string_equal(buffer_text(&got), expected);
     buffer_deinit(&got);
@@ -63,6 +63,18 @@ static void bodies_are_split(void **state) {
         {FRAMING_ARRAY, "1", "1"},
         {FRAMING_ARRAY, "", "!0"},
         {FRAMING_ARRAY, "  ", "!2"},
+        {FRAMING_ARRAY, "<html>[1]</html>", "!0"},
+        {FRAMING_ARRAY, " hello", "!1"},
+        {FRAMING_ARRAY, "nil", "!0"},
+        {FRAMING_ARRAY, "1,2", "!0"},
+        {FRAMING_ARRAY, "null ", "null"},
+        {FRAMING_ARRAY, "\"a]\"\n", "\"a]\""},
+        {FRAMING_ARRAY, "\"a", "!0"},
+        {FRAMING_ARRAY, "{\"a\":1", "!0"},
+        {FRAMING_ARRAY, "{\"a\":1}\n{\"a\":2}\n", "!8"},
+        {FRAMING_ARRAY, "{\"a\":1},", "!7"},
+        {FRAMING_ARRAY, "{\"a\" 1}", "{\"a\" 1}"},
+        {FRAMING_ARRAY, "[1,<b>,{\"a\" 1} x]", "1|<b>|{\"a\" 1} x"},
         {FRAMING_ARRAY, "[1,]", "1!3"},
         {FRAMING_ARRAY, "[,1]", "!1"},
         {FRAMING_ARRAY, "[1,,2]", "1!3"},
@@ -83,11 +95,49 @@ static void bodies_are_split(void **state) {
         {FRAMING_CONCATENATED, "{}}", "{}!2"},
         {FRAMING_CONCATENATED, "{} [", "{}!3"},
         {FRAMING_CONCATENATED, "\"x", "!0"},
+        {FRAMING_CONCATENATED, " <html>", "!1"},
+        {FRAMING_CONCATENATED, "hello world", "!0"},
+        {FRAMING_CONCATENATED, "1 hello 2", "1|hello|2"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         frames(rows[i].framing, NULL, rows[i].body, strlen(rows[i].body), rows[i].expected);
     frames(FRAMING_CONCATENATED, NULL, "1 \0", 3, "1!2");
     frames(FRAMING_SINGLE, NULL, NULL, 0, "");
+}
+
+#define MARK "\xef\xbb\xbf"
+
+static void byte_order_marks_are_skipped_at_the_beginning(void **state) {
+    static const struct {
+        Framing framing;
+        const char *content_type, *body, *expected;
+    } rows[] = {
+        {FRAMING_SINGLE, NULL, MARK "{}", "{}"},
+        {FRAMING_SINGLE, "application/json", MARK, ""},
+        {FRAMING_SINGLE, NULL, "\xef\xbb", "\xef\xbb"},
+        {FRAMING_SINGLE, NULL, MARK MARK "{}", MARK "{}"},
+        {FRAMING_SINGLE, NULL, " " MARK "{}", " " MARK "{}"},
+        {FRAMING_SINGLE, "application/octet-stream", MARK "{}", MARK "{}"},
+        {FRAMING_NDJSON, NULL, MARK "1\n" MARK "2", "1|" MARK "2"},
+        {FRAMING_NDJSON, "text/csv", MARK "1\n2", "1|2"},
+        {FRAMING_NDJSON, NULL, MARK "\n1", "1"},
+        {FRAMING_LINES, NULL, MARK "a\n" MARK "b", "a|" MARK "b"},
+        {FRAMING_LINES, "text/csv", MARK "a\nb", MARK "a|b"},
+        {FRAMING_ARRAY, NULL, MARK " [1, 2]", "1|2"},
+        {FRAMING_ARRAY, NULL, MARK "{}", "{}"},
+        {FRAMING_ARRAY, NULL, MARK "[1", "!5"},
+        {FRAMING_ARRAY, NULL, MARK, "!3"},
+        {FRAMING_ARRAY, NULL, MARK MARK "[]", "!3"},
+        {FRAMING_CONCATENATED, NULL, MARK "1{}", "1|{}"},
+        {FRAMING_CONCATENATED, NULL, MARK "1 \"x", "1!5"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        frames(rows[i].framing, rows[i].content_type, rows[i].body, strlen(rows[i].body), rows[i].expected);
+    FrameReader reader;
+    Frame frame;
+    frames_resume(&reader, FRAMING_NDJSON, (Span){0}, SPAN(MARK "1"));
+    assert_int_equal(frames_next(&reader, &frame, NULL), 0);
+    assert_true(span_equal(frame.body, SPAN(MARK "1")));
 }
 
 static void content_types_decide(void **state) {
@@ -129,23 +179,22 @@ static void a_long_body_takes_one_pass(void **state) {
     char *body = malloc(size);
     memset(body, '[', size);
     FrameReader reader;
-    Span event;
+    Frame frame;
     static const Framing framings[] = {FRAMING_ARRAY, FRAMING_CONCATENATED};
     for (size_t i = 0; i < 2; i++) {
         frames_start(&reader, framings[i], (Span){0}, (Span){body, size});
-        assert_int_equal(frames_next(&reader, &event, NULL), -EBADMSG);
+        assert_int_equal(frames_next(&reader, &frame, NULL), -EBADMSG);
     }
     memset(body, '\n', size);
     frames_start(&reader, FRAMING_NDJSON, (Span){0}, (Span){body, size});
-    assert_int_equal(frames_next(&reader, &event, NULL), FRAMES_END);
+    assert_int_equal(frames_next(&reader, &frame, NULL), FRAMES_END);
     free(body);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bodies_are_split),
-        cmocka_unit_test(content_types_decide),
-        cmocka_unit_test(kinds_of_bodies),
+        cmocka_unit_test(bodies_are_split),           cmocka_unit_test(byte_order_marks_are_skipped_at_the_beginning),
+        cmocka_unit_test(content_types_decide),       cmocka_unit_test(kinds_of_bodies),
         cmocka_unit_test(a_long_body_takes_one_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
