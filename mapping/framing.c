@@ -205,10 +205,20 @@ static int next_frame(FrameReader *reader, Span *ret_event, Error *error) {
     unreachable();
 }
 
+/* curl -d and others call everything a form; a form that is meant as one does not begin with a bracket and go on as JSON. */
+static bool is_json_in_a_form(Span event) {
+    ScanFault fault;
+    const char *end = event.data + event.size, *first = pass_space(event.data, end);
+    return first < end && (*first == '{' || *first == '[') && scan_validate(event, &fault) == 0;
+}
+
 int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
     int r = next_frame(reader, &ret_frame->body, error);
     if (r != 0) return r;
     reader->index++;
     ret_frame->kind = reader->kind;
+    if (reader->kind != BODY_FORM) return 0;
+    Span text = ret_frame->body.data == reader->begin ? without_mark(ret_frame->body) : ret_frame->body;
+    if (is_json_in_a_form(text)) *ret_frame = (Frame){text, BODY_JSON};
     return 0;
 }

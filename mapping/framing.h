@@ -20,7 +20,7 @@
 
 typedef struct FrameReader {
     Framing framing;
-    BodyKind kind; /* of the events: JSON by a framing that splits JSON, else what the Content-Type says */
+    BodyKind kind; /* JSON by a framing that splits JSON, else what the Content-Type says */
     Span left;
     const char *begin; /* of the body, for places in errors */
     bool started, ended;
@@ -29,7 +29,7 @@ typedef struct FrameReader {
 
 typedef struct Frame {
     Span body;
-    BodyKind kind;
+    BodyKind kind; /* JSON also where the Content-Type says form, but the event begins with { or [ and is valid JSON */
 } Frame;
 
 /* `content_type`: application/x-ndjson and application/jsonl always mean ndjson, cloudevents+json single, cloudevents-batch+json array. */

@@ -375,6 +375,17 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     return MAP_OK;
 }
 
+/* Who sent something else finds the reason in the Content-Type. */
+static __attribute__((noinline)) void say_it_was_a_form(MapFailure *failure) {
+    static const char note[] = " (the body was read as a form)";
+    size_t size = strlen(failure->message), most = sizeof failure->message - sizeof note - 1;
+    const char *stop = size > 0 && failure->message[size - 1] == '.' ? "." : "";
+    size -= strlen(stop);
+    if (size > most) size = most;
+    while (size > 0 && ((unsigned char)failure->message[size] & 0xc0) == 0x80) size--; /* no half of a character */
+    (void)snprintf(failure->message + size, sizeof failure->message - size, "%s%s", note, stop);
+}
+
 static void trim(Buffer *buffer) {
     if (buffer->capacity > SCRATCH_KEPT_BYTES) buffer_deinit(buffer);
 }
@@ -420,6 +431,9 @@ size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *
     if (plan->has_paths) (void)scan_body(mapper, plan, event);
     for (size_t i = 0; i < plan->sink_count; i++)
         if (put_row(mapper, plan, i, event, rows, &failures[i])) failed++;
+    if (failed && event->kind == BODY_FORM)
+        for (size_t i = 0; i < plan->sink_count; i++)
+            if (failures[i].error != MAP_OK && failures[i].error != MAP_ROW_TOO_LARGE) say_it_was_a_form(&failures[i]);
     if (mapper->scratch_used) trim_all(mapper);
     return failed;
 }

@@ -40,7 +40,7 @@ const char *plan_template(const Plan *plan, size_t index);
 
 typedef enum BodyKind {
     BODY_JSON,  /* application/json, text/json, anything/…+json, no content type, text/plain */
-    BODY_FORM,  /* application/x-www-form-urlencoded */
+    BODY_FORM,  /* application/x-www-form-urlencoded; framing.h finds the events that are JSON all the same */
     BODY_OTHER, /* path columns cannot be mapped */
 } BodyKind;
 /* From the Content-Type (empty: none); parameters and case do not matter. */

@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "case-file.h"
 #include "guard.h"
+#include "mapping/framing.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
@@ -81,11 +82,11 @@ static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard
         assert_true(header_count < HEADERS_MOST);
         headers[header_count++] = (EventHeader){span_of(key), text_of(value)};
     }
-    Event event = {.body = guard_place(guard, item->body.data, item->body.size),
-                   .kind = body_kind(item->content_type),
-                   .received = 1136214245000000,
-                   .headers = headers,
-                   .header_count = header_count};
+    FrameReader frames;
+    Frame frame;
+    frames_start(&frames, FRAMING_SINGLE, item->content_type, guard_place(guard, item->body.data, item->body.size));
+    assert_int_equal(frames_next(&frames, &frame, NULL), 0);
+    Event event = {.body = frame.body, .kind = frame.kind, .received = 1136214245000000, .headers = headers, .header_count = header_count};
     Buffer row = {0}, *rows = &row;
     MapFailure failure = {0};
     (void)mapper_map(mapper, plan, &event, &rows, &failure);

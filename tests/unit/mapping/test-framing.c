@@ -11,6 +11,7 @@
 #include "guard.h"
 #include "mapping/framing.h"
 #include "mapping/plan.h"
+#include "mapping/scanner.h"
 
 /* Events joined by "|", then "!" and the place when the body does not fit. */
 static void frames(Framing framing, const char *content_type, const char *body, size_t size, const char *expected) {
@@ -148,6 +149,37 @@ static void content_types_decide(void **state) {
     frames(FRAMING_SINGLE, "application/json", "[1,2]", 5, "[1,2]");
 }
 
+static void json_that_is_called_a_form_is_json(void **state) {
+    static const struct {
+        Framing framing;
+        const char *body;
+        BodyKind kinds[4];
+    } rows[] = {
+        {FRAMING_SINGLE, "{\"a\":1}", {BODY_JSON}},
+        {FRAMING_SINGLE, " \r\n[1, 2] ", {BODY_JSON}},
+        {FRAMING_SINGLE, MARK "{\"a\":1}", {BODY_JSON}},
+        {FRAMING_SINGLE, "{\"a\":1", {BODY_FORM}},
+        {FRAMING_SINGLE, "[a]=1", {BODY_FORM}},
+        {FRAMING_SINGLE, "{}&a=1", {BODY_FORM}},
+        {FRAMING_SINGLE, "1", {BODY_FORM}},
+        {FRAMING_SINGLE, "\"a\"", {BODY_FORM}},
+        {FRAMING_SINGLE, MARK "a=1", {BODY_FORM}},
+        {FRAMING_SINGLE, "", {BODY_FORM}},
+        {FRAMING_LINES, "a=1\n{\"a\":1}\n{a}\n[]", {BODY_FORM, BODY_JSON, BODY_FORM, BODY_JSON}},
+        {FRAMING_NDJSON, "a=1\n{}\n", {BODY_JSON, BODY_JSON}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        FrameReader reader;
+        Frame frame;
+        frames_start(&reader, rows[i].framing, SPAN("application/x-www-form-urlencoded"), span_of(rows[i].body));
+        for (size_t at = 0; frames_next(&reader, &frame, NULL) == 0; at++) {
+            assert_int_equal(frame.kind, rows[i].kinds[at]);
+            if (frame.kind == BODY_JSON && rows[i].framing == FRAMING_SINGLE)
+                assert_int_equal(scan_validate(frame.body, &(ScanFault){0}), 0);
+        }
+    }
+}
+
 static void kinds_of_bodies(void **state) {
     static const struct {
         const char *type;
@@ -193,8 +225,11 @@ static void a_long_body_takes_one_pass(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bodies_are_split),           cmocka_unit_test(byte_order_marks_are_skipped_at_the_beginning),
-        cmocka_unit_test(content_types_decide),       cmocka_unit_test(kinds_of_bodies),
+        cmocka_unit_test(bodies_are_split),
+        cmocka_unit_test(byte_order_marks_are_skipped_at_the_beginning),
+        cmocka_unit_test(content_types_decide),
+        cmocka_unit_test(kinds_of_bodies),
+        cmocka_unit_test(json_that_is_called_a_form_is_json),
         cmocka_unit_test(a_long_body_takes_one_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -230,6 +230,9 @@ static void a_sink_that_fails_leaves_the_others_alone(void **state) {
     assert_int_equal(run.failures[0].error, MAP_NOT_JSON);
     assert_int_equal(run_map(&run, &(Event){.body = SPAN("a=%"), .kind = BODY_FORM}), 2);
     assert_non_null(strstr(run.failures[0].message, "not a form at byte 2"));
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"a\":1"), .kind = BODY_FORM}), 2);
+    assert_string_equal(run.failures[0].message,
+                        "Column \"a\": there is no value at path \"a\", and no defaultValue (the body was read as a form).");
     assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"b\":1}")}), 1);
     assert_int_equal(run.failures[0].error, MAP_MISSING);
     assert_string_equal(run.failures[0].message, "Column \"a\": there is no value at path \"a\", and no defaultValue.");

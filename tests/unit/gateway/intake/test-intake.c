@@ -106,6 +106,12 @@ static void framings(void **state) {
     post("path", "Content-Type: application/cloudevents-batch+json\r\n", "[{\"a\":9}]", 200, "Sluice-Events: 1\r\n", NULL);
     post("path", "Content-Type: application/x-www-form-urlencoded\r\n", "a=ten", 200, "Sluice-Events: 1\r\n", NULL);
     rows_are(2, "7\n8\n9\n\"\"\"ten\"\"\"\n");
+    /* What curl -d sends by default. */
+    post("path", "Content-Type: application/x-www-form-urlencoded\r\n", "\n{\"a\":\"b=c&a=d\"}", 200, "Sluice-Events: 1\r\n", NULL);
+    rows_are(2, "7\n8\n9\n\"\"\"ten\"\"\"\n\"\"\"b=c&a=d\"\"\"\n");
+    post("path", "Content-Type: application/x-www-form-urlencoded\r\n", "{\"a\":1", 422, "(the body was read as a form)", NULL);
+    post("array", "", "{\"a\":7}\n{\"a\":8}", 400, "at byte 8: ", NULL);
+    post("array", "", "<html>", 400, "at byte 0: ", NULL);
     post("body", "", "", 200, "Sluice-Events: 1\r\n", NULL);
     rows_are(1, "\"\"\n");
     post("empty", "", "x", 200, "Sluice-Events: 0\r\n", NULL);

@@ -18,6 +18,7 @@
 
 #include "base/buffer.h"
 #include "gateway/templates/broker.h"
+#include "mapping/framing.h"
 #include "mapping/row.h"
 
 /* SPAN for static objects. */
@@ -311,11 +312,12 @@ static void run_case(Templates *templates, Mailbox *reply, Mapper *mapper, const
     const char *key;
     json_object_foreach(json_object_get(item, "headers"), key, value)
         headers[header_count++] = (EventHeader){span_of(key), span_of(json_string_value(value))};
-    batch->events[0].event = (Event){.body = {json_string_value(body), json_string_length(body)},
-                                     .kind = body_kind(span_of(json_string_value(type))),
-                                     .received = 1136214245000000,
-                                     .headers = headers,
-                                     .header_count = header_count};
+    FrameReader frames;
+    Frame frame;
+    frames_start(&frames, FRAMING_SINGLE, span_of(json_string_value(type)), (Span){json_string_value(body), json_string_length(body)});
+    assert_int_equal(frames_next(&frames, &frame, NULL), 0);
+    batch->events[0].event = (Event){
+        .body = frame.body, .kind = frame.kind, .received = 1136214245000000, .headers = headers, .header_count = header_count};
     (void)run_batch(templates, batch);
     Buffer row = {0}, *rows = &row;
     MapFailure failure = {0};
