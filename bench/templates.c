@@ -199,7 +199,7 @@ static void start(Run *run, Bench *bench, bool failing) {
 
 static void finish(Run *run) {
     while (run->out) take(run);
-    templates_stop(run->templates);
+    templates_free(run->templates);
     mailbox_free(run->reply);
 }
 

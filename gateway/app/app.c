@@ -11,12 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
 #include "config/options.h"
 #include "gateway/api/admin.h"
 #include "gateway/api/router.h"
+#include "gateway/commands/commands.h"
 #include "gateway/control/control.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/stager.h"
@@ -51,6 +53,7 @@ struct App {
     Writer *writer;
     Thread writer_thread;
     bool writer_runs;
+    bool writer_drains;      /* it has its MESSAGE_DRAIN */
     atomic_bool end_threads; /* the thin threads of W and S look at it */
     Loaders *loaders;
     Snapshot *first_snapshot; /* until the loops have it */
@@ -299,6 +302,11 @@ static const struct {
     {"admin", start_admin},
 };
 
+static int start_step(App *app, size_t i, Error *error) {
+    if (failpoint_hit("app.start")) return error_set(error, -EIO, "failpoint app.start before %s", start_list[i].name);
+    return start_list[i].start(app, error);
+}
+
 int app_start(const char *config_file, char *const *arguments, App **ret_app, Error *error) {
     App *app = calloc(1, sizeof *app);
     check(app);
@@ -307,8 +315,10 @@ int app_start(const char *config_file, char *const *arguments, App **ret_app, Er
     app->intake_listener = app->admin_listener = -1;
     app->directory.lock_fd = -1;
     for (size_t i = 0; i < sizeof start_list / sizeof *start_list; i++) {
-        int r = start_list[i].start(app, error);
+        int r = start_step(app, i, error);
         if (r < 0) {
+            /* Before the stop, which the deadline may end. */
+            log_error("sluice cannot start: %s", error->text);
             app_stop(app);
             return r;
         }
@@ -339,17 +349,22 @@ static void post_drain(Mailbox *mailbox) {
 }
 
 /* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
-static void end_now(union sigval unused) {
-    (void)unused;
+static void end_now(union sigval exit_code) {
     log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
-    _exit(EXIT_SUCCESS);
+    _exit(exit_code.sival_int);
 }
 
-static void set_deadline(App *app, usec_t deadline) {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = end_now};
+static void set_deadline(App *app, usec_t deadline, int exit_code) {
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = end_now, .sigev_value.sival_int = exit_code};
     struct itimerspec when = {.it_value = {.tv_sec = deadline / USEC_SECOND, .tv_nsec = deadline % USEC_SECOND * 1000}};
     app->has_deadline = timer_create(CLOCK_BOOTTIME, &event, &app->deadline) == 0;
     if (app->has_deadline) check(timer_settime(app->deadline, 0, &when, NULL) == 0);
+}
+
+static void drain_writer(App *app) {
+    if (!app->writer_runs || app->writer_drains) return;
+    app->writer_drains = true;
+    post_drain(writer_mailbox(app->writer));
 }
 
 int app_run(App *app) {
@@ -361,22 +376,36 @@ int app_run(App *app) {
 
     /* A quarter is left for imports that give up and for closing. */
     usec_t deadline = clock_system()->boot(clock_system()) + app->options.shutdown_deadline / 4 * 3;
-    set_deadline(app, app->options.shutdown_deadline);
+    set_deadline(app, app->options.shutdown_deadline, EXIT_SUCCESS);
     log_info("stopping: requests in flight are finished first");
     for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i]);
-    bool drained = control_drain(app->control, (int)app->loop_count, deadline);
-    post_drain(writer_mailbox(app->writer));
-    drained = control_drain(app->control, 1, deadline) && drained;
+    bool drained = control_drain_loops(app->control, app->loop_count, deadline);
+    drain_writer(app);
+    drained = control_drain_writer(app->control, deadline) && drained;
     if (!drained) log_warning("the shutdown deadline came before everything was finished; what was acknowledged is on disk");
     return drained ? 0 : -ETIMEDOUT;
 }
 
-/* Each step is safe when its part never started. The writer outlives whoever may wait for it, the control thread outlives all. */
-void app_stop(App *app) {
-    if (!app) return;
+/* ---- the end ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void stop_admin(App *app) {
     admin_stop(app->admin);
-    loaders_stop(app->loaders); /* may still store rejects through the writer */
+}
+
+static void stop_templates(App *app) {
+    templates_stop(app->templates);
+}
+
+static void stop_loaders(App *app) {
+    drain_writer(app); /* it gives out no more imports */
+    loaders_stop(app->loaders);
+}
+
+static void stop_intake(App *app) {
     for (size_t i = 0; i < app->loop_count; i++) intake_stop(app->intakes[i]);
+}
+
+static void stop_storage_threads(App *app) {
     atomic_store(&app->end_threads, true);
     if (app->stager_runs) {
         mailbox_interrupt(stager_mailbox(app->stager));
@@ -386,17 +415,38 @@ void app_stop(App *app) {
         mailbox_interrupt(writer_mailbox(app->writer));
         thread_join(&app->writer_thread);
     }
-    stager_free(app->stager); /* sends back what waits */
+}
+
+/* Nothing but this thread runs any more. What still waits in a mailbox goes back to its sender, so who may be sent to goes last. */
+static void free_all(App *app) {
+    stager_free(app->stager);
     writer_close(app->writer);
-    templates_stop(app->templates);
+    loaders_free(app->loaders);
+    templates_free(app->templates);
     snapshot_unref(app->first_snapshot);
     control_free(app->control);
     environment_close(app->environment);
     if (app->intake_listener >= 0) (void)close(app->intake_listener);
     if (app->admin_listener >= 0) (void)close(app->admin_listener);
     data_directory_close(&app->directory);
-    if (app->has_deadline) (void)timer_delete(app->deadline);
     free(app->intake_url);
     options_deinit(&app->options);
+}
+
+/* First whoever asks for something, last whoever answers: no step waits for one before it. Until all threads are joined nothing is freed that
+ * another thread may still use: stopped templates and loaders take what is posted to them and send it back at once. A loader may wait for the
+ * writer (rejects), a loop for the writer, the loaders and the templates. The control thread is this one. */
+static void (*const stop_list[])(App *app) = {stop_admin, stop_templates, stop_loaders, stop_intake, stop_storage_threads, free_all};
+
+/* Each step is safe when its part never started. */
+void app_stop(App *app) {
+    if (!app) return;
+    /* Also a start that failed, or a broken writer, may leave a loader with a destination that does not answer. */
+    if (!app->has_deadline && app->options.shutdown_deadline > 0) set_deadline(app, app->options.shutdown_deadline, EXIT_RUNTIME);
+    for (size_t i = 0; i < sizeof stop_list / sizeof *stop_list; i++) {
+        (void)failpoint_hit("app.stop");
+        stop_list[i](app);
+    }
+    if (app->has_deadline) (void)timer_delete(app->deadline);
     free(app);
 }

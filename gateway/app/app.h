@@ -7,7 +7,7 @@
 
 typedef struct App App;
 
-/* Starts everything, or nothing: on an error all that was started is stopped again. `config_file` may be NULL; `arguments` as in options_load,
+/* Starts everything, or nothing: on an error, which is logged, all that was started is stopped again. `config_file` may be NULL; `arguments` as in options_load,
  * NULL-terminated; both must live as long as the App. Main thread. */
 int app_start(const char *config_file, char *const *arguments, App **ret_app, Error *error);
 /* Runs until SIGTERM or SIGINT, then drains: stop accepting, finish the requests in flight, commit, within the shutdown deadline. 0: all of that

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "config/options.h"
 #include "gateway/app/app.h"
 #include "gateway/commands/commands.h"
@@ -47,7 +46,6 @@ static int run(int argc, char **argv) {
         Error error = {0};
         int r = app_start(config_file, options, &app, &error);
         if (r < 0) {
-            log_error("sluice cannot start: %s", error.text);
             code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
         } else {
             r = app_run(app);

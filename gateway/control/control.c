@@ -91,18 +91,20 @@ static int compile_all(Control *control, Error *error) {
 static int wait_for_define(Control *control, Define **ret_define, Error *error) {
     Clock *clock = control->options.clock;
     usec_t deadline = clock->boot(clock) + BEGIN_LONGEST;
+    bool found = false;
     for (;;) {
         for (Message *message = mailbox_take(control->mailbox), *next; message; message = next) {
             next = message->next;
             if (message->kind == MESSAGE_DEFINE) {
                 *ret_define = (Define *)message;
-                check(!next);
-                return 0;
+                found = true;
+                continue; /* it may break in the same turn */
             }
             check(message->kind == MESSAGE_BROKEN);
             free(message);
             control->broken = true;
         }
+        if (found) return 0;
         usec_t left = deadline - clock->boot(clock);
         if (left <= 0) return error_set(error, -ETIMEDOUT, "the writer does not answer");
         struct pollfd wait = {.fd = control->wake_fd, .events = POLLIN};
@@ -281,10 +283,13 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         free(message);
         control->broken = true;
         return;
-    case MESSAGE_DRAINED:
+    case MESSAGE_DRAINED: {
+        bool writer = ((Drained *)message)->who < 0;
+        control->writer_drained = control->writer_drained || writer;
+        control->loops_drained += !writer;
         free(message);
-        control->drained++;
         return;
+    }
     default: {
         Errand *errand = errand_of(message);
         errand->back(control, errand, message);
@@ -409,20 +414,25 @@ ControlEnd control_run(Control *control) {
     return control->broken ? CONTROL_BROKEN : CONTROL_TERMINATED;
 }
 
-bool control_drain(Control *control, int drained_wanted, usec_t deadline) {
+static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) {
     Clock *clock = control->options.clock;
     control->draining = true;
     tasks_answer_waiting(control->tasks);
     for (;;) {
         usec_t next = control_turn(control);
-        if (control->drained >= drained_wanted) {
-            control->drained -= drained_wanted;
-            return true;
-        }
+        if (control->loops_drained >= loops && (control->writer_drained || !writer)) return true;
         usec_t left = deadline - clock->boot(clock);
         if (left <= 0 || control->broken) return false;
         sleep_until(control, next < left ? next : left);
     }
+}
+
+bool control_drain_loops(Control *control, size_t count, usec_t deadline) {
+    return drain(control, count, false, deadline);
+}
+
+bool control_drain_writer(Control *control, usec_t deadline) {
+    return drain(control, 0, true, deadline);
 }
 
 void control_free(Control *control) {

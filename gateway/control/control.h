@@ -57,6 +57,8 @@ void control_setup_log(const Options *options);
 typedef enum ControlEnd { CONTROL_TERMINATED, CONTROL_BROKEN } ControlEnd;
 /* Runs until SIGTERM or SIGINT (blocked in all threads; taken by signalfd) or MESSAGE_BROKEN. SIGHUP reloads the options. */
 ControlEnd control_run(Control *control);
-/* After control_run: works messages off until `drained` has reported, or until the deadline (boot time). true: all did. */
-bool control_drain(Control *control, int drained_wanted, usec_t deadline);
+/* After control_run: works messages off until that many loops, or the writer, have told that they are drained, or until the deadline (boot time).
+ * true: they are. */
+bool control_drain_loops(Control *control, size_t count, usec_t deadline);
+bool control_drain_writer(Control *control, usec_t deadline);
 void control_free(Control *control); /* NULL-safe */

@@ -57,7 +57,8 @@ struct Control {
     size_t living_count, living_room;
 
     bool draining, broken, terminated;
-    int drained;        /* MESSAGE_DRAINED that came and were not counted yet */
+    size_t loops_drained;
+    bool writer_drained;
     usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
 };
 

@@ -413,7 +413,7 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
         (void)snprintf(name, sizeof name, "loader %u", (unsigned)i % 100);
         int r = thread_start(&loaders->loaders[i].thread, name, run_thread, &loaders->loaders[i], error);
         if (r < 0) {
-            loaders_stop(loaders);
+            loaders_free(loaders);
             return r;
         }
         loaders->loaders[i].started = true;
@@ -440,9 +440,15 @@ void loaders_stop(Loaders *loaders) {
     for (size_t i = 0; i < loaders->count; i++) {
         Loader *loader = &loaders->loaders[i];
         if (loader->started) thread_join(&loader->thread);
+        loader->started = false;
         drop_sessions(loader); /* of a caller without threads */
-        mailbox_free(loader->mailbox);
     }
+}
+
+void loaders_free(Loaders *loaders) {
+    if (!loaders) return;
+    loaders_stop(loaders);
+    for (size_t i = 0; i < loaders->count; i++) mailbox_free(loaders->loaders[i].mailbox);
     check(pthread_cond_destroy(&loaders->changed) == 0);
     check(pthread_mutex_destroy(&loaders->lock) == 0);
     free(loaders->loaders);

@@ -32,8 +32,9 @@ typedef struct LoadersOptions {
 int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *error);
 void loaders_post(Loaders *loaders, LoadJob *take_job); /* any thread */
 bool loaders_step(Loaders *loaders);                    /* runs one job on the calling thread; false: nothing to do */
-/* Running imports are asked to give up; jobs that wait come back SINK_RETRY. Joins the threads, so the writer must still be stepped meanwhile: an
- * import may wait for it to store rejects. NULL-safe. */
+/* Running imports are asked to give up, and the threads are joined: the writer must still be stepped meanwhile, since an import may wait for it
+ * to store rejects. Jobs that wait, and those that are posted from now on, come back SINK_RETRY. NULL-safe. */
 void loaders_stop(Loaders *loaders);
+void loaders_free(Loaders *loaders); /* stops them first; nobody posts any more. NULL-safe */
 
 void load_job_free(LoadJob *job); /* NULL-safe */

@@ -2,14 +2,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
-
-#define STOP_PATIENCE_SECONDS 10
 
 /* ---- waiters --------------------------------------------------------------------------------------------------------------------------- */
 
@@ -344,15 +340,7 @@ void intake_stop(Intake *intake) {
     check(message);
     message->kind = INTAKE_MESSAGE_STOP;
     mailbox_post(http_loop_mailbox(intake->loop), message);
-    struct timespec deadline;
-    (void)clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += STOP_PATIENCE_SECONDS;
-    int r;
-    while ((r = sem_timedwait(&intake->may_stop, &deadline)) < 0 && errno == EINTR) continue;
-    if (r < 0) {
-        log_error("the writer or the templates still hold requests of the intake: it is left running");
-        return;
-    }
+    while (sem_wait(&intake->may_stop) < 0) check(errno == EINTR);
     http_loop_stop(intake->loop);
     intake_free(intake);
 }

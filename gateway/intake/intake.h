@@ -39,7 +39,7 @@ typedef struct IntakeOptions {
 /* Starts the loop thread on `listener`. */
 int intake_start(const IntakeOptions *options, int listener, Intake **ret_intake, Error *error);
 Mailbox *intake_mailbox(Intake *intake); /* MESSAGE_SNAPSHOT, MESSAGE_DRAIN */
-/* All Appends must be back. Joins the thread. NULL-safe. */
+/* Waits until all Appends and template batches are back, so the writer and the broker must still answer; joins the thread. NULL-safe. */
 void intake_stop(Intake *intake);
 
 /*

@@ -292,7 +292,7 @@ int map_events(const MapTarget *targets, size_t target_count, const MapInput *in
     MapRun run = {.targets = targets, .target_count = target_count, .input = input, .options = options, .csv = csv, .counts = ret_counts};
     int r = start_templates(&run, error);
     if (r == 0) r = input->lines ? map_stream(&run, error) : map_body(&run, error);
-    templates_stop(run.templates);
+    templates_free(run.templates);
     if (run.mailbox) mailbox_free(run.mailbox);
     row_reader_deinit(&run.reader);
     return r;

@@ -1,6 +1,7 @@
 #include "gateway/templates/broker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,6 +26,9 @@ struct Templates {
     int wake_fd;
     Thread thread;
     Message stop;
+    pthread_mutex_t lock; /* nothing is posted behind the stop */
+    bool runs;            /* the thread; who started it */
+    bool stopped;         /* under the lock */
 
     /* broker thread */
     Clock *clock;
@@ -239,6 +243,7 @@ static bool take_messages(Templates *templates, usec_t now) {
     for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
         next = message->next;
         if (message->kind == MESSAGE_STOP) {
+            check(!next);
             stop = true;
         } else {
             take_batch(templates, (TemplateBatch *)(void *)message, now);
@@ -279,15 +284,6 @@ static void wake(void *context) {
     (void)!write(templates->wake_fd, &one, sizeof one);
 }
 
-static void templates_free(Templates *templates) {
-    mailbox_free(templates->inbox);
-    if (templates->wake_fd >= 0) (void)close(templates->wake_fd);
-    free(templates->evaluators);
-    free(templates->entries);
-    free(templates->worker_path);
-    free(templates);
-}
-
 int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error) {
     Templates *templates = calloc(1, sizeof *templates);
     check(templates);
@@ -299,6 +295,7 @@ int templates_start(const TemplateLimits *limits, const char *worker_path, Templ
     templates->clock = clock_system();
     templates->stop.kind = MESSAGE_STOP;
     templates->inbox = mailbox_new(wake, templates);
+    check(pthread_mutex_init(&templates->lock, NULL) == 0);
     templates->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int r = templates->wake_fd < 0 ? error_set(error, -errno, "cannot make an eventfd: %s", strerrordesc_np(errno)) : 0;
     if (r == 0) r = thread_start(&templates->thread, "templates", run, templates, error);
@@ -306,26 +303,44 @@ int templates_start(const TemplateLimits *limits, const char *worker_path, Templ
         templates_free(templates);
         return r;
     }
+    templates->runs = true;
     *ret_templates = templates;
     return 0;
 }
 
+/* False: the broker has been told to stop. */
+static bool post(Templates *templates, Message *message, bool last) {
+    check(pthread_mutex_lock(&templates->lock) == 0);
+    bool posted = !templates->stopped;
+    templates->stopped = templates->stopped || last;
+    if (posted) mailbox_post(templates->inbox, message);
+    check(pthread_mutex_unlock(&templates->lock) == 0);
+    return posted;
+}
+
 void templates_post(Templates *templates, TemplateBatch *take_batch) {
     take_batch->message.kind = MESSAGE_BATCH;
-    mailbox_post(templates->inbox, &take_batch->message);
+    if (post(templates, &take_batch->message, false)) return;
+    take_batch->message.kind = take_batch->reply_kind;
+    for (size_t i = 0; i < take_batch->count; i++) take_batch->events[i].event.templates = take_batch->events[i].results;
+    mailbox_post(take_batch->reply, &take_batch->message);
 }
 
 void templates_stop(Templates *templates) {
-    if (!templates) return;
-    mailbox_post(templates->inbox, &templates->stop);
+    if (!templates || !templates->runs) return;
+    templates->runs = false;
+    (void)post(templates, &templates->stop, true);
     thread_join(&templates->thread);
-    /* Posted behind the stop: as they came. */
-    for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
-        next = message->next;
-        TemplateBatch *batch = (TemplateBatch *)(void *)message;
-        batch->message.kind = batch->reply_kind;
-        for (size_t i = 0; i < batch->count; i++) batch->events[i].event.templates = batch->events[i].results;
-        mailbox_post(batch->reply, &batch->message);
-    }
-    templates_free(templates);
+}
+
+void templates_free(Templates *templates) {
+    if (!templates) return;
+    templates_stop(templates);
+    mailbox_free(templates->inbox);
+    check(pthread_mutex_destroy(&templates->lock) == 0);
+    if (templates->wake_fd >= 0) (void)close(templates->wake_fd);
+    free(templates->evaluators);
+    free(templates->entries);
+    free(templates->worker_path);
+    free(templates);
 }

@@ -66,8 +66,9 @@ void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 /* `worker_path`: NULL: `sluice-template-worker` beside the running program. Starts the thread; processes start when needed. */
 int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error);
 void templates_post(Templates *templates, TemplateBatch *take_batch);
-/* Ends the processes and the thread; what waits comes back failed. NULL-safe. */
+/* Ends the processes and the thread. What waits, and what is posted from now on, comes back failed. NULL-safe. */
 void templates_stop(Templates *templates);
+void templates_free(Templates *templates); /* stops them first; nobody posts any more. NULL-safe */
 
 /* Is this template well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? -EINVAL with line and
  * column in the template's own text. Starts a short-lived process and blocks up to about 1 s: control thread and command line only. */

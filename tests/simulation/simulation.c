@@ -174,7 +174,7 @@ static void verify_ledger(void);
 static void crash(bool orderly) {
     say("%s", orderly ? "stop" : "crash");
     failpoint_clear();
-    loaders_stop(gateway.loaders);
+    loaders_free(gateway.loaders);
     stager_free(gateway.stager);
     if (orderly) {
         writer_close(gateway.writer);
@@ -710,7 +710,7 @@ static void add_up(void) {
 
 static void end_world(void) {
     add_up();
-    loaders_stop(gateway.loaders);
+    loaders_free(gateway.loaders);
     stager_free(gateway.stager);
     writer_close(gateway.writer);
     collect();

@@ -88,7 +88,7 @@ def test_a_silent_destination_does_not_hold_up_the_end(gateway_factory):
         gateway.add_source("s")
         table = {"connection": "hole", "tableId": "k", "mapping": {"columns": COLUMNS}}
         gateway.api("POST", "/sources/s/sinks", {"sinkId": "k", "name": "K", "table": table}, wait=0, expect=202)
-        hole.accept()
+        silent, _ = hole.accept()  # kept: it stays open
         start = time.monotonic()
         gateway.stop()
         assert time.monotonic() - start < 10  # the driver alone would wait for 15 s

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/parts.h"
 
@@ -42,6 +43,7 @@ static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, 
 }
 
 void writer_pending_rejects(Writer *writer, PendingRejects *message) {
+    (void)failpoint_hit("writer.pending-rejects");
     Txn *txn;
     Error *error = &message->error;
     int r = writer->broken ? error_set(error, -EROFS, "the writer is broken") : txn_begin_write(writer->options.environment, &txn, error);

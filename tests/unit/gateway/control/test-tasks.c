@@ -153,7 +153,7 @@ static void test_drain(void **state) {
     (void)harness_send(harness, "POST", "/v1/branches/default/sources", "{\"name\":\"S\"}", 30 * USEC_SECOND);
     harness_turn(harness);
     assert_null(harness_answer(harness));
-    assert_true(control_drain(harness->control, 0, 0));
+    assert_true(control_drain_loops(harness->control, 0, 0));
     ApiCall *call = harness_answer(harness);
     assert_non_null(call);
     assert_int_equal(call->status, 202);

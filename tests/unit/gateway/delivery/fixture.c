@@ -179,7 +179,7 @@ static void collect(Fixture *fixture) {
 }
 
 void fixture_stop(Fixture *fixture, bool orderly) {
-    loaders_stop(fixture->loaders);
+    loaders_free(fixture->loaders);
     stager_free(fixture->stager);
     if (orderly) {
         writer_close(fixture->writer);

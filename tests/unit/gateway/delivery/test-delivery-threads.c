@@ -117,7 +117,7 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 }
 
 static void stop(Gateway *gateway) {
-    loaders_stop(gateway->loaders);
+    loaders_free(gateway->loaders);
     atomic_store(&gateway->end, true);
     mailbox_interrupt(stager_mailbox(gateway->stager));
     thread_join(&gateway->stager_thread);

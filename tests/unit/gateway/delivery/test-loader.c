@@ -126,7 +126,7 @@ static void start(Pool *pool, unsigned threads, usec_t import_timeout) {
 }
 
 static void stop(Pool *pool) {
-    loaders_stop(pool->loaders);
+    loaders_free(pool->loaders);
     pool->loaders = NULL;
 }
 

@@ -43,7 +43,7 @@ static Templates *start_with(const TemplateLimits *limits) {
 
 /* No process of ours may be left, neither running nor as a zombie. */
 static void stop(Templates *templates) {
-    templates_stop(templates);
+    templates_free(templates);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
 }

@@ -269,7 +269,7 @@ static void a_lie_fails_the_events_that_it_is_about(void **state) {
             fail_msg("%s: %zu failed, %.*s", lies[i].text, count_failed(batch), (int)batch->events[0].results[0].text.size,
                      batch->events[0].results[0].text.data);
         template_batch_free(batch);
-        templates_stop(templates);
+        templates_free(templates);
         mailbox_free(reply);
         assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
         if (descriptors() != before) fail_msg("%s: %zu descriptors, %zu before", lies[i].text, descriptors(), before);
@@ -291,7 +291,7 @@ static void a_liar_holds_nobody_up(void **state) {
             assert_int_equal(count_failed(batch), 0);
             template_batch_free(batch);
         }
-        templates_stop(templates);
+        templates_free(templates);
         TemplateBatch *batch = take(lied);
         assert_int_equal(count_failed(batch), EVENTS);
         template_batch_free(batch);
