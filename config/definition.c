@@ -86,6 +86,7 @@ void sink_unref(Sink *sink) {
     free(sink->description);
     table_target_deinit(&sink->table);
     version_deinit(&sink->version);
+    pause_end(&sink->paused);
     free(sink);
 }
 
@@ -96,12 +97,22 @@ void source_unref(Source *source) {
     free(source->description);
     free(source->secret);
     version_deinit(&source->version);
+    pause_end(&source->paused);
     free(source);
 }
 
 static void version_copy(DefinitionVersion *to, const DefinitionVersion *from) {
     *to = (DefinitionVersion){
         .number = from->number, .at = from->at, .by = text_copy(from->by), .description = text_copy(from->description)};
+}
+
+void pause_copy(Pause *to, const Pause *from) {
+    *to = (Pause){.at = from->at, .by = text_copy(from->by)};
+}
+
+void pause_end(Pause *pause) {
+    free(pause->by);
+    *pause = (Pause){0};
 }
 
 static void table_copy(TableTarget *to, const TableTarget *from) {
@@ -134,6 +145,7 @@ Source *source_copy(const Source *source) {
     version_copy(&copy->version, &source->version);
     copy->created = source->created;
     copy->disabled = source->disabled;
+    pause_copy(&copy->paused, &source->paused);
     copy->deleted = source->deleted;
     copy->ever_had_sink = source->ever_had_sink;
     return copy;
@@ -152,6 +164,7 @@ Sink *sink_copy(const Sink *sink) {
     version_copy(&copy->version, &sink->version);
     copy->created = sink->created;
     copy->disabled = sink->disabled;
+    pause_copy(&copy->paused, &sink->paused);
     copy->deleted = sink->deleted;
     return copy;
 }
@@ -167,6 +180,11 @@ static char *copy_of_outside(const char *text) {
         at += length > 0 ? length : 1;
     }
     return copy;
+}
+
+void pause_begin(Pause *pause, usec_t at, const char *by) {
+    if (pause->at != 0) return;
+    *pause = (Pause){.at = at, .by = copy_of_outside(by)};
 }
 
 static void version_stamp(DefinitionVersion *version, uint32_t number, usec_t at, const char *by, const char *description) {

@@ -61,6 +61,12 @@ typedef struct DefinitionVersion {
     char *description; /* of the change; may be empty */
 } DefinitionVersion;
 
+/* Events are taken and staged, and no import starts until somebody resumes it. */
+typedef struct Pause {
+    usec_t at; /* wall time of its begin; 0: not paused */
+    char *by;  /* owned: description of the token; NULL when not paused */
+} Pause;
+
 /* Where a sink's rows go. */
 typedef struct TableTarget {
     char *connection; /* name of a connection */
@@ -84,6 +90,7 @@ typedef struct Sink {
     DefinitionVersion version;
     usec_t created; /* wall time */
     bool disabled;
+    Pause paused;
     usec_t deleted; /* wall time; 0: not deleted */
 } Sink;
 
@@ -101,6 +108,7 @@ typedef struct Source {
     DefinitionVersion version;
     usec_t created;
     bool disabled;
+    Pause paused; /* of all its sinks */
     usec_t deleted;
     bool ever_had_sink; /* "noEnabledSink" or "never had a sink" */
 } Source;
@@ -132,6 +140,14 @@ Sink *sink_copy(const Sink *sink);
 /* Takes copies of the texts; for an unshared object. */
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
+/* Takes a copy of `by`; a pause that has begun keeps its begin. */
+void pause_begin(Pause *pause, usec_t at, const char *by);
+void pause_end(Pause *pause); /* frees its text; also of one that never began */
+/* {"at","by"} as the API shows it, or null (new reference). */
+json_t *pause_to_json(const Pause *pause);
+/* For the catalog, and back. -EINVAL: not what pause_store made. */
+json_t *pause_store(const Pause *pause);
+int pause_load(const json_t *stored, Pause *ret_pause, Error *error);
 /* Do connection, table and columns differ, so that the open file must be closed? */
 bool sink_table_differs(const Sink *a, const Sink *b);
 

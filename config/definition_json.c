@@ -94,7 +94,16 @@ static void set_time(json_t *object, const char *key, usec_t wall) {
     set_text(object, key, text);
 }
 
-static void set_server_fields(json_t *json, const DefinitionVersion *version, usec_t created, bool disabled, usec_t deleted) {
+json_t *pause_to_json(const Pause *pause) {
+    if (pause->at == 0) return json_null();
+    json_t *json = object_new();
+    set_time(json, "at", pause->at);
+    set_text(json, "by", pause->by);
+    return json;
+}
+
+static void set_server_fields(json_t *json, const DefinitionVersion *version, usec_t created, bool disabled, const Pause *paused,
+                              usec_t deleted) {
     json_t *shown = object_new();
     set(shown, "number", json_integer(version->number));
     set_time(shown, "at", version->at);
@@ -103,6 +112,7 @@ static void set_server_fields(json_t *json, const DefinitionVersion *version, us
     set(json, "version", shown);
     set_time(json, "created", created);
     if (disabled) set(json, "disabled", json_true());
+    if (paused->at != 0) set(json, "paused", pause_to_json(paused));
     if (deleted != 0) set_time(json, "deleted", deleted);
 }
 
@@ -113,20 +123,27 @@ json_t *source_to_json(const Source *source, const char *public_url, uint32_t pr
     set(http, "url",
         json_sprintf("%.*s/stream/%u/%s/%s", (int)length, public_url, project, source->source_id, show_secret ? source->secret : "***"));
     set(json, "http", http);
-    set_server_fields(json, &source->version, source->created, source->disabled, source->deleted);
+    set_server_fields(json, &source->version, source->created, source->disabled, &source->paused, source->deleted);
     return json;
 }
 
 json_t *sink_to_json(const Sink *sink) {
     json_t *json = sink_request_form(sink);
-    set_server_fields(json, &sink->version, sink->created, sink->disabled, sink->deleted);
+    set_server_fields(json, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted);
     return json;
 }
 
 /* ---- what the catalog keeps: {definition: as in a request, state: what the server decided} ---- */
 
+json_t *pause_store(const Pause *pause) {
+    json_t *stored = object_new();
+    set(stored, "at", json_integer(pause->at));
+    set_text(stored, "by", pause->by ? pause->by : "");
+    return stored;
+}
+
 static json_t *state_store(uint32_t number, const Settings *settings, const DefinitionVersion *version, usec_t created, bool disabled,
-                           usec_t deleted) {
+                           const Pause *paused, usec_t deleted) {
     json_t *state = object_new(), *stored = object_new();
     set(stored, "number", json_integer(version->number));
     set(stored, "at", json_integer(version->at));
@@ -137,13 +154,15 @@ static json_t *state_store(uint32_t number, const Settings *settings, const Defi
     set(state, "version", stored);
     set(state, "created", json_integer(created));
     set(state, "disabled", json_boolean(disabled));
+    if (paused->at != 0) set(state, "paused", pause_store(paused));
     set(state, "deleted", json_integer(deleted));
     return state;
 }
 
 json_t *source_store(const Source *source) {
     json_t *stored = object_new();
-    json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, source->deleted);
+    json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, &source->paused,
+                                source->deleted);
     set(state, "everHadSink", json_boolean(source->ever_had_sink));
     set(stored, "definition", source_request_form(source));
     set(stored, "state", state);
@@ -152,7 +171,7 @@ json_t *source_store(const Source *source) {
 
 json_t *sink_store(const Sink *sink) {
     json_t *stored = object_new();
-    json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, sink->deleted);
+    json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted);
     set(state, "mappingVersion", json_integer(sink->mapping_version));
     set(stored, "definition", sink_request_form(sink));
     set(stored, "state", state);
@@ -167,6 +186,7 @@ typedef struct State {
     const char *by, *description; /* borrowed from the JSON */
     usec_t created;
     bool disabled;
+    Pause paused; /* owned, until it is taken */
     usec_t deleted;
 } State;
 
@@ -193,8 +213,26 @@ static int member_bool(Fault *fault, const Node *object, const char *key, bool *
     return node_bool(fault, &node, ret_value);
 }
 
+static int pause_read(Fault *fault, const Node *node, Pause *ret_pause) {
+    usec_t at = 0;
+    const char *by = "";
+    int r = member_time(fault, node, "at", &at);
+    if (r == 0) r = member_text(fault, node, "by", &by);
+    if (r == 0 && at != 0) pause_begin(ret_pause, at, by);
+    return r;
+}
+
+int pause_load(const json_t *stored, Pause *ret_pause, Error *error) {
+    Fault fault = {.error = error};
+    Node root = {.value = stored};
+    Pause pause = {0};
+    int r = pause_read(&fault, &root, &pause);
+    if (r == 0) *ret_pause = pause;
+    return r;
+}
+
 static int state_load(Fault *fault, const Node *node, State *state) {
-    Node version = node_member(node, "version"), settings = node_member(node, "settings");
+    Node version = node_member(node, "version"), settings = node_member(node, "settings"), paused = node_member(node, "paused");
     int r = member_u32(fault, node, "number", &state->number);
     if (r == 0) r = member_u32(fault, &version, "number", &state->version);
     if (r == 0) r = member_time(fault, &version, "at", &state->at);
@@ -204,6 +242,7 @@ static int state_load(Fault *fault, const Node *node, State *state) {
     if (r == 0) r = member_bool(fault, node, "disabled", &state->disabled);
     if (r == 0) r = member_time(fault, node, "deleted", &state->deleted);
     if (r == 0) r = settings_load(&state->settings, settings.value, fault->error);
+    if (r == 0 && node_given(&paused)) r = pause_read(fault, &paused, &state->paused); /* last: nothing to free before */
     return r;
 }
 
@@ -213,14 +252,15 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
     _cleanup_(cleanup_source_unref) Source *source = NULL;
     State state = {0};
     int r = source_read(&fault, &definition, NULL, &source);
-    if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r == 0) r = member_bool(&fault, &state_node, "everHadSink", &source->ever_had_sink);
+    if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     source->number = state.number;
     source->settings = state.settings;
     source_stamp(source, state.version, state.at, state.by, state.description);
     source->created = state.created;
     source->disabled = state.disabled;
+    source->paused = state.paused;
     source->deleted = state.deleted;
     *ret_source = steal(source);
     return 0;
@@ -232,8 +272,8 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
     State state = {0};
     int r = sink_read(&fault, &definition, false, NULL, &sink);
-    if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r == 0) r = member_u32(&fault, &state_node, "mappingVersion", &sink->mapping_version);
+    if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     sink->number = state.number;
     sink->settings = state.settings;
@@ -242,6 +282,7 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     sink->mapping_version = mapping_version;
     sink->created = state.created;
     sink->disabled = state.disabled;
+    sink->paused = state.paused;
     sink->deleted = state.deleted;
     *ret_sink = steal(sink);
     return 0;

@@ -23,6 +23,8 @@ int sink_read(Fault *fault, const Node *body, bool first_of_single, const Sink *
 /* The `table` member of a sink; *ret_table is unchanged when it fails. */
 int table_read(Fault *fault, const Node *node, TableTarget *ret_table);
 
+void pause_copy(Pause *to, const Pause *from); /* `to` holds none */
+
 /* What a request would have to say to get this definition; new references. */
 json_t *source_request_form(const Source *source);
 json_t *sink_request_form(const Sink *sink);

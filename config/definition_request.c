@@ -27,6 +27,7 @@ static const Refusal source_refusals[] = {
     {"number", BY_SERVER},
     {"created", BY_SERVER},
     {"disabled", "is changed through …/enable and …/disable; leave it out"},
+    {"paused", "is changed through …/pause and …/resume; leave it out"},
     {"deleted", "is changed through DELETE and …/undelete; leave it out"},
     {"settings", "has an endpoint of its own: …/settings"},
     {"sinks", "has an endpoint of its own: …/sinks"},
@@ -38,6 +39,7 @@ static const Refusal sink_refusals[] = {
     {"number", BY_SERVER},
     {"created", BY_SERVER},
     {"disabled", "is changed through …/enable and …/disable; leave it out"},
+    {"paused", "is changed through …/pause and …/resume; leave it out"},
     {"deleted", "is changed through DELETE and …/undelete; leave it out"},
     {"settings", "has an endpoint of its own: …/settings"},
     {0},
@@ -258,6 +260,7 @@ int source_patched(const Source *old, const json_t *patch, Source **ret_source, 
     source_stamp(source, old->version.number, old->version.at, old->version.by, old->version.description);
     source->created = old->created;
     source->disabled = old->disabled;
+    pause_copy(&source->paused, &old->paused);
     source->deleted = old->deleted;
     source->ever_had_sink = old->ever_had_sink;
     *ret_source = steal(source);
@@ -280,6 +283,7 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     sink->mapping_version = sink_table_differs(old, sink) ? 0 : old->mapping_version;
     sink->created = old->created;
     sink->disabled = old->disabled;
+    pause_copy(&sink->paused, &old->paused);
     sink->deleted = old->deleted;
     *ret_sink = steal(sink);
     return 0;

@@ -22,6 +22,8 @@ static const ApiRoute routes[] = {
     {"GET", "/metrics", ROLE_READ, API_NO_BODY, API_ALWAYS, api_metrics, {0}},
     {"GET", "/v1/tasks/{task}", ROLE_READ, API_NO_BODY, 0, api_tasks_get, {0}},
     {"GET", BRANCH "/connections", ROLE_READ, API_NO_BODY, 0, api_connections, {0}},
+    {"PUT", BRANCH "/connections/{connection}/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_pause, {0}},
+    {"PUT", BRANCH "/connections/{connection}/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_resume, {0}},
     {"GET", BRANCH "/sources", ROLE_READ, API_NO_BODY, 0, api_sources_list, {"afterId", "limit"}},
     {"POST", BRANCH "/sources", ROLE_ADMIN, API_JSON, 0, api_sources_create, {0}},
     {"GET", SOURCE, ROLE_READ, API_NO_BODY, 0, api_sources_get, {0}},
@@ -30,6 +32,8 @@ static const ApiRoute routes[] = {
     {"PUT", SOURCE "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SOURCE "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
     {"PUT", SOURCE "/undelete", ROLE_ADMIN, API_NO_BODY, API_DELETED, api_undelete, {0}},
+    {"PUT", SOURCE "/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_pause, {0}},
+    {"PUT", SOURCE "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SOURCE "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},
     {"PATCH", SOURCE "/settings", ROLE_OPERATOR, API_JSON, 0, api_settings_patch, {0}},
     {"POST", SOURCE "/test", ROLE_OPERATOR, API_ANY_BODY, 0, api_test, {0}},
@@ -42,6 +46,8 @@ static const ApiRoute routes[] = {
     {"PUT", SINK "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SINK "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
     {"PUT", SINK "/undelete", ROLE_ADMIN, API_NO_BODY, API_DELETED, api_undelete, {0}},
+    {"PUT", SINK "/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_pause, {0}},
+    {"PUT", SINK "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SINK "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},
     {"PATCH", SINK "/settings", ROLE_OPERATOR, API_JSON, 0, api_settings_patch, {0}},
     {"POST", SINK "/flush", ROLE_OPERATOR, API_NO_BODY, 0, api_sinks_flush, {0}},
@@ -125,7 +131,7 @@ static void path_split(Path *path, const char *text) {
 }
 
 typedef struct Names {
-    const char *branch, *source, *sink, *task;
+    const char *branch, *source, *sink, *task, *connection;
 } Names;
 
 static bool path_matches(const Path *path, const char *pattern, Names *ret_names) {
@@ -143,6 +149,8 @@ static bool path_matches(const Path *path, const char *pattern, Names *ret_names
             names.sink = segment;
         } else if (strncmp(at, "{task}", size) == 0) {
             names.task = segment;
+        } else if (strncmp(at, "{connection}", size) == 0) {
+            names.connection = segment;
         } else if (strlen(segment) != size || strncmp(at, segment, size) != 0) {
             return false;
         }
@@ -285,6 +293,7 @@ static bool look_up(ApiRequest *request, const ApiRoute *route, const Names *nam
     request->source_id = names->source;
     request->sink_id = names->sink;
     request->task_id = names->task;
+    request->connection = names->connection;
     if (names->branch && strcmp(names->branch, "default") != 0 && strcmp(names->branch, options->branch) != 0) {
         api_fail(request, 404, "branchNotFound", "There is no branch \"%.60s\".", names->branch);
         return false;

@@ -20,7 +20,7 @@ typedef struct ApiRequest {
     Role role;
     const char *by; /* description of the token */
     /* from the path; NULL unless the route names them. The definitions are there and not deleted, unless the route takes deleted ones */
-    const char *source_id, *sink_id, *task_id;
+    const char *source_id, *sink_id, *task_id, *connection;
     RegistrySource *source;
     RegistrySink *sink;
     const char *parameters[API_PARAMETERS_MOST]; /* values in the order of the route's names, decoded; NULL: not given */
@@ -78,6 +78,8 @@ void api_delete(ApiRequest *request); /* parameter 0: discard */
 void api_enable(ApiRequest *request);
 void api_disable(ApiRequest *request);
 void api_undelete(ApiRequest *request);
+void api_pause(ApiRequest *request);
+void api_resume(ApiRequest *request);
 /* sinks.c */
 void api_sinks_create(ApiRequest *request);
 void api_sinks_list(ApiRequest *request);
@@ -100,4 +102,7 @@ void api_about(ApiRequest *request);
 void api_health(ApiRequest *request);
 void api_ready(ApiRequest *request);
 void api_metrics(ApiRequest *request);
+/* connections.c */
 void api_connections(ApiRequest *request);
+void api_connections_pause(ApiRequest *request);
+void api_connections_resume(ApiRequest *request);

@@ -60,6 +60,14 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
 
 void api_sinks_flush(ApiRequest *request) {
     Control *control = request->control;
+    const char *what;
+    const Pause *pause = pauses_of_sink(&control->pauses, request->source->source, request->sink->sink, &what);
+    if (pause) {
+        char since[25];
+        clock_format_utc(pause->at, since);
+        api_fail(request, 409, "paused", "The %s is paused since %s by \"%.100s\": resume it first.", what, since, pause->by);
+        return;
+    }
     if (tasks_processing(control->tasks) >= TASKS_MOST) {
         request->call->retry_after = 5;
         api_fail(request, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MOST);

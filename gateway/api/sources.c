@@ -1,4 +1,4 @@
-/* Sources, and what sources and sinks have in common: patch, delete, enable, disable, undelete. */
+/* Sources, and what sources and sinks have in common: patch, delete, enable, disable, undelete, pause, resume. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,4 +114,12 @@ void api_disable(ApiRequest *request) {
 
 void api_undelete(ApiRequest *request) {
     api_change(request, CHANGE_UNDELETE, false);
+}
+
+void api_pause(ApiRequest *request) {
+    api_change(request, CHANGE_PAUSE, false);
+}
+
+void api_resume(ApiRequest *request) {
+    api_change(request, CHANGE_RESUME, false);
 }

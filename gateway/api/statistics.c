@@ -8,12 +8,14 @@ typedef struct Query {
     Errand errand; /* first */
     ApiCall *call;
     uint32_t sink;
+    json_t *pause; /* of the sink, its source or its connection, when it was asked; or null */
     SinkStatistics statistics;
 } Query;
 
 static void query_drop(Errand *errand) {
     Query *query = (Query *)errand;
     api_call_free(query->call);
+    json_decref(query->pause);
     free(query);
 }
 
@@ -48,6 +50,15 @@ static json_t *total_json(const SinkStatistics *statistics) {
     return level(rows, bytes, rows ? totals->received.first_time : 0, rows ? totals->received.last_time : 0);
 }
 
+static json_t *pause_json(const ApiRequest *request) {
+    const char *what;
+    const Pause *pause = pauses_of_sink(&request->control->pauses, request->source->source, request->sink->sink, &what);
+    if (!pause) return json_null();
+    json_t *json = pause_to_json(pause);
+    check(json_object_set_new(json, "what", json_string(what)) == 0);
+    return json;
+}
+
 static void query_back(Control *control, Errand *errand, Message *take_message) {
     (void)control;
     Query *query = (Query *)errand;
@@ -57,12 +68,12 @@ static void query_back(Control *control, Errand *errand, Message *take_message) 
     json_t *last_error = statistics->last_error[0] ? json_string(statistics->last_error) : json_null();
     if (!last_error)
         last_error = json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
-    json_t *answer = json_pack("{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:{s:I, s:I}, s:b, s:o}", "total", total_json(statistics),
-                               "levels", "local", tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target",
-                               target_json(totals), "rejects", "events", (json_int_t)totals->rejected_events, "rows",
-                               (json_int_t)totals->rejected_rows, "droppedRows", (json_int_t)totals->dropped_rows, "files", "waiting",
-                               (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
-                               (int)statistics->paused, "lastError", last_error);
+    json_t *answer = json_pack(
+        "{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o}", "total", total_json(statistics), "levels", "local",
+        tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target", target_json(totals), "rejects", "events",
+        (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows, "droppedRows", (json_int_t)totals->dropped_rows,
+        "files", "waiting", (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
+        (int)statistics->paused, "pausedBy", query->pause, "failing", (int)statistics->failing, "lastError", last_error);
     check(answer);
     api_call_answer(steal(query->call), 200, answer);
     errand_end(errand);
@@ -76,6 +87,7 @@ void api_statistics_total(ApiRequest *request) {
     query->errand.back = query_back;
     query->errand.drop = query_drop;
     query->sink = request->sink->sink->number;
+    query->pause = pause_json(request);
     query->call = api_keep(request);
     errand_begin(request->control, &query->errand);
     message->message.kind = MESSAGE_TOTALS;

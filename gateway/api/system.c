@@ -1,4 +1,4 @@
-/* The gateway itself: what it is, whether it is well, what it counts, where it can send rows. */
+/* The gateway itself: what it is, whether it is well, what it counts. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -65,24 +65,4 @@ void api_metrics(ApiRequest *request) {
     gauge(out, "sluice_database_limit_bytes", "Bytes that the local database can hold.", map);
     gauge(out, "sluice_sources", "Sources that are not deleted.", registry_live_sources(&control->registry));
     answer_text(request, "text/plain; version=0.0.4; charset=utf-8");
-}
-
-static json_t *connection_json(const Connection *connection) {
-    bool is_sqlite = connection->type == CONNECTION_SQLITE;
-    const char *place = is_sqlite ? connection->path : connection->uri;
-    json_t *json = json_pack("{s:s, s:s, s:s}", "name", connection->name, "type", is_sqlite ? "sqlite" : "postgres",
-                             is_sqlite ? "path" : "uri", place ? place : "");
-    check(json);
-    return json;
-}
-
-/* The config refuses passwords in URIs, so nothing secret is in there. */
-void api_connections(ApiRequest *request) {
-    const Connections *connections = &request->control->options.options->list;
-    json_t *list = json_array();
-    check(list);
-    for (size_t i = 0; i < connections->count; i++) check(json_array_append_new(list, connection_json(&connections->items[i])) == 0);
-    json_t *answer = json_pack("{s:o}", "connections", list);
-    check(answer);
-    api_answer(request, 200, answer);
 }

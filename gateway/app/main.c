@@ -6,7 +6,8 @@
 #include "gateway/commands/commands.h"
 #include "gateway/flow/version.h"
 
-static const Command *const commands[] = {&command_serve, &command_apply, &command_check, &command_map, &command_get, &command_flush};
+static const Command *const commands[] = {&command_serve, &command_apply, &command_check, &command_map,
+                                          &command_get,   &command_flush, &command_pause, &command_resume};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_overview(FILE *out) {

@@ -11,7 +11,7 @@ typedef struct Command {
 
 enum { EXIT_USAGE = 1, EXIT_RUNTIME = 2 };
 
-extern const Command command_serve, command_apply, command_check, command_map, command_get, command_flush;
+extern const Command command_serve, command_apply, command_check, command_map, command_get, command_flush, command_pause, command_resume;
 
 /* Arguments of one command. `--name value` and `--name=value`. */
 typedef struct Arguments {

@@ -11,9 +11,14 @@
 
 typedef struct Target {
     const char *admin, *token_file, *data;
-    const char *id; /* SOURCE or SOURCE/SINK; NULL: none given */
-    int yaml;
+    const char *id;         /* SOURCE or SOURCE/SINK; NULL: none given */
+    const char *connection; /* of pause and resume; NULL: none given */
 } Target;
+
+/* Of ids and slashes: safe in a path. */
+static bool is_plain(const char *text) {
+    return text[0] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_/") == strlen(text);
+}
 
 static int parse(const Command *command, int argc, char **argv, Target *ret_target) {
     Arguments arguments = {.argc = argc, .argv = argv};
@@ -26,12 +31,14 @@ static int parse(const Command *command, int argc, char **argv, Target *ret_targ
             ret_target->token_file = value;
         } else if ((value = arguments_value(&arguments, "--data"))) {
             ret_target->data = value;
+        } else if ((command == &command_pause || command == &command_resume) && (value = arguments_value(&arguments, "--connection"))) {
+            if (!is_plain(value)) return arguments_wrong(command, "there is no connection", value);
+            ret_target->connection = value;
         } else if (argv[arguments.at][0] == '-' || ret_target->id) {
             return arguments_wrong(command, "there is no argument", argv[arguments.at]);
         } else {
             const char *id = argv[arguments.at++], *slash = strchr(id, '/');
-            bool plain = id[0] && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-_/") == strlen(id);
-            if (!plain || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/'))))
+            if (!is_plain(id) || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/'))))
                 return arguments_wrong(command, "the target is SOURCE or SOURCE/SINK, not", id);
             ret_target->id = id;
         }
@@ -121,6 +128,41 @@ static int run_get(int argc, char **argv) {
     return EXIT_SUCCESS;
 }
 
+/* PUT …/pause or …/resume of what the target names. */
+static int run_pausing(const Command *command, int argc, char **argv) {
+    Target target;
+    int code = parse(command, argc, argv, &target);
+    if (code != 0) return code;
+    if (!target.id == !target.connection) return arguments_wrong(command, "name one of SOURCE, SOURCE/SINK and --connection NAME", NULL);
+
+    _cleanup_free_ char *path = NULL;
+    const char *slash = target.id ? strchr(target.id, '/') : NULL, *verb = command->name;
+    if (target.connection) {
+        check(asprintf(&path, BRANCH "/connections/%s/%s", target.connection, verb) > 0);
+    } else if (slash) {
+        check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s/%s", (int)(slash - target.id), target.id, slash + 1, verb) > 0);
+    } else {
+        check(asprintf(&path, BRANCH "/sources/%s/%s", target.id, verb) > 0);
+    }
+    ApiClient client;
+    Error error = {0};
+    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    if (r < 0) return fail(command, &error);
+    r = api_client_expect(&client, "PUT", path, NULL, NULL, &error);
+    api_client_deinit(&client);
+    if (r < 0) return fail(command, &error);
+    (void)printf("%s: %sd\n", target.id ? target.id : target.connection, verb);
+    return EXIT_SUCCESS;
+}
+
+static int run_pause(int argc, char **argv) {
+    return run_pausing(&command_pause, argc, argv);
+}
+
+static int run_resume(int argc, char **argv) {
+    return run_pausing(&command_resume, argc, argv);
+}
+
 #define SERVER_HELP                                                                                                                        \
     "  --admin URL         the admin address; SLUICE_ADMIN, or http://127.0.0.1:7001\n"                                                    \
     "  --token-file FILE   holds a token; SLUICE_TOKEN, or admin.token of --data\n"                                                        \
@@ -140,4 +182,20 @@ const Command command_get = {
     .summary = "Print sources, one source, or one sink as JSON.",
     .help = SERVER_HELP,
     .run = run_get,
+};
+
+const Command command_pause = {
+    .name = "pause",
+    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK] | --connection NAME",
+    .summary = "Hold imports back: events are taken and staged, and no import starts.",
+    .help = "  --connection NAME   all that goes to this connection\n" SERVER_HELP,
+    .run = run_pause,
+};
+
+const Command command_resume = {
+    .name = "resume",
+    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK] | --connection NAME",
+    .summary = "End a pause.",
+    .help = "  --connection NAME   all that goes to this connection\n" SERVER_HELP,
+    .run = run_resume,
 };

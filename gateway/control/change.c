@@ -51,7 +51,7 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
 
 /* What can be said at once: paths, defaults, templates. */
 static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, char **ret_template, Failure *failure) {
-    if (!outcome->done || outcome->withdraws) return 0;
+    if (!outcome->done || outcome->withdraws || !outcome->shows) return 0;
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
     SnapshotSource *shown;
     SinkGate *gate = sink_gate_new();
@@ -91,7 +91,8 @@ static const char *task_type(const ChangeRequest *request) {
         [CHANGE_CREATE] = {"source.create", "sink.create"},       [CHANGE_PATCH] = {"source.update", "sink.update"},
         [CHANGE_SETTINGS] = {"source.settings", "sink.settings"}, [CHANGE_ENABLE] = {"source.enable", "sink.enable"},
         [CHANGE_DISABLE] = {"source.disable", "sink.disable"},    [CHANGE_DELETE] = {"source.delete", "sink.delete"},
-        [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"},
+        [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"}, [CHANGE_PAUSE] = {"source.pause", "sink.pause"},
+        [CHANGE_RESUME] = {"source.resume", "sink.resume"},
     };
     return types[request->kind][request->of_sink];
 }
@@ -273,9 +274,10 @@ static void add_orders(const Change *change, const RegistrySource *known, Define
         order->import_now = old && !order->discard && (ends || conditions_differ(known->source, old->sink, source, outcome->sinks[k]));
     }
     if (!outcome->source || !known) return;
+    bool pauses = (known->source->paused.at != 0) != (source->paused.at != 0); /* of deleted sinks rows may wait */
     for (size_t i = 0; i < known->sink_count; i++) {
         const RegistrySink *entry = known->sinks[i];
-        bool changes = entry->sink->deleted != 0;
+        bool changes = entry->sink->deleted != 0 && !pauses;
         for (size_t k = 0; k < outcome->sink_count; k++) changes = changes || strcmp(outcome->sinks[k]->sink_id, entry->sink->sink_id) == 0;
         if (changes) continue;
         SinkOrder *order = define_order(define, source, entry->sink, entry->gate);
@@ -327,7 +329,7 @@ static void define_ended(Control *control, Change *change, Define *define) {
     }
     change->discarded_rows = define->discarded_rows;
     take_over(control, change);
-    if (change->outcome.withdraws) {
+    if (change->outcome.withdraws || !change->outcome.shows) {
         start_close(control, change);
         return;
     }
@@ -421,8 +423,9 @@ static void prepare_held(Control *control) {
 /* Version and description of what changed. Sinks that only go or come with their source keep their version. */
 static void stamp(const Control *control, const Change *change) {
     static const char *const what[] = {
-        [CHANGE_CREATE] = "created",   [CHANGE_PATCH] = "changed",  [CHANGE_SETTINGS] = "settings changed", [CHANGE_ENABLE] = "enabled",
-        [CHANGE_DISABLE] = "disabled", [CHANGE_DELETE] = "deleted", [CHANGE_UNDELETE] = "brought back",
+        [CHANGE_CREATE] = "created",        [CHANGE_PATCH] = "changed",    [CHANGE_SETTINGS] = "settings changed",
+        [CHANGE_ENABLE] = "enabled",        [CHANGE_DISABLE] = "disabled", [CHANGE_DELETE] = "deleted",
+        [CHANGE_UNDELETE] = "brought back", [CHANGE_PAUSE] = "paused",     [CHANGE_RESUME] = "resumed",
     };
     const ChangeRequest *request = &change->request;
     usec_t now = control->options.clock->wall(control->options.clock);
@@ -462,7 +465,8 @@ static void start(Control *control, Change *change) {
     stamp(control, change);
 
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
-    if (registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, change->gate, &change->shown, &failure.error) < 0) {
+    if (outcome->shows &&
+        registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, change->gate, &change->shown, &failure.error) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);
         return;
     }

@@ -9,6 +9,9 @@
  *   fence       until every event that was mapped with the old one is committed or refused
  *   close       the writer closes the open file when table or mapping changed
  *
+ * A change runs the steps that it needs, and no other: one that the loops would not notice (a pause, an import condition) is stored and told to
+ * the writer, and compiles, publishes and fences nothing.
+ *
  * What takes something away (disable, delete) publishes and fences before it is defined, so that new events are refused first. A change that
  * fails leaves everything as it was. Control thread.
  */
@@ -31,6 +34,8 @@ typedef enum ChangeKind {
     CHANGE_DISABLE,
     CHANGE_DELETE,
     CHANGE_UNDELETE,
+    CHANGE_PAUSE,
+    CHANGE_RESUME,
 } ChangeKind;
 
 typedef struct ChangeRequest {

@@ -131,9 +131,21 @@ static int create_source(Control *control, const ChangeRequest *request, Outcome
         return failure_set(failure, 409, "sourceAlreadyExists",
                            "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", id, id);
     if (known) return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" exists already.", id);
-    outcome->creates = true;
+    outcome->creates = outcome->shows = true;
     outcome->done = "The source is created.";
     return check_source_limit(control, failure);
+}
+
+/* Is there a sink whose answers wait for the disk, or no longer do? The loops run the other settings in no way. */
+static bool sync_wait_differs(const RegistrySource *known, const Settings *source, const Sink *changed, const Settings *sink) {
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const Sink *at = known->sinks[i]->sink;
+        const Settings *settings = at == changed ? sink : &at->settings;
+        if (at->deleted == 0 && settings_effective(SETTING_SYNC_WAIT, &known->source->settings, &at->settings) !=
+                                    settings_effective(SETTING_SYNC_WAIT, source, settings))
+            return true;
+    }
+    return false;
 }
 
 /* Settings of one owner; `settings` belongs to an unshared copy. */
@@ -162,9 +174,11 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
 
 static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t now) {
     outcome->source->deleted = now;
+    pause_end(&outcome->source->paused); /* what waits is imported or dropped: a deleted one cannot be resumed */
     for (size_t i = 0; i < known->sink_count; i++) {
         if (known->sinks[i]->sink->deleted != 0) continue;
         Sink *sink = sink_copy(known->sinks[i]->sink);
+        pause_end(&sink->paused);
         sink->deleted = now; /* the same time: so they come back together */
         add_sink(outcome, sink);
     }
@@ -186,6 +200,8 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     const Source *old = known->source;
     if (check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
+    usec_t now = control->options.clock->wall(control->options.clock);
+    outcome->shows = true;
     if (request->kind == CHANGE_PATCH) {
         if (source_patched(old, request->body, &outcome->source, &failure->error) < 0) return bad_request(failure);
         differs = !shown_alike(source_store(old), source_store(outcome->source));
@@ -196,6 +212,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     switch (request->kind) {
     case CHANGE_SETTINGS:
         if (apply_settings(&outcome->source->settings, request, &differs, failure) < 0) return -1;
+        outcome->shows = sync_wait_differs(known, &outcome->source->settings, NULL, NULL);
         outcome->done = "The settings are changed.";
         break;
     case CHANGE_ENABLE:
@@ -210,7 +227,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         outcome->done = "The source is disabled; what waits is imported.";
         break;
     case CHANGE_DELETE:
-        delete_source(outcome, known, control->options.clock->wall(control->options.clock));
+        delete_source(outcome, known, now);
         outcome->withdraws = true;
         outcome->done = request->discard ? "The source is deleted, and what waited is dropped."
                                          : "The source is deleted; what waits is imported.";
@@ -219,6 +236,18 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         differs = old->deleted != 0;
         if (differs && undelete_source(control, outcome, known, failure) < 0) return -1;
         outcome->done = "The source is back.";
+        break;
+    case CHANGE_PAUSE:
+        differs = old->paused.at == 0;
+        pause_begin(&outcome->source->paused, now, request->by);
+        outcome->shows = false;
+        outcome->done = "The source is paused: events are taken, and no import of its sinks starts.";
+        break;
+    case CHANGE_RESUME:
+        differs = old->paused.at != 0;
+        pause_end(&outcome->source->paused);
+        outcome->shows = false;
+        outcome->done = "The source is resumed.";
         break;
     case CHANGE_CREATE:
     case CHANGE_PATCH: break;
@@ -247,7 +276,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->source = source_copy(known->source);
         outcome->source->ever_had_sink = true;
     }
-    outcome->creates = outcome->prepares = true;
+    outcome->creates = outcome->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
 }
@@ -269,6 +298,8 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
                        Failure *failure) {
     if (check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
+    usec_t now = control->options.clock->wall(control->options.clock);
+    outcome->shows = true;
     if (request->kind == CHANGE_PATCH) {
         if (patch_sink(control, request, known, old, outcome, &differs, failure) < 0) return -1;
     } else {
@@ -278,6 +309,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
     switch (request->kind) {
     case CHANGE_SETTINGS:
         if (apply_settings(&sink->settings, request, &differs, failure) < 0) return -1;
+        outcome->shows = sync_wait_differs(known, &known->source->settings, old, &sink->settings);
         outcome->done = "The settings are changed.";
         break;
     case CHANGE_ENABLE:
@@ -293,7 +325,8 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->done = "The sink is disabled; what waits is imported.";
         break;
     case CHANGE_DELETE:
-        sink->deleted = control->options.clock->wall(control->options.clock);
+        sink->deleted = now;
+        pause_end(&sink->paused);
         outcome->withdraws = true;
         outcome->done = request->discard ? "The sink is deleted, and what waited is dropped."
                                          : "The sink is deleted; what waits is imported.";
@@ -306,6 +339,18 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         if (differs && (check_sink_limit(known, 1, failure) < 0 || check_connection(control, sink, failure) < 0 ||
                         check_table(control, known->source->source_id, sink, failure) < 0))
             return -1;
+        break;
+    case CHANGE_PAUSE:
+        differs = old->paused.at == 0;
+        pause_begin(&sink->paused, now, request->by);
+        outcome->shows = false;
+        outcome->done = "The sink is paused: events are taken, and no import starts.";
+        break;
+    case CHANGE_RESUME:
+        differs = old->paused.at != 0;
+        pause_end(&sink->paused);
+        outcome->shows = false;
+        outcome->done = "The sink is resumed.";
         break;
     case CHANGE_CREATE:
     case CHANGE_PATCH: break;

@@ -9,10 +9,12 @@ typedef struct Outcome {
     Sink **sinks;   /* owned; those that change */
     size_t sink_count;
     const char *done; /* the sentence of success; static text. NULL: nothing differs from what is there */
-    bool withdraws;   /* something ends: new events are refused first */
-    bool prepares;    /* the table of sinks[0] is to be looked at */
-    bool closes;      /* the open file of sinks[0] goes to another table or has other columns */
-    bool creates;     /* needs a number: of sinks[0] if there is one, else of source */
+    /* What it needs, beside the catalog */
+    bool shows;     /* the loops run something else: a snapshot and its fence */
+    bool withdraws; /* something ends: new events are refused first (shows, too) */
+    bool prepares;  /* the table of sinks[0] is to be looked at */
+    bool closes;    /* the open file of sinks[0] goes to another table or has other columns */
+    bool creates;   /* needs a number: of sinks[0] if there is one, else of source */
 } Outcome;
 
 /* In this order, some left out. From CHANGE_DEFINING on the writer has been told. */

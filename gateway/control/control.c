@@ -43,6 +43,7 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
     control->verdicts = template_verdicts_new();
     int r = tokens_load(&control->tokens, options->environment, error);
     if (r == 0) r = registry_load(&control->registry, options->environment, error);
+    if (r == 0) r = pauses_load(&control->pauses, options->environment, error);
     if (r < 0) {
         control_free(control);
         return r;
@@ -121,6 +122,7 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
     if (r < 0) return r;
     Define *define = define_new(control->mailbox, NULL);
     registry_order_all(&control->registry, define);
+    pauses_order_all(&control->pauses, define);
     r = make_first_token(control, define, error);
     if (r < 0) {
         define_free(define);
@@ -458,6 +460,7 @@ void control_free(Control *control) {
     mailbox_free(control->mailbox);
     tasks_free(control->tasks);
     tokens_deinit(&control->tokens);
+    pauses_deinit(&control->pauses);
     if (control->wake_fd >= 0) (void)close(control->wake_fd);
     if (control->signal_fd >= 0) (void)close(control->signal_fd);
     free(control->living);

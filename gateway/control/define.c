@@ -1,6 +1,7 @@
 #include "gateway/control/define.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -55,4 +56,10 @@ SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, 
     SinkOrder *order = &define->sinks[define->sink_count++];
     *order = (SinkOrder){.source = source_ref(source), .sink = sink_ref(sink), .gate = sink_gate_ref(gate)};
     return order;
+}
+
+void define_order_connection(Define *define, const char *connection, bool paused) {
+    define->connections = grown(define, define->connections, define->connection_count, sizeof *define->connections);
+    define->connections[define->connection_count++] = (ConnectionOrder){
+        .name = arena_copy(&define->arena, (Span){.data = connection, .size = strlen(connection) + 1}), .paused = paused};
 }

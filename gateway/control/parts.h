@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "gateway/control/change.h"
 #include "gateway/control/control.h"
+#include "gateway/control/pauses.h"
 #include "gateway/control/registry.h"
 #include "gateway/control/tasks.h"
 #include "gateway/control/tokens.h"
@@ -44,6 +45,7 @@ struct Control {
 
     Registry registry;
     Tokens tokens;
+    Pauses pauses;
     Tasks *tasks;
     Change *changes;          /* in order of arrival */
     Unreachable *unreachable; /* at most one a connection */

@@ -119,11 +119,17 @@ typedef struct CatalogChange {
 /* What the writer must know of a sink before any of its rows arrive. */
 typedef struct SinkOrder {
     Source *source;  /* references of the message */
-    Sink *sink;      /* deleted or disabled: import what waits, then nothing */
+    Sink *sink;      /* deleted or disabled: import what waits, then nothing; it or its source paused: import nothing */
     SinkGate *gate;  /* a reference */
     bool discard;    /* deleted with discard=true: drop what waits */
     bool import_now; /* an import condition changed: import what waits, then the new ones hold */
 } SinkOrder;
+
+/* Whether imports into a connection are held back. */
+typedef struct ConnectionOrder {
+    const char *name; /* in the Define's arena */
+    bool paused;
+} ConnectionOrder;
 
 typedef struct Define {
     Message message;
@@ -133,6 +139,8 @@ typedef struct Define {
     size_t change_count;
     SinkOrder *sinks;
     size_t sink_count;
+    ConnectionOrder *connections;
+    size_t connection_count;
     int result;              /* out: 0, or a negated errno */
     Error error;             /* out */
     uint64_t discarded_rows; /* out */
@@ -145,7 +153,7 @@ typedef struct Close {
     uint32_t sink;
     CloseReason reason;
     bool wait_imported; /* come back when every row received before now is imported, or the import failed */
-    int result;         /* out: 0; -ECANCELED the import failed (error says why, rows are kept) */
+    int result;         /* out: 0; -ECANCELED the import failed, -EBUSY it is paused (error says why, rows are kept) */
     Error error;
     uint64_t rows; /* out: imported since the message came */
     void *context;
@@ -158,7 +166,8 @@ typedef struct SinkStatistics {
     Tally local;   /* waits in the log: first_time of the oldest */
     Tally staging; /* staged and not imported */
     uint32_t files_waiting, files_failed;
-    bool paused;
+    bool paused;          /* by an admin: the sink, its source, or a connection that its files go to */
+    bool failing;         /* stopped, or its connection cannot be reached */
     char last_error[256]; /* of the last failed import; "" when the last one succeeded */
 } SinkStatistics;
 

@@ -358,3 +358,46 @@ def test_definitions_survive_a_restart(gateway_factory):
     assert gateway.source_url("one") == url
     assert gateway.post(url, {"a": 1}).status == 200
     gateway.wait_rows("k", 1)
+
+
+@pytest.mark.parametrize("what", ["/sources/s/sinks/k", "/sources/s", "/connections/local"])
+def test_a_pause_takes_and_stages_and_holds_over_restarts(gateway, what):
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "k", COLUMNS, AT_ONCE)
+    gateway.post(url, {"a": "before"})
+    gateway.wait_rows("k", 1)
+
+    paused = gateway.api("PUT", what + "/pause", expect=200 if "connections" in what else 202).json
+    assert paused.get("status", "success") == "success", paused
+    for number in range(5):
+        assert gateway.post(url, {"a": f"paused-{number}"}).status == 200
+    staged = wait_until("all is staged", lambda: (s := gateway.statistics("s", "k")) and s["levels"]["staging"]["recordsCount"] == 5 and s)
+    assert staged["paused"] and not staged["failing"], staged
+    assert staged["pausedBy"]["by"] == "admin.token" and staged["pausedBy"]["what"] in what, staged
+    refused = gateway.api("POST", "/sources/s/sinks/k/flush")
+    assert_error(refused, 409, "paused")
+    assert "admin.token" in refused.json["message"] and "resume" in refused.json["message"]
+
+    gateway.kill()
+    gateway.start()
+    gateway.post(url, {"a": "after"})
+    wait_until("the rest is staged", lambda: gateway.statistics("s", "k")["levels"]["staging"]["recordsCount"] == 6)
+    again = gateway.api("PUT", what + "/pause")
+    assert again.status in (200, 202), again
+    assert gateway.rows("SELECT a FROM k") == [("before",)]
+    assert gateway.statistics("s", "k")["pausedBy"]["at"] == staged["pausedBy"]["at"]
+
+    gateway.api("PUT", what + "/resume", expect=200 if "connections" in what else 202)
+    gateway.wait_rows("k", 7)
+    assert gateway.rows("SELECT count(*) FROM k") == [(7,)]
+    assert gateway.statistics("s", "k")["pausedBy"] is None
+    gateway.flush("s", "k")
+
+
+def test_deleting_a_paused_sink_imports_what_waits(gateway):
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "k", COLUMNS, AT_ONCE)
+    gateway.change("PUT", "/sources/s/sinks/k/pause")
+    gateway.post(url, {"a": "1"})
+    gateway.change("DELETE", "/sources/s/sinks/k")
+    gateway.wait_rows("k", 1)

@@ -1,4 +1,4 @@
-"""The commands: apply, flush, get, check. `map` is in test_map.py."""
+"""The commands: apply, flush, pause, resume, get, check. `map` is in test_map.py."""
 
 import json
 import subprocess
@@ -84,6 +84,23 @@ def test_flush_and_get(gateway):
     for wrong in ("one/k/x", "a b", "one?limit=1", "one/", "/k", "../sources", ""):
         result = sluice("get", wrong, gateway=gateway)
         assert result.returncode == 1 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
+
+
+def test_pause_and_resume(gateway):
+    url = gateway.add_source("one")
+    gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
+    gateway.post(url, {"a": 1})
+    for target in (["one/k"], ["one"], ["--connection", "local"]):
+        result = sluice("pause", *target, gateway=gateway)
+        assert result.returncode == 0 and result.stdout == f"{target[-1]}: paused\n", result.stderr
+        flush = sluice("flush", "one/k", gateway=gateway)
+        assert flush.returncode == 2 and "is paused since" in flush.stderr, flush.stderr
+        result = sluice("resume", *target, gateway=gateway)
+        assert result.returncode == 0 and result.stdout == f"{target[-1]}: resumed\n", result.stderr
+    assert sluice("flush", "one/k", gateway=gateway).returncode == 0
+    assert sluice("pause", "--connection", "nowhere", gateway=gateway).returncode == 2
+    for wrong in ([], ["one", "--connection", "local"], ["--connection", "a b"]):
+        assert sluice("pause", *wrong, gateway=gateway).returncode == 1, wrong
 
 
 def test_aliases_are_applied_once(gateway, tmp_path):

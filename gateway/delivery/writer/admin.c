@@ -124,6 +124,7 @@ static int know(Writer *writer, const SinkOrder *order, char *take_target, Error
     int r = writer_add_version(writer, sink, order->sink->mapping_version, take_target, error);
     if (r < 0) return r;
     sink->known = true;
+    writer_pause(writer, sink, order->source->paused.at != 0 || order->sink->paused.at != 0);
     sink->deleted = order->sink->deleted != 0 || order->sink->disabled || order->source->deleted != 0 || order->source->disabled;
     conditions_from_settings(&sink->conditions, &order->source->settings, &order->sink->settings);
     SinkGate *gate = order->gate ? sink_gate_ref(order->gate) : NULL;
@@ -219,6 +220,7 @@ void writer_define(Writer *writer, Define *define) {
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot commit a change of definitions", error);
         }
     }
+    for (size_t i = 0; i < define->connection_count && r == 0; i++) writer_order_connection(writer, &define->connections[i]);
     for (size_t i = 0; i < define->sink_count; i++) {
         if (r < 0) {
             free(targets[i]);
@@ -267,6 +269,10 @@ void writer_close_asked(Writer *writer, Close *close) {
         answer_close(close, error_set(&close->error, -EBADMSG, "%s", sink->last_error));
         return;
     }
+    if (close->reason == CLOSE_FLUSH && writer_is_paused(writer, sink)) {
+        answer_close(close, error_set(&close->error, -EBUSY, "The sink, its source or a connection that it goes to is paused."));
+        return;
+    }
     close->up_to_row = sink->totals.next_row;
     close->rows = sink->totals.imported.rows;
     if (sink->log_rows > 0 || sink->has_open) {
@@ -292,7 +298,7 @@ static void add_span(Tally *tally, usec_t first, usec_t last) {
     if (last > tally->last_time) tally->last_time = last;
 }
 
-static void fill(const SinkState *sink, SinkStatistics *out) {
+static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *out) {
     out->totals = sink->totals;
     out->local = (Tally){.rows = sink->log_rows, .bytes = sink->log_bytes};
     for (size_t i = 0; i < sink->run_count; i++) add_span(&out->local, sink->runs[i].first_time, sink->runs[i].last_time);
@@ -302,14 +308,15 @@ static void fill(const SinkState *sink, SinkStatistics *out) {
         out->staging.bytes += sink->open.bytes;
         add_span(&out->staging, sink->open.first_time, sink->open.last_time);
     }
-    bool paused = sink->stopped;
+    bool failing = sink->stopped;
     for (size_t i = 0; i < sink->file_count; i++) {
         add_span(&out->staging, sink->files[i].first_time, sink->files[i].last_time);
         if (sink->files[i].attempts > 0) out->files_failed++;
-        paused = paused || sink->files[i].connection->failures > 0;
+        failing = failing || sink->files[i].connection->failures > 0;
     }
     out->files_waiting = (uint32_t)sink->file_count;
-    out->paused = paused;
+    out->paused = writer_is_paused(writer, sink);
+    out->failing = failing;
     memcpy(out->last_error, sink->last_error, sizeof out->last_error);
 }
 
@@ -318,7 +325,7 @@ void writer_answer_totals(Writer *writer, TotalsQuery *query) {
         const SinkState *sink = writer_sink(writer, query->sinks[i]);
         query->statistics[i] = (SinkStatistics){0};
         if (sink) {
-            fill(sink, &query->statistics[i]);
+            fill(writer, sink, &query->statistics[i]);
         } else {
             totals_init(&query->statistics[i].totals, query->sinks[i]);
         }

@@ -24,7 +24,7 @@ static usec_t earlier(usec_t a, usec_t b) {
 }
 
 static bool is_paused(const Writer *writer, const WriterConnection *connection) {
-    return connection->failures > 0 && connection->paused_until > writer->boot;
+    return connection->paused || (connection->failures > 0 && connection->paused_until > writer->boot);
 }
 
 /* Since this start: a machine that was off for a week has not tried for a week. */
@@ -82,8 +82,12 @@ static void join_queue(SinkState *sink, WriterConnection *connection) {
 usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     usec_t next = USEC_NEVER;
     if (sink->file_count == 0 || sink->importing || writer->draining || writer->broken) return next;
+    if (!sink->known || sink->paused) {
+        if (sink->queued_on) leave_queue(sink);
+        return next;
+    }
     WaitingFile *oldest = &sink->files[0];
-    if (!oldest->expiring && has_failed(oldest)) {
+    if (!oldest->expiring && has_failed(oldest) && !oldest->connection->paused) {
         usec_t expires = oldest->closed + writer->options.retain_failed;
         if (expires <= writer->boot && writer->expiring_in_flight == 0) {
             writer_begin_expire(writer, sink, oldest);
@@ -226,7 +230,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
 }
 
 static void pump(Writer *writer, WriterConnection *connection) {
-    while (connection->first) {
+    while (connection->first && !connection->paused) {
         if (is_paused(writer, connection)) {
             scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
             return;

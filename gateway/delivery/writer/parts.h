@@ -7,6 +7,7 @@
  *   import.c    what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
  *   failed.c    what a destination did not take: rejects, and files that are set aside
  *   admin.c     what the control thread asks for
+ *   pause.c     imports that an admin holds back
  *   space.c     trimming, retention, the disk budget
  *   recovery.c  what a start finds
  *
@@ -82,8 +83,11 @@ typedef struct SinkState {
     uint64_t new_rejected_events;
 
     /* what the control thread said */
-    bool known, deleted;
-    bool stopped; /* its numbers have an unexplained hole */
+    bool known; /* nothing is imported before: it may be paused */
+    bool deleted;
+    bool paused;         /* it or its source */
+    usec_t paused_since; /* boot */
+    bool stopped;        /* its numbers have an unexplained hole */
     Conditions conditions;
     SinkGate *gate;
     char *label; /* "SOURCE/SINK" */
@@ -124,8 +128,10 @@ typedef struct SinkState {
 typedef struct WriterConnection {
     Timer timer; /* first: looked at again when the pause ends */
     char *name;
-    unsigned running;  /* jobs that are not back */
-    unsigned failures; /* in a row: could not be reached */
+    unsigned running;    /* jobs that are not back */
+    unsigned failures;   /* in a row: could not be reached */
+    bool paused;         /* by an admin */
+    usec_t paused_since; /* boot */
     usec_t paused_until;
     SinkState *first, *last; /* sinks with a file that may go, in order of arrival */
 } WriterConnection;
@@ -150,6 +156,7 @@ struct Writer {
     size_t dirty_count, dirty_capacity;
     WriterConnection **connections;
     size_t connection_count;
+    size_t paused_connections;
     Scheduler sink_timers, connection_timers;
 
     struct GroupBuilder *builder;
@@ -268,6 +275,14 @@ void writer_remove_rejects(Writer *writer, RejectsRemove *remove);
 void writer_file_action(Writer *writer, FileAction *action);
 /* Removes versions that no row needs any more. In the transaction that made it so. */
 int writer_drop_versions(Writer *writer, Txn *txn, SinkState *sink, Error *error);
+
+/* ---- pause.c ---- */
+/* Does an admin hold back an import of the sink: itself, its source, or a connection that what waits goes to? */
+bool writer_is_paused(const Writer *writer, const SinkState *sink);
+/* An admin pauses or resumes the sink (itself or its source); the caller touches it. */
+void writer_pause(Writer *writer, SinkState *sink, bool paused);
+/* Walks over all sinks: seldom. */
+void writer_order_connection(Writer *writer, const ConnectionOrder *order);
 
 /* ---- space.c ---- */
 void writer_log_grew(Writer *writer, uint64_t commit, uint64_t bytes);

@@ -159,7 +159,9 @@ static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
         waiting.file_bytes = sink->open.bytes;
         waiting.file_age = age(writer->boot, sink->open_since);
     }
-    bool failing = sink->failures > 0 || (sink->file_count > 0 && sink->files[0].connection->failures > 0);
+    /* Of what cannot be imported now time alone closes nothing. */
+    bool failing = sink->failures > 0 || (sink->file_count > 0 && sink->files[0].connection->failures > 0) ||
+                   writer_is_paused(writer, sink);
     if (!is_busy(sink)) {
         Verdict verdict = conditions_judge(&sink->conditions, &waiting, failing);
         /* Its events are refused until there is space, and only its import makes some. */

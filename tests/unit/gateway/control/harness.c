@@ -129,6 +129,9 @@ static void write_define(Harness *harness, Define *define) {
         assert_in_range(define->sinks[i].sink->number, 1, 63);
         harness->known_versions[define->sinks[i].sink->number] = define->sinks[i].sink->mapping_version;
         harness->last_order = define->sinks[i];
+        harness->last_sink_paused = define->sinks[i].sink->paused.at != 0;
+        harness->last_source_paused = define->sinks[i].source->paused.at != 0;
+        harness->last_sink_deleted = define->sinks[i].sink->deleted != 0;
         if (define->sinks[i].discard) define->discarded_rows += 7;
     }
 }

@@ -35,8 +35,9 @@ typedef struct Harness {
 
     /* what happened */
     unsigned defines, prepares, closes, flushes;
-    SinkOrder last_order;        /* its references are not held: look at the flags only */
-    uint32_t last_closed;        /* sink number */
+    SinkOrder last_order;                                         /* its references are not held: look at the flags only */
+    bool last_sink_paused, last_source_paused, last_sink_deleted; /* of that order */
+    uint32_t last_closed;                                         /* sink number */
     bool define_before_snapshot; /* the loops have never been told of a mapping version that the writer did not know */
     uint32_t known_versions[64]; /* by sink number: the newest that the writer knows */
 } Harness;

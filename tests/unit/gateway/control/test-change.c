@@ -10,7 +10,8 @@
 
 #include "base/cleanup.h"
 
-#define SOURCES "/v1/branches/default/sources"
+#define BRANCH "/v1/branches/default"
+#define SOURCES BRANCH "/sources"
 #define SOURCE SOURCES "/s"
 #define SINKS SOURCE "/sinks"
 #define SINK SINKS "/orders"
@@ -295,13 +296,119 @@ static void test_expiry(void **state) {
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->number, 2);
 }
 
+/* A pause is stored and told to the writer; no loop hears of it, and no fence is waited for. */
+static void test_pause(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->loops_stand = true;
+    uint64_t generation = harness->control->generation;
+    assert_string_equal(harness_task(harness, "PUT", SINK "/pause", NULL, NULL), "success");
+    assert_int_equal(harness->control->generation, generation);
+    assert_true(harness->last_sink_paused);
+    unsigned defines = harness->defines;
+    assert_string_equal(harness_task(harness, "PUT", SINK "/pause", NULL, NULL), "success");
+    assert_int_equal(harness->defines, defines); /* it is already */
+    json_t *answer;
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, &answer), 409);
+    assert_string_equal(json_string_value(json_object_get(answer, "error")), "stream.api.paused");
+    json_decref(answer);
+    assert_int_equal(harness_call(harness, "GET", SINK "/statistics/total", NULL, &answer), 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(answer, "pausedBy"), "what")), "sink");
+    json_decref(answer);
+    assert_int_equal(harness_call(harness, "PATCH", SINK, "{\"paused\":null}", NULL), 400);
+
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(harness_call(harness, "GET", SINK, NULL, &answer), 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(answer, "paused"), "by")), "admin.token");
+    json_decref(answer);
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"description\":\"x\"}", NULL), "success");
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 409); /* no other change ends it */
+    assert_string_equal(harness_task(harness, "PUT", SINK "/resume", NULL, NULL), "success");
+    assert_false(harness->last_sink_paused);
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 202);
+}
+
+static void test_pause_of_a_source(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    /* Of a deleted sink rows may wait: they follow its source, and its own pause has ended. */
+    assert_string_equal(harness_task(harness, "PUT", SINK "/pause", NULL, NULL), "success");
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "success");
+    assert_false(harness->last_sink_paused);
+    assert_string_equal(harness_task(harness, "PUT", SOURCE "/pause", NULL, NULL), "success");
+    assert_true(harness->last_source_paused);
+    assert_true(harness->last_sink_deleted);
+    assert_string_equal(harness_task(harness, "PUT", SINK "/undelete", NULL, NULL), "success");
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 409);
+    assert_string_equal(harness_task(harness, "DELETE", SOURCE, NULL, NULL), "success");
+    assert_false(harness->last_source_paused);
+    assert_string_equal(harness_task(harness, "PUT", SOURCE "/undelete", NULL, NULL), "success");
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 202);
+}
+
+static void test_pause_of_a_connection(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    json_t *answer;
+    assert_int_equal(harness_call(harness, "PUT", BRANCH "/connections/nowhere/pause", NULL, NULL), 404);
+    assert_int_equal(harness_call(harness, "PUT", BRANCH "/connections/local/pause", NULL, NULL), 200);
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(harness_call(harness, "GET", BRANCH "/connections", NULL, &answer), 200);
+    json_t *paused = json_object_get(json_array_get(json_object_get(answer, "connections"), 0), "paused");
+    assert_string_equal(json_string_value(json_object_get(paused, "by")), "admin.token");
+    json_decref(answer);
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 409);
+    assert_int_equal(harness_call(harness, "PUT", BRANCH "/connections/local/resume", NULL, &answer), 200);
+    assert_null(json_object_get(answer, "paused"));
+    json_decref(answer);
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 202);
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 202);
+}
+
+/* The conditions are the writer's: a change of them compiles, publishes and fences nothing. */
+static void test_conditions_need_no_fence(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    harness->loops_stand = true;
+    uint64_t generation = harness->control->generation;
+    static const char *const changes[][2] = {
+        {SINK "/settings", "{\"settings\":[{\"key\":\"storage.level.target.import.trigger.count\",\"value\":5}]}"},
+        {SOURCE "/settings", "{\"settings\":[{\"key\":\"storage.level.staging.upload.trigger.count\",\"value\":6}]}"},
+    };
+    for (size_t i = 0; i < 2; i++) assert_string_equal(harness_task(harness, "PATCH", changes[i][0], changes[i][1], NULL), "success");
+    assert_int_equal(harness->control->generation, generation);
+    assert_int_equal(harness->defines, 3);
+    /* The loops know who waits for the disk. */
+    (void)harness_send(harness, "PATCH", SOURCE "/settings",
+                       "{\"settings\":[{\"key\":\"storage.level.local.encoding.sync.wait\",\"value\":false}]}", 50 * USEC_SECOND);
+    turns(harness, 10);
+    assert_null(harness_answer(harness));
+    harness->loops_stand = false;
+    turns(harness, 5);
+    expect_answer(harness, "\"success\"");
+    assert_false(seen(harness, 0)->any_sync_wait);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_create, start, stop),        cmocka_unit_test_setup_teardown(test_fence, start, stop),
-        cmocka_unit_test_setup_teardown(test_withdraw, start, stop),      cmocka_unit_test_setup_teardown(test_source_ends, start, stop),
-        cmocka_unit_test_setup_teardown(test_prepare_fails, start, stop), cmocka_unit_test_setup_teardown(test_define_fails, start, stop),
-        cmocka_unit_test_setup_teardown(test_queue, start, stop),         cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
-        cmocka_unit_test_setup_teardown(test_settings, start, stop),      cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(test_create, start, stop),
+        cmocka_unit_test_setup_teardown(test_fence, start, stop),
+        cmocka_unit_test_setup_teardown(test_withdraw, start, stop),
+        cmocka_unit_test_setup_teardown(test_source_ends, start, stop),
+        cmocka_unit_test_setup_teardown(test_prepare_fails, start, stop),
+        cmocka_unit_test_setup_teardown(test_define_fails, start, stop),
+        cmocka_unit_test_setup_teardown(test_queue, start, stop),
+        cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
+        cmocka_unit_test_setup_teardown(test_settings, start, stop),
+        cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(test_pause, start, stop),
+        cmocka_unit_test_setup_teardown(test_pause_of_a_source, start, stop),
+        cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
+        cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

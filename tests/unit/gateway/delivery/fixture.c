@@ -310,6 +310,23 @@ void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_
     post_define(fixture, sink, false);
 }
 
+void fixture_pause(Fixture *fixture, uint32_t sink, bool paused) {
+    pause_end(&fixture->sinks[sink]->paused);
+    if (paused) pause_begin(&fixture->sinks[sink]->paused, fixture->clock.wall_now, "test");
+    post_define(fixture, sink, false);
+}
+
+void fixture_pause_connection(Fixture *fixture, const char *name, bool paused) {
+    Define *define = calloc(1, sizeof *define);
+    define->message.kind = MESSAGE_DEFINE;
+    define->reply = fixture->control;
+    define->connections = arena_zalloc(&define->arena, sizeof *define->connections);
+    define->connection_count = 1;
+    define->connections[0] = (ConnectionOrder){.name = arena_copy(&define->arena, (Span){.data = name, .size = strlen(name) + 1}),
+                                               .paused = paused};
+    mailbox_post(writer_mailbox(fixture->writer), &define->message);
+}
+
 void fixture_discard(Fixture *fixture, uint32_t sink) {
     fixture->sinks[sink]->deleted = fixture->clock.wall_now;
     post_define(fixture, sink, true);

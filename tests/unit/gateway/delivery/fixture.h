@@ -56,6 +56,9 @@ void fixture_start(Fixture *fixture);
 void fixture_stop(Fixture *fixture, bool orderly);
 /* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
 void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age);
+/* Pauses or resumes a sink that fixture_define made known, and a connection. */
+void fixture_pause(Fixture *fixture, uint32_t sink, bool paused);
+void fixture_pause_connection(Fixture *fixture, const char *name, bool paused);
 void fixture_discard(Fixture *fixture, uint32_t sink);
 /* Posts rows "PREFIX-0,…" to the sink, each of about `bytes`. */
 void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes);

@@ -251,7 +251,7 @@ static void test_an_unexplained_hole_stops_its_sink_alone(void **state) {
     fixture_close(fixture, 1, CLOSE_FLUSH);
     fixture_run(fixture);
     assert_int_equal(fixture->close_result, -EBADMSG);
-    assert_true(fixture_statistics(fixture, 1).paused);
+    assert_true(fixture_statistics(fixture, 1).failing);
     assert_non_null(strstr(fixture_statistics(fixture, 1).last_error, "next row"));
     assert_true(atomic_load(&fixture->gates[1]->closed));
     assert_int_equal(fixture->arrived, 2);
@@ -386,12 +386,12 @@ static void test_an_unreachable_connection_is_probed_by_one_sink(void **state) {
     fixture_pass(fixture, 20 * USEC_MINUTE);
     fixture_run(fixture);
     assert_int_equal(fixture->connects, before + 1);
-    assert_true(fixture_statistics(fixture, 3).paused);
+    assert_true(fixture_statistics(fixture, 3).failing);
     fixture->result = SINK_DONE;
     fixture_pass(fixture, 20 * USEC_MINUTE);
     fixture_run(fixture);
     assert_int_equal(fixture->arrived, FIXTURE_SINKS - 1);
-    assert_false(fixture_statistics(fixture, 3).paused);
+    assert_false(fixture_statistics(fixture, 3).failing);
     assert_int_equal(fixture_statistics(fixture, 3).last_error[0], 0);
 }
 
@@ -665,6 +665,102 @@ static void test_any_failing_file_call_costs_only_time(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+/* Rows are taken, staged and put into files; no import starts, also after a restart, until it is resumed. */
+static void test_a_paused_sink_takes_and_stages(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 10, USEC_MINUTE);
+    fixture_define(fixture, 2, false, 10, USEC_MINUTE);
+    fixture_pause(fixture, 1, true);
+    for (unsigned i = 0; i < 3; i++) fixture_append(fixture, 1, "paused", 10, 20);
+    fixture_append(fixture, 1, "more", 5, 20);
+    fixture_append(fixture, 2, "other", 10, 20);
+    fixture_run(fixture);
+    fixture_pass(fixture, 10 * USEC_MINUTE);
+    fixture_run(fixture);
+    assert_int_equal(fixture->done, 5);
+    assert_int_equal(fixture->arrived, 10);
+    SinkStatistics statistics = fixture_statistics(fixture, 1);
+    assert_true(statistics.paused);
+    assert_false(statistics.failing);
+    assert_true(statistics.files_waiting > 0);
+    assert_int_equal(statistics.local.rows + statistics.staging.rows, 35);
+    assert_false(fixture_statistics(fixture, 2).paused);
+
+    fixture_stop(fixture, false);
+    fixture_start(fixture);
+    fixture_run(fixture); /* before control has said what is paused */
+    assert_int_equal(fixture->arrived, 10);
+    fixture_pause(fixture, 1, true);
+    fixture_pass(fixture, 10 * USEC_MINUTE);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 10);
+    fixture_pause(fixture, 1, false);
+    fixture_run(fixture);
+    fixture_pass(fixture, 2 * USEC_MINUTE);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 45);
+    assert_false(fixture_statistics(fixture, 1).paused);
+}
+
+static void test_a_flush_does_not_wait_for_a_paused_sink(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_append(fixture, 1, "a", 5, 20);
+    fixture_pause(fixture, 1, true);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_int_equal(fixture->closes, 1);
+    assert_int_equal(fixture->close_result, -EBUSY);
+    assert_int_equal(fixture->arrived, 0);
+
+    /* One that waits already is answered when the pause begins. */
+    fixture_pause(fixture, 1, false);
+    fixture->result = SINK_UNREACHABLE;
+    fixture_run(fixture);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    (void)writer_step(fixture->writer);
+    fixture_pause(fixture, 1, true);
+    (void)writer_step(fixture->writer);
+    fixture_run(fixture);
+    assert_int_equal(fixture->closes, 2);
+    assert_int_equal(fixture->close_result, -EBUSY);
+    fixture->result = SINK_DONE;
+    fixture_pause(fixture, 1, false);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_int_equal(fixture->close_result, 0);
+    assert_int_equal(fixture->arrived, 5);
+}
+
+/* All that goes there; and a failed file does not grow old meanwhile. */
+static void test_a_paused_connection(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 5, NEVER);
+    fixture->result = SINK_RETRY;
+    fixture_append(fixture, 1, "a", 5, 20);
+    fixture_run(fixture);
+    uint64_t tried = fixture->imports;
+    assert_true(tried > 0);
+    fixture->result = SINK_DONE;
+    fixture_pause_connection(fixture, "there", true);
+    fixture_append(fixture, 1, "b", 5, 20);
+    fixture_run(fixture);
+    fixture_pass(fixture, 30 * USEC_DAY);
+    fixture_run(fixture);
+    assert_int_equal(fixture->imports, tried);
+    assert_int_equal(fixture->arrived, 0);
+    assert_true(fixture_statistics(fixture, 1).paused);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 0);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_int_equal(fixture->close_result, -EBUSY);
+    fixture_pause_connection(fixture, "elsewhere", true);
+    fixture_pause_connection(fixture, "there", false);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 10);
+    assert_false(fixture_statistics(fixture, 1).paused);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_waiting_requests_share_one_group),
@@ -694,6 +790,9 @@ int main(void) {
         TEST(test_a_log_over_its_mark_is_staged),
         TEST(test_a_failed_commit_breaks_the_writer_once),
         TEST(test_any_failing_file_call_costs_only_time),
+        cmocka_unit_test_setup_teardown(test_a_paused_sink_takes_and_stages, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_flush_does_not_wait_for_a_paused_sink, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_paused_connection, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
