@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/span.h"
 #include "base/uuid.h"
@@ -77,10 +78,18 @@ typedef struct ImportJob {
      * left some behind that this one must replace). Not 0: roll back, SINK_RETRY. */
     bool store_none;
     int (*store_rejects)(void *context, const SinkReject *rejects, size_t count, Error *error);
-    /* Called now and then while the import gets on; true: give up (roll back, SINK_RETRY). May be NULL. */
-    bool (*progress)(void *context, uint64_t rows_done);
+    /* Called now and then; true: give up (roll back, SINK_RETRY, or SINK_UNREACHABLE when the destination does not answer at all). `working`:
+     * since the last call the destination was seen at work on a statement of ours, also if no row got further. May be NULL. */
+    bool (*progress)(void *context, uint64_t rows_done, bool working);
     void *context;
+    usec_t patience;        /* how long progress bears none of both: a driver looks for signs of work a few times in it; 0: a minute */
+    usec_t longest;         /* what the whole import may take; 0: the driver's own limit */
     uint64_t rejected_rows; /* out */
+    /* Out, of an import that is not SINK_DONE: the destination ended it because it took too long. */
+    bool took_too_long;
+    /* Out, of an import that is not SINK_DONE: this try entered all ids anew and did not send its COMMIT. So no earlier one committed any of the
+     * files, none of them can any more, and they may be imported under other ids. */
+    bool proven_absent;
 } ImportJob;
 
 typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */

@@ -17,6 +17,14 @@
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_table.h"
 
+#define TABLE_LOCK_MS 2000
+#define ROW_LOCK_MS 10000
+
+/* The server's own limit of a statement: a little less than this side's, so that the server can say it. */
+static usec_t server_limit(const PostgresSession *session) {
+    return session->statement_limit - session->statement_limit / 16;
+}
+
 static PostgresSession *session_of(SinkSession *session) {
     return (PostgresSession *)(void *)session;
 }
@@ -132,22 +140,54 @@ static SinkResult commit(PostgresSession *session, Error *error) {
     return result;
 }
 
+/* Opens the transaction, and keeps an eye on it. */
+static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *error) {
+    char sql[240];
+    (void)snprintf(sql, sizeof sql,
+                   /* Deferred constraints must refuse their row while it can still be told apart from the others. */
+                   "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL statement_timeout = %lld;"
+                   "SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()",
+                   (long long)(server_limit(session) / USEC_MS));
+    PGresult *answer = NULL;
+    SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, &answer, error);
+    if (result != SINK_DONE) return result;
+    if (job->progress)
+        postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), job->patience ? job->patience : USEC_MINUTE);
+    PQclear(answer);
+    return SINK_DONE;
+}
+
+/* A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. */
+static SinkResult lock_table(PostgresSession *session, const TableTarget *table, Error *error) {
+    Buffer sql = {0};
+    buffer_printf(&sql, "SET LOCAL lock_timeout = %d; LOCK TABLE ", TABLE_LOCK_MS);
+    postgres_put_table(&sql, table);
+    buffer_printf(&sql, " IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d", ROW_LOCK_MS);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
+    buffer_deinit(&sql);
+    return result;
+}
+
 static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *error) {
-    /* Deferred constraints must refuse their row while it can still be told apart from the others. */
-    SinkResult result = postgres_run(session, session->silence_limit, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, error);
+    SinkResult result = begin(session, job, error);
     size_t waiting = 0;
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         result = enter_in_ledger(session, job, &job->files[i], error);
         if (!job->files[i].already_imported) waiting++;
     }
+    job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
+    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->table, error);
     PostgresLoad load = {0};
     if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         if (!job->files[i].already_imported) result = postgres_load_file(&load, &job->files[i], error);
     }
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
-    if (result == SINK_DONE) result = commit(session, error);
+    if (result == SINK_DONE) {
+        job->proven_absent = false;
+        result = commit(session, error);
+    }
     postgres_load_deinit(&load);
     return result;
 }
@@ -157,9 +197,16 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     session->progress = job->progress;
     session->progress_context = job->context;
     session->rows_done = 0;
+    if (job->longest > 0) session->statement_limit = job->longest;
+    usec_t began = clock_system()->boot(clock_system());
     job->rejected_rows = 0;
+    job->took_too_long = job->proven_absent = false;
     SinkResult result = import_files(session, job, error);
+    postgres_session_unwatch(session);
     if (result != SINK_DONE) {
+        /* Others may cancel a statement as well. */
+        job->took_too_long = strcmp(session->failure.sqlstate, "57014") == 0 &&
+                             clock_system()->boot(clock_system()) - began >= server_limit(session);
         job->rejected_rows = 0;
         for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
     }

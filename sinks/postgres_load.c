@@ -198,7 +198,7 @@ static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
         attempt->next = first + rows;
         session->rows_done = done_before + attempt->rows;
         if (attempt->next - attempt->first >= attempt->window) break;
-        if (session->progress && session->progress(session->progress_context, session->rows_done)) {
+        if (session->progress && session->progress(session->progress_context, session->rows_done, false)) {
             (void)error_set(error, -ECANCELED, "The import was interrupted.");
             return abandon(load);
         }

@@ -10,10 +10,14 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "sinks/postgres_probe.h"
 
 #define CONNECT_LIMIT (15 * USEC_SECOND)
 #define SILENCE_LIMIT (60 * USEC_SECOND)
-#define STATEMENT_LIMIT (15 * USEC_MINUTE)
+#define STATEMENT_LIMIT (15 * USEC_MINUTE) /* of an import whose job does not say */
+#define WAIT_TURN USEC_SECOND
+#define PROBE_INTERVAL_LEAST (100 * USEC_MS)
+#define PROBE_INTERVAL_MOST (10 * USEC_SECOND)
 #define PASSWORD_BYTES_MOST 4096
 #define COPY_PIECE_BYTES ((size_t)256 << 10)
 
@@ -237,8 +241,11 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
     (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);
     PostgresSession *session = calloc(1, sizeof *session);
     check(session);
-    *session = (PostgresSession){
-        .connection = libpq, .name = strdup(connection->name), .silence_limit = SILENCE_LIMIT, .statement_limit = STATEMENT_LIMIT};
+    *session = (PostgresSession){.connection = libpq,
+                                 .name = strdup(connection->name),
+                                 .silence_limit = SILENCE_LIMIT,
+                                 .statement_limit = STATEMENT_LIMIT,
+                                 .turn = WAIT_TURN};
     check(session->name);
     name_ledger(session, connection->ledger_table ? connection->ledger_table : "sluice.files");
     result = set_up(session, error);
@@ -250,7 +257,26 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
     return SINK_DONE;
 }
 
+static void end_probe(PostgresSession *session) {
+    postgres_probe_free(session->probe);
+    session->probe = NULL;
+}
+
+void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience) {
+    usec_t interval = patience / 5;
+    if (interval > PROBE_INTERVAL_MOST) interval = PROBE_INTERVAL_MOST;
+    if (interval < PROBE_INTERVAL_LEAST) interval = PROBE_INTERVAL_LEAST;
+    end_probe(session);
+    session->probe = postgres_probe_new(session->connection, pid, began, interval);
+    session->turn = interval < WAIT_TURN ? interval : WAIT_TURN;
+}
+
+void postgres_session_unwatch(PostgresSession *session) {
+    end_probe(session);
+}
+
 void postgres_session_break(PostgresSession *session) {
+    end_probe(session);
     PQfinish(session->connection);
     session->connection = NULL;
     session->is_broken = true;
@@ -258,6 +284,7 @@ void postgres_session_break(PostgresSession *session) {
 
 void postgres_session_free(PostgresSession *session) {
     if (!session) return;
+    end_probe(session);
     PQfinish(session->connection);
     free(session->name);
     free(session->ledger_schema);
@@ -284,23 +311,40 @@ static SinkResult lost(PostgresSession *session, Error *error) {
     return SINK_UNREACHABLE;
 }
 
+/* Waits for the session's socket and for that of its probe. < 0: -errno; > 0: the session's is ready, for *ret_events; 0: look around. */
+static int wait_a_turn(const PostgresSession *session, short events, usec_t deadline, short *ret_events) {
+    struct pollfd pollers[2] = {{.fd = PQsocket(session->connection), .events = events}, {.fd = -1}};
+    usec_t left = deadline - now();
+    if (left < 0) left = 0;
+    if (left > session->turn) left = session->turn;
+    if (session->probe) pollers[1].fd = postgres_probe_descriptor(session->probe, &pollers[1].events);
+    int r = poll(pollers, 2, (int)((left + USEC_MS - 1) / USEC_MS));
+    if (r < 0) return errno == EINTR ? 0 : -errno;
+    if (ret_events) *ret_events = pollers[0].revents;
+    return pollers[0].revents != 0;
+}
+
+static SinkResult interrupted(PostgresSession *session, Error *error) {
+    bool deaf = session->probe && postgres_probe_is_deaf(session->probe, now());
+    (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED, deaf ? "The server does not answer." : "The import was interrupted.");
+    postgres_session_break(session);
+    return deaf ? SINK_UNREACHABLE : SINK_RETRY;
+}
+
 /* Waits until the socket can do one of `events`, at most until `deadline`. Not SINK_DONE: the session is broken. */
 static SinkResult wait_for(PostgresSession *session, short events, usec_t deadline, short *ret_events, Error *error) {
     for (;;) {
-        usec_t turn = now() + USEC_SECOND;
-        int r = poll_until(PQsocket(session->connection), events, turn < deadline ? turn : deadline, ret_events);
+        int r = wait_a_turn(session, events, deadline, ret_events);
         if (r > 0) return SINK_DONE;
         session->failure = (PostgresFailure){0};
         if (r < 0) {
-            (void)error_set(error, -errno, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(errno));
+            (void)error_set(error, r, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(-r));
             postgres_session_break(session);
             return SINK_UNREACHABLE;
         }
-        if (session->progress && session->progress(session->progress_context, session->rows_done)) {
-            (void)error_set(error, -ECANCELED, "The import was interrupted.");
-            postgres_session_break(session);
-            return SINK_RETRY;
-        }
+        bool working = session->probe && postgres_probe_step(session->probe, now());
+        if (session->progress && session->progress(session->progress_context, session->rows_done, working))
+            return interrupted(session, error);
         if (now() >= deadline) {
             (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server did not get on in time and was given up.", session->name);
             postgres_session_break(session);
@@ -309,9 +353,9 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
     }
 }
 
-/* Sends what libpq has buffered. The limit counts from the last byte that the server took. */
+/* Sends what libpq has buffered. The limit counts from the last byte that the server took: while rows flow it may be at work on one for long. */
 static SinkResult flush(PostgresSession *session, Error *error) {
-    usec_t deadline = now() + session->silence_limit;
+    usec_t limit = session->progress ? session->statement_limit : session->silence_limit, deadline = now() + limit;
     for (;;) {
         int r = PQflush(session->connection);
         if (r == 0) return SINK_DONE;
@@ -321,7 +365,7 @@ static SinkResult flush(PostgresSession *session, Error *error) {
         if (result != SINK_DONE) return result;
         /* The server may be stuck in telling us something. */
         if ((events & ~POLLOUT) != 0 && !PQconsumeInput(session->connection)) return lost(session, error);
-        if ((events & POLLOUT) != 0) deadline = now() + session->silence_limit;
+        if ((events & POLLOUT) != 0) deadline = now() + limit;
     }
 }
 

@@ -1,6 +1,6 @@
 /*
  * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `progress` once a second. After SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for
+ * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h). After SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for
  * disconnecting; every call says so with SINK_UNREACHABLE. One thread at a time.
  */
 #pragma once
@@ -31,12 +31,14 @@ typedef struct PostgresSession {
     char *name;          /* of the connection, for texts */
     char *ledger_schema; /* of the ledger */
     char *ledger_table;
-    usec_t silence_limit;    /* without a byte taken or given while rows flow, and for short statements */
-    usec_t statement_limit;  /* for statements that the server may work on for long without a word; also its own statement_timeout */
+    usec_t silence_limit;    /* for short statements */
+    usec_t statement_limit;  /* for statements that the server may work on for long without a word, and for rows that it does not take */
+    usec_t turn;             /* while it waits: how often it looks around */
     PostgresFailure failure; /* of the last call; all-zero when it was SINK_DONE or this side gave up */
-    bool (*progress)(void *context, uint64_t rows_done); /* NULL outside an import; true: give up */
+    bool (*progress)(void *context, uint64_t rows_done, bool working); /* NULL outside an import; true: give up */
     void *progress_context;
-    uint64_t rows_done; /* for progress */
+    uint64_t rows_done;          /* for progress */
+    struct PostgresProbe *probe; /* looks whether the server works for us; NULL outside an import's transaction */
     bool is_broken;
 } PostgresSession;
 
@@ -58,6 +60,11 @@ SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);
 bool postgres_copy_has_answer(PostgresSession *session);
 /* Ends the input; *ret_rows is what the server counted. */
 SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error);
+
+/* From now on, while it waits, the session looks whether the server works: its open transaction began at `began` (text of now()) in the backend
+ * `pid` (text). `patience`: how long there may be no sign of it. */
+void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience);
+void postgres_session_unwatch(PostgresSession *session);
 
 /* Closes the connection: the server rolls back what is open. */
 void postgres_session_break(PostgresSession *session);

@@ -19,6 +19,7 @@
 
 #define BUSY_MS 2000
 #define ROWS_BETWEEN_PROGRESS 1024
+#define STEPS_BETWEEN_PROGRESS 100000 /* of SQLite's machine: within a statement that works for long, a trigger's most often */
 
 typedef struct SqliteSession {
     sqlite3 *database;
@@ -126,8 +127,17 @@ typedef struct Import {
     Buffer record; /* a refused row as text */
     SinkRejects rejects;
     uint64_t rows_done;
+    bool told_to_stop;       /* by progress, within a statement */
     bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
 } Import;
+
+/* SQLite's progress handler. It works on this very thread: what calls here is at work. */
+static int look_around(void *context) {
+    Import *import = context;
+    const ImportJob *job = import->job;
+    import->told_to_stop = job->progress(job->context, import->rows_done, true);
+    return import->told_to_stop;
+}
 
 static SinkResult prepare_statement(sqlite3 *database, const char *sql, sqlite3_stmt **ret_statement, Error *error) {
     if (sqlite3_prepare_v2(database, sql, -1, ret_statement, NULL) == SQLITE_OK) return SINK_DONE;
@@ -293,7 +303,7 @@ static SinkResult insert_rows(Import *import, ImportFile *file, Error *error) {
         if (result != SINK_DONE) return result;
         rows++;
         import->rows_done++;
-        if (rows % ROWS_BETWEEN_PROGRESS == 0 && job->progress && job->progress(job->context, import->rows_done)) {
+        if (rows % ROWS_BETWEEN_PROGRESS == 0 && job->progress && job->progress(job->context, import->rows_done, false)) {
             (void)error_set(error, -ECANCELED, "The import was interrupted.");
             return SINK_RETRY;
         }
@@ -390,7 +400,12 @@ static SinkResult forget_settled(Import *import, Error *error) {
 static SinkResult import_files(Import *import, Error *error) {
     ImportJob *job = import->job;
     SinkResult result = SINK_DONE;
-    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) result = enter_in_ledger(import, &job->files[i], error);
+    bool all_new = true;
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        result = enter_in_ledger(import, &job->files[i], error);
+        all_new = all_new && !job->files[i].already_imported;
+    }
+    job->proven_absent = result == SINK_DONE && all_new;
     if (result == SINK_DONE) result = forget_settled(import, error);
     if (result != SINK_DONE) return result;
     Buffer sql = {0};
@@ -407,17 +422,27 @@ static SinkResult sqlite_import(SinkSession *session, ImportJob *job, Error *err
     check(job->table->column_count <= COLUMNS_A_SINK_MAX);
     sqlite3 *database = session_of(session)->database;
     job->rejected_rows = 0;
+    job->took_too_long = job->proven_absent = false;
     SinkResult result = check_file(session_of(session), error);
     if (result == SINK_DONE) result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
     if (result != SINK_DONE) return result;
     Import import = {.session = session_of(session),
                      .job = job,
                      .keeps_present_rows = job->table->strategy == STRATEGY_MERGE && sink_table_is_all_key(job->table)};
+    if (job->progress) sqlite3_progress_handler(database, STEPS_BETWEEN_PROGRESS, look_around, &import);
     result = import_files(&import, error);
+    sqlite3_progress_handler(database, 0, NULL, NULL);
     (void)sqlite3_finalize(import.insert);
+    if (import.told_to_stop && result != SINK_DONE) {
+        (void)error_set(error, -ECANCELED, "The import was interrupted.");
+        result = SINK_RETRY;
+    }
     if (result == SINK_DONE) result = sink_rejects_store(&import.rejects, job, error);
     /* A failed COMMIT may still have reached the disk: the next try asks the ledger. */
-    if (result == SINK_DONE) result = sqlite_run(database, "COMMIT", "commit", error);
+    if (result == SINK_DONE) {
+        job->proven_absent = false;
+        result = sqlite_run(database, "COMMIT", "commit", error);
+    }
     if (result == SINK_DONE) result = check_file(session_of(session), error);
     if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
     sink_rejects_deinit(&import.rejects);

@@ -202,6 +202,7 @@ static int start_loaders(App *app, Error *error) {
         .writer = writer_mailbox(app->writer),
         .threads = app->options.loaders,
         .import_timeout = app->options.import_timeout,
+        .import_longest = app->options.import_longest,
         .bad_rows_most = BAD_ROWS_MOST,
     };
     return loaders_start(&options, &app->loaders, error);

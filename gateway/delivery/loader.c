@@ -155,8 +155,9 @@ typedef struct ImportContext {
     LoadJob *job;
     const ImportFile *files;
     uint64_t rows_done;
-    usec_t since; /* boot: when rows_done last grew */
-    bool timed_out;
+    usec_t began;            /* boot */
+    usec_t since;            /* boot: the last sign of progress */
+    const char *out_of_time; /* why it was interrupted for time; NULL: it was not */
 } ImportContext;
 
 static LoadFile *find_file(LoadJob *job, const Uuid *id) {
@@ -197,18 +198,23 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     return 0;
 }
 
-static bool progress(void *context, uint64_t rows_done) {
+static usec_t boot_now(void) {
+    return clock_system()->boot(clock_system());
+}
+
+static bool progress(void *context, uint64_t rows_done, bool working) {
     ImportContext *import = context;
     const Loaders *loaders = import->loader->loaders;
+    const LoadersOptions *options = &loaders->options;
     if (atomic_load(&loaders->stopping)) return true;
-    usec_t now = clock_system()->boot(clock_system());
-    if (rows_done != import->rows_done || import->since == 0) {
-        import->rows_done = rows_done;
-        import->since = now;
-        return false;
-    }
-    import->timed_out = now - import->since > loaders->options.import_timeout;
-    return import->timed_out;
+    usec_t now = boot_now();
+    if (working || rows_done != import->rows_done) import->since = now;
+    import->rows_done = rows_done;
+    if (now - import->since > options->import_timeout)
+        import->out_of_time = "No progress within the time limit of imports (import-timeout)";
+    if (options->import_longest > 0 && now - import->began > options->import_longest)
+        import->out_of_time = "It took longer than an import may (import-longest)";
+    return import->out_of_time;
 }
 
 static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest, Error *error) {
@@ -247,7 +253,7 @@ static void find_left_out(LoadFile *file, FileRows *rows) {
 /* One try at the destination. */
 static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, Error *error) {
     const LoadersOptions *options = &loader->loaders->options;
-    ImportContext context = {.loader = loader, .job = job, .files = files};
+    ImportContext context = {.loader = loader, .job = job, .files = files, .began = boot_now(), .since = boot_now()};
     for (size_t i = 0; i < job->file_count; i++) {
         const FileRecord *file = &job->files[i].file;
         uint64_t bytes;
@@ -272,9 +278,13 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .store_rejects = store_rejects,
         .progress = progress,
         .context = &context,
+        .patience = options->import_timeout,
+        .longest = options->import_longest,
     };
     SinkResult result = kept->driver->import(kept->session, &import, error);
-    if (context.timed_out) (void)error_prefix(error, "No progress within the time limit of imports");
+    if (result != SINK_DONE && context.out_of_time) (void)error_prefix(error, "%s", context.out_of_time);
+    job->out_of_time = result != SINK_DONE && (context.out_of_time || import.took_too_long);
+    job->proven_absent = result != SINK_DONE && import.proven_absent;
     if (result == SINK_DONE) {
         (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;

@@ -267,6 +267,8 @@ typedef struct LoadJob {
     SinkResult result;      /* out */
     Error error;            /* out */
     uint64_t rejected_rows; /* out */
+    bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
+    bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
     void *context;
 } LoadJob;
 

@@ -95,9 +95,15 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     return 0;
 }
 
-static bool progress(void *context, uint64_t rows_done) {
+static bool progress(void *context, uint64_t rows_done, bool working) {
     SinkCase *sink_case = context;
     sink_case->progress_calls++;
+    usec_t now = clock_system()->boot(clock_system());
+    if (working || rows_done != sink_case->rows_done) sink_case->since = now;
+    sink_case->rows_done = rows_done;
+    sink_case->times_working += working;
+    if (sink_case->most > 0 && now - sink_case->began > sink_case->most) return true;
+    if (sink_case->patience > 0 && now - sink_case->since > sink_case->patience) return true;
     return sink_case->interrupt_at > 0 && rows_done >= sink_case->interrupt_at;
 }
 
@@ -132,6 +138,8 @@ void sink_case_init(SinkCase *sink_case, const char *table_id, const char *colum
 }
 
 ImportJob *sink_case_job(SinkCase *sink_case) {
+    sink_case->job.patience = sink_case->patience;
+    sink_case->since = sink_case->began = clock_system()->boot(clock_system());
     for (size_t i = 0; i < sink_case->job.file_count; i++) {
         ImportFile *file = &sink_case->files[i];
         TextRows *rows = &sink_case->rows[i];

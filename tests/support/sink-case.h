@@ -50,6 +50,11 @@ typedef struct SinkCase {
     bool store_fails;
     uint64_t interrupt_at; /* rows done at which progress answers true; 0: never */
     uint64_t progress_calls;
+    usec_t patience; /* without progress for longer, progress answers true, as the loaders do; 0: for ever */
+    usec_t since;    /* boot: of the last progress */
+    usec_t most;     /* in all: then progress answers true; 0: for ever */
+    usec_t began;    /* boot */
+    uint64_t rows_done, times_working;
 } SinkCase;
 
 /* A table `table_id` with the columns named and typed by "name:type[:key]" separated by spaces, and a job with `file_count` empty files. */

@@ -481,6 +481,40 @@ static void notices_that_its_file_went_before_the_commit(void **state) {
     assert_true(result == SINK_RETRY || result == SINK_UNREACHABLE);
 }
 
+static const char linger[] = "CREATE TRIGGER slow BEFORE INSERT ON slow WHEN NEW.n = 7 BEGIN SELECT count(*) FROM"
+                             " (WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) SELECT i FROM c); END";
+
+/* A trigger that works for long on one row: that is progress, and it can be interrupted. */
+static void a_slow_statement_is_work_and_can_be_interrupted(void **state) {
+    SESSION;
+    char text[400];
+    CASE("slow", "n:integer", 1);
+    prepare(session, &box);
+    for (int i = 0; i < 20; i++) {
+        char number[16];
+        (void)snprintf(number, sizeof number, "%d", i);
+        ADD(&box.rows[0], number);
+    }
+    (void)snprintf(text, sizeof text, linger, 2000000000);
+    sql(text);
+    box.most = 300 * USEC_MS;
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "interrupted"));
+    assert_true(box.times_working > 0);
+    assert_true(box.job.proven_absent);
+    assert_rows("SELECT count(*) FROM slow", "0");
+
+    sql("DROP TRIGGER slow");
+    (void)snprintf(text, sizeof text, linger, 1000000);
+    sql(text);
+    box.most = 0;
+    box.patience = USEC_MINUTE;
+    box.times_working = 0;
+    must(driver->import(session, sink_case_job(&box), &error), &error);
+    assert_true(box.times_working > 0);
+    assert_rows("SELECT count(*) FROM slow", "20");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
@@ -497,6 +531,7 @@ int main(void) {
         TEST(every_type),
         TEST(doubles_are_exact),
         TEST(busy_and_interrupted),
+        TEST(a_slow_statement_is_work_and_can_be_interrupted),
         TEST(failures_change_nothing),
         TEST(files_that_cannot_be_used),
         TEST(notices_that_its_file_is_gone),

@@ -71,7 +71,7 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     while (!place.go && !told) {
         if (place.until_told) {
             (void)pthread_mutex_unlock(&place.lock);
-            told = job->progress(job->context, 7);
+            told = job->progress(job->context, 7, false);
             (void)pthread_mutex_lock(&place.lock);
         } else {
             (void)pthread_cond_wait(&place.changed, &place.lock);
