@@ -1,10 +1,15 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { BUG_WAITS_MS = 500 };
 
 /* Cuts a character that did not fit off the end, and keeps the text on one line. */
 static void tidy(char *text, size_t capacity) {
@@ -62,8 +67,25 @@ int error_prefix(Error *error, const char *format, ...) {
     return error->code;
 }
 
+static _Atomic(BugWriter) bug_writer;
+
+void bug_set_writer(BugWriter write_line) {
+    atomic_store(&bug_writer, write_line);
+}
+
 void bug_at(const char *file, int line, const char *what) {
-    (void)fprintf(stderr, "%s:%d: bug: %s\n", file, line, what);
-    (void)fflush(stderr);
+    char text[1024];
+    int size = snprintf(text, sizeof text, "%s:%d: bug: %s\n", file, line, what);
+    if (size >= (int)sizeof text) {
+        size = sizeof text - 1;
+        text[size - 1] = '\n';
+    }
+
+    /* Taken out, since the writer may have the bug. */
+    BugWriter writer = atomic_exchange(&bug_writer, NULL);
+    if (size > 0 && (!writer || !writer(text))) {
+        struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+        if (poll(&ready, 1, BUG_WAITS_MS) > 0) (void)!write(STDERR_FILENO, text, (size_t)size);
+    }
     abort();
 }

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 typedef struct Error {
     int code;         /* negated errno; 0: nothing set */
     const char *file; /* where it was set first */
@@ -29,7 +31,13 @@ int error_prefix(Error *error, const char *format, ...) __attribute__((format(pr
 
 int error_set_at(Error *error, const char *file, int line, int code, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Ends the process with file, line and text on stderr: for bugs, never for input. Stays on in release builds. */
+/* Ends the process with file, line and text on stderr: for bugs, never for input. Stays on in release builds. A stderr that nobody reads
+ * delays the end by about a second at most, and is then left without the text. */
 _Noreturn void bug_at(const char *file, int line, const char *what);
 #define check(condition) ((condition) ? (void)0 : bug_at(__FILE__, __LINE__, #condition))
 #define unreachable() bug_at(__FILE__, __LINE__, "cannot get here")
+
+/* Who writes the line of a bug, newline included, from then on: the log, so that it comes behind the lines before it. It is called on any
+ * thread, whatever that has locked, must return soon, and says whether the line was written; if not, bug_at tries. NULL: bug_at alone. */
+typedef bool (*BugWriter)(const char *line);
+void bug_set_writer(BugWriter write_line);

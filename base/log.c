@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -12,12 +13,20 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/line_writer.h"
+#include "base/metrics.h"
 
 enum {
     PLACES_MAX = 64,
     LINES_A_SECOND = 10,
-    TEXT_MAX = 4096, /* bytes of one message; the rest is cut off */
+    TEXT_MAX = 4096,    /* bytes of one message; the rest is cut off */
+    ESCAPED_MOST = 6,   /* bytes that one byte of a message may become: \u0001 */
+    AROUND_MOST = 1024, /* bytes of a line that are not of its message */
 };
+_Static_assert(TEXT_MAX *ESCAPED_MOST + AROUND_MOST <= LINE_WRITER_LONGEST_LINE, "the longest line fits into the buffer");
+
+/* How long the end of the process waits for the reader of stderr. */
+#define FLUSH_LONGEST USEC_SECOND
 
 /* A line of the program that logged lately. */
 typedef struct Place {
@@ -29,18 +38,24 @@ typedef struct Place {
     uint64_t left_out;
 } Place;
 
+typedef enum Way {
+    WAY_DIRECT, /* the caller writes, and waits for the reader */
+    WAY_THREAD, /* the thread of `writer` does */
+    WAY_NONE,   /* the process ends and the reader did not read in time */
+} Way;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int least_level = LOG_INFO;
-static int json = -1;            /* under the lock; -1: not decided */
+static atomic_int json = -1;     /* -1: not decided */
 static Place places[PLACES_MAX]; /* under the lock */
+static atomic_int way = WAY_DIRECT;
+static LineWriter writer;
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
 void log_setup(LogLevel least, int format) {
     atomic_store_explicit(&least_level, least, memory_order_relaxed);
-    check(pthread_mutex_lock(&lock) == 0);
-    json = format == 1 ? 1 : format == 2 ? 0 : -1;
-    check(pthread_mutex_unlock(&lock) == 0);
+    atomic_store_explicit(&json, format == 1 ? 1 : format == 2 ? 0 : -1, memory_order_relaxed);
 }
 
 /* Length of the UTF-8 character at `at`, 0 when it is not one (overlong, surrogate, cut off). */
@@ -90,6 +105,11 @@ static const char *short_path(const char *file) {
 
 static void write_line(Buffer *line) {
     buffer_append_byte(line, '\n');
+    switch ((Way)atomic_load(&way)) {
+    case WAY_THREAD: line_writer_add(&writer, (Span){.data = line->data, .size = line->size}); return;
+    case WAY_NONE: metrics_add(METRIC_LOG_LINES_DROPPED, 1); return;
+    case WAY_DIRECT: break;
+    }
     for (size_t written = 0; written < line->size;) {
         ssize_t result = write(STDERR_FILENO, line->data + written, line->size - written);
         if (result < 0 && errno == EINTR) continue;
@@ -98,30 +118,80 @@ static void write_line(Buffer *line) {
     }
 }
 
-/* Under the lock, so that lines do not mix. */
-static void emit(LogLevel level, const char *file, int line, Span text, uint64_t left_out) {
+static void format_line(LogLevel level, const char *file, int line, Span text, uint64_t left_out, Buffer *out) {
     char time[25];
     Clock *clock = clock_system();
     clock_format_utc(clock->wall(clock), time);
-    if (json < 0) json = isatty(STDERR_FILENO) == 0;
-
-    Buffer out = {0};
-    if (json) {
-        buffer_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",\"at\":\"", time, level_names[level]);
-        append_escaped(&out, span_of(short_path(file)), true);
-        buffer_printf(&out, ":%d\",\"message\":\"", line);
-        append_escaped(&out, text, true);
-        buffer_append_text(&out, "\"");
-        if (left_out) buffer_printf(&out, ",\"left_out\":%lu", left_out);
-        buffer_append_text(&out, "}");
-    } else {
-        buffer_printf(&out, "%s %-7s ", time, level_names[level]);
-        append_escaped(&out, text, false);
-        if (left_out) buffer_printf(&out, " (%lu lines like this were left out)", left_out);
-        buffer_printf(&out, "  [%s:%d]", short_path(file), line);
+    int as_json = atomic_load_explicit(&json, memory_order_relaxed);
+    if (as_json < 0) {
+        as_json = isatty(STDERR_FILENO) == 0;
+        atomic_store_explicit(&json, as_json, memory_order_relaxed);
     }
+
+    if (as_json) {
+        buffer_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"at\":\"", time, level_names[level]);
+        append_escaped(out, span_of(short_path(file)), true);
+        buffer_printf(out, ":%d\",\"message\":\"", line);
+        append_escaped(out, text, true);
+        buffer_append_text(out, "\"");
+        if (left_out) buffer_printf(out, ",\"left_out\":%lu", left_out);
+        buffer_append_text(out, "}");
+    } else {
+        buffer_printf(out, "%s %-7s ", time, level_names[level]);
+        append_escaped(out, text, false);
+        if (left_out) buffer_printf(out, " (%lu lines like this were left out)", left_out);
+        buffer_printf(out, "  [%s:%d]", short_path(file), line);
+    }
+}
+
+/* Under the lock, so that lines do not mix. */
+static void emit(LogLevel level, const char *file, int line, Span text, uint64_t left_out) {
+    Buffer out = {0};
+    format_line(level, file, line, text, left_out, &out);
     write_line(&out);
     buffer_deinit(&out);
+}
+
+/* On the thread of `writer`, without the lock: a bug may have happened under it. */
+static size_t note_dropped(uint64_t dropped, char *out, size_t capacity) {
+    char text[128];
+    int size = snprintf(text, sizeof text, "%" PRIu64 " log lines dropped: nobody read stderr fast enough", dropped);
+    check(size > 0 && size < (int)sizeof text);
+    Buffer line = {0};
+    format_line(LOG_WARNING, __FILE__, __LINE__, (Span){.data = text, .size = (size_t)size}, 0, &line);
+    buffer_append_byte(&line, '\n');
+    check(line.size <= capacity);
+    size = (int)line.size;
+    memcpy(out, line.data, line.size);
+    buffer_deinit(&line);
+    return (size_t)size;
+}
+
+/* The line of a bug, behind those that were logged before it. */
+static bool write_bug(const char *line) {
+    if (atomic_load(&way) != WAY_THREAD || !line_writer_flush(&writer, FLUSH_LONGEST / 2)) return false;
+    line_writer_add(&writer, span_of(line));
+    return line_writer_flush(&writer, FLUSH_LONGEST / 2);
+}
+
+int log_start(Error *error) {
+    check(atomic_load(&way) == WAY_DIRECT);
+    int r = line_writer_start(&writer, STDERR_FILENO, note_dropped, error);
+    if (r < 0) return r;
+    atomic_store(&way, WAY_THREAD);
+    bug_set_writer(write_bug);
+    return 0;
+}
+
+void log_flush(void) {
+    if (atomic_load(&way) == WAY_THREAD) (void)line_writer_flush(&writer, FLUSH_LONGEST);
+}
+
+void log_stop(void) {
+    if (atomic_load(&way) != WAY_THREAD) return;
+    bug_set_writer(NULL);
+    atomic_store(&way, WAY_NONE);
+    if (line_writer_stop(&writer, FLUSH_LONGEST)) atomic_store(&way, WAY_DIRECT);
 }
 
 static void emit_left_out(Place *place) {

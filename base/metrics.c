@@ -33,6 +33,7 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_TEMPLATE_EVENTS] = {"sluice_template_events_total", "Events evaluated by templates."},
     [METRIC_TEMPLATE_FAILURES] = {"sluice_template_failures_total", "Events on which a template failed."},
     [METRIC_TEMPLATE_RESTARTS] = {"sluice_template_restarts_total", "Template workers that were started again."},
+    [METRIC_LOG_LINES_DROPPED] = {"sluice_log_lines_dropped_total", "Log lines dropped because stderr was not read fast enough."},
 };
 
 /* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */

@@ -352,6 +352,7 @@ static void post_drain(Mailbox *mailbox) {
 /* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
 static void end_now(union sigval exit_code) {
     log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
+    log_flush();
     _exit(exit_code.sival_int);
 }
 

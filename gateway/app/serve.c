@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "config/options.h"
 #include "gateway/app/app.h"
 #include "gateway/commands/commands.h"
@@ -19,6 +20,24 @@ static int print_config(const char *config_file, char *const *options) {
     buffer_deinit(&text);
     options_deinit(&effective);
     return EXIT_SUCCESS;
+}
+
+static int serve(const char *config_file, char *const *options) {
+    App *app;
+    Error error = {0};
+    if (log_start(&error) < 0) {
+        log_error("sluice cannot start: %s", error.text);
+        return EXIT_RUNTIME;
+    }
+    int code = EXIT_SUCCESS, r = app_start(config_file, options, &app, &error);
+    if (r < 0) {
+        code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
+    } else {
+        if (app_run(app) == -EIO) code = EXIT_RUNTIME;
+        app_stop(app);
+    }
+    log_stop();
+    return code;
 }
 
 static int run(int argc, char **argv) {
@@ -42,16 +61,7 @@ static int run(int argc, char **argv) {
     if (only_print) {
         code = print_config(config_file, options);
     } else {
-        App *app;
-        Error error = {0};
-        int r = app_start(config_file, options, &app, &error);
-        if (r < 0) {
-            code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
-        } else {
-            r = app_run(app);
-            app_stop(app);
-            code = r == -EIO ? EXIT_RUNTIME : EXIT_SUCCESS;
-        }
+        code = serve(config_file, options);
     }
     free(options);
     return code;

@@ -6,9 +6,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -136,6 +139,64 @@ static void a_failure_tells_where_it_came_from(void **state) {
     assert_non_null(strstr(text, "cannot say: no reason was given"));
 }
 
+static void the_thread_writes_all_before_the_end(void **state) {
+    log_setup(LOG_DEBUG, 1);
+    capture_start();
+    assert_int_equal(log_start(NULL), 0);
+    log_info("first");
+    log_flush();
+    log_info("second");
+    log_stop();
+    log_info("third");
+    char *text = capture_end();
+    assert_int_equal(count_lines(text), 3);
+    assert_true(strstr(text, "first") < strstr(text, "second") && strstr(text, "second") < strstr(text, "third"));
+}
+
+/* A child whose stderr is a small pipe; it logs `lines`, then has a bug. Returns how it ended. */
+static int logs_and_has_a_bug(int ends[2], int lines) {
+    int status;
+    assert_int_equal(pipe(ends), 0);
+    assert_true(fcntl(ends[1], F_SETPIPE_SZ, 16384) > 0);
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)dup2(ends[1], STDERR_FILENO);
+        (void)close(ends[0]);
+        log_setup(LOG_DEBUG, 1);
+        if (log_start(NULL) < 0) _exit(1);
+        static const char *const files[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+        for (int i = 0; i < lines; i++) log_at(LOG_INFO, files[i / 10 % 10], i / 100, "%1000d", i); /* places enough for the limit */
+        bug_at("there.c", 42, "one == two");
+    }
+    (void)close(ends[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void a_bug_comes_behind_the_lines_before_it(void **state) {
+    int ends[2];
+    char text[8192];
+    int status = logs_and_has_a_bug(ends, 2);
+    ssize_t size = read(ends[0], text, sizeof text - 1);
+    assert_true(size > 0);
+    text[size] = '\0';
+    (void)close(ends[0]);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_int_equal(count_lines(text), 3);
+    const char *bug = strstr(text, "there.c:42: bug: one == two\n");
+    assert_non_null(bug);
+    assert_string_equal(bug, "there.c:42: bug: one == two\n");
+}
+
+static void a_bug_ends_the_process_though_nobody_reads(void **state) {
+    int ends[2];
+    int status = logs_and_has_a_bug(ends, 500); /* more than pipe and buffer hold */
+    (void)close(ends[0]);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_lines_are_escaped),
@@ -145,6 +206,9 @@ int main(void) {
         cmocka_unit_test(long_messages_are_cut),
         cmocka_unit_test(repeated_lines_are_limited_and_counted),
         cmocka_unit_test(a_failure_tells_where_it_came_from),
+        cmocka_unit_test(the_thread_writes_all_before_the_end),
+        cmocka_unit_test(a_bug_comes_behind_the_lines_before_it),
+        cmocka_unit_test(a_bug_ends_the_process_though_nobody_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
