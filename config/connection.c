@@ -6,9 +6,9 @@
 
 #include "base/cleanup.h"
 #include "base/span.h"
+#include "base/text.h"
 #include "config/connection_parts.h"
 #include "config/definition.h"
-#include "config/text.h"
 
 #define CONNECTIONS_MAX 1000
 #define PLACE_BYTES_MAX 4096 /* of a path or URI */
@@ -66,19 +66,13 @@ static int read_text(Fault *fault, const Node *object, const char *field, size_t
     return 0;
 }
 
-static int hex(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Is the (percent-encoded) name of a URI parameter this word? */
 static bool parameter_is(Span name, const char *word) {
     size_t at = 0;
     for (; at < name.size; word++) {
         char c = name.data[at++];
-        if (c == '%' && at + 1 < name.size && hex(name.data[at]) >= 0 && hex(name.data[at + 1]) >= 0) {
-            c = (char)(hex(name.data[at]) * 16 + hex(name.data[at + 1]));
+        if (c == '%' && at + 1 < name.size && text_hex(name.data[at]) >= 0 && text_hex(name.data[at + 1]) >= 0) {
+            c = (char)(text_hex(name.data[at]) * 16 + text_hex(name.data[at + 1]));
             at += 2;
         }
         if (*word == 0 || c != *word) return false;

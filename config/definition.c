@@ -2,8 +2,8 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "config/definition_parts.h"
-#include "config/text.h"
 
 const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};

@@ -1,9 +1,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
-#include "config/text.h"
 
 static void set(json_t *object, const char *key, json_t *take_value) {
     check(take_value != NULL && json_object_set_new(object, key, take_value) == 0);

@@ -3,9 +3,9 @@
 
 #include "base/random.h"
 #include "base/span.h"
+#include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
-#include "config/text.h"
 
 #define NAME_CHARACTERS_MAX 40
 #define DESCRIPTION_BYTES_MAX 4096

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "base/span.h"
+#include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
-#include "config/text.h"
 
 #define COLUMN_NAME_BYTES_MAX 63
 #define TABLE_NAME_BYTES_MAX 63 /* what PostgreSQL keeps of a name */

@@ -5,7 +5,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "config/text.h"
+#include "base/text.h"
 
 Node node_member(const Node *object, const char *key) {
     return (Node){.value = json_object_get(object->value, key), .parent = object, .key = key};

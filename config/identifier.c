@@ -1,5 +1,5 @@
+#include "base/text.h"
 #include "config/definition.h"
-#include "config/text.h"
 
 #define SLUG_CHARACTERS_MAX 48
 

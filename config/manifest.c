@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
-#include "config/text.h"
 
 static void source_deinit(ManifestSource *source) {
     json_decref(source->source);
@@ -138,8 +139,7 @@ static int read_document(const YamlDocument *document, Manifest *manifest, Error
     if (json_is_null(root.value)) return 0;
     int r = check_kind(&fault, &root);
     if (r == 0) {
-        manifest->sources = reallocarray(manifest->sources, manifest->count + 1, sizeof *manifest->sources);
-        check(manifest->sources != NULL);
+        array_extend(manifest->sources, manifest->count);
         ManifestSource *source = &manifest->sources[manifest->count++];
         *source = (ManifestSource){0};
         r = read_source(&fault, &root, source);

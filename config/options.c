@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/connection_parts.h"
 #include "config/field.h"
 #include "config/manifest.h"
 #include "config/options_table.h"
-#include "config/text.h"
 
 #define NAME_BYTES_MAX 64
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "config/text.h"
+#include "base/text.h"
 #include "config/units.h"
 
 #define KB 1024LL
@@ -145,18 +145,12 @@ static bool is_network(Span text) {
     return bits > 0 && (slash == NULL || number_of((Span){slash + 1, text.size - address.size - 1}, bits, &prefix));
 }
 
-static Span trim(Span text) {
-    while (text.size > 0 && text.data[0] == ' ') text = (Span){text.data + 1, text.size - 1};
-    while (text.size > 0 && text.data[text.size - 1] == ' ') text.size--;
-    return text;
-}
-
 static bool are_networks(Span text) {
     if (text.size == 0) return true;
     for (;;) {
         const char *comma = memchr(text.data, ',', text.size);
         Span item = {text.data, comma ? (size_t)(comma - text.data) : text.size};
-        if (!is_network(trim(item))) return false;
+        if (!is_network(text_trim(item))) return false;
         if (comma == NULL) return true;
         text = (Span){comma + 1, text.size - item.size - 1};
     }

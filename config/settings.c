@@ -5,8 +5,8 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/settings_parts.h"
-#include "config/text.h"
 #include "config/units.h"
 
 #define KB 1024LL

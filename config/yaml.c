@@ -7,10 +7,11 @@
 #include <yaml.h>
 
 #include "base/arena.h"
+#include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/manifest.h"
-#include "config/text.h"
 #include "config/yaml_scalar.h"
 
 #define TEXT_BYTES_MAX (16UL << 20)
@@ -306,13 +307,12 @@ static int read_stream(Parse *parse, YamlDocument ***documents, size_t *count) {
         if (type == YAML_STREAM_END_EVENT) return 0;
         if (type != YAML_DOCUMENT_START_EVENT) continue;
         YamlDocument *document = calloc(1, sizeof *document);
-        YamlDocument **grown = reallocarray(*documents, *count + 1, sizeof(YamlDocument *));
-        check(document != NULL && grown != NULL);
+        check(document != NULL);
+        array_extend(*documents, *count);
         document->name = text_copy(parse->name);
         document->places = parse->places;
         document->owns_places = *count == 0;
-        *documents = grown;
-        grown[(*count)++] = document;
+        (*documents)[(*count)++] = document;
         r = read_document(parse, document);
         if (r < 0) return r;
     }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "config/text.h"
+#include "base/text.h"
 
 #define VALUE_BYTES_MAX (1UL << 20) /* of one variable or file */
 #define SCALAR_BYTES_MAX (16UL << 20)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define BLOCK_BYTES 16
 

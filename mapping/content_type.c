@@ -1,7 +1,7 @@
 #include "mapping/content_type.h"
 
 #include "mapping/plan.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 Span content_type_essence(Span content_type) {
     const char *parameters = content_type.size ? memchr(content_type.data, ';', content_type.size) : NULL;

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "mapping/json_text.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define NO_NODE UINT32_MAX
 #define NOT_AN_INDEX (-1)
@@ -91,21 +91,12 @@ static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
 
 /* Percent and plus decoding, appended to the text (which has room). NULL, or where it is wrong. */
 static const char *decode(Form *form, Span part, Span *ret, const char **ret_what) {
-    char *start = form->text.data + form->text.size, *to = start;
-    for (const char *p = part.data, *end = p + part.size; p < end; p++) {
-        if (*p == '+') {
-            *to++ = ' ';
-        } else if (*p != '%') {
-            *to++ = *p;
-        } else {
-            int high = end - p >= 3 ? text_hex(p[1]) : -1, low = high < 0 ? -1 : text_hex(p[2]);
-            *ret_what = "% needs two hexadecimal digits";
-            if (low < 0) return p;
-            *to++ = (char)(high << 4 | low);
-            p += 2;
-        }
-    }
-    *ret = (Span){start, (size_t)(to - start)};
+    char *start = form->text.data + form->text.size;
+    const char *wrong;
+    ptrdiff_t size = text_percent_decode(part, true, start, &wrong);
+    *ret_what = "% needs two hexadecimal digits";
+    if (size < 0) return wrong;
+    *ret = (Span){start, (size_t)size};
     form->text.size += ret->size;
     *ret_what = "the decoded text is not UTF-8";
     for (size_t at = 0; at < ret->size; at++) { /* NUL is text here */

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "mapping/json_text.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 typedef struct HeaderEntry {
     Span name;    /* canonical; into HeaderWriter.names */

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "mapping/block.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 /* Copies the string that begins at *p with its quotes, and moves *p behind it. */
 static inline char *copy_string(char *to, const char **p, const char *end) {

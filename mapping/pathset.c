@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "mapping/json_text.h"
@@ -169,9 +170,7 @@ int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
             return 0;
         }
     }
-    PathSteps *paths = reallocarray(set->paths, set->slot_count + 1, sizeof *paths);
-    check(paths);
-    set->paths = paths;
+    array_extend(set->paths, set->slot_count);
     set->paths[set->slot_count] = steps;
     *ret_slot = set->slot_count++;
     return 0;

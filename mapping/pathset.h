@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/span.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define PATH_STEPS_MAX 128 /* deeper than any document that is accepted */
 #define PATH_BYTES_MAX 4096

@@ -10,7 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/span.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 /* One cell, then (by the caller) row_next_cell or row_end. Each byte of `text` is copied once. */
 void row_put(Buffer *out, Span text);

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "mapping/json_text.h"
 #include "mapping/scanner.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 typedef const char *SkipPlain(const char *p, const char *end);

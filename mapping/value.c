@@ -8,7 +8,7 @@
 #include "mapping/block.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define DECIMAL_DIGITS_MAX 1000
 /* An exponent beyond this, of any sign, decides alone; no text is long enough to make up for it. */

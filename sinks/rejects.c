@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
+
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error) {
     if (rejects->count >= job->bad_rows_most) {
@@ -16,11 +18,7 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
                         rejects->count + 1, REJECTS_BYTES_MOST >> 20, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
-    if (rejects->count == rejects->capacity) {
-        rejects->capacity = rejects->capacity > 0 ? rejects->capacity * 2 : 16;
-        rejects->items = reallocarray(rejects->items, rejects->capacity, sizeof *rejects->items);
-        check(rejects->items);
-    }
+    array_reserve(rejects->items, rejects->count, rejects->capacity);
     char *words = arena_copy(&rejects->arena, span_of(reason));
     for (char *c = words; *c; c++) {
         if (*c == '\n' || *c == '\r') *c = ' ';

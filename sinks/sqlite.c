@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "sinks/csv_record.h"
 #include "sinks/driver.h"
 #include "sinks/rejects.h"
@@ -167,18 +168,11 @@ static void put_insert(Buffer *sql, const TableTarget *table) {
     }
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 /* Decodes `\x…` behind what is in `out`; its capacity must be there, so that earlier cells do not move. */
 static bool decode_hex(const SinkCell *cell, Buffer *out) {
     if (cell->size < 2 || cell->size % 2 != 0 || cell->data[0] != '\\' || cell->data[1] != 'x') return false;
     for (size_t i = 2; i < cell->size; i += 2) {
-        int high = hex_digit(cell->data[i]), low = hex_digit(cell->data[i + 1]);
+        int high = text_hex(cell->data[i]), low = text_hex(cell->data[i + 1]);
         if (high < 0 || low < 0) return false;
         buffer_append_byte(out, (char)(high << 4 | low));
     }

@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
+
 FoundColumn *found_table_add(FoundTable *found, const char *name, const char *type) {
-    if (found->count == found->capacity) {
-        found->capacity = found->capacity > 0 ? found->capacity * 2 : 16;
-        found->columns = reallocarray(found->columns, found->capacity, sizeof *found->columns);
-        check(found->columns);
-    }
+    array_reserve(found->columns, found->count, found->capacity);
     FoundColumn *column = &found->columns[found->count++];
     *column = (FoundColumn){.name = strdup(name), .type = strdup(type)};
     check(column->name && column->type);

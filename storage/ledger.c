@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
+#include "base/text.h"
 #include "storage/ledger_private.h"
 #include "storage/record.h"
 
@@ -15,18 +17,11 @@ void file_record_deinit(FileRecord *file) {
     *file = (FileRecord){0};
 }
 
-static char *copy_text(const char *text) {
-    if (!text) return NULL;
-    char *copy = strdup(text);
-    check(copy);
-    return copy;
-}
-
 int file_record_copy(const FileRecord *from, FileRecord *ret_file) {
     FileRecord file = *from;
-    file.last_error = copy_text(from->last_error);
-    file.target = copy_text(from->target);
-    file.label = copy_text(from->label);
+    file.last_error = text_copy(from->last_error);
+    file.target = text_copy(from->target);
+    file.label = text_copy(from->label);
     *ret_file = file;
     return 0;
 }
@@ -263,7 +258,7 @@ int ledger_update_file(Txn *txn, const FileRecord *file, Error *error) {
     stored.attempts = file->attempts;
     stored.next_try = file->next_try;
     free(stored.last_error);
-    stored.last_error = copy_text(file->last_error);
+    stored.last_error = text_copy(file->last_error);
     return ledger_put_file(txn, &stored, error);
 }
 
@@ -363,11 +358,7 @@ static int collect_slice(void *context, const SliceRecord *slice, Error *error) 
     if (!uuid_equal(&slice->file, list->file))
         return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " belongs to another file", slice->sink,
                          slice->first_row);
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity ? 2 * list->capacity : 16;
-        list->slices = reallocarray(list->slices, list->capacity, sizeof *list->slices);
-        check(list->slices);
-    }
+    array_reserve(list->slices, list->count, list->capacity);
     list->slices[list->count++] = *slice;
     return 0;
 }
@@ -520,11 +511,7 @@ static int choose_pack(void *context, const PackRecord *pack, Error *error) {
     Forgotten *forgotten = context;
     if (pack->done < pack->slices || pack->last_done > forgotten->done_before) return 0;
     if (forgotten->count == forgotten->most) return ENOUGH;
-    if (forgotten->count == forgotten->capacity) {
-        forgotten->capacity = forgotten->capacity ? 2 * forgotten->capacity : 16;
-        forgotten->packs = reallocarray(forgotten->packs, forgotten->capacity, sizeof *forgotten->packs);
-        check(forgotten->packs);
-    }
+    array_reserve(forgotten->packs, forgotten->count, forgotten->capacity);
     forgotten->packs[forgotten->count++] = pack->id;
     return 0;
 }

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "storage/ledger.h"
 #include "storage/pack.h"
 
@@ -37,20 +39,11 @@ static void names_deinit(Names *names) {
 static int collect(void *context, const char *name, const FileInfo *info) {
     Names *names = context;
     if (info->is_directory) return 0;
-    if (names->count == names->capacity) {
-        names->capacity = names->capacity ? 2 * names->capacity : 64;
-        names->names = reallocarray(names->names, names->capacity, sizeof *names->names);
-        check(names->names);
-    }
+    array_reserve(names->names, names->count, names->capacity);
     Name *next = &names->names[names->count++];
     *next = (Name){.name = strdup(name), .modified = info->modified};
     check(next->name);
     return 0;
-}
-
-static bool ends_with(const char *name, const char *suffix) {
-    size_t size = strlen(name), suffix_size = strlen(suffix);
-    return size >= suffix_size && strcmp(name + size - suffix_size, suffix) == 0;
 }
 
 static char *path_in(const char *folder, const char *name) {
@@ -78,7 +71,7 @@ static int move_to_orphans(Files *files, const char *name, usec_t now, Error *er
 
 static int sweep_name(Files *files, Txn *txn, const char *name, usec_t now, RecoveryReport *report, Error *error) {
     Uuid id;
-    if (ends_with(name, TEMPORARY_SUFFIX)) {
+    if (text_ends(span_of(name), span_of(TEMPORARY_SUFFIX))) {
         _cleanup_free_ char *path = path_in(STAGING, name);
         int result = files->remove(files, path, error);
         if (result == 0) report->temporary_removed++;

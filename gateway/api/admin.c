@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/metrics.h"
+#include "base/text.h"
 #include "base/uuid.h"
 #include "gateway/flow/messages.h"
 #include "gateway/http/head.h"
@@ -63,44 +64,21 @@ static void ticket_free(Ticket *ticket) {
     free(ticket);
 }
 
-static char *copy_span(Span span) {
-    char *copy = strndup(span.data ? span.data : "", span.size);
-    check(copy);
-    return copy;
-}
-
-static int hex(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 /* Percent-decoded; NULL: not well-formed, or it holds a control character or an encoded slash, which no id has. */
 static char *decode_path(Span path) {
-    char *text = malloc(path.size + 1), *out = text;
+    _cleanup_free_ char *text = malloc(path.size + 1);
     check(text);
-    for (size_t i = 0; i < path.size; i++) {
-        unsigned char c = (unsigned char)path.data[i];
-        if (c == '%') {
-            int high = i + 2 < path.size ? hex(path.data[i + 1]) : -1, low = high >= 0 ? hex(path.data[i + 2]) : -1;
-            c = low >= 0 ? (unsigned char)((unsigned)high << 4 | (unsigned)low) : 0;
-            if (c == '/') c = 0;
-            i += 2;
-        }
-        if (c < 0x20 || c == 0x7f) {
-            free(text);
-            return NULL;
-        }
-        *out++ = (char)c;
-    }
-    *out = '\0';
-    return text;
+    ptrdiff_t size = text_path_decode(path, text);
+    for (ptrdiff_t i = 0; i < size; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return NULL;
+    if (size < 0) return NULL;
+    text[size] = '\0';
+    return steal(text);
 }
 
 /* The seconds of `wait=N` among the preferences (RFC 7240). */
 static usec_t read_wait(Span value) {
-    _cleanup_free_ char *text = copy_span(value);
+    _cleanup_free_ char *text = text_copy_span(value);
     char *rest = text;
     for (char *item; (item = strsep(&rest, ",;"));) {
         item += strspn(item, " \t");
@@ -113,7 +91,7 @@ static usec_t read_wait(Span value) {
 
 static void replace(char **field, Span value) {
     free(*field);
-    *field = copy_span(value);
+    *field = text_copy_span(value);
 }
 
 static void read_headers(ApiCall *call, const HttpHead *head) {
@@ -154,13 +132,13 @@ static ApiCall *read_request(h2o_req_t *request) {
     ApiCall *call = calloc(1, sizeof *call);
     check(call);
     call->message.kind = MESSAGE_API_CALL;
-    call->method = copy_span((Span){.data = request->method.base, .size = request->method.len});
+    call->method = text_copy_span((Span){.data = request->method.base, .size = request->method.len});
     call->path = decoded;
-    call->query = copy_span(query);
-    call->token = copy_span((Span){0});
-    call->if_match = copy_span((Span){0});
-    call->body_type = copy_span((Span){0});
-    call->peer = copy_span(http_request_peer(request));
+    call->query = text_copy_span(query);
+    call->token = text_copy_span((Span){0});
+    call->if_match = text_copy_span((Span){0});
+    call->body_type = text_copy_span((Span){0});
+    call->peer = text_copy_span(http_request_peer(request));
     read_headers(call, http_request_head(request));
     buffer_append(&call->body, request->entity.base, request->entity.len);
     return call;

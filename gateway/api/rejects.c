@@ -6,7 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "config/text.h"
+#include "base/text.h"
 #include "gateway/api/router.h"
 #include "storage/rejects.h"
 

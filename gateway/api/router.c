@@ -7,7 +7,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
-#include "config/text.h"
+#include "base/text.h"
 
 #define SEGMENTS_MOST 12
 #define BRANCH "/v1/branches/{branch}"
@@ -176,29 +176,11 @@ static const ApiRoute *find_route(const Path *path, const char *method, Names *r
 
 /* ---- the query --------------------------------------------------------------------------------------------------------------------- */
 
-static int hex(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
 /* In place; false: not well-formed, or a NUL. */
 static bool decode(char *text) {
-    char *out = text;
-    for (const char *at = text; *at; at++) {
-        if (*at == '+') {
-            *out++ = ' ';
-        } else if (*at == '%') {
-            int high = hex(at[1]), low = high >= 0 ? hex(at[2]) : -1;
-            if (low < 0 || (high == 0 && low == 0)) return false;
-            *out++ = (char)(high << 4 | low);
-            at += 2;
-        } else {
-            *out++ = *at;
-        }
-    }
-    *out = '\0';
+    ptrdiff_t size = text_percent_decode(span_of(text), true, text, NULL);
+    if (size < 0 || memchr(text, '\0', (size_t)size)) return false;
+    text[size] = '\0';
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/files.h"
 #include "config/manifest.h"
@@ -92,8 +93,7 @@ static void targets_deinit(Targets *targets) {
 }
 
 static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, size_t sink_count, Error *error) {
-    targets->items = reallocarray(targets->items, targets->count + 1, sizeof *targets->items);
-    check(targets->items);
+    array_extend(targets->items, targets->count);
     MapTarget *target = &targets->items[targets->count++];
     *target = (MapTarget){.source = take_source, .sinks = take_sinks, .sink_count = sink_count};
     targets->sinks += sink_count;

@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "gateway/control/change_parts.h"
 
 #define CHANGES_MOST 1000 /* on their way at once */
@@ -23,12 +24,6 @@ static bool has_template(const Sink *sink, const char *text) {
     return false;
 }
 
-static char *copy_of(const char *text) {
-    char *copy = text ? strdup(text) : NULL;
-    check(copy || !text);
-    return copy;
-}
-
 /* Templates that are new with this change. */
 static int check_templates(Control *control, const Sink *sink, const Sink *old, char **ret_template, Failure *failure) {
     for (size_t i = 0; i < sink->table.column_count; i++) {
@@ -37,7 +32,7 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
         int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
         if (r == TEMPLATE_UNKNOWN) {
-            *ret_template = copy_of(column->template_text);
+            *ret_template = text_copy(column->template_text);
             return CHANGE_NEEDS_TEMPLATE;
         }
         error_prefix(&failure->error, "The template of column \"%s\"", column->name);
@@ -138,9 +133,9 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     change->errand.back = change_back;
     change->asked = control->options.clock->boot(control->options.clock);
     change->request = *request;
-    change->request.source_id = copy_of(request->source_id ? request->source_id : outcome.source->source_id);
-    change->request.sink_id = copy_of(new_sink ? outcome.sinks[0]->sink_id : request->sink_id);
-    change->request.by = copy_of(request->by);
+    change->request.source_id = text_copy(request->source_id ? request->source_id : outcome.source->source_id);
+    change->request.sink_id = text_copy(new_sink ? outcome.sinks[0]->sink_id : request->sink_id);
+    change->request.by = text_copy(request->by);
     change->request.body = json_incref(request->body);
     outcome_deinit(&outcome); /* built again when its turn comes: definitions may be others then */
 
@@ -348,10 +343,10 @@ static void set_unreachable(Control *control, const char *connection, const char
     if (!*at) {
         *at = calloc(1, sizeof **at);
         check(*at);
-        (*at)->connection = copy_of(connection);
+        (*at)->connection = text_copy(connection);
     }
     free((*at)->text);
-    (*at)->text = copy_of(text);
+    (*at)->text = text_copy(text);
     (*at)->when = control->options.clock->boot(control->options.clock);
 }
 
@@ -401,7 +396,7 @@ static void start_prepare(Control *control, Change *change) {
     check(job);
     job->message.kind = MESSAGE_PREPARE;
     job->reply = control->mailbox;
-    job->connection = copy_of(sink->table.connection);
+    job->connection = text_copy(sink->table.connection);
     check(asprintf(&job->label, "%s/%s", change->request.source_id, sink->sink_id) > 0);
     job->sink = sink->number;
     job->context = &change->errand;

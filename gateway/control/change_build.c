@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "gateway/control/change_parts.h"
@@ -34,8 +35,7 @@ void outcome_deinit(Outcome *outcome) {
 }
 
 static void add_sink(Outcome *outcome, Sink *take_sink) {
-    outcome->sinks = reallocarray(outcome->sinks, outcome->sink_count + 1, sizeof *outcome->sinks);
-    check(outcome->sinks);
+    array_extend(outcome->sinks, outcome->sink_count);
     outcome->sinks[outcome->sink_count++] = take_sink;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "gateway/control/expiry.h"
@@ -157,11 +158,7 @@ void errand_end(Errand *errand) {
 
 void control_publish(Control *control) {
     Snapshot *next = registry_snapshot(&control->registry, ++control->generation, control->mailbox);
-    if (control->living_count == control->living_room) {
-        control->living_room = control->living_room ? 2 * control->living_room : 8;
-        control->living = reallocarray(control->living, control->living_room, sizeof *control->living);
-        check(control->living);
-    }
+    array_reserve(control->living, control->living_count, control->living_room);
     control->living[control->living_count++] = control->generation;
     for (size_t i = 0; control->connected && i < control->peers.loop_count; i++) {
         SnapshotNews *news = calloc(1, sizeof *news);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cursor.h"
 #include "base/log.h"
 #include "gateway/control/parts.h"
@@ -100,8 +101,7 @@ void expire(Control *control) {
         const RegistrySource *source = control->registry.sources[i];
         for (size_t k = 0; k < source->sink_count; k++) {
             if (!over_age(control, source->sinks[k]->sink->deleted)) continue;
-            expiry->sinks = reallocarray(expiry->sinks, expiry->count + 1, sizeof *expiry->sinks);
-            check(expiry->sinks);
+            array_extend(expiry->sinks, expiry->count);
             expiry->sinks[expiry->count++] = source->sinks[k]->sink->number;
         }
     }

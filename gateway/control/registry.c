@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/cursor.h"
 #include "config/settings.h"
@@ -68,14 +69,6 @@ size_t registry_live_sinks(const RegistrySource *source) {
     return live;
 }
 
-static void *with_room(void *items, size_t count, size_t *room, size_t item_bytes) {
-    if (count < *room) return items;
-    *room = *room ? 2 * *room : 8;
-    items = reallocarray(items, *room, item_bytes);
-    check(items);
-    return items;
-}
-
 RegistrySource *registry_put(Registry *registry, Source *take_source) {
     RegistrySource *known = registry_find(registry, take_source->source_id);
     if (known) {
@@ -86,7 +79,7 @@ RegistrySource *registry_put(Registry *registry, Source *take_source) {
     RegistrySource *added = calloc(1, sizeof *added);
     check(added);
     added->source = take_source;
-    registry->sources = with_room(registry->sources, registry->count, &registry->room, sizeof *registry->sources);
+    array_reserve(registry->sources, registry->count, registry->room);
     size_t at = find_source(registry, take_source->source_id);
     memmove(registry->sources + at + 1, registry->sources + at, (registry->count - at) * sizeof *registry->sources);
     registry->sources[at] = added;
@@ -105,7 +98,7 @@ RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGat
     check(added);
     added->sink = take_sink;
     added->gate = gate ? sink_gate_ref(gate) : sink_gate_new();
-    source->sinks = with_room(source->sinks, source->sink_count, &source->sink_room, sizeof *source->sinks);
+    array_reserve(source->sinks, source->sink_count, source->sink_room);
     size_t at = find_sink(source, take_sink->sink_id);
     memmove(source->sinks + at + 1, source->sinks + at, (source->sink_count - at) * sizeof *source->sinks);
     source->sinks[at] = added;
@@ -181,7 +174,7 @@ static int load_source(void *context, Span key, Span document, Error *error) {
         error_prefix(error, "the catalog's source number %u cannot be read", number);
         return -EBADMSG;
     }
-    loading->by_number = with_room(loading->by_number, loading->count, &loading->room, sizeof *loading->by_number);
+    array_reserve(loading->by_number, loading->count, loading->room);
     loading->by_number[loading->count++] = registry_put(loading->registry, source);
     if (loading->registry->next_source <= number) loading->registry->next_source = number + 1;
     return 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "storage/catalog.h"
 
@@ -157,11 +158,7 @@ void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status) {
         answer(task, take_call, status);
         return;
     }
-    if (task->waiter_count == task->waiter_room) {
-        task->waiter_room = task->waiter_room ? 2 * task->waiter_room : 2;
-        task->waiters = reallocarray(task->waiters, task->waiter_room, sizeof *task->waiters);
-        check(task->waiters);
-    }
+    array_reserve(task->waiters, task->waiter_count, task->waiter_room);
     task->waiters[task->waiter_count++] = (TaskWaiter){
         .call = take_call, .status = status, .until = tasks->clock->boot(tasks->clock) + wait};
 }

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/random.h"
-#include "config/text.h"
+#include "base/text.h"
 #include "storage/catalog.h"
 
 static const char *const role_names[] = {"read", "operator", "admin"};
@@ -37,11 +38,7 @@ static size_t place_of(const Tokens *tokens, const uint8_t *hash) {
 }
 
 static Token *insert(Tokens *tokens, const Token *token) {
-    if (tokens->count == tokens->room) {
-        tokens->room = tokens->room ? 2 * tokens->room : 8;
-        tokens->items = reallocarray(tokens->items, tokens->room, sizeof *tokens->items);
-        check(tokens->items);
-    }
+    array_reserve(tokens->items, tokens->count, tokens->room);
     size_t at = place_of(tokens, token->hash);
     memmove(tokens->items + at + 1, tokens->items + at, (tokens->count - at) * sizeof *tokens->items);
     tokens->items[at] = *token;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/text.h"
+
 /* Every address is kept as IPv6; IPv4 lies in ::ffff:0:0/96. */
 typedef struct Network {
     struct in6_addr address;
@@ -47,12 +49,6 @@ static size_t format_address(const struct in6_addr *address, char out[static ADD
     return strlen(out);
 }
 
-static Span trimmed(Span span) {
-    while (span.size && (span.data[0] == ' ' || span.data[0] == '\t')) span = (Span){span.data + 1, span.size - 1};
-    while (span.size && (span.data[span.size - 1] == ' ' || span.data[span.size - 1] == '\t')) span.size--;
-    return span;
-}
-
 static bool parse_network(Span text, Network *ret_network) {
     const char *slash = memchr(text.data, '/', text.size);
     Span address = slash ? (Span){text.data, (size_t)(slash - text.data)} : text;
@@ -83,7 +79,7 @@ int trusted_proxies_parse(const char *text, TrustedProxies **ret_proxies, Error 
         const char *comma = memchr(left.data, ',', left.size);
         Span part = {left.data, comma ? (size_t)(comma - left.data) : left.size};
         left = comma ? (Span){comma + 1, left.size - part.size - 1} : (Span){0};
-        part = trimmed(part);
+        part = text_trim(part);
         if (part.size == 0) continue;
         if (!parse_network(part, &proxies->networks[proxies->count])) {
             free(proxies);
@@ -141,7 +137,7 @@ bool address_is_loopback(const struct sockaddr *address) {
 
 /* One hop as proxies write it: 1.2.3.4, 1.2.3.4:80, ::1, [::1], [::1]:80, any of them in quotes. */
 static bool parse_hop(Span text, struct in6_addr *ret_address) {
-    text = trimmed(text);
+    text = text_trim(text);
     if (text.size >= 2 && text.data[0] == '"' && text.data[text.size - 1] == '"') text = (Span){text.data + 1, text.size - 2};
     if (text.size && text.data[0] == '[') {
         const char *end = memchr(text.data, ']', text.size);
@@ -162,7 +158,7 @@ static Span forwarded_for_of(Span element) {
         const char *semicolon = memchr(element.data, ';', element.size);
         Span pair = {element.data, semicolon ? (size_t)(semicolon - element.data) : element.size};
         element = semicolon ? (Span){semicolon + 1, element.size - pair.size - 1} : (Span){0};
-        pair = trimmed(pair);
+        pair = text_trim(pair);
         if (pair.size > 4 && span_equal_nocase((Span){pair.data, 4}, SPAN("for="))) return (Span){pair.data + 4, pair.size - 4};
     }
     return (Span){0};

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/text.h"
+
 /* Bytes up to the next LF, which is consumed; data NULL when there is none. `ret_crlf`: a CR stood before it and is not part of the line. */
 static Span take_line(Span *left, bool *ret_crlf) {
     const char *end = left->size ? memchr(left->data, '\n', left->size) : NULL;
@@ -12,12 +14,6 @@ static Span take_line(Span *left, bool *ret_crlf) {
     *ret_crlf = line.size > 0 && line.data[line.size - 1] == '\r';
     if (*ret_crlf) line.size--;
     return line;
-}
-
-static Span trimmed(Span span) {
-    while (span.size && (span.data[0] == ' ' || span.data[0] == '\t')) span = (Span){span.data + 1, span.size - 1};
-    while (span.size && (span.data[span.size - 1] == ' ' || span.data[span.size - 1] == '\t')) span.size--;
-    return span;
 }
 
 static HeadResult bad(HttpHead *head, const char *reason) {
@@ -101,7 +97,7 @@ static const char *split(Span line, Span *ret_name, Span *ret_value) {
     if (!colon || colon == line.data) return "A header line has no name.";
     *ret_name = (Span){line.data, (size_t)(colon - line.data)};
     if (colon[-1] == ' ' || colon[-1] == '\t') return "A header name is followed by white space.";
-    *ret_value = trimmed((Span){colon + 1, line.size - ret_name->size - 1});
+    *ret_value = text_trim((Span){colon + 1, line.size - ret_name->size - 1});
     if (ret_value->size && memchr(ret_value->data, '\r', ret_value->size)) return "A header line holds a lone CR.";
     return NULL;
 }
@@ -148,7 +144,7 @@ bool http_head_next(Span *lines, Span *ret_name, Span *ret_value) {
     const char *colon = memchr(line.data, ':', line.size);
     size_t name_size = colon ? (size_t)(colon - line.data) : line.size;
     *ret_name = (Span){line.data, name_size};
-    *ret_value = colon ? trimmed((Span){colon + 1, line.size - name_size - 1}) : (Span){line.data, 0};
+    *ret_value = colon ? text_trim((Span){colon + 1, line.size - name_size - 1}) : (Span){line.data, 0};
     return true;
 }
 

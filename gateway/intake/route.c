@@ -2,31 +2,15 @@
 
 #include <string.h>
 
-static int hex_digit(char byte) {
-    if (byte >= '0' && byte <= '9') return byte - '0';
-    if (byte >= 'a' && byte <= 'f') return byte - 'a' + 10;
-    if (byte >= 'A' && byte <= 'F') return byte - 'A' + 10;
-    return -1;
-}
+#include "base/text.h"
 
 /* Decodes what is escaped; an escape that is none makes it no route. */
 static bool unescape(Span *path, char *scratch) {
     if (!path->size || !memchr(path->data, '%', path->size)) return true;
-    size_t size = 0;
     if (path->size > ROUTE_BYTES_MOST) return false;
-    for (size_t i = 0; i < path->size; i++) {
-        char byte = path->data[i];
-        if (byte == '%') {
-            int high = i + 2 < path->size ? hex_digit(path->data[i + 1]) : -1;
-            int low = i + 2 < path->size ? hex_digit(path->data[i + 2]) : -1;
-            if (high < 0 || low < 0) return false;
-            byte = (char)(high << 4 | low);
-            if (byte == '/' || byte == 0) return false; /* never a separator */
-            i += 2;
-        }
-        scratch[size++] = byte;
-    }
-    *path = (Span){scratch, size};
+    ptrdiff_t size = text_path_decode(*path, scratch);
+    if (size < 0) return false;
+    *path = (Span){scratch, (size_t)size};
     return true;
 }
 
@@ -36,10 +20,6 @@ static Span segment(Span *path) {
     Span found = {path->data, slash ? (size_t)(slash - path->data) : path->size};
     *path = slash ? (Span){slash + 1, path->size - found.size - 1} : (Span){0};
     return found;
-}
-
-static bool begins(Span span, Span with) {
-    return span.size >= with.size && memcmp(span.data, with.data, with.size) == 0;
 }
 
 static bool is_verbose(Span query) {
@@ -64,13 +44,13 @@ Route route_of(Span target, char scratch[static ROUTE_BYTES_MOST]) {
         route.verbose = is_verbose((Span){question + 1, target.size - size - 1});
         target.size = size;
     }
-    size_t scheme = begins(target, SPAN("http://")) ? 7 : begins(target, SPAN("https://")) ? 8 : 0;
+    size_t scheme = text_begins(target, SPAN("http://")) ? 7 : text_begins(target, SPAN("https://")) ? 8 : 0;
     if (scheme) { /* absolute form: what follows the authority */
         const char *slash = memchr(target.data + scheme, '/', target.size - scheme);
         target = slash ? (Span){slash, target.size - (size_t)(slash - target.data)} : (Span){0};
     }
     if (!unescape(&target, scratch)) return route;
-    if (begins(target, SPAN("/stream/"))) {
+    if (text_begins(target, SPAN("/stream/"))) {
         Span rest = {target.data + 8, target.size - 8};
         route.project = segment(&rest);
         bool more = rest.data != NULL;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "gateway/http/decode.h"
 #include "mapping/framing.h"
@@ -87,11 +88,7 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
         if (run->count == request->events_most)
             return error_set(error, -EFBIG, "The body has too many events: at most %zu are mapped in one run.", request->events_most);
         uuid_next(request->ids, request->received, &event.id);
-        if (run->count == run->room) {
-            run->room = run->room ? 2 * run->room : 16;
-            run->events = reallocarray(run->events, run->room, sizeof *run->events);
-            check(run->events);
-        }
+        array_reserve(run->events, run->count, run->room);
         run->events[run->count++] = event;
     }
     return r < 0 ? error_set(error, r, "T%s.", error->text + 1) /* "the body does not fit ..." */ : 0;

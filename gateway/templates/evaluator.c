@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 enum {
     READ_BYTES = 64 * 1024,

@@ -30,7 +30,7 @@
 #include "gateway/templates/view.h"
 #include "gateway/templates/zygote.h"
 #include "mapping/json_text.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 typedef struct JsonnetJsonValue Value;
 

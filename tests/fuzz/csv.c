@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "mapping/row.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 #include "sinks/csv_record.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -16,7 +16,7 @@
 #include "mapping/plan.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { LINES_MAX = 24 };

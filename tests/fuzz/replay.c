@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 #include "tests/fuzz/fuzz.h"
 
 static size_t inputs;

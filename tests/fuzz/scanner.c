@@ -12,7 +12,7 @@
 #include "mapping/pathset.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { PATHS_MAX = 64 };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "mapping/text.h"
+#include "mapping/words.h"
 
 #define BODY_BYTES_MOST (4u << 20)
 

@@ -11,8 +11,8 @@
 
 #include "guard.h"
 #include "mapping/scanner.h"
-#include "mapping/text.h"
 #include "mapping/value.h"
+#include "mapping/words.h"
 
 /* The table of dataTypes is in tests/mapping/values.json; here is what goes beyond single cases. */
 static int put(DataType type, const char *text, size_t size, unsigned known, Buffer *row) {

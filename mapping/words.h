@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/span.h"
+#include "base/text.h"
 
 #define TEXT_ONES UINT64_C(0x0101010101010101)
 #define TEXT_HIGHS UINT64_C(0x8080808080808080)
@@ -89,50 +89,6 @@ static inline const char *text_skip_plain(const char *p, const char *end) {
     return p;
 }
 
-/* Size (2..4) of the well-formed UTF-8 sequence that begins at `p` with a byte >= 0x80; 0: not well-formed, or cut off by `end`. */
-static inline size_t text_utf8_size(const char *p, const char *end) {
-    const unsigned char *u = (const unsigned char *)p;
-    size_t left = (size_t)(end - p);
-    if (u[0] >= 0xc2 && u[0] <= 0xdf) return left >= 2 && (u[1] & 0xc0) == 0x80 ? 2 : 0;
-    if ((u[0] & 0xf0) == 0xe0) {
-        if (left < 3 || (u[1] & 0xc0) != 0x80 || (u[2] & 0xc0) != 0x80) return 0;
-        if (u[0] == 0xe0 && u[1] < 0xa0) return 0; /* overlong */
-        if (u[0] == 0xed && u[1] > 0x9f) return 0; /* a surrogate */
-        return 3;
-    }
-    if (u[0] >= 0xf0 && u[0] <= 0xf4) {
-        if (left < 4 || (u[1] & 0xc0) != 0x80 || (u[2] & 0xc0) != 0x80 || (u[3] & 0xc0) != 0x80) return 0;
-        if (u[0] == 0xf0 && u[1] < 0x90) return 0; /* overlong */
-        if (u[0] == 0xf4 && u[1] > 0x8f) return 0; /* over U+10FFFF */
-        return 4;
-    }
-    return 0;
-}
-
-/* Offset of the first byte that is NUL or not well-formed UTF-8; text.size when it is all text. */
-static inline size_t text_check(Span text) {
-    const char *p = text.data, *end = p + text.size;
-    while (p < end) {
-        if (end - p >= 8) {
-            uint64_t word = text_load8(p);
-            if (!((word & TEXT_HIGHS) | ((word - TEXT_ONES) & ~word & TEXT_HIGHS))) {
-                p += 8;
-                continue;
-            }
-        }
-        if ((unsigned char)*p >= 0x80) {
-            size_t size = text_utf8_size(p, end);
-            if (size == 0) break;
-            p += size;
-        } else if (*p == 0) {
-            break;
-        } else {
-            p++;
-        }
-    }
-    return (size_t)(p - text.data);
-}
-
 static inline bool text_is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -140,12 +96,4 @@ static inline bool text_is_digit(char c) {
 /* JSON's white space. */
 static inline bool text_is_space(char c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-/* 0..15, or -1. */
-static inline int text_hex(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
 }

@@ -1,25 +1,48 @@
-#include "config/text.h"
+#include "base/text.h"
+
+#include <stdlib.h>
 
 #include "base/error.h"
 
+#define ONES UINT64_C(0x0101010101010101)
+#define HIGHS UINT64_C(0x8080808080808080)
+
+size_t text_check(Span text) {
+    const char *p = text.data, *end = p + text.size;
+    while (p < end) {
+        if (end - p >= 8) { /* eight ASCII characters at a time */
+            uint64_t word;
+            memcpy(&word, p, sizeof word);
+            if (!((word & HIGHS) | ((word - ONES) & ~word & HIGHS))) {
+                p += 8;
+                continue;
+            }
+        }
+        if ((unsigned char)*p >= 0x80) {
+            size_t size = text_utf8_size(p, end);
+            if (size == 0) break;
+            p += size;
+        } else if (*p == 0) {
+            break;
+        } else {
+            p++;
+        }
+    }
+    return (size_t)(p - text.data);
+}
+
 size_t text_decode(const char *at, const char *end, uint32_t *ret_character) {
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
     unsigned char first = (unsigned char)*at;
     if (first < 0x80) {
         *ret_character = first;
         return 1;
     }
-    size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || (size_t)(end - at) < length) return 0;
-    uint32_t character = first & (0x7FU >> length);
-    for (size_t i = 1; i < length; i++) {
-        unsigned char next = (unsigned char)at[i];
-        if ((next & 0xC0) != 0x80) return 0;
-        character = character << 6 | (next & 0x3FU);
-    }
-    if (character < least[length] || character > 0x10FFFF || (character >= 0xD800 && character <= 0xDFFF)) return 0;
+    size_t size = text_utf8_size(at, end);
+    if (size == 0) return 0;
+    uint32_t character = first & (0x7FU >> size);
+    for (size_t i = 1; i < size; i++) character = character << 6 | ((unsigned char)at[i] & 0x3FU);
     *ret_character = character;
-    return length;
+    return size;
 }
 
 static bool is_control(uint32_t character) {
@@ -36,12 +59,7 @@ bool text_is_plain(Span text) {
 }
 
 bool text_is_utf8(Span text) {
-    for (size_t at = 0, length; at < text.size; at += length) {
-        uint32_t character;
-        length = text_decode(text.data + at, text.data + text.size, &character);
-        if (length == 0 || character == 0) return false;
-    }
-    return true;
+    return text_check(text) == text.size;
 }
 
 size_t text_characters(Span text) {
@@ -117,4 +135,56 @@ char *text_copy(const char *text) {
     char *copy = strdup(text);
     check(copy != NULL);
     return copy;
+}
+
+char *text_copy_span(Span text) {
+    char *copy = malloc(text.size + 1);
+    check(copy != NULL);
+    if (text.size > 0) memcpy(copy, text.data, text.size);
+    copy[text.size] = '\0';
+    return copy;
+}
+
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+
+Span text_trim(Span text) {
+    while (text.size > 0 && is_blank(text.data[0])) text = (Span){text.data + 1, text.size - 1};
+    while (text.size > 0 && is_blank(text.data[text.size - 1])) text.size--;
+    return text;
+}
+
+ptrdiff_t text_percent_decode(Span text, bool plus, char *to, const char **ret_wrong) {
+    char *start = to;
+    for (size_t i = 0; i < text.size; i++) {
+        char byte = text.data[i];
+        if (byte == '+' && plus) {
+            byte = ' ';
+        } else if (byte == '%') {
+            int high = text.size - i > 2 ? text_hex(text.data[i + 1]) : -1, low = high < 0 ? -1 : text_hex(text.data[i + 2]);
+            if (low < 0) {
+                if (ret_wrong) *ret_wrong = text.data + i;
+                return -1;
+            }
+            byte = (char)(high << 4 | low);
+            i += 2;
+        }
+        *to++ = byte;
+    }
+    return to - start;
+}
+
+ptrdiff_t text_path_decode(Span path, char *to) {
+    char *start = to;
+    for (const char *at = path.data, *end = at + path.size; at < end;) {
+        const char *slash = memchr(at, '/', (size_t)(end - at));
+        Span segment = {at, (size_t)((slash ? slash : end) - at)};
+        ptrdiff_t size = text_percent_decode(segment, false, to, NULL);
+        if (size < 0 || memchr(to, '/', (size_t)size) || memchr(to, '\0', (size_t)size)) return -1;
+        to += size;
+        if (slash) *to++ = '/';
+        at = segment.data + segment.size + (slash != NULL);
+    }
+    return to - start;
 }
