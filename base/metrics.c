@@ -22,6 +22,8 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_CONNECTIONS_ACCEPTED] = {"sluice_connections_accepted_total", "Connections accepted."},
     [METRIC_CONNECTIONS_REFUSED] = {"sluice_connections_refused_total", "Connections refused because too many were open."},
     [METRIC_CONNECTIONS_TIMED_OUT] = {"sluice_connections_timed_out_total", "Connections ended because the peer was too slow."},
+    [METRIC_CONNECTIONS_EVICTED] = {"sluice_connections_evicted_total",
+                                    "Silent or idle connections ended because others needed the place."},
     [METRIC_COMMITS] = {"sluice_commits_total", "Commit groups written to the log."},
     [METRIC_COMMITTED_BYTES] = {"sluice_committed_bytes_total", "Bytes of the commit groups written to the log."},
     [METRIC_SLICES_STAGED] = {"sluice_slices_staged_total", "Slices written to staging files."},

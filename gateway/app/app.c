@@ -18,6 +18,7 @@
 #include "config/options.h"
 #include "gateway/api/admin.h"
 #include "gateway/api/router.h"
+#include "gateway/app/descriptors.h"
 #include "gateway/commands/commands.h"
 #include "gateway/control/control.h"
 #include "gateway/delivery/loader.h"
@@ -30,9 +31,8 @@
 #include "storage/environment.h"
 
 #define LOOPS_MOST 64
-#define BAD_ROWS_MOST 10000 /* refused rows of one file, above which it fails as a whole */
-#define ADMIN_CONNECTIONS_MOST 512
-#define DESCRIPTORS_WANTED 65536
+#define BAD_ROWS_MOST 10000      /* refused rows of one file, above which it fails as a whole */
+#define DESCRIPTORS_WANTED 65536 /* or more, if limits.connections says so */
 
 struct App {
     const char *config_file;
@@ -104,12 +104,43 @@ static int start_options(App *app, Error *error) {
     (void)sigaddset(&taken, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &taken, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    return 0;
+}
 
+static size_t loops_wanted(const App *app) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = app->options.threads ? app->options.threads : cores > 0 ? (size_t)cores : 1;
+    return wanted < LOOPS_MOST ? wanted : LOOPS_MOST;
+}
+
+/* The limits of both listeners follow what the process may open, so that peers never take the descriptors of files and destinations. */
+static int start_descriptors(App *app, Error *error) {
+    DescriptorNeeds needs = {
+        .loops = (unsigned)loops_wanted(app),
+        .loaders = app->options.loaders,
+        .destinations = (unsigned)app->options.list.count,
+        .zygotes = app->options.template_zygotes,
+        .intake = app->options.connections,
+    };
+    DescriptorShares shares;
     struct rlimit descriptors;
-    if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < DESCRIPTORS_WANTED) {
-        descriptors.rlim_cur = descriptors.rlim_max < DESCRIPTORS_WANTED ? descriptors.rlim_max : DESCRIPTORS_WANTED;
-        (void)setrlimit(RLIMIT_NOFILE, &descriptors);
+    check(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    int r = descriptors_share(descriptors.rlim_max, &needs, &shares, error);
+    if (r < 0) return r;
+    rlim_t wanted = shares.wanted < DESCRIPTORS_WANTED ? DESCRIPTORS_WANTED : shares.wanted;
+    if (wanted > descriptors.rlim_max) wanted = descriptors.rlim_max;
+    if (descriptors.rlim_cur < wanted) {
+        struct rlimit raised = {.rlim_cur = wanted, .rlim_max = descriptors.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0) descriptors = raised;
     }
+    r = descriptors_share(descriptors.rlim_cur, &needs, &shares, error);
+    if (r < 0) return r;
+    if (shares.intake < needs.intake)
+        log_warning("limits.connections is %u, but the process may open %llu descriptors (ulimit -n, LimitNOFILE): the intake takes %u "
+                    "connections, the admin listener %u",
+                    needs.intake, (unsigned long long)descriptors.rlim_cur, shares.intake, shares.admin);
+    app->usage.connections_limit = shares.intake;
+    app->admin_usage.connections_limit = shares.admin;
     return 0;
 }
 
@@ -237,9 +268,7 @@ static HttpLimits http_limits(const Options *options) {
 }
 
 static int start_intake(App *app, Error *error) {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t wanted = app->options.threads ? app->options.threads : cores > 0 ? (size_t)cores : 1;
-    if (wanted > LOOPS_MOST) wanted = LOOPS_MOST;
+    size_t wanted = loops_wanted(app);
     for (size_t i = 0; i < wanted; i++) {
         IntakeOptions options = {
             .index = (int)i,
@@ -290,6 +319,7 @@ static const struct {
     int (*start)(App *app, Error *error);
 } start_list[] = {
     {"options", start_options},
+    {"descriptors", start_descriptors},
     {"data directory", start_directory},
     {"listeners", start_listeners},
     {"environment", start_environment},
@@ -326,9 +356,7 @@ int app_start(const char *config_file, char *const *arguments, App **ret_app, Er
         if (i == 0) { /* the limits are known now */
             app->usage.in_flight_limit = app->options.in_flight_bytes;
             app->usage.unfinished_limit = app->options.unfinished_bytes;
-            app->usage.connections_limit = app->options.connections;
             app->admin_usage = app->usage;
-            app->admin_usage.connections_limit = ADMIN_CONNECTIONS_MOST;
         }
     }
     char *intake = http_listen_address(app->intake_listener);

@@ -15,6 +15,8 @@ typedef struct Usage {
     atomic_uint_fast64_t in_flight_bytes;            /* of Appends that are not back, and of requests that wait for templates */
     atomic_uint_fast64_t unfinished_bytes;           /* of request bodies that are still arriving, all loops */
     atomic_uint connections;                         /* open, all loops */
+    atomic_uint silent;                              /* of them, those that never sent a whole request */
+    atomic_uint idle;                                /* of the others, those without a request, as of the last sweeps */
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
     /* writer */
     atomic_bool intake_stopped; /* the disk budget is reached: 503 for all */

@@ -9,9 +9,6 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -21,14 +18,11 @@
 
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
 #define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
-#define DESCRIPTORS_RESERVED 64
 /* The library reads all that the kernel holds for a connection before anybody can look at it: this is how much that may be (inherited by
  * the connections; the kernel doubles it). */
 #define RECEIVE_BYTES (192 * 1024)
 /* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
 #define MMAP_BYTES (256 * 1024)
-/* Connections taken in one turn: several loops share the listening socket, and each should get its part. */
-#define ACCEPTS_A_TURN 8
 #define STOP_PATIENCE (2 * USEC_SECOND)
 /*
  * What a loop does for one connection before it looks at the others again. The library answers all pipelined requests that it has read
@@ -187,6 +181,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
     HttpLoop *loop = ((LoopHandler *)handler)->loop;
     Connection *connection = connection_of(request);
     check(!connection->deferred);
+    http_connection_served(connection);
     if (take_share(loop, connection, request->entity.len)) {
         take_request(loop, connection, request);
     } else { /* nothing is read for it meanwhile, so that its bytes stay where they are */
@@ -196,7 +191,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
     return 0;
 }
 
-static h2o_req_t *take_deferred(Connection *connection) {
+h2o_req_t *http_connection_take_deferred(Connection *connection) {
     h2o_req_t *request = steal(connection->deferred);
     if (request) h2o_linklist_unlink(&connection->deferred_link);
     return request;
@@ -209,7 +204,7 @@ static bool resume_deferred(HttpLoop *loop) {
     unsigned resumed = 0;
     for (; resumed < RESUMED_A_TURN && !h2o_linklist_is_empty(&loop->deferred); resumed++) {
         Connection *connection = H2O_STRUCT_FROM_MEMBER(Connection, deferred_link, loop->deferred.next);
-        h2o_req_t *request = take_deferred(connection);
+        h2o_req_t *request = http_connection_take_deferred(connection);
         check(take_share(loop, connection, request->entity.len));
         take_request(loop, connection, request);
     }
@@ -261,117 +256,6 @@ static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostre
     h2o_setup_next_ostream(request, &stream->h2o.next);
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------------------------- */
-
-/* The hash is seeded with the process's own random bytes, so that nobody can aim at another address's slot. */
-static unsigned address_slot(const char *peer) {
-    uint64_t hash;
-    memcpy(&hash, (const void *)getauxval(AT_RANDOM), sizeof hash);
-    for (; *peer; peer++) hash = (hash ^ (unsigned char)*peer) * 0x100000001b3;
-    return (unsigned)((hash ^ hash >> 32) % USAGE_ADDRESS_SLOTS);
-}
-
-static void on_close(void *data) {
-    Connection *connection = data;
-    HttpLoop *loop = connection->loop;
-    int unread = 0, fd = h2o_socket_get_fd(connection->socket);
-    if (!connection->linger && !connection->doomed && ioctl(fd, FIONREAD, &unread) < 0) unread = 0;
-    if (connection->linger || unread > 0) {
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (copy >= 0) http_loop_linger(loop, copy);
-    }
-    if (loop->reading == connection) loop->reading = NULL;
-    (void)take_deferred(connection);
-    if (connection->next) connection->next->previous = connection->previous;
-    if (connection->previous)
-        connection->previous->next = connection->next;
-    else
-        loop->connections = connection->next;
-    loop->connection_count--;
-    if (connection->address_slot < USAGE_ADDRESS_SLOTS) atomic_fetch_sub(&loop->usage->connections_of[connection->address_slot], 1);
-    atomic_fetch_sub(&loop->usage->connections, 1);
-    free(connection);
-}
-
-static void refuse(HttpLoop *loop, int take_fd, const char *message) {
-    metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, "overloaded", message, NULL});
-    http_loop_linger(loop, take_fd);
-}
-
-static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
-    metrics_add(METRIC_CONNECTIONS_ACCEPTED, 1);
-    if (take_fd >= loop->descriptors_most) {
-        refuse(loop, take_fd, "The process has too many open descriptors.");
-        return;
-    }
-    if (atomic_fetch_add(&loop->usage->connections, 1) >= loop->usage->connections_limit) {
-        atomic_fetch_sub(&loop->usage->connections, 1);
-        refuse(loop, take_fd, "There are too many connections (option limits.connections).");
-        return;
-    }
-    char peer[ADDRESS_TEXT_BYTES];
-    size_t peer_size = address_format(address, peer);
-    unsigned slot = USAGE_ADDRESS_SLOTS;
-    bool unlimited = loop->limits.connections_an_address == 0 || address_is_loopback(address) ||
-                     (loop->handler.unlimited && loop->handler.unlimited(loop->handler.context, (Span){peer, peer_size}));
-    if (!unlimited) {
-        slot = address_slot(peer);
-        if (atomic_fetch_add(&loop->usage->connections_of[slot], 1) >= loop->limits.connections_an_address) {
-            atomic_fetch_sub(&loop->usage->connections_of[slot], 1);
-            atomic_fetch_sub(&loop->usage->connections, 1);
-            refuse(loop, take_fd, "There are too many connections from this address.");
-            return;
-        }
-    }
-    int one = 1;
-    (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    h2o_socket_t *socket = h2o_evloop_socket_create(loop->evloop, take_fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
-    Connection *connection = calloc(1, sizeof *connection);
-    check(connection);
-    connection->loop = loop;
-    connection->socket = socket;
-    connection->address_slot = slot;
-    connection->peer_size = (unsigned)peer_size;
-    memcpy(connection->peer, peer, sizeof peer);
-    connection->since = clock_system()->boot(clock_system());
-    connection->next = loop->connections;
-    if (connection->next) connection->next->previous = connection;
-    loop->connections = connection;
-    loop->connection_count++;
-    socket->on_close.cb = on_close;
-    socket->on_close.data = connection;
-    h2o_accept(&loop->accept_context, socket);
-    connection->library_read = socket->_cb.read;
-    socket->_cb.read = http_loop_on_read;
-}
-
-/* Takes up to `most` connections; false: none waits any more. */
-static bool accept_some(HttpLoop *loop, int fd, unsigned most) {
-    while (most-- > 0) {
-        struct sockaddr_storage address;
-        socklen_t size = sizeof address;
-        int taken = accept4(fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (taken >= 0) {
-            admit(loop, taken, (struct sockaddr *)&address);
-            continue;
-        }
-        if (errno == ECONNABORTED || errno == EINTR) continue;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warning("cannot accept connections: %s", strerror(errno));
-            if (loop->listener) h2o_socket_read_stop(loop->listener);
-            loop->listener_paused = true;
-        }
-        return false;
-    }
-    return true;
-}
-
-static void on_accept(h2o_socket_t *listener, const char *err) {
-    HttpLoop *loop = listener->data;
-    if (!err) (void)accept_some(loop, h2o_socket_get_fd(listener), ACCEPTS_A_TURN);
-}
-
 /* ---- the thread ---------------------------------------------------------------------------------------------------------------------- */
 
 static void wake(void *context) {
@@ -408,6 +292,8 @@ static void set_up(HttpLoop *loop) {
     LoopFilter *filter = (LoopFilter *)h2o_create_filter(&host->fallback_path, sizeof *filter);
     filter->h2o.on_setup_ostream = on_library_error;
     filter->loop = loop;
+    h2o_linklist_init_anchor(&loop->silent);
+    h2o_linklist_init_anchor(&loop->served);
     h2o_linklist_init_anchor(&loop->deferred);
     loop->evloop = h2o_evloop_create();
     h2o_context_init(&loop->context, loop->evloop, &loop->config);
@@ -416,7 +302,7 @@ static void set_up(HttpLoop *loop) {
     h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_library_messages);
     loop->listener = h2o_evloop_socket_create(loop->evloop, loop->listener_fd, H2O_SOCKET_FLAG_DONT_READ);
     loop->listener->data = loop;
-    h2o_socket_read_start(loop->listener, on_accept);
+    h2o_socket_read_start(loop->listener, http_loop_on_accept);
 }
 
 static void take_messages(HttpLoop *loop) {
@@ -432,7 +318,7 @@ static void take_messages(HttpLoop *loop) {
 
 static void begin_drain(HttpLoop *loop) {
     loop->draining = true;
-    while (accept_some(loop, h2o_socket_get_fd(loop->listener), INT_MAX)) continue;
+    while (http_loop_accept(loop, h2o_socket_get_fd(loop->listener), INT_MAX)) continue;
     h2o_socket_close(loop->listener);
     loop->listener = NULL;
     loop->context.shutdown_requested =
@@ -441,14 +327,12 @@ static void begin_drain(HttpLoop *loop) {
 
 /* Bytes that the kernel holds for an idle connection are a request, too. */
 static bool in_flight(const Connection *connection) {
-    int unread = 0;
     if (connection->doomed) return false;
-    if (http_connection_state(connection) != CONNECTION_IDLE) return true;
-    return ioctl(h2o_socket_get_fd(connection->socket), FIONREAD, &unread) == 0 && unread > 0;
+    return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
 }
 
 static void look_if_drained(HttpLoop *loop) {
-    for (Connection *connection = loop->connections; connection; connection = connection->next)
+    for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
         if (in_flight(connection)) return;
     loop->drained_told = true;
     if (loop->drained) loop->drained(loop->drained_context);
@@ -464,10 +348,14 @@ static void turn(HttpLoop *loop) {
     if (http_loop_sweep_due(loop, now)) {
         if (loop->listener_paused && loop->listener) {
             loop->listener_paused = false;
-            h2o_socket_read_start(loop->listener, on_accept);
+            h2o_socket_read_start(loop->listener, http_loop_on_accept);
         }
         http_loop_sweep(loop, now);
     }
+    if (atomic_load_explicit(&loop->usage->connections, memory_order_relaxed) > loop->usage->connections_limit)
+        http_loop_make_room(loop, now);
+    else
+        loop->above_since = 0;
     if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop);
     if (loop->draining && !loop->drained_told) look_if_drained(loop);
 }
@@ -496,14 +384,15 @@ static void tear_down(HttpLoop *loop) {
     loop->context.shutdown_requested = 1;
     (void)loop->config.http1.callbacks.foreach_request(&loop->context, end_request, loop);
     usec_t deadline = clock_system()->boot(clock_system()) + STOP_PATIENCE;
-    while (loop->connections) {
-        for (Connection *connection = loop->connections; connection; connection = connection->next)
+    while (loop->connection_count) {
+        for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
             if (http_connection_state(connection) != CONNECTION_WRITING || clock_system()->boot(clock_system()) > deadline)
                 (void)shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
         (void)h2o_evloop_run(loop->evloop, 10);
     }
     http_loop_lingers_end(loop);
     atomic_fetch_sub(&loop->usage->unfinished_bytes, loop->unfinished_bytes);
+    atomic_fetch_sub(&loop->usage->idle, loop->idle_count);
     h2o_multithread_unregister_receiver(loop->context.queue, &loop->receiver);
     h2o_multithread_queue_t *queue = loop->context.queue;
     h2o_context_dispose(&loop->context);
@@ -537,10 +426,6 @@ int http_loop_start(const char *name, int listener, const HttpLimits *limits, Us
     loop->limits = *limits;
     loop->handler = *handler;
     loop->usage = usage;
-    struct rlimit descriptors;
-    check(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    loop->descriptors_most = descriptors.rlim_cur > INT_MAX ? INT_MAX : (int)descriptors.rlim_cur;
-    loop->descriptors_most -= loop->descriptors_most > 2 * DESCRIPTORS_RESERVED ? DESCRIPTORS_RESERVED : 0;
     loop->listener_fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
     if (loop->listener_fd < 0) {
         int code = -errno;

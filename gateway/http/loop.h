@@ -3,8 +3,10 @@
  * listening socket, dup'ed into each) and the management API (one). HTTP/1.1 only; HTTP/2 is off.
  *
  * Every 100 ms the sweep ends connections that are slow or hostile: head 10 s, body 30 s with a minimum rate, write 30 s without progress,
- * unfinished requests to unknown sources at once (404), and over the budget of unfinished bytes the slowest first. Above the connection cap:
- * accept, raw 503 with Retry-After, close.
+ * unfinished requests to unknown sources at once (404), and over the budget of unfinished bytes the slowest first.
+ *
+ * At the connection cap a new connection takes the place of one that never sent a whole request, the longest silent first, then of an idle
+ * one, the longest idle first. The same holds at the cap of its address. If there is none: accept, raw 503 with Retry-After, close.
  *
  * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests together a bounded number: the others wait for
  * a later turn in the order in which they came. The answers of a connection keep the order of its requests.
@@ -23,6 +25,11 @@
 
 struct st_h2o_req_t;
 struct HttpHead;
+
+/* Descriptors that a loop may hold beside its connections: its own, and sockets whose answer is on its way to a peer that still sends. */
+#define HTTP_LOOP_DESCRIPTORS 40
+/* Connections above the cap that the loops of a listener take while the connection that must go is another loop's. */
+#define HTTP_CONNECTIONS_ABOVE 32
 
 typedef struct HttpLoop HttpLoop;
 

@@ -1,4 +1,4 @@
-/* What loop.c and sweep.c share. Everything here belongs to the loop's thread, but for what says otherwise. */
+/* What loop.c, connections.c and sweep.c share. Everything here belongs to the loop's thread, but for what says otherwise. */
 #pragma once
 
 #include <h2o.h>
@@ -12,6 +12,7 @@
 #include "gateway/http/loop.h"
 
 #define LINGERS_MOST 32
+_Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + 8, "a listener, a poller, a queue, and what a moment needs");
 
 typedef enum ConnectionState {
     CONNECTION_IDLE,       /* no byte of a request is there */
@@ -22,7 +23,7 @@ typedef enum ConnectionState {
 
 /* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data points to it. */
 typedef struct Connection {
-    struct Connection *next, *previous;
+    h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
     h2o_socket_t *socket;
     HttpHead head;              /* of the request that the handler has */
@@ -34,8 +35,10 @@ typedef struct Connection {
     size_t turn_bytes;      /* of their bodies */
     h2o_req_t *deferred;    /* whole, but its share of the turn was used up: the handler gets it in a later turn */
     h2o_linklist_t deferred_link;
-    bool doomed; /* the sweep has shut it down: libh2o closes it when its write fails */
-    bool linger; /* its answer should arrive although the peer is still sending */
+    usec_t above_until; /* boot time; it was taken above the cap, and other loops have until then to end one of theirs */
+    bool served;        /* it sent a whole request once */
+    bool doomed;        /* the sweep has shut it down: libh2o closes it when its write fails */
+    bool linger;        /* its answer should arrive although the peer is still sending */
     /* sweep */
     ConnectionState state; /* as last seen */
     uint64_t seen_requests;
@@ -62,8 +65,7 @@ struct HttpLoop {
     HttpLimits limits;
     HttpHandler handler;
     Usage *usage;
-    int listener_fd;      /* our own dup; belongs to the h2o socket once there is one */
-    int descriptors_most; /* connections with a higher number are refused */
+    int listener_fd; /* our own dup; belongs to the h2o socket once there is one */
     Thread thread;
     Mailbox *mailbox;
     /* any thread */
@@ -81,8 +83,13 @@ struct HttpLoop {
     h2o_accept_ctx_t accept_context;
     h2o_socket_t *listener;  /* NULL: draining */
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
-    Connection *connections; /* newest first */
-    size_t connection_count;
+    h2o_linklist_t silent;   /* connections that never sent a whole request, the longest silent first */
+    h2o_linklist_t served;   /* the others, the one whose last request is longest ago first */
+    size_t connection_count; /* of both */
+    unsigned silent_count;   /* this loop's part of usage->silent */
+    unsigned idle_count;     /* this loop's part of usage->idle */
+    usec_t above_since;      /* boot time since when this loop knows that there are too many; 0: there are not */
+    bool nobody_may_go;      /* room was wanted and no connection could end; looked at again after the next sweep */
     h2o_linklist_t deferred; /* connections with a deferred request, longest first */
     uint64_t turn;           /* counts turns */
     unsigned turn_extra;     /* requests that the handler got in this turn, without the first of each connection */
@@ -104,11 +111,29 @@ void http_loop_error(HttpLoop *loop, int status, const char *name, const char *m
 /* A whole answer to a bare socket, as far as its send buffer takes it. */
 void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
 
-/* http_loop_sweep.c */
+/* loop.c: takes the connection out of the queue of deferred ones; its request, or NULL. */
+h2o_req_t *http_connection_take_deferred(Connection *connection);
+
+/* connections.c */
+/* All of them, those that never sent a whole request first; NULL: the first, or no further one. The present one may end once the next is known. */
+Connection *http_connection_next(HttpLoop *loop, Connection *connection);
+void http_connection_heard(Connection *connection);  /* bytes came */
+void http_connection_served(Connection *connection); /* a whole request came */
+/* Does the kernel hold bytes of it? */
+bool http_connection_unread(const Connection *connection);
+/* Takes up to `most` connections; false: none waits any more. */
+bool http_loop_accept(HttpLoop *loop, int fd, unsigned most);
+void http_loop_on_accept(h2o_socket_t *listener, const char *err);
+/* While there are more connections than may be: ends those that may go. */
+void http_loop_make_room(HttpLoop *loop, usec_t now);
+
+/* sweep.c */
 void http_loop_sweep(HttpLoop *loop, usec_t now);
 bool http_loop_sweep_due(const HttpLoop *loop, usec_t now);
 /* How long the loop may sleep when nothing happens. */
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
+/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
+void http_connection_end(Connection *connection, const HttpRefusal *refusal);
 ConnectionState http_connection_state(const Connection *connection);
 /* Takes over the descriptor; closed at once when there is no room. */
 void http_loop_linger(HttpLoop *loop, int take_fd);

@@ -36,8 +36,7 @@ void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
     h2o_socket_read_stop(socket);
 }
 
-/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
-static void end_connection(Connection *connection, const HttpRefusal *refusal) {
+void http_connection_end(Connection *connection, const HttpRefusal *refusal) {
     h2o_socket_t *socket = connection->socket;
     int fd = h2o_socket_get_fd(socket);
     if (refusal) {
@@ -54,7 +53,7 @@ static void end_connection(Connection *connection, const HttpRefusal *refusal) {
 
 static void time_out(Connection *connection, const char *message) {
     metrics_add(METRIC_CONNECTIONS_TIMED_OUT, 1);
-    end_connection(connection, message ? &(HttpRefusal){408, "requestTimeout", message, NULL} : NULL);
+    http_connection_end(connection, message ? &(HttpRefusal){408, "requestTimeout", message, NULL} : NULL);
 }
 
 static uint64_t acked_bytes(const Connection *connection) {
@@ -73,13 +72,13 @@ static bool look_at_head(Connection *connection, usec_t age) {
         HttpHead head;
         HeadResult result = http_head_check(bytes, &head);
         if (result == HEAD_BAD) {
-            end_connection(connection, &(HttpRefusal){400, "badRequest", head.reason, NULL});
+            http_connection_end(connection, &(HttpRefusal){400, "badRequest", head.reason, NULL});
             return true;
         }
         if ((result == HEAD_INCOMPLETE && bytes.size > loop->limits.header_bytes) ||
             (result == HEAD_OK && head.size > loop->limits.header_bytes)) {
-            end_connection(connection,
-                           &(HttpRefusal){413, "headerTooLarge", "The head of the request is too large (option limits.headers).", NULL});
+            http_connection_end(
+                connection, &(HttpRefusal){413, "headerTooLarge", "The head of the request is too large (option limits.headers).", NULL});
             return true;
         }
         if (result == HEAD_INCOMPLETE) {
@@ -95,7 +94,7 @@ static bool look_at_head(Connection *connection, usec_t age) {
     const HttpRefusal *refusal = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
     connection->may_send = !refusal;
     if (connection->may_send) return false;
-    end_connection(connection, refusal);
+    http_connection_end(connection, refusal);
     return true;
 }
 
@@ -168,7 +167,7 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     Candidate *candidates = calloc(loop->connection_count, sizeof *candidates);
     size_t count = 0;
     check(candidates);
-    for (Connection *c = loop->connections; c; c = c->next) {
+    for (Connection *c = NULL; (c = http_connection_next(loop, c));) {
         if (c->doomed || c->state != CONNECTION_UNFINISHED) continue;
         usec_t age = now - c->since + USEC_MS;
         candidates[count++] = (Candidate){c, c->socket->input->capacity, (double)c->socket->input->size / (double)age};
@@ -176,8 +175,8 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     qsort(candidates, count, sizeof *candidates, by_rate);
     for (size_t i = 0; i < count && freed < wanted; i++) {
         metrics_add(METRIC_REQUESTS_OVERLOADED, 1);
-        end_connection(candidates[i].connection,
-                       &(HttpRefusal){503, "overloaded", "Too many unfinished requests (option limits.unfinished).", NULL});
+        http_connection_end(candidates[i].connection,
+                            &(HttpRefusal){503, "overloaded", "Too many unfinished requests (option limits.unfinished).", NULL});
         freed += candidates[i].bytes;
     }
     loop->unfinished_bytes = own > freed ? own - freed : 0;
@@ -219,6 +218,7 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     Connection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     size_t size = socket->input->size;
+    if (!err) http_connection_heard(connection);
     if (!err && size >= QUESTION_BYTES) {
         usec_t now = clock_system()->boot(clock_system());
         loop->fresh_bytes += connection->counted < size ? size - connection->counted : size;
@@ -236,10 +236,16 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
 
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     uint64_t own = 0, before = loop->unfinished_bytes;
-    for (Connection *connection = loop->connections, *next; connection; connection = next) {
-        next = connection->next; /* looking may end this one, and no other */
-        if (!connection->doomed) own += look_at(connection, now);
+    unsigned idle = 0;
+    for (Connection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {
+        next = http_connection_next(loop, connection); /* looking may end this one, and no other */
+        if (connection->doomed) continue;
+        idle += connection->served && http_connection_state(connection) == CONNECTION_IDLE;
+        own += look_at(connection, now);
     }
+    atomic_fetch_add(&loop->usage->idle, idle - loop->idle_count);
+    loop->idle_count = idle;
+    loop->nobody_may_go = false;
     loop->fresh_bytes = 0;
     loop->unfinished_bytes = own;
     uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;

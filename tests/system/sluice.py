@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -83,6 +84,7 @@ class Gateway:
         self.data = self.directory / "data"
         self.arguments = list(arguments)
         self.environment = environment or {}
+        self.descriptors = None  # as `ulimit -n` would set it
         self.process = None
         self.log_path = self.directory / "sluice.log"
         self.config = None
@@ -99,6 +101,10 @@ class Gateway:
             command += ["--config", str(self.config)]
         return command + self.arguments + list(arguments)
 
+    def limit(self):
+        if self.descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
+
     def start(self, *arguments, environment=None):
         with open(self.log_path, "ab") as log:
             start = log.tell()
@@ -108,6 +114,7 @@ class Gateway:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment, **(environment or {})},
+                preexec_fn=self.limit,
             )
 
         def ready():

@@ -1,12 +1,14 @@
 """Senders that are slow, rude or many: budgets hold, honest ones get through."""
 
+import pathlib
+import resource
 import select
 import socket
 import threading
 import time
 
 import pytest
-from sluice import NEVER, request, wait_until
+from sluice import AT_ONCE, NEVER, request, wait_until
 
 COLUMNS = [{"type": "body", "name": "body"}]
 
@@ -155,17 +157,58 @@ def test_unfinished_bodies_stay_in_their_budget(gateway):
 
 
 def test_connection_cap_answers_503(gateway_factory):
+    """Who is in the middle of a further request keeps the place; a new one is told to come again."""
     gateway = gateway_factory(arguments=["--limits.connections", "100"]).start()
     held = [open_socket(gateway.intake) for _ in range(100)]
     for connection in held:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
     assert sum(b"200 OK" in connection.recv(4096) for connection in held) == 100
+    for connection in held:
+        connection.sendall(b"GET /health HT")
     extra = open_socket(gateway.intake)
     answer = drain(extra)
     assert answer.startswith(b"HTTP/1.1 503") and b"Retry-After" in answer
     for connection in held:
         connection.close()
     wait_until("places are free again", lambda: request(gateway.intake, "GET", "/health").status == 200)
+
+
+def test_silent_connections_leave_descriptors_for_admin_and_imports(gateway_factory):
+    """More silent connections than the process may open descriptors, on both listeners: everybody who says something is heard."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    gateway = gateway_factory()
+    gateway.descriptors = 1024
+    gateway.start()
+    held = []
+    try:
+        for i in range(1200):
+            held.append(open_socket(gateway.intake))
+            if i % 3 == 0:
+                held[-1].sendall(b"P")
+        held += [open_socket(gateway.admin) for _ in range(300)]
+        url = gateway.add_source("s")
+        gateway.add_sink("s", "rows", COLUMNS, AT_ONCE)
+        for i in range(20):
+            assert gateway.post(url, f"event {i}", content_type="text/plain").status == 200
+        gateway.flush("s", "rows")
+        gateway.wait_rows("rows", 20)
+        opened = len(list(pathlib.Path(f"/proc/{gateway.process.pid}/fd").iterdir()))
+        assert opened < 1024 - 100, opened
+        assert "limits.connections is 10000" in gateway.log_text()
+    finally:
+        for connection in held:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_few_descriptors_are_refused_with_a_sentence(gateway_factory):
+    gateway = gateway_factory()
+    gateway.descriptors = 200
+    with pytest.raises(AssertionError, match="LimitNOFILE"):
+        gateway.start()
+    assert gateway.process.returncode == 1
+    assert not gateway.data.exists()
 
 
 def test_clients_that_die_before_their_answer(gateway):

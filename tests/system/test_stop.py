@@ -14,7 +14,7 @@ from sluice import AT_ONCE, DEADLINE, NEVER, request, wait_until
 
 pytestmark = pytest.mark.threads
 
-START_STEPS = 12  # of start_list in gateway/app/app.c
+START_STEPS = 13  # of start_list in gateway/app/app.c
 STOP_STEPS = 6  # of stop_list there
 LOADERS_STOP = 3  # the step that stops the loaders
 SINKS = 4

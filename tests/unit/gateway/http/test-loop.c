@@ -420,32 +420,93 @@ static void unfinished_bodies_have_a_budget(void **state) {
     free(large);
 }
 
-static void too_many_connections(void **state) {
-    (void)state;
-    IntakeOptions options = fake_options();
-    gateway->usage.connections_limit = 3;
-    start(&options, 1);
-    int fds[3];
-    for (unsigned i = 0; i < 3; i++) {
-        fds[i] = client_connect(gateway);
-        client_send(fds[i], "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
-        _cleanup_free_ char *answer = client_answer(fds[i]);
-        assert_int_equal(status_of(answer), 200);
-    }
-    int fd = client_connect(gateway);
+/* ---- places for connections ---------------------------------------------------------------------------------------------------------------- */
+
+static bool a_part_has_come(void) {
+    return atomic_load(&gateway->usage.unfinished_bytes) > 0;
+}
+
+/* A request on a kept connection, and its answer's status. */
+static int ask(int fd) {
     client_send(fd, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
     _cleanup_free_ char *answer = client_answer(fd);
+    return status_of(answer);
+}
+
+static void silent_ones_go_first_then_idle_ones(void **state) {
+    (void)state;
+    enum { PLACES = 4 };
+    IntakeOptions options = fake_options();
+    gateway->usage.connections_limit = PLACES;
+    start(&options, 1);
+    uint64_t evicted = metrics_read(METRIC_CONNECTIONS_EVICTED);
+    int silent = client_connect(gateway), begun = client_connect(gateway), idle = client_connect(gateway);
+    assert_int_equal(ask(idle), 200); /* all three are accepted now */
+    int later = client_connect(gateway);
+    client_send(begun, "P");
+    assert_true(eventually(a_part_has_come));
+    int fresh[PLACES];
+    fresh[0] = client_connect(gateway);
+    assert_int_equal(ask(fresh[0]), 200);
+    assert_true(client_closed(silent));
+    fresh[1] = client_connect(gateway);
+    assert_int_equal(ask(fresh[1]), 200);
+    assert_true(client_closed(later));
+    fresh[2] = client_connect(gateway);
+    assert_int_equal(ask(fresh[2]), 200);
+    _cleanup_free_ char *told = client_answer(begun);
+    assert_int_equal(status_of(told), 503);
+    holds(told, "\r\nRetry-After: ");
+    assert_true(client_closed(begun));
+    assert_int_equal(ask(fresh[0]), 200); /* that makes `idle` the one that was idle for the longest */
+    fresh[3] = client_connect(gateway);
+    assert_int_equal(ask(fresh[3]), 200);
+    assert_true(client_closed(idle));
+    assert_int_equal(metrics_read(METRIC_CONNECTIONS_EVICTED) - evicted, 4);
+    /* A request on its way, whole or not, keeps its place. */
+    atomic_store(&gateway->hold, true);
+    for (unsigned i = 0; i < PLACES; i++) {
+        client_send(fresh[i], "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\no");
+        if (i > 0) client_send(fresh[i], "k");
+    }
+    assert_true(eventually(something_in_flight) && eventually(a_part_has_come));
+    int refused = client_connect(gateway);
+    _cleanup_free_ char *answer = client_answer(refused);
     assert_int_equal(status_of(answer), 503);
     holds(answer, "\r\nRetry-After: ");
-    assert_true(client_closed(fd));
-    close(fd);
-    for (unsigned i = 0; i < 3; i++) close(fds[i]);
-    for (unsigned i = 0; i < 1000; i++) { /* their ends are seen soon */
-        _cleanup_free_ char *again = client_request(gateway, "GET", "/health", "", "", 0);
-        if (status_of(again) == 200) return;
-        usleep(5000);
+    assert_true(client_closed(refused));
+    client_send(fresh[0], "k");
+    atomic_store(&gateway->hold, false);
+    for (unsigned i = 0; i < PLACES; i++) {
+        _cleanup_free_ char *done = client_answer(fresh[i]);
+        assert_int_equal(status_of(done), 200);
+        close(fresh[i]);
     }
-    fail_msg("the connections were never given back");
+    const int others[] = {silent, begun, idle, later, refused};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) close(others[i]);
+    assert_true(eventually(all_released));
+}
+
+/* The loop that gets the new connection may have none that can go, while another has them all. */
+static void other_loops_make_room(void **state) {
+    (void)state;
+    enum { PLACES = 24 };
+    IntakeOptions options = fake_options();
+    gateway->usage.connections_limit = PLACES;
+    start(&options, 3);
+    int silent[PLACES], honest[PLACES];
+    for (unsigned i = 0; i < PLACES; i++) silent[i] = client_connect(gateway);
+    for (unsigned i = 0; i < PLACES; i++) {
+        honest[i] = client_connect(gateway);
+        assert_int_equal(ask(honest[i]), 200);
+    }
+    for (unsigned i = 0; i < PLACES; i++) assert_true(client_closed(silent[i]));
+    for (unsigned i = 0; i < PLACES; i++) {
+        close(silent[i]);
+        close(honest[i]);
+    }
+    assert_true(eventually(all_released));
+    assert_int_equal(atomic_load(&gateway->usage.silent), 0);
 }
 
 int main(void) {
@@ -462,7 +523,8 @@ int main(void) {
         TEST(a_head_without_end_is_refused),
         TEST(strangers_may_not_send_on),
         TEST(unfinished_bodies_have_a_budget),
-        TEST(too_many_connections),
+        TEST(silent_ones_go_first_then_idle_ones),
+        TEST(other_loops_make_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
