@@ -290,6 +290,11 @@ static int write_and_sync(Files *files, const char *path, Span bytes, mode_t mod
     return result;
 }
 
+bool files_open_to_others(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0;
+}
+
 int files_replace(Files *files, const char *path, Span bytes, mode_t mode, Error *error) {
     Buffer name = {0};
     buffer_printf(&name, "%s.new", path);

@@ -51,6 +51,9 @@ bool files_path_inside(const char *path);
 int files_open(const char *root, Files **ret_files, Error *error);
 void files_free(Files *files);
 
+/* May others than its owner get at the file or directory? False also when nobody can tell. */
+bool files_open_to_others(const char *path);
+
 /* Write a small file whole and durably: temporary name (PATH.new, what a crash left there is replaced), sync, rename, sync of its
  * folder. One thread at a time for one path. Failed: the old file stands, unless only the last step failed. */
 int files_replace(Files *files, const char *path, Span bytes, mode_t mode, Error *error);

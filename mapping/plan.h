@@ -63,7 +63,7 @@ typedef struct Event {
     Uuid id;
     usec_t received;            /* wall time */
     Span ip;                    /* text; may be empty unless PLAN_NEEDS_IP */
-    const EventHeader *headers; /* as received, without Cookie, Proxy-Authorization and the credential; any order; repeated names allowed */
+    const EventHeader *headers; /* as received, without those of header_is_secret; any order; repeated names allowed */
     size_t header_count;
     const TemplateResult *templates; /* plan_template_count items, or NULL when there are none */
 } Event;

@@ -3,12 +3,14 @@
  * one by one through a prepared statement, all in one transaction: a row that the table refuses undoes only itself.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -79,7 +81,14 @@ static SinkResult use_wal(sqlite3 *database, const char *path, Error *error) {
     return SINK_REFUSED;
 }
 
+/* SQLite would make it readable for everybody; its -wal and -shm get the mode of the file. What is there already keeps its mode. */
+static void make_private(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) (void)close(fd);
+}
+
 static SinkResult open_database(SqliteSession *session, const char *path, Error *error) {
+    make_private(path);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     if (sqlite3_open_v2(path, &session->database, flags, NULL) != SQLITE_OK) {
         check(session->database); /* NULL only without memory */

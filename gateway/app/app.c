@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/failpoint.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -159,8 +161,26 @@ static int start_listeners(App *app, Error *error) {
     return 0;
 }
 
+static void warn_if_open(const char *directory, const char *file, const char *what) {
+    _cleanup_free_ char *path = NULL;
+    bool absolute = file[0] == '/';
+    check(asprintf(&path, "%s%s%s", absolute ? "" : directory, absolute ? "" : "/", file) >= 0);
+    if (files_open_to_others(path)) log_warning("%s can be read by others than its owner: chmod go= makes it private", what);
+}
+
 static int start_directory(App *app, Error *error) {
-    return data_directory_open(app->options.data, &app->directory, error);
+    int r = data_directory_open(app->options.data, &app->directory, error);
+    if (r < 0) return r;
+    warn_if_open(app->directory.path, "", "the data directory");
+    warn_if_open(app->directory.path, TOKEN_FILE, "the file of the admin token, " TOKEN_FILE ",");
+    for (size_t i = 0; i < app->options.list.count; i++) {
+        const Connection *connection = &app->options.list.items[i];
+        char what[128];
+        if (!connection->password_file) continue;
+        (void)snprintf(what, sizeof what, "the password file of connection \"%s\"", connection->name);
+        warn_if_open(app->directory.path, connection->password_file, what);
+    }
+    return 0;
 }
 
 static int start_environment(App *app, Error *error) {

@@ -32,6 +32,9 @@ static int read_token(const char *path, char **ret_token, Error *error) {
     r = files_read_all(files, name, 4096, ret_token, &size, error);
     files_free(files);
     if (r < 0) return error_prefix(error, "the token file %s", path), r;
+    if (files_open_to_others(path))
+        (void)fprintf(stderr, "sluice: warning: the token file %s can be read by others than its owner: chmod go= makes it private\n",
+                      path);
     while (size > 0 && isspace((unsigned char)(*ret_token)[size - 1])) (*ret_token)[--size] = '\0';
     return 0;
 }

@@ -16,7 +16,6 @@
 #include "gateway/control/parts.h"
 #include "storage/catalog.h"
 
-#define TOKEN_FILE "admin.token"
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
 
 /* ---- start ------------------------------------------------------------------------------------------------------------------------- */

@@ -32,6 +32,8 @@ typedef struct ControlOptions {
     void (*route)(Control *control, ApiCall *take_call);
 } ControlOptions;
 
+#define TOKEN_FILE "admin.token" /* in the data directory */
+
 /* Loads the definitions and tokens from the catalog. The first start makes an admin token and writes it to admin.token (0600). */
 int control_new(const ControlOptions *options, Control **ret_control, Error *error);
 /* Wakes an eventfd that control_run polls. */

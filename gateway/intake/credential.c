@@ -51,7 +51,7 @@ static Span after_scheme(Span header, Span scheme) {
     return rest;
 }
 
-CredentialPlace credential_in_headers(const char *expected, Span authorization, Span api_key) {
+bool credential_in_headers(const char *expected, Span authorization, Span api_key) {
     char decoded[CREDENTIAL_BYTES_MOST * 2 + 64];
     Span given = after_scheme(authorization, SPAN("Bearer"));
     if (!given.data) {
@@ -61,6 +61,5 @@ CredentialPlace credential_in_headers(const char *expected, Span authorization, 
     }
     bool by_authorization = credential_matches(expected, given);
     bool by_api_key = credential_matches(expected, api_key);
-    if (by_authorization) return CREDENTIAL_AUTHORIZATION;
-    return by_api_key ? CREDENTIAL_API_KEY : CREDENTIAL_NONE;
+    return by_authorization || by_api_key;
 }

@@ -11,15 +11,8 @@
 
 #define CREDENTIAL_BYTES_MOST 256 /* longest secret of a source */
 
-typedef enum CredentialPlace {
-    CREDENTIAL_NONE,
-    CREDENTIAL_AUTHORIZATION,
-    CREDENTIAL_API_KEY,
-} CredentialPlace;
-
 /* `expected` NULL: there is no such source; the same work is done, and false comes out. */
 bool credential_matches(const char *expected, Span given);
 
-/* Looks at both headers (empty: not sent) and does the same work for all that they may hold. CREDENTIAL_NONE: none of them matches; else the
- * header that did, which must not be shown to anybody. `expected` as above. */
-CredentialPlace credential_in_headers(const char *expected, Span authorization, Span api_key);
+/* Looks at both headers (empty: not sent) and does the same work for all that they may hold. `expected` as above. */
+bool credential_in_headers(const char *expected, Span authorization, Span api_key);

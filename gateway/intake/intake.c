@@ -99,15 +99,12 @@ static bool project_of(Span text, uint64_t *ret_project) {
 }
 
 /* The source that the route and its secret name, NULL if there is none: the same work is done for both. */
-static SnapshotSource *find_source(const Intake *intake, const Route *route, uint64_t project, Span authorization, Span api_key,
-                                   CredentialPlace *ret_place) {
+static SnapshotSource *find_source(const Intake *intake, const Route *route, uint64_t project, Span authorization, Span api_key) {
     SnapshotSource *source = snapshot_find(intake->snapshot, route->source);
     bool known = source && project == intake->options.project && source->source->deleted == 0;
     const char *expected = known ? source->source->secret : NULL;
-    *ret_place = CREDENTIAL_NONE;
     if (route->secret_in_url) return credential_matches(expected, route->secret) ? source : NULL;
-    *ret_place = credential_in_headers(expected, authorization, api_key);
-    return *ret_place != CREDENTIAL_NONE ? source : NULL;
+    return credential_in_headers(expected, authorization, api_key) ? source : NULL;
 }
 
 static Span header_value(const h2o_header_t *header) {
@@ -115,7 +112,7 @@ static Span header_value(const h2o_header_t *header) {
 }
 
 /* NULL: it was refused. */
-static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route *route, CredentialPlace *ret_place) {
+static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route *route) {
     uint64_t project;
     if (!project_of(route->project, &project)) {
         refuse_as(intake, request, &no_project);
@@ -128,7 +125,7 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
         at = h2o_find_header_by_str(&request->headers, H2O_STRLIT("x-api-key"), -1);
         if (at >= 0) api_key = header_value(&request->headers.entries[at]);
     }
-    SnapshotSource *source = find_source(intake, route, project, authorization, api_key, ret_place);
+    SnapshotSource *source = find_source(intake, route, project, authorization, api_key);
     if (source) {
         if (!source->source->disabled) return source;
         Refusal refusal = {.status = 404, .name = "disabledSource"};
@@ -149,8 +146,7 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
         refuse_as(intake, request, &stream_method);
         return;
     }
-    CredentialPlace place;
-    SnapshotSource *source = authorize(intake, request, route, &place);
+    SnapshotSource *source = authorize(intake, request, route);
     if (!source) return;
     const char *why = why_not_ready(intake);
     if (why) {
@@ -176,7 +172,7 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
         else if (header->name == &H2O_TOKEN_CONTENT_ENCODING->buf && content_encoding(header_value(header)) != ENCODING_IDENTITY)
             encoding = ENCODING_UNSUPPORTED;
     }
-    intake_take(intake, &call, encoding, http_request_head(request), place);
+    intake_take(intake, &call, encoding, http_request_head(request));
 }
 
 static void on_request(void *context, h2o_req_t *request) {
@@ -216,9 +212,7 @@ static const HttpRefusal *may_send(void *context, Span bytes) {
     if (asks) return &no_body_wanted;
     if (!method_is(head.method, SPAN("POST"))) return &stream_method;
     if (!project_of(route.project, &project)) return &no_project;
-    CredentialPlace place;
-    if (find_source(intake, &route, project, http_head_find(&head, SPAN("authorization")), http_head_find(&head, SPAN("x-api-key")),
-                    &place))
+    if (find_source(intake, &route, project, http_head_find(&head, SPAN("authorization")), http_head_find(&head, SPAN("x-api-key"))))
         return NULL;
     return route.secret_in_url ? &no_source : &no_credential;
 }

@@ -157,7 +157,7 @@ struct Intake {
 };
 
 /* intake_request.c: decodes, splits, maps and stores or answers. */
-void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential);
+void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head);
 
 /* intake_append.c */
 /* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */

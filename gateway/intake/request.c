@@ -114,14 +114,12 @@ static bool gates_open(const Call *call, Refusal *refusal) {
 /* ---- what plans may need ------------------------------------------------------------------------------------------------------------------- */
 
 /* As received, without what would give secrets away. */
-static void set_headers(Intake *intake, Call *call, const HttpHead *head, CredentialPlace credential) {
+static void set_headers(Intake *intake, Call *call, const HttpHead *head) {
     Span lines = head->lines;
     EventHeader header;
     size_t count = 0;
     while (count < HEADERS_MOST && http_head_next(&lines, &header.name, &header.value)) {
         if (header_is_secret(header.name)) continue;
-        if (credential == CREDENTIAL_AUTHORIZATION && span_equal_nocase(header.name, SPAN("authorization"))) continue;
-        if (credential == CREDENTIAL_API_KEY && span_equal_nocase(header.name, SPAN("x-api-key"))) continue;
         intake->headers[count++] = header;
     }
     call->common.headers = intake->headers;
@@ -179,8 +177,7 @@ void intake_store(Intake *intake, Call *call) {
     if (intake->turn.append->append.bytes > TURN_BYTES) intake_flush(intake);
 }
 
-static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential,
-                    Refusal *refusal) {
+static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, Refusal *refusal) {
     Span body;
     if (!decode(intake, call, encoding, &body, refusal) || !split(intake, call, body, refusal)) return false;
     if (!within_rate(intake, call, refusal)) return false;
@@ -188,12 +185,12 @@ static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const 
     if (!call->source->plan) return true;
     if (!gates_open(call, refusal)) return false;
     unsigned needs = plan_needs(call->source->plan);
-    if (needs & PLAN_NEEDS_HEADERS) set_headers(intake, call, head, credential);
+    if (needs & PLAN_NEEDS_HEADERS) set_headers(intake, call, head);
     if (needs & PLAN_NEEDS_IP) set_ip(intake, call, head);
     return true;
 }
 
-static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
+static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
     Refusal refusal;
     const SnapshotSource *source = call->source;
     if (!source->plan && (source->sinks_declared || source->source->ever_had_sink)) {
@@ -202,7 +199,7 @@ static void take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
         intake_refuse(intake, call->request, source, &refusal);
         return;
     }
-    if (!prepare(intake, call, encoding, head, credential, &refusal)) {
+    if (!prepare(intake, call, encoding, head, &refusal)) {
         intake_refuse(intake, call->request, source, &refusal);
         return;
     }
@@ -222,8 +219,8 @@ static void take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
     if (!intake_park(intake, call, &refusal)) intake_refuse(intake, call->request, source, &refusal);
 }
 
-void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CredentialPlace credential) {
-    take(intake, call, encoding, head, credential);
+void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
+    take(intake, call, encoding, head);
     if (intake->frames_room <= FRAMES_KEPT) return;
     free(intake->frames);
     intake->frames = NULL;

@@ -310,3 +310,30 @@ def test_a_closing_connection_ends_with_its_answer(shared):
         assert raw(shared.intake, post).startswith(b"HTTP/1.1 200")
         assert raw(shared.admin, b"GET /health-check HTTP/1.0\r\n\r\n")
     assert time.monotonic() - begin < 9
+
+
+def test_headers_that_hold_secrets_reach_nothing(gateway):
+    secret = "of-somebody-else-0123456789"
+    url = gateway.add_source("secrets")
+    names = ["Authorization", "Proxy-Authorization", "X-Api-Key", "X-StorageApi-Token", "Cookie"]
+    columns = [{"name": "h", "type": "headers"}]
+    content = "std.join(',', std.objectFields(Header())) + ',' + std.toString(Header())"
+    columns.append({"name": "all", "type": "template", "template": {"language": "jsonnet", "content": content}})
+    text = ", ".join(f"Header('{name}', 'gone')" for name in names)
+    columns.append({"name": "each", "type": "template", "template": {"language": "jsonnet", "content": f"std.join(' ', [{text}]) + ' ' + HeaderStr()"}})
+    gateway.add_sink("secrets", "rows", columns, AT_ONCE)
+    # An event that goes to the rejects, with what it came with.
+    gateway.add_sink("secrets", "strict", [{"name": "p", "type": "path", "path": "not_there"}], AT_ONCE, onInvalid="quarantine")
+    headers = {name: f"Bearer {secret}" for name in names}
+    headers["X-Other"] = "seen"
+    answer = gateway.post(url, {"n": 1}, headers=headers)
+    assert answer.status == 200, answer
+    gateway.wait_rows("rows", 1)
+    row = gateway.rows("SELECT h, \"all\", \"each\" FROM rows")[0]
+    assert "seen" in row[0] and "seen" in row[1], row
+    assert row[2].strip('"').startswith("gone " * len(names)) and "seen" in row[2], row
+    rejects = gateway.api("GET", "/sources/secrets/sinks/strict/rejects", expect=200).body.decode()
+    assert "not_there" in rejects
+    tried = gateway.api("POST", "/sources/secrets/test", {"n": 1}, headers={"X-Api-Key": f"Bearer {secret}", "Cookie": secret})
+    for shown in (str(row), rejects, tried.body.decode(), gateway.log_text()):
+        assert secret not in shown and gateway.token not in shown, shown

@@ -42,32 +42,29 @@ static void longest(void **state) {
 static void headers(void **state) {
     (void)state;
     const Span none = {0};
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer " SECRET), none), CREDENTIAL_AUTHORIZATION);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("bEARER  " SECRET), none), CREDENTIAL_AUTHORIZATION);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer" SECRET), none), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(SECRET, SPAN(SECRET), none), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(SECRET, none, SPAN(SECRET)), CREDENTIAL_API_KEY);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Bearer other"), SPAN(SECRET)), CREDENTIAL_API_KEY);
-    assert_int_equal(credential_in_headers(SECRET, none, SPAN("x")), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(SECRET, none, none), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(NULL, SPAN("Bearer " SECRET), SPAN(SECRET)), CREDENTIAL_NONE);
+    assert_true(credential_in_headers(SECRET, SPAN("Bearer " SECRET), none));
+    assert_true(credential_in_headers(SECRET, SPAN("bEARER  " SECRET), none));
+    assert_false(credential_in_headers(SECRET, SPAN("Bearer" SECRET), none));
+    assert_false(credential_in_headers(SECRET, SPAN(SECRET), none));
+    assert_true(credential_in_headers(SECRET, none, SPAN(SECRET)));
+    assert_true(credential_in_headers(SECRET, SPAN("Bearer other"), SPAN(SECRET)));
+    assert_false(credential_in_headers(SECRET, none, SPAN("x")));
+    assert_false(credential_in_headers(SECRET, none, none));
+    assert_false(credential_in_headers(NULL, SPAN("Bearer " SECRET), SPAN(SECRET)));
     /* user:SECRET, with and without padding; :SECRET; a user alone */
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg=="), none),
-                     CREDENTIAL_AUTHORIZATION);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg"), none),
-                     CREDENTIAL_AUTHORIZATION);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic OmFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVG"), none),
-                     CREDENTIAL_AUTHORIZATION);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXpBQkNERUY="), none), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic !!!!"), none), CREDENTIAL_NONE);
-    assert_int_equal(credential_in_headers(SECRET, SPAN("Basic "), none), CREDENTIAL_NONE);
+    assert_true(credential_in_headers(SECRET, SPAN("Basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg=="), none));
+    assert_true(credential_in_headers(SECRET, SPAN("basic dXNlcjphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ekFCQ0RFRg"), none));
+    assert_true(credential_in_headers(SECRET, SPAN("Basic OmFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6QUJDREVG"), none));
+    assert_false(credential_in_headers(SECRET, SPAN("Basic YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXpBQkNERUY="), none));
+    assert_false(credential_in_headers(SECRET, SPAN("Basic !!!!"), none));
+    assert_false(credential_in_headers(SECRET, SPAN("Basic "), none));
 }
 
 static void a_long_basic_password_is_none(void **state) {
     (void)state;
     char text[4096] = "Basic ";
     memset(text + 6, 'Q', sizeof text - 6);
-    assert_int_equal(credential_in_headers(SECRET, (Span){text, sizeof text}, (Span){0}), CREDENTIAL_NONE);
+    assert_false(credential_in_headers(SECRET, (Span){text, sizeof text}, (Span){0}));
 }
 
 int main(void) {
