@@ -59,10 +59,10 @@ static void start(ApiRequest *request, ChangeRequest *change) {
     change->body = request->body;
     Task *task;
     Failure failure = {0};
-    _cleanup_free_ char *template = NULL;
-    int r = change_start(control, change, &task, &template, &failure);
-    if (r == CHANGE_NEEDS_TEMPLATE) {
-        control_park(control, api_keep(request), template);
+    TemplateCheck *needed;
+    int r = change_start(control, change, &task, &needed, &failure);
+    if (r == CHANGE_NEEDS_TEMPLATES) {
+        control_park(control, api_keep(request), needed);
         return;
     }
     if (r < 0) {

@@ -24,16 +24,17 @@ static bool has_template(const Sink *sink, const char *text) {
     return false;
 }
 
-/* Templates that are new with this change. */
-static int check_templates(Control *control, const Sink *sink, const Sink *old, char **ret_template, Failure *failure) {
+/* Templates that are new with this change; those without a verdict are added to *needed. */
+static int check_templates(Control *control, const Sink *sink, const Sink *old, TemplateCheck **needed, Failure *failure) {
     for (size_t i = 0; i < sink->table.column_count; i++) {
         const Column *column = &sink->table.columns[i];
         if (!column->template_text || has_template(old, column->template_text)) continue;
         int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
         if (r == TEMPLATE_UNKNOWN) {
-            *ret_template = text_copy(column->template_text);
-            return CHANGE_NEEDS_TEMPLATE;
+            if (!*needed) *needed = template_check_new(control->mailbox, MESSAGE_TEMPLATE_CHECK);
+            template_check_add(*needed, column->template_text);
+            continue;
         }
         error_prefix(&failure->error, "The template of column \"%s\"", column->name);
         bool theirs = r == -EINVAL;
@@ -45,7 +46,8 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
 }
 
 /* What can be said at once: paths, defaults, templates. */
-static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, char **ret_template, Failure *failure) {
+static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed,
+                         Failure *failure) {
     if (!outcome->done || outcome->withdraws || !outcome->shows) return 0;
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
     SnapshotSource *shown;
@@ -58,12 +60,15 @@ static int check_outcome(Control *control, const ChangeRequest *request, const O
         return -1;
     }
     snapshot_source_unref(shown);
+    TemplateCheck *needed = NULL;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[i]->sink_id) : NULL;
-        r = check_templates(control, outcome->sinks[i], old ? old->sink : NULL, ret_template, failure);
-        if (r != 0) return r;
+        if (check_templates(control, outcome->sinks[i], old ? old->sink : NULL, &needed, failure) == 0) continue;
+        template_check_free(needed);
+        return -1;
     }
-    return 0;
+    *ret_needed = needed;
+    return needed ? CHANGE_NEEDS_TEMPLATES : 0;
 }
 
 /* The same thing is being created already: the registry does not show it yet. */
@@ -113,7 +118,7 @@ static void outputs_number(Change *change, const char *key, uint64_t number) {
     check(json_object_set_new(change->task->outputs, key, json_integer((json_int_t)number)) == 0);
 }
 
-int change_start(Control *control, const ChangeRequest *request, Task **ret_task, char **ret_template, Failure *failure) {
+int change_start(Control *control, const ChangeRequest *request, Task **ret_task, TemplateCheck **ret_needed, Failure *failure) {
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;
     if (count >= CHANGES_MOST)
@@ -122,7 +127,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     Outcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
     int r = check_pending(control, request, &outcome, failure);
-    if (r == 0) r = check_outcome(control, request, &outcome, ret_template, failure);
+    if (r == 0) r = check_outcome(control, request, &outcome, ret_needed, failure);
     if (r != 0) {
         outcome_deinit(&outcome);
         return r;

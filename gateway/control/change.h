@@ -56,10 +56,10 @@ typedef struct Failure {
     Error error;      /* a sentence */
 } Failure;
 
-enum { CHANGE_NEEDS_TEMPLATE = 1 };
-/* Checks and starts a change. 0 and its task (which may have ended already), or -1 and why not. CHANGE_NEEDS_TEMPLATE: nothing is started; ask
- * again when there is a verdict on `*ret_template` (free()). */
-int change_start(Control *control, const ChangeRequest *request, Task **ret_task, char **ret_template, Failure *failure);
+enum { CHANGE_NEEDS_TEMPLATES = 1 };
+/* Checks and starts a change. 0 and its task (which may have ended already), or -1 and why not. CHANGE_NEEDS_TEMPLATES: nothing is started; ask
+ * again when there are verdicts on the texts of `*ret_needed`, which is the caller's (control_park). */
+int change_start(Control *control, const ChangeRequest *request, Task **ret_task, TemplateCheck **ret_needed, Failure *failure);
 /* A generation of snapshots has gone: goes on with the changes that waited for it. */
 void changes_fence(Control *control);
 /* Is a change of that source on its way? */

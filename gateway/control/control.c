@@ -247,6 +247,7 @@ static void drop_message(Message *message) {
     case MESSAGE_DEFINE: define_free((Define *)message); return;
     case MESSAGE_PREPARE: load_job_free((LoadJob *)message); return;
     case MESSAGE_TEMPLATES: template_batch_free((TemplateBatch *)message); return;
+    case MESSAGE_TEMPLATE_CHECK: template_check_free((TemplateCheck *)message); return;
     case MESSAGE_CLOSE:
     case MESSAGE_TOTALS:
     case MESSAGE_REJECTS_REMOVE:
@@ -262,6 +263,7 @@ static Errand *errand_of(Message *message) {
     case MESSAGE_DEFINE: return ((Define *)message)->context;
     case MESSAGE_PREPARE: return ((LoadJob *)message)->context;
     case MESSAGE_TEMPLATES: return ((TemplateBatch *)message)->events[0].cookie;
+    case MESSAGE_TEMPLATE_CHECK: return ((TemplateCheck *)message)->context;
     case MESSAGE_CLOSE: return ((Close *)message)->context;
     case MESSAGE_TOTALS: return ((TotalsQuery *)message)->context;
     case MESSAGE_REJECTS_REMOVE: return ((RejectsRemove *)message)->context;
@@ -295,36 +297,58 @@ static void dispatch(Control *control, Message *message, bool *fence) {
     }
 }
 
-void control_park(Control *control, ApiCall *take_call, const char *template_text) {
+/* ---- calls that wait for verdicts on templates ---------------------------------------------------------------------------------------- */
+
+struct Parked {
+    Errand errand; /* first */
+    Parked *next, **link;
+    ApiCall *call; /* NULL: it was answered when the gateway began to shut down */
+};
+
+static void parked_drop(Errand *errand) {
+    Parked *parked = (Parked *)errand;
+    *parked->link = parked->next;
+    if (parked->next) parked->next->link = parked->link;
+    api_call_free(parked->call);
+    free(parked);
+}
+
+/* All verdicts that the call needs are there when it comes again, since nothing is between. */
+static void parked_back(Control *control, Errand *errand, Message *take_message) {
+    Parked *parked = (Parked *)errand;
+    TemplateCheck *asked = (TemplateCheck *)take_message;
+    for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
+    if (asked->result < 0) template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->result, &asked->error);
+    template_check_free(asked);
+    ApiCall *call = steal(parked->call);
+    errand_end(errand);
+    parked_drop(errand);
+    if (call) control->options.route(control, call);
+}
+
+void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check) {
     Parked *parked = calloc(1, sizeof *parked);
     check(parked);
+    parked->errand.back = parked_back;
+    parked->errand.drop = parked_drop;
     parked->call = take_call;
-    parked->template_text = strdup(template_text);
-    check(parked->template_text);
-    /* In front: one call has all its verdicts before the next one's can push them out. */
     parked->next = control->parked;
+    parked->link = &control->parked;
+    if (parked->next) parked->next->link = &parked->next;
     control->parked = parked;
+    errand_begin(control, &parked->errand);
+    take_check->context = &parked->errand;
+    templates_post_check(control->peers.templates, take_check);
 }
 
-static ApiCall *parked_free(Parked *parked) {
-    ApiCall *call = parked->call;
-    free(parked->template_text);
-    free(parked);
-    return call;
+/* While the gateway shuts down they are answered with that. */
+static void answer_parked(Control *control) {
+    check(control->draining);
+    for (Parked *parked = control->parked; parked; parked = parked->next)
+        if (parked->call) control->options.route(control, steal(parked->call));
 }
 
-/* One template, and then what else waits has its turn. */
-static void look_at_template(Control *control) {
-    Parked *parked = control->parked;
-    control->parked = parked->next;
-    if (!control->draining) {
-        TemplateLimits limits = control_template_limits(control);
-        Error error = {0};
-        int r = template_check(NULL, &limits, parked->template_text, &error);
-        template_verdicts_set(control->verdicts, parked->template_text, r, &error);
-    }
-    control->options.route(control, parked_free(parked));
-}
+/* ---- turns ----------------------------------------------------------------------------------------------------------------------------- */
 
 usec_t control_turn(Control *control) {
     thread_owner_check(&control->owner);
@@ -336,14 +360,12 @@ usec_t control_turn(Control *control) {
         message = next;
     }
     if (fence) changes_fence(control);
-    if (control->parked) look_at_template(control);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->connected && !control->draining && now >= control->next_expiry) {
         expire(control);
         control->next_expiry = now + EXPIRY_INTERVAL;
     }
-    if (control->parked) return 0;
     usec_t until_expiry = control->draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
     return next < until_expiry ? next : until_expiry;
 }
@@ -416,6 +438,7 @@ static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) 
     Clock *clock = control->options.clock;
     control->draining = true;
     tasks_answer_waiting(control->tasks);
+    answer_parked(control);
     for (;;) {
         usec_t next = control_turn(control);
         if (control->loops_drained >= loops && (control->writer_drained || !writer)) return true;
@@ -446,11 +469,6 @@ void control_free(Control *control) {
         Errand *errand = control->errands;
         errand_end(errand);
         errand->drop(errand);
-    }
-    while (control->parked) {
-        Parked *parked = control->parked;
-        control->parked = parked->next;
-        api_call_free(parked_free(parked));
     }
     template_verdicts_free(control->verdicts);
     mailbox_free(control->mailbox);

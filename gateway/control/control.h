@@ -1,6 +1,7 @@
 /*
  * Control: the main thread. Owns the definitions (registry.h), the tasks of the management API (tasks.h) and the snapshots; takes signals.
- * It never blocks on a destination: whatever waits (a table check, a commit, the fence of a changed plan) is a message that comes back.
+ * It never blocks on a destination or a process: whatever waits (a table check, a commit, the check of a template, the fence of a changed plan) is a
+ * message that comes back.
  */
 #pragma once
 
@@ -43,7 +44,7 @@ Mailbox *control_mailbox(Control *control);
 typedef struct ControlPeers {
     Mailbox *writer;
     Loaders *loaders;
-    Templates *templates;  /* for POST …/test */
+    Templates *templates;  /* for POST …/test, and checks of templates */
     Mailbox *const *loops; /* of the intakes: MESSAGE_SNAPSHOT */
     size_t loop_count;
     const char *intake_url; /* "http://127.0.0.1:7000": for http.url when public-url is not set */

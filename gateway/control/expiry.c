@@ -11,7 +11,7 @@
 
 typedef struct Expiry {
     Errand errand;   /* first */
-    uint32_t *sinks; /* numbers of those that are over age */
+    uint32_t *sinks; /* numbers of those that are over age, ascending */
     SinkStatistics *statistics;
     size_t count;
 } Expiry;
@@ -50,10 +50,16 @@ static void erase_sink(Control *control, Define *define, const Source *source, c
     if (r < 0) log_failure(LOG_WARNING, "old tables of a deleted sink stay in the catalog", &error);
 }
 
+static int compare_numbers(const void *a, const void *b) {
+    uint32_t first = *(const uint32_t *)a, second = *(const uint32_t *)b;
+    return first < second ? -1 : first > second;
+}
+
 static bool is_idle(const Expiry *expiry, const Sink *sink) {
-    for (size_t i = 0; i < expiry->count; i++)
-        if (expiry->sinks[i] == sink->number) return expiry->statistics[i].local.rows == 0 && expiry->statistics[i].staging.rows == 0;
-    return false;
+    const uint32_t *found = bsearch(&sink->number, expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
+    if (!found) return false;
+    const SinkStatistics *statistics = &expiry->statistics[found - expiry->sinks];
+    return statistics->local.rows == 0 && statistics->staging.rows == 0;
 }
 
 /* Memory forgets at once: should the writer fail to, the next start finds them again. */
@@ -105,6 +111,7 @@ void expire(Control *control) {
             expiry->sinks[expiry->count++] = source->sinks[k]->sink->number;
         }
     }
+    if (expiry->count > 1) qsort(expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
     expiry->statistics = calloc(expiry->count + 1, sizeof *expiry->statistics);
     check(expiry->statistics);
 

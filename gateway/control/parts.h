@@ -26,13 +26,7 @@ struct Errand {
 
 typedef struct Unreachable Unreachable; /* change_parts.h */
 
-/* A call that comes again when there is a verdict on a template. */
-typedef struct Parked Parked;
-struct Parked {
-    Parked *next;
-    ApiCall *call;
-    char *template_text;
-};
+typedef struct Parked Parked; /* control.c */
 
 struct Control {
     ControlOptions options;
@@ -51,7 +45,7 @@ struct Control {
     Unreachable *unreachable; /* at most one a connection */
     Errand *errands;
     TemplateVerdicts *verdicts;
-    Parked *parked;
+    Parked *parked; /* calls that wait for verdicts on templates */
 
     Snapshot *current; /* reference; what every loop has been told to run */
     uint64_t generation;
@@ -67,7 +61,8 @@ struct Control {
 void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
 void errand_end(Errand *errand);
 
-void control_park(Control *control, ApiCall *take_call, const char *template_text);
+/* The call comes again when there are verdicts on the texts of the check. */
+void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check);
 
 /* Makes a new generation of what the registry shows and tells every loop. */
 void control_publish(Control *control);

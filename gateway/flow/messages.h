@@ -30,7 +30,8 @@ typedef enum MessageKind {
     MESSAGE_APPEND = 1,      /* L -> W -> L   Append: rows to make durable */
     MESSAGE_SNAPSHOT,        /* C -> L        SnapshotNews: run this from the next event on */
     MESSAGE_SNAPSHOT_GONE,   /* any -> C      SnapshotGone: nobody holds that generation any more */
-    MESSAGE_TEMPLATES,       /* L -> T -> L   TemplateBatch (templates.h) */
+    MESSAGE_TEMPLATES,       /* L, C -> T -> L, C  TemplateBatch (templates/broker.h) */
+    MESSAGE_TEMPLATE_CHECK,  /* C -> T -> C   TemplateCheck (templates/broker.h) */
     MESSAGE_DEFINE,          /* C -> W -> C   Define: catalog changes and what the writer must know of sinks, one transaction */
     MESSAGE_CLOSE,           /* C -> W -> C   Close: close a sink's file; comes back at once, or when all is imported */
     MESSAGE_TOTALS,          /* C -> W -> C   TotalsQuery: statistics as of the last commit */

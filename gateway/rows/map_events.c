@@ -259,31 +259,50 @@ static int map_stream(MapRun *run, Error *error) {
 
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
 
-/* As when a sink is created: a template that is wrong is told once, with its place. */
-static int check_templates(const MapTarget *target, const TemplateLimits *limits, Error *error) {
+typedef struct Place {
+    const Sink *sink;
+    const Column *column;
+} Place;
+
+static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer *places) {
     for (size_t i = 0; i < target->sink_count; i++) {
         const Sink *sink = target->sinks[i];
         for (size_t c = 0; c < sink->table.column_count; c++) {
             const Column *column = &sink->table.columns[c];
             if (!column->template_text) continue;
-            int r = template_check(NULL, limits, column->template_text, error);
-            if (r < 0) return error_prefix(error, "sink %s: the template of column \"%s\"", sink->sink_id, column->name);
+            template_check_add(asked, column->template_text);
+            Place place = {sink, column};
+            buffer_append(places, &place, sizeof place);
         }
     }
-    return 0;
+}
+
+/* As when a sink is created: a template that is wrong is told once, with its place. */
+static int check_templates(MapRun *run, Error *error) {
+    _cleanup_(buffer_deinit) Buffer places = {0};
+    TemplateCheck *asked = template_check_new(run->mailbox, 0);
+    for (size_t i = 0; i < run->target_count; i++) add_templates(&run->targets[i], asked, &places);
+    templates_post_check(run->templates, asked);
+    (void)mailbox_wait(run->mailbox, USEC_NEVER);
+    check(mailbox_take(run->mailbox) == &asked->message);
+    int r = asked->result;
+    if (r < 0) {
+        const Place *place = (const Place *)(void *)places.data + asked->passed;
+        *error = asked->error;
+        r = error_prefix(error, "sink %s: the template of column \"%s\"", place->sink->sink_id, place->column->name);
+    }
+    template_check_free(asked);
+    return r;
 }
 
 static int start_templates(MapRun *run, Error *error) {
     TemplateLimits limits = template_limits_of(run->options);
     size_t templates = 0;
-    for (size_t i = 0; i < run->target_count; i++) {
-        templates += plan_template_count(run->targets[i].plan);
-        int r = check_templates(&run->targets[i], &limits, error);
-        if (r < 0) return r;
-    }
+    for (size_t i = 0; i < run->target_count; i++) templates += plan_template_count(run->targets[i].plan);
     if (templates == 0) return 0;
     run->mailbox = mailbox_new(NULL, NULL);
-    return templates_start(&limits, NULL, &run->templates, error);
+    int r = templates_start(&limits, NULL, &run->templates, error);
+    return r < 0 ? r : check_templates(run, error);
 }
 
 int map_events(const MapTarget *targets, size_t target_count, const MapInput *input, bool csv, const Options *options,

@@ -8,14 +8,17 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "gateway/templates/check.h"
 #include "gateway/templates/evaluator.h"
 
 enum {
     MESSAGE_BATCH = 0, /* what template_batch_new leaves; set again when it goes back */
-    MESSAGE_STOP = -1,
+    MESSAGE_CHECK = -1,
+    MESSAGE_STOP = -2,
     TICK_MS = 10, /* while anything runs or ends: stalls are seen this late */
     SLICE_USEC = 20 * 1000,
-    SLOW_A_WORKER = 4, /* slow sources that may evaluate for each worker of the fast ones */
+    CHECKS_AT_ONCE = 4, /* one whose worker hangs holds the others up no longer than it must */
+    SLOW_A_WORKER = 4,  /* slow sources that may evaluate for each worker of the fast ones */
 };
 #define REFUSAL_KEPT_USEC (10 * USEC_SECOND)
 
@@ -35,8 +38,10 @@ struct Templates {
     Reaper reaper;
     Evaluator **evaluators;
     size_t count, capacity;
-    struct pollfd *entries;
-    size_t entry_capacity;
+    struct pollfd *entries; /* room for all evaluators and checkers */
+    Message *checks;        /* TemplateChecks that wait, oldest first */
+    Checker *checkers[CHECKS_AT_ONCE];
+    size_t checker_count;
 };
 
 /* -- batches -- */
@@ -63,17 +68,87 @@ void template_batch_free(TemplateBatch *batch) {
     free(batch);
 }
 
+/* -- checks -- */
+
+TemplateCheck *template_check_new(Mailbox *reply, int reply_kind) {
+    TemplateCheck *asked = calloc(1, sizeof *asked);
+    check(asked);
+    asked->reply = reply;
+    asked->reply_kind = reply_kind;
+    return asked;
+}
+
+void template_check_add(TemplateCheck *asked, const char *text) {
+    asked->texts = reallocarray(asked->texts, asked->count + 1, sizeof *asked->texts);
+    char *copy = strdup(text);
+    check(asked->texts && copy);
+    asked->texts[asked->count++] = copy;
+}
+
+void template_check_free(TemplateCheck *asked) {
+    if (!asked) return;
+    for (size_t i = 0; i < asked->count; i++) free(asked->texts[i]);
+    free(asked->texts);
+    free(asked);
+}
+
+static void answer_check(TemplateCheck *asked) {
+    asked->message.kind = asked->reply_kind;
+    mailbox_post(asked->reply, &asked->message);
+}
+
+static void refuse_check(TemplateCheck *asked) {
+    asked->result = error_set(&asked->error, -ECANCELED, "the server is shutting down");
+    answer_check(asked);
+}
+
+static void step_checks(Templates *templates, usec_t now) {
+    for (size_t i = 0; i < templates->checker_count;) {
+        if (!checker_step(templates->checkers[i], &templates->reaper, now)) {
+            i++;
+            continue;
+        }
+        answer_check(checker_free(templates->checkers[i], &templates->reaper, now));
+        templates->checkers[i] = templates->checkers[--templates->checker_count];
+    }
+    while (templates->checks && templates->checker_count < CHECKS_AT_ONCE) {
+        TemplateCheck *next = (TemplateCheck *)(void *)templates->checks;
+        templates->checks = next->message.next;
+        Checker *checker = checker_new(next, templates->worker_path, &templates->limits);
+        if (checker_step(checker, &templates->reaper, now)) {
+            answer_check(checker_free(checker, &templates->reaper, now));
+        } else {
+            templates->checkers[templates->checker_count++] = checker;
+        }
+    }
+}
+
+static void end_checks(Templates *templates, usec_t now) {
+    while (templates->checker_count > 0) {
+        Checker *checker = templates->checkers[--templates->checker_count];
+        answer_check(checker_free(checker, &templates->reaper, now));
+    }
+    while (templates->checks) {
+        TemplateCheck *waiting = (TemplateCheck *)(void *)templates->checks;
+        templates->checks = waiting->message.next;
+        refuse_check(waiting);
+    }
+}
+
 /* -- evaluators -- */
+
+/* Grows the list of evaluators, and with it what is polled. */
+static void grow(Templates *templates) {
+    templates->capacity = templates->capacity ? 2 * templates->capacity : 16;
+    templates->evaluators = realloc(templates->evaluators, templates->capacity * sizeof(Evaluator *));
+    templates->entries = realloc(templates->entries, (1 + CHECKS_AT_ONCE + 2 * templates->capacity) * sizeof *templates->entries);
+    check(templates->evaluators && templates->entries);
+}
 
 static Evaluator *evaluator_for(Templates *templates, const TemplateBatch *batch) {
     for (size_t i = 0; i < templates->count; i++)
         if (evaluator_serves(templates->evaluators[i], batch->plan, batch->source_number)) return templates->evaluators[i];
-    if (templates->count == templates->capacity) {
-        templates->capacity = templates->capacity ? 2 * templates->capacity : 16;
-        templates->evaluators = realloc(templates->evaluators, templates->capacity * sizeof(Evaluator *));
-        templates->entries = realloc(templates->entries, (1 + 2 * templates->capacity) * sizeof *templates->entries);
-        check(templates->evaluators && templates->entries);
-    }
+    if (templates->count == templates->capacity) grow(templates);
     Evaluator *evaluator = evaluator_new(batch->plan, batch->source_number, templates->worker_path, &templates->limits);
     templates->evaluators[templates->count++] = evaluator;
     return evaluator;
@@ -210,15 +285,16 @@ static void schedule(Templates *templates, usec_t now) {
 /* -- broker thread -- */
 
 static void wait_for_work(Templates *templates) {
-    bool busy = !reaper_is_empty(&templates->reaper);
-    struct pollfd first = {.fd = templates->wake_fd, .events = POLLIN}, *entries = templates->entries ? templates->entries : &first;
-    entries[0] = first;
+    bool busy = !reaper_is_empty(&templates->reaper) || templates->checker_count > 0;
+    struct pollfd *entries = templates->entries;
+    entries[0] = (struct pollfd){.fd = templates->wake_fd, .events = POLLIN};
     size_t used = 1;
     for (size_t i = 0; i < templates->count; i++) {
         const Evaluator *evaluator = templates->evaluators[i];
         busy = busy || evaluator_has_work(evaluator) || evaluator->state == EVALUATOR_LOADING || evaluator->state == EVALUATOR_BETWEEN;
         used += evaluator_poll(evaluator, entries + used);
     }
+    for (size_t i = 0; i < templates->checker_count; i++) used += checker_poll(templates->checkers[i], entries + used);
     int ready = poll(entries, used, busy ? TICK_MS : 1000);
     check(ready >= 0 || errno == EINTR);
     if (ready <= 0) return;
@@ -240,11 +316,17 @@ static void wait_for_work(Templates *templates) {
 /* True: the broker is to stop. */
 static bool take_messages(Templates *templates, usec_t now) {
     bool stop = false;
+    Message **tail = &templates->checks;
+    while (*tail) tail = &(*tail)->next;
     for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
         next = message->next;
         if (message->kind == MESSAGE_STOP) {
             check(!next);
             stop = true;
+        } else if (message->kind == MESSAGE_CHECK) {
+            message->next = NULL;
+            *tail = message;
+            tail = &message->next;
         } else {
             take_batch(templates, (TemplateBatch *)(void *)message, now);
         }
@@ -261,6 +343,7 @@ static void end_all(Templates *templates) {
         evaluator_free(evaluator);
     }
     templates->count = 0;
+    end_checks(templates, now);
     reaper_finish(&templates->reaper, templates->clock);
 }
 
@@ -272,6 +355,7 @@ static void *run(void *context) {
         for (size_t i = 0; i < templates->count; i++) evaluator_check_time(templates->evaluators[i], &templates->reaper, now);
         if (!reaper_is_empty(&templates->reaper)) reaper_step(&templates->reaper, now);
         schedule(templates, now);
+        step_checks(templates, now);
         wait_for_work(templates);
     }
     end_all(templates);
@@ -294,6 +378,7 @@ int templates_start(const TemplateLimits *limits, const char *worker_path, Templ
     check(templates->worker_path);
     templates->clock = clock_system();
     templates->stop.kind = MESSAGE_STOP;
+    grow(templates);
     templates->inbox = mailbox_new(wake, templates);
     check(pthread_mutex_init(&templates->lock, NULL) == 0);
     templates->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -324,6 +409,11 @@ void templates_post(Templates *templates, TemplateBatch *take_batch) {
     take_batch->message.kind = take_batch->reply_kind;
     for (size_t i = 0; i < take_batch->count; i++) take_batch->events[i].event.templates = take_batch->events[i].results;
     mailbox_post(take_batch->reply, &take_batch->message);
+}
+
+void templates_post_check(Templates *templates, TemplateCheck *take_check) {
+    take_check->message.kind = MESSAGE_CHECK;
+    if (!post(templates, &take_check->message, false)) refuse_check(take_check);
 }
 
 void templates_stop(Templates *templates) {

@@ -3,7 +3,7 @@
  * loop's mailbox with one result per event and template. A worker process serves one source's templates at a time (no events of two
  * sources in one process), holds no more than its limits of memory and time, and costs only the event that broke it.
  *
- * Any thread may post; a batch belongs to the broker until it comes back; every batch comes back, also at shutdown (failed).
+ * Any thread may post; a batch or a check belongs to the broker until it comes back; every one comes back, also at shutdown (failed).
  */
 #pragma once
 
@@ -63,13 +63,30 @@ typedef struct TemplateBatch {
 TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind);
 void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 
+/* Are these templates well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? They are looked at one
+ * after another, each in a short-lived process (about 50 ms, at most 30 s), until one is not. */
+typedef struct TemplateCheck {
+    Message message; /* posted to `reply` with kind `reply_kind` when done */
+    int reply_kind;
+    Mailbox *reply;
+    char **texts; /* owned, as the array */
+    size_t count;
+    void *context; /* of the sender */
+    /* out */
+    size_t passed; /* texts before this one are well-formed */
+    int result;    /* of texts[passed]: -EINVAL with line and column in the template's own text, else the machine's fault (-EIO, -ETIMEDOUT,
+                    * -ECANCELED …); 0: all have passed */
+    Error error;
+} TemplateCheck;
+
+TemplateCheck *template_check_new(Mailbox *reply, int reply_kind);
+void template_check_add(TemplateCheck *asked, const char *text); /* copies it */
+void template_check_free(TemplateCheck *asked);                  /* NULL-safe */
+
 /* `worker_path`: NULL: `sluice-template-worker` beside the running program. Starts the thread; processes start when needed. */
 int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error);
 void templates_post(Templates *templates, TemplateBatch *take_batch);
+void templates_post_check(Templates *templates, TemplateCheck *take_check);
 /* Ends the processes and the thread. What waits, and what is posted from now on, comes back failed. NULL-safe. */
 void templates_stop(Templates *templates);
 void templates_free(Templates *templates); /* stops them first; nobody posts any more. NULL-safe */
-
-/* Is this template well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? -EINVAL with line and
- * column in the template's own text. Starts a short-lived process and blocks up to about 1 s: control thread and command line only. */
-int template_check(const char *worker_path, const TemplateLimits *limits, const char *text, Error *error);

@@ -1,93 +1,174 @@
-/* template_check of templates.h: a worker that loads one template and ends. */
+#include "gateway/templates/check.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-#include "gateway/templates/broker.h"
 #include "gateway/templates/lexer.h"
-#include "gateway/templates/process.h"
 #include "mapping/template_message.h"
 
-#define CHECK_USEC_MAX (10 * USEC_SECOND) /* usually 50 ms; a machine may be busy */
+#define CHECK_USEC_MAX (30 * USEC_SECOND) /* of one text; the worker has its own limit of processor time, but a machine may be busy */
 
 enum { READ_BYTES = 4096 };
 
-/* False: not within the time, or the worker is gone. */
-static bool wait_socket(int fd, short events, usec_t deadline) {
-    Clock *clock = clock_system();
-    for (;;) {
-        usec_t left = deadline - clock->boot(clock);
-        if (left <= 0) return false;
-        struct pollfd entry = {.fd = fd, .events = events};
-        int ready = poll(&entry, 1, (int)(left / USEC_MS) + 1);
-        if (ready > 0) return true;
-        if (ready < 0 && errno != EINTR) return false;
+struct Checker {
+    TemplateCheck *check;
+    const char *worker_path;
+    const TemplateLimits *limits;
+    bool judged; /* the check has its result */
+    /* the process of the text texts[passed]; pid 0: none */
+    pid_t pid;
+    int control; /* -1: closed, the end of the process is awaited */
+    usec_t deadline;
+    Buffer out, in;
+    size_t sent;
+};
+
+Checker *checker_new(TemplateCheck *take_check, const char *worker_path, const TemplateLimits *limits) {
+    Checker *checker = calloc(1, sizeof *checker);
+    check(checker);
+    checker->check = take_check;
+    checker->worker_path = worker_path;
+    checker->limits = limits;
+    checker->control = -1;
+    take_check->passed = 0;
+    take_check->result = 0;
+    return checker;
+}
+
+static void close_control(Checker *checker) {
+    if (checker->control >= 0) (void)close(checker->control);
+    checker->control = -1;
+}
+
+static void end_process(Checker *checker, Reaper *reaper, usec_t now) {
+    close_control(checker);
+    buffer_clear(&checker->out);
+    buffer_clear(&checker->in);
+    checker->sent = 0;
+    if (checker->pid > 0) reaper_end(reaper, checker->pid, now);
+    checker->pid = 0;
+}
+
+/* What can be said without a process. */
+static int look_at(Span text, Error *error) {
+    if (text.size == 0) return error_set(error, -EINVAL, "line 1, column 1: the template is empty");
+    if (text.size > TEMPLATE_TEXT_BYTES_MAX)
+        return error_set(error, -EINVAL, "the template is longer than %d bytes", TEMPLATE_TEXT_BYTES_MAX);
+    return template_lex(text, NULL, NULL, error);
+}
+
+static int start(Checker *checker, usec_t now) {
+    TemplateCheck *asked = checker->check;
+    Span text = span_of(asked->texts[asked->passed]);
+    int r = look_at(text, &asked->error);
+    if (r == 0) r = template_process_start(checker->worker_path, &checker->pid, &checker->control, &asked->error);
+    if (r < 0) {
+        checker->pid = 0;
+        checker->control = -1;
+        return r;
+    }
+    TemplateLoad load = {.check_only = true,
+                         .stack_frames = checker->limits->stack_frames,
+                         .memory_bytes = checker->limits->memory_bytes,
+                         .count = 1,
+                         .texts = &text};
+    template_put_load(&checker->out, &load);
+    checker->deadline = now + CHECK_USEC_MAX;
+    return 0;
+}
+
+static void send_load(Checker *checker) {
+    while (checker->control >= 0 && checker->sent < checker->out.size) {
+        ssize_t n = send(checker->control, checker->out.data + checker->sent, checker->out.size - checker->sent, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break; /* a broken socket shows when it is read */
+        checker->sent += (size_t)n;
     }
 }
 
-static bool send_load(int control, const Buffer *load, usec_t deadline) {
-    for (size_t sent = 0; sent < load->size;) {
-        ssize_t n = send(control, load->data + sent, load->size - sent, MSG_NOSIGNAL);
-        if (n > 0) sent += (size_t)n;
-        if (n < 0 && errno != EINTR && errno != EAGAIN) return false;
-        if (n < 0 && errno == EAGAIN && !wait_socket(control, POLLOUT, deadline)) return false;
-    }
-    return true;
-}
+enum { CHECK_WAITS = 1 };
 
-/* The one frame of the answer; false: none came. */
-static bool read_answer(int control, Buffer *in, usec_t deadline, TemplateFrame *ret_frame) {
-    for (;;) {
-        int r = template_frame_next(buffer_span(in), ret_frame);
-        if (r != TEMPLATE_FRAME_INCOMPLETE) return r == 0;
-        if (!wait_socket(control, POLLIN, deadline)) return false;
-        ssize_t got = recv(control, buffer_reserve(in, READ_BYTES), READ_BYTES, 0);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got <= 0) return false;
-        in->size += (size_t)got;
-    }
-}
-
-static int judge(int control, const TemplateLimits *limits, const char *text, Error *error) {
-    Clock *clock = clock_system();
-    usec_t deadline = clock->boot(clock) + CHECK_USEC_MAX;
-    Span texts = span_of(text);
-    TemplateLoad load = {
-        .check_only = true, .stack_frames = limits->stack_frames, .memory_bytes = limits->memory_bytes, .count = 1, .texts = &texts};
-    _cleanup_(buffer_deinit) Buffer out = {0}, in = {0};
-    template_put_load(&out, &load);
-    TemplateFrame frame;
+static int judge(const TemplateFrame *frame, Error *error) {
     Span reason;
-    if (!send_load(control, &out, deadline) || !read_answer(control, &in, deadline, &frame))
-        return error_set(error, -EINVAL, "the template cannot be read: it needs more memory, stack or time than a template may have");
-    if (frame.kind == TEMPLATE_FRAME_CHILD) return 0;
-    if (frame.kind != TEMPLATE_FRAME_REFUSED || template_read_refused(frame.payload, &reason) < 0)
+    if (frame->kind == TEMPLATE_FRAME_CHILD) return 0;
+    if (frame->kind != TEMPLATE_FRAME_REFUSED || template_read_refused(frame->payload, &reason) < 0)
         return error_set(error, -EIO, "the template worker gave no answer that can be understood");
     return error_set(error, -EINVAL, "%.*s", (int)reason.size, reason.data);
 }
 
-int template_check(const char *worker_path, const TemplateLimits *limits, const char *text, Error *error) {
-    Span span = span_of(text);
-    if (span.size == 0) return error_set(error, -EINVAL, "line 1, column 1: the template is empty");
-    if (span.size > TEMPLATE_TEXT_BYTES_MAX)
-        return error_set(error, -EINVAL, "the template is longer than %d bytes", TEMPLATE_TEXT_BYTES_MAX);
-    int r = template_lex(span, NULL, NULL, error);
-    if (r < 0) return r;
+/* The one frame of the answer, or CHECK_WAITS. */
+static int read_answer(Checker *checker, Error *error) {
+    while (checker->control >= 0) {
+        TemplateFrame frame;
+        int r = template_frame_next(buffer_span(&checker->in), &frame);
+        if (r == 0) return judge(&frame, error);
+        if (r < 0) return error_set(error, -EIO, "the template worker gave no answer that can be understood");
+        ssize_t got = recv(checker->control, buffer_reserve(&checker->in, READ_BYTES), READ_BYTES, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EAGAIN) return CHECK_WAITS;
+        if (got > 0) checker->in.size += (size_t)got;
+        if (got <= 0) close_control(checker);
+    }
+    return CHECK_WAITS;
+}
 
-    _cleanup_free_ char *own_path = worker_path ? NULL : template_worker_path();
-    pid_t pid;
-    int control;
-    r = template_process_start(worker_path ? worker_path : own_path, &pid, &control, error);
-    if (r < 0) return r;
-    r = judge(control, limits, text, error);
-    (void)close(control);
-    (void)kill(pid, SIGKILL);
-    int status;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-    return r;
+/* It ended without an answer: to use up memory, stack or processor time is its template's doing, anything else is not. */
+static int judge_end(Checker *checker, Error *error) {
+    int status = 0;
+    pid_t ended = waitpid(checker->pid, &status, WNOHANG);
+    if (ended == 0) return CHECK_WAITS;
+    checker->pid = 0;
+    int signal = ended > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGXCPU)
+        return error_set(error, -EINVAL, "the template cannot be read: it needs more memory, stack or time than a template may have");
+    return error_set(error, -EIO, "the template worker ended without an answer: try again");
+}
+
+bool checker_step(Checker *checker, Reaper *reaper, usec_t now) {
+    TemplateCheck *asked = checker->check;
+    while (!checker->judged) {
+        int r = 0;
+        if (asked->passed == asked->count) {
+            checker->judged = true;
+            break;
+        }
+        if (checker->pid == 0) r = start(checker, now);
+        if (r == 0) {
+            send_load(checker);
+            r = read_answer(checker, &asked->error);
+            if (r == CHECK_WAITS && checker->control < 0) r = judge_end(checker, &asked->error);
+            if (r == CHECK_WAITS && now < checker->deadline) return false;
+            if (r == CHECK_WAITS) r = error_set(&asked->error, -ETIMEDOUT, "the template worker did not answer in time: try again");
+        }
+        end_process(checker, reaper, now);
+        if (r == 0) {
+            asked->passed++;
+        } else {
+            asked->result = r;
+            checker->judged = true;
+        }
+    }
+    return true;
+}
+
+bool checker_poll(const Checker *checker, struct pollfd *ret_entry) {
+    if (checker->control < 0) return false;
+    short events = checker->sent < checker->out.size ? POLLIN | POLLOUT : POLLIN;
+    *ret_entry = (struct pollfd){.fd = checker->control, .events = events};
+    return true;
+}
+
+TemplateCheck *checker_free(Checker *checker, Reaper *reaper, usec_t now) {
+    TemplateCheck *asked = checker->check;
+    end_process(checker, reaper, now);
+    if (!checker->judged) asked->result = error_set(&asked->error, -ECANCELED, "the server is shutting down");
+    buffer_deinit(&checker->out);
+    buffer_deinit(&checker->in);
+    free(checker);
+    return asked;
 }

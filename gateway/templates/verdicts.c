@@ -3,19 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "config/definition.h"
 
-#define VERDICTS_MOST (2 * COLUMNS_A_SINK_MAX) /* those of one sink must be there together */
+#define VERDICTS_MOST (2 * SINKS_A_SOURCE_MAX * COLUMNS_A_SINK_MAX) /* those of one source must be there together */
 
 typedef struct Verdict {
     char *text; /* owned; NULL: free */
+    uint64_t checksum;
     int result;
     Error error;
 } Verdict;
 
 struct TemplateVerdicts {
-    Verdict items[VERDICTS_MOST];
     size_t next; /* the oldest */
+    Verdict items[VERDICTS_MOST];
 };
 
 TemplateVerdicts *template_verdicts_new(void) {
@@ -36,9 +38,10 @@ void template_verdicts_free(TemplateVerdicts *verdicts) {
 }
 
 int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *error) {
+    uint64_t checksum = checksum_of(text, strlen(text));
     for (size_t i = 0; i < VERDICTS_MOST; i++) {
         Verdict *verdict = &verdicts->items[i];
-        if (!verdict->text || strcmp(verdict->text, text) != 0) continue;
+        if (verdict->checksum != checksum || !verdict->text || strcmp(verdict->text, text) != 0) continue;
         int result = verdict->result;
         if (result < 0) {
             *error = verdict->error;
@@ -55,6 +58,7 @@ void template_verdicts_set(TemplateVerdicts *verdicts, const char *text, int res
     forget(verdict);
     verdict->text = strdup(text);
     check(verdict->text && result <= 0);
+    verdict->checksum = checksum_of(text, strlen(text));
     verdict->result = result;
     verdict->error = *error;
 }

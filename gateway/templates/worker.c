@@ -35,7 +35,8 @@
 typedef struct JsonnetJsonValue Value;
 
 enum {
-    DOCUMENTS_MAX = 8, /* each costs a parse of the standard library and 3.5 MB: more templates share documents */
+    CHECK_CPU_SECONDS = 3, /* of the check of one text, usually 50 ms: some texts take libjsonnet minutes to read */
+    DOCUMENTS_MAX = 8,     /* each costs a parse of the standard library and 3.5 MB: more templates share documents */
     STACK_BYTES = 8 << 20,
     FILES_MAX = 16,
     GC_OBJECTS_MIN = 10000, /* a new process copies each page that a collection marks: seldom, and a few MB of garbage */
@@ -593,6 +594,8 @@ static void check_std_names(Worker *worker, const StdNames *names) {
 }
 
 static _Noreturn void check_template(Worker *worker) {
+    struct rlimit limit = {.rlim_cur = CHECK_CPU_SECONDS, .rlim_max = CHECK_CPU_SECONDS + 1};
+    if (setrlimit(RLIMIT_CPU, &limit) < 0) _exit(1);
     StdNames names = {0};
     Error error = {0};
     if (template_lex(worker->load.texts[0], collect, &names, &error) < 0) refuse_load(span_of(error.text));

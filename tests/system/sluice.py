@@ -82,6 +82,7 @@ class Gateway:
     def __init__(self, directory, config=None, arguments=(), environment=None):
         self.directory = pathlib.Path(directory)
         self.data = self.directory / "data"
+        self.binary = BINARY
         self.arguments = list(arguments)
         self.environment = environment or {}
         self.descriptors = None  # as `ulimit -n` would set it
@@ -95,7 +96,7 @@ class Gateway:
     # -- process ---------------------------------------------------------------------------------------------------
 
     def command(self, *arguments):
-        command = [BINARY, "serve", "--data", str(self.data), "--intake", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command = [self.binary, "serve", "--data", str(self.data), "--intake", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         command += ["--log-format", "json"]
         if self.config:
             command += ["--config", str(self.config)]

@@ -1,13 +1,15 @@
 """The management API: definitions, settings, tasks, statistics, errors, the fence of a changed mapping."""
 
 import json
+import pathlib
+import shutil
 import socket
 import threading
 
 import pytest
 from load import COLUMNS as LOAD_COLUMNS
 from load import Sender
-from sluice import AT_ONCE, NEVER, request, wait_until
+from sluice import AT_ONCE, BINARY, DEADLINE, NEVER, request, wait_until
 
 COLUMNS = [{"type": "path", "name": "a", "path": "a", "rawString": True}]
 SINK = {"sinkId": "k", "name": "K", "type": "table", "table": {"connection": "local", "tableId": "k", "mapping": {"columns": COLUMNS}}}
@@ -401,3 +403,38 @@ def test_deleting_a_paused_sink_imports_what_waits(gateway):
     gateway.post(url, {"a": "1"})
     gateway.change("DELETE", "/sources/s/sinks/k")
     gateway.wait_rows("k", 1)
+
+
+def test_a_template_check_that_hangs_holds_nobody_up(gateway_factory, tmp_path):
+    """The worker that looks at the text never answers: its own call waits, all others are answered meanwhile."""
+    copy = tmp_path / "bin"
+    copy.mkdir()
+    shutil.copy(BINARY, copy / "sluice")
+    worker = copy / "sluice-template-worker"
+    worker.write_text("#!/bin/sh\nexec sleep 600\n")
+    worker.chmod(0o755)
+    gateway = gateway_factory()
+    gateway.binary = str(copy / "sluice")
+    gateway.start()
+    gateway.add_source("s")
+    column = {"type": "template", "name": "t", "template": {"language": "jsonnet", "content": "1"}}
+    body = {"sinkId": "k", "name": "K", "table": {"tableId": "k", "mapping": {"columns": [column]}}}
+    answers = []
+    calls = [threading.Thread(target=lambda: answers.append(gateway.api("POST", "/sources/s/sinks", body))) for _ in range(8)]
+    for call in calls:
+        call.start()
+    wait_until("the check runs", lambda: children(gateway.process.pid))
+    for _ in range(20):
+        assert gateway.api("GET", "/sources/s", expect=200).json["sourceId"] == "s"
+        assert gateway.api("GET", "/sources/s/sinks", expect=200).json["sinks"] == []
+    assert answers == []
+    gateway.change("PATCH", "/sources/s", {"description": "changed meanwhile"})
+    assert answers == []
+    gateway.stop()
+    for call in calls:
+        call.join(timeout=DEADLINE)
+    assert [answer.status for answer in answers] == [503] * len(calls), answers
+
+
+def children(parent):
+    return [child for task in pathlib.Path(f"/proc/{parent}/task").iterdir() for child in (task / "children").read_text().split()]

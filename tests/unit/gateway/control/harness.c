@@ -62,10 +62,45 @@ static void run_loader(Harness *harness) {
     mailbox_post(job->reply, &job->message);
 }
 
-int template_check(const char *worker_path, const TemplateLimits *limits, const char *text, Error *error) {
-    (void)worker_path;
-    (void)limits;
-    return strstr(text, "WRONG") ? error_set(error, -EINVAL, "line 1, column 7: it is wrong") : 0;
+TemplateCheck *template_check_new(Mailbox *reply, int reply_kind) {
+    TemplateCheck *asked = calloc(1, sizeof *asked);
+    assert_non_null(asked);
+    asked->reply = reply;
+    asked->reply_kind = reply_kind;
+    return asked;
+}
+
+void template_check_add(TemplateCheck *asked, const char *text) {
+    asked->texts = reallocarray(asked->texts, asked->count + 1, sizeof *asked->texts);
+    assert_non_null(asked->texts);
+    asked->texts[asked->count++] = strdup(text);
+}
+
+void template_check_free(TemplateCheck *asked) {
+    if (!asked) return;
+    for (size_t i = 0; i < asked->count; i++) free(asked->texts[i]);
+    free(asked->texts);
+    free(asked);
+}
+
+static TemplateCheck *waiting_checks; /* linked by message.next */
+
+void templates_post_check(Templates *templates, TemplateCheck *take_check) {
+    (void)templates;
+    take_check->message.next = (Message *)waiting_checks;
+    waiting_checks = take_check;
+}
+
+/* What holds WRONG is wrong. */
+static void run_checks(Harness *harness) {
+    while (waiting_checks && !harness->checks_stand) {
+        TemplateCheck *asked = waiting_checks;
+        waiting_checks = (TemplateCheck *)(void *)asked->message.next;
+        while (asked->passed < asked->count && !strstr(asked->texts[asked->passed], "WRONG")) asked->passed++;
+        if (asked->passed < asked->count) asked->result = error_set(&asked->error, -EINVAL, "line 1, column 7: it is wrong");
+        asked->message.kind = asked->reply_kind;
+        mailbox_post(asked->reply, &asked->message);
+    }
 }
 
 TemplateBatch *template_batch_new(Plan *plan, size_t count, Mailbox *reply, int reply_kind) {
@@ -259,10 +294,11 @@ void harness_start(Harness *harness) {
 }
 
 void harness_stop(Harness *harness) {
-    harness->writer_stands = harness->loops_stand = harness->loader_stands = false;
+    harness->writer_stands = harness->loops_stand = harness->loader_stands = harness->checks_stand = false;
     run_writer(harness);
     run_loops(harness);
     run_loader(harness);
+    run_checks(harness);
     for (size_t i = 0; i < HARNESS_LOOPS; i++) {
         snapshot_unref(steal(harness->held[i]));
         mailbox_free(harness->loops[i]);
@@ -287,6 +323,7 @@ void harness_remove(Harness *harness) {
 void harness_turn(Harness *harness) {
     (void)control_turn(harness->control);
     run_loader(harness);
+    run_checks(harness);
     run_writer(harness);
     run_loops(harness);
 }

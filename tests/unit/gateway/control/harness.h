@@ -32,6 +32,7 @@ typedef struct Harness {
     SinkResult prepare; /* what the loader answers */
     const char *prepare_says;
     bool loader_stands;
+    bool checks_stand; /* of templates */
 
     /* what happened */
     unsigned defines, prepares, closes, flushes;

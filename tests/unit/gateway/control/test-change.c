@@ -393,6 +393,41 @@ static void test_conditions_need_no_fence(void **state) {
     assert_false(seen(harness, 0)->any_sync_wait);
 }
 
+/* While a template is being checked everything else is answered; the check's verdict, or the shutdown, answers the call. */
+static void test_template_checks_hold_nobody_up(void **state) {
+    Harness *harness = *state;
+    static const char body[] = "{\"name\":\"K\",\"table\":{\"tableId\":\"k\",\"mapping\":{\"columns\":["
+                               "{\"name\":\"x\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"1\"}},"
+                               "{\"name\":\"y\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"WRONG\"}},"
+                               "{\"name\":\"z\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"3\"}}]}}}";
+    assert_int_equal(harness_call(harness, "POST", "/v1/branches/default/sources", "{\"name\":\"S\"}", NULL), 202);
+    harness->checks_stand = true;
+    (void)harness_send(harness, "POST", "/v1/branches/default/sources/s/sinks", body, 0);
+    (void)harness_send(harness, "POST", "/v1/branches/default/sources/s/sinks", body, 0);
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    assert_int_equal(harness_call(harness, "GET", "/v1/branches/default/sources", NULL, NULL), 200);
+    harness->checks_stand = false;
+    harness_turn(harness);
+    harness_turn(harness);
+    for (size_t i = 0; i < 2; i++) {
+        ApiCall *call = harness_answer(harness);
+        assert_non_null(call);
+        assert_int_equal(call->status, 400);
+        assert_non_null(strstr(buffer_text(&call->response), "column \\\"y\\\""));
+        api_call_free(call);
+    }
+    harness->checks_stand = true;
+    (void)harness_send(harness, "POST", "/v1/branches/default/sources/s/sinks", body, 0);
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    assert_true(control_drain_loops(harness->control, 0, 0));
+    ApiCall *call = harness_answer(harness);
+    assert_non_null(call);
+    assert_int_equal(call->status, 503);
+    api_call_free(call);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, start, stop),
@@ -409,6 +444,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pause_of_a_source, start, stop),
         cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
         cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
+        cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

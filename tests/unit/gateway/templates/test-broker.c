@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -701,6 +702,33 @@ static void an_empty_batch_comes_back(void **state) {
     stop(templates);
 }
 
+/* -- checks -- */
+
+static TemplateCheck *post_check(Templates *templates, Mailbox *reply, const char *const *texts, size_t count) {
+    TemplateCheck *asked = template_check_new(reply, REPLY);
+    for (size_t i = 0; i < count; i++) template_check_add(asked, texts[i]);
+    templates_post_check(templates, asked);
+    return asked;
+}
+
+static void wait_check(Mailbox *reply, const TemplateCheck *asked) {
+    if (!mailbox_wait(reply, PATIENCE)) fail_msg("no check came back");
+    assert_ptr_equal(mailbox_take(reply), &asked->message);
+    assert_int_equal(asked->message.kind, REPLY);
+}
+
+static int check_one(Templates *templates, const char *text, Error *error) {
+    Mailbox *reply = mailbox();
+    TemplateCheck *asked = post_check(templates, reply, &text, 1);
+    wait_check(reply, asked);
+    int r = asked->result;
+    *error = asked->error;
+    assert_int_equal(asked->passed, r == 0);
+    template_check_free(asked);
+    mailbox_free(reply);
+    return r;
+}
+
 static void a_worker_that_is_none_fails_the_events(void **state) {
     static const char *const paths[] = {"/nonexistent/worker", "/bin/true", "/bin/sleep", "/etc/passwd"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
@@ -714,9 +742,9 @@ static void a_worker_that_is_none_fails_the_events(void **state) {
         template_batch_free(batch);
         plan_unref(plan);
         mailbox_free(reply);
-        stop(templates);
         Error error = {0};
-        assert_true(template_check(worker_path, &usual, "1", &error) < 0);
+        assert_true(check_one(templates, "1", &error) < 0);
+        stop(templates);
         worker_path = right;
     }
 }
@@ -741,8 +769,6 @@ static void large_values_pass(void **state) {
     mailbox_free(reply);
     stop(templates);
 }
-
-/* -- template_check -- */
 
 static void check_names_the_place(void **state) {
     static const struct {
@@ -779,21 +805,90 @@ static void check_names_the_place(void **state) {
         {"@'a\n''b' +\n @\"c\n\" + nope", "line 4, column 5: Unknown variable: nope"},
         {"1 + /* ) ", "line 1, column 5: the text ends inside"},
     };
+    Templates *templates = start_with(&usual);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         Error error = {0};
-        int r = template_check(worker_path, &usual, texts[i].text, &error);
+        int r = check_one(templates, texts[i].text, &error);
         if (r != (texts[i].says ? -EINVAL : 0)) fail_msg("%s: %d %s", texts[i].text, r, error.text);
         if (texts[i].says && !strstr(error.text, texts[i].says)) fail_msg("%s: %s, not %s", texts[i].text, error.text, texts[i].says);
     }
     char *deep = calloc(1, 60001);
     memset(deep, '-', 60000);
     Error error = {0};
-    assert_int_equal(template_check(worker_path, &usual, deep, &error), -EINVAL);
+    assert_int_equal(check_one(templates, deep, &error), -EINVAL);
     memset(deep, '(', 30000);
-    assert_int_equal(template_check(worker_path, &usual, deep, &error), -EINVAL);
+    assert_int_equal(check_one(templates, deep, &error), -EINVAL);
     assert_non_null(strstr(error.text, "nested"));
     free(deep);
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    stop(templates);
+}
+
+/* The first one that is wrong ends it; each of several checks has its own answer. */
+static void a_check_of_many_texts_names_the_first_that_is_wrong(void **state) {
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    static const char *const good[] = {"1", "Body('a')", "std.asciiUpper('x')"};
+    static const char *const wrong[] = {"1", "2", "foo", "bar"};
+    TemplateCheck *asked = post_check(templates, reply, good, 3);
+    wait_check(reply, asked);
+    assert_int_equal(asked->result, 0);
+    assert_int_equal(asked->passed, 3);
+    template_check_free(asked);
+    asked = post_check(templates, reply, wrong, 4);
+    wait_check(reply, asked);
+    assert_int_equal(asked->result, -EINVAL);
+    assert_int_equal(asked->passed, 2);
+    assert_non_null(strstr(asked->error.text, "foo"));
+    template_check_free(asked);
+    for (size_t i = 0; i < 10; i++) (void)post_check(templates, reply, i % 2 ? wrong : good, 3);
+    for (size_t left = 10; left > 0;) {
+        if (!mailbox_wait(reply, PATIENCE)) fail_msg("no check came back");
+        for (Message *message = mailbox_take(reply), *next; message; message = next, left--) {
+            next = message->next;
+            asked = (TemplateCheck *)(void *)message;
+            assert_int_equal(asked->result, strcmp(asked->texts[2], "foo") == 0 ? -EINVAL : 0);
+            template_check_free(asked);
+        }
+    }
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* A worker that never answers holds up neither events nor, for long, other checks; at the end all come back. */
+static void checks_that_hang_hold_nobody_up(void **state) {
+    char path[] = "/tmp/template-worker-XXXXXX";
+    int fd = mkstemp(path);
+    static const char script[] = "#!/bin/sh\nexec sleep 600\n";
+    assert_true(fd >= 0 && write(fd, script, sizeof script - 1) == (ssize_t)sizeof script - 1);
+    assert_int_equal(fchmod(fd, 0700), 0);
+    assert_int_equal(close(fd), 0);
+    const char *right = worker_path;
+    worker_path = path;
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    static const char *const texts[] = {"1"};
+    for (size_t i = 0; i < 20; i++) (void)post_check(templates, reply, texts, 1);
+    Mailbox *other = mailbox();
+    static const char *const empty[] = {""};
+    TemplateCheck *asked = post_check(templates, other, empty, 1);
+    templates_stop(templates);
+    (void)post_check(templates, reply, texts, 1); /* behind the stop */
+    wait_check(other, asked);
+    assert_true(asked->result < 0);
+    template_check_free(asked);
+    size_t count = 0;
+    for (Message *message = mailbox_take(reply), *next; message; message = next, count++) {
+        next = message->next;
+        asked = (TemplateCheck *)(void *)message;
+        assert_int_equal(asked->result, -ECANCELED);
+        template_check_free(asked);
+    }
+    assert_int_equal(count, 21);
+    worker_path = right;
+    assert_int_equal(unlink(path), 0);
+    mailbox_free(other);
+    mailbox_free(reply);
+    stop(templates);
 }
 
 int main(int argc, char **argv) {
@@ -821,6 +916,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_worker_that_is_none_fails_the_events),
         cmocka_unit_test(large_values_pass),
         cmocka_unit_test(check_names_the_place),
+        cmocka_unit_test(a_check_of_many_texts_names_the_first_that_is_wrong),
+        cmocka_unit_test(checks_that_hang_hold_nobody_up),
     };
     if (argc > 3) cmocka_set_test_filter(argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,16 +26,16 @@ static void good_ones_are_remembered_and_failures_told_once(void **state) {
     template_verdicts_free(verdicts);
 }
 
-static void those_of_one_sink_are_there_together(void **state) {
+static void those_of_one_source_are_there_together(void **state) {
     (void)state;
     TemplateVerdicts *verdicts = template_verdicts_new();
     Error error = {0};
     char text[16];
-    for (int round = 0; round < 1000; round++) {
+    for (int round = 0; round < 10000; round++) {
         (void)snprintf(text, sizeof text, "%d", round);
         template_verdicts_set(verdicts, text, 0, &error);
     }
-    for (int at = 1000 - COLUMNS_A_SINK_MAX; at < 1000; at++) {
+    for (int at = 10000 - SINKS_A_SOURCE_MAX * COLUMNS_A_SINK_MAX; at < 10000; at++) {
         (void)snprintf(text, sizeof text, "%d", at);
         assert_int_equal(template_verdicts_find(verdicts, text, &error), 0);
     }
@@ -47,7 +47,7 @@ static void those_of_one_sink_are_there_together(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_ones_are_remembered_and_failures_told_once),
-        cmocka_unit_test(those_of_one_sink_are_there_together),
+        cmocka_unit_test(those_of_one_source_are_there_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
