@@ -72,7 +72,7 @@ const OptionInfo options_table[] = {
          "How long imported files are kept; first to go when space is short."),
     TIME("retention.failed", retain_failed, "7d", USEC_MINUTE, 3650 * USEC_DAY, RESTART,
          "How long files that cannot be imported are retried."),
-    TIME("retention.expired", retain_expired, "30d", 0, 3650 * USEC_DAY, RESTART, "How long copies of expired files are kept."),
+    TIME("retention.expired", retain_expired, "0s", 0, 3650 * USEC_DAY, RESTART, "How long copies of expired files are kept; 0: for ever."),
     TIME("retention.rejects", retain_rejects, "30d", USEC_MINUTE, 3650 * USEC_DAY, RESTART, "How long rejected events and rows are kept."),
     SIZE("retention.rejects-size", rejects_bytes, "1GB", 1 * MB, 1 * TB, RESTART, "Bytes of rejected events and rows that are kept."),
     COUNT("templates.stack", template_stack, "500", 10, 5000, RESTART, "Stack frames of one evaluation of a template."),

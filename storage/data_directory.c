@@ -256,7 +256,8 @@ static int open_locked(DataDirectory *directory, Error *error) {
     if (result == 0) result = read_format(directory, &format, error);
     if (result == 0) result = count_packs(directory, &packs, error);
     if (result == 0) result = open_matching(directory, &format, packs, error);
-    if (result == 0) result = make_folders(directory, error);
+    /* Of an instance that has rows, staging/ may just not be mounted: then nothing may be made in its place before its packs were looked for. */
+    if (result == 0 && directory->is_new) result = make_folders(directory, error);
     return result;
 }
 

@@ -501,7 +501,7 @@ int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
 
 typedef struct Forgotten {
     usec_t done_before;
-    Uuid *packs;
+    ForgottenPack *packs;
     size_t count, capacity, most;
 } Forgotten;
 
@@ -512,7 +512,7 @@ static int choose_pack(void *context, const PackRecord *pack, Error *error) {
     if (pack->done < pack->slices || pack->last_done > forgotten->done_before) return 0;
     if (forgotten->count == forgotten->most) return ENOUGH;
     array_reserve(forgotten->packs, forgotten->count, forgotten->capacity);
-    forgotten->packs[forgotten->count++] = pack->id;
+    forgotten->packs[forgotten->count++] = (ForgottenPack){.id = pack->id};
     return 0;
 }
 
@@ -534,11 +534,15 @@ static int forget_file_without_slices(Txn *txn, const Uuid *id, Error *error) {
     return forget_file(txn, &file, error);
 }
 
-static int forget_slice(Txn *txn, uint32_t sink, uint64_t first_row, Error *error) {
+static int forget_slice(Txn *txn, uint32_t sink, uint64_t first_row, bool *quarantined, Error *error) {
     LedgerKey key = ledger_row_key(LEDGER_SLICE, sink, first_row);
     Span value;
     SliceRecord slice;
-    int result = db_get(txn, DB_FILES, ledger_key_span(&key), &value, error);
+    RangeRecord range;
+    int result = ranges_find(txn, sink, first_row, &range, error);
+    if (result < 0) return result;
+    if (result == 0 && range.state == RANGE_QUARANTINED) *quarantined = true;
+    result = db_get(txn, DB_FILES, ledger_key_span(&key), &value, error);
     if (result == DB_NOT_FOUND)
         return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " of a pack is not in the ledger", sink,
                          first_row);
@@ -548,8 +552,8 @@ static int forget_slice(Txn *txn, uint32_t sink, uint64_t first_row, Error *erro
     return result;
 }
 
-static int forget_pack(Txn *txn, const Uuid *id, Error *error) {
-    LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, id);
+static int forget_pack(Txn *txn, ForgottenPack *pack, Error *error) {
+    LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, &pack->id);
     for (;;) {
         _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
         Span key = ledger_key_span(&prefix), value;
@@ -563,15 +567,15 @@ static int forget_pack(Txn *txn, const Uuid *id, Error *error) {
         if (result < 0) return result;
         int code = mdb_cursor_del(cursor, 0);
         if (code) return db_error(error, code, "cannot forget a pack");
-        result = forget_slice(txn, sink, first_row, error);
+        result = forget_slice(txn, sink, first_row, &pack->quarantined, error);
         if (result < 0) return result;
     }
-    LedgerKey key = ledger_id_key(LEDGER_PACK, id);
+    LedgerKey key = ledger_id_key(LEDGER_PACK, &pack->id);
     int result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
     return result < 0 ? result : 0;
 }
 
-int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, Uuid **ret_packs, size_t *ret_count, Error *error) {
+int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error) {
     Forgotten forgotten = {.done_before = done_before, .most = most};
     int result = ledger_visit_packs(txn, choose_pack, &forgotten, error);
     if (result == ENOUGH) result = 0;

@@ -127,9 +127,14 @@ int ledger_find_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *erro
 /* Where the sink's ranges end: number of its first row that is not staged; 1 for a new sink. */
 int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);
 
+typedef struct ForgottenPack {
+    Uuid id;
+    bool quarantined; /* it holds rows that could not be read: its file is the only copy of what is left of them */
+} ForgottenPack;
+
 /* Forgets packs whose slices are all done, the last one at `done_before` or earlier, with their slices, and the files of which no slice is left
- * (ranges stay). The caller unlinks the packs after the commit. `ret_packs`: at most `most` ids, free(); NULL when there are none. */
-int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, Uuid **ret_packs, size_t *ret_count, Error *error);
+ * (ranges stay). The caller removes the packs after the commit. `ret_packs`: at most `most`, free(); NULL when there are none. */
+int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error);
 
 /* Do ranges and files of `sink` cover [1, staged_row) without hole or overlap, do the slices cover the files that wait, and are their packs
  * known? -EBADMSG names the first that does not hold. */

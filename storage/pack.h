@@ -31,7 +31,8 @@ void pack_abandon(PackWriter *writer); /* removes the temporary file; NULL-safe 
 
 /* Row text of one slice, decompressed block by block; a loader's thread. */
 typedef struct SliceReader SliceReader;
-/* Damage is told by the first slice_read; here only what the file system says (-ENOENT: no such pack). */
+/* Damage is what was read and does not hold; the first slice_read reports it. What cannot be read is no damage and may be there later: an error of the
+ * file system (-ENOENT: no such pack, -ENODATA: the file ends too early), here or from slice_read. */
 int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader, Error *error);
 enum { SLICE_READ_END = 1, SLICE_READ_DAMAGED = 2 };
 /* Next whole rows, about 256 KB at most (or one longer row). SLICE_READ_DAMAGED: frame or checksum do not hold (found before the last block is given). */

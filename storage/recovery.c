@@ -59,14 +59,25 @@ static bool pack_of(const char *name, Uuid *ret_id) {
 }
 
 /* The name says since when it lies there: a rename leaves the modification time as it was. */
-static int move_to_orphans(Files *files, const char *name, usec_t now, Error *error) {
+static int move_to_orphans(Files *files, const char *name, const char *why, usec_t now, Error *error) {
     Buffer to = {0};
     _cleanup_free_ char *from = path_in(STAGING, name);
     buffer_printf(&to, ORPHANS "/%" PRId64 "-%s", now / USEC_SECOND, name);
     _cleanup_free_ char *path = buffer_take(&to);
     int result = files->rename(files, from, path, error);
-    if (result == 0) log_warning("the pack %s is not in the ledger: moved to \"%s\", kept for some days", name, path);
+    if (result == 0) log_warning("the pack %s %s: moved to \"%s\", kept for some days", name, why, path);
     return result;
+}
+
+int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error) {
+    char path[64];
+    FileInfo info;
+    pack_path(pack, path);
+    int result = files->info(files, path, &info, error);
+    if (result < 0) return result;
+    result = move_to_orphans(files, path + strlen(STAGING "/"), "holds rows that were quarantined", now, error);
+    if (result == 0) result = files->sync_directory(files, ORPHANS, error);
+    return result == 0 ? files->sync_directory(files, STAGING, error) : result;
 }
 
 static int sweep_name(Files *files, Txn *txn, const char *name, usec_t now, RecoveryReport *report, Error *error) {
@@ -81,30 +92,8 @@ static int sweep_name(Files *files, Txn *txn, const char *name, usec_t now, Reco
     PackRecord pack;
     int result = ledger_find_pack(txn, &id, &pack, error);
     if (result != LEDGER_NOT_FOUND) return result;
-    result = move_to_orphans(files, name, now, error);
+    result = move_to_orphans(files, name, "is not in the ledger", now, error);
     if (result == 0) report->orphans++;
-    return result;
-}
-
-typedef struct Missing {
-    Files *files;
-    size_t count;
-} Missing;
-
-static int look_for_pack(void *context, const PackRecord *pack, Error *error) {
-    Missing *missing = context;
-    FileInfo info;
-    char path[64];
-    pack_path(&pack->id, path);
-    int result = missing->files->info(missing->files, path, &info, error);
-    if (result == -ENOENT) {
-        log_error("the pack \"%s\" is in the ledger but not on disk: %" PRIu32 " of its %" PRIu32 " slices were not imported yet", path,
-                  pack->slices - pack->done, pack->slices);
-        missing->count++;
-        return 0;
-    }
-    if (result == 0 && info.bytes != pack->bytes)
-        log_error("the pack \"%s\" has %" PRIu64 " bytes, the ledger says %" PRIu64, path, info.bytes, pack->bytes);
     return result;
 }
 
@@ -113,18 +102,16 @@ int recovery_sweep_staging(Files *files, Txn *read_txn, usec_t now, RecoveryRepo
     RecoveryReport report = {0};
     int result = files->make_directory(files, STAGING, 0700, error);
     if (result == 0) result = files->make_directory(files, ORPHANS, 0700, error);
+    if (result == 0) result = files->make_directory(files, EXPIRED, 0700, error);
     /* Nothing is moved into a folder that a crash could take away. */
     if (result == 0) result = files->sync_directory(files, STAGING, error);
+    if (result == 0) result = files->sync_directory(files, "", error);
     if (result == 0) result = files->list(files, STAGING, collect, &names, error);
     for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i].name, now, &report, error);
     /* The new names before the old ones go: a crash in between must not lose a pack that somebody may want back. */
     if (result == 0 && report.orphans) result = files->sync_directory(files, ORPHANS, error);
     if (result == 0) result = files->sync_directory(files, STAGING, error);
-
-    Missing missing = {.files = files};
-    if (result == 0) result = ledger_visit_packs(read_txn, look_for_pack, &missing, error);
     if (result < 0) return result;
-    report.missing_packs = missing.count;
     *ret_report = report;
     return 0;
 }
@@ -140,6 +127,7 @@ static usec_t since(const Name *name) {
 
 static int expire_folder(Files *files, const char *folder, usec_t now, usec_t keep, Error *error) {
     _cleanup_(names_deinit) Names names = {0};
+    if (keep == 0) return 0;
     int result = files->list(files, folder, collect, &names, error);
     if (result == -ENOENT) return 0;
     for (size_t i = 0; i < names.count && result == 0; i++) {

@@ -44,10 +44,8 @@ static int tell_damage(const SliceReader *reader, Error *error) {
     return SLICE_READ_DAMAGED;
 }
 
-/* 0, SLICE_READ_DAMAGED (the file ends too early) or < 0. */
 static int read_at(SliceReader *reader, uint64_t offset, void *out, size_t size, Error *error) {
-    int result = reader->files->read(reader->files, reader->file, offset, out, size, error);
-    return result == -ENODATA ? damage(reader, "the file is cut off") : result;
+    return reader->files->read(reader->files, reader->file, offset, out, size, error);
 }
 
 static int read_buffer(SliceReader *reader, uint64_t offset, size_t size, Buffer *out, Error *error) {

@@ -1,6 +1,7 @@
 #include "gateway/app/app.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -39,6 +40,7 @@
 struct App {
     const char *config_file;
     char *const *arguments;
+    bool give_up_missing_packs;
     Options options;
     uint64_t disk_budget; /* bytes; never 0 */
     DataDirectory directory;
@@ -217,6 +219,16 @@ static int start_templates(App *app, Error *error) {
     return templates_start(&limits, NULL, &app->templates, error);
 }
 
+static void print_given_up(void *context, const GivenUp *given_up) {
+    char from[25], to[25];
+    (void)context;
+    clock_format_utc(given_up->first_time, from);
+    clock_format_utc(given_up->last_time, to);
+    (void)printf("given up: sink %s, rows %" PRIu64 " to %" PRIu64 " (%" PRIu64 "), received from %s to %s\n", given_up->label,
+                 given_up->first_row, given_up->first_row + given_up->rows - 1, given_up->rows, from, to);
+    (void)fflush(stdout);
+}
+
 static int start_writer(App *app, Error *error) {
     app->stager = stager_new(app->environment, app->directory.files, &app->directory.instance);
     uint64_t seed;
@@ -240,6 +252,8 @@ static int start_writer(App *app, Error *error) {
         .retain_expired = app->options.retain_expired,
         .retain_rejects = app->options.retain_rejects,
         .rejects_bytes = app->options.rejects_bytes,
+        .give_up_missing = app->give_up_missing_packs,
+        .given_up = print_given_up,
     };
     return writer_open(&options, &app->writer, error);
 }
@@ -358,11 +372,12 @@ static int start_step(App *app, size_t i, Error *error) {
     return start_list[i].start(app, error);
 }
 
-int app_start(const char *config_file, char *const *arguments, App **ret_app, Error *error) {
+int app_start(const char *config_file, char *const *arguments, bool give_up_missing_packs, App **ret_app, Error *error) {
     App *app = calloc(1, sizeof *app);
     check(app);
     app->config_file = config_file;
     app->arguments = arguments;
+    app->give_up_missing_packs = give_up_missing_packs;
     app->intake_listener = app->admin_listener = -1;
     app->directory.lock_fd = -1;
     for (size_t i = 0; i < sizeof start_list / sizeof *start_list; i++) {

@@ -22,14 +22,14 @@ static int print_config(const char *config_file, char *const *options) {
     return EXIT_SUCCESS;
 }
 
-static int serve(const char *config_file, char *const *options) {
+static int serve(const char *config_file, char *const *options, bool give_up_missing_packs) {
     App *app;
     Error error = {0};
     if (log_start(&error) < 0) {
         log_error("sluice cannot start: %s", error.text);
         return EXIT_RUNTIME;
     }
-    int code = EXIT_SUCCESS, r = app_start(config_file, options, &app, &error);
+    int code = EXIT_SUCCESS, r = app_start(config_file, options, give_up_missing_packs, &app, &error);
     if (r < 0) {
         code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
     } else {
@@ -43,7 +43,7 @@ static int serve(const char *config_file, char *const *options) {
 static int run(int argc, char **argv) {
     Arguments arguments = {.argc = argc, .argv = argv};
     const char *config_file = NULL;
-    bool only_print = false;
+    bool only_print = false, give_up_missing_packs = false;
     char **options = calloc((size_t)argc + 1, sizeof *options); /* the rest, for options_load */
     check(options);
     for (size_t count = 0; arguments.at < argc;) {
@@ -52,6 +52,8 @@ static int run(int argc, char **argv) {
             config_file = value;
         } else if (arguments_flag(&arguments, "--print-config")) {
             only_print = true;
+        } else if (arguments_flag(&arguments, "--give-up-missing-packs")) {
+            give_up_missing_packs = true;
         } else {
             options[count++] = argv[arguments.at++];
         }
@@ -61,7 +63,7 @@ static int run(int argc, char **argv) {
     if (only_print) {
         code = print_config(config_file, options);
     } else {
-        code = serve(config_file, options);
+        code = serve(config_file, options, give_up_missing_packs);
     }
     free(options);
     return code;
@@ -73,6 +75,8 @@ const Command command_serve = {
     .summary = "Run the gateway.",
     .help = "  --config FILE        options and connections as YAML; see config/examples/sluice.yaml\n"
             "  --print-config       print the effective options with what they mean, and end\n"
+            "  --give-up-missing-packs\n"
+            "                       for this start: quarantine the rows whose staging files are missing, and print which\n"
             "  --OPTION VALUE       any option that --print-config shows; also SLUICE_OPTION in the environment\n\n"
             "SIGTERM finishes the requests in flight and ends with 0; SIGHUP reads the options again.\n",
     .run = run,

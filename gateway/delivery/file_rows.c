@@ -32,6 +32,14 @@ static void close_slice(FileRows *rows) {
     rows->left = (Span){0};
 }
 
+/* The bytes may be there at the next try: a folder that is not mounted, a disk that comes back. Never damage. */
+static int unread(const FileRows *rows, int code, Error *error) {
+    const SliceRecord *slice = &rows->slices[rows->at];
+    error_prefix(error, "Rows %" PRIu64 " to %" PRIu64 " cannot be read from their staging file", slice->first_row,
+                 slice->first_row + slice->rows - 1);
+    return code;
+}
+
 /* Fills `left`. 0 or SINK_ROWS_END. */
 static int refill(FileRows *rows, Error *error) {
     while (rows->left.size == 0) {
@@ -39,15 +47,11 @@ static int refill(FileRows *rows, Error *error) {
             while (rows->at < rows->count && rows->skipped[rows->at]) rows->at++;
             if (rows->at == rows->count) return SINK_ROWS_END;
             int r = slice_open(rows->files, &rows->slices[rows->at], &rows->open, error);
-            if (r == -ENOENT) {
-                rows->damaged = (ptrdiff_t)rows->at;
-                return error_set(error, -EBADMSG, "a staging file is missing");
-            }
-            if (r < 0) return r;
+            if (r < 0) return unread(rows, r, error);
             rows->next_row = rows->slices[rows->at].first_row;
         }
         int r = slice_read(rows->open, &rows->left, error);
-        if (r < 0) return r;
+        if (r < 0) return unread(rows, r, error);
         if (r == SLICE_READ_DAMAGED) {
             rows->damaged = (ptrdiff_t)rows->at;
             close_slice(rows);

@@ -236,18 +236,20 @@ static void leave_out(LoadFile *file, FileRows *rows) {
     file_rows_skip(rows, (size_t)slice);
 }
 
-/* An import of which nobody heard left damaged rows out: they are found again, so that they are named and counted. */
-static void find_left_out(LoadFile *file, FileRows *rows) {
+/* An import of which nobody heard left damaged rows out: they are found again, so that they are named and counted. < 0: not all could be read now. */
+static int find_left_out(LoadFile *file, FileRows *rows, Error *error) {
     SinkRows *reader = file_rows_reader(rows);
     for (size_t slices = 0; slices <= file->slice_count; slices++) {
         Span csv;
         uint64_t first, count;
-        Error error = {0};
-        int r = reader->seek(reader, file->file.first_row, &error);
-        while (r == 0) r = reader->block(reader, &csv, &first, &count, &error);
-        if (r == SINK_ROWS_END || file_rows_damaged(rows) < 0) return;
+        Error damage = {0};
+        int r = reader->seek(reader, file->file.first_row, &damage);
+        while (r == 0) r = reader->block(reader, &csv, &first, &count, &damage);
+        if (r == SINK_ROWS_END) return 0;
+        if (file_rows_damaged(rows) < 0) return error_set(error, r, "%s", damage.text);
         leave_out(file, rows);
     }
+    return 0;
 }
 
 /* One try at the destination. */
@@ -292,7 +294,8 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
             uint64_t readable, bytes;
             file_rows_size(rows[i], &readable, &bytes);
             job->files[i].already_imported = files[i].already_imported;
-            if (files[i].already_imported && files[i].rows < readable) find_left_out(&job->files[i], rows[i]);
+            if (files[i].already_imported && files[i].rows < readable && find_left_out(&job->files[i], rows[i], error) < 0)
+                result = SINK_RETRY;
         }
     }
     return result;

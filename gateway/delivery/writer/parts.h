@@ -10,6 +10,7 @@
  *   pause.c     imports that an admin holds back
  *   space.c     trimming, retention, the disk budget
  *   recovery.c  what a start finds
+ *   give_up.c   staging files that a start does not find
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
  * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
@@ -295,6 +296,10 @@ void writer_mind_share(Writer *writer, SinkState *sink);
 /* Bytes of the environment that only what records the way of accepted rows may use. */
 uint64_t writer_record_reserve(const Writer *writer);
 void writer_expired_path(const Uuid *file, char out[static 80]);
+
+/* ---- give_up.c ---- */
+/* Before recovery, with the totals loaded: 0 when the bytes of every slice that waits are there, or when those that are not were given up. */
+int writer_mind_missing(Writer *writer, Error *error);
 
 /* ---- recovery.c ---- */
 int writer_recover(Writer *writer, Error *error);

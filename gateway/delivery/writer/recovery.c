@@ -214,18 +214,21 @@ static int sweep(Writer *writer, Txn *txn, Error *error) {
     int r = recovery_sweep_staging(writer->options.files, txn, writer->wall, &report, error);
     if (r < 0) return r;
     if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
-    if (report.missing_packs > 0) log_error("%zu staging files that the ledger knows are missing", report.missing_packs);
     metrics_add(METRIC_ORPHANS, report.orphans);
     return 0;
 }
 
-static int recover_from(Recovery *recovery, Txn *txn, Error *error) {
+static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = totals_load_as_of(txn, &recovery->as_of, &writer->last_commit_time, error);
     if (r < 0) return r;
     writer->last_commit = writer->stored_commit = recovery->as_of;
-    r = totals_load(txn, load_totals, writer, error);
-    if (r == 0) r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
+    return totals_load(txn, load_totals, writer, error);
+}
+
+static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
+    Writer *writer = recovery->writer;
+    int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
     if (r == 0) r = ledger_visit_files(txn, 0, load_file, writer, error);
     if (r == 0) r = ledger_visit_packs(txn, load_pack, writer, error);
     if (r == 0) r = replay_log(recovery, txn, error);
@@ -237,12 +240,18 @@ static int recover_from(Recovery *recovery, Txn *txn, Error *error) {
     return sweep(writer, txn, error);
 }
 
-int writer_recover(Writer *writer, Error *error) {
-    Recovery recovery = {.writer = writer};
+static int in_transaction(Recovery *recovery, int (*part)(Recovery *recovery, Txn *txn, Error *error), Error *error) {
     Txn *txn;
-    int r = txn_begin_read(writer->options.environment, &txn, error);
+    int r = txn_begin_read(recovery->writer->options.environment, &txn, error);
     if (r < 0) return r;
-    r = recover_from(&recovery, txn, error);
+    r = part(recovery, txn, error);
     txn_abort(txn);
     return r;
+}
+
+int writer_recover(Writer *writer, Error *error) {
+    Recovery recovery = {.writer = writer};
+    int r = in_transaction(&recovery, recover_totals, error);
+    if (r == 0) r = writer_mind_missing(writer, error);
+    return r < 0 ? r : in_transaction(&recovery, recover_rest, error);
 }

@@ -117,21 +117,23 @@ static void press(Writer *writer) {
 
 /* ---- what is retained ---------------------------------------------------------------------------------------------------------------- */
 
-static void remove_pack(Writer *writer, const Uuid *pack) {
+static void remove_pack(Writer *writer, const ForgottenPack *pack) {
     char path[64];
     FileInfo info = {0};
     Error error = {0};
     Files *files = writer->options.files;
-    pack_path(pack, path);
+    pack_path(&pack->id, path);
     if (files->info(files, path, &info, NULL) < 0) info.bytes = 0;
-    if (pack_remove(files, pack, &error) < 0) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
+    /* Somebody may still get something out of it, or has put it back after its rows were given up. */
+    int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->wall, &error) : pack_remove(files, &pack->id, &error);
+    if (r < 0 && r != -ENOENT) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
     writer->staging_bytes -= info.bytes < writer->staging_bytes ? info.bytes : writer->staging_bytes;
 }
 
 /* Recorded first, unlinked second. true: there may be more. */
 static bool forget_packs(Writer *writer, usec_t done_before) {
     Txn *txn;
-    Uuid *packs = NULL;
+    ForgottenPack *packs = NULL;
     size_t count = 0;
     Error error = {0};
     if (!writer_record_begin(writer, &txn)) return false;

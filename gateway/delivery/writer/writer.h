@@ -16,6 +16,13 @@
 
 typedef struct Writer Writer;
 
+/* Rows without a gap of one sink that an admin gave up. */
+typedef struct GivenUp {
+    const char *label; /* "SOURCE/SINK" */
+    uint64_t first_row, rows;
+    usec_t first_time, last_time; /* receive times, wall */
+} GivenUp;
+
 typedef struct WriterOptions {
     Environment *environment; /* borrowed, as all of these */
     Files *files;
@@ -32,12 +39,15 @@ typedef struct WriterOptions {
     uint64_t log_high_mark;
     usec_t retain_imported, retain_failed, retain_expired, retain_rejects;
     uint64_t rejects_bytes;
+    bool give_up_missing; /* quarantine rows that wait and whose staging files are missing; else writer_open is refused because of them */
+    void (*given_up)(void *context, const GivenUp *given_up); /* for each of these, in writer_open; NULL: only the log */
+    void *given_up_context;
     void (*wake)(void *context); /* for its mailbox; NULL: mailbox_wait */
     void *wake_context;
 } WriterOptions;
 
 /* Recovery: loads totals, replays the log behind them, re-queues what waits. No destination is touched. Sinks become known by MESSAGE_DEFINE;
- * rows of sinks that are not known yet are kept. */
+ * rows of sinks that are not known yet are kept. -EILSEQ: staging files of rows that wait are missing (give_up_missing); nothing was changed. */
 int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error);
 Mailbox *writer_mailbox(Writer *writer);
 /* Does what there is to do; returns how long nothing will change without a message (USEC_NEVER: for ever). Never fails: a broken writer

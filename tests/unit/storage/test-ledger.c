@@ -146,7 +146,7 @@ static void test_life_of_a_file(void **state) {
 
     fixture_reopen(&fixture);
     txn = fixture_write(&fixture);
-    Uuid *packs;
+    ForgottenPack *packs;
     size_t count;
     assert_ok(ledger_forget_packs(txn, 54, 10, &packs, &count, error));
     assert_true(count == 0 && packs == NULL);
@@ -504,7 +504,7 @@ static void step_file(Model *model, Txn *txn, Random *random) {
 }
 
 static void step_forget(Model *model, Txn *txn, Random *random) {
-    Uuid *packs;
+    ForgottenPack *packs;
     size_t count;
     assert_ok(ledger_forget_packs(txn, (usec_t)random_below(random, model->next_id), 2, &packs, &count, error));
     assert_true(count <= 2);
