@@ -68,7 +68,7 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_true(options.in_flight_bytes == 64 << 20);
     assert_int_equal(options.sources_most, 10000);
     assert_true(options.disk_budget == 0 && options.disk_share_percent == 25);
-    assert_true(options.retain_imported == USEC_DAY && options.retain_failed == 7 * USEC_DAY && options.retain_expired == 30 * USEC_DAY);
+    assert_true(options.retain_imported == USEC_DAY && options.retain_failed == 7 * USEC_DAY && options.retain_expired == 0);
     assert_true(options.retain_rejects == 30 * USEC_DAY && options.rejects_bytes == 1 << 30);
     assert_true(options.template_stack == 500 && options.template_memory == 256 << 20 && options.template_wall == USEC_SECOND);
     assert_true(options.template_zygotes == 32 && options.shutdown_deadline == 30 * USEC_SECOND);
