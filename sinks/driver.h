@@ -23,7 +23,9 @@
 
 typedef enum SinkResult {
     SINK_DONE = 0,
-    SINK_RETRY = 1,       /* nothing was changed, or it is unknown: ask again later (unreachable, busy, time-out, unknown commit) */
+    /* Nothing was changed, or it is unknown: ask again later (busy, time-out, unknown commit). With the error -ESTALE only the session is at
+     * fault: it died while it was idle, or its file was replaced; a fresh one may do the same at once. */
+    SINK_RETRY = 1,
     SINK_REFUSED = 2,     /* nothing was changed and will not be until somebody changes something (table differs, ledgerConflict, rights) */
     SINK_UNREACHABLE = 3, /* as SINK_RETRY, and it is the connection's fault: pause all its sinks */
 } SinkResult;

@@ -18,12 +18,6 @@
 #include "sinks/postgres_table.h"
 
 #define TABLE_LOCK_MS 2000
-#define ROW_LOCK_MS 10000
-
-/* The server's own limit of a statement: a little less than this side's, so that the server can say it. */
-static usec_t server_limit(const PostgresSession *session) {
-    return session->statement_limit - session->statement_limit / 16;
-}
 
 static PostgresSession *session_of(SinkSession *session) {
     return (PostgresSession *)(void *)session;
@@ -42,7 +36,8 @@ static void pg_disconnect(SinkSession *session) {
 }
 
 static SinkResult pg_prepare(SinkSession *session, const TableTarget *table, Error *error) {
-    return postgres_table_prepare(session_of(session), table, error);
+    SinkResult result = postgres_session_use(session_of(session), error);
+    return result == SINK_DONE ? postgres_table_prepare(session_of(session), table, error) : result;
 }
 
 static void id_text(const Uuid *id, char out[static UUID_TEXT_SIZE + 1]) {
@@ -142,14 +137,15 @@ static SinkResult commit(PostgresSession *session, Error *error) {
 
 /* Opens the transaction, and keeps an eye on it. */
 static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *error) {
-    char sql[240];
-    (void)snprintf(sql, sizeof sql,
-                   /* Deferred constraints must refuse their row while it can still be told apart from the others. */
-                   "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL statement_timeout = %lld;"
-                   "SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()",
-                   (long long)(server_limit(session) / USEC_MS));
+    Buffer sql = {0};
+    /* What another session commits meanwhile must be seen: READ COMMITTED. */
+    buffer_append_text(&sql, "BEGIN ISOLATION LEVEL READ COMMITTED; ");
+    postgres_put_settings(&sql, session);
+    /* Deferred constraints must refuse their row while it can still be told apart from the others. */
+    buffer_append_text(&sql, "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()");
     PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, &answer, error);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
+    buffer_deinit(&sql);
     if (result != SINK_DONE) return result;
     if (job->progress)
         postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), job->patience ? job->patience : USEC_MINUTE);
@@ -162,7 +158,7 @@ static SinkResult lock_table(PostgresSession *session, const TableTarget *table,
     Buffer sql = {0};
     buffer_printf(&sql, "SET LOCAL lock_timeout = %d; LOCK TABLE ", TABLE_LOCK_MS);
     postgres_put_table(&sql, table);
-    buffer_printf(&sql, " IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d", ROW_LOCK_MS);
+    buffer_printf(&sql, " IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d", POSTGRES_LOCK_MS);
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
     buffer_deinit(&sql);
     return result;
@@ -201,12 +197,13 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     usec_t began = clock_system()->boot(clock_system());
     job->rejected_rows = 0;
     job->took_too_long = job->proven_absent = false;
-    SinkResult result = import_files(session, job, error);
+    SinkResult result = postgres_session_use(session, error);
+    if (result == SINK_DONE) result = import_files(session, job, error);
     postgres_session_unwatch(session);
     if (result != SINK_DONE) {
         /* Others may cancel a statement as well. */
         job->took_too_long = strcmp(session->failure.sqlstate, "57014") == 0 &&
-                             clock_system()->boot(clock_system()) - began >= server_limit(session);
+                             clock_system()->boot(clock_system()) - began >= postgres_server_limit(session);
         job->rejected_rows = 0;
         for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
     }
@@ -220,6 +217,8 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
 
 static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *ret_found, Error *error) {
     PostgresSession *session = session_of(sink_session);
+    SinkResult result = postgres_session_use(session, error);
+    if (result != SINK_DONE) return result;
     char id[UUID_TEXT_SIZE + 1];
     id_text(file, id);
     Buffer sql = {0};
@@ -227,7 +226,7 @@ static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *
     postgres_put_ledger(&sql, session);
     buffer_append_text(&sql, " WHERE file_id = $1::uuid");
     PGresult *rows = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, (const char *const[]){id}, &rows, error);
+    result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, (const char *const[]){id}, &rows, error);
     buffer_deinit(&sql);
     if (result == SINK_DONE) {
         *ret_found = PQntuples(rows) > 0;

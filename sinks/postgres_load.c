@@ -377,7 +377,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
             search_went_through(&search, &attempt);
             continue;
         }
-        if (session->is_broken || !session->failure.is_bad_data || attempt.rows == 0) {
+        if (session->is_broken || session->failure.blame != POSTGRES_BLAME_ROW || attempt.rows == 0) {
             if (error) *error = refusal;
             return result;
         }

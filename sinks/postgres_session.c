@@ -21,65 +21,6 @@
 #define PASSWORD_BYTES_MOST 4096
 #define COPY_PIECE_BYTES ((size_t)256 << 10)
 
-/* ---- what an SQLSTATE means ---- */
-
-static bool in_class(const char *sqlstate, const char *class) {
-    return strncmp(sqlstate, class, strlen(class)) == 0;
-}
-
-static bool is_one_of(const char *sqlstate, const char *const *classes) {
-    for (; *classes; classes++) {
-        if (in_class(sqlstate, *classes)) return true;
-    }
-    return false;
-}
-
-/* Values, constraints, row sizes, and what a trigger raises. */
-static const char *const bad_data_classes[] = {"22", "23", "44", "54000", "P0001", "P0004", NULL};
-/* Rollbacks, resources, time-outs and locks, a server that is stopping, system errors. */
-static const char *const retry_classes[] = {"40", "53", "55P03", "57014", "57P", "58", "25P03", "XX", NULL};
-/* 25006: the server has become a read-only standby. */
-static const char *const unreachable_classes[] = {"08", "28", "25006", NULL};
-
-static SinkResult result_of(const char *sqlstate) {
-    if (sqlstate[0] == '\0' || is_one_of(sqlstate, unreachable_classes)) return SINK_UNREACHABLE;
-    if (is_one_of(sqlstate, retry_classes)) return SINK_RETRY;
-    return SINK_REFUSED;
-}
-
-/* Without the newline at its end. */
-static void trim(char *text) {
-    for (size_t size = strlen(text); size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ');) text[--size] = '\0';
-}
-
-/* "COPY orders, line 12, column total: …", behind the lines of a trigger's function, if any. */
-static uint64_t line_of(const char *context) {
-    const char *copy = context;
-    while (copy && strncmp(copy, "COPY ", 5) != 0) {
-        copy = strchr(copy, '\n');
-        if (copy) copy++;
-    }
-    const char *at = copy ? strstr(copy, ", line ") : NULL;
-    return at ? strtoull(at + 7, NULL, 10) : 0;
-}
-
-static void note_failure(PostgresSession *session, const PGresult *result) {
-    PostgresFailure *failure = &session->failure;
-    *failure = (PostgresFailure){0};
-    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *words = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-    if (sqlstate) (void)snprintf(failure->sqlstate, sizeof failure->sqlstate, "%s", sqlstate);
-    /* The detail of these names the key; that of others repeats the row. */
-    bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
-    if (!words) words = PQresultErrorMessage(result);
-    (void)snprintf(failure->reason, sizeof failure->reason, "%s%s%s", words, names_key && detail ? ": " : "",
-                   names_key && detail ? detail : "");
-    trim(failure->reason);
-    failure->is_bad_data = is_one_of(failure->sqlstate, bad_data_classes);
-    failure->line = line_of(PQresultErrorField(result, PG_DIAG_CONTEXT));
-}
-
 static int errno_of(SinkResult result) {
     switch (result) {
     case SINK_RETRY: return -EAGAIN;
@@ -137,7 +78,7 @@ static usec_t now(void) {
 static SinkResult cannot_connect(const Connection *connection, PGconn *libpq, const char *secret, Error *error) {
     char words[600];
     (void)snprintf(words, sizeof words, "%s", libpq ? PQerrorMessage(libpq) : "out of memory");
-    trim(words);
+    postgres_trim(words);
     hide(words, secret);
     hide(words, libpq ? PQpass(libpq) : NULL);
     (void)error_set(error, -ECONNREFUSED, "Connection \"%s\" cannot be opened: %s", connection->name, words);
@@ -200,18 +141,18 @@ static SinkResult connect_to(const Connection *connection, const char *password,
 static void drop_notice(void *context, const PGresult *result) {
 }
 
-static SinkResult set_up(PostgresSession *session, Error *error) {
-    Buffer sql = {0};
-    buffer_printf(&sql,
-                  "SET synchronous_commit = on; SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'; SET standard_conforming_strings = on;"
-                  "SET statement_timeout = %lld; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5min'",
-                  /* A little before this side gives up, so that the server can say it. */
-                  (long long)((session->statement_limit - session->statement_limit / 16) / USEC_MS));
+usec_t postgres_server_limit(const PostgresSession *session) {
+    return session->statement_limit - session->statement_limit / 16;
+}
+
+void postgres_put_settings(Buffer *out, const PostgresSession *session) {
+    buffer_printf(out,
+                  "SET LOCAL synchronous_commit = on; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC';"
+                  " SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = on; SET LOCAL statement_timeout = %lld;"
+                  " SET LOCAL lock_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = '5min'; ",
+                  (long long)(postgres_server_limit(session) / USEC_MS), POSTGRES_LOCK_MS);
     /* So that a server that works for a client that is gone notices it. */
-    if (PQserverVersion(session->connection) >= 140000) buffer_append_text(&sql, "; SET client_connection_check_interval = '5s'");
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
-    buffer_deinit(&sql);
-    return result;
+    if (PQserverVersion(session->connection) >= 140000) buffer_append_text(out, "SET LOCAL client_connection_check_interval = '5s'; ");
 }
 
 /* "sluice.files": schema up to the last dot; no dot: schema public. */
@@ -248,11 +189,6 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .turn = WAIT_TURN};
     check(session->name);
     name_ledger(session, connection->ledger_table ? connection->ledger_table : "sluice.files");
-    result = set_up(session, error);
-    if (result != SINK_DONE) {
-        postgres_session_free(session);
-        return SINK_UNREACHABLE;
-    }
     *ret_session = session;
     return SINK_DONE;
 }
@@ -300,15 +236,49 @@ static SinkResult broken(PostgresSession *session, Error *error) {
     return SINK_UNREACHABLE;
 }
 
+/* The session has ended. A kept one that had not answered yet died while it was idle: that says nothing about a fresh one. */
+static SinkResult ended(PostgresSession *session, SinkResult result, Error *error) {
+    if (!session->is_broken) postgres_session_break(session);
+    if (!session->is_used || session->has_answered) return result;
+    if (error) error->code = -ESTALE;
+    return SINK_RETRY;
+}
+
 static SinkResult lost(PostgresSession *session, Error *error) {
     session->failure = (PostgresFailure){0};
     char words[600];
     (void)snprintf(words, sizeof words, "%s", PQerrorMessage(session->connection));
-    trim(words);
+    postgres_trim(words);
     hide(words, PQpass(session->connection));
     (void)error_set(error, -ECONNRESET, "Connection \"%s\" was lost: %s", session->name, words);
-    postgres_session_break(session);
-    return SINK_UNREACHABLE;
+    return ended(session, SINK_UNREACHABLE, error);
+}
+
+/* Takes what the server said unasked: a notice, a changed parameter, or that it ends the session. false: it has ended. */
+static bool is_alive(PostgresSession *session) {
+    struct pollfd poller = {.fd = PQsocket(session->connection), .events = POLLIN};
+    while (poll(&poller, 1, 0) > 0) {
+        if (!PQconsumeInput(session->connection) || PQstatus(session->connection) != CONNECTION_OK) return false;
+        (void)PQisBusy(session->connection); /* parses it */
+        for (PGnotify *notification; (notification = PQnotifies(session->connection));) PQfreemem(notification);
+    }
+    return true;
+}
+
+SinkResult postgres_session_use(PostgresSession *session, Error *error) {
+    if (session->is_broken) return broken(session, error);
+    session->is_used = session->is_used || session->has_answered;
+    session->has_answered = false;
+    return is_alive(session) ? SINK_DONE : lost(session, error);
+}
+
+SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error) {
+    Buffer text = {0};
+    postgres_put_settings(&text, session);
+    buffer_append_text(&text, sql);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&text), 0, NULL, ret_result, error);
+    buffer_deinit(&text);
+    return result;
 }
 
 /* Waits for the session's socket and for that of its probe. < 0: -errno; > 0: the session's is ready, for *ret_events; 0: look around. */
@@ -339,16 +309,14 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
         session->failure = (PostgresFailure){0};
         if (r < 0) {
             (void)error_set(error, r, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(-r));
-            postgres_session_break(session);
-            return SINK_UNREACHABLE;
+            return ended(session, SINK_UNREACHABLE, error);
         }
         bool working = session->probe && postgres_probe_step(session->probe, now());
         if (session->progress && session->progress(session->progress_context, session->rows_done, working))
             return interrupted(session, error);
         if (now() >= deadline) {
             (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server did not get on in time and was given up.", session->name);
-            postgres_session_break(session);
-            return SINK_UNREACHABLE;
+            return ended(session, SINK_UNREACHABLE, error);
         }
     }
 }
@@ -390,7 +358,7 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
         if (!next) break;
         ExecStatusType status = PQresultStatus(next);
         bool is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_IN;
-        if (!is_good && !failed) note_failure(session, next);
+        if (!is_good && !failed) postgres_failure_init(&session->failure, next);
         if (!is_good) failed = true;
         PQclear(last);
         last = next;
@@ -398,13 +366,15 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
     }
     if (failed) {
         PQclear(last);
-        SinkResult result = result_of(session->failure.sqlstate);
+        SinkResult result = postgres_failure_result(&session->failure);
         (void)error_set(error, errno_of(result), "Connection \"%s\": %s%s%s%s", session->name, session->failure.reason,
                         session->failure.sqlstate[0] ? " (" : "", session->failure.sqlstate, session->failure.sqlstate[0] ? ")" : "");
-        if (PQstatus(session->connection) == CONNECTION_BAD) postgres_session_break(session);
+        if (session->failure.is_fatal || PQstatus(session->connection) == CONNECTION_BAD) return ended(session, result, error);
+        session->has_answered = true;
         return result;
     }
     if (!last) return lost(session, error);
+    session->has_answered = true;
     if (ret_result)
         *ret_result = last;
     else

@@ -1,7 +1,12 @@
 /*
  * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h). After SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for
- * disconnecting; every call says so with SINK_UNREACHABLE. One thread at a time.
+ * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h). After SINK_UNREACHABLE, an
+ * interruption or a lost connection the session is only fit for disconnecting; every call says so with SINK_UNREACHABLE. One
+ * thread at a time.
+ *
+ * A session may go through a pooler that gives each transaction another server connection (PgBouncer with
+ * pool_mode=transaction). So nothing of ours outlives a transaction there: settings are SET LOCAL, the temporary table is
+ * dropped at COMMIT, statements have no names, and there are no advisory locks, no LISTEN, no WITH HOLD.
  */
 #pragma once
 
@@ -9,22 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/span.h"
 #include "config/connection.h"
 #include "sinks/driver.h"
+#include "sinks/postgres_failure.h"
 
 typedef struct pg_conn PGconn;
-typedef struct pg_result PGresult;
 
-/* Why the server refused the last statement. */
-typedef struct PostgresFailure {
-    char sqlstate[6]; /* "": the connection failed, not the statement */
-    bool is_bad_data; /* the rows are at fault, others may go through */
-    uint64_t line;    /* of COPY's input, from 1; 0: unknown. A hint: see postgres_load.c */
-    char reason[480]; /* the server's words */
-} PostgresFailure;
+#define POSTGRES_LOCK_MS 10000 /* what a statement may wait for a lock */
 
 typedef struct PostgresSession {
     PGconn *connection;
@@ -39,6 +39,8 @@ typedef struct PostgresSession {
     void *progress_context;
     uint64_t rows_done;          /* for progress */
     struct PostgresProbe *probe; /* looks whether the server works for us; NULL outside an import's transaction */
+    bool is_used;                /* a call of the driver before this one was answered: the session was kept */
+    bool has_answered;           /* a statement of this call was answered */
     bool is_broken;
 } PostgresSession;
 
@@ -47,12 +49,29 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
 void postgres_session_free(PostgresSession *session); /* NULL-safe */
 
 /*
+ * Begins a call of the driver: looks whether the session has died while it was idle. Until a statement of the call is
+ * answered, the end of a kept session is SINK_RETRY with -ESTALE: a fresh session may do the same at once.
+ */
+SinkResult postgres_session_use(PostgresSession *session, Error *error);
+
+/*
  * Runs `sql`; with values (text, NULL for NULL) as $1…, without (count 0) it may be several statements. Ends with the last statement's
  * result, also in *ret_result (NULL: not wanted; PQclear). `limit` is silence_limit or statement_limit.
  * A COPY … FROM STDIN at the end leaves the session waiting for rows.
  */
 SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql, size_t count, const char *const *values,
                         PGresult **ret_result, Error *error);
+
+/* The server's own limit of a statement: a little less than this side's, so that the server can say it. */
+usec_t postgres_server_limit(const PostgresSession *session);
+/*
+ * "SET LOCAL …; …; ": what a transaction of ours must run with, whatever the role, the database or another client of a pooler
+ * has set. SET LOCAL, since behind a transaction pooler the next transaction may run on another server connection, and this one
+ * belongs to the next client.
+ */
+void postgres_put_settings(Buffer *out, const PostgresSession *session);
+/* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in front, all of it is one transaction. */
+SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error);
 
 /* Sends a piece of COPY input. */
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);

@@ -8,7 +8,6 @@
 #include "base/cleanup.h"
 #include "sinks/table_shape.h"
 
-#define NAME_BYTES_MOST 63 /* NAMEDATALEN less the NUL; longer names would be cut silently */
 #define RACES_MOST 5
 
 static const char *type_of(const Column *column) {
@@ -145,14 +144,14 @@ static SinkResult create(PostgresSession *session, const Presence *presence, con
     if (!presence->schema) {
         buffer_append_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
         sql_put_identifier(&sql, schema);
-        result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+        result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
     }
     if (result == SINK_DONE) {
         buffer_clear(&sql);
         buffer_append_text(&sql, "CREATE TABLE ");
         put_qualified(&sql, schema, name);
         buffer_printf(&sql, " (%s)", definition);
-        result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+        result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
     }
     buffer_deinit(&sql);
     return result;
@@ -190,7 +189,7 @@ static SinkResult add_columns(PostgresSession *session, const TableTarget *table
         separator = ", ";
     }
     SinkResult result = SINK_DONE;
-    if (separator[0] == ',') result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+    if (separator[0] == ',') result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
     if (result == SINK_REFUSED && lost_race(session)) result = SINK_RETRY;
     buffer_deinit(&sql);
     return result;
@@ -216,15 +215,15 @@ static SinkResult check_names(const PostgresSession *session, const TableTarget 
                               Error *error) {
     const char *const names[] = {schema, name, session->ledger_schema, session->ledger_table};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (names[i][0] && strlen(names[i]) <= NAME_BYTES_MOST) continue;
+        if (names[i][0] && strlen(names[i]) <= POSTGRES_NAME_BYTES_MOST) continue;
         (void)error_set(error, -EINVAL, "\"%s\" cannot be the name of a PostgreSQL schema or table: it must have 1 to %d bytes.", names[i],
-                        NAME_BYTES_MOST);
+                        POSTGRES_NAME_BYTES_MOST);
         return SINK_REFUSED;
     }
     for (size_t i = 0; i < table->column_count; i++) {
-        if (strlen(table->columns[i].name) <= NAME_BYTES_MOST) continue;
+        if (strlen(table->columns[i].name) <= POSTGRES_NAME_BYTES_MOST) continue;
         (void)error_set(error, -EINVAL, "Column \"%s\": a PostgreSQL column has at most %d bytes.", table->columns[i].name,
-                        NAME_BYTES_MOST);
+                        POSTGRES_NAME_BYTES_MOST);
         return SINK_REFUSED;
     }
     if (strcmp(schema, session->ledger_schema) == 0 && strcmp(name, session->ledger_table) == 0) {

@@ -118,7 +118,8 @@ static void drop_sessions(Loader *loader) {
     for (size_t i = 0; i < SESSIONS_A_LOADER; i++) drop_session(&loader->kept[i]);
 }
 
-static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept) {
+/* *ret_fresh: it was opened for this job. */
+static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bool *ret_fresh) {
     const LoadersOptions *options = &loader->loaders->options;
     const Connection *connection = connections_find(options->connections, job->connection);
     if (!connection) {
@@ -131,6 +132,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept) {
         if (kept->connection == connection) {
             kept->used = ++loader->jobs;
             *ret_kept = kept;
+            *ret_fresh = false;
             return SINK_DONE;
         }
         if (kept->used < oldest->used) oldest = kept;
@@ -145,6 +147,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept) {
     if (result != SINK_DONE) return result;
     *oldest = (Kept){.connection = connection, .driver = driver, .session = session, .used = ++loader->jobs};
     *ret_kept = oldest;
+    *ret_fresh = true;
     return SINK_DONE;
 }
 
@@ -190,6 +193,7 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     }
     free(files);
     if (message.result < 0) return error_set(error, message.result, "the refused rows cannot be kept: %s", message.error.text);
+    if (count > 0) import->job->rejects_pending = true; /* for another try of this job */
     for (size_t i = 0; i < count; i++) {
         LoadFile *file = find_file(import->job, rejects[i].file);
         check(file);
@@ -334,11 +338,22 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     return result;
 }
 
+/*
+ * Did only the session fail that was kept from an earlier job? It may have died while it was idle (the server was restarted, a firewall forgot
+ * it), and every loader may keep such a one. A server that stays silent costs a time limit, once: -ETIMEDOUT. -ESTALE: see sinks/driver.h.
+ */
+static bool is_worth_another_session(const Loader *loader, const LoadJob *job, bool fresh) {
+    if (atomic_load(&loader->loaders->stopping)) return false;
+    if (job->result == SINK_RETRY) return job->error.code == -ESTALE;
+    return job->result == SINK_UNREACHABLE && !fresh && job->error.code != -ETIMEDOUT;
+}
+
 static void run(Loader *loader, LoadJob *job) {
     for (unsigned tries = 0; tries < 2; tries++) {
         Kept *kept = NULL;
+        bool fresh = false;
         job->error = (Error){0};
-        job->result = find_session(loader, job, &kept);
+        job->result = find_session(loader, job, &kept, &fresh);
         if (job->result != SINK_DONE) return;
         if (job->message.kind == MESSAGE_PREPARE) {
             job->result = kept->driver->prepare(kept->session, &job->table, &job->error);
@@ -348,8 +363,7 @@ static void run(Loader *loader, LoadJob *job) {
         if (job->result == SINK_DONE) return;
         /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
         drop_session(kept);
-        /* Only the kept session was at fault, and every loader may keep such a one. */
-        if (job->result != SINK_RETRY || job->error.code != -ESTALE) return;
+        if (!is_worth_another_session(loader, job, fresh)) return;
     }
 }
 

@@ -62,7 +62,10 @@ static void drop_root(void) {
 
 static pid_t spawn(TestPostgres *server, const char *program, char *arguments[]) {
     char path[512], log[512];
-    (void)snprintf(path, sizeof path, "%s/%s", server->binaries, program);
+    if (program[0] == '/')
+        (void)snprintf(path, sizeof path, "%s", program);
+    else
+        (void)snprintf(path, sizeof path, "%s/%s", server->binaries, program);
     (void)snprintf(log, sizeof log, "%s/log", server->directory);
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -91,7 +94,7 @@ static int free_port(void) {
 
 static void write_file(TestPostgres *server, const char *name, const char *text) {
     char path[512];
-    (void)snprintf(path, sizeof path, "%s/data/%s", server->directory, name);
+    (void)snprintf(path, sizeof path, "%s/%s", server->directory, name);
     FILE *file = fopen(path, "w");
     if (!file || fputs(text, file) < 0 || fclose(file) != 0) fail(server, "cannot write a configuration file");
 }
@@ -105,7 +108,7 @@ static void make_cluster(TestPostgres *server) {
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (status != 0) fail(server, "initdb failed");
-    write_file(server, "pg_hba.conf",
+    write_file(server, "data/pg_hba.conf",
                "local all all trust\nhost all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n");
 }
 
@@ -191,6 +194,69 @@ void test_postgres_kill(TestPostgres *server) {
 void test_postgres_run(TestPostgres *server) {
     if (!run_on_port(server)) fail(server, "the server does not start again");
 }
+
+/* ---- the pooler ---- */
+
+static const char *find_pooler(void) {
+    static const char *const paths[] = {"/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/sbin/pgbouncer",
+                                        "/usr/local/bin/pgbouncer"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (access(paths[i], X_OK) == 0) return paths[i];
+    }
+    return NULL;
+}
+
+static void configure_pooler(TestPostgres *server, const TestPooler *pooler) {
+    char text[1024];
+    (void)snprintf(text, sizeof text,
+                   "[databases]\npostgres = host=127.0.0.1 port=%d user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"
+                   "unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 1\nmax_client_conn = 50\n"
+                   "server_check_query =\nserver_reset_query =\nserver_login_retry = 1\n",
+                   server->port, pooler->port);
+    write_file(server, "pgbouncer.ini", text);
+}
+
+static bool run_pooler(TestPostgres *server, TestPooler *pooler, const char *program) {
+    pooler->port = free_port();
+    configure_pooler(server, pooler);
+    free(pooler->uri);
+    check(asprintf(&pooler->uri, "postgresql://postgres@127.0.0.1:%d/postgres", pooler->port) > 0);
+    char configuration[512];
+    (void)snprintf(configuration, sizeof configuration, "%s/pgbouncer.ini", server->directory);
+    char *arguments[] = {"pgbouncer", configuration, NULL};
+    pooler->pid = spawn(server, program, arguments);
+    check(pooler->pid > 0);
+    for (time_t end = time(NULL) + START_SECONDS; time(NULL) < end;) {
+        if (waitpid(pooler->pid, NULL, WNOHANG) == pooler->pid) {
+            pooler->pid = 0;
+            return false;
+        }
+        if (PQping(pooler->uri) == PQPING_OK) return true;
+        pause_a_little();
+    }
+    fail(server, "the pooler does not answer");
+}
+
+TestPooler *test_pooler_start(TestPostgres *server) {
+    const char *program = find_pooler();
+    if (!program) return NULL;
+    TestPooler *pooler = calloc(1, sizeof *pooler);
+    check(pooler);
+    for (int i = 0; i < 5 && pooler->pid == 0; i++) (void)run_pooler(server, pooler, program);
+    if (pooler->pid == 0) fail(server, "the pooler does not start");
+    return pooler;
+}
+
+void test_pooler_stop(TestPooler *pooler) {
+    if (!pooler) return;
+    (void)kill(pooler->pid, SIGTERM);
+    while (waitpid(pooler->pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    free(pooler->uri);
+    free(pooler);
+}
+
+/* ---- the end ---- */
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
     return remove(path);

@@ -23,6 +23,17 @@ void test_postgres_run(TestPostgres *server);
 /* Stops the server and removes everything; NULL-safe. */
 void test_postgres_stop(TestPostgres *server);
 
+/* PgBouncer in front of the server: pool_mode=transaction with one server connection, which all its clients take turns on. */
+typedef struct TestPooler {
+    int port;
+    pid_t pid;
+    char *uri; /* as the server's, with the pooler's port */
+} TestPooler;
+
+/* NULL: there is no pgbouncer on this machine. */
+TestPooler *test_pooler_start(TestPostgres *server);
+void test_pooler_stop(TestPooler *pooler); /* NULL-safe */
+
 /* Runs SQL as the superuser; ends the test when it fails. */
 void test_postgres_sql(TestPostgres *server, const char *sql);
 /* The rows of a query, cells separated by '|', rows by '\n' (none behind the last), NULL as "NULL"; free(). */

@@ -8,6 +8,9 @@
 /* clang-format on */
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <libpq-fe.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,51 +20,15 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "sinks/postgres_session.h"
-#include "tests/support/postgres.h"
-#include "tests/support/sink-case.h"
-
-static TestPostgres *server;
-static const SinkDriver *driver = &sink_driver_postgres;
+#include "tests/unit/sinks/postgres-case.h"
 
 static SinkResult try_open(const char *uri, const char *password_file, SinkSession **ret_session, Error *error) {
     char name[] = "warehouse", *uri_copy = strdup(uri), *file_copy = password_file ? strdup(password_file) : NULL;
     Connection connection = {.name = name, .type = CONNECTION_POSTGRES, .uri = uri_copy, .password_file = file_copy};
-    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/faults", ret_session, error);
+    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", ret_session, error);
     free(uri_copy);
     free(file_copy);
     return result;
-}
-
-static SinkSession *open_session(void) {
-    SinkSession *session = NULL;
-    Error error = {0};
-    if (try_open(server->uri, NULL, &session, &error) != SINK_DONE) fail_msg("%s", error.text);
-    return session;
-}
-
-static void cleanup_session(SinkSession **session) {
-    driver->disconnect(*session);
-}
-#define SESSION _cleanup_(cleanup_session) SinkSession *session = open_session()
-#define CASE(table, columns, files)                                                                                                        \
-    _cleanup_(sink_case_deinit) SinkCase box;                                                                                              \
-    sink_case_init(&box, (table), (columns), (files));                                                                                     \
-    Error error = {0};                                                                                                                     \
-    (void)error
-
-static void assert_rows(const char *sql, const char *wanted) {
-    char *rows = test_postgres_rows(server, sql);
-    assert_string_equal(rows, wanted);
-    free(rows);
-}
-
-static void must(SinkResult result, const Error *error) {
-    if (result != SINK_DONE) fail_msg("result %d: %s", result, error->text);
-}
-
-static void prepare(SinkSession *session, SinkCase *box) {
-    Error error = {0};
-    must(driver->prepare(session, &box->table, &error), &error);
 }
 
 static void add_many(TextRows *rows, int count) {
@@ -74,7 +41,7 @@ static void add_many(TextRows *rows, int count) {
 }
 
 static void terminate_backends(void) {
-    test_postgres_sql(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sluice shop/faults'");
+    test_postgres_sql(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sluice shop/orders'");
 }
 
 static void at_third_block(void *context, uint64_t block) {
@@ -146,6 +113,54 @@ static void server_down(void **state) {
     assert_rows("SELECT count(*) FROM down", "10");
 }
 
+/* The session dies in silence, by the server's word, or with the server: found out before, or with the first statement. */
+static void sessions_that_died_while_idle(void **state) {
+    for (int way = 0; way < 3; way++) {
+        for (int call = 0; call < 3; call++) {
+            _cleanup_(cleanup_session) SinkSession *session = open_session();
+            CASE("idle", "n:integer", 1);
+            prepare(session, &box);
+            add_many(&box.rows[0], 10);
+            if (way == 0) terminate_backends();
+            if (way == 1) {
+                test_postgres_kill(server);
+                test_postgres_run(server);
+            }
+            /* What a firewall that forgot the connection does. */
+            if (way == 2) assert_int_equal(shutdown(PQsocket(((PostgresSession *)(void *)session)->connection), SHUT_RDWR), 0);
+            bool found;
+            SinkResult result = call == 0   ? driver->prepare(session, &box.table, &error)
+                                : call == 1 ? driver->import(session, sink_case_job(&box), &error)
+                                            : driver->look_up(session, &box.files[0].id, &found, &error);
+            assert_int_equal(result, SINK_RETRY);
+            assert_int_equal(error.code, -ESTALE);
+        }
+    }
+    /* A session of which nothing was heard yet is not stale. */
+    _cleanup_(cleanup_session) SinkSession *session = open_session();
+    CASE("idle", "n:integer", 1);
+    terminate_backends();
+    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_UNREACHABLE);
+    assert_int_not_equal(error.code, -ESTALE);
+}
+
+/* What the server says unasked, as a notice or a changed parameter, is no reason to leave a session. */
+static void a_session_that_was_spoken_to(void **state) {
+    SESSION;
+    CASE("spoken_to", "n:integer", 1);
+    prepare(session, &box);
+    char *pid = test_postgres_rows(server, "SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice shop/orders'");
+    PGconn *connection = ((PostgresSession *)(void *)session)->connection;
+    PQclear(PQexec(connection, "LISTEN anything"));
+    test_postgres_sql(server, "NOTIFY anything, 'news'");
+    struct pollfd poller = {.fd = PQsocket(connection), .events = POLLIN};
+    assert_int_equal(poll(&poller, 1, 60000), 1);
+    add_many(&box.rows[0], 10);
+    import(session, &box);
+    assert_rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice shop/orders'", pid);
+    free(pid);
+}
+
 static void write_password(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
     assert_non_null(file);
@@ -195,7 +210,7 @@ static pid_t stopped_backend;
 
 static void stop_backend_at_third_block(void *context, uint64_t block) {
     if (block != 3) return;
-    char *pid = test_postgres_rows(server, "SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice shop/faults'");
+    char *pid = test_postgres_rows(server, "SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice shop/orders'");
     stopped_backend = atoi(pid);
     free(pid);
     assert_true(stopped_backend > 1);
@@ -328,7 +343,7 @@ static void signal_server(int number) {
 }
 
 static void *stop_in_slow_statement(void *context) {
-    const char *slow = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sluice shop/faults' AND wait_event = 'PgSleep'";
+    const char *slow = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sluice shop/orders' AND wait_event = 'PgSleep'";
     for (bool sleeps = false; !sleeps;) {
         char *rows = test_postgres_rows(server, slow);
         sleeps = strcmp(rows, "0") != 0;
@@ -518,6 +533,8 @@ int main(void) {
         cmocka_unit_test(backend_killed_in_mid_copy),
         cmocka_unit_test(connection_lost_at_commit),
         cmocka_unit_test(server_down),
+        cmocka_unit_test(sessions_that_died_while_idle),
+        cmocka_unit_test(a_session_that_was_spoken_to),
         cmocka_unit_test(passwords),
         cmocka_unit_test(a_server_that_never_answers),
         cmocka_unit_test(a_server_that_hangs_in_mid_copy),
@@ -531,12 +548,5 @@ int main(void) {
         cmocka_unit_test(one_file_from_two_sessions),
         cmocka_unit_test(rows_that_cannot_be_read),
     };
-    server = test_postgres_start();
-    if (!server) {
-        (void)printf("no PostgreSQL binaries on this machine\n");
-        return 77; /* meson: skipped */
-    }
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    test_postgres_stop(server);
-    return failed;
+    RUN_WITH_POSTGRES(tests);
 }

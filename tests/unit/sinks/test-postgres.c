@@ -11,49 +11,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "tests/support/postgres.h"
-#include "tests/support/sink-case.h"
-
-static TestPostgres *server;
-static const SinkDriver *driver = &sink_driver_postgres;
-
-static SinkSession *open_session(void) {
-    Connection connection = {.name = "warehouse", .type = CONNECTION_POSTGRES, .uri = server->uri};
-    SinkSession *session = NULL;
-    Error error = {0};
-    if (driver->connect(&connection, "/tmp", "sluice shop/orders", &session, &error) != SINK_DONE) fail_msg("%s", error.text);
-    return session;
-}
-
-static void cleanup_session(SinkSession **session) {
-    driver->disconnect(*session);
-}
-#define SESSION _cleanup_(cleanup_session) SinkSession *session = open_session()
-#define CASE(table, columns, files)                                                                                                        \
-    _cleanup_(sink_case_deinit) SinkCase box;                                                                                              \
-    sink_case_init(&box, (table), (columns), (files));                                                                                     \
-    Error error = {0};                                                                                                                     \
-    (void)error
-
-static void assert_rows(const char *sql, const char *wanted) {
-    char *rows = test_postgres_rows(server, sql);
-    assert_string_equal(rows, wanted);
-    free(rows);
-}
-
-static void must(SinkResult result, const Error *error) {
-    if (result != SINK_DONE) fail_msg("result %d: %s", result, error->text);
-}
-
-static void prepare(SinkSession *session, SinkCase *box) {
-    Error error = {0};
-    must(driver->prepare(session, &box->table, &error), &error);
-}
-
-static void import(SinkSession *session, SinkCase *box) {
-    Error error = {0};
-    must(driver->import(session, sink_case_job(box), &error), &error);
-}
+#include "tests/unit/sinks/postgres-case.h"
 
 static void creates_schema_and_table(void **state) {
     SESSION;
@@ -495,12 +453,5 @@ int main(void) {
         cmocka_unit_test(interrupts_and_store_failures_change_nothing),
         cmocka_unit_test(a_hole_in_the_numbers),
     };
-    server = test_postgres_start();
-    if (!server) {
-        (void)printf("no PostgreSQL binaries on this machine\n");
-        return 77; /* meson: skipped */
-    }
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    test_postgres_stop(server);
-    return failed;
+    RUN_WITH_POSTGRES(tests);
 }

@@ -1,0 +1,86 @@
+#include "sinks/postgres_failure.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool in_class(const char *sqlstate, const char *class) {
+    return strncmp(sqlstate, class, strlen(class)) == 0;
+}
+
+static bool is_one_of(const char *sqlstate, const char *const *classes) {
+    for (; *classes; classes++) {
+        if (in_class(sqlstate, *classes)) return true;
+    }
+    return false;
+}
+
+/* Rollbacks, resources, locks and time-outs, system errors. */
+static const char *const retry_classes[] = {"40", "53", "55P03", "57014", "58", "25P03", "XX", NULL};
+/* 57P: the server is stopping, starting, or was told to end the session. 25006: it has become a read-only standby. */
+static const char *const unreachable_classes[] = {"08", "28", "57P", "25006", NULL};
+
+SinkResult postgres_failure_result(const PostgresFailure *failure) {
+    if (failure->sqlstate[0] == '\0' || is_one_of(failure->sqlstate, unreachable_classes)) return SINK_UNREACHABLE;
+    if (is_one_of(failure->sqlstate, retry_classes)) return SINK_RETRY;
+    return SINK_REFUSED;
+}
+
+/* Rollbacks, resources, states of objects, an operator, the system. */
+static const char *const table_classes[] = {"40", "53", "55", "57", "58", NULL};
+/* The server's own classes that speak of its objects, rights and insides rather than of values. */
+static const char *const unclear_classes[] = {"00", "01", "03", "08", "0A", "0B", "0F", "0L", "0P", "0Z", "24", "25", "26", "27",
+                                              "28", "2B", "2D", "34", "3B", "3D", "3F", "42", "72", "F0", "HV", "XX", NULL};
+
+/*
+ * What is in neither list is about values (22, 23, 44, 21, 02, 54), is what a function raises (P0, 2F, 38, 39), or is in a class that PostgreSQL
+ * does not have: then a trigger made it up for its rows.
+ */
+static PostgresBlame blame_of(const PGresult *refusal, const char *sqlstate) {
+    if (sqlstate[0] == '\0' || is_one_of(sqlstate, table_classes)) return POSTGRES_BLAME_TABLE;
+    /* 42501 is a missing right, but also a row that a policy of row-level security refuses; the words may be in any language. */
+    const char *function = PQresultErrorField(refusal, PG_DIAG_SOURCE_FUNCTION);
+    if (in_class(sqlstate, "42501") && function && strcmp(function, "ExecWithCheckOptions") == 0) return POSTGRES_BLAME_ROW;
+    return is_one_of(sqlstate, unclear_classes) ? POSTGRES_BLAME_MAYBE : POSTGRES_BLAME_ROW;
+}
+
+void postgres_trim(char *text) {
+    for (size_t size = strlen(text); size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ');) text[--size] = '\0';
+}
+
+/* "COPY orders, line 12, column total: …", behind the lines of a trigger's function, if any. */
+static uint64_t line_of(const char *context) {
+    const char *copy = context;
+    while (copy && strncmp(copy, "COPY ", 5) != 0) {
+        copy = strchr(copy, '\n');
+        if (copy) copy++;
+    }
+    const char *at = copy ? strstr(copy, ", line ") : NULL;
+    return at ? strtoull(at + 7, NULL, 10) : 0;
+}
+
+static void copy_field(char *out, size_t size, const PGresult *refusal, int field) {
+    const char *text = PQresultErrorField(refusal, field);
+    (void)snprintf(out, size, "%s", text ? text : "");
+}
+
+void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
+    *failure = (PostgresFailure){0};
+    copy_field(failure->sqlstate, sizeof failure->sqlstate, refusal, PG_DIAG_SQLSTATE);
+    copy_field(failure->schema, sizeof failure->schema, refusal, PG_DIAG_SCHEMA_NAME);
+    copy_field(failure->table, sizeof failure->table, refusal, PG_DIAG_TABLE_NAME);
+    copy_field(failure->column, sizeof failure->column, refusal, PG_DIAG_COLUMN_NAME);
+    const char *words = PQresultErrorField(refusal, PG_DIAG_MESSAGE_PRIMARY);
+    const char *detail = PQresultErrorField(refusal, PG_DIAG_MESSAGE_DETAIL);
+    /* The detail of these names the key; that of others repeats the row. */
+    bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
+    if (!words) words = PQresultErrorMessage(refusal);
+    (void)snprintf(failure->reason, sizeof failure->reason, "%s%s%s", words, names_key && detail ? ": " : "",
+                   names_key && detail ? detail : "");
+    postgres_trim(failure->reason);
+    const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
+    failure->is_fatal = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+    failure->blame = failure->is_fatal ? POSTGRES_BLAME_TABLE : blame_of(refusal, failure->sqlstate);
+    failure->line = line_of(PQresultErrorField(refusal, PG_DIAG_CONTEXT));
+}
