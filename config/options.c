@@ -13,15 +13,6 @@
 
 #define NAME_BYTES_MAX 64
 
-bool options_known(const char *name) {
-    return option_find(span_of(name)) != NULL;
-}
-
-bool options_is_boolean(const char *name) {
-    const OptionInfo *info = option_find(span_of(name));
-    return info && info->type == OPTION_BOOL;
-}
-
 void options_deinit(Options *options) {
     for (size_t i = 0; i < options_table_size; i++)
         if (option_is_text(&options_table[i])) free(*(char **)(void *)((char *)options + options_table[i].offset));

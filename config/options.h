@@ -65,7 +65,3 @@ void options_reload(Options *options, const Options *fresh, Buffer *ignored);
 void options_print(const Options *options, Buffer *out);
 /* The table as Markdown rows for docs/operations.md. */
 void options_document(Buffer *out);
-/* Is `name` (without --) an option? Each takes a value; a boolean's may be left out. */
-bool options_known(const char *name);
-/* May the option stand without a value? */
-bool options_is_boolean(const char *name);

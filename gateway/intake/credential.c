@@ -1,45 +1,37 @@
 #include "gateway/intake/credential.h"
 
-#include <stdint.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <string.h>
 
+#define BASIC_BYTES_MOST 576 /* user, colon and password; a multiple of 3 */
+
 bool credential_matches(const char *expected, Span given) {
-    /* Both sides are laid into buffers of one size, so that the loop sees neither length nor content. */
-    uint64_t a[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0};
+    /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor content. */
+    char a[CREDENTIAL_BYTES_MOST] = {0}, b[CREDENTIAL_BYTES_MOST] = {0};
     size_t expected_size = expected ? strnlen(expected, sizeof a) : 0;
     size_t given_size = given.size < sizeof b ? given.size : sizeof b;
     if (expected_size) memcpy(a, expected, expected_size);
     if (given_size) memcpy(b, given.data, given_size);
-    uint64_t different = (uint64_t)(expected_size != given.size) | (uint64_t)(expected_size == 0);
-    for (size_t i = 0; i < sizeof a / sizeof *a; i++) different |= a[i] ^ b[i];
-    return different == 0;
+    bool different = CRYPTO_memcmp(a, b, sizeof a) != 0;
+    return !(different | (expected_size != given.size) | (expected_size == 0));
 }
 
-static int base64_value(char byte) {
-    if (byte >= 'A' && byte <= 'Z') return byte - 'A';
-    if (byte >= 'a' && byte <= 'z') return byte - 'a' + 26;
-    if (byte >= '0' && byte <= '9') return byte - '0' + 52;
-    if (byte == '+' || byte == '-') return 62;
-    if (byte == '/' || byte == '_') return 63;
-    return -1;
-}
-
-/* Decodes into `out`; what does not fit or is not base64 gives an empty span, which matches nothing. */
-static Span base64_decode(Span text, char *out, size_t capacity) {
-    size_t size = 0;
-    unsigned bits = 0, have = 0;
+/* Decodes into `out`, also without padding and with the alphabet for URLs (RFC 4648); what does not fit or is not base64 gives an empty span,
+ * which matches nothing. */
+static Span base64_decode(Span text, char out[static BASIC_BYTES_MOST]) {
+    char padded[BASIC_BYTES_MOST / 3 * 4];
     while (text.size && text.data[text.size - 1] == '=') text.size--;
-    for (size_t i = 0; i < text.size; i++) {
-        int value = base64_value(text.data[i]);
-        if (value < 0) return (Span){0};
-        bits = bits << 6 | (unsigned)value;
-        have += 6;
-        if (have < 8) continue;
-        have -= 8;
-        if (size == capacity) return (Span){0};
-        out[size++] = (char)(bits >> have & 0xff);
+    size_t blocks = (text.size + 3) / 4 * 4;
+    if (text.size == 0 || text.size % 4 == 1 || blocks > sizeof padded) return (Span){0};
+    for (size_t i = 0; i < blocks; i++) {
+        char c = i < text.size ? text.data[i] : '=';
+        padded[i] = (char)(c == '-' ? '+' : c == '_' ? '/' : c);
+        if (i < text.size && (c == '=' || c <= ' ')) return (Span){0}; /* OpenSSL would pass over them */
     }
-    return (Span){out, size};
+    int size = EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)padded, (int)blocks);
+    if (size < 0) return (Span){0};
+    return (Span){out, (size_t)size - (blocks - text.size)};
 }
 
 /* What follows "scheme " in any case; data NULL: another scheme. */
@@ -52,10 +44,10 @@ static Span after_scheme(Span header, Span scheme) {
 }
 
 bool credential_in_headers(const char *expected, Span authorization, Span api_key) {
-    char decoded[CREDENTIAL_BYTES_MOST * 2 + 64];
+    char decoded[BASIC_BYTES_MOST];
     Span given = after_scheme(authorization, SPAN("Bearer"));
     if (!given.data) {
-        Span pair = base64_decode(after_scheme(authorization, SPAN("Basic")), decoded, sizeof decoded);
+        Span pair = base64_decode(after_scheme(authorization, SPAN("Basic")), decoded);
         const char *colon = pair.size ? memchr(pair.data, ':', pair.size) : NULL;
         if (colon) given = (Span){colon + 1, pair.size - (size_t)(colon - pair.data) - 1};
     }

@@ -67,10 +67,35 @@ static void a_long_basic_password_is_none(void **state) {
     assert_false(credential_in_headers(SECRET, (Span){text, sizeof text}, (Span){0}));
 }
 
+/* What OpenSSL's decoder would pass over or pad by itself is not base64 here; the alphabet for URLs is. */
+static void base64_is_decoded_strictly(void **state) {
+    (void)state;
+    static const struct {
+        Span header;
+        bool matches;
+    } cases[] = {
+        {SPAN("Basic OmE/Yj5jPw=="), true}, /* ":a?b>c?" */
+        {SPAN("Basic OmE_Yj5jPw"), true},
+        {SPAN("Basic OmE_Yj5jPw="), true},
+        {SPAN("Basic OmE/ Yj5jPw=="), false},
+        {SPAN("Basic OmE/Yj5jPw==\n"), false},
+        {SPAN("Basic Om=/Yj5jPw=="), false},
+        {SPAN("Basic OmE/Yj5jP"), false},
+        {SPAN("Basic =="), false},
+        {SPAN("Basic "), false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(credential_in_headers("a?b>c?", cases[i].header, (Span){0}), cases[i].matches);
+    /* Longer than any user and password. */
+    char longest[4096] = "Basic ";
+    memset(longest + 6, 'A', sizeof longest - 6);
+    assert_false(credential_in_headers(SECRET, (Span){longest, sizeof longest}, (Span){0}));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches), cmocka_unit_test(no_source_matches_nothing),     cmocka_unit_test(longest),
-        cmocka_unit_test(headers), cmocka_unit_test(a_long_basic_password_is_none),
+        cmocka_unit_test(matches), cmocka_unit_test(no_source_matches_nothing),  cmocka_unit_test(longest),
+        cmocka_unit_test(headers), cmocka_unit_test(base64_is_decoded_strictly), cmocka_unit_test(a_long_basic_password_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
