@@ -51,7 +51,7 @@ typedef struct TemplateLoad {
 typedef struct TemplateEventMessage {
     uint64_t number;         /* the broker's; comes back in the results */
     uint32_t first_template; /* evaluate this and the following ones */
-    uint64_t budget_usec;    /* wall clock for the event; > 0 */
+    uint64_t budget_usec;    /* processor time for the event; > 0 */
     BodyKind kind;
     usec_t received;
     Span body;
@@ -75,7 +75,7 @@ typedef struct TemplateChildMessage {
 typedef enum TemplateDeath {
     TEMPLATE_DEATH_IDLE,   /* no event was being evaluated */
     TEMPLATE_DEATH_ERROR,  /* the template's own error: `reason` is its text */
-    TEMPLATE_DEATH_WALL,   /* the event's wall clock is used up */
+    TEMPLATE_DEATH_TIME,   /* the event's processor time is used up */
     TEMPLATE_DEATH_CRASH,  /* memory limit, stack overflow: the evaluation is to blame */
     TEMPLATE_DEATH_KILLED, /* SIGKILL or the like from outside: the event may be tried again */
 } TemplateDeath;
@@ -85,7 +85,7 @@ typedef struct TemplateDiedMessage {
     TemplateDeath death;
     uint64_t number; /* event and template that were being evaluated, unless IDLE */
     uint32_t template_index;
-    uint64_t used_usec; /* wall clock the event had by then */
+    uint64_t used_usec; /* processor time the event had by then */
     Span reason;
     Span results; /* whole RESULT frames that were ready; some may have come over the data socket as well */
 } TemplateDiedMessage;

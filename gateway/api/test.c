@@ -78,6 +78,13 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
 
 /* Answers the call; `batch` is NULL when there was no template. */
 static void answer(Test *test, const TemplateBatch *batch) {
+    for (size_t i = 0; batch && i < batch->count; i++) {
+        if (!batch->events[i].unavailable) continue;
+        ApiCall *refused = steal(test->call);
+        refused->retry_after = 1;
+        api_call_fail(refused, 503, "templatesUnavailable", "The templates cannot be evaluated now: try again.");
+        return;
+    }
     for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);
     ApiCall *call = steal(test->call);
     if (test->failure_status) {

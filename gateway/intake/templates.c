@@ -2,6 +2,7 @@
  * Requests of sources with templates: their events are copied into a batch for the template broker after the turn, one batch a source,
  * and are mapped when it is back. The request may die meanwhile; its rows are then not stored.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/intake/parts.h"
@@ -150,6 +151,21 @@ void intake_post_templates(Intake *intake) {
     intake->parked_tail = &intake->parked;
 }
 
+/* The first event that could not be evaluated by no fault of its own. */
+static const TemplateEvent *find_unavailable(const Call *call) {
+    for (size_t i = 0; i < call->count; i++)
+        if (call->prepared[i].unavailable) return &call->prepared[i];
+    return NULL;
+}
+
+static void refuse_unavailable(Intake *intake, h2o_req_t *request, const TemplateEvent *event) {
+    Refusal refusal = {.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
+    Span reason = event->results[0].text;
+    (void)snprintf(refusal.message, sizeof refusal.message, "The templates cannot be evaluated now (%.*s); nothing was stored.",
+                   (int)(reason.size < 200 ? reason.size : 200), reason.data);
+    intake_refuse(intake, request, NULL, &refusal);
+}
+
 void intake_templates_back(Intake *intake, TemplateBatch *batch) {
     check(intake->batches_out > 0);
     intake->batches_out--;
@@ -160,7 +176,10 @@ void intake_templates_back(Intake *intake, TemplateBatch *batch) {
         usage_release(intake->options.usage, parked->admitted);
         parked->admitted = 0;
         parked->call.request = waiter_release(&parked->waiter);
-        if (parked->call.request) intake_store(intake, &parked->call);
+        const TemplateEvent *unavailable = find_unavailable(&parked->call);
+        h2o_req_t *request = parked->call.request;
+        if (request && unavailable) refuse_unavailable(intake, request, unavailable);
+        if (request && !unavailable) intake_store(intake, &parked->call);
         parked_free(intake, parked);
     }
     template_batch_free(batch);

@@ -56,8 +56,9 @@ TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply,
     batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
     size_t templates = plan_template_count(take_plan);
     TemplateResult *results = arena_alloc(&batch->arena, count * templates * sizeof *results);
-    for (size_t i = 0; i < count * templates; i++) results[i] = (TemplateResult){.failed = true, .text = SPAN("not evaluated")};
-    for (size_t i = 0; i < count; i++) batch->events[i].results = results + i * templates;
+    for (size_t i = 0; i < count * templates; i++)
+        results[i] = (TemplateResult){.failed = true, .text = SPAN("the server is shutting down")};
+    for (size_t i = 0; i < count; i++) batch->events[i] = (TemplateEvent){.results = results + i * templates, .unavailable = true};
     return batch;
 }
 
@@ -339,7 +340,7 @@ static void end_all(Templates *templates) {
     for (size_t i = 0; i < templates->count; i++) {
         Evaluator *evaluator = templates->evaluators[i];
         evaluator_stop(evaluator, &templates->reaper, now);
-        evaluator_fail_all(evaluator, "the server is shutting down");
+        evaluator_give_back_all(evaluator, "the server is shutting down");
         evaluator_free(evaluator);
     }
     templates->count = 0;

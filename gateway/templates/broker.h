@@ -3,7 +3,7 @@
  * loop's mailbox with one result per event and template. A worker process serves one source's templates at a time (no events of two
  * sources in one process), holds no more than its limits of memory and time, and costs only the event that broke it.
  *
- * Any thread may post; a batch or a check belongs to the broker until it comes back; every one comes back, also at shutdown (failed).
+ * Any thread may post; a batch or a check belongs to the broker until it comes back; every one comes back, also at shutdown (unavailable).
  */
 #pragma once
 
@@ -19,7 +19,7 @@ typedef struct Templates Templates;
 typedef struct TemplateLimits {
     uint32_t stack_frames; /* Jsonnet stack, 500 */
     uint64_t memory_bytes; /* of one evaluation process, 256 MB */
-    usec_t wall_usec;      /* of one event, 1 s */
+    usec_t wall_usec;      /* of one event, 1 s: processor time, and (with 2 s more) without an answer */
     uint32_t workers;      /* evaluating at once; 0: cores */
     uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 32 */
 } TemplateLimits;
@@ -39,7 +39,8 @@ static inline TemplateLimits template_limits_of(const Options *options) {
 typedef struct TemplateEvent {
     Event event;             /* in: body, kind, received, ip, headers */
     TemplateResult *results; /* out: plan_template_count(plan) items, in the batch's arena */
-    void *cookie;            /* of the sender */
+    bool unavailable; /* out: it could not be evaluated and is not to blame for it: to be sent again; `results` are failed and say why */
+    void *cookie;     /* of the sender */
 } TemplateEvent;
 
 typedef struct TemplateBatch {
@@ -59,7 +60,7 @@ typedef struct TemplateBatch {
     size_t result_bytes; /* of all texts */
 } TemplateBatch;
 
-/* Takes the caller's reference of the plan. `count` events, all-zero but for their results, which are failed until the broker has them. */
+/* Takes the caller's reference of the plan. `count` events, all-zero but for their results: unavailable until the broker has them. */
 TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind);
 void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 
@@ -87,6 +88,6 @@ void template_check_free(TemplateCheck *asked);                  /* NULL-safe */
 int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error);
 void templates_post(Templates *templates, TemplateBatch *take_batch);
 void templates_post_check(Templates *templates, TemplateCheck *take_check);
-/* Ends the processes and the thread. What waits, and what is posted from now on, comes back failed. NULL-safe. */
+/* Ends the processes and the thread. What waits, and what is posted from now on, comes back unavailable. NULL-safe. */
 void templates_stop(Templates *templates);
 void templates_free(Templates *templates); /* stops them first; nobody posts any more. NULL-safe */

@@ -68,10 +68,11 @@ static uint32_t template_count(const Evaluator *evaluator) {
     return (uint32_t)plan_template_count(evaluator->plan);
 }
 
-static void finish_event(TemplateBatch *batch, TemplateEvent *event) {
+static void finish_event(TemplateBatch *batch, TemplateEvent *event, bool unavailable) {
     event->event.templates = event->results;
     metrics_add(METRIC_TEMPLATE_EVENTS, 1);
     check(batch->left > 0);
+    event->unavailable = unavailable;
     if (--batch->left == 0) mailbox_post(batch->reply, &batch->message);
 }
 
@@ -96,10 +97,13 @@ static void set_result(TemplateBatch *batch, TemplateEvent *event, uint32_t temp
     event->results[template_index] = (TemplateResult){.failed = failed, .text = {copy, text.size}};
 }
 
-static void fail_event(TemplateBatch *batch, size_t index, uint32_t first_template, size_t count, Span reason) {
+/* How an event ends without the results of all its templates. */
+typedef enum Ending { ENDING_FAILED, ENDING_UNAVAILABLE } Ending;
+
+static void end_event(TemplateBatch *batch, size_t index, uint32_t first_template, size_t count, Ending ending, Span reason) {
     TemplateEvent *event = &batch->events[index];
     for (size_t i = first_template; i < count; i++) set_result(batch, event, (uint32_t)i, true, reason);
-    finish_event(batch, event);
+    finish_event(batch, event, ending == ENDING_UNAVAILABLE);
 }
 
 static WindowEvent *window_at(Evaluator *evaluator, size_t i) {
@@ -110,16 +114,26 @@ static void pop_window(Evaluator *evaluator) {
     evaluator->window_bytes -= window_at(evaluator, 0)->bytes;
     evaluator->window_head = (evaluator->window_head + 1) % WINDOW_MAX;
     evaluator->window_count--;
+    if (evaluator->window_sent > 0) evaluator->window_sent--;
 }
 
 /* Results for the rest of the head's templates: all failed. */
-static void fail_head(Evaluator *evaluator, Span reason) {
+static void end_head(Evaluator *evaluator, Ending ending, Span reason) {
     WindowEvent *head = window_at(evaluator, 0);
     TemplateBatch *batch = head->batch;
     size_t index = head->index;
     uint32_t next = head->next_template;
     pop_window(evaluator);
-    fail_event(batch, index, next, template_count(evaluator), reason);
+    end_event(batch, index, next, template_count(evaluator), ending, reason);
+}
+
+static void fail_head(Evaluator *evaluator, Span reason) {
+    end_head(evaluator, ENDING_FAILED, reason);
+}
+
+static void give_back_head(Evaluator *evaluator, Span reason) {
+    log_warning("an event is given back without having been evaluated: %.*s", (int)reason.size, reason.data);
+    end_head(evaluator, ENDING_UNAVAILABLE, reason);
 }
 
 static void put_head_result(Evaluator *evaluator, bool failed, Span text) {
@@ -129,11 +143,11 @@ static void put_head_result(Evaluator *evaluator, bool failed, Span text) {
     set_result(batch, event, head->next_template, failed, text);
     if (++head->next_template < template_count(evaluator)) return;
     pop_window(evaluator);
-    finish_event(batch, event);
+    finish_event(batch, event, false);
 }
 
-void evaluator_fail_all(Evaluator *evaluator, const char *reason) {
-    while (evaluator->window_count > 0) fail_head(evaluator, span_of(reason));
+static void end_all(Evaluator *evaluator, Ending ending, const char *reason) {
+    while (evaluator->window_count > 0) end_head(evaluator, ending, span_of(reason));
     size_t count = template_count(evaluator);
     while (evaluator->first) {
         TemplateBatch *batch = (TemplateBatch *)(void *)evaluator->first;
@@ -141,10 +155,14 @@ void evaluator_fail_all(Evaluator *evaluator, const char *reason) {
         evaluator->first = batch->message.next;
         evaluator->next_event = 0;
         /* With its last event the batch is gone. */
-        for (; index < total; index++) fail_event(batch, index, 0, count, span_of(reason));
+        for (; index < total; index++) end_event(batch, index, 0, count, ending, span_of(reason));
     }
     evaluator->tail = &evaluator->first;
     evaluator->wanted_since = 0;
+}
+
+void evaluator_give_back_all(Evaluator *evaluator, const char *reason) {
+    end_all(evaluator, ENDING_UNAVAILABLE, reason);
 }
 
 void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t now) {
@@ -153,11 +171,11 @@ void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t n
     take_batch->message.next = NULL;
     *evaluator->tail = &take_batch->message;
     evaluator->tail = &take_batch->message.next;
-    if (evaluator->refusal[0]) evaluator_fail_all(evaluator, evaluator->refusal);
+    if (evaluator->refusal[0]) end_all(evaluator, ENDING_FAILED, evaluator->refusal);
 }
 
 bool evaluator_is_slow(const Evaluator *evaluator, usec_t now) {
-    return evaluator->event_usec > SLOW_USEC || (evaluator->window_count > 0 && now - evaluator->progress_at > 2 * SLOW_USEC);
+    return evaluator->event_usec > SLOW_USEC || (evaluator->window_sent > 0 && now - evaluator->progress_at > 2 * SLOW_USEC);
 }
 
 /* -- process -- */
@@ -185,6 +203,7 @@ void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     buffer_deinit(&evaluator->data_in);
     buffer_deinit(&evaluator->data_out);
     evaluator->control_sent = 0;
+    evaluator->window_sent = 0;
     evaluator->pid = 0;
     evaluator->state = EVALUATOR_STOPPED;
     evaluator->may_run = evaluator->must_yield = false;
@@ -196,7 +215,7 @@ static void count_failed_start(Evaluator *evaluator, const char *reason, usec_t 
     evaluator->start_after = now + RESTART_USEC / 20;
     if (evaluator->failed_starts < STARTS_MAX) return;
     log_warning("a template worker does not start: %s", reason);
-    evaluator_fail_all(evaluator, reason);
+    evaluator_give_back_all(evaluator, reason);
     evaluator->failed_starts = 0;
     evaluator->start_after = now + RESTART_USEC;
 }
@@ -222,7 +241,7 @@ void evaluator_start(Evaluator *evaluator, usec_t now) {
     Error error = {0};
     if (!put_load(evaluator)) {
         (void)snprintf(evaluator->refusal, sizeof evaluator->refusal, "the source has more template text than can be evaluated");
-        evaluator_fail_all(evaluator, evaluator->refusal);
+        end_all(evaluator, ENDING_FAILED, evaluator->refusal);
         return;
     }
     if (template_process_start(evaluator->worker_path, &evaluator->pid, &evaluator->control, &error) < 0) {
@@ -235,16 +254,20 @@ void evaluator_start(Evaluator *evaluator, usec_t now) {
     evaluator->progress_at = now;
 }
 
-/* The worker ended, or does what a worker never does. `blame`: the event at the head may be the reason. */
-static void lose_worker(Evaluator *evaluator, Reaper *reaper, const char *reason, bool blame, usec_t now) {
+/* Is the event at the head the reason? BLAME_UNSURE: perhaps; a process that was ended from outside looks the same. */
+typedef enum Blame { BLAME_NOBODY, BLAME_UNSURE, BLAME_HEAD } Blame;
+
+/* The worker ended, or does what a worker never does. */
+static void lose_worker(Evaluator *evaluator, Reaper *reaper, const char *reason, Blame blame, usec_t now) {
     bool loading = evaluator->state == EVALUATOR_LOADING;
     log_warning("a template worker is replaced: %s", reason);
     metrics_add(METRIC_TEMPLATE_RESTARTS, 1);
     evaluator_stop(evaluator, reaper, now);
     if (loading) {
         count_failed_start(evaluator, reason, now);
-    } else if (blame && evaluator->window_count > 0 && ++window_at(evaluator, 0)->tries >= TRIES_MAX) {
-        fail_head(evaluator, span_of(reason));
+    } else if (blame != BLAME_NOBODY && evaluator->window_count > 0 && ++window_at(evaluator, 0)->tries >= TRIES_MAX) {
+        if (blame == BLAME_HEAD) fail_head(evaluator, span_of(reason));
+        if (blame == BLAME_UNSURE) give_back_head(evaluator, span_of(reason));
     }
 }
 
@@ -317,7 +340,7 @@ static bool take_next(Evaluator *evaluator) {
     }
     size_t bytes = event_bytes(&batch->events[index].event);
     if (bytes > TEMPLATE_FRAME_BYTES_MAX) {
-        fail_event(batch, index, 0, template_count(evaluator), SPAN("the event is too large for templates"));
+        end_event(batch, index, 0, template_count(evaluator), ENDING_FAILED, SPAN("the event is too large for templates"));
         return false;
     }
     WindowEvent *item = window_at(evaluator, evaluator->window_count++);
@@ -326,15 +349,24 @@ static bool take_next(Evaluator *evaluator) {
     return true;
 }
 
+/* Puts what may go to the process into its buffer. */
+static void put_window(Evaluator *evaluator, usec_t now) {
+    while (evaluator->window_sent < evaluator->window_count) {
+        if (evaluator->window_sent > 0 && window_at(evaluator, 0)->alone) break;
+        if (evaluator->window_sent == 0) evaluator->progress_at = now;
+        put_event(evaluator, window_at(evaluator, evaluator->window_sent++));
+    }
+}
+
 void evaluator_feed(Evaluator *evaluator, usec_t now) {
     if (evaluator->state != EVALUATOR_READY || !evaluator->may_run) return;
     size_t limit = window_limit(evaluator);
     while (evaluator->first && !evaluator->must_yield && evaluator->window_count < limit &&
            (evaluator->window_count == 0 || evaluator->window_bytes < WINDOW_BYTES_MAX) &&
            evaluator->data_out.size - evaluator->data_sent < UNSENT_BYTES_MAX) {
-        if (evaluator->window_count == 0) evaluator->progress_at = now;
-        if (take_next(evaluator)) put_event(evaluator, window_at(evaluator, evaluator->window_count - 1));
+        if (take_next(evaluator)) put_window(evaluator, now);
     }
+    put_window(evaluator, now);
     send_data(evaluator);
 }
 
@@ -353,7 +385,7 @@ static int take_result(Evaluator *evaluator, const TemplateFrame *frame, bool ag
     TemplateResultMessage result;
     if (frame->kind != TEMPLATE_FRAME_RESULT || template_read_result(frame->payload, &result) < 0) return -EBADMSG;
     const WindowEvent *head = evaluator->window_count > 0 ? window_at(evaluator, 0) : NULL;
-    if (head && head->number == result.number && head->next_template == result.template_index) {
+    if (head && evaluator->window_sent > 0 && head->number == result.number && head->next_template == result.template_index) {
         put_head_result(evaluator, result.failed, result.text);
         return 0;
     }
@@ -402,17 +434,17 @@ static int read_data(Evaluator *evaluator, bool drain) {
 }
 
 static void judge_head(Evaluator *evaluator, const TemplateDiedMessage *died) {
-    if (evaluator->window_count == 0) return;
+    if (evaluator->window_sent == 0) return;
     WindowEvent *head = window_at(evaluator, 0);
     bool same = head->number == died->number && head->next_template == died->template_index;
     switch (died->death) {
     case TEMPLATE_DEATH_IDLE:
-        if (++head->tries >= TRIES_MAX) fail_head(evaluator, SPAN("the template worker could not take the event"));
+        if (++head->tries >= TRIES_MAX) give_back_head(evaluator, SPAN("the template worker could not take the event"));
         return;
     case TEMPLATE_DEATH_KILLED:
-        if (same && ++head->tries >= TRIES_MAX) fail_head(evaluator, died->reason);
+        if (same && ++head->tries >= TRIES_MAX) give_back_head(evaluator, died->reason);
         return;
-    case TEMPLATE_DEATH_WALL:
+    case TEMPLATE_DEATH_TIME:
         if (same) fail_head(evaluator, died->reason);
         return;
     case TEMPLATE_DEATH_ERROR:
@@ -457,7 +489,8 @@ static int take_child(Evaluator *evaluator, const TemplateFrame *frame, usec_t n
     evaluator->state = EVALUATOR_READY;
     evaluator->failed_starts = 0;
     evaluator->progress_at = now;
-    for (size_t i = 0; i < evaluator->window_count; i++) put_event(evaluator, window_at(evaluator, i));
+    evaluator->window_sent = 0;
+    put_window(evaluator, now);
     send_data(evaluator);
     return 0;
 }
@@ -545,11 +578,11 @@ static void handle_control(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     if (r == -ECANCELED) {
         log_warning("templates cannot be loaded: %s", evaluator->refusal);
         evaluator_stop(evaluator, reaper, now);
-        evaluator_fail_all(evaluator, evaluator->refusal);
+        end_all(evaluator, ENDING_FAILED, evaluator->refusal);
     } else if (r == -EBADMSG) {
-        lose_worker(evaluator, reaper, "it does not keep to the protocol", true, now);
+        lose_worker(evaluator, reaper, "it does not keep to the protocol", BLAME_HEAD, now);
     } else if (r < 0) {
-        lose_worker(evaluator, reaper, "the worker process ended", true, now);
+        lose_worker(evaluator, reaper, "the worker process ended", BLAME_UNSURE, now);
     }
 }
 
@@ -561,7 +594,7 @@ void evaluator_handle(Evaluator *evaluator, const struct pollfd *entry, Reaper *
         size_t before = evaluator->window_count;
         if (entry->revents & POLLOUT) send_data(evaluator);
         if (read_data(evaluator, false) < 0) {
-            lose_worker(evaluator, reaper, "it does not keep to the protocol", true, now);
+            lose_worker(evaluator, reaper, "it does not keep to the protocol", BLAME_HEAD, now);
             return;
         }
         measure(evaluator, before - evaluator->window_count, now);
@@ -572,11 +605,19 @@ void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     usec_t waited = now - evaluator->progress_at;
     bool overdue = evaluator->state == EVALUATOR_LOADING   ? waited > LOAD_USEC_MAX
                    : evaluator->state == EVALUATOR_BETWEEN ? waited > GRACE_USEC
-                   : evaluator->state == EVALUATOR_READY ? evaluator->window_count > 0 && waited > evaluator->limits->wall_usec + GRACE_USEC
+                   : evaluator->state == EVALUATOR_READY ? evaluator->window_sent > 0 && waited > evaluator->limits->wall_usec + GRACE_USEC
                                                          : false;
     if (!overdue) return;
-    bool blame = evaluator->state == EVALUATOR_READY;
-    lose_worker(evaluator, reaper, "it does not answer in time", false, now);
-    /* Its own clock did not end the evaluation: no second try. */
-    if (blame) fail_head(evaluator, SPAN("the evaluation took longer than it may"));
+    bool was_ready = evaluator->state == EVALUATOR_READY;
+    lose_worker(evaluator, reaper, "it does not answer in time", BLAME_NOBODY, now);
+    if (!was_ready) return;
+    /* The process's own clock ends what takes too much processor time: this one was stopped, or the machine was. Or it was held up by one of those
+     * before it, whose results had not come yet. */
+    WindowEvent *head = window_at(evaluator, 0);
+    if (head->alone) {
+        give_back_head(evaluator, SPAN("the evaluation was interrupted twice"));
+        return;
+    }
+    head->alone = true;
+    head->used_usec = 0;
 }

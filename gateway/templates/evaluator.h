@@ -4,7 +4,10 @@
  *
  * Events are numbered and answered in order, so the window is a queue: an answer belongs to its head or the worker is not to be trusted and
  * is ended. When an evaluating process dies, the results that it had ready are taken, the template that killed it fails, and the rest of
- * the window is sent again to the next process. Broker thread only.
+ * the window is sent again to the next process.
+ *
+ * An event fails for what it does: its template's error, more memory, stack or processor time than it may have. What the machine does (a pause, a
+ * kill from outside, a worker that does not start) makes it unavailable. Broker thread only.
  */
 #pragma once
 
@@ -34,7 +37,8 @@ typedef struct WindowEvent {
     uint64_t number;
     uint32_t next_template;
     uint32_t tries;   /* processes that died on it without it being to blame for certain */
-    usec_t used_usec; /* of its wall clock, in processes that died */
+    usec_t used_usec; /* of its processor time, in processes that died */
+    bool alone;       /* it had no answer in time, by no fault that is known of: tried again, with nothing behind it in the process */
     size_t bytes;
 } WindowEvent;
 
@@ -51,6 +55,7 @@ typedef struct Evaluator {
 
     WindowEvent window[WINDOW_MAX]; /* a ring */
     size_t window_head, window_count, window_bytes;
+    size_t window_sent; /* the first ones of the window are with the process */
     uint64_t next_number;
 
     EvaluatorState state;
@@ -82,11 +87,12 @@ void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t n
 bool evaluator_has_work(const Evaluator *evaluator);
 bool evaluator_is_slow(const Evaluator *evaluator, usec_t now);
 
-/* Starts the process; a failure is counted, and at the third in a row all that waits fails. */
+/* Starts the process; a failure is counted, and at the third in a row all that waits is given back. */
 void evaluator_start(Evaluator *evaluator, usec_t now);
 /* Gives up the process; what is in the window stays and is sent to the next one. */
 void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now);
-void evaluator_fail_all(Evaluator *evaluator, const char *reason);
+/* All that waits comes back unavailable. */
+void evaluator_give_back_all(Evaluator *evaluator, const char *reason);
 
 /* Sends as much as the window takes. */
 void evaluator_feed(Evaluator *evaluator, usec_t now);

@@ -21,7 +21,7 @@ enum {
     READ_BYTES = 64 * 1024,
     INPUT_KEPT_BYTES = 1 << 20, /* a larger input buffer is given back once it is empty */
     FLUSH_AFTER_USEC = 1000,    /* a result does not wait longer than this for others */
-    CPU_SPARE_SECONDS = 3,      /* processor time beyond the wall clock after which the kernel ends a process that its timer did not */
+    CPU_SPARE_SECONDS = 3,      /* processor time beyond the limit after which the kernel ends a process that its timer did not */
 };
 
 /* Written by the evaluating process, read by the zygote after its end. */
@@ -30,8 +30,11 @@ typedef struct Shared {
     _Atomic bool active;
     uint64_t number;
     uint32_t template_index;
-    usec_t started; /* CLOCK_MONOTONIC */
-    usec_t ended;   /* of a process that gave up: to take it apart is not the event's time; 0: not known */
+    usec_t started;   /* CLOCK_MONOTONIC */
+    usec_t cpu_known; /* processor time of the process at some moment before the event, at most about half a second of it */
+    _Atomic bool used_known;
+    usec_t budget; /* processor time for the event */
+    usec_t used;   /* processor time of the event, of a process that ended itself: to take it apart is not the event's time */
     _Atomic size_t result_bytes;
     size_t reason_bytes;
     char reason[TEMPLATE_REASON_BYTES_MAX];
@@ -123,7 +126,7 @@ bool zygote_receive_load(Buffer *input, Arena *arena, TemplateLoad *ret_load) {
 
 static TemplateDeath why(const Shared *shared, int status, char *text, size_t capacity) {
     TemplateDeath cause = (TemplateDeath)atomic_load(&shared->cause);
-    if (cause == TEMPLATE_DEATH_ERROR || cause == TEMPLATE_DEATH_WALL) {
+    if (cause == TEMPLATE_DEATH_ERROR || cause == TEMPLATE_DEATH_TIME) {
         size_t size = shared->reason_bytes < capacity ? shared->reason_bytes : capacity - 1;
         memcpy(text, shared->reason, size);
         text[size] = '\0';
@@ -139,12 +142,23 @@ static TemplateDeath why(const Shared *shared, int status, char *text, size_t ca
     case SIGBUS:
         (void)snprintf(text, capacity, "the evaluation went too deep: the processor's stack is used up");
         return TEMPLATE_DEATH_CRASH;
-    case SIGXCPU: (void)snprintf(text, capacity, "the evaluation used more processor time than it may have"); return TEMPLATE_DEATH_WALL;
+    case SIGXCPU: (void)snprintf(text, capacity, "the evaluation used more processor time than it may have"); return TEMPLATE_DEATH_TIME;
     default: (void)snprintf(text, capacity, "the evaluation was ended by signal %d", WTERMSIG(status)); return TEMPLATE_DEATH_KILLED;
     }
 }
 
-static void report_death(const Zygote *zygote, int status, usec_t ended) {
+static usec_t usec_of(const struct timeval *time) {
+    return (usec_t)time->tv_sec * USEC_SECOND + time->tv_usec;
+}
+
+/* Of an event whose process could not say it: no more than the process had since, and no more than has passed. */
+static usec_t used_at_most(const Shared *shared, const struct rusage *usage) {
+    usec_t cpu = usec_of(&usage->ru_utime) + usec_of(&usage->ru_stime) - shared->cpu_known, passed = monotonic() - shared->started;
+    usec_t least = cpu < passed ? cpu : passed;
+    return least > 0 ? least : 0;
+}
+
+static void report_death(const Zygote *zygote, int status, const struct rusage *usage) {
     const Shared *shared = zygote->shared;
     char text[TEMPLATE_REASON_BYTES_MAX + 1];
     TemplateDiedMessage died = {.serial = zygote->serial, .death = why(shared, status, text, sizeof text)};
@@ -154,8 +168,7 @@ static void report_death(const Zygote *zygote, int status, usec_t ended) {
     if (atomic_load(&shared->active)) {
         died.number = shared->number;
         died.template_index = shared->template_index;
-        if (shared->ended > 0) ended = shared->ended;
-        died.used_usec = ended > shared->started ? (uint64_t)(ended - shared->started) : 0;
+        died.used_usec = (uint64_t)(atomic_load(&shared->used_known) ? shared->used : used_at_most(shared, usage));
     } else {
         died.death = TEMPLATE_DEATH_IDLE;
     }
@@ -176,10 +189,10 @@ static void become_child(Zygote *zygote, int data_fd, pid_t parent) {
 }
 
 /* The child's end, or the broker's wish to end all: then the child is ended and reaped first. */
-static int wait_for(pid_t child, const sigset_t *signals) {
+static int wait_for(pid_t child, const sigset_t *signals, struct rusage *ret_usage) {
     for (;;) {
         int status;
-        pid_t ended = waitpid(child, &status, WNOHANG);
+        pid_t ended = wait4(child, &status, WNOHANG, ret_usage);
         if (ended == child) return status;
         check(ended == 0);
         if (sigwaitinfo(signals, NULL) != SIGUSR1) continue;
@@ -197,7 +210,8 @@ static pid_t fork_child(Zygote *zygote) {
     atomic_store(&shared->active, false);
     atomic_store(&shared->result_bytes, 0);
     shared->reason_bytes = 0;
-    shared->ended = 0;
+    shared->cpu_known = 0;
+    atomic_store(&shared->used_known, false);
 
     zygote->serial++;
     pid_t parent = getpid(), child = fork();
@@ -215,21 +229,23 @@ static pid_t fork_child(Zygote *zygote) {
     return child;
 }
 
-static void on_wall_clock(int signal, siginfo_t *info, void *context) {
+static void on_time_up(int signal, siginfo_t *info, void *context) {
     Shared *shared = info->si_value.sival_ptr;
     static const char reason[] = "the evaluation took longer than it may";
     memcpy(shared->reason, reason, sizeof reason - 1);
     shared->reason_bytes = sizeof reason - 1;
-    atomic_store(&shared->cause, TEMPLATE_DEATH_WALL);
+    shared->used = shared->budget;
+    atomic_store(&shared->used_known, true);
+    atomic_store(&shared->cause, TEMPLATE_DEATH_TIME);
     _exit(1);
 }
 
-/* The wall clock is a POSIX timer, since it can tell its handler where the shared memory is. */
+/* Counts processor time: a machine that pauses is not the event's fault. A POSIX timer can tell its handler where the shared memory is. */
 static void prepare_timer(Zygote *zygote) {
-    struct sigaction action = {.sa_sigaction = on_wall_clock, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = on_time_up, .sa_flags = SA_SIGINFO};
     check(sigaction(SIGALRM, &action, NULL) == 0);
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM, .sigev_value.sival_ptr = zygote->shared};
-    check(timer_create(CLOCK_MONOTONIC, &event, &zygote->timer) == 0);
+    check(timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &zygote->timer) == 0);
 }
 
 void zygote_run(Zygote *zygote) {
@@ -246,11 +262,11 @@ void zygote_run(Zygote *zygote) {
             prepare_timer(zygote);
             return;
         }
-        int status = wait_for(child, &signals);
-        usec_t ended = monotonic();
+        struct rusage usage = {0};
+        int status = wait_for(child, &signals, &usage);
         /* An end without a cause: the broker closed the data socket. */
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) _exit(0);
-        report_death(zygote, status, ended);
+        report_death(zygote, status, &usage);
     }
 }
 
@@ -277,6 +293,7 @@ static void raise_cpu_limit(Zygote *zygote, usec_t now, uint64_t budget_usec) {
     zygote->cpu_raised = now;
     struct timespec used;
     check(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0);
+    zygote->shared->cpu_known = (usec_t)used.tv_sec * USEC_SECOND + used.tv_nsec / 1000;
     struct rlimit limit;
     check(getrlimit(RLIMIT_CPU, &limit) == 0);
     limit.rlim_cur = (rlim_t)used.tv_sec + CPU_SPARE_SECONDS + (rlim_t)(budget_usec / USEC_SECOND);
@@ -324,6 +341,7 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
     shared->number = zygote->event.number;
     shared->template_index = zygote->event.first_template;
     shared->started = now;
+    shared->budget = (usec_t)zygote->event.budget_usec;
     raise_cpu_limit(zygote, now, zygote->event.budget_usec);
     set_timer(zygote, zygote->event.budget_usec);
     /* Not before: the timer of the event before this one may have run until now, and this one is not to blame for it. */
@@ -335,14 +353,16 @@ void zygote_begin_template(Zygote *zygote, uint32_t template_index) {
     zygote->shared->template_index = template_index;
 }
 
-/* Waiting for the broker is not the template's time. */
 static void send_large(Zygote *zygote) {
-    usec_t used = monotonic() - zygote->shared->started;
-    set_timer(zygote, 0);
     if (!send_all(zygote->data_fd, zygote->frame.data, zygote->frame.size)) _exit(0);
     buffer_deinit(&zygote->frame);
-    usec_t left = (usec_t)zygote->event.budget_usec - used;
-    set_timer(zygote, left > 0 ? (uint64_t)left : 1);
+}
+
+/* The timer says how much of the budget is left. */
+static usec_t used_of_event(const Zygote *zygote) {
+    struct itimerspec left;
+    check(timer_gettime(zygote->timer, &left) == 0);
+    return zygote->shared->budget - ((usec_t)left.it_value.tv_sec * USEC_SECOND + left.it_value.tv_nsec / 1000);
 }
 
 void zygote_put_result(Zygote *zygote, bool failed, Span text) {
@@ -368,7 +388,8 @@ _Noreturn void zygote_give_up(Zygote *zygote, Span reason) {
     size_t size = reason.size < sizeof shared->reason ? reason.size : sizeof shared->reason;
     for (size_t i = 0; i < size; i++) shared->reason[i] = reason.data[i] ? reason.data[i] : '?'; /* it goes on as a C string */
     shared->reason_bytes = size;
-    shared->ended = monotonic();
+    shared->used = used_of_event(zygote);
+    atomic_store(&shared->used_known, true);
     atomic_store(&shared->cause, TEMPLATE_DEATH_ERROR);
     _exit(1);
 }

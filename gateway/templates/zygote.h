@@ -20,7 +20,7 @@ Zygote *zygote_new(void);
 /* Forks evaluating processes for ever; returns in each of them, never in the zygote. */
 void zygote_run(Zygote *zygote);
 
-/* In the evaluating process: the next event, valid until the next call. Starts its wall clock. Ends the process when the broker closes. */
+/* In the evaluating process: the next event, valid until the next call. Starts its clock. Ends the process when the broker closes. */
 const TemplateEventMessage *zygote_next_event(Zygote *zygote);
 /* The template that is evaluated from here on. */
 void zygote_begin_template(Zygote *zygote, uint32_t template_index);

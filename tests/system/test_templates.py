@@ -509,3 +509,69 @@ def test_memory_of_a_worker_stays_flat(gateway):
     assert worker == process, "the worker was replaced"
     late = resident_kb(worker)
     assert late <= early + 2048, f"{early} kB after {rounds * count // 10} events, {late} kB after {rounds * count}"
+
+
+# -- pauses of the machine -----------------------------------------------------------------------------------------------
+
+WALL = 5  # seconds, of both tests: an event may have so much processor time, and an answer must come 2 s later
+SLOW = "if Body('n') == 1 then std.foldl(function(a, i) a + i, std.range(1, 400000), 0) else Body('n') + 1000"
+SLOW_RESULT = 400000 * 400001 // 2
+
+
+def processor_ticks(pid):
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+def stop_while_it_evaluates(gateway, but=()):
+    """SIGSTOP to the evaluating process that is at the slow event."""
+
+    def busy():
+        return next((pid for pid in evaluating(gateway) if pid not in but and processor_ticks(pid) >= 3), None)
+
+    pid = wait_until("a process evaluates the slow event", busy)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def paused_gateway(gateway_factory, events):
+    gateway = gateway_factory(arguments=["--templates.wall-clock", f"{WALL}s"]).start()
+    url = add(gateway, "s", SLOW)
+    assert gateway.post(url, numbers(2, 1)).status == 200  # the worker is there
+    answers = []
+    sender = threading.Thread(target=lambda: answers.append(gateway.post(url, events)))
+    sender.start()
+    return gateway, url, sender, answers
+
+
+def test_a_pause_costs_no_event(gateway_factory):
+    """A process that is stopped for longer than the limit, and then goes on: the time is not the event's."""
+    gateway, _, sender, answers = paused_gateway(gateway_factory, numbers(0, 3))
+    pid = stop_while_it_evaluates(gateway)
+    end = time.monotonic() + WALL + 0.5
+    wait_until("the limit has passed", lambda: time.monotonic() > end)
+    os.kill(pid, signal.SIGCONT)
+    sender.join()
+    assert answers[0].status == 200, answers
+    assert reasons(gateway, "s") == {}
+    gateway.flush("s", "s")
+    assert sorted(gateway.rows("SELECT n, t FROM s")) == [("0", "1000"), ("1", str(SLOW_RESULT)), ("2", "1002"), ("2", "1002")]
+
+
+def test_two_pauses_of_an_event_are_503(gateway_factory):
+    gateway, url, sender, answers = paused_gateway(gateway_factory, numbers(1, 1))
+    first = stop_while_it_evaluates(gateway)
+    second = stop_while_it_evaluates(gateway, but=[first])  # the event is tried again, alone
+    assert first not in evaluating(gateway)
+    sender.join()
+    assert answers[0].status == 503 and answers[0].json["error"] == "stream.in.templatesUnavailable", answers
+    assert int(answers[0].headers["retry-after"]) > 0
+    assert second not in evaluating(gateway)
+    # Nothing of it was stored or rejected, and the source goes on.
+    assert reasons(gateway, "s") == {}
+    assert gateway.post(url, numbers(0, 3)).status == 200
+    gateway.flush("s", "s")
+    assert sorted(gateway.rows("SELECT n, t FROM s")) == [("0", "1000"), ("1", str(SLOW_RESULT)), ("2", "1002"), ("2", "1002")]

@@ -69,7 +69,7 @@ static void put_each(Buffer frames[6]) {
     template_put_result(&frames[2], &(TemplateResultMessage){.number = 9, .template_index = 2, .failed = true, .text = SPAN("why")});
     template_put_child(&frames[3], &(TemplateChildMessage){.serial = 3});
     template_put_died(&frames[4], &(TemplateDiedMessage){.serial = 3,
-                                                         .death = TEMPLATE_DEATH_WALL,
+                                                         .death = TEMPLATE_DEATH_TIME,
                                                          .number = 11,
                                                          .template_index = 1,
                                                          .used_usec = 99,
@@ -111,7 +111,7 @@ static void what_is_put_is_read(void **state) {
 
     TemplateDiedMessage died;
     assert_int_equal(template_read_died(payload_of(&frames[4], TEMPLATE_FRAME_DIED), &died), 0);
-    assert_true(died.serial == 3 && died.death == TEMPLATE_DEATH_WALL && died.number == 11 && died.template_index == 1 &&
+    assert_true(died.serial == 3 && died.death == TEMPLATE_DEATH_TIME && died.number == 11 && died.template_index == 1 &&
                 died.used_usec == 99);
     assert_true(span_equal(died.reason, SPAN("late")) && span_equal(died.results, SPAN("xyz")));
 
