@@ -32,6 +32,8 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_ROWS_IMPORTED] = {"sluice_rows_imported_total", "Rows imported into tables."},
     [METRIC_ROWS_REJECTED] = {"sluice_rows_rejected_total", "Rows that a destination refused."},
     [METRIC_ORPHANS] = {"sluice_orphans_total", "Staging files found that the ledger does not know."},
+    [METRIC_COPIES_REMOVED_ROWS] = {"sluice_copies_removed_rows_total",
+                                    "Rows in orphans and copies of expired files that were removed after their retention."},
     [METRIC_TEMPLATE_EVENTS] = {"sluice_template_events_total", "Events evaluated by templates."},
     [METRIC_TEMPLATE_FAILURES] = {"sluice_template_failures_total", "Events on which a template failed."},
     [METRIC_TEMPLATE_RESTARTS] = {"sluice_template_restarts_total", "Template workers that were started again."},

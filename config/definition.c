@@ -147,6 +147,7 @@ Source *source_copy(const Source *source) {
     copy->disabled = source->disabled;
     pause_copy(&copy->paused, &source->paused);
     copy->deleted = source->deleted;
+    copy->deleted_running = source->deleted_running;
     copy->ever_had_sink = source->ever_had_sink;
     return copy;
 }
@@ -166,6 +167,7 @@ Sink *sink_copy(const Sink *sink) {
     copy->disabled = sink->disabled;
     pause_copy(&copy->paused, &sink->paused);
     copy->deleted = sink->deleted;
+    copy->deleted_running = sink->deleted_running;
     return copy;
 }
 

@@ -91,7 +91,8 @@ typedef struct Sink {
     usec_t created; /* wall time */
     bool disabled;
     Pause paused;
-    usec_t deleted; /* wall time; 0: not deleted */
+    usec_t deleted;         /* wall time; 0: not deleted */
+    usec_t deleted_running; /* running time (storage/totals.h) at that moment: what its age counts from */
 } Sink;
 
 typedef struct Source {
@@ -109,7 +110,7 @@ typedef struct Source {
     usec_t created;
     bool disabled;
     Pause paused; /* of all its sinks */
-    usec_t deleted;
+    usec_t deleted, deleted_running;
     bool ever_had_sink; /* "noEnabledSink" or "never had a sink" */
 } Source;
 

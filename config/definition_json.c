@@ -143,7 +143,7 @@ json_t *pause_store(const Pause *pause) {
 }
 
 static json_t *state_store(uint32_t number, const Settings *settings, const DefinitionVersion *version, usec_t created, bool disabled,
-                           const Pause *paused, usec_t deleted) {
+                           const Pause *paused, usec_t deleted, usec_t deleted_running) {
     json_t *state = object_new(), *stored = object_new();
     set(stored, "number", json_integer(version->number));
     set(stored, "at", json_integer(version->at));
@@ -156,13 +156,14 @@ static json_t *state_store(uint32_t number, const Settings *settings, const Defi
     set(state, "disabled", json_boolean(disabled));
     if (paused->at != 0) set(state, "paused", pause_store(paused));
     set(state, "deleted", json_integer(deleted));
+    if (deleted != 0) set(state, "deletedRunning", json_integer(deleted_running));
     return state;
 }
 
 json_t *source_store(const Source *source) {
     json_t *stored = object_new();
     json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, &source->paused,
-                                source->deleted);
+                                source->deleted, source->deleted_running);
     set(state, "everHadSink", json_boolean(source->ever_had_sink));
     set(stored, "definition", source_request_form(source));
     set(stored, "state", state);
@@ -171,7 +172,8 @@ json_t *source_store(const Source *source) {
 
 json_t *sink_store(const Sink *sink) {
     json_t *stored = object_new();
-    json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted);
+    json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted,
+                                sink->deleted_running);
     set(state, "mappingVersion", json_integer(sink->mapping_version));
     set(stored, "definition", sink_request_form(sink));
     set(stored, "state", state);
@@ -187,7 +189,7 @@ typedef struct State {
     usec_t created;
     bool disabled;
     Pause paused; /* owned, until it is taken */
-    usec_t deleted;
+    usec_t deleted, deleted_running;
 } State;
 
 static int member_u32(Fault *fault, const Node *object, const char *key, uint32_t *ret_value) {
@@ -233,6 +235,7 @@ int pause_load(const json_t *stored, Pause *ret_pause, Error *error) {
 
 static int state_load(Fault *fault, const Node *node, State *state) {
     Node version = node_member(node, "version"), settings = node_member(node, "settings"), paused = node_member(node, "paused");
+    Node deleted_running = node_member(node, "deletedRunning"); /* an earlier program did not count it */
     int r = member_u32(fault, node, "number", &state->number);
     if (r == 0) r = member_u32(fault, &version, "number", &state->version);
     if (r == 0) r = member_time(fault, &version, "at", &state->at);
@@ -241,6 +244,7 @@ static int state_load(Fault *fault, const Node *node, State *state) {
     if (r == 0) r = member_time(fault, node, "created", &state->created);
     if (r == 0) r = member_bool(fault, node, "disabled", &state->disabled);
     if (r == 0) r = member_time(fault, node, "deleted", &state->deleted);
+    if (r == 0 && node_given(&deleted_running)) r = member_time(fault, node, "deletedRunning", &state->deleted_running);
     if (r == 0) r = settings_load(&state->settings, settings.value, fault->error);
     if (r == 0 && node_given(&paused)) r = pause_read(fault, &paused, &state->paused); /* last: nothing to free before */
     return r;
@@ -262,6 +266,7 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
     source->disabled = state.disabled;
     source->paused = state.paused;
     source->deleted = state.deleted;
+    source->deleted_running = state.deleted_running;
     *ret_source = steal(source);
     return 0;
 }
@@ -284,6 +289,7 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     sink->disabled = state.disabled;
     sink->paused = state.paused;
     sink->deleted = state.deleted;
+    sink->deleted_running = state.deleted_running;
     *ret_sink = steal(sink);
     return 0;
 }

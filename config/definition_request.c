@@ -262,6 +262,7 @@ int source_patched(const Source *old, const json_t *patch, Source **ret_source, 
     source->disabled = old->disabled;
     pause_copy(&source->paused, &old->paused);
     source->deleted = old->deleted;
+    source->deleted_running = old->deleted_running;
     source->ever_had_sink = old->ever_had_sink;
     *ret_source = steal(source);
     return 0;
@@ -285,6 +286,7 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     sink->disabled = old->disabled;
     pause_copy(&sink->paused, &old->paused);
     sink->deleted = old->deleted;
+    sink->deleted_running = old->deleted_running;
     *ret_sink = steal(sink);
     return 0;
 }

@@ -40,7 +40,7 @@ typedef struct Options {
     uint64_t disk_budget;        /* bytes; 0: half of the file system */
     uint32_t disk_share_percent; /* of one sink */
     uint64_t log_high_mark;      /* bytes in the log above which the oldest groups are staged whatever the conditions */
-    usec_t retain_imported, retain_failed, retain_expired, retain_rejects;
+    usec_t retain_imported, retain_failed, retain_expired, retain_orphans, retain_rejects; /* of running time */
     uint64_t rejects_bytes;
     uint32_t template_stack, template_workers;
     uint64_t template_memory;

@@ -257,6 +257,7 @@ int ledger_update_file(Txn *txn, const FileRecord *file, Error *error) {
     if (stored.state != FILE_CLOSED) return wrong_state(&stored, "marked as failed", error);
     stored.attempts = file->attempts;
     stored.next_try = file->next_try;
+    stored.first_failed = file->first_failed;
     free(stored.last_error);
     stored.last_error = text_copy(file->last_error);
     return ledger_put_file(txn, &stored, error);
@@ -320,7 +321,7 @@ typedef struct Done {
     Txn *txn;
     PackRecord pack; /* not written back yet */
     bool has_pack;
-    usec_t now;
+    usec_t running;
     size_t slices;
 } Done;
 
@@ -342,7 +343,7 @@ static int done_slice(Done *done, const SliceRecord *slice, Error *error) {
     }
     if (done->pack.done >= done->pack.slices) return error_set(error, -EBADMSG, "a pack has fewer slices than are done");
     done->pack.done++;
-    done->pack.last_done = done->now;
+    done->pack.last_done = done->running;
     done->slices++;
     return 0;
 }
@@ -371,9 +372,9 @@ static int forget_file(Txn *txn, const FileRecord *file, Error *error) {
     return result < 0 ? result : 0;
 }
 
-static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now, Error *error) {
+static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now, usec_t running, Error *error) {
     SliceList list = {.file = &stored->id};
-    Done done = {.txn = txn, .now = now};
+    Done done = {.txn = txn, .running = running};
     int result = check_ranges(txn, stored, error);
     if (result == 0 && stored->rows > 0)
         result = ledger_visit_slices(txn, stored->sink, stored->first_row, stored->rows, collect_slice, &list, error);
@@ -388,7 +389,7 @@ static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now,
     return done.slices ? ledger_put_file(txn, stored, error) : forget_file(txn, stored, error);
 }
 
-int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, Error *error) {
+int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error) {
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     check(state == FILE_IMPORTED || state == FILE_EXPIRED || state == FILE_DELETED);
     int result = load_file(txn, file, &stored, error);
@@ -399,7 +400,7 @@ int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, Err
         return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " cannot have more rejected rows than rows",
                          stored.sink, stored.first_row);
     stored.rejected_rows = file->rejected_rows;
-    result = end_stored(txn, &stored, state, now, error);
+    result = end_stored(txn, &stored, state, now, running, error);
     if (result == 0) bring_up_to_date(file, &stored);
     return result;
 }

@@ -38,10 +38,11 @@ typedef struct FileRecord {
     usec_t first_time, last_time;    /* receive time of the first and last row */
     usec_t opened, closed, done;     /* wall time; 0: not yet */
     uint32_t attempts;
-    usec_t next_try;  /* wall time */
-    char *last_error; /* owned; NULL: none */
-    char *target;     /* owned: JSON of table_target_store; never NULL */
-    char *label;      /* owned: "SOURCE/SINK" when it was opened; never NULL */
+    usec_t next_try;     /* wall time */
+    usec_t first_failed; /* running time (totals.h) of its first try that failed; 0: none did */
+    char *last_error;    /* owned; NULL: none */
+    char *target;        /* owned: JSON of table_target_store; never NULL */
+    char *label;         /* owned: "SOURCE/SINK" when it was opened; never NULL */
 } FileRecord;
 
 typedef struct SliceRecord {
@@ -60,7 +61,7 @@ typedef struct PackRecord {
     uint64_t bytes;   /* of the pack file */
     uint32_t slices;  /* in it */
     uint32_t done;    /* of those: imported, expired, deleted */
-    usec_t last_done; /* wall time when the last of them was done; 0: not yet */
+    usec_t last_done; /* running time (totals.h) when the last of them was done; 0: not yet, or before that was counted */
 } PackRecord;
 
 void file_record_deinit(FileRecord *file);
@@ -103,11 +104,11 @@ int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error);
 /* The file must have rows. */
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error);
-/* A closed file failed: attempts, next_try and last_error as given in `file`. */
+/* A closed file failed: attempts, next_try, first_failed and last_error as given in `file`. */
 int ledger_update_file(Txn *txn, const FileRecord *file, Error *error);
 /* Closed -> imported, expired or deleted (also open -> deleted): its slices are done, its rows one range with the ones beside it; rejected_rows is
- * taken from `file`. A file without slices is forgotten at once. */
-int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, Error *error);
+ * taken from `file`. A file without slices is forgotten at once. `now`: wall time; `running`: running time, from which the packs' retention counts. */
+int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error);
 
 /* Walks: < 0 from the visit ends the walk and is returned. A visit must not write. */
 typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error);
@@ -132,7 +133,7 @@ typedef struct ForgottenPack {
     bool quarantined; /* it holds rows that could not be read: its file is the only copy of what is left of them */
 } ForgottenPack;
 
-/* Forgets packs whose slices are all done, the last one at `done_before` or earlier, with their slices, and the files of which no slice is left
+/* Forgets packs whose slices are all done, the last one at `done_before` (running time) or earlier, with their slices, and the files of which no slice is left
  * (ranges stay). The caller removes the packs after the commit. `ret_packs`: at most `most`, free(); NULL when there are none. */
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error);
 

@@ -3,6 +3,7 @@
  *   'F' sink first_row        FileRecord           'S' sink first_row            SliceRecord
  *   'I' file id               where its 'F' is     'P' pack id                   PackRecord
  *   'R' sink first_row        RangeRecord          'K' pack id sink first_row    nothing: the slice lies in the pack
+ *   'O' path                  since when an orphan or a copy of an expired file lies there (copies.c)
  */
 #pragma once
 
@@ -15,6 +16,7 @@
 #define LEDGER_PACK 'P'
 #define LEDGER_PACK_SLICE 'K'
 #define LEDGER_RANGE 'R'
+#define LEDGER_COPY 'O'
 
 typedef struct LedgerKey {
     char bytes[29];

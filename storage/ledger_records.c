@@ -9,6 +9,8 @@
 #include "storage/record.h"
 
 #define VERSION 1
+#define FILE_VERSION 2 /* 1: without first_failed */
+#define PACK_VERSION 2 /* 1: last_done is a wall time */
 
 LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
     LedgerKey key = {.size = 13};
@@ -98,7 +100,7 @@ static int put(Txn *txn, const LedgerKey *key, Buffer *record, Error *error) {
 
 int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, LEDGER_FILE, VERSION);
+    record_begin(&record, LEDGER_FILE, FILE_VERSION);
     put_uuid(&record, &file->id);
     buffer_put_u32(&record, file->mapping_version);
     buffer_put_u8(&record, (unsigned char)file->state);
@@ -115,6 +117,7 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     put_time(&record, file->done);
     buffer_put_u32(&record, file->attempts);
     put_time(&record, file->next_try);
+    put_time(&record, file->first_failed);
     buffer_put_u8(&record, file->last_error != NULL);
     buffer_put_block(&record, span_of(file->last_error));
     buffer_put_block(&record, span_of(file->target));
@@ -151,7 +154,7 @@ int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error) {
 
 int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, LEDGER_PACK, VERSION);
+    record_begin(&record, LEDGER_PACK, PACK_VERSION);
     buffer_put_u64(&record, pack->bytes);
     buffer_put_u32(&record, pack->slices);
     buffer_put_u32(&record, pack->done);
@@ -167,7 +170,7 @@ int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error)
     char what[80];
     (void)snprintf(what, sizeof what, "the file of sink %" PRIu32 " from row %" PRIu64, file.sink, file.first_row);
     Cursor fields;
-    result = record_open(value, LEDGER_FILE, VERSION, what, &fields, error);
+    result = record_open(value, LEDGER_FILE, FILE_VERSION, what, &fields, error);
     if (result < 0) return result;
     file.id = get_uuid(&fields);
     file.mapping_version = cursor_u32(&fields);
@@ -186,6 +189,7 @@ int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error)
     file.done = get_time(&fields);
     file.attempts = cursor_u32(&fields);
     file.next_try = get_time(&fields);
+    if (record_version(value) >= 2) file.first_failed = get_time(&fields);
     bool has_error = cursor_u8(&fields) != 0;
     file.last_error = get_text(&fields);
     file.target = get_text(&fields);
@@ -239,12 +243,13 @@ int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error)
     char what[60] = "the pack ";
     uuid_format(&pack.id, what + strlen("the pack "));
     Cursor fields;
-    int result = record_open(value, LEDGER_PACK, VERSION, what, &fields, error);
+    int result = record_open(value, LEDGER_PACK, PACK_VERSION, what, &fields, error);
     if (result < 0) return result;
     pack.bytes = cursor_u64(&fields);
     pack.slices = cursor_u32(&fields);
     pack.done = cursor_u32(&fields);
     pack.last_done = get_time(&fields);
+    if (record_version(value) < 2) pack.last_done = 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (pack.done > pack.slices) return error_set(error, -EBADMSG, "%s has more slices done than slices", what);

@@ -16,6 +16,7 @@
 #define LAST_NUMBER 'N'
 #define BYTES 'B'
 #define VERSION 1
+#define REJECT_VERSION 2 /* 1: without the running time */
 
 typedef struct Key {
     char bytes[25];
@@ -45,7 +46,7 @@ static Key pending_key(const Uuid *file, uint64_t row) {
 #define FILE_PREFIX 17
 
 static void encode(const Reject *reject, Buffer *record) {
-    record_begin(record, VISIBLE, VERSION);
+    record_begin(record, VISIBLE, REJECT_VERSION);
     buffer_put_u32(record, reject->sink);
     buffer_put_u64(record, (uint64_t)reject->at);
     buffer_put_u8(record, reject->is_row);
@@ -56,12 +57,13 @@ static void encode(const Reject *reject, Buffer *record) {
     buffer_put_block(record, reject->reason);
     buffer_put_block(record, reject->content_type);
     buffer_put_block(record, reject->data);
+    buffer_put_u64(record, (uint64_t)reject->running);
     record_seal(record);
 }
 
 static int decode(Span value, Reject *ret_reject, Error *error) {
     Cursor fields;
-    int result = record_open(value, VISIBLE, VERSION, "a reject", &fields, error);
+    int result = record_open(value, VISIBLE, REJECT_VERSION, "a reject", &fields, error);
     if (result < 0) return result;
     Reject reject = {0};
     reject.sink = cursor_u32(&fields);
@@ -75,6 +77,7 @@ static int decode(Span value, Reject *ret_reject, Error *error) {
     reject.reason = cursor_block(&fields);
     reject.content_type = cursor_block(&fields);
     reject.data = cursor_block(&fields);
+    if (record_version(value) >= 2) reject.running = (usec_t)cursor_u64(&fields);
     result = record_read_whole(&fields, "a reject", error);
     if (result == 0) *ret_reject = reject;
     return result;

@@ -17,10 +17,11 @@
 typedef struct Reject {
     uint64_t number; /* by sink, from 1, given by rejects_add or when made visible */
     uint32_t sink;
-    usec_t at;    /* wall time */
-    bool is_row;  /* false: an event; data is its body, content_type set. true: data is the row's CSV text */
-    Uuid id;      /* event: its id; row: its file's */
-    uint64_t row; /* row number; 0 for an event */
+    usec_t at;      /* wall time */
+    usec_t running; /* running time (totals.h) at that moment: what its age counts from; 0: of a program that did not count it */
+    bool is_row;    /* false: an event; data is its body, content_type set. true: data is the row's CSV text */
+    Uuid id;        /* event: its id; row: its file's */
+    uint64_t row;   /* row number; 0 for an event */
     uint32_t mapping_version;
     Span column; /* empty: none */
     Span reason;

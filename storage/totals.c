@@ -11,6 +11,7 @@
 #define KEY_TOTALS 'T'
 #define KEY_AS_OF 'A'
 #define VERSION 1
+#define AS_OF_VERSION 2 /* 1: without the running time */
 
 void totals_init(SinkTotals *totals, uint32_t sink) {
     *totals = (SinkTotals){.sink = sink, .next_row = 1, .staged_row = 1};
@@ -137,32 +138,33 @@ int totals_remove(Txn *txn, uint32_t sink, Error *error) {
 
 static const char as_of_key = KEY_AS_OF;
 
-int totals_store_as_of(Txn *txn, uint64_t commit, usec_t commit_time, Error *error) {
+int totals_store_as_of(Txn *txn, const TotalsAsOf *as_of, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, KEY_AS_OF, VERSION);
-    buffer_put_u64(&record, commit);
-    put_time(&record, commit_time);
+    record_begin(&record, KEY_AS_OF, AS_OF_VERSION);
+    buffer_put_u64(&record, as_of->commit);
+    put_time(&record, as_of->commit_time);
+    put_time(&record, as_of->running);
     record_seal(&record);
     return db_put(txn, DB_STATISTICS, (Span){.data = &as_of_key, .size = 1}, buffer_span(&record), error);
 }
 
-int totals_load_as_of(Txn *txn, uint64_t *ret_commit, usec_t *ret_commit_time, Error *error) {
+int totals_load_as_of(Txn *txn, TotalsAsOf *ret_as_of, Error *error) {
     static const char what[] = "the commit that the statistics are true for";
     Span value;
+    TotalsAsOf as_of = {0};
     int result = db_get(txn, DB_STATISTICS, (Span){.data = &as_of_key, .size = 1}, &value, error);
     if (result < 0) return result;
-    uint64_t commit = 0;
-    usec_t commit_time = 0;
     if (result == 0) {
         Cursor fields;
-        result = record_open(value, KEY_AS_OF, VERSION, what, &fields, error);
+        result = record_open(value, KEY_AS_OF, AS_OF_VERSION, what, &fields, error);
         if (result < 0) return result;
-        commit = cursor_u64(&fields);
-        commit_time = (usec_t)cursor_u64(&fields);
+        as_of.commit = cursor_u64(&fields);
+        as_of.commit_time = (usec_t)cursor_u64(&fields);
+        if (record_version(value) >= 2) as_of.running = (usec_t)cursor_u64(&fields);
         result = record_read_whole(&fields, what, error);
         if (result < 0) return result;
+        if (as_of.running < 0) return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     }
-    *ret_commit = commit;
-    *ret_commit_time = commit_time;
+    *ret_as_of = as_of;
     return 0;
 }

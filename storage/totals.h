@@ -39,11 +39,20 @@ void totals_init(SinkTotals *totals, uint32_t sink);
 /* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). */
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error);
 
-/* `as_of`: the last commit that every stored total includes. */
+/*
+ * What every stored total is true for. `running` is the running time: how long gateways have worked on this data directory, all starts together.
+ * It stands still while none runs or the machine sleeps, and no clock that jumps moves it. Every age that something is removed by is a
+ * difference of two running times.
+ */
+typedef struct TotalsAsOf {
+    uint64_t commit; /* the last one that every stored total includes; 0: nothing was stored yet */
+    usec_t commit_time;
+    usec_t running; /* a length; 0: nothing was stored yet, or by a program that did not count it */
+} TotalsAsOf;
+
 int totals_store(Txn *txn, const SinkTotals *totals, Error *error);
-int totals_store_as_of(Txn *txn, uint64_t commit, usec_t commit_time, Error *error);
-/* Both 0: nothing was stored yet. */
-int totals_load_as_of(Txn *txn, uint64_t *ret_commit, usec_t *ret_commit_time, Error *error);
+int totals_store_as_of(Txn *txn, const TotalsAsOf *as_of, Error *error);
+int totals_load_as_of(Txn *txn, TotalsAsOf *ret_as_of, Error *error);
 /* < 0 ends the walk. */
 typedef int (*TotalsVisit)(void *context, const SinkTotals *totals, Error *error);
 /* By ascending sink; -EBADMSG: a damaged record is named. */

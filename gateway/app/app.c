@@ -250,6 +250,7 @@ static int start_writer(App *app, Error *error) {
         .retain_imported = app->options.retain_imported,
         .retain_failed = app->options.retain_failed,
         .retain_expired = app->options.retain_expired,
+        .retain_orphans = app->options.retain_orphans,
         .retain_rejects = app->options.retain_rejects,
         .rejects_bytes = app->options.rejects_bytes,
         .give_up_missing = app->give_up_missing_packs,

@@ -294,7 +294,7 @@ static void start_define(Control *control, Change *change) {
     for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
     add_orders(change, known, define);
     outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : outcome->source->version.number);
-    tasks_store(change->task, TASK_SUCCESS, outcome->done, define);
+    tasks_store(control->tasks, change->task, TASK_SUCCESS, outcome->done, define);
     change->step = CHANGE_DEFINING;
     mailbox_post(control->peers.writer, &define->message);
 }

@@ -172,14 +172,16 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
     return alike;
 }
 
-static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t now) {
+static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
     outcome->source->deleted = now;
+    outcome->source->deleted_running = running;
     pause_end(&outcome->source->paused); /* what waits is imported or dropped: a deleted one cannot be resumed */
     for (size_t i = 0; i < known->sink_count; i++) {
         if (known->sinks[i]->sink->deleted != 0) continue;
         Sink *sink = sink_copy(known->sinks[i]->sink);
         pause_end(&sink->paused);
         sink->deleted = now; /* the same time: so they come back together */
+        sink->deleted_running = running;
         add_sink(outcome, sink);
     }
 }
@@ -227,7 +229,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         outcome->done = "The source is disabled; what waits is imported.";
         break;
     case CHANGE_DELETE:
-        delete_source(outcome, known, now);
+        delete_source(outcome, known, now, usage_running(control->options.usage));
         outcome->withdraws = true;
         outcome->done = request->discard ? "The source is deleted, and what waited is dropped."
                                          : "The source is deleted; what waits is imported.";
@@ -326,6 +328,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         break;
     case CHANGE_DELETE:
         sink->deleted = now;
+        sink->deleted_running = usage_running(control->options.usage);
         pause_end(&sink->paused);
         outcome->withdraws = true;
         outcome->done = request->discard ? "The sink is deleted, and what waited is dropped."

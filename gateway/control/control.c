@@ -39,7 +39,7 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
         return r;
     }
     control->mailbox = mailbox_new(wake, control);
-    control->tasks = tasks_new(options->clock, options->environment);
+    control->tasks = tasks_new(options->clock, options->environment, options->usage);
     control->verdicts = template_verdicts_new();
     int r = tokens_load(&control->tokens, options->environment, error);
     if (r == 0) r = registry_load(&control->registry, options->environment, error);
@@ -223,7 +223,7 @@ static void store_task(Control *control, const Task *task, Task *ended) {
     storing->task = ended;
     errand_begin(control, &storing->errand);
     Define *define = define_new(control->mailbox, storing);
-    tasks_store(task, task->status, task->text, define);
+    tasks_store(control->tasks, task, task->status, task->text, define);
     mailbox_post(control->peers.writer, &define->message);
 }
 

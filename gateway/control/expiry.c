@@ -23,9 +23,9 @@ static void expiry_drop(Errand *errand) {
     free(expiry);
 }
 
-static bool over_age(const Control *control, usec_t deleted) {
-    usec_t now = control->options.clock->wall(control->options.clock);
-    return deleted != 0 && now - deleted > DELETED_KEPT_FOR;
+/* In running time: neither a clock that jumps nor a gateway that was off makes anything old. */
+static bool over_age(const Control *control, usec_t deleted, usec_t deleted_running) {
+    return deleted != 0 && usage_running(control->options.usage) - deleted_running > DELETED_KEPT_FOR;
 }
 
 /* The tables that old rows of the sink went to: the writer's notes among the versions. */
@@ -70,11 +70,11 @@ static void erase(Control *control, const Expiry *expiry, Define *define) {
         if (changes_touch(control, source->source->source_id)) continue;
         for (size_t k = source->sink_count; k-- > 0;) {
             RegistrySink *sink = source->sinks[k];
-            if (!over_age(control, sink->sink->deleted) || !is_idle(expiry, sink->sink)) continue;
+            if (!over_age(control, sink->sink->deleted, sink->sink->deleted_running) || !is_idle(expiry, sink->sink)) continue;
             erase_sink(control, define, source->source, sink->sink);
             registry_remove_sink(source, sink);
         }
-        if (source->sink_count > 0 || !over_age(control, source->source->deleted)) continue;
+        if (source->sink_count > 0 || !over_age(control, source->source->deleted, source->source->deleted_running)) continue;
         registry_erase_source(define, source->source);
         registry_remove(registry, source);
     }
@@ -106,7 +106,7 @@ void expire(Control *control) {
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
         for (size_t k = 0; k < source->sink_count; k++) {
-            if (!over_age(control, source->sinks[k]->sink->deleted)) continue;
+            if (!over_age(control, source->sinks[k]->sink->deleted, source->sinks[k]->sink->deleted_running)) continue;
             array_extend(expiry->sinks, expiry->count);
             expiry->sinks[expiry->count++] = source->sinks[k]->sink->number;
         }

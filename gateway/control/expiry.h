@@ -1,4 +1,4 @@
-/* What the catalog keeps for a time only: ended tasks and deleted definitions, both 7 days. Control thread. */
+/* What the catalog keeps for a time only: ended tasks and deleted definitions, both 7 days of running time. Control thread. */
 #pragma once
 
 #include "gateway/control/control.h"

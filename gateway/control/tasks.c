@@ -14,15 +14,17 @@
 struct Tasks {
     Clock *clock;
     Environment *environment;
+    const Usage *usage;
     UuidSource ids;
     Task *first; /* newest first */
 };
 
-Tasks *tasks_new(Clock *clock, Environment *environment) {
+Tasks *tasks_new(Clock *clock, Environment *environment, const Usage *usage) {
     Tasks *tasks = calloc(1, sizeof *tasks);
     check(tasks);
     tasks->clock = clock;
     tasks->environment = environment;
+    tasks->usage = usage;
     return tasks;
 }
 
@@ -87,9 +89,9 @@ static json_t *show_now(const Task *task) {
     return show(task, task->status, task->text, task->finished, task->took);
 }
 
-void tasks_store(const Task *task, TaskStatus as, const char *text, Define *define) {
+void tasks_store(const Tasks *tasks, const Task *task, TaskStatus as, const char *text, Define *define) {
     bool ended = task->status != TASK_PROCESSING;
-    json_t *stored = json_pack("{s:s, s:o}", "sourceId", task->source_id, "task",
+    json_t *stored = json_pack("{s:s, s:I, s:o}", "sourceId", task->source_id, "running", (json_int_t)usage_running(tasks->usage), "task",
                                ended ? show_now(task) : show(task, as, text, task->created, 0));
     check(stored);
     define_put(define, CATALOG_TASKS, (Span){.data = task->id, .size = UUID_TEXT_SIZE}, stored);
@@ -228,34 +230,32 @@ int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t
 
 /* ---- expiry -------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Expiry {
+typedef struct TaskExpiry {
     Define *define;
-    usec_t before; /* wall time */
+    usec_t before; /* running time */
     size_t count;
-} Expiry;
+} TaskExpiry;
 
-/* Ids ascend with time, so the walk ends at the first that is young enough. */
+/* Ids ascend with the wall clock of their start, so the walk ends at the first that is young enough. What sorts wrong after a jump of that clock is
+ * removed later, never sooner. */
 static int expire_one(void *context, Span key, Span document, Error *error) {
-    (void)document;
-    Expiry *expiry = context;
-    Uuid id;
-    uint64_t ms = 0;
-    if (uuid_parse(key, &id))
-        for (size_t i = 0; i < 6; i++) ms = ms << 8 | id.bytes[i];
-    if (ms > (uint64_t)(expiry->before / USEC_MS) || expiry->count == EXPIRED_AT_ONCE)
-        return error_set(error, -ECANCELED, "the rest is younger");
+    TaskExpiry *expiry = context;
+    json_t *stored = json_loadb(document.data, document.size, 0, NULL);
+    usec_t stored_at = json_integer_value(json_object_get(stored, "running"));
+    json_decref(stored);
+    if (stored_at > expiry->before || expiry->count == EXPIRED_AT_ONCE) return error_set(error, -ECANCELED, "the rest is younger");
     define_remove(expiry->define, CATALOG_TASKS, key);
     expiry->count++;
     return 0;
 }
 
 int tasks_expire(Tasks *tasks, Define *define, Error *error) {
-    usec_t now = tasks->clock->wall(tasks->clock);
+    usec_t now = usage_running(tasks->usage);
     if (now <= TASKS_KEPT_FOR) return 0;
     Txn *txn;
     int r = txn_begin_read(tasks->environment, &txn, error);
     if (r < 0) return r;
-    Expiry expiry = {.define = define, .before = now - TASKS_KEPT_FOR};
+    TaskExpiry expiry = {.define = define, .before = now - TASKS_KEPT_FOR};
     r = catalog_visit(txn, CATALOG_TASKS, (Span){0}, expire_one, &expiry, error);
     txn_abort(txn);
     return r == -ECANCELED ? 0 : r;

@@ -14,10 +14,11 @@
 #include "base/uuid.h"
 #include "gateway/control/call.h"
 #include "gateway/control/define.h"
+#include "gateway/flow/usage.h"
 #include "storage/environment.h"
 
 #define TASK_WAIT_LONGEST (60 * USEC_SECOND)
-#define TASKS_KEPT_FOR (7 * USEC_DAY)
+#define TASKS_KEPT_FOR (7 * USEC_DAY) /* of running time */
 
 typedef enum TaskStatus { TASK_PROCESSING, TASK_SUCCESS, TASK_ERROR } TaskStatus;
 
@@ -46,7 +47,7 @@ struct Task {
 
 typedef struct Tasks Tasks;
 
-Tasks *tasks_new(Clock *clock, Environment *environment);
+Tasks *tasks_new(Clock *clock, Environment *environment, const Usage *usage);
 void tasks_free(Tasks *tasks); /* frees the calls that wait too; NULL-safe */
 
 /* Owned by `tasks` until tasks_left. */
@@ -55,7 +56,7 @@ Task *tasks_begin(Tasks *tasks, const char *type, const char *source_id);
 void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text);
 /* Puts what the catalog keeps into `define`. `as`: the status to store: a definition change is stored as done in the very transaction that
  * does it, so that a crash right behind it leaves no doubt. */
-void tasks_store(const Task *task, TaskStatus as, const char *text, Define *define);
+void tasks_store(const Tasks *tasks, const Task *task, TaskStatus as, const char *text, Define *define);
 /* The stored task is in the catalog: memory lets go of it. */
 void tasks_left(Tasks *tasks, Task *task);
 /* It could not be stored: memory keeps it, with up to 1,000 others like it, the oldest go first. */

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+
 #define USAGE_ADDRESS_SLOTS 4096
 
 typedef struct Usage {
@@ -19,8 +21,9 @@ typedef struct Usage {
     atomic_uint idle;                                /* of the others, those without a request, as of the last sweeps */
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
     /* writer */
-    atomic_bool intake_stopped; /* the disk budget is reached: 503 for all */
-    atomic_bool broken;         /* the writer cannot write: 503 for all until the process ends */
+    atomic_bool intake_stopped;  /* the disk budget is reached: 503 for all */
+    atomic_bool broken;          /* the writer cannot write: 503 for all until the process ends */
+    atomic_int_fast64_t running; /* running time (storage/totals.h) at the writer's last step, an hour old at most */
     /* limits, set before the threads start */
     uint64_t in_flight_limit, unfinished_limit;
     unsigned connections_limit;
@@ -35,6 +38,11 @@ typedef struct SinkGate {
 SinkGate *sink_gate_new(void);
 SinkGate *sink_gate_ref(SinkGate *gate);
 void sink_gate_unref(SinkGate *gate); /* NULL-safe */
+
+/* The running time: what ages of things that are removed some day count from. */
+static inline usec_t usage_running(const Usage *usage) {
+    return atomic_load(&usage->running);
+}
 
 /* Takes `bytes` of the bytes in flight if they fit, or if nothing else is in flight, so that no legal request is refused for ever. */
 bool usage_admit(Usage *usage, uint64_t bytes);

@@ -143,6 +143,7 @@ static void start(void) {
         .retain_imported = gateway.retain_imported,
         .retain_failed = gateway.retain_failed,
         .retain_expired = 30 * USEC_DAY,
+        .retain_orphans = 7 * USEC_DAY,
         .retain_rejects = 300 * USEC_DAY,
         .rejects_bytes = 1u << 30,
     };

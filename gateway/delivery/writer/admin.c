@@ -88,7 +88,7 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
         int r = ledger_find_file(txn, is_open ? &sink->open.id : &sink->files[i].id, &file, error);
         if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
         uint64_t file_rows = file.rows - file.damaged_rows;
-        r = ledger_end_file(txn, &file, FILE_DELETED, writer->wall, error);
+        r = ledger_end_file(txn, &file, FILE_DELETED, writer->wall, writer->running, error);
         if (r == 0) r = rejects_drop_pending(txn, &file.id, error);
         file_record_deinit(&file);
         if (r < 0) return r;
@@ -371,7 +371,7 @@ static int find_record(Writer *writer, const Uuid *id, FileRecord *ret_file, Err
 static int delete_file(Writer *writer, SinkState *sink, size_t index, FileRecord *file, Error *error) {
     Txn *txn;
     if (!writer_record_begin(writer, &txn)) return error_set(error, -EROFS, "the writer cannot write any more");
-    int r = ledger_end_file(txn, file, FILE_DELETED, writer->wall, error);
+    int r = ledger_end_file(txn, file, FILE_DELETED, writer->wall, writer->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &file->id, error);
     if (r == 0) {
         sink->totals.dropped_rows += file->rows - file->damaged_rows;

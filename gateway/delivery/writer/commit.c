@@ -204,6 +204,7 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
     GroupBuilder *builder = writer->builder;
     Reject reject = {.sink = from->sink,
                      .at = from->at,
+                     .running = writer->running,
                      .id = from->event,
                      .mapping_version = from->mapping_version,
                      .column = from->column,

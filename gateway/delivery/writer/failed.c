@@ -5,6 +5,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/parts.h"
+#include "storage/copies.h"
 
 /* ---- rejects of the destination ------------------------------------------------------------------------------------------------------ */
 
@@ -22,6 +23,7 @@ static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, 
             if (!uuid_equal(from->file, &message->files[f])) continue;
             rejects[count++] = (Reject){.sink = message->sink,
                                         .at = writer->wall,
+                                        .running = writer->running,
                                         .is_row = true,
                                         .id = message->files[f],
                                         .row = from->row,
@@ -60,12 +62,38 @@ void writer_pending_rejects(Writer *writer, PendingRejects *message) {
     mailbox_post(message->reply, &message->message);
 }
 
+/* A file is set aside only after so many tries since this start, and when the gateway has run for so long: whatever was wrong while it was off may be
+ * well again. */
+#define EXPIRY_TRIES_LEAST 5
+#define EXPIRY_SETTLED USEC_HOUR
+/* Of a copy that could not be written. Its rows wait meanwhile, and are tried. */
+#define EXPIRY_AGAIN (10 * USEC_MINUTE)
+
 /* ---- files that failed for too long -------------------------------------------------------------------------------------------------- */
 
 void expire_free(Expire *expire) {
     if (!expire) return;
     free(expire->slices);
     free(expire);
+}
+
+/* Since when its tries fail, in running time; USEC_NEVER: too few of them, since this start, to say so. */
+static usec_t failing_since(const WaitingFile *file) {
+    const WriterConnection *connection = file->connection;
+    usec_t own = USEC_NEVER, shared = USEC_NEVER;
+    if (file->tries >= EXPIRY_TRIES_LEAST && file->first_failed > 0) own = file->first_failed;
+    if (connection->failures >= EXPIRY_TRIES_LEAST)
+        shared = connection->failing_since > file->waits_since ? connection->failing_since : file->waits_since;
+    return own < shared ? own : shared;
+}
+
+usec_t writer_expires(const Writer *writer, const WaitingFile *file) {
+    usec_t since = failing_since(file), kept = writer->options.retain_failed;
+    if (since == USEC_NEVER) return USEC_NEVER;
+    usec_t settled = writer->opened_running + (kept < EXPIRY_SETTLED ? kept : EXPIRY_SETTLED);
+    usec_t expires = since + kept > settled ? since + kept : settled;
+    usec_t at = writer->boot + expires - writer->running;
+    return at > file->expire_after ? at : file->expire_after;
 }
 
 void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
@@ -87,13 +115,20 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
     }
     file_record_deinit(&record);
     if (r < 0) {
-        log_failure(LOG_ERROR, "cannot copy a failed file", &error);
+        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &error);
         expire_free(expire);
+        file->expire_after = writer->boot + EXPIRY_AGAIN;
         return;
     }
     file->expiring = true;
     writer->expiring_in_flight++;
     mailbox_post(writer->options.stager, &expire->message);
+}
+
+static int note_copy(Writer *writer, Txn *txn, const Uuid *file, uint64_t rows, Error *error) {
+    char path[80];
+    writer_expired_path(file, path);
+    return copies_note(txn, path, writer->running, rows, error);
 }
 
 static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expire *expire, Error *error) {
@@ -105,8 +140,9 @@ static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expir
     uint64_t rows = file.rows - file.damaged_rows;
     log_error("file of %s with %" PRIu64 " rows failed for too long (%s): moved to staging/expired/", file.label, rows,
               file.last_error ? file.last_error : "its connection cannot be reached");
-    r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->wall, error);
+    r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->wall, writer->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &expire->file, error);
+    if (r == 0) r = note_copy(writer, txn, &expire->file, rows, error);
     file_record_deinit(&file);
     if (r < 0) return r;
     sink->totals.dropped_rows += rows;
@@ -124,11 +160,12 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
     Error error = {0};
     writer->expiring_in_flight--;
     if (expire->result < 0) {
-        log_failure(LOG_ERROR, "cannot copy a failed file; trying again", &expire->error);
+        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->error);
         WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
         check(waiting);
         waiting->expiring = false;
-        scheduler_hasten(&writer->sink_timers, &sink->timer, writer->boot + USEC_MINUTE);
+        waiting->expire_after = writer->boot + EXPIRY_AGAIN;
+        writer_touch(writer, sink);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record_expired(writer, txn, sink, expire, &error);
         if (writer_record_end(writer, txn, r, "cannot record an expired file", &error)) writer->expired_bytes += expire->bytes;

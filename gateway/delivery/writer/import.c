@@ -27,11 +27,6 @@ static bool is_paused(const Writer *writer, const WriterConnection *connection) 
     return connection->paused || (connection->failures > 0 && connection->paused_until > writer->boot);
 }
 
-/* Since this start: a machine that was off for a week has not tried for a week. */
-static bool has_failed(const WaitingFile *file) {
-    return file->failed_here || file->connection->failures > 0;
-}
-
 /* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any whose connection is down. */
 static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
     WaitingFile *best = NULL;
@@ -87,13 +82,11 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
         return next;
     }
     WaitingFile *oldest = &sink->files[0];
-    if (!oldest->expiring && has_failed(oldest) && !oldest->connection->paused) {
-        usec_t expires = oldest->closed + writer->options.retain_failed;
-        if (expires <= writer->boot && writer->expiring_in_flight == 0) {
-            writer_begin_expire(writer, sink, oldest);
-        } else {
-            next = expires > writer->boot ? expires : writer->boot + USEC_SECOND;
-        }
+    usec_t expires = oldest->expiring || oldest->connection->paused ? USEC_NEVER : writer_expires(writer, oldest);
+    if (expires <= writer->boot && writer->expiring_in_flight == 0) {
+        writer_begin_expire(writer, sink, oldest);
+    } else if (expires != USEC_NEVER) {
+        next = expires > writer->boot ? expires : writer->boot + USEC_SECOND;
     }
     WaitingFile *file = pick(writer, sink, &next);
     if (!file) return next;
@@ -389,7 +382,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     uint64_t rows = load->file.rows - load->file.damaged_rows;
     uint64_t bytes = load->file.bytes;
     load->file.done = writer_done_time(writer);
-    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, error);
+    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->running, error);
     if (r < 0) return r;
 
     Tally *imported = &sink->totals.imported;
@@ -421,16 +414,30 @@ static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, 
     return 0;
 }
 
+/* true: its first one that failed, as far as is recorded. */
+static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *file) {
+    if (waiting->first_failed == 0) waiting->first_failed = writer->running > 0 ? writer->running : 1;
+    waiting->tries++;
+    bool changed = file->first_failed != waiting->first_failed;
+    file->first_failed = waiting->first_failed;
+    return changed;
+}
+
 static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
     for (size_t i = 0; i < job->file_count; i++) {
         LoadFile *load = &job->files[i];
         WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
         check(waiting);
         waiting->importing = false;
-        waiting->failed_here = true;
         int r = record_damage(txn, sink, load, waiting, error);
         if (r < 0) return r;
-        if (job->result == SINK_UNREACHABLE || writer->draining) continue; /* not this file's fault */
+        if (writer->draining) continue; /* it was not tried to its end */
+        bool first = note_try(writer, waiting, &load->file);
+        if (job->result == SINK_UNREACHABLE) { /* not this file's fault: it is the next one to be tried again */
+            r = first ? ledger_update_file(txn, &load->file, error) : 0;
+            if (r < 0) return r;
+            continue;
+        }
         if (job->result == SINK_REFUSED) waiting->alone = true;
         waiting->attempts++;
         usec_t pause = writer_backoff(writer, waiting->attempts);
@@ -452,7 +459,7 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->error.text);
     log_warning("import of %s failed (%s): %s", job->label, job->result == SINK_REFUSED ? "refused" : "tried again", job->error.text);
     if (job->result == SINK_UNREACHABLE) {
-        connection->failures++;
+        if (connection->failures++ == 0) connection->failing_since = writer->running;
         connection->paused_until = writer->boot + writer_backoff(writer, connection->failures);
         scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
     } else {

@@ -55,12 +55,14 @@ typedef struct WaitingFile {
     uint64_t damaged;
     uint64_t digest;
     usec_t first_time, last_time;
-    usec_t closed;   /* boot */
-    usec_t next_try; /* boot */
+    usec_t next_try;     /* boot */
+    usec_t waits_since;  /* running: when it was closed, or this start found it */
+    usec_t first_failed; /* running: its first try that failed; 0: none did */
+    unsigned tries;      /* since this start, that failed */
+    usec_t expire_after; /* boot: not before, since its copy could not be written */
     struct WriterConnection *connection;
     bool keyed;
-    bool alone;       /* was refused: no other file is drawn into its job */
-    bool failed_here; /* since this start */
+    bool alone; /* was refused: no other file is drawn into its job */
     bool importing;
     bool expiring;
 } WaitingFile;
@@ -87,7 +89,7 @@ typedef struct SinkState {
     bool known; /* nothing is imported before: it may be paused */
     bool deleted;
     bool paused;         /* it or its source */
-    usec_t paused_since; /* boot */
+    usec_t paused_since; /* running */
     bool stopped;        /* its numbers have an unexplained hole */
     Conditions conditions;
     SinkGate *gate;
@@ -129,10 +131,11 @@ typedef struct SinkState {
 typedef struct WriterConnection {
     Timer timer; /* first: looked at again when the pause ends */
     char *name;
-    unsigned running;    /* jobs that are not back */
-    unsigned failures;   /* in a row: could not be reached */
-    bool paused;         /* by an admin */
-    usec_t paused_since; /* boot */
+    unsigned running;     /* jobs that are not back */
+    unsigned failures;    /* in a row: could not be reached */
+    usec_t failing_since; /* running: the first of these */
+    bool paused;          /* by an admin */
+    usec_t paused_since;  /* running */
     usec_t paused_until;
     SinkState *first, *last; /* sinks with a file that may go, in order of arrival */
 } WriterConnection;
@@ -149,7 +152,9 @@ struct Writer {
     WriterOptions options;
     Mailbox *mailbox;
     ThreadOwner owner;
-    usec_t boot, wall; /* of this step */
+    usec_t boot, wall;     /* of this step */
+    usec_t running;        /* of this step: the running time, see storage/totals.h */
+    usec_t opened_running; /* when this start began */
 
     SinkState **sinks; /* by number */
     size_t sink_capacity;
@@ -166,6 +171,7 @@ struct Writer {
     usec_t last_commit_time;
     uint64_t stored_commit; /* the stored totals are true for it */
     usec_t stored_at;       /* boot */
+    usec_t stored_running;
 
     SinkState **stage_queue;
     size_t stage_queue_count, stage_queue_capacity;
@@ -238,7 +244,7 @@ uint64_t target_digest(const char *target);
 /* Where a file's target lies, NULL: it is not a target. */
 WriterConnection *writer_target_connection(Writer *writer, SinkState *sink, const char *target, bool *ret_keyed, Error *error);
 /* Adds a closed file to those that wait. */
-WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error);
+WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, Error *error);
 void writer_remove_waiting(SinkState *sink, size_t index);
 
 /* ---- import.c ---- */
@@ -263,6 +269,8 @@ int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slice
 
 /* ---- failed.c ---- */
 void writer_pending_rejects(Writer *writer, PendingRejects *message);
+/* Boot time from which the file may be set aside because its tries fail; USEC_NEVER: they do not, or have not for long enough to say. */
+usec_t writer_expires(const Writer *writer, const WaitingFile *file);
 void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file);
 void writer_expire_ended(Writer *writer, Expire *take_expire);
 void expire_free(Expire *expire);

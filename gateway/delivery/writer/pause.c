@@ -28,13 +28,20 @@ bool writer_is_paused(const Writer *writer, const SinkState *sink) {
     return sink->paused || (writer->paused_connections > 0 && sink_goes_to(sink, NULL));
 }
 
+/* The pause from `since` to now does not count for what began at `moment`. */
+static usec_t later_by_pause(const Writer *writer, usec_t moment, usec_t since) {
+    if (moment == 0) return 0;
+    usec_t later = moment + writer->running - (moment > since ? moment : since);
+    return later < writer->running ? later : writer->running;
+}
+
 /* A file ages towards its expiry only while it may be tried. `connection` NULL: all of the sink's. */
 static void leave_out_pause(Writer *writer, SinkState *sink, const WriterConnection *connection, usec_t since) {
     for (size_t i = 0; i < sink->file_count; i++) {
         WaitingFile *file = &sink->files[i];
         if (connection && file->connection != connection) continue;
-        file->closed += writer->boot - (file->closed > since ? file->closed : since);
-        if (file->closed > writer->boot) file->closed = writer->boot;
+        file->waits_since = later_by_pause(writer, file->waits_since, since);
+        file->first_failed = later_by_pause(writer, file->first_failed, since);
     }
 }
 
@@ -42,12 +49,13 @@ void writer_order_connection(Writer *writer, const ConnectionOrder *order) {
     WriterConnection *connection = writer_connection(writer, order->name);
     if (connection->paused == order->paused) return;
     usec_t since = connection->paused_since;
-    connection->paused_since = writer->boot;
+    connection->paused_since = writer->running;
     connection->paused = order->paused;
     if (order->paused) {
         writer->paused_connections++;
     } else {
         writer->paused_connections--;
+        connection->failing_since = later_by_pause(writer, connection->failing_since, since);
     }
     for (size_t i = 0; i < writer->sink_capacity; i++) {
         SinkState *sink = writer->sinks[i];
@@ -63,7 +71,7 @@ void writer_pause(Writer *writer, SinkState *sink, bool paused) {
     if (sink->paused == paused) return;
     sink->paused = paused;
     if (paused) {
-        sink->paused_since = writer->boot;
+        sink->paused_since = writer->running;
         writer_fail_waiters(writer, sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
     } else {
         leave_out_pause(writer, sink, NULL, sink->paused_since);

@@ -57,7 +57,7 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         return file_record_copy(file, &sink->open);
     }
     if (file->state == FILE_CLOSED) {
-        WaitingFile *waiting = writer_add_waiting(writer, sink, file, boot_of(writer, file->closed), error);
+        WaitingFile *waiting = writer_add_waiting(writer, sink, file, error);
         if (!waiting) return -EBADMSG;
         usec_t pause = file->next_try > writer->wall ? file->next_try - writer->wall : 0;
         waiting->next_try = writer->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
@@ -220,9 +220,13 @@ static int sweep(Writer *writer, Txn *txn, Error *error) {
 
 static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
-    int r = totals_load_as_of(txn, &recovery->as_of, &writer->last_commit_time, error);
+    TotalsAsOf as_of;
+    int r = totals_load_as_of(txn, &as_of, error);
     if (r < 0) return r;
-    writer->last_commit = writer->stored_commit = recovery->as_of;
+    recovery->as_of = writer->last_commit = writer->stored_commit = as_of.commit;
+    writer->last_commit_time = as_of.commit_time;
+    writer->running = writer->stored_running = writer->opened_running = as_of.running;
+    atomic_store(&writer->options.usage->running, writer->running);
     return totals_load(txn, load_totals, writer, error);
 }
 

@@ -1,10 +1,12 @@
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "gateway/delivery/writer/parts.h"
+#include "storage/copies.h"
 #include "storage/pack.h"
 #include "storage/recovery.h"
 
@@ -16,7 +18,7 @@
 #define SPACE_EVERY USEC_SECOND
 #define RETAINED_EVERY USEC_MINUTE
 #define EXPIRY_EVERY USEC_HOUR
-#define RETAIN_ORPHANS (7 * USEC_DAY)
+#define RUNNING_STORED_EVERY (10 * USEC_MINUTE)
 
 static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
@@ -161,10 +163,10 @@ static int add_bytes(void *context, const char *name, const FileInfo *info) {
 
 static int newest_before(void *context, const Reject *reject, Error *error) {
     struct Cut {
-        usec_t before;
+        usec_t before; /* running */
         uint64_t number;
     } *cut = context;
-    if (reject->at >= cut->before) return -ECANCELED; /* younger from here on */
+    if (reject->running >= cut->before) return -ECANCELED; /* younger from here on */
     cut->number = reject->number;
     return 0;
 }
@@ -176,7 +178,7 @@ static void expire_rejects(Writer *writer) {
         struct Cut {
             usec_t before;
             uint64_t number;
-        } cut = {.before = writer->wall - writer->options.retain_rejects};
+        } cut = {.before = writer->running - writer->options.retain_rejects};
         Txn *txn;
         Error error = {0};
         uint64_t removed;
@@ -186,18 +188,53 @@ static void expire_rejects(Writer *writer) {
         if (r < 0 && r != -ECANCELED) log_failure(LOG_WARNING, "cannot read rejects", &error);
         if (cut.number == 0 || !writer_record_begin(writer, &txn)) continue;
         r = rejects_remove(txn, sink->totals.sink, cut.number, &removed, &error);
-        (void)writer_record_end(writer, txn, r, "cannot remove old rejects", &error);
+        if (writer_record_end(writer, txn, r, "cannot remove old rejects", &error))
+            log_info("%" PRIu64 " rejects of sink %s are removed: their time is over", removed, sink->label ? sink->label : "?");
     }
 }
 
-static void expire_old(Writer *writer) {
+/* Recorded first, unlinked second. true: there may be more. */
+static bool expire_copies(Writer *writer) {
     Error error = {0};
+    Copies copies = {0};
+    Txn *txn;
     Files *files = writer->options.files;
-    if (recovery_expire(files, writer->wall, RETAIN_ORPHANS, writer->options.retain_expired, &error) < 0)
-        log_failure(LOG_WARNING, "cannot remove old staging files", &error);
+    CopiesKept kept = {.orphans = writer->options.retain_orphans, .expired = writer->options.retain_expired};
+    int r = txn_begin_read(writer->options.environment, &txn, &error);
+    if (r == 0) {
+        r = copies_review(files, txn, writer->running, &kept, &copies, &error);
+        txn_abort(txn);
+    }
+    if (r < 0) {
+        log_failure(LOG_WARNING, "cannot look at the copies of expired files and orphans", &error);
+        return false;
+    }
+    bool recorded = copies.count > 0 && writer_record_begin(writer, &txn);
+    if (recorded) {
+        r = copies_record(txn, &copies, writer->running, &error);
+        recorded = writer_record_end(writer, txn, r, "cannot record copies of expired files and orphans", &error);
+    }
+    if (recorded) copies_remove(files, &copies);
+    bool more = recorded && copies.more;
+    copies_deinit(&copies);
+    return more;
+}
+
+/* true: there may be more. */
+static bool expire_old(Writer *writer) {
+    Files *files = writer->options.files;
+    bool more = expire_copies(writer);
     writer->expired_bytes = 0;
     (void)files->list(files, "staging/expired", add_bytes, &writer->expired_bytes, NULL);
-    expire_rejects(writer);
+    if (!writer->broken) expire_rejects(writer);
+    return more;
+}
+
+/* A gateway that has nothing to do ages, too. */
+static void store_running(Writer *writer) {
+    Txn *txn;
+    Error error = {0};
+    if (writer_record_begin(writer, &txn)) (void)writer_record_end(writer, txn, 0, "cannot store the running time", &error);
 }
 
 /* ---- the budget ---------------------------------------------------------------------------------------------------------------------- */
@@ -262,17 +299,19 @@ void writer_mind_space(Writer *writer) {
     press(writer);
     if (writer->boot - writer->space_checked >= SPACE_EVERY) mind_budget(writer);
     if (!writer->broken && writer->boot - writer->retained_checked >= RETAINED_EVERY) {
-        bool more = forget_packs(writer, writer->wall - writer->options.retain_imported);
+        bool more = forget_packs(writer, writer->running - writer->options.retain_imported);
         writer->retained_checked = more ? writer->boot - RETAINED_EVERY : writer->boot;
     }
     if (!writer->broken && writer->boot - writer->expiry_checked >= EXPIRY_EVERY) {
-        writer->expiry_checked = writer->boot;
-        expire_old(writer);
+        bool more = expire_old(writer);
+        writer->expiry_checked = more ? writer->boot - EXPIRY_EVERY + USEC_MINUTE : writer->boot;
     }
+    if (!writer->broken && writer->boot - writer->stored_at >= RUNNING_STORED_EVERY) store_running(writer);
 }
 
 usec_t writer_space_next(const Writer *writer) {
     usec_t next = writer->expiry_checked + EXPIRY_EVERY;
+    if (writer->stored_at + RUNNING_STORED_EVERY < next) next = writer->stored_at + RUNNING_STORED_EVERY;
     usec_t retained = writer->retained_checked + RETAINED_EVERY;
     if (writer->staging_bytes > 0 && retained < next) next = retained;
     usec_t space = writer->space_checked + SPACE_EVERY;

@@ -84,7 +84,7 @@ WriterConnection *writer_target_connection(Writer *writer, SinkState *sink, cons
     return connection;
 }
 
-WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, usec_t closed, Error *error) {
+WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, Error *error) {
     bool keyed;
     WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
     if (!connection) return NULL;
@@ -101,7 +101,8 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
         .digest = target_digest(file->target),
         .first_time = file->first_time,
         .last_time = file->last_time,
-        .closed = closed,
+        .waits_since = writer->running,
+        .first_failed = file->first_failed,
         .connection = connection,
         .keyed = keyed,
     };
@@ -218,7 +219,7 @@ void writer_judge(Writer *writer, SinkState *sink) {
 static int close_open_file(Writer *writer, Txn *txn, SinkState *sink, CloseReason reason, Error *error) {
     int r = ledger_close_file(txn, &sink->open, reason, writer->wall, error);
     if (r < 0) return r;
-    if (!writer_add_waiting(writer, sink, &sink->open, writer->boot, error)) return -EBADMSG;
+    if (!writer_add_waiting(writer, sink, &sink->open, error)) return -EBADMSG;
     file_record_deinit(&sink->open);
     sink->has_open = false;
     writer_touch(writer, sink);

@@ -88,7 +88,8 @@ int writer_store_totals(Writer *writer, Txn *txn, Error *error) {
         int r = totals_store(txn, &totals, error);
         if (r < 0) return r;
     }
-    return totals_store_as_of(txn, writer->last_commit, writer->last_commit_time, error);
+    TotalsAsOf as_of = {.commit = writer->last_commit, .commit_time = writer->last_commit_time, .running = writer->running};
+    return totals_store_as_of(txn, &as_of, error);
 }
 
 void writer_totals_stored(Writer *writer) {
@@ -96,6 +97,7 @@ void writer_totals_stored(Writer *writer) {
     writer->dirty_count = 0;
     writer->stored_commit = writer->last_commit;
     writer->stored_at = writer->boot;
+    writer->stored_running = writer->running;
 }
 
 usec_t writer_backoff(Writer *writer, unsigned failures) {
@@ -201,10 +203,17 @@ static void take_messages(Writer *writer) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------------------ */
 
+/* The writer wakes at least this often. A longer step is a machine that slept, or a clock that jumped: nobody tried anything meanwhile. */
+#define RUNNING_STEP_MOST USEC_HOUR
+
 static void look_at_clock(Writer *writer) {
     Clock *clock = writer->options.clock;
-    writer->boot = clock->boot(clock);
+    usec_t boot = clock->boot(clock);
+    usec_t passed = writer->boot > 0 && boot > writer->boot ? boot - writer->boot : 0;
+    writer->running += passed < RUNNING_STEP_MOST ? passed : RUNNING_STEP_MOST;
+    writer->boot = boot;
     writer->wall = clock->wall(clock);
+    atomic_store(&writer->options.usage->running, writer->running);
 }
 
 static void judge_all(Writer *writer) {
@@ -384,7 +393,7 @@ void writer_close(Writer *writer) {
     thread_owner_bind(&writer->owner); /* its thread has ended */
     Txn *txn;
     Error error = {0};
-    if (writer->dirty_count > 0 && writer_record_begin(writer, &txn))
-        (void)writer_record_end(writer, txn, 0, "cannot store the statistics", &error);
+    bool changed = writer->dirty_count > 0 || writer->running > writer->stored_running;
+    if (changed && writer_record_begin(writer, &txn)) (void)writer_record_end(writer, txn, 0, "cannot store the statistics", &error);
     writer_abandon(writer);
 }

@@ -37,7 +37,8 @@ typedef struct WriterOptions {
     uint64_t disk_budget; /* bytes; already resolved */
     uint32_t disk_share_percent;
     uint64_t log_high_mark;
-    usec_t retain_imported, retain_failed, retain_expired, retain_rejects;
+    usec_t retain_imported, retain_failed, retain_rejects; /* all in running time (storage/totals.h) */
+    usec_t retain_expired, retain_orphans;                 /* 0: for ever */
     uint64_t rejects_bytes;
     bool give_up_missing; /* quarantine rows that wait and whose staging files are missing; else writer_open is refused because of them */
     void (*given_up)(void *context, const GivenUp *given_up); /* for each of these, in writer_open; NULL: only the log */

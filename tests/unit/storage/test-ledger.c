@@ -136,7 +136,7 @@ static void test_life_of_a_file(void **state) {
     assert_true(found.damaged_rows == 9 && found.checksum == file.checksum && found.checksum != 0);
     file_record_deinit(&found);
     file.rejected_rows = 2;
-    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 55, error));
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 55, 55, error));
     assert_int_equal(file.state, FILE_IMPORTED);
     assert_ranges(txn, 1, "i1+10 x11+9 ");
     assert_ok(ledger_verify(txn, 1, 20, error));
@@ -206,8 +206,8 @@ static void test_violations_are_refused(void **state) {
     assert_fails(ledger_skip_rows(txn, 1, 12, 1, error), -EBADMSG);
     assert_fails(ledger_discard_rows(txn, 1, 11, 1, error), -EBADMSG); /* a file is open */
     assert_fails(ledger_quarantine_rows(txn, &file, 5, 7, error), -EBADMSG);
-    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
-    assert_fails(ledger_end_file(txn, &file, FILE_EXPIRED, 1, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, 1, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &file, FILE_EXPIRED, 1, 1, error), -EBADMSG);
     assert_fails(ledger_update_file(txn, &file, error), -EBADMSG);
     assert_ok(ledger_verify(txn, 1, 11, error));
 
@@ -219,11 +219,11 @@ static void test_violations_are_refused(void **state) {
         ledger_open_file(txn, &(FileRecord){.id = file.id, .sink = 1, .first_row = 11, .target = (char *)"", .label = (char *)""}, error),
         -EBADMSG);
     file.rejected_rows = 11;
-    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, 1, error), -EBADMSG);
     file.rejected_rows = 0;
-    assert_fails(ledger_end_file(txn, &unknown, FILE_IMPORTED, 1, error), -EBADMSG);
-    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error));
-    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error), -EBADMSG);
+    assert_fails(ledger_end_file(txn, &unknown, FILE_IMPORTED, 1, 1, error), -EBADMSG);
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, 1, error));
+    assert_fails(ledger_end_file(txn, &file, FILE_IMPORTED, 1, 1, error), -EBADMSG);
     assert_fails(ledger_quarantine_rows(txn, &file, 1, 1, error), -EBADMSG);
     assert_ok(ledger_verify(txn, 1, 11, error));
     assert_ok(ledger_verify_packs(txn, error));
@@ -244,13 +244,13 @@ static void test_ranges_merge(void **state) {
         assert_ok(ledger_close_file(txn, &files[i], CLOSE_COUNT, 1, error));
     }
     assert_ranges(txn, UINT32_MAX, "s1+40 ");
-    assert_ok(ledger_end_file(txn, &files[2], FILE_IMPORTED, 1, error));
+    assert_ok(ledger_end_file(txn, &files[2], FILE_IMPORTED, 1, 1, error));
     assert_ranges(txn, UINT32_MAX, "s1+20 i21+10 s31+10 ");
-    assert_ok(ledger_end_file(txn, &files[0], FILE_DELETED, 1, error));
+    assert_ok(ledger_end_file(txn, &files[0], FILE_DELETED, 1, 1, error));
     assert_ranges(txn, UINT32_MAX, "d1+10 s11+10 i21+10 s31+10 ");
-    assert_ok(ledger_end_file(txn, &files[1], FILE_IMPORTED, 1, error));
+    assert_ok(ledger_end_file(txn, &files[1], FILE_IMPORTED, 1, 1, error));
     assert_ranges(txn, UINT32_MAX, "d1+10 i11+20 s31+10 ");
-    assert_ok(ledger_end_file(txn, &files[3], FILE_IMPORTED, 1, error));
+    assert_ok(ledger_end_file(txn, &files[3], FILE_IMPORTED, 1, 1, error));
     assert_ranges(txn, UINT32_MAX, "d1+10 i11+30 ");
     assert_ok(ledger_discard_rows(txn, UINT32_MAX, 41, 3, error));
     assert_ok(ledger_discard_rows(txn, UINT32_MAX, 44, 3, error));
@@ -348,13 +348,13 @@ static void test_file_without_slices_is_forgotten_at_once(void **state) {
     Txn *txn = fixture_write(&fixture);
     FileRecord file = make_file(1, 1, 1);
     assert_ok(ledger_open_file(txn, &file, error));
-    assert_ok(ledger_end_file(txn, &file, FILE_DELETED, 1, error));
+    assert_ok(ledger_end_file(txn, &file, FILE_DELETED, 1, 1, error));
     assert_int_equal(ledger_find_file(txn, &file.id, &found, NULL), LEDGER_NOT_FOUND);
     file = make_file(2, 1, 1);
     assert_ok(ledger_open_file(txn, &file, error));
     assert_ok(ledger_skip_rows(txn, 1, 1, 3, error));
     assert_ok(ledger_close_file(txn, &file, CLOSE_FLUSH, 1, error));
-    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, error));
+    assert_ok(ledger_end_file(txn, &file, FILE_IMPORTED, 1, 1, error));
     assert_ranges(txn, 1, "x1+3 ");
     assert_counts(txn, 0, 0, 0);
     assert_ok(ledger_verify(txn, 1, 4, error));
@@ -495,7 +495,7 @@ static void step_file(Model *model, Txn *txn, Random *random) {
     default: {
         FileState state = (FileState[]){FILE_IMPORTED, FILE_EXPIRED, FILE_DELETED}[random_below(random, 3)];
         bool legal = file->state == FILE_CLOSED || (file->state == FILE_OPEN && state == FILE_DELETED);
-        int result = ledger_end_file(txn, file, state, (usec_t)model->next_id, NULL);
+        int result = ledger_end_file(txn, file, state, (usec_t)model->next_id, (usec_t)model->next_id, NULL);
         assert_int_equal(result, legal ? 0 : -EBADMSG);
         if (!legal) break;
         fill(model, file->sink, file->first_row, file->rows, 's', state == FILE_IMPORTED ? 'i' : state == FILE_EXPIRED ? 'e' : 'd');

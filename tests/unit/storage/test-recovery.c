@@ -1,6 +1,7 @@
 #include "tests/unit/storage/fixture.h"
 
 #include "base/random.h"
+#include "storage/copies.h"
 #include "storage/pack.h"
 #include "storage/recovery.h"
 #include "tests/support/memory-files.h"
@@ -72,33 +73,66 @@ static void test_sweep(void **state) {
     fixture_deinit(&fixture);
 }
 
-static void test_expire(void **state) {
-    Fixture fixture;
-    RecoveryReport report;
-    fixture_init(&fixture, 1 << 20);
-    Files *files = new_staging(NULL, NULL);
-    Txn *txn = fixture_read(&fixture);
-    usec_t now = clock_system()->wall(clock_system());
-    usec_t moved = now / USEC_SECOND * USEC_SECOND - 20 * USEC_DAY;
-    assert_ok(recovery_expire(files, now, 0, 0, error)); /* no such folder yet */
-    put_pack(files, 1);
-    assert_ok(recovery_sweep_staging(files, txn, moved, &report, error));
-    put_file(files, "staging/expired/x.pack");
-    put_file(files, "staging/expired/01901234-0000-0000-0000-000000000000.pack"); /* no time in its name */
-    /* Not the age of the file counts, but how long it lies there. */
-    assert_ok(recovery_expire(files, moved + 7 * USEC_DAY - 1, 7 * USEC_DAY, 30 * USEC_DAY, error));
-    assert_int_equal(report.orphans, 1);
-    char prefix[64];
-    (void)snprintf(prefix, sizeof prefix, "staging/orphans/%" PRId64 "-", moved / USEC_SECOND);
-    assert_true(has_pack(files, prefix, 1));
-    assert_ok(recovery_expire(files, moved + 7 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
-    assert_false(has_pack(files, prefix, 1));
-    assert_ok(recovery_expire(files, now + 29 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
-    assert_true(has(files, "staging/expired/x.pack"));
-    assert_true(has(files, "staging/expired/01901234-0000-0000-0000-000000000000.pack"));
-    assert_ok(recovery_expire(files, now + 31 * USEC_DAY, 7 * USEC_DAY, 30 * USEC_DAY, error));
-    assert_false(has(files, "staging/expired/x.pack"));
+static void review(Fixture *fixture, Files *files, usec_t running, const CopiesKept *kept) {
+    Copies copies;
+    Txn *txn = fixture_read(fixture);
+    assert_ok(copies_review(files, txn, running, kept, &copies, error));
     txn_abort(txn);
+    txn = fixture_write(fixture);
+    assert_ok(copies_record(txn, &copies, running, error));
+    fixture_commit(txn);
+    copies_remove(files, &copies);
+    copies_deinit(&copies);
+}
+
+/* How long a copy lies there by running time: neither its name nor its modification time count. */
+static void test_copies_go_after_their_time(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    Files *files = memory_files_new(NULL, NULL);
+    CopiesKept kept = {.orphans = 7 * USEC_DAY, .expired = 30 * USEC_DAY};
+    review(&fixture, files, 0, &kept); /* no such folder yet */
+    files_free(files);
+    files = new_staging(NULL, NULL);
+    assert_ok(files->make_directory(files, "staging/orphans", 0700, error));
+    put_file(files, "staging/orphans/1000-00000000-0000-0000-0000-000000000000.pack");
+    put_file(files, "staging/expired/01901234-0000-0000-0000-000000000000.slices");
+    put_file(files, "staging/expired/x.slices.tmp"); /* being written */
+    usec_t start = 100 * USEC_DAY;
+    review(&fixture, files, start, &kept); /* seen for the first time */
+    Txn *txn = fixture_write(&fixture);
+    put_file(files, "staging/expired/noted.slices");
+    assert_ok(copies_note(txn, "staging/expired/noted.slices", start + USEC_DAY, 5, error));
+    fixture_commit(txn);
+    review(&fixture, files, start + 7 * USEC_DAY - 1, &kept);
+    assert_true(has(files, "staging/orphans/1000-00000000-0000-0000-0000-000000000000.pack"));
+    review(&fixture, files, start + 7 * USEC_DAY, &(CopiesKept){0}); /* for ever */
+    assert_true(has(files, "staging/orphans/1000-00000000-0000-0000-0000-000000000000.pack"));
+    review(&fixture, files, start + 7 * USEC_DAY, &kept);
+    assert_false(has(files, "staging/orphans/1000-00000000-0000-0000-0000-000000000000.pack"));
+    assert_true(has(files, "staging/expired/01901234-0000-0000-0000-000000000000.slices"));
+    review(&fixture, files, start + 30 * USEC_DAY, &kept);
+    assert_false(has(files, "staging/expired/01901234-0000-0000-0000-000000000000.slices"));
+    assert_true(has(files, "staging/expired/noted.slices"));
+
+    /* One that is taken away and put back begins anew. */
+    assert_ok(files->rename(files, "staging/expired/noted.slices", "staging/away", error));
+    review(&fixture, files, start + 30 * USEC_DAY, &kept);
+    assert_ok(files->rename(files, "staging/away", "staging/expired/noted.slices", error));
+    review(&fixture, files, start + 40 * USEC_DAY, &kept);
+    review(&fixture, files, start + 69 * USEC_DAY, &kept);
+    assert_true(has(files, "staging/expired/noted.slices"));
+    review(&fixture, files, start + 70 * USEC_DAY, &kept);
+    assert_false(has(files, "staging/expired/noted.slices"));
+    assert_true(has(files, "staging/expired/x.slices.tmp"));
+
+    /* A start ends what a crash left half written. */
+    RecoveryReport report;
+    txn = fixture_read(&fixture);
+    assert_ok(recovery_sweep_staging(files, txn, 0, &report, error));
+    txn_abort(txn);
+    assert_int_equal(report.temporary_removed, 1);
+    assert_false(has(files, "staging/expired/x.slices.tmp"));
     files_free(files);
     fixture_deinit(&fixture);
 }
@@ -131,7 +165,7 @@ static void test_fail_the_nth_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sweep),
-        cmocka_unit_test(test_expire),
+        cmocka_unit_test(test_copies_go_after_their_time),
         cmocka_unit_test(test_fail_the_nth_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,13 +49,12 @@ static void assert_same(const SinkTotals *a, const SinkTotals *b) {
 
 static void test_store_and_load(void **state) {
     Fixture fixture;
-    uint64_t commit = 9;
-    usec_t commit_time = 9;
+    TotalsAsOf as_of = {9, 9, 9};
     Seen seen = {0};
     fixture_init(&fixture, 1 << 20);
     Txn *txn = fixture_write(&fixture);
-    assert_ok(totals_load_as_of(txn, &commit, &commit_time, error));
-    assert_true(commit == 0 && commit_time == 0);
+    assert_ok(totals_load_as_of(txn, &as_of, error));
+    assert_true(as_of.commit == 0 && as_of.commit_time == 0 && as_of.running == 0);
     SinkTotals one = {.sink = 256,
                       .next_row = 2,
                       .staged_row = 3,
@@ -75,13 +74,13 @@ static void test_store_and_load(void **state) {
     assert_ok(totals_store(txn, &three, error));
     assert_ok(totals_remove(txn, 77, error));
     assert_ok(totals_remove(txn, 78, error));
-    assert_ok(totals_store_as_of(txn, 123, 456, error));
+    assert_ok(totals_store_as_of(txn, &(TotalsAsOf){.commit = 123, .commit_time = 456, .running = 789}, error));
     fixture_commit(txn);
 
     fixture_reopen(&fixture);
     txn = fixture_read(&fixture);
-    assert_ok(totals_load_as_of(txn, &commit, &commit_time, error));
-    assert_true(commit == 123 && commit_time == 456);
+    assert_ok(totals_load_as_of(txn, &as_of, error));
+    assert_true(as_of.commit == 123 && as_of.commit_time == 456 && as_of.running == 789);
     assert_ok(totals_load(txn, see, &seen, error));
     assert_int_equal(seen.count, 2);
     assert_same(&seen.totals[0], &two);

@@ -25,7 +25,7 @@ static Harness *running;
 
 static usec_t wall(Clock *clock) {
     (void)clock;
-    return clock_system()->wall(clock_system()) + running->time_passed;
+    return clock_system()->wall(clock_system()) + running->time_passed + running->wall_jump;
 }
 
 static usec_t boot(Clock *clock) {
@@ -321,6 +321,7 @@ void harness_remove(Harness *harness) {
 /* ---- calls --------------------------------------------------------------------------------------------------------------------------- */
 
 void harness_turn(Harness *harness) {
+    atomic_store(&harness->usage.running, harness->time_passed); /* as the writer does */
     (void)control_turn(harness->control);
     run_loader(harness);
     run_checks(harness);

@@ -25,7 +25,8 @@ typedef struct Harness {
     char token[64];                /* sent with each call; the first start's admin token */
 
     /* what the test may set */
-    usec_t time_passed; /* added to both clocks */
+    usec_t time_passed; /* added to both clocks, and the running time */
+    usec_t wall_jump;   /* added to the wall clock */
     bool loops_stand;   /* the loops take nothing: a fence does not pass */
     bool writer_stands;
     int define_result;  /* what the writer answers to the next Define that has orders; 0: it stores it */

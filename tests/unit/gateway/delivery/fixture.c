@@ -222,6 +222,7 @@ int fixture_setup(void **state) {
         .retain_imported = USEC_HOUR,
         .retain_failed = 7 * USEC_DAY,
         .retain_expired = 30 * USEC_DAY,
+        .retain_orphans = 7 * USEC_DAY,
         .retain_rejects = 30 * USEC_DAY,
         .rejects_bytes = 1u << 20,
     };
@@ -376,6 +377,14 @@ void fixture_run(Fixture *fixture) {
 void fixture_pass(Fixture *fixture, usec_t time) {
     fixture->clock.boot_now += time;
     fixture->clock.wall_now += time;
+}
+
+void fixture_live(Fixture *fixture, usec_t time) {
+    for (usec_t step; time > 0; time -= step) {
+        step = time < 10 * USEC_MINUTE ? time : 10 * USEC_MINUTE;
+        fixture_pass(fixture, step);
+        fixture_run(fixture);
+    }
 }
 
 SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink) {

@@ -65,6 +65,9 @@ void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigne
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);
 /* Runs all three until nothing is left to do at this moment. */
 void fixture_run(Fixture *fixture);
+/* At once, as if the machine slept. */
 void fixture_pass(Fixture *fixture, usec_t time);
+/* Passes and runs in steps of 10 minutes: the gateway works all the time. */
+void fixture_live(Fixture *fixture, usec_t time);
 SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink);
 bool fixture_has(Fixture *fixture, const char *text); /* in the table */

@@ -447,46 +447,6 @@ static void test_refused_rows_are_rejects_and_count(void **state) {
     assert_int_equal(statistics.totals.rejected_rows, 2);
 }
 
-static void test_a_file_that_failed_for_too_long_is_set_aside(void **state) {
-    Fixture *fixture = *state;
-    char name[128] = {0};
-    FileInfo info;
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    close_file_with(fixture, 1, "FILE");
-    fixture_pass(fixture, 6 * USEC_DAY);
-    fixture_run(fixture);
-    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
-    fixture_pass(fixture, 2 * USEC_DAY);
-    fixture_run(fixture);
-    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 0);
-    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 2);
-    (void)fixture->files->list(fixture->files, "staging/expired", find_pack, name, NULL);
-    assert_non_null(strstr(name, ".slices"));
-    char path[160];
-    (void)snprintf(path, sizeof path, "staging/expired/%s", name + strlen("staging/"));
-    assert_int_equal(fixture->files->info(fixture->files, path, &info, NULL), 0);
-    assert_true(info.bytes > 0);
-    fixture_pass(fixture, 31 * USEC_DAY);
-    fixture_run(fixture);
-    assert_int_equal(fixture->files->info(fixture->files, path, &info, NULL), -ENOENT);
-}
-
-/* The time for that counts only when it was used to try. */
-static void test_a_machine_that_was_off_tries_first(void **state) {
-    Fixture *fixture = *state;
-    fixture->result = SINK_RETRY;
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    close_file_with(fixture, 1, "row");
-    fixture_stop(fixture, true);
-    fixture_pass(fixture, 8 * USEC_DAY);
-    fixture->result = SINK_DONE;
-    fixture_start(fixture);
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    fixture_run(fixture);
-    assert_int_equal(fixture->arrived, 2);
-    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 0);
-}
-
 static void test_a_drain_leaves_files_open(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 1000, NEVER);
@@ -779,8 +739,6 @@ int main(void) {
         TEST(test_while_imports_fail_time_closes_no_file),
         TEST(test_waiting_files_of_one_target_share_an_import),
         TEST(test_refused_rows_are_rejects_and_count),
-        TEST(test_a_file_that_failed_for_too_long_is_set_aside),
-        TEST(test_a_machine_that_was_off_tries_first),
         TEST(test_a_drain_leaves_files_open),
         TEST(test_a_sink_over_its_share_is_closed_and_opened),
         TEST(test_the_budget_stops_intake_and_lets_it_go_on),
