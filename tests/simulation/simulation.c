@@ -171,6 +171,16 @@ static void start(void) {
 static void collect(void);
 static void verify_ledger(void);
 
+/* What the clocks may say at the next start: a machine that was off for long, one whose clock is wrong, one that was started anew. */
+static void be_off(void) {
+    SimClock *clock = &world->clock;
+    if (chance(20)) clock->wall_now += (usec_t)below((uint64_t)(600 * USEC_DAY));
+    if (chance(10)) clock->wall_now += 400 * USEC_DAY;
+    if (chance(10) && clock->wall_now > 500 * USEC_DAY) clock->wall_now -= 400 * USEC_DAY;
+    if (chance(20)) clock->boot_now = (usec_t)below((uint64_t)USEC_HOUR) + 1;
+    if (chance(20)) clock->boot_now += (usec_t)below((uint64_t)(30 * USEC_DAY));
+}
+
 /* Everything in memory is gone, and of the files what was not synced. */
 static void crash(bool orderly) {
     say("%s", orderly ? "stop" : "crash");
@@ -189,6 +199,7 @@ static void crash(bool orderly) {
     gateway.broken = 0;
     gateway.crashes++;
     world->crash_soon = false;
+    be_off();
     start();
     verify_ledger();
 }
@@ -502,7 +513,12 @@ static void disturb(void) {
     case 1: memory_files_fail(gateway.files, 1 + below(12), codes[below(2)], false); break;
     case 2: world->destinations[below(2)].down ^= true; break;
     case 3: world->destinations[below(2)].refuses_bad_rows ^= true; break;
-    case 4: world->clock.wall_now += (usec_t)below((uint64_t)(4 * USEC_HOUR)) - 2 * USEC_HOUR; break;
+    case 4: {
+        usec_t most = chance(80) ? 2 * USEC_HOUR : 400 * USEC_DAY;
+        world->clock.wall_now += (usec_t)below((uint64_t)(2 * most)) - most;
+        if (chance(10)) pass_time((usec_t)below((uint64_t)(60 * USEC_DAY))); /* the machine slept */
+        break;
+    }
     case 5: crash(false); break;
     case 6: crash(chance(30)); break;
     case 7: act_on_some_file(); break;
@@ -630,7 +646,7 @@ static void check_space(void) {
     Txn *txn;
     Error error = {0};
     for (unsigned i = 0; i < 4; i++) {
-        pass_time(gateway.retain_imported + USEC_DAY); /* the wall clock may have jumped back since they were done */
+        pass_time(gateway.retain_imported + USEC_DAY); /* a step of that length counts as an hour */
         run_everything();
     }
     uint64_t first, last;
@@ -677,7 +693,7 @@ static void begin_world(uint64_t seed, const char *directory) {
     static Connection connections[2] = {{.name = (char *)(uintptr_t) "first"}, {.name = (char *)(uintptr_t) "second"}};
     gateway.connections = (Connections){.items = connections, .count = 2};
     gateway.retain_imported = chance(50) ? 0 : (usec_t)below((uint64_t)USEC_HOUR);
-    gateway.retain_failed = chance(70) ? 300 * USEC_DAY : 20 * USEC_MINUTE;
+    gateway.retain_failed = chance(70) ? 300 * USEC_DAY : USEC_MINUTE;
     gateway.log_high_mark = chance(30) ? 20000 : 256u << 20;
     gateway.source = calloc(1, sizeof *gateway.source);
     check(gateway.source);

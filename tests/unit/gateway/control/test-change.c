@@ -296,6 +296,24 @@ static void test_expiry(void **state) {
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->number, 2);
 }
 
+/* Time that the gateway was off for, and a clock that is wrong, make no definition old. */
+static void test_expiry_and_a_wrong_clock(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "success");
+    static const usec_t jumps[] = {400 * USEC_DAY, -800 * USEC_DAY};
+    for (size_t i = 0; i < 2; i++) {
+        harness_stop(harness);
+        harness->wall_jump += jumps[i];
+        harness_start(harness);
+        turns(harness, 10);
+        assert_int_equal(harness_call(harness, "POST", SINKS, harness_sink, NULL), 409);
+    }
+    harness->time_passed += 8 * USEC_DAY; /* since it was deleted: that is stored */
+    turns(harness, 10);
+    assert_string_equal(harness_task(harness, "POST", SINKS, harness_sink, NULL), "success");
+}
+
 /* A pause is stored and told to the writer; no loop hears of it, and no fence is waited for. */
 static void test_pause(void **state) {
     Harness *harness = *state;
@@ -440,6 +458,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
         cmocka_unit_test_setup_teardown(test_settings, start, stop),
         cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
         cmocka_unit_test_setup_teardown(test_pause, start, stop),
         cmocka_unit_test_setup_teardown(test_pause_of_a_source, start, stop),
         cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),

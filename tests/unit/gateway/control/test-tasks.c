@@ -146,6 +146,27 @@ static void test_expiry(void **state) {
     assert_int_equal(harness_call(harness, "GET", young, NULL, NULL), 200);
 }
 
+/* Only what the gateway ran for makes it old: no clock that is wrong, no time that it was off. */
+static void test_expiry_and_a_wrong_clock(void **state) {
+    Harness *harness = *state;
+    json_t *task;
+    assert_string_equal(harness_task(harness, "POST", "/v1/branches/default/sources", "{\"name\":\"Kept\"}", &task), "success");
+    _cleanup_free_ char *kept = task_path(task);
+    json_decref(task);
+    harness_stop(harness);
+    harness->wall_jump += 400 * USEC_DAY;
+    harness_start(harness);
+    for (unsigned i = 0; i < 10; i++) harness_turn(harness);
+    assert_int_equal(harness_call(harness, "GET", kept, NULL, NULL), 200);
+    harness->time_passed += 2 * USEC_HOUR;
+    harness->wall_jump -= 800 * USEC_DAY;
+    for (unsigned i = 0; i < 10; i++) harness_turn(harness);
+    assert_int_equal(harness_call(harness, "GET", kept, NULL, NULL), 200);
+    harness->time_passed += 8 * USEC_DAY;
+    for (unsigned i = 0; i < 10; i++) harness_turn(harness);
+    assert_int_equal(harness_call(harness, "GET", kept, NULL, NULL), 404);
+}
+
 /* Shutdown: nobody is left waiting, new requests are refused. */
 static void test_drain(void **state) {
     Harness *harness = *state;
@@ -167,6 +188,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, start, stop),         cmocka_unit_test_setup_teardown(test_wait, start, stop),
         cmocka_unit_test_setup_teardown(test_longest_wait, start, stop), cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
         cmocka_unit_test_setup_teardown(test_drain, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
