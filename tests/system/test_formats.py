@@ -42,9 +42,12 @@ def test_earlier_format_is_read_and_nothing_is_lost(gateway_factory, number):
     assert program["format"] >= number and program["instance"] == "01a22b3b-64db-7681-81e5-44f96de15fdd"
 
     # Before anything is imported anew: what the old program counted is what this one shows.
-    for sink, level in (("at-once", "target"), ("keyed", "target"), ("staged", "staging"), ("buffered", "local")):
+    # (What waits is staged, and some day imported, because the directory is older than the intervals: its level is not the point.)
+    for sink in ("at-once", "keyed", "staged", "buffered"):
         statistics = gateway.statistics("shop", sink)
-        assert statistics["levels"][level]["recordsCount"] == 30, (sink, statistics)
+        levels = statistics["levels"]
+        assert sum(levels[level]["recordsCount"] for level in ("local", "staging", "target")) == 30, (sink, statistics)
+        assert levels["target"]["recordsCount"] == 30 or sink in ("staged", "buffered"), (sink, statistics)
         assert statistics["rejects"]["events"] == 1
     rejects = gateway.api("GET", "/sources/shop/sinks/buffered/rejects", expect=200).json["rejects"]
     assert [reject["event"] for reject in rejects] == ['{"n":"not a number"}']
@@ -84,8 +87,11 @@ def test_earlier_format_is_verified(gateway_factory, number):
     (gateway.data / "away").mkdir()
     for passage in (1, 2, 3):
         gateway.process = None
-        with pytest.raises(AssertionError, match="exit code -9"):
+        try:
             gateway.start(environment={"SLUICE_FAILPOINTS": f"storage.before-commit=crash@{passage}"})
+        except AssertionError as problem:  # before it was ready
+            assert "exit code -9" in str(problem)
+        wait_until("the kill", lambda: gateway.process.poll() == -9)
     gateway.start()
     for sink in ("staged", "buffered"):
         gateway.flush("shop", sink)
