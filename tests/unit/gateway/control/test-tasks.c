@@ -186,8 +186,10 @@ static void test_drain(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_life, start, stop),         cmocka_unit_test_setup_teardown(test_wait, start, stop),
-        cmocka_unit_test_setup_teardown(test_longest_wait, start, stop), cmocka_unit_test_setup_teardown(test_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(test_life, start, stop),
+        cmocka_unit_test_setup_teardown(test_wait, start, stop),
+        cmocka_unit_test_setup_teardown(test_longest_wait, start, stop),
+        cmocka_unit_test_setup_teardown(test_expiry, start, stop),
         cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
         cmocka_unit_test_setup_teardown(test_drain, start, stop),
     };
