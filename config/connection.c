@@ -37,7 +37,17 @@ void connections_deinit(Connections *connections) {
         free(connection->ledger_table);
     }
     free(connections->items);
+    if (connections->expansions) expansions_deinit(connections->expansions);
+    free(connections->expansions);
     *connections = (Connections){0};
+}
+
+void connections_keep_expansions(Connections *connections, const Expansions *expansions) {
+    check(!connections->expansions);
+    connections->expansions = calloc(1, sizeof *connections->expansions);
+    check(connections->expansions);
+    expansions_add_all(connections->expansions, expansions);
+    for (size_t i = 0; i < connections->count; i++) connections->items[i].expansions = connections->expansions;
 }
 
 static bool same(const char *a, const char *b) {

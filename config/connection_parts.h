@@ -6,5 +6,7 @@
 
 /* The map of names to connections, and "local" where it is not in it. `node` may be missing or null: then only "local". */
 int connections_read(Fault *fault, const Node *node, Connections *ret_connections);
+/* Copies what the file that they were read from had replaced, once. */
+void connections_keep_expansions(Connections *connections, const Expansions *expansions);
 bool connections_equal(const Connections *a, const Connections *b);
 const char *connection_type_name(ConnectionType type);

@@ -24,6 +24,7 @@ static void source_deinit(ManifestSource *source) {
 void manifest_deinit(Manifest *manifest) {
     for (size_t i = 0; i < manifest->count; i++) source_deinit(&manifest->sources[i]);
     free(manifest->sources);
+    expansions_deinit(&manifest->expansions);
     *manifest = (Manifest){0};
 }
 
@@ -156,6 +157,7 @@ int manifest_parse(const char *name, const char *text, size_t size, Manifest *re
     Manifest manifest = {0};
     int r = yaml_parse(name, text, size, &documents, &count, error);
     for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], &manifest, error);
+    if (r == 0 && count > 0) expansions_add_all(&manifest.expansions, yaml_expansions(documents[0]));
     if (r == 0 && manifest.count == 0) r = error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name);
     yaml_documents_free(documents, count);
     if (r < 0) {

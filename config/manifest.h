@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "config/expansions.h"
 
 /* One YAML document as JSON. Plain scalars follow the YAML core schema (null, true/false, int, float), quoted ones are strings. */
 typedef struct YamlDocument YamlDocument;
@@ -22,8 +23,10 @@ typedef struct YamlDocument YamlDocument;
 int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***ret_documents, size_t *ret_count, Error *error);
 void yaml_documents_free(YamlDocument **documents, size_t count);
 json_t *yaml_json(const YamlDocument *document); /* borrowed */
+/* Of all documents of the text; borrowed. */
+const Expansions *yaml_expansions(const YamlDocument *document);
 /* Sets -EINVAL "name:line:column: text" for the node at `path` ("sinks/0/table", '~' and '/' of a name as "~0" and "~1"; nearest parent
- * that exists); evaluates to -EINVAL. */
+ * that exists); evaluates to -EINVAL. What a variable or file gave is not in it, also where `text` has it. */
 int yaml_error(const YamlDocument *document, const char *path, Error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* The same, at the name of the field and not at its value. */
@@ -44,6 +47,7 @@ typedef struct ManifestSource {
 typedef struct Manifest {
     ManifestSource *sources;
     size_t count;
+    Expansions expansions; /* for messages about what it declares */
 } Manifest;
 
 /* Reads and validates (through source_from_request and sink_from_request) every document. */

@@ -108,6 +108,7 @@ static int load_document(const YamlDocument *document, Options *options, Error *
     if (connections_read(&fault, &node, &connections) < 0)
         return fault.at_key ? yaml_error_at_key(document, fault.path, error, "%s", why.text)
                             : yaml_error(document, fault.path, error, "%s", why.text);
+    connections_keep_expansions(&connections, yaml_expansions(document));
     connections_deinit(&options->list);
     options->list = connections;
     return 0;
@@ -202,7 +203,10 @@ int options_load(const char *config_file, char *const *arguments, Options *ret_o
     if (r == 0 && config_file) r = load_file(config_file, &options, error);
     if (r == 0) r = load_environment(&options, error);
     if (r == 0) r = load_arguments(arguments, &options, error);
-    if (r == 0) r = check_together(&options, error);
+    if (r == 0) {
+        r = check_together(&options, error);
+        expansions_hide(options.list.expansions, error);
+    }
     if (r < 0) return r;
     *ret_options = options;
     options = (Options){0};
@@ -241,10 +245,15 @@ static void put_quoted(Buffer *out, const char *text) {
     buffer_append_byte(out, '"');
 }
 
-static void put_member(Buffer *out, const char *name, const char *text) {
+/* What a variable or file gave is shown as its name, which reads as the same again. */
+static void put_member(const Connection *connection, Buffer *out, const char *name, const char *text) {
+    _cleanup_(buffer_deinit) Buffer named = {0};
     if (text == NULL) return;
     buffer_printf(out, "    %s: ", name);
-    put_quoted(out, text);
+    if (expansions_name(connection->expansions, text, &named))
+        buffer_printf(out, "\"%s\"", buffer_text(&named));
+    else
+        put_quoted(out, text);
     buffer_append_byte(out, '\n');
 }
 
@@ -253,11 +262,11 @@ static void print_connections(const Connections *connections, Buffer *out) {
     for (size_t i = 0; i < connections->count; i++) {
         const Connection *connection = &connections->items[i];
         buffer_printf(out, "  \"%s\":\n", connection->name);
-        put_member(out, "type", connection_type_name(connection->type));
-        put_member(out, "path", connection->path);
-        put_member(out, "uri", connection->uri);
-        put_member(out, "passwordFile", connection->password_file);
-        put_member(out, "ledgerTable", connection->ledger_table);
+        put_member(connection, out, "type", connection_type_name(connection->type));
+        put_member(connection, out, "path", connection->path);
+        put_member(connection, out, "uri", connection->uri);
+        put_member(connection, out, "passwordFile", connection->password_file);
+        put_member(connection, out, "ledgerTable", connection->ledger_table);
     }
 }
 

@@ -42,10 +42,16 @@ struct Place {
     int height;          /* levels of collections, this one included */
 };
 
+/* Of the documents of one text; the first one frees it. */
+typedef struct Shared {
+    Arena places;
+    Expansions expansions;
+} Shared;
+
 struct YamlDocument {
     char *name;
-    Arena *places; /* shared by the documents of one text; the first one frees it */
-    bool owns_places;
+    Shared *shared;
+    bool owns_shared;
     json_t *json;
     const Place *root;
 };
@@ -59,7 +65,7 @@ typedef struct Anchor {
 typedef struct Parse {
     const char *name;
     yaml_parser_t parser;
-    Arena *places;
+    Shared *shared;
     Anchor *anchors;
     size_t anchor_count;
     size_t nodes, alias_nodes, bytes;
@@ -142,7 +148,7 @@ static int refuse_tag(Parse *parse, Mark mark, const yaml_char_t *tag) {
 }
 
 static Place *place_new(Parse *parse, Mark mark) {
-    Place *place = arena_zalloc(parse->places, sizeof *place);
+    Place *place = arena_zalloc(&parse->shared->places, sizeof *place);
     place->mark = mark;
     place->nodes = 1;
     return place;
@@ -153,7 +159,7 @@ static int read_scalar(Parse *parse, const yaml_event_t *event, json_t **ret_jso
     Span raw = {(const char *)event->data.scalar.value, event->data.scalar.length};
     _cleanup_(buffer_deinit) Buffer text = {0};
     Error why = {0};
-    if (yaml_scalar_expand(parse->name, raw, &text, &why) < 0) return fail(parse, mark, why.text);
+    if (yaml_scalar_expand(parse->name, raw, &text, &parse->shared->expansions, &why) < 0) return fail(parse, mark, why.text);
     bool is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     json_t *json = NULL;
     if (yaml_scalar_resolve(buffer_span(&text), is_plain, &json, &why) < 0) return fail(parse, mark, why.text);
@@ -183,11 +189,11 @@ static int read_key(Parse *parse, const json_t *object, const char **ret_key, Ma
         _cleanup_(buffer_deinit) Buffer text = {0};
         Error why = {0};
         r = refuse_tag(parse, *ret_mark, event.data.scalar.tag);
-        if (r == 0 &&
-            yaml_scalar_expand(parse->name, (Span){(const char *)event.data.scalar.value, event.data.scalar.length}, &text, &why) < 0)
+        if (r == 0 && yaml_scalar_expand(parse->name, (Span){(const char *)event.data.scalar.value, event.data.scalar.length}, &text,
+                                         &parse->shared->expansions, &why) < 0)
             r = fail(parse, *ret_mark, why.text);
         if (r == 0 && !text_is_utf8(buffer_span(&text))) r = fail(parse, *ret_mark, "a key must be UTF-8 without NUL");
-        if (r == 0) *ret_key = arena_copy(parse->places, buffer_span(&text));
+        if (r == 0) *ret_key = arena_copy(&parse->shared->places, buffer_span(&text));
         if (r == 0) r = count_node(parse, *ret_mark, text.size);
         if (r == 0 && json_object_get(object, *ret_key)) r = fail(parse, *ret_mark, "this key stands twice in its map");
     } else if (event.type != YAML_MAPPING_END_EVENT) {
@@ -209,7 +215,7 @@ static int read_value(Parse *parse, int depth, json_t **ret_json, const Place **
 
 /* Turns the list of entries (newest first) into the array of the finished place. */
 static void finish_place(Parse *parse, Place *place, PlaceEntry *newest, size_t count) {
-    place->entries = arena_alloc(parse->places, (count > 0 ? count : 1) * sizeof(const PlaceEntry *));
+    place->entries = arena_alloc(&parse->shared->places, (count > 0 ? count : 1) * sizeof(const PlaceEntry *));
     place->count = count;
     for (PlaceEntry *entry = newest; entry; entry = entry->next) {
         place->entries[--count] = entry;
@@ -236,7 +242,7 @@ static int read_collection(Parse *parse, Mark mark, bool is_mapping, int depth, 
         r = read_value(parse, depth + 1, &value, &entry.value);
         if (r < 0 || value == NULL) break;
         check((is_mapping ? json_object_set_new(json, entry.key, value) : json_array_append_new(json, value)) == 0);
-        newest = arena_alloc(parse->places, sizeof *newest);
+        newest = arena_alloc(&parse->shared->places, sizeof *newest);
         *newest = entry;
         count++;
     }
@@ -310,12 +316,18 @@ static int read_stream(Parse *parse, YamlDocument ***documents, size_t *count) {
         check(document != NULL);
         array_extend(*documents, *count);
         document->name = text_copy(parse->name);
-        document->places = parse->places;
-        document->owns_places = *count == 0;
+        document->shared = parse->shared;
+        document->owns_shared = *count == 0;
         (*documents)[(*count)++] = document;
         r = read_document(parse, document);
         if (r < 0) return r;
     }
+}
+
+static void shared_free(Shared *shared) {
+    arena_deinit(&shared->places);
+    expansions_deinit(&shared->expansions);
+    free(shared);
 }
 
 int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***ret_documents, size_t *ret_count, Error *error) {
@@ -326,18 +338,15 @@ int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***
         text += 3;
         size -= 3;
     }
-    Parse parse = {.name = name, .error = error, .places = calloc(1, sizeof(Arena)), .anchors = calloc(ANCHORS_MAX, sizeof(Anchor))};
-    check(parse.places != NULL && parse.anchors != NULL && yaml_parser_initialize(&parse.parser));
+    Parse parse = {.name = name, .error = error, .shared = calloc(1, sizeof(Shared)), .anchors = calloc(ANCHORS_MAX, sizeof(Anchor))};
+    check(parse.shared != NULL && parse.anchors != NULL && yaml_parser_initialize(&parse.parser));
     yaml_parser_set_encoding(&parse.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parse.parser, (const unsigned char *)(size > 0 ? text : ""), size);
     int r = read_stream(&parse, &documents, &count);
     yaml_parser_delete(&parse.parser);
     forget_anchors(&parse);
     free(parse.anchors);
-    if (count == 0) {
-        arena_deinit(parse.places);
-        free(parse.places);
-    }
+    if (count == 0) shared_free(parse.shared);
     if (r < 0) {
         yaml_documents_free(documents, count);
         return r;
@@ -349,10 +358,7 @@ int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***
 
 void yaml_documents_free(YamlDocument **documents, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (documents[i]->owns_places) {
-            arena_deinit(documents[i]->places);
-            free(documents[i]->places);
-        }
+        if (documents[i]->owns_shared) shared_free(documents[i]->shared);
         json_decref(documents[i]->json);
         free(documents[i]->name);
         free(documents[i]);
@@ -362,6 +368,10 @@ void yaml_documents_free(YamlDocument **documents, size_t count) {
 
 json_t *yaml_json(const YamlDocument *document) {
     return document->json;
+}
+
+const Expansions *yaml_expansions(const YamlDocument *document) {
+    return &document->shared->expansions;
 }
 
 /* Is the pointer's step (size bytes, escaped) this key? */
@@ -409,7 +419,10 @@ static int set_error(const YamlDocument *document, const char *path, bool at_key
     _cleanup_free_ char *text = NULL;
     check(vasprintf(&text, format, arguments) >= 0);
     Mark mark = find_mark(document, path, at_key);
-    return error_set(error, -EINVAL, "%s:%zu:%zu: %s", document->name, mark.line, mark.column, text);
+    Error what = {0};
+    (void)error_set(&what, -EINVAL, "%s", text);
+    expansions_hide(&document->shared->expansions, &what);
+    return error_set(error, -EINVAL, "%s:%zu:%zu: %s", document->name, mark.line, mark.column, what.text);
 }
 
 int yaml_error(const YamlDocument *document, const char *path, Error *error, const char *format, ...) {

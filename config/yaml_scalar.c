@@ -59,7 +59,7 @@ static bool starts(Span text, size_t at, Span start) {
     return text.size - at >= start.size && memcmp(text.data + at, start.data, start.size) == 0;
 }
 
-int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Error *error) {
+int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Expansions *expansions, Error *error) {
     for (size_t at = 0; at < text.size;) {
         bool environment = starts(text, at, SPAN("${ENV:")), file = starts(text, at, SPAN("${FILE:"));
         if (starts(text, at, SPAN("$${ENV:")) || starts(text, at, SPAN("$${FILE:"))) {
@@ -71,6 +71,7 @@ int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Error 
             buffer_append_byte(out, text.data[at++]);
             continue;
         }
+        size_t start = at, before = out->size;
         at += environment ? SPAN("${ENV:").size : SPAN("${FILE:").size;
         const char *end = memchr(text.data + at, '}', text.size - at);
         size_t size = end ? (size_t)(end - text.data) - at : 0;
@@ -83,6 +84,7 @@ int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Error 
         if (r < 0) return r;
         if (out->size > SCALAR_BYTES_MAX) return error_set(error, -EINVAL, "too large after replacement");
         at += size + 1;
+        expansions_add(expansions, (Span){text.data + start, at - start}, (Span){out->data + before, out->size - before});
     }
     return 0;
 }

@@ -7,10 +7,11 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/span.h"
+#include "config/expansions.h"
 
-/* Appends `text` with every ${ENV:NAME} and ${FILE:path} replaced; `document_name` is the file in whose folder paths begin. The error
- * names the variable or file, never what it holds. */
-int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Error *error);
+/* Appends `text` with every ${ENV:NAME} and ${FILE:path} replaced; `document_name` is the file in whose folder paths begin. What they
+ * were replaced by is added to `expansions`. The error names the variable or file, never what it holds. */
+int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Expansions *expansions, Error *error);
 /* The JSON value (new reference) by the YAML 1.2 core schema when the scalar is plain, else a string. -EINVAL: not UTF-8, or a number
  * that JSON cannot hold. */
 int yaml_scalar_resolve(Span text, bool is_plain, json_t **ret_json, Error *error);

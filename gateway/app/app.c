@@ -385,6 +385,7 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
         int r = start_step(app, i, error);
         if (r < 0) {
             /* Before the stop, which the deadline may end. */
+            expansions_hide(app->options.list.expansions, error);
             log_error("sluice cannot start: %s", error->text);
             app_stop(app);
             return r;

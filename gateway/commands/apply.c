@@ -235,6 +235,7 @@ static int run(int argc, char **argv) {
     r = api_client_init(&apply.client, admin, token_file, data, &error);
     for (size_t i = 0; r == 0 && i < manifest.count; i++) r = apply_source(&apply, &manifest.sources[i], &error);
     if (r < 0) {
+        expansions_hide(&manifest.expansions, &error); /* the gateway's words may repeat what it was sent */
         (void)fprintf(stderr, "sluice apply: %s\n", error.text);
     } else {
         (void)printf("%u %s%s\n", apply.changes, apply.changes == 1 ? "change" : "changes",

@@ -129,6 +129,7 @@ static int targets_of_manifest(const Request *request, Targets *targets, Error *
         if (request->source && strcmp(request->source, id) != 0) continue;
         named++;
         r = add_declared(targets, &manifest.sources[i], request->sink, error);
+        if (r < 0) expansions_hide(&manifest.expansions, error);
     }
     manifest_deinit(&manifest);
     if (r == 0 && named == 0) return error_set(error, -EINVAL, "%s declares no source \"%s\"", request->manifest, request->source);
@@ -139,7 +140,7 @@ static int targets_of_manifest(const Request *request, Targets *targets, Error *
 }
 
 /* A file of nothing but columns: a list, or a map with `columns`. */
-static int read_columns(const char *file, json_t **ret_columns, Error *error) {
+static int read_columns(const char *file, json_t **ret_columns, Expansions *expansions, Error *error) {
     _cleanup_free_ char *text = NULL;
     size_t size, count = 0;
     YamlDocument **documents = NULL;
@@ -148,6 +149,7 @@ static int read_columns(const char *file, json_t **ret_columns, Error *error) {
     if (r == 0 && count != 1) r = error_set(error, -EINVAL, "%s: one document is wanted, with a list of columns", file);
     if (r == 0) {
         json_t *root = yaml_json(documents[0]), *list = json_is_object(root) ? json_object_get(root, "columns") : root;
+        expansions_add_all(expansions, yaml_expansions(documents[0]));
         if (json_is_array(list))
             *ret_columns = json_incref(list);
         else
@@ -159,7 +161,8 @@ static int read_columns(const char *file, json_t **ret_columns, Error *error) {
 
 static int targets_of_columns(const char *file, Targets *targets, Error *error) {
     json_t *columns = NULL;
-    int r = read_columns(file, &columns, error);
+    _cleanup_(expansions_deinit) Expansions expansions = {0};
+    int r = read_columns(file, &columns, &expansions, error);
     if (r < 0) return r;
     json_t *source_body = json_pack("{s:s, s:s, s:s}", "sourceId", "source", "name", "source", "type", "http");
     json_t *sink_body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:o}}}", "sinkId", "sink", "name", "sink", "type", "table", "table",
@@ -178,7 +181,9 @@ static int targets_of_columns(const char *file, Targets *targets, Error *error) 
     }
     json_decref(source_body);
     json_decref(sink_body);
-    return r < 0 ? error_prefix(error, "%s", file) : 0;
+    if (r == 0) return 0;
+    expansions_hide(&expansions, error);
+    return error_prefix(error, "%s", file);
 }
 
 /* ---- the command --------------------------------------------------------------------------------------------------------------------------- */

@@ -144,7 +144,10 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
     (void)snprintf(name, sizeof name, "sluice %s", job->label);
     SinkSession *session;
     SinkResult result = driver->connect(connection, options->data_directory, name, &session, &job->error);
-    if (result != SINK_DONE) return result;
+    if (result != SINK_DONE) {
+        expansions_hide(connection->expansions, &job->error);
+        return result;
+    }
     *oldest = (Kept){.connection = connection, .driver = driver, .session = session, .used = ++loader->jobs};
     *ret_kept = oldest;
     *ret_fresh = true;

@@ -1,9 +1,11 @@
 """The commands: apply, flush, pause, resume, get, check. `map` is in test_map.py."""
 
 import json
+import os
 import subprocess
 
-from sluice import BINARY, NEVER, ROOT
+import pytest
+from sluice import BINARY, NEVER, ROOT, wait_until
 
 MANIFEST = """\
 kind: source
@@ -126,3 +128,63 @@ def test_examples_are_sound():
     for name in ("demo.yaml", "postgres.yaml"):
         result = sluice("check", "-f", ROOT / "config" / "examples" / name)
         assert result.returncode == 0, result.stderr
+
+
+SECRET = "s3cr3t-of-nobody-at-all"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "threads: ${FILE:secret}\n",
+        "log-format: ${ENV:HIDDEN}\n",
+        "no-such: {x: '${ENV:HIDDEN}'}\n${ENV:HIDDEN}: 1\n",
+        "connections: {w: {type: '${FILE:secret}'}}\n",
+        "connections: {w: {type: postgres, uri: '${ENV:HIDDEN}'}}\n",
+        "connections: {w: {type: postgres, uri: 'postgresql://h', ${ENV:HIDDEN}: 1}}\n",
+        "admin: ${ENV:HIDDEN}.example.com:7001\n",
+        "kind: source\nsourceId: s\nname: S\nframing: ${FILE:secret}\n",
+        "kind: source\nsourceId: '${FILE:secret} '\nname: S\n",
+        "kind: source\nsourceId: s\nname: S\nsecret: ${FILE:secret}\n",
+        "kind: source\nsourceId: s\nname: S\nsettings: {'${ENV:HIDDEN}': 1}\n",
+        "kind: source\nsourceId: s\nname: S\nsinks: [{sinkId: k, table: {tableId: t, mapping: {columns: [{name: a, type: '${ENV:HIDDEN}'}]}}}]\n",
+    ],
+)
+def test_what_variables_and_files_give_is_in_no_error(tmp_path, text):
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    kind = "-f" if text.startswith("kind") else "--config"
+    environment = {**os.environ, "HIDDEN": SECRET}
+    result = subprocess.run([BINARY, "check", kind, str(path)], capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 1, result
+    assert not any(SECRET[i : i + 6] in result.stdout + result.stderr for i in range(len(SECRET) - 5)), result.stderr
+    assert "${FILE:secret}" in result.stderr or "${ENV:HIDDEN}" in result.stderr or "wrong.yaml:" in result.stderr, result.stderr
+
+
+def test_a_password_instead_of_its_file_is_not_shown(gateway_factory):
+    config = "connections: {w: {type: postgres, uri: 'postgresql://127.0.0.1:1/d', passwordFile: '${FILE:secret}'}}\n"
+    gateway = gateway_factory(config)
+    (gateway.directory / "secret").write_text(SECRET + "\n")
+    gateway.start()
+    gateway.add_source("s")
+    table = {"connection": "w", "tableId": "t", "mapping": {"columns": [{"name": "a", "type": "body"}]}}
+    answer = gateway.api("POST", "/sources/s/sinks", {"sinkId": "k", "name": "K", "table": table}, expect=202)
+    assert answer.json["status"] == "error" and "The password file" in answer.json["error"], answer
+    assert "${FILE:secret}" in answer.json["error"], answer
+    shown = subprocess.run([BINARY, "serve", "--print-config", "--config", str(gateway.config)], capture_output=True, text=True, timeout=60)
+    assert 'passwordFile: "${FILE:secret}"' in shown.stdout, shown.stdout
+    wait_until("the failure is in the log", lambda: "The password file" in gateway.log_text())
+    for text in (answer.body.decode(), gateway.log_text(), shown.stdout + shown.stderr):
+        assert SECRET not in text, text
+
+
+def test_what_a_manifest_hides_apply_does_not_show(gateway, tmp_path):
+    (tmp_path / "shop.yaml").write_text(
+        "kind: source\nsourceId: shop\nname: Shop\nsinks:\n"
+        "- {sinkId: k, name: K, table: {connection: '${ENV:HIDDEN}', tableId: t, mapping: {columns: [{name: a, type: body}]}}}\n"
+    )
+    environment = {**os.environ, "HIDDEN": SECRET}
+    command = [BINARY, "apply", "-f", str(tmp_path / "shop.yaml"), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 2 and "${ENV:HIDDEN}" in result.stderr and SECRET not in result.stdout + result.stderr, result
