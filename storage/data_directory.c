@@ -66,6 +66,14 @@ static int lock_held(int fd, const char *path, Error *error) {
                      *pid ? pid : "(unknown)");
 }
 
+/* Not blocking. Taken by flock, which does not meddle with LMDB's own locks (those of fcntl, on lock.mdb). */
+static int lock_file(int fd) {
+    int result;
+    do result = flock(fd, LOCK_EX | LOCK_NB);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : 0;
+}
+
 static int take_lock(const char *path, int *ret_fd, Error *error) {
     Buffer text = {0};
     buffer_printf(&text, "%s/lock", path);
@@ -73,13 +81,9 @@ static int take_lock(const char *path, int *ret_fd, Error *error) {
     /* Closed on exec, so that a worker process never holds the directory for a gateway that is gone. */
     _cleanup_close_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return error_set(error, -errno, "cannot open \"%s\": %s", name, strerrordesc_np(errno));
-    int result;
-    do result = flock(fd, LOCK_EX | LOCK_NB);
-    while (result < 0 && errno == EINTR);
-    if (result < 0) {
-        if (errno == EWOULDBLOCK) return lock_held(fd, path, error);
-        return error_set(error, -errno, "cannot lock \"%s\": %s", name, strerrordesc_np(errno));
-    }
+    int result = lock_file(fd);
+    if (result == -EWOULDBLOCK) return lock_held(fd, path, error);
+    if (result < 0) return error_set(error, result, "cannot lock \"%s\": %s", name, strerrordesc_np(-result));
     char pid[32];
     int size = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     /* Only for the message to a second process: the lock is what counts. */
@@ -232,6 +236,24 @@ static int has_environment(const DataDirectory *directory, bool *ret_has, Error 
     return 0;
 }
 
+/* Held until the directory is closed. */
+static int lock_environment(DataDirectory *directory, const char *environment_path, Error *error) {
+    _cleanup_free_ char *name = NULL;
+    check(asprintf(&name, "%s/data.mdb", environment_path) >= 0);
+    _cleanup_close_ int fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return error_set(error, -errno, "cannot open \"%s\": %s", name, strerrordesc_np(errno));
+    int result = lock_file(fd);
+    if (result == -EWOULDBLOCK)
+        return error_set(error, -EBUSY,
+                         "the environment in the data directory \"%s\" is in use by another process, though its file `lock` was removed: "
+                         "only one may have it",
+                         directory->path);
+    if (result < 0) return error_set(error, result, "cannot lock \"%s\": %s", name, strerrordesc_np(-result));
+    directory->environment_lock_fd = fd;
+    fd = -1;
+    return 0;
+}
+
 static int open_matching(DataDirectory *directory, const Format *format, size_t packs, Error *error) {
     Environment *environment;
     Buffer text = {0};
@@ -242,9 +264,12 @@ static int open_matching(DataDirectory *directory, const Format *format, size_t 
 
     buffer_printf(&text, "%s/" ENVIRONMENT, directory->path);
     _cleanup_free_ char *path = buffer_take(&text);
-    result = environment_open(&(EnvironmentOptions){.path = path}, &environment, error);
+    /* Before anything of it is touched; a new one, when it is there. */
+    if (has) result = lock_environment(directory, path, error);
+    if (result == 0) result = environment_open(&(EnvironmentOptions){.path = path}, &environment, error);
     if (result < 0) return result;
-    result = match(directory, format, packs, environment, error);
+    if (!has) result = lock_environment(directory, path, error);
+    if (result == 0) result = match(directory, format, packs, environment, error);
     environment_close(environment);
     return result;
 }
@@ -262,7 +287,7 @@ static int open_locked(DataDirectory *directory, Error *error) {
 }
 
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error) {
-    DataDirectory directory = {.lock_fd = -1};
+    DataDirectory directory = {.lock_fd = -1, .environment_lock_fd = -1};
     if (!*path) return error_set(error, -EINVAL, "the path of the data directory is empty");
     int result = make_path(path, error);
     if (result < 0) return result;
@@ -280,7 +305,8 @@ int data_directory_open(const char *path, DataDirectory *ret_directory, Error *e
 
 void data_directory_close(DataDirectory *directory) {
     files_free(directory->files);
+    if (directory->environment_lock_fd >= 0) (void)close(directory->environment_lock_fd);
     if (directory->lock_fd >= 0) (void)close(directory->lock_fd);
     free(directory->path);
-    *directory = (DataDirectory){.lock_fd = -1};
+    *directory = (DataDirectory){.lock_fd = -1, .environment_lock_fd = -1};
 }

@@ -380,7 +380,7 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
     app->arguments = arguments;
     app->give_up_missing_packs = give_up_missing_packs;
     app->intake_listener = app->admin_listener = -1;
-    app->directory.lock_fd = -1;
+    app->directory.lock_fd = app->directory.environment_lock_fd = -1;
     for (size_t i = 0; i < sizeof start_list / sizeof *start_list; i++) {
         int r = start_step(app, i, error);
         if (r < 0) {

@@ -26,6 +26,19 @@ def test_second_start_on_the_same_data_is_refused(gateway):
     assert str(gateway.process.pid) in result.stderr and "data" in result.stderr, result.stderr
 
 
+def test_second_start_is_refused_though_the_lock_file_was_removed(gateway):
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    assert gateway.post(url, {"n": 1, "text": "t"}).status == 200
+    for _ in range(2):  # the first one leaves a new lock file
+        (gateway.data / "lock").unlink()
+        result = refused(gateway)
+        assert "is in use by another process" in result.stderr and str(gateway.data) in result.stderr, result.stderr
+    assert gateway.post(url, {"n": 2, "text": "t"}).status == 200
+    gateway.flush("s", "rows")
+    assert gateway.rows("SELECT count(*) FROM rows") == [(2,)]
+
+
 def test_taken_port_is_refused(gateway, gateway_factory):
     other = gateway_factory()
     for option, address in (("--intake", gateway.intake), ("--admin", gateway.admin)):

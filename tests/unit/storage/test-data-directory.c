@@ -111,6 +111,21 @@ static void test_lock_ends_with_its_process(void **state) {
     fixture_remove_folder(folder);
 }
 
+static void test_lock_without_its_file(void **state) {
+    char folder[256], lock[512];
+    DataDirectory directory;
+    fixture_make_folder(folder);
+    path_in(lock, folder, "lock");
+    for (int i = 0; i < 2; i++) { /* a new environment, and one that was there */
+        assert_int_equal(data_directory_open(folder, &directory, NULL), 0);
+        assert_int_equal(unlink(lock), 0);
+        assert_refused(folder, -EBUSY, "in use by another process");
+        data_directory_close(&directory);
+    }
+    (void)open_and_close(folder, false);
+    fixture_remove_folder(folder);
+}
+
 static void test_format_numbers(void **state) {
     char folder[256], format[400], again[400];
     fixture_make_folder(folder);
@@ -209,8 +224,11 @@ static void test_crash_at_the_first_start(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_and_later_starts),   cmocka_unit_test(test_lock_ends_with_its_process),
-        cmocka_unit_test(test_format_numbers),           cmocka_unit_test(test_environment_and_staging_must_match),
+        cmocka_unit_test(test_first_and_later_starts),
+        cmocka_unit_test(test_lock_ends_with_its_process),
+        cmocka_unit_test(test_lock_without_its_file),
+        cmocka_unit_test(test_format_numbers),
+        cmocka_unit_test(test_environment_and_staging_must_match),
         cmocka_unit_test(test_crash_at_the_first_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
