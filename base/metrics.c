@@ -20,7 +20,7 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_EVENTS_REJECTED] = {"sluice_events_rejected_total", "Events that no sink could take as they were."},
     [METRIC_EVENTS_WITHOUT_SINK] = {"sluice_events_without_sink_total", "Events received for a source without a sink."},
     [METRIC_CONNECTIONS_ACCEPTED] = {"sluice_connections_accepted_total", "Connections accepted."},
-    [METRIC_CONNECTIONS_REFUSED] = {"sluice_connections_refused_total", "Connections refused because too many were open."},
+    [METRIC_CONNECTIONS_REFUSED] = {"sluice_connections_refused_total", "Connections answered with 503 at once, because too many were open or the gateway stops."},
     [METRIC_CONNECTIONS_TIMED_OUT] = {"sluice_connections_timed_out_total", "Connections ended because the peer was too slow."},
     [METRIC_CONNECTIONS_EVICTED] = {"sluice_connections_evicted_total",
                                     "Silent or idle connections ended because others needed the place."},

@@ -407,11 +407,12 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
 
 /* ---- running and stopping ------------------------------------------------------------------------------------------------------------ */
 
-static void post_drain(Mailbox *mailbox) {
-    Message *message = calloc(1, sizeof *message);
-    check(message);
-    message->kind = MESSAGE_DRAIN;
-    mailbox_post(mailbox, message);
+static void post_drain(Mailbox *mailbox, usec_t until) {
+    Drain *drain = calloc(1, sizeof *drain);
+    check(drain);
+    drain->message.kind = MESSAGE_DRAIN;
+    drain->until = until;
+    mailbox_post(mailbox, &drain->message);
 }
 
 /* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
@@ -431,7 +432,7 @@ static void set_deadline(App *app, usec_t deadline, int exit_code) {
 static void drain_writer(App *app) {
     if (!app->writer_runs || app->writer_drains) return;
     app->writer_drains = true;
-    post_drain(writer_mailbox(app->writer));
+    post_drain(writer_mailbox(app->writer), 0);
 }
 
 int app_run(App *app) {
@@ -441,11 +442,12 @@ int app_run(App *app) {
         return -EIO;
     }
 
-    /* A quarter is left for imports that give up and for closing. */
-    usec_t deadline = clock_system()->boot(clock_system()) + app->options.shutdown_deadline / 4 * 3;
+    /* Half is for requests that are not whole yet. A quarter is left for imports that give up and for closing. */
+    usec_t now = clock_system()->boot(clock_system()), quarter = app->options.shutdown_deadline / 4;
+    usec_t deadline = now + 3 * quarter;
     set_deadline(app, app->options.shutdown_deadline, EXIT_SUCCESS);
     log_info("stopping: requests in flight are finished first");
-    for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i]);
+    for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i], now + 2 * quarter);
     bool drained = control_drain_loops(app->control, app->loop_count, deadline);
     drain_writer(app);
     drained = control_drain_writer(app->control, deadline) && drained;
@@ -470,6 +472,9 @@ static void stop_loaders(App *app) {
 
 static void stop_intake(App *app) {
     for (size_t i = 0; i < app->loop_count; i++) intake_stop(app->intakes[i]);
+    /* What is left to do takes a moment: nobody accepts any more, so that new connections are refused at once. */
+    if (app->intake_listener >= 0) (void)close(app->intake_listener);
+    app->intake_listener = -1;
 }
 
 static void stop_storage_threads(App *app) {

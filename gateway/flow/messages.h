@@ -286,7 +286,12 @@ typedef struct PendingRejects {
     Error error;
 } PendingRejects;
 
-/* MESSAGE_DRAIN and MESSAGE_BROKEN are a bare Message from malloc, MESSAGE_DRAINED is one of these; the receiver frees them. */
+/* MESSAGE_BROKEN is a bare Message from malloc, MESSAGE_DRAIN and MESSAGE_DRAINED are one of these; the receiver frees them. */
+typedef struct Drain {
+    Message message;
+    usec_t until; /* boot time; a loop ends then what is still not whole */
+} Drain;
+
 typedef struct Drained {
     Message message;
     int who; /* index of the loop, or -1 the writer */

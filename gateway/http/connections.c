@@ -156,9 +156,9 @@ static void on_close(void *data) {
     free(connection);
 }
 
-static void refuse(HttpLoop *loop, int take_fd, const char *message) {
+static void refuse(HttpLoop *loop, int take_fd, const char *name, const char *message) {
     metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, "overloaded", message, NULL});
+    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, name, message, NULL});
     http_loop_linger(loop, take_fd);
 }
 
@@ -179,11 +179,15 @@ static bool has_room_of_address(HttpLoop *loop, const struct sockaddr *address, 
 
 static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     metrics_add(METRIC_CONNECTIONS_ACCEPTED, 1);
+    if (loop->draining) {
+        refuse(loop, take_fd, "shutdown", "The gateway is shutting down.");
+        return;
+    }
     char peer[ADDRESS_TEXT_BYTES];
     size_t peer_size = address_format(address, peer);
     unsigned slot;
     if (!has_room_of_address(loop, address, (Span){peer, peer_size}, &slot)) {
-        refuse(loop, take_fd, "There are too many connections from this address (option limits.connections-an-address).");
+        refuse(loop, take_fd, "overloaded", "There are too many connections from this address (option limits.connections-an-address).");
         return;
     }
     atomic_fetch_add(&loop->usage->connections, 1);
@@ -191,7 +195,7 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     if (!has_room(loop, &above)) {
         atomic_fetch_sub(&loop->usage->connections, 1);
         give_back_address(loop, slot);
-        refuse(loop, take_fd, "There are too many connections (option limits.connections).");
+        refuse(loop, take_fd, "overloaded", "There are too many connections (option limits.connections).");
         return;
     }
     int one = 1;
@@ -228,7 +232,7 @@ bool http_loop_accept(HttpLoop *loop, int fd, unsigned most) {
         if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_warning("cannot accept connections: %s", strerror(errno));
-            if (loop->listener) h2o_socket_read_stop(loop->listener);
+            h2o_socket_read_stop(loop->listener);
             loop->listener_paused = true;
         }
         return false;

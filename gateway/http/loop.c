@@ -316,28 +316,6 @@ static void take_messages(HttpLoop *loop) {
     }
 }
 
-static void begin_drain(HttpLoop *loop) {
-    loop->draining = true;
-    while (http_loop_accept(loop, h2o_socket_get_fd(loop->listener), INT_MAX)) continue;
-    h2o_socket_close(loop->listener);
-    loop->listener = NULL;
-    loop->context.shutdown_requested =
-        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
-}
-
-/* Bytes that the kernel holds for an idle connection are a request, too. */
-static bool in_flight(const Connection *connection) {
-    if (connection->doomed) return false;
-    return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
-}
-
-static void look_if_drained(HttpLoop *loop) {
-    for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
-        if (in_flight(connection)) return;
-    loop->drained_told = true;
-    if (loop->drained) loop->drained(loop->drained_context);
-}
-
 static void turn(HttpLoop *loop) {
     const HttpHandler *handler = &loop->handler;
     loop->answered = resume_deferred(loop);
@@ -346,7 +324,7 @@ static void turn(HttpLoop *loop) {
     if (handler->on_turn) handler->on_turn(handler->context);
     usec_t now = clock_system()->boot(clock_system());
     if (http_loop_sweep_due(loop, now)) {
-        if (loop->listener_paused && loop->listener) {
+        if (loop->listener_paused) {
             loop->listener_paused = false;
             h2o_socket_read_start(loop->listener, http_loop_on_accept);
         }
@@ -356,8 +334,8 @@ static void turn(HttpLoop *loop) {
         http_loop_make_room(loop, now);
     else
         loop->above_since = 0;
-    if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop);
-    if (loop->draining && !loop->drained_told) look_if_drained(loop);
+    if (atomic_load(&loop->drain_wanted) && !loop->draining) http_loop_begin_drain(loop, now);
+    if (loop->draining && !loop->drained_told) http_loop_look_if_drained(loop);
 }
 
 static int end_request(h2o_req_t *request, void *data) {
@@ -380,7 +358,8 @@ static void release_thread_caches(void) {
 }
 
 static void tear_down(HttpLoop *loop) {
-    if (loop->listener) h2o_socket_close(loop->listener);
+    if (loop->draining) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listener), SOMAXCONN); /* they get their 503 */
+    h2o_socket_close(loop->listener);
     loop->context.shutdown_requested = 1;
     (void)loop->config.http1.callbacks.foreach_request(&loop->context, end_request, loop);
     usec_t deadline = clock_system()->boot(clock_system()) + STOP_PATIENCE;
@@ -453,7 +432,8 @@ Mailbox *http_loop_mailbox(HttpLoop *loop) {
     return loop->mailbox;
 }
 
-void http_loop_drain(HttpLoop *loop, void (*drained)(void *context), void *context) {
+void http_loop_drain(HttpLoop *loop, usec_t until, void (*drained)(void *context), void *context) {
+    loop->drain_until = until;
     loop->drained = drained;
     loop->drained_context = context;
     atomic_store(&loop->drain_wanted, true);

@@ -76,9 +76,10 @@ char *http_listen_address(int fd);
 int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
                     Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
-/* Any thread. Drain: take what is in the accept queue, stop accepting, let requests in flight finish, answer new ones with Connection: close; calls
- * `drained` on the loop's thread when no request is in flight. */
-void http_loop_drain(HttpLoop *loop, void (*drained)(void *context), void *context);
+/* Any thread. Drain: take what is in the accept queue, answer new connections with 503, close idle ones and those without a whole head, let requests
+ * in flight finish and answer them with Connection: close; calls `drained` on the loop's thread when no request is in flight. Requests that stall, or are
+ * not whole at `until` (boot time), end with 503. */
+void http_loop_drain(HttpLoop *loop, usec_t until, void (*drained)(void *context), void *context);
 /* Closes what is left, joins the thread and frees. NULL-safe. */
 void http_loop_stop(HttpLoop *loop);
 

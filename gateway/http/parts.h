@@ -48,6 +48,9 @@ typedef struct Connection {
     bool may_send;     /* asked, and yes */
     size_t counted;    /* of its input, in fresh_bytes */
     uint64_t acked;    /* bytes that the peer has acknowledged when `since` was set */
+    /* drain */
+    usec_t drain_begin, drain_heard; /* boot times at which a drain first saw its unfinished request, and last saw bytes come; 0: not yet */
+    size_t drain_first, drain_last;  /* bytes of input then */
     /* address */
     unsigned address_slot; /* in Usage.connections_of; USAGE_ADDRESS_SLOTS: not counted */
     unsigned peer_size;
@@ -71,7 +74,8 @@ struct HttpLoop {
     /* any thread */
     h2o_multithread_receiver_t receiver; /* only to wake the loop */
     atomic_bool drain_wanted, stop_wanted;
-    void (*drained)(void *context); /* set before drain_wanted */
+    usec_t drain_until; /* boot time; this and the next two are set before drain_wanted */
+    void (*drained)(void *context);
     void *drained_context;
     /* start: the thread tells whether it could */
     sem_t started;
@@ -81,7 +85,7 @@ struct HttpLoop {
     h2o_context_t context;
     h2o_evloop_t *evloop;
     h2o_accept_ctx_t accept_context;
-    h2o_socket_t *listener;  /* NULL: draining */
+    h2o_socket_t *listener;
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
     h2o_linklist_t silent;   /* connections that never sent a whole request, the longest silent first */
     h2o_linklist_t served;   /* the others, the one whose last request is longest ago first */
@@ -126,6 +130,14 @@ bool http_loop_accept(HttpLoop *loop, int fd, unsigned most);
 void http_loop_on_accept(h2o_socket_t *listener, const char *err);
 /* While there are more connections than may be: ends those that may go. */
 void http_loop_make_room(HttpLoop *loop, usec_t now);
+
+/* drain.c */
+void http_loop_begin_drain(HttpLoop *loop, usec_t now);
+void http_loop_look_if_drained(HttpLoop *loop);
+/* What a drain does with a connection; true: it was ended. */
+bool http_connection_drain(Connection *connection, ConnectionState state, usec_t now);
+/* How long an answer may wait without progress during a drain. */
+usec_t http_drain_patience(const HttpLoop *loop);
 
 /* sweep.c */
 void http_loop_sweep(HttpLoop *loop, usec_t now);

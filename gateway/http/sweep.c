@@ -123,6 +123,8 @@ static uint64_t look_at(Connection *connection, usec_t now) {
         connection->counted = 0;
     }
     usec_t age = now - connection->since;
+    bool draining = connection->loop->draining;
+    if (draining && http_connection_drain(connection, state, now)) return 0;
     switch (state) {
     case CONNECTION_IDLE:
         if (age > limits->keep_alive_idle) time_out(connection, NULL);
@@ -132,7 +134,7 @@ static uint64_t look_at(Connection *connection, usec_t now) {
         if (connection->head_size && look_at_body(connection, age)) return 0;
         return connection->socket->input->capacity;
     case CONNECTION_WRITING:
-        if (age > limits->write_timeout) {
+        if (age > (draining ? http_drain_patience(connection->loop) : limits->write_timeout)) {
             uint64_t acked = acked_bytes(connection);
             if (acked == connection->acked) {
                 time_out(connection, NULL);
@@ -201,17 +203,23 @@ static void sweep_lingers(HttpLoop *loop, usec_t now) {
     }
 }
 
+/* At once: what is there already must not reset the answer. */
+static void end_linger(int take_fd) {
+    (void)recv(take_fd, NULL, (size_t)1024 * 1024, MSG_DONTWAIT | MSG_TRUNC);
+    (void)close(take_fd);
+}
+
 void http_loop_linger(HttpLoop *loop, int take_fd) {
+    (void)shutdown(take_fd, SHUT_WR);
     if (loop->linger_count == LINGERS_MOST) {
-        (void)close(take_fd);
+        end_linger(take_fd);
         return;
     }
-    (void)shutdown(take_fd, SHUT_WR);
     loop->lingers[loop->linger_count++] = (Linger){take_fd, clock_system()->boot(clock_system()) + LINGER_TIME};
 }
 
 void http_loop_lingers_end(HttpLoop *loop) {
-    while (loop->linger_count) (void)close(loop->lingers[--loop->linger_count].fd);
+    while (loop->linger_count) end_linger(loop->lingers[--loop->linger_count].fd);
 }
 
 void http_loop_on_read(h2o_socket_t *socket, const char *err) {
@@ -256,7 +264,7 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
     sweep_lingers(loop, now);
     loop->swept_at = clock_system()->boot(clock_system());
     /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one part in a hundred. */
-    bool soon = all > loop->usage->unfinished_limit / 8;
+    bool soon = all > loop->usage->unfinished_limit / 8 || (loop->draining && !loop->drained_told);
     usec_t interval = soon ? SWEEP_LEAST : (loop->swept_at - now) * SWEEP_SHARE;
     loop->sweep_interval = interval < SWEEP_LEAST ? SWEEP_LEAST : interval > SWEEP_MOST ? SWEEP_MOST : interval;
 }
@@ -267,7 +275,7 @@ bool http_loop_sweep_due(const HttpLoop *loop, usec_t now) {
 
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now) {
     /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the clock. */
-    bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0;
+    bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0 || (loop->draining && !loop->drained_told);
     usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MOST);
     return due <= now ? 0 : due - now;
 }

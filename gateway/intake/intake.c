@@ -247,8 +247,8 @@ static void on_message(void *context, Message *message) {
         intake->stop_asked = true;
         return;
     case MESSAGE_DRAIN:
+        http_loop_drain(intake->loop, ((Drain *)message)->until, on_drained, intake);
         free(message);
-        http_loop_drain(intake->loop, on_drained, intake);
         return;
     default: unreachable();
     }

@@ -3,12 +3,13 @@
 import pathlib
 import resource
 import select
+import signal
 import socket
 import threading
 import time
 
 import pytest
-from sluice import AT_ONCE, NEVER, request, wait_until
+from sluice import AT_ONCE, NEVER, raw, request, wait_until
 
 COLUMNS = [{"type": "body", "name": "body"}]
 
@@ -287,3 +288,43 @@ def test_short_events_that_wait_for_templates_count_in_full(gateway_factory):
     assert len(refused) < 6 and {answer.status for answer in answers} == {200, 503}, answers
     assert refused[0].json["error"] == "stream.in.overloaded" and 1 <= int(refused[0].headers["retry-after"]) <= 60
     wait_until("there is room again", lambda: gateway.post(url, b"{}\n" * 20_000).status == 200)
+
+
+def test_a_stop_does_not_wait_for_strangers(gateway):
+    """Nothing, one byte, half a head, half a body, a reader that does not read: none of them holds a stop up, and who comes meanwhile is told."""
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    head = f"POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode()
+    strangers = [open_socket(gateway.intake) for _ in range(5)]
+    strangers[1].sendall(b"P")
+    strangers[2].sendall(head[:40])
+    strangers[3].sendall(head + b"half")
+    strangers[4].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    strangers[4].setblocking(False)
+    unread = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n" * 20000
+    sent = 0
+
+    def full():
+        nonlocal sent
+        try:
+            sent += strangers[4].send(unread[sent % len(unread) :])
+        except BlockingIOError:
+            return True
+
+    wait_until("nothing more goes into the connection", full)
+    assert gateway.post(url, b"kept", content_type="text/plain").status == 200
+    begin = time.monotonic()
+    gateway.process.send_signal(signal.SIGTERM)
+    wait_until("the stop begins", lambda: "stopping: requests" in gateway.log_text())
+    for stranger in strangers[:3]:
+        assert drain(stranger).startswith(b"HTTP/1.1 503")
+    told = raw(gateway.intake, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 503") and b"Retry-After" in told and b"stream.in.shutdown" in told
+    assert drain(strangers[3]).startswith(b"HTTP/1.1 503")
+    assert gateway.process.wait(timeout=60) == 0
+    assert time.monotonic() - begin < 9
+    for stranger in strangers:
+        stranger.close()
+    with pytest.raises(ConnectionRefusedError):
+        open_socket(gateway.intake)
+    assert "the shutdown deadline came" not in gateway.log_text()

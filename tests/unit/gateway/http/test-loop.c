@@ -509,6 +509,113 @@ static void other_loops_make_room(void **state) {
     assert_int_equal(atomic_load(&gateway->usage.silent), 0);
 }
 
+/* ---- the end -------------------------------------------------------------------------------------------------------------------------------- */
+
+#define HALF_A_BODY "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nthe beginning"
+
+static void a_stop_ends_who_owes_nothing_at_once(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int silent = client_connect(gateway), begun = client_connect(gateway), idle = client_connect(gateway);
+    assert_int_equal(ask(idle), 200); /* all three are accepted now */
+    client_send(begun, "P");
+    assert_true(eventually(a_part_has_come));
+    drain(now() + 60 * USEC_SECOND);
+    assert_true(eventually(has_drained)); /* long before the head's timeout */
+    _cleanup_free_ char *first = client_answer(silent), *second = client_answer(begun), *third = client_answer(idle);
+    assert_int_equal(status_of(first), 503);
+    assert_int_equal(status_of(second), 503);
+    holds(first, "stream.in.shutdown");
+    holds(second, "stream.in.shutdown");
+    holds(second, "\r\nRetry-After: ");
+    assert_string_equal(third, "");
+    assert_true(client_closed(silent) && client_closed(begun) && client_closed(idle));
+    close(silent);
+    close(begun);
+    close(idle);
+    assert_true(eventually(all_released));
+}
+
+static void new_connections_are_answered_during_a_stop(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    atomic_store(&gateway->hold, true);
+    int parked = client_connect(gateway);
+    client_send(parked, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok");
+    assert_true(eventually(something_in_flight));
+    int idle = client_connect(gateway);
+    assert_int_equal(ask(idle), 200);
+    drain(now() + 60 * USEC_SECOND);
+    assert_true(client_closed(idle));    /* the drain has begun */
+    for (unsigned i = 0; i < 100; i++) { /* more than may linger */
+        int fd = client_connect(gateway);
+        if (i % 2) client_send(fd, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nmore");
+        _cleanup_free_ char *answer = client_answer(fd);
+        assert_int_equal(status_of(answer), 503);
+        holds(answer, "stream.in.shutdown");
+        holds(answer, "\r\nRetry-After: ");
+        assert_true(client_closed(fd));
+        close(fd);
+    }
+    assert_false(has_drained());
+    atomic_store(&gateway->hold, false);
+    _cleanup_free_ char *answer = client_answer(parked);
+    assert_int_equal(status_of(answer), 200);
+    assert_true(eventually(has_drained));
+    rows_are(1, "ok\n");
+    close(parked);
+    close(idle);
+}
+
+/* One stalls, one brings a byte now and then, and one goes on well until the time that the stop gives it. */
+static void half_bodies_hold_a_stop_for_a_moment_only(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int stalled = client_connect(gateway), trickling = client_connect(gateway), steady = client_connect(gateway);
+    client_send(stalled, HALF_A_BODY);
+    client_send(trickling, HALF_A_BODY);
+    client_send(steady, HALF_A_BODY);
+    assert_true(eventually(a_part_has_come));
+    usec_t begin = now();
+    drain(begin + 4 * USEC_SECOND);
+    static char piece[4096];
+    memset(piece, 'x', sizeof piece);
+    bool drained = false;
+    for (usec_t end = begin + 20 * USEC_SECOND; now() < end && !(drained = has_drained());) {
+        (void)!send(trickling, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)!send(steady, piece, sizeof piece, MSG_NOSIGNAL | MSG_DONTWAIT);
+        usleep(50 * 1000);
+    }
+    assert_true(drained);
+    assert_true(drained);
+    assert_true(now() - begin >= 4 * USEC_SECOND); /* the steady one had its time */
+    const int fds[] = {stalled, trickling, steady};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        _cleanup_free_ char *answer = client_answer(fds[i]);
+        assert_int_equal(status_of(answer), 503);
+        holds(answer, "stream.in.shutdown");
+        close(fds[i]);
+    }
+}
+
+static void a_stalled_body_does_not_wait_for_the_deadline(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    int stalled = client_connect(gateway);
+    client_send(stalled, HALF_A_BODY);
+    assert_true(eventually(a_part_has_come));
+    usec_t begin = now();
+    drain(begin + 60 * USEC_SECOND);
+    _cleanup_free_ char *answer = client_answer(stalled);
+    assert_int_equal(status_of(answer), 503);
+    assert_true(eventually(has_drained));
+    close(stalled);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(ambiguous_requests_are_refused_and_closed),
@@ -525,6 +632,10 @@ int main(void) {
         TEST(unfinished_bodies_have_a_budget),
         TEST(silent_ones_go_first_then_idle_ones),
         TEST(other_loops_make_room),
+        TEST(a_stop_ends_who_owes_nothing_at_once),
+        TEST(new_connections_are_answered_during_a_stop),
+        TEST(half_bodies_hold_a_stop_for_a_moment_only),
+        TEST(a_stalled_body_does_not_wait_for_the_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,3 +112,18 @@ bool all_released(void) {
 bool something_in_flight(void) {
     return atomic_load(&gateway->usage.in_flight_bytes) > 0;
 }
+
+void drain(usec_t until) {
+    Drain *message = calloc(1, sizeof *message);
+    assert_non_null(message);
+    message->message.kind = MESSAGE_DRAIN;
+    message->until = until;
+    mailbox_post(intake_mailbox(gateway->intakes[0]), &message->message);
+}
+
+bool has_drained(void) {
+    Message *message = mailbox_take(gateway->control);
+    bool drained = message && message->kind == MESSAGE_DRAINED && ((Drained *)message)->who == 0;
+    free(message);
+    return drained;
+}

@@ -42,3 +42,5 @@ bool eventually(bool (*condition)(void)); /* within 5 s */
 usec_t now(void);                         /* boot time */
 bool all_released(void);                  /* no byte in flight, no connection open */
 bool something_in_flight(void);
+void drain(usec_t until); /* the first loop, as for a stop; boot time */
+bool has_drained(void);   /* once it told; takes the message */

@@ -451,13 +451,6 @@ static void templates(void **state) {
     assert_true(eventually(all_released));
 }
 
-static bool has_drained(void) {
-    Message *message = mailbox_take(gateway->control);
-    bool drained = message && message->kind == MESSAGE_DRAINED && ((Drained *)message)->who == 0;
-    free(message);
-    return drained;
-}
-
 static void draining(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -470,20 +463,13 @@ static void draining(void **state) {
     client_send(parked, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
     client_send(unfinished, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\ny");
     assert_true(eventually(something_in_flight));
-    Message *message = calloc(1, sizeof *message);
-    assert_non_null(message);
-    message->kind = MESSAGE_DRAIN;
-    mailbox_post(intake_mailbox(gateway->intakes[0]), message);
-    client_send(idle, "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
-    _cleanup_free_ char *ready = client_answer(idle);
-    if (status_of(ready) == 200) { /* it came before the drain was seen */
-        client_send(idle, "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
-        free(ready);
-        ready = client_answer(idle);
-    }
+    drain(now() + 60 * USEC_SECOND);
+    assert_true(client_closed(idle));
+    _cleanup_free_ char *ready = client_request(gateway, "GET", "/ready", "", "", 0);
     assert_int_equal(status_of(ready), 503);
     holds(ready, "stream.in.shutdown");
     holds(ready, "\r\nConnection: close\r\n");
+    holds(ready, "\r\nRetry-After: ");
     assert_false(has_drained());
     atomic_store(&gateway->hold, false);
     _cleanup_free_ char *answer = client_answer(parked);

@@ -1,0 +1,85 @@
+/*
+ * The end of a loop's work. A stop must not wait for peers that owe us nothing, nor for ones that stall:
+ *
+ *   idle                    closed at once; who never sent a request is answered first: it may be just about to send one
+ *   a head that is not whole  503 and closed at once
+ *   a body on its way       goes on while it arrives at the least rate and without a long pause, until the time that the stop gives it
+ *   parked                  answered when the commit is done
+ *   being written           goes on while the peer takes it, until the same time
+ *   new connections         503 with Retry-After. They are accepted, since one that is left in the queue is reset when the process ends, and its
+ *                           sender cannot know whether its request was taken.
+ */
+#include <sys/socket.h>
+
+#include "gateway/http/parts.h"
+
+/* A body that brings nothing for so long does not come any more; the rate is looked at after this time, too. */
+#define SILENCE_MOST (2 * USEC_SECOND)
+
+static const HttpRefusal going = {503, "shutdown", "The gateway is shutting down.", NULL};
+
+usec_t http_drain_patience(const HttpLoop *loop) {
+    return SILENCE_MOST < loop->limits.write_timeout ? SILENCE_MOST : loop->limits.write_timeout;
+}
+
+/* Does the body come as fast as a stop wants it to? */
+static bool comes(Connection *connection, usec_t now) {
+    const HttpLoop *loop = connection->loop;
+    size_t bytes = connection->socket->input->size; /* it only grows while the request is unfinished */
+    if (connection->drain_heard == 0) {
+        connection->drain_begin = connection->drain_heard = now;
+        connection->drain_first = connection->drain_last = bytes;
+    }
+    if (connection->drain_last != bytes) {
+        connection->drain_last = bytes;
+        connection->drain_heard = now;
+    }
+    usec_t taken = now - connection->drain_begin;
+    uint64_t wanted = taken < SILENCE_MOST ? 0 : loop->limits.body_rate_least * (uint64_t)(taken / USEC_SECOND);
+    return now < loop->drain_until && now - connection->drain_heard < SILENCE_MOST && bytes >= connection->drain_first + wanted;
+}
+
+bool http_connection_drain(Connection *connection, ConnectionState state, usec_t now) {
+    const h2o_buffer_t *input = connection->socket->input;
+    HttpHead head;
+    switch (state) {
+    case CONNECTION_IDLE:
+        if (http_connection_unread(connection)) return false; /* that is a request */
+        if (!connection->served) http_loop_send_raw(connection->loop, h2o_socket_get_fd(connection->socket), &going);
+        http_connection_end(connection, NULL);
+        return true;
+    case CONNECTION_UNFINISHED:
+        if (connection->head_size == 0 && http_head_check((Span){input->bytes, input->size}, &head) == HEAD_INCOMPLETE) break;
+        if (comes(connection, now)) return false;
+        break;
+    case CONNECTION_WRITING:
+        if (now < connection->loop->drain_until) return false;
+        http_connection_end(connection, NULL);
+        return true;
+    case CONNECTION_PARKED: return false;
+    }
+    http_connection_end(connection, &going);
+    return true;
+}
+
+void http_loop_begin_drain(HttpLoop *loop, usec_t now) {
+    /* Who came before the stop is still taken. */
+    (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listener), SOMAXCONN);
+    loop->draining = true;
+    loop->context.shutdown_requested =
+        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
+    http_loop_sweep(loop, now);
+}
+
+/* Bytes that the kernel holds for an idle connection are a request, too. */
+static bool in_flight(const Connection *connection) {
+    if (connection->doomed) return false;
+    return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
+}
+
+void http_loop_look_if_drained(HttpLoop *loop) {
+    for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
+        if (in_flight(connection)) return;
+    loop->drained_told = true;
+    if (loop->drained) loop->drained(loop->drained_context);
+}
