@@ -83,11 +83,11 @@ static void give_up(Connection *connection) {
 
 #define ANY_ADDRESS USAGE_ADDRESS_SLOTS
 
-/* Ends the longest silent connection of a list, of one address or of any, but none that is above the cap until after `now`; false: none. */
+/* Ends the longest silent connection of a list, of one address or of any, but none that is spared after `now`; false: none. */
 static bool end_one(h2o_linklist_t *list, unsigned slot, usec_t now) {
     for (h2o_linklist_t *link = list->next; link != list; link = link->next) {
         Connection *connection = of_link(link);
-        if (connection->above_until > now || !may_go(connection, slot)) continue;
+        if (connection->spared_until > now || !may_go(connection, slot)) continue;
         give_up(connection);
         return true;
     }
@@ -119,9 +119,10 @@ static bool has_room(HttpLoop *loop, bool *ret_above) {
 void http_loop_make_room(HttpLoop *loop, usec_t now) {
     Usage *usage = loop->usage;
     if (loop->above_since == 0) loop->above_since = now;
-    bool all_looked = now >= loop->above_since + EVERY_LOOP_TURNS;
-    while (!loop->nobody_may_go && atomic_load(&usage->connections) > usage->connections_limit)
-        loop->nobody_may_go = !end_one(&loop->silent, ANY_ADDRESS, now) && !(all_looked && end_one(&loop->served, ANY_ADDRESS, now));
+    /* Silent ones that were new when the excess began are so no more, and had their loop's turn. */
+    bool all_looked = now >= loop->above_since + 2 * EVERY_LOOP_TURNS;
+    while (!loop->nobody_old && atomic_load(&usage->connections) > usage->connections_limit)
+        loop->nobody_old = !end_one(&loop->silent, ANY_ADDRESS, now) && !(all_looked && end_one(&loop->served, ANY_ADDRESS, now));
 }
 
 /* ---- accept and close -------------------------------------------------------------------------------------------------------------- */
@@ -147,6 +148,7 @@ static void on_close(void *data) {
         if (copy >= 0) http_loop_linger(loop, copy);
     }
     if (loop->reading == connection) loop->reading = NULL;
+    if (loop->writing == connection) loop->writing = NULL;
     (void)http_connection_take_deferred(connection);
     h2o_linklist_unlink(&connection->order_link);
     loop->connection_count--;
@@ -209,7 +211,7 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     connection->peer_size = (unsigned)peer_size;
     memcpy(connection->peer, peer, sizeof peer);
     connection->since = clock_system()->boot(clock_system());
-    connection->above_until = above ? connection->since + 2 * EVERY_LOOP_TURNS : 0;
+    connection->spared_until = connection->since + (above ? 3 * EVERY_LOOP_TURNS : EVERY_LOOP_TURNS);
     put_last(&loop->silent, connection);
     count_silent(loop, 1);
     loop->connection_count++;

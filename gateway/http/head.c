@@ -137,6 +137,16 @@ HeadResult http_head_check(Span bytes, HttpHead *ret_head) {
     return HEAD_OK;
 }
 
+bool http_head_longer(Span bytes, unsigned most) {
+    const char *at = bytes.data, *end = bytes.data + bytes.size;
+    if (bytes.size >= 2 && at[0] == '\r' && at[1] == '\n') at += 2;
+    for (unsigned lines = 0; lines <= most; lines++) { /* the first is the request line */
+        at = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
+        if (!at || ++at == end || *at == '\r' || *at == '\n') return false;
+    }
+    return true;
+}
+
 bool http_head_next(Span *lines, Span *ret_name, Span *ret_value) {
     bool crlf;
     Span line = take_line(lines, &crlf);

@@ -142,12 +142,20 @@ static void take_request(HttpLoop *loop, Connection *connection, h2o_req_t *requ
         reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
         return;
     }
+    bool framed_too_much = connection->head.chunked && http_connection_framed_too_much(connection, request->entity.len);
+    connection->request_size = connection->head.chunked ? 0 : connection->head.size + (size_t)connection->head.length;
+    connection->received -= connection->request_size < connection->received ? connection->request_size : connection->received;
+    http_connection_cut_next_head(connection);
     /* The library decodes chunks leniently: what follows on this connection is not trusted to begin where it says. */
     if (connection->head.chunked) request->http1_is_persistent = 0;
     if (connection->head.size > loop->limits.header_bytes) {
         (void)snprintf(message, sizeof message, "The head of the request has %zu bytes; the limit is %zu (option limits.headers).",
                        connection->head.size, loop->limits.header_bytes);
         reply_error(loop, request, 413, "headerTooLarge", message, false);
+        return;
+    }
+    if (framed_too_much) {
+        reply_error(loop, request, 413, "headerTooLarge", HTTP_FRAMED_TOO_MUCH, true);
         return;
     }
     if (request->entity.len > loop->limits.body_bytes) {

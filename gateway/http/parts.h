@@ -14,6 +14,8 @@
 #define LINGERS_MOST 32
 _Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + 8, "a listener, a poller, a queue, and what a moment needs");
 
+#define HTTP_FRAMED_TOO_MUCH "The chunk extensions and trailers of the request are too large (option limits.headers)."
+
 typedef enum ConnectionState {
     CONNECTION_IDLE,       /* no byte of a request is there */
     CONNECTION_UNFINISHED, /* a part of a request is there */
@@ -26,19 +28,23 @@ typedef struct Connection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
     h2o_socket_t *socket;
-    HttpHead head;              /* of the request that the handler has */
-    uint64_t requests;          /* that reached the handler */
-    h2o_socket_cb library_read; /* what libh2o wants called when something was read; http_loop_on_read stands before it */
+    HttpHead head;               /* of the request that the handler has */
+    uint64_t requests;           /* that reached the handler */
+    h2o_socket_cb library_read;  /* what libh2o wants called when something was read; http_loop_on_read stands before it */
+    h2o_socket_cb library_write; /* the same for an answer that was written; on_written stands before it */
+    size_t request_size;         /* of the request that the handler has, head and body; 0: chunked */
+    size_t
+        received; /* bytes that came since the begin of the present request, as they came: input holds them without the framing of chunks */
     /* share of a turn */
     uint64_t turn;          /* in which the next two were counted */
     unsigned turn_requests; /* that the handler got in that turn */
     size_t turn_bytes;      /* of their bodies */
     h2o_req_t *deferred;    /* whole, but its share of the turn was used up: the handler gets it in a later turn */
     h2o_linklist_t deferred_link;
-    usec_t above_until; /* boot time; it was taken above the cap, and other loops have until then to end one of theirs */
-    bool served;        /* it sent a whole request once */
-    bool doomed;        /* the sweep has shut it down: libh2o closes it when its write fails */
-    bool linger;        /* its answer should arrive although the peer is still sending */
+    usec_t spared_until; /* boot time; until then it is new: what is above the cap is taken from older ones, of any loop */
+    bool served;         /* it sent a whole request once */
+    bool doomed;         /* the sweep has shut it down: libh2o closes it when its write fails */
+    bool linger;         /* its answer should arrive although the peer is still sending */
     /* sweep */
     ConnectionState state; /* as last seen */
     uint64_t seen_requests;
@@ -94,6 +100,7 @@ struct HttpLoop {
     unsigned idle_count;     /* this loop's part of usage->idle */
     usec_t above_since;      /* boot time since when this loop knows that there are too many; 0: there are not */
     bool nobody_may_go;      /* room was wanted and no connection could end; looked at again after the next sweep */
+    bool nobody_old;         /* the same, of connections that are not new */
     h2o_linklist_t deferred; /* connections with a deferred request, longest first */
     uint64_t turn;           /* counts turns */
     unsigned turn_extra;     /* requests that the handler got in this turn, without the first of each connection */
@@ -106,6 +113,7 @@ struct HttpLoop {
     uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
     uint64_t fresh_bytes;            /* input that came since the last sweep */
     Connection *reading;             /* the one whose input is being looked at; NULL as soon as it is closed */
+    Connection *writing;             /* the one whose answer was written just now; NULL as soon as it is closed */
     Linger lingers[LINGERS_MOST];
     size_t linger_count;
 };
@@ -152,5 +160,12 @@ void http_loop_linger(HttpLoop *loop, int take_fd);
 void http_loop_lingers_end(HttpLoop *loop);
 /* The read callback in front of the library's: large input is counted, and held against the budget, before anything more is read. */
 void http_loop_on_read(h2o_socket_t *socket, const char *err);
+/* An answer is being written: http_loop_on_read is called again for what comes after it. */
+void http_connection_answered(h2o_req_t *request);
+/* Is more than a small part of a chunked request framing: extensions and trailers? `body_size`: of what was decoded. */
+bool http_connection_framed_too_much(const Connection *connection, size_t body_size);
+/* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the library closes without an answer; what is too much of it is forgotten, so
+ * that the sweep can answer. */
+void http_connection_cut_next_head(Connection *connection);
 /* The read callback of a connection whose request is parked. */
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

@@ -3,6 +3,7 @@
 #include <h2o.h>
 
 #include "base/error.h"
+#include "gateway/http/parts.h"
 
 const char *http_reason(int status) {
     switch (status) {
@@ -65,4 +66,5 @@ void http_reply(h2o_req_t *request, const HttpReply *reply) {
     }
     h2o_start_response(request, &generator);
     h2o_send(request, body.len ? &body : NULL, body.len ? 1 : 0, H2O_SEND_STATE_FINAL);
+    http_connection_answered(request); /* it is still there: the library ends it in a later callback only */
 }

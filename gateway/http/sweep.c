@@ -19,6 +19,12 @@
 #define QUESTION_AGE (200 * USEC_MS)
 /* The sweep is run at once when more than one part in so many of the budget came since the last one. */
 #define FRESH_SHARE 16
+/* A request with too many header lines has at least so many bytes: the cheapest look of all. */
+#define HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
+/* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk of one byte has 5. */
+#define FRAMING_A_BYTE 8
+#define STRING_OF_(text) #text
+#define STRING_OF(text) STRING_OF_(text)
 #define LINGER_TIME (2 * USEC_SECOND)
 
 ConnectionState http_connection_state(const Connection *connection) {
@@ -32,8 +38,47 @@ ConnectionState http_connection_state(const Connection *connection) {
 }
 
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
-    (void)err; /* pipelined bytes, or the end: either is seen again when the answer has been written */
+    /* Pipelined bytes, or the end: either is seen again when the answer has been written. */
+    Connection *connection = socket->on_close.data;
+    if (!err) {
+        connection->received += socket->bytes_read;
+        http_connection_cut_next_head(connection);
+    }
     h2o_socket_read_stop(socket);
+}
+
+static void on_written(h2o_socket_t *socket, const char *err) {
+    Connection *connection = socket->on_close.data;
+    HttpLoop *loop = connection->loop;
+    loop->writing = connection;
+    connection->library_write(socket, err); /* takes the next request, if it is there already */
+    if (!loop->writing) return;
+    loop->writing = NULL;
+    if (socket->_cb.read != connection->library_read) return;
+    socket->_cb.read = http_loop_on_read; /* the next request begins with what is there */
+    connection->received = socket->input->size;
+}
+
+void http_connection_answered(h2o_req_t *request) {
+    h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
+    Connection *connection = socket->on_close.data;
+    check(socket->_cb.write && socket->_cb.write != on_written);
+    connection->library_write = socket->_cb.write;
+    socket->_cb.write = on_written;
+}
+
+bool http_connection_framed_too_much(const Connection *connection, size_t body_size) {
+    size_t held = connection->socket->input->size;
+    size_t framing = connection->received > held ? connection->received - held : 0;
+    return framing > connection->loop->limits.header_bytes && framing - connection->loop->limits.header_bytes > FRAMING_A_BYTE * body_size;
+}
+
+void http_connection_cut_next_head(Connection *connection) {
+    h2o_buffer_t *input = connection->socket->input;
+    size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
+    if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
+    if (memmem(input->bytes + begin, H2O_MAX_REQLEN, "\r\n\r\n", 4)) return;
+    input->size = begin + limit + 1;
 }
 
 void http_connection_end(Connection *connection, const HttpRefusal *refusal) {
@@ -63,6 +108,10 @@ static uint64_t acked_bytes(const Connection *connection) {
     return info.tcpi_bytes_acked;
 }
 
+static const HttpRefusal many_headers = {
+    413, "headerTooLarge", "The request has more than " STRING_OF(H2O_MAX_HEADERS) " header lines; no option raises this limit.", NULL};
+static const HttpRefusal framed_too_much = {413, "headerTooLarge", HTTP_FRAMED_TOO_MUCH, NULL};
+
 /* The head of the unfinished request, as soon as it is whole; true: the connection was ended. */
 static bool look_at_head(Connection *connection, usec_t age) {
     const HttpLoop *loop = connection->loop;
@@ -90,6 +139,10 @@ static bool look_at_head(Connection *connection, usec_t age) {
         connection->whole_size = head.chunked ? SIZE_MAX : head.size + (size_t)head.length;
     }
     if (bytes.size >= connection->whole_size) return false; /* the handler has it in a moment */
+    if (connection->whole_size == SIZE_MAX && http_connection_framed_too_much(connection, bytes.size - connection->head_size)) {
+        http_connection_end(connection, &framed_too_much);
+        return true;
+    }
     if (connection->may_send || !loop->handler.may_send || (bytes.size < QUESTION_BYTES && age < QUESTION_AGE)) return false;
     const HttpRefusal *refusal = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
     connection->may_send = !refusal;
@@ -226,15 +279,24 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     Connection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     size_t size = socket->input->size;
-    if (!err) http_connection_heard(connection);
-    if (!err && size >= QUESTION_BYTES) {
+    if (!err) {
+        http_connection_heard(connection);
+        connection->received += socket->bytes_read;
+        if (size >= HEADERS_LEAST_BYTES && http_head_longer((Span){socket->input->bytes, size}, H2O_MAX_HEADERS)) {
+            http_connection_end(connection, &many_headers);
+            return;
+        }
+    }
+    /* Bytes that the library took away again are framing: then it is not the size that tells how much came. */
+    bool framing = connection->received > size + QUESTION_BYTES;
+    if (!err && (size >= QUESTION_BYTES || framing)) {
         usec_t now = clock_system()->boot(clock_system());
         loop->fresh_bytes += connection->counted < size ? size - connection->counted : size;
         connection->counted = size;
         loop->reading = connection;
         if (loop->fresh_bytes >= loop->usage->unfinished_limit / FRESH_SHARE)
             http_loop_sweep(loop, now);
-        else if (!connection->may_send)
+        else if (!connection->may_send || framing || connection->requests != connection->seen_requests)
             (void)look_at(connection, now);
         if (!loop->reading) return;
         loop->reading = NULL;
@@ -253,7 +315,7 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
     }
     atomic_fetch_add(&loop->usage->idle, idle - loop->idle_count);
     loop->idle_count = idle;
-    loop->nobody_may_go = false;
+    loop->nobody_may_go = loop->nobody_old = false;
     loop->fresh_bytes = 0;
     loop->unfinished_bytes = own;
     uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;

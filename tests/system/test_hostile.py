@@ -212,6 +212,26 @@ def test_too_few_descriptors_are_refused_with_a_sentence(gateway_factory):
     assert not gateway.data.exists()
 
 
+def test_large_heads_and_framing_are_told(gateway):
+    """The HTTP library has limits of its own, behind which it closes without a word or goes on without end."""
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    for address, path, error in [(gateway.intake, url, b"stream.in"), (gateway.admin, "/v1/tokens", b"stream.api")]:
+        line = f"POST {path} HTTP/1.1\r\nHost: x\r\n".encode()
+        many = line + b"".join(b"X%d: y\r\n" % i for i in range(100)) + b"\r\n"
+        huge = line + b"X: " + b"x" * 1_000_000
+        chunked = line + b"Transfer-Encoding: chunked\r\n\r\n"
+        for data in [many, huge, chunked + b"2;" + b"x" * 1_000_000, chunked + b"2\r\nok\r\n0\r\nT: " + b"x" * 1_000_000]:
+            connection = open_socket(address)
+            try:
+                connection.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            answer = drain(connection)
+            connection.close()
+            assert answer.startswith(b"HTTP/1.1 413") and error + b".headerTooLarge" in answer, (data[:60], answer)
+
+
 def test_clients_that_die_before_their_answer(gateway):
     url = gateway.add_source("s")
     gateway.add_sink("s", "rows", COLUMNS, NEVER)

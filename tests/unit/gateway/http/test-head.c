@@ -107,11 +107,33 @@ static void refused_heads(void **state) {
     }
 }
 
+static void lines_are_counted_without_the_rest(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool longer; /* than two header lines */
+    } cases[] = {
+        {"", false},
+        {"POST / HTTP/1.1", false},
+        {"POST / HTTP/1.1\r\nA: a\r\nB: b\r\n", false}, /* the end may come yet */
+        {"POST / HTTP/1.1\r\nA: a\r\nB: b\r\n\r", false},
+        {"POST / HTTP/1.1\r\nA: a\r\nB: b\r\n\r\nC: c\r\nD: d\r\n", false}, /* a body */
+        {"POST / HTTP/1.1\r\nA: a\r\n\r\nB\nC\nD\nE\n", false},
+        {"\r\nPOST / HTTP/1.1\r\nA: a\r\nB: b\r\n\r\n", false},
+        {"POST / HTTP/1.1\r\nA: a\r\nB: b\r\nC", true},
+        {"POST / HTTP/1.1\nA: a\nB: b\n C", true}, /* folded lines count, as the parser counts them */
+        {"\r\nPOST / HTTP/1.1\r\nA: a\r\nB: b\r\nC: c\r\n\r\n", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (http_head_longer((Span){cases[i].text, strlen(cases[i].text)}, 2) != cases[i].longer) fail_msg("%s", cases[i].text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sound_heads),
         cmocka_unit_test(every_prefix_is_incomplete),
         cmocka_unit_test(refused_heads),
+        cmocka_unit_test(lines_are_counted_without_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

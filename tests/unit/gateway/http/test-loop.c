@@ -317,6 +317,152 @@ static void a_head_without_end_is_refused(void **state) {
     close(fd);
 }
 
+/* `count` header lines with Host and Content-Length, for a body of two bytes. */
+static void put_head(Buffer *out, unsigned count) {
+    buffer_append_text(out, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n");
+    for (unsigned i = 2; i < count; i++) buffer_printf(out, "x%u: y\r\n", i);
+    buffer_append_text(out, "\r\n");
+}
+
+static void more_than_a_hundred_headers(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    Buffer most = {0}, more = {0};
+    put_head(&most, 100);
+    buffer_append_text(&most, "ok");
+    put_head(&more, 101);
+    for (unsigned kept = 0; kept < 3; kept++) { /* answered requests on the connection before it */
+        int fd = client_connect(gateway);
+        for (unsigned i = 0; i < kept; i++) {
+            client_send_bytes(fd, most.data, most.size);
+            _cleanup_free_ char *answer = client_answer(fd);
+            assert_int_equal(status_of(answer), 200);
+        }
+        client_send_bytes(fd, more.data, more.size / 2); /* also in two parts */
+        if (kept == 2) usleep(20 * 1000);
+        client_send_bytes(fd, more.data + more.size / 2, more.size - more.size / 2);
+        _cleanup_free_ char *answer = client_answer(fd);
+        assert_int_equal(status_of(answer), 413);
+        holds(answer, "stream.in.headerTooLarge");
+        holds(answer, "more than 100 header lines");
+        assert_true(client_closed(fd));
+        close(fd);
+    }
+    /* Behind a request that is not answered yet the library's parser sees it first. */
+    int fd = client_connect(gateway);
+    Buffer both = {0};
+    buffer_append_span(&both, buffer_span(&most));
+    buffer_append_span(&both, buffer_span(&more));
+    client_send_bytes(fd, both.data, both.size);
+    _cleanup_free_ char *first = client_answer(fd), *second = client_answer(fd);
+    assert_int_equal(status_of(first), 200);
+    assert_int_equal(status_of(second), 400);
+    assert_true(client_closed(fd));
+    close(fd);
+    buffer_deinit(&most);
+    buffer_deinit(&more);
+    buffer_deinit(&both);
+    rows_are(1, "ok\nok\nok\nok\n");
+}
+
+/* Longer than what the library looks at: without an end it would close the connection, and the sender would see a reset. */
+static void heads_far_too_large(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const char good[] = "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok";
+    Buffer large = {0};
+    buffer_append_text(&large, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nX: ");
+    size_t filler = 900000;
+    memset(buffer_reserve(&large, filler), 'x', filler);
+    large.size += filler;
+    enum { FRESH, KEPT, AFTER_LARGE, PIPELINED, WAYS };
+    for (unsigned round = 0; round < 5; round++) {
+        for (unsigned way = FRESH; way < WAYS; way++) {
+            int fd = client_connect(gateway);
+            if (way == AFTER_LARGE) { /* whoever was let through once with a large body */
+                Buffer body = {0};
+                buffer_printf(&body, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+                memset(buffer_reserve(&body, 100000), 'y', 100000);
+                body.size += 100000;
+                client_send_bytes(fd, body.data, body.size);
+                buffer_deinit(&body);
+            }
+            if (way == KEPT) client_send(fd, good);
+            if (way == KEPT || way == AFTER_LARGE) {
+                _cleanup_free_ char *answer = client_answer(fd);
+                assert_int_equal(status_of(answer), 200);
+            }
+            if (way == PIPELINED) {
+                Buffer both = {0};
+                buffer_append_text(&both, good);
+                buffer_append_span(&both, buffer_span(&large));
+                client_send_bytes(fd, both.data, both.size);
+                buffer_deinit(&both);
+                _cleanup_free_ char *answer = client_answer(fd);
+                assert_int_equal(status_of(answer), 200);
+            } else {
+                client_send_bytes(fd, large.data, large.size);
+            }
+            _cleanup_free_ char *answer = client_answer(fd);
+            if (status_of(answer) != 413) fail_msg("way %u, round %u: %s", way, round, answer);
+            holds(answer, "stream.in.headerTooLarge");
+            assert_true(client_closed(fd));
+            close(fd);
+        }
+    }
+    buffer_deinit(&large);
+}
+
+#define CHUNKED "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+/* The decoder skips extensions and trailers without end, and nobody else sees them. */
+static void framing_of_chunks_has_a_limit(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const struct {
+        const char *begin, *end;
+        size_t filler;
+        int status;
+    } cases[] = {
+        {"2;x=", "\r\nok\r\n0\r\n\r\n", 1000, 200},
+        {"2;x=", "\r\nok\r\n0\r\n\r\n", 20000, 413},
+        {"2\r\nok\r\n0\r\nT: ", "\r\n\r\n", 1000, 200},
+        {"2\r\nok\r\n0\r\nT: ", "\r\n\r\n", 20000, 413},
+        {"2;x=", "", 20000000, 413}, /* goes on and on */
+        {"2\r\nok\r\n0\r\nT: ", "", 20000000, 413},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Buffer request = {0};
+        buffer_append_text(&request, CHUNKED);
+        buffer_append_text(&request, cases[i].begin);
+        memset(buffer_reserve(&request, cases[i].filler), 'x', cases[i].filler);
+        request.size += cases[i].filler;
+        buffer_append_text(&request, cases[i].end);
+        int fd = client_connect(gateway);
+        client_send_bytes(fd, request.data, request.size);
+        _cleanup_free_ char *answer = client_answer(fd);
+        if (status_of(answer) != cases[i].status) fail_msg("case %zu: %s", i, answer);
+        if (cases[i].status == 413) holds(answer, "stream.in.headerTooLarge");
+        assert_true(client_closed(fd));
+        close(fd);
+        buffer_deinit(&request);
+    }
+    /* Chunks of one byte are mostly framing, and fine. */
+    Buffer request = {0};
+    buffer_append_text(&request, CHUNKED);
+    for (unsigned i = 0; i < 20000; i++) buffer_append_text(&request, "1\r\nx\r\n");
+    buffer_append_text(&request, "0\r\n\r\n");
+    int fd = client_connect(gateway);
+    client_send_bytes(fd, request.data, request.size);
+    _cleanup_free_ char *answer = client_answer(fd);
+    assert_int_equal(status_of(answer), 200);
+    close(fd);
+    buffer_deinit(&request);
+}
+
 static void strangers_may_not_send_on(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -430,6 +576,7 @@ static bool a_part_has_come(void) {
 static int ask(int fd) {
     client_send(fd, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
     _cleanup_free_ char *answer = client_answer(fd);
+    fprintf(stderr, "%u open, %u silent, %u idle: %s\n", gateway->usage.connections, gateway->usage.silent, gateway->usage.idle, answer);
     return status_of(answer);
 }
 
@@ -487,6 +634,10 @@ static void silent_ones_go_first_then_idle_ones(void **state) {
     assert_true(eventually(all_released));
 }
 
+static bool all_places_are_taken(void) {
+    return atomic_load(&gateway->usage.connections) == gateway->usage.connections_limit;
+}
+
 /* The loop that gets the new connection may have none that can go, while another has them all. */
 static void other_loops_make_room(void **state) {
     (void)state;
@@ -496,6 +647,7 @@ static void other_loops_make_room(void **state) {
     start(&options, 3);
     int silent[PLACES], honest[PLACES];
     for (unsigned i = 0; i < PLACES; i++) silent[i] = client_connect(gateway);
+    assert_true(eventually(all_places_are_taken));
     for (unsigned i = 0; i < PLACES; i++) {
         honest[i] = client_connect(gateway);
         assert_int_equal(ask(honest[i]), 200);
@@ -628,6 +780,9 @@ int main(void) {
         TEST(slow_requests_time_out),
         TEST(who_does_not_read_is_left),
         TEST(a_head_without_end_is_refused),
+        TEST(more_than_a_hundred_headers),
+        TEST(heads_far_too_large),
+        TEST(framing_of_chunks_has_a_limit),
         TEST(strangers_may_not_send_on),
         TEST(unfinished_bodies_have_a_budget),
         TEST(silent_ones_go_first_then_idle_ones),
