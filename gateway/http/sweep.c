@@ -275,6 +275,15 @@ void http_loop_lingers_end(HttpLoop *loop) {
     while (loop->linger_count) end_linger(loop->lingers[--loop->linger_count].fd);
 }
 
+/* Senders mostly repeat themselves: where the last head of this connection ended, this one ends, too, or earlier. */
+static bool has_many_headers(const Connection *connection) {
+    const h2o_buffer_t *input = connection->socket->input;
+    size_t last = connection->head.size;
+    if (input->size < HEADERS_LEAST_BYTES) return false;
+    if (last >= 4 && last <= HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
+    return http_head_longer((Span){input->bytes, input->size}, H2O_MAX_HEADERS);
+}
+
 void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     Connection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
@@ -282,7 +291,7 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     if (!err) {
         http_connection_heard(connection);
         connection->received += socket->bytes_read;
-        if (size >= HEADERS_LEAST_BYTES && http_head_longer((Span){socket->input->bytes, size}, H2O_MAX_HEADERS)) {
+        if (has_many_headers(connection)) {
             http_connection_end(connection, &many_headers);
             return;
         }

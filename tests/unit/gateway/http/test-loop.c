@@ -576,7 +576,6 @@ static bool a_part_has_come(void) {
 static int ask(int fd) {
     client_send(fd, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
     _cleanup_free_ char *answer = client_answer(fd);
-    fprintf(stderr, "%u open, %u silent, %u idle: %s\n", gateway->usage.connections, gateway->usage.silent, gateway->usage.idle, answer);
     return status_of(answer);
 }
 
