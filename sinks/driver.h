@@ -87,6 +87,9 @@ typedef struct ImportJob {
     usec_t patience;        /* how long progress bears none of both: a driver looks for signs of work a few times in it; 0: a minute */
     usec_t longest;         /* what the whole import may take; 0: the driver's own limit */
     uint64_t rejected_rows; /* out */
+    /* Out: rows that a trigger or rule of the table took and did not store. Those that could be named are rejects as well, unless all rows of their
+     * file were taken that way. */
+    uint64_t swallowed_rows;
     /* Out, of an import that is not SINK_DONE: the destination ended it because it took too long. */
     bool took_too_long;
     /* Out, of an import that is not SINK_DONE: this try entered all ids anew and did not send its COMMIT. So no earlier one committed any of the

@@ -2,8 +2,8 @@
  * PostgreSQL. One import is one transaction: the ids of its files into the ledger (which is the look-up as well), settled ids out of
  * it, the rows by COPY, refused rows to the job, COMMIT. What a lost connection leaves unknown, the next try asks the ledger.
  *
- * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key also SELECT,
- * UPDATE (strategy merge) and TEMPORARY on the database; CREATE only where something is missing.
+ * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key or row-level
+ * security also SELECT, UPDATE (strategy merge) and TEMPORARY on the database; CREATE only where something is missing.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -153,13 +153,25 @@ static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *e
     return SINK_DONE;
 }
 
-/* A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. */
-static SinkResult lock_table(PostgresSession *session, const TableTarget *table, Error *error) {
-    Buffer sql = {0};
-    buffer_printf(&sql, "SET LOCAL lock_timeout = %d; LOCK TABLE ", TABLE_LOCK_MS);
-    postgres_put_table(&sql, table);
-    buffer_printf(&sql, " IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d", POSTGRES_LOCK_MS);
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
+/*
+ * A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. Then nothing
+ * changes about it until the end. *ret_row_security: its policies hold for this role.
+ */
+static SinkResult lock_table(PostgresSession *session, const TableTarget *table, bool *ret_row_security, Error *error) {
+    Buffer name = {0}, sql = {0};
+    postgres_put_table(&name, table);
+    char *literal = PQescapeLiteral(session->connection, buffer_text(&name), name.size);
+    check(literal);
+    buffer_printf(&sql,
+                  "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d;"
+                  " SELECT pg_catalog.row_security_active(%s::pg_catalog.text)",
+                  TABLE_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
+    PGresult *answer = NULL;
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
+    if (result == SINK_DONE) *ret_row_security = PQgetvalue(answer, 0, 0)[0] == 't';
+    PQclear(answer);
+    PQfreemem(literal);
+    buffer_deinit(&name);
     buffer_deinit(&sql);
     return result;
 }
@@ -173,12 +185,14 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
     }
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
-    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->table, error);
+    bool has_row_security = false;
+    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->table, &has_row_security, error);
     PostgresLoad load = {0};
-    if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, error);
+    if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, has_row_security, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         if (!job->files[i].already_imported) result = postgres_load_file(&load, &job->files[i], error);
     }
+    if (result == SINK_DONE) result = postgres_load_end(&load, error);
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
     if (result == SINK_DONE) {
         job->proven_absent = false;
@@ -195,7 +209,7 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     session->rows_done = 0;
     if (job->longest > 0) session->statement_limit = job->longest;
     usec_t began = clock_system()->boot(clock_system());
-    job->rejected_rows = 0;
+    job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
     SinkResult result = postgres_session_use(session, error);
     if (result == SINK_DONE) result = import_files(session, job, error);
@@ -204,7 +218,7 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
         /* Others may cancel a statement as well. */
         job->took_too_long = strcmp(session->failure.sqlstate, "57014") == 0 &&
                              clock_system()->boot(clock_system()) - began >= postgres_server_limit(session);
-        job->rejected_rows = 0;
+        job->rejected_rows = job->swallowed_rows = 0;
         for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
     }
     /* The caller wants to hear why it failed, not that the rollback did. */

@@ -19,10 +19,13 @@ static bool is_one_of(const char *sqlstate, const char *const *classes) {
 /* Rollbacks, resources, locks and time-outs, system errors. */
 static const char *const retry_classes[] = {"40", "53", "55P03", "57014", "58", "25P03", "XX", NULL};
 /* 57P: the server is stopping, starting, or was told to end the session. 25006: it has become a read-only standby. */
-static const char *const unreachable_classes[] = {"08", "28", "57P", "25006", NULL};
+static const char *const unreachable_classes[] = {"57P", "25006", NULL};
+static const char *const connection_classes[] = {"08", "28", NULL};
 
 SinkResult postgres_failure_result(const PostgresFailure *failure) {
     if (failure->sqlstate[0] == '\0' || is_one_of(failure->sqlstate, unreachable_classes)) return SINK_UNREACHABLE;
+    /* In a session that goes on it is another connection's, for example that of a trigger to a remote table. */
+    if (is_one_of(failure->sqlstate, connection_classes)) return failure->is_fatal ? SINK_UNREACHABLE : SINK_RETRY;
     if (is_one_of(failure->sqlstate, retry_classes)) return SINK_RETRY;
     return SINK_REFUSED;
 }
@@ -80,6 +83,7 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
                    names_key && detail ? detail : "");
     postgres_trim(failure->reason);
     const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (!severity) severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY); /* a pooler's own */
     failure->is_fatal = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
     failure->blame = failure->is_fatal ? POSTGRES_BLAME_TABLE : blame_of(refusal, failure->sqlstate);
     failure->line = line_of(PQresultErrorField(refusal, PG_DIAG_CONTEXT));

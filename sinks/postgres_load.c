@@ -1,148 +1,28 @@
 #include "sinks/postgres_load.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "sinks/csv_record.h"
 #include "sinks/postgres_table.h"
 #include "sinks/table_shape.h"
 
 #define WINDOW_AFTER_BAD_ROW 64
+#define UNCLEAR_MOST 100 /* rows refused for what may be the table's fault, before any row went through */
 
-/* ---- the statements ---- */
-
-/* The temporary table's columns are c0, c1, …, so that other names in a statement never meet a column of the sink. */
-static void put_numbered(Buffer *out, const TableTarget *table, const char *prefix, bool keys_only, const char *separator) {
-    const char *before = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (keys_only && !table->columns[i].primary_key) continue;
-        buffer_printf(out, "%s%sc%zu", before, prefix, i);
-        before = separator;
-    }
-}
-
-static void put_insert_into(Buffer *out, const TableTarget *table) {
-    buffer_append_text(out, "INSERT INTO ");
-    postgres_put_table(out, table);
-    buffer_append_text(out, " AS target (");
-    sql_put_columns(out, table, false);
-    buffer_append_text(out, ") ");
-}
-
-/* The last of equal keys wins: COPY has filled an empty table from front to back, so ctid is the order of the rows. */
-static void put_merge(Buffer *out, const TableTarget *table) {
-    put_insert_into(out, table);
-    buffer_append_text(out, "SELECT DISTINCT ON (");
-    put_numbered(out, table, "", true, ", ");
-    buffer_append_text(out, ") ");
-    put_numbered(out, table, "", false, ", ");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
-    put_numbered(out, table, "", true, ", ");
-    buffer_append_text(out, ", ctid DESC ON CONFLICT (");
-    sql_put_columns(out, table, true);
-    buffer_append_text(out, sink_table_is_all_key(table) ? ") DO NOTHING" : ") DO UPDATE SET ");
-    const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (table->columns[i].primary_key) continue;
-        buffer_append_text(out, separator);
-        sql_put_identifier(out, table->columns[i].name);
-        buffer_append_text(out, " = EXCLUDED.");
-        sql_put_identifier(out, table->columns[i].name);
-        separator = ", ";
-    }
-}
-
-static void put_conflict_ignored(Buffer *out, const TableTarget *table) {
-    buffer_append_text(out, " ON CONFLICT (");
-    sql_put_columns(out, table, true);
-    buffer_append_text(out, ") DO NOTHING");
-}
-
-static void put_append(Buffer *out, const TableTarget *table) {
-    put_insert_into(out, table);
-    buffer_append_text(out, "SELECT ");
-    put_numbered(out, table, "", false, ", ");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ctid");
-    put_conflict_ignored(out, table);
-}
-
-/*
- * Inserts as put_append does and returns the place (from 1) of each row that was not inserted, and whether an earlier row of the same
- * attempt has its key. What was inserted says so itself, so that a session which inserts the same keys at the same time cannot fool it.
- */
-static void put_append_naming_duplicates(Buffer *out, const TableTarget *table) {
-    buffer_append_text(
-        out, "WITH numbered AS MATERIALIZED (SELECT row_number() OVER (ORDER BY ctid) AS place, row_number() OVER (PARTITION BY ");
-    put_numbered(out, table, "", true, ", ");
-    buffer_append_text(out, " ORDER BY ctid) AS turn, ");
-    put_numbered(out, table, "", false, ", ");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows), inserted AS (");
-    put_insert_into(out, table);
-    buffer_append_text(out, "SELECT ");
-    put_numbered(out, table, "", false, ", ");
-    buffer_append_text(out, " FROM numbered WHERE turn = 1 ORDER BY place");
-    put_conflict_ignored(out, table);
-    buffer_append_text(out, " RETURNING ");
-    const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (!table->columns[i].primary_key) continue;
-        buffer_printf(out, "%starget.", separator);
-        sql_put_identifier(out, table->columns[i].name);
-        buffer_printf(out, " AS c%zu", i);
-        separator = ", ";
-    }
-    buffer_append_text(out, ") SELECT place, turn > 1 FROM numbered WHERE turn > 1 OR NOT EXISTS (SELECT 1 FROM inserted WHERE (");
-    put_numbered(out, table, "inserted.", true, ", ");
-    buffer_append_text(out, ") = (");
-    put_numbered(out, table, "numbered.", true, ", ");
-    buffer_append_text(out, ")) ORDER BY place");
-}
-
-static SinkResult make_temporary_table(PostgresSession *session, const TableTarget *table, Error *error) {
-    Buffer sql = {0};
-    buffer_append_text(&sql, "CREATE TEMPORARY TABLE sluice_rows (");
-    put_numbered(&sql, table, "", false, ", ");
-    buffer_append_text(&sql, ") ON COMMIT DROP AS SELECT ");
-    sql_put_columns(&sql, table, false);
-    buffer_append_text(&sql, " FROM ");
-    postgres_put_table(&sql, table);
-    buffer_append_text(&sql, " WITH NO DATA");
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, NULL, error);
-    buffer_deinit(&sql);
-    return result;
-}
-
-SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, const ImportJob *job, Error *error) {
-    const TableTarget *table = job->table;
-    *load = (PostgresLoad){.session = session, .job = job};
-    if (!sink_table_has_key(table)) {
-        buffer_append_text(&load->copy, "SAVEPOINT sluice_attempt; COPY ");
-        postgres_put_table(&load->copy, table);
-        buffer_append_text(&load->copy, " (");
-        sql_put_columns(&load->copy, table, false);
-        buffer_append_text(&load->copy, ") FROM STDIN (FORMAT csv)");
-        return SINK_DONE;
-    }
-    /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place; inside it would make new files. */
-    buffer_append_text(&load->copy, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
-                                    " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
-    if (table->strategy == STRATEGY_MERGE) {
-        put_merge(&load->insert, table);
-    } else {
-        put_append(&load->insert, table);
-        put_append_naming_duplicates(&load->duplicates, table);
-    }
-    return make_temporary_table(session, table, error);
+SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error) {
+    *load = (PostgresLoad){.session = session, .job = job, .is_direct = !sink_table_has_key(job->table) && !has_row_security};
+    postgres_statements_init(&load->statements, job->table, load->is_direct);
+    if (load->is_direct) return SINK_DONE;
+    return postgres_run(session, session->silence_limit, buffer_text(&load->statements.temporary_table), 0, NULL, NULL, error);
 }
 
 void postgres_load_deinit(PostgresLoad *load) {
     sink_rejects_deinit(&load->rejects);
-    buffer_deinit(&load->copy);
-    buffer_deinit(&load->insert);
-    buffer_deinit(&load->duplicates);
+    postgres_statements_deinit(&load->statements);
 }
 
 /* ---- one attempt ---- */
@@ -155,10 +35,32 @@ typedef struct Attempt {
     uint64_t next;   /* out: behind the last row */
     uint64_t rows;   /* out: sent */
     bool at_end;     /* out: no rows come after these */
+    /* Out, of an attempt that failed: a statement that had the rows in it was refused. */
+    bool carried_rows;
+    /* Out, of one that did not: the table has them, or they are refused or swallowed by name; */
+    uint64_t stored;
+    bool has_swallowed; /* some were swallowed, and are known by name */
+    bool is_mixed;      /* but when some were swallowed, and it takes a search to know which: then nothing is done, the savepoint stands */
 } Attempt;
 
 static SinkResult simple(PostgresLoad *load, const char *sql, PGresult **ret_result, Error *error) {
     return postgres_run(load->session, load->session->statement_limit, sql, 0, NULL, ret_result, error);
+}
+
+/* A statement that moves the rows of the attempt. */
+static SinkResult carry(PostgresLoad *load, Attempt *attempt, Buffer *sql, PGresult **ret_result, Error *error) {
+    attempt->carried_rows = true;
+    SinkResult result = simple(load, buffer_text(sql), ret_result, error);
+    if (result == SINK_DONE) attempt->carried_rows = false;
+    return result;
+}
+
+static SinkResult count(PostgresLoad *load, Buffer *sql, uint64_t *ret_count, Error *error) {
+    PGresult *answer = NULL;
+    SinkResult result = simple(load, buffer_text(sql), &answer, error);
+    if (result == SINK_DONE) *ret_count = strtoull(PQgetvalue(answer, 0, 0), NULL, 10);
+    PQclear(answer);
+    return result;
 }
 
 /* A COPY that cannot be ended well: the connection goes, and the server rolls back. */
@@ -207,90 +109,180 @@ static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
     return SINK_DONE;
 }
 
-static SinkResult miscounted(const Attempt *attempt, uint64_t counted, Error *error) {
-    (void)error_set(error, -EIO, "The server counted %llu rows of %llu; nothing was changed.", (unsigned long long)counted,
-                    (unsigned long long)attempt->rows);
+static SinkResult miscounted(PostgresLoad *load, uint64_t wanted, uint64_t counted, Error *error) {
+    load->session->failure = (PostgresFailure){0};
+    (void)error_set(error, -EIO, "The server counted %" PRIu64 " rows of %" PRIu64 "; nothing was changed.", counted, wanted);
     return SINK_RETRY;
 }
 
-/* The rows whose places (from 1, within the attempt) the result names, as duplicates. */
-static SinkResult refuse_duplicates(PostgresLoad *load, const Attempt *attempt, const PGresult *places, Error *error) {
-    CsvWalk walk;
-    uint64_t place = 0;
-    if (csv_walk_start(&walk, attempt->file->reader, attempt->first, error) < 0) return SINK_RETRY;
-    for (int i = 0; i < PQntuples(places); i++) {
-        uint64_t wanted = strtoull(PQgetvalue(places, i, 0), NULL, 10), row = 0;
-        Span csv = {0};
-        for (; place < wanted; place++) {
-            int r = csv_walk_next(&walk, &csv, &row, error);
-            if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %llu of an import cannot be read again.", (unsigned long long)wanted);
-            if (r != 0) return SINK_RETRY;
-        }
-        bool is_in_file = PQgetvalue(places, i, 1)[0] == 't';
-        const char *reason = is_in_file ? "duplicate key: an earlier row of the same import has the same primary key"
-                                        : "duplicate key: the table already has a row with this primary key";
-        SinkResult result = sink_rejects_add(&load->rejects, load->job, attempt->file, row, reason, csv, error);
+static SinkResult may_swallow(PostgresLoad *load, bool *ret_may, Error *error) {
+    if (load->swallows == POSTGRES_SWALLOWS_UNKNOWN) {
+        bool may = false;
+        SinkResult result = postgres_table_may_swallow(load->session, load->job->table, &may, error);
         if (result != SINK_DONE) return result;
+        load->swallows = may ? POSTGRES_SWALLOWS : POSTGRES_SWALLOWS_NOT;
+    }
+    *ret_may = load->swallows == POSTGRES_SWALLOWS;
+    return SINK_DONE;
+}
+
+static SinkResult name_all_swallowed(PostgresLoad *load, const Attempt *attempt, Error *error) {
+    CsvWalk walk;
+    if (csv_walk_start(&walk, attempt->file->reader, attempt->first, error) < 0) return SINK_RETRY;
+    for (uint64_t i = 0; i < attempt->rows; i++) {
+        Span csv;
+        uint64_t row;
+        int r = csv_walk_next(&walk, &csv, &row, error);
+        if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %" PRIu64 " of an import cannot be read again.", attempt->first + i);
+        if (r != 0) return SINK_RETRY;
+        sink_rejects_add_swallowed(&load->rejects, load->job, attempt->file, row, csv);
     }
     return SINK_DONE;
 }
 
-static SinkResult append_new_keys(PostgresLoad *load, const Attempt *attempt, Error *error) {
+/* `missing` rows of `wanted`, which are those of the attempt or fewer (one of each key), are not in the table, and no error said so. */
+static SinkResult settle_missing(PostgresLoad *load, Attempt *attempt, uint64_t wanted, uint64_t missing, Error *error) {
+    if (missing == 0) return SINK_DONE;
+    bool may = false;
+    SinkResult result = may_swallow(load, &may, error);
+    if (result != SINK_DONE) return result;
+    if (!may || missing > wanted) return miscounted(load, wanted, wanted - missing, error);
+    bool all = missing == attempt->rows;
+    if (!all && sink_rejects_may_name(&load->rejects, load->job, missing)) {
+        attempt->is_mixed = true;
+        return SINK_DONE;
+    }
+    attempt->stored = attempt->rows - missing;
+    attempt->has_swallowed = all && sink_rejects_may_name(&load->rejects, load->job, missing);
+    if (attempt->has_swallowed) return name_all_swallowed(load, attempt, error);
+    sink_rejects_count_swallowed(&load->rejects, missing);
+    return SINK_DONE;
+}
+
+/* A row that an append did not insert, as the statement names it. */
+typedef struct Absentee {
+    uint64_t place; /* in the attempt, from 1 */
+    bool is_in_file, is_in_table;
+} Absentee;
+
+static Absentee absentee_of(const PGresult *places, int i) {
+    return (Absentee){.place = strtoull(PQgetvalue(places, i, 0), NULL, 10),
+                      .is_in_file = PQgetvalue(places, i, 1)[0] == 't',
+                      .is_in_table = PQgetvalue(places, i, 2)[0] == 't'};
+}
+
+/* Refuses them as duplicates; `swallows`: those that are none were swallowed. */
+static SinkResult settle_absentees(PostgresLoad *load, Attempt *attempt, const PGresult *places, bool swallows, Error *error) {
+    CsvWalk walk;
+    uint64_t place = 0, swallowed = 0;
+    for (int i = 0; i < PQntuples(places); i++) {
+        Absentee absentee = absentee_of(places, i);
+        swallowed += swallows && !absentee.is_in_file && !absentee.is_in_table;
+    }
+    bool by_name = sink_rejects_may_name(&load->rejects, load->job, swallowed);
+    if (!by_name) sink_rejects_count_swallowed(&load->rejects, swallowed);
+    if (csv_walk_start(&walk, attempt->file->reader, attempt->first, error) < 0) return SINK_RETRY;
+    for (int i = 0; i < PQntuples(places); i++) {
+        Absentee absentee = absentee_of(places, i);
+        bool is_swallowed = swallows && !absentee.is_in_file && !absentee.is_in_table;
+        if (is_swallowed && !by_name) continue;
+        uint64_t row = 0;
+        Span csv = {0};
+        for (; place < absentee.place; place++) {
+            int r = csv_walk_next(&walk, &csv, &row, error);
+            if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %" PRIu64 " of an import cannot be read again.", absentee.place);
+            if (r != 0) return SINK_RETRY;
+        }
+        if (is_swallowed) {
+            sink_rejects_add_swallowed(&load->rejects, load->job, attempt->file, row, csv);
+            continue;
+        }
+        const char *reason = absentee.is_in_file ? "duplicate key: an earlier row of the same import has the same primary key"
+                                                 : "duplicate key: the table already has a row with this primary key";
+        SinkResult result = sink_rejects_add(&load->rejects, load->job, attempt->file, row, reason, csv, error);
+        if (result != SINK_DONE) return result;
+    }
+    attempt->stored = attempt->rows - (uint64_t)PQntuples(places);
+    return SINK_DONE;
+}
+
+static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *error) {
     SinkResult result = simple(load, "SAVEPOINT sluice_append", NULL, error);
     PGresult *answer = NULL;
-    if (result == SINK_DONE) result = simple(load, buffer_text(&load->insert), &answer, error);
+    if (result == SINK_DONE) result = carry(load, attempt, &load->statements.insert, &answer, error);
     if (result != SINK_DONE) return result;
     uint64_t inserted = strtoull(PQcmdTuples(answer), NULL, 10);
     PQclear(answer);
     if (inserted == attempt->rows) return SINK_DONE;
-    result = simple(load, "ROLLBACK TO SAVEPOINT sluice_append", NULL, error);
+    bool swallows = false;
+    result = may_swallow(load, &swallows, error);
+    if (result == SINK_DONE) result = simple(load, "ROLLBACK TO SAVEPOINT sluice_append", NULL, error);
     answer = NULL;
-    if (result == SINK_DONE) result = simple(load, buffer_text(&load->duplicates), &answer, error);
-    if (result == SINK_DONE) result = refuse_duplicates(load, attempt, answer, error);
-    PQclear(answer);
-    return result;
-}
-
-static SinkResult count_keys(PostgresLoad *load, uint64_t *ret_keys, Error *error) {
-    Buffer sql = {0};
-    buffer_append_text(&sql, "SELECT count(*) FROM (SELECT DISTINCT ");
-    put_numbered(&sql, load->job->table, "", true, ", ");
-    buffer_append_text(&sql, " FROM pg_temp.sluice_rows) keys");
-    PGresult *answer = NULL;
-    SinkResult result = simple(load, buffer_text(&sql), &answer, error);
-    if (result == SINK_DONE) *ret_keys = strtoull(PQgetvalue(answer, 0, 0), NULL, 10);
-    PQclear(answer);
-    buffer_deinit(&sql);
-    return result;
-}
-
-static SinkResult merge(PostgresLoad *load, const Attempt *attempt, Error *error) {
-    PGresult *answer = NULL;
-    SinkResult result = simple(load, buffer_text(&load->insert), &answer, error);
+    if (result == SINK_DONE) result = carry(load, attempt, &load->statements.duplicates, &answer, error);
     if (result != SINK_DONE) return result;
-    uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = attempt->rows;
+    /* A trigger that changes keys, or that swallows a row whose key comes again, makes names that are not those of the missing rows. */
+    if (swallows && inserted + (uint64_t)PQntuples(answer) != attempt->rows && attempt->rows > 1)
+        attempt->is_mixed = true;
+    else
+        result = settle_absentees(load, attempt, answer, swallows, error);
     PQclear(answer);
-    /* DO NOTHING does not count the rows that are there. */
-    if (merged == attempt->rows || sink_table_is_all_key(load->job->table)) return SINK_DONE;
-    result = count_keys(load, &keys, error);
-    if (result == SINK_DONE && merged != keys) return miscounted(attempt, merged, error);
     return result;
 }
 
-/* On SINK_DONE the rows are in the table, or refused as duplicates. Otherwise the savepoint stands, if the session does. */
-static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
-    SinkResult result = simple(load, buffer_text(&load->copy), NULL, error);
-    if (result == SINK_DONE) result = send_rows(load, attempt, error);
-    uint64_t counted = 0;
-    if (result == SINK_DONE) result = postgres_copy_end(load->session, &counted, error);
+static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
+    PGresult *answer = NULL;
+    SinkResult result = carry(load, attempt, &load->statements.insert, &answer, error);
     if (result != SINK_DONE) return result;
-    if (counted != attempt->rows) {
-        load->session->failure = (PostgresFailure){0};
-        return miscounted(attempt, counted, error);
+    uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = 0, absent = 0;
+    PQclear(answer);
+    if (merged == attempt->rows) return SINK_DONE;
+    if (sink_table_is_all_key(load->job->table)) {
+        /* DO NOTHING does not count the rows that were there. */
+        bool may = false;
+        result = may_swallow(load, &may, error);
+        if (result != SINK_DONE || !may) return result;
+        result = count(load, &load->statements.count_absent_keys, &absent, error);
+        return result == SINK_DONE ? settle_missing(load, attempt, attempt->rows, absent, error) : result;
     }
-    if (attempt->rows > 0 && load->insert.size > 0)
-        result = load->duplicates.size > 0 ? append_new_keys(load, attempt, error) : merge(load, attempt, error);
-    return result == SINK_DONE ? simple(load, "RELEASE SAVEPOINT sluice_attempt", NULL, error) : result;
+    result = count(load, &load->statements.count_keys, &keys, error);
+    if (result == SINK_DONE && merged > keys) return miscounted(load, keys, merged, error);
+    return result == SINK_DONE ? settle_missing(load, attempt, keys, keys - merged, error) : result;
+}
+
+static SinkResult append_all(PostgresLoad *load, Attempt *attempt, Error *error) {
+    PGresult *answer = NULL;
+    SinkResult result = carry(load, attempt, &load->statements.insert, &answer, error);
+    if (result != SINK_DONE) return result;
+    uint64_t inserted = strtoull(PQcmdTuples(answer), NULL, 10);
+    PQclear(answer);
+    if (inserted > attempt->rows) return miscounted(load, attempt->rows, inserted, error);
+    return settle_missing(load, attempt, attempt->rows, attempt->rows - inserted, error);
+}
+
+static SinkResult move_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
+    const TableTarget *table = load->job->table;
+    if (!sink_table_has_key(table)) return append_all(load, attempt, error);
+    return table->strategy == STRATEGY_MERGE ? merge(load, attempt, error) : append_new_keys(load, attempt, error);
+}
+
+/* On SINK_DONE, but for is_mixed, the rows are in the table, refused, or swallowed. Otherwise the savepoint stands, if the session does. */
+static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
+    SinkResult result = simple(load, buffer_text(&load->statements.start), NULL, error);
+    if (result == SINK_DONE) result = send_rows(load, attempt, error);
+    if (result != SINK_DONE) return result;
+    attempt->stored = attempt->rows;
+    attempt->carried_rows = true;
+    uint64_t counted = 0;
+    result = postgres_copy_end(load->session, &counted, error);
+    if (result != SINK_DONE) return result;
+    attempt->carried_rows = false;
+    if (counted > attempt->rows || (!load->is_direct && counted != attempt->rows)) return miscounted(load, attempt->rows, counted, error);
+    if (load->is_direct)
+        result = settle_missing(load, attempt, attempt->rows, attempt->rows - counted, error);
+    else if (attempt->rows > 0)
+        result = move_rows(load, attempt, error);
+    if (result == SINK_DONE && !attempt->is_mixed) result = simple(load, "RELEASE SAVEPOINT sluice_attempt", NULL, error);
+    return result;
 }
 
 /* ---- around bad rows ---- */
@@ -321,7 +313,7 @@ static SinkResult refuse_row(PostgresLoad *load, const Attempt *attempt, const c
     uint64_t row;
     int r = csv_walk_start(&walk, attempt->file->reader, attempt->first, error);
     if (r == 0) r = csv_walk_next(&walk, &csv, &row, error);
-    if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %llu of an import cannot be read again.", (unsigned long long)attempt->first);
+    if (r == SINK_ROWS_END) (void)error_set(error, -EIO, "Row %" PRIu64 " of an import cannot be read again.", attempt->first);
     if (r != 0) return SINK_RETRY;
     return sink_rejects_add(&load->rejects, load->job, attempt->file, row, reason, csv, error);
 }
@@ -363,28 +355,93 @@ static void search_found(Search *search, const Attempt *attempt) {
     search->bad_end = 0;
 }
 
+/* ---- is it the table? ---- */
+
+/* The statement without rows: what fails then is not a row's fault. */
+static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
+    PostgresStatements *statements = &load->statements;
+    uint64_t counted = 0;
+    SinkResult result = simple(load, buffer_text(&statements->start), NULL, error);
+    if (result == SINK_DONE) result = postgres_copy_end(load->session, &counted, error);
+    if (result == SINK_DONE && statements->insert.size > 0) result = simple(load, buffer_text(&statements->insert), NULL, error);
+    if (result == SINK_DONE && statements->duplicates.size > 0) result = simple(load, buffer_text(&statements->duplicates), NULL, error);
+    if (result == SINK_DONE) return simple(load, "RELEASE SAVEPOINT sluice_attempt", NULL, error);
+    (void)error_prefix(error, "The table takes no rows at all");
+    return result;
+}
+
+/* NULL in a column of the table that the sink does not have: no row could do better. A trigger's other tables are another matter. */
+static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
+    const TableTarget *table = load->job->table;
+    if (strcmp(failure->sqlstate, "23502") != 0 || !failure->column[0]) return SINK_DONE;
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (strcmp(table->columns[i].name, failure->column) == 0) return SINK_DONE;
+    }
+    bool is_ours = false;
+    SinkResult result = postgres_table_has_part(load->session, table, failure->schema, failure->table, &is_ours, error);
+    if (result != SINK_DONE || !is_ours) return result;
+    (void)error_set(error, -EINVAL, "Column \"%s\" is not in the sink, and the table does not take its rows without it: %s.",
+                    failure->column, failure->reason);
+    return SINK_REFUSED;
+}
+
+/* After a failure that may be a row's, with its attempt undone: SINK_DONE: it is none of the table's. */
+static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
+    SinkResult result = SINK_DONE;
+    if (!load->is_examined) {
+        result = try_without_rows(load, error);
+        if (result == SINK_DONE) result = postgres_table_compare(load->session, load->job->table, error);
+        load->is_examined = result == SINK_DONE;
+    }
+    return result == SINK_DONE ? check_foreign_column(load, failure, error) : result;
+}
+
+static SinkResult blame_table(PostgresLoad *load, Error *error) {
+    if (error) *error = load->unclear_error;
+    (void)error_prefix(error, "No row of the import goes through");
+    return load->unclear_result == SINK_UNREACHABLE ? SINK_RETRY : load->unclear_result;
+}
+
+/* The row that was alone in the attempt. */
+static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const PostgresFailure *failure, SinkResult outcome,
+                               const Error *refusal, Error *error) {
+    if (failure->blame == POSTGRES_BLAME_MAYBE && load->unclear++ == 0) {
+        load->unclear_result = outcome;
+        load->unclear_error = *refusal;
+    }
+    if (load->rows_through == 0 && load->unclear >= UNCLEAR_MOST) return blame_table(load, error);
+    return refuse_row(load, attempt, failure->reason, error);
+}
+
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
     PostgresSession *session = load->session;
-    uint64_t rows = 0, done_before = session->rows_done;
+    uint64_t rows = 0, stored = 0, done_before = session->rows_done;
     Search search = {.window = UINT64_MAX, .suspect = UINT64_MAX, .last_bad = file->first_row};
+    sink_rejects_begin_file(&load->rejects);
     for (Attempt attempt = {.next = file->first_row}; !attempt.at_end;) {
         attempt = (Attempt){.file = file, .from = attempt.next, .next = attempt.next, .window = search.window};
         session->rows_done = done_before + rows;
         Error refusal = {0};
-        SinkResult result = try_rows(load, &attempt, &refusal);
-        if (result == SINK_DONE) {
+        SinkResult result = try_rows(load, &attempt, &refusal), outcome = result;
+        PostgresFailure failure = session->failure;
+        if (result == SINK_DONE && !attempt.is_mixed) {
             rows += attempt.rows;
-            search_went_through(&search, &attempt);
+            stored += attempt.stored;
+            load->rows_through += attempt.rows;
+            attempt.has_swallowed ? search_found(&search, &attempt) : search_went_through(&search, &attempt);
             continue;
         }
-        if (session->is_broken || session->failure.blame != POSTGRES_BLAME_ROW || attempt.rows == 0) {
+        if (result != SINK_DONE &&
+            (session->is_broken || !attempt.carried_rows || failure.blame == POSTGRES_BLAME_TABLE || attempt.rows == 0)) {
             if (error) *error = refusal;
             return result;
         }
-        PostgresFailure failure = session->failure;
+        check(attempt.rows > 0);
         result = simple(load, "ROLLBACK TO SAVEPOINT sluice_attempt; RELEASE SAVEPOINT sluice_attempt", NULL, error);
+        if (result == SINK_DONE && outcome != SINK_DONE) result = examine_table(load, &failure, error);
+        check(attempt.rows > 1 || !attempt.is_mixed);
         if (result == SINK_DONE && attempt.rows == 1) {
-            result = refuse_row(load, &attempt, failure.reason, error);
+            result = refuse_alone(load, &attempt, &failure, outcome, &refusal, error);
             rows++;
             search_found(&search, &attempt);
         } else if (result == SINK_DONE) {
@@ -394,8 +451,12 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
         }
         if (result != SINK_DONE) return result;
     }
+    sink_rejects_end_file(&load->rejects, load->job, stored);
     if (rows == file->rows) return SINK_DONE;
-    (void)error_set(error, -EIO, "The file should have %llu rows, but %llu were read.", (unsigned long long)file->rows,
-                    (unsigned long long)rows);
+    (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows, rows);
     return SINK_RETRY;
+}
+
+SinkResult postgres_load_end(PostgresLoad *load, Error *error) {
+    return load->rows_through == 0 && load->unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }

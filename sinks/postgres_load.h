@@ -1,28 +1,42 @@
 /*
- * PostgreSQL: the rows of a file into its table, within an open transaction. The rows flow as COPY, in attempts: a savepoint, a range
- * of rows, and with a primary key the step from a temporary table into the target. When the server refuses an attempt because of a row,
- * only the attempt is undone, and the range shrinks until the row stands alone and is refused by itself:
+ * PostgreSQL: the rows of a file into its table, within an open transaction that holds a lock on the table. The rows flow as COPY, in attempts: a
+ * savepoint, a range of rows, and with a primary key or row-level security the step from a temporary table into the target. When
+ * the server refuses an attempt because of a row, only the attempt is undone, and the range shrinks until the row stands alone
+ * and is refused by itself:
  *   - the line in the server's error is a hint where the row is (cells may hold newlines; an error of the second step has no line);
  *   - without a hint, or when the hint was wrong, the range is halved.
  * Rows before the bad one are loaded once more, so a bad row costs a few round trips and the rows of one small range.
+ *
+ * Before the first row is refused, it must be clear that the table is not to blame: the same statement goes through without rows,
+ * and the table still fits the sink. Some failures stay unclear (PostgresBlame): when no row of two or more goes through, it is the table.
+ *
+ * A count that is too small rolls the import back, but for a table whose catalog shows who swallows rows: a row trigger before the
+ * insert, or a rule. Those rows are searched for in the same way and named, or counted when they are many: see rejects.h.
  */
 #pragma once
 
-#include "base/buffer.h"
 #include "sinks/postgres_session.h"
+#include "sinks/postgres_statements.h"
 #include "sinks/rejects.h"
 
 typedef struct PostgresLoad {
     PostgresSession *session;
-    const ImportJob *job;
+    ImportJob *job;
+    bool is_direct; /* COPY goes to the target itself */
+    PostgresStatements statements;
     SinkRejects rejects;
-    Buffer copy;       /* the statements that start an attempt, up to COPY … FROM STDIN */
-    Buffer insert;     /* from the temporary table into the target; empty: COPY goes to the target itself */
-    Buffer duplicates; /* the same, and says which rows were there; empty: none can be (no key, or they are merged) */
+    bool is_examined; /* the table is not to blame */
+    enum { POSTGRES_SWALLOWS_UNKNOWN, POSTGRES_SWALLOWS_NOT, POSTGRES_SWALLOWS } swallows;
+    uint64_t rows_through;     /* not refused one by one */
+    uint64_t unclear;          /* refused for what may be the table's fault; the first failure of them: */
+    SinkResult unclear_result; /* what it means for the import */
+    Error unclear_error;
 } PostgresLoad;
 
-/* In an open transaction: makes the temporary table when the job's table has a key. */
-SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, const ImportJob *job, Error *error);
-/* Not SINK_DONE: the transaction must be rolled back. */
+/* Makes the temporary table when one is needed. `has_row_security`: COPY cannot write the table. */
+SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error);
+/* Not SINK_DONE: the transaction must be rolled back; so for all of these. */
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error);
+/* After the last file. */
+SinkResult postgres_load_end(PostgresLoad *load, Error *error);
 void postgres_load_deinit(PostgresLoad *load);

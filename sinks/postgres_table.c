@@ -210,6 +210,55 @@ static SinkResult compare(PostgresSession *session, const TableTarget *table, co
     return result;
 }
 
+SinkResult postgres_table_compare(PostgresSession *session, const TableTarget *table, Error *error) {
+    const char *name;
+    _cleanup_free_ char *schema = split_table(table, &name);
+    Presence presence;
+    FoundTable found = {0};
+    SinkResult result = look(session, schema, name, &presence, error);
+    if (result == SINK_DONE && presence.kind) result = read_columns(session, &presence, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, NULL, error);
+    found_table_deinit(&found);
+    return result;
+}
+
+/* The table $1.$2 and its partitions, of all levels. */
+#define WITH_PARTS                                                                                                                         \
+    "WITH RECURSIVE part (oid) AS (SELECT c.oid FROM pg_catalog.pg_class c"                                                                \
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"                                    \
+    " UNION SELECT i.inhrelid FROM part JOIN pg_catalog.pg_inherits i ON i.inhparent = part.oid"                                           \
+    " JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition) "
+
+static SinkResult ask(PostgresSession *session, const char *sql, size_t count, const char *const *values, bool *ret_answer, Error *error) {
+    PGresult *rows = NULL;
+    SinkResult result = run(session, sql, count, values, &rows, error);
+    if (result == SINK_DONE) *ret_answer = PQgetvalue(rows, 0, 0)[0] == 't';
+    PQclear(rows);
+    return result;
+}
+
+SinkResult postgres_table_has_part(PostgresSession *session, const TableTarget *table, const char *schema, const char *name, bool *ret_has,
+                                   Error *error) {
+    static const char sql[] = WITH_PARTS
+        "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_class c ON c.oid = part.oid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $3 AND c.relname = $4)";
+    const char *own_name;
+    _cleanup_free_ char *own_schema = split_table(table, &own_name);
+    return ask(session, sql, 4, (const char *const[]){own_schema, own_name, schema, name}, ret_has, error);
+}
+
+SinkResult postgres_table_may_swallow(PostgresSession *session, const TableTarget *table, bool *ret_may, Error *error) {
+    /* tgtype: 1 for each row, 2 before, 4 INSERT, 16 UPDATE. ev_type: 3 INSERT. */
+    static const char sql[] = WITH_PARTS
+        "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_trigger t ON t.tgrelid = part.oid WHERE NOT t.tgisinternal"
+        " AND t.tgenabled <> 'D' AND t.tgtype::int & 3 = 3 AND t.tgtype::int & $3::int <> 0)"
+        " OR EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_rewrite r ON r.ev_class = part.oid WHERE r.ev_type = '3' AND r.ev_enabled <> "
+        "'D')";
+    const char *name;
+    _cleanup_free_ char *schema = split_table(table, &name);
+    return ask(session, sql, 3, (const char *const[]){schema, name, table->strategy == STRATEGY_MERGE ? "20" : "4"}, ret_may, error);
+}
+
 /* Names that the server would cut, or that are nobody's. */
 static SinkResult check_names(const PostgresSession *session, const TableTarget *table, const char *schema, const char *name,
                               Error *error) {

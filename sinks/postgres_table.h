@@ -14,6 +14,19 @@
  */
 SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *table, Error *error);
 
+/*
+ * The following are for an import's transaction, which holds a lock on the table, so that what they find holds until its end.
+ */
+
+/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
+SinkResult postgres_table_compare(PostgresSession *session, const TableTarget *table, Error *error);
+/* Is that relation the table, or one of its partitions? */
+SinkResult postgres_table_has_part(PostgresSession *session, const TableTarget *table, const char *schema, const char *name, bool *ret_has,
+                                   Error *error);
+/* May the table take a row and not store it? So it is with a row trigger before the insert (for a merge: or the update) on the table or
+ * a partition of it, and with a rule for INSERT. */
+SinkResult postgres_table_may_swallow(PostgresSession *session, const TableTarget *table, bool *ret_may, Error *error);
+
 /* "schema"."table" of a table id: schema up to the last dot; no dot: schema public. */
 void postgres_put_table(Buffer *out, const TableTarget *table);
 void postgres_put_ledger(Buffer *out, const PostgresSession *session);

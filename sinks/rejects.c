@@ -5,6 +5,14 @@
 
 #include "base/array.h"
 
+const char sink_reason_swallowed[] = "not stored by a trigger of the table";
+
+static void append(SinkRejects *rejects, const ImportFile *file, uint64_t row, const char *reason, Span csv) {
+    array_reserve(rejects->items, rejects->count, rejects->capacity);
+    rejects->items[rejects->count++] = (SinkReject){
+        .row = row, .file = &file->id, .reason = reason, .csv = {.data = arena_copy(&rejects->arena, csv), .size = csv.size}};
+}
+
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error) {
     if (rejects->count >= job->bad_rows_most) {
@@ -18,14 +26,44 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
                         rejects->count + 1, REJECTS_BYTES_MOST >> 20, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
-    array_reserve(rejects->items, rejects->count, rejects->capacity);
     char *words = arena_copy(&rejects->arena, span_of(reason));
     for (char *c = words; *c; c++) {
         if (*c == '\n' || *c == '\r') *c = ' ';
     }
-    rejects->items[rejects->count++] = (SinkReject){
-        .row = row, .file = &file->id, .reason = words, .csv = {.data = arena_copy(&rejects->arena, csv), .size = csv.size}};
+    append(rejects, file, row, words, csv);
     return SINK_DONE;
+}
+
+void sink_rejects_begin_file(SinkRejects *rejects) {
+    rejects->file_first = rejects->count;
+    rejects->swallowed = rejects->swallowed_named = 0;
+}
+
+bool sink_rejects_may_name(const SinkRejects *rejects, const ImportJob *job, uint64_t rows) {
+    return rejects->swallowed == rejects->swallowed_named && rows <= SWALLOWED_NAMED_MOST &&
+           rejects->swallowed_named + rows <= SWALLOWED_NAMED_MOST && rejects->count + rows <= job->bad_rows_most;
+}
+
+void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, Span csv) {
+    if (sink_rejects_may_name(rejects, job, 1) && rejects->arena.used_bytes + csv.size <= REJECTS_BYTES_MOST) {
+        append(rejects, file, row, sink_reason_swallowed, csv);
+        rejects->swallowed_named++;
+    }
+    rejects->swallowed++;
+}
+
+void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows) {
+    rejects->swallowed += rows;
+}
+
+void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored) {
+    job->swallowed_rows += rejects->swallowed;
+    if (rejects->swallowed_named == 0 || (stored > 0 && rejects->swallowed == rejects->swallowed_named)) return;
+    size_t kept = rejects->file_first;
+    for (size_t i = rejects->file_first; i < rejects->count; i++) {
+        if (rejects->items[i].reason != sink_reason_swallowed) rejects->items[kept++] = rejects->items[i];
+    }
+    rejects->count = kept;
 }
 
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error) {

@@ -11,16 +11,37 @@
 #include "sinks/driver.h"
 
 #define REJECTS_BYTES_MOST ((size_t)64 << 20)
+#define SWALLOWED_NAMED_MOST 1000 /* rows of one file: more are only counted */
 
 typedef struct SinkRejects {
     Arena arena; /* texts */
     SinkReject *items;
     size_t count, capacity;
+    /* Of the file at hand. Swallowed: the table took them without an error and did not store them, since a trigger or a rule said so. */
+    size_t file_first; /* item */
+    uint64_t swallowed, swallowed_named;
 } SinkRejects;
+
+extern const char sink_reason_swallowed[];
 
 /* Copies `reason` (newlines become spaces) and `csv`. SINK_DONE, or SINK_REFUSED when the job allows no more. */
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error);
+
+/*
+ * Swallowed rows, file by file: begin, add or count, end. They become rejects like others, with a reason of their own, but for two cases: when
+ * none of the file's rows was stored, it is how the table works (rows are sent elsewhere), and when they are many, they are what a filter
+ * of the table takes out. Then they are only counted, in job->swallowed_rows. They never make an import fail.
+ */
+void sink_rejects_begin_file(SinkRejects *rejects);
+/* Is it worth to look for `rows` more of them? */
+bool sink_rejects_may_name(const SinkRejects *rejects, const ImportJob *job, uint64_t rows);
+void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, Span csv);
+/* `rows` of which nobody knows which they are. */
+void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows);
+/* `stored`: rows of the file that the table has now. */
+void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored);
+
 /* Hands them to the job, when there are any, and sets job->rejected_rows. SINK_RETRY when they could not be stored. */
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error);
 void sink_rejects_deinit(SinkRejects *rejects);

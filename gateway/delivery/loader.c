@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/thread.h"
 #include "gateway/delivery/file_rows.h"
 
@@ -259,6 +260,12 @@ static int find_left_out(LoadFile *file, FileRows *rows, Error *error) {
     return 0;
 }
 
+static void note_swallowed(const LoadJob *job, uint64_t rows) {
+    if (rows == 0) return;
+    metrics_add(METRIC_ROWS_SWALLOWED, rows);
+    log_warning("%" PRIu64 " rows of %s were not stored by a trigger of the table %s", rows, job->label, job->table.table_id);
+}
+
 /* One try at the destination. */
 static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, Error *error) {
     const LoadersOptions *options = &loader->loaders->options;
@@ -295,6 +302,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     job->out_of_time = result != SINK_DONE && (context.out_of_time || import.took_too_long);
     job->proven_absent = result != SINK_DONE && import.proven_absent;
     if (result == SINK_DONE) {
+        note_swallowed(job, import.swallowed_rows);
         (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;
         for (size_t i = 0; i < job->file_count; i++) {

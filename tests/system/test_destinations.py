@@ -4,7 +4,7 @@ import re
 
 import pytest
 from postgres import Postgres
-from sluice import AT_ONCE, request, wait_until
+from sluice import AT_ONCE, NEVER, request, wait_until
 
 COLUMNS = [{"type": "path", "name": "n", "path": "n", "dataType": "integer"}]
 
@@ -48,3 +48,40 @@ def test_restart_of_the_server_while_sessions_are_idle(gateway, server):
     wait_until("the row", lambda: server.rows("SELECT count(*) FROM more") == [(1,)])
     assert metric(gateway, "sluice_import_failures_total") == 0
     assert "import of shop/rows failed" not in gateway.log_text()
+
+
+def test_a_new_column_that_needs_a_value_holds_the_rows_and_rejects_none(gateway, server):
+    url = gateway.add_source("shop", framing="ndjson")
+    gateway.add_sink("shop", "rows", COLUMNS, AT_ONCE, connection="warehouse", table="rows")
+    assert gateway.post(url, '{"n":1}').status == 200
+    wait_until("the row", lambda: server.rows("SELECT count(*) FROM rows") == [(1,)])
+    server.rows("ALTER TABLE rows ADD COLUMN region text NOT NULL DEFAULT ''")
+    server.rows("ALTER TABLE rows ALTER COLUMN region DROP DEFAULT")
+    assert gateway.post(url, '{"n":2}').status == 200
+    wait_until("the difference is named", lambda: "region" in (gateway.statistics("shop", "rows").get("lastError") or ""))
+    server.rows("ALTER TABLE rows DROP COLUMN region")
+    gateway.flush("shop", "rows")
+    assert server.rows("SELECT n FROM rows ORDER BY n") == [(1,), (2,)]
+    assert metric(gateway, "sluice_rows_rejected_total") == 0
+
+
+def test_rows_that_a_trigger_takes_are_counted_and_the_rest_goes_on(gateway, server):
+    url = gateway.add_source("shop", framing="ndjson")
+    gateway.add_sink("shop", "rows", COLUMNS, NEVER, connection="warehouse", table="rows")
+    server.rows(
+        "CREATE FUNCTION odd_only() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.n % 2 = 0 THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    server.rows("CREATE TRIGGER odd_only BEFORE INSERT ON rows FOR EACH ROW EXECUTE FUNCTION odd_only()")
+    assert gateway.post(url, "".join(f'{{"n":{n}}}\n' for n in range(20))).status == 200
+    gateway.flush("shop", "rows")
+    assert server.rows("SELECT count(*), sum(n % 2) FROM rows") == [(10, 10)]
+    rejects = gateway.api("GET", "/sources/shop/sinks/rows/rejects", expect=200).json["rejects"]
+    assert {reject["reason"] for reject in rejects} == {"not stored by a trigger of the table"}
+    assert len(rejects) == 10
+    # All of a file: it is how the table works.
+    assert gateway.post(url, '{"n":0}\n{"n":2}\n').status == 200
+    gateway.flush("shop", "rows")
+    assert metric(gateway, "sluice_rows_swallowed_total") == 12
+    assert metric(gateway, "sluice_rows_rejected_total") == 10
+    assert "2 rows of shop/rows were not stored by a trigger of the table rows" in gateway.log_text()

@@ -293,21 +293,6 @@ static void too_many_bad_rows(void **state) {
     assert_int_equal(box.reject_count, 50);
 }
 
-static void rows_that_vanish_are_noticed(void **state) {
-    SESSION;
-    test_postgres_sql(
-        server, "CREATE TABLE vanishing (v text); CREATE FUNCTION drop_row() RETURNS trigger LANGUAGE plpgsql AS"
-                " $$ BEGIN RETURN NULL; END $$; CREATE TRIGGER d BEFORE INSERT ON vanishing FOR EACH ROW EXECUTE FUNCTION drop_row()");
-    CASE("vanishing", "v:text", 1);
-    prepare(session, &box);
-    ADD(&box.rows[0], "x");
-    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
-    assert_non_null(strstr(error.text, "counted 0 rows of 1"));
-    bool found = true;
-    must(driver->look_up(session, &box.files[0].id, &found, &error), &error);
-    assert_false(found);
-}
-
 static void keeps_every_cell(void **state) {
     SESSION;
     CASE("cells", "n:integer a:text b:text", 1);
@@ -446,7 +431,6 @@ int main(void) {
         cmocka_unit_test(bad_rows_of_a_merge),
         cmocka_unit_test(deferred_constraints_and_triggers),
         cmocka_unit_test(too_many_bad_rows),
-        cmocka_unit_test(rows_that_vanish_are_noticed),
         cmocka_unit_test(keeps_every_cell),
         cmocka_unit_test(one_column),
         cmocka_unit_test(every_type),

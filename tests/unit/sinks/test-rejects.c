@@ -76,12 +76,50 @@ static void retries_when_they_cannot_be_stored(void **state) {
     sink_case_deinit(&box);
 }
 
+/* Rows 1 to 4 of a file: one refused, the others swallowed, but for `stored`. */
+static void swallow(SinkRejects *rejects, SinkCase *box, size_t file, uint64_t swallowed, uint64_t stored) {
+    sink_rejects_begin_file(rejects);
+    assert_int_equal(sink_rejects_add(rejects, &box->job, &box->files[file], 1, "no", SPAN("x\n"), NULL), SINK_DONE);
+    for (uint64_t i = 0; i < swallowed; i++) sink_rejects_add_swallowed(rejects, &box->job, &box->files[file], 2 + i, SPAN("y\n"));
+    sink_rejects_end_file(rejects, &box->job, stored);
+}
+
+static void swallowed_rows_are_named_or_counted(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a:text", 4);
+    ImportJob *job = sink_case_job(&box);
+    SinkRejects rejects = {0};
+    job->bad_rows_most = 6;
+    swallow(&rejects, &box, 0, 2, 1); /* by name */
+    swallow(&rejects, &box, 1, 3, 0); /* none of the file was stored */
+    swallow(&rejects, &box, 2, 3, 1); /* more than may be bad */
+    assert_int_equal(job->swallowed_rows, 8);
+    sink_rejects_begin_file(&rejects);
+    assert_true(sink_rejects_may_name(&rejects, job, 1));
+    assert_false(sink_rejects_may_name(&rejects, job, 2));
+    assert_false(sink_rejects_may_name(&rejects, job, UINT64_MAX));
+    sink_rejects_count_swallowed(&rejects, 7);
+    assert_false(sink_rejects_may_name(&rejects, job, 1));
+    sink_rejects_end_file(&rejects, job, 1);
+    assert_int_equal(job->swallowed_rows, 15);
+    assert_int_equal(sink_rejects_store(&rejects, job, NULL), SINK_DONE);
+    assert_int_equal(box.reject_count, 5);
+    static const uint64_t rows[] = {1, 2, 3, 1, 1};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(box.rejects[i].row, rows[i]);
+        assert_string_equal(box.rejects[i].reason, rows[i] == 1 ? "no" : sink_reason_swallowed);
+    }
+    sink_rejects_deinit(&rejects);
+    sink_case_deinit(&box);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_and_hands_over),
         cmocka_unit_test(says_when_it_is_too_many),
         cmocka_unit_test(bounds_the_bytes),
         cmocka_unit_test(retries_when_they_cannot_be_stored),
+        cmocka_unit_test(swallowed_rows_are_named_or_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

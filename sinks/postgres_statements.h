@@ -1,0 +1,23 @@
+/*
+ * The SQL of an import's rows, made once an import. Directly: COPY into the table. Else, with a primary key or row-level security (which COPY does
+ * not take): COPY into a temporary table, then one statement from there.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buffer.h"
+#include "config/definition.h"
+
+typedef struct PostgresStatements {
+    Buffer temporary_table; /* makes it, to be dropped at COMMIT; empty: directly, and the others but `start` are empty, too */
+    Buffer start;           /* empties the temporary table, SAVEPOINT sluice_attempt, COPY … FROM STDIN */
+    Buffer insert;          /* from the temporary table into the target */
+    /* The same, and names what was not inserted: place, has an earlier row its key, had the table its key. Empty: no duplicates can be. */
+    Buffer duplicates;
+    Buffer count_keys;        /* of a merge: different keys in the temporary table */
+    Buffer count_absent_keys; /* of those, the ones that the target does not have */
+} PostgresStatements;
+
+void postgres_statements_init(PostgresStatements *statements, const TableTarget *table, bool is_direct);
+void postgres_statements_deinit(PostgresStatements *statements);
