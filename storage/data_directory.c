@@ -29,19 +29,25 @@ typedef struct Format {
     bool same_program;
 } Format;
 
+/* Its parent is synced also when the folder exists: an earlier start may have made it and died before. A parent that this user may not
+ * read was not written by such a start. */
 static int make_root(const char *path, Error *error) {
     Files *files;
-    if (mkdir(path, 0700) < 0) {
-        if (errno == EEXIST) return 0;
+    bool existed = mkdir(path, 0700) < 0;
+    if (existed && errno != EEXIST)
         return error_set(error, -errno, "cannot make the data directory \"%s\": %s", path, strerrordesc_np(errno));
-    }
     Buffer text = {0};
     buffer_printf(&text, "%s/..", path);
     _cleanup_free_ char *parent = buffer_take(&text);
-    int result = files_open(parent, &files, error);
-    if (result < 0) return result;
-    result = files->sync_directory(files, "", error);
-    files_free(files);
+    Error why = {0};
+    int result = files_open(parent, &files, &why);
+    if (result == 0) {
+        result = files->sync_directory(files, "", &why);
+        files_free(files);
+    }
+    /* Not a folder: that is found, with a better sentence, by whoever opens what should be in it. */
+    if (existed && (result == -EACCES || result == -EPERM || result == -EROFS || result == -ENOTDIR)) return 0;
+    if (result < 0 && error) *error = why;
     return result;
 }
 

@@ -51,10 +51,9 @@ static int sync_folder(const char *path, Error *error) {
 
 /* LMDB makes data.mdb but neither its folder nor the entries in it durable. */
 static int make_folder(const char *path, Error *error) {
-    if (mkdir(path, 0700) < 0) {
-        if (errno == EEXIST) return 0;
+    /* Also when it exists: an earlier start may have made it and died before its parent was synced. */
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_set(error, -errno, "cannot make the folder \"%s\": %s", path, strerrordesc_np(errno));
-    }
     const char *slash = strrchr(path, '/');
     _cleanup_free_ char *parent = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
     check(parent);

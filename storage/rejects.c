@@ -123,13 +123,17 @@ uint64_t rejects_bytes(Txn *txn) {
     return counter_get(txn, (Span){.data = bytes_key, .size = 1}, &bytes, NULL) == 0 ? bytes : 0;
 }
 
+static Key last_number_key(uint32_t sink) {
+    Key key = {.bytes = {LAST_NUMBER}, .size = 5};
+    store_be32(key.bytes + 1, sink);
+    return key;
+}
+
 static int next_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *error) {
-    char key_bytes[5] = {LAST_NUMBER};
-    store_be32(key_bytes + 1, sink);
-    Span key = {.data = key_bytes, .size = sizeof key_bytes};
+    Key key = last_number_key(sink);
     uint64_t last;
-    int result = counter_get(txn, key, &last, error);
-    if (result == 0) result = counter_put(txn, key, last + 1, error);
+    int result = counter_get(txn, key_span(&key), &last, error);
+    if (result == 0) result = counter_put(txn, key_span(&key), last + 1, error);
     if (result == 0) *ret_number = last + 1;
     return result;
 }
@@ -259,6 +263,21 @@ int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit vi
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return result < 0 ? result : 0;
+}
+
+int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error) {
+    Key first = visible_key(sink, 0), found, counter = last_number_key(sink);
+    Span value;
+    uint64_t last;
+    *ret_count = 0;
+    int result = find_first(txn, &first, SINK_PREFIX, &found, &value, error);
+    if (result != 0) return result == DB_NOT_FOUND ? 0 : result;
+    result = counter_get(txn, key_span(&counter), &last, error);
+    if (result < 0) return result;
+    uint64_t number = load_be64(found.bytes + SINK_PREFIX);
+    if (found.size != first.size || number > last) return error_set(error, -EBADMSG, "a reject of sink %" PRIu32 " has a wrong key", sink);
+    *ret_count = last - number + 1;
+    return 0;
 }
 
 int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error) {

@@ -38,5 +38,7 @@ int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error);
 /* Visible ones, by number. < 0 from the visit ends the walk; it must not write. */
 typedef int (*RejectVisit)(void *context, const Reject *reject, Error *error);
 int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit visit, void *context, Error *error);
+/* How many are visible. Constant time: their numbers have no gaps, since they are given in order and removed from the front. */
+int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error);
 int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error); /* visible ones */
 uint64_t rejects_bytes(Txn *txn); /* that all of them take, pending ones too: for the cap. Constant time */

@@ -10,9 +10,6 @@
 #include "gateway/api/router.h"
 #include "storage/rejects.h"
 
-/* A longer list is not counted further: totalCount is then what was counted. */
-#define COUNTED_MOST 100000
-#define COUNTED_BYTES_MOST (64u << 20)
 #define PAGE_BYTES_MOST (4u << 20)
 
 typedef struct Page {
@@ -63,18 +60,6 @@ static int visit(void *context, const Reject *reject, Error *error) {
     return 0;
 }
 
-typedef struct Count {
-    size_t rejects, bytes;
-} Count;
-
-static int count_one(void *context, const Reject *reject, Error *error) {
-    Count *count = context;
-    count->rejects++;
-    count->bytes += reject->data.size;
-    bool enough = count->rejects >= COUNTED_MOST || count->bytes >= COUNTED_BYTES_MOST;
-    return enough ? error_set(error, -ECANCELED, "enough") : 0;
-}
-
 /* A number of a reject; false: answered. */
 static bool read_number(ApiRequest *request, const char *name, const char *text, uint64_t *value) {
     if (!text || !text[0]) return true;
@@ -89,17 +74,15 @@ static bool read_number(ApiRequest *request, const char *name, const char *text,
     return true;
 }
 
-static int read_page(ApiRequest *request, uint64_t after, Page *page, size_t *ret_total, Error *error) {
+static int read_page(ApiRequest *request, uint64_t after, Page *page, uint64_t *ret_total, Error *error) {
     Txn *txn;
     int r = txn_begin_read(request->control->options.environment, &txn, error);
     if (r < 0) return r;
     uint32_t sink = request->sink->sink->number;
     r = rejects_visit(txn, sink, after, visit, page, error);
-    Count count = {0};
-    if (r == 0 || r == -ECANCELED) r = rejects_visit(txn, sink, 0, count_one, &count, error);
+    if (r == 0 || r == -ECANCELED) r = rejects_count(txn, sink, ret_total, error);
     txn_abort(txn);
-    *ret_total = count.rejects;
-    return r == -ECANCELED ? 0 : r;
+    return r;
 }
 
 static void answer_lines(ApiRequest *request, const json_t *list) {
@@ -128,7 +111,7 @@ void api_rejects_list(ApiRequest *request) {
         return;
     Page page = {.list = json_array(), .limit = page_asked.limit};
     check(page.list);
-    size_t total = 0;
+    uint64_t total = 0;
     Error error = {0};
     if (read_page(request, after, &page, &total, &error) < 0) {
         json_decref(page.list);

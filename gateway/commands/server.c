@@ -100,6 +100,43 @@ static int run_flush(int argc, char **argv) {
     return r < 0 ? fail(&command_flush, &error) : EXIT_SUCCESS;
 }
 
+/* All pages of the list as one answer: {"sources":[…],"page":{…}} with the page of the whole. */
+static int get_all_sources(const ApiClient *client, json_t **ret_answer, Error *error) {
+    json_t *all = NULL, *answer = NULL;
+    _cleanup_free_ char *path = strdup(BRANCH "/sources?limit=100");
+    check(path);
+    for (;;) {
+        int r = api_client_expect(client, "GET", path, NULL, &answer, error);
+        if (r < 0) {
+            json_decref(all);
+            return r;
+        }
+        json_t *sources = json_object_get(answer, "sources");
+        bool more = json_array_size(sources) > 0;
+        if (more) {
+            const char *last = json_string_value(json_object_get(json_object_get(answer, "page"), "lastId"));
+            free(path);
+            path = NULL;
+            check(asprintf(&path, BRANCH "/sources?limit=100&afterId=%s", last ? last : "") > 0);
+            more = last && *last;
+        }
+        if (!all) {
+            all = json_incref(answer);
+        } else {
+            check(json_array_extend(json_object_get(all, "sources"), sources) == 0);
+        }
+        json_decref(answer);
+        size_t total = (size_t)json_integer_value(json_object_get(json_object_get(all, "page"), "totalCount"));
+        if (!more || json_array_size(json_object_get(all, "sources")) >= total) break;
+    }
+    const json_t *sources = json_object_get(all, "sources");
+    json_t *page = json_object_get(all, "page"), *last = json_object_get(json_array_get(sources, json_array_size(sources) - 1), "sourceId");
+    check(json_object_set_new(page, "limit", json_integer((json_int_t)json_array_size(sources))) == 0);
+    if (last) check(json_object_set(page, "lastId", last) == 0);
+    *ret_answer = all;
+    return 0;
+}
+
 static int run_get(int argc, char **argv) {
     Target target;
     int code = parse(&command_get, argc, argv, &target);
@@ -107,11 +144,9 @@ static int run_get(int argc, char **argv) {
 
     _cleanup_free_ char *path = NULL;
     const char *slash = target.id ? strchr(target.id, '/') : NULL;
-    if (!target.id) {
-        check(asprintf(&path, BRANCH "/sources?limit=100") > 0);
-    } else if (slash) {
+    if (slash) {
         check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s", (int)(slash - target.id), target.id, slash + 1) > 0);
-    } else {
+    } else if (target.id) {
         check(asprintf(&path, BRANCH "/sources/%s", target.id) > 0);
     }
     ApiClient client;
@@ -119,7 +154,7 @@ static int run_get(int argc, char **argv) {
     json_t *answer = NULL;
     int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
     if (r < 0) return fail(&command_get, &error);
-    r = api_client_expect(&client, "GET", path, NULL, &answer, &error);
+    r = path ? api_client_expect(&client, "GET", path, NULL, &answer, &error) : get_all_sources(&client, &answer, &error);
     api_client_deinit(&client);
     if (r < 0) return fail(&command_get, &error);
     _cleanup_free_ char *text = json_dumps(answer, JSON_INDENT(2) | JSON_ENCODE_ANY);

@@ -438,3 +438,29 @@ def test_a_template_check_that_hangs_holds_nobody_up(gateway_factory, tmp_path):
 
 def children(parent):
     return [child for task in pathlib.Path(f"/proc/{parent}/task").iterdir() for child in (task / "children").read_text().split()]
+
+
+def test_a_table_of_the_schema_public_is_one_table(gateway_factory, postgres):
+    uri = postgres.uri
+    gateway = gateway_factory(f"connections: {{w: {{type: postgres, uri: '{uri}'}}}}\n").start()
+    gateway.add_source("s")
+    for first, second in (("du", "public.du"), ("public.un", "un")):
+        gateway.add_sink("s", first.replace(".", "-"), COLUMNS, connection="w", table=first)
+        table = {"connection": "w", "tableId": second, "mapping": {"columns": COLUMNS}}
+        answer = gateway.api("POST", "/sources/s/sinks", {"sinkId": "other", "name": "Other", "table": table})
+        assert answer.status == 409 and answer.json["error"] == "stream.api.tableTaken", answer
+    gateway.add_sink("s", "elsewhere", COLUMNS, connection="w", table="shop.du")
+
+
+def test_many_rejects_are_counted_exactly(gateway):
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "k", [{"name": "a", "type": "path", "path": "a"}], onInvalid="quarantine")
+    body = "{}\n" * 20001
+    for _ in range(5):
+        answer = gateway.post(url, body)
+        assert answer.status == 200, answer
+    answer = gateway.api("GET", "/sources/s/sinks/k/rejects?limit=2", expect=200).json
+    assert len(answer["rejects"]) == 2 and answer["page"]["totalCount"] == 5 * 20001, answer["page"]
+    gateway.api("DELETE", f"/sources/s/sinks/k/rejects?upToId={5 * 20001 - 7}", expect=200)
+    answer = gateway.api("GET", "/sources/s/sinks/k/rejects?limit=2", expect=200).json
+    assert answer["page"]["totalCount"] == 7, answer["page"]

@@ -188,3 +188,16 @@ def test_what_a_manifest_hides_apply_does_not_show(gateway, tmp_path):
     command = [BINARY, "apply", "-f", str(tmp_path / "shop.yaml"), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert result.returncode == 2 and "${ENV:HIDDEN}" in result.stderr and SECRET not in result.stdout + result.stderr, result
+
+
+def test_get_shows_all_sources(gateway):
+    names = sorted(f"s{i:03}" for i in range(205))
+    for name in names:
+        gateway.api("POST", "/sources", {"sourceId": name, "name": name, "type": "http"}, wait=0, expect=202)
+    wait_until("the sources", lambda: gateway.api("GET", "/sources?limit=1").json["page"]["totalCount"] == len(names))
+    command = [BINARY, "get", "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert [source["sourceId"] for source in answer["sources"]] == names
+    assert answer["page"] == {"limit": len(names), "totalCount": len(names), "afterId": "", "lastId": names[-1]}, answer["page"]

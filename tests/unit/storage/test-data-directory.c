@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "storage/data_directory.h"
 
@@ -126,6 +129,42 @@ static void test_lock_without_its_file(void **state) {
     fixture_remove_folder(folder);
 }
 
+static ino_t synced[64]; /* inodes, by fsync */
+static size_t synced_count;
+
+/* In the place of libc's, which knows nothing of tests. */
+int fsync(int fd) {
+    struct stat info;
+    if (fstat(fd, &info) == 0 && synced_count < sizeof synced / sizeof *synced) synced[synced_count++] = info.st_ino;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static bool was_synced(const char *path) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    for (size_t i = 0; i < synced_count; i++)
+        if (synced[i] == info.st_ino) return true;
+    return false;
+}
+
+/* A start that died between making a folder and syncing its parent. */
+static void test_parents_are_synced_though_the_folders_exist(void **state) {
+    char folder[256], path[512], middle[512], environment[512];
+    fixture_make_folder(folder);
+    path_in(middle, folder, "middle");
+    path_in(path, folder, "middle/data");
+    path_in(environment, folder, "middle/data/sluice.mdb");
+    assert_int_equal(mkdir(middle, 0700), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(mkdir(environment, 0700), 0);
+    synced_count = 0;
+    (void)open_and_close(path, true);
+    assert_true(was_synced(folder));
+    assert_true(was_synced(middle));
+    assert_true(was_synced(path));
+    fixture_remove_folder(folder);
+}
+
 static void test_format_numbers(void **state) {
     char folder[256], format[400], again[400];
     fixture_make_folder(folder);
@@ -224,11 +263,9 @@ static void test_crash_at_the_first_start(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_and_later_starts),
-        cmocka_unit_test(test_lock_ends_with_its_process),
-        cmocka_unit_test(test_lock_without_its_file),
-        cmocka_unit_test(test_format_numbers),
-        cmocka_unit_test(test_environment_and_staging_must_match),
+        cmocka_unit_test(test_first_and_later_starts),   cmocka_unit_test(test_lock_ends_with_its_process),
+        cmocka_unit_test(test_lock_without_its_file),    cmocka_unit_test(test_parents_are_synced_though_the_folders_exist),
+        cmocka_unit_test(test_format_numbers),           cmocka_unit_test(test_environment_and_staging_must_match),
         cmocka_unit_test(test_crash_at_the_first_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

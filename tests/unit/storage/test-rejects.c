@@ -35,6 +35,12 @@ static void assert_visible(Txn *txn, uint32_t sink, uint64_t after, const char *
     assert_string_equal(seen.numbers, numbers);
 }
 
+static void assert_count(Txn *txn, uint32_t sink, uint64_t wanted) {
+    uint64_t count = UINT64_MAX;
+    assert_int_equal(rejects_count(txn, sink, &count, NULL), 0);
+    assert_int_equal(count, wanted);
+}
+
 /* What the counter says is what is there. */
 static void assert_bytes(Txn *txn) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
@@ -67,6 +73,8 @@ static void test_events(void **state) {
     txn = fixture_write(&fixture);
     assert_visible(txn, 1, 0, "1:0 2:0 3:0 4:0 ");
     assert_visible(txn, 1, 2, "3:0 4:0 ");
+    assert_count(txn, 1, 4);
+    assert_count(txn, 3, 0);
     assert_visible(txn, 1, UINT64_MAX, "");
     assert_visible(txn, 3, 0, "");
     Seen seen = {0};
@@ -79,6 +87,7 @@ static void test_events(void **state) {
     assert_ok(rejects_remove(txn, 1, 3, &removed, error));
     assert_int_equal(removed, 3);
     assert_visible(txn, 1, 0, "4:0 ");
+    assert_count(txn, 1, 1);
     assert_ok(rejects_remove(txn, 1, UINT64_MAX, &removed, error));
     assert_int_equal(removed, 1);
     assert_bytes(txn);
