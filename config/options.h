@@ -20,6 +20,8 @@
 #include "base/error.h"
 #include "config/connection.h"
 
+#define DISK_BUDGET_LEAST (64ull << 20)
+
 typedef struct Options {
     char *data;          /* data directory */
     char *intake;        /* ADDR:PORT */

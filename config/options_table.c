@@ -64,7 +64,7 @@ const OptionInfo options_table[] = {
          "How long a body may take at the least rate or above."),
     TIME("timeouts.write", write_timeout, "30s", 100 * USEC_MS, 10 * USEC_MINUTE, RESTART, "How long an answer may wait without progress."),
     SIZE("disk.budget", disk_budget, "0B", 0, 1024 * TB, RESTART,
-         "Bytes that waiting events may take on disk; 0: half of the file system."),
+         "Bytes that waiting events may take on disk, at least 64MB; 0: half of the file system."),
     COUNT("disk.share", disk_share_percent, "25", 1, 100, RESTART, "Percent of the disk budget that one sink may take."),
     SIZE("disk.log-high-mark", log_high_mark, "256MB", 16 * MB, 64 * GB, RESTART,
          "Bytes in the commit log above which the oldest rows are staged whatever the conditions."),

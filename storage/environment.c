@@ -128,9 +128,24 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
         options->path, mdb_strerror(code));
 }
 
+/* With a map that is used up not even deleting works: pages are copied before they are freed. */
+static int widen_map(Environment *environment, uint64_t reserve_bytes, Error *error) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    int code = mdb_env_info(environment->env, &info);
+    if (code == 0) code = mdb_env_stat(environment->env, &stat);
+    if (code) return db_error(error, code, "cannot measure the environment");
+    uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    uint64_t least = (used + reserve_bytes + stat.ms_psize - 1) / stat.ms_psize * stat.ms_psize;
+    if (info.me_mapsize >= least) return 0;
+    code = mdb_env_set_mapsize(environment->env, (size_t)least); /* no transaction is open yet */
+    return code ? db_error(error, code, "cannot make the map larger") : 0;
+}
+
 static int open_all(Environment *environment, const EnvironmentOptions *options, Error *error) {
     int result = make_folder(options->path, error);
     if (result == 0) result = open_env(environment, options, error);
+    if (result == 0) result = widen_map(environment, options->reserve_bytes, error);
     if (result < 0) return result;
 
     MDB_envinfo info;

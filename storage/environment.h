@@ -22,7 +22,8 @@ typedef struct EnvironmentOptions {
     const char *path; /* directory, made when missing (0700) */
     uint64_t
         map_bytes; /* most that the environment can hold; rounded up to pages; grows the file only when used. 0: as it was (new: 1 MB) */
-    bool no_sync;  /* tests only */
+    uint64_t reserve_bytes; /* the map is at least what is used and so much more, whatever map_bytes says */
+    bool no_sync;           /* tests only */
 } EnvironmentOptions;
 
 /* -EILSEQ: not an environment, or damaged; the text says what to do. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -13,6 +14,7 @@
 #include "storage/ledger.h"
 #include "storage/names.h"
 #include "storage/pack.h"
+#include "storage/unrecorded.h"
 
 #define STAGING "staging"
 #define ORPHANS "staging/orphans"
@@ -49,7 +51,12 @@ int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error)
     return result == 0 ? files->sync_directory(files, STAGING, error) : result;
 }
 
-static int sweep_name(Files *files, Txn *txn, const char *name, usec_t now, RecoveryReport *report, Error *error) {
+typedef struct Unknown {
+    Uuid *packs;
+    size_t count, capacity;
+} Unknown;
+
+static int sweep_name(Files *files, Txn *txn, const char *name, Unknown *unknown, RecoveryReport *report, Error *error) {
     Uuid id;
     if (text_ends(span_of(name), span_of(TEMPORARY_SUFFIX))) {
         _cleanup_free_ char *path = name_in(STAGING, name);
@@ -61,8 +68,34 @@ static int sweep_name(Files *files, Txn *txn, const char *name, usec_t now, Reco
     PackRecord pack;
     int result = ledger_find_pack(txn, &id, &pack, error);
     if (result != LEDGER_NOT_FOUND) return result;
-    result = move_to_orphans(files, name, "is not in the ledger", now, error);
-    if (result == 0) report->orphans++;
+    array_reserve(unknown->packs, unknown->count, unknown->capacity);
+    unknown->packs[unknown->count++] = id;
+    return 0;
+}
+
+static int sweep_unknown(Files *files, const Uuid *pack, bool unrecorded, usec_t now, RecoveryReport *report, Error *error) {
+    char path[64];
+    pack_path(pack, path);
+    const char *name = path + strlen(STAGING "/");
+    int result = unrecorded ? files->remove(files, path, error) : move_to_orphans(files, name, "is not in the ledger", now, error);
+    if (result < 0) return result;
+    if (unrecorded) log_info("the pack %s was not recorded, and all its rows are in the log: removed", name);
+    if (unrecorded)
+        report->unrecorded++;
+    else
+        report->orphans++;
+    return 0;
+}
+
+static int sweep_all_unknown(Files *files, Txn *txn, const Uuid *instance, const Unknown *unknown, usec_t now, RecoveryReport *report,
+                             Error *error) {
+    if (unknown->count == 0) return 0;
+    bool *unrecorded = calloc(unknown->count, sizeof *unrecorded);
+    check(unrecorded);
+    int result = unrecorded_find(files, txn, instance, unknown->packs, unknown->count, unrecorded, error);
+    for (size_t i = 0; i < unknown->count && result == 0; i++)
+        result = sweep_unknown(files, &unknown->packs[i], unrecorded[i], now, report, error);
+    free(unrecorded);
     return result;
 }
 
@@ -79,7 +112,7 @@ static int remove_half_copies(Files *files, RecoveryReport *report, Error *error
     return result;
 }
 
-int recovery_sweep_staging(Files *files, Txn *read_txn, usec_t now, RecoveryReport *ret_report, Error *error) {
+int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error) {
     _cleanup_(names_deinit) Names names = {0};
     RecoveryReport report = {0};
     int result = files->make_directory(files, STAGING, 0700, error);
@@ -89,7 +122,10 @@ int recovery_sweep_staging(Files *files, Txn *read_txn, usec_t now, RecoveryRepo
     if (result == 0) result = files->sync_directory(files, STAGING, error);
     if (result == 0) result = files->sync_directory(files, "", error);
     if (result == 0) result = names_list(files, STAGING, &names, error);
-    for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i], now, &report, error);
+    Unknown unknown = {0};
+    for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i], &unknown, &report, error);
+    if (result == 0) result = sweep_all_unknown(files, read_txn, instance, &unknown, now, &report, error);
+    free(unknown.packs);
     /* The new names before the old ones go: a crash in between must not lose a pack that somebody may want back. */
     if (result == 0 && report.orphans) result = files->sync_directory(files, ORPHANS, error);
     if (result == 0) result = files->sync_directory(files, STAGING, error);

@@ -1,5 +1,6 @@
 /*
- * What a start finds: temporary packs and copies are removed, packs that the ledger does not know go to staging/orphans/. Packs that the ledger knows
+ * What a start finds: temporary packs and copies are removed, and packs that were not recorded (unrecorded.h); other packs that the ledger does not
+ * know go to staging/orphans/. Packs that the ledger knows
  * but that are not there: missing.h, which comes first. Never touches a destination.
  */
 #pragma once
@@ -14,11 +15,12 @@
 
 typedef struct RecoveryReport {
     size_t temporary_removed;
+    size_t unrecorded; /* packs whose rows are all in the log: removed, too */
     size_t orphans;
 } RecoveryReport;
 
 /* Makes staging/ and its folders when they are missing. Orphans are renamed to "<seconds since 1970>-<id>.pack": the time is `now`, for people. When
  * they go: copies.h. */
-int recovery_sweep_staging(Files *files, Txn *read_txn, usec_t now, RecoveryReport *ret_report, Error *error);
+int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error);
 /* Moves a pack with unreadable rows to staging/orphans/, named as above. -ENOENT: it is not there. */
 int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error);

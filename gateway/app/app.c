@@ -34,6 +34,8 @@
 #include "storage/environment.h"
 
 #define LOOPS_MOST 64
+#define DATABASE_RESERVE_LEAST (16u << 20)
+#define DATABASE_RESERVE_MOST (64u << 20)
 #define BAD_ROWS_MOST 10000      /* refused rows of one file, above which it fails as a whole */
 #define DESCRIPTORS_WANTED 65536 /* or more, if limits.connections says so */
 
@@ -193,11 +195,16 @@ static int start_environment(App *app, Error *error) {
         if (r < 0) return r;
         app->disk_budget = total_bytes / 2;
     }
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/sluice.mdb", app->directory.path) >= (int)sizeof path)
-        return error_set(error, -ENAMETOOLONG, "the path of the data directory is longer than %zu bytes", sizeof path - 16);
-    EnvironmentOptions options = {.path = path, .map_bytes = app->disk_budget};
-    return environment_open(&options, &app->environment, error);
+    char *path = NULL;
+    check(asprintf(&path, "%s/sluice.mdb", app->directory.path) > 0);
+    /* The budget only stops the intake. What is over it, since the budget was made smaller, still has to be staged, imported and trimmed. */
+    uint64_t reserve = app->disk_budget / 4;
+    if (reserve > DATABASE_RESERVE_MOST) reserve = DATABASE_RESERVE_MOST;
+    if (reserve < DATABASE_RESERVE_LEAST) reserve = DATABASE_RESERVE_LEAST;
+    EnvironmentOptions options = {.path = path, .map_bytes = app->disk_budget, .reserve_bytes = reserve};
+    int r = environment_open(&options, &app->environment, error);
+    free(path);
+    return r;
 }
 
 static int start_control(App *app, Error *error) {

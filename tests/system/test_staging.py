@@ -1,11 +1,12 @@
 """Staging files that are away: what waits in them is kept, and only a person gives it up."""
 
 import json
+import os
 import re
 import subprocess
 
 from load import COLUMNS, TEXT, assert_exactly_once
-from sluice import NEVER, wait_until
+from sluice import DEADLINE, NEVER, wait_until
 
 STAGED = {**NEVER, "storage.level.staging.upload.trigger.count": 1}
 
@@ -95,3 +96,94 @@ def test_missing_packs_are_given_up_for_one_start(gateway_factory):
     gateway.stop()
     gateway.start()
     assert gateway.log_text().count("given up: sink") == 1
+
+
+# -- starts that fail leave nothing behind ------------------------------------------------------------------------------------------
+
+
+def ends(gateway, *arguments, environment=None):
+    """Runs it until it ends by itself; its exit code."""
+    with open(gateway.log_path, "ab") as log:
+        process = subprocess.Popen(
+            gateway.command(*arguments), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+        )
+    try:
+        return process.wait(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def sizes(gateway):
+    """Names and bytes of all files but the lock, which holds a process id."""
+    files = [path for path in gateway.data.rglob("*") if path.is_file() and path.name not in ("lock", "lock.mdb")]
+    return {str(path.relative_to(gateway.data)): path.stat().st_size for path in files}
+
+
+def leave_rows_at_each_level(gateway):
+    gateway.start()
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "rows", COLUMNS, STAGED)
+    gateway.add_sink("s", "log", COLUMNS, NEVER)
+    names = send(gateway, url, "row", 200)
+    wait_until("the rows are staged", lambda: gateway.statistics("s", "rows")["levels"]["staging"]["recordsCount"] == 200)
+    gateway.kill()
+    return names
+
+
+def test_failing_starts_leave_nothing_more(gateway_factory):
+    gateway = gateway_factory()
+    names = leave_rows_at_each_level(gateway)
+    failures = [f"app.start=error@{step}" for step in range(3, 13)] + [f"app.start=crash@{step}" for step in range(3, 13)]
+    assert ends(gateway, environment={"SLUICE_FAILPOINTS": failures[-1]}) != 0  # whatever the first start has to do is done
+    before = sizes(gateway)
+    for failure in failures:
+        assert ends(gateway, environment={"SLUICE_FAILPOINTS": failure}) != 0, failure
+        assert sizes(gateway) == before, failure
+    assert ends(gateway, "--disk.budget", "1MB") == 1
+    assert ends(gateway, "--intake", "127.0.0.1:1" if os.getuid() else "203.0.113.1:7000") != 0
+    assert sizes(gateway) == before
+    gateway.start()
+    for sink in ("rows", "log"):
+        gateway.flush("s", sink)
+        assert_exactly_once(gateway.rows(f"SELECT n, text FROM {sink}"), names, [])
+
+
+def test_kills_in_the_middle_of_staging_pile_nothing_up(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "rows", COLUMNS, {**NEVER, "storage.level.staging.upload.trigger.interval": "1s"})
+    names = send(gateway, url, "row", 200)
+    gateway.kill()
+    for _ in range(20):
+        assert ends(gateway, environment={"SLUICE_FAILPOINTS": "pack.after-rename=crash"}) == -9
+        assert len(packs(gateway)) <= 1
+        assert not list((gateway.data / "staging" / "orphans").iterdir())
+    gateway.start()
+    gateway.flush("s", "rows")
+    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), names, [])
+    assert "was not recorded, and all its rows are in the log" in gateway.log_text()
+
+
+def test_a_budget_below_what_is_used_only_stops_the_intake(gateway_factory):
+    gateway = gateway_factory(arguments=["--limits.body", "15MB", "--limits.event", "1MB"])
+    gateway.start("--disk.budget", "2GB")
+    urls = []
+    for i in range(3):
+        urls.append(gateway.add_source(f"s{i}", framing="ndjson"))
+        gateway.add_sink(f"s{i}", f"rows{i}", COLUMNS, NEVER)
+    event = json.dumps({"n": "n", "text": "x" * 900_000})
+    for url in urls:  # 120 MB, all of it in the log
+        for _ in range(4):
+            assert gateway.post(url, "\n".join([event] * 11)).status == 200
+    gateway.kill()
+    for _ in range(3):
+        gateway.start("--disk.budget", "64MB")
+        wait_until("the intake is stopped", lambda: gateway.post(urls[0], {"n": "n", "text": "t"}).status == 503)
+        gateway.kill()
+    assert not list((gateway.data / "staging" / "orphans").iterdir())
+    gateway.start("--disk.budget", "64MB")
+    for i in range(3):
+        gateway.flush(f"s{i}", f"rows{i}")
+        assert gateway.rows(f"SELECT count(*), sum(length(text)) FROM rows{i}") == [(44, 44 * 900_000)]
+    wait_until("events are taken again", lambda: gateway.post(urls[0], {"n": "n", "text": "t"}).status == 200)

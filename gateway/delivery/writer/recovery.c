@@ -211,7 +211,7 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
 
 static int sweep(Writer *writer, Txn *txn, Error *error) {
     RecoveryReport report = {0};
-    int r = recovery_sweep_staging(writer->options.files, txn, writer->wall, &report, error);
+    int r = recovery_sweep_staging(writer->options.files, txn, &writer->options.instance, writer->wall, &report, error);
     if (r < 0) return r;
     if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
     metrics_add(METRIC_ORPHANS, report.orphans);

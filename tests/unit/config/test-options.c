@@ -168,6 +168,7 @@ static void wrong_values_name_place_and_range(void **state) {
         {{"--trusted-proxies=10.0.0.0/33"}, "--trusted-proxies must be networks"},
         {{"--trusted-proxies=10.0.0.0/8,"}, "--trusted-proxies must be networks"},
         {{"--timeouts.body=2m"}, "timeouts.body-longest must not be less"},
+        {{"--disk.budget=63MB"}, "disk.budget must be at least 64MB"},
         {{"--"}, "there is no option --"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) assert_refused(NULL, lines[i].arguments, lines[i].says);
@@ -230,7 +231,7 @@ static void a_password_in_a_uri_is_refused_and_not_shown(void **state) {
 }
 
 static void what_is_printed_can_be_read_again(void **state) {
-    char *const arguments[] = {"--data=a \"b\" \\ ${ENV:X}", "--disk.budget=1001", "--timeouts.head=1500ms", NULL};
+    char *const arguments[] = {"--data=a \"b\" \\ ${ENV:X}", "--disk.budget=100000001", "--timeouts.head=1500ms", NULL};
     Options options = load("connections:\n  w: {type: postgres, uri: 'postgresql://u@h/d', passwordFile: p}\n", arguments);
     Buffer first = {0}, second = {0};
     options_print(&options, &first);

@@ -76,6 +76,39 @@ static void test_readers_of_many_threads(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* A map that is smaller than what is used: there is room to delete, and to write what has to be written for that. */
+static void test_the_map_holds_what_is_used_and_a_reserve(void **state) {
+    static char block[64 << 10];
+    Fixture fixture;
+    uint64_t used, map, key = 0;
+    fixture_init(&fixture, 8 << 20);
+    for (; key < 80; key++) {
+        Txn *txn = fixture_write(&fixture);
+        assert_ok(db_put(txn, DB_LOG, (Span){.data = (char *)&key, .size = 8}, (Span){.data = block, .size = sizeof block}, error));
+        fixture_commit(txn);
+    }
+    environment_close(fixture.environment);
+    EnvironmentOptions options = {.path = fixture.path, .map_bytes = 1 << 20, .reserve_bytes = 2 << 20, .no_sync = true};
+    for (int round = 0; round < 2; round++) {
+        assert_ok(environment_open(&options, &fixture.environment, error));
+        environment_usage(fixture.environment, &used, &map);
+        assert_in_range(map, used + (2 << 20), used + (3 << 20));
+        Txn *txn = fixture_write(&fixture);
+        assert_ok(db_put(txn, DB_CATALOG, SPAN("more"), (Span){.data = block, .size = sizeof block}, error));
+        fixture_commit(txn);
+        environment_close(fixture.environment);
+    }
+    assert_ok(environment_open(&options, &fixture.environment, error));
+    for (uint64_t i = 0; i < key; i++) {
+        Txn *txn = fixture_write(&fixture);
+        assert_ok(db_remove(txn, DB_LOG, (Span){.data = (char *)&i, .size = 8}, error));
+        fixture_commit(txn);
+    }
+    environment_usage(fixture.environment, &used, &map);
+    assert_in_range(used, 1, 256 << 10);
+    fixture_deinit(&fixture);
+}
+
 static void test_map_full_leaves_it_usable(void **state) {
     static char block[64 << 10];
     Fixture fixture;
@@ -255,15 +288,11 @@ static void test_blocks_are_reserved(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit_abort_reopen),
-        cmocka_unit_test(test_transactions_beside_each_other),
-        cmocka_unit_test(test_readers_of_many_threads),
-        cmocka_unit_test(test_map_full_leaves_it_usable),
-        cmocka_unit_test(test_usage_survives_reopen),
-        cmocka_unit_test(test_failed_commit_breaks_it),
-        cmocka_unit_test(test_failed_write_breaks_it),
-        cmocka_unit_test(test_not_an_environment),
-        cmocka_unit_test(test_map_size_is_kept_when_not_given),
+        cmocka_unit_test(test_commit_abort_reopen),       cmocka_unit_test(test_transactions_beside_each_other),
+        cmocka_unit_test(test_readers_of_many_threads),   cmocka_unit_test(test_the_map_holds_what_is_used_and_a_reserve),
+        cmocka_unit_test(test_map_full_leaves_it_usable), cmocka_unit_test(test_usage_survives_reopen),
+        cmocka_unit_test(test_failed_commit_breaks_it),   cmocka_unit_test(test_failed_write_breaks_it),
+        cmocka_unit_test(test_not_an_environment),        cmocka_unit_test(test_map_size_is_kept_when_not_given),
         cmocka_unit_test(test_blocks_are_reserved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,8 @@
 #include "storage/recovery.h"
 #include "tests/support/memory-files.h"
 
+static const Uuid instance = {.bytes = {7}};
+
 static void put_file(Files *files, const char *path) {
     File *file = NULL;
     assert_ok(files->create(files, path, 0600, &file, error));
@@ -58,7 +60,7 @@ static void test_sweep(void **state) {
     put_file(files, "staging/notes.txt"); /* not ours: stays */
 
     txn = fixture_read(&fixture);
-    assert_ok(recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, error));
+    assert_ok(recovery_sweep_staging(files, txn, &instance, 1000 * USEC_SECOND, &report, error));
     assert_true(report.temporary_removed == 1 && report.orphans == 1);
     memory_files_crash(files);
     assert_true(has_pack(files, "staging/", 1));
@@ -66,7 +68,7 @@ static void test_sweep(void **state) {
     assert_true(has_pack(files, "staging/orphans/1000-", 3));
     assert_false(has(files, "staging/01000000-0000-0000-0000-000000000000.pack.tmp"));
 
-    assert_ok(recovery_sweep_staging(files, txn, 2000 * USEC_SECOND, &report, error)); /* nothing is left to do */
+    assert_ok(recovery_sweep_staging(files, txn, &instance, 2000 * USEC_SECOND, &report, error)); /* nothing is left to do */
     assert_true(report.temporary_removed == 0 && report.orphans == 0);
     txn_abort(txn);
     files_free(files);
@@ -129,7 +131,7 @@ static void test_copies_go_after_their_time(void **state) {
     /* A start ends what a crash left half written. */
     RecoveryReport report;
     txn = fixture_read(&fixture);
-    assert_ok(recovery_sweep_staging(files, txn, 0, &report, error));
+    assert_ok(recovery_sweep_staging(files, txn, &instance, 0, &report, error));
     txn_abort(txn);
     assert_int_equal(report.temporary_removed, 1);
     assert_false(has(files, "staging/expired/x.slices.tmp"));
@@ -151,10 +153,10 @@ static void test_fail_the_nth_call(void **state) {
         for (uint64_t id = 1; id <= 3; id++) put_pack(files, id);
         assert_ok(files->sync_directory(files, "staging", error));
         memory_files_fail(files, nth, EIO, false);
-        done = recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, NULL) == 0;
+        done = recovery_sweep_staging(files, txn, &instance, 1000 * USEC_SECOND, &report, NULL) == 0;
         memory_files_fail(files, 0, 0, false);
         memory_files_crash(files);
-        assert_ok(recovery_sweep_staging(files, txn, 1000 * USEC_SECOND, &report, error));
+        assert_ok(recovery_sweep_staging(files, txn, &instance, 1000 * USEC_SECOND, &report, error));
         for (uint64_t id = 1; id <= 3; id++) assert_true(has_pack(files, "staging/orphans/1000-", id));
         files_free(files);
     }

@@ -14,6 +14,7 @@
 #include "mapping/row.h"
 #include "tests/support/memory-files.h"
 
+static const Uuid instance = {.bytes = {7}};
 static Fixture *current; /* a driver has no context of its own */
 
 /* ---- the destination ----------------------------------------------------------------------------------------------------------------- */
@@ -125,7 +126,6 @@ void fixture_start(Fixture *fixture) {
     Error error = {0};
     EnvironmentOptions environment = {.path = fixture->directory, .map_bytes = fixture->map_bytes, .no_sync = true};
     assert_int_equal(environment_open(&environment, &fixture->environment, &error), 0);
-    static const Uuid instance = {.bytes = {7}};
     fixture->stager = stager_new(fixture->environment, fixture->files, &instance);
     fixture->options.environment = fixture->environment;
     fixture->options.stager = stager_mailbox(fixture->stager);
@@ -211,6 +211,7 @@ int fixture_setup(void **state) {
     fixture->options = (WriterOptions){
         .files = fixture->files,
         .clock = &fixture->clock.clock,
+        .instance = instance,
         .usage = &fixture->usage,
         .control = fixture->control,
         .post_import = post_import,
