@@ -263,6 +263,22 @@ static void release_places(Templates *templates, usec_t now) {
     }
 }
 
+/* When all zygotes are there: that of equal texts, else a new one in the place of the least recently used. */
+static void give_process(Templates *templates, Evaluator *evaluator, usec_t now) {
+    Evaluator *goes, *same = NULL;
+    (void)has_room(templates, evaluator, &goes);
+    for (size_t i = 0; goes && i < templates->count; i++) {
+        Evaluator *other = templates->evaluators[i];
+        if (other != evaluator && evaluator_can_hand_over(other, evaluator) && (!same || other->last_used < same->last_used)) same = other;
+    }
+    if (same) {
+        evaluator_take_over(evaluator, same, now);
+        return;
+    }
+    if (goes) evaluator_stop(goes, &templates->reaper, now);
+    evaluator_start(evaluator, now); /* or it waits until start_after */
+}
+
 static void schedule(Templates *templates, usec_t now) {
     release_places(templates, now);
     for (;;) {
@@ -270,10 +286,7 @@ static void schedule(Templates *templates, usec_t now) {
         Evaluator *evaluator = running.waiting_fast + running.waiting_slow ? longest_waiting(templates, &running, now) : NULL;
         if (!evaluator) break;
         if (evaluator->state == EVALUATOR_STOPPED) {
-            Evaluator *goes;
-            (void)has_room(templates, evaluator, &goes);
-            if (goes) evaluator_stop(goes, &templates->reaper, now);
-            evaluator_start(evaluator, now); /* or it waits until start_after */
+            give_process(templates, evaluator, now);
         } else {
             evaluator->may_run = true;
             evaluator->running_since = now;

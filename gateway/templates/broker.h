@@ -19,9 +19,9 @@ typedef struct Templates Templates;
 typedef struct TemplateLimits {
     uint32_t stack_frames; /* Jsonnet stack, 500 */
     uint64_t memory_bytes; /* of one evaluation process, 256 MB */
-    usec_t wall_usec;      /* of one event, 1 s: processor time, and (with 2 s more) without an answer */
+    usec_t wall_usec;      /* of one event, 1 s: processor time, and a tenth of the wait for an answer */
     uint32_t workers;      /* evaluating at once; 0: cores */
-    uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 32 */
+    uint32_t zygotes;      /* ready evaluators kept, least recently used go first; 64 */
 } TemplateLimits;
 
 /* As the options say. */

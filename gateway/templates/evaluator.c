@@ -18,6 +18,7 @@ enum {
     UNSENT_BYTES_MAX = 256 * 1024,
     TRIES_MAX = 3,
     STARTS_MAX = 3,
+    PATIENCE = 10, /* an event without an answer: this many times its limit. On a busy machine a process has a small part of the time */
 };
 #define LOAD_USEC_MAX (10 * USEC_SECOND)
 #define GRACE_USEC (2 * USEC_SECOND)
@@ -48,14 +49,17 @@ void evaluator_free(Evaluator *evaluator) {
     free(evaluator);
 }
 
+static bool equal_texts(const Plan *a, const Plan *b) {
+    size_t count = plan_template_count(a);
+    if (plan_template_count(b) != count) return false;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(plan_template(a, i), plan_template(b, i)) != 0) return false;
+    return true;
+}
+
 bool evaluator_serves(const Evaluator *evaluator, const Plan *plan, uint32_t source_number) {
     if (evaluator->source_number != source_number) return false;
-    if (evaluator->plan == plan) return true;
-    size_t count = plan_template_count(plan);
-    if (source_number == 0 || plan_template_count(evaluator->plan) != count) return false;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(plan_template(evaluator->plan, i), plan_template(plan, i)) != 0) return false;
-    return true;
+    return evaluator->plan == plan || (source_number != 0 && equal_texts(evaluator->plan, plan));
 }
 
 bool evaluator_has_work(const Evaluator *evaluator) {
@@ -208,6 +212,29 @@ void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     evaluator->state = EVALUATOR_STOPPED;
     evaluator->may_run = evaluator->must_yield = false;
     if (evaluator_has_work(evaluator)) evaluator->wanted_since = now;
+}
+
+bool evaluator_can_hand_over(const Evaluator *from, const Evaluator *evaluator) {
+    return from->state == EVALUATOR_READY && !from->may_run && !evaluator_has_work(from) && from->arrived < 0 &&
+           from->control_in.size == 0 && from->control_sent == from->control_out.size && equal_texts(from->plan, evaluator->plan);
+}
+
+void evaluator_take_over(Evaluator *evaluator, Evaluator *from, usec_t now) {
+    check(evaluator->state == EVALUATOR_STOPPED && evaluator_can_hand_over(from, evaluator));
+    close_data(from);
+    evaluator->pid = from->pid;
+    evaluator->control = from->control;
+    evaluator->serial = from->serial;
+    evaluator->state = EVALUATOR_BETWEEN;
+    evaluator->progress_at = now;
+    from->pid = 0;
+    from->control = -1;
+    from->state = EVALUATOR_STOPPED;
+    buffer_deinit(&from->control_in);
+    buffer_deinit(&from->control_out);
+    buffer_deinit(&from->data_in);
+    buffer_deinit(&from->data_out);
+    from->control_sent = 0;
 }
 
 static void count_failed_start(Evaluator *evaluator, const char *reason, usec_t now) {
@@ -605,8 +632,9 @@ void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     usec_t waited = now - evaluator->progress_at;
     bool overdue = evaluator->state == EVALUATOR_LOADING   ? waited > LOAD_USEC_MAX
                    : evaluator->state == EVALUATOR_BETWEEN ? waited > GRACE_USEC
-                   : evaluator->state == EVALUATOR_READY ? evaluator->window_sent > 0 && waited > evaluator->limits->wall_usec + GRACE_USEC
-                                                         : false;
+                   : evaluator->state == EVALUATOR_READY
+                       ? evaluator->window_sent > 0 && waited > PATIENCE * evaluator->limits->wall_usec + GRACE_USEC
+                       : false;
     if (!overdue) return;
     bool was_ready = evaluator->state == EVALUATOR_READY;
     lose_worker(evaluator, reaper, "it does not answer in time", BLAME_NOBODY, now);

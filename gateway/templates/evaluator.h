@@ -91,6 +91,10 @@ bool evaluator_is_slow(const Evaluator *evaluator, usec_t now);
 void evaluator_start(Evaluator *evaluator, usec_t now);
 /* Gives up the process; what is in the window stays and is sent to the next one. */
 void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now);
+/* Has this one, without work, a zygote that the stopped `evaluator` can go on with? The zygote knows the texts and has seen no event. */
+bool evaluator_can_hand_over(const Evaluator *from, const Evaluator *evaluator);
+/* Takes it: the evaluating process ends, the zygote forks a new one for the other source (about 1 ms instead of a start). */
+void evaluator_take_over(Evaluator *evaluator, Evaluator *from, usec_t now);
 /* All that waits comes back unavailable. */
 void evaluator_give_back_all(Evaluator *evaluator, const char *reason);
 

@@ -46,9 +46,12 @@ static struct {
     void (*end)(void *context, Span message, const TemplatePlace *place);
     void *context;
     Span documents;
+    unsigned last_line;
 } watch;
 
-void template_throw_watch(Span documents, void (*end)(void *context, Span message, const TemplatePlace *place), void *context) {
+void template_throw_watch(Span documents, unsigned last_line, void (*end)(void *context, Span message, const TemplatePlace *place),
+                          void *context) {
+    watch.last_line = last_line;
     watch.documents = documents;
     watch.context = context;
     watch.end = end;
@@ -59,13 +62,14 @@ static bool is_text(const Text *text, size_t most) {
     return text->data && text->size < most && text->data[text->size] == '\0';
 }
 
-/* The innermost frame that is in one of the documents: what is further in is the standard library's. */
+/* The innermost frame that is in one of the templates: what is further in is the standard library's, or the wrapper's below them. */
 static bool find_place(const RuntimeError *error, TemplatePlace *ret_place) {
     uintptr_t first = (uintptr_t)error->first, end = (uintptr_t)error->end;
     if (!first || end < first || (end - first) % sizeof(TraceFrame) != 0 || (end - first) / sizeof(TraceFrame) > FRAMES_MAX) return false;
     for (const TraceFrame *frame = error->first; frame < error->end; frame++) {
         if (!is_text(&frame->file, NAME_BYTES_MAX)) return false;
         if (frame->file.size <= watch.documents.size || memcmp(frame->file.data, watch.documents.data, watch.documents.size) != 0) continue;
+        if (frame->line > watch.last_line && frame->line <= PLACE_MAX) continue;
         if (frame->line == 0 || frame->line > PLACE_MAX || frame->column > PLACE_MAX) return false;
         ret_place->document = (unsigned)strtoul(frame->file.data + watch.documents.size, NULL, 10);
         ret_place->line = (unsigned)frame->line;

@@ -19,5 +19,6 @@ typedef struct TemplatePlace {
 } TemplatePlace;
 
 /* From now on `end` is called with the message of libjsonnet's RuntimeError and the place where it arose, NULL when it was in none of the
- * documents whose name begins with `documents` (which must stay). It does not return. */
-void template_throw_watch(Span documents, void (*end)(void *context, Span message, const TemplatePlace *place), void *context);
+ * documents whose name begins with `documents` (which must stay), or below `last_line`. It does not return. */
+void template_throw_watch(Span documents, unsigned last_line, void (*end)(void *context, Span message, const TemplatePlace *place),
+                          void *context);

@@ -5,8 +5,9 @@
  * libjsonnet parses its standard library anew for every evaluation, so there is only one: a program that pulls events and pushes results
  * through native functions, for ever. The process is forked (template_zygote.h) inside the first of these calls, when all is loaded.
  *
- * Templates must not reach these natives, files or the environment: each is a document of its own that gets `std` as a parameter, without the
- * functions that lead out; imports are refused once the documents are loaded; the process has no files, no privileges and little memory.
+ * Templates must not reach these natives, files or the environment: they stand in a function above all that the program defines, which gets `std` as
+ * a parameter, without the functions that lead out; imports are refused; the process has no files, no privileges and little memory. They are part of
+ * the program, since each import costs a parse of the standard library: half of the start, and 3.5 MB.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,12 +37,11 @@ typedef struct JsonnetJsonValue Value;
 
 enum {
     CHECK_CPU_SECONDS = 3, /* of the check of one text, usually 50 ms: some texts take libjsonnet minutes to read */
-    DOCUMENTS_MAX = 8,     /* each costs a parse of the standard library and 3.5 MB: more templates share documents */
     STACK_BYTES = 8 << 20,
     FILES_MAX = 16,
     GC_OBJECTS_MIN = 10000, /* a new process copies each page that a collection marks: seldom, and a few MB of garbage */
-    HEAD_LINES = 1,         /* of a document, above the templates' text */
-    ITEM_HEAD_LINES = 1,    /* above each template of a document that several share */
+    HEAD_LINES = 1,         /* above the templates' text */
+    ITEM_HEAD_LINES = 1,    /* above each template of the program */
     ITEM_TAIL_LINES = 1,    /* below it */
 };
 
@@ -53,9 +53,7 @@ typedef struct Worker {
     Zygote *zygote;
     TemplateView *view;
     TemplateLoad load;
-    uint32_t documents;
-    char name[33]; /* of the documents, followed by their number: nobody can guess it */
-    bool loaded;   /* no import from here on */
+    char name[33]; /* of the document that holds the templates, followed by a 0: nobody can guess it */
     bool running;  /* in the evaluating process */
 
     const TemplateEventMessage *event;
@@ -326,18 +324,18 @@ static Span first_line(Span text) {
 
 /* -- documents -- */
 
-/* Templates of document d: those from d on, in steps of `documents`. */
-static bool stands_alone(const Worker *worker) {
-    return worker->load.count <= worker->documents;
+/* Of the template that is being checked, the head is all that is around it. */
+static unsigned lines_above_each(const Worker *worker) {
+    return worker->load.check_only ? 0 : ITEM_HEAD_LINES;
 }
 
 /* Puts "line 3, column 1: ", as the template's author counts; nothing for a place that is in no template's own text. */
 static void put_place(const Worker *worker, const TemplatePlace *place, Buffer *out) {
     unsigned above = HEAD_LINES;
-    for (uint32_t i = place->document; i < worker->load.count; i += worker->documents) {
+    for (uint32_t i = 0; i < worker->load.count; i++) {
         Span text = worker->load.texts[i];
         unsigned lines = template_line_count(text);
-        if (!stands_alone(worker)) above += ITEM_HEAD_LINES;
+        above += lines_above_each(worker);
         if (place->line <= above) return;
         if (place->line <= above + lines) {
             unsigned line = place->line - above, column = place->column;
@@ -347,6 +345,14 @@ static void put_place(const Worker *worker, const TemplatePlace *place, Buffer *
         }
         above += lines + ITEM_TAIL_LINES;
     }
+}
+
+/* Of the templates in the program; what is below is the wrapper's. */
+static unsigned last_line(const Worker *worker) {
+    unsigned line = HEAD_LINES;
+    for (uint32_t i = 0; i < worker->load.count; i++)
+        line += ITEM_HEAD_LINES + template_line_count(worker->load.texts[i]) + ITEM_TAIL_LINES;
+    return line;
 }
 
 /* -- the loop: natives that only the wrapper program knows -- */
@@ -382,10 +388,9 @@ static void on_error(void *context, Span message, const TemplatePlace *place) {
 static Value *native_first(void *context, Arguments arguments, int *ok) {
     Worker *worker = context;
     *ok = 1;
-    worker->loaded = true;
     zygote_run(worker->zygote);
     worker->running = true;
-    template_throw_watch(span_of(worker->name), on_error, worker);
+    template_throw_watch(span_of(worker->name), last_line(worker), on_error, worker);
     return begin_event(worker);
 }
 
@@ -441,33 +446,34 @@ static char *give(Worker *worker, Span text) {
     return copy;
 }
 
+/* The one document is the template that is checked. */
 static char *import(void *context, const char *base, const char *path, char **ret_found, int *ret_ok) {
     Worker *worker = context;
     size_t prefix = strlen(worker->name);
-    if (worker->loaded || strncmp(path, worker->name, prefix) != 0) {
+    if (!worker->load.check_only || strncmp(path, worker->name, prefix) != 0) {
         *ret_ok = 0;
         return give(worker, SPAN("import is not allowed in a template"));
     }
-    uint32_t document = (uint32_t)strtoul(path + prefix, NULL, 10);
     Buffer text = {0};
-    if (stands_alone(worker)) {
-        buffer_append_text(&text, "function(" PARAMETERS ") function()\n");
-        buffer_append_span(&text, worker->load.texts[document]);
-    } else {
-        /* Safe as text, since each was accepted as a document of its own and its brackets were counted when it was loaded. */
-        buffer_append_text(&text, "function(" PARAMETERS ") [\n");
-        for (uint32_t i = document; i < worker->load.count; i += worker->documents) {
-            buffer_append_text(&text, "function() (\n");
-            buffer_append_span(&text, worker->load.texts[i]);
-            buffer_append_text(&text, "\n),\n");
-        }
-        buffer_append_byte(&text, ']');
-    }
+    buffer_append_text(&text, "function(" PARAMETERS ") function()\n");
+    buffer_append_span(&text, worker->load.texts[0]);
     char *result = give(worker, buffer_span(&text));
     buffer_deinit(&text);
     *ret_found = give(worker, span_of(path));
     *ret_ok = 1;
     return result;
+}
+
+/* The templates as text, each in brackets of its own: each was accepted as a document of its own, and its brackets were counted when it was loaded. Above
+ * everything else of the program, under a name that nobody can guess: so they see nothing of it. */
+static void put_templates(const Worker *worker, Buffer *program) {
+    buffer_printf(program, "local t%.31s = function(" PARAMETERS ") [\n", worker->name);
+    for (uint32_t i = 0; i < worker->load.count; i++) {
+        buffer_append_text(program, "function() (\n");
+        buffer_append_span(program, worker->load.texts[i]);
+        buffer_append_text(program, "\n),\n");
+    }
+    buffer_append_text(program, "];\n");
 }
 
 /* A default that is left out is `absent`, an object with a field of a name that nobody can guess: `tailstrict` evaluates defaults, too, so
@@ -489,6 +495,7 @@ static void put_wrapper(const Worker *worker, Buffer *program) {
                        "  if hasHeader(name) then getHeader(name) else if isAbsent(default) then missHeader(name) else default,\n"
                        "Now(format='%Y-%m-%dT%H:%M:%S.%fZ') = now(format),\n"
                        "safe = std {\n"
+                       "  thisFile:: 'wrapper',\n"
                        "  native:: function(name) error 'std.native is not allowed in a template',\n"
                        "  extVar:: function(x) error 'std.extVar is not allowed in a template',\n"
                        "  trace:: function(str, rest) error 'std.trace is not allowed in a template',\n"
@@ -496,19 +503,15 @@ static void put_wrapper(const Worker *worker, Buffer *program) {
 }
 
 static void put_program(const Worker *worker, Buffer *program) {
+    put_templates(worker, program);
     put_wrapper(worker, program);
-    buffer_append_text(program, "local documents = [\n");
-    for (uint32_t i = 0; i < worker->documents; i++)
-        buffer_printf(program, stands_alone(worker) ? "[(import '%s%u')(" ARGUMENTS ")],\n" : "(import '%s%u')(" ARGUMENTS "),\n",
-                      worker->name, i);
-    /* Function k of the list is template k. Loaded before the fork: isFunction forces it. Tail calls keep memory flat over any number of
-     * events: a comprehension over them would grow. '' + makes text as std.toString does, for a fifth of the instructions. */
+    /* Tail calls keep memory flat over any number of events: a comprehension over them would grow. '' + makes text as std.toString does, for a fifth
+     * of the instructions. */
     buffer_printf(program,
-                  "];\n"
-                  "local templates = [documents[k %% %u][std.floor(k / %u)] for k in std.range(0, %u)];\n"
+                  "local templates = t%.31s(" ARGUMENTS ");\n"
                   "local run(k) = run(step('' + [templates[k]()])) tailstrict;\n"
                   "if std.foldl(function(all, f) all && std.isFunction(f), templates, true) then run(first())\n",
-                  worker->documents, worker->documents, worker->load.count - 1);
+                  worker->name);
 }
 
 /* -- errors as people read them -- */
@@ -551,8 +554,8 @@ static _Noreturn void refuse_load(Span reason) {
     _exit(0);
 }
 
-static char *evaluate(Worker *worker, Buffer *program, int *ret_failed) {
-    return jsonnet_evaluate_snippet(worker->vm, "wrapper", buffer_text(program), ret_failed);
+static char *evaluate(Worker *worker, const char *name, Buffer *program, int *ret_failed) {
+    return jsonnet_evaluate_snippet(worker->vm, name, buffer_text(program), ret_failed);
 }
 
 /* -- is this template well-formed? -- */
@@ -583,7 +586,7 @@ static void check_std_names(Worker *worker, const StdNames *names) {
     buffer_append_text(&program, "]; std.foldl(function(at, i) if at < 0 && !std.objectHasAll(std, names[i]) then i else at, "
                                  "std.range(0, std.length(names) - 1), -1)");
     int failed;
-    const char *answer = evaluate(worker, &program, &failed);
+    const char *answer = evaluate(worker, "wrapper", &program, &failed);
     long at = failed ? -1 : strtol(answer, NULL, 10);
     if (at < 0 || (size_t)at >= count) return;
     unsigned line, column;
@@ -603,7 +606,7 @@ static _Noreturn void check_template(Worker *worker) {
     Buffer program = {0}, reason = {0};
     buffer_printf(&program, "std.isFunction(import '%s0')", worker->name);
     int failed;
-    const char *answer = evaluate(worker, &program, &failed);
+    const char *answer = evaluate(worker, "wrapper", &program, &failed);
     if (failed) {
         describe(worker, answer, &reason);
         refuse_load(buffer_span(&reason));
@@ -659,7 +662,6 @@ int main(void) {
     make_name(&worker);
     worker.zygote = zygote_new();
     worker.view = template_view_new();
-    worker.documents = worker.load.count < DOCUMENTS_MAX ? worker.load.count : DOCUMENTS_MAX;
     worker.vm = jsonnet_make();
     jsonnet_max_stack(worker.vm, worker.load.stack_frames);
     jsonnet_max_trace(worker.vm, 1);
@@ -675,7 +677,9 @@ int main(void) {
     Buffer program = {0}, reason = {0};
     put_program(&worker, &program);
     int failed;
-    const char *answer = evaluate(&worker, &program, &failed);
+    char name[sizeof worker.name + 1];
+    (void)snprintf(name, sizeof name, "%s0", worker.name);
+    const char *answer = evaluate(&worker, name, &program, &failed);
     describe(&worker, failed ? answer : "the evaluation ended", &reason);
     if (!worker.running) refuse_load(buffer_span(&reason));
     give_up(&worker, buffer_span(&reason));

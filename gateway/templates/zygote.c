@@ -264,8 +264,8 @@ void zygote_run(Zygote *zygote) {
         }
         struct rusage usage = {0};
         int status = wait_for(child, &signals, &usage);
-        /* An end without a cause: the broker closed the data socket. */
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) _exit(0);
+        /* An end without a cause: the broker closed the data socket, it wants a process that has seen no event. */
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) continue;
         report_death(zygote, status, &usage);
     }
 }

@@ -212,7 +212,7 @@ static const Case cases[] = {
     {"local std = 5; std", "5", NULL},
     {"[step, templates, run]", NULL, "Unknown variable"},
     {"1) + (2", NULL, "closes none"},
-    {"1, function() 2", NULL, "did not expect"},
+    {"1, function() 2", NULL, "expected token"},
     {"import '/etc/passwd'", NULL, "import is not allowed"},
     {"if false then importstr '/etc/passwd' else 1", NULL, "importstr is not allowed"},
 };
@@ -596,7 +596,7 @@ static void a_slow_source_delays_no_other(void **state) {
     stop(templates);
     for (size_t i = 0; i < SLOW_SOURCES; i++) {
         TemplateBatch *batch = wait_batch(slow_reply);
-        for (size_t j = 0; j < SLOW_EVENTS; j++) assert_true(batch->events[j].results[0].failed);
+        for (size_t j = 0; j < SLOW_EVENTS; j++) assert_true(batch->events[j].results[0].failed && batch->events[j].unavailable);
         template_batch_free(batch);
     }
     mailbox_free(slow_reply);
@@ -661,6 +661,33 @@ static void equal_templates_share_a_worker_of_one_source_only(void **state) {
     stop(templates);
 }
 
+/* Of more sources than there may be zygotes: those of equal texts hand their zygotes on, and each source still has a process of its own. */
+static void equal_templates_hand_their_zygotes_on(void **state) {
+    enum { SOURCES = 6, ROUNDS = 20, ZYGOTES = 2 };
+    TemplateLimits limits = usual;
+    limits.zygotes = ZYGOTES;
+    Templates *templates = start_with(&limits);
+    Mailbox *reply = mailbox();
+    Plan *plan = plan_of_one("Body('n') + 5");
+    pid_t seen[ZYGOTES + 1] = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < SOURCES * ROUNDS; i++) {
+        TemplateBatch *batch = numbers(plan, reply, i, 3);
+        batch->source_number = (uint32_t)(1 + i % SOURCES);
+        (void)run_batch(templates, batch);
+        for (size_t j = 0; j < 3; j++) expect_number(batch, j, i + j + 5);
+        template_batch_free(batch);
+        for (pid_t pid = child_of(getpid()), known = 0; pid && !known; known = 1) {
+            for (size_t k = 0; k < count; k++) known |= seen[k] == pid;
+            if (!known && count <= ZYGOTES) seen[count++] = pid;
+        }
+    }
+    assert_in_range(count, 1, ZYGOTES);
+    plan_unref(plan);
+    mailbox_free(reply);
+    stop(templates);
+}
+
 static void what_waits_comes_back_at_the_end(void **state) {
     Templates *templates = start_with(&usual);
     Mailbox *reply = mailbox();
@@ -671,6 +698,7 @@ static void what_waits_comes_back_at_the_end(void **state) {
     for (size_t i = 0; i < 50; i++) {
         TemplateBatch *batch = wait_batch(reply);
         for (size_t j = 0; j < 10; j++) expect(batch, j, 0, true, "");
+        for (size_t j = 0; j < 10; j++) assert_true(batch->events[j].unavailable);
         template_batch_free(batch);
     }
     mailbox_free(reply);
@@ -739,6 +767,7 @@ static void a_worker_that_is_none_fails_the_events(void **state) {
         Plan *plan = plan_of_one("1");
         TemplateBatch *batch = run_batch(templates, numbers(plan, reply, 0, 3));
         for (size_t j = 0; j < 3; j++) expect(batch, j, 0, true, "worker");
+        for (size_t j = 0; j < 3; j++) assert_true(batch->events[j].unavailable); /* 503, not 422 */
         template_batch_free(batch);
         plan_unref(plan);
         mailbox_free(reply);
@@ -910,6 +939,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_slow_source_delays_no_other),
         cmocka_unit_test(more_sources_than_ready_evaluators),
         cmocka_unit_test(equal_templates_share_a_worker_of_one_source_only),
+        cmocka_unit_test(equal_templates_hand_their_zygotes_on),
         cmocka_unit_test(what_waits_comes_back_at_the_end),
         cmocka_unit_test(a_long_reason_is_cut_between_characters),
         cmocka_unit_test(an_empty_batch_comes_back),
