@@ -5,7 +5,8 @@
 
 #include "gateway/http/loop.h"
 
-/* Standard streams, locks, the environment, staging files, signals and timers, and what comes and goes. */
+/* Standard streams, locks, the environment, staging files, signals and timers, and what comes
+ * and goes. */
 #define FILES 64
 #define EACH_LOADER 8      /* a pack, and a session: SQLite has a database, its log and temporary files */
 #define EACH_DESTINATION 4 /* table checks */

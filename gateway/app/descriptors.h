@@ -1,6 +1,7 @@
 /*
- * Who may open how many descriptors. Connections of senders are what grows with the peers, so they get what is left when everybody else has a
- * share: files, loaders and their destinations, template workers, the loops, and the admin listener. Pure; any thread.
+ * Who may open how many descriptors. Connections of senders are what grows with the peers, so they
+ * get what is left when everybody else has a share: files, loaders and their destinations, template
+ * workers, the loops, and the admin listener. Pure; any thread.
  */
 #pragma once
 
@@ -22,5 +23,6 @@ typedef struct DescriptorShares {
     unsigned admin;  /* connections of the admin listener */
 } DescriptorShares;
 
-/* `limit`: descriptors that the process may have. -EINVAL: too few to work with; the sentence says how many it takes. */
+/* `limit`: descriptors that the process may have. -EINVAL: too few to work with; the sentence
+ * says how many it takes. */
 int descriptors_share(uint64_t limit, const DescriptorNeeds *needs, DescriptorShares *ret_shares, Error *error);

@@ -286,7 +286,8 @@ typedef struct PendingRejects {
     Error error;
 } PendingRejects;
 
-/* MESSAGE_BROKEN is a bare Message from malloc, MESSAGE_DRAIN and MESSAGE_DRAINED are one of these; the receiver frees them. */
+/* MESSAGE_BROKEN is a bare Message from malloc, MESSAGE_DRAIN and MESSAGE_DRAINED are one of
+ * these; the receiver frees them. */
 typedef struct Drain {
     Message message;
     usec_t until; /* boot time; a loop ends then what is still not whole */

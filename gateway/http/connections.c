@@ -1,6 +1,6 @@
 /*
- * Connections from accept to close: who gets a place, and who goes when there is none. Two lists, each with the longest silent first:
- * those that never sent a whole request, and those that did.
+ * Connections from accept to close: who gets a place, and who goes when there is none. Two lists,
+ * each with the longest silent first: those that never sent a whole request, and those that did.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,8 @@
 #include "base/metrics.h"
 #include "gateway/http/parts.h"
 
-/* Connections taken in one turn: several loops share the listening socket, and each should get its part. */
+/* Connections taken in one turn: several loops share the listening socket, and each should get
+ * its part. */
 #define ACCEPTS_A_TURN 8
 /* Within this time each loop had a turn and a sweep, even if nothing happens to it. */
 #define EVERY_LOOP_TURNS (250 * USEC_MS)
@@ -61,7 +62,8 @@ bool http_connection_unread(const Connection *connection) {
 
 /* ---- making room ------------------------------------------------------------------------------------------------------------------- */
 
-/* Nothing that was asked for is lost with it. A request that the kernel still holds for it is one, too. */
+/* Nothing that was asked for is lost with it. A request that the kernel still holds for it is
+ * one, too. */
 static bool may_go(const Connection *connection, unsigned slot) {
     if (connection->doomed || (slot < USAGE_ADDRESS_SLOTS && connection->address_slot != slot)) return false;
     ConnectionState state = http_connection_state(connection);
@@ -83,7 +85,8 @@ static void give_up(Connection *connection) {
 
 #define ANY_ADDRESS USAGE_ADDRESS_SLOTS
 
-/* Ends the longest silent connection of a list, of one address or of any, but none that is spared after `now`; false: none. */
+/* Ends the longest silent connection of a list, of one address or of any, but none that is
+ * spared after `now`; false: none. */
 static bool end_one(h2o_linklist_t *list, unsigned slot, usec_t now) {
     for (h2o_linklist_t *link = list->next; link != list; link = link->next) {
         Connection *connection = of_link(link);
@@ -95,8 +98,9 @@ static bool end_one(h2o_linklist_t *list, unsigned slot, usec_t now) {
 }
 
 /*
- * Room for one more connection, which is counted already. Only a connection's own loop can end it: where another loop has the one that must
- * go, the new one is taken above the cap, and that loop ends its own in its next turn (http_loop_make_room).
+ * Room for one more connection, which is counted already. Only a connection's own loop can end it:
+ * where another loop has the one that must go, the new one is taken above the cap, and that loop
+ * ends its own in its next turn (http_loop_make_room).
  */
 static bool has_room(HttpLoop *loop, bool *ret_above) {
     Usage *usage = loop->usage;
@@ -127,7 +131,8 @@ void http_loop_make_room(HttpLoop *loop, usec_t now) {
 
 /* ---- accept and close -------------------------------------------------------------------------------------------------------------- */
 
-/* The hash is seeded with the process's own random bytes, so that nobody can aim at another address's slot. */
+/* The hash is seeded with the process's own random bytes, so that nobody can aim at another
+ * address's slot. */
 static unsigned address_slot(const char *peer) {
     uint64_t hash;
     memcpy(&hash, (const void *)getauxval(AT_RANDOM), sizeof hash);

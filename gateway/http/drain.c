@@ -1,19 +1,24 @@
 /*
- * The end of a loop's work. A stop must not wait for peers that owe us nothing, nor for ones that stall:
+ * The end of a loop's work. A stop must not wait for peers that owe us nothing, nor for ones that
+ * stall:
  *
- *   idle                    closed at once; who never sent a request is answered first: it may be just about to send one
- *   a head that is not whole  503 and closed at once
- *   a body on its way       goes on while it arrives at the least rate and without a long pause, until the time that the stop gives it
- *   parked                  answered when the commit is done
- *   being written           goes on while the peer takes it, until the same time
- *   new connections         503 with Retry-After. They are accepted, since one that is left in the queue is reset when the process ends, and its
- *                           sender cannot know whether its request was taken.
+ * - Idle connections are closed at once. Who never sent a request is answered first: it may be just
+ *   about to send one.
+ * - A head that is not whole is answered with 503 and closed at once.
+ * - A body goes on while it arrives at the least rate and without a long pause, until the time that
+ *   the stop gives it.
+ * - A parked request is answered when the commit is done.
+ * - An answer that is being written goes on while the peer takes it, until the same time.
+ * - New connections are answered with 503 and Retry-After. They are accepted, since one that is
+ *   left in the queue is reset when the process ends, and its sender cannot know whether its
+ *   request was taken.
  */
 #include <sys/socket.h>
 
 #include "gateway/http/parts.h"
 
-/* A body that brings nothing for so long does not come any more; the rate is looked at after this time, too. */
+/* A body that brings nothing for so long does not come any more; the rate is looked at after
+ * this time, too. */
 #define SILENCE_MOST (2 * USEC_SECOND)
 
 static const HttpRefusal going = {503, "shutdown", "The gateway is shutting down.", NULL};

@@ -33,8 +33,8 @@ typedef struct HttpHead {
 /* Sets `reason` of ret_head on HEAD_BAD, everything else on HEAD_OK. One empty line before the request line is skipped, as the parser does. */
 HeadResult http_head_check(Span bytes, HttpHead *ret_head);
 
-/* Does the head have more than `most` header lines, the last one whole or only begun? Without looking at what they hold; also for a head whose
- * end has not come yet. */
+/* Does the head have more than `most` header lines, the last one whole or only begun? Without
+ * looking at what they hold; also for a head whose end has not come yet. */
 bool http_head_longer(Span bytes, unsigned most);
 
 /* Takes the first line off `lines`: name as it stands (libh2o lower-cases it in place), value without white space around it. false: none left. */

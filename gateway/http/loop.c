@@ -25,9 +25,11 @@
 #define MMAP_BYTES (256 * 1024)
 #define STOP_PATIENCE (2 * USEC_SECOND)
 /*
- * What a loop does for one connection before it looks at the others again. The library answers all pipelined requests that it has read
- * without a pause, so that a few connections full of small requests would hold the loop for seconds. The first request of each connection
- * is taken in every turn, whatever its size; what goes beyond these limits waits for its place in the queue of deferred ones.
+ * What a loop does for one connection before it looks at the others again. The library answers all
+ * pipelined requests that it has read without a pause, so that a few connections full of small
+ * requests would hold the loop for seconds. The first request of each connection is taken in every
+ * turn, whatever its size; what goes beyond these limits waits for its place in the queue of
+ * deferred ones.
  */
 #define REQUESTS_A_TURN 8
 #define BYTES_A_TURN ((size_t)256 * 1024)
@@ -205,7 +207,8 @@ h2o_req_t *http_connection_take_deferred(Connection *connection) {
     return request;
 }
 
-/* The begin of a turn: each connection has a fresh share, and those that wait come first, the longest waiting before the others. */
+/* The begin of a turn: each connection has a fresh share, and those that wait come first, the
+ * longest waiting before the others. */
 static bool resume_deferred(HttpLoop *loop) {
     loop->turn++;
     loop->turn_extra = 0;

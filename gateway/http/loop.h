@@ -1,15 +1,19 @@
 /*
- * One HTTP loop thread: a libh2o context, its connections, and the sweep over them. Both listeners use it: the intake (several loops on one
- * listening socket, dup'ed into each) and the management API (one). HTTP/1.1 only; HTTP/2 is off.
+ * One HTTP loop thread: a libh2o context, its connections, and the sweep over them. Both listeners
+ * use it: the intake (several loops on one listening socket, dup'ed into each) and the management
+ * API (one). HTTP/1.1 only; HTTP/2 is off.
  *
- * Every 100 ms the sweep ends connections that are slow or hostile: head 10 s, body 30 s with a minimum rate, write 30 s without progress,
- * unfinished requests to unknown sources at once (404), and over the budget of unfinished bytes the slowest first.
+ * Every 100 ms the sweep ends connections that are slow or hostile: head 10 s, body 30 s with a
+ * minimum rate, write 30 s without progress, unfinished requests to unknown sources at once (404),
+ * and over the budget of unfinished bytes the slowest first.
  *
- * At the connection cap a new connection takes the place of one that never sent a whole request, the longest silent first, then of an idle
- * one, the longest idle first. The same holds at the cap of its address. If there is none: accept, raw 503 with Retry-After, close.
+ * At the connection cap a new connection takes the place of one that never sent a whole request,
+ * the longest silent first, then of an idle one, the longest idle first. The same holds at the cap
+ * of its address. If there is none: accept, raw 503 with Retry-After, close.
  *
- * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests together a bounded number: the others wait for
- * a later turn in the order in which they came. The answers of a connection keep the order of its requests.
+ * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests
+ * together a bounded number: the others wait for a later turn in the order in which they came. The
+ * answers of a connection keep the order of its requests.
  */
 #pragma once
 
@@ -26,9 +30,11 @@
 struct st_h2o_req_t;
 struct HttpHead;
 
-/* Descriptors that a loop may hold beside its connections: its own, and sockets whose answer is on its way to a peer that still sends. */
+/* Descriptors that a loop may hold beside its connections: its own, and sockets whose answer is
+ * on its way to a peer that still sends. */
 #define HTTP_LOOP_DESCRIPTORS 40
-/* Connections above the cap that the loops of a listener take while the connection that must go is another loop's. */
+/* Connections above the cap that the loops of a listener take while the connection that must go
+ * is another loop's. */
 #define HTTP_CONNECTIONS_ABOVE 32
 
 typedef struct HttpLoop HttpLoop;
@@ -76,9 +82,10 @@ char *http_listen_address(int fd);
 int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
                     Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
-/* Any thread. Drain: take what is in the accept queue, answer new connections with 503, close idle ones and those without a whole head, let requests
- * in flight finish and answer them with Connection: close; calls `drained` on the loop's thread when no request is in flight. Requests that stall, or are
- * not whole at `until` (boot time), end with 503. */
+/* Any thread. Drain: take what is in the accept queue, answer new connections with 503, close
+ * idle ones and those without a whole head, let requests in flight finish and answer them with
+ * Connection: close; calls `drained` on the loop's thread when no request is in flight. Requests
+ * that stall, or are not whole at `until` (boot time), end with 503. */
 void http_loop_drain(HttpLoop *loop, usec_t until, void (*drained)(void *context), void *context);
 /* Closes what is left, joins the thread and frees. NULL-safe. */
 void http_loop_stop(HttpLoop *loop);

@@ -1,4 +1,5 @@
-/* What loop.c, connections.c and sweep.c share. Everything here belongs to the loop's thread, but for what says otherwise. */
+/* What loop.c, connections.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
+ * but for what says otherwise. */
 #pragma once
 
 #include <h2o.h>
@@ -127,7 +128,8 @@ void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
 h2o_req_t *http_connection_take_deferred(Connection *connection);
 
 /* connections.c */
-/* All of them, those that never sent a whole request first; NULL: the first, or no further one. The present one may end once the next is known. */
+/* All of them, those that never sent a whole request first; NULL: the first, or no further one.
+ * The present one may end once the next is known. */
 Connection *http_connection_next(HttpLoop *loop, Connection *connection);
 void http_connection_heard(Connection *connection);  /* bytes came */
 void http_connection_served(Connection *connection); /* a whole request came */
@@ -152,7 +154,8 @@ void http_loop_sweep(HttpLoop *loop, usec_t now);
 bool http_loop_sweep_due(const HttpLoop *loop, usec_t now);
 /* How long the loop may sleep when nothing happens. */
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
-/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written to: then it is doomed. */
+/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written
+ * to: then it is doomed. */
 void http_connection_end(Connection *connection, const HttpRefusal *refusal);
 ConnectionState http_connection_state(const Connection *connection);
 /* Takes over the descriptor; closed at once when there is no room. */
@@ -162,10 +165,12 @@ void http_loop_lingers_end(HttpLoop *loop);
 void http_loop_on_read(h2o_socket_t *socket, const char *err);
 /* An answer is being written: http_loop_on_read is called again for what comes after it. */
 void http_connection_answered(h2o_req_t *request);
-/* Is more than a small part of a chunked request framing: extensions and trailers? `body_size`: of what was decoded. */
+/* Is more than a small part of a chunked request framing: extensions and trailers? `body_size`:
+ * of what was decoded. */
 bool http_connection_framed_too_much(const Connection *connection, size_t body_size);
-/* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the library closes without an answer; what is too much of it is forgotten, so
- * that the sweep can answer. */
+/* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the
+ * library closes without an answer; what is too much of it is forgotten, so that the sweep can
+ * answer. */
 void http_connection_cut_next_head(Connection *connection);
 /* The read callback of a connection whose request is parked. */
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

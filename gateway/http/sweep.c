@@ -21,7 +21,8 @@
 #define FRESH_SHARE 16
 /* A request with too many header lines has at least so many bytes: the cheapest look of all. */
 #define HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
-/* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk of one byte has 5. */
+/* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk
+ * of one byte has 5. */
 #define FRAMING_A_BYTE 8
 #define STRING_OF_(text) #text
 #define STRING_OF(text) STRING_OF_(text)
@@ -275,7 +276,8 @@ void http_loop_lingers_end(HttpLoop *loop) {
     while (loop->linger_count) end_linger(loop->lingers[--loop->linger_count].fd);
 }
 
-/* Senders mostly repeat themselves: where the last head of this connection ended, this one ends, too, or earlier. */
+/* Senders mostly repeat themselves: where the last head of this connection ended, this one ends,
+ * too, or earlier. */
 static bool has_many_headers(const Connection *connection) {
     const h2o_buffer_t *input = connection->socket->input;
     size_t last = connection->head.size;
@@ -296,7 +298,8 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
             return;
         }
     }
-    /* Bytes that the library took away again are framing: then it is not the size that tells how much came. */
+    /* Bytes that the library took away again are framing: then it is not the size that tells how
+     * much came. */
     bool framing = connection->received > size + QUESTION_BYTES;
     if (!err && (size >= QUESTION_BYTES || framing)) {
         usec_t now = clock_system()->boot(clock_system());

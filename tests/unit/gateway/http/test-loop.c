@@ -95,7 +95,8 @@ static void pipelined_requests_are_answered_in_order(void **state) {
     buffer_deinit(&all);
 }
 
-/* Refusals are answered at once, probes too, rows after their commit, and large bodies use up a share of a turn alone. */
+/* Refusals are answered at once, probes too, rows after their commit, and large bodies use up a
+ * share of a turn alone. */
 static void a_long_pipeline_keeps_its_order(void **state) {
     (void)state;
     enum { REQUESTS = 400 };
@@ -139,7 +140,8 @@ static void a_long_pipeline_keeps_its_order(void **state) {
     buffer_deinit(&rows);
 }
 
-/* Strangers whose requests are all there already: the loop goes round, so that another's request waits for a few of them only. */
+/* Strangers whose requests are all there already: the loop goes round, so that another's request
+ * waits for a few of them only. */
 static void pipelines_take_turns(void **state) {
     (void)state;
     enum { STRANGERS = 20, REQUESTS = 4000 };
@@ -178,7 +180,8 @@ static void pipelines_take_turns(void **state) {
     buffer_deinit(&flood);
 }
 
-/* The body behind an expectation that is not known was not read: it must not be taken for the next request. */
+/* The body behind an expectation that is not known was not read: it must not be taken for the
+ * next request. */
 static void an_unknown_expectation_closes(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -366,7 +369,8 @@ static void more_than_a_hundred_headers(void **state) {
     rows_are(1, "ok\nok\nok\nok\n");
 }
 
-/* Longer than what the library looks at: without an end it would close the connection, and the sender would see a reset. */
+/* Longer than what the library looks at: without an end it would close the connection, and the
+ * sender would see a reset. */
 static void heads_far_too_large(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -720,7 +724,8 @@ static void new_connections_are_answered_during_a_stop(void **state) {
     close(idle);
 }
 
-/* One stalls, one brings a byte now and then, and one goes on well until the time that the stop gives it. */
+/* One stalls, one brings a byte now and then, and one goes on well until the time that the stop
+ * gives it. */
 static void half_bodies_hold_a_stop_for_a_moment_only(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
