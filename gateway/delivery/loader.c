@@ -15,7 +15,9 @@
 #include "base/thread.h"
 #include "gateway/delivery/file_rows.h"
 
-#define LOADERS_MOST 64
+#define LOADERS_MOST 64   /* on one connection */
+#define THREADS_MOST 1024 /* with those that each connection has of its own */
+#define STALLED (2 * USEC_SECOND)
 #define SESSIONS_A_LOADER 4
 #define PREPARED_A_SESSION 32
 #define SESSION_IDLE (60 * USEC_SECOND)
@@ -38,8 +40,15 @@ typedef struct Loader {
     Mailbox *mailbox; /* stored rejects come back here */
     Kept kept[SESSIONS_A_LOADER];
     uint64_t jobs;
-    LoadJob *running; /* under the lock */
+    LoadJob *running;                           /* under the lock */
+    const Connection *holds[SESSIONS_A_LOADER]; /* under the lock: what `kept` was between the last jobs */
+    _Atomic(usec_t) progress_at;                /* boot: of the running job's last progress; its own thread writes it */
 } Loader;
+
+/* What is known of a connection; under the lock. */
+typedef struct Lane {
+    bool answers; /* since it could last not be reached, a job got further there */
+} Lane;
 
 struct Loaders {
     LoadersOptions options;
@@ -48,7 +57,9 @@ struct Loaders {
     pthread_cond_t changed;
     LoadJob *first, **tail; /* under the lock: jobs that wait, linked by message.next */
     Loader *loaders;
-    size_t count; /* at least 1: without threads the caller is the only one */
+    size_t count;  /* at least 1: without threads the caller is the only one */
+    size_t shared; /* of those: not kept for the first job of a connection */
+    Lane *lanes;   /* by connection; one more for names that are none */
 };
 
 /* ---- the queue ----------------------------------------------------------------------------------------------------------------------- */
@@ -61,28 +72,91 @@ static void unlock(Loaders *loaders) {
     check(pthread_mutex_unlock(&loaders->lock) == 0);
 }
 
-static size_t limit_of(const Loaders *loaders, const char *connection) {
-    const Connection *found = connections_find(loaders->options.connections, connection);
-    if (found && found->type == CONNECTION_SQLITE) return 1;
-    return loaders->count > 1 ? loaders->count - 1 : 1;
+static usec_t boot_now(void) {
+    return clock_system()->boot(clock_system());
 }
 
-static bool may_run(const Loaders *loaders, const LoadJob *job) {
-    size_t running = 0;
+static Lane *lane_of(const Loaders *loaders, const char *connection) {
+    const Connections *connections = loaders->options.connections;
+    const Connection *found = connections_find(connections, connection);
+    return &loaders->lanes[found ? (size_t)(found - connections->items) : connections->count];
+}
+
+static bool is_import(const LoadJob *job) {
+    return job->message.kind == MESSAGE_IMPORT;
+}
+
+/* What the running jobs are to one that would run. */
+typedef struct Rivals {
+    size_t here;    /* on its connection */
+    size_t shared;  /* loaders that jobs beyond the first of their connection have */
+    bool same_sink; /* an import of its sink runs */
+    bool stalled;   /* one on its connection has made no progress for long */
+} Rivals;
+
+static Rivals find_rivals(const Loaders *loaders, const LoadJob *job) {
+    Rivals rivals = {0};
+    usec_t now = boot_now();
     for (size_t i = 0; i < loaders->count; i++) {
         const LoadJob *other = loaders->loaders[i].running;
         if (!other) continue;
-        if (strcmp(other->connection, job->connection) == 0) running++;
-        if (other->message.kind == MESSAGE_IMPORT && job->message.kind == MESSAGE_IMPORT && other->sink == job->sink) return false;
+        bool is_first = true;
+        for (size_t k = 0; k < i && is_first; k++)
+            is_first = !loaders->loaders[k].running || strcmp(loaders->loaders[k].running->connection, other->connection) != 0;
+        rivals.shared += !is_first;
+        rivals.same_sink = rivals.same_sink || (is_import(other) && is_import(job) && other->sink == job->sink);
+        if (strcmp(other->connection, job->connection) != 0) continue;
+        rivals.here++;
+        rivals.stalled = rivals.stalled || now - atomic_load(&loaders->loaders[i].progress_at) > STALLED;
     }
-    return running < limit_of(loaders, job->connection);
+    return rivals;
+}
+
+static bool may_run(const Loaders *loaders, const LoadJob *job) {
+    const Connection *connection = connections_find(loaders->options.connections, job->connection);
+    Rivals rivals = find_rivals(loaders, job);
+    if (rivals.same_sink) return false;
+    if (rivals.here == 0) return true;
+    if (connection && connection->type == CONNECTION_SQLITE) return false;
+    if (rivals.shared >= loaders->shared) return false;
+    if (!is_import(job)) return true; /* somebody waits for what the check of a table says */
+    if (job->failed_before && rivals.shared + 1 >= loaders->shared) return false;
+    return lane_of(loaders, job->connection)->answers && !rivals.stalled;
+}
+
+/* The job got further: others of its connection may start. */
+static void note_progress(Loader *loader, bool is_first) {
+    Loaders *loaders = loader->loaders;
+    usec_t now = boot_now(), before = atomic_exchange(&loader->progress_at, now);
+    if (!is_first && now - before <= STALLED) return;
+    lock(loaders);
+    lane_of(loaders, loader->running->connection)->answers = true;
+    check(pthread_cond_broadcast(&loaders->changed) == 0);
+    unlock(loaders);
+}
+
+static bool holds(const Loader *loader, const Connection *connection) {
+    for (size_t i = 0; i < SESSIONS_A_LOADER; i++)
+        if (loader->holds[i] == connection) return true;
+    return false;
+}
+
+/* An idle loader that has a session on the connection: it was woken as well, and saves the destination another one. */
+static bool suits_another(const Loader *loader, const LoadJob *job) {
+    const Loaders *loaders = loader->loaders;
+    const Connection *connection = connections_find(loaders->options.connections, job->connection);
+    if (!connection || holds(loader, connection)) return false;
+    for (size_t i = 0; i < loaders->count; i++)
+        if (!loaders->loaders[i].running && holds(&loaders->loaders[i], connection)) return true;
+    return false;
 }
 
 /* The oldest that may run, taken out; under the lock. */
-static LoadJob *take_job(Loaders *loaders) {
+static LoadJob *take_job(Loader *loader) {
+    Loaders *loaders = loader->loaders;
     for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->message.next) {
         LoadJob *job = *at;
-        if (!may_run(loaders, job)) continue;
+        if (!may_run(loaders, job) || suits_another(loader, job)) continue;
         *at = (LoadJob *)job->message.next;
         if (!job->message.next) loaders->tail = at;
         return job;
@@ -162,8 +236,9 @@ typedef struct ImportContext {
     LoadJob *job;
     const ImportFile *files;
     uint64_t rows_done;
-    usec_t began;            /* boot */
-    usec_t since;            /* boot: the last sign of progress */
+    usec_t began; /* boot */
+    usec_t since; /* boot: the last sign of progress */
+    bool got_further;
     const char *out_of_time; /* why it was interrupted for time; NULL: it was not */
 } ImportContext;
 
@@ -206,17 +281,17 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     return 0;
 }
 
-static usec_t boot_now(void) {
-    return clock_system()->boot(clock_system());
-}
-
 static bool progress(void *context, uint64_t rows_done, bool working) {
     ImportContext *import = context;
     const Loaders *loaders = import->loader->loaders;
     const LoadersOptions *options = &loaders->options;
     if (atomic_load(&loaders->stopping)) return true;
     usec_t now = boot_now();
-    if (working || rows_done != import->rows_done) import->since = now;
+    if (working || rows_done != import->rows_done) {
+        note_progress(import->loader, !import->got_further);
+        import->got_further = true;
+        import->since = now;
+    }
     import->rows_done = rows_done;
     if (now - import->since > options->import_timeout)
         import->out_of_time = "No progress within the time limit of imports (import-timeout)";
@@ -390,13 +465,16 @@ static struct timespec idle_deadline(void) {
 /* Runs one job; the lock is held before and after. */
 static bool run_next(Loader *loader) {
     Loaders *loaders = loader->loaders;
-    LoadJob *job = take_job(loaders);
+    LoadJob *job = take_job(loader);
     if (!job) return false;
     loader->running = job;
+    atomic_store(&loader->progress_at, boot_now());
     unlock(loaders);
     run(loader, job);
     lock(loaders);
     loader->running = NULL;
+    for (size_t i = 0; i < SESSIONS_A_LOADER; i++) loader->holds[i] = loader->kept[i].connection;
+    lane_of(loaders, job->connection)->answers = job->result != SINK_UNREACHABLE && !job->out_of_time;
     check(pthread_cond_broadcast(&loaders->changed) == 0);
     mailbox_post(job->reply, &job->message);
     return true;
@@ -412,6 +490,7 @@ static void *run_thread(void *context) {
         int r = pthread_cond_timedwait(&loaders->changed, &loaders->lock, &deadline);
         check(r == 0 || r == ETIMEDOUT);
         if (r != ETIMEDOUT) continue;
+        memset(loader->holds, 0, sizeof loader->holds);
         unlock(loaders);
         drop_sessions(loader);
         lock(loaders);
@@ -439,7 +518,12 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     check(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
     check(pthread_cond_init(&loaders->changed, &attributes) == 0);
     check(pthread_condattr_destroy(&attributes) == 0);
-    loaders->count = options->threads == 0 ? 1 : options->threads < LOADERS_MOST ? options->threads : LOADERS_MOST;
+    size_t threads = options->threads == 0 ? 1 : options->threads < LOADERS_MOST ? options->threads : LOADERS_MOST;
+    loaders->shared = threads - 1;
+    loaders->count = loaders->shared + (options->threads > 0 && options->connections->count > 1 ? options->connections->count : 1);
+    if (loaders->count > THREADS_MOST) loaders->count = THREADS_MOST;
+    loaders->lanes = calloc(options->connections->count + 1, sizeof *loaders->lanes);
+    check(loaders->lanes);
     loaders->loaders = calloc(loaders->count, sizeof *loaders->loaders);
     check(loaders->loaders);
     for (size_t i = 0; i < loaders->count; i++) {
@@ -448,7 +532,7 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     }
     for (size_t i = 0; i < loaders->count && options->threads > 0; i++) {
         char name[16];
-        (void)snprintf(name, sizeof name, "loader %u", (unsigned)i % 100);
+        (void)snprintf(name, sizeof name, "loader %u", (unsigned)i % 10000);
         int r = thread_start(&loaders->loaders[i].thread, name, run_thread, &loaders->loaders[i], error);
         if (r < 0) {
             loaders_free(loaders);
@@ -490,6 +574,7 @@ void loaders_free(Loaders *loaders) {
     check(pthread_cond_destroy(&loaders->changed) == 0);
     check(pthread_mutex_destroy(&loaders->lock) == 0);
     free(loaders->loaders);
+    free(loaders->lanes);
     free(loaders);
 }
 

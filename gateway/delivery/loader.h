@@ -1,6 +1,11 @@
 /*
- * The loaders D: a small pool of threads that run jobs at destinations through the sinks' drivers. At most pool size - 1 jobs run on one
- * connection, one on an SQLite file, one import a sink. Jobs are taken in order of arrival among those that may run.
+ * The loaders D: a small pool of threads that run jobs at destinations through the sinks' drivers. Jobs are taken in order of arrival among
+ * those that may run, so that no destination and no table holds the others up:
+ *   - one import a sink, one job an SQLite file;
+ *   - each connection has one loader of its own, whatever the others do;
+ *   - the rest of `threads` is shared. A connection gets of them only while it makes progress: a job of it got a row further or ended with an
+ *     answer, and none of those that run has been without progress for two seconds;
+ *   - a sink whose last import failed leaves the last shared loader to others.
  */
 #pragma once
 
@@ -19,7 +24,7 @@ typedef struct LoadersOptions {
     Files *files;
     Uuid instance;
     Mailbox *writer;        /* MESSAGE_PENDING_REJECTS */
-    unsigned threads;       /* 0: none, the caller runs loaders_step (simulation) */
+    unsigned threads;       /* jobs that may run on one connection; 0: no threads, the caller runs loaders_step (simulation) */
     usec_t import_timeout;  /* without progress: no row gets further, and the destination is not seen at work */
     usec_t import_longest;  /* in all; 0: no limit of the loaders' own */
     uint32_t bad_rows_most; /* of one file */

@@ -264,6 +264,7 @@ typedef struct LoadJob {
     size_t file_count;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
+    bool failed_before;     /* the last import of the sink did not succeed */
     bool rejects_pending;   /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     SinkResult result;      /* out */
     Error error;            /* out */

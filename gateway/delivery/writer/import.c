@@ -196,6 +196,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     job->message.kind = MESSAGE_IMPORT;
     job->reply = writer->mailbox;
     job->sink = sink->totals.sink;
+    job->failed_before = sink->failures > 0;
     job->connection = strdup(connection->name);
     check(job->connection);
 

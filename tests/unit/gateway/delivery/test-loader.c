@@ -23,6 +23,7 @@ static struct Place {
     unsigned sink_running[64], sink_most;
     unsigned connects, disconnects, prepares;
     bool go;         /* imports may end */
+    bool hangs;      /* imports make no progress */
     bool until_told; /* imports end only when progress says so */
     SinkResult result;
     bool rejects; /* the import stores one */
@@ -68,6 +69,11 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     note_most(++place.sink_running[sink], &place.sink_most);
     (void)pthread_cond_broadcast(&place.changed);
     bool told = false;
+    if (!place.hangs) {
+        (void)pthread_mutex_unlock(&place.lock);
+        (void)job->progress(job->context, 1, false);
+        (void)pthread_mutex_lock(&place.lock);
+    }
     while (!place.go && !told) {
         if (place.until_told) {
             (void)pthread_mutex_unlock(&place.lock);
@@ -107,10 +113,11 @@ typedef struct Pool {
 } Pool;
 
 static void start(Pool *pool, unsigned threads, usec_t import_timeout) {
-    static Connection items[2] = {{.name = (char *)(uintptr_t) "file", .type = CONNECTION_SQLITE},
-                                  {.name = (char *)(uintptr_t) "server", .type = CONNECTION_POSTGRES}};
+    static Connection items[3] = {{.name = (char *)(uintptr_t) "file", .type = CONNECTION_SQLITE},
+                                  {.name = (char *)(uintptr_t) "server", .type = CONNECTION_POSTGRES},
+                                  {.name = (char *)(uintptr_t) "other", .type = CONNECTION_POSTGRES}};
     Error error = {0};
-    pool->connections = (Connections){.items = items, .count = 2};
+    pool->connections = (Connections){.items = items, .count = 3};
     pool->files = memory_files_new(NULL, NULL);
     pool->writer = mailbox_new(NULL, NULL);
     pool->reply = mailbox_new(NULL, NULL);
@@ -144,13 +151,13 @@ static int reset(void **state) {
     memset(place.most, 0, sizeof place.most);
     memset(place.sink_running, 0, sizeof place.sink_running);
     place.sink_most = place.connects = place.disconnects = place.prepares = 0;
-    place.go = place.until_told = place.rejects = false;
+    place.go = place.until_told = place.rejects = place.hangs = false;
     place.result = SINK_DONE;
     (void)pthread_mutex_unlock(&place.lock);
     return 0;
 }
 
-static void post(Pool *pool, int kind, const char *connection, uint32_t sink) {
+static void post_as(Pool *pool, int kind, const char *connection, uint32_t sink, bool failed_before) {
     LoadJob *job = calloc(1, sizeof *job);
     char label[16];
     (void)snprintf(label, sizeof label, "%u", sink);
@@ -159,6 +166,7 @@ static void post(Pool *pool, int kind, const char *connection, uint32_t sink) {
     job->connection = strdup(connection);
     job->label = strdup(label);
     job->sink = sink;
+    job->failed_before = failed_before;
     job->table.column_count = 1;
     job->table.columns = calloc(1, sizeof(Column));
     job->files = calloc(1, sizeof *job->files);
@@ -166,6 +174,14 @@ static void post(Pool *pool, int kind, const char *connection, uint32_t sink) {
     job->files[0].file.target = strdup("{}");
     job->files[0].file.label = strdup(label);
     loaders_post(pool->loaders, job);
+}
+
+static void post(Pool *pool, int kind, const char *connection, uint32_t sink) {
+    post_as(pool, kind, connection, sink, false);
+}
+
+static void post_failed(Pool *pool, const char *connection, uint32_t sink) {
+    post_as(pool, MESSAGE_IMPORT, connection, sink, true);
 }
 
 static unsigned collect(Pool *pool, unsigned wanted, SinkResult result, const char *words) {
@@ -184,13 +200,20 @@ static unsigned collect(Pool *pool, unsigned wanted, SinkResult result, const ch
     return count;
 }
 
-static void wait_running(unsigned file, unsigned server) {
+static void wait_at_least(unsigned file, unsigned server) {
     struct timespec deadline;
     (void)clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += PATIENCE / USEC_SECOND;
     (void)pthread_mutex_lock(&place.lock);
     while (place.running[0] < file || place.running[1] < server)
         if (pthread_cond_timedwait(&place.changed, &place.lock, &deadline) != 0) break;
+    assert_true(place.running[0] >= file && place.running[1] >= server);
+    (void)pthread_mutex_unlock(&place.lock);
+}
+
+static void wait_running(unsigned file, unsigned server) {
+    wait_at_least(file, server);
+    (void)pthread_mutex_lock(&place.lock);
     assert_int_equal(place.running[0], file);
     assert_int_equal(place.running[1], server);
     (void)pthread_mutex_unlock(&place.lock);
@@ -208,14 +231,44 @@ static void test_no_connection_takes_all_loaders(void **state) {
     start(&pool, 4, USEC_HOUR);
     for (uint32_t sink = 1; sink <= 20; sink++) post(&pool, MESSAGE_IMPORT, "server", sink);
     for (uint32_t sink = 21; sink <= 25; sink++) post(&pool, MESSAGE_IMPORT, "file", sink);
-    wait_running(1, 3);
+    wait_running(1, 4);
     let_go();
     assert_int_equal(collect(&pool, 25, SINK_DONE, NULL), 25);
     end(&pool);
     assert_int_equal(place.most[0], 1);
-    assert_int_equal(place.most[1], 3);
-    assert_true(place.connects <= 8); /* kept open: at most one a loader and connection */
+    assert_int_equal(place.most[1], 4);
+    assert_true(place.connects <= 12); /* kept open: at most one a loader and connection */
     assert_int_equal(place.connects, place.disconnects);
+}
+
+/* Two servers from which nothing comes back have a loader each, and the file goes on. */
+static void test_connections_that_hang_leave_loaders_to_others(void **state) {
+    Pool pool;
+    start(&pool, 4, USEC_HOUR);
+    place.hangs = true;
+    for (uint32_t sink = 1; sink <= 10; sink++) post(&pool, MESSAGE_IMPORT, "server", sink);
+    for (uint32_t sink = 11; sink <= 20; sink++) post(&pool, MESSAGE_IMPORT, "other", sink);
+    wait_running(0, 2);
+    for (uint32_t sink = 21; sink <= 25; sink++) post(&pool, MESSAGE_IMPORT, "file", sink);
+    wait_running(1, 2);
+    post(&pool, MESSAGE_PREPARE, "server", 1); /* what somebody waits for finds a loader */
+    assert_int_equal(collect(&pool, 1, SINK_DONE, NULL), 1);
+    let_go();
+    assert_int_equal(collect(&pool, 25, SINK_DONE, NULL), 25);
+    end(&pool);
+}
+
+/* Jobs of sinks that failed before are many, and stand still; one of another sink finds a loader. */
+static void test_sinks_that_fail_leave_a_loader_to_others(void **state) {
+    Pool pool;
+    start(&pool, 3, USEC_HOUR);
+    for (uint32_t sink = 1; sink <= 10; sink++) post_failed(&pool, "server", sink);
+    wait_running(0, 2);
+    post(&pool, MESSAGE_IMPORT, "server", 20);
+    wait_running(0, 3);
+    let_go();
+    assert_int_equal(collect(&pool, 11, SINK_DONE, NULL), 11);
+    end(&pool);
 }
 
 static void test_a_sink_has_one_import_at_a_time(void **state) {
@@ -267,7 +320,7 @@ static void test_stop_interrupts_and_sends_back(void **state) {
     start(&pool, 2, USEC_HOUR);
     place.until_told = true;
     for (uint32_t sink = 1; sink <= 5; sink++) post(&pool, MESSAGE_IMPORT, "server", sink);
-    wait_running(0, 1);
+    wait_at_least(0, 1);
     stop(&pool);
     assert_int_equal(collect(&pool, 5, SINK_RETRY, NULL), 5);
     end(&pool);
@@ -298,9 +351,10 @@ static void test_rejects_are_stored_before_the_import_ends(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_connection_takes_all_loaders),   TEST(test_a_sink_has_one_import_at_a_time),
-        TEST(test_a_failed_job_costs_its_connection), TEST(test_without_progress_an_import_is_interrupted),
-        TEST(test_stop_interrupts_and_sends_back),    TEST(test_rejects_are_stored_before_the_import_ends),
+        TEST(test_no_connection_takes_all_loaders),          TEST(test_connections_that_hang_leave_loaders_to_others),
+        TEST(test_sinks_that_fail_leave_a_loader_to_others), TEST(test_a_sink_has_one_import_at_a_time),
+        TEST(test_a_failed_job_costs_its_connection),        TEST(test_without_progress_an_import_is_interrupted),
+        TEST(test_stop_interrupts_and_sends_back),           TEST(test_rejects_are_stored_before_the_import_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
