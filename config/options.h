@@ -49,6 +49,7 @@ typedef struct Options {
     usec_t template_wall;
     uint32_t template_zygotes;
     usec_t import_timeout; /* an import without progress for so long is given up */
+    usec_t stall_timeout;  /* a commit that takes longer: the disk hangs */
     usec_t import_longest; /* an import is given up after this, whatever its progress */
     usec_t shutdown_deadline;
     char *log_level;  /* debug, info, warning, error */

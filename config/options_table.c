@@ -69,6 +69,8 @@ const OptionInfo options_table[] = {
     COUNT("disk.share", disk_share_percent, "25", 1, 100, RESTART, "Percent of the disk budget that one sink may take."),
     SIZE("disk.log-high-mark", log_high_mark, "256MB", 16 * MB, 64 * GB, RESTART,
          "Bytes in the commit log above which the oldest rows are staged whatever the conditions."),
+    TIME("disk.stall-timeout", stall_timeout, "10s", 100 * USEC_MS, USEC_HOUR, RESTART,
+         "How long the local disk may take for a commit; then new requests are refused until it is finished."),
     TIME("retention.imported", retain_imported, "24h", 0, 3650 * USEC_DAY, RESTART,
          "How long imported files are kept; first to go when space is short."),
     TIME("retention.failed", retain_failed, "7d", USEC_MINUTE, 3650 * USEC_DAY, RESTART,

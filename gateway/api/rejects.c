@@ -148,8 +148,10 @@ static void removal_back(Control *control, Errand *errand, Message *take_message
     (void)control;
     Removal *removal = (Removal *)errand;
     RejectsRemove *message = (RejectsRemove *)take_message;
-    if (message->result < 0) {
-        log_failure(LOG_ERROR, "rejects cannot be removed", &message->error);
+    if (message->result < 0) log_failure(LOG_ERROR, "rejects cannot be removed", &message->error);
+    if (!removal->call) {
+        /* answered meanwhile */
+    } else if (message->result < 0) {
         api_call_fail(steal(removal->call), 503, "notStored", "The rejects cannot be removed now.");
     } else {
         api_call_answer(steal(removal->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
@@ -157,6 +159,12 @@ static void removal_back(Control *control, Errand *errand, Message *take_message
     free(message);
     errand_end(errand);
     removal_drop(errand);
+}
+
+static void removal_late(Control *control, Errand *errand) {
+    (void)control;
+    Removal *removal = (Removal *)errand;
+    if (removal->call) api_call_fail_stalled(steal(removal->call));
 }
 
 void api_rejects_delete(ApiRequest *request) {
@@ -169,6 +177,7 @@ void api_rejects_delete(ApiRequest *request) {
     check(removal && message);
     removal->errand.back = removal_back;
     removal->errand.drop = removal_drop;
+    removal->errand.late = removal_late;
     removal->call = api_keep(request);
     errand_begin(request->control, &removal->errand);
     message->message.kind = MESSAGE_REJECTS_REMOVE;

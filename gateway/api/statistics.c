@@ -59,25 +59,39 @@ static json_t *pause_json(const ApiRequest *request) {
     return json;
 }
 
-static void query_back(Control *control, Errand *errand, Message *take_message) {
-    (void)control;
-    Query *query = (Query *)errand;
-    free(take_message);
-    const SinkStatistics *statistics = &query->statistics;
+static void answer(Query *query, const SinkStatistics *statistics) {
     const SinkTotals *totals = &statistics->totals;
     json_t *last_error = statistics->last_error[0] ? json_string(statistics->last_error) : json_null();
     if (!last_error)
         last_error = json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
-    json_t *answer = json_pack(
+    json_t *json = json_pack(
         "{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o}", "total", total_json(statistics), "levels", "local",
         tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target", target_json(totals), "rejects", "events",
         (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows, "droppedRows", (json_int_t)totals->dropped_rows,
         "files", "waiting", (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
         (int)statistics->paused, "pausedBy", query->pause, "failing", (int)statistics->failing, "lastError", last_error);
-    check(answer);
-    api_call_answer(steal(query->call), 200, answer);
+    check(json);
+    api_call_answer(steal(query->call), 200, json);
+}
+
+static void query_back(Control *control, Errand *errand, Message *take_message) {
+    (void)control;
+    Query *query = (Query *)errand;
+    free(take_message);
+    if (query->call) answer(query, &query->statistics);
     errand_end(errand);
     query_drop(errand);
+}
+
+static void query_late(Control *control, Errand *errand) {
+    Query *query = (Query *)errand;
+    SinkStatistics statistics;
+    if (!query->call) return;
+    if (control->peers.lender && writer_lent_statistics(control->peers.lender, &query->sink, &statistics, 1)) {
+        answer(query, &statistics);
+    } else {
+        api_call_fail_stalled(steal(query->call));
+    }
 }
 
 void api_statistics_total(ApiRequest *request) {
@@ -86,9 +100,16 @@ void api_statistics_total(ApiRequest *request) {
     check(query && message);
     query->errand.back = query_back;
     query->errand.drop = query_drop;
+    query->errand.late = query_late;
     query->sink = request->sink->sink->number;
     query->pause = pause_json(request);
     query->call = api_keep(request);
+    if (control_is_stalled(request->control)) {
+        query_late(request->control, &query->errand);
+        query_drop(&query->errand);
+        free(message);
+        return;
+    }
     errand_begin(request->control, &query->errand);
     message->message.kind = MESSAGE_TOTALS;
     message->reply = request->control->mailbox;

@@ -38,6 +38,9 @@ void api_ready(ApiRequest *request) {
         not_ready(request, 1, "starting", "The gateway is starting.");
     } else if (atomic_load(&usage->broken)) {
         not_ready(request, 5, "broken", "The gateway cannot write any more and is about to end.");
+    } else if (control_is_stalled(control)) {
+        not_ready(request, 5, "diskStalled",
+                  "The local disk has not finished a commit for longer than disk.stall-timeout: no event is taken.");
     } else if (atomic_load(&usage->intake_stopped)) {
         not_ready(request, 30, "overloaded", "The disk budget is used up: no event is taken.");
     } else {

@@ -344,6 +344,7 @@ static int start_intake(App *app, Error *error) {
 static int start_admin(App *app, Error *error) {
     ControlPeers peers = {
         .writer = writer_mailbox(app->writer),
+        .lender = app->writer,
         .loaders = app->loaders,
         .templates = app->templates,
         .loops = app->loops,
@@ -398,6 +399,7 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
             return r;
         }
         if (i == 0) { /* the limits are known now */
+            app->usage.stall_limit = app->options.stall_timeout;
             app->usage.in_flight_limit = app->options.in_flight_bytes;
             app->usage.unfinished_limit = app->options.unfinished_bytes;
             app->admin_usage = app->usage;

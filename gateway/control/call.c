@@ -6,6 +6,8 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
+#define RETRY_AFTER_STALL 5 /* seconds */
+
 void api_call_free(ApiCall *call) {
     if (!call) return;
     free(call->method);
@@ -55,4 +57,10 @@ void api_call_fail(ApiCall *take_call, int status, const char *name, const char 
     api_error_body(status, name, message, &take_call->response);
     take_call->status = status;
     mailbox_post(take_call->reply, &take_call->message);
+}
+
+void api_call_fail_stalled(ApiCall *take_call) {
+    take_call->retry_after = RETRY_AFTER_STALL;
+    api_call_fail(take_call, 503, "diskStalled",
+                  "The local disk has not finished a commit for longer than disk.stall-timeout. What was asked for may still happen.");
 }

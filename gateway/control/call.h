@@ -40,6 +40,8 @@ typedef struct ApiCall {
 void api_call_free(ApiCall *call); /* NULL-safe */
 /* Sends the call back with a JSON answer. */
 void api_call_answer(ApiCall *take_call, int status, json_t *take_json);
+/* Sends the call back with 503 "diskStalled": the local disk hangs. */
+void api_call_fail_stalled(ApiCall *take_call);
 /* Formats {"statusCode","error":"stream.api.NAME","message"}. */
 void api_error_body(int status, const char *name, const char *message, Buffer *out);
 /* Sends the call back with an error. */

@@ -17,6 +17,7 @@
 #include "storage/catalog.h"
 
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
+#define LATE_INTERVAL (200 * USEC_MS)
 
 /* ---- start ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -350,6 +351,21 @@ static void answer_parked(Control *control) {
 
 /* ---- turns ----------------------------------------------------------------------------------------------------------------------------- */
 
+bool control_is_stalled(const Control *control) {
+    return usage_is_stalled(control->options.usage, control->options.clock->boot(control->options.clock));
+}
+
+/* Calls wait for the writer no longer than its disk may hang. Returns when to look again. */
+static usec_t mind_late(Control *control) {
+    bool stalled = control_is_stalled(control), any = false;
+    for (Errand *errand = control->errands; errand; errand = errand->next) {
+        if (!errand->late) continue;
+        any = true;
+        if (stalled) errand->late(control, errand);
+    }
+    return any ? LATE_INTERVAL : USEC_NEVER;
+}
+
 usec_t control_turn(Control *control) {
     thread_owner_check(&control->owner);
     Message *message = mailbox_take(control->mailbox);
@@ -360,6 +376,7 @@ usec_t control_turn(Control *control) {
         message = next;
     }
     if (fence) changes_fence(control);
+    usec_t look_again = mind_late(control);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->connected && !control->draining && now >= control->next_expiry) {
@@ -367,6 +384,7 @@ usec_t control_turn(Control *control) {
         control->next_expiry = now + EXPIRY_INTERVAL;
     }
     usec_t until_expiry = control->draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
+    if (look_again < next) next = look_again;
     return next < until_expiry ? next : until_expiry;
 }
 

@@ -13,6 +13,7 @@
 #include "config/options.h"
 #include "gateway/control/call.h"
 #include "gateway/delivery/loader.h"
+#include "gateway/delivery/writer/writer.h"
 #include "gateway/flow/messages.h"
 #include "gateway/flow/snapshot.h"
 #include "gateway/templates/broker.h"
@@ -43,6 +44,7 @@ Mailbox *control_mailbox(Control *control);
 /* What control talks to; set before control_publish and control_run. */
 typedef struct ControlPeers {
     Mailbox *writer;
+    Writer *lender; /* the writer, for writer_lent_statistics; NULL: none (tests) */
     Loaders *loaders;
     Templates *templates;  /* for POST …/test, and checks of templates */
     Mailbox *const *loops; /* of the intakes: MESSAGE_SNAPSHOT */

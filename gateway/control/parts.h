@@ -22,6 +22,8 @@ struct Errand {
     Errand *next, **link;                                                  /* of control->errands */
     void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back */
     void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
+    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the errand. May be NULL. */
+    void (*late)(Control *control, Errand *errand);
 };
 
 typedef struct Unreachable Unreachable; /* change_parts.h */
@@ -60,6 +62,8 @@ struct Control {
 
 void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
 void errand_end(Errand *errand);
+/* Does the writer's disk hang at present (usage.h)? */
+bool control_is_stalled(const Control *control);
 
 /* The call comes again when there are verdicts on the texts of the check. */
 void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check);

@@ -21,12 +21,14 @@ typedef struct Usage {
     atomic_uint idle;                                /* of the others, those without a request, as of the last sweeps */
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
     /* writer */
-    atomic_bool intake_stopped;  /* the disk budget is reached: 503 for all */
-    atomic_bool broken;          /* the writer cannot write: 503 for all until the process ends */
-    atomic_int_fast64_t running; /* running time (storage/totals.h) at the writer's last step, an hour old at most */
+    atomic_bool intake_stopped;     /* the disk budget is reached: 503 for all */
+    atomic_bool broken;             /* the writer cannot write: 503 for all until the process ends */
+    atomic_int_fast64_t running;    /* running time (storage/totals.h) at the writer's last step, an hour old at most */
+    atomic_int_fast64_t busy_since; /* boot: when the writer's last commit ended, or its step began; 0: it has nothing to do */
     /* limits, set before the threads start */
     uint64_t in_flight_limit, unfinished_limit;
     unsigned connections_limit;
+    usec_t stall_limit; /* of busy_since; 0: none */
 } Usage;
 
 /* A sink's share of the disk: the writer closes and opens it, loops look. Reference counted, any thread. */
@@ -42,6 +44,12 @@ void sink_gate_unref(SinkGate *gate); /* NULL-safe */
 /* The running time: what ages of things that are removed some day count from. */
 static inline usec_t usage_running(const Usage *usage) {
     return atomic_load(&usage->running);
+}
+
+/* Has the writer, since the boot time `now` less the limit, had work and finished no commit? Then its disk hangs, and new requests are refused. */
+static inline bool usage_is_stalled(const Usage *usage, usec_t now) {
+    usec_t since = atomic_load_explicit(&usage->busy_since, memory_order_relaxed);
+    return usage->stall_limit > 0 && since > 0 && now - since > usage->stall_limit;
 }
 
 /* Takes `bytes` of the bytes in flight if they fit, or if nothing else is in flight, so that no legal request is refused for ever. */

@@ -58,12 +58,28 @@ static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *ans
     intake_refuse(intake, request, NULL, &refusal);
 }
 
-/* Whether the gateway can take events now; NULL: it can. */
-static const char *why_not_ready(Intake *intake) {
+/* Looked at once a turn of the loop. */
+static bool is_stalled(Intake *intake) {
+    usec_t turn = http_loop_now(intake->loop);
+    if (turn != intake->stall_looked_at)
+        intake->stalled = usage_is_stalled(intake->options.usage, intake->options.clock->boot(intake->options.clock));
+    intake->stall_looked_at = turn;
+    return intake->stalled;
+}
+
+typedef struct NotReady {
+    const char *name, *message;
+} NotReady;
+
+/* Why the gateway can take no events now; name NULL: it can. */
+static NotReady why_not_ready(Intake *intake) {
     const Usage *usage = intake->options.usage;
-    if (intake->http_drained || intake->stopped || atomic_load_explicit(&usage->broken, memory_order_relaxed)) return "shutdown";
-    if (atomic_load_explicit(&usage->intake_stopped, memory_order_relaxed)) return "overloaded";
-    return NULL;
+    if (intake->http_drained || intake->stopped || atomic_load_explicit(&usage->broken, memory_order_relaxed))
+        return (NotReady){"shutdown", "The gateway is shutting down."};
+    if (atomic_load_explicit(&usage->intake_stopped, memory_order_relaxed))
+        return (NotReady){"overloaded", "The disk budget is used up; no events are taken until there is space."};
+    if (is_stalled(intake)) return (NotReady){"overloaded", "The local disk hangs; no events are taken until it has finished a commit."};
+    return (NotReady){0};
 }
 
 static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
@@ -77,7 +93,7 @@ static void probe(Intake *intake, h2o_req_t *request, const Route *route, Span m
     }
     if (route->kind == ROUTE_READY) {
         const Usage *usage = intake->options.usage;
-        const char *name = http_loop_draining(intake->loop) ? "shutdown" : why_not_ready(intake);
+        const char *name = http_loop_draining(intake->loop) ? "shutdown" : why_not_ready(intake).name;
         if (!name && atomic_load_explicit(&usage->in_flight_bytes, memory_order_relaxed) >= usage->in_flight_limit) name = "overloaded";
         if (name) {
             refuse(intake, request, 503, name, "The gateway takes no events now.");
@@ -148,12 +164,10 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
     }
     SnapshotSource *source = authorize(intake, request, route);
     if (!source) return;
-    const char *why = why_not_ready(intake);
-    if (why) {
-        Refusal refusal = {.status = 503, .name = why, .retry_after = RETRY_AFTER_OVERLOAD};
-        (void)snprintf(refusal.message, sizeof refusal.message, "%s",
-                       why[0] == 's' ? "The gateway is shutting down."
-                                     : "The disk budget is used up; no events are taken until there is space.");
+    NotReady why = why_not_ready(intake);
+    if (why.name) {
+        Refusal refusal = {.status = 503, .name = why.name, .retry_after = RETRY_AFTER_OVERLOAD};
+        (void)snprintf(refusal.message, sizeof refusal.message, "%s", why.message);
         intake_refuse(intake, request, source, &refusal);
         return;
     }

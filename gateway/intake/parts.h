@@ -149,6 +149,9 @@ struct Intake {
     /* templates */
     Parked *parked, **parked_tail; /* of this turn; not posted yet */
     size_t batches_out;
+    /* the writer's disk, as of the last look */
+    usec_t stall_looked_at;
+    bool stalled;
     /* draining */
     bool http_drained, drained_told;
     /* stopping */

@@ -216,7 +216,7 @@ void writer_define(Writer *writer, Define *define) {
         if (discards) {
             if (!writer_record_end(writer, txn, discarded, "cannot discard rows", error)) r = -EIO;
         } else {
-            r = txn_commit(txn, error);
+            r = writer_end_txn(writer, txn, error);
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot commit a change of definitions", error);
         }
     }
@@ -320,16 +320,20 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     memcpy(out->last_error, sink->last_error, sizeof out->last_error);
 }
 
-void writer_answer_totals(Writer *writer, TotalsQuery *query) {
-    for (size_t i = 0; i < query->count; i++) {
-        const SinkState *sink = writer_sink(writer, query->sinks[i]);
-        query->statistics[i] = (SinkStatistics){0};
+void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const SinkState *sink = writer_sink(writer, sinks[i]);
+        statistics[i] = (SinkStatistics){0};
         if (sink) {
-            fill(writer, sink, &query->statistics[i]);
+            fill(writer, sink, &statistics[i]);
         } else {
-            totals_init(&query->statistics[i].totals, query->sinks[i]);
+            totals_init(&statistics[i].totals, sinks[i]);
         }
     }
+}
+
+void writer_answer_totals(Writer *writer, TotalsQuery *query) {
+    writer_fill_statistics(writer, query->sinks, query->statistics, query->count);
     mailbox_post(query->reply, &query->message);
 }
 
@@ -341,7 +345,7 @@ static int end_small(Writer *writer, Txn *txn, int result, const char *what, Err
         txn_abort(txn);
         return result;
     }
-    result = txn_commit(txn, error);
+    result = writer_end_txn(writer, txn, error);
     if (result < 0 && result != -ENOSPC) writer_break(writer, what, error);
     return result;
 }

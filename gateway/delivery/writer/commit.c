@@ -321,7 +321,7 @@ static int try_commit(Writer *writer, Append *const *appends, size_t count) {
         if (r != -ENOSPC) writer_break(writer, "cannot write a commit group", &error);
         return r;
     }
-    r = txn_commit(txn, &error);
+    r = writer_end_txn(writer, txn, &error);
     if (r < 0) {
         forget_plan(writer);
         /* A full disk: nothing was committed for sure. Else what it holds now is not known. */

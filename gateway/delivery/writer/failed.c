@@ -54,7 +54,7 @@ void writer_pending_rejects(Writer *writer, PendingRejects *message) {
         if (r < 0) {
             txn_abort(txn);
         } else {
-            r = txn_commit(txn, error);
+            r = writer_end_txn(writer, txn, error);
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot store rejects", error);
         }
     }

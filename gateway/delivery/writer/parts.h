@@ -19,6 +19,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/delivery/scheduler.h"
@@ -202,6 +204,9 @@ struct Writer {
     bool draining, drained;
     usec_t drain_until;
     bool broken;
+
+    pthread_mutex_t lending; /* held by who looks at the memory above while it is lent, and to begin and end that */
+    bool lends;              /* under it */
 };
 
 /* ---- writer.c ---- */
@@ -219,6 +224,8 @@ void writer_break(Writer *writer, const char *what, const Error *error);
 /* Begins and ends a transaction that records what happened; on failure the writer is broken. false: it is. */
 bool writer_record_begin(Writer *writer, Txn **ret_txn);
 bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *what, Error *error);
+/* As txn_commit, which is where a disk that hangs is met: lends the memory meanwhile. */
+int writer_end_txn(Writer *writer, Txn *take_txn, Error *error);
 usec_t writer_backoff(Writer *writer, unsigned failures);
 /* Grows an array that `count` elements fill. */
 void *grow_array(void *array, size_t count, size_t *capacity, size_t item_bytes);
@@ -279,6 +286,7 @@ void expire_free(Expire *expire);
 void writer_define(Writer *writer, Define *define);
 void writer_run_held(Writer *writer);
 void writer_close_asked(Writer *writer, Close *close);
+void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count);
 void writer_answer_totals(Writer *writer, TotalsQuery *query);
 void writer_remove_rejects(Writer *writer, RejectsRemove *remove);
 void writer_file_action(Writer *writer, FileAction *action);

@@ -120,6 +120,29 @@ void writer_break(Writer *writer, const char *what, const Error *error) {
     mailbox_post(writer->options.control, message);
 }
 
+static void set_lending(Writer *writer, bool lends) {
+    check(pthread_mutex_lock(&writer->lending) == 0);
+    writer->lends = lends;
+    check(pthread_mutex_unlock(&writer->lending) == 0);
+}
+
+int writer_end_txn(Writer *writer, Txn *take_txn, Error *error) {
+    Clock *clock = writer->options.clock;
+    set_lending(writer, true);
+    int r = txn_commit(take_txn, error);
+    set_lending(writer, false);
+    atomic_store(&writer->options.usage->busy_since, clock->boot(clock));
+    return r;
+}
+
+bool writer_lent_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count) {
+    check(pthread_mutex_lock(&writer->lending) == 0);
+    bool lent = writer->lends;
+    if (lent) writer_fill_statistics(writer, sinks, statistics, count);
+    check(pthread_mutex_unlock(&writer->lending) == 0);
+    return lent;
+}
+
 bool writer_record_begin(Writer *writer, Txn **ret_txn) {
     Error error = {0};
     if (writer->broken) return false;
@@ -133,7 +156,7 @@ bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *wh
     if (result < 0) {
         txn_abort(take_txn);
     } else {
-        result = txn_commit(take_txn, error);
+        result = writer_end_txn(writer, take_txn, error);
     }
     if (result < 0) {
         writer_break(writer, what, error);
@@ -240,9 +263,7 @@ static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
-usec_t writer_step(Writer *writer) {
-    thread_owner_check(&writer->owner);
-    look_at_clock(writer);
+static usec_t step(Writer *writer) {
     take_messages(writer);
     writer_record_imports(writer);
     writer_run_held(writer);
@@ -270,6 +291,15 @@ usec_t writer_step(Writer *writer) {
     return next > now ? next - now : 0;
 }
 
+usec_t writer_step(Writer *writer) {
+    thread_owner_check(&writer->owner);
+    look_at_clock(writer);
+    atomic_store(&writer->options.usage->busy_since, writer->boot);
+    usec_t next = step(writer);
+    atomic_store(&writer->options.usage->busy_since, 0);
+    return next;
+}
+
 bool writer_is_idle(const Writer *writer) {
     if (writer->stages_in_flight || writer->imports_in_flight || writer->expiring_in_flight || writer->held || writer->stage_queue_count)
         return false;
@@ -288,6 +318,7 @@ int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error)
     Writer *writer = calloc(1, sizeof *writer);
     check(writer);
     writer->options = *options;
+    check(pthread_mutex_init(&writer->lending, NULL) == 0);
     writer->mailbox = mailbox_new(options->wake, options->wake_context);
     writer->builder = group_builder_new();
     writer->random.state = options->seed;
@@ -385,6 +416,7 @@ void writer_abandon(Writer *writer) {
     free(writer->stage_queue);
     free(writer->close_queue);
     free(writer->chunks);
+    check(pthread_mutex_destroy(&writer->lending) == 0);
     free(writer);
 }
 
