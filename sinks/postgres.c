@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "sinks/driver.h"
+#include "sinks/ledger_entry.h"
 #include "sinks/postgres_load.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_table.h"
@@ -40,65 +41,41 @@ static SinkResult pg_prepare(SinkSession *session, const TableTarget *table, Err
     return result == SINK_DONE ? postgres_table_prepare(session_of(session), table, error) : result;
 }
 
-static void id_text(const Uuid *id, char out[static UUID_TEXT_SIZE + 1]) {
-    uuid_format(id, out);
-    out[UUID_TEXT_SIZE] = '\0';
-}
-
-/* Does what the ledger has of the file equal what the file says? `rows`: the one of the values that may be less. */
-static SinkResult compare_ledger(PostgresSession *session, ImportFile *file, const char *const *values, size_t count, const char *rows,
-                                 Error *error) {
+/* Does what the ledger has of the file equal what the file says? */
+static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *entry, ImportFile *file, Error *error) {
     Buffer sql = {0};
-    buffer_append_text(&sql, "SELECT file_id, instance, sink, table_name, first_row, rows, bytes, checksum FROM ");
+    buffer_append_text(&sql, "SELECT " LEDGER_COLUMNS " FROM ");
     postgres_put_ledger(&sql, session);
     buffer_append_text(&sql, " WHERE file_id = $1::uuid");
     PGresult *row = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, values, &row, error);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, entry->values, &row, error);
     buffer_deinit(&sql);
     if (result != SINK_DONE) return result;
     if (PQntuples(row) != 1) {
-        (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", values[0]);
+        (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", entry->file);
         result = SINK_RETRY;
     }
-    for (size_t i = 0; i < count && result == SINK_DONE; i++) {
-        const char *there = PQgetvalue(row, 0, (int)i);
-        if (strcmp(there, values[i]) == 0) continue;
-        if (values[i] == rows && strtoull(there, NULL, 10) < file->rows) {
-            file->rows = strtoull(there, NULL, 10);
-            continue;
-        }
-        (void)error_set(error, -EEXIST, "ledgerConflict: file %s is in the ledger with %s %s instead of %s.", values[0],
-                        PQfname(row, (int)i), there, values[i]);
-        result = SINK_REFUSED;
-    }
+    for (size_t i = 0; i < LEDGER_COLUMN_COUNT && result == SINK_DONE; i++)
+        result = ledger_entry_compare(entry, file, i, PQgetvalue(row, 0, (int)i), error);
     PQclear(row);
     return result;
 }
 
 /* Inserts the file's id. Waits for another session that is inserting the same one, as long as lock_timeout allows. */
 static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job, ImportFile *file, Error *error) {
-    char id[UUID_TEXT_SIZE + 1], instance[UUID_TEXT_SIZE + 1], first[24], rows[24], bytes[24], checksum[24];
-    id_text(&file->id, id);
-    id_text(&job->instance, instance);
-    (void)snprintf(first, sizeof first, "%" PRIu64, file->first_row);
-    (void)snprintf(rows, sizeof rows, "%" PRIu64, file->rows);
-    (void)snprintf(bytes, sizeof bytes, "%" PRIu64, file->bytes);
-    (void)snprintf(checksum, sizeof checksum, "%016" PRIx64, file->checksum);
-    const char *const values[] = {id, instance, job->sink_label, job->table->table_id, first, rows, bytes, checksum};
-    enum { COUNT = sizeof values / sizeof values[0] };
-
+    LedgerEntry entry;
+    ledger_entry_init(&entry, job, file);
     Buffer sql = {0};
     buffer_append_text(&sql, "INSERT INTO ");
     postgres_put_ledger(&sql, session);
-    buffer_append_text(&sql, " (file_id, instance, sink, table_name, first_row, rows, bytes, checksum)"
-                             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (file_id) DO NOTHING");
+    buffer_append_text(&sql, " (" LEDGER_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (file_id) DO NOTHING");
     PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), COUNT, values, &answer, error);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), LEDGER_COLUMN_COUNT, entry.values, &answer, error);
     buffer_deinit(&sql);
     if (result != SINK_DONE) return result;
     file->already_imported = strcmp(PQcmdTuples(answer), "0") == 0;
     PQclear(answer);
-    return file->already_imported ? compare_ledger(session, file, values, COUNT, rows, error) : SINK_DONE;
+    return file->already_imported ? compare_ledger(session, &entry, file, error) : SINK_DONE;
 }
 
 static SinkResult forget_settled(PostgresSession *session, const ImportJob *job, Error *error) {
@@ -234,7 +211,7 @@ static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *
     SinkResult result = postgres_session_use(session, error);
     if (result != SINK_DONE) return result;
     char id[UUID_TEXT_SIZE + 1];
-    id_text(file, id);
+    ledger_file_text(file, id);
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT 1 FROM ");
     postgres_put_ledger(&sql, session);

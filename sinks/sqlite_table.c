@@ -160,6 +160,31 @@ static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Err
     return result;
 }
 
+SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error) {
+    Presence presence = TABLE_ABSENT;
+    FoundTable found = {0};
+    SinkResult result = find_table(database, table->table_id, &presence, error);
+    if (result == SINK_DONE) result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, NULL, error);
+    found_table_deinit(&found);
+    return result;
+}
+
+SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, SqliteHabits *ret_habits, Error *error) {
+    /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL may come from a trigger that a trigger fires. A word that is there for
+     * another reason costs a little and does no harm. */
+    const char *sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND sql LIKE '%ignore%'),"
+                      " EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)"
+                      " AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%fail%')";
+    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(statement, 1, table->table_id, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
+        return sqlite_failure(database, "read the table's triggers", error);
+    *ret_habits = (SqliteHabits){.may_swallow = sqlite3_column_int(statement, 0) != 0,
+                                 .may_fail_half_way = sqlite3_column_int(statement, 1) != 0};
+    return SINK_DONE;
+}
+
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
     Presence presence = TABLE_ABSENT;
     SinkResult result = find_table(database, ledger, &presence, error);

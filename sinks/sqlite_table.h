@@ -13,6 +13,16 @@ typedef struct sqlite3 sqlite3;
 /* Creates ledger and table if missing, else compares (and adds columns, when the table's on_schema_drift is evolve). */
 SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error);
 
+/* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
+SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error);
+
+/* What may happen to a row of the table, by the words of its definition and of triggers. */
+typedef struct SqliteHabits {
+    bool may_swallow;       /* taken without an error, and not stored: RAISE(IGNORE), ON CONFLICT IGNORE */
+    bool may_fail_half_way; /* refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), INSERT OR FAIL */
+} SqliteHabits;
+SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, SqliteHabits *ret_habits, Error *error);
+
 /* What an SQLite result code means to the loader; sets the error from the database's words. `doing`: "SQLite cannot DOING". */
 SinkResult sqlite_failure(sqlite3 *database, const char *doing, Error *error);
 /* Runs statements without parameters and results. */

@@ -292,27 +292,147 @@ static void bad_rows_cost_only_themselves(void **state) {
     assert_rows("SELECT count(*) FROM _sluice_files", "1");
 }
 
-static void triggers(void **state) {
+static void add_numbers(TextRows *rows, int count) {
+    char number[16];
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(number, sizeof number, "%d", i);
+        ADD(rows, number, "x");
+    }
+}
+
+/* Each RAISE before and after the insert, for 3 of 2,000 rows: they cost only themselves, and leave nothing behind. */
+static void raises(void **state) {
+    static const char *const actions[] = {"ABORT, 'not this'", "FAIL, 'not this'", "ROLLBACK, 'not this'", "IGNORE"};
+    for (size_t action = 0; action < 4; action++) {
+        for (int after = 0; after < 2; after++) {
+            for (int keyed = 0; keyed < 2; keyed++) {
+                SESSION;
+                char text[800];
+                (void)snprintf(
+                    text, sizeof text,
+                    "DROP TABLE IF EXISTS t; DROP TABLE IF EXISTS log; CREATE TABLE log (n); CREATE TABLE t (n INTEGER %s, v TEXT);"
+                    "CREATE TRIGGER guard %s INSERT ON t WHEN NEW.n IN (13, 14, 1500)"
+                    " BEGIN INSERT INTO log VALUES (NEW.n); SELECT RAISE(%s); END",
+                    keyed ? "PRIMARY KEY NOT NULL" : "", after ? "AFTER" : "BEFORE", actions[action]);
+                sql(text);
+                CASE("t", keyed ? "n:integer:key v:text" : "n:integer v:text", 1);
+                prepare(session, &box);
+                add_numbers(&box.rows[0], 2000);
+                import(session, &box);
+                bool ignored = action == 3;
+                /* RAISE(IGNORE) after the insert leaves the row where it is. */
+                assert_rows("SELECT count(*) FROM t", ignored && after ? "2000" : "1997");
+                assert_rows("SELECT count(*) FROM log", ignored ? "3" : "0");
+                assert_int_equal(box.reject_count, ignored && after ? 0 : 3);
+                static const uint64_t rows[] = {14, 15, 1501};
+                for (size_t i = 0; i < box.reject_count; i++) {
+                    assert_int_equal(box.rejects[i].row, rows[i]);
+                    assert_string_equal(box.rejects[i].reason, ignored ? "not stored by a trigger of the table" : "not this");
+                }
+                assert_int_equal(box.job.swallowed_rows, ignored && !after ? 3 : 0);
+                assert_rows("SELECT count(*) FROM _sluice_files WHERE rows = 2000", "1");
+                sql("DELETE FROM _sluice_files");
+            }
+        }
+    }
+}
+
+static void rollbacks_have_a_limit(void **state) {
     SESSION;
-    sql("CREATE TABLE t (v TEXT); CREATE TRIGGER i BEFORE INSERT ON t WHEN NEW.v = 'ignore' BEGIN SELECT RAISE(IGNORE); END;"
-        "CREATE TRIGGER r BEFORE INSERT ON t WHEN NEW.v = 'rollback' BEGIN SELECT RAISE(ROLLBACK, 'all of it'); END;"
-        "CREATE TRIGGER a BEFORE INSERT ON t WHEN NEW.v = 'abort' BEGIN SELECT RAISE(ABORT, 'this one'); END");
-    CASE("t", "v:text", 1);
+    sql("CREATE TABLE t (n INTEGER, v TEXT); CREATE TRIGGER guard BEFORE INSERT ON t WHEN NEW.n % 2 = 0 BEGIN SELECT RAISE(ROLLBACK, "
+        "'even'); END");
+    CASE("t", "n:integer v:text", 1);
     prepare(session, &box);
-    ADD(&box.rows[0], "good");
-    ADD(&box.rows[0], "ignore");
+    add_numbers(&box.rows[0], 60);
+    box.job.bad_rows_most = 29;
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
-    sink_case_next_file(&box, 0);
-    ADD(&box.rows[0], "good");
-    ADD(&box.rows[0], "rollback");
-    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
-    assert_non_null(strstr(error.text, "all of it"));
-    sink_case_next_file(&box, 0);
-    ADD(&box.rows[0], "abort");
-    ADD(&box.rows[0], "good");
+    assert_non_null(strstr(error.text, "More than 29 rows"));
+    assert_int_equal(box.store_calls, 0);
+    assert_rows("SELECT count(*) FROM t", "0");
+    box.job.bad_rows_most = 30;
     import(session, &box);
-    assert_rows("SELECT * FROM t", "good");
-    assert_string_equal(box.rejects[0].reason, "this one");
+    assert_int_equal(box.reject_count, 30);
+    assert_rows("SELECT count(*) FROM t", "30");
+    /* It may be interrupted between two of them. */
+    sink_case_next_file(&box, 0);
+    add_numbers(&box.rows[0], 60);
+    box.interrupt_at = 1;
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_RETRY);
+    assert_non_null(strstr(error.text, "interrupted"));
+    assert_rows("SELECT count(*) FROM t", "30");
+}
+
+static void rows_that_are_not_stored(void **state) {
+    SESSION;
+    sql("CREATE TABLE other (n); CREATE TABLE t (n INTEGER, v TEXT);"
+        "CREATE TRIGGER route BEFORE INSERT ON t BEGIN INSERT INTO other VALUES (NEW.n); SELECT RAISE(IGNORE); END");
+    CASE("t", "n:integer v:text", 1);
+    prepare(session, &box);
+    add_numbers(&box.rows[0], 5);
+    import(session, &box);
+    assert_int_equal(box.store_calls, 0);
+    assert_int_equal(box.job.swallowed_rows, 5);
+    assert_rows("SELECT count(*) FROM other", "5");
+
+    /* The table's own ON CONFLICT IGNORE. */
+    sql("DROP TABLE t; CREATE TABLE t (n INTEGER UNIQUE ON CONFLICT IGNORE, v TEXT)");
+    sink_case_next_file(&box, 0);
+    add_numbers(&box.rows[0], 5);
+    ADD(&box.rows[0], "3", "again");
+    import(session, &box);
+    assert_int_equal(box.job.swallowed_rows, 1);
+    assert_int_equal(box.rejects[0].row, box.files[0].first_row + 5);
+
+    /* Keys alone: those that are there are no loss. */
+    sql("CREATE TABLE k (n INTEGER PRIMARY KEY NOT NULL); INSERT INTO k VALUES (1);"
+        "CREATE TRIGGER no_two BEFORE INSERT ON k WHEN NEW.n = 2 BEGIN SELECT RAISE(IGNORE); END");
+    sink_case_deinit(&box);
+    sink_case_init(&box, "k", "n:integer:key", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    ADD(&box.rows[0], "2");
+    ADD(&box.rows[0], "3");
+    import(session, &box);
+    assert_int_equal(box.reject_count, 1);
+    assert_int_equal(box.rejects[0].row, 2);
+    assert_rows("SELECT group_concat(n) FROM k", "1,3");
+}
+
+static void errors_of_functions(void **state) {
+    SESSION;
+    sql("CREATE TABLE t (n INTEGER, v TEXT CHECK (json_extract(v, '$.a') IS NOT 7))");
+    CASE("t", "n:integer v:text", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1", "{}");
+    ADD(&box.rows[0], "2", "{bad");
+    ADD(&box.rows[0], "3", "{}");
+    import(session, &box);
+    assert_int_equal(box.reject_count, 1);
+    assert_int_equal(box.rejects[0].row, 2);
+    assert_string_equal(box.rejects[0].reason, "malformed JSON");
+    assert_rows("SELECT count(*) FROM t", "2");
+    /* All rows: it may as well be the table. */
+    sink_case_next_file(&box, 0);
+    for (int i = 0; i < 3; i++) ADD(&box.rows[0], "2", "{bad");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "malformed JSON"));
+    assert_int_equal(box.store_calls, 0);
+}
+
+static void a_changed_table_is_named_before_rows_are_refused(void **state) {
+    static const char *const changes[] = {"ALTER TABLE t ADD COLUMN region TEXT NOT NULL DEFAULT NULL",
+                                          "DROP TABLE t; CREATE TABLE t (n INTEGER, v TEXT, region TEXT NOT NULL)"};
+    for (size_t i = 0; i < 2; i++) {
+        SESSION;
+        sql("DROP TABLE IF EXISTS t; CREATE TABLE t (n INTEGER, v TEXT)");
+        CASE("t", "n:integer v:text", 1);
+        prepare(session, &box);
+        add_numbers(&box.rows[0], 3);
+        sql(changes[i]);
+        assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+        assert_non_null(strstr(error.text, "region"));
+        assert_int_equal(box.store_calls, 0);
+    }
 }
 
 static const struct {
@@ -527,7 +647,11 @@ int main(void) {
         TEST(merges_and_appends_by_key),
         TEST(integer_keys),
         TEST(bad_rows_cost_only_themselves),
-        TEST(triggers),
+        TEST(raises),
+        TEST(rollbacks_have_a_limit),
+        TEST(rows_that_are_not_stored),
+        TEST(errors_of_functions),
+        TEST(a_changed_table_is_named_before_rows_are_refused),
         TEST(every_type),
         TEST(doubles_are_exact),
         TEST(busy_and_interrupted),

@@ -1,0 +1,390 @@
+#include "sinks/sqlite_load.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/array.h"
+#include "base/text.h"
+#include "sinks/csv_record.h"
+#include "sinks/table_shape.h"
+
+#define ROWS_BETWEEN_PROGRESS 1024
+#define OUTCASTS_MOST 1000 /* each costs the import up to its row once more */
+#define UNCLEAR_MOST 100   /* rows refused for what may be the table's fault, before any row went through */
+
+/* ---- the statements ---- */
+
+static void put_insert(Buffer *sql, const TableTarget *table) {
+    buffer_append_text(sql, "INSERT INTO ");
+    sql_put_identifier(sql, table->table_id);
+    buffer_append_text(sql, " (");
+    sql_put_columns(sql, table, false);
+    buffer_append_text(sql, ") VALUES (?");
+    for (size_t i = 1; i < table->column_count; i++) buffer_append_text(sql, ",?");
+    buffer_append_byte(sql, ')');
+    if (table->strategy != STRATEGY_MERGE) return;
+    buffer_append_text(sql, " ON CONFLICT (");
+    sql_put_columns(sql, table, true);
+    buffer_append_text(sql, sink_table_is_all_key(table) ? ") DO NOTHING" : ") DO UPDATE SET ");
+    const char *separator = "";
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (table->columns[i].primary_key) continue;
+        buffer_append_text(sql, separator);
+        sql_put_identifier(sql, table->columns[i].name);
+        buffer_append_text(sql, " = excluded.");
+        sql_put_identifier(sql, table->columns[i].name);
+        separator = ", ";
+    }
+}
+
+static void put_look_for_key(Buffer *sql, const TableTarget *table) {
+    buffer_append_text(sql, "SELECT 1 FROM ");
+    sql_put_identifier(sql, table->table_id);
+    const char *separator = " WHERE ";
+    for (size_t i = 0; i < table->column_count; i++) {
+        buffer_append_text(sql, separator);
+        sql_put_identifier(sql, table->columns[i].name);
+        buffer_append_text(sql, " = ?");
+        separator = " AND ";
+    }
+}
+
+/* ---- cells ---- */
+
+/* Decodes `\x…` behind what is in `out`; its capacity must be there, so that earlier cells do not move. */
+static bool decode_hex(const SinkCell *cell, Buffer *out) {
+    if (cell->size < 2 || cell->size % 2 != 0 || cell->data[0] != '\\' || cell->data[1] != 'x') return false;
+    for (size_t i = 2; i < cell->size; i += 2) {
+        int high = text_hex(cell->data[i]), low = text_hex(cell->data[i + 1]);
+        if (high < 0 || low < 0) return false;
+        buffer_append_byte(out, (char)(high << 4 | low));
+    }
+    return true;
+}
+
+/* The cell as the NUL-terminated text of a number, which may be of any length, until the next call; NULL: it is none. */
+static const char *number_text(SqliteLoad *load, const SinkCell *cell) {
+    if (cell->size == 0 || memchr(cell->data, '\0', cell->size)) return NULL;
+    buffer_clear(&load->record);
+    buffer_append(&load->record, cell->data, cell->size);
+    return buffer_text(&load->record);
+}
+
+/* Binds one cell; *ret_misfit names what it should have been, when it is not. */
+static int bind_cell(SqliteLoad *load, sqlite3_stmt *insert, int place, const Column *column, const SinkCell *cell,
+                     const char **ret_misfit) {
+    const char *text;
+    char *end;
+    if (cell->is_null) {
+        /* SQLite would make up a value for NULL in an INTEGER PRIMARY KEY. */
+        if (column->primary_key) *ret_misfit = "a value (NULL in a primary key)";
+        return sqlite3_bind_null(insert, place);
+    }
+    switch (column->data_type) {
+    case DATA_INTEGER: {
+        errno = 0;
+        if (!(text = number_text(load, cell))) break;
+        long long value = strtoll(text, &end, 10);
+        if (errno != 0 || *end) break;
+        return sqlite3_bind_int64(insert, place, value);
+    }
+    case DATA_NUMBER: {
+        if (!(text = number_text(load, cell))) break;
+        double value = strtod(text, &end);
+        if (*end || !isfinite(value)) break;
+        return sqlite3_bind_double(insert, place, value);
+    }
+    case DATA_BOOLEAN: {
+        bool is_true = cell->size == 4 && memcmp(cell->data, "true", 4) == 0;
+        if (!is_true && !(cell->size == 5 && memcmp(cell->data, "false", 5) == 0)) break;
+        return sqlite3_bind_int(insert, place, is_true);
+    }
+    case DATA_BYTES: {
+        size_t start = load->blob.size;
+        if (!decode_hex(cell, &load->blob)) break;
+        /* A zero-length blob must not have a NULL address: that would bind NULL. */
+        size_t size = load->blob.size - start;
+        return sqlite3_bind_blob64(insert, place, size > 0 ? load->blob.data + start : "", size, SQLITE_STATIC);
+    }
+    case DATA_TEXT:
+    case DATA_DECIMAL:
+    case DATA_TIMESTAMP:
+    case DATA_DATE:
+    case DATA_JSON: return sqlite3_bind_text64(insert, place, cell->data ? cell->data : "", cell->size, SQLITE_STATIC, SQLITE_UTF8);
+    }
+    *ret_misfit = data_type_name(column->data_type);
+    return SQLITE_OK;
+}
+
+/* ---- bad rows ---- */
+
+static SinkResult examine_table(SqliteLoad *load, Error *error) {
+    if (load->is_examined) return SINK_DONE;
+    SinkResult result = sqlite_table_compare(load->database, load->job->table, error);
+    load->is_examined = result == SINK_DONE;
+    return result;
+}
+
+static SinkResult refuse_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, const char *reason,
+                             Error *error) {
+    SinkResult result = examine_table(load, error);
+    if (result != SINK_DONE) return result;
+    buffer_clear(&load->record);
+    csv_record_put(&load->record, cells, load->job->table->column_count);
+    return sink_rejects_add(&load->rejects, load->job, file, row, reason, buffer_span(&load->record), error);
+}
+
+static void swallow_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells) {
+    buffer_clear(&load->record);
+    csv_record_put(&load->record, cells, load->job->table->column_count);
+    sink_rejects_add_swallowed(&load->rejects, load->job, file, row, buffer_span(&load->record));
+}
+
+/* Where the row is among the outcasts, or would be. */
+static size_t outcast_place(const SqliteLoad *load, uint64_t row) {
+    size_t from = 0, to = load->outcast_count;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (load->outcasts[middle].row < row)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+static const char *outcast_reason(const SqliteLoad *load, uint64_t row) {
+    size_t place = outcast_place(load, row);
+    return place < load->outcast_count && load->outcasts[place].row == row ? load->outcasts[place].reason : NULL;
+}
+
+static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, Error *error) {
+    size_t most = load->job->bad_rows_most < OUTCASTS_MOST ? load->job->bad_rows_most : OUTCASTS_MOST;
+    if (load->outcast_count >= most) {
+        (void)error_set(error, -E2BIG,
+                        "More than %zu rows made SQLite roll the whole import back, the last one (row %" PRIu64 ") because: %s.", most, row,
+                        reason);
+        return SINK_REFUSED;
+    }
+    array_reserve(load->outcasts, load->outcast_count, load->outcast_capacity);
+    char *copy = strdup(reason);
+    check(copy);
+    size_t place = outcast_place(load, row);
+    memmove(load->outcasts + place + 1, load->outcasts + place, (load->outcast_count - place) * sizeof *load->outcasts);
+    load->outcasts[place] = (struct SqliteOutcast){.row = row, .reason = copy};
+    load->outcast_count++;
+    load->must_restart = true;
+    (void)error_set(error, -EAGAIN, "Row %" PRIu64 " made SQLite roll the whole import back: %s.", row, reason);
+    return SINK_RETRY;
+}
+
+/* "NOT NULL constraint failed: TABLE.COLUMN", and the sink does not have the column: no row could do better. */
+static bool needs_foreign_column(const SqliteLoad *load, const char *words) {
+    const TableTarget *table = load->job->table;
+    const char *name = strstr(words, ": ");
+    size_t size = strlen(table->table_id);
+    if (!name || strncasecmp(name + 2, table->table_id, size) != 0 || name[2 + size] != '.') return false;
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (strcasecmp(table->columns[i].name, name + 3 + size) == 0) return false;
+    }
+    return true;
+}
+
+static SinkResult blame_table(const SqliteLoad *load, Error *error) {
+    (void)error_set(error, -EINVAL, "No row of the import goes through: SQLite cannot take a row: %s.", load->unclear_words);
+    return SINK_REFUSED;
+}
+
+/* What a row may do wrong. SQLITE_ERROR comes from functions in triggers, constraints and indexes (malformed JSON, integer overflow). */
+static bool is_row_fault(int code) {
+    switch (code & 0xff) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_TOOBIG:
+    case SQLITE_MISMATCH:
+    case SQLITE_RANGE:
+    case SQLITE_ERROR: return true;
+    default: return false;
+    }
+}
+
+/* The statement with the row failed with `code`. */
+static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int code, Error *error) {
+    if (!is_row_fault(code)) return sqlite_failure(load->database, "take a row", error);
+    char words[400];
+    (void)snprintf(words, sizeof words, "%s", sqlite3_errmsg(load->database));
+    (void)sqlite3_reset(load->insert);
+    if (sqlite3_get_autocommit(load->database)) return cast_out(load, row, words, error);
+    if (load->habits.may_fail_half_way) {
+        SinkResult result = sqlite_run(load->database, "ROLLBACK TO sluice_row", "undo a row", error);
+        if (result != SINK_DONE) return result;
+    }
+    if (code == SQLITE_CONSTRAINT_NOTNULL && needs_foreign_column(load, words)) {
+        (void)error_set(error, -EINVAL, "The table has a column that the sink does not have, and takes no row without it: %s.", words);
+        return SINK_REFUSED;
+    }
+    if ((code & 0xff) == SQLITE_ERROR && load->unclear++ == 0) (void)snprintf(load->unclear_words, sizeof load->unclear_words, "%s", words);
+    if (load->rows_through == 0 && load->unclear >= UNCLEAR_MOST) return blame_table(load, error);
+    return refuse_row(load, file, row, cells, words, error);
+}
+
+/* ---- rows ---- */
+
+/* *ret_refused: a value cannot be bound; the row was refused for it. */
+static SinkResult bind_row(SqliteLoad *load, sqlite3_stmt *statement, const ImportFile *file, uint64_t row, const SinkCell *cells,
+                           bool *ret_refused, Error *error) {
+    const TableTarget *table = load->job->table;
+    *ret_refused = true;
+    for (size_t i = 0; i < table->column_count; i++) {
+        const char *misfit = NULL;
+        int r = bind_cell(load, statement, (int)i + 1, &table->columns[i], &cells[i], &misfit);
+        if (misfit) {
+            char reason[160];
+            (void)snprintf(reason, sizeof reason, "column \"%s\" needs %s", table->columns[i].name, misfit);
+            return refuse_row(load, file, row, cells, reason, error);
+        }
+        if (r == SQLITE_TOOBIG) return refuse_row(load, file, row, cells, "string or blob too big", error);
+        if (r != SQLITE_OK) return sqlite_failure(load->database, "take a row", error);
+    }
+    *ret_refused = false;
+    return SINK_DONE;
+}
+
+static SinkResult is_present(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, bool *ret_present,
+                             Error *error) {
+    bool refused;
+    SinkResult result = bind_row(load, load->present, file, row, cells, &refused, error);
+    if (result != SINK_DONE) return result;
+    int r = sqlite3_step(load->present);
+    *ret_present = r == SQLITE_ROW;
+    if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(load->database, "look for a row", error);
+    (void)sqlite3_reset(load->present);
+    return result;
+}
+
+/* The statement succeeded and changed nothing. */
+static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+    bool is_there = load->keeps_present_rows;
+    SinkResult result = load->present ? is_present(load, file, row, cells, &is_there, error) : SINK_DONE;
+    if (result != SINK_DONE) return result;
+    if (is_there) {
+        load->stored++;
+    } else if (load->habits.may_swallow) {
+        swallow_row(load, file, row, cells);
+    } else {
+        (void)error_set(error, -EIO, "SQLite took row %" PRIu64 " without storing it; nothing was changed.", row);
+        return SINK_RETRY;
+    }
+    return SINK_DONE;
+}
+
+static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+    const TableTarget *table = load->job->table;
+    const char *reason = load->outcast_count > 0 ? outcast_reason(load, row) : NULL;
+    if (reason) return refuse_row(load, file, row, cells, reason, error);
+    size_t blob_bytes = 0;
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (table->columns[i].data_type == DATA_BYTES && !cells[i].is_null) blob_bytes += cells[i].size / 2;
+    }
+    buffer_clear(&load->blob);
+    if (blob_bytes > 0) (void)buffer_reserve(&load->blob, load->present ? 2 * blob_bytes : blob_bytes);
+    bool refused;
+    SinkResult result = bind_row(load, load->insert, file, row, cells, &refused, error);
+    if (result != SINK_DONE || refused) return result;
+    if (load->habits.may_fail_half_way) result = sqlite_run(load->database, "SAVEPOINT sluice_row", "take a row", error);
+    if (result != SINK_DONE) return result;
+    int r = sqlite3_step(load->insert);
+    if (r == SQLITE_DONE) {
+        (void)sqlite3_reset(load->insert);
+        load->rows_through++;
+        if (sqlite3_changes64(load->database) == 1)
+            load->stored++;
+        else
+            result = settle_unchanged(load, file, row, cells, error);
+    } else {
+        result = settle_failure(load, file, row, cells, r, error);
+        (void)sqlite3_reset(load->insert);
+    }
+    if (result == SINK_DONE && load->habits.may_fail_half_way)
+        result = sqlite_run(load->database, "RELEASE sluice_row", "take a row", error);
+    return result;
+}
+
+SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
+    ImportJob *job = load->job;
+    SinkCell cells[COLUMNS_A_SINK_MAX];
+    uint64_t rows = 0;
+    load->stored = 0;
+    sink_rejects_begin_file(&load->rejects);
+    if (file->reader->seek(file->reader, file->first_row, error) < 0) return SINK_RETRY;
+    for (;;) {
+        uint64_t row;
+        int r = file->reader->next(file->reader, cells, &row, error);
+        if (r < 0) return SINK_RETRY;
+        if (r == SINK_ROWS_END) break;
+        SinkResult result = insert_row(load, file, row, cells, error);
+        if (result != SINK_DONE) return result;
+        rows++;
+        load->rows_done++;
+        if (rows % ROWS_BETWEEN_PROGRESS == 0 && job->progress && job->progress(job->context, load->rows_done, false)) {
+            (void)error_set(error, -ECANCELED, "The import was interrupted.");
+            return SINK_RETRY;
+        }
+    }
+    sink_rejects_end_file(&load->rejects, job, load->stored);
+    if (rows == file->rows) return SINK_DONE;
+    (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows, rows);
+    return SINK_RETRY;
+}
+
+/* ---- begin and end ---- */
+
+static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, const TableTarget *table), sqlite3_stmt **ret_statement,
+                                    Error *error) {
+    Buffer sql = {0};
+    put(&sql, load->job->table);
+    SinkResult result = SINK_DONE;
+    if (sqlite3_prepare_v2(load->database, buffer_text(&sql), -1, ret_statement, NULL) != SQLITE_OK)
+        result = sqlite_failure(load->database, "prepare the import", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error) {
+    load->database = database;
+    load->job = job;
+    load->keeps_present_rows = job->table->strategy == STRATEGY_MERGE && sink_table_is_all_key(job->table);
+    job->swallowed_rows = 0;
+    /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
+    SinkResult result = prepare_statement(load, put_insert, &load->insert, error);
+    if (result == SINK_DONE) result = sqlite_table_habits(database, job->table, &load->habits, error);
+    if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
+        result = prepare_statement(load, put_look_for_key, &load->present, error);
+    return result;
+}
+
+SinkResult sqlite_load_end(SqliteLoad *load, Error *error) {
+    return load->rows_through == 0 && load->unclear > 1 ? blame_table(load, error) : SINK_DONE;
+}
+
+void sqlite_load_restart(SqliteLoad *load) {
+    (void)sqlite3_finalize(load->insert);
+    (void)sqlite3_finalize(load->present);
+    sink_rejects_deinit(&load->rejects);
+    buffer_deinit(&load->blob);
+    buffer_deinit(&load->record);
+    *load = (SqliteLoad){
+        .job = load->job, .outcasts = load->outcasts, .outcast_count = load->outcast_count, .outcast_capacity = load->outcast_capacity};
+}
+
+void sqlite_load_deinit(SqliteLoad *load) {
+    sqlite_load_restart(load);
+    for (size_t i = 0; i < load->outcast_count; i++) free(load->outcasts[i].reason);
+    free(load->outcasts);
+    *load = (SqliteLoad){0};
+}

@@ -1,0 +1,50 @@
+/*
+ * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one through a prepared statement, so a row that the
+ * table refuses is known, and undoes only itself: where a trigger may end with RAISE(FAIL), by a savepoint a row.
+ *
+ * Before the first row is refused, the table is compared with the sink again. A row that the table took without storing it (RAISE(IGNORE),
+ * ON CONFLICT IGNORE) is swallowed: see rejects.h; where the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends
+ * the transaction: the row is noted, and the import must begin again without it.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "sinks/rejects.h"
+#include "sinks/sqlite_table.h"
+
+typedef struct sqlite3_stmt sqlite3_stmt;
+
+typedef struct SqliteLoad {
+    sqlite3 *database;
+    ImportJob *job;
+    sqlite3_stmt *insert;
+    sqlite3_stmt *present; /* is there a row with this key? NULL: nobody asks */
+    SqliteHabits habits;
+    Buffer blob;   /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
+    Buffer record; /* a refused row as text */
+    SinkRejects rejects;
+    uint64_t rows_done;
+    uint64_t stored;         /* of the file at hand */
+    bool told_to_stop;       /* by progress, within a statement */
+    bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
+    bool is_examined;        /* the table is not to blame */
+    uint64_t rows_through;   /* not refused */
+    uint64_t unclear;        /* refused for what may be the table's fault; the first of them: */
+    char unclear_words[400];
+    /* Rows that rolled the transaction back, by number; the array outlives it. */
+    struct SqliteOutcast {
+        uint64_t row;
+        char *reason;
+    } * outcasts;
+    size_t outcast_count, outcast_capacity;
+    bool must_restart; /* out, with SINK_RETRY: there is one more of them */
+} SqliteLoad;
+
+/* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what sqlite_load_restart left. */
+SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error);
+SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error);
+/* After the last file. */
+SinkResult sqlite_load_end(SqliteLoad *load, Error *error);
+/* Forgets everything but the outcasts, for another transaction. */
+void sqlite_load_restart(SqliteLoad *load);
+void sqlite_load_deinit(SqliteLoad *load);
