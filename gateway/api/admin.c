@@ -200,7 +200,7 @@ static void error_body(void *context, int status, const char *name, const char *
 
 /* ---- start and end ----------------------------------------------------------------------------------------------------------------- */
 
-int admin_start(int listener, const HttpLimits *limits, Usage *usage, Mailbox *control, Admin **ret_admin, Error *error) {
+int admin_start(const HttpListener *listener, const HttpLimits *limits, Usage *usage, Mailbox *control, Admin **ret_admin, Error *error) {
     Admin *admin = calloc(1, sizeof *admin);
     check(admin);
     admin->control = control;

@@ -49,7 +49,7 @@ struct App {
     Environment *environment;
     Usage usage;       /* of the intake */
     Usage admin_usage; /* the admin listener has connections and bodies of its own */
-    int intake_listener, admin_listener;
+    HttpListener intake_listener, admin_listener;
     char *intake_url; /* as this machine reaches it; public-url goes before it */
     Control *control;
     Templates *templates;
@@ -151,12 +151,13 @@ static int start_descriptors(App *app, Error *error) {
 }
 
 static int start_listeners(App *app, Error *error) {
-    int r = http_listen(app->options.intake, &app->intake_listener, error);
+    int r = http_bind(app->options.intake, &app->intake_listener, error);
     if (r < 0) return r;
-    r = http_listen(app->options.admin, &app->admin_listener, error);
+    r = http_bind(app->options.admin, &app->admin_listener, error);
     if (r < 0) return r;
 
-    char *bound = http_listen_address(app->intake_listener);
+    HttpListener first = {.fds = {app->intake_listener.fds[0]}, .count = 1};
+    char *bound = http_listener_address(&first);
     const char *port = strrchr(bound, ':');
     bool any = strncmp(bound, "0.0.0.0:", 8) == 0 || strncmp(bound, "[::]:", 5) == 0;
     if (asprintf(&app->intake_url, "http://%s%s", any ? "127.0.0.1" : bound, any ? port : "") < 0) app->intake_url = NULL;
@@ -332,7 +333,7 @@ static int start_intake(App *app, Error *error) {
             .snapshot = app->first_snapshot,
             .clock = clock_system(),
         };
-        int r = intake_start(&options, app->intake_listener, &app->intakes[i], error);
+        int r = intake_start(&options, &app->intake_listener, &app->intakes[i], error);
         if (r < 0) return r;
         app->loops[i] = intake_mailbox(app->intakes[i]);
         app->loop_count = i + 1;
@@ -353,7 +354,7 @@ static int start_admin(App *app, Error *error) {
     };
     control_connect(app->control, &peers);
     HttpLimits limits = http_limits(&app->options);
-    return admin_start(app->admin_listener, &limits, &app->admin_usage, control_mailbox(app->control), &app->admin, error);
+    return admin_start(&app->admin_listener, &limits, &app->admin_usage, control_mailbox(app->control), &app->admin, error);
 }
 
 /* The whole of it, in order. A taken port or data directory is found before anything runs. */
@@ -387,7 +388,6 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
     app->config_file = config_file;
     app->arguments = arguments;
     app->give_up_missing_packs = give_up_missing_packs;
-    app->intake_listener = app->admin_listener = -1;
     app->directory.lock_fd = app->directory.environment_lock_fd = -1;
     for (size_t i = 0; i < sizeof start_list / sizeof *start_list; i++) {
         int r = start_step(app, i, error);
@@ -405,8 +405,8 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
             app->admin_usage = app->usage;
         }
     }
-    char *intake = http_listen_address(app->intake_listener);
-    char *admin = http_listen_address(app->admin_listener);
+    char *intake = http_listener_address(&app->intake_listener);
+    char *admin = http_listener_address(&app->admin_listener);
     log_info("sluice takes events on %s, admins on %s, data in %s", intake, admin, app->directory.path);
     free(intake);
     free(admin);
@@ -482,8 +482,7 @@ static void stop_loaders(App *app) {
 static void stop_intake(App *app) {
     for (size_t i = 0; i < app->loop_count; i++) intake_stop(app->intakes[i]);
     /* What is left to do takes a moment: nobody accepts any more, so that new connections are refused at once. */
-    if (app->intake_listener >= 0) (void)close(app->intake_listener);
-    app->intake_listener = -1;
+    http_listener_deinit(&app->intake_listener);
 }
 
 static void stop_storage_threads(App *app) {
@@ -507,8 +506,7 @@ static void free_all(App *app) {
     snapshot_unref(app->first_snapshot);
     control_free(app->control);
     environment_close(app->environment);
-    if (app->intake_listener >= 0) (void)close(app->intake_listener);
-    if (app->admin_listener >= 0) (void)close(app->admin_listener);
+    http_listener_deinit(&app->admin_listener);
     data_directory_close(&app->directory);
     free(app->intake_url);
     options_deinit(&app->options);

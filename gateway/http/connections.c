@@ -239,7 +239,7 @@ bool http_loop_accept(HttpLoop *loop, int fd, unsigned most) {
         if (errno == ECONNABORTED || errno == EINTR) continue;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_warning("cannot accept connections: %s", strerror(errno));
-            h2o_socket_read_stop(loop->listener);
+            for (size_t i = 0; i < loop->listener_count; i++) h2o_socket_read_stop(loop->listeners[i]);
             loop->listener_paused = true;
         }
         return false;

@@ -69,7 +69,7 @@ bool http_connection_drain(Connection *connection, ConnectionState state, usec_t
 
 void http_loop_begin_drain(HttpLoop *loop, usec_t now) {
     /* Who came before the stop is still taken. */
-    (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listener), SOMAXCONN);
+    for (size_t i = 0; i < loop->listener_count; i++) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listeners[i]), SOMAXCONN);
     loop->draining = true;
     loop->context.shutdown_requested =
         1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */

@@ -1,12 +1,8 @@
 #include "gateway/http/loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,9 +14,6 @@
 
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
 #define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
-/* The library reads all that the kernel holds for a connection before anybody can look at it: this is how much that may be (inherited by
- * the connections; the kernel doubles it). */
-#define RECEIVE_BYTES (192 * 1024)
 /* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
 #define MMAP_BYTES (256 * 1024)
 #define STOP_PATIENCE (2 * USEC_SECOND)
@@ -36,50 +29,9 @@
 #define EXTRA_REQUESTS_A_TURN 512 /* of all connections, without the first of each */
 #define RESUMED_A_TURN 64         /* connections whose deferred request is taken at the begin of a turn */
 
-/* ---- listening ----------------------------------------------------------------------------------------------------------------------- */
-
-static int listen_on(const struct addrinfo *info, const char *address, int *ret_fd, Error *error) {
-    _cleanup_close_ int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, info->ai_protocol);
-    if (fd < 0) return error_set(error, -errno, "cannot make a socket for %s: %s", address, strerror(errno));
-    int one = 1, zero = 0, receive = RECEIVE_BYTES;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
-    if (info->ai_family == AF_INET6) (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) < 0 || listen(fd, SOMAXCONN) < 0) {
-        int code = -errno;
-        if (code == -EADDRINUSE) return error_set(error, code, "cannot listen on %s: the address is in use by another program", address);
-        return error_set(error, code, "cannot listen on %s: %s", address, strerror(-code));
-    }
-    *ret_fd = fd;
-    fd = -1;
-    return 0;
-}
-
-int http_listen(const char *address, int *ret_fd, Error *error) {
-    const char *colon = strrchr(address, ':');
-    if (!colon || !colon[1]) return error_set(error, -EINVAL, "\"%s\" is not ADDR:PORT", address);
-    const char *start = address, *end = colon;
-    if (*start == '[' && end > start && end[-1] == ']') start++, end--;
-    _cleanup_free_ char *host = strndup(start, (size_t)(end - start));
-    check(host);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list = NULL;
-    int r = getaddrinfo(*host ? host : NULL, colon + 1, &hints, &list);
-    if (r != 0) return error_set(error, -EINVAL, "cannot listen on %s: %s", address, gai_strerror(r));
-    r = listen_on(list, address, ret_fd, error);
-    freeaddrinfo(list);
-    return r;
-}
-
-char *http_listen_address(int fd) {
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof address;
-    char host[ADDRESS_TEXT_BYTES], *text = NULL;
-    check(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
-    check(getnameinfo((struct sockaddr *)&address, size, host, sizeof host, NULL, 0, NI_NUMERICHOST) == 0);
-    unsigned port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
-                                                        : ((struct sockaddr_in *)(void *)&address)->sin_port);
-    check(asprintf(&text, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port) > 0);
-    return text;
+static void accept_again(HttpLoop *loop) {
+    loop->listener_paused = false;
+    for (size_t i = 0; i < loop->listener_count; i++) h2o_socket_read_start(loop->listeners[i], http_loop_on_accept);
 }
 
 /* ---- errors of the loop itself --------------------------------------------------------------------------------------------------------- */
@@ -311,9 +263,17 @@ static void set_up(HttpLoop *loop) {
     loop->accept_context.ctx = &loop->context;
     loop->accept_context.hosts = loop->config.hosts;
     h2o_multithread_register_receiver(loop->context.queue, &loop->receiver, on_library_messages);
-    loop->listener = h2o_evloop_socket_create(loop->evloop, loop->listener_fd, H2O_SOCKET_FLAG_DONT_READ);
-    loop->listener->data = loop;
-    h2o_socket_read_start(loop->listener, http_loop_on_accept);
+    for (size_t i = 0; i < loop->listener.count; i++) {
+        loop->listeners[i] = h2o_evloop_socket_create(loop->evloop, loop->listener.fds[i], H2O_SOCKET_FLAG_DONT_READ);
+        loop->listeners[i]->data = loop;
+    }
+    loop->listener_count = loop->listener.count;
+    accept_again(loop);
+}
+
+static void close_listeners(HttpLoop *loop) {
+    for (size_t i = 0; i < loop->listener_count; i++) h2o_socket_close(loop->listeners[i]);
+    loop->listener_count = 0;
 }
 
 static void take_messages(HttpLoop *loop) {
@@ -335,10 +295,7 @@ static void turn(HttpLoop *loop) {
     if (handler->on_turn) handler->on_turn(handler->context);
     usec_t now = clock_system()->boot(clock_system());
     if (http_loop_sweep_due(loop, now)) {
-        if (loop->listener_paused) {
-            loop->listener_paused = false;
-            h2o_socket_read_start(loop->listener, http_loop_on_accept);
-        }
+        if (loop->listener_paused) accept_again(loop);
         http_loop_sweep(loop, now);
     }
     if (atomic_load_explicit(&loop->usage->connections, memory_order_relaxed) > loop->usage->connections_limit)
@@ -369,8 +326,10 @@ static void release_thread_caches(void) {
 }
 
 static void tear_down(HttpLoop *loop) {
-    if (loop->draining) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listener), SOMAXCONN); /* they get their 503 */
-    h2o_socket_close(loop->listener);
+    /* Who is still in the queue gets its 503. */
+    for (size_t i = 0; loop->draining && i < loop->listener_count; i++)
+        (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listeners[i]), SOMAXCONN);
+    close_listeners(loop);
     loop->context.shutdown_requested = 1;
     (void)loop->config.http1.callbacks.foreach_request(&loop->context, end_request, loop);
     usec_t deadline = clock_system()->boot(clock_system()) + STOP_PATIENCE;
@@ -409,26 +368,25 @@ static void *run(void *context) {
     return NULL;
 }
 
-int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
-                    Error *error) {
+int http_loop_start(const char *name, const HttpListener *listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler,
+                    HttpLoop **ret_loop, Error *error) {
     HttpLoop *loop = calloc(1, sizeof *loop);
     check(loop);
     loop->limits = *limits;
     loop->handler = *handler;
     loop->usage = usage;
-    loop->listener_fd = fcntl(listener, F_DUPFD_CLOEXEC, 0);
-    if (loop->listener_fd < 0) {
-        int code = -errno;
+    int r = http_listener_listen(listener, &loop->listener, error);
+    if (r < 0) {
         free(loop);
-        return error_set(error, code, "cannot take the listening socket: %s", strerror(-code));
+        return r;
     }
     loop->mailbox = mailbox_new(wake, loop);
     check(sem_init(&loop->started, 0, 0) == 0 && sem_init(&loop->released, 0, 0) == 0);
     *ret_loop = loop; /* before the thread runs: its handlers may look at it from the first request on */
-    int r = thread_start(&loop->thread, name, run, loop, error);
+    r = thread_start(&loop->thread, name, run, loop, error);
     if (r < 0) {
         *ret_loop = NULL;
-        (void)close(loop->listener_fd);
+        http_listener_deinit(&loop->listener);
         mailbox_free(loop->mailbox);
         (void)sem_destroy(&loop->started);
         (void)sem_destroy(&loop->released);

@@ -26,13 +26,14 @@
 #include "base/mailbox.h"
 #include "base/span.h"
 #include "gateway/flow/usage.h"
+#include "gateway/http/listener.h"
 
 struct st_h2o_req_t;
 struct HttpHead;
 
 /* Descriptors that a loop may hold beside its connections: its own, and sockets whose answer is
  * on its way to a peer that still sends. */
-#define HTTP_LOOP_DESCRIPTORS 40
+#define HTTP_LOOP_DESCRIPTORS 44
 /* Connections above the cap that the loops of a listener take while the connection that must go
  * is another loop's. */
 #define HTTP_CONNECTIONS_ABOVE 32
@@ -73,14 +74,9 @@ typedef struct HttpHandler {
     void *context;
 } HttpHandler;
 
-/* A listening socket with SO_REUSEADDR (not REUSEPORT); "127.0.0.1:0" takes a free port. -EADDRINUSE names the address. */
-int http_listen(const char *address, int *ret_fd, Error *error);
-/* "127.0.0.1:7000" as bound; free(). */
-char *http_listen_address(int fd);
-
-/* `listener` is dup'ed and accepted from at once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
-int http_loop_start(const char *name, int listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler, HttpLoop **ret_loop,
-                    Error *error);
+/* `listener` is dup'ed, listened on (-EADDRINUSE: somebody else was first) and accepted from at once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
+int http_loop_start(const char *name, const HttpListener *listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler,
+                    HttpLoop **ret_loop, Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */
 /* Any thread. Drain: take what is in the accept queue, answer new connections with 503, close
  * idle ones and those without a whole head, let requests in flight finish and answer them with

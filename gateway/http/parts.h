@@ -13,7 +13,8 @@
 #include "gateway/http/loop.h"
 
 #define LINGERS_MOST 32
-_Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + 8, "a listener, a poller, a queue, and what a moment needs");
+_Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + HTTP_LISTENER_SOCKETS_MOST + 7,
+               "listeners, a poller, a queue, and what a moment needs");
 
 #define HTTP_FRAMED_TOO_MUCH "The chunk extensions and trailers of the request are too large (option limits.headers)."
 
@@ -75,7 +76,7 @@ struct HttpLoop {
     HttpLimits limits;
     HttpHandler handler;
     Usage *usage;
-    int listener_fd; /* our own dup; belongs to the h2o socket once there is one */
+    HttpListener listener; /* our own dups; each belongs to its h2o socket once there is one */
     Thread thread;
     Mailbox *mailbox;
     /* any thread */
@@ -92,7 +93,8 @@ struct HttpLoop {
     h2o_context_t context;
     h2o_evloop_t *evloop;
     h2o_accept_ctx_t accept_context;
-    h2o_socket_t *listener;
+    h2o_socket_t *listeners[HTTP_LISTENER_SOCKETS_MOST];
+    size_t listener_count;
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
     h2o_linklist_t silent;   /* connections that never sent a whole request, the longest silent first */
     h2o_linklist_t served;   /* the others, the one whose last request is longest ago first */

@@ -305,7 +305,7 @@ static void intake_free(Intake *intake) {
     free(intake);
 }
 
-int intake_start(const IntakeOptions *options, int listener, Intake **ret_intake, Error *error) {
+int intake_start(const IntakeOptions *options, const HttpListener *listener, Intake **ret_intake, Error *error) {
     Intake *intake = calloc(1, sizeof *intake);
     check(intake);
     intake->options = *options;

@@ -37,7 +37,7 @@ typedef struct IntakeOptions {
 } IntakeOptions;
 
 /* Starts the loop thread on `listener`. */
-int intake_start(const IntakeOptions *options, int listener, Intake **ret_intake, Error *error);
+int intake_start(const IntakeOptions *options, const HttpListener *listener, Intake **ret_intake, Error *error);
 Mailbox *intake_mailbox(Intake *intake); /* MESSAGE_SNAPSHOT, MESSAGE_DRAIN */
 /* Waits until all Appends and template batches are back, so the writer and the broker must still answer; joins the thread. NULL-safe. */
 void intake_stop(Intake *intake);

@@ -1,8 +1,10 @@
 """The process: one a data directory, clear refusals, clean ends."""
 
+import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -44,6 +46,65 @@ def test_taken_port_is_refused(gateway, gateway_factory):
     for option, address in (("--intake", gateway.intake), ("--admin", gateway.admin)):
         result = refused(other, option, address)
         assert address in result.stderr, result.stderr
+
+
+def connects(host, port):
+    try:
+        socket.create_connection((host, port), timeout=60).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+def test_nobody_is_let_in_before_it_is_ready(gateway_factory):
+    gateway = gateway_factory()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # The ports are bound in the third step, and the start stays before the fifth for a while.
+    environment = {**os.environ, "SLUICE_FAILPOINTS": "app.start=wait:3000@5"}
+    with open(gateway.log_path, "ab") as log:
+        command = gateway.command("--intake", f"127.0.0.1:{port}")
+        gateway.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, env=environment)
+
+    def threads():
+        return {path.read_text().strip() for path in pathlib.Path(f"/proc/{gateway.process.pid}/task").glob("*/comm")}
+
+    wait_until("a connection", lambda: connects("127.0.0.1", port))
+    assert "writer" in threads(), threads()
+    wait_until("the start", lambda: "takes events on" in gateway.log_text())
+
+
+def test_a_name_is_listened_on_at_each_of_its_addresses(gateway_factory, tmp_path):
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n127.0.0.2 localhost\n::1 localhost\n")
+    gateway = gateway_factory()
+    inside = ["unshare", "-m", "sh", "-c", f'mount --bind {tmp_path}/hosts /etc/hosts && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, timeout=60).returncode != 0:
+        pytest.skip("a mount is not permitted")
+    command = gateway.command("--intake", "localhost:0", "--admin", "localhost:0")
+    with open(gateway.log_path, "ab") as log:
+        gateway.process = subprocess.Popen([*inside, *command], stdin=subprocess.DEVNULL, stderr=log)
+    found = wait_until("the start", lambda: re.search(r"takes events on (\S+), admins on (\S+), data in", gateway.log_text()))
+    for addresses in found.groups():
+        port = int(addresses.split(",")[0].rsplit(":", 1)[1])
+        # Without IPv6 on this machine its address is passed over.
+        wanted = {f"127.0.0.1:{port}", f"127.0.0.2:{port}"} | ({f"[::1]:{port}"} if has_ipv6() else set())
+        assert set(addresses.split(",")) == wanted, addresses
+        for host in ["127.0.0.1", "127.0.0.2"] + (["::1"] if has_ipv6() else []):
+            connection = http.client.HTTPConnection(host, port, timeout=60)
+            connection.request("GET", "/health-check")
+            assert connection.getresponse().read().strip() == b"OK"
+            connection.close()
+    gateway.stop()
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            return True
+    except OSError:
+        return False
 
 
 def test_admin_off_loopback_is_refused(gateway_factory):

@@ -19,7 +19,7 @@
 
 /* The admin listener, real, before a control thread that is this test. */
 typedef struct Fixture {
-    int listener;
+    HttpListener listener;
     Usage usage;
     Mailbox *control;
     Admin *admin;
@@ -29,8 +29,8 @@ typedef struct Fixture {
 static int start(void **state) {
     Fixture *fixture = calloc(1, sizeof *fixture);
     Error error = {0};
-    assert_int_equal(http_listen("127.0.0.1:0", &fixture->listener, &error), 0);
-    fixture->address = http_listen_address(fixture->listener);
+    assert_int_equal(http_bind("127.0.0.1:0", &fixture->listener, &error), 0);
+    fixture->address = http_listener_address(&fixture->listener);
     fixture->usage.connections_limit = 100;
     fixture->usage.unfinished_limit = 64 << 20;
     fixture->control = mailbox_new(NULL, NULL);
@@ -43,7 +43,7 @@ static int start(void **state) {
         .body_bytes = 1 << 20,
         .header_bytes = 16 << 10,
     };
-    assert_int_equal(admin_start(fixture->listener, &limits, &fixture->usage, fixture->control, &fixture->admin, &error), 0);
+    assert_int_equal(admin_start(&fixture->listener, &limits, &fixture->usage, fixture->control, &fixture->admin, &error), 0);
     *state = fixture;
     return 0;
 }
@@ -56,7 +56,7 @@ static int stop(void **state) {
         api_call_free((ApiCall *)message);
     }
     mailbox_free(fixture->control);
-    (void)close(fixture->listener);
+    http_listener_deinit(&fixture->listener);
     free(fixture->address);
     free(fixture);
     return 0;

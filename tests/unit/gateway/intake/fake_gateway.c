@@ -224,8 +224,8 @@ void fake_start(FakeGateway *gateway, const FakeSource *sources, const IntakeOpt
     gateway->control = mailbox_new(NULL, NULL);
     gateway->snapshot = fake_snapshot(gateway, sources, 1);
     check(pthread_create(&gateway->writer_thread, NULL, run_writer, gateway) == 0);
-    must(http_listen("127.0.0.1:0", &gateway->listener, &error), &error);
-    char *address = http_listen_address(gateway->listener);
+    must(http_bind("127.0.0.1:0", &gateway->listener, &error), &error);
+    char *address = http_listener_address(&gateway->listener);
     gateway->port = (unsigned)atoi(strrchr(address, ':') + 1);
     free(address);
     IntakeOptions own = *options;
@@ -236,7 +236,7 @@ void fake_start(FakeGateway *gateway, const FakeSource *sources, const IntakeOpt
     own.templates = (Templates *)gateway;
     for (size_t i = 0; i < loops; i++) {
         own.index = (int)i;
-        must(intake_start(&own, gateway->listener, &gateway->intakes[i], &error), &error);
+        must(intake_start(&own, &gateway->listener, &gateway->intakes[i], &error), &error);
     }
     gateway->intake_count = loops;
 }
@@ -245,7 +245,7 @@ void fake_stop(FakeGateway *gateway) {
     for (size_t i = 0; i < gateway->intake_count; i++) intake_stop(gateway->intakes[i]);
     atomic_store(&gateway->stop, true);
     pthread_join(gateway->writer_thread, NULL);
-    close(gateway->listener);
+    http_listener_deinit(&gateway->listener);
     snapshot_unref(gateway->snapshot);
     for (Message *message = mailbox_take(gateway->control), *next; message; message = next) {
         next = message->next;

@@ -31,7 +31,7 @@ typedef struct FakeGateway {
     SinkGate *gates[FAKE_SINKS]; /* by sink number */
     Intake *intakes[4];
     size_t intake_count;
-    int listener;
+    HttpListener listener;
     unsigned port;
     /* writer thread; under `mutex` */
     pthread_mutex_t mutex;
