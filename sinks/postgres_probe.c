@@ -21,6 +21,7 @@ struct PostgresProbe {
     usec_t unanswered;  /* boot: since when nothing was answered; 0: the last question was */
     bool reached;       /* of a connection in the making: the server took it, and has to say something */
     bool has_seen_work; /* not told yet */
+    bool is_pooled;     /* the watched session goes through a pooler */
     short events;
     PostgresPollingStatusType polling;
 };
@@ -29,6 +30,8 @@ PostgresProbe *postgres_probe_new(PGconn *watched, const char *pid, const char *
     PostgresProbe *probe = calloc(1, sizeof *probe);
     check(probe && interval > 0);
     *probe = (PostgresProbe){.watched = watched, .pid = strdup(pid), .began = strdup(began), .interval = interval};
+    /* A pooler gives its clients numbers of its own. */
+    probe->is_pooled = atoi(pid) != PQbackendPID(watched);
     check(probe->pid && probe->began);
     return probe;
 }
@@ -122,7 +125,11 @@ static void go_on_connecting(PostgresProbe *probe, usec_t now) {
     ConnStatusType status = PQstatus(probe->connection);
     probe->reached = probe->reached || status == CONNECTION_AWAITING_RESPONSE || status == CONNECTION_AUTH_OK;
     switch (probe->polling) {
-    case PGRES_POLLING_OK: ask(probe, now); return;
+    case PGRES_POLLING_OK:
+        /* The question may have to wait for room in a full pool, which our own transaction takes. */
+        if (probe->is_pooled) answered(probe, true);
+        ask(probe, now);
+        return;
     case PGRES_POLLING_FAILED:
         /* Refused in words: it lives. */
         if (probe->reached) answered(probe, true);

@@ -3,8 +3,9 @@
  * hangs. A role sees its own sessions, so no right is needed beyond the one to connect. Never blocks: whoever waits polls its descriptor and
  * steps it. One thread.
  *
- * A server that refuses the second session (its connections are used up) lives, which is taken for work: a limit of the whole import is the
- * bound then. What it cannot see: a backend that was stopped by itself, while the server as a whole answers.
+ * A server that refuses the second session (its connections are used up) lives, which is taken for work: a limit of the whole import
+ * is the bound then. So is a pooler that takes the second session and lets its question wait for room. What it cannot see: a
+ * backend that was stopped by itself, while the server as a whole answers.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <errno.h>
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +110,42 @@ static void takes_turns_with_others(void **state) {
     assert_rows("SELECT count(*) FROM turns", "49");
 }
 
+/* The pooler lives on, and its server connection is dead: at most the kept session is given up, and the next one works. */
+static void the_server_restarts_behind_the_pooler(void **state) {
+    _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
+    CASE("restarted", "n:integer", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    import(session, &box);
+    test_postgres_kill(server);
+    test_postgres_run(server);
+    sink_case_next_file(&box, 0);
+    ADD(&box.rows[0], "2");
+    SinkResult result = driver->import(session, sink_case_job(&box), &error);
+    if (result != SINK_DONE) {
+        assert_int_equal(result, SINK_RETRY);
+        assert_int_equal(error.code, -ESTALE);
+        driver->disconnect(session);
+        session = open_session_at(pooler->uri);
+        import(session, &box);
+    }
+    assert_rows("SELECT count(*) FROM restarted", "2");
+}
+
+/* The pool has no room for the session that looks whether the server works. */
+static void a_slow_statement_in_a_full_pool(void **state) {
+    test_postgres_sql(server, "CREATE TABLE slow_pooled (n bigint); CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
+                              " $$ BEGIN PERFORM pg_sleep(5); RETURN NEW; END $$;"
+                              "CREATE TRIGGER slow BEFORE INSERT ON slow_pooled FOR EACH ROW EXECUTE FUNCTION linger()");
+    _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
+    CASE("slow_pooled", "n:integer", 1);
+    prepare(session, &box);
+    ADD(&box.rows[0], "1");
+    box.patience = 2 * USEC_SECOND;
+    import(session, &box);
+    assert_rows("SELECT count(*) FROM slow_pooled", "1");
+}
+
 static int stop_pooler(void **state) {
     test_pooler_stop(pooler);
     return 0;
@@ -123,6 +160,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaves_nothing_behind),
         cmocka_unit_test(takes_turns_with_others),
+        cmocka_unit_test(the_server_restarts_behind_the_pooler),
+        cmocka_unit_test(a_slow_statement_in_a_full_pool),
     };
     if (access("/usr/sbin/pgbouncer", X_OK) != 0 && access("/usr/bin/pgbouncer", X_OK) != 0) {
         (void)printf("no PgBouncer on this machine\n");
