@@ -1,28 +1,61 @@
-/* A named destination of the config file. Immutable once loaded. Secrets are read at each connect and never kept, shown or logged. */
+/*
+ * A named destination of the config file. What a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
+ * driver) as a ConnectionType: config/ keeps name, type and the fields' texts, and compares no types. Immutable once loaded. Secrets are read
+ * at each connect and never kept, shown or logged.
+ */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
 #include "config/expansions.h"
 
-typedef enum ConnectionType { CONNECTION_SQLITE, CONNECTION_POSTGRES } ConnectionType;
+typedef struct Connection Connection;
 
-typedef struct Connection {
+/* One row a field: the parser, --print-config and the errors come from it. */
+typedef struct ConnectionField {
+    const char *name; /* as in the config file; NULL ends the table */
+    size_t bytes_most;
+    const char *needed;      /* required: what to say when it is missing, behind `needs `; NULL: optional */
+    const char *local_value; /* what the connection "local" has where the field is missing; NULL: nothing */
+    bool is_secret_file;     /* names a file that others should not read */
+    const char *sentence;    /* what it is, for the documents */
+} ConnectionField;
+
+/* A name that people try, and why not: `reason` follows `Field "x" `. */
+typedef struct ConnectionRefusal {
+    const char *name; /* NULL ends the table */
+    const char *reason;
+} ConnectionRefusal;
+
+typedef struct ConnectionType {
+    const char *name; /* as in the config file: "sqlite" */
+    const ConnectionField *fields;
+    const ConnectionRefusal *refused; /* NULL: none */
+    const char *place;                /* the field that says where: connections with equal ones are one destination */
+    bool one_a_place;                 /* a second connection with the same place is refused */
+    /* Are the fields sound together? 0; or -EINVAL, `*ret_field` is the name of the one that is not, and the text follows `Field "x" `. NULL:
+     * always. */
+    int (*validate)(const Connection *connection, const char **ret_field, Error *error);
+} ConnectionType;
+
+struct Connection {
     char *name;
-    ConnectionType type;
-    char *path;                   /* sqlite: relative to the data directory unless absolute */
-    char *uri;                    /* postgres: libpq URI without password */
-    char *password_file;          /* postgres: NULL for none; read at each connect, one trailing newline is dropped */
-    char *ledger_table;           /* NULL: the driver's default ("sluice.files", "_sluice_files") */
+    const ConnectionType *type;
+    char **values;                /* by index of type->fields; NULL: not given */
     const Expansions *expansions; /* of its Connections: what no message may show; NULL: nothing */
-} Connection;
+};
 
 typedef struct Connections {
-    Connection *items; /* "local" (sqlite, tables.db) is always there */
+    Connection *items; /* "local" (of the first type) is always there */
     size_t count;
     Expansions *expansions; /* of the config file; owned; NULL: none was read */
 } Connections;
+
+/* The text of a field that the type has; NULL: not given. */
+const char *connection_value(const Connection *connection, const char *field);
+const char *connection_place(const Connection *connection);
 
 const Connection *connections_find(const Connections *connections, const char *name); /* NULL: none */
 void connections_deinit(Connections *connections);

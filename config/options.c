@@ -96,7 +96,7 @@ static int file_group(const YamlDocument *document, const Node *group, const cha
     return 0;
 }
 
-static int load_document(const YamlDocument *document, Options *options, Error *error) {
+static int load_document(const YamlDocument *document, const ConnectionType *const *types, Options *options, Error *error) {
     Node root = {.value = yaml_json(document)};
     if (!json_is_object(root.value)) return yaml_error(document, "", error, "the config file must be a map of options to values");
     int r = file_group(document, &root, "", "", options, error);
@@ -105,7 +105,7 @@ static int load_document(const YamlDocument *document, Options *options, Error *
     Fault fault = {.error = &why};
     Node node = node_member(&root, "connections");
     Connections connections;
-    if (connections_read(&fault, &node, &connections) < 0)
+    if (connections_read(&fault, &node, types, &connections) < 0)
         return fault.at_key ? yaml_error_at_key(document, fault.path, error, "%s", why.text)
                             : yaml_error(document, fault.path, error, "%s", why.text);
     connections_keep_expansions(&connections, yaml_expansions(document));
@@ -114,14 +114,14 @@ static int load_document(const YamlDocument *document, Options *options, Error *
     return 0;
 }
 
-static int load_file(const char *file, Options *options, Error *error) {
+static int load_file(const char *file, const ConnectionType *const *types, Options *options, Error *error) {
     _cleanup_free_ char *text = NULL;
     size_t size, count = 0;
     YamlDocument **documents = NULL;
     int r = yaml_read_file(file, &text, &size, error);
     if (r == 0) r = yaml_parse(file, text, size, &documents, &count, error);
     if (r == 0 && count > 1) r = yaml_error(documents[1], "", error, "a config file is one YAML document");
-    if (r == 0 && count == 1 && !json_is_null(yaml_json(documents[0]))) r = load_document(documents[0], options, error);
+    if (r == 0 && count == 1 && !json_is_null(yaml_json(documents[0]))) r = load_document(documents[0], types, options, error);
     yaml_documents_free(documents, count);
     return r;
 }
@@ -197,13 +197,13 @@ static int check_together(const Options *options, Error *error) {
     return 0;
 }
 
-int options_load(const char *config_file, char *const *arguments, Options *ret_options, Error *error) {
+int options_load(const char *config_file, char *const *arguments, const ConnectionType *const *types, Options *ret_options, Error *error) {
     _cleanup_(options_deinit) Options options = {0};
     Fault fault = {.error = error};
     Node none = {0};
     load_defaults(&options);
-    int r = connections_read(&fault, &none, &options.list);
-    if (r == 0 && config_file) r = load_file(config_file, &options, error);
+    int r = connections_read(&fault, &none, types, &options.list);
+    if (r == 0 && config_file) r = load_file(config_file, types, &options, error);
     if (r == 0) r = load_environment(&options, error);
     if (r == 0) r = load_arguments(arguments, &options, error);
     if (r == 0) {
@@ -265,11 +265,9 @@ static void print_connections(const Connections *connections, Buffer *out) {
     for (size_t i = 0; i < connections->count; i++) {
         const Connection *connection = &connections->items[i];
         buffer_printf(out, "  \"%s\":\n", connection->name);
-        put_member(connection, out, "type", connection_type_name(connection->type));
-        put_member(connection, out, "path", connection->path);
-        put_member(connection, out, "uri", connection->uri);
-        put_member(connection, out, "passwordFile", connection->password_file);
-        put_member(connection, out, "ledgerTable", connection->ledger_table);
+        put_member(connection, out, "type", connection->type->name);
+        for (const ConnectionField *field = connection->type->fields; field->name; field++)
+            put_member(connection, out, field->name, connection_value(connection, field->name));
     }
 }
 

@@ -100,8 +100,15 @@ typedef struct ImportJob {
 typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
 
 typedef struct SinkDriver {
-    const char *name;
+    const ConnectionType *type; /* the connections that it serves */
+    /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
+    unsigned jobs_most; /* on one connection at once; 0: any number */
+    bool transactional; /* an import is there whole or not at all */
+    bool keeps_ledger;  /* at the destination, in the import's transaction */
+    bool keeps_order;   /* rows of one import take effect in their order, so that the last of equal keys wins */
     /* `data_directory`: what relative paths are relative to. */
+    /* Do two table ids name one table? Pure. */
+    bool (*same_table)(const char *table_id, const char *other);
     SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name, SinkSession **ret_session,
                           Error *error);
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
@@ -113,6 +120,9 @@ typedef struct SinkDriver {
     void (*disconnect)(SinkSession *session); /* NULL-safe */
 } SinkDriver;
 
-extern const SinkDriver sink_driver_sqlite;
-extern const SinkDriver sink_driver_postgres;
-const SinkDriver *sink_driver_of(ConnectionType type);
+extern const ConnectionType connection_type_sqlite, connection_type_postgres;
+extern const SinkDriver sink_driver_sqlite, sink_driver_postgres;
+
+/* All types of connections, for options_load; ends with NULL. The connection "local" is of the first one. */
+extern const ConnectionType *const connection_types[];
+const SinkDriver *sink_driver_of(const ConnectionType *type);

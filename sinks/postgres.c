@@ -230,8 +230,21 @@ static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *
     return result;
 }
 
+/* As the tables are looked up: without a dot the schema is public. */
+static bool same_table(const char *table_id, const char *other) {
+    static const char schema[] = "public.";
+    size_t size = sizeof schema - 1;
+    if (!strchr(table_id, '.') && strncmp(other, schema, size) == 0) other += size;
+    if (!strchr(other, '.') && strncmp(table_id, schema, size) == 0) table_id += size;
+    return strcmp(table_id, other) == 0;
+}
+
 const SinkDriver sink_driver_postgres = {
-    .name = "postgres",
+    .type = &connection_type_postgres,
+    .same_table = same_table,
+    .transactional = true,
+    .keeps_ledger = true,
+    .keeps_order = true,
     .connect = pg_connect,
     .prepare = pg_prepare,
     .import = pg_import,

@@ -104,7 +104,7 @@ static usec_t connect_limit(const char *uri, bool *ret_valid) {
 static SinkResult connect_to(const Connection *connection, const char *password, const char *application_name, PGconn **ret_libpq,
                              Error *error) {
     bool valid;
-    usec_t limit = connect_limit(connection->uri, &valid);
+    usec_t limit = connect_limit(connection_value(connection, "uri"), &valid);
     if (!valid) {
         /* libpq's words would repeat parts of it, and it may hold a password against the rules. */
         (void)error_set(error, -EINVAL, "The uri of connection \"%s\" is not a PostgreSQL URI.", connection->name);
@@ -114,7 +114,7 @@ static SinkResult connect_to(const Connection *connection, const char *password,
     const char *const keywords[] = {
         "gssencmode",           "keepalives", "keepalives_idle",  "keepalives_interval", "keepalives_count",           "tcp_user_timeout",
         "target_session_attrs", "dbname",     "application_name", "client_encoding",     password ? "password" : NULL, NULL};
-    const char *const values[] = {"disable",        "1",    "30",     "10", "3", "60000", "read-write", connection->uri,
+    const char *const values[] = {"disable",        "1",    "30",     "10", "3", "60000", "read-write", connection_value(connection, "uri"),
                                   application_name, "UTF8", password, NULL};
     PGconn *libpq = PQconnectStartParams(keywords, values, 1);
     usec_t deadline = now() + limit;
@@ -166,17 +166,18 @@ static void name_ledger(PostgresSession *session, const char *name) {
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
                                  PostgresSession **ret_session, Error *error) {
     char password[PASSWORD_BYTES_MOST];
-    if (connection->password_file) {
-        bool absolute = connection->password_file[0] == '/';
+    const char *password_file = connection_value(connection, "passwordFile"), *ledger = connection_value(connection, "ledgerTable");
+    if (password_file) {
+        bool absolute = password_file[0] == '/';
         _cleanup_free_ char *path = NULL;
-        check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", connection->password_file) >= 0);
+        check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", password_file) >= 0);
         if (read_password(path, password, error) < 0) {
             (void)error_prefix(error, "connection \"%s\"", connection->name);
             return SINK_UNREACHABLE;
         }
     }
     PGconn *libpq = NULL;
-    SinkResult result = connect_to(connection, connection->password_file ? password : NULL, application_name, &libpq, error);
+    SinkResult result = connect_to(connection, password_file ? password : NULL, application_name, &libpq, error);
     explicit_bzero(password, sizeof password);
     if (result != SINK_DONE) return result;
     (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);
@@ -188,7 +189,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .statement_limit = STATEMENT_LIMIT,
                                  .turn = WAIT_TURN};
     check(session->name);
-    name_ledger(session, connection->ledger_table ? connection->ledger_table : "sluice.files");
+    name_ledger(session, ledger ? ledger : "sluice.files");
     *ret_session = session;
     return SINK_DONE;
 }

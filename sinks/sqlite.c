@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,11 +105,12 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
 static SinkResult sqlite_connect(const Connection *connection, const char *data_directory, const char *application_name,
                                  SinkSession **ret_session, Error *error) {
     char *path = NULL;
-    bool absolute = connection->path[0] == '/';
-    check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", connection->path) >= 0);
+    const char *file = connection_value(connection, "path"), *ledger = connection_value(connection, "ledgerTable");
+    bool absolute = file[0] == '/';
+    check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", file) >= 0);
     SqliteSession *session = calloc(1, sizeof *session);
     check(session);
-    session->ledger = strdup(connection->ledger_table ? connection->ledger_table : "_sluice_files");
+    session->ledger = strdup(ledger ? ledger : "_sluice_files");
     check(session->ledger);
     SinkResult result = open_database(session, path, error);
     if (result != SINK_DONE) {
@@ -278,8 +280,18 @@ static SinkResult sqlite_look_up(SinkSession *session, const Uuid *file, bool *r
     return SINK_DONE;
 }
 
+/* SQLite looks names up without regard to case. */
+static bool same_table(const char *table_id, const char *other) {
+    return strcasecmp(table_id, other) == 0;
+}
+
 const SinkDriver sink_driver_sqlite = {
-    .name = "sqlite",
+    .type = &connection_type_sqlite,
+    .jobs_most = 1, /* a database file has one writer */
+    .same_table = same_table,
+    .transactional = true,
+    .keeps_ledger = true,
+    .keeps_order = true,
     .connect = sqlite_connect,
     .prepare = sqlite_prepare,
     .import = sqlite_import,

@@ -7,10 +7,8 @@
 
 /* The config refuses passwords in URIs, so nothing secret is in there. */
 static json_t *connection_json(const Control *control, const Connection *connection) {
-    bool is_sqlite = connection->type == CONNECTION_SQLITE;
-    const char *place = is_sqlite ? connection->path : connection->uri;
-    json_t *json = json_pack("{s:s, s:s, s:s}", "name", connection->name, "type", is_sqlite ? "sqlite" : "postgres",
-                             is_sqlite ? "path" : "uri", place ? place : "");
+    json_t *json = json_pack("{s:s, s:s, s:s}", "name", connection->name, "type", connection->type->name, connection->type->place,
+                             connection_place(connection));
     check(json);
     const Pause *pause = pauses_find(&control->pauses, connection->name);
     if (pause) check(json_object_set_new(json, "paused", pause_to_json(pause)) == 0);

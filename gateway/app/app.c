@@ -97,7 +97,7 @@ static void post_import(void *context, LoadJob *take_job) {
 /* ---- starting ------------------------------------------------------------------------------------------------------------------------ */
 
 static int start_options(App *app, Error *error) {
-    int r = options_load(app->config_file, app->arguments, &app->options, error);
+    int r = options_load(app->config_file, app->arguments, connection_types, &app->options, error);
     if (r < 0) return r;
 
     control_setup_log(&app->options);
@@ -180,10 +180,13 @@ static int start_directory(App *app, Error *error) {
     warn_if_open(app->directory.path, TOKEN_FILE, "the file of the admin token, " TOKEN_FILE ",");
     for (size_t i = 0; i < app->options.list.count; i++) {
         const Connection *connection = &app->options.list.items[i];
-        char what[128];
-        if (!connection->password_file) continue;
-        (void)snprintf(what, sizeof what, "the password file of connection \"%s\"", connection->name);
-        warn_if_open(app->directory.path, connection->password_file, what);
+        for (const ConnectionField *field = connection->type->fields; field->name; field++) {
+            const char *file = connection_value(connection, field->name);
+            char what[128];
+            if (!field->is_secret_file || !file) continue;
+            (void)snprintf(what, sizeof what, "the %s of connection \"%s\"", field->name, connection->name);
+            warn_if_open(app->directory.path, file, what);
+        }
     }
     return 0;
 }

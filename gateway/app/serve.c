@@ -6,11 +6,12 @@
 #include "config/options.h"
 #include "gateway/app/app.h"
 #include "gateway/commands/commands.h"
+#include "sinks/driver.h"
 
 static int print_config(const char *config_file, char *const *options) {
     Options effective;
     Error error = {0};
-    if (options_load(config_file, options, &effective, &error) < 0) {
+    if (options_load(config_file, options, connection_types, &effective, &error) < 0) {
         (void)fprintf(stderr, "sluice serve: %s\n", error.text);
         return EXIT_USAGE;
     }

@@ -4,6 +4,7 @@
 #include "config/manifest.h"
 #include "config/options.h"
 #include "gateway/commands/commands.h"
+#include "sinks/driver.h"
 
 static int run(int argc, char **argv) {
     Arguments arguments = {.argc = argc, .argv = argv};
@@ -15,7 +16,7 @@ static int run(int argc, char **argv) {
         if ((file = arguments_value(&arguments, "--config"))) {
             char *none[] = {NULL};
             Options options;
-            if (options_load(file, none, &options, &error) == 0) options_deinit(&options);
+            if (options_load(file, none, connection_types, &options, &error) == 0) options_deinit(&options);
         } else if ((file = arguments_value(&arguments, "-f"))) {
             Manifest manifest;
             if (manifest_load(file, &manifest, &error) == 0) manifest_deinit(&manifest);

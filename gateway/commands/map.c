@@ -13,6 +13,7 @@
 #include "gateway/commands/commands.h"
 #include "gateway/rows/map_events.h"
 #include "mapping/framing.h"
+#include "sinks/driver.h"
 
 #define HEADERS_MOST 100
 
@@ -237,7 +238,7 @@ static int run(int argc, char **argv) {
     Targets targets = {0};
     MapCounts counts = {0};
     char *none[] = {NULL};
-    int r = options_load(request.config, none, &options, &error);
+    int r = options_load(request.config, none, connection_types, &options, &error);
     if (r == 0)
         r = request.manifest ? targets_of_manifest(&request, &targets, &error) : targets_of_columns(request.columns, &targets, &error);
     if (r == 0) r = map(&request, &targets, &options, &counts, &error);

@@ -61,27 +61,14 @@ static bool same_destination(const Connections *list, const char *a, const char 
     if (strcmp(a, b) == 0) return true;
     const Connection *first = connections_find(list, a), *second = connections_find(list, b);
     if (!first || !second || first->type != second->type) return false;
-    const char *place = first->type == CONNECTION_SQLITE ? first->path : first->uri;
-    const char *other = second->type == CONNECTION_SQLITE ? second->path : second->uri;
-    return place && other && strcmp(place, other) == 0;
+    return strcmp(connection_place(first), connection_place(second)) == 0;
 }
 
-/* As the driver of PostgreSQL reads it: without a dot the schema is public. */
-static bool same_postgres_table(const char *a, const char *b) {
-    static const char schema[] = "public.";
-    size_t size = sizeof schema - 1;
-    if (!strchr(a, '.') && strncmp(b, schema, size) == 0) b += size;
-    if (!strchr(b, '.') && strncmp(a, schema, size) == 0) a += size;
-    return strcmp(a, b) == 0;
-}
-
-/* SQLite looks names up without regard to case. */
 static bool same_table(const Control *control, const Sink *a, const Sink *b) {
     const Connections *list = &control->options.options->list;
     if (!same_destination(list, a->table.connection, b->table.connection)) return false;
     const Connection *connection = connections_find(list, a->table.connection);
-    if (connection && connection->type == CONNECTION_SQLITE) return strcasecmp(a->table.table_id, b->table.table_id) == 0;
-    return same_postgres_table(a->table.table_id, b->table.table_id);
+    return !connection || sink_driver_of(connection->type)->same_table(a->table.table_id, b->table.table_id);
 }
 
 static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {

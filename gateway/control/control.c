@@ -400,7 +400,7 @@ void control_setup_log(const Options *options) {
 static void reload(Control *control) {
     Options fresh;
     Error error = {0};
-    if (options_load(control->options.config_file, control->options.arguments, &fresh, &error) < 0) {
+    if (options_load(control->options.config_file, control->options.arguments, connection_types, &fresh, &error) < 0) {
         log_failure(LOG_ERROR, "the options are not reloaded, the old ones hold", &error);
         return;
     }

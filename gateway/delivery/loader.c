@@ -72,6 +72,11 @@ static void unlock(Loaders *loaders) {
     check(pthread_mutex_unlock(&loaders->lock) == 0);
 }
 
+static const SinkDriver *driver_of(const Loaders *loaders, const Connection *connection) {
+    const LoadersOptions *options = &loaders->options;
+    return options->driver_of ? options->driver_of(options->driver_context, connection->type) : sink_driver_of(connection->type);
+}
+
 static usec_t boot_now(void) {
     return clock_system()->boot(clock_system());
 }
@@ -117,7 +122,8 @@ static bool may_run(const Loaders *loaders, const LoadJob *job) {
     Rivals rivals = find_rivals(loaders, job);
     if (rivals.same_sink) return false;
     if (rivals.here == 0) return true;
-    if (connection && connection->type == CONNECTION_SQLITE) return false;
+    unsigned most = connection ? driver_of(loaders, connection)->jobs_most : 0;
+    if (most > 0 && rivals.here >= most) return false;
     if (rivals.shared >= loaders->shared) return false;
     if (!is_import(job)) return true; /* somebody waits for what the check of a table says */
     if (job->failed_before && rivals.shared + 1 >= loaders->shared) return false;
@@ -213,8 +219,8 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
         if (kept->used < oldest->used) oldest = kept;
     }
     drop_session(oldest);
-    const SinkDriver *driver = options->driver_of ? options->driver_of(options->driver_context, connection->type)
-                                                  : sink_driver_of(connection->type);
+    const SinkDriver *driver = driver_of(loader->loaders, connection);
+    check(driver->transactional && driver->keeps_ledger && driver->keeps_order);
     char name[256];
     (void)snprintf(name, sizeof name, "sluice %s", job->label);
     SinkSession *session;

@@ -28,7 +28,7 @@ typedef struct LoadersOptions {
     usec_t import_timeout;  /* without progress: no row gets further, and the destination is not seen at work */
     usec_t import_longest;  /* in all; 0: no limit of the loaders' own */
     uint32_t bad_rows_most; /* of one file */
-    const SinkDriver *(*driver_of)(void *context, ConnectionType type); /* NULL: sink_driver_of */
+    const SinkDriver *(*driver_of)(void *context, const ConnectionType *type); /* NULL: sink_driver_of */
     void *driver_context;
     /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL: the job sleeps. */
     void (*pump)(void *context);

@@ -268,7 +268,9 @@ static void simulated_disconnect(SinkSession *session) {
 }
 
 const SinkDriver simulated_driver = {
-    .name = "simulated",
+    .transactional = true,
+    .keeps_ledger = true,
+    .keeps_order = true,
     .connect = simulated_connect,
     .prepare = simulated_prepare,
     .import = simulated_import,

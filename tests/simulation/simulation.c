@@ -104,7 +104,7 @@ static void pass_time(usec_t time) {
 
 /* ---- start and crash ----------------------------------------------------------------------------------------------------------------- */
 
-static const SinkDriver *driver_of(void *context, ConnectionType type) {
+static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return &simulated_driver;
 }
 

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "config/expansions.h"
 #include "config/options.h"
+#include "sinks/driver.h"
 
 static void is_hidden_as(const char *value, const char *text, const char *wanted) {
     _cleanup_(expansions_deinit) Expansions expansions = {0};
@@ -65,11 +66,11 @@ static void the_config_file_keeps_them_from_what_is_printed(void **state) {
     (void)setenv("SLUICE_TEST_PASSWORD", "hunter2-and-more", 1);
     Options options;
     Error error = {0};
-    int r = options_load(name, NULL, &options, &error);
+    int r = options_load(name, NULL, connection_types, &options, &error);
     (void)unlink(name);
     assert_int_equal(r, 0);
     const Connection *connection = connections_find(&options.list, "w");
-    assert_string_equal(connection->password_file, "hunter2-and-more");
+    assert_string_equal(connection_value(connection, "passwordFile"), "hunter2-and-more");
     (void)error_set(&error, -ENOENT, "The password file /data/hunter2-and-more cannot be read.");
     expansions_hide(connection->expansions, &error);
     assert_string_equal(error.text, "The password file /data/${ENV:SLUICE_TEST_PASSWORD} cannot be read.");

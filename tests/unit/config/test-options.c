@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "config/options.h"
+#include "sinks/driver.h"
 
 /* A config file of this text; remove with remove_file. */
 static char *make_file(const char *text) {
@@ -31,7 +32,7 @@ static Options load(const char *text, char *const *arguments) {
     Options options = {0};
     Error error = {0};
     char *path = text ? make_file(text) : NULL;
-    if (options_load(path, arguments, &options, &error) != 0) fail_msg("%s", error.text);
+    if (options_load(path, arguments, connection_types, &options, &error) != 0) fail_msg("%s", error.text);
     if (path) remove_file(path);
     return options;
 }
@@ -40,7 +41,7 @@ static void assert_refused(const char *text, char *const *arguments, const char 
     Options options = {0};
     Error error = {0};
     char *path = text ? make_file(text) : NULL;
-    assert_int_equal(options_load(path, arguments, &options, &error), -EINVAL);
+    assert_int_equal(options_load(path, arguments, connection_types, &options, &error), -EINVAL);
     if (strstr(error.text, says) == NULL) fail_msg("\"%s\" lacks \"%s\"", error.text, says);
     assert_null(options.data);
     if (path) remove_file(path);
@@ -71,11 +72,11 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_true(options.retain_imported == USEC_DAY && options.retain_failed == 7 * USEC_DAY && options.retain_expired == 0);
     assert_true(options.retain_rejects == 30 * USEC_DAY && options.rejects_bytes == 1 << 30);
     assert_true(options.template_stack == 500 && options.template_memory == 256 << 20 && options.template_wall == USEC_SECOND);
-    assert_true(options.template_zygotes == 32 && options.shutdown_deadline == 30 * USEC_SECOND);
+    assert_true(options.template_zygotes == 64 && options.shutdown_deadline == 30 * USEC_SECOND);
     const Connection *local = connections_find(&options.list, "local");
     assert_non_null(local);
-    assert_int_equal(local->type, CONNECTION_SQLITE);
-    assert_string_equal(local->path, "tables.db");
+    assert_ptr_equal(local->type, &connection_type_sqlite);
+    assert_string_equal(connection_value(local, "path"), "tables.db");
     assert_null(connections_find(&options.list, "warehouse"));
     options_deinit(&options);
 }
@@ -177,7 +178,7 @@ static void wrong_values_name_place_and_range(void **state) {
     clear_environment(NULL);
     Options options;
     Error error = {0};
-    assert_int_equal(options_load("/nonexistent/x", NULL, &options, &error), -ENOENT);
+    assert_int_equal(options_load("/nonexistent/x", NULL, connection_types, &options, &error), -ENOENT);
 }
 
 static void addresses_and_urls(void **state) {
@@ -212,7 +213,7 @@ static void a_password_in_a_uri_is_refused_and_not_shown(void **state) {
         char *path = make_file(text);
         Options options;
         Error error = {0};
-        assert_int_equal(options_load(path, NULL, &options, &error), -EINVAL);
+        assert_int_equal(options_load(path, NULL, connection_types, &options, &error), -EINVAL);
         assert_non_null(strstr(error.text, "passwordFile"));
         assert_null(strstr(error.text, "hush"));
         remove_file(path);
@@ -222,9 +223,9 @@ static void a_password_in_a_uri_is_refused_and_not_shown(void **state) {
         (void)snprintf(text, sizeof text, "connections:\n  w: {type: postgres, uri: '%s', passwordFile: /p, ledgerTable: a.b}\n", good[i]);
         Options options = load(text, NULL);
         const Connection *connection = connections_find(&options.list, "w");
-        assert_string_equal(connection->uri, good[i]);
-        assert_string_equal(connection->password_file, "/p");
-        assert_string_equal(connection->ledger_table, "a.b");
+        assert_string_equal(connection_value(connection, "uri"), good[i]);
+        assert_string_equal(connection_value(connection, "passwordFile"), "/p");
+        assert_string_equal(connection_value(connection, "ledgerTable"), "a.b");
         assert_non_null(connections_find(&options.list, "local"));
         options_deinit(&options);
     }
@@ -279,8 +280,8 @@ static void the_example_is_right(void **state) {
     assert_true(asprintf(&path, "%s/config/examples/sluice.yaml", getenv("SLUICE_TREE") ? getenv("SLUICE_TREE") : ".") > 0);
     Options options;
     Error error = {0};
-    if (options_load(path, NULL, &options, &error) != 0) fail_msg("%s", error.text);
-    assert_int_equal(connections_find(&options.list, "warehouse")->type, CONNECTION_POSTGRES);
+    if (options_load(path, NULL, connection_types, &options, &error) != 0) fail_msg("%s", error.text);
+    assert_ptr_equal(connections_find(&options.list, "warehouse")->type, &connection_type_postgres);
     options_deinit(&options);
     free(path);
 }

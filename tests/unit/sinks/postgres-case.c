@@ -15,7 +15,8 @@ const SinkDriver *const driver = &sink_driver_postgres;
 
 SinkSession *open_session_at(const char *uri) {
     char name[] = "warehouse", *copy = strdup(uri ? uri : server->uri);
-    Connection connection = {.name = name, .type = CONNECTION_POSTGRES, .uri = copy};
+    char *values[] = {copy, NULL, NULL};
+    Connection connection = {.name = name, .type = &connection_type_postgres, .values = values};
     SinkSession *session = NULL;
     Error error = {0};
     SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", &session, &error);

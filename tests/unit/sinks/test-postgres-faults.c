@@ -24,7 +24,8 @@
 
 static SinkResult try_open(const char *uri, const char *password_file, SinkSession **ret_session, Error *error) {
     char name[] = "warehouse", *uri_copy = strdup(uri), *file_copy = password_file ? strdup(password_file) : NULL;
-    Connection connection = {.name = name, .type = CONNECTION_POSTGRES, .uri = uri_copy, .password_file = file_copy};
+    char *values[] = {uri_copy, file_copy, NULL};
+    Connection connection = {.name = name, .type = &connection_type_postgres, .values = values};
     SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", ret_session, error);
     free(uri_copy);
     free(file_copy);

@@ -36,7 +36,8 @@ static int remove_directory(void **state) {
 
 static SinkResult try_open(const char *path, SinkSession **ret_session, Error *error) {
     char name[] = "local", *copy = strdup(path);
-    Connection connection = {.name = name, .type = CONNECTION_SQLITE, .path = copy};
+    char *values[] = {copy, NULL};
+    Connection connection = {.name = name, .type = &connection_type_sqlite, .values = values};
     SinkResult result = driver->connect(&connection, directory, "sluice shop/orders", ret_session, error);
     free(copy);
     return result;

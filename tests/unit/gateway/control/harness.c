@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "gateway/api/router.h"
+#include "sinks/driver.h"
 #include "storage/catalog.h"
 #include "storage/rejects.h"
 
@@ -253,7 +254,7 @@ void harness_start(Harness *harness) {
         assert_non_null(mkdtemp(harness->directory));
     }
     char *none[] = {NULL};
-    assert_int_equal(options_load(NULL, none, &harness->options, &error), 0);
+    assert_int_equal(options_load(NULL, none, connection_types, &harness->options, &error), 0);
     harness->data.path = harness->directory;
     assert_int_equal(files_open(harness->directory, &harness->data.files, &error), 0);
     char path[128];

@@ -97,10 +97,15 @@ static void fake_disconnect(SinkSession *session) {
     free(session);
 }
 
-static const SinkDriver driver = {
-    .name = "fake", .connect = fake_connect, .prepare = fake_prepare, .import = fake_import, .disconnect = fake_disconnect};
+static const SinkDriver driver = {.transactional = true,
+                                  .keeps_ledger = true,
+                                  .keeps_order = true,
+                                  .connect = fake_connect,
+                                  .prepare = fake_prepare,
+                                  .import = fake_import,
+                                  .disconnect = fake_disconnect};
 
-static const SinkDriver *driver_of(void *context, ConnectionType type) {
+static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return &driver;
 }
 

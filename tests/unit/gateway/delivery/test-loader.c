@@ -62,7 +62,7 @@ static void note_most(unsigned now, unsigned *most) {
 }
 
 static SinkResult still_import(SinkSession *session, ImportJob *job, Error *error) {
-    unsigned type = session->connection->type == CONNECTION_POSTGRES;
+    unsigned type = session->connection->type == &connection_type_postgres;
     unsigned sink = (unsigned)strtoul(job->sink_label, NULL, 10);
     (void)pthread_mutex_lock(&place.lock);
     note_most(++place.running[type], &place.most[type]);
@@ -96,11 +96,27 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     return result;
 }
 
-static const SinkDriver driver = {
-    .name = "still", .connect = still_connect, .prepare = still_prepare, .import = still_import, .disconnect = still_disconnect};
+/* As the drivers of the two types: one job at a time on a file, any number on a server. */
+static const SinkDriver still_file = {.type = &connection_type_sqlite,
+                                      .jobs_most = 1,
+                                      .transactional = true,
+                                      .keeps_ledger = true,
+                                      .keeps_order = true,
+                                      .connect = still_connect,
+                                      .prepare = still_prepare,
+                                      .import = still_import,
+                                      .disconnect = still_disconnect};
+static const SinkDriver still_server = {.type = &connection_type_postgres,
+                                        .transactional = true,
+                                        .keeps_ledger = true,
+                                        .keeps_order = true,
+                                        .connect = still_connect,
+                                        .prepare = still_prepare,
+                                        .import = still_import,
+                                        .disconnect = still_disconnect};
 
-static const SinkDriver *driver_of(void *context, ConnectionType type) {
-    return &driver;
+static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
+    return type == &connection_type_sqlite ? &still_file : &still_server;
 }
 
 /* ---- the pool ------------------------------------------------------------------------------------------------------------------------ */
@@ -113,9 +129,9 @@ typedef struct Pool {
 } Pool;
 
 static void start(Pool *pool, unsigned threads, usec_t import_timeout) {
-    static Connection items[3] = {{.name = (char *)(uintptr_t) "file", .type = CONNECTION_SQLITE},
-                                  {.name = (char *)(uintptr_t) "server", .type = CONNECTION_POSTGRES},
-                                  {.name = (char *)(uintptr_t) "other", .type = CONNECTION_POSTGRES}};
+    static Connection items[3] = {{.name = (char *)(uintptr_t) "file", .type = &connection_type_sqlite},
+                                  {.name = (char *)(uintptr_t) "server", .type = &connection_type_postgres},
+                                  {.name = (char *)(uintptr_t) "other", .type = &connection_type_postgres}};
     Error error = {0};
     pool->connections = (Connections){.items = items, .count = 3};
     pool->files = memory_files_new(NULL, NULL);

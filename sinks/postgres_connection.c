@@ -1,0 +1,72 @@
+/* The connections of type postgres: what stands in the config file. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "sinks/driver.h"
+
+static const ConnectionField fields[] = {
+    {.name = "uri",
+     .bytes_most = 4096,
+     .needed = "a \"uri\": \"postgresql://user@host:port/database\"",
+     .sentence = "A URI of libpq without a password."},
+    {.name = "passwordFile",
+     .bytes_most = 4096,
+     .is_secret_file = true,
+     .sentence =
+         "A file with the password, read at each connect; one newline at its end is dropped. Relative to the data directory unless it is "
+         "absolute."},
+    {.name = "ledgerTable", .bytes_most = 127, .sentence = "The table of imported files, with its schema; sluice.files."},
+    {0},
+};
+
+static const ConnectionRefusal refused[] = {
+    {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
+    {0},
+};
+
+/* Is the (percent-encoded) name of a URI parameter this word? */
+static bool parameter_is(Span name, const char *word) {
+    size_t at = 0;
+    for (; at < name.size; word++) {
+        char c = name.data[at++];
+        if (c == '%' && at + 1 < name.size && text_hex(name.data[at]) >= 0 && text_hex(name.data[at + 1]) >= 0) {
+            c = (char)(text_hex(name.data[at]) * 16 + text_hex(name.data[at + 1]));
+            at += 2;
+        }
+        if (*word == 0 || c != *word) return false;
+    }
+    return *word == 0;
+}
+
+/* Userinfo with a colon, or a parameter that is a password. Rather one URI too many: what is refused here is never shown or logged. */
+static bool has_password(const char *uri) {
+    const char *rest = strstr(uri, "://") + 3, *query = strchr(rest, '?');
+    size_t size = query ? (size_t)(query - rest) : strlen(rest);
+    const char *at = memrchr(rest, '@', size);
+    if (at && memchr(rest, ':', (size_t)(at - rest))) return true;
+    while (query) {
+        const char *name = query + 1;
+        Span parameter = {name, strcspn(name, "=&")};
+        if (parameter_is(parameter, "password") || parameter_is(parameter, "sslpassword")) return true;
+        query = strchr(name, '&');
+    }
+    return false;
+}
+
+static int validate(const Connection *connection, const char **ret_field, Error *error) {
+    const char *uri = connection_value(connection, "uri");
+    *ret_field = "uri";
+    if (strncmp(uri, "postgresql://", 13) != 0 && strncmp(uri, "postgres://", 11) != 0)
+        return error_set(error, -EINVAL, "must begin with postgresql://");
+    if (has_password(uri)) return error_set(error, -EINVAL, "must not hold a password: put it in a file and name that in \"passwordFile\"");
+    return 0;
+}
+
+const ConnectionType connection_type_postgres = {
+    .name = "postgres",
+    .fields = fields,
+    .refused = refused,
+    .place = "uri",
+    .validate = validate,
+};

@@ -1,0 +1,19 @@
+/* The connections of type sqlite: what stands in the config file. */
+#include "sinks/driver.h"
+
+static const ConnectionField fields[] = {
+    {.name = "path",
+     .bytes_most = 4096,
+     .needed = "a \"path\"",
+     .local_value = "tables.db",
+     .sentence = "The database file, relative to the data directory unless it is absolute."},
+    {.name = "ledgerTable", .bytes_most = 127, .sentence = "The table of imported files; _sluice_files."},
+    {0},
+};
+
+const ConnectionType connection_type_sqlite = {
+    .name = "sqlite",
+    .fields = fields,
+    .place = "path",
+    .one_a_place = true, /* one SQLite file has one writer, and a connection is what has one */
+};
