@@ -231,7 +231,7 @@ def test_what_others_can_read_is_a_warning(gateway_factory):
     (gateway.data / "password").write_text("hidden")
     (gateway.data / "password").chmod(0o640)
     gateway.start()
-    for what in ("the data directory", "the file of the admin token, admin.token,", 'the password file of connection \\"w\\"'):
+    for what in ("the data directory", "the file of the admin token, admin.token,", 'the passwordFile of connection \\"w\\"'):
         assert f'"message":"{what} can be read by others than its owner' in gateway.log_text(), gateway.log_text()
     command = [BINARY, "get", "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
