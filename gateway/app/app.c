@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -67,8 +66,11 @@ struct App {
     Mailbox *loops[LOOPS_MOST];
     size_t loop_count;
     Admin *admin;
-    timer_t deadline; /* of the shutdown */
-    bool has_deadline;
+    Thread deadline_thread; /* ends the process at the shutdown deadline */
+    Mailbox *deadline_box;  /* it sleeps there; NULL: it does not run */
+    usec_t deadline;        /* length; set before it starts, as the exit code */
+    int deadline_code;
+    atomic_bool deadline_off;
 };
 
 /* ---- thin threads around the state machines ------------------------------------------------------------------------------------------ */
@@ -427,18 +429,32 @@ static void post_drain(Mailbox *mailbox, usec_t until) {
     mailbox_post(mailbox, &drain->message);
 }
 
-/* The library's own thread. Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
-static void end_now(union sigval exit_code) {
+/* Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
+static void *run_deadline(void *context) {
+    App *app = context;
+    (void)mailbox_wait(app->deadline_box, app->deadline);
+    if (atomic_load(&app->deadline_off)) return NULL;
     log_warning("the shutdown deadline has come: what is still on its way ends here; what was acknowledged is on disk");
     log_flush();
-    _exit(exit_code.sival_int);
+    _exit(app->deadline_code);
 }
 
 static void set_deadline(App *app, usec_t deadline, int exit_code) {
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = end_now, .sigev_value.sival_int = exit_code};
-    struct itimerspec when = {.it_value = {.tv_sec = deadline / USEC_SECOND, .tv_nsec = deadline % USEC_SECOND * 1000}};
-    app->has_deadline = timer_create(CLOCK_BOOTTIME, &event, &app->deadline) == 0;
-    if (app->has_deadline) check(timer_settime(app->deadline, 0, &when, NULL) == 0);
+    Error error = {0};
+    app->deadline = deadline;
+    app->deadline_code = exit_code;
+    app->deadline_box = mailbox_new(NULL, NULL);
+    if (thread_start(&app->deadline_thread, "deadline", run_deadline, app, &error) == 0) return;
+    log_failure(LOG_WARNING, "the shutdown has no deadline", &error);
+    mailbox_free(steal(app->deadline_box));
+}
+
+static void end_deadline(App *app) {
+    if (!app->deadline_box) return;
+    atomic_store(&app->deadline_off, true);
+    mailbox_interrupt(app->deadline_box);
+    thread_join(&app->deadline_thread);
+    mailbox_free(steal(app->deadline_box));
 }
 
 static void drain_writer(App *app) {
@@ -524,11 +540,11 @@ static void (*const stop_list[])(App *app) = {stop_admin, stop_templates, stop_l
 void app_stop(App *app) {
     if (!app) return;
     /* Also a start that failed, or a broken writer, may leave a loader with a destination that does not answer. */
-    if (!app->has_deadline && app->options.shutdown_deadline > 0) set_deadline(app, app->options.shutdown_deadline, EXIT_RUNTIME);
+    if (!app->deadline_box && app->options.shutdown_deadline > 0) set_deadline(app, app->options.shutdown_deadline, EXIT_RUNTIME);
     for (size_t i = 0; i < sizeof stop_list / sizeof *stop_list; i++) {
         (void)failpoint_hit("app.stop");
         stop_list[i](app);
     }
-    if (app->has_deadline) (void)timer_delete(app->deadline);
+    end_deadline(app);
     free(app);
 }
