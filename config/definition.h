@@ -152,6 +152,10 @@ int pause_load(const json_t *stored, Pause *ret_pause, Error *error);
 /* Do connection, table and columns differ, so that the open file must be closed? */
 bool sink_table_differs(const Sink *a, const Sink *b);
 
+/* The fields of a request, and the settings, in which they differ: ["name", "table.tableId", "settings.KEY"] (new reference). */
+json_t *source_differences(const Source *old, const Source *now);
+json_t *sink_differences(const Sink *old, const Sink *now);
+
 /* The API's form (new reference). Secrets are shown as they are, or as "***". */
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);
 json_t *sink_to_json(const Sink *sink);

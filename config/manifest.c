@@ -10,7 +10,7 @@
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
 
-static void source_deinit(ManifestSource *source) {
+void manifest_source_deinit(ManifestSource *source) {
     json_decref(source->source);
     json_decref(source->settings);
     for (size_t i = 0; i < source->sink_count; i++) {
@@ -19,13 +19,18 @@ static void source_deinit(ManifestSource *source) {
     }
     free(source->sinks);
     free(source->sink_settings);
+    *source = (ManifestSource){0};
 }
 
 void manifest_deinit(Manifest *manifest) {
-    for (size_t i = 0; i < manifest->count; i++) source_deinit(&manifest->sources[i]);
+    for (size_t i = 0; i < manifest->count; i++) manifest_source_deinit(&manifest->sources[i]);
     free(manifest->sources);
     expansions_deinit(&manifest->expansions);
     *manifest = (Manifest){0};
+}
+
+static void json_drop(json_t **json) {
+    json_decref(*json);
 }
 
 /* A shallow copy without what is not the API's. */
@@ -124,6 +129,25 @@ static int check_kind(Fault *fault, const Node *root) {
     static const char *const kinds[] = {"source", NULL};
     int choice;
     return node_choice(fault, &kind, kinds, NULL, &choice);
+}
+
+int manifest_source_parse(const json_t *document, const char *source_id, ManifestSource *ret_source, Error *error) {
+    Fault fault = {.error = error};
+    _cleanup_(json_drop) json_t *complete = body_of(document, (const char *const[]){NULL});
+    if (!json_object_get(complete, "kind")) check(json_object_set_new(complete, "kind", json_string("source")) == 0);
+    if (!json_object_get(complete, "sourceId")) check(json_object_set_new(complete, "sourceId", json_string(source_id)) == 0);
+    Node root = {.value = complete}, id = node_member(&root, "sourceId");
+    ManifestSource source = {0};
+    int r = check_kind(&fault, &root);
+    if (r == 0) r = read_source(&fault, &root, &source);
+    if (r == 0 && strcmp(text_member(source.source, "sourceId"), source_id) != 0)
+        r = fault_at(&fault, &id, "must be \"%s\", as in the path", source_id);
+    if (r < 0) {
+        manifest_source_deinit(&source);
+        return r;
+    }
+    *ret_source = source;
+    return 0;
 }
 
 static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {

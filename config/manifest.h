@@ -44,6 +44,10 @@ typedef struct ManifestSource {
     size_t sink_count;
 } ManifestSource;
 
+/* A document as the API takes it, of the source with that id, which the document may leave out. The texts of errors have no place in a file. */
+int manifest_source_parse(const json_t *document, const char *source_id, ManifestSource *ret_source, Error *error);
+void manifest_source_deinit(ManifestSource *source); /* also of an all-zero one */
+
 typedef struct Manifest {
     ManifestSource *sources;
     size_t count;

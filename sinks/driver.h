@@ -99,6 +99,12 @@ typedef struct ImportJob {
 
 typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
 
+/* What prepare would do to a table. */
+typedef struct TableInspection {
+    bool creates;                  /* it is not there */
+    bool adds[COLUMNS_A_SINK_MAX]; /* by index of the sink's columns: it is missing, and would be added */
+} TableInspection;
+
 typedef struct SinkDriver {
     const ConnectionType *type; /* the connections that it serves */
     /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
@@ -114,6 +120,8 @@ typedef struct SinkDriver {
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
      * missing columns when on_schema_drift is evolve. */
     SinkResult (*prepare)(SinkSession *session, const TableTarget *table, Error *error);
+    /* Says what prepare would do, and changes nothing; a right that prepare would lack is not looked for. SINK_REFUSED as of prepare. */
+    SinkResult (*inspect)(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error);
     SinkResult (*import)(SinkSession *session, ImportJob *job, Error *error);
     /* Is the file in the ledger? */
     SinkResult (*look_up)(SinkSession *session, const Uuid *file, bool *ret_found, Error *error);

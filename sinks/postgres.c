@@ -41,6 +41,11 @@ static SinkResult pg_prepare(SinkSession *session, const TableTarget *table, Err
     return result == SINK_DONE ? postgres_table_prepare(session_of(session), table, error) : result;
 }
 
+static SinkResult pg_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+    SinkResult result = postgres_session_use(session_of(session), error);
+    return result == SINK_DONE ? postgres_table_inspect(session_of(session), table, ret_inspection, error) : result;
+}
+
 /* Does what the ledger has of the file equal what the file says? */
 static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *entry, ImportFile *file, Error *error) {
     Buffer sql = {0};
@@ -247,6 +252,7 @@ const SinkDriver sink_driver_postgres = {
     .keeps_order = true,
     .connect = pg_connect,
     .prepare = pg_prepare,
+    .inspect = pg_inspect,
     .import = pg_import,
     .look_up = pg_look_up,
     .disconnect = pg_disconnect,

@@ -195,17 +195,16 @@ static SinkResult add_columns(PostgresSession *session, const TableTarget *table
     return result;
 }
 
-static SinkResult compare(PostgresSession *session, const TableTarget *table, const Presence *presence, Error *error) {
+/* `adds`: column_count flags, which columns are to be added. */
+static SinkResult compare(PostgresSession *session, const TableTarget *table, const Presence *presence, bool *adds, Error *error) {
     if (presence->kind != 'r' && presence->kind != 'p') {
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", table->table_id);
         return SINK_REFUSED;
     }
     FoundTable found = {0};
-    bool missing[COLUMNS_A_SINK_MAX] = {false};
     bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     SinkResult result = read_columns(session, presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? missing : NULL, error);
-    if (result == SINK_DONE && evolve) result = add_columns(session, table, missing, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? adds : NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -304,6 +303,21 @@ SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *t
     bool created;
     result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
     buffer_deinit(&definition);
-    if (result == SINK_DONE && !created) result = compare(session, table, &presence, error);
+    bool adds[COLUMNS_A_SINK_MAX] = {false};
+    if (result == SINK_DONE && !created) result = compare(session, table, &presence, adds, error);
+    if (result == SINK_DONE) result = add_columns(session, table, adds, error);
     return result;
+}
+
+SinkResult postgres_table_inspect(PostgresSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+    check(table->column_count <= COLUMNS_A_SINK_MAX);
+    *ret_inspection = (TableInspection){0};
+    const char *name;
+    _cleanup_free_ char *schema = split_table(table, &name);
+    Presence presence;
+    SinkResult result = check_names(session, table, schema, name, error);
+    if (result == SINK_DONE) result = look(session, schema, name, &presence, error);
+    if (result != SINK_DONE) return result;
+    ret_inspection->creates = presence.kind == 0;
+    return presence.kind ? compare(session, table, &presence, ret_inspection->adds, error) : SINK_DONE;
 }

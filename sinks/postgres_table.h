@@ -14,6 +14,9 @@
  */
 SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *table, Error *error);
 
+/* As the driver's inspect. */
+SinkResult postgres_table_inspect(PostgresSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error);
+
 /*
  * The following are for an import's transaction, which holds a lock on the table, so that what they find holds until its end.
  */

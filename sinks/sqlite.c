@@ -127,6 +127,10 @@ static SinkResult sqlite_prepare(SinkSession *session, const TableTarget *table,
     return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, table, error);
 }
 
+static SinkResult sqlite_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+    return sqlite_table_inspect(session_of(session)->database, session_of(session)->ledger, table, ret_inspection, error);
+}
+
 /* SQLite's progress handler. It works on this very thread: what calls here is at work. */
 static int look_around(void *context) {
     SqliteLoad *load = context;
@@ -294,6 +298,7 @@ const SinkDriver sink_driver_sqlite = {
     .keeps_order = true,
     .connect = sqlite_connect,
     .prepare = sqlite_prepare,
+    .inspect = sqlite_inspect,
     .import = sqlite_import,
     .look_up = sqlite_look_up,
     .disconnect = sqlite_disconnect,

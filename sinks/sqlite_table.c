@@ -140,22 +140,22 @@ static SinkResult add_columns(sqlite3 *database, const TableTarget *table, const
     return result;
 }
 
-static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Error *error) {
+static SinkResult inspect_table(sqlite3 *database, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
     Presence presence = TABLE_ABSENT;
+    *ret_inspection = (TableInspection){0};
     SinkResult result = find_table(database, table->table_id, &presence, error);
     if (result != SINK_DONE) return result;
-    if (presence == TABLE_ABSENT) return create_table(database, table, error);
+    ret_inspection->creates = presence == TABLE_ABSENT;
+    if (presence == TABLE_ABSENT) return SINK_DONE;
     if (presence == NOT_A_TABLE) {
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary table.", table->table_id);
         return SINK_REFUSED;
     }
     FoundTable found = {0};
-    bool missing[COLUMNS_A_SINK_MAX] = {false};
     bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     check(table->column_count <= COLUMNS_A_SINK_MAX);
     result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? missing : NULL, error);
-    if (result == SINK_DONE && evolve) result = add_columns(database, table, missing, error);
+    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? ret_inspection->adds : NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -185,6 +185,13 @@ SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, Sqli
     return SINK_DONE;
 }
 
+static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Error *error) {
+    TableInspection inspection;
+    SinkResult result = inspect_table(database, table, &inspection, error);
+    if (result != SINK_DONE) return result;
+    return inspection.creates ? create_table(database, table, error) : add_columns(database, table, inspection.adds, error);
+}
+
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
     Presence presence = TABLE_ABSENT;
     SinkResult result = find_table(database, ledger, &presence, error);
@@ -200,13 +207,23 @@ static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *e
     return result;
 }
 
+static SinkResult refuse_ledger(const char *ledger, const TableTarget *table, Error *error) {
+    if (strcasecmp(table->table_id, ledger) != 0) return SINK_DONE;
+    (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", ledger);
+    return SINK_REFUSED;
+}
+
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const TableTarget *table, TableInspection *ret_inspection,
+                                Error *error) {
+    SinkResult result = refuse_ledger(ledger, table, error);
+    return result == SINK_DONE ? inspect_table(database, table, ret_inspection, error) : result;
+}
+
 SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error) {
-    if (strcasecmp(table->table_id, ledger) == 0) {
-        (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", ledger);
-        return SINK_REFUSED;
-    }
+    SinkResult result = refuse_ledger(ledger, table, error);
+    if (result != SINK_DONE) return result;
     /* The write lock is taken first, so that what is found holds until what is missing was made. */
-    SinkResult result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
+    result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
     if (result != SINK_DONE) return result;
     result = prepare_ledger(database, ledger, error);
     if (result == SINK_DONE) result = prepare_table(database, table, error);

@@ -13,6 +13,10 @@ typedef struct sqlite3 sqlite3;
 /* Creates ledger and table if missing, else compares (and adds columns, when the table's on_schema_drift is evolve). */
 SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error);
 
+/* As the driver's inspect. */
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const TableTarget *table, TableInspection *ret_inspection,
+                                Error *error);
+
 /* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
 SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error);
 

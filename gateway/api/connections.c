@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "gateway/api/router.h"
 
 /* The config refuses passwords in URIs, so nothing secret is in there. */
@@ -79,8 +80,7 @@ static void start(ApiRequest *request, bool pauses) {
     check(pausing);
     pausing->errand.back = pausing_back;
     pausing->errand.drop = pausing_drop;
-    pausing->connection = strdup(name);
-    check(pausing->connection);
+    pausing->connection = text_copy(name);
     /* Stored in any case: what is here may be older than what another call has on its way. */
     if (pauses && known) pause_begin(&pausing->pause, known->at, known->by);
     if (pauses) pause_begin(&pausing->pause, control->options.clock->wall(control->options.clock), request->by);

@@ -32,6 +32,7 @@ static const ApiRoute routes[] = {
     {"PUT", SOURCE "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SOURCE "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
     {"PUT", SOURCE "/undelete", ROLE_ADMIN, API_NO_BODY, API_DELETED, api_undelete, {0}},
+    {"PUT", SOURCE "/manifest", ROLE_ADMIN, API_MANIFEST, API_NO_LOOK, api_manifest, {"dryRun", "prune"}},
     {"PUT", SOURCE "/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_pause, {0}},
     {"PUT", SOURCE "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SOURCE "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},
@@ -224,11 +225,12 @@ static bool read_body(ApiRequest *request, const ApiRoute *route) {
     const ApiCall *call = request->call;
     if (route->body == API_ANY_BODY) return true;
     if (call->body.size == 0 && route->body == API_NO_BODY) return true;
-    if (call->body.size > API_BODY_BYTES_MOST) {
-        api_fail(request, 413, "payloadTooLarge", "The body has %zu bytes, and at most %u are read.", call->body.size, API_BODY_BYTES_MOST);
+    size_t most = route->body == API_MANIFEST ? API_MANIFEST_BYTES_MOST : API_BODY_BYTES_MOST;
+    if (call->body.size > most) {
+        api_fail(request, 413, "payloadTooLarge", "The body has %zu bytes, and at most %zu are read.", call->body.size, most);
         return false;
     }
-    if (route->body == API_JSON && !is_json_type(call->body_type)) {
+    if (route->body != API_NO_BODY && !is_json_type(call->body_type)) {
         api_fail(request, 415, "unsupportedMediaType", "The body must be JSON: send Content-Type: application/json.");
         return false;
     }

@@ -10,7 +10,8 @@
 #include "gateway/control/call.h"
 #include "gateway/control/parts.h"
 
-#define API_BODY_BYTES_MOST (1u << 20) /* of JSON */
+#define API_BODY_BYTES_MOST (1u << 20)     /* of JSON */
+#define API_MANIFEST_BYTES_MOST (8u << 20) /* of JSON that holds many sinks */
 #define API_PARAMETERS_MOST 4
 #define API_NAMES_MOST 3
 
@@ -30,6 +31,7 @@ typedef struct ApiRequest {
 typedef enum ApiBody {
     API_NO_BODY,  /* nothing, or {} */
     API_JSON,     /* an object */
+    API_MANIFEST, /* an object that may be larger */
     API_ANY_BODY, /* an event: the handler looks itself */
 } ApiBody;
 
@@ -72,6 +74,10 @@ bool api_boolean(ApiRequest *request, const char *name, const char *text, bool *
 void api_sources_create(ApiRequest *request);
 void api_sources_list(ApiRequest *request);
 void api_sources_get(ApiRequest *request);
+/* `If-Match: "3"`: the version, else 0. false: answered. */
+bool api_if_match(ApiRequest *request, uint32_t *ret_version);
+/* Answers why a change is not made, or keeps the call for the verdicts on its templates; `result` and the others are of change_start. */
+void api_change_not_started(ApiRequest *request, int result, TemplateCheck *take_needed, const Failure *failure);
 void api_change(ApiRequest *request, ChangeKind kind, bool discard); /* of the source or sink that the path names */
 void api_patch(ApiRequest *request);
 void api_delete(ApiRequest *request); /* parameter 0: discard */
@@ -102,6 +108,8 @@ void api_about(ApiRequest *request);
 void api_health(ApiRequest *request);
 void api_ready(ApiRequest *request);
 void api_metrics(ApiRequest *request);
+/* manifest.c */
+void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune */
 /* connections.c */
 void api_connections(ApiRequest *request);
 void api_connections_pause(ApiRequest *request);

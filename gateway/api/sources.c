@@ -35,8 +35,7 @@ void api_sources_get(ApiRequest *request) {
     api_answer(request, 200, show(request, request->source->source));
 }
 
-/* `If-Match: "3"`. false: answered. */
-static bool read_version(ApiRequest *request, uint32_t *ret_version) {
+bool api_if_match(ApiRequest *request, uint32_t *ret_version) {
     const char *text = request->call->if_match;
     *ret_version = 0;
     if (!text[0] || strcmp(text, "*") == 0) return true;
@@ -52,22 +51,26 @@ static bool read_version(ApiRequest *request, uint32_t *ret_version) {
     return true;
 }
 
+void api_change_not_started(ApiRequest *request, int result, TemplateCheck *take_needed, const Failure *failure) {
+    if (result == CHANGE_NEEDS_TEMPLATES) {
+        control_park(request->control, api_keep(request), take_needed);
+        return;
+    }
+    if (failure->status == 503) request->call->retry_after = 1;
+    api_fail(request, failure->status, failure->name, "%s", failure->error.text);
+}
+
 static void start(ApiRequest *request, ChangeRequest *change) {
     Control *control = request->control;
-    if (!read_version(request, &change->if_version)) return;
+    if (!api_if_match(request, &change->if_version)) return;
     change->by = request->by;
     change->body = request->body;
     Task *task;
     Failure failure = {0};
-    TemplateCheck *needed;
+    TemplateCheck *needed = NULL;
     int r = change_start(control, change, &task, &needed, &failure);
-    if (r == CHANGE_NEEDS_TEMPLATES) {
-        control_park(control, api_keep(request), needed);
-        return;
-    }
-    if (r < 0) {
-        if (failure.status == 503) request->call->retry_after = 1;
-        api_fail(request, failure.status, failure.name, "%s", failure.error.text);
+    if (r != 0) {
+        api_change_not_started(request, r, needed, &failure);
         return;
     }
     tasks_answer(control->tasks, task, api_keep(request), 202);

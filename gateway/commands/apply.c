@@ -1,17 +1,17 @@
 /*
- * `sluice apply`: brings a running gateway to what a manifest declares, through the API. Only what the manifest names is compared and sent, so
- * that applying it again changes nothing and what an admin tuned elsewhere stays.
+ * `sluice apply`: brings a running gateway to what a manifest declares, each source with its sinks in one request that does all of it or
+ * nothing. What the manifest does not name stays as it is.
  */
 #include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "config/definition.h"
 #include "config/manifest.h"
-#include "config/settings.h"
 #include "gateway/commands/api_client.h"
 #include "gateway/commands/commands.h"
 
@@ -21,183 +21,100 @@ typedef struct Apply {
     ApiClient client;
     bool dry_run, prune;
     unsigned changes;
+    const Expansions *expansions; /* of the manifest: what is told repeats none of these values */
+    bool cannot;                  /* a dry run found a table that cannot be had */
 } Apply;
 
-/* ---- what differs -------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is sent -------------------------------------------------------------------------------------------------------------------- */
 
-/* Appends to `out` the paths at which `server` differs from `wanted` (the manifest in the API's complete form), looking only where the manifest
- * says something (`given`). Arrays are compared whole: they are replaced whole. */
-static void find_differences(const char *path, const json_t *given, const json_t *wanted, const json_t *server, Buffer *out) {
-    if (json_is_object(given) && json_is_object(wanted) && json_is_object(server)) {
-        const char *key;
-        json_t *value;
-        json_object_foreach((json_t *)(uintptr_t)given, key, value) {
-            const json_t *want = json_object_get(wanted, key);
-            if (!want) continue; /* an alias, or what the server never shows; see secret_differs */
-            _cleanup_free_ char *below = NULL;
-            check(asprintf(&below, "%s%s%s", path, path[0] ? "." : "", key) >= 0);
-            find_differences(below, value, want, json_object_get(server, key), out);
-        }
-        return;
+static json_t *with_settings(const json_t *body, json_t *settings) {
+    json_t *whole = json_copy((json_t *)(uintptr_t)body);
+    check(whole);
+    if (settings) check(json_object_set(whole, "settings", settings) == 0);
+    return whole;
+}
+
+static json_t *document_of(const ManifestSource *declared) {
+    json_t *document = with_settings(declared->source, declared->settings), *sinks = json_array();
+    check(sinks);
+    for (size_t i = 0; i < declared->sink_count; i++)
+        check(json_array_append_new(sinks, with_settings(declared->sinks[i], declared->sink_settings[i])) == 0);
+    check(json_object_set_new(document, "sinks", sinks) == 0);
+    return document;
+}
+
+/* ---- what is told -------------------------------------------------------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* `entry`: {"action","fields"} of the plan. */
+static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
+    const char *action = text_of(entry, "action");
+    char mark = '=';
+    if (strcmp(action, "create") == 0) mark = '+';
+    if (strcmp(action, "update") == 0) mark = '~';
+    if (strcmp(action, "delete") == 0) mark = '-';
+    apply->changes += mark != '=';
+    (void)printf("%c %s%s%s", mark, source, sink ? "/" : "", sink ? sink : "");
+    const json_t *fields = json_object_get(entry, "fields");
+    for (size_t i = 0; i < json_array_size(fields); i++)
+        (void)printf("%s%s", i ? ", " : ": ", json_string_value(json_array_get(fields, i)));
+    (void)printf("\n");
+}
+
+/* A line about a sink's table, whose name and differences may come from ${ENV} or ${FILE}. */
+static void say_of_table(const Apply *apply, char mark, const char *source, const char *sink, const char *format, const char *text) {
+    Error line = {0};
+    (void)error_set(&line, -EINVAL, format, text);
+    expansions_hide(apply->expansions, &line);
+    (void)printf("%c %s/%s: %s\n", mark, source, sink, line.text);
+}
+
+/* Of a dry run: what the destination says. */
+static void say_table(Apply *apply, const char *source, const json_t *entry) {
+    const json_t *table = json_object_get(entry, "table");
+    const char *action = text_of(table, "action"), *sink = text_of(entry, "sinkId"), *id = text_of(table, "tableId");
+    if (strcmp(action, "create") == 0) {
+        say_of_table(apply, ' ', source, sink, "table \"%s\" would be created", id);
+    } else if (strcmp(action, "addColumns") == 0) {
+        _cleanup_(buffer_deinit) Buffer columns = {0};
+        const json_t *list = json_object_get(table, "columns");
+        for (size_t i = 0; i < json_array_size(list); i++)
+            buffer_printf(&columns, "%s\"%s\"", i ? ", " : "", json_string_value(json_array_get(list, i)));
+        say_of_table(apply, ' ', source, sink, "its table would get the columns %s", buffer_text(&columns));
+    } else if (strcmp(action, "refused") == 0 || strcmp(action, "unknown") == 0) {
+        say_of_table(apply, '!', source, sink, "%s", text_of(table, "message"));
+        apply->cannot = true;
     }
-    if (wanted && server && json_equal(wanted, server)) return;
-    buffer_printf(out, "%s%s", out->size ? ", " : "", path);
 }
 
-static bool secret_differs(const json_t *given, const json_t *server) {
-    const char *secret = json_string_value(json_object_get(given, "secret"));
-    const char *url = json_string_value(json_object_get(json_object_get(server, "http"), "url"));
-    if (!secret || !url) return false;
-    size_t size = strlen(secret), url_size = strlen(url);
-    return url_size < size || strcmp(url + url_size - size, secret) != 0;
-}
-
-static void say(Apply *apply, char mark, const char *source, const char *sink, const char *what) {
-    if (mark != '=') apply->changes++;
-    (void)printf("%c %s%s%s%s%s\n", mark, source, sink ? "/" : "", sink ? sink : "", what && what[0] ? ": " : "", what ? what : "");
-}
-
-/* 0 and the answer, or 1 when there is no such thing. */
-static int get(Apply *apply, const char *path, json_t **ret_answer, Error *error) {
-    int status;
-    int r = api_client_call(&apply->client, "GET", path, NULL, 0, &status, ret_answer, error);
-    if (r < 0) return r;
-    if (status == 200) return 0;
-    const char *message = json_string_value(json_object_get(*ret_answer, "message"));
-    if (status != 404) r = error_set(error, -EPROTO, "%s (HTTP %d)", message ? message : path, status);
-    json_decref(*ret_answer);
-    *ret_answer = NULL;
-    return status == 404 ? 1 : r;
-}
-
-static int send_change(Apply *apply, const char *method, const char *path, const json_t *body, Error *error) {
-    return apply->dry_run ? 0 : api_client_expect(&apply->client, method, path, body, NULL, error);
-}
-
-/* ---- settings ------------------------------------------------------------------------------------------------------------------------ */
-
-/* Does the value in the API's list equal the manifest's, whatever way it is written? */
-static bool setting_equal(const json_t *item, const json_t *listed, Error *error) {
-    const char *key = json_string_value(json_object_get(item, "key"));
-    for (size_t i = 0; i < json_array_size(listed); i++) {
-        const json_t *have = json_array_get(listed, i);
-        const char *have_key = json_string_value(json_object_get(have, "key"));
-        if (!key || !have_key || strcmp(key, have_key) != 0) continue;
-        if (json_is_null(json_object_get(item, "value"))) return !json_is_true(json_object_get(have, "overwritten"));
-        if (!json_is_true(json_object_get(have, "overwritten"))) return false;
-        Settings wanted = {0}, server = {0};
-        json_t *wanted_list = json_pack("[{s:s, s:O}]", "key", key, "value", json_object_get(item, "value"));
-        json_t *server_list = json_pack("[{s:s, s:O}]", "key", key, "value", json_object_get(have, "value"));
-        bool equal = settings_apply(&wanted, wanted_list, error) == 0 && settings_apply(&server, server_list, error) == 0 &&
-                     settings_equal(&wanted, &server);
-        json_decref(wanted_list);
-        json_decref(server_list);
-        return equal;
+static void say_plan(Apply *apply, const char *source, const json_t *plan) {
+    say(apply, source, NULL, json_object_get(plan, "source"));
+    const json_t *sinks = json_object_get(plan, "sinks");
+    for (size_t i = 0; i < json_array_size(sinks); i++) {
+        const json_t *entry = json_array_get(sinks, i);
+        say(apply, source, text_of(entry, "sinkId"), entry);
+        if (apply->dry_run) say_table(apply, source, entry);
     }
-    return false;
 }
 
-static int apply_settings(Apply *apply, const char *source, const char *sink, const char *owner_path, const json_t *items, Error *error) {
-    if (json_array_size(items) == 0) return 0;
-    _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, "%s/settings", owner_path) > 0);
-    json_t *answer = NULL;
-    int r = get(apply, path, &answer, error);
-    if (r < 0) return r;
-    Buffer differences = {0};
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        const json_t *item = json_array_get(items, i);
-        if (answer && setting_equal(item, json_object_get(answer, "settings"), error)) continue;
-        buffer_printf(&differences, "%s%s", differences.size ? ", " : "", json_string_value(json_object_get(item, "key")));
-    }
-    r = 0;
-    if (differences.size > 0) {
-        say(apply, '~', source, sink, buffer_text(&differences));
-        json_t *body = json_pack("{s:O}", "settings", items);
-        r = send_change(apply, "PATCH", path, body, error);
-        json_decref(body);
-    }
-    buffer_deinit(&differences);
-    json_decref(answer);
-    return r;
-}
-
-/* ---- sources and sinks --------------------------------------------------------------------------------------------------------------- */
-
-/* Creates or patches what is at `path`; `wanted` is `given` in the API's complete form. */
-static int apply_one(Apply *apply, const char *source, const char *sink, const char *list_path, const char *path, const json_t *given,
-                     const json_t *wanted, Error *error) {
-    json_t *server = NULL;
-    int r = get(apply, path, &server, error);
-    if (r < 0) return r;
-    if (r == 1) {
-        say(apply, '+', source, sink, "");
-        return send_change(apply, "POST", list_path, given, error);
-    }
-    Buffer differences = {0};
-    find_differences("", given, wanted, server, &differences);
-    if (secret_differs(given, server)) buffer_printf(&differences, "%ssecret", differences.size ? ", " : "");
-    say(apply, differences.size ? '~' : '=', source, sink, buffer_text(&differences));
-    r = differences.size ? send_change(apply, "PATCH", path, given, error) : 0;
-    buffer_deinit(&differences);
-    json_decref(server);
-    return r;
-}
-
-static int apply_sink(Apply *apply, const char *source_id, const char *source_path, const json_t *given, const json_t *settings, bool first,
-                      Error *error) {
-    _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
-    int r = sink_from_request(given, first, &sink, error);
-    if (r < 0) return r;
-    _cleanup_free_ char *list_path = NULL, *path = NULL;
-    check(asprintf(&list_path, "%s/sinks", source_path) > 0 && asprintf(&path, "%s/%s", list_path, sink->sink_id) > 0);
-    json_t *wanted = sink_to_json(sink);
-    r = apply_one(apply, source_id, sink->sink_id, list_path, path, given, wanted, error);
-    json_decref(wanted);
-    if (r == 0) r = apply_settings(apply, source_id, sink->sink_id, path, settings, error);
-    return r < 0 ? error_prefix(error, "%s/%s", source_id, sink->sink_id) : 0;
-}
-
-/* Deletes the source's sinks that the manifest does not name. */
-static int prune_sinks(Apply *apply, const char *source_id, const char *source_path, const ManifestSource *declared, Error *error) {
-    _cleanup_free_ char *list_path = NULL;
-    check(asprintf(&list_path, "%s/sinks?limit=100", source_path) > 0);
-    json_t *answer = NULL;
-    int r = get(apply, list_path, &answer, error);
-    const json_t *sinks = json_object_get(answer, "sinks");
-    for (size_t i = 0; r == 0 && i < json_array_size(sinks); i++) {
-        const char *id = json_string_value(json_object_get(json_array_get(sinks, i), "sinkId"));
-        bool named = false;
-        for (size_t k = 0; k < declared->sink_count; k++) {
-            const char *wanted = json_string_value(json_object_get(declared->sinks[k], "sinkId"));
-            named = named || (wanted && strcmp(wanted, id) == 0);
-        }
-        if (named) continue;
-        _cleanup_free_ char *path = NULL;
-        check(asprintf(&path, "%s/sinks/%s", source_path, id) > 0);
-        say(apply, '-', source_id, id, "");
-        r = send_change(apply, "DELETE", path, NULL, error);
-    }
-    json_decref(answer);
-    return r == 1 ? 0 : r;
-}
+/* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
 
 static int apply_source(Apply *apply, const ManifestSource *declared, Error *error) {
-    _cleanup_(cleanup_source_unref) Source *source = NULL;
-    int r = source_from_request(declared->source, &source, error);
-    if (r < 0) return r;
+    const char *id = text_of(declared->source, "sourceId");
     _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, SOURCES_PATH "/%s", source->source_id) > 0);
-    json_t *wanted = source_to_json(source, "", 1, true);
-    r = apply_one(apply, source->source_id, NULL, SOURCES_PATH, path, declared->source, wanted, error);
-    json_decref(wanted);
-    if (r == 0) r = apply_settings(apply, source->source_id, NULL, path, declared->settings, error);
-    if (r < 0) return error_prefix(error, "%s", source->source_id);
-    for (size_t i = 0; r == 0 && i < declared->sink_count; i++)
-        r = apply_sink(apply, source->source_id, path, declared->sinks[i], declared->sink_settings[i],
-                       i == 0 && source->framing == FRAMING_SINGLE, error);
-    if (r == 0 && apply->prune) r = prune_sinks(apply, source->source_id, path, declared, error);
-    return r;
+    check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s", id, apply->dry_run ? "true" : "false",
+                   apply->prune ? "true" : "false") > 0);
+    json_t *document = document_of(declared), *answer = NULL;
+    int r = api_client_expect(&apply->client, "PUT", path, document, &answer, error);
+    json_decref(document);
+    if (r < 0) return error_prefix(error, "%s", id), r;
+    say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
+    json_decref(answer);
+    return 0;
 }
 
 static int run(int argc, char **argv) {
@@ -232,6 +149,7 @@ static int run(int argc, char **argv) {
         manifest_deinit(&manifest);
         return EXIT_USAGE;
     }
+    apply.expansions = &manifest.expansions;
     r = api_client_init(&apply.client, admin, token_file, data, &error);
     for (size_t i = 0; r == 0 && i < manifest.count; i++) r = apply_source(&apply, &manifest.sources[i], &error);
     if (r < 0) {
@@ -243,7 +161,7 @@ static int run(int argc, char **argv) {
     }
     api_client_deinit(&apply.client);
     manifest_deinit(&manifest);
-    return r < 0 ? EXIT_RUNTIME : EXIT_SUCCESS;
+    return r < 0 || apply.cannot ? EXIT_RUNTIME : EXIT_SUCCESS;
 }
 
 const Command command_apply = {
@@ -256,6 +174,8 @@ const Command command_apply = {
             "  --admin URL         the admin address; SLUICE_ADMIN, or http://127.0.0.1:7001\n"
             "  --token-file FILE   holds a token; SLUICE_TOKEN, or admin.token of --data\n"
             "  --data DIR          the data directory of a local gateway, ./data\n\n"
-            "Each line says what was created (+), changed (~), deleted (-) or is as declared (=).\n",
+            "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
+            "sinks are changed together or not at all. A dry run also compares the tables, and says what is in\n"
+            "the way (!).\n",
     .run = run,
 };

@@ -45,14 +45,15 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
     return 0;
 }
 
-/* What can be said at once: paths, defaults, templates. */
-static int check_outcome(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed,
-                         Failure *failure) {
+int change_check(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed, Failure *failure) {
     if (!outcome->done || outcome->withdraws || !outcome->shows) return 0;
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
     SnapshotSource *shown;
-    SinkGate *gate = sink_gate_new();
-    int r = registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, gate, &shown, &failure->error);
+    SinkGate *gate = sink_gate_new(), **gates = calloc(outcome->sink_count + 1, sizeof *gates);
+    check(gates);
+    for (size_t i = 0; i < outcome->sink_count; i++) gates[i] = gate;
+    int r = registry_compile(known, outcome->source, outcome->sinks, gates, outcome->sink_count, &shown, &failure->error);
+    free(gates);
     sink_gate_unref(gate);
     if (r < 0) {
         failure->status = 400;
@@ -92,7 +93,7 @@ static const char *task_type(const ChangeRequest *request) {
         [CHANGE_SETTINGS] = {"source.settings", "sink.settings"}, [CHANGE_ENABLE] = {"source.enable", "sink.enable"},
         [CHANGE_DISABLE] = {"source.disable", "sink.disable"},    [CHANGE_DELETE] = {"source.delete", "sink.delete"},
         [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"}, [CHANGE_PAUSE] = {"source.pause", "sink.pause"},
-        [CHANGE_RESUME] = {"source.resume", "sink.resume"},
+        [CHANGE_RESUME] = {"source.resume", "sink.resume"},       [CHANGE_MANIFEST] = {"source.manifest", NULL},
     };
     return types[request->kind][request->of_sink];
 }
@@ -101,7 +102,7 @@ static void change_back(Control *control, Errand *errand, Message *take_message)
 
 static void change_free(Change *change) {
     outcome_deinit(&change->outcome);
-    sink_gate_unref(change->gate);
+    buffer_deinit(&change->made);
     snapshot_source_unref(change->shown);
     free((char *)(uintptr_t)change->request.source_id);
     free((char *)(uintptr_t)change->request.sink_id);
@@ -127,7 +128,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     Outcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
     int r = check_pending(control, request, &outcome, failure);
-    if (r == 0) r = check_outcome(control, request, &outcome, ret_needed, failure);
+    if (r == 0) r = change_check(control, request, &outcome, ret_needed, failure);
     if (r != 0) {
         outcome_deinit(&outcome);
         return r;
@@ -201,6 +202,18 @@ static void finish(Control *control, Change *change, TaskStatus status, const ch
     change_free(change);
 }
 
+/* As finish, with what was made before. */
+static void fail_change(Control *control, Change *change, const char *text) {
+    if (change->made.size == 0) {
+        finish(control, change, TASK_ERROR, text);
+        return;
+    }
+    _cleanup_free_ char *whole = NULL;
+    check(asprintf(&whole, "%s The sources and sinks are as before; what was made at the destinations stays: %s.", text,
+                   buffer_text(&change->made)) > 0);
+    finish(control, change, TASK_ERROR, whole);
+}
+
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------- */
 
 static void start_define(Control *control, Change *change);
@@ -214,16 +227,19 @@ static void show(Control *control, Change *change) {
     change->fence = control->generation;
 }
 
+/* The next open file that ends, from change->at on; none: that was all of it. */
 static void start_close(Control *control, Change *change) {
-    if (!change->outcome.closes) {
-        finish(control, change, TASK_SUCCESS, change->outcome.done);
+    const Outcome *outcome = &change->outcome;
+    while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].closes) change->at++;
+    if (change->at == outcome->sink_count) {
+        finish(control, change, TASK_SUCCESS, outcome->done);
         return;
     }
     Close *close = calloc(1, sizeof *close);
     check(close);
     close->message.kind = MESSAGE_CLOSE;
     close->reply = control->mailbox;
-    close->sink = change->outcome.sinks[0]->number;
+    close->sink = outcome->sinks[change->at]->number;
     close->reason = CLOSE_CHANGE;
     close->context = &change->errand;
     change->step = CHANGE_CLOSING;
@@ -268,7 +284,7 @@ static void add_orders(const Change *change, const RegistrySource *known, Define
     const Source *source = outcome->source ? outcome->source : known->source;
     for (size_t k = 0; k < outcome->sink_count; k++) {
         const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[k]->sink_id) : NULL;
-        SinkOrder *order = define_order(define, source, outcome->sinks[k], old ? old->gate : change->gate);
+        SinkOrder *order = define_order(define, source, outcome->sinks[k], old ? old->gate : outcome->of_sinks[k].gate);
         bool ends = outcome->withdraws;
         order->discard = ends && change->request.discard;
         order->import_now = old && !order->discard && (ends || conditions_differ(known->source, old->sink, source, outcome->sinks[k]));
@@ -293,9 +309,10 @@ static void start_define(Control *control, Change *change) {
     if (outcome->source) registry_store_source(&control->registry, define, source);
     for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
     add_orders(change, known, define);
-    outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : outcome->source->version.number);
+    outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : source->version.number);
     tasks_store(control->tasks, change->task, TASK_SUCCESS, outcome->done, define);
     change->step = CHANGE_DEFINING;
+    change->at = 0;
     mailbox_post(control->peers.writer, &define->message);
 }
 
@@ -304,14 +321,14 @@ static void take_over(Control *control, Change *change) {
     Outcome *outcome = &change->outcome;
     RegistrySource *known = outcome->source ? registry_put(&control->registry, source_ref(outcome->source))
                                             : registry_find(&control->registry, change->request.source_id);
-    for (size_t k = 0; k < outcome->sink_count; k++) (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), change->gate);
+    for (size_t k = 0; k < outcome->sink_count; k++) (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), outcome->of_sinks[k].gate);
 }
 
 /* The definition was not stored: what was withdrawn is shown again. */
 static void show_committed(Control *control, Change *change) {
     RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     Error error = {0};
-    if (!known || registry_compile(known, NULL, NULL, 0, NULL, &change->shown, &error) < 0) {
+    if (!known || registry_compile(known, NULL, NULL, NULL, 0, &change->shown, &error) < 0) {
         log_failure(LOG_ERROR, "a source cannot be shown again", &error);
         return;
     }
@@ -324,7 +341,7 @@ static void define_ended(Control *control, Change *change, Define *define) {
         check(asprintf(&text, "It could not be stored, and nothing is changed: %s.", define->error.text) > 0);
         (void)json_object_del(change->task->outputs, "version");
         if (change->outcome.withdraws) show_committed(control, change);
-        finish(control, change, TASK_ERROR, text);
+        fail_change(control, change, text);
         return;
     }
     change->discarded_rows = define->discarded_rows;
@@ -355,12 +372,39 @@ static void set_unreachable(Control *control, const char *connection, const char
     (*at)->when = control->options.clock->boot(control->options.clock);
 }
 
+/* What is there now and was not before stays, whatever becomes of the change. */
+static void note_made(Change *change, const LoadJob *job) {
+    bool grew = false;
+    for (size_t i = 0; i < job->table.column_count; i++) grew = grew || job->inspection.adds[i];
+    if (!job->inspection.creates && !grew) return;
+    buffer_printf(&change->made, "%s%stable \"%s\" of connection \"%s\"", change->made.size ? ", " : "", grew ? "new columns of " : "",
+                  job->table.table_id, job->connection);
+}
+
+static void start_prepare(Control *control, Change *change);
+
 static void prepare_ended(Control *control, Change *change, const LoadJob *job) {
     if (job->result == SINK_DONE) {
-        start_define(control, change);
+        note_made(change, job);
+        change->at++;
+        change->step = CHANGE_HELD; /* the next one may be at another connection, and the limit there is for all */
+        start_prepare(control, change);
         return;
     }
-    _cleanup_free_ char *text = NULL;
+    _cleanup_free_ char *text = change_prepare_failure(job);
+    if (job->result == SINK_UNREACHABLE) set_unreachable(control, job->connection, text);
+    fail_change(control, change, text);
+}
+
+static size_t preparing_on(const Control *control, const char *connection) {
+    size_t count = 0;
+    for (const Change *change = control->changes; change; change = change->next)
+        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[change->at]->table.connection, connection) == 0;
+    return count;
+}
+
+char *change_prepare_failure(const LoadJob *job) {
+    char *text = NULL;
     const char *says = job->error.text[0] ? job->error.text : "no reason was given";
     const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
     const char *table = job->table.table_id, *connection = job->connection;
@@ -370,46 +414,50 @@ static void prepare_ended(Control *control, Change *change, const LoadJob *job) 
         bool named = strncmp(says, "Connection \"", 12) == 0;
         check(asprintf(&text, "Nothing is changed, try again: %s%s%s%s%s", named ? "" : "connection \"", named ? "" : connection,
                        named ? "" : "\" cannot be reached now: ", says, stop) > 0);
-        set_unreachable(control, connection, text);
     } else {
         check(asprintf(&text, "Nothing is changed, try again: table \"%s\" of connection \"%s\" could not be checked now: %s%s", table,
                        connection, says, stop) > 0);
     }
-    finish(control, change, TASK_ERROR, text);
+    return text;
 }
 
-static size_t preparing_on(const Control *control, const char *connection) {
-    size_t count = 0;
-    for (const Change *change = control->changes; change; change = change->next)
-        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[0]->table.connection, connection) == 0;
-    return count;
+LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context) {
+    Sink *copy = sink_copy(sink);
+    LoadJob *job = calloc(1, sizeof *job);
+    check(job);
+    job->message.kind = MESSAGE_PREPARE;
+    job->reply = control->mailbox;
+    job->connection = text_copy(copy->table.connection);
+    check(asprintf(&job->label, "%s/%s", source_id, copy->sink_id) > 0);
+    job->sink = copy->number;
+    job->context = context;
+    job->table = copy->table;
+    copy->table = (TableTarget){0};
+    sink_unref(copy);
+    return job;
 }
 
+/* The next table that is to be looked at, from change->at on; none: all of them can take the rows. */
 static void start_prepare(Control *control, Change *change) {
-    const char *connection = change->outcome.sinks[0]->table.connection;
+    const Outcome *outcome = &change->outcome;
+    while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].prepares) change->at++;
+    if (change->at == outcome->sink_count) {
+        start_define(control, change);
+        return;
+    }
+    const Sink *sink = outcome->sinks[change->at];
+    const char *connection = sink->table.connection;
     const Unreachable *known = *find_unreachable(control, connection);
     if (known && change->asked <= known->when) {
-        finish(control, change, TASK_ERROR, known->text);
+        fail_change(control, change, known->text);
         return;
     }
     if (preparing_on(control, connection) >= PREPARING_MOST) {
         change->step = CHANGE_HELD;
         return;
     }
-    Sink *sink = sink_copy(change->outcome.sinks[0]);
-    LoadJob *job = calloc(1, sizeof *job);
-    check(job);
-    job->message.kind = MESSAGE_PREPARE;
-    job->reply = control->mailbox;
-    job->connection = text_copy(sink->table.connection);
-    check(asprintf(&job->label, "%s/%s", change->request.source_id, sink->sink_id) > 0);
-    job->sink = sink->number;
-    job->context = &change->errand;
-    job->table = sink->table;
-    sink->table = (TableTarget){0};
-    sink_unref(sink);
     change->step = CHANGE_PREPARING;
-    loaders_post(control->peers.loaders, job);
+    loaders_post(control->peers.loaders, change_prepare_job(control, change->request.source_id, sink, &change->errand));
 }
 
 /* Those that were held up by others at their connection go, end, or stay held. */
@@ -420,34 +468,51 @@ static void prepare_held(Control *control) {
     }
 }
 
-/* Version and description of what changed. Sinks that only go or come with their source keep their version. */
+/* Version and description of what changed. */
 static void stamp(const Control *control, const Change *change) {
     static const char *const what[] = {
-        [CHANGE_CREATE] = "created",        [CHANGE_PATCH] = "changed",    [CHANGE_SETTINGS] = "settings changed",
-        [CHANGE_ENABLE] = "enabled",        [CHANGE_DISABLE] = "disabled", [CHANGE_DELETE] = "deleted",
-        [CHANGE_UNDELETE] = "brought back", [CHANGE_PAUSE] = "paused",     [CHANGE_RESUME] = "resumed",
+        [CHANGE_CREATE] = "created",
+        [CHANGE_PATCH] = "changed",
+        [CHANGE_SETTINGS] = "settings changed",
+        [CHANGE_ENABLE] = "enabled",
+        [CHANGE_DISABLE] = "disabled",
+        [CHANGE_DELETE] = "deleted",
+        [CHANGE_UNDELETE] = "brought back",
+        [CHANGE_PAUSE] = "paused",
+        [CHANGE_RESUME] = "resumed",
+        [CHANGE_MANIFEST] = "manifest applied",
     };
     const ChangeRequest *request = &change->request;
+    const Outcome *outcome = &change->outcome;
     usec_t now = control->options.clock->wall(control->options.clock);
-    if (request->of_sink) {
-        Sink *sink = change->outcome.sinks[0];
-        if (change->outcome.creates) sink->created = now;
-        sink_stamp(sink, sink->version.number + 1, now, request->by, what[request->kind]);
-    } else {
-        Source *source = change->outcome.source;
-        if (change->outcome.creates) source->created = now;
-        source_stamp(source, source->version.number + 1, now, request->by, what[request->kind]);
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        Sink *sink = outcome->sinks[i];
+        if (outcome->of_sinks[i].is_new) sink->created = now;
+        if (outcome->of_sinks[i].stamps) sink_stamp(sink, sink->version.number + 1, now, request->by, what[request->kind]);
+    }
+    if (outcome->source_is_new) outcome->source->created = now;
+    if (outcome->source_stamps) source_stamp(outcome->source, outcome->source->version.number + 1, now, request->by, what[request->kind]);
+}
+
+static void give_numbers(Control *control, Outcome *outcome) {
+    Registry *registry = &control->registry;
+    if (outcome->source_is_new) outcome->source->number = registry->next_source++;
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        if (!outcome->of_sinks[i].is_new) continue;
+        outcome->sinks[i]->number = registry->next_sink++;
+        outcome->of_sinks[i].gate = sink_gate_new();
     }
 }
 
-static void give_number(Control *control, Change *change) {
-    Registry *registry = &control->registry;
-    if (change->request.of_sink) {
-        change->outcome.sinks[0]->number = registry->next_sink++;
-        change->gate = sink_gate_new();
-    } else {
-        change->outcome.source->number = registry->next_source++;
-    }
+static int compile(Control *control, Change *change, Error *error) {
+    const Outcome *outcome = &change->outcome;
+    const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    SinkGate **gates = calloc(outcome->sink_count + 1, sizeof *gates);
+    check(gates);
+    for (size_t i = 0; i < outcome->sink_count; i++) gates[i] = outcome->of_sinks[i].gate;
+    int r = registry_compile(known, outcome->source, outcome->sinks, gates, outcome->sink_count, &change->shown, error);
+    free(gates);
+    return r;
 }
 
 static void start(Control *control, Change *change) {
@@ -457,26 +522,22 @@ static void start(Control *control, Change *change) {
         finish(control, change, TASK_ERROR, failure.error.text);
         return;
     }
+    if (outcome->plan) check(json_object_update(change->task->outputs, outcome->plan) == 0);
     if (!outcome->done) {
         finish(control, change, TASK_SUCCESS, "Nothing had to be changed.");
         return;
     }
-    if (outcome->creates) give_number(control, change);
+    give_numbers(control, outcome);
     stamp(control, change);
-
-    const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
-    if (outcome->shows &&
-        registry_compile(known, outcome->source, outcome->sinks, outcome->sink_count, change->gate, &change->shown, &failure.error) < 0) {
+    if (outcome->shows && compile(control, change, &failure.error) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);
         return;
     }
     if (outcome->withdraws) {
         change->step = CHANGE_WITHDRAWING;
         show(control, change);
-    } else if (outcome->prepares) {
-        start_prepare(control, change);
     } else {
-        start_define(control, change);
+        start_prepare(control, change);
     }
 }
 
@@ -516,7 +577,8 @@ static void change_back(Control *control, Errand *errand, Message *take_message)
         Close *close = (Close *)take_message;
         if (close->result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->error);
         free(close);
-        finish(control, change, TASK_SUCCESS, change->outcome.done);
+        change->at++;
+        start_close(control, change);
     }
     run_next(control);
 }

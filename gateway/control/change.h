@@ -3,17 +3,18 @@
  * one source run one after another, in order of arrival:
  *
  *   build       what the definitions become, from what they are now; compile the plan
- *   prepare     a loader checks or creates the table
+ *   prepare     a loader checks or creates the tables, one after another
  *   define      the writer stores the definitions and learns what it must know, in one transaction
  *   publish     every loop runs the new plan from its next event on
  *   fence       until every event that was mapped with the old one is committed or refused
- *   close       the writer closes the open file when table or mapping changed
+ *   close       the writer closes the open files of sinks whose table or mapping changed
  *
  * A change runs the steps that it needs, and no other: one that the loops would not notice (a pause, an import condition) is stored and told to
  * the writer, and compiles, publishes and fences nothing.
  *
  * What takes something away (disable, delete) publishes and fences before it is defined, so that new events are refused first. A change that
- * fails leaves everything as it was. Control thread.
+ * fails leaves everything as it was, but for tables that were made before: they stay, and its error names them. A manifest changes a source and
+ * its sinks in one such course, with one transaction and one snapshot: whole or not at all. Control thread.
  */
 #pragma once
 
@@ -36,6 +37,7 @@ typedef enum ChangeKind {
     CHANGE_UNDELETE,
     CHANGE_PAUSE,
     CHANGE_RESUME,
+    CHANGE_MANIFEST, /* of a source that is there or not, with its sinks and settings */
 } ChangeKind;
 
 typedef struct ChangeRequest {
@@ -43,9 +45,10 @@ typedef struct ChangeRequest {
     bool of_sink;
     const char *source_id; /* NULL: a source is created */
     const char *sink_id;   /* NULL unless an existing sink is meant */
-    json_t *body;          /* borrowed; create, patch and settings */
+    json_t *body;          /* borrowed; create, patch, settings and manifest */
     uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
     bool discard;          /* delete: drop what waits */
+    bool prune;            /* manifest: delete the sinks that it does not name */
     const char *by;        /* who */
 } ChangeRequest;
 

@@ -21,7 +21,7 @@ int failure_set(Failure *failure, int status, const char *name, const char *form
 }
 
 /* failure->error says it already. */
-static int bad_request(Failure *failure) {
+int failure_bad_request(Failure *failure) {
     failure->status = 400;
     failure->name = "badRequest";
     return -1;
@@ -29,25 +29,33 @@ static int bad_request(Failure *failure) {
 
 void outcome_deinit(Outcome *outcome) {
     source_unref(outcome->source);
-    for (size_t i = 0; i < outcome->sink_count; i++) sink_unref(outcome->sinks[i]);
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        sink_unref(outcome->sinks[i]);
+        sink_gate_unref(outcome->of_sinks[i].gate);
+    }
     free(outcome->sinks);
+    free(outcome->of_sinks);
+    json_decref(outcome->plan);
     *outcome = (Outcome){0};
 }
 
-static void add_sink(Outcome *outcome, Sink *take_sink) {
+SinkOutcome *outcome_add_sink(Outcome *outcome, Sink *take_sink) {
     array_extend(outcome->sinks, outcome->sink_count);
-    outcome->sinks[outcome->sink_count++] = take_sink;
+    array_extend(outcome->of_sinks, outcome->sink_count);
+    outcome->sinks[outcome->sink_count] = take_sink;
+    outcome->of_sinks[outcome->sink_count] = (SinkOutcome){0};
+    return &outcome->of_sinks[outcome->sink_count++];
 }
 
 /* ---- conditions -------------------------------------------------------------------------------------------------------------------- */
 
-static int check_version(const ChangeRequest *request, uint32_t number, Failure *failure) {
+int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure) {
     if (request->if_version == 0 || request->if_version == number) return 0;
     return failure_set(failure, 409, "versionMismatch", "The version is %u, not %u: somebody changed it meanwhile. Read it again.", number,
                        request->if_version);
 }
 
-static int check_connection(const Control *control, const Sink *sink, Failure *failure) {
+int change_check_connection(const Control *control, const Sink *sink, Failure *failure) {
     const Connections *list = &control->options.options->list;
     if (connections_find(list, sink->table.connection)) return 0;
     _cleanup_(buffer_deinit) Buffer names = {0};
@@ -75,19 +83,32 @@ static bool same_sink(const char *source_id, const Sink *sink, const char *other
     return strcmp(source_id, other_source_id) == 0 && strcmp(sink->sink_id, other->sink_id) == 0;
 }
 
+static const Sink *becomes(const Outcome *outcome, const Sink *sink) {
+    for (size_t i = 0; i < outcome->sink_count; i++)
+        if (strcmp(outcome->sinks[i]->sink_id, sink->sink_id) == 0) return outcome->sinks[i];
+    return sink;
+}
+
 /* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at what is on its way, too. */
-static int check_table(const Control *control, const char *source_id, const Sink *sink, Failure *failure) {
+int change_check_table(const Control *control, const char *source_id, const Sink *sink, const Outcome *outcome, Failure *failure) {
     const char *taken_source = NULL, *taken_sink = NULL;
     for (size_t i = 0; i < control->registry.count && !taken_sink; i++) {
         const RegistrySource *source = control->registry.sources[i];
         if (source->source->deleted != 0) continue;
+        bool own = strcmp(source_id, source->source->source_id) == 0;
         for (size_t k = 0; k < source->sink_count; k++) {
-            const Sink *other = source->sinks[k]->sink;
+            const Sink *other = own ? becomes(outcome, source->sinks[k]->sink) : source->sinks[k]->sink;
             if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source->source->source_id, other))
                 continue;
             taken_source = source->source->source_id;
             taken_sink = other->sink_id;
         }
+    }
+    for (size_t i = 0; i < outcome->sink_count && !taken_sink; i++) { /* new ones */
+        const Sink *other = outcome->sinks[i];
+        if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source_id, other)) continue;
+        taken_source = source_id;
+        taken_sink = other->sink_id;
     }
     for (const Change *change = control->changes; change && !taken_sink; change = change->next) {
         for (size_t k = 0; k < change->outcome.sink_count; k++) {
@@ -103,10 +124,9 @@ static int check_table(const Control *control, const char *source_id, const Sink
                        taken_sink, sink->table.table_id, sink->table.connection);
 }
 
-static int check_source_limit(const Control *control, Failure *failure) {
+int change_check_source_limit(const Control *control, Failure *failure) {
     size_t live = registry_live_sources(&control->registry);
-    for (const Change *change = control->changes; change; change = change->next)
-        live += change->outcome.creates && change->outcome.source && change->outcome.sink_count == 0;
+    for (const Change *change = control->changes; change; change = change->next) live += change->outcome.source_is_new;
     uint32_t most = control->options.options->sources_most;
     if (live < most) return 0;
     return failure_set(failure, 422, "resourceLimitReached", "There are %zu sources, and limits.sources is %u.", live, most);
@@ -120,25 +140,24 @@ static int check_sink_limit(const RegistrySource *source, size_t more, Failure *
 /* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
 
 static int create_source(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
-    if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return bad_request(failure);
+    if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
     const char *id = outcome->source->source_id;
     const RegistrySource *known = registry_find(&control->registry, id);
     if (known && known->source->deleted != 0)
         return failure_set(failure, 409, "sourceAlreadyExists",
                            "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", id, id);
     if (known) return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" exists already.", id);
-    outcome->creates = outcome->shows = true;
+    outcome->source_is_new = outcome->source_stamps = outcome->shows = true;
     outcome->done = "The source is created.";
-    return check_source_limit(control, failure);
+    return change_check_source_limit(control, failure);
 }
 
-/* Is there a sink whose answers wait for the disk, or no longer do? The loops run the other settings in no way. */
-static bool sync_wait_differs(const RegistrySource *known, const Settings *source, const Sink *changed, const Settings *sink) {
+bool change_sync_wait_differs(const RegistrySource *known, const Outcome *outcome) {
+    const Source *source = outcome->source ? outcome->source : known->source;
     for (size_t i = 0; i < known->sink_count; i++) {
-        const Sink *at = known->sinks[i]->sink;
-        const Settings *settings = at == changed ? sink : &at->settings;
-        if (at->deleted == 0 && settings_effective(SETTING_SYNC_WAIT, &known->source->settings, &at->settings) !=
-                                    settings_effective(SETTING_SYNC_WAIT, source, settings))
+        const Sink *old = known->sinks[i]->sink, *now = becomes(outcome, old);
+        if (old->deleted == 0 && settings_effective(SETTING_SYNC_WAIT, &known->source->settings, &old->settings) !=
+                                     settings_effective(SETTING_SYNC_WAIT, &source->settings, &now->settings))
             return true;
     }
     return false;
@@ -156,7 +175,7 @@ static int apply_settings(Settings *settings, const ChangeRequest *request, bool
     const json_t *items = json_object_get(request->body, "settings");
     if (!items) return failure_set(failure, 400, "badRequest", "The body needs \"settings\": [{\"key\",\"value\"}].");
     Settings before = *settings;
-    if (settings_apply(settings, items, &failure->error) < 0) return bad_request(failure);
+    if (settings_apply(settings, items, &failure->error) < 0) return failure_bad_request(failure);
     *ret_differs = !settings_equal(&before, settings);
     return 0;
 }
@@ -178,7 +197,7 @@ static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t 
         pause_end(&sink->paused);
         sink->deleted = now; /* the same time: so they come back together */
         sink->deleted_running = running;
-        add_sink(outcome, sink);
+        (void)outcome_add_sink(outcome, sink);
     }
 }
 
@@ -187,21 +206,21 @@ static int undelete_source(Control *control, Outcome *outcome, const RegistrySou
         if (known->sinks[i]->sink->deleted != known->source->deleted) continue;
         Sink *sink = sink_copy(known->sinks[i]->sink);
         sink->deleted = 0;
-        add_sink(outcome, sink);
-        if (check_table(control, known->source->source_id, sink, failure) < 0) return -1;
+        (void)outcome_add_sink(outcome, sink);
+        if (change_check_table(control, known->source->source_id, sink, outcome, failure) < 0) return -1;
     }
     outcome->source->deleted = 0;
-    return check_source_limit(control, failure);
+    return change_check_source_limit(control, failure);
 }
 
 static int change_source(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
     const Source *old = known->source;
-    if (check_version(request, old->version.number, failure) < 0) return -1;
+    if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
     usec_t now = control->options.clock->wall(control->options.clock);
-    outcome->shows = true;
+    outcome->shows = outcome->source_stamps = true;
     if (request->kind == CHANGE_PATCH) {
-        if (source_patched(old, request->body, &outcome->source, &failure->error) < 0) return bad_request(failure);
+        if (source_patched(old, request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
         differs = !shown_alike(source_store(old), source_store(outcome->source));
         outcome->done = "The source is changed.";
     } else {
@@ -210,7 +229,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     switch (request->kind) {
     case CHANGE_SETTINGS:
         if (apply_settings(&outcome->source->settings, request, &differs, failure) < 0) return -1;
-        outcome->shows = sync_wait_differs(known, &outcome->source->settings, NULL, NULL);
+        outcome->shows = change_sync_wait_differs(known, outcome);
         outcome->done = "The settings are changed.";
         break;
     case CHANGE_ENABLE:
@@ -248,6 +267,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         outcome->done = "The source is resumed.";
         break;
     case CHANGE_CREATE:
+    case CHANGE_MANIFEST:
     case CHANGE_PATCH: break;
     }
     if (!differs) outcome->done = NULL;
@@ -259,22 +279,22 @@ static int change_source(Control *control, const ChangeRequest *request, const R
 static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
     bool first_of_single = known->source->framing == FRAMING_SINGLE && registry_live_sinks(known) == 0;
     Sink *sink;
-    if (sink_from_request(request->body, first_of_single, &sink, &failure->error) < 0) return bad_request(failure);
-    add_sink(outcome, sink);
+    if (sink_from_request(request->body, first_of_single, &sink, &failure->error) < 0) return failure_bad_request(failure);
+    SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     const RegistrySink *same = registry_find_sink(known, sink->sink_id);
     if (same && same->sink->deleted != 0)
         return failure_set(failure, 409, "sinkAlreadyExists",
                            "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.",
                            sink->sink_id, known->source->source_id, sink->sink_id);
     if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
-    if (check_sink_limit(known, 1, failure) < 0 || check_connection(control, sink, failure) < 0 ||
-        check_table(control, known->source->source_id, sink, failure) < 0)
+    if (check_sink_limit(known, 1, failure) < 0 || change_check_connection(control, sink, failure) < 0 ||
+        change_check_table(control, known->source->source_id, sink, outcome, failure) < 0)
         return -1;
     if (!known->source->ever_had_sink) {
         outcome->source = source_copy(known->source);
         outcome->source->ever_had_sink = true;
     }
-    outcome->creates = outcome->prepares = outcome->shows = true;
+    of_sink->is_new = of_sink->stamps = of_sink->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
 }
@@ -282,38 +302,42 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
 static int patch_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
                       bool *ret_differs, Failure *failure) {
     Sink *sink;
-    if (sink_patched(old, request->body, &sink, &failure->error) < 0) return bad_request(failure);
-    add_sink(outcome, sink);
+    if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
+    SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
     outcome->done = "The sink is changed.";
     if (!sink_table_differs(old, sink)) return 0;
-    outcome->prepares = !sink->disabled;
-    outcome->closes = true;
-    return check_connection(control, sink, failure) < 0 ? -1 : check_table(control, known->source->source_id, sink, failure);
+    of_sink->prepares = !sink->disabled;
+    of_sink->closes = true;
+    return change_check_connection(control, sink, failure) < 0
+               ? -1
+               : change_check_table(control, known->source->source_id, sink, outcome, failure);
 }
 
 static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
                        Failure *failure) {
-    if (check_version(request, old->version.number, failure) < 0) return -1;
+    if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
     usec_t now = control->options.clock->wall(control->options.clock);
     outcome->shows = true;
     if (request->kind == CHANGE_PATCH) {
         if (patch_sink(control, request, known, old, outcome, &differs, failure) < 0) return -1;
     } else {
-        add_sink(outcome, sink_copy(old));
+        (void)outcome_add_sink(outcome, sink_copy(old));
     }
     Sink *sink = outcome->sinks[0];
+    SinkOutcome *of_sink = &outcome->of_sinks[0];
+    of_sink->stamps = true;
     switch (request->kind) {
     case CHANGE_SETTINGS:
         if (apply_settings(&sink->settings, request, &differs, failure) < 0) return -1;
-        outcome->shows = sync_wait_differs(known, &known->source->settings, old, &sink->settings);
+        outcome->shows = change_sync_wait_differs(known, outcome);
         outcome->done = "The settings are changed.";
         break;
     case CHANGE_ENABLE:
         differs = old->disabled;
         sink->disabled = false;
-        outcome->prepares = true;
+        of_sink->prepares = true;
         outcome->done = "The sink is enabled.";
         break;
     case CHANGE_DISABLE:
@@ -333,10 +357,10 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;
         sink->deleted = 0;
-        outcome->prepares = !sink->disabled;
+        of_sink->prepares = !sink->disabled;
         outcome->done = "The sink is back.";
-        if (differs && (check_sink_limit(known, 1, failure) < 0 || check_connection(control, sink, failure) < 0 ||
-                        check_table(control, known->source->source_id, sink, failure) < 0))
+        if (differs && (check_sink_limit(known, 1, failure) < 0 || change_check_connection(control, sink, failure) < 0 ||
+                        change_check_table(control, known->source->source_id, sink, outcome, failure) < 0))
             return -1;
         break;
     case CHANGE_PAUSE:
@@ -352,6 +376,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->done = "The sink is resumed.";
         break;
     case CHANGE_CREATE:
+    case CHANGE_MANIFEST:
     case CHANGE_PATCH: break;
     }
     if (!differs) outcome->done = NULL;
@@ -361,6 +386,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
 /* ---- all --------------------------------------------------------------------------------------------------------------------------- */
 
 static int build(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+    if (request->kind == CHANGE_MANIFEST) return change_build_manifest(control, request, outcome, failure);
     if (!request->of_sink && request->kind == CHANGE_CREATE) return create_source(control, request, outcome, failure);
     const RegistrySource *known = registry_find(&control->registry, request->source_id);
     bool undeletes_source = !request->of_sink && request->kind == CHANGE_UNDELETE;

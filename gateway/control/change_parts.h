@@ -1,20 +1,29 @@
-/* The inside of changes, shared by change.c and change_build.c alone. */
+/* The inside of changes, shared by the change_*.c and preview.c alone. */
 #pragma once
 
 #include "gateway/control/parts.h"
 
-/* What the definitions become. */
+/* What becomes of one sink. */
+typedef struct SinkOutcome {
+    bool is_new;    /* needs a number and a gate */
+    bool stamps;    /* has a new version; else it only goes or comes with its source */
+    bool prepares;  /* its table is to be looked at */
+    bool closes;    /* its open file goes to another table or has other columns, or it ends while its source goes on */
+    SinkGate *gate; /* owned; of a new one, once the change has begun */
+} SinkOutcome;
+
+/* What the definitions become, and what the change needs, beside the catalog. */
 typedef struct Outcome {
-    Source *source; /* owned; NULL: as it is */
-    Sink **sinks;   /* owned; those that change */
+    Source *source;        /* owned; NULL: as it is */
+    bool source_is_new;    /* needs a number */
+    bool source_stamps;    /* has a new version */
+    Sink **sinks;          /* owned; those that change */
+    SinkOutcome *of_sinks; /* owned; by index of `sinks` */
     size_t sink_count;
     const char *done; /* the sentence of success; static text. NULL: nothing differs from what is there */
-    /* What it needs, beside the catalog */
-    bool shows;     /* the loops run something else: a snapshot and its fence */
-    bool withdraws; /* something ends: new events are refused first (shows, too) */
-    bool prepares;  /* the table of sinks[0] is to be looked at */
-    bool closes;    /* the open file of sinks[0] goes to another table or has other columns */
-    bool creates;   /* needs a number: of sinks[0] if there is one, else of source */
+    bool shows;       /* the loops run something else: a snapshot and its fence */
+    bool withdraws;   /* something ends: new events are refused first (shows, too) */
+    json_t *plan;     /* owned object; of a manifest: what becomes of its parts. NULL: none */
 } Outcome;
 
 /* In this order, some left out. From CHANGE_DEFINING on the writer has been told. */
@@ -45,13 +54,34 @@ struct Change {
     ChangeStep step;
     usec_t asked; /* boot time */
     Outcome outcome;
-    SinkGate *gate;        /* of a new sink */
+    size_t at;             /* index of the sink whose table is prepared, or whose file is closed */
+    Buffer made;           /* text: the tables that were made or grew so far */
     SnapshotSource *shown; /* what the loops will run */
     uint64_t fence;        /* no generation older than this may live */
     uint64_t discarded_rows;
 };
 
 void outcome_deinit(Outcome *outcome);
+/* Adds a sink that changes; the answer is valid until the next one is added. */
+SinkOutcome *outcome_add_sink(Outcome *outcome, Sink *take_sink);
 /* From what is committed now. -1: why not. Numbers and versions are not given yet. */
 int change_build(Control *control, const ChangeRequest *request, Outcome *ret_outcome, Failure *failure);
+/* As above, of CHANGE_MANIFEST; `outcome` is empty, and filled as far as it went when it fails. */
+int change_build_manifest(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure);
+/* What can be said at once of an outcome: paths, defaults, templates. As change_start. */
+int change_check(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed, Failure *failure);
+/* The job for a loader that looks at the sink's table; it comes back to `context`. */
+LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context);
+/* Why the table of a job that was not SINK_DONE cannot be had, a sentence; free(). */
+char *change_prepare_failure(const LoadJob *job);
+
+/* ---- for change_build_*.c: -1 and why not ---- */
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+int failure_bad_request(Failure *failure); /* 400; its text is there already */
+int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
+int change_check_connection(const Control *control, const Sink *sink, Failure *failure);
+/* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */
+int change_check_table(const Control *control, const char *source_id, const Sink *sink, const Outcome *outcome, Failure *failure);
+int change_check_source_limit(const Control *control, Failure *failure);
+/* Do the loops have to know of other settings? Only of who waits for the disk. */
+bool change_sync_wait_differs(const RegistrySource *known, const Outcome *outcome);

@@ -83,7 +83,7 @@ static int make_first_token(Control *control, Define *define, Error *error) {
 static int compile_all(Control *control, Error *error) {
     for (size_t i = 0; i < control->registry.count; i++) {
         RegistrySource *source = control->registry.sources[i];
-        int r = registry_compile(source, NULL, NULL, 0, NULL, &source->shown, error);
+        int r = registry_compile(source, NULL, NULL, NULL, 0, &source->shown, error);
         if (r < 0) return error_prefix(error, "source \"%s\"", source->source->source_id);
     }
     return 0;

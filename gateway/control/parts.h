@@ -1,9 +1,11 @@
 /*
  * The inside of the control thread, shared by this folder's files and by the handlers of gateway/api. Everything here belongs to the control thread.
  *
- *   control.c        the loop, messages, start and end
- *   change.c         the steps of a definition change
- *   change_build.c   what a change makes of the definitions, and whether it may
+ *   control.c          the loop, messages, start and end
+ *   change.c           the steps of a definition change
+ *   change_build.c     what a change makes of the definitions, and whether it may
+ *   change_manifest.c  the same, of a manifest
+ *   preview.c          what a manifest would do
  */
 #pragma once
 
@@ -45,6 +47,7 @@ struct Control {
     Tasks *tasks;
     Change *changes;          /* in order of arrival */
     Unreachable *unreachable; /* at most one a connection */
+    unsigned previews;        /* on their way */
     Errand *errands;
     TemplateVerdicts *verdicts;
     Parked *parked; /* calls that wait for verdicts on templates */

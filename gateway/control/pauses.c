@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "storage/catalog.h"
 
 #define KEY_PREFIX "pause.connection/"
@@ -22,8 +24,7 @@ const Pause *pauses_find(const Pauses *pauses, const char *connection) {
 }
 
 static void add(Pauses *pauses, char *take_name, Pause take_pause) {
-    pauses->items = reallocarray(pauses->items, pauses->count + 1, sizeof *pauses->items);
-    check(pauses->items && take_name);
+    array_extend(pauses->items, pauses->count);
     pauses->items[pauses->count++] = (PausedConnection){.name = take_name, .pause = take_pause};
 }
 
@@ -37,7 +38,7 @@ void pauses_set(Pauses *pauses, const char *connection, const Pause *pause) {
     if (pause->at == 0) return;
     Pause copy = {0};
     pause_begin(&copy, pause->at, pause->by);
-    add(pauses, strdup(connection), copy);
+    add(pauses, text_copy(connection), copy);
 }
 
 static int load(void *context, Span key, Span document, Error *error) {
@@ -50,7 +51,7 @@ static int load(void *context, Span key, Span document, Error *error) {
         error_prefix(error, "the catalog's record \"%.*s\" cannot be read", (int)key.size, key.data);
         return -EBADMSG;
     }
-    add(context, strndup(key.data + prefix.size, key.size - prefix.size), pause);
+    add(context, text_copy_span((Span){.data = key.data + prefix.size, .size = key.size - prefix.size}), pause);
     return 0;
 }
 

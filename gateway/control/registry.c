@@ -263,7 +263,7 @@ static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     choice->gates[at] = gate;
 }
 
-int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, size_t sink_count, SinkGate *gate,
+int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, SinkGate *const *gates, size_t sink_count,
                      SnapshotSource **ret_shown, Error *error) {
     if (!source) source = known->source;
     if (source->deleted != 0) {
@@ -278,7 +278,7 @@ int registry_compile(const RegistrySource *known, const Source *source, Sink *co
         choose(&choice, sink, known->sinks[i]->gate);
     }
     for (size_t k = 0; k < sink_count; k++)
-        if (!known || !registry_find_sink(known, sinks[k]->sink_id)) choose(&choice, sinks[k], gate);
+        if (!known || !registry_find_sink(known, sinks[k]->sink_id)) choose(&choice, sinks[k], gates[k]);
 
     Plan *plan = NULL;
     if (choice.count > 0) {

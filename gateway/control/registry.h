@@ -56,8 +56,8 @@ void registry_remove(Registry *registry, RegistrySource *source);
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
 
 /* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of those with their ids (the others as they are).
- * `gate` is the one of a new sink. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
-int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, size_t sink_count, SinkGate *gate,
+ * `gates`: by index, those of new sinks. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
+int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, SinkGate *const *gates, size_t sink_count,
                      SnapshotSource **ret_shown, Error *error);
 /* All that is shown. */
 Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone);

@@ -316,6 +316,11 @@ static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest,
     return SINK_DONE;
 }
 
+static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
+    SinkResult result = kept->driver->inspect(kept->session, &job->table, &job->inspection, &job->error);
+    return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->table, &job->error) : result;
+}
+
 /* Notes the slice that ended the reading of the file; it is read without it from now on. */
 static void leave_out(LoadFile *file, FileRows *rows) {
     ptrdiff_t slice = file_rows_damaged(rows);
@@ -448,7 +453,7 @@ static void run(Loader *loader, LoadJob *job) {
         job->result = find_session(loader, job, &kept, &fresh);
         if (job->result != SINK_DONE) return;
         if (job->message.kind == MESSAGE_PREPARE) {
-            job->result = kept->driver->prepare(kept->session, &job->table, &job->error);
+            job->result = prepare_asked(kept, job);
         } else {
             job->result = import_with(loader, kept, job);
         }

@@ -264,13 +264,15 @@ typedef struct LoadJob {
     size_t file_count;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
-    bool failed_before;     /* the last import of the sink did not succeed */
-    bool rejects_pending;   /* an earlier import of one of the files left rejects behind: they are replaced even by none */
-    SinkResult result;      /* out */
-    Error error;            /* out */
-    uint64_t rejected_rows; /* out */
-    bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
-    bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
+    bool failed_before;         /* the last import of the sink did not succeed */
+    bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */
+    bool inspects;              /* MESSAGE_PREPARE: only look */
+    TableInspection inspection; /* out, MESSAGE_PREPARE that got so far: what it did, or would do */
+    SinkResult result;          /* out */
+    Error error;                /* out */
+    uint64_t rejected_rows;     /* out */
+    bool out_of_time;           /* out, not SINK_DONE: it was interrupted because it took too long */
+    bool proven_absent;         /* out, not SINK_DONE: see ImportJob */
     void *context;
 } LoadJob;
 

@@ -425,6 +425,55 @@ static void a_source_goes_through_the_catalog_unchanged(void **state) {
     json_decref(stored);
 }
 
+static void differences_are_named(void **state) {
+    json_t *body = json_loads(
+        "{\"name\":\"K\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"}]}}}", 0, NULL);
+    Sink *old, *now;
+    Error error = {0};
+    assert_int_equal(sink_from_request(body, true, &old, &error), 0);
+    json_t *list = sink_differences(old, old);
+    assert_int_equal(json_array_size(list), 0);
+    json_decref(list);
+    json_t *patch = json_loads(
+        "{\"description\":\"d\",\"table\":{\"tableId\":\"u\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}", 0, NULL);
+    assert_int_equal(sink_patched(old, patch, &now, &error), 0);
+    now->settings.set[SETTING_IMPORT_COUNT] = true;
+    now->settings.value[SETTING_IMPORT_COUNT] = 5;
+    list = sink_differences(old, now);
+    char *text = json_dumps(list, JSON_COMPACT);
+    assert_string_equal(
+        text, "[\"description\",\"table.tableId\",\"table.mapping.columns\",\"settings.storage.level.target.import.trigger.count\"]");
+    free(text);
+    json_decref(list);
+    json_decref(patch);
+    json_decref(body);
+    sink_unref(old);
+    sink_unref(now);
+}
+
+static void a_pause_goes_through_the_catalog(void **state) {
+    json_t *body = json_loads("{\"name\":\"S\"}", 0, NULL);
+    Source *source, *loaded;
+    Error error = {0};
+    assert_int_equal(source_from_request(body, &source, &error), 0);
+    json_t *stored = source_store(source);
+    assert_null(json_object_get(json_object_get(stored, "state"), "paused"));
+    json_decref(stored);
+    pause_begin(&source->paused, 77, "ann");
+    pause_begin(&source->paused, 88, "ben"); /* it has begun */
+    stored = source_store(source);
+    source_stamp(source, 1, 1, "x", "");
+    assert_int_equal(source_load(stored, &loaded, &error), 0);
+    assert_int_equal(loaded->paused.at, 77);
+    assert_string_equal(loaded->paused.by, "ann");
+    json_object_set_new(json_object_get(json_object_get(stored, "state"), "paused"), "at", json_string("x"));
+    assert_int_equal(source_load(stored, &loaded, &error), -EINVAL);
+    source_unref(loaded);
+    source_unref(source);
+    json_decref(stored);
+    json_decref(body);
+}
+
 static void a_table_stands_alone(void **state) {
     Sink *sink = good_sink(full_sink);
     json_t *stored = table_target_store(&sink->table);
@@ -468,6 +517,8 @@ int main(void) {
         cmocka_unit_test(the_api_form_is_complete),
         cmocka_unit_test(a_sink_goes_through_the_catalog_unchanged),
         cmocka_unit_test(a_source_goes_through_the_catalog_unchanged),
+        cmocka_unit_test(differences_are_named),
+        cmocka_unit_test(a_pause_goes_through_the_catalog),
         cmocka_unit_test(a_table_stands_alone),
         cmocka_unit_test(references_are_counted),
     };

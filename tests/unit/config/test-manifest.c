@@ -161,8 +161,27 @@ static void broken_manifests_do_no_harm(void **state) {
     assert_true(accepted > 0 && refused > accepted);
 }
 
+static void a_document_of_the_api_is_of_the_source_in_its_path(void **state) {
+    ManifestSource source;
+    Error error = {0};
+    json_t *document = json_loads("{\"sinks\":[{\"name\":\"Orders\",\"settings\":{\"storage.level.target.import.trigger.count\":5},"
+                                  "\"table\":{\"tableId\":\"orders\",\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"}]}}}]}",
+                                  0, NULL);
+    assert_int_equal(manifest_source_parse(document, "shop", &source, &error), 0);
+    assert_string_equal(json_string_value(json_object_get(source.source, "sourceId")), "shop");
+    assert_null(json_object_get(document, "sourceId")); /* it is the caller's */
+    assert_int_equal(source.sink_count, 1);
+    assert_int_equal(json_array_size(source.sink_settings[0]), 1);
+    manifest_source_deinit(&source);
+    json_object_set_new(document, "sourceId", json_string("other"));
+    assert_int_equal(manifest_source_parse(document, "shop", &source, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "\"shop\", as in the path"));
+    json_decref(document);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_document_of_the_api_is_of_the_source_in_its_path),
         cmocka_unit_test(ids_are_filled_in_and_settings_become_a_list),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(at_most_20_sinks),

@@ -75,6 +75,24 @@ static void evolves(void **state) {
     assert_rows("SELECT * FROM evolving", "x|1|[]");
 }
 
+/* What prepare would do; nothing is there afterwards that was not before. */
+static void inspects_and_changes_nothing(void **state) {
+    SESSION;
+    TableInspection inspection;
+    CASE("elsewhere.looked_at", "a:text b:text c:integer", 1);
+    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    assert_true(inspection.creates);
+    assert_rows("SELECT count(*) FROM pg_namespace WHERE nspname = 'elsewhere'", "0");
+    test_postgres_sql(server, "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.looked_at (b text, a text)");
+    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "column \"c\" (bigint) is missing"));
+    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
+    assert_true(inspection.adds[2]);
+    assert_rows("SELECT count(*) FROM pg_attribute WHERE attrelid = 'elsewhere.looked_at'::regclass AND attnum > 0", "2");
+}
+
 static void refuses_names_and_views(void **state) {
     SESSION;
     test_postgres_sql(server, "CREATE VIEW looks AS SELECT 'x'::text AS a");
@@ -421,6 +439,7 @@ int main(void) {
         cmocka_unit_test(names_every_difference),
         cmocka_unit_test(accepts_what_differs_without_harm),
         cmocka_unit_test(evolves),
+        cmocka_unit_test(inspects_and_changes_nothing),
         cmocka_unit_test(refuses_names_and_views),
         cmocka_unit_test(imports_once),
         cmocka_unit_test(takes_several_files_and_forgets_settled_ones),

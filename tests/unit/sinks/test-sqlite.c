@@ -151,6 +151,26 @@ static void accepts_and_evolves(void **state) {
     assert_rows("SELECT a, b, c, typeof(a), typeof(b) FROM lenient", "12345678901234567890|1.50|7|text|text");
 }
 
+/* What prepare would do; nothing is there afterwards that was not before. */
+static void inspects_and_changes_nothing(void **state) {
+    SESSION;
+    TableInspection inspection;
+    CASE("looked_at", "a:text b:text c:integer", 1);
+    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    assert_true(inspection.creates);
+    assert_rows("SELECT count(*) FROM sqlite_schema", "0");
+    sql("CREATE TABLE looked_at (b TEXT, a TEXT)");
+    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "column \"c\" (INTEGER) is missing"));
+    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
+    assert_true(inspection.adds[2]);
+    assert_rows("SELECT count(*) FROM pragma_table_info('looked_at')", "2");
+    box.table.table_id = (char *)"_sluice_files";
+    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+}
+
 static void refuses_what_is_no_table(void **state) {
     SESSION;
     sql("CREATE VIEW looks AS SELECT 1 AS a");
@@ -642,6 +662,7 @@ int main(void) {
         TEST(creates_a_strict_table),
         TEST(names_every_difference),
         TEST(accepts_and_evolves),
+        TEST(inspects_and_changes_nothing),
         TEST(refuses_what_is_no_table),
         TEST(imports_once),
         TEST(takes_several_files_and_forgets_settled_ones),

@@ -57,9 +57,12 @@ void load_job_free(LoadJob *job) {
 static void run_loader(Harness *harness) {
     if (!waiting_job || harness->loader_stands) return;
     LoadJob *job = steal(waiting_job);
-    harness->prepares++;
-    job->result = harness->prepare;
-    if (harness->prepare != SINK_DONE) (void)error_set(&job->error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+    harness->prepares += !job->inspects;
+    harness->inspections += job->inspects;
+    bool refused = harness->refused_table && strcmp(harness->refused_table, job->table.table_id) == 0;
+    job->result = refused ? SINK_REFUSED : harness->prepare;
+    job->inspection.creates = !harness->known_table || strcmp(harness->known_table, job->table.table_id) != 0;
+    if (job->result != SINK_DONE) (void)error_set(&job->error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
     mailbox_post(job->reply, &job->message);
 }
 

@@ -32,11 +32,13 @@ typedef struct Harness {
     int define_result;  /* what the writer answers to the next Define that has orders; 0: it stores it */
     SinkResult prepare; /* what the loader answers */
     const char *prepare_says;
+    const char *refused_table; /* of this one: SINK_REFUSED, whatever `prepare` says; NULL: none */
+    const char *known_table;   /* this one is there; all others would be created; NULL: none is */
     bool loader_stands;
     bool checks_stand; /* of templates */
 
     /* what happened */
-    unsigned defines, prepares, closes, flushes;
+    unsigned defines, prepares, inspections, closes, flushes;
     SinkOrder last_order;                                         /* its references are not held: look at the flags only */
     bool last_sink_paused, last_source_paused, last_sink_deleted; /* of that order */
     uint32_t last_closed;                                         /* sink number */

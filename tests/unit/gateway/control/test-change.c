@@ -446,6 +446,180 @@ static void test_template_checks_hold_nobody_up(void **state) {
     api_call_free(call);
 }
 
+#define MANIFEST SOURCE "/manifest"
+#define MANIFEST_SINK(ID, TABLE, MORE)                                                                                                     \
+    "{\"sinkId\":\"" ID "\",\"table\":{\"connection\":\"local\",\"tableId\":\"" TABLE "\",\"mapping\":{\"columns\":"                       \
+    "[{\"name\":\"id\",\"type\":\"id\"}]}}" MORE "}"
+#define COUNT_SETTING(VALUE) "{\"storage.level.target.import.trigger.count\":" VALUE "}"
+
+static const char *action_of(const json_t *plan, size_t sink) {
+    return json_string_value(json_object_get(json_array_get(json_object_get(plan, "sinks"), sink), "action"));
+}
+
+static json_t *outputs_of(Harness *harness, const char *path, const char *body, const char *wanted) {
+    json_t *task;
+    assert_string_equal(harness_task(harness, "PUT", path, body, &task), wanted);
+    json_t *outputs = json_incref(json_object_get(task, "outputs"));
+    json_decref(task);
+    return outputs;
+}
+
+/* A source, two sinks and their settings are one transaction and one snapshot; an equal manifest is none. */
+static void test_manifest(void **state) {
+    Harness *harness = *state;
+    static const char both[] = "{\"name\":\"S\",\"settings\":" COUNT_SETTING("9") ",\"sinks\":[" MANIFEST_SINK(
+        "a", "ta", "") "," MANIFEST_SINK("b", "tb", ",\"settings\":" COUNT_SETTING("7")) "]}";
+    uint64_t generation = harness->control->generation;
+    json_t *plan = outputs_of(harness, MANIFEST, both, "success");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(plan, "source"), "action")), "create");
+    assert_string_equal(action_of(plan, 1), "create");
+    json_decref(plan);
+    assert_int_equal(harness->defines, 1);
+    assert_int_equal(harness->prepares, 2);
+    assert_int_equal(harness->control->generation, generation + 1);
+    assert_int_equal(sinks_seen(harness), 2);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->on_invalid, ON_INVALID_REJECT);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->on_invalid, ON_INVALID_QUARANTINE);
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->version.number, 1);
+
+    plan = outputs_of(harness, MANIFEST, both, "success");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(plan, "source"), "action")), "unchanged");
+    assert_string_equal(action_of(plan, 0), "unchanged");
+    json_decref(plan);
+    assert_int_equal(harness->defines, 1);
+    assert_int_equal(harness->prepares, 2);
+
+    /* A condition alone: nothing for the loops. What is not named stays. */
+    plan = outputs_of(harness, MANIFEST, "{\"sinks\":[" MANIFEST_SINK("b", "tb", ",\"settings\":" COUNT_SETTING("8")) "]}", "success");
+    assert_string_equal(action_of(plan, 0), "update");
+    json_decref(plan);
+    assert_int_equal(harness->defines, 2);
+    assert_int_equal(harness->control->generation, generation + 1);
+    assert_true(harness->last_order.import_now);
+    assert_int_equal(sinks_seen(harness), 2);
+
+    /* What goes, what comes and what changes goes at once; a table may change hands. */
+    plan = outputs_of(harness, MANIFEST "?prune=true", "{\"sinks\":[" MANIFEST_SINK("b", "other", "") "," MANIFEST_SINK("c", "ta", "") "]}",
+                      "success");
+    assert_string_equal(action_of(plan, 0), "delete");
+    assert_string_equal(action_of(plan, 1), "update");
+    assert_string_equal(action_of(plan, 2), "create");
+    json_decref(plan);
+    assert_int_equal(harness->defines, 3);
+    assert_int_equal(harness->control->generation, generation + 2);
+    assert_int_equal(harness->closes, 2);
+    assert_int_equal(sinks_seen(harness), 2);
+    assert_int_equal(harness_call(harness, "GET", SINKS "/a", NULL, NULL), 404);
+
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(sinks_seen(harness), 2);
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "other");
+    assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->number, 3);
+}
+
+/* The second table, or the disk, says no: nothing is there, also after a restart, but the first table, which the error names. */
+static void test_manifest_fails_as_a_whole(void **state) {
+    Harness *harness = *state;
+    static const char both[] = "{\"sinks\":[" MANIFEST_SINK("a", "ta", "") "," MANIFEST_SINK("b", "tb", "") "]}";
+    harness->refused_table = "tb";
+    harness->prepare_says = "column \"id\" is missing";
+    json_t *task;
+    assert_string_equal(harness_task(harness, "PUT", MANIFEST, both, &task), "error");
+    const char *says = json_string_value(json_object_get(task, "error"));
+    assert_non_null(strstr(says, "column \"id\" is missing"));
+    assert_non_null(strstr(says, "stays: table \"ta\" of connection \"local\"."));
+    json_decref(task);
+    harness->refused_table = NULL;
+    harness->define_result = -ENOSPC;
+    assert_string_equal(harness_task(harness, "PUT", MANIFEST, both, &task), "error");
+    assert_non_null(strstr(json_string_value(json_object_get(task, "error")), "table \"ta\""));
+    json_decref(task);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(harness_call(harness, "GET", SOURCE, NULL, NULL), 404);
+        assert_null(seen(harness, 0));
+        harness_stop(harness);
+        harness_start(harness);
+    }
+    assert_string_equal(harness_task(harness, "PUT", MANIFEST, both, NULL), "success");
+
+    /* Of a source that is there, nothing changes. */
+    harness->define_result = -ENOSPC;
+    assert_string_equal(
+        harness_task(harness, "PUT", MANIFEST "?prune=true", "{\"name\":\"New\",\"sinks\":[" MANIFEST_SINK("c", "tc", "") "]}", NULL),
+        "error");
+    assert_int_equal(sinks_seen(harness), 2);
+    assert_int_equal(harness_call(harness, "GET", SINKS "/c", NULL, NULL), 404);
+    assert_int_equal(harness_call(harness, "GET", SINKS "/a", NULL, NULL), 200);
+}
+
+static void test_manifest_is_checked_first(void **state) {
+    Harness *harness = *state;
+    static const struct {
+        const char *body;
+        int status;
+    } wrong[] = {
+        {"{\"sinks\":[" MANIFEST_SINK("a", "t", "") "," MANIFEST_SINK("b", "t", "") "]}", 409}, /* one table */
+        {"{\"sinks\":[" MANIFEST_SINK("a", "t", "") "," MANIFEST_SINK("a", "u", "") "]}", 400}, /* one id */
+        {"{\"sourceId\":\"other\"}", 400},
+        {"{\"kind\":\"sauce\"}", 400},
+        {"{\"colour\":1}", 400},
+        {"{\"sinks\":[" MANIFEST_SINK("a", "t", ",\"settings\":" COUNT_SETTING("0")) "]}", 400},
+        {"{\"sinks\":[" MANIFEST_SINK("a", "t", ",\"colour\":1") "]}", 400},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        json_t *answer;
+        int status = harness_call(harness, "PUT", MANIFEST, wrong[i].body, &answer);
+        if (status != wrong[i].status) fail_msg("%s: %d %s", wrong[i].body, status, json_string_value(json_object_get(answer, "message")));
+        json_decref(answer);
+    }
+    assert_int_equal(harness->defines, 0);
+    assert_int_equal(harness->prepares, 0);
+    make_sink(harness);
+    assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "success");
+    assert_int_equal(harness_call(harness, "PUT", MANIFEST, "{\"sinks\":[" MANIFEST_SINK("orders", "orders", "") "]}", NULL), 409);
+    assert_string_equal(harness_task(harness, "DELETE", SOURCE, NULL, NULL), "success");
+    assert_int_equal(harness_call(harness, "PUT", MANIFEST, "{}", NULL), 409);
+}
+
+/* The plan, and nothing else. */
+static void test_manifest_dry_run(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    unsigned defines = harness->defines, prepares = harness->prepares;
+    uint64_t generation = harness->control->generation;
+    harness->known_table = "orders";
+    harness->refused_table = "wrong";
+    harness->prepare_says = "column \"id\" is missing";
+    json_t *plan;
+    assert_int_equal(
+        harness_call(harness, "PUT", MANIFEST "?dryRun=true&prune=true",
+                     "{\"name\":\"New\",\"sinks\":[{\"sinkId\":\"orders\",\"table\":{\"connection\":\"local\",\"tableId\":\"orders\","
+                     "\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"},{\"name\":\"body\",\"type\":\"body\"}]}}}," MANIFEST_SINK(
+                         "b", "tb", "") "," MANIFEST_SINK("w", "wrong", "") "]}",
+                     &plan),
+        200);
+    assert_true(json_is_true(json_object_get(plan, "dryRun")));
+    assert_true(json_is_false(json_object_get(plan, "canBeApplied")));
+    json_t *source = json_object_get(plan, "source"), *sinks = json_object_get(plan, "sinks");
+    assert_string_equal(json_string_value(json_object_get(source, "action")), "update");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(source, "fields"), 0)), "name");
+    static const char *const wanted[][2] = {{"unchanged", "unchanged"}, {"create", "create"}, {"create", "refused"}};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *table = json_object_get(json_array_get(sinks, i), "table");
+        assert_string_equal(action_of(plan, i), wanted[i][0]);
+        assert_string_equal(json_string_value(json_object_get(table, "action")), wanted[i][1]);
+    }
+    const char *says = json_string_value(json_object_get(json_object_get(json_array_get(sinks, 2), "table"), "message"));
+    assert_non_null(strstr(says, "column \"id\" is missing"));
+    json_decref(plan);
+    assert_int_equal(harness->defines, defines);
+    assert_int_equal(harness->prepares, prepares);
+    assert_int_equal(harness->inspections, 3);
+    assert_int_equal(harness->control->generation, generation);
+    assert_null(harness->control->changes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, start, stop),
@@ -464,6 +638,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
         cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
         cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, start, stop),
+        cmocka_unit_test_setup_teardown(test_manifest, start, stop),
+        cmocka_unit_test_setup_teardown(test_manifest_fails_as_a_whole, start, stop),
+        cmocka_unit_test_setup_teardown(test_manifest_is_checked_first, start, stop),
+        cmocka_unit_test_setup_teardown(test_manifest_dry_run, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,14 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     return result;
 }
 
+static SinkResult still_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+    (void)session;
+    (void)table;
+    (void)error;
+    *ret_inspection = (TableInspection){.creates = true};
+    return SINK_DONE;
+}
+
 /* As the drivers of the two types: one job at a time on a file, any number on a server. */
 static const SinkDriver still_file = {.type = &connection_type_sqlite,
                                       .jobs_most = 1,
@@ -104,6 +112,7 @@ static const SinkDriver still_file = {.type = &connection_type_sqlite,
                                       .keeps_order = true,
                                       .connect = still_connect,
                                       .prepare = still_prepare,
+                                      .inspect = still_inspect,
                                       .import = still_import,
                                       .disconnect = still_disconnect};
 static const SinkDriver still_server = {.type = &connection_type_postgres,
@@ -112,6 +121,7 @@ static const SinkDriver still_server = {.type = &connection_type_postgres,
                                         .keeps_order = true,
                                         .connect = still_connect,
                                         .prepare = still_prepare,
+                                        .inspect = still_inspect,
                                         .import = still_import,
                                         .disconnect = still_disconnect};
 

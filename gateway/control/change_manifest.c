@@ -1,0 +1,207 @@
+/* What a manifest makes of a source: the source, its sinks and their settings at once. What the manifest does not name stays as it is. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "config/manifest.h"
+#include "gateway/control/change_parts.h"
+
+typedef struct Build {
+    Control *control;
+    const ChangeRequest *request;
+    const ManifestSource *manifest;
+    const RegistrySource *known; /* NULL: the source is new */
+    Outcome *outcome;
+    Failure *failure;
+    json_t *sinks; /* of the plan */
+    bool differs;
+    size_t live; /* sinks that there will be */
+} Build;
+
+static json_t *entry(const char *action, json_t *take_fields) {
+    json_t *json = json_pack("{s:s, s:o}", "action", action, "fields", take_fields ? take_fields : json_array());
+    check(json);
+    return json;
+}
+
+static json_t *entry_of_change(json_t *take_fields) {
+    return entry(json_array_size(take_fields) > 0 ? "update" : "unchanged", take_fields);
+}
+
+static void plan_sink_entry(Build *build, const Sink *sink, json_t *take_entry) {
+    json_t *table = json_pack("{s:s, s:s}", "connection", sink->table.connection, "tableId", sink->table.table_id);
+    check(table && json_object_set_new(take_entry, "sinkId", json_string(sink->sink_id)) == 0);
+    check(json_object_set_new(take_entry, "table", table) == 0 && json_array_append_new(build->sinks, take_entry) == 0);
+}
+
+static int apply_settings(Settings *settings, const json_t *items, Failure *failure) {
+    if (!items) return 0;
+    return settings_apply(settings, items, &failure->error) < 0 ? failure_bad_request(failure) : 0;
+}
+
+/* ---- the source -------------------------------------------------------------------------------------------------------------------- */
+
+static int new_source(Build *build) {
+    Outcome *outcome = build->outcome;
+    Failure *failure = build->failure;
+    if (build->request->if_version != 0)
+        return failure_set(failure, 409, "versionMismatch", "There is no source \"%s\" that has a version.", build->request->source_id);
+    if (source_from_request(build->manifest->source, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
+    if (apply_settings(&outcome->source->settings, build->manifest->settings, failure) < 0) return -1;
+    outcome->source_is_new = outcome->source_stamps = outcome->shows = build->differs = true;
+    check(json_object_set_new(outcome->plan, "source", entry("create", NULL)) == 0);
+    return change_check_source_limit(build->control, failure);
+}
+
+static int known_source(Build *build) {
+    Outcome *outcome = build->outcome;
+    const Source *old = build->known->source;
+    if (change_check_version(build->request, old->version.number, build->failure) < 0) return -1;
+    if (source_patched(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
+        return failure_bad_request(build->failure);
+    bool shows = false;
+    json_t *fields = source_differences(old, outcome->source);
+    shows = json_array_size(fields) > 0;
+    json_decref(fields);
+    if (apply_settings(&outcome->source->settings, build->manifest->settings, build->failure) < 0) return -1;
+    fields = source_differences(old, outcome->source);
+    outcome->source_stamps = json_array_size(fields) > 0;
+    check(json_object_set_new(outcome->plan, "source", entry_of_change(fields)) == 0);
+    outcome->shows = shows;
+    build->differs = outcome->source_stamps;
+    return 0;
+}
+
+/* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
+
+static int new_sink(Build *build, size_t index) {
+    const Source *source = build->outcome->source;
+    Sink *sink;
+    bool first_of_single = source->framing == FRAMING_SINGLE && build->live == 0;
+    if (sink_from_request(build->manifest->sinks[index], first_of_single, &sink, &build->failure->error) < 0)
+        return failure_bad_request(build->failure);
+    SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
+    of_sink->is_new = of_sink->stamps = of_sink->prepares = true;
+    if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
+    build->live++;
+    build->outcome->shows = build->differs = true;
+    plan_sink_entry(build, sink, entry("create", NULL));
+    return change_check_connection(build->control, sink, build->failure);
+}
+
+static int known_sink(Build *build, size_t index, const Sink *old) {
+    Sink *sink;
+    if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
+    SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
+    json_t *fields = sink_differences(old, sink);
+    bool shows = json_array_size(fields) > 0;
+    json_decref(fields);
+    if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
+    fields = sink_differences(old, sink);
+    of_sink->stamps = json_array_size(fields) > 0;
+    plan_sink_entry(build, sink, entry_of_change(fields));
+    build->outcome->shows = build->outcome->shows || shows;
+    build->differs = build->differs || of_sink->stamps;
+    if (!sink_table_differs(old, sink)) return 0;
+    of_sink->closes = true;
+    of_sink->prepares = !sink->disabled;
+    return change_check_connection(build->control, sink, build->failure);
+}
+
+static int declared_sink(Build *build, size_t index) {
+    const char *id = json_string_value(json_object_get(build->manifest->sinks[index], "sinkId"));
+    const RegistrySink *known = build->known ? registry_find_sink(build->known, id) : NULL;
+    if (!known) return new_sink(build, index);
+    if (known->sink->deleted != 0)
+        return failure_set(build->failure, 409, "sinkAlreadyExists",
+                           "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.", id,
+                           build->request->source_id, id);
+    return known_sink(build, index, known->sink);
+}
+
+static bool is_declared(const Build *build, const Sink *sink) {
+    for (size_t i = 0; i < build->manifest->sink_count; i++)
+        if (strcmp(json_string_value(json_object_get(build->manifest->sinks[i], "sinkId")), sink->sink_id) == 0) return true;
+    return false;
+}
+
+/* They end with the same snapshot in which the others begin: no event finds a source without sinks. */
+static void prune(Build *build) {
+    const Control *control = build->control;
+    for (size_t i = 0; i < build->known->sink_count; i++) {
+        const Sink *old = build->known->sinks[i]->sink;
+        if (old->deleted != 0 || is_declared(build, old)) continue;
+        Sink *sink = sink_copy(old);
+        sink->deleted = control->options.clock->wall(control->options.clock);
+        sink->deleted_running = usage_running(control->options.usage);
+        pause_end(&sink->paused);
+        SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
+        of_sink->stamps = of_sink->closes = true;
+        build->live--;
+        build->outcome->shows = build->differs = true;
+        plan_sink_entry(build, sink, entry("delete", NULL));
+    }
+}
+
+/* What is as it was before needs no place in the transaction. */
+static void drop_unchanged(Outcome *outcome) {
+    size_t kept = 0;
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        if (!outcome->of_sinks[i].stamps) {
+            sink_unref(outcome->sinks[i]);
+            continue;
+        }
+        outcome->sinks[kept] = outcome->sinks[i];
+        outcome->of_sinks[kept++] = outcome->of_sinks[i];
+    }
+    outcome->sink_count = kept;
+}
+
+static int build_sinks(Build *build) {
+    if (build->known && build->request->prune) prune(build);
+    for (size_t i = 0; i < build->manifest->sink_count; i++)
+        if (declared_sink(build, i) < 0) return -1;
+    if (build->live > SINKS_A_SOURCE_MAX)
+        return failure_set(build->failure, 422, "resourceLimitReached", "A source has at most %d sinks, and this one would have %zu.",
+                           SINKS_A_SOURCE_MAX, build->live);
+    Outcome *outcome = build->outcome;
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        const SinkOutcome *of_sink = &outcome->of_sinks[i];
+        if (outcome->sinks[i]->deleted != 0 || !(of_sink->is_new || of_sink->closes)) continue;
+        if (change_check_table(build->control, build->request->source_id, outcome->sinks[i], outcome, build->failure) < 0) return -1;
+    }
+    return 0;
+}
+
+int change_build_manifest(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+    ManifestSource manifest;
+    if (manifest_source_parse(request->body, request->source_id, &manifest, &failure->error) < 0) return failure_bad_request(failure);
+    const RegistrySource *known = registry_find(&control->registry, request->source_id);
+    Build build = {.control = control, .request = request, .manifest = &manifest, .known = known, .outcome = outcome, .failure = failure};
+    build.live = known ? registry_live_sinks(known) : 0;
+    build.sinks = json_array();
+    outcome->plan = json_pack("{s:s, s:o}", "sourceId", request->source_id, "sinks", build.sinks);
+    check(outcome->plan);
+    int r;
+    if (known && known->source->deleted != 0) {
+        r = failure_set(failure, 409, "sourceAlreadyExists",
+                        "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.",
+                        request->source_id, request->source_id);
+    } else {
+        r = known ? known_source(&build) : new_source(&build);
+    }
+    if (r == 0) r = build_sinks(&build);
+    manifest_source_deinit(&manifest);
+    if (r < 0) return r;
+
+    bool gets_first_sink = build.live > 0 && !outcome->source->ever_had_sink;
+    if (gets_first_sink) outcome->source->ever_had_sink = outcome->shows = true;
+    drop_unchanged(outcome);
+    if (known && change_sync_wait_differs(known, outcome)) outcome->shows = true;
+    outcome->done = !build.differs ? NULL : known ? "The source and its sinks are as declared." : "The source and its sinks are created.";
+    if (known && !outcome->source_stamps && !gets_first_sink) {
+        source_unref(outcome->source);
+        outcome->source = NULL;
+    }
+    return 0;
+}

@@ -1,0 +1,128 @@
+#include "gateway/control/preview.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "gateway/control/change_parts.h"
+
+#define PREVIEWS_MOST 50 /* on their way at once: a dead destination must not gather more */
+
+typedef struct Preview {
+    Errand errand; /* first */
+    ApiCall *call;
+    char *source_id;
+    json_t *plan;
+    Sink **sinks; /* references, in the order of the plan; NULL: its table is not looked at */
+    size_t count, at;
+    bool can_be_applied;
+} Preview;
+
+static void preview_drop(Errand *errand) {
+    Preview *preview = (Preview *)errand;
+    api_call_free(preview->call);
+    free(preview->source_id);
+    json_decref(preview->plan);
+    for (size_t i = 0; i < preview->count; i++) sink_unref(preview->sinks[i]);
+    free(preview->sinks);
+    free(preview);
+}
+
+static void set(json_t *object, const char *key, json_t *take_value) {
+    check(take_value && json_object_set_new(object, key, take_value) == 0);
+}
+
+/* The destination's words may be cut within a character. */
+static json_t *words_json(const char *words) {
+    json_t *json = json_string(words);
+    return json ? json : json_string("The destination's words are not UTF-8.");
+}
+
+static void note_table(Preview *preview, const LoadJob *job) {
+    json_t *table = json_object_get(json_array_get(json_object_get(preview->plan, "sinks"), preview->at), "table");
+    if (job->result == SINK_DONE) {
+        json_t *columns = json_array();
+        check(columns);
+        for (size_t i = 0; i < job->table.column_count; i++)
+            if (job->inspection.adds[i]) check(json_array_append_new(columns, json_string(job->table.columns[i].name)) == 0);
+        bool adds = json_array_size(columns) > 0;
+        set(table, "action", json_string(job->inspection.creates ? "create" : adds ? "addColumns" : "unchanged"));
+        if (adds) set(table, "columns", json_incref(columns));
+        json_decref(columns);
+        return;
+    }
+    _cleanup_free_ char *text = change_prepare_failure(job);
+    set(table, "action", json_string(job->result == SINK_REFUSED ? "refused" : "unknown"));
+    set(table, "message", words_json(text));
+    preview->can_be_applied = false;
+}
+
+/* The next table, from preview->at on; none: answers. */
+static void look(Control *control, Preview *preview) {
+    while (preview->at < preview->count && !preview->sinks[preview->at]) preview->at++;
+    if (preview->at < preview->count) {
+        LoadJob *job = change_prepare_job(control, preview->source_id, preview->sinks[preview->at], &preview->errand);
+        job->inspects = true;
+        loaders_post(control->peers.loaders, job);
+        return;
+    }
+    set(preview->plan, "dryRun", json_true());
+    set(preview->plan, "canBeApplied", json_boolean(preview->can_be_applied));
+    api_call_answer(steal(preview->call), 200, steal(preview->plan));
+    control->previews--;
+    errand_end(&preview->errand);
+    preview_drop(&preview->errand);
+}
+
+static void preview_back(Control *control, Errand *errand, Message *take_message) {
+    Preview *preview = (Preview *)errand;
+    LoadJob *job = (LoadJob *)take_message;
+    note_table(preview, job);
+    load_job_free(job);
+    preview->at++;
+    look(control, preview);
+}
+
+/* As the outcome has it, or as it stays; NULL when it ends, or imports nothing. */
+static Sink *sink_of(const Control *control, const ChangeRequest *request, const Outcome *outcome, const char *sink_id) {
+    const Sink *sink = NULL;
+    for (size_t i = 0; i < outcome->sink_count && !sink; i++)
+        if (strcmp(outcome->sinks[i]->sink_id, sink_id) == 0) sink = outcome->sinks[i];
+    const RegistrySource *source = registry_find(&control->registry, request->source_id);
+    const RegistrySink *known = source ? registry_find_sink(source, sink_id) : NULL;
+    if (!sink && known) sink = known->sink;
+    return sink && sink->deleted == 0 && !sink->disabled ? sink_ref(sink) : NULL;
+}
+
+int preview_start(Control *control, const ChangeRequest *request, ApiCall *call, TemplateCheck **ret_needed, Failure *failure) {
+    check(request->kind == CHANGE_MANIFEST);
+    if (control->previews >= PREVIEWS_MOST)
+        return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MOST);
+    Outcome outcome;
+    if (change_build(control, request, &outcome, failure) < 0) return -1;
+    int r = change_check(control, request, &outcome, ret_needed, failure);
+    if (r != 0) {
+        outcome_deinit(&outcome);
+        return r;
+    }
+    Preview *preview = calloc(1, sizeof *preview);
+    check(preview);
+    preview->errand.back = preview_back;
+    preview->errand.drop = preview_drop;
+    preview->call = call;
+    preview->source_id = text_copy(request->source_id);
+    preview->plan = steal(outcome.plan);
+    preview->can_be_applied = true;
+    const json_t *sinks = json_object_get(preview->plan, "sinks");
+    preview->count = json_array_size(sinks);
+    preview->sinks = calloc(preview->count + 1, sizeof *preview->sinks);
+    check(preview->sinks);
+    for (size_t i = 0; i < preview->count; i++)
+        preview->sinks[i] = sink_of(control, request, &outcome, json_string_value(json_object_get(json_array_get(sinks, i), "sinkId")));
+    outcome_deinit(&outcome);
+    control->previews++;
+    errand_begin(control, &preview->errand);
+    look(control, preview);
+    return 0;
+}

@@ -1,0 +1,218 @@
+"""A source with its sinks and settings as one task: whole or not at all, also through a crash; and `sluice apply`, which sends it."""
+
+import sqlite3
+import subprocess
+import threading
+
+import pytest
+from sluice import AT_ONCE, BINARY, wait_until
+
+ID = {"name": "id", "type": "id"}
+A = {"name": "a", "type": "path", "path": "a", "rawString": True}
+COUNT = "storage.level.target.import.trigger.count"
+
+
+def sink(sink_id, table, columns=(ID, A), connection="local", **fields):
+    return {"sinkId": sink_id, "table": {"connection": connection, "tableId": table, "mapping": {"columns": list(columns)}}, **fields}
+
+
+def manifest(*sinks, **fields):
+    return {"name": "Shop", "framing": "ndjson", "settings": AT_ONCE, "sinks": list(sinks), **fields}
+
+
+def put(gateway, body, query=""):
+    answer = gateway.api("PUT", f"/sources/shop/manifest{query}", body)
+    assert answer.status == 202, answer
+    assert answer.json["isFinished"], answer
+    return answer.json
+
+
+def actions(plan):
+    return {"": plan["source"]["action"], **{entry["sinkId"]: entry["action"] for entry in plan["sinks"]}}
+
+
+def state(gateway):
+    """All that a manifest can change, or None."""
+    source = gateway.api("GET", "/sources/shop")
+    if source.status == 404:
+        return None
+    sinks = gateway.api("GET", "/sources/shop/sinks", expect=200).json["sinks"]
+    settings = [gateway.api("GET", f"/sources/shop{owner}/settings", expect=200).json for owner in ["", *(f"/sinks/{s['sinkId']}" for s in sinks)]]
+    return source.json["name"], source.json["version"]["number"], sinks, settings
+
+
+def test_create_change_prune(gateway):
+    body = manifest(sink("one", "t1"), sink("two", "t2", settings={COUNT: 7}))
+    task = put(gateway, body)
+    assert task["status"] == "success" and task["type"] == "source.manifest" and task["outputs"]["version"] == 1, task
+    assert actions(task["outputs"]) == {"": "create", "one": "create", "two": "create"}
+    url = gateway.source_url("shop")
+    assert gateway.post(url, '{"a":"x"}\n', "application/x-ndjson").status == 200
+    gateway.wait_rows("t1", 1)
+
+    before = state(gateway)
+    again = put(gateway, body)
+    assert again["status"] == "success" and again["result"] == "Nothing had to be changed.", again
+    assert set(actions(again["outputs"]).values()) == {"unchanged"} and state(gateway) == before
+
+    body["name"] = "Shops"
+    body["sinks"][1]["settings"][COUNT] = 8
+    changed = put(gateway, body)["outputs"]
+    assert actions(changed) == {"": "update", "one": "unchanged", "two": "update"}
+    assert changed["source"]["fields"] == ["name"] and changed["sinks"][1]["fields"] == [f"settings.{COUNT}"], changed
+
+    # A sink that is not named stays, unless it is pruned; its table may be the one of a new sink.
+    body["sinks"] = [sink("three", "t1")]
+    refused = gateway.api("PUT", "/sources/shop/manifest", body)
+    assert refused.status == 409 and refused.json["error"] == "stream.api.tableTaken", refused
+    pruned = put(gateway, body, "?prune=true")["outputs"]
+    assert actions(pruned) == {"": "unchanged", "one": "delete", "two": "delete", "three": "create"}
+    assert [s["sinkId"] for s in state(gateway)[2]] == ["three"]
+    gateway.post(url, '{"a":"y"}\n', "application/x-ndjson")
+    gateway.wait_rows("t1", 2)
+    gateway.wait_rows("t2", 1)
+
+
+def wrong_table(gateway, server):
+    """Makes a table "wrong" that no sink of ours can take; returns the connection and how to list tables."""
+    if server is None:
+        database = sqlite3.connect(gateway.data / "tables.db", timeout=10)
+        database.execute("CREATE TABLE wrong (id INTEGER PRIMARY KEY)")
+        database.commit()
+        database.close()
+        return "local", lambda: {name for (name,) in gateway.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    server.rows("DROP TABLE IF EXISTS first, third; CREATE TABLE IF NOT EXISTS wrong (id integer PRIMARY KEY)")
+    return "warehouse", lambda: {name for (name,) in server.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+@pytest.mark.parametrize("destination", ["sqlite", "postgres"])
+def test_a_manifest_with_a_wrong_table_leaves_nothing_behind(gateway_factory, postgres, destination):
+    server = postgres if destination == "postgres" else None
+    gateway = gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n").start()
+    connection, tables = wrong_table(gateway, server)
+    body = manifest(*(sink(table, table, connection=connection) for table in ("first", "wrong", "third")))
+
+    before = tables()
+    plan = gateway.api("PUT", "/sources/shop/manifest?dryRun=true", body, expect=200).json
+    assert plan["dryRun"] and not plan["canBeApplied"], plan
+    assert [entry["table"]["action"] for entry in plan["sinks"]] == ["create", "refused", "create"], plan
+    for word in ('column "a"', "is missing", "primary key"):
+        assert word in plan["sinks"][1]["table"]["message"], plan
+    assert tables() == before and state(gateway) is None
+
+    task = put(gateway, body)
+    assert task["status"] == "error" and 'column "a"' in task["error"], task
+    assert f'stays: table "first" of connection "{connection}".' in task["error"] and '"third"' not in task["error"], task
+    assert "first" in tables() and "third" not in tables()
+    assert state(gateway) is None
+    gateway.kill()
+    gateway.start()
+    assert state(gateway) is None
+
+    # Of a source that is there, too: nothing of the change holds.
+    put(gateway, manifest(sink("first", "first", connection=connection)))
+    before = state(gateway)
+    body["name"] = "Other"
+    assert put(gateway, body, "?prune=true")["status"] == "error"
+    assert state(gateway) == before
+    url = gateway.source_url("shop")
+    assert gateway.post(url, '{"a":"x"}\n', "application/x-ndjson").status == 200
+    gateway.flush("shop", "first")
+
+
+def test_a_dry_run_of_columns_that_would_be_added(gateway):
+    put(gateway, manifest(sink("one", "t1")))
+    wider = sink("one", "t1", [ID, A, {"name": "b", "type": "path", "path": "b"}])
+    plan = gateway.api("PUT", "/sources/shop/manifest?dryRun=true", {"sinks": [wider]}, expect=200).json
+    assert plan["sinks"][0]["table"]["action"] == "refused" and plan["sinks"][0]["fields"] == ["table.mapping.columns"], plan
+    wider["table"]["onSchemaDrift"] = "evolve"
+    plan = gateway.api("PUT", "/sources/shop/manifest?dryRun=true", {"sinks": [wider]}, expect=200).json
+    assert plan["canBeApplied"] and plan["sinks"][0]["table"]["columns"] == ["b"], plan
+    assert [column for column, in gateway.rows("SELECT name FROM pragma_table_info('t1')")] == ["id", "a"]
+    assert put(gateway, {"sinks": [wider]})["status"] == "success"
+    assert [column for column, in gateway.rows("SELECT name FROM pragma_table_info('t1')")] == ["id", "a", "b"]
+
+
+def test_nothing_is_refused_while_sinks_are_replaced(gateway):
+    """What goes, goes with the snapshot in which the others come: no event finds a source without a sink, and none is in no table."""
+    put(gateway, manifest(sink("s0", "t0")))
+    url = gateway.source_url("shop")
+    answers, stop = [], threading.Event()
+
+    def send():
+        while not stop.is_set():
+            answers.append(gateway.post(url, '{"a":"x"}\n', "application/x-ndjson").status)
+
+    senders = [threading.Thread(target=send) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    try:
+        for number in range(1, 9):
+            seen = len(answers)
+            wait_until("events go on", lambda: len(answers) > seen + 3)
+            assert put(gateway, manifest(sink(f"s{number}", f"t{number}")), "?prune=true")["status"] == "success"
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
+    assert set(answers) == {200}, answers
+    count = "+".join(f"(SELECT count(*) FROM t{number})" for number in range(9))
+    gateway.flush("shop", "s8")
+    wait_until("all rows are there", lambda: gateway.rows(f"SELECT {count}") == [(len(answers),)])
+
+
+@pytest.mark.parametrize("point", ["storage.before-commit", "storage.after-commit"])
+def test_a_crash_leaves_all_of_a_manifest_or_nothing(gateway_factory, point):
+    """A crash at each commit from the start of the process on, until the task gets through."""
+    gateway = gateway_factory().start()
+    put(gateway, manifest(sink("old", "t_old"), sink("kept", "t_kept")))
+    before, seen = state(gateway), set()
+    new = manifest(sink("kept", "t_kept", [A]), sink("n1", "n1", settings={COUNT: 7}), sink("n2", "n2"), name="New", settings={COUNT: 5})
+    for passage in range(1, 40):
+        gateway.stop()
+        through = False
+        try:
+            gateway.start(environment={"SLUICE_FAILPOINTS": f"{point}=crash@{passage}"})
+            through = put(gateway, new, "?prune=true")["isFinished"]
+        except (AssertionError, OSError):  # the process ended at its start, or with the request
+            gateway.process.wait(timeout=60)
+        if through:
+            gateway.kill()
+        gateway.start()
+        after = state(gateway)
+        if after != before:
+            assert after[0] == "New" and [s["sinkId"] for s in after[2]] == ["kept", "n1", "n2"], after
+            values = [{item["key"]: item["value"] for item in settings["settings"]}[COUNT] for settings in after[3]]
+            assert values == [5, 5, 7, 5], values
+            assert "manifest applied" in {s["version"]["description"] for s in after[2]}
+            seen.add("all")
+            break
+        seen.add("nothing")
+    assert seen == {"all", "nothing"}
+    url = gateway.source_url("shop")
+    assert gateway.post(url, '{"a":"x"}\n', "application/x-ndjson").status == 200
+    for name in ("kept", "n1", "n2"):
+        gateway.flush("shop", name)
+
+
+def apply(gateway, path, *arguments):
+    command = [BINARY, "apply", "-f", str(path), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_apply_does_all_or_nothing(gateway, tmp_path):
+    wrong_table(gateway, None)
+    path = tmp_path / "shop.yaml"
+    columns = "mapping: {columns: [{name: id, type: id}]}"
+    text = "kind: source\nsourceId: shop\nname: Shop\nsinks:\n" + "".join(
+        f"  - {{sinkId: {name}, table: {{tableId: {name}, {columns}}}}}\n" for name in ("first", "wrong")
+    )
+    path.write_text(text)
+    dry = apply(gateway, path, "--dry-run")
+    assert dry.returncode == 2 and 'shop/first: table "first" would be created' in dry.stdout and "! shop/wrong: Table" in dry.stdout, dry
+    failed = apply(gateway, path)
+    assert failed.returncode == 2 and 'table "first"' in failed.stderr and "is INTEGER" in failed.stderr, failed
+    assert state(gateway) is None
+    path.write_text(text.replace("wrong", "second"))
+    assert apply(gateway, path).returncode == 0
+    assert [s["sinkId"] for s in state(gateway)[2]] == ["first", "second"]
