@@ -29,14 +29,14 @@ _Static_assert(TEXT_MAX *ESCAPED_MOST + AROUND_MOST <= LINE_WRITER_LONGEST_LINE,
 #define FLUSH_LONGEST USEC_SECOND
 
 /* A line of the program that logged lately. */
-typedef struct Place {
+typedef struct LogPlace {
     const char *file; /* NULL: free */
     int line;
     const char *what;
     usec_t since; /* start of its second, boot time */
     unsigned lines;
     uint64_t left_out;
-} Place;
+} LogPlace;
 
 typedef enum Way {
     WAY_DIRECT, /* the caller writes, and waits for the reader */
@@ -46,8 +46,8 @@ typedef enum Way {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int least_level = LOG_INFO;
-static atomic_int json = -1;     /* -1: not decided */
-static Place places[PLACES_MAX]; /* under the lock */
+static atomic_int json = -1;        /* -1: not decided */
+static LogPlace places[PLACES_MAX]; /* under the lock */
 static atomic_int way = WAY_DIRECT;
 static LineWriter writer;
 
@@ -194,21 +194,21 @@ void log_stop(void) {
     if (line_writer_stop(&writer, FLUSH_LONGEST)) atomic_store(&way, WAY_DIRECT);
 }
 
-static void emit_left_out(Place *place) {
+static void emit_left_out(LogPlace *place) {
     static const char text[] = "lines from this place were left out";
     emit(LOG_WARNING, place->file, place->line, (Span){.data = text, .size = sizeof text - 1}, place->left_out);
     place->left_out = 0;
 }
 
 /* The place's entry: its own, a free one, or that of the place which began its second first. */
-static Place *place_of(const char *file, int line, const char *what, usec_t now) {
-    Place *oldest = &places[0];
-    for (Place *place = places; place < places + PLACES_MAX; place++) {
+static LogPlace *place_of(const char *file, int line, const char *what, usec_t now) {
+    LogPlace *oldest = &places[0];
+    for (LogPlace *place = places; place < places + PLACES_MAX; place++) {
         if (place->file == file && place->line == line && place->what == what) return place;
         if (!place->file || (oldest->file && place->since < oldest->since)) oldest = place;
     }
     if (oldest->left_out) emit_left_out(oldest);
-    *oldest = (Place){.file = file, .line = line, .what = what, .since = now};
+    *oldest = (LogPlace){.file = file, .line = line, .what = what, .since = now};
     return oldest;
 }
 
@@ -217,8 +217,8 @@ static void log_text(LogLevel level, const char *file, int line, const char *wha
     usec_t now = clock->boot(clock);
 
     check(pthread_mutex_lock(&lock) == 0);
-    Place *mine = place_of(file, line, what, now);
-    for (Place *place = places; place < places + PLACES_MAX; place++)
+    LogPlace *mine = place_of(file, line, what, now);
+    for (LogPlace *place = places; place < places + PLACES_MAX; place++)
         if (place != mine && place->left_out && now - place->since >= USEC_SECOND) emit_left_out(place);
 
     if (now - mine->since >= USEC_SECOND) {

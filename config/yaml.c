@@ -21,20 +21,20 @@
 #define SCALAR_BYTES_MAX (64UL << 20)
 #define ANCHORS_MAX 1000
 
-typedef struct Mark {
+typedef struct YamlMark {
     size_t line, column; /* from 1 */
-} Mark;
+} YamlMark;
 
 /* Where a value stands, and those in it. All in the arena of the parse; an alias shares the places of its anchor. */
-typedef struct Place Place;
+typedef struct YamlPlace YamlPlace;
 typedef struct PlaceEntry {
     const char *key; /* NULL in a sequence */
-    Mark key_mark;
-    const Place *value;
+    YamlMark key_mark;
+    const YamlPlace *value;
     struct PlaceEntry *next; /* only while the parent is read */
 } PlaceEntry;
-struct Place {
-    Mark mark;
+struct YamlPlace {
+    YamlMark mark;
     bool is_scalar;
     const PlaceEntry **entries;
     size_t count;
@@ -43,49 +43,49 @@ struct Place {
 };
 
 /* Of the documents of one text; the first one frees it. */
-typedef struct Shared {
+typedef struct YamlShared {
     Arena places;
     Expansions expansions;
-} Shared;
+} YamlShared;
 
 struct YamlDocument {
     char *name;
-    Shared *shared;
+    YamlShared *shared;
     bool owns_shared;
     json_t *json;
-    const Place *root;
+    const YamlPlace *root;
 };
 
 typedef struct Anchor {
     char *name;
     const json_t *json; /* borrowed from the tree that is being built */
-    const Place *place;
+    const YamlPlace *place;
 } Anchor;
 
 typedef struct Parse {
     const char *name;
     yaml_parser_t parser;
-    Shared *shared;
+    YamlShared *shared;
     Anchor *anchors;
     size_t anchor_count;
     size_t nodes, alias_nodes, bytes;
     Error *error;
 } Parse;
 
-static Mark mark_of(const yaml_mark_t *mark) {
-    return (Mark){.line = mark->line + 1, .column = mark->column + 1};
+static YamlMark mark_of(const yaml_mark_t *mark) {
+    return (YamlMark){.line = mark->line + 1, .column = mark->column + 1};
 }
 
-static int fail(Parse *parse, Mark mark, const char *text) {
+static int fail(Parse *parse, YamlMark mark, const char *text) {
     return error_set(parse->error, -EINVAL, "%s:%zu:%zu: %s", parse->name, mark.line, mark.column, text);
 }
 
 /* Bad bytes have an offset only. */
-static Mark mark_of_offset(const char *text, size_t size, size_t offset) {
-    Mark mark = {1, 1};
+static YamlMark mark_of_offset(const char *text, size_t size, size_t offset) {
+    YamlMark mark = {1, 1};
     for (size_t i = 0; i < size && i < offset; i++) {
         mark.column++;
-        if (text[i] == '\n') mark = (Mark){mark.line + 1, 1};
+        if (text[i] == '\n') mark = (YamlMark){mark.line + 1, 1};
     }
     return mark;
 }
@@ -94,8 +94,8 @@ static int next_event(Parse *parse, yaml_event_t *event) {
     if (yaml_parser_parse(&parse->parser, event)) return 0;
     const yaml_parser_t *parser = &parse->parser;
     if (parser->error == YAML_READER_ERROR) {
-        Mark mark = mark_of_offset((const char *)parser->input.string.start,
-                                   (size_t)(parser->input.string.end - parser->input.string.start), parser->problem_offset);
+        YamlMark mark = mark_of_offset((const char *)parser->input.string.start,
+                                       (size_t)(parser->input.string.end - parser->input.string.start), parser->problem_offset);
         return fail(parse, mark, parser->problem);
     }
     check(parser->error != YAML_MEMORY_ERROR);
@@ -105,7 +105,7 @@ static int next_event(Parse *parse, yaml_event_t *event) {
     return fail(parse, mark_of(&parser->problem_mark), text);
 }
 
-static int count_node(Parse *parse, Mark mark, size_t bytes) {
+static int count_node(Parse *parse, YamlMark mark, size_t bytes) {
     parse->nodes++;
     parse->bytes += bytes;
     if (parse->nodes > NODES_MAX) return fail(parse, mark, "too many nodes");
@@ -113,7 +113,7 @@ static int count_node(Parse *parse, Mark mark, size_t bytes) {
     return 0;
 }
 
-static int remember_anchor(Parse *parse, Mark mark, const char *name, const json_t *json, const Place *place) {
+static int remember_anchor(Parse *parse, YamlMark mark, const char *name, const json_t *json, const YamlPlace *place) {
     if (name == NULL) return 0;
     if (parse->anchor_count == ANCHORS_MAX) return fail(parse, mark, "too many anchors");
     parse->anchors[parse->anchor_count++] = (Anchor){.name = text_copy(name), .json = json, .place = place};
@@ -125,7 +125,7 @@ static void forget_anchors(Parse *parse) {
 }
 
 /* An alias becomes a copy. Only finished anchors are known, so there is no cycle; what copies may grow to is counted first. */
-static int read_alias(Parse *parse, Mark mark, const char *name, int depth, json_t **ret_json, const Place **ret_place) {
+static int read_alias(Parse *parse, YamlMark mark, const char *name, int depth, json_t **ret_json, const YamlPlace **ret_place) {
     for (size_t i = parse->anchor_count; i-- > 0;) {
         const Anchor *anchor = &parse->anchors[i];
         if (strcmp(anchor->name, name) != 0) continue;
@@ -143,19 +143,19 @@ static int read_alias(Parse *parse, Mark mark, const char *name, int depth, json
     return fail(parse, mark, "there is no finished anchor of this name");
 }
 
-static int refuse_tag(Parse *parse, Mark mark, const yaml_char_t *tag) {
+static int refuse_tag(Parse *parse, YamlMark mark, const yaml_char_t *tag) {
     return tag ? fail(parse, mark, "tags are not allowed") : 0;
 }
 
-static Place *place_new(Parse *parse, Mark mark) {
-    Place *place = arena_zalloc(&parse->shared->places, sizeof *place);
+static YamlPlace *place_new(Parse *parse, YamlMark mark) {
+    YamlPlace *place = arena_zalloc(&parse->shared->places, sizeof *place);
     place->mark = mark;
     place->nodes = 1;
     return place;
 }
 
-static int read_scalar(Parse *parse, const yaml_event_t *event, json_t **ret_json, const Place **ret_place) {
-    Mark mark = mark_of(&event->start_mark);
+static int read_scalar(Parse *parse, const yaml_event_t *event, json_t **ret_json, const YamlPlace **ret_place) {
+    YamlMark mark = mark_of(&event->start_mark);
     Span raw = {(const char *)event->data.scalar.value, event->data.scalar.length};
     _cleanup_(buffer_deinit) Buffer text = {0};
     Error why = {0};
@@ -163,7 +163,7 @@ static int read_scalar(Parse *parse, const yaml_event_t *event, json_t **ret_jso
     bool is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     json_t *json = NULL;
     if (yaml_scalar_resolve(buffer_span(&text), is_plain, &json, &why) < 0) return fail(parse, mark, why.text);
-    Place *place = place_new(parse, mark);
+    YamlPlace *place = place_new(parse, mark);
     place->is_scalar = true;
     place->bytes = text.size;
     int r = count_node(parse, mark, text.size);
@@ -176,10 +176,10 @@ static int read_scalar(Parse *parse, const yaml_event_t *event, json_t **ret_jso
     return 0;
 }
 
-static int read_node(Parse *parse, const yaml_event_t *event, int depth, json_t **ret_json, const Place **ret_place);
+static int read_node(Parse *parse, const yaml_event_t *event, int depth, json_t **ret_json, const YamlPlace **ret_place);
 
 /* The key of the next entry, or NULL at the end of the mapping. */
-static int read_key(Parse *parse, const json_t *object, const char **ret_key, Mark *ret_mark) {
+static int read_key(Parse *parse, const json_t *object, const char **ret_key, YamlMark *ret_mark) {
     yaml_event_t event;
     int r = next_event(parse, &event);
     if (r < 0) return r;
@@ -203,7 +203,7 @@ static int read_key(Parse *parse, const json_t *object, const char **ret_key, Ma
     return r;
 }
 
-static int read_value(Parse *parse, int depth, json_t **ret_json, const Place **ret_place) {
+static int read_value(Parse *parse, int depth, json_t **ret_json, const YamlPlace **ret_place) {
     yaml_event_t event;
     int r = next_event(parse, &event);
     if (r < 0) return r;
@@ -214,7 +214,7 @@ static int read_value(Parse *parse, int depth, json_t **ret_json, const Place **
 }
 
 /* Turns the list of entries (newest first) into the array of the finished place. */
-static void finish_place(Parse *parse, Place *place, PlaceEntry *newest, size_t count) {
+static void finish_place(Parse *parse, YamlPlace *place, PlaceEntry *newest, size_t count) {
     place->entries = arena_alloc(&parse->shared->places, (count > 0 ? count : 1) * sizeof(const PlaceEntry *));
     place->count = count;
     for (PlaceEntry *entry = newest; entry; entry = entry->next) {
@@ -225,8 +225,8 @@ static void finish_place(Parse *parse, Place *place, PlaceEntry *newest, size_t 
     }
 }
 
-static int read_collection(Parse *parse, Mark mark, bool is_mapping, int depth, json_t *json, const Place **ret_place) {
-    Place *place = place_new(parse, mark);
+static int read_collection(Parse *parse, YamlMark mark, bool is_mapping, int depth, json_t *json, const YamlPlace **ret_place) {
+    YamlPlace *place = place_new(parse, mark);
     PlaceEntry *newest = NULL;
     size_t count = 0;
     place->height = 1;
@@ -252,11 +252,11 @@ static int read_collection(Parse *parse, Mark mark, bool is_mapping, int depth, 
     return 0;
 }
 
-static int read_node(Parse *parse, const yaml_event_t *event, int depth, json_t **ret_json, const Place **ret_place) {
-    Mark mark = mark_of(&event->start_mark);
+static int read_node(Parse *parse, const yaml_event_t *event, int depth, json_t **ret_json, const YamlPlace **ret_place) {
+    YamlMark mark = mark_of(&event->start_mark);
     const yaml_char_t *anchor = NULL, *tag = NULL;
     json_t *json = NULL;
-    const Place *place = NULL;
+    const YamlPlace *place = NULL;
     int r = 0;
     switch (event->type) {
     case YAML_ALIAS_EVENT: return read_alias(parse, mark, (const char *)event->data.alias.anchor, depth, ret_json, ret_place);
@@ -324,7 +324,7 @@ static int read_stream(Parse *parse, YamlDocument ***documents, size_t *count) {
     }
 }
 
-static void shared_free(Shared *shared) {
+static void shared_free(YamlShared *shared) {
     arena_deinit(&shared->places);
     expansions_deinit(&shared->expansions);
     free(shared);
@@ -338,7 +338,7 @@ int yaml_parse(const char *name, const char *text, size_t size, YamlDocument ***
         text += 3;
         size -= 3;
     }
-    Parse parse = {.name = name, .error = error, .shared = calloc(1, sizeof(Shared)), .anchors = calloc(ANCHORS_MAX, sizeof(Anchor))};
+    Parse parse = {.name = name, .error = error, .shared = calloc(1, sizeof(YamlShared)), .anchors = calloc(ANCHORS_MAX, sizeof(Anchor))};
     check(parse.shared != NULL && parse.anchors != NULL && yaml_parser_initialize(&parse.parser));
     yaml_parser_set_encoding(&parse.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parse.parser, (const unsigned char *)(size > 0 ? text : ""), size);
@@ -388,7 +388,7 @@ static bool step_is(const char *step, size_t size, const char *key) {
     return *key == 0;
 }
 
-static const PlaceEntry *find_entry(const Place *place, const char *step, size_t size) {
+static const PlaceEntry *find_entry(const YamlPlace *place, const char *step, size_t size) {
     char *end;
     size_t index = strtoul(step, &end, 10);
     if (size == 0) return NULL;
@@ -400,9 +400,9 @@ static const PlaceEntry *find_entry(const Place *place, const char *step, size_t
 }
 
 /* A map or list begins a line below its name: there the name is the better place. */
-static Mark find_mark(const YamlDocument *document, const char *path, bool at_key) {
-    const Place *place = document->root;
-    Mark mark = place->mark;
+static YamlMark find_mark(const YamlDocument *document, const char *path, bool at_key) {
+    const YamlPlace *place = document->root;
+    YamlMark mark = place->mark;
     while (*path) {
         size_t size = strcspn(path, "/");
         const PlaceEntry *entry = find_entry(place, path, size);
@@ -418,7 +418,7 @@ static Mark find_mark(const YamlDocument *document, const char *path, bool at_ke
 static int set_error(const YamlDocument *document, const char *path, bool at_key, Error *error, const char *format, va_list arguments) {
     _cleanup_free_ char *text = NULL;
     check(vasprintf(&text, format, arguments) >= 0);
-    Mark mark = find_mark(document, path, at_key);
+    YamlMark mark = find_mark(document, path, at_key);
     Error what = {0};
     (void)error_set(&what, -EINVAL, "%s", text);
     expansions_hide(&document->shared->expansions, &what);

@@ -229,9 +229,9 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
 
 /* -- runs: equal cells of several sinks are made once -- */
 
-typedef struct Place {
+typedef struct ColumnPlace {
     uint32_t sink, column;
-} Place;
+} ColumnPlace;
 
 /* All that a cell depends on, except for the event. */
 static bool same_cell(const PlanColumn *a, const PlanColumn *b) {
@@ -249,13 +249,13 @@ static uint64_t hash_cell(const PlanColumn *compiled) {
 }
 
 /* The place that first had this cell, which may be this one. `all` lists every place of the plan. */
-static Place first_place(const Compile *compile, const Place *all, uint32_t number) {
+static ColumnPlace first_place(const Compile *compile, const ColumnPlace *all, uint32_t number) {
     const PlanSink *sinks = compile->plan->sinks;
     const Lookup *lookup = &compile->columns;
     const PlanColumn *compiled = &sinks[all[number].sink].columns[all[number].column];
     uint64_t at = hash_cell(compiled) & lookup->mask;
     for (; lookup->numbers[at]; at = (at + 1) & lookup->mask) {
-        Place place = all[lookup->numbers[at] - 1];
+        ColumnPlace place = all[lookup->numbers[at] - 1];
         if (same_cell(&sinks[place.sink].columns[place.column], compiled)) return place;
     }
     lookup->numbers[at] = number + 1;
@@ -282,7 +282,7 @@ static void add_run(Plan *plan, PlanSink *sink, PlanRun run) {
 
 static void find_runs(Compile *compile) {
     Plan *plan = compile->plan;
-    Place *all = calloc(plan->ends_count + 1, sizeof *all);
+    ColumnPlace *all = calloc(plan->ends_count + 1, sizeof *all);
     check(all);
     uint32_t number = 0;
     for (uint32_t i = 0; i < plan->sink_count; i++) {
@@ -291,8 +291,8 @@ static void find_runs(Compile *compile) {
         check(sink->runs);
         PlanRun run = {0};
         for (uint32_t j = 0; j < sink->column_count; j++, number++) {
-            all[number] = (Place){i, j};
-            Place first = first_place(compile, all, number);
+            all[number] = (ColumnPlace){i, j};
+            ColumnPlace first = first_place(compile, all, number);
             uint32_t from = first.sink == i && first.column == j ? PLAN_OWN : first.sink;
             if (run.count && run.from == from && (from == PLAN_OWN || run.from_first + run.count == first.column)) {
                 run.count++;

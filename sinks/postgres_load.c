@@ -319,15 +319,15 @@ static SinkResult refuse_row(PostgresLoad *load, const Attempt *attempt, const c
 }
 
 /* Where the search for a bad row stands. */
-typedef struct Search {
+typedef struct RowSearch {
     uint64_t window;   /* of the next attempt */
     uint64_t suspect;  /* the row that a hint names: tried alone when what is before it went through; UINT64_MAX: none */
     uint64_t bad_end;  /* a bad row lies before this one; 0: none is known */
     uint64_t last_bad; /* the last row that was refused, at first the first row of the file */
-} Search;
+} RowSearch;
 
 /* After an attempt of several rows was refused: what lies before the hint's row, or that row alone, or half. */
-static SinkResult search_narrow(Search *search, const Attempt *attempt, const PostgresFailure *failure, Error *error) {
+static SinkResult search_narrow(RowSearch *search, const Attempt *attempt, const PostgresFailure *failure, Error *error) {
     search->bad_end = attempt->next;
     if (row_of_line(attempt, failure->line, &search->suspect, error) < 0) return SINK_RETRY;
     if (search->suspect == UINT64_MAX)
@@ -337,7 +337,7 @@ static SinkResult search_narrow(Search *search, const Attempt *attempt, const Po
     return SINK_DONE;
 }
 
-static void search_went_through(Search *search, const Attempt *attempt) {
+static void search_went_through(RowSearch *search, const Attempt *attempt) {
     if (attempt->next == search->suspect)
         search->window = 1;
     else if (attempt->next < search->bad_end)
@@ -347,7 +347,7 @@ static void search_went_through(Search *search, const Attempt *attempt) {
 }
 
 /* The next bad row is likely as far away as this one was. */
-static void search_found(Search *search, const Attempt *attempt) {
+static void search_found(RowSearch *search, const Attempt *attempt) {
     uint64_t gap = attempt->first - search->last_bad;
     search->window = gap > WINDOW_AFTER_BAD_ROW / 2 ? gap * 2 : WINDOW_AFTER_BAD_ROW;
     search->last_bad = attempt->first;
@@ -416,7 +416,7 @@ static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
     PostgresSession *session = load->session;
     uint64_t rows = 0, stored = 0, done_before = session->rows_done;
-    Search search = {.window = UINT64_MAX, .suspect = UINT64_MAX, .last_bad = file->first_row};
+    RowSearch search = {.window = UINT64_MAX, .suspect = UINT64_MAX, .last_bad = file->first_row};
     sink_rejects_begin_file(&load->rejects);
     for (Attempt attempt = {.next = file->first_row}; !attempt.at_end;) {
         attempt = (Attempt){.file = file, .from = attempt.next, .next = attempt.next, .window = search.window};

@@ -17,7 +17,7 @@
 
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_statements.h"
-#include "sinks/rejects.h"
+#include "sinks/refused_rows.h"
 
 typedef struct PostgresLoad {
     PostgresSession *session;

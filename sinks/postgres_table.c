@@ -93,19 +93,19 @@ static bool lost_race(const PostgresSession *session) {
     return false;
 }
 
-typedef struct Presence {
+typedef struct PostgresPresence {
     bool schema;
     char kind;    /* pg_class.relkind; 0: no such relation */
     char oid[16]; /* when there is one */
-} Presence;
+} PostgresPresence;
 
-static SinkResult look(PostgresSession *session, const char *schema, const char *name, Presence *ret_presence, Error *error) {
+static SinkResult look(PostgresSession *session, const char *schema, const char *name, PostgresPresence *ret_presence, Error *error) {
     static const char sql[] = "SELECT n.oid, c.oid, c.relkind FROM pg_catalog.pg_namespace n"
                               " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 WHERE n.nspname = $1";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 2, (const char *const[]){schema, name}, &rows, error);
     if (result != SINK_DONE) return result;
-    *ret_presence = (Presence){.schema = PQntuples(rows) > 0};
+    *ret_presence = (PostgresPresence){.schema = PQntuples(rows) > 0};
     if (ret_presence->schema && !PQgetisnull(rows, 0, 1)) {
         (void)snprintf(ret_presence->oid, sizeof ret_presence->oid, "%s", PQgetvalue(rows, 0, 1));
         ret_presence->kind = PQgetvalue(rows, 0, 2)[0];
@@ -115,7 +115,7 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
 }
 
 /* Domains are shown as what they are made of: their CHECKs refuse rows, but do not change values. */
-static SinkResult read_columns(PostgresSession *session, const Presence *presence, FoundTable *found, Error *error) {
+static SinkResult read_columns(PostgresSession *session, const PostgresPresence *presence, FoundTable *found, Error *error) {
     static const char sql[] =
         "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)"
         " ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,"
@@ -137,8 +137,8 @@ static SinkResult read_columns(PostgresSession *session, const Presence *presenc
     return SINK_DONE;
 }
 
-static SinkResult create(PostgresSession *session, const Presence *presence, const char *schema, const char *name, const char *definition,
-                         Error *error) {
+static SinkResult create(PostgresSession *session, const PostgresPresence *presence, const char *schema, const char *name,
+                         const char *definition, Error *error) {
     Buffer sql = {0};
     SinkResult result = SINK_DONE;
     if (!presence->schema) {
@@ -158,7 +158,7 @@ static SinkResult create(PostgresSession *session, const Presence *presence, con
 }
 
 /* Makes sure that there is a relation of that name, and says what it is. */
-static SinkResult ensure(PostgresSession *session, const char *schema, const char *name, const char *definition, Presence *presence,
+static SinkResult ensure(PostgresSession *session, const char *schema, const char *name, const char *definition, PostgresPresence *presence,
                          bool *ret_created, Error *error) {
     *ret_created = false;
     for (int races = 0;; races++) {
@@ -196,7 +196,7 @@ static SinkResult add_columns(PostgresSession *session, const TableTarget *table
 }
 
 /* `adds`: column_count flags, which columns are to be added. */
-static SinkResult compare(PostgresSession *session, const TableTarget *table, const Presence *presence, bool *adds, Error *error) {
+static SinkResult compare(PostgresSession *session, const TableTarget *table, const PostgresPresence *presence, bool *adds, Error *error) {
     if (presence->kind != 'r' && presence->kind != 'p') {
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", table->table_id);
         return SINK_REFUSED;
@@ -212,7 +212,7 @@ static SinkResult compare(PostgresSession *session, const TableTarget *table, co
 SinkResult postgres_table_compare(PostgresSession *session, const TableTarget *table, Error *error) {
     const char *name;
     _cleanup_free_ char *schema = split_table(table, &name);
-    Presence presence;
+    PostgresPresence presence;
     FoundTable found = {0};
     SinkResult result = look(session, schema, name, &presence, error);
     if (result == SINK_DONE && presence.kind) result = read_columns(session, &presence, &found, error);
@@ -285,7 +285,7 @@ static SinkResult prepare_ledger(PostgresSession *session, Error *error) {
     static const char definition[] =
         "file_id uuid PRIMARY KEY, instance uuid NOT NULL, sink text NOT NULL, table_name text NOT NULL, first_row bigint NOT NULL,"
         " rows bigint NOT NULL, bytes bigint NOT NULL, checksum text NOT NULL, imported_at timestamptz NOT NULL DEFAULT now()";
-    Presence presence;
+    PostgresPresence presence;
     bool created;
     return ensure(session, session->ledger_schema, session->ledger_table, definition, &presence, &created, error);
 }
@@ -299,7 +299,7 @@ SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *t
     if (result != SINK_DONE) return result;
     Buffer definition = {0};
     sql_put_definition(&definition, table, &rules);
-    Presence presence;
+    PostgresPresence presence;
     bool created;
     result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
     buffer_deinit(&definition);
@@ -314,7 +314,7 @@ SinkResult postgres_table_inspect(PostgresSession *session, const TableTarget *t
     *ret_inspection = (TableInspection){0};
     const char *name;
     _cleanup_free_ char *schema = split_table(table, &name);
-    Presence presence;
+    PostgresPresence presence;
     SinkResult result = check_names(session, table, schema, name, error);
     if (result == SINK_DONE) result = look(session, schema, name, &presence, error);
     if (result != SINK_DONE) return result;

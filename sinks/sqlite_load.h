@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/buffer.h"
-#include "sinks/rejects.h"
+#include "sinks/refused_rows.h"
 #include "sinks/sqlite_table.h"
 
 typedef struct sqlite3_stmt sqlite3_stmt;

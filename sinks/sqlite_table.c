@@ -76,9 +76,9 @@ static const char *column_text(sqlite3_stmt *statement, int column) {
     return text ? text : "";
 }
 
-typedef enum Presence { TABLE_ABSENT, TABLE_PLAIN, TABLE_STRICT, NOT_A_TABLE } Presence;
+typedef enum SqlitePresence { TABLE_ABSENT, TABLE_PLAIN, TABLE_STRICT, NOT_A_TABLE } SqlitePresence;
 
-static SinkResult find_table(sqlite3 *database, const char *name, Presence *ret_presence, Error *error) {
+static SinkResult find_table(sqlite3 *database, const char *name, SqlitePresence *ret_presence, Error *error) {
     _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
     const char *sql = "SELECT type, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE";
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
@@ -141,7 +141,7 @@ static SinkResult add_columns(sqlite3 *database, const TableTarget *table, const
 }
 
 static SinkResult inspect_table(sqlite3 *database, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
-    Presence presence = TABLE_ABSENT;
+    SqlitePresence presence = TABLE_ABSENT;
     *ret_inspection = (TableInspection){0};
     SinkResult result = find_table(database, table->table_id, &presence, error);
     if (result != SINK_DONE) return result;
@@ -161,7 +161,7 @@ static SinkResult inspect_table(sqlite3 *database, const TableTarget *table, Tab
 }
 
 SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error) {
-    Presence presence = TABLE_ABSENT;
+    SqlitePresence presence = TABLE_ABSENT;
     FoundTable found = {0};
     SinkResult result = find_table(database, table->table_id, &presence, error);
     if (result == SINK_DONE) result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
@@ -193,7 +193,7 @@ static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Err
 }
 
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
-    Presence presence = TABLE_ABSENT;
+    SqlitePresence presence = TABLE_ABSENT;
     SinkResult result = find_table(database, ledger, &presence, error);
     if (result != SINK_DONE || presence == TABLE_PLAIN || presence == TABLE_STRICT) return result;
     Buffer sql = {0};

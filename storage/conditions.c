@@ -27,8 +27,8 @@ static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
-Verdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing) {
-    Verdict verdict = {.next = USEC_NEVER};
+ConditionsVerdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing) {
+    ConditionsVerdict verdict = {.next = USEC_NEVER};
     bool in_log = waiting->log_rows > 0, in_file = waiting->file_rows > 0;
     if (!in_log && !in_file) return verdict;
 

@@ -26,13 +26,13 @@ typedef struct Waiting {
     usec_t file_age;                /* of its oldest row */
 } Waiting;
 
-typedef struct Verdict {
+typedef struct ConditionsVerdict {
     bool stage;        /* log -> slice now */
     CloseReason close; /* stage what is in the log, then close the file and import it; CLOSE_NONE: not yet */
     usec_t next;       /* > 0: without new rows, nothing but what is told here comes to hold for so long; USEC_NEVER: never */
-} Verdict;
+} ConditionsVerdict;
 
 void conditions_from_settings(Conditions *conditions, const Settings *source, const Settings *sink);
 /* `failing`: the sink's imports fail at present: time alone does not close its file. Several conditions hold: count is named before size, size
  * before time. Nothing waits: nothing is due. */
-Verdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing);
+ConditionsVerdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing);

@@ -9,11 +9,11 @@
 #include "storage/ledger_private.h"
 #include "storage/pack.h"
 
-typedef struct Search {
+typedef struct MissingSearch {
     Files *files;
     Txn *txn;
     MissingSlices *missing;
-} Search;
+} MissingSearch;
 
 static void add(MissingSlices *missing, const SliceRecord *slice, const char *label) {
     array_reserve(missing->items, missing->count, missing->capacity);
@@ -34,7 +34,7 @@ static int waits(Txn *txn, const SliceRecord *slice, FileRecord *file, bool *ret
     return 0;
 }
 
-static int look_at_slice(Search *search, Span pack_slice_key, uint64_t pack_bytes, Error *error) {
+static int look_at_slice(MissingSearch *search, Span pack_slice_key, uint64_t pack_bytes, Error *error) {
     uint32_t sink;
     uint64_t first_row;
     Span value;
@@ -61,7 +61,7 @@ static int look_at_slice(Search *search, Span pack_slice_key, uint64_t pack_byte
 }
 
 /* `pack_bytes`: what there is of the pack file. */
-static int look_at_slices(Search *search, const Uuid *pack, uint64_t pack_bytes, Error *error) {
+static int look_at_slices(MissingSearch *search, const Uuid *pack, uint64_t pack_bytes, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, pack);
     Span key = ledger_key_span(&prefix), value;
@@ -76,7 +76,7 @@ static int look_at_slices(Search *search, const Uuid *pack, uint64_t pack_bytes,
 }
 
 static int look_at_pack(void *context, const PackRecord *pack, Error *error) {
-    Search *search = context;
+    MissingSearch *search = context;
     FileInfo info = {0};
     char path[64];
     if (pack->done >= pack->slices) return 0;
@@ -98,7 +98,7 @@ static int by_sink_and_row(const void *a, const void *b) {
 
 int missing_find(Files *files, Txn *txn, MissingSlices *ret_missing, Error *error) {
     MissingSlices missing = {0};
-    Search search = {.files = files, .txn = txn, .missing = &missing};
+    MissingSearch search = {.files = files, .txn = txn, .missing = &missing};
     int result = ledger_visit_packs(txn, look_at_pack, &search, error);
     if (result < 0) {
         missing_deinit(&missing);

@@ -17,13 +17,13 @@ typedef struct Wanted {
     Checksum *checksum; /* of those */
 } Wanted;
 
-typedef struct Search {
+typedef struct UnrecordedSearch {
     Wanted *items; /* by sink and first row */
     size_t count, capacity;
-} Search;
+} UnrecordedSearch;
 
 /* false: it may hold anything. */
-static bool add_pack(Files *files, const Uuid *id, const Uuid *instance, size_t pack, Search *search) {
+static bool add_pack(Files *files, const Uuid *id, const Uuid *instance, size_t pack, UnrecordedSearch *search) {
     char path[64];
     PackDirectory directory;
     pack_path(id, path);
@@ -45,7 +45,7 @@ static int by_sink_and_row(const void *a, const void *b) {
     return left->first_row < right->first_row ? -1 : left->first_row > right->first_row;
 }
 
-static size_t first_of_sink(const Search *search, uint32_t sink) {
+static size_t first_of_sink(const UnrecordedSearch *search, uint32_t sink) {
     size_t low = 0, high = search->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -58,7 +58,7 @@ static size_t first_of_sink(const Search *search, uint32_t sink) {
     return low;
 }
 
-static void compare_group(Search *search, const GroupView *group) {
+static void compare_group(UnrecordedSearch *search, const GroupView *group) {
     for (size_t i = 0; i < group->count; i++) {
         const GroupEntry *entry = &group->entries[i];
         for (size_t at = first_of_sink(search, entry->sink); at < search->count; at++) {
@@ -73,7 +73,7 @@ static void compare_group(Search *search, const GroupView *group) {
     }
 }
 
-static int read_log(Txn *txn, Search *search, Error *error) {
+static int read_log(Txn *txn, UnrecordedSearch *search, Error *error) {
     LogReader *reader;
     int r = log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
@@ -88,7 +88,7 @@ static int read_log(Txn *txn, Search *search, Error *error) {
 }
 
 int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *packs, size_t count, bool *ret_unrecorded, Error *error) {
-    Search search = {0};
+    UnrecordedSearch search = {0};
     int r = 0;
     for (size_t i = 0; i < count; i++) ret_unrecorded[i] = add_pack(files, &packs[i], instance, i, &search);
     if (search.count > 0) {

@@ -17,16 +17,16 @@
 #define WAIT_SECONDS_MOST 3600 /* what a number can say; tasks wait for less */
 
 /* A request that the control thread has. The loop's thread; freed when the call comes back, or at the end. */
-typedef struct Ticket {
-    struct Ticket *next, **link;
-    h2o_req_t *request;    /* NULL: it died */
-    struct Ticket **guard; /* in the request's memory; valid while `request` is */
-} Ticket;
+typedef struct AdminTicket {
+    struct AdminTicket *next, **link;
+    h2o_req_t *request;         /* NULL: it died */
+    struct AdminTicket **guard; /* in the request's memory; valid while `request` is */
+} AdminTicket;
 
 struct Admin {
     HttpLoop *loop;
     Mailbox *control;
-    Ticket *tickets; /* loop's thread; at the end the one that stops it */
+    AdminTicket *tickets; /* loop's thread; at the end the one that stops it */
 };
 
 /* The last message that the loop gets: when it is handled, nothing waits in the mailbox any more. */
@@ -40,12 +40,12 @@ typedef struct LastMessage {
 /* ---- requests in, calls out -------------------------------------------------------------------------------------------------------- */
 
 static void on_request_died(void *memory) {
-    Ticket **guard = memory;
+    AdminTicket **guard = memory;
     if (*guard) (*guard)->request = NULL;
 }
 
-static Ticket *ticket_new(Admin *admin, h2o_req_t *request) {
-    Ticket *ticket = calloc(1, sizeof *ticket);
+static AdminTicket *ticket_new(Admin *admin, h2o_req_t *request) {
+    AdminTicket *ticket = calloc(1, sizeof *ticket);
     check(ticket);
     ticket->request = request;
     ticket->guard = h2o_mem_alloc_shared(&request->pool, sizeof *ticket->guard, on_request_died);
@@ -57,7 +57,7 @@ static Ticket *ticket_new(Admin *admin, h2o_req_t *request) {
     return ticket;
 }
 
-static void ticket_free(Ticket *ticket) {
+static void ticket_free(AdminTicket *ticket) {
     if (ticket->request) *ticket->guard = NULL;
     *ticket->link = ticket->next;
     if (ticket->next) ticket->next->link = ticket->link;
@@ -185,7 +185,7 @@ static void on_message(void *context, Message *take_message) {
     }
     check(take_message->kind == MESSAGE_API_CALL);
     ApiCall *call = (ApiCall *)take_message;
-    Ticket *ticket = call->ticket;
+    AdminTicket *ticket = call->ticket;
     h2o_req_t *request = ticket->request;
     ticket_free(ticket); /* before the answer: sending may end the request at once */
     if (call->status >= 400 && call->status < 500) metrics_add(METRIC_REQUESTS_REFUSED, 1);

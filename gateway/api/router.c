@@ -131,12 +131,12 @@ static void path_split(Path *path, const char *text) {
     }
 }
 
-typedef struct Names {
+typedef struct PathNames {
     const char *branch, *source, *sink, *task, *connection;
-} Names;
+} PathNames;
 
-static bool path_matches(const Path *path, const char *pattern, Names *ret_names) {
-    Names names = {0};
+static bool path_matches(const Path *path, const char *pattern, PathNames *ret_names) {
+    PathNames names = {0};
     const char *at = pattern;
     for (size_t i = 0; i < path->count; i++) {
         if (*at++ != '/') return false;
@@ -163,7 +163,7 @@ static bool path_matches(const Path *path, const char *pattern, Names *ret_names
 }
 
 /* The route of method and path; NULL: `ret_allow` has the methods of that path (free(), NULL: there is no such path). */
-static const ApiRoute *find_route(const Path *path, const char *method, Names *ret_names, char **ret_allow) {
+static const ApiRoute *find_route(const Path *path, const char *method, PathNames *ret_names, char **ret_allow) {
     _cleanup_(buffer_deinit) Buffer allow = {0};
     *ret_allow = NULL;
     for (size_t i = 0; path->count > 0 && i < sizeof routes / sizeof *routes; i++) {
@@ -272,7 +272,7 @@ static bool authorize(ApiRequest *request) {
 }
 
 /* What the path names; false: answered with 404. */
-static bool look_up(ApiRequest *request, const ApiRoute *route, const Names *names) {
+static bool look_up(ApiRequest *request, const ApiRoute *route, const PathNames *names) {
     const Options *options = request->control->options.options;
     request->source_id = names->source;
     request->sink_id = names->sink;
@@ -304,7 +304,7 @@ static bool look_up(ApiRequest *request, const ApiRoute *route, const Names *nam
 static void run(ApiRequest *request, const Path *path, char *query) {
     ApiCall *call = request->call;
     const char *method = strcmp(call->method, "HEAD") == 0 ? "GET" : call->method;
-    Names names = {0};
+    PathNames names = {0};
     char *allow;
     const ApiRoute *route = find_route(path, method, &names, &allow);
     call->allow = allow;

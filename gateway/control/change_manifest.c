@@ -6,7 +6,7 @@
 #include "config/manifest.h"
 #include "gateway/control/change_parts.h"
 
-typedef struct Build {
+typedef struct ManifestBuild {
     Control *control;
     const ChangeRequest *request;
     const ManifestSource *manifest;
@@ -16,7 +16,7 @@ typedef struct Build {
     json_t *sinks; /* of the plan */
     bool differs;
     size_t live; /* sinks that there will be */
-} Build;
+} ManifestBuild;
 
 static json_t *entry(const char *action, json_t *take_fields) {
     json_t *json = json_pack("{s:s, s:o}", "action", action, "fields", take_fields ? take_fields : json_array());
@@ -28,7 +28,7 @@ static json_t *entry_of_change(json_t *take_fields) {
     return entry(json_array_size(take_fields) > 0 ? "update" : "unchanged", take_fields);
 }
 
-static void plan_sink_entry(Build *build, const Sink *sink, json_t *take_entry) {
+static void plan_sink_entry(ManifestBuild *build, const Sink *sink, json_t *take_entry) {
     json_t *table = json_pack("{s:s, s:s}", "connection", sink->table.connection, "tableId", sink->table.table_id);
     check(table && json_object_set_new(take_entry, "sinkId", json_string(sink->sink_id)) == 0);
     check(json_object_set_new(take_entry, "table", table) == 0 && json_array_append_new(build->sinks, take_entry) == 0);
@@ -41,7 +41,7 @@ static int apply_settings(Settings *settings, const json_t *items, Failure *fail
 
 /* ---- the source -------------------------------------------------------------------------------------------------------------------- */
 
-static int new_source(Build *build) {
+static int new_source(ManifestBuild *build) {
     Outcome *outcome = build->outcome;
     Failure *failure = build->failure;
     if (build->request->if_version != 0)
@@ -53,7 +53,7 @@ static int new_source(Build *build) {
     return change_check_source_limit(build->control, failure);
 }
 
-static int known_source(Build *build) {
+static int known_source(ManifestBuild *build) {
     Outcome *outcome = build->outcome;
     const Source *old = build->known->source;
     if (change_check_version(build->request, old->version.number, build->failure) < 0) return -1;
@@ -74,7 +74,7 @@ static int known_source(Build *build) {
 
 /* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
 
-static int new_sink(Build *build, size_t index) {
+static int new_sink(ManifestBuild *build, size_t index) {
     const Source *source = build->outcome->source;
     Sink *sink;
     bool first_of_single = source->framing == FRAMING_SINGLE && build->live == 0;
@@ -89,7 +89,7 @@ static int new_sink(Build *build, size_t index) {
     return change_check_connection(build->control, sink, build->failure);
 }
 
-static int known_sink(Build *build, size_t index, const Sink *old) {
+static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     Sink *sink;
     if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
@@ -108,7 +108,7 @@ static int known_sink(Build *build, size_t index, const Sink *old) {
     return change_check_connection(build->control, sink, build->failure);
 }
 
-static int declared_sink(Build *build, size_t index) {
+static int declared_sink(ManifestBuild *build, size_t index) {
     const char *id = json_string_value(json_object_get(build->manifest->sinks[index], "sinkId"));
     const RegistrySink *known = build->known ? registry_find_sink(build->known, id) : NULL;
     if (!known) return new_sink(build, index);
@@ -119,14 +119,14 @@ static int declared_sink(Build *build, size_t index) {
     return known_sink(build, index, known->sink);
 }
 
-static bool is_declared(const Build *build, const Sink *sink) {
+static bool is_declared(const ManifestBuild *build, const Sink *sink) {
     for (size_t i = 0; i < build->manifest->sink_count; i++)
         if (strcmp(json_string_value(json_object_get(build->manifest->sinks[i], "sinkId")), sink->sink_id) == 0) return true;
     return false;
 }
 
 /* They end with the same snapshot in which the others begin: no event finds a source without sinks. */
-static void prune(Build *build) {
+static void prune(ManifestBuild *build) {
     const Control *control = build->control;
     for (size_t i = 0; i < build->known->sink_count; i++) {
         const Sink *old = build->known->sinks[i]->sink;
@@ -157,7 +157,7 @@ static void drop_unchanged(Outcome *outcome) {
     outcome->sink_count = kept;
 }
 
-static int build_sinks(Build *build) {
+static int build_sinks(ManifestBuild *build) {
     if (build->known && build->request->prune) prune(build);
     for (size_t i = 0; i < build->manifest->sink_count; i++)
         if (declared_sink(build, i) < 0) return -1;
@@ -177,7 +177,8 @@ int change_build_manifest(Control *control, const ChangeRequest *request, Outcom
     ManifestSource manifest;
     if (manifest_source_parse(request->body, request->source_id, &manifest, &failure->error) < 0) return failure_bad_request(failure);
     const RegistrySource *known = registry_find(&control->registry, request->source_id);
-    Build build = {.control = control, .request = request, .manifest = &manifest, .known = known, .outcome = outcome, .failure = failure};
+    ManifestBuild build = {
+        .control = control, .request = request, .manifest = &manifest, .known = known, .outcome = outcome, .failure = failure};
     build.live = known ? registry_live_sinks(known) : 0;
     build.sinks = json_array();
     outcome->plan = json_pack("{s:s, s:o}", "sourceId", request->source_id, "sinks", build.sinks);

@@ -300,14 +300,14 @@ static void dispatch(Control *control, Message *message, bool *fence) {
 
 /* ---- calls that wait for verdicts on templates ---------------------------------------------------------------------------------------- */
 
-struct Parked {
+struct ParkedCall {
     Errand errand; /* first */
-    Parked *next, **link;
+    ParkedCall *next, **link;
     ApiCall *call; /* NULL: it was answered when the gateway began to shut down */
 };
 
 static void parked_drop(Errand *errand) {
-    Parked *parked = (Parked *)errand;
+    ParkedCall *parked = (ParkedCall *)errand;
     *parked->link = parked->next;
     if (parked->next) parked->next->link = parked->link;
     api_call_free(parked->call);
@@ -316,7 +316,7 @@ static void parked_drop(Errand *errand) {
 
 /* All verdicts that the call needs are there when it comes again, since nothing is between. */
 static void parked_back(Control *control, Errand *errand, Message *take_message) {
-    Parked *parked = (Parked *)errand;
+    ParkedCall *parked = (ParkedCall *)errand;
     TemplateCheck *asked = (TemplateCheck *)take_message;
     for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
     if (asked->result < 0) template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->result, &asked->error);
@@ -328,7 +328,7 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
 }
 
 void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check) {
-    Parked *parked = calloc(1, sizeof *parked);
+    ParkedCall *parked = calloc(1, sizeof *parked);
     check(parked);
     parked->errand.back = parked_back;
     parked->errand.drop = parked_drop;
@@ -345,7 +345,7 @@ void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_chec
 /* While the gateway shuts down they are answered with that. */
 static void answer_parked(Control *control) {
     check(control->draining);
-    for (Parked *parked = control->parked; parked; parked = parked->next)
+    for (ParkedCall *parked = control->parked; parked; parked = parked->next)
         if (parked->call) control->options.route(control, steal(parked->call));
 }
 

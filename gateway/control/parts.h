@@ -30,7 +30,7 @@ struct Errand {
 
 typedef struct Unreachable Unreachable; /* change_parts.h */
 
-typedef struct Parked Parked; /* control.c */
+typedef struct ParkedCall ParkedCall; /* control.c */
 
 struct Control {
     ControlOptions options;
@@ -50,7 +50,7 @@ struct Control {
     unsigned previews;        /* on their way */
     Errand *errands;
     TemplateVerdicts *verdicts;
-    Parked *parked; /* calls that wait for verdicts on templates */
+    ParkedCall *parked; /* calls that wait for verdicts on templates */
 
     Snapshot *current; /* reference; what every loop has been told to run */
     uint64_t generation;

@@ -22,17 +22,17 @@
 
 /* ---- the lists --------------------------------------------------------------------------------------------------------------------- */
 
-static Connection *of_link(h2o_linklist_t *link) {
-    return H2O_STRUCT_FROM_MEMBER(Connection, order_link, link);
+static HttpConnection *of_link(h2o_linklist_t *link) {
+    return H2O_STRUCT_FROM_MEMBER(HttpConnection, order_link, link);
 }
 
-Connection *http_connection_next(HttpLoop *loop, Connection *connection) {
+HttpConnection *http_connection_next(HttpLoop *loop, HttpConnection *connection) {
     h2o_linklist_t *link = connection ? connection->order_link.next : loop->silent.next;
     if (link == &loop->silent) link = loop->served.next; /* the first list ends where the second begins */
     return link == &loop->served ? NULL : of_link(link);
 }
 
-static void put_last(h2o_linklist_t *list, Connection *connection) {
+static void put_last(h2o_linklist_t *list, HttpConnection *connection) {
     if (h2o_linklist_is_linked(&connection->order_link)) h2o_linklist_unlink(&connection->order_link);
     h2o_linklist_insert(list, &connection->order_link);
 }
@@ -42,11 +42,11 @@ static void count_silent(HttpLoop *loop, int by) {
     atomic_fetch_add(&loop->usage->silent, (unsigned)by);
 }
 
-void http_connection_heard(Connection *connection) {
+void http_connection_heard(HttpConnection *connection) {
     if (!connection->served) put_last(&connection->loop->silent, connection);
 }
 
-void http_connection_served(Connection *connection) {
+void http_connection_served(HttpConnection *connection) {
     HttpLoop *loop = connection->loop;
     if (!connection->served) {
         connection->served = true;
@@ -55,7 +55,7 @@ void http_connection_served(Connection *connection) {
     put_last(&loop->served, connection);
 }
 
-bool http_connection_unread(const Connection *connection) {
+bool http_connection_unread(const HttpConnection *connection) {
     int unread = 0;
     return ioctl(h2o_socket_get_fd(connection->socket), FIONREAD, &unread) == 0 && unread > 0;
 }
@@ -64,14 +64,14 @@ bool http_connection_unread(const Connection *connection) {
 
 /* Nothing that was asked for is lost with it. A request that the kernel still holds for it is
  * one, too. */
-static bool may_go(const Connection *connection, unsigned slot) {
+static bool may_go(const HttpConnection *connection, unsigned slot) {
     if (connection->doomed || (slot < USAGE_ADDRESS_SLOTS && connection->address_slot != slot)) return false;
     ConnectionState state = http_connection_state(connection);
     bool idle = state == CONNECTION_IDLE || (state == CONNECTION_UNFINISHED && !connection->served);
     return idle && !http_connection_unread(connection);
 }
 
-static void give_up(Connection *connection) {
+static void give_up(HttpConnection *connection) {
     static const HttpRefusal refusal = {503, "overloaded",
                                         "Others needed the place before the request was whole (option limits.connections).", NULL};
     metrics_add(METRIC_CONNECTIONS_EVICTED, 1);
@@ -89,7 +89,7 @@ static void give_up(Connection *connection) {
  * spared after `now`; false: none. */
 static bool end_one(h2o_linklist_t *list, unsigned slot, usec_t now) {
     for (h2o_linklist_t *link = list->next; link != list; link = link->next) {
-        Connection *connection = of_link(link);
+        HttpConnection *connection = of_link(link);
         if (connection->spared_until > now || !may_go(connection, slot)) continue;
         give_up(connection);
         return true;
@@ -145,7 +145,7 @@ static void give_back_address(HttpLoop *loop, unsigned slot) {
 }
 
 static void on_close(void *data) {
-    Connection *connection = data;
+    HttpConnection *connection = data;
     HttpLoop *loop = connection->loop;
     bool unread = !connection->linger && !connection->doomed && http_connection_unread(connection);
     if (connection->linger || unread) {
@@ -208,7 +208,7 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     int one = 1;
     (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     h2o_socket_t *socket = h2o_evloop_socket_create(loop->evloop, take_fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
-    Connection *connection = calloc(1, sizeof *connection);
+    HttpConnection *connection = calloc(1, sizeof *connection);
     check(connection);
     connection->loop = loop;
     connection->socket = socket;

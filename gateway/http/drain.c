@@ -28,7 +28,7 @@ usec_t http_drain_patience(const HttpLoop *loop) {
 }
 
 /* Does the body come as fast as a stop wants it to? */
-static bool comes(Connection *connection, usec_t now) {
+static bool comes(HttpConnection *connection, usec_t now) {
     const HttpLoop *loop = connection->loop;
     size_t bytes = connection->socket->input->size; /* it only grows while the request is unfinished */
     if (connection->drain_heard == 0) {
@@ -44,7 +44,7 @@ static bool comes(Connection *connection, usec_t now) {
     return now < loop->drain_until && now - connection->drain_heard < SILENCE_MOST && bytes >= connection->drain_first + wanted;
 }
 
-bool http_connection_drain(Connection *connection, ConnectionState state, usec_t now) {
+bool http_connection_drain(HttpConnection *connection, ConnectionState state, usec_t now) {
     const h2o_buffer_t *input = connection->socket->input;
     HttpHead head;
     switch (state) {
@@ -77,13 +77,13 @@ void http_loop_begin_drain(HttpLoop *loop, usec_t now) {
 }
 
 /* Bytes that the kernel holds for an idle connection are a request, too. */
-static bool in_flight(const Connection *connection) {
+static bool in_flight(const HttpConnection *connection) {
     if (connection->doomed) return false;
     return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
 }
 
 void http_loop_look_if_drained(HttpLoop *loop) {
-    for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
+    for (HttpConnection *connection = NULL; (connection = http_connection_next(loop, connection));)
         if (in_flight(connection)) return;
     loop->drained_told = true;
     if (loop->drained) loop->drained(loop->drained_context);

@@ -79,11 +79,11 @@ typedef struct LoopHandler {
     HttpLoop *loop;
 } LoopHandler;
 
-static Connection *connection_of(h2o_req_t *request) {
+static HttpConnection *connection_of(h2o_req_t *request) {
     return request->conn->callbacks->get_socket(request->conn)->on_close.data;
 }
 
-static void take_request(HttpLoop *loop, Connection *connection, h2o_req_t *request) {
+static void take_request(HttpLoop *loop, HttpConnection *connection, h2o_req_t *request) {
     h2o_socket_t *socket = connection->socket;
     connection->requests++;
     char message[200];
@@ -122,7 +122,7 @@ static void take_request(HttpLoop *loop, Connection *connection, h2o_req_t *requ
 }
 
 /* Counts one more request of the connection in this turn; false: its share is used up. */
-static bool take_share(HttpLoop *loop, Connection *connection, size_t body_size) {
+static bool take_share(HttpLoop *loop, HttpConnection *connection, size_t body_size) {
     if (connection->turn != loop->turn) {
         connection->turn = loop->turn;
         connection->turn_requests = 0;
@@ -141,7 +141,7 @@ static bool take_share(HttpLoop *loop, Connection *connection, size_t body_size)
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
     HttpLoop *loop = ((LoopHandler *)handler)->loop;
-    Connection *connection = connection_of(request);
+    HttpConnection *connection = connection_of(request);
     check(!connection->deferred);
     http_connection_served(connection);
     if (take_share(loop, connection, request->entity.len)) {
@@ -153,7 +153,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
     return 0;
 }
 
-h2o_req_t *http_connection_take_deferred(Connection *connection) {
+h2o_req_t *http_connection_take_deferred(HttpConnection *connection) {
     h2o_req_t *request = steal(connection->deferred);
     if (request) h2o_linklist_unlink(&connection->deferred_link);
     return request;
@@ -166,7 +166,7 @@ static bool resume_deferred(HttpLoop *loop) {
     loop->turn_extra = 0;
     unsigned resumed = 0;
     for (; resumed < RESUMED_A_TURN && !h2o_linklist_is_empty(&loop->deferred); resumed++) {
-        Connection *connection = H2O_STRUCT_FROM_MEMBER(Connection, deferred_link, loop->deferred.next);
+        HttpConnection *connection = H2O_STRUCT_FROM_MEMBER(HttpConnection, deferred_link, loop->deferred.next);
         h2o_req_t *request = http_connection_take_deferred(connection);
         check(take_share(loop, connection, request->entity.len));
         take_request(loop, connection, request);
@@ -334,7 +334,7 @@ static void tear_down(HttpLoop *loop) {
     (void)loop->config.http1.callbacks.foreach_request(&loop->context, end_request, loop);
     usec_t deadline = clock_system()->boot(clock_system()) + STOP_PATIENCE;
     while (loop->connection_count) {
-        for (Connection *connection = NULL; (connection = http_connection_next(loop, connection));)
+        for (HttpConnection *connection = NULL; (connection = http_connection_next(loop, connection));)
             if (http_connection_state(connection) != CONNECTION_WRITING || clock_system()->boot(clock_system()) > deadline)
                 (void)shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
         (void)h2o_evloop_run(loop->evloop, 10);
@@ -439,7 +439,7 @@ void http_loop_request_id(HttpLoop *loop, char *out) {
 }
 
 Span http_request_peer(h2o_req_t *request) {
-    const Connection *connection = connection_of(request);
+    const HttpConnection *connection = connection_of(request);
     return (Span){connection->peer, connection->peer_size};
 }
 
@@ -448,7 +448,7 @@ const HttpHead *http_request_head(h2o_req_t *request) {
 }
 
 void http_request_parked(h2o_req_t *request) {
-    Connection *connection = connection_of(request);
+    HttpConnection *connection = connection_of(request);
     /* Without a body the request's own fields point into the input, which reading on may move. */
     if (!connection->head.has_length && !connection->head.chunked) return;
     h2o_socket_read_start(connection->socket, http_loop_on_parked_read);

@@ -26,7 +26,7 @@ typedef enum ConnectionState {
 } ConnectionState;
 
 /* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data points to it. */
-typedef struct Connection {
+typedef struct HttpConnection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
     h2o_socket_t *socket;
@@ -63,7 +63,7 @@ typedef struct Connection {
     unsigned address_slot; /* in Usage.connections_of; USAGE_ADDRESS_SLOTS: not counted */
     unsigned peer_size;
     char peer[ADDRESS_TEXT_BYTES];
-} Connection;
+} HttpConnection;
 
 /* A socket whose answer has been written, but whose peer may still be sending: closing it now would reset it before the answer is read. */
 typedef struct Linger {
@@ -115,8 +115,8 @@ struct HttpLoop {
     usec_t swept_at, sweep_interval; /* boot time */
     uint64_t unfinished_bytes;       /* this loop's part of usage->unfinished_bytes */
     uint64_t fresh_bytes;            /* input that came since the last sweep */
-    Connection *reading;             /* the one whose input is being looked at; NULL as soon as it is closed */
-    Connection *writing;             /* the one whose answer was written just now; NULL as soon as it is closed */
+    HttpConnection *reading;         /* the one whose input is being looked at; NULL as soon as it is closed */
+    HttpConnection *writing;         /* the one whose answer was written just now; NULL as soon as it is closed */
     Linger lingers[LINGERS_MOST];
     size_t linger_count;
 };
@@ -127,16 +127,16 @@ void http_loop_error(HttpLoop *loop, int status, const char *name, const char *m
 void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
 
 /* loop.c: takes the connection out of the queue of deferred ones; its request, or NULL. */
-h2o_req_t *http_connection_take_deferred(Connection *connection);
+h2o_req_t *http_connection_take_deferred(HttpConnection *connection);
 
 /* connections.c */
 /* All of them, those that never sent a whole request first; NULL: the first, or no further one.
  * The present one may end once the next is known. */
-Connection *http_connection_next(HttpLoop *loop, Connection *connection);
-void http_connection_heard(Connection *connection);  /* bytes came */
-void http_connection_served(Connection *connection); /* a whole request came */
+HttpConnection *http_connection_next(HttpLoop *loop, HttpConnection *connection);
+void http_connection_heard(HttpConnection *connection);  /* bytes came */
+void http_connection_served(HttpConnection *connection); /* a whole request came */
 /* Does the kernel hold bytes of it? */
-bool http_connection_unread(const Connection *connection);
+bool http_connection_unread(const HttpConnection *connection);
 /* Takes up to `most` connections; false: none waits any more. */
 bool http_loop_accept(HttpLoop *loop, int fd, unsigned most);
 void http_loop_on_accept(h2o_socket_t *listener, const char *err);
@@ -147,7 +147,7 @@ void http_loop_make_room(HttpLoop *loop, usec_t now);
 void http_loop_begin_drain(HttpLoop *loop, usec_t now);
 void http_loop_look_if_drained(HttpLoop *loop);
 /* What a drain does with a connection; true: it was ended. */
-bool http_connection_drain(Connection *connection, ConnectionState state, usec_t now);
+bool http_connection_drain(HttpConnection *connection, ConnectionState state, usec_t now);
 /* How long an answer may wait without progress during a drain. */
 usec_t http_drain_patience(const HttpLoop *loop);
 
@@ -158,8 +158,8 @@ bool http_loop_sweep_due(const HttpLoop *loop, usec_t now);
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
 /* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written
  * to: then it is doomed. */
-void http_connection_end(Connection *connection, const HttpRefusal *refusal);
-ConnectionState http_connection_state(const Connection *connection);
+void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal);
+ConnectionState http_connection_state(const HttpConnection *connection);
 /* Takes over the descriptor; closed at once when there is no room. */
 void http_loop_linger(HttpLoop *loop, int take_fd);
 void http_loop_lingers_end(HttpLoop *loop);
@@ -169,10 +169,10 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err);
 void http_connection_answered(h2o_req_t *request);
 /* Is more than a small part of a chunked request framing: extensions and trailers? `body_size`:
  * of what was decoded. */
-bool http_connection_framed_too_much(const Connection *connection, size_t body_size);
+bool http_connection_framed_too_much(const HttpConnection *connection, size_t body_size);
 /* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the
  * library closes without an answer; what is too much of it is forgotten, so that the sweep can
  * answer. */
-void http_connection_cut_next_head(Connection *connection);
+void http_connection_cut_next_head(HttpConnection *connection);
 /* The read callback of a connection whose request is parked. */
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

@@ -30,7 +30,7 @@
 #define STRING_OF(text) STRING_OF_(text)
 #define LINGER_TIME (2 * USEC_SECOND)
 
-ConnectionState http_connection_state(const Connection *connection) {
+ConnectionState http_connection_state(const HttpConnection *connection) {
     h2o_socket_t *socket = connection->socket;
     if (h2o_socket_is_writing(socket)) return CONNECTION_WRITING;
     if (!h2o_socket_is_reading(socket) || socket->_cb.read == http_loop_on_parked_read) return CONNECTION_PARKED;
@@ -42,7 +42,7 @@ ConnectionState http_connection_state(const Connection *connection) {
 
 void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
     /* Pipelined bytes, or the end: either is seen again when the answer has been written. */
-    Connection *connection = socket->on_close.data;
+    HttpConnection *connection = socket->on_close.data;
     if (!err) {
         connection->received += socket->bytes_read;
         http_connection_cut_next_head(connection);
@@ -51,7 +51,7 @@ void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
 }
 
 static void on_written(h2o_socket_t *socket, const char *err) {
-    Connection *connection = socket->on_close.data;
+    HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     loop->writing = connection;
     connection->library_write(socket, err); /* takes the next request, if it is there already */
@@ -64,19 +64,19 @@ static void on_written(h2o_socket_t *socket, const char *err) {
 
 void http_connection_answered(h2o_req_t *request) {
     h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
-    Connection *connection = socket->on_close.data;
+    HttpConnection *connection = socket->on_close.data;
     check(socket->_cb.write && socket->_cb.write != on_written);
     connection->library_write = socket->_cb.write;
     socket->_cb.write = on_written;
 }
 
-bool http_connection_framed_too_much(const Connection *connection, size_t body_size) {
+bool http_connection_framed_too_much(const HttpConnection *connection, size_t body_size) {
     size_t held = connection->socket->input->size;
     size_t framing = connection->received > held ? connection->received - held : 0;
     return framing > connection->loop->limits.header_bytes && framing - connection->loop->limits.header_bytes > FRAMING_A_BYTE * body_size;
 }
 
-void http_connection_cut_next_head(Connection *connection) {
+void http_connection_cut_next_head(HttpConnection *connection) {
     h2o_buffer_t *input = connection->socket->input;
     size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
     if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
@@ -84,7 +84,7 @@ void http_connection_cut_next_head(Connection *connection) {
     input->size = begin + limit + 1;
 }
 
-void http_connection_end(Connection *connection, const HttpRefusal *refusal) {
+void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal) {
     h2o_socket_t *socket = connection->socket;
     int fd = h2o_socket_get_fd(socket);
     if (refusal) {
@@ -99,12 +99,12 @@ void http_connection_end(Connection *connection, const HttpRefusal *refusal) {
         (void)shutdown(fd, SHUT_RDWR); /* its write fails */
 }
 
-static void time_out(Connection *connection, const char *message) {
+static void time_out(HttpConnection *connection, const char *message) {
     metrics_add(METRIC_CONNECTIONS_TIMED_OUT, 1);
     http_connection_end(connection, message ? &(HttpRefusal){408, "requestTimeout", message, NULL} : NULL);
 }
 
-static uint64_t acked_bytes(const Connection *connection) {
+static uint64_t acked_bytes(const HttpConnection *connection) {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
     if (getsockopt(h2o_socket_get_fd(connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
@@ -116,7 +116,7 @@ static const HttpRefusal many_headers = {
 static const HttpRefusal framed_too_much = {413, "headerTooLarge", HTTP_FRAMED_TOO_MUCH, NULL};
 
 /* The head of the unfinished request, as soon as it is whole; true: the connection was ended. */
-static bool look_at_head(Connection *connection, usec_t age) {
+static bool look_at_head(HttpConnection *connection, usec_t age) {
     const HttpLoop *loop = connection->loop;
     const h2o_buffer_t *input = connection->socket->input;
     Span bytes = {input->bytes, input->size};
@@ -154,7 +154,7 @@ static bool look_at_head(Connection *connection, usec_t age) {
     return true;
 }
 
-static bool look_at_body(Connection *connection, usec_t age) {
+static bool look_at_body(HttpConnection *connection, usec_t age) {
     const HttpLimits *limits = &connection->loop->limits;
     if (age <= limits->body_timeout) return false;
     uint64_t arrived = connection->socket->input->size - connection->head_size;
@@ -165,7 +165,7 @@ static bool look_at_body(Connection *connection, usec_t age) {
 }
 
 /* Its bytes if it is unfinished and goes on; ends it when it is too slow. */
-static uint64_t look_at(Connection *connection, usec_t now) {
+static uint64_t look_at(HttpConnection *connection, usec_t now) {
     const HttpLimits *limits = &connection->loop->limits;
     ConnectionState state = http_connection_state(connection);
     if (connection->socket->_cb.read == connection->library_read) connection->socket->_cb.read = http_loop_on_read; /* a new request */
@@ -208,7 +208,7 @@ static uint64_t look_at(Connection *connection, usec_t now) {
 }
 
 typedef struct Candidate {
-    Connection *connection;
+    HttpConnection *connection;
     uint64_t bytes;
     double rate; /* bytes a microsecond */
 } Candidate;
@@ -225,7 +225,7 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     Candidate *candidates = calloc(loop->connection_count, sizeof *candidates);
     size_t count = 0;
     check(candidates);
-    for (Connection *c = NULL; (c = http_connection_next(loop, c));) {
+    for (HttpConnection *c = NULL; (c = http_connection_next(loop, c));) {
         if (c->doomed || c->state != CONNECTION_UNFINISHED) continue;
         usec_t age = now - c->since + USEC_MS;
         candidates[count++] = (Candidate){c, c->socket->input->capacity, (double)c->socket->input->size / (double)age};
@@ -285,7 +285,7 @@ void http_loop_lingers_end(HttpLoop *loop) {
 
 /* Senders mostly repeat themselves: where the last head of this connection ended, this one ends,
  * too, or earlier. */
-static bool has_many_headers(const Connection *connection) {
+static bool has_many_headers(const HttpConnection *connection) {
     const h2o_buffer_t *input = connection->socket->input;
     size_t last = connection->head.size;
     if (input->size < HEADERS_LEAST_BYTES) return false;
@@ -294,7 +294,7 @@ static bool has_many_headers(const Connection *connection) {
 }
 
 void http_loop_on_read(h2o_socket_t *socket, const char *err) {
-    Connection *connection = socket->on_close.data;
+    HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     size_t size = socket->input->size;
     if (!err) {
@@ -326,7 +326,7 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     uint64_t own = 0, before = loop->unfinished_bytes;
     unsigned idle = 0;
-    for (Connection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {
+    for (HttpConnection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {
         next = http_connection_next(loop, connection); /* looking may end this one, and no other */
         if (connection->doomed) continue;
         idle += connection->served && http_connection_state(connection) == CONNECTION_IDLE;

@@ -259,10 +259,10 @@ static int map_stream(MapRun *run, Error *error) {
 
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Place {
+typedef struct EventPlace {
     const Sink *sink;
     const Column *column;
-} Place;
+} EventPlace;
 
 static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer *places) {
     for (size_t i = 0; i < target->sink_count; i++) {
@@ -271,7 +271,7 @@ static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer 
             const Column *column = &sink->table.columns[c];
             if (!column->template_text) continue;
             template_check_add(asked, column->template_text);
-            Place place = {sink, column};
+            EventPlace place = {sink, column};
             buffer_append(places, &place, sizeof place);
         }
     }
@@ -287,7 +287,7 @@ static int check_templates(MapRun *run, Error *error) {
     check(mailbox_take(run->mailbox) == &asked->message);
     int r = asked->result;
     if (r < 0) {
-        const Place *place = (const Place *)(void *)places.data + asked->passed;
+        const EventPlace *place = (const EventPlace *)(void *)places.data + asked->passed;
         *error = asked->error;
         r = error_prefix(error, "sink %s: the template of column \"%s\"", place->sink->sink_id, place->column->name);
     }

@@ -7,11 +7,11 @@
 
 typedef enum TokenKind { TOKEN_END, TOKEN_NAME, TOKEN_STRING, TOKEN_SYMBOL } TokenKind;
 
-typedef struct Token {
+typedef struct Lexeme {
     TokenKind kind;
     Span text; /* a string's without its quotes, not unescaped */
     const char *at;
-} Token;
+} Lexeme;
 
 typedef struct Lexer {
     const char *at, *end;
@@ -114,30 +114,30 @@ static void skip_text_block(Lexer *lexer) {
     }
 }
 
-static Token next_token(Lexer *lexer) {
+static Lexeme next_token(Lexer *lexer) {
     for (;;) {
         skip_space_and_comments(lexer);
-        if (lexer->at == lexer->end) return (Token){.kind = TOKEN_END, .at = lexer->at};
+        if (lexer->at == lexer->end) return (Lexeme){.kind = TOKEN_END, .at = lexer->at};
         const char *start = lexer->at;
         if (is_name_start(*start)) {
             while (lexer->at < lexer->end && is_name(*lexer->at)) lexer->at++;
-            return (Token){.kind = TOKEN_NAME, .text = {start, (size_t)(lexer->at - start)}, .at = start};
+            return (Lexeme){.kind = TOKEN_NAME, .text = {start, (size_t)(lexer->at - start)}, .at = start};
         }
-        if (*start == '"' || *start == '\'') return (Token){.kind = TOKEN_STRING, .text = read_string(lexer, false), .at = start};
+        if (*start == '"' || *start == '\'') return (Lexeme){.kind = TOKEN_STRING, .text = read_string(lexer, false), .at = start};
         if (*start == '@' && lexer->end - start >= 2 && (start[1] == '"' || start[1] == '\'')) {
             lexer->at++;
-            return (Token){.kind = TOKEN_STRING, .text = read_string(lexer, true), .at = start};
+            return (Lexeme){.kind = TOKEN_STRING, .text = read_string(lexer, true), .at = start};
         }
         if (starts_with(lexer, "|||")) {
             skip_text_block(lexer);
-            return (Token){.kind = TOKEN_STRING, .text = {start, 0}, .at = start};
+            return (Lexeme){.kind = TOKEN_STRING, .text = {start, 0}, .at = start};
         }
         lexer->at++;
-        return (Token){.kind = TOKEN_SYMBOL, .text = {start, 1}, .at = start};
+        return (Lexeme){.kind = TOKEN_SYMBOL, .text = {start, 1}, .at = start};
     }
 }
 
-static bool is_symbol(const Token *token, char symbol) {
+static bool is_symbol(const Lexeme *token, char symbol) {
     return token->kind == TOKEN_SYMBOL && token->text.data[0] == symbol;
 }
 
@@ -159,13 +159,13 @@ static int fail(Span text, const char *at, Error *error, const char *what) {
     return error_set(error, -EINVAL, "line %u, column %u: %s", line, column, what);
 }
 
-static int refuse(Span text, const Token *token, const char *prefix, Error *error) {
+static int refuse(Span text, const Lexeme *token, const char *prefix, Error *error) {
     char what[80];
     (void)snprintf(what, sizeof what, "%s%.*s is not allowed in a template", prefix, (int)token->text.size, token->text.data);
     return fail(text, token->at, error, what);
 }
 
-static int count_bracket(Span text, Brackets *brackets, const Token *token, Error *error) {
+static int count_bracket(Span text, Brackets *brackets, const Lexeme *token, Error *error) {
     if (token->kind != TOKEN_SYMBOL) return 0;
     char c = token->text.data[0];
     if (c == '(' || c == '[' || c == '{') {
@@ -192,10 +192,10 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
 
     Lexer lexer = {.at = text.data, .end = text.data + text.size};
     /* The three tokens before the one that is looked at: `std.name` is (not a dot) std . name. */
-    Token before[3] = {{0}};
+    Lexeme before[3] = {{0}};
     Brackets brackets = {.count = 0};
     for (;;) {
-        Token token = next_token(&lexer);
+        Lexeme token = next_token(&lexer);
         bool std_before = before[0].kind == TOKEN_NAME && span_equal(before[0].text, SPAN("std")) && !is_symbol(&before[1], '.');
         if (visit && std_before && !is_symbol(&token, '.') && !is_symbol(&token, '[')) visit(context, (Span){0});
         if (lexer.cut_off) return fail(text, lexer.cut_off, error, "the text ends inside a string, a text block or a comment");
@@ -214,7 +214,7 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
         if (of_std && is_member) {
             if (is_one_of(token.text, functions, sizeof functions / sizeof *functions)) return refuse(text, &token, "std.", error);
             Lexer ahead = lexer;
-            Token next = next_token(&ahead);
+            Lexeme next = next_token(&ahead);
             /* std['a' + …] names what only the evaluation knows. */
             if (visit && (token.kind == TOKEN_NAME || is_symbol(&next, ']'))) visit(context, token.text);
         }
@@ -233,7 +233,7 @@ static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {
     Lexer lexer = {.at = text.data, .end = text.data + text.size};
     const char *at = text.data;
     for (bool more = true; more;) {
-        Token token = next_token(&lexer);
+        Lexeme token = next_token(&lexer);
         more = token.kind != TOKEN_END && !lexer.cut_off;
         bool verbatim = token.kind == TOKEN_STRING && *token.at == '@';
         for (const char *end = verbatim ? token.at : lexer.at; at < end; at++) {

@@ -20,10 +20,10 @@ enum {
     REAP_EVERY_MS = 5,
 };
 
-typedef struct Ending {
+typedef struct EndingProcess {
     pid_t pid;
     usec_t kill_at;
-} Ending;
+} EndingProcess;
 
 static int spawn(const char *worker_path, int control, pid_t *ret_pid) {
     posix_spawn_file_actions_t actions;
@@ -72,18 +72,18 @@ int template_process_start(const char *worker_path, pid_t *ret_pid, int *ret_con
 }
 
 static size_t ending_count(const Reaper *reaper) {
-    return reaper->ending.size / sizeof(Ending);
+    return reaper->ending.size / sizeof(EndingProcess);
 }
 
 void reaper_end(Reaper *reaper, pid_t pid, usec_t boot) {
     check(pid > 1);
     (void)kill(pid, SIGUSR1);
-    Ending ending = {.pid = pid, .kill_at = boot + KILL_AFTER_USEC};
+    EndingProcess ending = {.pid = pid, .kill_at = boot + KILL_AFTER_USEC};
     buffer_append(&reaper->ending, &ending, sizeof ending);
 }
 
 void reaper_step(Reaper *reaper, usec_t boot) {
-    Ending *endings = (Ending *)(void *)reaper->ending.data;
+    EndingProcess *endings = (EndingProcess *)(void *)reaper->ending.data;
     size_t count = ending_count(reaper), kept = 0;
     for (size_t i = 0; i < count; i++) {
         int status;

@@ -8,16 +8,16 @@
 
 #define VERDICTS_MOST (2 * SINKS_A_SOURCE_MAX * COLUMNS_A_SINK_MAX) /* those of one source must be there together */
 
-typedef struct Verdict {
+typedef struct TemplateVerdict {
     char *text; /* owned; NULL: free */
     uint64_t checksum;
     int result;
     Error error;
-} Verdict;
+} TemplateVerdict;
 
 struct TemplateVerdicts {
     size_t next; /* the oldest */
-    Verdict items[VERDICTS_MOST];
+    TemplateVerdict items[VERDICTS_MOST];
 };
 
 TemplateVerdicts *template_verdicts_new(void) {
@@ -26,9 +26,9 @@ TemplateVerdicts *template_verdicts_new(void) {
     return verdicts;
 }
 
-static void forget(Verdict *verdict) {
+static void forget(TemplateVerdict *verdict) {
     free(verdict->text);
-    *verdict = (Verdict){0};
+    *verdict = (TemplateVerdict){0};
 }
 
 void template_verdicts_free(TemplateVerdicts *verdicts) {
@@ -40,7 +40,7 @@ void template_verdicts_free(TemplateVerdicts *verdicts) {
 int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *error) {
     uint64_t checksum = checksum_of(text, strlen(text));
     for (size_t i = 0; i < VERDICTS_MOST; i++) {
-        Verdict *verdict = &verdicts->items[i];
+        TemplateVerdict *verdict = &verdicts->items[i];
         if (verdict->checksum != checksum || !verdict->text || strcmp(verdict->text, text) != 0) continue;
         int result = verdict->result;
         if (result < 0) {
@@ -53,7 +53,7 @@ int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *
 }
 
 void template_verdicts_set(TemplateVerdicts *verdicts, const char *text, int result, const Error *error) {
-    Verdict *verdict = &verdicts->items[verdicts->next];
+    TemplateVerdict *verdict = &verdicts->items[verdicts->next];
     verdicts->next = (verdicts->next + 1) % VERDICTS_MOST;
     forget(verdict);
     verdict->text = strdup(text);

@@ -25,7 +25,7 @@ enum {
 };
 
 /* Written by the evaluating process, read by the zygote after its end. */
-typedef struct Shared {
+typedef struct SharedPage {
     _Atomic int cause; /* TemplateDeath of a process that ended itself; IDLE: it did not */
     _Atomic bool active;
     uint64_t number;
@@ -39,10 +39,10 @@ typedef struct Shared {
     size_t reason_bytes;
     char reason[TEMPLATE_REASON_BYTES_MAX];
     char results[TEMPLATE_RESULTS_LEFT_BYTES_MAX];
-} Shared;
+} SharedPage;
 
 struct Zygote {
-    Shared *shared;
+    SharedPage *shared;
     uint32_t serial;
 
     /* evaluating process */
@@ -68,7 +68,7 @@ Zygote *zygote_new(void) {
     Zygote *zygote = calloc(1, sizeof *zygote);
     check(zygote);
     zygote->data_fd = -1;
-    zygote->shared = mmap(NULL, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    zygote->shared = mmap(NULL, sizeof(SharedPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     check(zygote->shared != MAP_FAILED);
     return zygote;
 }
@@ -124,7 +124,7 @@ bool zygote_receive_load(Buffer *input, Arena *arena, TemplateLoad *ret_load) {
 
 /* -- zygote -- */
 
-static TemplateDeath why(const Shared *shared, int status, char *text, size_t capacity) {
+static TemplateDeath why(const SharedPage *shared, int status, char *text, size_t capacity) {
     TemplateDeath cause = (TemplateDeath)atomic_load(&shared->cause);
     if (cause == TEMPLATE_DEATH_ERROR || cause == TEMPLATE_DEATH_TIME) {
         size_t size = shared->reason_bytes < capacity ? shared->reason_bytes : capacity - 1;
@@ -152,14 +152,14 @@ static usec_t usec_of(const struct timeval *time) {
 }
 
 /* Of an event whose process could not say it: no more than the process had since, and no more than has passed. */
-static usec_t used_at_most(const Shared *shared, const struct rusage *usage) {
+static usec_t used_at_most(const SharedPage *shared, const struct rusage *usage) {
     usec_t cpu = usec_of(&usage->ru_utime) + usec_of(&usage->ru_stime) - shared->cpu_known, passed = monotonic() - shared->started;
     usec_t least = cpu < passed ? cpu : passed;
     return least > 0 ? least : 0;
 }
 
 static void report_death(const Zygote *zygote, int status, const struct rusage *usage) {
-    const Shared *shared = zygote->shared;
+    const SharedPage *shared = zygote->shared;
     char text[TEMPLATE_REASON_BYTES_MAX + 1];
     TemplateDiedMessage died = {.serial = zygote->serial, .death = why(shared, status, text, sizeof text)};
     size_t results = atomic_load(&shared->result_bytes);
@@ -205,7 +205,7 @@ static int wait_for(pid_t child, const sigset_t *signals, struct rusage *ret_usa
 static pid_t fork_child(Zygote *zygote) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) _exit(1);
-    Shared *shared = zygote->shared;
+    SharedPage *shared = zygote->shared;
     atomic_store(&shared->cause, TEMPLATE_DEATH_IDLE);
     atomic_store(&shared->active, false);
     atomic_store(&shared->result_bytes, 0);
@@ -230,7 +230,7 @@ static pid_t fork_child(Zygote *zygote) {
 }
 
 static void on_time_up(int signal, siginfo_t *info, void *context) {
-    Shared *shared = info->si_value.sival_ptr;
+    SharedPage *shared = info->si_value.sival_ptr;
     static const char reason[] = "the evaluation took longer than it may";
     memcpy(shared->reason, reason, sizeof reason - 1);
     shared->reason_bytes = sizeof reason - 1;
@@ -273,7 +273,7 @@ void zygote_run(Zygote *zygote) {
 /* -- evaluating process -- */
 
 static void flush_results(Zygote *zygote) {
-    Shared *shared = zygote->shared;
+    SharedPage *shared = zygote->shared;
     size_t size = atomic_load_explicit(&shared->result_bytes, memory_order_relaxed);
     if (size == 0) return;
     if (!send_all(zygote->data_fd, shared->results, size)) _exit(0);
@@ -336,7 +336,7 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
     if (frame.kind != TEMPLATE_FRAME_EVENT || template_read_event(frame.payload, &zygote->arena, &zygote->event) < 0) _exit(2);
     zygote->input_used += frame.bytes;
 
-    Shared *shared = zygote->shared;
+    SharedPage *shared = zygote->shared;
     usec_t now = monotonic();
     shared->number = zygote->event.number;
     shared->template_index = zygote->event.first_template;
@@ -366,7 +366,7 @@ static usec_t used_of_event(const Zygote *zygote) {
 }
 
 void zygote_put_result(Zygote *zygote, bool failed, Span text) {
-    Shared *shared = zygote->shared;
+    SharedPage *shared = zygote->shared;
     TemplateResultMessage result = {.number = shared->number, .template_index = shared->template_index, .failed = failed, .text = text};
     buffer_clear(&zygote->frame);
     template_put_result(&zygote->frame, &result);
@@ -384,7 +384,7 @@ void zygote_put_result(Zygote *zygote, bool failed, Span text) {
 }
 
 _Noreturn void zygote_give_up(Zygote *zygote, Span reason) {
-    Shared *shared = zygote->shared;
+    SharedPage *shared = zygote->shared;
     size_t size = reason.size < sizeof shared->reason ? reason.size : sizeof shared->reason;
     for (size_t i = 0; i < size; i++) shared->reason[i] = reason.data[i] ? reason.data[i] : '?'; /* it goes on as a C string */
     shared->reason_bytes = size;

@@ -152,7 +152,7 @@ static bool is_busy(const SinkState *sink) {
     return sink->importing || sink->file_count > 0;
 }
 
-static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
+static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink) {
     Waiting waiting = {.log_rows = sink->log_rows, .log_bytes = sink->log_bytes};
     if (sink->run_count) waiting.log_age = age(writer->boot, sink->runs[0].since);
     if (sink->has_open) {
@@ -164,7 +164,7 @@ static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
     bool failing = sink->failures > 0 || (sink->file_count > 0 && sink->files[0].connection->failures > 0) ||
                    writer_is_paused(writer, sink);
     if (!is_busy(sink)) {
-        Verdict verdict = conditions_judge(&sink->conditions, &waiting, failing);
+        ConditionsVerdict verdict = conditions_judge(&sink->conditions, &waiting, failing);
         /* Its events are refused until there is space, and only its import makes some. */
         bool space_is_short = writer->space_short || (sink->gate && atomic_load(&sink->gate->closed));
         if (space_is_short && verdict.close == CLOSE_NONE && !failing && (waiting.log_rows > 0 || waiting.file_rows > 0)) {
@@ -177,7 +177,7 @@ static Verdict judge_conditions(Writer *writer, const SinkState *sink) {
     Conditions held = sink->conditions;
     held.import_rows = held.import_bytes = UINT64_MAX;
     held.import_age = USEC_NEVER;
-    Verdict verdict = conditions_judge(&held, &waiting, failing);
+    ConditionsVerdict verdict = conditions_judge(&held, &waiting, failing);
     /* What is staged already is closed at its size all the same; while imports fail, at its count too: files stay files of usual size. */
     if (sink->has_open) {
         if (sink->open.bytes >= sink->conditions.import_bytes) verdict.close = CLOSE_SIZE;
@@ -190,7 +190,7 @@ void writer_judge(Writer *writer, SinkState *sink) {
     usec_t next = writer_consider_import(writer, sink);
     writer_mind_share(writer, sink);
     if (sink->known && !sink->stopped && !sink->staging && !sink->stage_queued) {
-        Verdict verdict = judge_conditions(writer, sink);
+        ConditionsVerdict verdict = judge_conditions(writer, sink);
         bool asked = sink->close_row > 0;
         if (asked && sink->totals.staged_row >= sink->close_row && !sink->has_open) sink->close_row = 0, asked = false;
         CloseReason reason = asked ? sink->close_reason : verdict.close;

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "sinks/rejects.h"
+#include "sinks/refused_rows.h"
 #include "tests/support/sink-case.h"
 
 static void copies_and_hands_over(void **state) {

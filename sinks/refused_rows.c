@@ -1,4 +1,4 @@
-#include "sinks/rejects.h"
+#include "sinks/refused_rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
