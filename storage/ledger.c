@@ -151,7 +151,7 @@ int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error) {
 }
 
 /* The file's checksum is the XXH3-64 of the one before and the slice's, 8 bytes little-endian each. */
-static uint64_t fold_checksum(uint64_t before, uint64_t slice) {
+uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice) {
     uint64_t both[2] = {before, slice};
     return checksum_of(both, sizeof both);
 }
@@ -183,7 +183,7 @@ int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error
     stored.last_time = slice->last_time;
     stored.rows += slice->rows;
     stored.bytes += slice->bytes;
-    stored.checksum = fold_checksum(stored.checksum, slice->checksum);
+    stored.checksum = ledger_fold_checksum(stored.checksum, slice->checksum);
     pack.slices++;
 
     LedgerKey key = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);

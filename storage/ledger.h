@@ -110,6 +110,11 @@ int ledger_update_file(Txn *txn, const FileRecord *file, Error *error);
  * taken from `file`. A file without slices is forgotten at once. `now`: wall time; `running`: running time, from which the packs' retention counts. */
 int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error);
 
+/* A closed file becomes several closed ones, which hold its rows in order. `slices` hold what can be read of them, in row order, and lie in packs
+ * that were added before; neighbours of equal `file` make one part, whose rows go on to the next part. An id of the parts may be the old file's.
+ * The old slices are forgotten; a pack in which none is left goes with the next ledger_forget_packs. `running`: the running time. */
+int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error);
+
 /* Walks: < 0 from the visit ends the walk and is returned. A visit must not write. */
 typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error);
 typedef int (*SliceVisit)(void *context, const SliceRecord *slice, Error *error);

@@ -52,5 +52,8 @@ int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
 /* The range that `row` is in: 0 or DB_NOT_FOUND. */
 int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, Error *error);
 
+/* A file's checksum when a slice is added to it. */
+uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice);
+
 const char *range_state_name(RangeState state);
 const char *file_state_name(FileState state);

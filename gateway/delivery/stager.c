@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "gateway/flow/messages.h"
+#include "mapping/row.h"
 #include "storage/log.h"
 #include "storage/pack.h"
 
@@ -203,6 +204,69 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     return r;
 }
 
+/* ---- divided files ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct OpenSlice {
+    SliceReader *open;
+    Span left; /* of its last block */
+} OpenSlice;
+
+/* Writes the next `rows` rows of the source. */
+static int move_rows(OpenSlice *source, uint64_t rows, PackWriter *writer, Error *error) {
+    while (rows > 0) {
+        if (source->left.size == 0) {
+            int r = slice_read(source->open, &source->left, error);
+            if (r < 0) return r;
+            if (r != 0) return error_set(error, -EBADMSG, "a slice of a file that is divided is damaged");
+        }
+        Span piece = {.data = source->left.data, .size = 0};
+        for (; rows > 0 && source->left.size > 0; rows--) {
+            size_t size = row_size(source->left);
+            if (size == 0) return error_set(error, -EBADMSG, "a slice of a file that is divided ends within a row");
+            piece.size += size;
+            source->left.data += size;
+            source->left.size -= size;
+        }
+        int r = pack_add_rows(writer, piece, error);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+static int move_slice(Stager *stager, const Divide *divide, const SliceRecord *slice, SliceRecord *parts, size_t count, PackWriter *writer,
+                      Error *error) {
+    OpenSlice source = {0};
+    int r = slice_open(stager->files, slice, &source.open, error);
+    for (size_t i = 0; i < count && r == 0; i++) {
+        r = pack_begin_slice(writer, &parts[i], span_of(divide->description), error);
+        if (r == 0) r = move_rows(&source, parts[i].rows, writer, error);
+        if (r == 0) r = pack_end_slice(writer, &parts[i], error);
+    }
+    if (r == 0 && source.left.size > 0) r = error_set(error, -EBADMSG, "a slice of a file that is divided holds more rows than it should");
+    slice_close(source.open);
+    return r;
+}
+
+static int divide_file(Stager *stager, Divide *divide, Error *error) {
+    PackWriter *writer = NULL;
+    size_t done = 0;
+    int r = pack_create(stager->files, &divide->pack, &stager->instance, &writer, error);
+    for (size_t i = 0; i < divide->slice_count && r == 0; i++) {
+        const SliceRecord *slice = &divide->slices[i];
+        size_t count = 0;
+        while (done + count < divide->part_count && divide->parts[done + count].first_row < slice->first_row + slice->rows) count++;
+        r = move_slice(stager, divide, slice, divide->parts + done, count, writer, error);
+        done += count;
+    }
+    divide->record.id = divide->pack;
+    if (r == 0) {
+        r = pack_finish(steal(writer), &divide->record.bytes, error);
+        if (r < 0) (void)pack_remove(stager->files, &divide->pack, NULL);
+    }
+    pack_abandon(writer);
+    return r;
+}
+
 /* ---- expired files ------------------------------------------------------------------------------------------------------------------- */
 
 static int copy_slice(Files *files, const SliceRecord *slice, File *to, void *buffer, Error *error) {
@@ -262,6 +326,12 @@ bool stager_step(Stager *stager) {
         mailbox_post(stage->reply, message);
         break;
     }
+    case MESSAGE_DIVIDE: {
+        Divide *divide = (Divide *)message;
+        divide->result = divide_file(stager, divide, &divide->error);
+        mailbox_post(divide->reply, message);
+        break;
+    }
     case MESSAGE_EXPIRE: {
         Expire *expire = (Expire *)message;
         expire->result = copy_expired(stager, expire, &expire->error);
@@ -280,6 +350,10 @@ static void refuse(Message *message) {
         Stage *stage = (Stage *)message;
         stage->result = error_set(&stage->error, -ECANCELED, "%s", text);
         mailbox_post(stage->reply, message);
+    } else if (message->kind == MESSAGE_DIVIDE) {
+        Divide *divide = (Divide *)message;
+        divide->result = error_set(&divide->error, -ECANCELED, "%s", text);
+        mailbox_post(divide->reply, message);
     } else if (message->kind == MESSAGE_EXPIRE) {
         Expire *expire = (Expire *)message;
         expire->result = error_set(&expire->error, -ECANCELED, "%s", text);

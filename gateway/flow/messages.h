@@ -38,6 +38,7 @@ typedef enum MessageKind {
     MESSAGE_REJECTS_REMOVE,  /* C -> W -> C   RejectsRemove */
     MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
     MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
+    MESSAGE_DIVIDE,          /* W -> S -> W   Divide: a file that takes too long becomes several, in a new pack */
     MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
@@ -240,6 +241,23 @@ typedef struct Expire {
     int result;     /* out: 0, or a negated errno: no copy */
     Error error;
 } Expire;
+
+/* Writes the rows of one file anew, cut at other rows: each of `slices` becomes one or more of `parts`. */
+typedef struct Divide {
+    Message message;
+    Mailbox *reply;
+    uint32_t sink;
+    Uuid file;           /* that is divided */
+    Uuid pack;           /* the new one */
+    char *description;   /* owned: table target JSON */
+    SliceRecord *slices; /* owned; what can be read of it, in row order */
+    size_t slice_count;
+    SliceRecord *parts; /* owned; none lies in two of `slices`. In: sink, mapping version, rows, times, file. Out: the rest */
+    size_t part_count;
+    PackRecord record; /* out */
+    int result;        /* out: 0, or a negated errno: nothing at the pack's final name */
+    Error error;
+} Divide;
 
 /* ---- W or C -> D ------------------------------------------------------------------------------------------------------------------- */
 

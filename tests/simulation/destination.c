@@ -220,14 +220,23 @@ static SinkResult run(Transaction *transaction, Error *error) {
         if (job->store_rejects(job->context, transaction->rejects, transaction->reject_count, error) != 0) return SINK_RETRY;
     }
     bool faulty = !world->quiet && chance(world->fault_percent);
-    uint64_t kind = below(4);
+    uint64_t kind = below(5);
+    job->proven_absent = transaction->ledger_count == job->file_count;
+    if (faulty && kind == 4) {
+        (void)error_set(error, -ETIMEDOUT, "It takes too long.");
+        job->took_too_long = true;
+        transaction->destination->slow_imports += job->proven_absent;
+        return SINK_RETRY;
+    }
     if (faulty && kind == 0) {
         (void)error_set(error, -ETIMEDOUT, "The connection was cut before the commit.");
         return SINK_RETRY;
     }
+    job->proven_absent = false;
     commit(transaction);
     if (faulty && kind == 1) {
         (void)error_set(error, -ECONNRESET, "The connection was cut around the commit.");
+        job->took_too_long = chance(50);
         return SINK_RETRY;
     }
     if (faulty && kind == 2) world->crash_soon = true;

@@ -56,7 +56,7 @@ static Gateway gateway;
 
 /* What all seeds together did: a course in which nothing happens proves nothing. */
 static struct Sum {
-    uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, crashes, expired, changes;
+    uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes;
 } sum;
 
 /* ---- telling ------------------------------------------------------------------------------------------------------------------------- */
@@ -720,6 +720,7 @@ static void add_up(void) {
     for (size_t i = 0; i < 2; i++) {
         sum.imports += world->destinations[i].imports;
         sum.found_imported += world->destinations[i].found_imported;
+        sum.slow_imports += world->destinations[i].slow_imports;
     }
     sum.crashes += gateway.crashes;
     sum.changes += gateway.changes;
@@ -778,12 +779,13 @@ int main(int count, char **arguments) {
     }
     for (uint64_t seed = first; seed < first + seeds; seed++) run_seed(seed, directory);
     (void)rmdir(directory);
-    (void)printf("requests: %llu acknowledged, %llu not (%llu of them there); rows: %llu imported, %llu rejected; %llu events rejected\n"
-                 "imports: %llu, files found imported: %llu, expired: %llu; crashes: %llu; changes of a mapping: %llu\n",
-                 (unsigned long long)sum.acknowledged, (unsigned long long)sum.refused, (unsigned long long)sum.refused_there,
-                 (unsigned long long)sum.rows, (unsigned long long)sum.rejected, (unsigned long long)sum.events,
-                 (unsigned long long)sum.imports, (unsigned long long)sum.found_imported, (unsigned long long)sum.expired,
-                 (unsigned long long)sum.crashes, (unsigned long long)sum.changes);
+    (void)printf(
+        "requests: %llu acknowledged, %llu not (%llu of them there); rows: %llu imported, %llu rejected; %llu events rejected\n"
+        "imports: %llu, files found imported: %llu, that took too long: %llu, expired: %llu; crashes: %llu; changes of a mapping: %llu\n",
+        (unsigned long long)sum.acknowledged, (unsigned long long)sum.refused, (unsigned long long)sum.refused_there,
+        (unsigned long long)sum.rows, (unsigned long long)sum.rejected, (unsigned long long)sum.events, (unsigned long long)sum.imports,
+        (unsigned long long)sum.found_imported, (unsigned long long)sum.slow_imports, (unsigned long long)sum.expired,
+        (unsigned long long)sum.crashes, (unsigned long long)sum.changes);
     (void)printf("%llu seeds from %llu: every acknowledged row is there once\n", (unsigned long long)seeds, (unsigned long long)first);
     return 0;
 }

@@ -93,7 +93,7 @@ typedef struct Destination {
     bool refuses_bad_rows; /* a constraint that somebody added */
     bool down;
     Uuid last_file[SINKS_MOST + 1]; /* imported last, by sink */
-    unsigned imports, found_imported;
+    unsigned imports, found_imported, slow_imports;
 } Destination;
 
 typedef struct World {

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from load import COLUMNS, Sender, assert_exactly_once
 from postgres import Postgres
-from sluice import AT_ONCE, wait_until
+from sluice import AT_ONCE, NEVER, wait_until
 
 
 @pytest.fixture
@@ -100,3 +100,37 @@ def test_locked_tables_do_not_delay_the_other_sinks_of_their_connection(gateway_
     for name in ("locked0", "locked1", "locked2", "free"):
         gateway.flush("load", name)
         assert_exactly_once(server.rows(f"SELECT n, text FROM {name}"), acknowledged, [])
+
+
+def test_an_import_that_takes_longer_than_it_may_goes_on_in_parts(gateway_factory, server):
+    """A trigger that takes its time for each row: the whole file can never be imported within the limit, so smaller parts are."""
+    gateway = gateway_factory(connections(server, "warehouse"), arguments=["--import-longest", "3s"]).start()
+    url = gateway.add_source("load", framing="ndjson")
+    gateway.add_sink("load", "slow", COLUMNS, NEVER, connection="warehouse", table="slow")
+    server.rows(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;"
+        "CREATE TRIGGER linger BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION linger()"
+    )
+    sender = Sender(gateway.intake, url, "a", count=200)
+    sender.run()
+    gateway.api("POST", "/sources/load/sinks/slow/flush", wait=0)
+    wait_until("some parts", lambda: server.rows("SELECT count(*) FROM slow")[0][0] > 0, 120)
+    gateway.kill()  # between parts, or in one
+    gateway.start()
+    gateway.api("POST", "/sources/load/sinks/slow/flush", wait=0)
+    wait_until("all rows", lambda: server.rows("SELECT count(*) FROM slow") == [(200,)], 120)
+    assert_exactly_once(server.rows("SELECT n, text FROM slow"), sender.acknowledged, [])
+
+
+def test_a_statement_at_which_the_server_works_is_not_interrupted(gateway_factory, server):
+    gateway = gateway_factory(connections(server, "warehouse"), arguments=["--import-timeout", "2s"]).start()
+    url = gateway.add_source("load", framing="ndjson")
+    gateway.add_sink("load", "slow", COLUMNS, AT_ONCE, connection="warehouse", table="slow")
+    server.rows(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(8); RETURN NULL; END $$;"
+        "CREATE TRIGGER linger AFTER INSERT ON slow FOR EACH STATEMENT EXECUTE FUNCTION linger()"
+    )
+    sender = Sender(gateway.intake, url, "a", count=20, batch=20)
+    sender.run()
+    wait_until("the rows", lambda: server.rows("SELECT count(*) FROM slow") == [(20,)])
+    assert "tried again" not in gateway.log_text()

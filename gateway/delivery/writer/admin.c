@@ -84,7 +84,7 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
     for (size_t i = sink->file_count + (sink->has_open ? 1 : 0); i-- > 0;) {
         bool is_open = i == sink->file_count;
         FileRecord file;
-        if (!is_open && (sink->files[i].importing || sink->files[i].expiring)) continue;
+        if (!is_open && !waiting_is_at_rest(&sink->files[i])) continue;
         int r = ledger_find_file(txn, is_open ? &sink->open.id : &sink->files[i].id, &file, error);
         if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
         uint64_t file_rows = file.rows - file.damaged_rows;
@@ -394,7 +394,7 @@ static int act_on_waiting(Writer *writer, FileAction *action, FileRecord *file) 
     for (size_t i = 0; sink && i < sink->file_count; i++) {
         WaitingFile *waiting = &sink->files[i];
         if (!uuid_equal(&waiting->id, &action->file)) continue;
-        if (waiting->importing || waiting->expiring) return error_set(&action->error, -EBUSY, "The file is being imported.");
+        if (!waiting_is_at_rest(waiting)) return error_set(&action->error, -EBUSY, "The file is being imported.");
         if (action->remove) return delete_file(writer, sink, i, file, &action->error);
         waiting->next_try = 0;
         waiting->connection->paused_until = 0;

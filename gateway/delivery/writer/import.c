@@ -36,8 +36,8 @@ static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
     }
     for (size_t i = 0; i < sink->file_count && i < FILES_LOOKED_AT_MOST; i++) {
         WaitingFile *file = &sink->files[i];
-        bool ready = !file->expiring && file->next_try <= writer->boot;
-        if (!file->expiring && !ready) *next = earlier(*next, file->next_try);
+        bool ready = waiting_is_at_rest(file) && file->next_try <= writer->boot;
+        if (waiting_is_at_rest(file) && !ready) *next = earlier(*next, file->next_try);
         if (file->keyed) {
             if (i == 0 && ready) return file;
             break; /* nothing passes a keyed file, and it passes nothing */
@@ -82,7 +82,7 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
         return next;
     }
     WaitingFile *oldest = &sink->files[0];
-    usec_t expires = oldest->expiring || oldest->connection->paused ? USEC_NEVER : writer_expires(writer, oldest);
+    usec_t expires = !waiting_is_at_rest(oldest) || oldest->connection->paused ? USEC_NEVER : writer_expires(writer, oldest);
     if (expires <= writer->boot && writer->expiring_in_flight == 0) {
         writer_begin_expire(writer, sink, oldest);
     } else if (expires != USEC_NEVER) {
@@ -153,7 +153,7 @@ static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *e
 }
 
 static bool may_join(const Writer *writer, const WaitingFile *first, const WaitingFile *file) {
-    return !first->alone && !file->alone && !file->expiring && file->digest == first->digest && file->next_try <= writer->boot;
+    return !first->alone && !file->alone && waiting_is_at_rest(file) && file->digest == first->digest && file->next_try <= writer->boot;
 }
 
 static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *first, LoadJob *job, Error *error) {
@@ -424,6 +424,13 @@ static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *fil
     return changed;
 }
 
+/* Fewer rows may be taken in the time that an import may take. */
+static bool may_shrink(const Writer *writer, const LoadJob *job) {
+    if (job->result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->draining) return false;
+    const FileRecord *file = &job->files[0].file;
+    return job->file_count > 1 || file->rows - file->damaged_rows > 1;
+}
+
 static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
     for (size_t i = 0; i < job->file_count; i++) {
         LoadFile *load = &job->files[i];
@@ -433,6 +440,10 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         int r = record_damage(txn, sink, load, waiting, error);
         if (r < 0) return r;
         if (writer->draining) continue; /* it was not tried to its end */
+        if (may_shrink(writer, job)) {
+            waiting->alone = true;
+            continue;
+        }
         bool first = note_try(writer, waiting, &load->file);
         if (job->result == SINK_UNREACHABLE) { /* not this file's fault: it is the next one to be tried again */
             r = first ? ledger_update_file(txn, &load->file, error) : 0;
@@ -471,6 +482,14 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
     writer_fail_waiters(writer, sink, job->files[0].file.first_row, -ECANCELED, job->error.text);
 }
 
+/* The next try is smaller, so it comes at once, and who waits for the import goes on waiting. */
+static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
+    metrics_add(METRIC_IMPORT_FAILURES, 1);
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->error.text);
+    log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->error.text);
+    if (job->file_count == 1) writer_begin_divide(writer, sink, writer_find_waiting(sink, &job->files[0].file.id));
+}
+
 void writer_record_imports(Writer *writer) {
     Txn *txn = NULL;
     Error error = {0};
@@ -497,7 +516,9 @@ void writer_record_imports(Writer *writer) {
         next = (LoadJob *)job->message.next;
         SinkState *sink = writer_sink(writer, job->sink);
         if (recorded) {
-            if (job->result != SINK_DONE) note_failure(writer, sink, job);
+            bool shrinks = may_shrink(writer, job);
+            if (job->result != SINK_DONE && (!shrinks || job->result == SINK_UNREACHABLE)) note_failure(writer, sink, job);
+            if (shrinks) shrink(writer, sink, job);
             writer_answer_waiters(writer, sink);
             writer_touch(writer, sink);
         }

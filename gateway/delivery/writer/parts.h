@@ -5,6 +5,7 @@
  *   commit.c    group commit: Appends to commit groups
  *   stage.c     what leaves the log: judging sinks, giving out Stages, recording slices, closing files
  *   import.c    what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   divide.c    a file that takes too long becomes several
  *   failed.c    what a destination did not take: rejects, and files that are set aside
  *   admin.c     what the control thread asks for
  *   pause.c     imports that an admin holds back
@@ -67,7 +68,13 @@ typedef struct WaitingFile {
     bool alone; /* was refused: no other file is drawn into its job */
     bool importing;
     bool expiring;
+    bool dividing;
 } WaitingFile;
+
+/* Neither with a loader nor with the stager. */
+static inline bool waiting_is_at_rest(const WaitingFile *file) {
+    return !file->importing && !file->expiring && !file->dividing;
+}
 
 typedef struct SettledFile {
     Uuid id;
@@ -281,6 +288,11 @@ usec_t writer_expires(const Writer *writer, const WaitingFile *file);
 void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file);
 void writer_expire_ended(Writer *writer, Expire *take_expire);
 void expire_free(Expire *expire);
+
+/* ---- divide.c ---- */
+void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file);
+void writer_divide_ended(Writer *writer, Divide *take_divide);
+void divide_free(Divide *divide); /* NULL-safe */
 
 /* ---- admin.c ---- */
 void writer_define(Writer *writer, Define *define);

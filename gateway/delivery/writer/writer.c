@@ -195,6 +195,7 @@ static void handle(Writer *writer, Message *message) {
     case MESSAGE_REJECTS_REMOVE: writer_remove_rejects(writer, (RejectsRemove *)message); break;
     case MESSAGE_FILE_ACTION: writer_file_action(writer, (FileAction *)message); break;
     case MESSAGE_STAGE: writer_stage_ended(writer, (Stage *)message); break;
+    case MESSAGE_DIVIDE: writer_divide_ended(writer, (Divide *)message); break;
     case MESSAGE_EXPIRE: writer_expire_ended(writer, (Expire *)message); break;
     case MESSAGE_IMPORT: writer_import_back(writer, (LoadJob *)message); break;
     case MESSAGE_PENDING_REJECTS: writer_pending_rejects(writer, (PendingRejects *)message); break;
@@ -376,6 +377,7 @@ static void refuse(Message *message) {
         break;
     }
     case MESSAGE_STAGE: stage_free((Stage *)message); break;
+    case MESSAGE_DIVIDE: divide_free((Divide *)message); break;
     case MESSAGE_EXPIRE: expire_free((Expire *)message); break;
     case MESSAGE_IMPORT: load_job_free((LoadJob *)message); break;
     default: free(message);

@@ -46,6 +46,14 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
         (void)error_set(error, -EIO, "as the test wants it");
         return fixture->result;
     }
+    uint64_t job_rows = 0;
+    for (size_t i = 0; i < job->file_count; i++) job_rows += job->files[i].rows;
+    if (fixture->fast_rows > 0 && job_rows > fixture->fast_rows) {
+        (void)error_set(error, -ETIMEDOUT, "it takes too long");
+        job->took_too_long = true;
+        job->proven_absent = !fixture->unproven;
+        return SINK_RETRY;
+    }
     if (fixture->in_ledger) {
         job->files[0].already_imported = true;
         job->files[0].rows = fixture->in_ledger;

@@ -36,6 +36,8 @@ typedef struct Fixture {
     /* the destination */
     SinkResult result;  /* of every import and connect, unless `refused` decides */
     char refused[32];   /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
+    uint64_t fast_rows; /* an import of more rows takes too long; 0: none does */
+    bool unproven;      /* such an import may have been committed */
     uint64_t in_ledger; /* not 0: the ledger has the next file already, with so many rows */
     Buffer table;       /* all rows that arrived, in the order of arrival */
     uint64_t arrived, imports, connects;

@@ -1,0 +1,156 @@
+/*
+ * A file that a destination cannot take in the time that an import may take becomes several smaller ones, each with an id of its own: to all that
+ * comes after they are files like any other. Only done with a file of which the last try proved that it is not at the destination, and cannot get
+ * there any more (ImportJob.proven_absent): else its rows could arrive a second time under the new ids.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "gateway/delivery/writer/parts.h"
+#include "storage/rejects.h"
+
+#define PARTS 8
+
+void divide_free(Divide *divide) {
+    if (!divide) return;
+    free(divide->description);
+    free(divide->slices);
+    free(divide->parts);
+    free(divide);
+}
+
+static uint64_t rows_of(const SliceRecord *slices, size_t count) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < count; i++) rows += slices[i].rows;
+    return rows;
+}
+
+/* Cuts the slices so that each part has an equal share of the rows that can be read. The first keeps the file's id: if the proof were wrong, that would
+ * be a ledgerConflict and not a second copy. */
+static void cut(Writer *writer, Divide *divide) {
+    uint64_t rows = rows_of(divide->slices, divide->slice_count), parts = rows < PARTS ? rows : PARTS, part = 0, before = 0;
+    Uuid id = divide->file;
+    divide->parts = calloc(divide->slice_count + PARTS, sizeof *divide->parts);
+    check(divide->parts);
+    for (size_t i = 0; i < divide->slice_count; i++) {
+        const SliceRecord *slice = &divide->slices[i];
+        for (uint64_t at = 0; at < slice->rows;) {
+            uint64_t end = (part + 1) * rows / parts; /* of this part, in rows that can be read */
+            uint64_t count = end - before < slice->rows - at ? end - before : slice->rows - at;
+            SliceRecord *cut_off = &divide->parts[divide->part_count++];
+            *cut_off = (SliceRecord){.sink = slice->sink,
+                                     .mapping_version = slice->mapping_version,
+                                     .first_row = slice->first_row + at,
+                                     .rows = count,
+                                     .first_time = slice->first_time,
+                                     .last_time = slice->last_time,
+                                     .file = id};
+            at += count;
+            before += count;
+            if (before == end && ++part < parts) uuid_next(&writer->ids, writer->wall, &id);
+        }
+    }
+    check(before == rows && part == parts);
+}
+
+static int read_file(Writer *writer, Divide *divide, Error *error) {
+    FileRecord file = {0};
+    Txn *txn;
+    int r = txn_begin_read(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    r = ledger_find_file(txn, &divide->file, &file, error);
+    if (r == LEDGER_NOT_FOUND) r = error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+    if (r == 0) r = writer_read_slices(txn, &file, &divide->slices, &divide->slice_count, error);
+    txn_abort(txn);
+    if (r == 0 && rows_of(divide->slices, divide->slice_count) < 2) r = error_set(error, -EINVAL, "a file of one row cannot be divided");
+    if (r == 0) {
+        divide->description = strdup(file.target);
+        check(divide->description);
+    }
+    file_record_deinit(&file);
+    return r;
+}
+
+static void failed(Writer *writer, SinkState *sink, const Uuid *file, const Error *error) {
+    WaitingFile *waiting = writer_find_waiting(sink, file);
+    check(waiting);
+    log_failure(LOG_WARNING, "a file that takes too long cannot be divided; it is tried again whole", error);
+    waiting->dividing = false;
+    sink->failures++;
+    sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+    writer_fail_waiters(writer, sink, waiting->first_row, -ECANCELED, sink->last_error);
+    writer_touch(writer, sink);
+}
+
+void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
+    Error error = {0};
+    Divide *divide = calloc(1, sizeof *divide);
+    check(divide);
+    divide->message.kind = MESSAGE_DIVIDE;
+    divide->reply = writer->mailbox;
+    divide->sink = sink->totals.sink;
+    divide->file = file->id;
+    if (read_file(writer, divide, &error) < 0) {
+        failed(writer, sink, &divide->file, &error);
+        divide_free(divide);
+        return;
+    }
+    uuid_next(&writer->ids, writer->wall, &divide->pack);
+    cut(writer, divide);
+    file->dividing = true;
+    writer->stages_in_flight++; /* it keeps the stager busy, and a drain waits for it */
+    mailbox_post(writer->options.stager, &divide->message);
+}
+
+/* Its parts wait in its place. */
+static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
+    WaitingFile *old = writer_find_waiting(sink, &divide->file);
+    check(old && old->dividing);
+    size_t place = (size_t)(old - sink->files);
+    WaitingFile common = *old;
+    writer_remove_waiting(sink, place);
+    for (size_t i = 0; i < divide->part_count; i++) {
+        FileRecord file = {0};
+        if (i > 0 && uuid_equal(&divide->parts[i].file, &divide->parts[i - 1].file)) continue;
+        int r = ledger_find_file(txn, &divide->parts[i].file, &file, error);
+        if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a part of a file is not in the ledger");
+        const WaitingFile *added = writer_add_waiting(writer, sink, &file, error);
+        file_record_deinit(&file);
+        if (!added) return -EBADMSG;
+        WaitingFile part = *added;
+        part.waits_since = common.waits_since;
+        part.alone = true; /* together they would take as long as before */
+        memmove(&sink->files[place + 1], &sink->files[place], (sink->file_count - 1 - place) * sizeof part);
+        sink->files[place++] = part;
+    }
+    return 0;
+}
+
+static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
+    int r = ledger_add_pack(txn, &divide->record, error);
+    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, writer->running, error);
+    if (r == 0) r = rejects_drop_pending(txn, &divide->file, error);
+    return r == 0 ? replace_waiting(writer, txn, sink, divide, error) : r;
+}
+
+void writer_divide_ended(Writer *writer, Divide *take_divide) {
+    Divide *divide = take_divide;
+    SinkState *sink = writer_sink(writer, divide->sink);
+    Txn *txn;
+    Error error = {0};
+    writer->stages_in_flight--;
+    if (divide->result < 0) {
+        failed(writer, sink, &divide->file, &divide->error);
+    } else if (writer_record_begin(writer, &txn)) {
+        int r = record(writer, txn, sink, divide, &error);
+        if (writer_record_end(writer, txn, r, "cannot record a divided file", &error)) {
+            writer->staging_bytes += divide->record.bytes;
+            log_info("a file of %s goes on in parts: it took too long", sink->label ? sink->label : "a sink");
+            writer_touch(writer, sink);
+        }
+    }
+    divide_free(divide);
+}

@@ -1,0 +1,128 @@
+/* One file becomes several, which together hold its rows. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "storage/ledger_private.h"
+
+typedef struct Slices {
+    const Uuid *file;
+    SliceRecord *items;
+    size_t count, capacity;
+} Slices;
+
+static int collect(void *context, const SliceRecord *slice, Error *error) {
+    Slices *slices = context;
+    if (!uuid_equal(&slice->file, slices->file))
+        return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " belongs to another file", slice->sink,
+                         slice->first_row);
+    if (slices->count == slices->capacity) {
+        slices->capacity = slices->capacity ? 2 * slices->capacity : 16;
+        slices->items = reallocarray(slices->items, slices->capacity, sizeof *slices->items);
+        check(slices->items);
+    }
+    slices->items[slices->count++] = *slice;
+    return 0;
+}
+
+static int remove_key(Txn *txn, const LedgerKey *key, const char *what, Error *error) {
+    int result = db_remove(txn, DB_FILES, ledger_key_span(key), error);
+    return result == DB_NOT_FOUND ? error_set(error, -EBADMSG, "the ledger does not hold %s of a file that is divided", what) : result;
+}
+
+static int change_pack(Txn *txn, const Uuid *id, bool add, usec_t running, Error *error) {
+    PackRecord pack;
+    int result = ledger_find_pack(txn, id, &pack, error);
+    if (result == LEDGER_NOT_FOUND || (result == 0 && !add && pack.slices == pack.done))
+        return error_set(error, -EBADMSG, "a pack does not know of a slice of a file that is divided");
+    if (result < 0) return result;
+    pack.slices = add ? pack.slices + 1 : pack.slices - 1;
+    /* What is left in it was done before; a pack in which nothing is left is kept by nobody. */
+    if (!add && pack.done == pack.slices) pack.last_done = pack.slices > 0 ? running : 0;
+    return ledger_put_pack(txn, &pack, error);
+}
+
+static int remove_slices(Txn *txn, const FileRecord *file, usec_t running, Error *error) {
+    Slices slices = {.file = &file->id};
+    int result = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, collect, &slices, error);
+    for (size_t i = 0; i < slices.count && result == 0; i++) {
+        const SliceRecord *slice = &slices.items[i];
+        LedgerKey key = ledger_row_key(LEDGER_SLICE, slice->sink, slice->first_row);
+        LedgerKey link = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);
+        result = remove_key(txn, &key, "a slice", error);
+        if (result == 0) result = remove_key(txn, &link, "the pack of a slice", error);
+        if (result == 0) result = change_pack(txn, &slice->pack, false, running, error);
+    }
+    free(slices.items);
+    return result;
+}
+
+static int add_slice(Txn *txn, const SliceRecord *slice, Error *error) {
+    LedgerKey link = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);
+    int result = ledger_put_slice(txn, slice, error);
+    if (result == 0) result = db_put(txn, DB_FILES, ledger_key_span(&link), (Span){0}, error);
+    return result == 0 ? change_pack(txn, &slice->pack, true, 0, error) : result;
+}
+
+/* Do the slices hold, in order, what can be read of the file? */
+static int check_slices(const FileRecord *file, const SliceRecord *slices, size_t count, Error *error) {
+    uint64_t end = file->first_row, rows = 0;
+    for (size_t i = 0; i < count; i++) {
+        const SliceRecord *slice = &slices[i];
+        if (slice->sink != file->sink || slice->mapping_version != file->mapping_version || slice->rows == 0 || slice->first_row < end)
+            return error_set(error, -EBADMSG, "the slice from row %" PRIu64 " is not one of the file that is divided", slice->first_row);
+        end = slice->first_row + slice->rows;
+        rows += slice->rows;
+    }
+    if (count == 0 || end > file->first_row + file->rows || rows != file->rows - file->damaged_rows)
+        return error_set(error, -EBADMSG,
+                         "the parts of the file of sink %" PRIu32 " from row %" PRIu64 " hold %" PRIu64 " rows instead of its %" PRIu64,
+                         file->sink, file->first_row, rows, file->rows - file->damaged_rows);
+    return 0;
+}
+
+/* The part whose slices are `slices`; its rows end where the next part begins. */
+static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices, size_t count, uint64_t first_row, uint64_t end_row,
+                    Error *error) {
+    FileRecord part = *file; /* shares its texts */
+    part.id = slices[0].file;
+    part.first_row = first_row;
+    part.rows = end_row - first_row;
+    part.damaged_rows = part.rows;
+    part.bytes = part.checksum = 0;
+    part.first_time = slices[0].first_time;
+    part.last_time = slices[count - 1].last_time;
+    part.attempts = 0;
+    part.next_try = part.first_failed = 0;
+    part.last_error = NULL;
+    for (size_t i = 0; i < count; i++) {
+        part.damaged_rows -= slices[i].rows;
+        part.bytes += slices[i].bytes;
+        part.checksum = ledger_fold_checksum(part.checksum, slices[i].checksum);
+        int result = add_slice(txn, &slices[i], error);
+        if (result < 0) return result;
+    }
+    int result = ledger_put_file(txn, &part, error);
+    return result == 0 ? ledger_put_file_id(txn, &part, error) : result;
+}
+
+int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error) {
+    _cleanup_(file_record_deinit) FileRecord file = {0};
+    int result = ledger_find_file(txn, id, &file, error);
+    if (result == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "the ledger does not know a file that is divided");
+    if (result == 0 && file.state != FILE_CLOSED)
+        result = error_set(error, -EBADMSG, "a file that is %s cannot be divided", file_state_name(file.state));
+    if (result == 0) result = check_slices(&file, slices, count, error);
+    if (result == 0) result = remove_slices(txn, &file, running, error);
+    LedgerKey key = ledger_row_key(LEDGER_FILE, file.sink, file.first_row), id_key = ledger_id_key(LEDGER_FILE_ID, &file.id);
+    if (result == 0) result = remove_key(txn, &key, "the record", error);
+    if (result == 0) result = remove_key(txn, &id_key, "the id", error);
+    uint64_t first_row = file.first_row;
+    for (size_t i = 0, next; i < count && result == 0; i = next) {
+        for (next = i + 1; next < count && uuid_equal(&slices[next].file, &slices[i].file);) next++;
+        uint64_t end_row = next < count ? slices[next].first_row : file.first_row + file.rows;
+        result = add_part(txn, &file, slices + i, next - i, first_row, end_row, error);
+        first_row = end_row;
+    }
+    return result;
+}
