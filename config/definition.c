@@ -141,6 +141,7 @@ Source *source_copy(const Source *source) {
     copy->error_detail = source->error_detail;
     copy->rate_events = source->rate_events;
     copy->rate_burst = source->rate_burst;
+    copy->discard = source->discard;
     copy->settings = source->settings;
     version_copy(&copy->version, &source->version);
     copy->created = source->created;
@@ -148,7 +149,6 @@ Source *source_copy(const Source *source) {
     pause_copy(&copy->paused, &source->paused);
     copy->deleted = source->deleted;
     copy->deleted_running = source->deleted_running;
-    copy->ever_had_sink = source->ever_had_sink;
     return copy;
 }
 

@@ -105,13 +105,13 @@ typedef struct Source {
     Framing framing;
     ErrorDetail error_detail;
     uint32_t rate_events, rate_burst; /* events a second and burst; 0: no limit */
+    bool discard;                     /* without an enabled sink its events are taken and thrown away; else they are refused */
     Settings settings;
     DefinitionVersion version;
     usec_t created;
     bool disabled;
     Pause paused; /* of all its sinks */
     usec_t deleted, deleted_running;
-    bool ever_had_sink; /* "noEnabledSink" or "never had a sink" */
 } Source;
 
 #define SINKS_A_SOURCE_MAX 20

@@ -65,6 +65,7 @@ static json_t *source_fields_to_json(const Source *source) {
         set(rate, "burst", json_integer(source->rate_burst));
         set(json, "rate", rate);
     }
+    if (source->discard) set(json, "discard", json_true());
     set_text(json, "errorDetail", error_detail_names[source->error_detail]);
     return json;
 }
@@ -164,7 +165,6 @@ json_t *source_store(const Source *source) {
     json_t *stored = object_new();
     json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, &source->paused,
                                 source->deleted, source->deleted_running);
-    set(state, "everHadSink", json_boolean(source->ever_had_sink));
     set(stored, "definition", source_request_form(source));
     set(stored, "state", state);
     return stored;
@@ -256,7 +256,6 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
     _cleanup_(cleanup_source_unref) Source *source = NULL;
     State state = {0};
     int r = source_read(&fault, &definition, NULL, &source);
-    if (r == 0) r = member_bool(&fault, &state_node, "everHadSink", &source->ever_had_sink);
     if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     source->number = state.number;

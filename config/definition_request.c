@@ -17,7 +17,8 @@
 #define NOT_BUILT "is not supported by this build yet"
 #define BY_SERVER "is decided by the server; leave it out"
 
-static const char *const source_fields[] = {"sourceId", "name", "description", "type", "framing", "rate", "errorDetail", "secret", NULL};
+static const char *const source_fields[] = {"sourceId", "name",    "description", "type",   "framing",
+                                            "rate",     "discard", "errorDetail", "secret", NULL};
 static const Refusal source_refusals[] = {
     {"idempotency", NOT_BUILT},
     {"kafka", NOT_BUILT},
@@ -160,6 +161,7 @@ int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_
     if (r == 0) r = read_choice(fault, body, "framing", framing_names, NULL, &framing);
     if (r == 0) r = read_choice(fault, body, "errorDetail", error_detail_names, NULL, &detail);
     if (r == 0) r = read_rate(fault, body, source);
+    if (r == 0) r = node_optional_bool(fault, body, "discard", &source->discard);
     if (r == 0) r = read_secret(fault, body, old, &source->secret);
     if (r != 0) return r;
     source->framing = (Framing)framing;
@@ -263,7 +265,6 @@ int source_patched(const Source *old, const json_t *patch, Source **ret_source, 
     pause_copy(&source->paused, &old->paused);
     source->deleted = old->deleted;
     source->deleted_running = old->deleted_running;
-    source->ever_had_sink = old->ever_had_sink;
     *ret_source = steal(source);
     return 0;
 }

@@ -15,11 +15,6 @@
 
 #define NOT_BUILT "is not supported by this build yet"
 
-static int read_optional_bool(Fault *fault, const Node *object, const char *field, bool *value) {
-    Node node = node_member(object, field);
-    return node_given(&node) ? node_bool(fault, &node, value) : 0;
-}
-
 static int read_column_name(Fault *fault, const Node *column, char **ret_name) {
     Node node = node_member(column, "name");
     if (!node_given(&node)) return fault_at(fault, column, "needs a \"name\"");
@@ -120,8 +115,8 @@ static int read_column(Fault *fault, const Node *node, Column *out) {
     if (r == 0) r = read_data_type(fault, node, out);
     if (r == 0) r = read_path(fault, node, out);
     if (r == 0) r = read_template(fault, node, out);
-    if (r == 0) r = read_optional_bool(fault, node, "rawString", &out->raw_string);
-    if (r == 0) r = read_optional_bool(fault, node, "primaryKey", &out->primary_key);
+    if (r == 0) r = node_optional_bool(fault, node, "rawString", &out->raw_string);
+    if (r == 0) r = node_optional_bool(fault, node, "primaryKey", &out->primary_key);
     if (r < 0) return r;
     if (out->raw_string && out->type != COLUMN_PATH && out->type != COLUMN_TEMPLATE) {
         Node raw = node_member(node, "rawString");

@@ -49,6 +49,8 @@ int node_array(Fault *fault, const Node *node, size_t least, size_t most);
 /* Text without NUL of least..most bytes; borrowed from the JSON. */
 int node_text(Fault *fault, const Node *node, size_t least, size_t most, const char **ret_text);
 int node_bool(Fault *fault, const Node *node, bool *ret_value);
+/* Of a member that may be missing: then *value stays. */
+int node_optional_bool(Fault *fault, const Node *object, const char *field, bool *value);
 int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, int64_t *ret_value);
 /* The index of the text in `choices` (ends with NULL); `refused` (may be NULL): known names with the reason why not. */
 int node_choice(Fault *fault, const Node *node, const char *const *choices, const Refusal *refused, int *ret_choice);

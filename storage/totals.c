@@ -10,7 +10,7 @@
 /* Keys of the database `statistics`: 'T' and the sink number (big-endian), and 'A' alone. */
 #define KEY_TOTALS 'T'
 #define KEY_AS_OF 'A'
-#define VERSION 1
+#define VERSION 2 /* 1: without skipped_events */
 #define AS_OF_VERSION 2 /* 1: without the running time */
 
 void totals_init(SinkTotals *totals, uint32_t sink) {
@@ -80,6 +80,7 @@ int totals_store(Txn *txn, const SinkTotals *totals, Error *error) {
     buffer_put_u64(&record, totals->dropped_rows);
     buffer_put_u64(&record, totals->cleared_rows);
     buffer_put_u64(&record, totals->cleared_bytes);
+    buffer_put_u64(&record, totals->skipped_events);
     record_seal(&record);
     return db_put(txn, DB_STATISTICS, totals_key(totals->sink, key), buffer_span(&record), error);
 }
@@ -92,6 +93,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     Cursor fields;
     int result = record_open(value, KEY_TOTALS, VERSION, what, &fields, error);
     if (result < 0) return result;
+    bool has_skipped = record_version(value) > 1;
     SinkTotals totals;
     totals.sink = cursor_u32(&fields);
     totals.next_row = cursor_u64(&fields);
@@ -106,6 +108,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     totals.dropped_rows = cursor_u64(&fields);
     totals.cleared_rows = cursor_u64(&fields);
     totals.cleared_bytes = cursor_u64(&fields);
+    totals.skipped_events = has_skipped ? cursor_u64(&fields) : 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (totals.sink != sink) return error_set(error, -EBADMSG, "%s are those of sink %" PRIu32, what, totals.sink);

@@ -32,6 +32,8 @@ typedef struct SinkTotals {
     uint64_t rejected_events;             /* refused by the mapping, quarantined */
     uint64_t dropped_rows;                /* discarded, deleted or damaged; received = local + staging + target + rejected + dropped */
     uint64_t cleared_rows, cleared_bytes; /* imported base of statistics/clear */
+    uint64_t skipped_events;              /* that the source took while the sink was disabled; stands in no group, so the last ones before a
+                                             crash may be missing */
 } SinkTotals;
 
 /* Of a sink that has no rows yet: the next row is number 1. */

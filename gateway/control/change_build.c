@@ -290,10 +290,6 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     if (check_sink_limit(known, 1, failure) < 0 || change_check_connection(control, sink, failure) < 0 ||
         change_check_table(control, known->source->source_id, sink, outcome, failure) < 0)
         return -1;
-    if (!known->source->ever_had_sink) {
-        outcome->source = source_copy(known->source);
-        outcome->source->ever_had_sink = true;
-    }
     of_sink->is_new = of_sink->stamps = of_sink->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
@@ -312,6 +308,19 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     return change_check_connection(control, sink, failure) < 0
                ? -1
                : change_check_table(control, known->source->source_id, sink, outcome, failure);
+}
+
+#define SINK_DISABLED "The sink is disabled; what waits is imported. "
+
+/* What becomes of the events that come from now on. */
+static const char *disabled_sink_text(const RegistrySource *known, const Sink *disabled) {
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const Sink *sink = known->sinks[i]->sink;
+        if (sink->deleted == 0 && !sink->disabled && strcmp(sink->sink_id, disabled->sink_id) != 0)
+            return SINK_DISABLED "New events are not kept for it; its statistics count them as skippedEvents.";
+    }
+    return known->source->discard ? SINK_DISABLED "The source has no enabled sink now: new events are answered with 200 and discarded."
+                                  : SINK_DISABLED "The source has no enabled sink now: new events are refused with 503 noEnabledSink.";
 }
 
 static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
@@ -344,7 +353,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         differs = !old->disabled;
         sink->disabled = true;
         outcome->withdraws = true;
-        outcome->done = "The sink is disabled; what waits is imported.";
+        outcome->done = disabled_sink_text(known, sink);
         break;
     case CHANGE_DELETE:
         sink->deleted = now;

@@ -195,12 +195,10 @@ int change_build_manifest(Control *control, const ChangeRequest *request, Outcom
     manifest_source_deinit(&manifest);
     if (r < 0) return r;
 
-    bool gets_first_sink = build.live > 0 && !outcome->source->ever_had_sink;
-    if (gets_first_sink) outcome->source->ever_had_sink = outcome->shows = true;
     drop_unchanged(outcome);
     if (known && change_sync_wait_differs(known, outcome)) outcome->shows = true;
     outcome->done = !build.differs ? NULL : known ? "The source and its sinks are as declared." : "The source and its sinks are created.";
-    if (known && !outcome->source_stamps && !gets_first_sink) {
+    if (known && !outcome->source_stamps) {
         source_unref(outcome->source);
         outcome->source = NULL;
     }

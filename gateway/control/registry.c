@@ -246,14 +246,18 @@ int registry_load(Registry *registry, Environment *environment, Error *error) {
 typedef struct Choice {
     Sink *sinks[SINKS_A_SOURCE_MAX + 1]; /* in order of numbers: stable rows whatever the names */
     SinkGate *gates[SINKS_A_SOURCE_MAX + 1];
-    size_t count, declared;
+    size_t count;
+    uint32_t skipped[SINKS_A_SOURCE_MAX + 1]; /* disabled sinks */
+    size_t skipped_count;
 } Choice;
 
 static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     if (sink->deleted != 0) return;
-    choice->declared++;
-    if (sink->disabled) return;
-    check(choice->count <= SINKS_A_SOURCE_MAX);
+    check(choice->count + choice->skipped_count <= SINKS_A_SOURCE_MAX);
+    if (sink->disabled) {
+        choice->skipped[choice->skipped_count++] = sink->number;
+        return;
+    }
     size_t at = choice->count++;
     for (; at > 0 && choice->sinks[at - 1]->number > sink->number; at--) {
         choice->sinks[at] = choice->sinks[at - 1];
@@ -289,7 +293,8 @@ int registry_compile(const RegistrySource *known, const Source *source, Sink *co
     for (size_t i = 0; i < choice.count; i++)
         sync_wait[i] = settings_effective(SETTING_SYNC_WAIT, &source->settings, &choice.sinks[i]->settings) != 0;
     Source *shared = source_ref(source);
-    *ret_shown = snapshot_source_new(shared, plan, choice.gates, sync_wait, choice.declared, known ? known->shown : NULL);
+    *ret_shown = snapshot_source_new(shared, plan, choice.gates, sync_wait, choice.skipped, choice.skipped_count,
+                                     known ? known->shown : NULL);
     source_unref(shared);
     if (plan) plan_unref(plan);
     return 0;

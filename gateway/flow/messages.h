@@ -76,6 +76,12 @@ typedef struct AppendReject {
     Span column, reason, content_type, body;
 } AppendReject;
 
+/* A disabled sink did not get events that its source took. */
+typedef struct AppendSkip {
+    uint32_t sink;
+    uint64_t events;
+} AppendSkip;
+
 typedef enum AppendResult {
     APPEND_DONE,   /* committed and synced */
     APPEND_FULL,   /* nothing stored: the disk budget or the map is full (503) */
@@ -91,6 +97,8 @@ typedef struct Append {
     size_t sink_count;
     AppendReject *rejects; /* in the arena */
     size_t reject_count;
+    AppendSkip *skips; /* in the arena */
+    size_t skip_count;
     uint64_t bytes;      /* counted against the bytes in flight (usage.h), given back by the loop */
     AppendResult result; /* out */
     /* loop */

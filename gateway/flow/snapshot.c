@@ -1,6 +1,7 @@
 #include "gateway/flow/snapshot.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -30,18 +31,20 @@ static Bucket *bucket_of(const SnapshotSource *source) {
     return (Bucket *)(uintptr_t)source->rate;
 }
 
-SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, size_t sinks_declared,
-                                    const SnapshotSource *previous) {
+SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
+                                    size_t skipped_count, const SnapshotSource *previous) {
     size_t count = plan ? plan_sink_count(plan) : 0;
     SnapshotSource *made = calloc(1, sizeof *made);
     check(made);
     made->gates = calloc(count + 1, sizeof *made->gates);
     made->sync_wait = calloc(count + 1, sizeof *made->sync_wait);
-    check(made->gates && made->sync_wait);
+    made->skipped = calloc(skipped_count + 1, sizeof *made->skipped);
+    check(made->gates && made->sync_wait && made->skipped);
     atomic_init(&made->references, 1);
     made->source = source_ref(source);
     made->plan = plan ? plan_ref(plan) : NULL;
-    made->sinks_declared = sinks_declared;
+    made->skipped_count = skipped_count;
+    if (skipped_count > 0) memcpy(made->skipped, skipped, skipped_count * sizeof *skipped);
     for (size_t i = 0; i < count; i++) {
         made->gates[i] = sink_gate_ref(gates[i]);
         made->sync_wait[i] = sync_wait[i];
@@ -76,6 +79,7 @@ void snapshot_source_unref(SnapshotSource *source) {
     for (size_t i = 0; i < count; i++) sink_gate_unref(source->gates[i]);
     free(source->gates);
     free(source->sync_wait);
+    free(source->skipped);
     if (source->plan) plan_unref(source->plan);
     source_unref(source->source);
     Bucket *bucket = bucket_of(source);

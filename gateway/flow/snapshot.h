@@ -20,18 +20,19 @@
 typedef struct SnapshotSource {
     atomic_uint references;
     Source *source;
-    Plan *plan;            /* NULL: no enabled sink */
-    SinkGate **gates;      /* by index of the plan's sinks */
-    bool *sync_wait;       /* by index of the plan's sinks */
-    bool any_sync_wait;    /* answer after the commit */
-    size_t sinks_declared; /* not deleted, enabled or not */
+    Plan *plan;         /* NULL: no enabled sink */
+    SinkGate **gates;   /* by index of the plan's sinks */
+    bool *sync_wait;    /* by index of the plan's sinks */
+    bool any_sync_wait; /* answer after the commit */
+    uint32_t *skipped;  /* numbers of the sinks that are disabled, and not deleted */
+    size_t skipped_count;
     _Atomic int64_t *
         rate; /* token bucket of source->rate_events, shared by all loops and generations: boot time (usec) at which it is full again; owned by the first, see snapshot.c */
 } SnapshotSource;
 
-/* Takes references on everything. `previous`: the source's last one, to share the token bucket; NULL: none. */
-SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, size_t sinks_declared,
-                                    const SnapshotSource *previous);
+/* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share the token bucket; NULL: none. */
+SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
+                                    size_t skipped_count, const SnapshotSource *previous);
 SnapshotSource *snapshot_source_ref(SnapshotSource *source);
 void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
 

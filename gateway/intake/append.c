@@ -137,13 +137,27 @@ static void count_row(TurnSink *sink, Arena *arena, usec_t received) {
     sink->piece.rows++;
 }
 
+/* What disabled sinks did not get of what was gathered. */
+static void note_skips(const Turn *turn, Append *append, size_t most) {
+    append->skips = arena_alloc(&append->arena, most * sizeof *append->skips);
+    append->skip_count = 0;
+    for (const TurnSource *source = turn->sources; source; source = source->next) {
+        if (source->events == 0) continue;
+        for (size_t i = 0; i < source->source->skipped_count; i++)
+            append->skips[append->skip_count++] = (AppendSkip){.sink = source->source->skipped[i], .events = source->events};
+    }
+}
+
 void intake_flush(Intake *intake) {
     Turn *turn = &intake->turn;
     if (!turn->append) return;
     TurnAppend *gathered = turn->append;
     Append *append = &gathered->append;
-    size_t sinks = 0, used = 0;
-    for (TurnSource *source = turn->sources; source; source = source->next) sinks += source->count;
+    size_t sinks = 0, used = 0, skips = 0;
+    for (TurnSource *source = turn->sources; source; source = source->next) {
+        sinks += source->count;
+        skips += source->source->skipped_count;
+    }
     append->sinks = arena_alloc(&append->arena, (sinks + 1) * sizeof *append->sinks);
     for (TurnSource *source = turn->sources; source; source = source->next) {
         turn->buckets[((uintptr_t)source->source >> 5) * 0x9e3779b1u % TURN_BUCKETS] = NULL;
@@ -160,6 +174,7 @@ void intake_flush(Intake *intake) {
     append->rejects = arena_alloc(&append->arena, (turn->reject_count + 1) * sizeof *append->rejects);
     append->reject_count = 0;
     for (TurnReject *reject = turn->rejects; reject; reject = reject->next) append->rejects[append->reject_count++] = reject->reject;
+    if (skips > 0) note_skips(turn, append, skips);
     turn->append = NULL;
     turn->sources = turn->last = NULL;
     turn->rejects = NULL;
@@ -365,6 +380,7 @@ bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusa
         if (call->count > EVENTS_OF_SMALL) intake_flush(intake);
         return false;
     }
+    source->events += call->count;
     intake->turn.append->append.bytes += bytes;
     intake->turn.append->stored += outcome->stored;
     intake->turn.append->rejected += outcome->rejected;

@@ -102,6 +102,7 @@ typedef struct TurnSource {
     TurnSink *sinks; /* by index of the plan's sinks */
     Buffer **rows;
     size_t count;
+    uint64_t events; /* that were taken */
 } TurnSource;
 
 typedef struct TurnReject {
@@ -140,6 +141,8 @@ struct Intake {
     char ip[ADDRESS_TEXT_BYTES];
     Buffer forwarded;
     MapFailure failures[SINKS_A_SOURCE_MAX];
+    uint64_t discarded; /* events of sources without a sink, since the log last said so */
+    usec_t discard_told_at;
     /* turns */
     Turn turn;
     size_t appends_out;

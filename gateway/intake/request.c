@@ -2,11 +2,13 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
 #include "mapping/headers.h"
 
-#define FRAMES_KEPT 65536 /* a request of more events is rare: its list of them is given back */
+#define DISCARD_LOG_INTERVAL (10 * USEC_SECOND) /* of each loop */
+#define FRAMES_KEPT 65536                       /* a request of more events is rare: its list of them is given back */
 
 static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
@@ -190,11 +192,23 @@ static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const 
     return true;
 }
 
+/* They are gone, and their senders have a 200. */
+static void count_discarded(Intake *intake, const Source *source, uint64_t events) {
+    usec_t now = intake->options.clock->boot(intake->options.clock);
+    metrics_add(METRIC_EVENTS_WITHOUT_SINK, events);
+    intake->discarded += events;
+    if (events == 0 || (intake->discard_told_at && now < intake->discard_told_at + DISCARD_LOG_INTERVAL)) return;
+    log_warning("source \"%s\" has no enabled sink and says discard: %llu events of this and other such sources were discarded",
+                source->source_id, (unsigned long long)intake->discarded);
+    intake->discarded = 0;
+    intake->discard_told_at = now;
+}
+
 static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
     Refusal refusal;
     const SnapshotSource *source = call->source;
-    if (!source->plan && (source->sinks_declared || source->source->ever_had_sink)) {
-        refuse(&refusal, 503, "noEnabledSink", "No enabled sink found.");
+    if (!source->plan && !source->source->discard) {
+        refuse(&refusal, 503, "noEnabledSink", "No enabled sink found: the source has none, or all of them are disabled.");
         refusal.retry_after = 60;
         intake_refuse(intake, call->request, source, &refusal);
         return;
@@ -204,8 +218,8 @@ static void take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
         return;
     }
     if (!source->plan) {
-        metrics_add(METRIC_EVENTS_WITHOUT_SINK, call->count);
-        answer_nothing_stored(intake, call, "No enabled sink found.");
+        count_discarded(intake, source->source, call->count);
+        answer_nothing_stored(intake, call, "No enabled sink found: the events are discarded, as the source says.");
         return;
     }
     if (call->count == 0) {

@@ -31,7 +31,6 @@ def shared(tmp_path_factory):
     }.items():
         gateway.add_source(source, **fields)
         gateway.add_sink(source, f"{source}-rows", COLUMNS, NEVER)
-    gateway.add_source("empty")
     yield gateway
     gateway.close()
 
@@ -215,14 +214,15 @@ def test_verbose(shared):
     assert source["sinks"][0]["sinkId"] == "single-rows" and source["sinks"][0]["statusCode"] == 200
 
 
-def test_source_without_sinks_and_without_enabled_ones(shared, gateway):
-    answer = shared.post(shared.source_url("empty") + "?verbose=true", {"a": 1})
-    assert answer.status == 200 and answer.headers["sluice-events"] == "0"
-    assert "No enabled sink found." in answer.body.decode()
+def test_source_without_an_enabled_sink(gateway):
+    refused = gateway.post(gateway.add_source("empty"), {"a": 1})
+    assert_error(refused, 503, "noEnabledSink")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
 
     url = gateway.add_source("off")
     gateway.add_sink("off", "rows", COLUMNS, AT_ONCE)
-    gateway.change("PUT", "/sources/off/sinks/rows/disable")
+    task = gateway.change("PUT", "/sources/off/sinks/rows/disable")
+    assert "refused with 503" in task["result"]
     answer = gateway.post(url, {"a": 1})
     assert_error(answer, 503, "noEnabledSink")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
@@ -230,6 +230,52 @@ def test_source_without_sinks_and_without_enabled_ones(shared, gateway):
     assert gateway.post(url, {"a": 1}).status == 200
     gateway.change("PUT", "/sources/off/disable")
     assert_error(gateway.post(url, {"a": 1}), 404, "disabledSource")
+
+
+def metric(gateway, name):
+    text = request(gateway.admin, "GET", "/metrics", headers={"Authorization": f"Bearer {gateway.token}"}).body.decode()
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_a_source_that_discards(gateway):
+    url = gateway.add_source("bin", framing="ndjson", discard=True)
+    assert gateway.api("GET", "/sources/bin").json["discard"] is True
+    for _ in range(20):
+        answer = gateway.post(url, '{"a":1}\n{"a":2}\n')
+        assert answer.status == 200 and answer.headers["sluice-events"] == "0"
+    answer = gateway.post(url + "?verbose=true", {"a": 1})
+    assert answer.status == 200 and "No enabled sink found" in answer.json["message"]
+    assert metric(gateway, "sluice_events_without_sink_total") == 41
+    lines = [line for line in gateway.log_text().splitlines() if "discarded" in line]
+    assert 1 <= len(lines) <= 4 and '"bin' in lines[0].replace("\\", ""), lines  # a line of each loop
+
+    gateway.add_sink("bin", "rows", COLUMNS, NEVER)
+    assert gateway.post(url, {"a": 1}).headers["sluice-events"] == "1"
+    task = gateway.change("PUT", "/sources/bin/sinks/rows/disable")
+    assert "discarded" in task["result"]
+    assert gateway.post(url, {"a": 1}).headers["sluice-events"] == "0"
+    gateway.change("PATCH", "/sources/bin", {"discard": False})
+    assert_error(gateway.post(url, {"a": 1}), 503, "noEnabledSink")
+
+
+def test_a_disabled_sink_counts_what_it_did_not_get(gateway):
+    url = gateway.add_source("two", framing="ndjson")
+    for sink in ("on", "off"):
+        gateway.add_sink("two", sink, COLUMNS, NEVER)
+    gateway.post(url, '{"a":1}')
+    assert gateway.statistics("two", "off")["skippedEvents"] == 0
+    task = gateway.change("PUT", "/sources/two/sinks/off/disable")
+    assert "skippedEvents" in task["result"]
+    for _ in range(3):
+        assert gateway.post(url, '{"a":1}\n{"a":2}\n').headers["sluice-events"] == "2"
+    assert gateway.statistics("two", "off")["skippedEvents"] == 6
+    assert gateway.statistics("two", "on")["skippedEvents"] == 0
+    gateway.stop()
+    gateway.start()
+    assert gateway.statistics("two", "off")["skippedEvents"] == 6
+    gateway.change("PUT", "/sources/two/sinks/off/enable")
+    gateway.post(gateway.source_url("two"), '{"a":1}')
+    assert gateway.statistics("two", "off")["skippedEvents"] == 6
 
 
 def test_too_large(gateway_factory):

@@ -291,6 +291,14 @@ static void apply(Writer *writer) {
     metrics_add(METRIC_COMMITS, builder->group_count);
 }
 
+static void count_skips(Writer *writer, const Append *append) {
+    for (size_t i = 0; i < append->skip_count; i++) {
+        SinkState *sink = writer_sink_added(writer, append->skips[i].sink);
+        sink->totals.skipped_events += append->skips[i].events;
+        writer_mark_dirty(writer, sink);
+    }
+}
+
 static void forget_plan(Writer *writer) {
     GroupBuilder *builder = writer->builder;
     for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->new_rejected_events = 0;
@@ -330,6 +338,7 @@ static int try_commit(Writer *writer, Append *const *appends, size_t count) {
     }
     if (stored) writer_totals_stored(writer);
     apply(writer);
+    for (size_t i = 0; i < count; i++) count_skips(writer, appends[i]);
     return 0;
 }
 

@@ -242,7 +242,7 @@ static void a_patch_is_a_merge(void **state) {
         make_source("{\"name\":\"A\",\"description\":\"d\",\"rate\":{\"events\":5,\"burst\":9},\"secret\":\"" SECRET "\"}", &old, NULL), 0);
     old->number = 7;
     old->created = 123;
-    old->ever_had_sink = true;
+    old->discard = true;
     source_stamp(old, 3, 456, "me", "made");
     json_t *patch = parse("{\"description\":null,\"rate\":{\"burst\":10},\"sourceId\":\"a\",\"secret\":null}");
     assert_int_equal(source_patched(old, patch, &new, NULL), 0);
@@ -255,7 +255,7 @@ static void a_patch_is_a_merge(void **state) {
     assert_int_equal(new->created, 123);
     assert_int_equal(new->version.number, 3);
     assert_string_equal(new->version.by, "me");
-    assert_true(new->ever_had_sink);
+    assert_true(new->discard);
     source_unref(new);
     static const struct {
         const char *patch, *says;
@@ -397,7 +397,7 @@ static void a_source_goes_through_the_catalog_unchanged(void **state) {
     assert_int_equal(
         make_source("{\"name\":\"A\",\"framing\":\"array\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\"}", &source, NULL), 0);
     source->number = UINT32_MAX;
-    source->ever_had_sink = true;
+    source->discard = true;
     source_stamp(source, 1, 2, "x", "y");
     json_t *stored = source_store(source);
     assert_int_equal(source_load(stored, &loaded, NULL), 0);

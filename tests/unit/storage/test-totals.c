@@ -1,5 +1,7 @@
 #include "tests/unit/storage/fixture.h"
 
+#include "base/buffer.h"
+#include "storage/record.h"
 #include "storage/totals.h"
 
 static void test_fold(void **state) {
@@ -67,7 +69,8 @@ static void test_store_and_load(void **state) {
                       .rejected_events = 19,
                       .dropped_rows = 20,
                       .cleared_rows = 21,
-                      .cleared_bytes = 22};
+                      .cleared_bytes = 22,
+                      .skipped_events = 23};
     SinkTotals two = {.sink = 2, .next_row = 1, .staged_row = 1}, three = {.sink = 77, .next_row = 1, .staged_row = 1};
     assert_ok(totals_store(txn, &one, error));
     assert_ok(totals_store(txn, &two, error));
@@ -103,10 +106,34 @@ static void test_store_and_load(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* Version 1 ended before skipped_events. */
+static void test_version_1(void **state) {
+    Fixture fixture;
+    Seen seen = {0};
+    Buffer record = {0};
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    record_begin(&record, 'T', 1);
+    buffer_put_u32(&record, 2);
+    for (uint64_t i = 1; i <= 21; i++) buffer_put_u64(&record, i);
+    record_seal(&record);
+    char key[5] = {'T', 0, 0, 0, 2};
+    assert_ok(db_put(txn, DB_STATISTICS, (Span){.data = key, .size = 5}, buffer_span(&record), error));
+    fixture_commit(txn);
+    txn = fixture_read(&fixture);
+    assert_ok(totals_load(txn, see, &seen, error));
+    assert_int_equal(seen.count, 1);
+    assert_true(seen.totals[0].next_row == 1 && seen.totals[0].cleared_bytes == 21 && seen.totals[0].skipped_events == 0);
+    txn_abort(txn);
+    buffer_deinit(&record);
+    fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fold),
         cmocka_unit_test(test_store_and_load),
+        cmocka_unit_test(test_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

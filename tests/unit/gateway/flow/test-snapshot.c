@@ -23,7 +23,7 @@ static Source *make_source(const char *id) {
 
 static SnapshotSource *make(const char *id, const SnapshotSource *previous) {
     Source *source = make_source(id);
-    SnapshotSource *made = snapshot_source_new(source, NULL, NULL, NULL, 2, previous);
+    SnapshotSource *made = snapshot_source_new(source, NULL, NULL, NULL, NULL, 0, previous);
     source_unref(source);
     return made;
 }

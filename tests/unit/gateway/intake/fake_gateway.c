@@ -52,9 +52,8 @@ static SnapshotSource *make_source(FakeGateway *gateway, const FakeSource *fake,
         waits[count] = !fake->no_wait;
     }
     Plan *plan = NULL;
-    source->ever_had_sink = count > 0;
     if (count) must(plan_compile(source, sinks, count, &plan, &error), &error);
-    SnapshotSource *made = snapshot_source_new(source, plan, gates, waits, count, NULL);
+    SnapshotSource *made = snapshot_source_new(source, plan, gates, waits, &fake->skipped, fake->skipped ? 1 : 0, NULL);
     if (plan) plan_unref(plan);
     for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);
     source_unref(source);
@@ -95,6 +94,7 @@ static void keep(FakeGateway *gateway, const Append *append) {
         gateway->pieces += sink->piece_count;
         if (gateway->keep_rows) buffer_append_span(&gateway->rows[sink->sink], buffer_span(&sink->rows));
     }
+    for (size_t i = 0; i < append->skip_count; i++) gateway->skipped[append->skips[i].sink] += append->skips[i].events;
     for (size_t i = 0; i < append->reject_count && gateway->reject_count < 64; i++) {
         FakeReject *reject = &gateway->rejects[gateway->reject_count++];
         reject->sink = append->rejects[i].sink;

@@ -17,6 +17,7 @@ typedef struct FakeSource {
     const char *sinks[4]; /* JSON as for POST …/sinks; numbers count on from 1 over all sources */
     bool no_wait;         /* sync.wait false */
     bool disabled;
+    uint32_t skipped; /* number of a disabled sink; 0: none */
 } FakeSource;
 
 typedef struct FakeReject {
@@ -37,6 +38,7 @@ typedef struct FakeGateway {
     pthread_mutex_t mutex;
     pthread_t writer_thread;
     Buffer rows[FAKE_SINKS]; /* by sink number */
+    uint64_t skipped[FAKE_SINKS];
     FakeReject rejects[64];
     size_t reject_count, appends, pieces;
     AppendResult result;

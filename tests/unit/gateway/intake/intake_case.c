@@ -27,6 +27,8 @@ const FakeSource sources[] = {
     {SOURCE("headers", ""), {COLUMN_SINK("k10", "{\"name\":\"h\",\"type\":\"headers\"}")}},                   /* 10 */
     {SOURCE("ip", ""), {COLUMN_SINK("k11", "{\"name\":\"i\",\"type\":\"ip\"}")}},                             /* 11 */
     {SOURCE("quiet", ",\"errorDetail\":\"minimal\""), {PATH_SINK("k12", "")}},                                /* 12 */
+    {SOURCE("gone", ",\"discard\":true,\"framing\":\"ndjson\""), {NULL}},
+    {SOURCE("half", ",\"framing\":\"ndjson\""), {PATH_SINK("k13", QUARANTINE)}, .skipped = 60}, /* 13 */
     {NULL, {NULL}},
 };
 

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "tests/unit/gateway/intake/intake_case.h"
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------------------------ */
@@ -114,9 +115,34 @@ static void framings(void **state) {
     post("array", "", "<html>", 400, "at byte 0: ", NULL);
     post("body", "", "", 200, "Sluice-Events: 1\r\n", NULL);
     rows_are(1, "\"\"\n");
-    post("empty", "", "x", 200, "Sluice-Events: 0\r\n", NULL);
-    _cleanup_free_ char *verbose = client_post(gateway, PATH "empty/" FAKE_SECRET "?verbose=true", "", "x");
-    holds(verbose, "No enabled sink found.");
+}
+
+static void a_source_without_an_enabled_sink(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    post("empty", "", "x", 503, "stream.in.noEnabledSink", "\r\nRetry-After: 60\r\n", NULL);
+    uint64_t before = metrics_read(METRIC_EVENTS_WITHOUT_SINK);
+    post("gone", "", "1\n2\n", 200, "Sluice-Events: 0\r\n", NULL);
+    assert_int_equal(metrics_read(METRIC_EVENTS_WITHOUT_SINK), before + 2);
+    _cleanup_free_ char *verbose = client_post(gateway, PATH "gone/" FAKE_SECRET "?verbose=true", "", "x");
+    assert_int_equal(status_of(verbose), 200);
+    holds(verbose, "No enabled sink found");
+    assert_int_equal(gateway->appends, 0);
+}
+
+/* A disabled sink beside an enabled one: what it did not get is counted, and only what its source took. */
+static void what_a_disabled_sink_did_not_get_is_counted(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    post("half", "", "{\"a\":1}\nno\n{\"a\":2}\n", 200, "Sluice-Events: 2\r\n", NULL);
+    post("half", "", "", 200, NULL);
+    post("half", "", "{\"a\":3}", 200, "Sluice-Events: 1\r\n", NULL);
+    assert_int_equal(gateway->skipped[60], 4);
+    gateway->result = APPEND_FULL;
+    post("half", "", "{\"a\":4}", 503, NULL);
+    assert_int_equal(gateway->skipped[60], 4);
 }
 
 static void invalid_events(void **state) {
@@ -502,6 +528,8 @@ int main(void) {
         TEST(an_event_is_stored),
         TEST(routes_and_credentials),
         TEST(framings),
+        TEST(a_source_without_an_enabled_sink),
+        TEST(what_a_disabled_sink_did_not_get_is_counted),
         TEST(invalid_events),
         TEST(encodings_and_sizes),
         TEST(what_columns_see_of_the_request),
