@@ -20,6 +20,8 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_EVENTS_REJECTED] = {"sluice_events_rejected_total", "Events that no sink could take as they were."},
     [METRIC_EVENTS_WITHOUT_SINK] = {"sluice_events_without_sink_total",
                                     "Events answered with 200 and discarded: their source has no enabled sink and says `discard`."},
+    [METRIC_ROWS_LOST] = {"sluice_rows_lost_total",
+                          "Rows, and events for rejects, that were answered with 202 and could not be committed."},
     [METRIC_CONNECTIONS_ACCEPTED] = {"sluice_connections_accepted_total", "Connections accepted."},
     [METRIC_CONNECTIONS_REFUSED] = {"sluice_connections_refused_total",
                                     "Connections answered with 503 at once, because too many were open or the gateway stops."},

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
 
@@ -12,6 +13,7 @@
 /* A request of more events has an Append of its own: if it is refused, all that it took is free again before the next one. */
 #define EVENTS_OF_SMALL ((size_t)1000)
 #define LARGE_ARENA_BYTES ((size_t)32 * 1024 * 1024)
+#define LOST_LOG_INTERVAL USEC_SECOND
 #define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
 
 /* ---- what is used again ------------------------------------------------------------------------------------------------------------------ */
@@ -209,6 +211,10 @@ void intake_append_back(Intake *intake, Append *append) {
     check(intake->appends_out > 0);
     intake->appends_out--;
     usage_release(intake->options.usage, append->bytes); /* before the answers: who has one finds the room */
+    if (append->result != APPEND_DONE && gathered->promised) {
+        metrics_add(METRIC_ROWS_LOST, gathered->promised);
+        intake->lost += gathered->promised;
+    }
     if (append->result == APPEND_DONE) {
         if (gathered->stored) metrics_add(METRIC_EVENTS_STORED, gathered->stored);
         if (gathered->rejected) metrics_add(METRIC_EVENTS_REJECTED, gathered->rejected);
@@ -220,6 +226,16 @@ void intake_append_back(Intake *intake, Append *append) {
     for (size_t i = 0; i < append->sink_count; i++) keep_buffer(intake, &append->sinks[i].rows);
     snapshot_unref(append->snapshot);
     keep_append(intake, gathered);
+}
+
+void intake_tell_lost(Intake *intake) {
+    usec_t now = intake->options.clock->boot(intake->options.clock);
+    if (intake->lost == 0 || (intake->lost_told_at && now < intake->lost_told_at + LOST_LOG_INTERVAL)) return;
+    log_error(
+        "%llu rows were answered with 202 and are lost: they could not be committed (sync.wait is false in all sinks of their sources)",
+        (unsigned long long)intake->lost);
+    intake->lost = 0;
+    intake->lost_told_at = now;
 }
 
 void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, Span body) {

@@ -272,6 +272,7 @@ static void on_turn(void *context) {
     Intake *intake = context;
     if (intake->parked) intake_post_templates(intake);
     intake_flush(intake);
+    if (intake->lost) intake_tell_lost(intake);
     if (intake->appends_out || intake->batches_out) return;
     if (intake->stop_asked && !intake->stopped) {
         intake->stopped = true; /* from here on nothing is taken any more */
@@ -289,6 +290,8 @@ static void on_turn(void *context) {
 /* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
 
 static void intake_free(Intake *intake) {
+    intake->lost_told_at = 0;
+    intake_tell_lost(intake);
     intake_recycle_free(intake);
     intake_parked_drop(intake);
     trusted_proxies_free(intake->proxies);

@@ -88,6 +88,7 @@ typedef struct TurnAppend {
     Append append; /* first */
     struct TurnAppend *next_free;
     uint64_t stored, rejected; /* events */
+    uint64_t promised;         /* rows, and events for rejects, of requests that were answered with 202 already */
 } TurnAppend;
 
 typedef struct TurnSink {
@@ -143,6 +144,8 @@ struct Intake {
     MapFailure failures[SINKS_A_SOURCE_MAX];
     uint64_t discarded; /* events of sources without a sink, since the log last said so */
     usec_t discard_told_at;
+    uint64_t lost; /* promised and not committed, since the log last said so */
+    usec_t lost_told_at;
     /* turns */
     Turn turn;
     size_t appends_out;
@@ -172,6 +175,8 @@ bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusa
 void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, Span body);
 void intake_flush(Intake *intake);
 void intake_append_back(Intake *intake, Append *append);
+/* The log says what was lost of what was promised, once in a while. */
+void intake_tell_lost(Intake *intake);
 void intake_recycle_free(Intake *intake);
 
 /* intake_templates.c */

@@ -172,10 +172,12 @@ void intake_store(Intake *intake, Call *call) {
     Span body = {0};
     if (call->verbose || outcome.rejected)
         body = intake_stored_body(intake, call, &outcome, status, outcome.rejected ? "Some events were not accepted by every sink." : "OK");
-    if (status == 200)
+    if (status == 200) {
         intake_ticket(intake, call->request, &outcome, body);
-    else
+    } else {
+        intake->turn.append->promised += call->count * plan_sink_count(call->source->plan);
         intake_answer_stored(intake, call->request, status, &outcome.first, outcome.stored, body);
+    }
     if (intake->turn.append->append.bytes > TURN_BYTES) intake_flush(intake);
 }
 

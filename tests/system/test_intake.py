@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import http.client
 import json
 import re
 import time
@@ -276,6 +277,25 @@ def test_a_disabled_sink_counts_what_it_did_not_get(gateway):
     gateway.change("PUT", "/sources/two/sinks/off/enable")
     gateway.post(gateway.source_url("two"), '{"a":1}')
     assert gateway.statistics("two", "off")["skippedEvents"] == 6
+
+
+def test_rows_that_were_promised_and_are_lost_are_counted_and_logged(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("fast", framing="ndjson")
+    for sink in ("one", "two"):
+        gateway.add_sink("fast", sink, COLUMNS, {"storage.level.local.encoding.sync.wait": False})
+    gateway.stop()
+    gateway.start(environment={"SLUICE_FAILPOINTS": "storage.before-commit=error@20"})
+    promised = 0
+    deadline = time.monotonic() + 60
+    while gateway.process.poll() is None and time.monotonic() < deadline:
+        try:
+            promised += gateway.post(url, '{"a":1}\n{"a":2}\n').status == 202
+        except (OSError, http.client.HTTPException):
+            break
+    assert gateway.process.wait(timeout=60) == 2 and promised > 0
+    lines = re.findall(r"(\d+) rows were answered with 202 and are lost", gateway.log_text())
+    assert lines and all(int(count) % 4 == 0 for count in lines), gateway.log_text()[-2000:]  # two events into two sinks a request
 
 
 def test_too_large(gateway_factory):

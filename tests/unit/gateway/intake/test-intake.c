@@ -322,7 +322,11 @@ static void answers_wait_for_the_writer_or_not(void **state) {
     assert_int_equal(status_of(answer), 200);
     close(fd);
     rows_are(6, "1\n");
+    uint64_t lost = metrics_read(METRIC_ROWS_LOST);
     gateway->result = APPEND_FULL;
+    post("fast", "", "2", 202, NULL);
+    for (int i = 0; i < 5000 && metrics_read(METRIC_ROWS_LOST) == lost; i++) (void)usleep(1000);
+    assert_int_equal(metrics_read(METRIC_ROWS_LOST), lost + 1);
     post("body", "", "full", 503, "stream.in.overloaded", "\r\nRetry-After: ", NULL);
     gateway->result = APPEND_FAILED;
     post("body", "", "failed", 503, "stream.in.overloaded", NULL);
