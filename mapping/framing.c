@@ -55,7 +55,22 @@ static bool only_space(Span line) {
     return pass_space(line.data, line.data + line.size) == line.data + line.size;
 }
 
+/* The first line that is not blank; many blank ones take one pass. */
+static const char *pass_blank_lines(const char *p, const char *end) {
+    const char *line = p;
+    for (; p < end && text_is_space(*p); p++)
+        if (*p == '\n') line = p + 1;
+    return p == end ? end : line;
+}
+
+static const char *pass_empty_lines(const char *p, const char *end) {
+    while (p < end && (*p == '\n' || (*p == '\r' && end - p > 1 && p[1] == '\n'))) p += *p == '\n' ? 1 : 2;
+    return p;
+}
+
 static int next_line(FrameReader *reader, Span *ret_event) {
+    const char *first = reader->left.data, *end = end_of(reader);
+    advance(reader, reader->framing == FRAMING_NDJSON ? pass_blank_lines(first, end) : pass_empty_lines(first, end));
     while (reader->left.size > 0) {
         const char *start = reader->left.data, *newline = memchr(start, '\n', reader->left.size);
         const char *stop = newline ? newline : end_of(reader);

@@ -60,7 +60,8 @@ void api_metrics(ApiRequest *request) {
     uint64_t used, map;
     environment_usage(control->options.environment, &used, &map);
     metrics_format(out);
-    gauge(out, "sluice_in_flight_bytes", "Bytes of accepted requests that are not committed yet.", atomic_load(&usage->in_flight_bytes));
+    gauge(out, "sluice_in_flight_bytes", "Bytes of accepted requests that are not committed yet.",
+          atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes));
     gauge(out, "sluice_unfinished_bytes", "Bytes of request bodies that are still arriving.", atomic_load(&usage->unfinished_bytes));
     gauge(out, "sluice_connections", "Open connections of the intake.", atomic_load(&usage->connections));
     gauge(out, "sluice_intake_stopped", "1 while the disk budget is used up and no event is taken.", atomic_load(&usage->intake_stopped));

@@ -7,12 +7,6 @@
 #include "base/error.h"
 #include "gateway/flow/messages.h"
 
-/* The token bucket outlives the SnapshotSource that made it: all generations of a source share one. */
-typedef struct Bucket {
-    _Atomic int64_t full_at; /* first: SnapshotSource.rate points to it */
-    atomic_uint references;
-} Bucket;
-
 typedef struct Slot {
     uint64_t hash;          /* of the id */
     SnapshotSource *source; /* NULL: free */
@@ -26,10 +20,6 @@ struct Snapshot {
     Slot *slots;       /* open addressing, at most half full */
     size_t slot_count; /* a power of two */
 };
-
-static Bucket *bucket_of(const SnapshotSource *source) {
-    return (Bucket *)(uintptr_t)source->rate;
-}
 
 SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
                                     size_t skipped_count, const SnapshotSource *previous) {
@@ -50,17 +40,7 @@ SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const 
         made->sync_wait[i] = sync_wait[i];
         made->any_sync_wait = made->any_sync_wait || sync_wait[i];
     }
-    Bucket *bucket;
-    if (previous) {
-        bucket = bucket_of(previous);
-        (void)atomic_fetch_add_explicit(&bucket->references, 1, memory_order_relaxed);
-    } else {
-        bucket = calloc(1, sizeof *bucket);
-        check(bucket);
-        atomic_init(&bucket->full_at, 0);
-        atomic_init(&bucket->references, 1);
-    }
-    made->rate = &bucket->full_at;
+    made->usage = previous ? source_usage_ref(previous->usage) : source_usage_new();
     return made;
 }
 
@@ -82,8 +62,7 @@ void snapshot_source_unref(SnapshotSource *source) {
     free(source->skipped);
     if (source->plan) plan_unref(source->plan);
     source_unref(source->source);
-    Bucket *bucket = bucket_of(source);
-    if (atomic_fetch_sub_explicit(&bucket->references, 1, memory_order_acq_rel) == 1) free(bucket);
+    source_usage_unref(source->usage);
     free(source);
 }
 

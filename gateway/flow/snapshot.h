@@ -26,11 +26,10 @@ typedef struct SnapshotSource {
     bool any_sync_wait; /* answer after the commit */
     uint32_t *skipped;  /* numbers of the sinks that are disabled, and not deleted */
     size_t skipped_count;
-    _Atomic int64_t *
-        rate; /* token bucket of source->rate_events, shared by all loops and generations: boot time (usec) at which it is full again; owned by the first, see snapshot.c */
+    SourceUsage *usage; /* shared by all generations */
 } SnapshotSource;
 
-/* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share the token bucket; NULL: none. */
+/* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its usage; NULL: none. */
 SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
                                     size_t skipped_count, const SnapshotSource *previous);
 SnapshotSource *snapshot_source_ref(SnapshotSource *source);

@@ -24,17 +24,76 @@ void sink_gate_unref(SinkGate *gate) {
     if (before == 1) free(gate);
 }
 
-bool usage_admit(Usage *usage, uint64_t bytes) {
+SourceUsage *source_usage_new(void) {
+    SourceUsage *source = calloc(1, sizeof *source);
+    check(source);
+    atomic_init(&source->references, 1);
+    return source;
+}
+
+SourceUsage *source_usage_ref(SourceUsage *source) {
+    unsigned before = atomic_fetch_add_explicit(&source->references, 1, memory_order_relaxed);
+    check(before > 0);
+    return source;
+}
+
+void source_usage_unref(SourceUsage *source) {
+    if (!source) return;
+    unsigned before = atomic_fetch_sub_explicit(&source->references, 1, memory_order_acq_rel);
+    check(before > 0);
+    if (before == 1) free(source);
+}
+
+#define SHARE_FACTOR 4 /* of what is free, for one source */
+#define LARGE_PART 8   /* a claim that grows beyond this part of the limit may become the large one */
+
+static bool admit_shared(Usage *usage, SourceUsage *source, uint64_t bytes) {
+    const uint64_t limit = usage->in_flight_limit;
+    uint64_t own = atomic_load_explicit(&source->in_flight_bytes, memory_order_relaxed);
     uint_fast64_t in_flight = atomic_load_explicit(&usage->in_flight_bytes, memory_order_relaxed);
     do {
-        bool fits = bytes <= usage->in_flight_limit && in_flight <= usage->in_flight_limit - bytes;
-        if (!fits && in_flight > 0) return false;
+        uint64_t free_bytes = in_flight < limit ? limit - in_flight : 0;
+        if (bytes > free_bytes || own + bytes > SHARE_FACTOR * free_bytes) return false;
     } while (!atomic_compare_exchange_weak_explicit(&usage->in_flight_bytes, &in_flight, in_flight + bytes, memory_order_relaxed,
                                                     memory_order_relaxed));
+    (void)atomic_fetch_add_explicit(&source->in_flight_bytes, bytes, memory_order_relaxed);
     return true;
 }
 
-void usage_release(Usage *usage, uint64_t bytes) {
+static void release_shared(Usage *usage, SourceUsage *source, uint64_t bytes) {
     uint_fast64_t before = atomic_fetch_sub_explicit(&usage->in_flight_bytes, bytes, memory_order_relaxed);
     check(before >= bytes);
+    before = atomic_fetch_sub_explicit(&source->in_flight_bytes, bytes, memory_order_relaxed);
+    check(before >= bytes);
+}
+
+static bool become_large(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
+    uint64_t all = claim->bytes + bytes;
+    bool grown = claim->bytes > 0 && all > usage->in_flight_limit / LARGE_PART;
+    uint_fast64_t none = 0;
+    if (!grown && all <= usage->in_flight_limit) return false;
+    if (!atomic_compare_exchange_strong_explicit(&usage->large_bytes, &none, all, memory_order_relaxed, memory_order_relaxed)) return false;
+    if (claim->bytes > 0) release_shared(usage, source, claim->bytes);
+    *claim = (UsageClaim){.bytes = all, .large = true};
+    return true;
+}
+
+bool usage_admit(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
+    if (claim->large) {
+        (void)atomic_fetch_add_explicit(&usage->large_bytes, bytes, memory_order_relaxed);
+    } else if (!admit_shared(usage, source, bytes)) {
+        return become_large(usage, source, claim, bytes);
+    }
+    claim->bytes += bytes;
+    return true;
+}
+
+void usage_release(Usage *usage, SourceUsage *source, UsageClaim *claim) {
+    if (claim->large) {
+        uint_fast64_t before = atomic_fetch_sub_explicit(&usage->large_bytes, claim->bytes, memory_order_relaxed);
+        check(before == claim->bytes);
+    } else if (claim->bytes > 0) {
+        release_shared(usage, source, claim->bytes);
+    }
+    *claim = (UsageClaim){0};
 }

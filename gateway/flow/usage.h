@@ -14,7 +14,8 @@
 
 typedef struct Usage {
     /* loops */
-    atomic_uint_fast64_t in_flight_bytes;            /* of Appends that are not back, and of requests that wait for templates */
+    atomic_uint_fast64_t in_flight_bytes;            /* shared by all sources: of rows that are not committed, and of requests that wait */
+    atomic_uint_fast64_t large_bytes;                /* of the one large request that is in flight beside them; 0: there is none */
     atomic_uint_fast64_t unfinished_bytes;           /* of request bodies that are still arriving, all loops */
     atomic_uint connections;                         /* open, all loops */
     atomic_uint silent;                              /* of them, those that never sent a whole request */
@@ -52,6 +53,29 @@ static inline bool usage_is_stalled(const Usage *usage, usec_t now) {
     return usage->stall_limit > 0 && since > 0 && now - since > usage->stall_limit;
 }
 
-/* Takes `bytes` of the bytes in flight if they fit, or if nothing else is in flight, so that no legal request is refused for ever. */
-bool usage_admit(Usage *usage, uint64_t bytes);
-void usage_release(Usage *usage, uint64_t bytes);
+/* What one source uses, shared by all loops and all generations of the source. Reference counted, any thread. */
+typedef struct SourceUsage {
+    atomic_uint references;
+    _Atomic int64_t rate_full_at;         /* token bucket of Source.rate_events: boot time (usec) at which it is full again */
+    atomic_uint_fast64_t in_flight_bytes; /* its part of Usage.in_flight_bytes */
+} SourceUsage;
+
+SourceUsage *source_usage_new(void);
+SourceUsage *source_usage_ref(SourceUsage *source);
+void source_usage_unref(SourceUsage *source); /* NULL-safe */
+
+/*
+ * Bytes in flight are shared by source: a source may have at most four times as much in flight as is still free. One busy source leaves a
+ * fifth, n of them leave one part in 4 n + 1: something is always left for the small requests of the others.
+ *
+ * So that no legal request is refused for ever, one at a time may be large: one that would not fit alone, or one that has grown to
+ * a good part of the limit when there is no more room. It is not counted among the shared bytes.
+ */
+typedef struct UsageClaim {
+    uint64_t bytes;
+    bool large;
+} UsageClaim;
+
+/* Adds `bytes` to the claim (all-zero: a new one); false: there is no room, and the claim is as before. */
+bool usage_admit(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes);
+void usage_release(Usage *usage, SourceUsage *source, UsageClaim *claim); /* leaves it all-zero */

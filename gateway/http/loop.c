@@ -292,6 +292,7 @@ static void turn(HttpLoop *loop) {
     loop->answered = resume_deferred(loop);
     if (handler->on_turn) handler->on_turn(handler->context);
     take_messages(loop);
+    if (handler->on_work && handler->on_work(handler->context)) loop->answered = true;
     if (handler->on_turn) handler->on_turn(handler->context);
     usec_t now = clock_system()->boot(clock_system());
     if (http_loop_sweep_due(loop, now)) {

@@ -61,6 +61,9 @@ typedef struct HttpHandler {
     void (*on_request)(void *context, struct st_h2o_req_t *request);
     /* A message from the mailbox; the handler owns it. */
     void (*on_message)(void *context, Message *take_message);
+    /* Once a turn: a slice, of a few milliseconds at most, of work that would hold up the other connections; true: there is more, the loop
+     * comes back at once. NULL: none. */
+    bool (*on_work)(void *context);
     /* After each turn of the loop: post what the turn gathered. */
     void (*on_turn)(void *context);
     /* A request is still arriving: may its sender go on? `head` is the whole raw request head. NULL: it may; else the answer, which should be

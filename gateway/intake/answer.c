@@ -151,7 +151,7 @@ Span intake_stored_body(Intake *intake, const Call *call, const Outcome *outcome
                       (unsigned long long)outcome->rejected);
         if (outcome->rejected_shown && full) {
             buffer_append_text(out, ",\"rejected\":[");
-            buffer_append_span(out, buffer_span(&intake->rejected));
+            buffer_append_span(out, buffer_span(intake->rejected));
             buffer_append_byte(out, ']');
         }
     }
@@ -161,7 +161,7 @@ Span intake_stored_body(Intake *intake, const Call *call, const Outcome *outcome
 }
 
 void intake_describe_reject(Intake *intake, size_t index, const Sink *sink, const MapFailure *failure) {
-    Buffer *out = &intake->rejected;
+    Buffer *out = intake->rejected;
     if (out->size) buffer_append_byte(out, ',');
     buffer_printf(out, "{\"index\":%zu,", index);
     json_member(out, "sinkId", sink->sink_id);
@@ -219,7 +219,7 @@ void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *sou
         buffer_append_text(out, ",\"events\":{\"accepted\":0,\"rejected\":1,\"duplicate\":0}");
         if (!minimal) {
             buffer_append_text(out, ",\"rejected\":[");
-            buffer_append_span(out, buffer_span(&intake->rejected));
+            buffer_append_span(out, buffer_span(intake->rejected));
             buffer_append_byte(out, ']');
         }
     }

@@ -10,8 +10,6 @@
 #include "gateway/intake/parts.h"
 
 #define KEPT_BUFFER_BYTES ((size_t)2 * 1024 * 1024) /* a larger one was needed once */
-/* A request of more events has an Append of its own: if it is refused, all that it took is free again before the next one. */
-#define EVENTS_OF_SMALL ((size_t)1000)
 #define LARGE_ARENA_BYTES ((size_t)32 * 1024 * 1024)
 #define LOST_LOG_INTERVAL USEC_SECOND
 #define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
@@ -75,12 +73,12 @@ void intake_recycle_free(Intake *intake) {
 /* ---- the turn ---------------------------------------------------------------------------------------------------------------------------- */
 
 static Arena *turn_arena(Intake *intake) {
-    return &intake->turn.append->append.arena;
+    return &intake->turn->append->append.arena;
 }
 
 /* All that is gathered was mapped by one snapshot: the fence of a changed definition counts on it. */
 static void turn_begin(Intake *intake, Snapshot *snapshot) {
-    Turn *turn = &intake->turn;
+    Turn *turn = intake->turn;
     if (turn->append && turn->append->append.snapshot != snapshot) intake_flush(intake);
     if (turn->append) return;
     turn->append = take_append(intake);
@@ -90,7 +88,7 @@ static void turn_begin(Intake *intake, Snapshot *snapshot) {
 }
 
 static TurnSource *turn_source(Intake *intake, SnapshotSource *source) {
-    Turn *turn = &intake->turn;
+    Turn *turn = intake->turn;
     if (turn->last && turn->last->source == source) return turn->last;
     TurnSource **bucket = &turn->buckets[((uintptr_t)source >> 5) * 0x9e3779b1u % TURN_BUCKETS];
     for (TurnSource *found = *bucket; found; found = found->next_in_bucket)
@@ -129,14 +127,15 @@ static void close_piece(TurnSink *sink, Arena *arena) {
     sink->piece = (AppendPiece){.offset = sink->piece.offset + sink->piece.bytes};
 }
 
-/* One row was written behind the others. */
-static void count_row(TurnSink *sink, Arena *arena, usec_t received) {
+/* One row was written behind the others; its bytes. */
+static size_t count_row(TurnSink *sink, Arena *arena, usec_t received) {
     size_t row = sink->append.rows.size - (sink->piece.offset + sink->piece.bytes);
     if (sink->piece.bytes + row > PIECE_BYTES) close_piece(sink, arena);
     if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
     sink->append.last_time = received;
     sink->piece.bytes += row;
     sink->piece.rows++;
+    return row;
 }
 
 /* What disabled sinks did not get of what was gathered. */
@@ -151,7 +150,7 @@ static void note_skips(const Turn *turn, Append *append, size_t most) {
 }
 
 void intake_flush(Intake *intake) {
-    Turn *turn = &intake->turn;
+    Turn *turn = intake->turn;
     if (!turn->append) return;
     TurnAppend *gathered = turn->append;
     Append *append = &gathered->append;
@@ -177,6 +176,7 @@ void intake_flush(Intake *intake) {
     append->reject_count = 0;
     for (TurnReject *reject = turn->rejects; reject; reject = reject->next) append->rejects[append->reject_count++] = reject->reject;
     if (skips > 0) note_skips(turn, append, skips);
+    gathered->sources = turn->sources;
     turn->append = NULL;
     turn->sources = turn->last = NULL;
     turn->rejects = NULL;
@@ -210,7 +210,10 @@ void intake_append_back(Intake *intake, Append *append) {
     TurnAppend *gathered = (TurnAppend *)append;
     check(intake->appends_out > 0);
     intake->appends_out--;
-    usage_release(intake->options.usage, append->bytes); /* before the answers: who has one finds the room */
+    /* Before the answers: who has one finds the room. */
+    for (TurnSource *source = gathered->sources; source; source = source->next)
+        usage_release(intake->options.usage, source->source->usage, &source->claim);
+    usage_release(intake->options.usage, NULL, &gathered->large);
     if (append->result != APPEND_DONE && gathered->promised) {
         metrics_add(METRIC_ROWS_LOST, gathered->promised);
         intake->lost += gathered->promised;
@@ -243,49 +246,11 @@ void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, S
     *ticket = (Ticket){.event = outcome->first, .stored = outcome->stored, .rejected = outcome->rejected, .body = body};
     waiter_init(&ticket->waiter, request);
     http_request_parked(request);
-    *intake->turn.tickets_tail = ticket;
-    intake->turn.tickets_tail = &ticket->next;
+    *intake->turn->tickets_tail = ticket;
+    intake->turn->tickets_tail = &ticket->next;
 }
 
 /* ---- one request ------------------------------------------------------------------------------------------------------------------------- */
-
-/* Where a request began, to take it back. */
-typedef struct Mark {
-    size_t rows_size, piece_count;
-    AppendPiece piece;
-    usec_t first_time, last_time;
-} Mark;
-
-typedef struct Marks {
-    Mark sinks[SINKS_A_SOURCE_MAX];
-    TurnReject **rejects_tail;
-    size_t reject_count;
-} Marks;
-
-static void set_marks(const Turn *turn, const TurnSource *source, Marks *marks) {
-    for (size_t i = 0; i < source->count; i++) {
-        const TurnSink *sink = &source->sinks[i];
-        marks->sinks[i] = (Mark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
-                                 sink->append.last_time};
-    }
-    marks->rejects_tail = turn->rejects_tail;
-    marks->reject_count = turn->reject_count;
-}
-
-static void take_back(Turn *turn, TurnSource *source, const Marks *marks) {
-    for (size_t i = 0; i < source->count; i++) {
-        TurnSink *sink = &source->sinks[i];
-        const Mark *mark = &marks->sinks[i];
-        sink->append.rows.size = mark->rows_size;
-        sink->append.piece_count = mark->piece_count;
-        sink->piece = mark->piece;
-        sink->append.first_time = mark->first_time;
-        sink->append.last_time = mark->last_time;
-    }
-    turn->rejects_tail = marks->rejects_tail;
-    *turn->rejects_tail = NULL;
-    turn->reject_count = marks->reject_count;
-}
 
 static Span keep(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
@@ -301,18 +266,18 @@ static bool refused_by_sink(Intake *intake, size_t index, const Call *call, cons
         size += snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ", column \"%.64s\"", failure->column);
     (void)snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ": %s%s", failure->message,
                    too_large ? " (option limits.row)" : "");
-    buffer_clear(&intake->rejected); /* what was quarantined is not stored */
+    buffer_clear(intake->rejected); /* what was quarantined is not stored */
     if (call->count > 1) intake_describe_reject(intake, index, sink, failure);
     refusal->rejected = call->count > 1;
     return false;
 }
 
 /* The event as it came, for each sink that quarantines it; false: a sink wants the whole request refused. */
-static bool quarantine(Intake *intake, const Call *call, const TurnSource *source, const Event *event, size_t index, Outcome *outcome,
-                       uint64_t *bytes, Refusal *refusal) {
+static bool quarantine(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
+                       Refusal *refusal) {
     Arena *arena = turn_arena(intake);
     Span body = {0}, content_type = {0};
-    for (size_t i = 0; i < source->count; i++) {
+    for (size_t i = 0; i < gather->source->count; i++) {
         const MapFailure *failure = &intake->failures[i];
         const Sink *sink = plan_sink(call->source->plan, i);
         if (failure->error == MAP_OK) continue;
@@ -320,7 +285,7 @@ static bool quarantine(Intake *intake, const Call *call, const TurnSource *sourc
         if (!body.data) {
             body = keep(arena, event->body);
             content_type = keep(arena, call->content_type);
-            *bytes += body.size + content_type.size;
+            gather->bytes += body.size + content_type.size;
         }
         TurnReject *node = arena_zalloc(arena, sizeof *node);
         node->reject = (AppendReject){.sink = sink->number,
@@ -331,10 +296,10 @@ static bool quarantine(Intake *intake, const Call *call, const TurnSource *sourc
                                       .reason = keep(arena, span_of(failure->message)),
                                       .content_type = content_type,
                                       .body = body};
-        *bytes += sizeof *node + node->reject.reason.size;
-        *intake->turn.rejects_tail = node;
-        intake->turn.rejects_tail = &node->next;
-        intake->turn.reject_count++;
+        gather->bytes += sizeof *node + node->reject.reason.size + node->reject.column.size;
+        *intake->turn->rejects_tail = node;
+        intake->turn->rejects_tail = &node->next;
+        intake->turn->reject_count++;
         outcome->sink_rejected[i]++;
         if (outcome->rejected_shown == REJECTED_SHOWN) continue;
         outcome->rejected_shown++;
@@ -343,18 +308,85 @@ static bool quarantine(Intake *intake, const Call *call, const TurnSource *sourc
     return true;
 }
 
-bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal) {
-    const Plan *plan = call->source->plan;
-    if (call->count > EVENTS_OF_SMALL) intake_flush(intake);
+void intake_gather_begin(Intake *intake, const Call *call, Gather *gather) {
     turn_begin(intake, call->snapshot);
     TurnSource *source = turn_source(intake, call->source);
+    for (size_t i = 0; i < source->count; i++) {
+        const TurnSink *sink = &source->sinks[i];
+        gather->marks[i] = (Mark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
+                                  sink->append.last_time};
+    }
+    gather->source = source;
+    gather->rejects_tail = intake->turn->rejects_tail;
+    gather->reject_count = intake->turn->reject_count;
+    gather->bytes = 0;
+    gather->claim = (UsageClaim){0};
+    buffer_clear(intake->rejected);
+}
+
+void intake_gather_undo(Intake *intake, const Call *call, Gather *gather) {
+    Turn *turn = intake->turn;
+    for (size_t i = 0; i < gather->source->count; i++) {
+        TurnSink *sink = &gather->source->sinks[i];
+        const Mark *mark = &gather->marks[i];
+        sink->append.rows.size = mark->rows_size;
+        sink->append.piece_count = mark->piece_count;
+        sink->piece = mark->piece;
+        sink->append.first_time = mark->first_time;
+        sink->append.last_time = mark->last_time;
+    }
+    turn->rejects_tail = gather->rejects_tail;
+    *turn->rejects_tail = NULL;
+    turn->reject_count = gather->reject_count;
+    usage_release(intake->options.usage, call->source->usage, &gather->claim);
+}
+
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
+                         Refusal *refusal) {
+    TurnSource *source = gather->source;
+    if (index == 0) outcome->first = event->id;
+    size_t failed = mapper_map(intake->mapper, call->source->plan, event, source->rows, intake->failures);
+    if (failed) {
+        outcome->rejected++;
+        if (!quarantine(intake, call, gather, event, index, outcome, refusal)) return false;
+    }
+    outcome->stored += failed < source->count;
     Arena *arena = turn_arena(intake);
-    Marks marks;
-    uint64_t bytes = 0;
-    bool taken = true;
+    for (size_t i = 0; i < source->count; i++)
+        if (!failed || intake->failures[i].error == MAP_OK) gather->bytes += count_row(&source->sinks[i], arena, call->received);
+    if (gather->bytes <= intake->options.limits.request_rows_bytes) return true;
+    *refusal = (Refusal){.status = 413, .name = "payloadTooLarge"};
+    (void)snprintf(refusal->message, sizeof refusal->message,
+                   "The rows of the request have more than %zu bytes (option limits.request-rows).",
+                   intake->options.limits.request_rows_bytes);
+    return false;
+}
+
+bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, Refusal *refusal) {
+    if (usage_admit(intake->options.usage, call->source->usage, &gather->claim, gather->bytes - gather->claim.bytes)) return true;
+    *refusal = (Refusal){.status = 503,
+                         .name = "overloaded",
+                         .retry_after = RETRY_AFTER_OVERLOAD,
+                         .message = "Too many bytes are in flight; nothing was stored."};
+    return false;
+}
+
+void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const Outcome *outcome) {
+    TurnAppend *append = intake->turn->append;
+    UsageClaim *claim = gather->claim.large ? &append->large : &gather->source->claim;
+    claim->large = gather->claim.large; /* there is one large request at a time */
+    claim->bytes += gather->claim.bytes;
+    gather->source->events += call->count;
+    append->append.bytes += gather->bytes;
+    append->stored += outcome->stored;
+    append->rejected += outcome->rejected;
+}
+
+bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal) {
+    Gather gather;
     Event common = call->prepared ? (Event){0} : call->common;
-    set_marks(&intake->turn, source, &marks);
-    buffer_clear(&intake->rejected);
+    bool taken = true;
+    intake_gather_begin(intake, call, &gather);
     for (size_t index = 0; index < call->count && taken; index++) {
         const Event *event = &common;
         if (call->prepared) {
@@ -364,41 +396,12 @@ bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusa
             common.kind = call->frames[index].kind;
             uuid_next(&intake->ids, call->received, &common.id);
         }
-        if (index == 0) outcome->first = event->id;
-        size_t failed = mapper_map(intake->mapper, plan, event, source->rows, intake->failures);
-        if (failed) {
-            taken = quarantine(intake, call, source, event, index, outcome, &bytes, refusal);
-            outcome->rejected++;
-        }
-        outcome->stored += failed < source->count;
-        for (size_t i = 0; i < source->count; i++)
-            if (!failed || intake->failures[i].error == MAP_OK) count_row(&source->sinks[i], arena, call->received);
-        uint64_t so_far = bytes;
-        for (size_t i = 0; i < source->count; i++) so_far += source->sinks[i].append.rows.size - marks.sinks[i].rows_size;
-        if (taken && so_far > intake->options.limits.request_rows_bytes) {
-            *refusal = (Refusal){.status = 413, .name = "payloadTooLarge"};
-            (void)snprintf(refusal->message, sizeof refusal->message,
-                           "The rows of the request have more than %zu bytes (option limits.request-rows).",
-                           intake->options.limits.request_rows_bytes);
-            taken = false;
-        }
-        if (index + 1 == call->count) bytes = so_far;
+        taken = intake_gather_event(intake, call, &gather, event, index, outcome, refusal);
     }
-    if (taken && !usage_admit(intake->options.usage, bytes)) {
-        *refusal = (Refusal){.status = 503,
-                             .name = "overloaded",
-                             .retry_after = RETRY_AFTER_OVERLOAD,
-                             .message = "Too many bytes are in flight; nothing was stored."};
-        taken = false;
+    if (taken && intake_gather_admit(intake, call, &gather, refusal)) {
+        intake_gather_end(intake, call, &gather, outcome);
+        return true;
     }
-    if (!taken) {
-        take_back(&intake->turn, source, &marks);
-        if (call->count > EVENTS_OF_SMALL) intake_flush(intake);
-        return false;
-    }
-    source->events += call->count;
-    intake->turn.append->append.bytes += bytes;
-    intake->turn.append->stored += outcome->stored;
-    intake->turn.append->rejected += outcome->rejected;
-    return true;
+    intake_gather_undo(intake, call, &gather);
+    return false;
 }

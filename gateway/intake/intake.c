@@ -247,6 +247,7 @@ static void on_message(void *context, Message *message) {
     Intake *intake = context;
     switch (message->kind) {
     case MESSAGE_APPEND: intake_append_back(intake, (Append *)message); return;
+    case INTAKE_MESSAGE_TEMPLATES: intake_long_templates_back(intake, (TemplateBatch *)message); return;
     case MESSAGE_TEMPLATES: intake_templates_back(intake, (TemplateBatch *)message); return;
     case MESSAGE_SNAPSHOT: {
         SnapshotNews *news = (SnapshotNews *)message;
@@ -268,12 +269,16 @@ static void on_message(void *context, Message *message) {
     }
 }
 
+static bool on_work(void *context) {
+    return intake_work(context);
+}
+
 static void on_turn(void *context) {
     Intake *intake = context;
     if (intake->parked) intake_post_templates(intake);
     intake_flush(intake);
     if (intake->lost) intake_tell_lost(intake);
-    if (intake->appends_out || intake->batches_out) return;
+    if (intake->appends_out || intake->batches_out || intake->long_count) return;
     if (intake->stop_asked && !intake->stopped) {
         intake->stopped = true; /* from here on nothing is taken any more */
         (void)sem_post(&intake->may_stop);
@@ -290,6 +295,7 @@ static void on_turn(void *context) {
 /* ---- start and stop -------------------------------------------------------------------------------------------------------------------- */
 
 static void intake_free(Intake *intake) {
+    check(intake->long_count == 0);
     intake->lost_told_at = 0;
     intake_tell_lost(intake);
     intake_recycle_free(intake);
@@ -299,10 +305,9 @@ static void intake_free(Intake *intake) {
     mapper_free(intake->mapper);
     decoder_free(intake->decoder);
     buffer_deinit(&intake->decoded);
-    buffer_deinit(&intake->rejected);
+    buffer_deinit(&intake->own_rejected);
     buffer_deinit(&intake->text);
     buffer_deinit(&intake->forwarded);
-    free(intake->frames);
     free(intake->branch);
     (void)sem_destroy(&intake->may_stop);
     free(intake);
@@ -315,6 +320,9 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
     intake->branch = strdup(options->branch ? options->branch : "default");
     check(intake->branch);
     intake->parked_tail = &intake->parked;
+    intake->long_tail = &intake->long_ready;
+    intake->turn = &intake->own_turn;
+    intake->rejected = &intake->own_rejected;
     check(sem_init(&intake->may_stop, 0, 0) == 0);
     int r = trusted_proxies_parse(options->trusted_proxies, &intake->proxies, error);
     if (r < 0) {
@@ -326,6 +334,7 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
     intake->decoder = decoder_new();
     HttpHandler handler = {.on_request = on_request,
                            .on_message = on_message,
+                           .on_work = on_work,
                            .on_turn = on_turn,
                            .may_send = may_send,
                            .error_body = intake_error_body,

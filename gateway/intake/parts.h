@@ -17,11 +17,16 @@
 #include "gateway/intake/route.h"
 #include "mapping/framing.h"
 
-enum { INTAKE_MESSAGE_STOP = -1 }; /* intake_stop -> loop: tell when nothing is out; beside the kinds of messages.h */
+/* Beside the kinds of messages.h. */
+enum {
+    INTAKE_MESSAGE_STOP = -1,      /* intake_stop -> loop: tell when nothing is out */
+    INTAKE_MESSAGE_TEMPLATES = -2, /* loop -> T -> loop: the TemplateBatch of a long request */
+};
 
 #define PIECE_BYTES ((size_t)1024 * 1024)
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
 #define HEADERS_MOST 128       /* more than libh2o takes */
+#define FRAMES_MOST 1000       /* a request of more events is long */
 #define REJECTED_SHOWN 100     /* events that an answer lists */
 #define RETRY_AFTER_OVERLOAD 2 /* seconds */
 
@@ -87,8 +92,10 @@ typedef struct Ticket {
 typedef struct TurnAppend {
     Append append; /* first */
     struct TurnAppend *next_free;
-    uint64_t stored, rejected; /* events */
-    uint64_t promised;         /* rows, and events for rejects, of requests that were answered with 202 already */
+    uint64_t stored, rejected;  /* events */
+    uint64_t promised;          /* rows, and events for rejects, of requests that were answered with 202 already */
+    struct TurnSource *sources; /* in the arena: with what they have in flight */
+    UsageClaim large;
 } TurnAppend;
 
 typedef struct TurnSink {
@@ -103,7 +110,8 @@ typedef struct TurnSource {
     TurnSink *sinks; /* by index of the plan's sinks */
     Buffer **rows;
     size_t count;
-    uint64_t events; /* that were taken */
+    uint64_t events;  /* that were taken */
+    UsageClaim claim; /* never large */
 } TurnSource;
 
 typedef struct TurnReject {
@@ -123,7 +131,25 @@ typedef struct Turn {
     Ticket **tickets_tail;
 } Turn;
 
+/* Where a request began in its turn, to take it back. */
+typedef struct Mark {
+    size_t rows_size, piece_count;
+    AppendPiece piece;
+    usec_t first_time, last_time;
+} Mark;
+
+/* A request on its way into a turn. */
+typedef struct Gather {
+    TurnSource *source;
+    Mark marks[SINKS_A_SOURCE_MAX];
+    TurnReject **rejects_tail;
+    size_t reject_count;
+    uint64_t bytes;   /* of its rows and rejects so far */
+    UsageClaim claim; /* for them */
+} Gather;
+
 typedef struct Parked Parked;
+typedef struct LongCall LongCall;
 
 struct Intake {
     IntakeOptions options; /* of the texts only branch is kept */
@@ -135,9 +161,9 @@ struct Intake {
     Mapper *mapper;
     Decoder *decoder;
     /* scratch of one request */
-    Buffer decoded, rejected, text;
-    Frame *frames;
-    size_t frames_room;
+    Buffer decoded, text;
+    Buffer own_rejected, *rejected; /* the latter: of the request at hand */
+    Frame frames[FRAMES_MOST];
     EventHeader headers[HEADERS_MOST];
     char ip[ADDRESS_TEXT_BYTES];
     Buffer forwarded;
@@ -147,7 +173,7 @@ struct Intake {
     uint64_t lost; /* promised and not committed, since the log last said so */
     usec_t lost_told_at;
     /* turns */
-    Turn turn;
+    Turn own_turn, *turn; /* the latter: of the request at hand */
     size_t appends_out;
     TurnAppend *free_appends;
     Buffer *free_buffers;
@@ -158,6 +184,9 @@ struct Intake {
     /* the writer's disk, as of the last look */
     usec_t stall_looked_at;
     bool stalled;
+    /* long requests */
+    LongCall *long_ready, **long_tail; /* wait for their next slice */
+    size_t long_count;                 /* of these and of those that wait for templates */
     /* draining */
     bool http_drained, drained_told;
     /* stopping */
@@ -171,6 +200,14 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 /* intake_append.c */
 /* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */
 bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal);
+/* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
+void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
+                         Refusal *refusal);
+/* Bytes in flight for what was gathered so far. */
+bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, Refusal *refusal);
+void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const Outcome *outcome);
+void intake_gather_undo(Intake *intake, const Call *call, Gather *gather);
 /* The gathered call is answered when the turn's Append is back. `body` as in Ticket. */
 void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, Span body);
 void intake_flush(Intake *intake);
@@ -185,8 +222,28 @@ bool intake_park(Intake *intake, const Call *call, Refusal *refusal);
 void intake_post_templates(Intake *intake);
 void intake_templates_back(Intake *intake, TemplateBatch *batch);
 void intake_parked_drop(Intake *intake);
+/* Bytes in flight for the call's frames while they wait for templates. */
+bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, Refusal *refusal);
+/* Copies the call's frames, with ids, into the batch from event `at` on. */
+void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie);
 /* intake_request.c: gathers, and answers now or by ticket. */
 void intake_store(Intake *intake, Call *call);
+/* What was gathered is answered, now or by ticket. */
+void intake_answer_gathered(Intake *intake, const Call *call, const Outcome *outcome);
+void intake_answer_none(Intake *intake, const Call *call);
+/* true: the event, number call->count, is over its limit. */
+bool intake_refuse_event(const Intake *intake, const Call *call, Span body, Refusal *refusal);
+/* `error` of frames_next. */
+void intake_refuse_misfit(const Error *error, Refusal *refusal);
+/* Charges call->count events to the source's rate. */
+bool intake_within_rate(const Intake *intake, const Call *call, Refusal *refusal);
+
+/* long.c */
+/* The request is mapped in slices, between other requests. `decoded`: `body` lies in the intake's scratch, which it takes. false: *refusal
+ * says why not. */
+bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, Refusal *refusal);
+bool intake_work(Intake *intake); /* one slice; true: there is more */
+void intake_long_templates_back(Intake *intake, TemplateBatch *batch);
 
 /* intake_answer.c */
 extern const char intake_cors[]; /* header lines */

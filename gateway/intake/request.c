@@ -8,7 +8,8 @@
 #include "mapping/headers.h"
 
 #define DISCARD_LOG_INTERVAL (10 * USEC_SECOND) /* of each loop */
-#define FRAMES_KEPT 65536                       /* a request of more events is rare: its list of them is given back */
+/* A larger body is long, unless most of it is one event. */
+#define AT_ONCE_BYTES ((size_t)256 * 1024)
 
 static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
@@ -52,16 +53,21 @@ static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, S
     return true;
 }
 
-static void add_frame(Intake *intake, size_t count, Frame frame) {
-    if (count == intake->frames_room) {
-        intake->frames_room = count ? count * 2 : 256;
-        intake->frames = reallocarray(intake->frames, intake->frames_room, sizeof *intake->frames);
-        check(intake->frames);
-    }
-    intake->frames[count] = frame;
+bool intake_refuse_event(const Intake *intake, const Call *call, Span body, Refusal *refusal) {
+    if (body.size <= intake->options.limits.event_bytes) return false;
+    refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count, body.size,
+           intake->options.limits.event_bytes);
+    return true;
 }
 
-static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
+void intake_refuse_misfit(const Error *error, Refusal *refusal) {
+    refuse(refusal, 400, "badRequest", "T%s.", error->text + 1); /* "the body does not fit …" */
+}
+
+typedef enum SplitResult { SPLIT_DONE, SPLIT_REFUSED, SPLIT_LONG } SplitResult;
+
+/* The events of a request that is mapped at once. */
+static SplitResult split(Intake *intake, Call *call, Span body, Refusal *refusal) {
     FrameReader frames;
     Error error = {0};
     Frame frame;
@@ -69,26 +75,26 @@ static bool split(Intake *intake, Call *call, Span body, Refusal *refusal) {
     frames_start(&frames, call->source->source->framing, call->content_type, body);
     call->count = 0;
     while ((r = frames_next(&frames, &frame, &error)) == 0) {
-        if (frame.body.size > intake->options.limits.event_bytes)
-            return refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count,
-                          frame.body.size, intake->options.limits.event_bytes);
-        add_frame(intake, call->count++, frame);
+        if (call->count == FRAMES_MOST || (body.size > AT_ONCE_BYTES && frame.body.size < body.size / 2)) return SPLIT_LONG;
+        if (intake_refuse_event(intake, call, frame.body, refusal)) return SPLIT_REFUSED;
+        intake->frames[call->count++] = frame;
     }
     call->frames = intake->frames;
-    if (r < 0) return refuse(refusal, 400, "badRequest", "T%s.", error.text + 1); /* "the body does not fit …" */
-    return true;
+    if (r == FRAMES_END) return SPLIT_DONE;
+    intake_refuse_misfit(&error, refusal);
+    return SPLIT_REFUSED;
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
-static bool within_rate(const Intake *intake, const Call *call, Refusal *refusal) {
+bool intake_within_rate(const Intake *intake, const Call *call, Refusal *refusal) {
     const Source *source = call->source->source;
     if (source->rate_events == 0 || call->count == 0) return true;
     int64_t rate = source->rate_events, burst = source->rate_burst ? source->rate_burst : source->rate_events;
     int64_t cost = (int64_t)call->count * USEC_SECOND / rate, depth = burst * USEC_SECOND / rate;
     usec_t now = intake->options.clock->boot(intake->options.clock);
-    int64_t full_at = atomic_load_explicit(call->source->rate, memory_order_relaxed);
+    int64_t full_at = atomic_load_explicit(&call->source->usage->rate_full_at, memory_order_relaxed);
     for (;;) {
         int64_t from = full_at > now ? full_at : now;
         int64_t missing = from + cost - now - depth;
@@ -98,7 +104,8 @@ static bool within_rate(const Intake *intake, const Call *call, Refusal *refusal
             refusal->retry_after = seconds > 60 ? 60 : (unsigned)seconds;
             return false;
         }
-        if (atomic_compare_exchange_weak_explicit(call->source->rate, &full_at, from + cost, memory_order_relaxed, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&call->source->usage->rate_full_at, &full_at, from + cost, memory_order_relaxed,
+                                                  memory_order_relaxed))
             return true;
     }
 }
@@ -161,37 +168,27 @@ static void answer_nothing_stored(Intake *intake, const Call *call, const char *
     intake_answer_stored(intake, call->request, 200, NULL, 0, body);
 }
 
+void intake_answer_gathered(Intake *intake, const Call *call, const Outcome *outcome) {
+    int status = call->source->any_sync_wait ? 200 : 202;
+    Span body = {0};
+    if (call->verbose || outcome->rejected)
+        body = intake_stored_body(intake, call, outcome, status, outcome->rejected ? "Some events were not accepted by every sink." : "OK");
+    if (status == 200) {
+        intake_ticket(intake, call->request, outcome, body);
+    } else {
+        intake->turn->append->promised += call->count * plan_sink_count(call->source->plan);
+        intake_answer_stored(intake, call->request, status, &outcome->first, outcome->stored, body);
+    }
+    if (intake->turn->append->append.bytes > TURN_BYTES) intake_flush(intake);
+}
+
 void intake_store(Intake *intake, Call *call) {
     Outcome outcome = {.stored = 0};
     Refusal refusal;
-    if (!intake_gather(intake, call, &outcome, &refusal)) {
+    if (intake_gather(intake, call, &outcome, &refusal))
+        intake_answer_gathered(intake, call, &outcome);
+    else
         intake_refuse(intake, call->request, call->source, &refusal);
-        return;
-    }
-    int status = call->source->any_sync_wait ? 200 : 202;
-    Span body = {0};
-    if (call->verbose || outcome.rejected)
-        body = intake_stored_body(intake, call, &outcome, status, outcome.rejected ? "Some events were not accepted by every sink." : "OK");
-    if (status == 200) {
-        intake_ticket(intake, call->request, &outcome, body);
-    } else {
-        intake->turn.append->promised += call->count * plan_sink_count(call->source->plan);
-        intake_answer_stored(intake, call->request, status, &outcome.first, outcome.stored, body);
-    }
-    if (intake->turn.append->append.bytes > TURN_BYTES) intake_flush(intake);
-}
-
-static bool prepare(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, Refusal *refusal) {
-    Span body;
-    if (!decode(intake, call, encoding, &body, refusal) || !split(intake, call, body, refusal)) return false;
-    if (!within_rate(intake, call, refusal)) return false;
-    call->common.received = call->received;
-    if (!call->source->plan) return true;
-    if (!gates_open(call, refusal)) return false;
-    unsigned needs = plan_needs(call->source->plan);
-    if (needs & PLAN_NEEDS_HEADERS) set_headers(intake, call, head);
-    if (needs & PLAN_NEEDS_IP) set_ip(intake, call, head);
-    return true;
 }
 
 /* They are gone, and their senders have a 200. */
@@ -206,39 +203,53 @@ static void count_discarded(Intake *intake, const Source *source, uint64_t event
     intake->discard_told_at = now;
 }
 
-static void take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
-    Refusal refusal;
-    const SnapshotSource *source = call->source;
-    if (!source->plan && !source->source->discard) {
-        refuse(&refusal, 503, "noEnabledSink", "No enabled sink found: the source has none, or all of them are disabled.");
-        refusal.retry_after = 60;
-        intake_refuse(intake, call->request, source, &refusal);
-        return;
-    }
-    if (!prepare(intake, call, encoding, head, &refusal)) {
-        intake_refuse(intake, call->request, source, &refusal);
-        return;
-    }
-    if (!source->plan) {
-        count_discarded(intake, source->source, call->count);
-        answer_nothing_stored(intake, call, "No enabled sink found: the events are discarded, as the source says.");
-        return;
-    }
-    if (call->count == 0) {
+void intake_answer_none(Intake *intake, const Call *call) {
+    if (call->source->plan) {
         answer_nothing_stored(intake, call, "OK");
         return;
     }
-    if (plan_template_count(source->plan) == 0) {
-        intake_store(intake, call);
-        return;
+    count_discarded(intake, call->source->source, call->count);
+    answer_nothing_stored(intake, call, "No enabled sink found: the events are discarded, as the source says.");
+}
+
+/* All but the events. */
+static bool prepare(Intake *intake, Call *call, const HttpHead *head, Refusal *refusal) {
+    call->common.received = call->received;
+    if (!call->source->plan) return true;
+    if (!gates_open(call, refusal)) return false;
+    unsigned needs = plan_needs(call->source->plan);
+    if (needs & PLAN_NEEDS_HEADERS) set_headers(intake, call, head);
+    if (needs & PLAN_NEEDS_IP) set_ip(intake, call, head);
+    return true;
+}
+
+/* Answers, or leaves that to a later turn; false: the caller refuses. */
+static bool take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, Refusal *refusal) {
+    const SnapshotSource *source = call->source;
+    Span body;
+    if (!source->plan && !source->source->discard) {
+        refuse(refusal, 503, "noEnabledSink", "No enabled sink found: the source has none, or all of them are disabled.");
+        refusal->retry_after = 60;
+        return false;
     }
-    if (!intake_park(intake, call, &refusal)) intake_refuse(intake, call->request, source, &refusal);
+    if (!decode(intake, call, encoding, &body, refusal)) return false;
+    switch (split(intake, call, body, refusal)) {
+    case SPLIT_REFUSED: return false;
+    case SPLIT_LONG:
+        return prepare(intake, call, head, refusal) && intake_take_long(intake, call, body, encoding != ENCODING_IDENTITY, refusal);
+    case SPLIT_DONE: break;
+    }
+    if (!intake_within_rate(intake, call, refusal) || !prepare(intake, call, head, refusal)) return false;
+    if (!source->plan || call->count == 0) {
+        intake_answer_none(intake, call);
+        return true;
+    }
+    if (plan_template_count(source->plan) > 0) return intake_park(intake, call, refusal);
+    intake_store(intake, call);
+    return true;
 }
 
 void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
-    take(intake, call, encoding, head);
-    if (intake->frames_room <= FRAMES_KEPT) return;
-    free(intake->frames);
-    intake->frames = NULL;
-    intake->frames_room = 0;
+    Refusal refusal;
+    if (!take(intake, call, encoding, head, &refusal)) intake_refuse(intake, call->request, call->source, &refusal);
 }

@@ -13,8 +13,8 @@
 struct Parked {
     Waiter waiter;
     struct Parked *next;
-    Call call;         /* request is the waiter's; texts lie in the request's pool, later in the batch */
-    uint64_t admitted; /* bytes in flight */
+    Call call;        /* request is the waiter's; texts lie in the request's pool, later in the batch */
+    UsageClaim claim; /* bytes in flight */
 };
 
 static Span pooled(h2o_req_t *request, Span bytes) {
@@ -24,7 +24,7 @@ static Span pooled(h2o_req_t *request, Span bytes) {
 
 static void parked_free(Intake *intake, Parked *parked) {
     (void)waiter_release(&parked->waiter);
-    usage_release(intake->options.usage, parked->admitted);
+    usage_release(intake->options.usage, parked->call.source->usage, &parked->claim);
     snapshot_unref(parked->call.snapshot);
     free(parked);
 }
@@ -38,25 +38,29 @@ void intake_parked_drop(Intake *intake) {
     intake->parked_tail = &intake->parked;
 }
 
-bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
+bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, Refusal *refusal) {
     /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
     uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
     uint64_t bytes = call->count * each;
     for (size_t i = 0; i < call->count; i++) bytes += call->frames[i].body.size;
-    if (!intake->options.templates || !usage_admit(intake->options.usage, bytes)) {
-        *refusal = (Refusal){.status = 503,
-                             .name = "overloaded",
-                             .retry_after = RETRY_AFTER_OVERLOAD,
-                             .message = "Too many bytes are in flight; nothing was stored."};
-        return false;
-    }
+    if (intake->options.templates && usage_admit(intake->options.usage, call->source->usage, claim, bytes)) return true;
+    *refusal = (Refusal){.status = 503,
+                         .name = "overloaded",
+                         .retry_after = RETRY_AFTER_OVERLOAD,
+                         .message = "Too many bytes are in flight; nothing was stored."};
+    return false;
+}
+
+bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
+    UsageClaim claim = {0};
+    if (!intake_admit_templates(intake, call, &claim, refusal)) return false;
     Parked *parked = calloc(1, sizeof *parked);
     check(parked);
     h2o_req_t *request = call->request;
     parked->call = *call;
     parked->call.request = NULL;
     parked->call.snapshot = snapshot_ref(call->snapshot);
-    parked->admitted = bytes;
+    parked->claim = claim;
     /* The scratch of this request is used again by the next one of the same turn. */
     Frame *frames = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *frames);
     for (size_t i = 0; i < call->count; i++) frames[i] = (Frame){pooled(request, call->frames[i].body), call->frames[i].kind};
@@ -77,23 +81,27 @@ static Span kept(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
 }
 
-static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *parked) {
+void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie) {
     Arena *arena = &batch->arena;
-    Event common = parked->call.common;
+    Event common = call->common;
     EventHeader *headers = arena_alloc(arena, (common.header_count + 1) * sizeof *headers);
     for (size_t i = 0; i < common.header_count; i++)
         headers[i] = (EventHeader){kept(arena, common.headers[i].name), kept(arena, common.headers[i].value)};
     common.headers = headers;
     common.ip = kept(arena, common.ip);
-    for (size_t i = 0; i < parked->call.count; i++) {
+    for (size_t i = 0; i < call->count; i++) {
         TemplateEvent *event = &batch->events[at + i];
         event->event = common;
-        event->event.body = kept(arena, parked->call.frames[i].body);
-        event->event.kind = parked->call.frames[i].kind;
-        uuid_next(&intake->ids, parked->call.received, &event->event.id);
-        event->cookie = parked;
+        event->event.body = kept(arena, call->frames[i].body);
+        event->event.kind = call->frames[i].kind;
+        uuid_next(&intake->ids, call->received, &event->event.id);
+        event->cookie = cookie;
     }
-    parked->call.content_type = kept(arena, parked->call.content_type);
+}
+
+static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *parked) {
+    intake_fill_batch(intake, batch, at, &parked->call, parked);
+    parked->call.content_type = kept(&batch->arena, parked->call.content_type);
     parked->call.prepared = &batch->events[at];
     parked->call.frames = NULL;
     parked->call.common = (Event){0};
@@ -111,9 +119,9 @@ static Parked *take_group(Intake *intake, size_t *ret_events) {
             link = &parked->next;
             continue;
         }
-        if (group && (*ret_events + parked->call.count > BATCH_EVENTS || bytes + parked->admitted > BATCH_BYTES)) break;
+        if (group && (*ret_events + parked->call.count > BATCH_EVENTS || bytes + parked->claim.bytes > BATCH_BYTES)) break;
         *ret_events += parked->call.count;
-        bytes += parked->admitted;
+        bytes += parked->claim.bytes;
         *link = parked->next;
         parked->next = NULL;
         *group_tail = parked;
@@ -173,8 +181,7 @@ void intake_templates_back(Intake *intake, TemplateBatch *batch) {
         Parked *parked = batch->events[i].cookie;
         i += parked->call.count;
         for (size_t e = 0; e < parked->call.count; e++) parked->call.prepared[e].event.templates = parked->call.prepared[e].results;
-        usage_release(intake->options.usage, parked->admitted);
-        parked->admitted = 0;
+        usage_release(intake->options.usage, parked->call.source->usage, &parked->claim);
         parked->call.request = waiter_release(&parked->waiter);
         const TemplateEvent *unavailable = find_unavailable(&parked->call);
         h2o_req_t *request = parked->call.request;

@@ -99,7 +99,7 @@ static void test_compile(void **state) {
     assert_int_equal(shown->skipped_count, 1);
     assert_int_equal(shown->skipped[0], 3);
     assert_true(shown->any_sync_wait);
-    assert_ptr_equal(shown->rate, source->shown->rate); /* one token bucket for all generations */
+    assert_ptr_equal(shown->usage, source->shown->usage); /* one for all generations */
     snapshot_source_unref(shown);
 
     /* What a change would make of it. */

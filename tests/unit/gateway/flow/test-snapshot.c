@@ -70,13 +70,13 @@ static void test_a_source_is_found_by_its_id(void **state) {
 static void test_generations_of_a_source_share_its_rate(void **state) {
     SnapshotSource *first = make("a", NULL), *other = make("b", NULL);
     SnapshotSource *second = make("a", first);
-    assert_ptr_equal(first->rate, second->rate);
-    assert_ptr_not_equal(first->rate, other->rate);
-    atomic_store(first->rate, 5);
+    assert_ptr_equal(first->usage, second->usage);
+    assert_ptr_not_equal(first->usage, other->usage);
+    atomic_store(&first->usage->rate_full_at, 5);
     snapshot_source_unref(first);
     SnapshotSource *third = make("a", second);
     snapshot_source_unref(second);
-    assert_int_equal(atomic_load(third->rate), 5);
+    assert_int_equal(atomic_load(&third->usage->rate_full_at), 5);
     snapshot_source_unref(third);
     snapshot_source_unref(other);
     snapshot_source_unref(NULL);
@@ -179,16 +179,63 @@ static void test_gone_is_told_once_and_after_everything(void **state) {
     mailbox_free(gone);
 }
 
-static void test_usage_admits_what_fits_and_what_is_alone(void **state) {
+/* A small request of its own. */
+static bool admit_one(Usage *usage, SourceUsage *source, UsageClaim *all, uint64_t bytes) {
+    UsageClaim claim = {0};
+    if (!usage_admit(usage, source, &claim, bytes)) return false;
+    assert_false(claim.large);
+    all->bytes += claim.bytes;
+    return true;
+}
+
+static void test_usage_is_shared_by_source(void **state) {
+    Usage usage = {.in_flight_limit = 1000};
+    SourceUsage *hog = source_usage_new(), *other = source_usage_new();
+    UsageClaim hogs = {0}, others = {0};
+    while (admit_one(&usage, hog, &hogs, 10)) continue;
+    assert_true(hogs.bytes >= 780 && hogs.bytes <= 830 && !hogs.large); /* four times what is left, as far as it is shared */
+    /* What is left is for others, and never all of it for one of them. */
+    assert_true(admit_one(&usage, other, &others, 100));
+    assert_false(admit_one(&usage, hog, &hogs, 1));
+    while (admit_one(&usage, other, &others, 1)) continue;
+    UsageClaim third = {0};
+    SourceUsage *late = source_usage_new();
+    assert_true(admit_one(&usage, late, &third, 10));
+    usage_release(&usage, late, &third);
+    usage_release(&usage, other, &others);
+    usage_release(&usage, hog, &hogs);
+    assert_int_equal(usage.in_flight_bytes, 0);
+    assert_int_equal(hog->in_flight_bytes + other->in_flight_bytes + late->in_flight_bytes, 0);
+    source_usage_unref(source_usage_ref(hog));
+    source_usage_unref(hog);
+    source_usage_unref(other);
+    source_usage_unref(late);
+    source_usage_unref(NULL);
+}
+
+static void test_one_claim_may_be_large(void **state) {
     Usage usage = {.in_flight_limit = 100};
-    assert_true(usage_admit(&usage, 1000)); /* nothing else is in flight */
-    assert_false(usage_admit(&usage, 1));
-    usage_release(&usage, 1000);
-    assert_true(usage_admit(&usage, 60));
-    assert_false(usage_admit(&usage, 41));
-    assert_true(usage_admit(&usage, 40));
-    assert_false(usage_admit(&usage, UINT64_MAX));
-    usage_release(&usage, 100);
+    SourceUsage *source = source_usage_new();
+    UsageClaim large = {0}, small = {0}, second = {0};
+    assert_true(usage_admit(&usage, source, &large, 1000)); /* it would never fit */
+    assert_true(large.large);
+    assert_true(usage_admit(&usage, source, &large, 500));
+    assert_true(usage_admit(&usage, source, &small, 60)); /* and it takes nothing away */
+    assert_false(small.large);
+    assert_false(usage_admit(&usage, source, &second, 1000));
+    assert_false(usage_admit(&usage, source, &small, UINT64_MAX / 2));
+    usage_release(&usage, source, &large);
+    assert_int_equal(usage.large_bytes, 0);
+    assert_false(usage_admit(&usage, source, &second, 50)); /* small enough to wait for room */
+    assert_true(usage_admit(&usage, source, &small, 50));   /* it has grown, and there is no more room */
+    assert_true(small.large && small.bytes == 110);
+    assert_int_equal(usage.in_flight_bytes, 0);
+    usage_release(&usage, source, &small);
+    assert_int_equal(usage.in_flight_bytes + usage.large_bytes + source->in_flight_bytes, 0);
+    source_usage_unref(source);
+}
+
+static void test_gates(void **state) {
     SinkGate *gate = sink_gate_new();
     sink_gate_unref(sink_gate_ref(gate));
     assert_false(atomic_load(&gate->closed));
@@ -201,7 +248,9 @@ int main(void) {
         cmocka_unit_test(test_a_source_is_found_by_its_id),
         cmocka_unit_test(test_generations_of_a_source_share_its_rate),
         cmocka_unit_test(test_gone_is_told_once_and_after_everything),
-        cmocka_unit_test(test_usage_admits_what_fits_and_what_is_alone),
+        cmocka_unit_test(test_usage_is_shared_by_source),
+        cmocka_unit_test(test_one_claim_may_be_large),
+        cmocka_unit_test(test_gates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,273 @@
+/*
+ * Long requests: those of many events, or of a large body of several. They are split and mapped in slices of a few milliseconds, one after
+ * another, and the loop serves its other connections between the slices. No list of all events is made: what a request takes is its
+ * body and its rows. Bodies that wait count as unfinished bytes, rows as bytes in flight from the first slice on.
+ *
+ * A request keeps its connection unread meanwhile, so its body and its head stay where they are. Where the source has templates, a slice ends
+ * with a batch for the broker, and the next one begins when it is back.
+ */
+#include <stdlib.h>
+
+#include "gateway/intake/parts.h"
+
+#define SLICE (2 * USEC_MS)
+#define BETWEEN_LOOKS ((size_t)16 * 1024) /* work between two looks at the clock, in bytes and … */
+#define EVENT_COST ((size_t)256)          /* … what an event costs beside its bytes */
+#define BATCH_EVENTS ((size_t)512)
+#define BATCH_BYTES ((size_t)1024 * 1024)
+
+struct LongCall {
+    Waiter waiter;
+    LongCall *next;
+    Call call; /* `request` is the waiter's */
+    Buffer decoded;
+    Span body;
+    uint64_t held_bytes; /* of unfinished bytes */
+    FrameReader frames;
+    size_t split;  /* events that were split off */
+    size_t mapped; /* events that were mapped */
+    bool counting; /* events are only counted: for the rate, or since no sink wants them */
+    bool begun;    /* `gather` and `turn` are in use */
+    Turn turn;
+    Gather gather;
+    Outcome outcome;
+    Buffer rejected;
+    TemplateBatch *batch; /* is back */
+    size_t batch_at;      /* its next event */
+    UsageClaim batch_claim;
+};
+
+typedef enum Step {
+    STEP_ON,
+    STEP_END,     /* all events are mapped */
+    STEP_REFUSED, /* with *refusal */
+    STEP_WAITS,   /* for templates */
+} Step;
+
+static usec_t now(void) {
+    return clock_system()->boot(clock_system());
+}
+
+static void make_ready(Intake *intake, LongCall *job) {
+    job->next = NULL;
+    *intake->long_tail = job;
+    intake->long_tail = &job->next;
+}
+
+static void start_frames(LongCall *job) {
+    frames_start(&job->frames, job->call.source->source->framing, job->call.content_type, job->body);
+    job->split = 0;
+}
+
+bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, Refusal *refusal) {
+    Usage *usage = intake->options.usage;
+    h2o_req_t *request = call->request;
+    uint64_t held = body.size + (decoded ? request->entity.len : 0);
+    uint64_t before = atomic_fetch_add(&usage->unfinished_bytes, held);
+    if (before > 0 && before + held > usage->unfinished_limit) {
+        atomic_fetch_sub(&usage->unfinished_bytes, held);
+        *refusal = (Refusal){.status = 503,
+                             .name = "overloaded",
+                             .retry_after = RETRY_AFTER_OVERLOAD,
+                             .message = "Too many requests wait (option limits.unfinished); nothing was stored."};
+        return false;
+    }
+    LongCall *job = calloc(1, sizeof *job);
+    check(job);
+    job->call = *call;
+    job->call.request = NULL;
+    job->call.snapshot = snapshot_ref(call->snapshot);
+    job->body = body;
+    job->held_bytes = held;
+    job->counting = !call->source->plan || call->source->source->rate_events > 0;
+    if (decoded) {
+        job->decoded = intake->decoded;
+        intake->decoded = (Buffer){0};
+    }
+    /* The scratch of this request is used again by the next one. */
+    size_t count = call->common.header_count;
+    EventHeader *headers = h2o_mem_alloc_pool(&request->pool, (count + 1) * sizeof *headers);
+    if (count > 0) memcpy(headers, call->common.headers, count * sizeof *headers);
+    job->call.common.headers = headers;
+    h2o_iovec_t ip = h2o_strdup(&request->pool, call->common.ip.size ? call->common.ip.data : "", call->common.ip.size);
+    job->call.common.ip = (Span){ip.base, ip.len};
+    start_frames(job);
+    waiter_init(&job->waiter, request);
+    intake->long_count++;
+    make_ready(intake, job);
+    return true;
+}
+
+static void long_free(Intake *intake, LongCall *job) {
+    (void)waiter_release(&job->waiter);
+    usage_release(intake->options.usage, job->call.source->usage, &job->batch_claim);
+    template_batch_free(job->batch);
+    atomic_fetch_sub(&intake->options.usage->unfinished_bytes, job->held_bytes);
+    snapshot_unref(job->call.snapshot);
+    buffer_deinit(&job->decoded);
+    buffer_deinit(&job->rejected);
+    intake->long_count--;
+    free(job);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* STEP_ON: there is one. */
+static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, Refusal *refusal) {
+    Error error = {0};
+    int r = frames_next(&job->frames, ret_frame, &error);
+    if (r == FRAMES_END) return STEP_END;
+    if (r < 0) {
+        intake_refuse_misfit(&error, refusal);
+        return STEP_REFUSED;
+    }
+    job->call.count = job->split;
+    if (intake_refuse_event(intake, &job->call, ret_frame->body, refusal)) return STEP_REFUSED;
+    job->split++;
+    return STEP_ON;
+}
+
+static Step count_event(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+    Frame frame;
+    Step step = next_frame(intake, job, &frame, refusal);
+    if (step == STEP_ON) *work += frame.body.size + EVENT_COST / 8;
+    if (step != STEP_END) return step;
+    job->call.count = job->split;
+    if (!intake_within_rate(intake, &job->call, refusal)) return STEP_REFUSED;
+    if (!job->call.source->plan) return STEP_END;
+    job->counting = false;
+    start_frames(job);
+    return STEP_ON;
+}
+
+static Step map_event(Intake *intake, LongCall *job, const Event *event, Refusal *refusal) {
+    if (!job->begun) intake_gather_begin(intake, &job->call, &job->gather);
+    job->begun = true;
+    job->call.count = job->mapped + 2; /* how many is not known yet; they are several */
+    return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, &job->outcome, refusal) ? STEP_ON : STEP_REFUSED;
+}
+
+static Step map_frame(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+    Frame frame;
+    Step step = next_frame(intake, job, &frame, refusal);
+    if (step != STEP_ON) return step;
+    Event event = job->call.common;
+    event.body = frame.body;
+    event.kind = frame.kind;
+    uuid_next(&intake->ids, job->call.received, &event.id);
+    *work += (frame.body.size + EVENT_COST) * plan_sink_count(job->call.source->plan);
+    return map_event(intake, job, &event, refusal);
+}
+
+/* ---- templates --------------------------------------------------------------------------------------------------------------------------- */
+
+static Step send_batch(Intake *intake, LongCall *job, Refusal *refusal) {
+    size_t count = 0, bytes = 0;
+    Step step = STEP_ON;
+    while (count < BATCH_EVENTS && bytes < BATCH_BYTES) {
+        step = next_frame(intake, job, &intake->frames[count], refusal);
+        if (step != STEP_ON) break;
+        bytes += intake->frames[count++].body.size;
+    }
+    if (step == STEP_REFUSED || count == 0) return step;
+    SnapshotSource *source = job->call.source;
+    job->call.frames = intake->frames;
+    job->call.count = count;
+    if (!intake_admit_templates(intake, &job->call, &job->batch_claim, refusal)) return STEP_REFUSED;
+    TemplateBatch *batch = template_batch_new(plan_ref(source->plan), count, http_loop_mailbox(intake->loop), INTAKE_MESSAGE_TEMPLATES);
+    batch->source_number = source->source->number;
+    intake_fill_batch(intake, batch, 0, &job->call, job);
+    job->call.frames = NULL;
+    intake->batches_out++;
+    templates_post(intake->options.templates, batch);
+    return STEP_WAITS;
+}
+
+static Step map_result(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+    TemplateBatch *batch = job->batch;
+    TemplateEvent *next = &batch->events[job->batch_at++];
+    next->event.templates = next->results;
+    *work += next->event.body.size + EVENT_COST;
+    Step step = map_event(intake, job, &next->event, refusal);
+    if (job->batch_at < batch->count) return step;
+    job->batch = NULL;
+    template_batch_free(batch);
+    usage_release(intake->options.usage, job->call.source->usage, &job->batch_claim);
+    return step;
+}
+
+void intake_long_templates_back(Intake *intake, TemplateBatch *batch) {
+    LongCall *job = batch->events[0].cookie;
+    check(intake->batches_out > 0);
+    intake->batches_out--;
+    job->batch = batch;
+    job->batch_at = 0;
+    make_ready(intake, job);
+}
+
+/* ---- slices ------------------------------------------------------------------------------------------------------------------------------ */
+
+static Step next_step(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+    if (job->counting) return count_event(intake, job, work, refusal);
+    if (job->batch) return map_result(intake, job, work, refusal);
+    if (plan_template_count(job->call.source->plan) > 0) return send_batch(intake, job, refusal);
+    return map_frame(intake, job, work, refusal);
+}
+
+/* STEP_ON: the time is up. */
+static Step slice(Intake *intake, LongCall *job, usec_t until, Refusal *refusal) {
+    size_t work = 0;
+    Step step;
+    while ((step = next_step(intake, job, &work, refusal)) == STEP_ON) {
+        if (work < BETWEEN_LOOKS) continue;
+        work = 0;
+        if (now() >= until) break;
+    }
+    if (job->begun && step != STEP_REFUSED && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
+    return step;
+}
+
+static void answer(Intake *intake, LongCall *job, Step step, const Refusal *refusal) {
+    Call *call = &job->call;
+    call->request = waiter_release(&job->waiter);
+    if (step == STEP_REFUSED || !call->request) {
+        if (job->begun) intake_gather_undo(intake, call, &job->gather);
+        intake_flush(intake);
+        if (call->request) intake_refuse(intake, call->request, call->source, refusal);
+        return;
+    }
+    call->count = job->split;
+    if (!job->begun) {
+        intake_answer_none(intake, call);
+        return;
+    }
+    intake_gather_end(intake, call, &job->gather, &job->outcome);
+    intake_answer_gathered(intake, call, &job->outcome);
+    intake_flush(intake);
+}
+
+/* false: it needs more time. */
+static bool work_on(Intake *intake, LongCall *job, usec_t until) {
+    Refusal refusal;
+    Turn *turn = intake->turn;
+    Buffer *rejected = intake->rejected;
+    intake->turn = &job->turn;
+    intake->rejected = &job->rejected;
+    Step step = job->waiter.request ? slice(intake, job, until, &refusal) : STEP_END;
+    bool ends = step == STEP_END || step == STEP_REFUSED;
+    if (ends) answer(intake, job, step, &refusal);
+    intake->turn = turn;
+    intake->rejected = rejected;
+    if (step == STEP_ON) return false;
+    intake->long_ready = job->next;
+    if (!intake->long_ready) intake->long_tail = &intake->long_ready;
+    if (ends) long_free(intake, job);
+    return true;
+}
+
+bool intake_work(Intake *intake) {
+    if (!intake->long_ready) return false;
+    usec_t until = now() + SLICE;
+    while (intake->long_ready && work_on(intake, intake->long_ready, until) && now() < until) continue;
+    return intake->long_ready != NULL;
+}
