@@ -17,6 +17,7 @@ typedef struct Usage {
     atomic_uint_fast64_t in_flight_bytes;            /* shared by all sources: of rows that are not committed, and of requests that wait */
     atomic_uint_fast64_t large_bytes;                /* of the one large request that is in flight beside them; 0: there is none */
     atomic_uint_fast64_t unfinished_bytes;           /* of request bodies that are still arriving, all loops */
+    atomic_uint_fast64_t waiting_bytes;              /* of those in unfinished_bytes: whole bodies that are being mapped, or wait for it */
     atomic_uint connections;                         /* open, all loops */
     atomic_uint silent;                              /* of them, those that never sent a whole request */
     atomic_uint idle;                                /* of the others, those without a request, as of the last sweeps */

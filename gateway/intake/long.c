@@ -22,7 +22,7 @@ struct LongCall {
     Call call; /* `request` is the waiter's */
     Buffer decoded;
     Span body;
-    uint64_t held_bytes; /* of unfinished bytes */
+    uint64_t held_bytes; /* of the bytes that wait */
     FrameReader frames;
     size_t split;  /* events that were split off */
     size_t mapped; /* events that were mapped */
@@ -63,15 +63,16 @@ bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded,
     Usage *usage = intake->options.usage;
     h2o_req_t *request = call->request;
     uint64_t held = body.size + (decoded ? request->entity.len : 0);
-    uint64_t before = atomic_fetch_add(&usage->unfinished_bytes, held);
+    uint64_t before = atomic_fetch_add(&usage->waiting_bytes, held);
     if (before > 0 && before + held > usage->unfinished_limit) {
-        atomic_fetch_sub(&usage->unfinished_bytes, held);
+        atomic_fetch_sub(&usage->waiting_bytes, held);
         *refusal = (Refusal){.status = 503,
                              .name = "overloaded",
                              .retry_after = RETRY_AFTER_OVERLOAD,
                              .message = "Too many requests wait (option limits.unfinished); nothing was stored."};
         return false;
     }
+    atomic_fetch_add(&usage->unfinished_bytes, held); /* unfinished ones make room for it, slowest first */
     LongCall *job = calloc(1, sizeof *job);
     check(job);
     job->call = *call;
@@ -103,6 +104,7 @@ static void long_free(Intake *intake, LongCall *job) {
     usage_release(intake->options.usage, job->call.source->usage, &job->batch_claim);
     template_batch_free(job->batch);
     atomic_fetch_sub(&intake->options.usage->unfinished_bytes, job->held_bytes);
+    atomic_fetch_sub(&intake->options.usage->waiting_bytes, job->held_bytes);
     snapshot_unref(job->call.snapshot);
     buffer_deinit(&job->decoded);
     buffer_deinit(&job->rejected);
