@@ -166,6 +166,7 @@ static Step map_frame(Intake *intake, LongCall *job, size_t *work, Refusal *refu
 static Step send_batch(Intake *intake, LongCall *job, Refusal *refusal) {
     size_t count = 0, bytes = 0;
     Step step = STEP_ON;
+    if (job->begun && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
     while (count < BATCH_EVENTS && bytes < BATCH_BYTES) {
         step = next_frame(intake, job, &intake->frames[count], refusal);
         if (step != STEP_ON) break;
@@ -225,7 +226,8 @@ static Step slice(Intake *intake, LongCall *job, usec_t until, Refusal *refusal)
         work = 0;
         if (now() >= until) break;
     }
-    if (job->begun && step != STEP_REFUSED && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
+    bool is_ours = step == STEP_ON || step == STEP_END; /* else it ends, or the broker has its events */
+    if (is_ours && job->begun && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
     return step;
 }
 
