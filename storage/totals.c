@@ -10,7 +10,7 @@
 /* Keys of the database `statistics`: 'T' and the sink number (big-endian), and 'A' alone. */
 #define KEY_TOTALS 'T'
 #define KEY_AS_OF 'A'
-#define VERSION 2 /* 1: without skipped_events */
+#define VERSION 2       /* 1: without skipped_events */
 #define AS_OF_VERSION 2 /* 1: without the running time */
 
 void totals_init(SinkTotals *totals, uint32_t sink) {
