@@ -1,6 +1,6 @@
 /*
- * What the intake's files share: intake.c (thread, routes), intake_request.c (body to events), intake_append.c (events to rows, a turn's
- * Append), intake_templates.c (requests that wait for templates), intake_answer.c (what the sender is told). All of it on the loop's thread.
+ * What the intake's files share: intake.c (thread, routes), request.c (body to events), long.c (requests of many events), append.c (events to
+ * rows, a turn's Append), templates.c (requests that wait for templates), answer.c (answers). All of it on the loop's thread.
  */
 #pragma once
 
