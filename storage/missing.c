@@ -51,7 +51,7 @@ static int look_at_slice(MissingSearch *search, Span pack_slice_key, uint64_t pa
     if (slice.offset <= pack_bytes && slice.length <= pack_bytes - slice.offset) return 0;
 
     _cleanup_(file_record_deinit) FileRecord file = {0};
-    bool is_waiting;
+    bool is_waiting = false;
     result = ledger_find_file(search->txn, &slice.file, &file, error);
     if (result == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "the ledger does not know the file of a slice");
     if (result == 0) result = waits(search->txn, &slice, &file, &is_waiting, error);

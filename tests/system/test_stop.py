@@ -191,9 +191,11 @@ def test_the_deadline_comes_while_a_template_evaluates(gateway_factory):
     gateway.add_sink("s", "k", [{"type": "template", "name": "t", "template": endless}], NEVER)
     answers = []
     senders = [threading.Thread(target=lambda: answers.append(gateway.post(url, "{}"))) for _ in range(3)]
-    for sender in senders:
+    senders[0].start()
+    of_one = wait_until("the first event is with the templates", lambda: in_flight(gateway))
+    for sender in senders[1:]:
         sender.start()
-    wait_until("the events are with the templates", lambda: in_flight(gateway) > 0)
+    wait_until("the events are with the templates", lambda: in_flight(gateway) == len(senders) * of_one)
     gateway.stop()
     for sender in senders:
         sender.join(timeout=DEADLINE)

@@ -565,11 +565,11 @@ def test_two_pauses_of_an_event_are_503(gateway_factory):
     gateway, url, sender, answers = paused_gateway(gateway_factory, numbers(1, 1))
     first = stop_while_it_evaluates(gateway)
     second = stop_while_it_evaluates(gateway, but=[first])  # the event is tried again, alone
-    assert first not in evaluating(gateway)
+    wait_until("the process is gone", lambda: first not in evaluating(gateway))
     sender.join()
     assert answers[0].status == 503 and answers[0].json["error"] == "stream.in.templatesUnavailable", answers
     assert int(answers[0].headers["retry-after"]) > 0
-    assert second not in evaluating(gateway)
+    wait_until("the process is gone", lambda: second not in evaluating(gateway))
     # Nothing of it was stored or rejected, and the source goes on.
     assert reasons(gateway, "s") == {}
     assert gateway.post(url, numbers(0, 3)).status == 200
