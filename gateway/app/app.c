@@ -125,7 +125,7 @@ static size_t loops_wanted(const App *app) {
 static int start_descriptors(App *app, Error *error) {
     DescriptorNeeds needs = {
         .loops = (unsigned)loops_wanted(app),
-        .loaders = app->options.loaders,
+        .loaders = app->options.loaders + (unsigned)app->options.list.count, /* each connection has one of its own */
         .destinations = (unsigned)app->options.list.count,
         .zygotes = app->options.template_zygotes,
         .intake = app->options.connections,
