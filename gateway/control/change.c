@@ -45,7 +45,8 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
     return 0;
 }
 
-int change_check(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed, Failure *failure) {
+int change_check(Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, TemplateCheck **ret_needed,
+                 Failure *failure) {
     if (!outcome->done || outcome->withdraws || !outcome->shows) return 0;
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
     SnapshotSource *shown;
@@ -73,7 +74,7 @@ int change_check(Control *control, const ChangeRequest *request, const Outcome *
 }
 
 /* The same thing is being created already: the registry does not show it yet. */
-static int check_pending(const Control *control, const ChangeRequest *request, const Outcome *outcome, Failure *failure) {
+static int check_pending(const Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, Failure *failure) {
     if (request->kind != CHANGE_CREATE) return 0;
     for (const Change *change = control->changes; change; change = change->next) {
         if (change->request.kind != CHANGE_CREATE || change->request.of_sink != request->of_sink) continue;
@@ -125,7 +126,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     if (count >= CHANGES_MOST)
         return failure_set(failure, 503, "overloaded", "%zu changes are on their way already: ask again in a moment.", count);
 
-    Outcome outcome;
+    ChangeOutcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
     int r = check_pending(control, request, &outcome, failure);
     if (r == 0) r = change_check(control, request, &outcome, ret_needed, failure);
@@ -229,7 +230,7 @@ static void show(Control *control, Change *change) {
 
 /* The next open file that ends, from change->at on; none: that was all of it. */
 static void start_close(Control *control, Change *change) {
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].closes) change->at++;
     if (change->at == outcome->sink_count) {
         finish(control, change, TASK_SUCCESS, outcome->done);
@@ -280,7 +281,7 @@ static bool conditions_differ(const Source *old_source, const Sink *old, const S
 
 /* What the writer must know: of the sinks that change, and of all when their source does. */
 static void add_orders(const Change *change, const RegistrySource *known, Define *define) {
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     const Source *source = outcome->source ? outcome->source : known->source;
     for (size_t k = 0; k < outcome->sink_count; k++) {
         const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[k]->sink_id) : NULL;
@@ -302,7 +303,7 @@ static void add_orders(const Change *change, const RegistrySource *known, Define
 }
 
 static void start_define(Control *control, Change *change) {
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     const Source *source = outcome->source ? outcome->source : known->source;
     Define *define = define_new(control->mailbox, &change->errand);
@@ -318,7 +319,7 @@ static void start_define(Control *control, Change *change) {
 
 /* The writer has stored it: memory follows. */
 static void take_over(Control *control, Change *change) {
-    Outcome *outcome = &change->outcome;
+    ChangeOutcome *outcome = &change->outcome;
     RegistrySource *known = outcome->source ? registry_put(&control->registry, source_ref(outcome->source))
                                             : registry_find(&control->registry, change->request.source_id);
     for (size_t k = 0; k < outcome->sink_count; k++) (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), outcome->of_sinks[k].gate);
@@ -439,7 +440,7 @@ LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink 
 
 /* The next table that is to be looked at, from change->at on; none: all of them can take the rows. */
 static void start_prepare(Control *control, Change *change) {
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].prepares) change->at++;
     if (change->at == outcome->sink_count) {
         start_define(control, change);
@@ -483,7 +484,7 @@ static void stamp(const Control *control, const Change *change) {
         [CHANGE_MANIFEST] = "manifest applied",
     };
     const ChangeRequest *request = &change->request;
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     usec_t now = control->options.clock->wall(control->options.clock);
     for (size_t i = 0; i < outcome->sink_count; i++) {
         Sink *sink = outcome->sinks[i];
@@ -494,7 +495,7 @@ static void stamp(const Control *control, const Change *change) {
     if (outcome->source_stamps) source_stamp(outcome->source, outcome->source->version.number + 1, now, request->by, what[request->kind]);
 }
 
-static void give_numbers(Control *control, Outcome *outcome) {
+static void give_numbers(Control *control, ChangeOutcome *outcome) {
     Registry *registry = &control->registry;
     if (outcome->source_is_new) outcome->source->number = registry->next_source++;
     for (size_t i = 0; i < outcome->sink_count; i++) {
@@ -505,7 +506,7 @@ static void give_numbers(Control *control, Outcome *outcome) {
 }
 
 static int compile(Control *control, Change *change, Error *error) {
-    const Outcome *outcome = &change->outcome;
+    const ChangeOutcome *outcome = &change->outcome;
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     SinkGate **gates = calloc(outcome->sink_count + 1, sizeof *gates);
     check(gates);
@@ -517,7 +518,7 @@ static int compile(Control *control, Change *change, Error *error) {
 
 static void start(Control *control, Change *change) {
     Failure failure = {0};
-    Outcome *outcome = &change->outcome;
+    ChangeOutcome *outcome = &change->outcome;
     if (change_build(control, &change->request, outcome, &failure) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);
         return;

@@ -27,7 +27,7 @@ int failure_bad_request(Failure *failure) {
     return -1;
 }
 
-void outcome_deinit(Outcome *outcome) {
+void outcome_deinit(ChangeOutcome *outcome) {
     source_unref(outcome->source);
     for (size_t i = 0; i < outcome->sink_count; i++) {
         sink_unref(outcome->sinks[i]);
@@ -36,10 +36,10 @@ void outcome_deinit(Outcome *outcome) {
     free(outcome->sinks);
     free(outcome->of_sinks);
     json_decref(outcome->plan);
-    *outcome = (Outcome){0};
+    *outcome = (ChangeOutcome){0};
 }
 
-SinkOutcome *outcome_add_sink(Outcome *outcome, Sink *take_sink) {
+SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink) {
     array_extend(outcome->sinks, outcome->sink_count);
     array_extend(outcome->of_sinks, outcome->sink_count);
     outcome->sinks[outcome->sink_count] = take_sink;
@@ -83,14 +83,14 @@ static bool same_sink(const char *source_id, const Sink *sink, const char *other
     return strcmp(source_id, other_source_id) == 0 && strcmp(sink->sink_id, other->sink_id) == 0;
 }
 
-static const Sink *becomes(const Outcome *outcome, const Sink *sink) {
+static const Sink *becomes(const ChangeOutcome *outcome, const Sink *sink) {
     for (size_t i = 0; i < outcome->sink_count; i++)
         if (strcmp(outcome->sinks[i]->sink_id, sink->sink_id) == 0) return outcome->sinks[i];
     return sink;
 }
 
 /* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at what is on its way, too. */
-int change_check_table(const Control *control, const char *source_id, const Sink *sink, const Outcome *outcome, Failure *failure) {
+int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure) {
     const char *taken_source = NULL, *taken_sink = NULL;
     for (size_t i = 0; i < control->registry.count && !taken_sink; i++) {
         const RegistrySource *source = control->registry.sources[i];
@@ -139,7 +139,7 @@ static int check_sink_limit(const RegistrySource *source, size_t more, Failure *
 
 /* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
 
-static int create_source(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+static int create_source(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
     const char *id = outcome->source->source_id;
     const RegistrySource *known = registry_find(&control->registry, id);
@@ -152,7 +152,7 @@ static int create_source(Control *control, const ChangeRequest *request, Outcome
     return change_check_source_limit(control, failure);
 }
 
-bool change_sync_wait_differs(const RegistrySource *known, const Outcome *outcome) {
+bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome) {
     const Source *source = outcome->source ? outcome->source : known->source;
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *old = known->sinks[i]->sink, *now = becomes(outcome, old);
@@ -187,7 +187,7 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
     return alike;
 }
 
-static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
+static void delete_source(ChangeOutcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
     outcome->source->deleted = now;
     outcome->source->deleted_running = running;
     pause_end(&outcome->source->paused); /* what waits is imported or dropped: a deleted one cannot be resumed */
@@ -201,7 +201,7 @@ static void delete_source(Outcome *outcome, const RegistrySource *known, usec_t 
     }
 }
 
-static int undelete_source(Control *control, Outcome *outcome, const RegistrySource *known, Failure *failure) {
+static int undelete_source(Control *control, ChangeOutcome *outcome, const RegistrySource *known, Failure *failure) {
     for (size_t i = 0; i < known->sink_count; i++) {
         if (known->sinks[i]->sink->deleted != known->source->deleted) continue;
         Sink *sink = sink_copy(known->sinks[i]->sink);
@@ -213,7 +213,8 @@ static int undelete_source(Control *control, Outcome *outcome, const RegistrySou
     return change_check_source_limit(control, failure);
 }
 
-static int change_source(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
+static int change_source(Control *control, const ChangeRequest *request, const RegistrySource *known, ChangeOutcome *outcome,
+                         Failure *failure) {
     const Source *old = known->source;
     if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
@@ -276,7 +277,8 @@ static int change_source(Control *control, const ChangeRequest *request, const R
 
 /* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
 
-static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, Outcome *outcome, Failure *failure) {
+static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, ChangeOutcome *outcome,
+                       Failure *failure) {
     bool first_of_single = known->source->framing == FRAMING_SINGLE && registry_live_sinks(known) == 0;
     Sink *sink;
     if (sink_from_request(request->body, first_of_single, &sink, &failure->error) < 0) return failure_bad_request(failure);
@@ -295,7 +297,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     return 0;
 }
 
-static int patch_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
+static int patch_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, ChangeOutcome *outcome,
                       bool *ret_differs, Failure *failure) {
     Sink *sink;
     if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
@@ -323,7 +325,7 @@ static const char *disabled_sink_text(const RegistrySource *known, const Sink *d
                                   : SINK_DISABLED "The source has no enabled sink now: new events are refused with 503 noEnabledSink.";
 }
 
-static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, Outcome *outcome,
+static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, ChangeOutcome *outcome,
                        Failure *failure) {
     if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
@@ -394,7 +396,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
 
 /* ---- all --------------------------------------------------------------------------------------------------------------------------- */
 
-static int build(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+static int build(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     if (request->kind == CHANGE_MANIFEST) return change_build_manifest(control, request, outcome, failure);
     if (!request->of_sink && request->kind == CHANGE_CREATE) return create_source(control, request, outcome, failure);
     const RegistrySource *known = registry_find(&control->registry, request->source_id);
@@ -409,8 +411,8 @@ static int build(Control *control, const ChangeRequest *request, Outcome *outcom
     return change_sink(control, request, known, sink->sink, outcome, failure);
 }
 
-int change_build(Control *control, const ChangeRequest *request, Outcome *ret_outcome, Failure *failure) {
-    Outcome outcome = {0};
+int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure) {
+    ChangeOutcome outcome = {0};
     int r = build(control, request, &outcome, failure);
     if (r < 0) {
         outcome_deinit(&outcome);

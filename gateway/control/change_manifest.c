@@ -11,7 +11,7 @@ typedef struct ManifestBuild {
     const ChangeRequest *request;
     const ManifestSource *manifest;
     const RegistrySource *known; /* NULL: the source is new */
-    Outcome *outcome;
+    ChangeOutcome *outcome;
     Failure *failure;
     json_t *sinks; /* of the plan */
     bool differs;
@@ -42,7 +42,7 @@ static int apply_settings(Settings *settings, const json_t *items, Failure *fail
 /* ---- the source -------------------------------------------------------------------------------------------------------------------- */
 
 static int new_source(ManifestBuild *build) {
-    Outcome *outcome = build->outcome;
+    ChangeOutcome *outcome = build->outcome;
     Failure *failure = build->failure;
     if (build->request->if_version != 0)
         return failure_set(failure, 409, "versionMismatch", "There is no source \"%s\" that has a version.", build->request->source_id);
@@ -54,7 +54,7 @@ static int new_source(ManifestBuild *build) {
 }
 
 static int known_source(ManifestBuild *build) {
-    Outcome *outcome = build->outcome;
+    ChangeOutcome *outcome = build->outcome;
     const Source *old = build->known->source;
     if (change_check_version(build->request, old->version.number, build->failure) < 0) return -1;
     if (source_patched(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
@@ -144,7 +144,7 @@ static void prune(ManifestBuild *build) {
 }
 
 /* What is as it was before needs no place in the transaction. */
-static void drop_unchanged(Outcome *outcome) {
+static void drop_unchanged(ChangeOutcome *outcome) {
     size_t kept = 0;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         if (!outcome->of_sinks[i].stamps) {
@@ -164,7 +164,7 @@ static int build_sinks(ManifestBuild *build) {
     if (build->live > SINKS_A_SOURCE_MAX)
         return failure_set(build->failure, 422, "resourceLimitReached", "A source has at most %d sinks, and this one would have %zu.",
                            SINKS_A_SOURCE_MAX, build->live);
-    Outcome *outcome = build->outcome;
+    ChangeOutcome *outcome = build->outcome;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const SinkOutcome *of_sink = &outcome->of_sinks[i];
         if (outcome->sinks[i]->deleted != 0 || !(of_sink->is_new || of_sink->closes)) continue;
@@ -173,7 +173,7 @@ static int build_sinks(ManifestBuild *build) {
     return 0;
 }
 
-int change_build_manifest(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure) {
+int change_build_manifest(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     ManifestSource manifest;
     if (manifest_source_parse(request->body, request->source_id, &manifest, &failure->error) < 0) return failure_bad_request(failure);
     const RegistrySource *known = registry_find(&control->registry, request->source_id);

@@ -13,7 +13,7 @@ typedef struct SinkOutcome {
 } SinkOutcome;
 
 /* What the definitions become, and what the change needs, beside the catalog. */
-typedef struct Outcome {
+typedef struct ChangeOutcome {
     Source *source;        /* owned; NULL: as it is */
     bool source_is_new;    /* needs a number */
     bool source_stamps;    /* has a new version */
@@ -24,7 +24,7 @@ typedef struct Outcome {
     bool shows;       /* the loops run something else: a snapshot and its fence */
     bool withdraws;   /* something ends: new events are refused first (shows, too) */
     json_t *plan;     /* owned object; of a manifest: what becomes of its parts. NULL: none */
-} Outcome;
+} ChangeOutcome;
 
 /* In this order, some left out. From CHANGE_DEFINING on the writer has been told. */
 typedef enum ChangeStep {
@@ -53,7 +53,7 @@ struct Change {
     ChangeRequest request; /* own copies */
     ChangeStep step;
     usec_t asked; /* boot time */
-    Outcome outcome;
+    ChangeOutcome outcome;
     size_t at;             /* index of the sink whose table is prepared, or whose file is closed */
     Buffer made;           /* text: the tables that were made or grew so far */
     SnapshotSource *shown; /* what the loops will run */
@@ -61,15 +61,16 @@ struct Change {
     uint64_t discarded_rows;
 };
 
-void outcome_deinit(Outcome *outcome);
+void outcome_deinit(ChangeOutcome *outcome);
 /* Adds a sink that changes; the answer is valid until the next one is added. */
-SinkOutcome *outcome_add_sink(Outcome *outcome, Sink *take_sink);
+SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink);
 /* From what is committed now. -1: why not. Numbers and versions are not given yet. */
-int change_build(Control *control, const ChangeRequest *request, Outcome *ret_outcome, Failure *failure);
+int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure);
 /* As above, of CHANGE_MANIFEST; `outcome` is empty, and filled as far as it went when it fails. */
-int change_build_manifest(Control *control, const ChangeRequest *request, Outcome *outcome, Failure *failure);
+int change_build_manifest(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure);
 /* What can be said at once of an outcome: paths, defaults, templates. As change_start. */
-int change_check(Control *control, const ChangeRequest *request, const Outcome *outcome, TemplateCheck **ret_needed, Failure *failure);
+int change_check(Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, TemplateCheck **ret_needed,
+                 Failure *failure);
 /* The job for a loader that looks at the sink's table; it comes back to `context`. */
 LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context);
 /* Why the table of a job that was not SINK_DONE cannot be had, a sentence; free(). */
@@ -81,7 +82,7 @@ int failure_bad_request(Failure *failure); /* 400; its text is there already */
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
 int change_check_connection(const Control *control, const Sink *sink, Failure *failure);
 /* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */
-int change_check_table(const Control *control, const char *source_id, const Sink *sink, const Outcome *outcome, Failure *failure);
+int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure);
 int change_check_source_limit(const Control *control, Failure *failure);
 /* Do the loops have to know of other settings? Only of who waits for the disk. */
-bool change_sync_wait_differs(const RegistrySource *known, const Outcome *outcome);
+bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);

@@ -85,7 +85,7 @@ static void preview_back(Control *control, Errand *errand, Message *take_message
 }
 
 /* As the outcome has it, or as it stays; NULL when it ends, or imports nothing. */
-static Sink *sink_of(const Control *control, const ChangeRequest *request, const Outcome *outcome, const char *sink_id) {
+static Sink *sink_of(const Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, const char *sink_id) {
     const Sink *sink = NULL;
     for (size_t i = 0; i < outcome->sink_count && !sink; i++)
         if (strcmp(outcome->sinks[i]->sink_id, sink_id) == 0) sink = outcome->sinks[i];
@@ -99,7 +99,7 @@ int preview_start(Control *control, const ChangeRequest *request, ApiCall *call,
     check(request->kind == CHANGE_MANIFEST);
     if (control->previews >= PREVIEWS_MOST)
         return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MOST);
-    Outcome outcome;
+    ChangeOutcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
     int r = change_check(control, request, &outcome, ret_needed, failure);
     if (r != 0) {

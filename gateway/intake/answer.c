@@ -128,7 +128,7 @@ static void json_sink_stored(Buffer *out, const Sink *sink, int status, uint64_t
     buffer_append_byte(out, '}');
 }
 
-Span intake_stored_body(Intake *intake, const Call *call, const Outcome *outcome, int status, const char *message) {
+Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *outcome, int status, const char *message) {
     Buffer *out = &intake->text;
     const Plan *plan = call->source->plan;
     size_t sinks = plan ? plan_sink_count(plan) : 0;
@@ -177,12 +177,12 @@ void intake_describe_reject(Intake *intake, size_t index, const Sink *sink, cons
 /* ---- the rest -------------------------------------------------------------------------------------------------------------------------- */
 
 /* What may be said of a source that wants its senders to learn little. */
-static const char *minimal_message(const Refusal *refusal) {
+static const char *minimal_message(const CallRefusal *refusal) {
     if (refusal->status == 413) return "The request is too large.";
     return refusal->status == 422 ? "An event cannot be mapped to the table." : refusal->message;
 }
 
-static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const Refusal *refusal) {
+static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const CallRefusal *refusal) {
     size_t sinks = source->plan ? plan_sink_count(source->plan) : 0;
     buffer_append_text(out, ",\"sinks\":[");
     bool first = true;
@@ -200,7 +200,7 @@ static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const 
     buffer_append_byte(out, ']');
 }
 
-void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const Refusal *refusal) {
+void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal) {
     Lines lines = {.size = 0};
     Buffer *out = &intake->text;
     bool minimal = source && source->source->error_detail == ERROR_DETAIL_MINIMAL;

@@ -199,7 +199,7 @@ static void answer_ticket(Intake *intake, Ticket *ticket, AppendResult result) {
         intake_answer_stored(intake, request, 200, &ticket->event, ticket->stored, ticket->body);
         return;
     }
-    Refusal refusal = {.status = 503, .name = "overloaded", .retry_after = RETRY_AFTER_OVERLOAD};
+    CallRefusal refusal = {.status = 503, .name = "overloaded", .retry_after = RETRY_AFTER_OVERLOAD};
     (void)snprintf(refusal.message, sizeof refusal.message, "%s",
                    result == APPEND_FULL ? "The disk budget is used up; nothing was stored."
                                          : "The gateway cannot write; nothing was stored.");
@@ -241,7 +241,7 @@ void intake_tell_lost(Intake *intake) {
     intake->lost_told_at = now;
 }
 
-void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, Span body) {
+void intake_ticket(Intake *intake, h2o_req_t *request, const CallOutcome *outcome, Span body) {
     Ticket *ticket = arena_alloc(turn_arena(intake), sizeof *ticket);
     *ticket = (Ticket){.event = outcome->first, .stored = outcome->stored, .rejected = outcome->rejected, .body = body};
     waiter_init(&ticket->waiter, request);
@@ -256,9 +256,10 @@ static Span keep(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
 }
 
-static bool refused_by_sink(Intake *intake, size_t index, const Call *call, const Sink *sink, const MapFailure *failure, Refusal *refusal) {
+static bool refused_by_sink(Intake *intake, size_t index, const Call *call, const Sink *sink, const MapFailure *failure,
+                            CallRefusal *refusal) {
     bool too_large = failure->error == MAP_ROW_TOO_LARGE;
-    *refusal = (Refusal){.status = too_large ? 413 : 422, .name = too_large ? "payloadTooLarge" : "unprocessableContent", .sink = sink};
+    *refusal = (CallRefusal){.status = too_large ? 413 : 422, .name = too_large ? "payloadTooLarge" : "unprocessableContent", .sink = sink};
     int size = 0;
     if (call->count > 1) size = snprintf(refusal->message, sizeof refusal->message, "Event %zu: ", index);
     size += snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, "sink \"%.64s\"", sink->sink_id);
@@ -273,8 +274,8 @@ static bool refused_by_sink(Intake *intake, size_t index, const Call *call, cons
 }
 
 /* The event as it came, for each sink that quarantines it; false: a sink wants the whole request refused. */
-static bool quarantine(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
-                       Refusal *refusal) {
+static bool quarantine(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallOutcome *outcome,
+                       CallRefusal *refusal) {
     Arena *arena = turn_arena(intake);
     Span body = {0}, content_type = {0};
     for (size_t i = 0; i < gather->source->count; i++) {
@@ -341,8 +342,8 @@ void intake_gather_undo(Intake *intake, const Call *call, Gather *gather) {
     usage_release(intake->options.usage, call->source->usage, &gather->claim);
 }
 
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
-                         Refusal *refusal) {
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallOutcome *outcome,
+                         CallRefusal *refusal) {
     TurnSource *source = gather->source;
     if (index == 0) outcome->first = event->id;
     size_t failed = mapper_map(intake->mapper, call->source->plan, event, source->rows, intake->failures);
@@ -355,23 +356,23 @@ bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const
     for (size_t i = 0; i < source->count; i++)
         if (!failed || intake->failures[i].error == MAP_OK) gather->bytes += count_row(&source->sinks[i], arena, call->received);
     if (gather->bytes <= intake->options.limits.request_rows_bytes) return true;
-    *refusal = (Refusal){.status = 413, .name = "payloadTooLarge"};
+    *refusal = (CallRefusal){.status = 413, .name = "payloadTooLarge"};
     (void)snprintf(refusal->message, sizeof refusal->message,
                    "The rows of the request have more than %zu bytes (option limits.request-rows).",
                    intake->options.limits.request_rows_bytes);
     return false;
 }
 
-bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, Refusal *refusal) {
+bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal) {
     if (usage_admit(intake->options.usage, call->source->usage, &gather->claim, gather->bytes - gather->claim.bytes)) return true;
-    *refusal = (Refusal){.status = 503,
-                         .name = "overloaded",
-                         .retry_after = RETRY_AFTER_OVERLOAD,
-                         .message = "Too many bytes are in flight; nothing was stored."};
+    *refusal = (CallRefusal){.status = 503,
+                             .name = "overloaded",
+                             .retry_after = RETRY_AFTER_OVERLOAD,
+                             .message = "Too many bytes are in flight; nothing was stored."};
     return false;
 }
 
-void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const Outcome *outcome) {
+void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const CallOutcome *outcome) {
     TurnAppend *append = intake->turn->append;
     UsageClaim *claim = gather->claim.large ? &append->large : &gather->source->claim;
     claim->large = gather->claim.large; /* there is one large request at a time */
@@ -382,7 +383,7 @@ void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const O
     append->rejected += outcome->rejected;
 }
 
-bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal) {
+bool intake_gather(Intake *intake, Call *call, CallOutcome *outcome, CallRefusal *refusal) {
     Gather gather;
     Event common = call->prepared ? (Event){0} : call->common;
     bool taken = true;

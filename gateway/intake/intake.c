@@ -34,7 +34,7 @@ static bool method_is(Span method, Span name) {
 }
 
 static void refuse(Intake *intake, h2o_req_t *request, int status, const char *name, const char *message) {
-    Refusal refusal = {.status = status, .name = name, .retry_after = status == 503 ? RETRY_AFTER_OVERLOAD : 0};
+    CallRefusal refusal = {.status = status, .name = name, .retry_after = status == 503 ? RETRY_AFTER_OVERLOAD : 0};
     (void)snprintf(refusal.message, sizeof refusal.message, "%s", message);
     intake_refuse(intake, request, NULL, &refusal);
 }
@@ -53,7 +53,7 @@ static const HttpRefusal probe_method = {405, "methodNotAllowed", WRONG_METHOD, 
 static const HttpRefusal no_body_wanted = {400, "badRequest", "A request of this method brings no body here.", NULL};
 
 static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *answer) {
-    Refusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers};
+    CallRefusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers};
     (void)snprintf(refusal.message, sizeof refusal.message, "%s", answer->message);
     intake_refuse(intake, request, NULL, &refusal);
 }
@@ -144,7 +144,7 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
     SnapshotSource *source = find_source(intake, route, project, authorization, api_key);
     if (source) {
         if (!source->source->disabled) return source;
-        Refusal refusal = {.status = 404, .name = "disabledSource"};
+        CallRefusal refusal = {.status = 404, .name = "disabledSource"};
         (void)snprintf(refusal.message, sizeof refusal.message, "Source \"%s\" is disabled.", source->source->source_id);
         intake_refuse(intake, request, source, &refusal);
     } else {
@@ -166,7 +166,7 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
     if (!source) return;
     NotReady why = why_not_ready(intake);
     if (why.name) {
-        Refusal refusal = {.status = 503, .name = why.name, .retry_after = RETRY_AFTER_OVERLOAD};
+        CallRefusal refusal = {.status = 503, .name = why.name, .retry_after = RETRY_AFTER_OVERLOAD};
         (void)snprintf(refusal.message, sizeof refusal.message, "%s", why.message);
         intake_refuse(intake, request, source, &refusal);
         return;

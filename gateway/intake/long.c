@@ -30,7 +30,7 @@ struct LongCall {
     bool begun;    /* `gather` and `turn` are in use */
     Turn turn;
     Gather gather;
-    Outcome outcome;
+    CallOutcome outcome;
     Buffer rejected;
     TemplateBatch *batch; /* is back */
     size_t batch_at;      /* its next event */
@@ -59,17 +59,17 @@ static void start_frames(LongCall *job) {
     job->split = 0;
 }
 
-bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, Refusal *refusal) {
+bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, CallRefusal *refusal) {
     Usage *usage = intake->options.usage;
     h2o_req_t *request = call->request;
     uint64_t held = body.size + (decoded ? request->entity.len : 0);
     uint64_t before = atomic_fetch_add(&usage->waiting_bytes, held);
     if (before > 0 && before + held > usage->unfinished_limit) {
         atomic_fetch_sub(&usage->waiting_bytes, held);
-        *refusal = (Refusal){.status = 503,
-                             .name = "overloaded",
-                             .retry_after = RETRY_AFTER_OVERLOAD,
-                             .message = "Too many requests wait (option limits.unfinished); nothing was stored."};
+        *refusal = (CallRefusal){.status = 503,
+                                 .name = "overloaded",
+                                 .retry_after = RETRY_AFTER_OVERLOAD,
+                                 .message = "Too many requests wait (option limits.unfinished); nothing was stored."};
         return false;
     }
     atomic_fetch_add(&usage->unfinished_bytes, held); /* unfinished ones make room for it, slowest first */
@@ -115,7 +115,7 @@ static void long_free(Intake *intake, LongCall *job) {
 /* ---- events ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* STEP_ON: there is one. */
-static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, Refusal *refusal) {
+static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, CallRefusal *refusal) {
     Error error = {0};
     int r = frames_next(&job->frames, ret_frame, &error);
     if (r == FRAMES_END) return STEP_END;
@@ -129,7 +129,7 @@ static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, Refusal 
     return STEP_ON;
 }
 
-static Step count_event(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+static Step count_event(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     Frame frame;
     Step step = next_frame(intake, job, &frame, refusal);
     if (step == STEP_ON) *work += frame.body.size + EVENT_COST / 8;
@@ -142,14 +142,14 @@ static Step count_event(Intake *intake, LongCall *job, size_t *work, Refusal *re
     return STEP_ON;
 }
 
-static Step map_event(Intake *intake, LongCall *job, const Event *event, Refusal *refusal) {
+static Step map_event(Intake *intake, LongCall *job, const Event *event, CallRefusal *refusal) {
     if (!job->begun) intake_gather_begin(intake, &job->call, &job->gather);
     job->begun = true;
     job->call.count = job->mapped + 2; /* how many is not known yet; they are several */
     return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, &job->outcome, refusal) ? STEP_ON : STEP_REFUSED;
 }
 
-static Step map_frame(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     Frame frame;
     Step step = next_frame(intake, job, &frame, refusal);
     if (step != STEP_ON) return step;
@@ -163,7 +163,7 @@ static Step map_frame(Intake *intake, LongCall *job, size_t *work, Refusal *refu
 
 /* ---- templates --------------------------------------------------------------------------------------------------------------------------- */
 
-static Step send_batch(Intake *intake, LongCall *job, Refusal *refusal) {
+static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
     size_t count = 0, bytes = 0;
     Step step = STEP_ON;
     if (job->begun && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
@@ -186,7 +186,7 @@ static Step send_batch(Intake *intake, LongCall *job, Refusal *refusal) {
     return STEP_WAITS;
 }
 
-static Step map_result(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+static Step map_result(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     TemplateBatch *batch = job->batch;
     TemplateEvent *next = &batch->events[job->batch_at++];
     next->event.templates = next->results;
@@ -210,7 +210,7 @@ void intake_long_templates_back(Intake *intake, TemplateBatch *batch) {
 
 /* ---- slices ------------------------------------------------------------------------------------------------------------------------------ */
 
-static Step next_step(Intake *intake, LongCall *job, size_t *work, Refusal *refusal) {
+static Step next_step(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     if (job->counting) return count_event(intake, job, work, refusal);
     if (job->batch) return map_result(intake, job, work, refusal);
     if (plan_template_count(job->call.source->plan) > 0) return send_batch(intake, job, refusal);
@@ -218,7 +218,7 @@ static Step next_step(Intake *intake, LongCall *job, size_t *work, Refusal *refu
 }
 
 /* STEP_ON: the time is up. */
-static Step slice(Intake *intake, LongCall *job, usec_t until, Refusal *refusal) {
+static Step slice(Intake *intake, LongCall *job, usec_t until, CallRefusal *refusal) {
     size_t work = 0;
     Step step;
     while ((step = next_step(intake, job, &work, refusal)) == STEP_ON) {
@@ -231,7 +231,7 @@ static Step slice(Intake *intake, LongCall *job, usec_t until, Refusal *refusal)
     return step;
 }
 
-static void answer(Intake *intake, LongCall *job, Step step, const Refusal *refusal) {
+static void answer(Intake *intake, LongCall *job, Step step, const CallRefusal *refusal) {
     Call *call = &job->call;
     call->request = waiter_release(&job->waiter);
     if (step == STEP_REFUSED || !call->request) {
@@ -252,7 +252,7 @@ static void answer(Intake *intake, LongCall *job, Step step, const Refusal *refu
 
 /* false: it needs more time. */
 static bool work_on(Intake *intake, LongCall *job, usec_t until) {
-    Refusal refusal;
+    CallRefusal refusal;
     Turn *turn = intake->turn;
     Buffer *rejected = intake->rejected;
     intake->turn = &job->turn;

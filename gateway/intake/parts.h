@@ -45,7 +45,7 @@ h2o_req_t *waiter_release(Waiter *waiter);
 /* ---- one request ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Why a request is refused. */
-typedef struct Refusal {
+typedef struct CallRefusal {
     int status;
     const char *name;     /* "badRequest": error is "stream.in.badRequest" */
     unsigned retry_after; /* seconds; 0: no header */
@@ -53,7 +53,7 @@ typedef struct Refusal {
     const Sink *sink;     /* that refused; NULL: it is not about one */
     bool rejected;        /* one of many events is why: it is described in the intake's `rejected` text */
     char message[640];
-} Refusal;
+} CallRefusal;
 
 /* A request whose source and secret are known good. */
 typedef struct Call {
@@ -70,13 +70,13 @@ typedef struct Call {
 } Call;
 
 /* What became of the events of a request. */
-typedef struct Outcome {
+typedef struct CallOutcome {
     Uuid first;              /* id of the first event */
     uint64_t stored;         /* events that at least one sink took */
     uint64_t rejected;       /* events that at least one sink refused */
     uint64_t rejected_shown; /* in the intake's `rejected` text */
     uint64_t sink_rejected[SINKS_A_SOURCE_MAX];
-} Outcome;
+} CallOutcome;
 
 /* ---- a turn ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -199,17 +199,17 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 
 /* intake_append.c */
 /* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */
-bool intake_gather(Intake *intake, Call *call, Outcome *outcome, Refusal *refusal);
+bool intake_gather(Intake *intake, Call *call, CallOutcome *outcome, CallRefusal *refusal);
 /* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
 void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, Outcome *outcome,
-                         Refusal *refusal);
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallOutcome *outcome,
+                         CallRefusal *refusal);
 /* Bytes in flight for what was gathered so far. */
-bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, Refusal *refusal);
-void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const Outcome *outcome);
+bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
+void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const CallOutcome *outcome);
 void intake_gather_undo(Intake *intake, const Call *call, Gather *gather);
 /* The gathered call is answered when the turn's Append is back. `body` as in Ticket. */
-void intake_ticket(Intake *intake, h2o_req_t *request, const Outcome *outcome, Span body);
+void intake_ticket(Intake *intake, h2o_req_t *request, const CallOutcome *outcome, Span body);
 void intake_flush(Intake *intake);
 void intake_append_back(Intake *intake, Append *append);
 /* The log says what was lost of what was promised, once in a while. */
@@ -218,30 +218,30 @@ void intake_recycle_free(Intake *intake);
 
 /* intake_templates.c */
 /* The call's events go to the template broker after the turn; the request is parked. false: *refusal says why. */
-bool intake_park(Intake *intake, const Call *call, Refusal *refusal);
+bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal);
 void intake_post_templates(Intake *intake);
 void intake_templates_back(Intake *intake, TemplateBatch *batch);
 void intake_parked_drop(Intake *intake);
 /* Bytes in flight for the call's frames while they wait for templates. */
-bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, Refusal *refusal);
+bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, CallRefusal *refusal);
 /* Copies the call's frames, with ids, into the batch from event `at` on. */
 void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie);
 /* intake_request.c: gathers, and answers now or by ticket. */
 void intake_store(Intake *intake, Call *call);
 /* What was gathered is answered, now or by ticket. */
-void intake_answer_gathered(Intake *intake, const Call *call, const Outcome *outcome);
+void intake_answer_gathered(Intake *intake, const Call *call, const CallOutcome *outcome);
 void intake_answer_none(Intake *intake, const Call *call);
 /* true: the event, number call->count, is over its limit. */
-bool intake_refuse_event(const Intake *intake, const Call *call, Span body, Refusal *refusal);
+bool intake_refuse_event(const Intake *intake, const Call *call, Span body, CallRefusal *refusal);
 /* `error` of frames_next. */
-void intake_refuse_misfit(const Error *error, Refusal *refusal);
+void intake_refuse_misfit(const Error *error, CallRefusal *refusal);
 /* Charges call->count events to the source's rate. */
-bool intake_within_rate(const Intake *intake, const Call *call, Refusal *refusal);
+bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal);
 
 /* long.c */
 /* The request is mapped in slices, between other requests. `decoded`: `body` lies in the intake's scratch, which it takes. false: *refusal
  * says why not. */
-bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, Refusal *refusal);
+bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded, CallRefusal *refusal);
 bool intake_work(Intake *intake); /* one slice; true: there is more */
 void intake_long_templates_back(Intake *intake, TemplateBatch *batch);
 
@@ -250,9 +250,9 @@ extern const char intake_cors[]; /* header lines */
 /* 2xx. `body` as in Ticket, lasting as long as the request. */
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body);
 /* The JSON of a 2xx into the request's pool. */
-Span intake_stored_body(Intake *intake, const Call *call, const Outcome *outcome, int status, const char *message);
+Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *outcome, int status, const char *message);
 /* `source` NULL: it is not known, or not to be told. */
-void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const Refusal *refusal);
+void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal);
 void intake_error_body(void *context, int status, const char *name, const char *message, Buffer *out);
 void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers, Span body);
 /* Appends {index, sinkId, column, error, message} to intake->rejected. */

@@ -11,10 +11,10 @@
 /* A larger body is long, unless most of it is one event. */
 #define AT_ONCE_BYTES ((size_t)256 * 1024)
 
-static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static bool refuse(CallRefusal *refusal, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-static bool refuse(Refusal *refusal, int status, const char *name, const char *format, ...) {
-    *refusal = (Refusal){.status = status, .name = name};
+static bool refuse(CallRefusal *refusal, int status, const char *name, const char *format, ...) {
+    *refusal = (CallRefusal){.status = status, .name = name};
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(refusal->message, sizeof refusal->message, format, arguments);
@@ -22,7 +22,7 @@ static bool refuse(Refusal *refusal, int status, const char *name, const char *f
     return false;
 }
 
-static bool overloaded(Refusal *refusal, const char *message) {
+static bool overloaded(CallRefusal *refusal, const char *message) {
     refuse(refusal, 503, "overloaded", "%s", message);
     refusal->retry_after = RETRY_AFTER_OVERLOAD;
     return false;
@@ -31,7 +31,7 @@ static bool overloaded(Refusal *refusal, const char *message) {
 /* ---- body and events --------------------------------------------------------------------------------------------------------------------- */
 
 /* The body without its encoding; decoded bytes lie in the intake's scratch until the next request. */
-static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body, Refusal *refusal) {
+static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body, CallRefusal *refusal) {
     Span sent = {call->request->entity.base, call->request->entity.len};
     Error error = {0};
     if (encoding == ENCODING_IDENTITY) {
@@ -53,21 +53,21 @@ static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, S
     return true;
 }
 
-bool intake_refuse_event(const Intake *intake, const Call *call, Span body, Refusal *refusal) {
+bool intake_refuse_event(const Intake *intake, const Call *call, Span body, CallRefusal *refusal) {
     if (body.size <= intake->options.limits.event_bytes) return false;
     refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count, body.size,
            intake->options.limits.event_bytes);
     return true;
 }
 
-void intake_refuse_misfit(const Error *error, Refusal *refusal) {
+void intake_refuse_misfit(const Error *error, CallRefusal *refusal) {
     refuse(refusal, 400, "badRequest", "T%s.", error->text + 1); /* "the body does not fit …" */
 }
 
 typedef enum SplitResult { SPLIT_DONE, SPLIT_REFUSED, SPLIT_LONG } SplitResult;
 
 /* The events of a request that is mapped at once. */
-static SplitResult split(Intake *intake, Call *call, Span body, Refusal *refusal) {
+static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *refusal) {
     FrameReader frames;
     Error error = {0};
     Frame frame;
@@ -88,7 +88,7 @@ static SplitResult split(Intake *intake, Call *call, Span body, Refusal *refusal
 /* ---- limits ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
-bool intake_within_rate(const Intake *intake, const Call *call, Refusal *refusal) {
+bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal) {
     const Source *source = call->source->source;
     if (source->rate_events == 0 || call->count == 0) return true;
     int64_t rate = source->rate_events, burst = source->rate_burst ? source->rate_burst : source->rate_events;
@@ -110,7 +110,7 @@ bool intake_within_rate(const Intake *intake, const Call *call, Refusal *refusal
     }
 }
 
-static bool gates_open(const Call *call, Refusal *refusal) {
+static bool gates_open(const Call *call, CallRefusal *refusal) {
     for (size_t i = 0; i < plan_sink_count(call->source->plan); i++) {
         if (!atomic_load_explicit(&call->source->gates[i]->closed, memory_order_relaxed)) continue;
         overloaded(refusal, "A sink of the source has used up its share of the disk; events are taken again when it has been imported.");
@@ -163,12 +163,12 @@ static void set_ip(Intake *intake, Call *call, const HttpHead *head) {
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
 
 static void answer_nothing_stored(Intake *intake, const Call *call, const char *message) {
-    Outcome outcome = {.stored = 0};
+    CallOutcome outcome = {.stored = 0};
     Span body = call->verbose ? intake_stored_body(intake, call, &outcome, 200, message) : (Span){0};
     intake_answer_stored(intake, call->request, 200, NULL, 0, body);
 }
 
-void intake_answer_gathered(Intake *intake, const Call *call, const Outcome *outcome) {
+void intake_answer_gathered(Intake *intake, const Call *call, const CallOutcome *outcome) {
     int status = call->source->any_sync_wait ? 200 : 202;
     Span body = {0};
     if (call->verbose || outcome->rejected)
@@ -183,8 +183,8 @@ void intake_answer_gathered(Intake *intake, const Call *call, const Outcome *out
 }
 
 void intake_store(Intake *intake, Call *call) {
-    Outcome outcome = {.stored = 0};
-    Refusal refusal;
+    CallOutcome outcome = {.stored = 0};
+    CallRefusal refusal;
     if (intake_gather(intake, call, &outcome, &refusal))
         intake_answer_gathered(intake, call, &outcome);
     else
@@ -213,7 +213,7 @@ void intake_answer_none(Intake *intake, const Call *call) {
 }
 
 /* All but the events. */
-static bool prepare(Intake *intake, Call *call, const HttpHead *head, Refusal *refusal) {
+static bool prepare(Intake *intake, Call *call, const HttpHead *head, CallRefusal *refusal) {
     call->common.received = call->received;
     if (!call->source->plan) return true;
     if (!gates_open(call, refusal)) return false;
@@ -224,7 +224,7 @@ static bool prepare(Intake *intake, Call *call, const HttpHead *head, Refusal *r
 }
 
 /* Answers, or leaves that to a later turn; false: the caller refuses. */
-static bool take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, Refusal *refusal) {
+static bool take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CallRefusal *refusal) {
     const SnapshotSource *source = call->source;
     Span body;
     if (!source->plan && !source->source->discard) {
@@ -250,6 +250,6 @@ static bool take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 }
 
 void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head) {
-    Refusal refusal;
+    CallRefusal refusal;
     if (!take(intake, call, encoding, head, &refusal)) intake_refuse(intake, call->request, call->source, &refusal);
 }

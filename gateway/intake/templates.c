@@ -38,20 +38,20 @@ void intake_parked_drop(Intake *intake) {
     intake->parked_tail = &intake->parked;
 }
 
-bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, Refusal *refusal) {
+bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, CallRefusal *refusal) {
     /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
     uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
     uint64_t bytes = call->count * each;
     for (size_t i = 0; i < call->count; i++) bytes += call->frames[i].body.size;
     if (intake->options.templates && usage_admit(intake->options.usage, call->source->usage, claim, bytes)) return true;
-    *refusal = (Refusal){.status = 503,
-                         .name = "overloaded",
-                         .retry_after = RETRY_AFTER_OVERLOAD,
-                         .message = "Too many bytes are in flight; nothing was stored."};
+    *refusal = (CallRefusal){.status = 503,
+                             .name = "overloaded",
+                             .retry_after = RETRY_AFTER_OVERLOAD,
+                             .message = "Too many bytes are in flight; nothing was stored."};
     return false;
 }
 
-bool intake_park(Intake *intake, const Call *call, Refusal *refusal) {
+bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal) {
     UsageClaim claim = {0};
     if (!intake_admit_templates(intake, call, &claim, refusal)) return false;
     Parked *parked = calloc(1, sizeof *parked);
@@ -167,7 +167,7 @@ static const TemplateEvent *find_unavailable(const Call *call) {
 }
 
 static void refuse_unavailable(Intake *intake, h2o_req_t *request, const TemplateEvent *event) {
-    Refusal refusal = {.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
+    CallRefusal refusal = {.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
     Span reason = event->results[0].text;
     (void)snprintf(refusal.message, sizeof refusal.message, "The templates cannot be evaluated now (%.*s); nothing was stored.",
                    (int)(reason.size < 200 ? reason.size : 200), reason.data);

@@ -98,14 +98,14 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
 
 /* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct SliceList {
+typedef struct FileSlices {
     const Uuid *file;
     SliceRecord *items;
     size_t count, capacity;
-} SliceList;
+} FileSlices;
 
 static int add_slice(void *context, const SliceRecord *slice, Error *error) {
-    SliceList *list = context;
+    FileSlices *list = context;
     if (!uuid_equal(&slice->file, list->file)) return 0;
     list->items = grow_array(list->items, list->count, &list->capacity, sizeof *list->items);
     list->items[list->count++] = *slice;
@@ -114,7 +114,7 @@ static int add_slice(void *context, const SliceRecord *slice, Error *error) {
 
 /* Slices that were found damaged by an earlier import are left out. */
 static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
-    SliceList *list = context;
+    FileSlices *list = context;
     if (range->state != RANGE_QUARANTINED) return 0;
     size_t kept = 0;
     for (size_t i = 0; i < list->count; i++) {
@@ -127,7 +127,7 @@ static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
 }
 
 int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
-    SliceList list = {.file = &file->id};
+    FileSlices list = {.file = &file->id};
     int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
     if (r == 0 && file->damaged_rows > 0) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
     if (r < 0) {
