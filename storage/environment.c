@@ -2,10 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
@@ -128,6 +131,66 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
         options->path, mdb_strerror(code));
 }
 
+/* ---- a file that is too short ------------------------------------------------------------------------------------------------------ */
+
+/* Free pages from `first` on, as the list of free pages says. Touches pages that may not be there: in a process of its own. */
+static uint64_t count_free_pages(const char *path, uint64_t first) {
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t count = 0;
+    bool open = mdb_env_create(&env) == 0 && mdb_env_open(env, path, MDB_RDONLY | MDB_NOLOCK, 0600) == 0 &&
+                mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0 && mdb_cursor_open(txn, 0, &cursor) == 0;
+    if (!open) return 0;
+    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+        /* A list is its length and the page numbers. */
+        const char *list = value.mv_data;
+        size_t pages = 0;
+        memcpy(&pages, list, sizeof pages);
+        for (size_t i = 1; i <= pages && (i + 1) * sizeof pages <= value.mv_size; i++) {
+            size_t page;
+            memcpy(&page, list + i * sizeof page, sizeof page);
+            if (page >= first) count++;
+        }
+    }
+    return count; /* the process ends here, and everything with it */
+}
+
+/* Whether all pages from `first` to `last` are free. LMDB reads its map, and a read behind the end of the file is SIGBUS. */
+static bool missing_are_free(const char *path, uint64_t first, uint64_t last) {
+    pid_t child = fork();
+    if (child == 0) {
+        (void)signal(SIGBUS, SIG_DFL);
+        (void)signal(SIGSEGV, SIG_DFL);
+        _exit(count_free_pages(path, first) == last - first + 1 ? 0 : 1);
+    }
+    int status = 0;
+    pid_t ended = -1;
+    do ended = child > 0 ? waitpid(child, &status, 0) : -1;
+    while (ended < 0 && child > 0 && errno == EINTR);
+    return ended > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* Before the first transaction: is the file as long as its last page needs? Pages that were freed before they were ever written may be missing. */
+static int check_length(Environment *environment, const char *path, Error *error) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_filehandle_t fd;
+    struct stat status;
+    int code = mdb_env_info(environment->env, &info);
+    if (code == 0) code = mdb_env_stat(environment->env, &stat);
+    if (code == 0) code = mdb_env_get_fd(environment->env, &fd);
+    if (code == 0 && fstat(fd, &status) < 0) code = errno;
+    if (code) return db_error(error, code, "cannot measure the environment");
+    uint64_t pages = (uint64_t)status.st_size / stat.ms_psize, wanted = (uint64_t)info.me_last_pgno + 1;
+    if (pages >= wanted || missing_are_free(path, pages, wanted - 1)) return 0;
+    return error_set(error, -EILSEQ,
+                     "\"%s/data.mdb\" is cut off: it has %" PRIu64 " bytes, and its last page ends at %" PRIu64
+                     ": put back a good copy of it, or move it and staging/ away to start empty",
+                     path, (uint64_t)status.st_size, wanted * stat.ms_psize);
+}
+
 /* With a map that is used up not even deleting works: pages are copied before they are freed. */
 static int widen_map(Environment *environment, uint64_t reserve_bytes, Error *error) {
     MDB_envinfo info;
@@ -145,6 +208,7 @@ static int widen_map(Environment *environment, uint64_t reserve_bytes, Error *er
 static int open_all(Environment *environment, const EnvironmentOptions *options, Error *error) {
     int result = make_folder(options->path, error);
     if (result == 0) result = open_env(environment, options, error);
+    if (result == 0) result = check_length(environment, options->path, error);
     if (result == 0) result = widen_map(environment, options->reserve_bytes, error);
     if (result < 0) return result;
 

@@ -286,14 +286,89 @@ static void test_blocks_are_reserved(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+static void data_file(const Fixture *fixture, char path[static 300]) {
+    (void)snprintf(path, 300, "%s/data.mdb", fixture->path);
+}
+
+static void put_number(Fixture *fixture, unsigned from, unsigned to, bool put) {
+    static const char value[3000] = "x";
+    Txn *txn = fixture_write(fixture);
+    for (unsigned i = from; i < to; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%06u", i);
+        if (put)
+            assert_ok(db_put(txn, DB_CATALOG, span_of(key), (Span){.data = value, .size = sizeof value}, error));
+        else
+            assert_ok(db_remove(txn, DB_CATALOG, span_of(key), error));
+    }
+    fixture_commit(txn);
+}
+
+/* Opening it would be SIGBUS at the first read of a page that is not there. */
+static void test_a_file_that_is_cut_off_is_refused(void **state) {
+    Fixture fixture;
+    char path[300];
+    struct stat status;
+    Environment *environment;
+    fixture_init(&fixture, 8 << 20);
+    data_file(&fixture, path);
+    put_number(&fixture, 0, 300, true);
+    environment_close(fixture.environment);
+    EnvironmentOptions options = {.path = fixture.path, .no_sync = true};
+    assert_int_equal(stat(path, &status), 0);
+    for (off_t size = status.st_size - 4096; size >= 4096 * 3; size = size * 3 / 4 / 4096 * 4096) {
+        Error error = {0};
+        assert_int_equal(truncate(path, size), 0);
+        assert_int_equal(environment_open(&options, &environment, &error), -EILSEQ);
+        assert_non_null(strstr(error.text, "data.mdb\" is cut off"));
+    }
+    fixture_remove_folder(fixture.folder);
+}
+
+static void test_free_pages_at_the_end_may_be_missing(void **state) {
+    Fixture fixture;
+    char path[300];
+    struct stat status;
+    fixture_init(&fixture, 8 << 20);
+    data_file(&fixture, path);
+    put_number(&fixture, 0, 50, true);
+    put_number(&fixture, 50, 300, true);
+    for (unsigned i = 300; i > 50; i -= 10) put_number(&fixture, i - 10, i, false);
+    environment_close(fixture.environment);
+    assert_int_equal(stat(path, &status), 0);
+    /* As far as the pages are free: found by trying, with a copy of what is there. */
+    bool opened = false;
+    EnvironmentOptions options = {.path = fixture.path, .no_sync = true};
+    assert_int_equal(truncate(path, status.st_size - 4096), 0);
+    if (environment_open(&options, &fixture.environment, NULL) == 0) {
+        opened = true;
+        put_number(&fixture, 400, 500, true);
+        Txn *txn = fixture_read(&fixture);
+        Span value;
+        assert_ok(db_get(txn, DB_CATALOG, SPAN("000049"), &value, error));
+        assert_ok(db_get(txn, DB_CATALOG, SPAN("000499"), &value, error));
+        txn_abort(txn);
+        environment_close(fixture.environment);
+    }
+    assert_true(opened);
+    fixture_remove_folder(fixture.folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit_abort_reopen),       cmocka_unit_test(test_transactions_beside_each_other),
-        cmocka_unit_test(test_readers_of_many_threads),   cmocka_unit_test(test_the_map_holds_what_is_used_and_a_reserve),
-        cmocka_unit_test(test_map_full_leaves_it_usable), cmocka_unit_test(test_usage_survives_reopen),
-        cmocka_unit_test(test_failed_commit_breaks_it),   cmocka_unit_test(test_failed_write_breaks_it),
-        cmocka_unit_test(test_not_an_environment),        cmocka_unit_test(test_map_size_is_kept_when_not_given),
+        cmocka_unit_test(test_commit_abort_reopen),
+        cmocka_unit_test(test_transactions_beside_each_other),
+        cmocka_unit_test(test_readers_of_many_threads),
+        cmocka_unit_test(test_the_map_holds_what_is_used_and_a_reserve),
+        cmocka_unit_test(test_map_full_leaves_it_usable),
+        cmocka_unit_test(test_usage_survives_reopen),
+        cmocka_unit_test(test_failed_commit_breaks_it),
+        cmocka_unit_test(test_failed_write_breaks_it),
+        cmocka_unit_test(test_not_an_environment),
+        cmocka_unit_test(test_map_size_is_kept_when_not_given),
         cmocka_unit_test(test_blocks_are_reserved),
+        cmocka_unit_test(test_a_file_that_is_cut_off_is_refused),
+        cmocka_unit_test(test_free_pages_at_the_end_may_be_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
