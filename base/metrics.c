@@ -37,6 +37,7 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_ROWS_REJECTED] = {"sluice_rows_rejected_total", "Rows that a destination refused."},
     [METRIC_ROWS_SWALLOWED] = {"sluice_rows_swallowed_total", "Rows that were not stored by a trigger or rule of the table."},
     [METRIC_ORPHANS] = {"sluice_orphans_total", "Staging files found that the ledger does not know."},
+    [METRIC_DAMAGED_RECORDS] = {"sluice_damaged_records_total", "Damaged records found in the local database."},
     [METRIC_COPIES_REMOVED_ROWS] = {"sluice_copies_removed_rows_total",
                                     "Rows in orphans and copies of expired files that were removed after their retention."},
     [METRIC_TEMPLATE_EVENTS] = {"sluice_template_events_total", "Events evaluated by templates."},

@@ -1,8 +1,11 @@
 #include "storage/catalog.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/metrics.h"
 #include "storage/environment_private.h"
 #include "storage/record.h"
 
@@ -10,7 +13,6 @@
 #define KEY_BYTES_MOST 510 /* LMDB takes 511, one is the collection */
 
 /* First byte of a key in the database `catalog`. */
-#define KIND_NUMBER 'n'
 static const char kinds[] = {
     [CATALOG_SOURCES] = 'S', [CATALOG_SINKS] = 'K', [CATALOG_VERSIONS] = 'V', [CATALOG_TOKENS] = 'T',
     [CATALOG_TASKS] = 'J',   [CATALOG_AUDIT] = 'A', [CATALOG_META] = 'M',
@@ -69,6 +71,41 @@ int catalog_remove(Txn *txn, Collection collection, Span key, Error *error) {
     return result < 0 ? result : 0;
 }
 
+/* The newest version of a definition that can be read: stored in the same transaction as the definition, with the same text. */
+static int find_version(Txn *txn, Collection collection, Span key, Span *ret_document, Error *error) {
+    bool is_source = collection == CATALOG_SOURCES && key.size == 4, is_sink = collection == CATALOG_SINKS && key.size == 8;
+    if (!is_source && !is_sink) return DB_NOT_FOUND;
+    char wanted[10] = {kinds[CATALOG_VERSIONS], is_source ? 's' : 'k'};
+    memcpy(wanted + 2, key.data + key.size - 4, 4);
+    memset(wanted + 6, 0xFF, 4);
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    Span at = {.data = wanted, .size = sizeof wanted}, value;
+    int result = db_cursor(txn, DB_CATALOG, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &at, &value, error);
+    result = result < 0 ? result : db_move(cursor, result == 0 ? MDB_PREV : MDB_LAST, &at, &value, error);
+    while (result == 0 && at.size == sizeof wanted && span_starts_with(at, (Span){.data = wanted, .size = 6})) {
+        if (open_document(CATALOG_VERSIONS, value, ret_document, NULL) == 0) return 0;
+        result = db_move(cursor, MDB_PREV, &at, &value, error);
+    }
+    return result < 0 ? result : DB_NOT_FOUND;
+}
+
+/* Damage costs this document only, and a definition not even that. */
+static int replace_damaged(Txn *txn, Collection collection, Span key, Span *ret_document, const Error *why, Error *error) {
+    static const char *const names[] = {"source", "sink", "version of a definition", "token", "task", "audit entry", "fact"};
+    static_assert(sizeof names / sizeof *names == sizeof kinds);
+    uint32_t number = key.size == 4 || key.size == 8 ? load_be32(key.data + key.size - 4) : 0;
+    int result = find_version(txn, collection, key, ret_document, error);
+    if (result < 0) return result;
+    metrics_add(METRIC_DAMAGED_RECORDS, 1);
+    if (result == 0)
+        log_error("the definition of the %s number %u is damaged (%s): its newest version takes its place, nothing is lost",
+                  names[collection], number, why->text);
+    else
+        log_error("a %s in the catalog is damaged (%s): it is left out", names[collection], why->text);
+    return result;
+}
+
 int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error) {
     CatalogKey full;
     if (!key_of(collection, prefix, &full)) return 0;
@@ -77,36 +114,13 @@ int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit vis
     int result = db_cursor(txn, DB_CATALOG, &cursor, error);
     if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
     while (result == 0 && span_starts_with(key, span_of_key(&full))) {
-        result = open_document(collection, value, &document, error);
-        if (result == 0) result = visit(context, (Span){.data = key.data + 1, .size = key.size - 1}, document, error);
+        Error why = {0};
+        Span rest = {.data = key.data + 1, .size = key.size - 1};
+        result = open_document(collection, value, &document, &why);
+        if (result < 0) result = replace_damaged(txn, collection, rest, &document, &why, error);
+        if (result == 0) result = visit(context, rest, document, error);
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return result < 0 ? result : 0;
-}
-
-int catalog_next_number(Txn *txn, Collection collection, uint32_t *ret_number, Error *error) {
-    check(collection == CATALOG_SOURCES || collection == CATALOG_SINKS);
-    char key_bytes[2] = {KIND_NUMBER, kinds[collection]};
-    Span key = {.data = key_bytes, .size = sizeof key_bytes}, value;
-    uint32_t last = 0;
-    int result = db_get(txn, DB_CATALOG, key, &value, error);
-    if (result < 0) return result;
-    if (result == 0) {
-        Cursor fields;
-        result = record_open(value, KIND_NUMBER, VERSION, "the last number that was given", &fields, error);
-        if (result < 0) return result;
-        last = cursor_u32(&fields);
-        result = record_read_whole(&fields, "the last number that was given", error);
-        if (result < 0) return result;
-    }
-    if (last == UINT32_MAX) return error_set(error, -EOVERFLOW, "all numbers of sources or sinks were given");
-
-    _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, KIND_NUMBER, VERSION);
-    buffer_put_u32(&record, last + 1);
-    record_seal(&record);
-    result = db_put(txn, DB_CATALOG, key, buffer_span(&record), error);
-    if (result == 0) *ret_number = last + 1;
-    return result;
 }

@@ -1,5 +1,5 @@
 /*
- * The catalog: documents (JSON text) by collection and key, and the numbers that are never given twice. Definitions with their versions,
+ * The catalog: documents (JSON text) by collection and key. Definitions with their versions,
  * API tokens (by hash), tasks, audit. Writes are the writer's; reads anybody's.
  */
 #pragma once
@@ -25,9 +25,8 @@ typedef enum Collection {
 int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error *error);
 enum { CATALOG_NOT_FOUND = 1 };
 int catalog_get(Txn *txn, Collection collection, Span key, Span *ret_document,
-                Error *error);                                                     /* valid until the transaction ends or writes */
-int catalog_remove(Txn *txn, Collection collection, Span key, Error *error);       /* 0 also when it was not there */
+                Error *error);                                               /* valid until the transaction ends or writes */
+int catalog_remove(Txn *txn, Collection collection, Span key, Error *error); /* 0 also when it was not there */
+/* A walk leaves damaged documents out, with a log line and a count; in the place of a damaged definition stands its newest version. */
 typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* < 0 ends the walk; must not write */
 int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error); /* in key order */
-/* The next source or sink number, from 1; committed with the transaction. */
-int catalog_next_number(Txn *txn, Collection collection, uint32_t *ret_number, Error *error);

@@ -527,7 +527,7 @@ static int forget_file_without_slices(Txn *txn, const Uuid *id, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
     bool any = false;
     int result = ledger_find_file(txn, id, &file, error);
-    if (result == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "the ledger does not know the file of a slice");
+    if (result == LEDGER_NOT_FOUND) return 0; /* it was damaged and given up */
     if (result == 0) result = ledger_visit_slices(txn, file.sink, file.first_row, file.rows, any_slice, &any, error);
     if (result < 0 && result != ENOUGH) return result;
     if (any) return 0;
@@ -544,9 +544,10 @@ static int forget_slice(Txn *txn, uint32_t sink, uint64_t first_row, bool *quara
     if (result < 0) return result;
     if (result == 0 && range.state == RANGE_QUARANTINED) *quarantined = true;
     result = db_get(txn, DB_FILES, ledger_key_span(&key), &value, error);
-    if (result == DB_NOT_FOUND)
-        return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " of a pack is not in the ledger", sink,
-                         first_row);
+    if (result == DB_NOT_FOUND) { /* it was damaged and given up: its pack may still be of use */
+        *quarantined = true;
+        return 0;
+    }
     if (result == 0) result = ledger_decode_slice(ledger_key_span(&key), value, &slice, error);
     if (result == 0) result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
     if (result == 0) result = forget_file_without_slices(txn, &slice.file, error);

@@ -52,8 +52,13 @@ int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
 /* The range that `row` is in: 0 or DB_NOT_FOUND. */
 int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, Error *error);
 
-/* A file's checksum when a slice is added to it. */
+/* Writes a range anew that could not be read; equal neighbours merge. */
+int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error);
+
+/* The checksum of a file with one more slice: that of the one before and the slice's. */
 uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice);
+/* Slices that lie in the pack, and those of them that are done, whatever its record says. */
+int ledger_count_pack(Txn *txn, const Uuid *pack, uint32_t *ret_slices, uint32_t *ret_done, Error *error);
 
 const char *range_state_name(RangeState state);
 const char *file_state_name(FileState state);

@@ -124,3 +124,23 @@ int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
     if (result < 0) return result;
     return put(txn, &changed, error);
 }
+
+int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error) {
+    RangeRecord merged = *range, before, after;
+    int result = put(txn, range, error);
+    if (result == 0 && range->first_row > 1) {
+        result = ranges_find(txn, range->sink, range->first_row - 1, &before, error);
+        if (result == 0 && before.state == range->state) {
+            result = drop(txn, range, error);
+            merged.first_row = before.first_row;
+            merged.rows += before.rows;
+        }
+    }
+    if (result < 0) return result;
+    result = ranges_find(txn, range->sink, range->first_row + range->rows, &after, error);
+    if (result == 0 && after.state == range->state) {
+        result = drop(txn, &after, error);
+        merged.rows += after.rows;
+    }
+    return result < 0 ? result : put(txn, &merged, error);
+}

@@ -192,10 +192,9 @@ static int count_pack_slice(Verify *verify, Span key, Error *error) {
     return 0;
 }
 
-static int verify_pack(void *context, const PackRecord *pack, Error *error) {
-    Verify *verify = context;
+static int count_pack(Verify *verify, const Uuid *pack, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
-    LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, &pack->id);
+    LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, pack);
     Span key = ledger_key_span(&prefix), value;
     verify->pack_slices = verify->pack_done = 0;
     int result = db_cursor(verify->txn, DB_FILES, &cursor, error);
@@ -205,6 +204,20 @@ static int verify_pack(void *context, const PackRecord *pack, Error *error) {
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
+    return result < 0 ? result : 0;
+}
+
+int ledger_count_pack(Txn *txn, const Uuid *pack, uint32_t *ret_slices, uint32_t *ret_done, Error *error) {
+    Verify verify = {.txn = txn};
+    int result = count_pack(&verify, pack, error);
+    *ret_slices = verify.pack_slices;
+    *ret_done = verify.pack_done;
+    return result;
+}
+
+static int verify_pack(void *context, const PackRecord *pack, Error *error) {
+    Verify *verify = context;
+    int result = count_pack(verify, &pack->id, error);
     if (result < 0) return result;
     if (verify->pack_slices != pack->slices || verify->pack_done != pack->done) {
         char id[UUID_TEXT_SIZE + 1] = "";

@@ -69,6 +69,7 @@ static int look_at_slices(MissingSearch *search, const Uuid *pack, uint64_t pack
     if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
     while (result == 0 && span_starts_with(key, ledger_key_span(&prefix))) {
         result = look_at_slice(search, key, pack_bytes, error);
+        if (result == -EBADMSG) result = 0; /* damage, which whoever needs the record repairs or names */
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "storage/environment_private.h"
 #include "storage/record.h"
 
@@ -108,11 +109,35 @@ static int counter_put(Txn *txn, Span key, uint64_t count, Error *error) {
 
 static const char bytes_key[] = {BYTES};
 
+/* A damaged counter is counted anew from what it counts. */
+static int count_bytes(Txn *txn, uint64_t *ret_bytes, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    Span key = {0}, value;
+    *ret_bytes = 0;
+    int result = db_cursor(txn, DB_REJECTS, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_FIRST, &key, &value, error);
+    while (result == 0) {
+        if (key.data[0] == VISIBLE || key.data[0] == PENDING) *ret_bytes += key.size + value.size;
+        result = db_move(cursor, MDB_NEXT, &key, &value, error);
+    }
+    return result < 0 ? result : 0;
+}
+
+static int get_bytes(Txn *txn, uint64_t *ret_bytes, Error *error) {
+    int result = counter_get(txn, (Span){.data = bytes_key, .size = 1}, ret_bytes, error);
+    return result == -EBADMSG ? count_bytes(txn, ret_bytes, error) : result;
+}
+
 static int add_bytes(Txn *txn, uint64_t added, uint64_t removed, Error *error) {
     Span key = {.data = bytes_key, .size = 1};
     uint64_t bytes;
     if (added == removed) return 0;
+    /* What was added or removed is in the count already when that had to be made anew. */
     int result = counter_get(txn, key, &bytes, error);
+    if (result == -EBADMSG) {
+        result = count_bytes(txn, &bytes, error);
+        return result == 0 ? counter_put(txn, key, bytes, error) : result;
+    }
     if (result < 0) return result;
     bytes += added;
     return counter_put(txn, key, bytes > removed ? bytes - removed : 0, error);
@@ -120,7 +145,7 @@ static int add_bytes(Txn *txn, uint64_t added, uint64_t removed, Error *error) {
 
 uint64_t rejects_bytes(Txn *txn) {
     uint64_t bytes;
-    return counter_get(txn, (Span){.data = bytes_key, .size = 1}, &bytes, NULL) == 0 ? bytes : 0;
+    return get_bytes(txn, &bytes, NULL) == 0 ? bytes : 0;
 }
 
 static Key last_number_key(uint32_t sink) {
@@ -129,10 +154,33 @@ static Key last_number_key(uint32_t sink) {
     return key;
 }
 
+/* The greatest number among the visible ones. */
+static int greatest_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    Key behind = visible_key(sink, UINT64_MAX);
+    Span key = key_span(&behind), value;
+    *ret_number = 0;
+    int result = db_cursor(txn, DB_REJECTS, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    if (result == 0)
+        result = db_move(cursor, MDB_PREV, &key, &value, error);
+    else if (result == DB_NOT_FOUND)
+        result = db_move(cursor, MDB_LAST, &key, &value, error);
+    if (result == 0 && key.size == behind.size && span_starts_with(key, (Span){.data = behind.bytes, .size = SINK_PREFIX}))
+        *ret_number = load_be64(key.data + SINK_PREFIX);
+    return result < 0 ? result : 0;
+}
+
+static int last_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *error) {
+    Key key = last_number_key(sink);
+    int result = counter_get(txn, key_span(&key), ret_number, error);
+    return result == -EBADMSG ? greatest_number(txn, sink, ret_number, error) : result;
+}
+
 static int next_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *error) {
     Key key = last_number_key(sink);
     uint64_t last;
-    int result = counter_get(txn, key_span(&key), &last, error);
+    int result = last_number(txn, sink, &last, error);
     if (result == 0) result = counter_put(txn, key_span(&key), last + 1, error);
     if (result == 0) *ret_number = last + 1;
     return result;
@@ -230,6 +278,13 @@ int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error
         buffer_clear(&copy);
         buffer_append_span(&copy, value);
         result = decode(buffer_span(&copy), &reject, error);
+        if (result == -EBADMSG) { /* the row is refused all the same, only its data is lost */
+            log_error("the record of a refused row is damaged and removed");
+            result = db_remove(txn, DB_REJECTS, key_span(&key), error);
+            if (result < 0) return result;
+            removed += key.size + copy.size;
+            continue;
+        }
         if (result == 0) result = db_remove(txn, DB_REJECTS, key_span(&key), error);
         if (result == 0) result = next_number(txn, reject.sink, &number, error);
         if (result < 0) return result;
@@ -256,6 +311,10 @@ int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit vi
         result = decode(value, &reject, error);
         if (result == 0 && (key.size != first.size || reject.sink != sink))
             result = error_set(error, -EBADMSG, "a reject of sink %" PRIu32 " has a wrong key", sink);
+        if (result == -EBADMSG && key.size == first.size) { /* the others are to be seen all the same */
+            reject = (Reject){.sink = sink, .reason = SPAN("(the record of this reject is damaged: its data is lost)")};
+            result = 0;
+        }
         if (result < 0) return result;
         reject.number = load_be64(key.data + SINK_PREFIX);
         result = visit(context, &reject, error);
@@ -266,13 +325,13 @@ int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit vi
 }
 
 int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error) {
-    Key first = visible_key(sink, 0), found, counter = last_number_key(sink);
+    Key first = visible_key(sink, 0), found;
     Span value;
     uint64_t last;
     *ret_count = 0;
     int result = find_first(txn, &first, SINK_PREFIX, &found, &value, error);
     if (result != 0) return result == DB_NOT_FOUND ? 0 : result;
-    result = counter_get(txn, key_span(&counter), &last, error);
+    result = last_number(txn, sink, &last, error);
     if (result < 0) return result;
     uint64_t number = load_be64(found.bytes + SINK_PREFIX);
     if (found.size != first.size || number > last) return error_set(error, -EBADMSG, "a reject of sink %" PRIu32 " has a wrong key", sink);

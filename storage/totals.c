@@ -133,6 +133,39 @@ int totals_load(Txn *txn, TotalsVisit visit, void *context, Error *error) {
     return result < 0 ? result : 0;
 }
 
+int totals_find(Txn *txn, uint32_t sink, SinkTotals *ret_totals, Error *error) {
+    char bytes[5];
+    Span key = totals_key(sink, bytes), value;
+    int result = db_get(txn, DB_STATISTICS, key, &value, error);
+    if (result != 0) return result == DB_NOT_FOUND ? TOTALS_NOT_FOUND : result;
+    return decode(key, value, ret_totals, error);
+}
+
+int totals_last_sink(Txn *txn, uint32_t *ret_sink, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    Span key = {0}, value;
+    *ret_sink = 0;
+    int result = db_cursor(txn, DB_STATISTICS, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_LAST, &key, &value, error);
+    if (result == 0 && key.size == 5 && key.data[0] == KEY_TOTALS) *ret_sink = load_be32(key.data + 1);
+    return result < 0 ? result : 0;
+}
+
+int totals_find_damaged(Txn *txn, TotalsDamaged found, void *context, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    char prefix = KEY_TOTALS;
+    Span key = {.data = &prefix, .size = 1}, value;
+    int result = db_cursor(txn, DB_STATISTICS, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    while (result == 0 && key.data[0] == KEY_TOTALS) {
+        SinkTotals totals;
+        Error why = {0};
+        if (key.size == 5 && decode(key, value, &totals, &why) < 0) found(context, load_be32(key.data + 1), why.text);
+        result = db_move(cursor, MDB_NEXT, &key, &value, error);
+    }
+    return result < 0 ? result : 0;
+}
+
 int totals_remove(Txn *txn, uint32_t sink, Error *error) {
     char key[5];
     int result = db_remove(txn, DB_STATISTICS, totals_key(sink, key), error);

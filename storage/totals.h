@@ -59,4 +59,11 @@ int totals_load_as_of(Txn *txn, TotalsAsOf *ret_as_of, Error *error);
 typedef int (*TotalsVisit)(void *context, const SinkTotals *totals, Error *error);
 /* By ascending sink; -EBADMSG: a damaged record is named. */
 int totals_load(Txn *txn, TotalsVisit visit, void *context, Error *error);
+/* 0, TOTALS_NOT_FOUND, or -EBADMSG: damaged. */
+enum { TOTALS_NOT_FOUND = 1 };
+int totals_find(Txn *txn, uint32_t sink, SinkTotals *ret_totals, Error *error);
+int totals_last_sink(Txn *txn, uint32_t *ret_sink, Error *error); /* the greatest number that has totals; 0: none */
+/* Calls `found` for each damaged record, with what is wrong. */
+typedef void (*TotalsDamaged)(void *context, uint32_t sink, const char *why);
+int totals_find_damaged(Txn *txn, TotalsDamaged found, void *context, Error *error);
 int totals_remove(Txn *txn, uint32_t sink, Error *error); /* 0 also when there is none */

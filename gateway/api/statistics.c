@@ -64,13 +64,15 @@ static void answer(Query *query, const SinkStatistics *statistics) {
     json_t *last_error = statistics->last_error[0] ? json_string(statistics->last_error) : json_null();
     if (!last_error)
         last_error = json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
+    json_t *damage = statistics->damage[0] ? json_string(statistics->damage) : json_null();
+    if (!damage) damage = json_string("A stored record was damaged: see the log.");
     json_t *json = json_pack(
-        "{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o}", "total", total_json(statistics), "levels",
-        "local", tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target", target_json(totals), "rejects",
-        "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows, "droppedRows",
+        "{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o, s:o}", "total", total_json(statistics),
+        "levels", "local", tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target", target_json(totals),
+        "rejects", "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows, "droppedRows",
         (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events, "files", "waiting",
         (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused", (int)statistics->paused,
-        "pausedBy", query->pause, "failing", (int)statistics->failing, "lastError", last_error);
+        "pausedBy", query->pause, "failing", (int)statistics->failing, "lastError", last_error, "damage", damage);
     check(json);
     api_call_answer(steal(query->call), 200, json);
 }

@@ -7,8 +7,10 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/cursor.h"
+#include "base/log.h"
 #include "config/settings.h"
 #include "storage/catalog.h"
+#include "storage/totals.h"
 
 #define NUMBERS_KEY "control.numbers"
 
@@ -154,6 +156,13 @@ static json_t *parse(Span document) {
     return json_loadb(document.data, document.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
 }
 
+/* Damage costs this one: its rows wait, the others go on. */
+static int leave_out(const char *what, uint32_t number, Error *error) {
+    log_error("the catalog's %s number %u cannot be read and is left out: %s", what, number, error->text);
+    *error = (Error){0};
+    return 0;
+}
+
 static int load_source(void *context, Span key, Span document, Error *error) {
     Loading *loading = context;
     if (key.size != 4) return error_set(error, -EBADMSG, "the catalog holds a source under a key of %zu bytes", key.size);
@@ -170,13 +179,10 @@ static int load_source(void *context, Span key, Span document, Error *error) {
         source_unref(source);
         r = error_set(error, -EBADMSG, "another source has its id");
     }
-    if (r < 0) {
-        error_prefix(error, "the catalog's source number %u cannot be read", number);
-        return -EBADMSG;
-    }
+    if (loading->registry->next_source <= number) loading->registry->next_source = number + 1;
+    if (r < 0) return leave_out("source", number, error);
     array_reserve(loading->by_number, loading->count, loading->room);
     loading->by_number[loading->count++] = registry_put(loading->registry, source);
-    if (loading->registry->next_source <= number) loading->registry->next_source = number + 1;
     return 0;
 }
 
@@ -201,26 +207,39 @@ static int load_sink(void *context, Span key, Span document, Error *error) {
     if (r == 0 && sink->number != number) r = error_set(error, -EBADMSG, "it has another number");
     if (r == 0 && !found) r = error_set(error, -EBADMSG, "there is no source number %u", source_number);
     if (r == 0 && registry_find_sink(loading->by_number[low], sink->sink_id)) r = error_set(error, -EBADMSG, "another sink has its id");
+    if (loading->registry->next_sink <= number) loading->registry->next_sink = number + 1;
     if (r < 0) {
         sink_unref(sink);
-        error_prefix(error, "the catalog's sink number %u cannot be read", number);
-        return -EBADMSG;
+        return leave_out("sink", number, error);
     }
     (void)registry_put_sink(loading->by_number[low], sink, NULL);
-    if (loading->registry->next_sink <= number) loading->registry->next_sink = number + 1;
+    return 0;
+}
+
+/* Numbers that were given and left no trace may be among those that are skipped now. */
+#define NUMBERS_SKIPPED 1000
+
+static int guess_numbers(Registry *registry, Txn *txn, Error *error) {
+    uint32_t last;
+    log_error("the catalog's number counters are damaged: %d numbers are skipped", NUMBERS_SKIPPED);
+    int r = totals_last_sink(txn, &last, error);
+    if (r < 0) return r;
+    if (registry->next_sink <= last) registry->next_sink = last + 1;
+    registry->next_sink += NUMBERS_SKIPPED;
+    registry->next_source += NUMBERS_SKIPPED;
     return 0;
 }
 
 static int load_numbers(Registry *registry, Txn *txn, Error *error) {
     Span document;
     int r = catalog_get(txn, CATALOG_META, SPAN(NUMBERS_KEY), &document, error);
+    if (r == -EBADMSG) return guess_numbers(registry, txn, error);
     if (r < 0) return r;
     if (r == CATALOG_NOT_FOUND) return 0;
     json_t *stored = parse(document);
     json_int_t source = json_integer_value(json_object_get(stored, "source")), sink = json_integer_value(json_object_get(stored, "sink"));
     json_decref(stored);
-    if (source < 1 || source > UINT32_MAX || sink < 1 || sink > UINT32_MAX)
-        return error_set(error, -EBADMSG, "the catalog's number counters cannot be read");
+    if (source < 1 || source > UINT32_MAX || sink < 1 || sink > UINT32_MAX) return guess_numbers(registry, txn, error);
     if (registry->next_source < source) registry->next_source = (uint32_t)source;
     if (registry->next_sink < sink) registry->next_sink = (uint32_t)sink;
     return 0;

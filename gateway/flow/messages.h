@@ -179,6 +179,7 @@ typedef struct SinkStatistics {
     bool paused;          /* by an admin: the sink, its source, or a connection that its files go to */
     bool failing;         /* stopped, or its connection cannot be reached */
     char last_error[256]; /* of the last failed import; "" when the last one succeeded */
+    char damage[256];     /* of a stored record of it that was damaged, and what became of it; "": none was */
 } SinkStatistics;
 
 typedef struct TotalsQuery {

@@ -318,6 +318,7 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     out->paused = writer_is_paused(writer, sink);
     out->failing = failing;
     memcpy(out->last_error, sink->last_error, sizeof out->last_error);
+    memcpy(out->damage, sink->damage, sizeof out->damage);
 }
 
 void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count) {

@@ -117,6 +117,7 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
     if (r < 0) {
         log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &error);
         expire_free(expire);
+        if (writer_repaired(writer, &error)) return;
         file->expire_after = writer->boot + EXPIRY_AGAIN;
         return;
     }

@@ -210,10 +210,14 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     if (r < 0) {
         log_failure(LOG_ERROR, "cannot prepare an import", &error);
         for (size_t i = 0; i < sink->file_count; i++) sink->files[i].importing = false;
-        sink->failures++;
-        sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
-        writer_touch(writer, sink);
         load_job_free(job);
+        if (!writer_repaired(writer, &error)) {
+            sink->failures++;
+            sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+            (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", error.text);
+            writer_fail_waiters(writer, sink, 0, -ECANCELED, error.text);
+        }
+        writer_touch(writer, sink);
         return;
     }
     add_settled(sink, connection, job);

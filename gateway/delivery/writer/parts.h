@@ -12,6 +12,7 @@
  *   space.c     trimming, retention, the disk budget
  *   recovery.c  what a start finds
  *   give_up.c   staging files that a start does not find
+ *   repair.c    damaged records
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
  * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
@@ -126,6 +127,7 @@ typedef struct SinkState {
     unsigned failures; /* imports that failed since one succeeded */
     usec_t paused_until;
     char last_error[256];
+    char damage[256];     /* of a record of it that was damaged, and what became of it; "": none was */
     SettledFile *settled; /* imported, and still in the destination's ledger as far as known; oldest first */
     size_t settled_count, settled_capacity;
     struct WriterConnection *queued_on;
@@ -204,6 +206,7 @@ struct Writer {
     bool space_short;
     usec_t space_checked, retained_checked, expiry_checked;
     uint64_t free_bytes;
+    usec_t repair_after; /* boot: damaged records are not looked for before */
 
     Random random;
     UuidSource ids;
@@ -328,6 +331,18 @@ void writer_expired_path(const Uuid *file, char out[static 80]);
 /* ---- give_up.c ---- */
 /* Before recovery, with the totals loaded: 0 when the bytes of every slice that waits are there, or when those that are not were given up. */
 int writer_mind_missing(Writer *writer, Error *error);
+
+/* ---- repair.c ---- */
+/* Nothing of the sink is staged any more, and its gate is closed; what waits stays. */
+void writer_stop_sink(SinkState *sink, const char *why);
+/* Notes of earlier repairs. */
+int writer_load_damage(Writer *writer, Txn *txn, Error *error);
+int writer_forget_damage(Txn *txn, uint32_t sink, Error *error);
+/* Something was -EBADMSG: true when damaged records were repaired, so that it is worth another try. Outside of transactions. */
+bool writer_repaired(Writer *writer, const Error *met);
+/* For a writer that is thrown away after it: repairs what the next one will read. 0, or WRITER_NOTHING_DAMAGED. */
+enum { WRITER_NOTHING_DAMAGED = 1 };
+int writer_repair_for_next(Writer *writer, Error *error);
 
 /* ---- recovery.c ---- */
 int writer_recover(Writer *writer, Error *error);

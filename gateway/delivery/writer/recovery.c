@@ -25,13 +25,6 @@ static usec_t boot_of(const Writer *writer, usec_t wall) {
     return writer->boot - age;
 }
 
-static void stop_sink(SinkState *sink, const char *why) {
-    if (sink->stopped) return;
-    sink->stopped = true;
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
-    log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
-}
-
 /* ---- totals, versions, files, packs -------------------------------------------------------------------------------------------------- */
 
 static int load_totals(void *context, const SinkTotals *totals, Error *error) {
@@ -97,6 +90,8 @@ static void bridge_totals(SinkTotals *totals, uint64_t commit, usec_t commit_tim
 static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *group, const GroupEntry *entry) {
     SinkTotals *totals = &sink->totals;
     Error error = {0};
+    /* What totals whose commit is not known include already. */
+    if (recovery->as_of == 0 && entry->first_row + entry->rows <= totals->next_row) return;
     if (sink->stopped) {
         if (entry->first_row + entry->rows > totals->next_row) totals->next_row = entry->first_row + entry->rows;
         return;
@@ -104,7 +99,7 @@ static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *
     if (entry->first_row > totals->next_row && recovery->damaged_groups > 0)
         bridge_totals(totals, group->commit, group->commit_time, entry);
     if (totals_add(totals, group->commit, group->commit_time, entry, &error) < 0) {
-        stop_sink(sink, error.text);
+        writer_stop_sink(sink, error.text);
         if (entry->first_row + entry->rows > totals->next_row) totals->next_row = entry->first_row + entry->rows;
     }
     writer_mark_dirty(recovery->writer, sink);
@@ -123,7 +118,7 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
         char why[160];
         (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", expected,
                        entry->first_row - 1);
-        stop_sink(sink, why);
+        writer_stop_sink(sink, why);
         return;
     }
     GroupEntry waiting = *entry;
@@ -191,7 +186,7 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     if (staged_row != totals->staged_row) {
         (void)snprintf(why, sizeof why, "its statistics say that rows up to %" PRIu64 " are staged, its ledger ends at %" PRIu64,
                        totals->staged_row - 1, staged_row - 1);
-        stop_sink(sink, why);
+        writer_stop_sink(sink, why);
     }
     uint64_t end = runs_end(sink);
     if (!sink->stopped && end < totals->next_row && recovery->damaged_groups > 0) {
@@ -201,7 +196,7 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
         writer_note_rows(sink, recovery->last_damaged, recovery->writer->last_commit_time, &lost, recovery->writer->boot);
     } else if (!sink->stopped && end != totals->next_row) {
         (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", end, totals->next_row - 1);
-        stop_sink(sink, why);
+        writer_stop_sink(sink, why);
     }
     totals->first_commit = sink->run_count ? sink->runs[0].from_commit : 0;
     totals->oldest_commit_time = sink->run_count ? sink->runs[0].commit_time : 0;
@@ -233,6 +228,7 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
 static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
+    if (r == 0) r = writer_load_damage(writer, txn, error);
     if (r == 0) r = ledger_visit_files(txn, 0, load_file, writer, error);
     if (r == 0) r = ledger_visit_packs(txn, load_pack, writer, error);
     if (r == 0) r = replay_log(recovery, txn, error);

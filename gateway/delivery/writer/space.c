@@ -58,11 +58,23 @@ static void drop_chunks(Writer *writer) {
     }
 }
 
+/* Of a sink that was stopped since the start. */
+static void keep_runs(Writer *writer, const SinkState *sink) {
+    uint64_t from = sink->runs[0].from_commit, to = sink->runs[sink->run_count - 1].to_commit;
+    if (writer->kept_to == 0 || from < writer->kept_from) writer->kept_from = from;
+    if (to > writer->kept_to) writer->kept_to = to;
+}
+
 void writer_find_trim(Writer *writer) {
     uint64_t needed = writer->last_commit + 1;
     for (size_t i = 0; i < writer->sink_capacity; i++) {
         const SinkState *sink = writer->sinks[i];
-        if (sink && !sink->stopped && sink->run_count && sink->runs[0].from_commit < needed) needed = sink->runs[0].from_commit;
+        if (!sink || sink->run_count == 0) continue;
+        if (sink->stopped) {
+            keep_runs(writer, sink);
+        } else if (sink->runs[0].from_commit < needed) {
+            needed = sink->runs[0].from_commit;
+        }
     }
     if (needed > writer->trim_to) {
         writer->trim_to = needed;
@@ -140,9 +152,11 @@ static bool forget_packs(Writer *writer, usec_t done_before) {
     Error error = {0};
     if (!writer_record_begin(writer, &txn)) return false;
     int r = ledger_forget_packs(txn, done_before, PACKS_FORGOTTEN_MOST, &packs, &count, &error);
-    if (r == 0 && count == 0) {
+    if ((r == 0 && count == 0) || r == -EBADMSG) {
         txn_abort(txn);
-        return false;
+        if (r == 0) return false;
+        log_failure(LOG_ERROR, "cannot forget staging files", &error);
+        return writer_repaired(writer, &error);
     }
     if (writer_record_end(writer, txn, r, "cannot forget staging files", &error))
         for (size_t i = 0; i < count; i++) remove_pack(writer, &packs[i]);

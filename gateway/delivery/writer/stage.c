@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,8 +198,11 @@ void writer_judge(Writer *writer, SinkState *sink) {
         bool only_file = asked ? sink->totals.staged_row >= sink->close_row : is_busy(sink) && reason != CLOSE_NONE;
         bool stage = sink->run_count > 0 && (verdict.stage || sink->pressed || (reason != CLOSE_NONE && !only_file));
         if (stage && stageable_runs(sink) == 0) {
-            log_warning("sink %s has rows of mapping version %u, of which nothing is known: they stay in the log", sink->label,
-                        sink->runs[0].mapping_version);
+            (void)snprintf(sink->last_error, sizeof sink->last_error,
+                           "rows of mapping version %u wait in the log, but the record of where they go is damaged",
+                           sink->runs[0].mapping_version);
+            log_warning("sink %s: %s", sink->label, sink->last_error);
+            writer_fail_waiters(writer, sink, 0, -ECANCELED, sink->last_error);
             stage = false;
         }
         sink->pressed = false;

@@ -154,7 +154,11 @@ bool writer_record_begin(Writer *writer, Txn **ret_txn) {
 bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *what, Error *error) {
     if (result == 0) result = writer_store_totals(writer, take_txn, error);
     if (result < 0) {
+        Error why = {0};
         txn_abort(take_txn);
+        /* Or the next start would end in the same way. */
+        if (result == -EBADMSG && writer_repair_for_next(writer, &why) < 0)
+            log_failure(LOG_ERROR, "damaged records cannot be repaired", &why);
     } else {
         result = writer_end_txn(writer, take_txn, error);
     }
@@ -315,7 +319,8 @@ Mailbox *writer_mailbox(Writer *writer) {
 
 /* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
 
-int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error) {
+/* `ret_repaired`: damaged records refused it, and were repaired. */
+static int open_once(const WriterOptions *options, Writer **ret_writer, bool *ret_repaired, Error *error) {
     Writer *writer = calloc(1, sizeof *writer);
     check(writer);
     writer->options = *options;
@@ -328,11 +333,22 @@ int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error)
     writer->space_checked = writer->retained_checked = writer->expiry_checked = writer->boot - USEC_DAY;
     int r = writer_recover(writer, error);
     if (r < 0) {
+        Error why = {0};
+        *ret_repaired = r == -EBADMSG && writer_repair_for_next(writer, &why) == 0;
         writer_abandon(writer);
         return r;
     }
     *ret_writer = writer;
     return 0;
+}
+
+int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error) {
+    bool repaired = false;
+    Error first = {0};
+    int r = open_once(options, ret_writer, &repaired, &first);
+    if (r == 0) return 0;
+    if (repaired) return open_once(options, ret_writer, &repaired, error);
+    return error_set(error, r, "%s", first.text);
 }
 
 /* Nobody will answer any more: send back what has a sender, free the rest. */

@@ -1,0 +1,191 @@
+/*
+ * Records of the ledger or the statistics that turn out to be damaged while the writer works or starts: they are written anew where that is
+ * possible (storage/repair.h), and what became of each is logged and named in the statistics of its sink, until the sink is erased.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "gateway/delivery/writer/parts.h"
+#include "storage/repair.h"
+
+#define NOTE_PREFIX "damage.sink/"
+/* When a look at all records found nothing to repair, the next one is that much later. */
+#define REPAIR_AGAIN USEC_HOUR
+
+typedef struct NoteKey {
+    char text[32];
+} NoteKey;
+
+static Span note_key(uint32_t sink, NoteKey *key) {
+    (void)snprintf(key->text, sizeof key->text, NOTE_PREFIX "%" PRIu32, sink);
+    return span_of(key->text);
+}
+
+/* ---- notes ---------------------------------------------------------------------------------------------------------------------------- */
+
+static int put_note(Txn *txn, uint32_t sink, const char *text, bool stays, usec_t wall, Error *error) {
+    NoteKey key;
+    json_t *note = json_pack("{s:s%, s:b, s:I}", "text", text, strlen(text), "stays", (int)stays, "at", (json_int_t)wall);
+    char *document = note ? json_dumps(note, JSON_COMPACT) : NULL;
+    check(document);
+    int r = catalog_put(txn, CATALOG_META, note_key(sink, &key), span_of(document), error);
+    free(document);
+    json_decref(note);
+    return r;
+}
+
+void writer_stop_sink(SinkState *sink, const char *why) {
+    if (sink->stopped) return;
+    sink->stopped = true;
+    if (sink->gate) atomic_store(&sink->gate->closed, true);
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
+    log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
+}
+
+static void take_note(SinkState *sink, const char *text, bool stays) {
+    (void)snprintf(sink->damage, sizeof sink->damage, "%.*s", (int)sizeof sink->damage - 1, text);
+    if (stays) writer_stop_sink(sink, text);
+}
+
+static int load_note(void *context, Span key, Span document, Error *error) {
+    size_t prefix = strlen(NOTE_PREFIX);
+    char number[16] = {0};
+    if (key.size <= prefix || key.size - prefix >= sizeof number) return 0;
+    memcpy(number, key.data + prefix, key.size - prefix);
+    json_t *note = json_loadb(document.data, document.size, 0, NULL);
+    const char *text = json_string_value(json_object_get(note, "text"));
+    SinkState *sink = writer_sink(context, (uint32_t)strtoul(number, NULL, 10));
+    if (sink && text) take_note(sink, text, json_is_true(json_object_get(note, "stays")));
+    json_decref(note);
+    return 0;
+}
+
+int writer_load_damage(Writer *writer, Txn *txn, Error *error) {
+    return catalog_visit(txn, CATALOG_META, SPAN(NOTE_PREFIX), load_note, writer, error);
+}
+
+int writer_forget_damage(Txn *txn, uint32_t sink, Error *error) {
+    NoteKey key;
+    return catalog_remove(txn, CATALOG_META, note_key(sink, &key), error);
+}
+
+/* ---- repair --------------------------------------------------------------------------------------------------------------------------- */
+
+static int record(const Writer *writer, Txn *txn, const Damages *damages, Error *error) {
+    for (size_t i = 0; i < damages->count; i++) {
+        const Damage *damage = &damages->items[i];
+        if (damage->sink == 0) continue;
+        int r = put_note(txn, damage->sink, damage->text, damage->stays, writer->wall, error);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+static void tell(const Damages *damages) {
+    for (size_t i = 0; i < damages->count; i++) log_error("damage in the local database: %s", damages->items[i].text);
+    metrics_add(METRIC_DAMAGED_RECORDS, damages->count);
+}
+
+static int repair(Writer *writer, Damages *ret_damages, Error *error) {
+    Txn *txn;
+    Damages damages = {0};
+    int r = txn_begin_write(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    r = repair_records(txn, writer->options.files, writer->running, &damages, error);
+    if (r == 0) r = record(writer, txn, &damages, error);
+    if (r < 0 || damages.count == 0) {
+        txn_abort(txn);
+    } else {
+        r = txn_commit(txn, error);
+    }
+    if (r < 0 || damages.count == 0) {
+        free(damages.items);
+        return r < 0 ? r : WRITER_NOTHING_DAMAGED;
+    }
+    tell(&damages);
+    *ret_damages = damages;
+    return 0;
+}
+
+int writer_repair_for_next(Writer *writer, Error *error) {
+    Damages damages = {0};
+    int r = repair(writer, &damages, error);
+    if (r != 0) return r;
+    /* Rows that are lost by it count as dropped. */
+    Txn *txn;
+    r = txn_begin_write(writer->options.environment, &txn, error);
+    for (size_t i = 0; i < damages.count && r == 0; i++) {
+        SinkTotals totals;
+        if (damages.items[i].rows == 0) continue;
+        r = totals_find(txn, damages.items[i].sink, &totals, error);
+        if (r == 0) {
+            totals.dropped_rows += damages.items[i].rows;
+            r = totals_store(txn, &totals, error);
+        }
+        if (r > 0) r = 0;
+        if (r < 0) txn_abort(txn);
+    }
+    if (r == 0) r = txn_commit(txn, error);
+    free(damages.items);
+    return r;
+}
+
+/* What the repair changed of the files that memory knows. */
+static int reload(Writer *writer, Txn *txn, SinkState *sink, Error *error) {
+    for (size_t i = 0; i < sink->file_count + (sink->has_open ? 1 : 0); i++) {
+        bool is_open = i == sink->file_count;
+        FileRecord file;
+        int r = ledger_find_file(txn, is_open ? &sink->open.id : &sink->files[i].id, &file, error);
+        if (r == LEDGER_NOT_FOUND) r = error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+        if (r < 0) return r;
+        if (file.state != (is_open ? FILE_OPEN : FILE_CLOSED)) {
+            r = error_set(error, -EBADMSG, "a file that waits was given up");
+        } else if (is_open) {
+            sink->open.damaged_rows = file.damaged_rows;
+        } else {
+            sink->file_rows -= file.damaged_rows - sink->files[i].damaged;
+            sink->files[i].damaged = file.damaged_rows;
+        }
+        file_record_deinit(&file);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+static void apply(Writer *writer, Txn *txn, const Damage *damage) {
+    Error error = {0};
+    SinkState *sink = writer_sink(writer, damage->sink);
+    if (!sink) return;
+    take_note(sink, damage->text, damage->stays);
+    sink->totals.dropped_rows += damage->rows;
+    writer_mark_dirty(writer, sink);
+    if (!sink->stopped && reload(writer, txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
+    if (sink->stopped || damage->rows > 0)
+        writer_fail_waiters(writer, sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
+    writer_touch(writer, sink);
+}
+
+bool writer_repaired(Writer *writer, const Error *met) {
+    Damages damages = {0};
+    Error error = {0};
+    Txn *txn;
+    if (met->code != -EBADMSG || writer->broken || writer->boot < writer->repair_after) return false;
+    int r = repair(writer, &damages, &error);
+    if (r != 0) {
+        if (r < 0) log_failure(LOG_ERROR, "damaged records cannot be repaired", &error);
+        writer->repair_after = writer->boot + REPAIR_AGAIN;
+        return false;
+    }
+    if (writer_record_begin(writer, &txn)) {
+        for (size_t i = 0; i < damages.count; i++) apply(writer, txn, &damages.items[i]);
+        (void)writer_record_end(writer, txn, 0, "cannot store the statistics", &error);
+    }
+    free(damages.items);
+    return !writer->broken;
+}
