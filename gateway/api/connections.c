@@ -55,8 +55,8 @@ static json_t *answer_json(const Control *control, const char *name) {
 static void pausing_back(Control *control, Errand *errand, Message *take_message) {
     Pausing *pausing = (Pausing *)errand;
     Define *define = (Define *)take_message;
-    if (define->result < 0) {
-        log_failure(LOG_ERROR, "a pause of a connection cannot be stored", &define->error);
+    if (define->request.result < 0) {
+        log_failure(LOG_ERROR, "a pause of a connection cannot be stored", &define->request.error);
         api_call_fail(steal(pausing->call), 503, "notStored", "It could not be stored, and nothing is changed.");
     } else {
         pauses_set(&control->pauses, pausing->connection, &pausing->pause);
@@ -88,7 +88,7 @@ static void start(ApiRequest *request, bool pauses) {
     errand_begin(control, &pausing->errand);
     Define *define = define_new(control->mailbox, &pausing->errand);
     pauses_store(define, name, &pausing->pause);
-    mailbox_post(control->peers.writer, &define->message);
+    mailbox_post(control->peers.writer, &define->request.message);
 }
 
 void api_connections_pause(ApiRequest *request) {

@@ -148,10 +148,10 @@ static void removal_back(Control *control, Errand *errand, Message *take_message
     (void)control;
     Removal *removal = (Removal *)errand;
     RejectsRemove *message = (RejectsRemove *)take_message;
-    if (message->result < 0) log_failure(LOG_ERROR, "rejects cannot be removed", &message->error);
+    if (message->request.result < 0) log_failure(LOG_ERROR, "rejects cannot be removed", &message->request.error);
     if (!removal->call) {
         /* answered meanwhile */
-    } else if (message->result < 0) {
+    } else if (message->request.result < 0) {
         api_call_fail(steal(removal->call), 503, "notStored", "The rejects cannot be removed now.");
     } else {
         api_call_answer(steal(removal->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
@@ -180,10 +180,10 @@ void api_rejects_delete(ApiRequest *request) {
     removal->errand.late = removal_late;
     removal->call = api_keep(request);
     errand_begin(request->control, &removal->errand);
-    message->message.kind = MESSAGE_REJECTS_REMOVE;
-    message->reply = request->control->mailbox;
+    message->request.message.kind = MESSAGE_REJECTS_REMOVE;
+    message->request.reply = request->control->mailbox;
     message->sink = sink->number;
     message->up_to_number = up_to;
-    message->context = &removal->errand;
-    mailbox_post(request->control->peers.writer, &message->message);
+    message->request.context = &removal->errand;
+    mailbox_post(request->control->peers.writer, &message->request.message);
 }

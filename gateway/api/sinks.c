@@ -45,9 +45,9 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
     Close *close = (Close *)take_message;
     Task *task = flush->task;
     check(json_object_set_new(task->outputs, "rows", json_integer((json_int_t)close->rows)) == 0);
-    if (close->result < 0) {
+    if (close->request.result < 0) {
         _cleanup_free_ char *text = NULL;
-        check(asprintf(&text, "The import did not end; what waits is kept: %s", close->error.text) > 0);
+        check(asprintf(&text, "The import did not end; what waits is kept: %s", close->request.error.text) > 0);
         tasks_end(control->tasks, task, TASK_ERROR, text);
     } else {
         tasks_end(control->tasks, task, TASK_SUCCESS, "All that waited is imported.");
@@ -85,13 +85,13 @@ void api_sinks_flush(ApiRequest *request) {
     flush->task = task;
     errand_begin(control, &flush->errand);
 
-    close->message.kind = MESSAGE_CLOSE;
-    close->reply = control->mailbox;
+    close->request.message.kind = MESSAGE_CLOSE;
+    close->request.reply = control->mailbox;
     close->sink = request->sink->sink->number;
     close->reason = CLOSE_FLUSH;
     close->wait_imported = true;
-    close->context = &flush->errand;
+    close->request.context = &flush->errand;
     control_note_task(control, task);
     tasks_answer(control->tasks, task, api_keep(request), 202);
-    mailbox_post(control->peers.writer, &close->message);
+    mailbox_post(control->peers.writer, &close->request.message);
 }

@@ -114,11 +114,11 @@ void api_statistics_total(ApiRequest *request) {
         return;
     }
     errand_begin(request->control, &query->errand);
-    message->message.kind = MESSAGE_TOTALS;
-    message->reply = request->control->mailbox;
+    message->request.message.kind = MESSAGE_TOTALS;
+    message->request.reply = request->control->mailbox;
     message->sinks = &query->sink;
     message->statistics = &query->statistics;
     message->count = 1;
-    message->context = &query->errand;
-    mailbox_post(request->control->peers.writer, &message->message);
+    message->request.context = &query->errand;
+    mailbox_post(request->control->peers.writer, &message->request.message);
 }

@@ -170,7 +170,7 @@ void api_test(ApiRequest *request) {
         test_drop(&test->errand);
         return;
     }
-    batch->events[0].cookie = &test->errand;
+    batch->request.context = &test->errand;
     errand_begin(control, &test->errand);
     templates_post(control->peers.templates, batch);
 }

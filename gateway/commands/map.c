@@ -17,17 +17,17 @@
 
 #define HEADERS_MOST 100
 
-typedef struct Request {
+typedef struct MapRequest {
     const char *manifest, *columns, *config, *event, *source, *sink;
     Span content_type; /* empty: none */
     EventHeader headers[HEADERS_MOST];
     size_t header_count;
     bool csv, encoded;
-} Request;
+} MapRequest;
 
 /* ---- arguments ----------------------------------------------------------------------------------------------------------------------------- */
 
-static int add_header(Request *request, const char *value) {
+static int add_header(MapRequest *request, const char *value) {
     const char *colon = strchr(value, ':');
     if (!colon || colon == value) return arguments_wrong(&command_map, "--header wants 'Name: value', not", value);
     if (request->header_count == HEADERS_MOST) return arguments_wrong(&command_map, "there are too many headers", NULL);
@@ -39,9 +39,9 @@ static int add_header(Request *request, const char *value) {
     return 0;
 }
 
-static int parse(int argc, char **argv, Request *ret_request) {
+static int parse(int argc, char **argv, MapRequest *ret_request) {
     Arguments arguments = {.argc = argc, .argv = argv};
-    *ret_request = (Request){0};
+    *ret_request = (MapRequest){0};
     while (arguments.at < argc) {
         const char *value;
         if ((value = arguments_value(&arguments, "-f"))) {
@@ -121,7 +121,7 @@ static int add_declared(Targets *targets, const ManifestSource *declared, const 
     return r;
 }
 
-static int targets_of_manifest(const Request *request, Targets *targets, Error *error) {
+static int targets_of_manifest(const MapRequest *request, Targets *targets, Error *error) {
     Manifest manifest = {0};
     size_t named = 0;
     int r = manifest_load(request->manifest, &manifest, error);
@@ -190,7 +190,7 @@ static int targets_of_columns(const char *file, Targets *targets, Error *error) 
 /* ---- the command --------------------------------------------------------------------------------------------------------------------------- */
 
 /* From standard input comes an event a line, unless what is said of it makes it the body of one request. */
-static bool are_lines(const Request *request) {
+static bool are_lines(const MapRequest *request) {
     if (request->event || request->encoded) return false;
     if (request->content_type.size == 0) return true;
     FrameReader frames;
@@ -198,7 +198,7 @@ static bool are_lines(const Request *request) {
     return frames.framing == FRAMING_NDJSON;
 }
 
-static int open_input(const Request *request, MapInput *ret_input, Error *error) {
+static int open_input(const MapRequest *request, MapInput *ret_input, Error *error) {
     bool is_file = request->event && strcmp(request->event, "-") != 0;
     *ret_input = (MapInput){
         .fd = STDIN_FILENO,
@@ -213,7 +213,7 @@ static int open_input(const Request *request, MapInput *ret_input, Error *error)
     return ret_input->fd < 0 ? error_set(error, -errno, "%s: %s", request->event, strerrordesc_np(errno)) : 0;
 }
 
-static int map(const Request *request, const Targets *targets, const Options *options, MapCounts *ret_counts, Error *error) {
+static int map(const MapRequest *request, const Targets *targets, const Options *options, MapCounts *ret_counts, Error *error) {
     MapInput input;
     if (request->csv && targets->sinks > 1)
         return error_set(error, -EINVAL, "rows as CSV are of one sink, and there are %zu: choose with --source and --sink", targets->sinks);
@@ -229,7 +229,7 @@ static bool is_of_the_input(int code) {
 }
 
 static int run(int argc, char **argv) {
-    Request request;
+    MapRequest request;
     int code = parse(argc, argv, &request);
     if (code != 0) return code;
 

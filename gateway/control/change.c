@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/delivery/load_job.h"
 
 #define CHANGES_MOST 1000 /* on their way at once */
 #define PREPARING_MOST 2  /* on one connection at once */
@@ -238,13 +239,13 @@ static void start_close(Control *control, Change *change) {
     }
     Close *close = calloc(1, sizeof *close);
     check(close);
-    close->message.kind = MESSAGE_CLOSE;
-    close->reply = control->mailbox;
+    close->request.message.kind = MESSAGE_CLOSE;
+    close->request.reply = control->mailbox;
     close->sink = outcome->sinks[change->at]->number;
     close->reason = CLOSE_CHANGE;
-    close->context = &change->errand;
+    close->request.context = &change->errand;
     change->step = CHANGE_CLOSING;
-    mailbox_post(control->peers.writer, &close->message);
+    mailbox_post(control->peers.writer, &close->request.message);
 }
 
 static void fence_passed(Control *control, Change *change) {
@@ -314,7 +315,7 @@ static void start_define(Control *control, Change *change) {
     tasks_store(control->tasks, change->task, TASK_SUCCESS, outcome->done, define);
     change->step = CHANGE_DEFINING;
     change->at = 0;
-    mailbox_post(control->peers.writer, &define->message);
+    mailbox_post(control->peers.writer, &define->request.message);
 }
 
 /* The writer has stored it: memory follows. */
@@ -337,9 +338,9 @@ static void show_committed(Control *control, Change *change) {
 }
 
 static void define_ended(Control *control, Change *change, Define *define) {
-    if (define->result < 0) {
+    if (define->request.result < 0) {
         _cleanup_free_ char *text = NULL;
-        check(asprintf(&text, "It could not be stored, and nothing is changed: %s.", define->error.text) > 0);
+        check(asprintf(&text, "It could not be stored, and nothing is changed: %s.", define->request.error.text) > 0);
         (void)json_object_del(change->task->outputs, "version");
         if (change->outcome.withdraws) show_committed(control, change);
         fail_change(control, change, text);
@@ -385,7 +386,7 @@ static void note_made(Change *change, const LoadJob *job) {
 static void start_prepare(Control *control, Change *change);
 
 static void prepare_ended(Control *control, Change *change, const LoadJob *job) {
-    if (job->result == SINK_DONE) {
+    if (job->request.result == SINK_DONE) {
         note_made(change, job);
         change->at++;
         change->step = CHANGE_HELD; /* the next one may be at another connection, and the limit there is for all */
@@ -393,7 +394,7 @@ static void prepare_ended(Control *control, Change *change, const LoadJob *job) 
         return;
     }
     _cleanup_free_ char *text = change_prepare_failure(job);
-    if (job->result == SINK_UNREACHABLE) set_unreachable(control, job->connection, text);
+    if (job->request.result == SINK_UNREACHABLE) set_unreachable(control, job->connection, text);
     fail_change(control, change, text);
 }
 
@@ -406,12 +407,12 @@ static size_t preparing_on(const Control *control, const char *connection) {
 
 char *change_prepare_failure(const LoadJob *job) {
     char *text = NULL;
-    const char *says = job->error.text[0] ? job->error.text : "no reason was given";
+    const char *says = job->request.error.text[0] ? job->request.error.text : "no reason was given";
     const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
     const char *table = job->table.table_id, *connection = job->connection;
-    if (job->result == SINK_REFUSED) {
+    if (job->request.result == SINK_REFUSED) {
         check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);
-    } else if (job->result == SINK_UNREACHABLE) {
+    } else if (job->request.result == SINK_UNREACHABLE) {
         bool named = strncmp(says, "Connection \"", 12) == 0;
         check(asprintf(&text, "Nothing is changed, try again: %s%s%s%s%s", named ? "" : "connection \"", named ? "" : connection,
                        named ? "" : "\" cannot be reached now: ", says, stop) > 0);
@@ -424,14 +425,10 @@ char *change_prepare_failure(const LoadJob *job) {
 
 LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context) {
     Sink *copy = sink_copy(sink);
-    LoadJob *job = calloc(1, sizeof *job);
-    check(job);
-    job->message.kind = MESSAGE_PREPARE;
-    job->reply = control->mailbox;
+    LoadJob *job = load_job_new(MESSAGE_PREPARE, control->mailbox, context);
     job->connection = text_copy(copy->table.connection);
     check(asprintf(&job->label, "%s/%s", source_id, copy->sink_id) > 0);
     job->sink = copy->number;
-    job->context = context;
     job->table = copy->table;
     copy->table = (TableTarget){0};
     sink_unref(copy);
@@ -576,7 +573,7 @@ static void change_back(Control *control, Errand *errand, Message *take_message)
         check(take_message->kind == MESSAGE_CLOSE && change->step == CHANGE_CLOSING);
         /* The definition holds whatever the close says: rows of two mapping versions never share a file. */
         Close *close = (Close *)take_message;
-        if (close->result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->error);
+        if (close->request.result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->request.error);
         free(close);
         change->at++;
         start_close(control, change);

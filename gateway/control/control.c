@@ -129,11 +129,11 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
         define_free(define);
         return r;
     }
-    mailbox_post(writer, &define->message);
+    mailbox_post(writer, &define->request.message);
     r = wait_for_define(control, &define, error);
     if (r < 0) return r;
-    r = define->result;
-    if (r < 0) r = error_set(error, r, "the writer cannot store what it must know: %s", define->error.text);
+    r = define->request.result;
+    if (r < 0) r = error_set(error, r, "the writer cannot store what it must know: %s", define->request.error.text);
     define_free(define);
     if (r < 0) return r;
     control_publish(control);
@@ -205,8 +205,8 @@ static void storing_drop(Errand *errand) {
 static void storing_back(Control *control, Errand *errand, Message *take_message) {
     Storing *storing = (Storing *)errand;
     Define *define = (Define *)take_message;
-    if (define->result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->error);
-    if (storing->task && define->result < 0) {
+    if (define->request.result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->request.error);
+    if (storing->task && define->request.result < 0) {
         tasks_keep(control->tasks, storing->task);
     } else if (storing->task) {
         tasks_left(control->tasks, storing->task);
@@ -225,7 +225,7 @@ static void store_task(Control *control, const Task *task, Task *ended) {
     errand_begin(control, &storing->errand);
     Define *define = define_new(control->mailbox, storing);
     tasks_store(control->tasks, task, task->status, task->text, define);
-    mailbox_post(control->peers.writer, &define->message);
+    mailbox_post(control->peers.writer, &define->request.message);
 }
 
 void control_note_task(Control *control, const Task *task) {
@@ -245,31 +245,9 @@ static void drop_message(Message *message) {
     switch ((MessageKind)message->kind) {
     case MESSAGE_API_CALL: api_call_free((ApiCall *)message); return;
     case MESSAGE_SNAPSHOT_GONE: snapshot_gone_free((SnapshotGone *)message); return;
-    case MESSAGE_DEFINE: define_free((Define *)message); return;
-    case MESSAGE_PREPARE: load_job_free((LoadJob *)message); return;
-    case MESSAGE_TEMPLATES: template_batch_free((TemplateBatch *)message); return;
-    case MESSAGE_TEMPLATE_CHECK: template_check_free((TemplateCheck *)message); return;
-    case MESSAGE_CLOSE:
-    case MESSAGE_TOTALS:
-    case MESSAGE_REJECTS_REMOVE:
-    case MESSAGE_FILE_ACTION:
     case MESSAGE_DRAINED:
     case MESSAGE_BROKEN: free(message); return;
-    default: unreachable();
-    }
-}
-
-static Errand *errand_of(Message *message) {
-    switch ((MessageKind)message->kind) {
-    case MESSAGE_DEFINE: return ((Define *)message)->context;
-    case MESSAGE_PREPARE: return ((LoadJob *)message)->context;
-    case MESSAGE_TEMPLATES: return ((TemplateBatch *)message)->events[0].cookie;
-    case MESSAGE_TEMPLATE_CHECK: return ((TemplateCheck *)message)->context;
-    case MESSAGE_CLOSE: return ((Close *)message)->context;
-    case MESSAGE_TOTALS: return ((TotalsQuery *)message)->context;
-    case MESSAGE_REJECTS_REMOVE: return ((RejectsRemove *)message)->context;
-    case MESSAGE_FILE_ACTION: return ((FileAction *)message)->context;
-    default: unreachable();
+    default: request_drop((Request *)message); /* what control asked for, and what comes back */
     }
 }
 
@@ -292,7 +270,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         return;
     }
     default: {
-        Errand *errand = errand_of(message);
+        Errand *errand = ((Request *)message)->context;
         errand->back(control, errand, message);
     }
     }
@@ -319,7 +297,8 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
     ParkedCall *parked = (ParkedCall *)errand;
     TemplateCheck *asked = (TemplateCheck *)take_message;
     for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
-    if (asked->result < 0) template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->result, &asked->error);
+    if (asked->request.result < 0)
+        template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->request.result, &asked->request.error);
     template_check_free(asked);
     ApiCall *call = steal(parked->call);
     errand_end(errand);
@@ -338,7 +317,7 @@ void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_chec
     if (parked->next) parked->next->link = &parked->next;
     control->parked = parked;
     errand_begin(control, &parked->errand);
-    take_check->context = &parked->errand;
+    take_check->request.context = &parked->errand;
     templates_post_check(control->peers.templates, take_check);
 }
 

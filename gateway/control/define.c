@@ -6,12 +6,17 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
+static void drop(Request *request) {
+    define_free((Define *)request);
+}
+
 Define *define_new(Mailbox *reply, void *context) {
     Define *define = calloc(1, sizeof *define);
     check(define);
-    define->message.kind = MESSAGE_DEFINE;
-    define->reply = reply;
-    define->context = context;
+    define->request.message.kind = MESSAGE_DEFINE;
+    define->request.reply = reply;
+    define->request.context = context;
+    define->request.drop = drop;
     return define;
 }
 

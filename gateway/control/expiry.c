@@ -84,7 +84,7 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
     Expiry *expiry = (Expiry *)errand;
     if (take_message->kind == MESSAGE_DEFINE) {
         Define *define = (Define *)take_message;
-        if (define->result < 0) log_failure(LOG_WARNING, "old tasks and definitions could not be removed", &define->error);
+        if (define->request.result < 0) log_failure(LOG_WARNING, "old tasks and definitions could not be removed", &define->request.error);
         define_free(define);
         errand_end(errand);
         expiry_drop(errand);
@@ -95,7 +95,7 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
     erase(control, expiry, define);
     Error error = {0};
     if (tasks_expire(control->tasks, define, &error) < 0) log_failure(LOG_WARNING, "old tasks cannot be found", &error);
-    mailbox_post(control->peers.writer, &define->message);
+    mailbox_post(control->peers.writer, &define->request.message);
 }
 
 void expire(Control *control) {
@@ -117,12 +117,12 @@ void expire(Control *control) {
 
     TotalsQuery *query = calloc(1, sizeof *query);
     check(query);
-    query->message.kind = MESSAGE_TOTALS;
-    query->reply = control->mailbox;
+    query->request.message.kind = MESSAGE_TOTALS;
+    query->request.reply = control->mailbox;
     query->sinks = expiry->sinks;
     query->statistics = expiry->statistics;
     query->count = expiry->count;
-    query->context = &expiry->errand;
+    query->request.context = &expiry->errand;
     errand_begin(control, &expiry->errand);
-    mailbox_post(control->peers.writer, &query->message);
+    mailbox_post(control->peers.writer, &query->request.message);
 }

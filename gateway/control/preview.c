@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/delivery/load_job.h"
 
 #define PREVIEWS_MOST 50 /* on their way at once: a dead destination must not gather more */
 
@@ -41,7 +42,7 @@ static json_t *words_json(const char *words) {
 
 static void note_table(Preview *preview, const LoadJob *job) {
     json_t *table = json_object_get(json_array_get(json_object_get(preview->plan, "sinks"), preview->at), "table");
-    if (job->result == SINK_DONE) {
+    if (job->request.result == SINK_DONE) {
         json_t *columns = json_array();
         check(columns);
         for (size_t i = 0; i < job->table.column_count; i++)
@@ -53,7 +54,7 @@ static void note_table(Preview *preview, const LoadJob *job) {
         return;
     }
     _cleanup_free_ char *text = change_prepare_failure(job);
-    set(table, "action", json_string(job->result == SINK_REFUSED ? "refused" : "unknown"));
+    set(table, "action", json_string(job->request.result == SINK_REFUSED ? "refused" : "unknown"));
     set(table, "message", words_json(text));
     preview->can_be_applied = false;
 }

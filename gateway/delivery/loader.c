@@ -88,7 +88,7 @@ static Lane *lane_of(const Loaders *loaders, const char *connection) {
 }
 
 static bool is_import(const LoadJob *job) {
-    return job->message.kind == MESSAGE_IMPORT;
+    return job->request.message.kind == MESSAGE_IMPORT;
 }
 
 /* What the running jobs are to one that would run. */
@@ -160,30 +160,30 @@ static bool suits_another(const Loader *loader, const LoadJob *job) {
 /* The oldest that may run, taken out; under the lock. */
 static LoadJob *take_job(Loader *loader) {
     Loaders *loaders = loader->loaders;
-    for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->message.next) {
+    for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->request.message.next) {
         LoadJob *job = *at;
         if (!may_run(loaders, job) || suits_another(loader, job)) continue;
-        *at = (LoadJob *)job->message.next;
-        if (!job->message.next) loaders->tail = at;
+        *at = (LoadJob *)job->request.message.next;
+        if (!job->request.message.next) loaders->tail = at;
         return job;
     }
     return NULL;
 }
 
 void loaders_post(Loaders *loaders, LoadJob *job) {
-    job->message.next = NULL;
+    job->request.message.next = NULL;
     lock(loaders);
     bool refused = atomic_load(&loaders->stopping);
     if (!refused) {
         *loaders->tail = job;
-        loaders->tail = (LoadJob **)(void *)&job->message.next;
+        loaders->tail = (LoadJob **)(void *)&job->request.message.next;
         check(pthread_cond_broadcast(&loaders->changed) == 0);
     }
     unlock(loaders);
     if (refused) {
-        job->result = SINK_RETRY;
-        (void)error_set(&job->error, -ECANCELED, "The gateway is shutting down.");
-        mailbox_post(job->reply, &job->message);
+        job->request.result = SINK_RETRY;
+        (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
+        request_answer(&job->request);
     }
 }
 
@@ -204,7 +204,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
     const LoadersOptions *options = &loader->loaders->options;
     const Connection *connection = connections_find(options->connections, job->connection);
     if (!connection) {
-        (void)error_set(&job->error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
+        (void)error_set(&job->request.error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
         return SINK_REFUSED;
     }
     Kept *oldest = &loader->kept[0];
@@ -224,9 +224,9 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
     char name[256];
     (void)snprintf(name, sizeof name, "sluice %s", job->label);
     SinkSession *session;
-    SinkResult result = driver->connect(connection, options->data_directory, name, &session, &job->error);
+    SinkResult result = driver->connect(connection, options->data_directory, name, &session, &job->request.error);
     if (result != SINK_DONE) {
-        expansions_hide(connection->expansions, &job->error);
+        expansions_hide(connection->expansions, &job->request.error);
         return result;
     }
     *oldest = (Kept){.connection = connection, .driver = driver, .session = session, .used = ++loader->jobs};
@@ -260,15 +260,15 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     const LoadersOptions *options = &loader->loaders->options;
     Uuid *files = calloc(import->job->file_count, sizeof *files);
     check(files);
-    PendingRejects message = {.message.kind = MESSAGE_PENDING_REJECTS,
-                              .reply = loader->mailbox,
+    PendingRejects message = {.request.message.kind = MESSAGE_PENDING_REJECTS,
+                              .request.reply = loader->mailbox,
                               .sink = import->job->sink,
                               .files = files,
                               .rejects = rejects,
                               .count = count};
     for (size_t i = 0; i < import->job->file_count; i++)
         if (!import->files[i].already_imported) files[message.file_count++] = import->files[i].id;
-    mailbox_post(options->writer, &message.message);
+    mailbox_post(options->writer, &message.request.message);
     while (!mailbox_take(loader->mailbox)) {
         if (options->pump) {
             options->pump(options->pump_context);
@@ -277,7 +277,8 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
         }
     }
     free(files);
-    if (message.result < 0) return error_set(error, message.result, "the refused rows cannot be kept: %s", message.error.text);
+    if (message.request.result < 0)
+        return error_set(error, message.request.result, "the refused rows cannot be kept: %s", message.request.error.text);
     if (count > 0) import->job->rejects_pending = true; /* for another try of this job */
     for (size_t i = 0; i < count; i++) {
         LoadFile *file = find_file(import->job, rejects[i].file);
@@ -317,8 +318,8 @@ static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest,
 }
 
 static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
-    SinkResult result = kept->driver->inspect(kept->session, &job->table, &job->inspection, &job->error);
-    return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->table, &job->error) : result;
+    SinkResult result = kept->driver->inspect(kept->session, &job->table, &job->inspection, &job->request.error);
+    return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->table, &job->request.error) : result;
 }
 
 /* Notes the slice that ended the reading of the file; it is read without it from now on. */
@@ -415,7 +416,7 @@ static bool leave_out_damaged(LoadJob *job, FileRows **rows) {
 
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
-    SinkResult result = prepare(kept, &job->table, digest, &job->error);
+    SinkResult result = prepare(kept, &job->table, digest, &job->request.error);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);
@@ -424,10 +425,10 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     for (size_t i = 0; i < job->file_count; i++)
         rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->table.column_count);
     for (unsigned tries = 0;; tries++) {
-        result = import_once(loader, kept, job, files, rows, &job->error);
+        result = import_once(loader, kept, job, files, rows, &job->request.error);
         if (result == SINK_DONE || !leave_out_damaged(job, rows) || tries == DAMAGED_SLICES_MOST) break;
-        log_failure(LOG_WARNING, "a staging file is damaged; importing without the damaged rows", &job->error);
-        job->error = (Error){0};
+        log_failure(LOG_WARNING, "a staging file is damaged; importing without the damaged rows", &job->request.error);
+        job->request.error = (Error){0};
     }
     for (size_t i = 0; i < job->file_count; i++) file_rows_free(rows[i]);
     free(rows);
@@ -441,23 +442,23 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
  */
 static bool is_worth_another_session(const Loader *loader, const LoadJob *job, bool fresh) {
     if (atomic_load(&loader->loaders->stopping)) return false;
-    if (job->result == SINK_RETRY) return job->error.code == -ESTALE;
-    return job->result == SINK_UNREACHABLE && !fresh && job->error.code != -ETIMEDOUT;
+    if (job->request.result == SINK_RETRY) return job->request.error.code == -ESTALE;
+    return job->request.result == SINK_UNREACHABLE && !fresh && job->request.error.code != -ETIMEDOUT;
 }
 
 static void run(Loader *loader, LoadJob *job) {
     for (unsigned tries = 0; tries < 2; tries++) {
         Kept *kept = NULL;
         bool fresh = false;
-        job->error = (Error){0};
-        job->result = find_session(loader, job, &kept, &fresh);
-        if (job->result != SINK_DONE) return;
-        if (job->message.kind == MESSAGE_PREPARE) {
-            job->result = prepare_asked(kept, job);
+        job->request.error = (Error){0};
+        job->request.result = find_session(loader, job, &kept, &fresh);
+        if (job->request.result != SINK_DONE) return;
+        if (job->request.message.kind == MESSAGE_PREPARE) {
+            job->request.result = prepare_asked(kept, job);
         } else {
-            job->result = import_with(loader, kept, job);
+            job->request.result = import_with(loader, kept, job);
         }
-        if (job->result == SINK_DONE) return;
+        if (job->request.result == SINK_DONE) return;
         /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
         drop_session(kept);
         if (!is_worth_another_session(loader, job, fresh)) return;
@@ -485,9 +486,9 @@ static bool run_next(Loader *loader) {
     lock(loaders);
     loader->running = NULL;
     for (size_t i = 0; i < SESSIONS_A_LOADER; i++) loader->holds[i] = loader->kept[i].connection;
-    lane_of(loaders, job->connection)->answers = job->result != SINK_UNREACHABLE && !job->out_of_time;
+    lane_of(loaders, job->connection)->answers = job->request.result != SINK_UNREACHABLE && !job->out_of_time;
     check(pthread_cond_broadcast(&loaders->changed) == 0);
-    mailbox_post(job->reply, &job->message);
+    request_answer(&job->request);
     return true;
 }
 
@@ -565,10 +566,10 @@ void loaders_stop(Loaders *loaders) {
     check(pthread_cond_broadcast(&loaders->changed) == 0);
     unlock(loaders);
     for (LoadJob *job = waiting, *next; job; job = next) {
-        next = (LoadJob *)job->message.next;
-        job->result = SINK_RETRY;
-        (void)error_set(&job->error, -ECANCELED, "The gateway is shutting down.");
-        mailbox_post(job->reply, &job->message);
+        next = (LoadJob *)job->request.message.next;
+        job->request.result = SINK_RETRY;
+        (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
+        request_answer(&job->request);
     }
     for (size_t i = 0; i < loaders->count; i++) {
         Loader *loader = &loaders->loaders[i];
@@ -587,19 +588,4 @@ void loaders_free(Loaders *loaders) {
     free(loaders->loaders);
     free(loaders->lanes);
     free(loaders);
-}
-
-void load_job_free(LoadJob *job) {
-    if (!job) return;
-    for (size_t i = 0; i < job->file_count; i++) {
-        file_record_deinit(&job->files[i].file);
-        free(job->files[i].slices);
-        free(job->files[i].slice_damaged);
-    }
-    free(job->files);
-    free(job->connection);
-    free(job->label);
-    table_target_deinit(&job->table);
-    free(job->settled);
-    free(job);
 }

@@ -42,5 +42,3 @@ bool loaders_step(Loaders *loaders);                    /* runs one job on the c
  * to store rejects. Jobs that wait, and those that are posted from now on, come back SINK_RETRY. NULL-safe. */
 void loaders_stop(Loaders *loaders);
 void loaders_free(Loaders *loaders); /* stops them first; nobody posts any more. NULL-safe */
-
-void load_job_free(LoadJob *job); /* NULL-safe */

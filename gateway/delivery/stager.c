@@ -322,20 +322,20 @@ bool stager_step(Stager *stager) {
     switch (message->kind) {
     case MESSAGE_STAGE: {
         Stage *stage = (Stage *)message;
-        stage->result = write_pack(stager, stage, &stage->error);
-        mailbox_post(stage->reply, message);
+        stage->request.result = write_pack(stager, stage, &stage->request.error);
+        mailbox_post(stage->request.reply, message);
         break;
     }
     case MESSAGE_DIVIDE: {
         Divide *divide = (Divide *)message;
-        divide->result = divide_file(stager, divide, &divide->error);
-        mailbox_post(divide->reply, message);
+        divide->request.result = divide_file(stager, divide, &divide->request.error);
+        mailbox_post(divide->request.reply, message);
         break;
     }
     case MESSAGE_EXPIRE: {
         Expire *expire = (Expire *)message;
-        expire->result = copy_expired(stager, expire, &expire->error);
-        mailbox_post(expire->reply, message);
+        expire->request.result = copy_expired(stager, expire, &expire->request.error);
+        mailbox_post(expire->request.reply, message);
         break;
     }
     case MESSAGE_DRAIN: free(message); break; /* the writer gives out nothing more by itself */
@@ -348,16 +348,16 @@ static void refuse(Message *message) {
     static const char text[] = "The gateway is shutting down.";
     if (message->kind == MESSAGE_STAGE) {
         Stage *stage = (Stage *)message;
-        stage->result = error_set(&stage->error, -ECANCELED, "%s", text);
-        mailbox_post(stage->reply, message);
+        stage->request.result = error_set(&stage->request.error, -ECANCELED, "%s", text);
+        mailbox_post(stage->request.reply, message);
     } else if (message->kind == MESSAGE_DIVIDE) {
         Divide *divide = (Divide *)message;
-        divide->result = error_set(&divide->error, -ECANCELED, "%s", text);
-        mailbox_post(divide->reply, message);
+        divide->request.result = error_set(&divide->request.error, -ECANCELED, "%s", text);
+        mailbox_post(divide->request.reply, message);
     } else if (message->kind == MESSAGE_EXPIRE) {
         Expire *expire = (Expire *)message;
-        expire->result = error_set(&expire->error, -ECANCELED, "%s", text);
-        mailbox_post(expire->reply, message);
+        expire->request.result = error_set(&expire->request.error, -ECANCELED, "%s", text);
+        mailbox_post(expire->request.reply, message);
     } else {
         free(message);
     }

@@ -17,6 +17,7 @@
 #include "base/mailbox.h"
 #include "base/uuid.h"
 #include "config/definition.h"
+#include "gateway/flow/request.h"
 #include "gateway/flow/usage.h"
 #include "sinks/driver.h"
 #include "storage/catalog.h"
@@ -142,8 +143,7 @@ typedef struct ConnectionOrder {
 } ConnectionOrder;
 
 typedef struct Define {
-    Message message;
-    Mailbox *reply;
+    Request request;
     Arena arena; /* holds what the spans point to */
     CatalogChange *changes;
     size_t change_count;
@@ -151,22 +151,15 @@ typedef struct Define {
     size_t sink_count;
     ConnectionOrder *connections;
     size_t connection_count;
-    int result;              /* out: 0, or a negated errno */
-    Error error;             /* out */
     uint64_t discarded_rows; /* out */
-    void *context;           /* of the sender */
 } Define;
 
 typedef struct Close {
-    Message message;
-    Mailbox *reply;
+    Request request; /* result: 0; -ECANCELED the import failed, -EBUSY it is paused (error says why, rows are kept) */
     uint32_t sink;
     CloseReason reason;
     bool wait_imported; /* come back when every row received before now is imported, or the import failed */
-    int result;         /* out: 0; -ECANCELED the import failed, -EBUSY it is paused (error says why, rows are kept) */
-    Error error;
-    uint64_t rows; /* out: imported since the message came */
-    void *context;
+    uint64_t rows;      /* out: imported since the message came */
     /* writer */
     uint64_t up_to_row;
 } Close;
@@ -183,34 +176,24 @@ typedef struct SinkStatistics {
 } SinkStatistics;
 
 typedef struct TotalsQuery {
-    Message message;
-    Mailbox *reply;
+    Request request;
     uint32_t *sinks;            /* numbers; owned by the sender */
     SinkStatistics *statistics; /* out, one each; owned by the sender */
     size_t count;
-    void *context;
 } TotalsQuery;
 
 typedef struct RejectsRemove {
-    Message message;
-    Mailbox *reply;
+    Request request;
     uint32_t sink;
     uint64_t up_to_number;
     uint64_t removed; /* out */
-    int result;
-    Error error;
-    void *context;
 } RejectsRemove;
 
 typedef struct FileAction {
-    Message message;
-    Mailbox *reply;
+    Request request; /* result: 0, -ENOENT, -EBUSY being imported, -EINVAL wrong state */
     Uuid file;
     bool remove;   /* else: retry now */
     uint64_t rows; /* out: of the file */
-    int result;    /* out: 0, -ENOENT, -EBUSY being imported, -EINVAL wrong state */
-    Error error;
-    void *context;
 } FileAction;
 
 /* ---- W -> S -> W ------------------------------------------------------------------------------------------------------------------- */
@@ -228,33 +211,26 @@ typedef struct StageItem {
 } StageItem;
 
 typedef struct Stage {
-    Message message;
-    Mailbox *reply;
+    Request request; /* result: 0, or a negated errno: nothing at the pack's final name */
     Uuid pack;
     StageItem *items; /* by sink; owned */
     size_t count;
     PackRecord record; /* out */
-    int result;        /* out: 0, or a negated errno: nothing at the pack's final name */
-    Error error;
 } Stage;
 
 /* Copies slices, as they are, into one file under staging/expired/. */
 typedef struct Expire {
-    Message message;
-    Mailbox *reply;
+    Request request; /* result: 0, or a negated errno: no copy */
     uint32_t sink;
     Uuid file;
     SliceRecord *slices; /* owned; in row order */
     size_t slice_count;
     uint64_t bytes; /* out: of the copy */
-    int result;     /* out: 0, or a negated errno: no copy */
-    Error error;
 } Expire;
 
 /* Writes the rows of one file anew, cut at other rows: each of `slices` becomes one or more of `parts`. */
 typedef struct Divide {
-    Message message;
-    Mailbox *reply;
+    Request request; /* result: 0, or a negated errno: nothing at the pack's final name */
     uint32_t sink;
     Uuid file;           /* that is divided */
     Uuid pack;           /* the new one */
@@ -264,8 +240,6 @@ typedef struct Divide {
     SliceRecord *parts; /* owned; none lies in two of `slices`. In: sink, mapping version, rows, times, file. Out: the rest */
     size_t part_count;
     PackRecord record; /* out */
-    int result;        /* out: 0, or a negated errno: nothing at the pack's final name */
-    Error error;
 } Divide;
 
 /* ---- W or C -> D ------------------------------------------------------------------------------------------------------------------- */
@@ -281,8 +255,7 @@ typedef struct LoadFile {
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Message message; /* MESSAGE_IMPORT or MESSAGE_PREPARE */
-    Mailbox *reply;
+    Request request;   /* MESSAGE_IMPORT or MESSAGE_PREPARE; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     TableTarget table; /* owned */
@@ -295,25 +268,19 @@ typedef struct LoadJob {
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     bool inspects;              /* MESSAGE_PREPARE: only look */
     TableInspection inspection; /* out, MESSAGE_PREPARE that got so far: what it did, or would do */
-    SinkResult result;          /* out */
-    Error error;                /* out */
     uint64_t rejected_rows;     /* out */
     bool out_of_time;           /* out, not SINK_DONE: it was interrupted because it took too long */
     bool proven_absent;         /* out, not SINK_DONE: see ImportJob */
-    void *context;
 } LoadJob;
 
 /* A loader stores refused rows before it commits at the destination; it waits on its own mailbox for the message to come back. */
 typedef struct PendingRejects {
-    Message message;
-    Mailbox *reply;
+    Request request;
     uint32_t sink;
     const Uuid *files; /* not imported before; what is pending for them is replaced. The loader's memory, as the next one; it waits */
     size_t file_count;
     const SinkReject *rejects; /* of those files; each file's together; may be none */
     size_t count;
-    int result;
-    Error error;
 } PendingRejects;
 
 /* MESSAGE_BROKEN is a bare Message from malloc, MESSAGE_DRAIN and MESSAGE_DRAINED are one of

@@ -284,11 +284,11 @@ static int check_templates(MapRun *run, Error *error) {
     for (size_t i = 0; i < run->target_count; i++) add_templates(&run->targets[i], asked, &places);
     templates_post_check(run->templates, asked);
     (void)mailbox_wait(run->mailbox, USEC_NEVER);
-    check(mailbox_take(run->mailbox) == &asked->message);
-    int r = asked->result;
+    check(mailbox_take(run->mailbox) == &asked->request.message);
+    int r = asked->request.result;
     if (r < 0) {
         const EventPlace *place = (const EventPlace *)(void *)places.data + asked->passed;
-        *error = asked->error;
+        *error = asked->request.error;
         r = error_prefix(error, "sink %s: the template of column \"%s\"", place->sink->sink_id, place->column->name);
     }
     template_check_free(asked);

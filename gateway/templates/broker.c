@@ -44,62 +44,13 @@ struct Templates {
     size_t checker_count;
 };
 
-/* -- batches -- */
-
-TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind) {
-    TemplateBatch *batch = calloc(1, sizeof *batch);
-    check(batch);
-    batch->plan = take_plan;
-    batch->reply = reply;
-    batch->reply_kind = reply_kind;
-    batch->count = batch->left = count;
-    batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
-    size_t templates = plan_template_count(take_plan);
-    TemplateResult *results = arena_alloc(&batch->arena, count * templates * sizeof *results);
-    for (size_t i = 0; i < count * templates; i++)
-        results[i] = (TemplateResult){.failed = true, .text = SPAN("the server is shutting down")};
-    for (size_t i = 0; i < count; i++) batch->events[i] = (TemplateEvent){.results = results + i * templates, .unavailable = true};
-    return batch;
-}
-
-void template_batch_free(TemplateBatch *batch) {
-    if (!batch) return;
-    plan_unref(batch->plan);
-    arena_deinit(&batch->arena);
-    free(batch);
-}
-
-/* -- checks -- */
-
-TemplateCheck *template_check_new(Mailbox *reply, int reply_kind) {
-    TemplateCheck *asked = calloc(1, sizeof *asked);
-    check(asked);
-    asked->reply = reply;
-    asked->reply_kind = reply_kind;
-    return asked;
-}
-
-void template_check_add(TemplateCheck *asked, const char *text) {
-    asked->texts = reallocarray(asked->texts, asked->count + 1, sizeof *asked->texts);
-    char *copy = strdup(text);
-    check(asked->texts && copy);
-    asked->texts[asked->count++] = copy;
-}
-
-void template_check_free(TemplateCheck *asked) {
-    if (!asked) return;
-    for (size_t i = 0; i < asked->count; i++) free(asked->texts[i]);
-    free(asked->texts);
-    free(asked);
-}
-
 static void answer_check(TemplateCheck *asked) {
-    asked->message.kind = asked->reply_kind;
-    mailbox_post(asked->reply, &asked->message);
+    asked->request.message.kind = asked->reply_kind;
+    request_answer(&asked->request);
 }
 
 static void refuse_check(TemplateCheck *asked) {
-    asked->result = error_set(&asked->error, -ECANCELED, "the server is shutting down");
+    asked->request.result = error_set(&asked->request.error, -ECANCELED, "the server is shutting down");
     answer_check(asked);
 }
 
@@ -114,7 +65,7 @@ static void step_checks(Templates *templates, usec_t now) {
     }
     while (templates->checks && templates->checker_count < CHECKS_AT_ONCE) {
         TemplateCheck *next = (TemplateCheck *)(void *)templates->checks;
-        templates->checks = next->message.next;
+        templates->checks = next->request.message.next;
         Checker *checker = checker_new(next, templates->worker_path, &templates->limits);
         if (checker_step(checker, &templates->reaper, now)) {
             answer_check(checker_free(checker, &templates->reaper, now));
@@ -131,7 +82,7 @@ static void end_checks(Templates *templates, usec_t now) {
     }
     while (templates->checks) {
         TemplateCheck *waiting = (TemplateCheck *)(void *)templates->checks;
-        templates->checks = waiting->message.next;
+        templates->checks = waiting->request.message.next;
         refuse_check(waiting);
     }
 }
@@ -156,9 +107,9 @@ static Evaluator *evaluator_for(Templates *templates, const TemplateBatch *batch
 }
 
 static void take_batch(Templates *templates, TemplateBatch *batch, usec_t now) {
-    batch->message.kind = batch->reply_kind;
+    batch->request.message.kind = batch->reply_kind;
     if (batch->count == 0 || plan_template_count(batch->plan) == 0) {
-        mailbox_post(batch->reply, &batch->message);
+        request_answer(&batch->request);
         return;
     }
     evaluator_enqueue(evaluator_for(templates, batch), batch, now);
@@ -418,16 +369,16 @@ static bool post(Templates *templates, Message *message, bool last) {
 }
 
 void templates_post(Templates *templates, TemplateBatch *take_batch) {
-    take_batch->message.kind = MESSAGE_BATCH;
-    if (post(templates, &take_batch->message, false)) return;
-    take_batch->message.kind = take_batch->reply_kind;
+    take_batch->request.message.kind = MESSAGE_BATCH;
+    if (post(templates, &take_batch->request.message, false)) return;
+    take_batch->request.message.kind = take_batch->reply_kind;
     for (size_t i = 0; i < take_batch->count; i++) take_batch->events[i].event.templates = take_batch->events[i].results;
-    mailbox_post(take_batch->reply, &take_batch->message);
+    request_answer(&take_batch->request);
 }
 
 void templates_post_check(Templates *templates, TemplateCheck *take_check) {
-    take_check->message.kind = MESSAGE_CHECK;
-    if (!post(templates, &take_check->message, false)) refuse_check(take_check);
+    take_check->request.message.kind = MESSAGE_CHECK;
+    if (!post(templates, &take_check->request.message, false)) refuse_check(take_check);
 }
 
 void templates_stop(Templates *templates) {

@@ -36,7 +36,7 @@ Checker *checker_new(TemplateCheck *take_check, const char *worker_path, const T
     checker->limits = limits;
     checker->control = -1;
     take_check->passed = 0;
-    take_check->result = 0;
+    take_check->request.result = 0;
     return checker;
 }
 
@@ -65,8 +65,8 @@ static int look_at(Span text, Error *error) {
 static int start(Checker *checker, usec_t now) {
     TemplateCheck *asked = checker->check;
     Span text = span_of(asked->texts[asked->passed]);
-    int r = look_at(text, &asked->error);
-    if (r == 0) r = template_process_start(checker->worker_path, &checker->pid, &checker->control, &asked->error);
+    int r = look_at(text, &asked->request.error);
+    if (r == 0) r = template_process_start(checker->worker_path, &checker->pid, &checker->control, &asked->request.error);
     if (r < 0) {
         checker->pid = 0;
         checker->control = -1;
@@ -140,16 +140,16 @@ bool checker_step(Checker *checker, Reaper *reaper, usec_t now) {
         if (checker->pid == 0) r = start(checker, now);
         if (r == 0) {
             send_load(checker);
-            r = read_answer(checker, &asked->error);
-            if (r == CHECK_WAITS && checker->control < 0) r = judge_end(checker, &asked->error);
+            r = read_answer(checker, &asked->request.error);
+            if (r == CHECK_WAITS && checker->control < 0) r = judge_end(checker, &asked->request.error);
             if (r == CHECK_WAITS && now < checker->deadline) return false;
-            if (r == CHECK_WAITS) r = error_set(&asked->error, -ETIMEDOUT, "the template worker did not answer in time: try again");
+            if (r == CHECK_WAITS) r = error_set(&asked->request.error, -ETIMEDOUT, "the template worker did not answer in time: try again");
         }
         end_process(checker, reaper, now);
         if (r == 0) {
             asked->passed++;
         } else {
-            asked->result = r;
+            asked->request.result = r;
             checker->judged = true;
         }
     }
@@ -166,7 +166,7 @@ bool checker_poll(const Checker *checker, struct pollfd *ret_entry) {
 TemplateCheck *checker_free(Checker *checker, Reaper *reaper, usec_t now) {
     TemplateCheck *asked = checker->check;
     end_process(checker, reaper, now);
-    if (!checker->judged) asked->result = error_set(&asked->error, -ECANCELED, "the server is shutting down");
+    if (!checker->judged) asked->request.result = error_set(&asked->request.error, -ECANCELED, "the server is shutting down");
     buffer_deinit(&checker->out);
     buffer_deinit(&checker->in);
     free(checker);

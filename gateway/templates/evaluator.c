@@ -77,7 +77,7 @@ static void finish_event(TemplateBatch *batch, TemplateEvent *event, bool unavai
     metrics_add(METRIC_TEMPLATE_EVENTS, 1);
     check(batch->left > 0);
     event->unavailable = unavailable;
-    if (--batch->left == 0) mailbox_post(batch->reply, &batch->message);
+    if (--batch->left == 0) request_answer(&batch->request);
 }
 
 /* People read a reason, perhaps on a terminal: what was cut in the middle of a character, is no text at all or is a control character becomes a
@@ -156,7 +156,7 @@ static void end_all(Evaluator *evaluator, Ending ending, const char *reason) {
     while (evaluator->first) {
         TemplateBatch *batch = (TemplateBatch *)(void *)evaluator->first;
         size_t index = evaluator->next_event, total = batch->count;
-        evaluator->first = batch->message.next;
+        evaluator->first = batch->request.message.next;
         evaluator->next_event = 0;
         /* With its last event the batch is gone. */
         for (; index < total; index++) end_event(batch, index, 0, count, ending, span_of(reason));
@@ -172,9 +172,9 @@ void evaluator_give_back_all(Evaluator *evaluator, const char *reason) {
 void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t now) {
     if (evaluator->wanted_since == 0) evaluator->wanted_since = now;
     evaluator->last_used = now;
-    take_batch->message.next = NULL;
-    *evaluator->tail = &take_batch->message;
-    evaluator->tail = &take_batch->message.next;
+    take_batch->request.message.next = NULL;
+    *evaluator->tail = &take_batch->request.message;
+    evaluator->tail = &take_batch->request.message.next;
     if (evaluator->refusal[0]) end_all(evaluator, ENDING_FAILED, evaluator->refusal);
 }
 
@@ -361,7 +361,7 @@ static bool take_next(Evaluator *evaluator) {
     TemplateBatch *batch = (TemplateBatch *)(void *)evaluator->first;
     size_t index = evaluator->next_event++;
     if (evaluator->next_event == batch->count) {
-        evaluator->first = batch->message.next;
+        evaluator->first = batch->request.message.next;
         if (!evaluator->first) evaluator->tail = &evaluator->first;
         evaluator->next_event = 0;
     }

@@ -300,8 +300,8 @@ static void post_define(size_t index, bool import_now, bool discard) {
     SimDefine *message = calloc(1, sizeof *message);
     check(message);
     message->index = index;
-    message->define.message.kind = MESSAGE_DEFINE;
-    message->define.reply = gateway.control;
+    message->define.request.message.kind = MESSAGE_DEFINE;
+    message->define.request.reply = gateway.control;
     message->define.sinks = &message->order;
     message->define.sink_count = 1;
     message->order = (SinkOrder){.source = source_ref(gateway.source),
@@ -310,14 +310,14 @@ static void post_define(size_t index, bool import_now, bool discard) {
                                  .discard = discard,
                                  .import_now = import_now};
     set_settings(&message->order.sink->settings);
-    mailbox_post(writer_mailbox(gateway.writer), &message->define.message);
+    mailbox_post(writer_mailbox(gateway.writer), &message->define.request.message);
 }
 
 static void define_back(SimDefine *message) {
-    if (message->define.result < 0 && message->define.result != -ECANCELED && message->define.result != -EROFS &&
-        message->define.result != -EIO)
-        fail("a definition was refused: %s", message->define.error.text);
-    if (message->define.result == 0) gateway.confirmed[message->index] = message->order.sink->mapping_version;
+    if (message->define.request.result < 0 && message->define.request.result != -ECANCELED && message->define.request.result != -EROFS &&
+        message->define.request.result != -EIO)
+        fail("a definition was refused: %s", message->define.request.error.text);
+    if (message->define.request.result == 0) gateway.confirmed[message->index] = message->order.sink->mapping_version;
     source_unref(message->order.source);
     sink_unref(message->order.sink);
     sink_gate_unref(message->order.gate);
@@ -334,13 +334,13 @@ static void post_close(size_t index, CloseReason reason, bool wait) {
     check(close);
     Close *message = &close->close;
     close->rows = world->model.row_count;
-    message->message.kind = MESSAGE_CLOSE;
-    message->reply = gateway.control;
+    message->request.message.kind = MESSAGE_CLOSE;
+    message->request.reply = gateway.control;
     message->sink = world->model.sinks[index].number;
     message->reason = reason;
     message->wait_imported = wait;
     gateway.closes_out++;
-    mailbox_post(writer_mailbox(gateway.writer), &message->message);
+    mailbox_post(writer_mailbox(gateway.writer), &message->request.message);
 }
 
 static int note_loss(void *context, const RangeRecord *range, Error *error) {
@@ -362,7 +362,7 @@ static void note_losses(void) {
 /* "All is imported" holds for every row that was received before. */
 static void close_back(SimClose *message) {
     const Close *close = &message->close;
-    for (size_t i = 0; close->wait_imported && close->result == 0 && i < message->rows; i++) {
+    for (size_t i = 0; close->wait_imported && close->request.result == 0 && i < message->rows; i++) {
         const ModelRow *row = &world->model.rows[i];
         if (row->sink != close->sink || world->model.appends[row->append].fate != FATE_ACKNOWLEDGED) continue;
         if (row->arrived > 0 || row->turned_away) continue;
@@ -409,14 +409,14 @@ static void totals_back(TotalsQuery *query) {
 static void post_totals(void) {
     TotalsQuery *query = calloc(1, sizeof *query);
     check(query);
-    query->message.kind = MESSAGE_TOTALS;
-    query->reply = gateway.control;
+    query->request.message.kind = MESSAGE_TOTALS;
+    query->request.reply = gateway.control;
     query->count = world->model.sink_count;
     query->sinks = calloc(query->count, sizeof *query->sinks);
     query->statistics = calloc(query->count, sizeof *query->statistics);
     check(query->sinks && query->statistics);
     for (size_t i = 0; i < query->count; i++) query->sinks[i] = world->model.sinks[i].number;
-    mailbox_post(writer_mailbox(gateway.writer), &query->message);
+    mailbox_post(writer_mailbox(gateway.writer), &query->request.message);
 }
 
 typedef struct Draw {
@@ -444,12 +444,12 @@ static void act_on_some_file(void) {
     if (draw.seen == 0) return;
     FileAction *action = calloc(1, sizeof *action);
     check(action);
-    action->message.kind = MESSAGE_FILE_ACTION;
-    action->reply = gateway.control;
+    action->request.message.kind = MESSAGE_FILE_ACTION;
+    action->request.reply = gateway.control;
     action->file = draw.id;
     action->remove = chance(20);
     if (action->remove) world->model.sinks[draw.sink - 1].lossy = true;
-    mailbox_post(writer_mailbox(gateway.writer), &action->message);
+    mailbox_post(writer_mailbox(gateway.writer), &action->request.message);
 }
 
 static void collect(void) {

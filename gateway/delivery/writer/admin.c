@@ -144,8 +144,8 @@ static int know(Writer *writer, const SinkOrder *order, char *take_target, Error
 }
 
 static void answer_define(Define *define, int result) {
-    define->result = result;
-    mailbox_post(define->reply, &define->message);
+    define->request.result = result;
+    request_answer(&define->request);
 }
 
 static bool must_wait(Writer *writer, const Define *define) {
@@ -179,13 +179,13 @@ static int run_discards(Writer *writer, Txn *txn, Define *define, Error *error) 
 }
 
 void writer_define(Writer *writer, Define *define) {
-    Error *error = &define->error;
+    Error *error = &define->request.error;
     if (writer->broken) {
         answer_define(define, error_set(error, -EROFS, "the writer cannot write any more"));
         return;
     }
     if (must_wait(writer, define)) {
-        define->message.next = (Message *)writer->held;
+        define->request.message.next = (Message *)writer->held;
         writer->held = define;
         return;
     }
@@ -237,12 +237,12 @@ void writer_run_held(Writer *writer) {
     writer->held = NULL;
     Define *oldest_first = NULL;
     for (Define *next; held; held = next) {
-        next = (Define *)held->message.next;
-        held->message.next = (Message *)oldest_first;
+        next = (Define *)held->request.message.next;
+        held->request.message.next = (Message *)oldest_first;
         oldest_first = held;
     }
     for (Define *next; oldest_first; oldest_first = next) {
-        next = (Define *)oldest_first->message.next;
+        next = (Define *)oldest_first->request.message.next;
         writer_define(writer, oldest_first);
     }
 }
@@ -250,27 +250,27 @@ void writer_run_held(Writer *writer) {
 /* ---- Close --------------------------------------------------------------------------------------------------------------------------- */
 
 static void answer_close(Close *close, int result) {
-    close->result = result;
-    mailbox_post(close->reply, &close->message);
+    close->request.result = result;
+    request_answer(&close->request);
 }
 
 void writer_close_asked(Writer *writer, Close *close) {
     SinkState *sink = writer_sink(writer, close->sink);
     close->rows = 0;
     if (!sink || !sink->known) {
-        answer_close(close, error_set(&close->error, -ENOENT, "There is no sink number %u.", close->sink));
+        answer_close(close, error_set(&close->request.error, -ENOENT, "There is no sink number %u.", close->sink));
         return;
     }
     if (writer->broken || writer->draining) {
-        answer_close(close, error_set(&close->error, -ECANCELED, "The gateway is shutting down."));
+        answer_close(close, error_set(&close->request.error, -ECANCELED, "The gateway is shutting down."));
         return;
     }
     if (sink->stopped) {
-        answer_close(close, error_set(&close->error, -EBADMSG, "%s", sink->last_error));
+        answer_close(close, error_set(&close->request.error, -EBADMSG, "%s", sink->last_error));
         return;
     }
     if (close->reason == CLOSE_FLUSH && writer_is_paused(writer, sink)) {
-        answer_close(close, error_set(&close->error, -EBUSY, "The sink, its source or a connection that it goes to is paused."));
+        answer_close(close, error_set(&close->request.error, -EBUSY, "The sink, its source or a connection that it goes to is paused."));
         return;
     }
     close->up_to_row = sink->totals.next_row;
@@ -286,7 +286,7 @@ void writer_close_asked(Writer *writer, Close *close) {
         answer_close(close, 0);
         return;
     }
-    close->message.next = (Message *)sink->waiters;
+    close->request.message.next = (Message *)sink->waiters;
     sink->waiters = close;
     writer_answer_waiters(writer, sink);
 }
@@ -335,7 +335,7 @@ void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistic
 
 void writer_answer_totals(Writer *writer, TotalsQuery *query) {
     writer_fill_statistics(writer, query->sinks, query->statistics, query->count);
-    mailbox_post(query->reply, &query->message);
+    request_answer(&query->request);
 }
 
 /* ---- rejects and files --------------------------------------------------------------------------------------------------------------- */
@@ -353,15 +353,15 @@ static int end_small(Writer *writer, Txn *txn, int result, const char *what, Err
 
 void writer_remove_rejects(Writer *writer, RejectsRemove *remove) {
     Txn *txn;
-    int r = writer->broken ? error_set(&remove->error, -EROFS, "the writer cannot write any more")
-                           : txn_begin_write(writer->options.environment, &txn, &remove->error);
+    int r = writer->broken ? error_set(&remove->request.error, -EROFS, "the writer cannot write any more")
+                           : txn_begin_write(writer->options.environment, &txn, &remove->request.error);
     if (r == 0) {
-        r = rejects_remove(txn, remove->sink, remove->up_to_number, &remove->removed, &remove->error);
-        r = end_small(writer, txn, r, "cannot remove rejects", &remove->error);
+        r = rejects_remove(txn, remove->sink, remove->up_to_number, &remove->removed, &remove->request.error);
+        r = end_small(writer, txn, r, "cannot remove rejects", &remove->request.error);
     }
     if (r < 0) remove->removed = 0;
-    remove->result = r;
-    mailbox_post(remove->reply, &remove->message);
+    remove->request.result = r;
+    request_answer(&remove->request);
 }
 
 static int find_record(Writer *writer, const Uuid *id, FileRecord *ret_file, Error *error) {
@@ -395,15 +395,15 @@ static int act_on_waiting(Writer *writer, FileAction *action, FileRecord *file) 
     for (size_t i = 0; sink && i < sink->file_count; i++) {
         WaitingFile *waiting = &sink->files[i];
         if (!uuid_equal(&waiting->id, &action->file)) continue;
-        if (!waiting_is_at_rest(waiting)) return error_set(&action->error, -EBUSY, "The file is being imported.");
-        if (action->remove) return delete_file(writer, sink, i, file, &action->error);
+        if (!waiting_is_at_rest(waiting)) return error_set(&action->request.error, -EBUSY, "The file is being imported.");
+        if (action->remove) return delete_file(writer, sink, i, file, &action->request.error);
         waiting->next_try = 0;
         waiting->connection->paused_until = 0;
         sink->paused_until = 0;
         writer_touch(writer, sink);
         return 0;
     }
-    return error_set(&action->error, -EINVAL, "The file does not wait for an import.");
+    return error_set(&action->request.error, -EINVAL, "The file does not wait for an import.");
 }
 
 /* Of an expired file the copy is what is left. */
@@ -411,15 +411,15 @@ static int remove_expired(Writer *writer, FileAction *action) {
     char path[80];
     FileInfo info;
     writer_expired_path(&action->file, path);
-    int r = writer->options.files->info(writer->options.files, path, &info, &action->error);
-    if (r == 0) r = writer->options.files->remove(writer->options.files, path, &action->error);
+    int r = writer->options.files->info(writer->options.files, path, &info, &action->request.error);
+    if (r == 0) r = writer->options.files->remove(writer->options.files, path, &action->request.error);
     if (r == 0) writer->expired_bytes -= info.bytes < writer->expired_bytes ? info.bytes : writer->expired_bytes;
     return r;
 }
 
 void writer_file_action(Writer *writer, FileAction *action) {
     FileRecord file = {0};
-    int r = find_record(writer, &action->file, &file, &action->error);
+    int r = find_record(writer, &action->file, &file, &action->request.error);
     if (r == 0) {
         action->rows = file.rows;
         if (file.state == FILE_CLOSED) {
@@ -427,10 +427,10 @@ void writer_file_action(Writer *writer, FileAction *action) {
         } else if (file.state == FILE_EXPIRED && action->remove) {
             r = remove_expired(writer, action);
         } else {
-            r = error_set(&action->error, -EINVAL, "The file is %s.", file.state == FILE_OPEN ? "still open" : "no longer waiting");
+            r = error_set(&action->request.error, -EINVAL, "The file is %s.", file.state == FILE_OPEN ? "still open" : "no longer waiting");
         }
         file_record_deinit(&file);
     }
-    action->result = r;
-    mailbox_post(action->reply, &action->message);
+    action->request.result = r;
+    request_answer(&action->request);
 }

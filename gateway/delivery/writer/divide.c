@@ -89,8 +89,8 @@ void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
     Error error = {0};
     Divide *divide = calloc(1, sizeof *divide);
     check(divide);
-    divide->message.kind = MESSAGE_DIVIDE;
-    divide->reply = writer->mailbox;
+    divide->request.message.kind = MESSAGE_DIVIDE;
+    divide->request.reply = writer->mailbox;
     divide->sink = sink->totals.sink;
     divide->file = file->id;
     if (read_file(writer, divide, &error) < 0) {
@@ -102,7 +102,7 @@ void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
     cut(writer, divide);
     file->dividing = true;
     writer->stages_in_flight++; /* it keeps the stager busy, and a drain waits for it */
-    mailbox_post(writer->options.stager, &divide->message);
+    mailbox_post(writer->options.stager, &divide->request.message);
 }
 
 /* Its parts wait in its place. */
@@ -142,8 +142,8 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
     Txn *txn;
     Error error = {0};
     writer->stages_in_flight--;
-    if (divide->result < 0) {
-        failed(writer, sink, &divide->file, &divide->error);
+    if (divide->request.result < 0) {
+        failed(writer, sink, &divide->file, &divide->request.error);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record(writer, txn, sink, divide, &error);
         if (writer_record_end(writer, txn, r, "cannot record a divided file", &error)) {

@@ -47,7 +47,7 @@ static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, 
 void writer_pending_rejects(Writer *writer, PendingRejects *message) {
     (void)failpoint_hit("writer.pending-rejects");
     Txn *txn;
-    Error *error = &message->error;
+    Error *error = &message->request.error;
     int r = writer->broken ? error_set(error, -EROFS, "the writer is broken") : txn_begin_write(writer->options.environment, &txn, error);
     if (r == 0) {
         r = put_pending(writer, txn, message, error);
@@ -58,8 +58,8 @@ void writer_pending_rejects(Writer *writer, PendingRejects *message) {
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot store rejects", error);
         }
     }
-    message->result = r;
-    mailbox_post(message->reply, &message->message);
+    message->request.result = r;
+    request_answer(&message->request);
 }
 
 /* A file is set aside only after so many tries since this start, and when the gateway has run for so long: whatever was wrong while it was off may be
@@ -101,8 +101,8 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
     Txn *txn;
     Expire *expire = calloc(1, sizeof *expire);
     check(expire);
-    expire->message.kind = MESSAGE_EXPIRE;
-    expire->reply = writer->mailbox;
+    expire->request.message.kind = MESSAGE_EXPIRE;
+    expire->request.reply = writer->mailbox;
     expire->sink = sink->totals.sink;
     expire->file = file->id;
     FileRecord record = {0};
@@ -123,7 +123,7 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
     }
     file->expiring = true;
     writer->expiring_in_flight++;
-    mailbox_post(writer->options.stager, &expire->message);
+    mailbox_post(writer->options.stager, &expire->request.message);
 }
 
 static int note_copy(Writer *writer, Txn *txn, const Uuid *file, uint64_t rows, Error *error) {
@@ -160,8 +160,8 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
     Txn *txn;
     Error error = {0};
     writer->expiring_in_flight--;
-    if (expire->result < 0) {
-        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->error);
+    if (expire->request.result < 0) {
+        log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->request.error);
         WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
         check(waiting);
         waiting->expiring = false;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/parts.h"
 
@@ -191,10 +192,7 @@ static void add_settled(SinkState *sink, const WriterConnection *connection, Loa
 
 static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     WriterConnection *connection = first->connection;
-    LoadJob *job = calloc(1, sizeof *job);
-    check(job);
-    job->message.kind = MESSAGE_IMPORT;
-    job->reply = writer->mailbox;
+    LoadJob *job = load_job_new(MESSAGE_IMPORT, writer->mailbox, NULL);
     job->sink = sink->totals.sink;
     job->failed_before = sink->failures > 0;
     job->connection = strdup(connection->name);
@@ -285,9 +283,9 @@ void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count) {
 /* ---- waiters ------------------------------------------------------------------------------------------------------------------------- */
 
 static void answer(Writer *writer, SinkState *sink, Close *close, int result) {
-    close->result = result;
+    close->request.result = result;
     close->rows = sink->totals.imported.rows - close->rows; /* it held the number at its arrival */
-    mailbox_post(close->reply, &close->message);
+    request_answer(&close->request);
 }
 
 static bool all_imported(const SinkState *sink, uint64_t up_to_row) {
@@ -302,11 +300,11 @@ void writer_answer_waiters(Writer *writer, SinkState *sink) {
     Close *waiters = sink->waiters;
     sink->waiters = NULL;
     for (Close *close = waiters, *next; close; close = next) {
-        next = (Close *)close->message.next;
+        next = (Close *)close->request.message.next;
         if (all_imported(sink, close->up_to_row)) {
             answer(writer, sink, close, 0);
         } else {
-            close->message.next = (Message *)sink->waiters;
+            close->request.message.next = (Message *)sink->waiters;
             sink->waiters = close;
         }
     }
@@ -316,12 +314,12 @@ void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int
     Close *waiters = sink->waiters;
     sink->waiters = NULL;
     for (Close *close = waiters, *next; close; close = next) {
-        next = (Close *)close->message.next;
+        next = (Close *)close->request.message.next;
         if (close->up_to_row > from_row) {
-            (void)error_set(&close->error, code, "%s", text);
+            (void)error_set(&close->request.error, code, "%s", text);
             answer(writer, sink, close, code);
         } else {
-            close->message.next = (Message *)sink->waiters;
+            close->request.message.next = (Message *)sink->waiters;
             sink->waiters = close;
         }
     }
@@ -343,7 +341,7 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports_in_flight--;
     writer_connection(writer, take_job->connection)->running--;
     sink->importing = false;
-    take_job->message.next = (Message *)writer->ended_imports;
+    take_job->request.message.next = (Message *)writer->ended_imports;
     writer->ended_imports = take_job;
 }
 
@@ -430,7 +428,7 @@ static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *fil
 
 /* Fewer rows may be taken in the time that an import may take. */
 static bool may_shrink(const Writer *writer, const LoadJob *job) {
-    if (job->result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->draining) return false;
+    if (job->request.result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->draining) return false;
     const FileRecord *file = &job->files[0].file;
     return job->file_count > 1 || file->rows - file->damaged_rows > 1;
 }
@@ -449,19 +447,19 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
             continue;
         }
         bool first = note_try(writer, waiting, &load->file);
-        if (job->result == SINK_UNREACHABLE) { /* not this file's fault: it is the next one to be tried again */
+        if (job->request.result == SINK_UNREACHABLE) { /* not this file's fault: it is the next one to be tried again */
             r = first ? ledger_update_file(txn, &load->file, error) : 0;
             if (r < 0) return r;
             continue;
         }
-        if (job->result == SINK_REFUSED) waiting->alone = true;
+        if (job->request.result == SINK_REFUSED) waiting->alone = true;
         waiting->attempts++;
         usec_t pause = writer_backoff(writer, waiting->attempts);
         waiting->next_try = writer->boot + pause;
         load->file.attempts = waiting->attempts;
         load->file.next_try = writer->wall + pause;
         free(load->file.last_error);
-        load->file.last_error = strdup(job->error.text);
+        load->file.last_error = strdup(job->request.error.text);
         check(load->file.last_error);
         r = ledger_update_file(txn, &load->file, error);
         if (r < 0) return r;
@@ -472,9 +470,10 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
 static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
     WriterConnection *connection = writer_connection(writer, job->connection);
     metrics_add(METRIC_IMPORT_FAILURES, 1);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->error.text);
-    log_warning("import of %s failed (%s): %s", job->label, job->result == SINK_REFUSED ? "refused" : "tried again", job->error.text);
-    if (job->result == SINK_UNREACHABLE) {
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    log_warning("import of %s failed (%s): %s", job->label, job->request.result == SINK_REFUSED ? "refused" : "tried again",
+                job->request.error.text);
+    if (job->request.result == SINK_UNREACHABLE) {
         if (connection->failures++ == 0) connection->failing_since = writer->running;
         connection->paused_until = writer->boot + writer_backoff(writer, connection->failures);
         scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
@@ -483,14 +482,14 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
         sink->failures++;
         sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
     }
-    writer_fail_waiters(writer, sink, job->files[0].file.first_row, -ECANCELED, job->error.text);
+    writer_fail_waiters(writer, sink, job->files[0].file.first_row, -ECANCELED, job->request.error.text);
 }
 
 /* The next try is smaller, so it comes at once, and who waits for the import goes on waiting. */
 static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
     metrics_add(METRIC_IMPORT_FAILURES, 1);
-    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->error.text);
-    log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->error.text);
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->request.error.text);
     if (job->file_count == 1) writer_begin_divide(writer, sink, writer_find_waiting(sink, &job->files[0].file.id));
 }
 
@@ -500,8 +499,8 @@ void writer_record_imports(Writer *writer) {
     int r = 0;
     LoadJob *jobs = NULL;
     for (LoadJob *job = writer->ended_imports, *next; job; job = next) { /* oldest first */
-        next = (LoadJob *)job->message.next;
-        job->message.next = (Message *)jobs;
+        next = (LoadJob *)job->request.message.next;
+        job->request.message.next = (Message *)jobs;
         jobs = job;
     }
     writer->ended_imports = NULL;
@@ -509,19 +508,20 @@ void writer_record_imports(Writer *writer) {
 
     bool recorded = writer_record_begin(writer, &txn);
     if (recorded) {
-        for (LoadJob *job = jobs; job && r == 0; job = (LoadJob *)job->message.next) {
+        for (LoadJob *job = jobs; job && r == 0; job = (LoadJob *)job->request.message.next) {
             SinkState *sink = writer_sink(writer, job->sink);
             writer_mark_dirty(writer, sink);
-            r = job->result == SINK_DONE ? record_done(writer, txn, sink, job, &error) : record_failure(writer, txn, sink, job, &error);
+            r = job->request.result == SINK_DONE ? record_done(writer, txn, sink, job, &error)
+                                                 : record_failure(writer, txn, sink, job, &error);
         }
         recorded = writer_record_end(writer, txn, r, "cannot record imports", &error);
     }
     for (LoadJob *job = jobs, *next; job; job = next) {
-        next = (LoadJob *)job->message.next;
+        next = (LoadJob *)job->request.message.next;
         SinkState *sink = writer_sink(writer, job->sink);
         if (recorded) {
             bool shrinks = may_shrink(writer, job);
-            if (job->result != SINK_DONE && (!shrinks || job->result == SINK_UNREACHABLE)) note_failure(writer, sink, job);
+            if (job->request.result != SINK_DONE && (!shrinks || job->request.result == SINK_UNREACHABLE)) note_failure(writer, sink, job);
             if (shrinks) shrink(writer, sink, job);
             writer_answer_waiters(writer, sink);
             writer_touch(writer, sink);

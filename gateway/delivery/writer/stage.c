@@ -291,8 +291,8 @@ void writer_give_out_stages(Writer *writer) {
            writer->boot >= writer->stage_paused_until) {
         Stage *stage = calloc(1, sizeof *stage);
         check(stage);
-        stage->message.kind = MESSAGE_STAGE;
-        stage->reply = writer->mailbox;
+        stage->request.message.kind = MESSAGE_STAGE;
+        stage->request.reply = writer->mailbox;
         uuid_next(&writer->ids, writer->wall, &stage->pack);
         size_t capacity = 0, taken = 0;
         uint64_t bytes = 0;
@@ -308,7 +308,7 @@ void writer_give_out_stages(Writer *writer) {
         memmove(writer->stage_queue, writer->stage_queue + taken, (writer->stage_queue_count - taken) * sizeof(SinkState *));
         writer->stage_queue_count -= taken;
         writer->stages_in_flight++;
-        mailbox_post(writer->options.stager, &stage->message);
+        mailbox_post(writer->options.stager, &stage->request.message);
     }
 }
 
@@ -441,7 +441,7 @@ static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *err
 }
 
 static void stage_failed(Writer *writer, Stage *stage) {
-    log_failure(LOG_ERROR, "cannot write a staging file; trying again", &stage->error);
+    log_failure(LOG_ERROR, "cannot write a staging file; trying again", &stage->request.error);
     usec_t pause = STAGE_PAUSE_FIRST;
     for (unsigned i = 0; i < writer->stage_failures && pause < STAGE_PAUSE_MOST; i++) pause *= 2;
     writer->stage_failures++;
@@ -461,7 +461,7 @@ void writer_stage_ended(Writer *writer, Stage *take_stage) {
     Txn *txn;
     Error error = {0};
     writer->stages_in_flight--;
-    if (stage->result < 0) {
+    if (stage->request.result < 0) {
         stage_failed(writer, stage);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record_stage(writer, txn, stage, &error);

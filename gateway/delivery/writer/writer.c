@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/parts.h"
 
@@ -363,33 +364,33 @@ static void refuse(Message *message) {
     }
     case MESSAGE_DEFINE: {
         Define *define = (Define *)message;
-        define->result = error_set(&define->error, -ECANCELED, "%s", text);
-        mailbox_post(define->reply, message);
+        define->request.result = error_set(&define->request.error, -ECANCELED, "%s", text);
+        mailbox_post(define->request.reply, message);
         break;
     }
     case MESSAGE_CLOSE: {
         Close *close = (Close *)message;
-        close->result = error_set(&close->error, -ECANCELED, "%s", text);
-        mailbox_post(close->reply, message);
+        close->request.result = error_set(&close->request.error, -ECANCELED, "%s", text);
+        mailbox_post(close->request.reply, message);
         break;
     }
-    case MESSAGE_TOTALS: mailbox_post(((TotalsQuery *)message)->reply, message); break;
+    case MESSAGE_TOTALS: mailbox_post(((TotalsQuery *)message)->request.reply, message); break;
     case MESSAGE_REJECTS_REMOVE: {
         RejectsRemove *remove = (RejectsRemove *)message;
-        remove->result = error_set(&remove->error, -ECANCELED, "%s", text);
-        mailbox_post(remove->reply, message);
+        remove->request.result = error_set(&remove->request.error, -ECANCELED, "%s", text);
+        mailbox_post(remove->request.reply, message);
         break;
     }
     case MESSAGE_FILE_ACTION: {
         FileAction *action = (FileAction *)message;
-        action->result = error_set(&action->error, -ECANCELED, "%s", text);
-        mailbox_post(action->reply, message);
+        action->request.result = error_set(&action->request.error, -ECANCELED, "%s", text);
+        mailbox_post(action->request.reply, message);
         break;
     }
     case MESSAGE_PENDING_REJECTS: {
         PendingRejects *pending = (PendingRejects *)message;
-        pending->result = error_set(&pending->error, -ECANCELED, "%s", text);
-        mailbox_post(pending->reply, message);
+        pending->request.result = error_set(&pending->request.error, -ECANCELED, "%s", text);
+        mailbox_post(pending->request.reply, message);
         break;
     }
     case MESSAGE_STAGE: stage_free((Stage *)message); break;
@@ -408,11 +409,11 @@ void writer_abandon(Writer *writer) {
         refuse(message);
     }
     for (Define *held = writer->held; held; held = (Define *)next) {
-        next = held->message.next;
-        refuse(&held->message);
+        next = held->request.message.next;
+        refuse(&held->request.message);
     }
     for (LoadJob *job = writer->ended_imports; job; job = (LoadJob *)next) {
-        next = job->message.next;
+        next = job->request.message.next;
         load_job_free(job);
     }
     for (size_t i = 0; i < writer->sink_capacity; i++) {

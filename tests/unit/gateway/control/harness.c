@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "gateway/api/router.h"
+#include "gateway/delivery/load_job.h"
 #include "sinks/driver.h"
 #include "storage/catalog.h"
 #include "storage/rejects.h"
@@ -46,52 +47,24 @@ void loaders_post(Loaders *loaders, LoadJob *take_job) {
     waiting_job = take_job;
 }
 
-void load_job_free(LoadJob *job) {
-    if (!job) return;
-    free(job->connection);
-    free(job->label);
-    table_target_deinit(&job->table);
-    free(job);
-}
-
 static void run_loader(Harness *harness) {
     if (!waiting_job || harness->loader_stands) return;
     LoadJob *job = steal(waiting_job);
     harness->prepares += !job->inspects;
     harness->inspections += job->inspects;
     bool refused = harness->refused_table && strcmp(harness->refused_table, job->table.table_id) == 0;
-    job->result = refused ? SINK_REFUSED : harness->prepare;
+    job->request.result = (int)(refused ? SINK_REFUSED : harness->prepare);
     job->inspection.creates = !harness->known_table || strcmp(harness->known_table, job->table.table_id) != 0;
-    if (job->result != SINK_DONE) (void)error_set(&job->error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
-    mailbox_post(job->reply, &job->message);
-}
-
-TemplateCheck *template_check_new(Mailbox *reply, int reply_kind) {
-    TemplateCheck *asked = calloc(1, sizeof *asked);
-    assert_non_null(asked);
-    asked->reply = reply;
-    asked->reply_kind = reply_kind;
-    return asked;
-}
-
-void template_check_add(TemplateCheck *asked, const char *text) {
-    asked->texts = reallocarray(asked->texts, asked->count + 1, sizeof *asked->texts);
-    assert_non_null(asked->texts);
-    asked->texts[asked->count++] = strdup(text);
-}
-
-void template_check_free(TemplateCheck *asked) {
-    if (!asked) return;
-    for (size_t i = 0; i < asked->count; i++) free(asked->texts[i]);
-    free(asked->texts);
-    free(asked);
+    if (job->request.result != SINK_DONE)
+        (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+    request_answer(&job->request);
 }
 
 static TemplateCheck *waiting_checks; /* linked by message.next */
 
 void templates_post_check(Templates *templates, TemplateCheck *take_check) {
     (void)templates;
-    take_check->message.next = (Message *)waiting_checks;
+    take_check->request.message.next = (Message *)waiting_checks;
     waiting_checks = take_check;
 }
 
@@ -99,30 +72,13 @@ void templates_post_check(Templates *templates, TemplateCheck *take_check) {
 static void run_checks(Harness *harness) {
     while (waiting_checks && !harness->checks_stand) {
         TemplateCheck *asked = waiting_checks;
-        waiting_checks = (TemplateCheck *)(void *)asked->message.next;
+        waiting_checks = (TemplateCheck *)(void *)asked->request.message.next;
         while (asked->passed < asked->count && !strstr(asked->texts[asked->passed], "WRONG")) asked->passed++;
-        if (asked->passed < asked->count) asked->result = error_set(&asked->error, -EINVAL, "line 1, column 7: it is wrong");
-        asked->message.kind = asked->reply_kind;
-        mailbox_post(asked->reply, &asked->message);
+        if (asked->passed < asked->count)
+            asked->request.result = error_set(&asked->request.error, -EINVAL, "line 1, column 7: it is wrong");
+        asked->request.message.kind = asked->reply_kind;
+        request_answer(&asked->request);
     }
-}
-
-TemplateBatch *template_batch_new(Plan *plan, size_t count, Mailbox *reply, int reply_kind) {
-    TemplateBatch *batch = calloc(1, sizeof *batch);
-    assert_non_null(batch);
-    batch->plan = plan;
-    batch->reply = reply;
-    batch->reply_kind = reply_kind;
-    batch->count = count;
-    batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
-    return batch;
-}
-
-void template_batch_free(TemplateBatch *batch) {
-    if (!batch) return;
-    plan_unref(batch->plan);
-    arena_deinit(&batch->arena);
-    free(batch);
 }
 
 /* Every template of every event gives 42. */
@@ -130,35 +86,36 @@ void templates_post(Templates *templates, TemplateBatch *take_batch) {
     (void)templates;
     size_t count = plan_template_count(take_batch->plan);
     for (size_t i = 0; i < take_batch->count; i++) {
-        take_batch->events[i].results = arena_zalloc(&take_batch->arena, count * sizeof(TemplateResult));
-        for (size_t k = 0; k < count; k++) take_batch->events[i].results[k].text = SPAN("42");
+        take_batch->events[i].unavailable = false;
+        for (size_t k = 0; k < count; k++) take_batch->events[i].results[k] = (TemplateResult){.text = SPAN("42")};
     }
-    take_batch->message.kind = take_batch->reply_kind;
-    mailbox_post(take_batch->reply, &take_batch->message);
+    take_batch->request.message.kind = take_batch->reply_kind;
+    request_answer(&take_batch->request);
 }
 
 /* ---- the writer ---------------------------------------------------------------------------------------------------------------------- */
 
 static void store(Harness *harness, Define *define) {
     Txn *txn;
-    define->result = txn_begin_write(harness->environment, &txn, &define->error);
-    for (size_t i = 0; i < define->change_count && define->result == 0; i++) {
+    define->request.result = txn_begin_write(harness->environment, &txn, &define->request.error);
+    for (size_t i = 0; i < define->change_count && define->request.result == 0; i++) {
         const CatalogChange *change = &define->changes[i];
-        define->result = change->document.data ? catalog_put(txn, change->collection, change->key, change->document, &define->error)
-                                               : catalog_remove(txn, change->collection, change->key, &define->error);
+        define->request.result = change->document.data
+                                     ? catalog_put(txn, change->collection, change->key, change->document, &define->request.error)
+                                     : catalog_remove(txn, change->collection, change->key, &define->request.error);
     }
-    if (define->result == 0) {
-        define->result = txn_commit(txn, &define->error);
+    if (define->request.result == 0) {
+        define->request.result = txn_commit(txn, &define->request.error);
     } else {
         txn_abort(txn);
     }
-    assert_int_equal(define->result, 0);
+    assert_int_equal(define->request.result, 0);
 }
 
 static void write_define(Harness *harness, Define *define) {
     bool changes = define->sink_count > 0;
     if (changes && harness->define_result != 0) {
-        define->result = error_set(&define->error, harness->define_result, "the disk is full");
+        define->request.result = error_set(&define->request.error, harness->define_result, "the disk is full");
         harness->define_result = 0;
         return;
     }
@@ -182,12 +139,12 @@ static void run_writer(Harness *harness) {
         Mailbox *reply = NULL;
         switch (message->kind) {
         case MESSAGE_DEFINE:
-            reply = ((Define *)message)->reply;
+            reply = ((Define *)message)->request.reply;
             write_define(harness, (Define *)message);
             break;
         case MESSAGE_CLOSE: {
             Close *close = (Close *)message;
-            reply = close->reply;
+            reply = close->request.reply;
             harness->last_closed = close->sink;
             harness->closes += close->reason == CLOSE_CHANGE;
             harness->flushes += close->reason == CLOSE_FLUSH;
@@ -196,12 +153,12 @@ static void run_writer(Harness *harness) {
         }
         case MESSAGE_TOTALS: {
             TotalsQuery *query = (TotalsQuery *)message;
-            reply = query->reply;
+            reply = query->request.reply;
             for (size_t i = 0; i < query->count; i++) query->statistics[i].totals.imported.rows = query->sinks[i];
             break;
         }
         case MESSAGE_REJECTS_REMOVE:
-            reply = ((RejectsRemove *)message)->reply;
+            reply = ((RejectsRemove *)message)->request.reply;
             ((RejectsRemove *)message)->removed = 2;
             break;
         default: fail();

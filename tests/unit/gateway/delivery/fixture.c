@@ -180,7 +180,7 @@ static void collect(Fixture *fixture) {
             continue;
         case MESSAGE_CLOSE:
             fixture->closes++;
-            fixture->close_result = ((Close *)message)->result;
+            fixture->close_result = ((Close *)message)->request.result;
             fixture->close_rows = ((Close *)message)->rows;
             break;
         case MESSAGE_DRAINED: fixture->drained++; break;
@@ -310,13 +310,13 @@ static Sink *make_sink(uint32_t number, bool keyed, int64_t import_rows, usec_t 
 
 static void post_define(Fixture *fixture, uint32_t sink, bool discard) {
     Define *define = calloc(1, sizeof *define);
-    define->message.kind = MESSAGE_DEFINE;
-    define->reply = fixture->control;
+    define->request.message.kind = MESSAGE_DEFINE;
+    define->request.reply = fixture->control;
     define->sinks = arena_zalloc(&define->arena, sizeof *define->sinks);
     define->sink_count = 1;
     define->sinks[0] = (SinkOrder){
         .source = fixture->source, .sink = fixture->sinks[sink], .gate = fixture->gates[sink], .discard = discard};
-    mailbox_post(writer_mailbox(fixture->writer), &define->message);
+    mailbox_post(writer_mailbox(fixture->writer), &define->request.message);
 }
 
 void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age) {
@@ -333,13 +333,13 @@ void fixture_pause(Fixture *fixture, uint32_t sink, bool paused) {
 
 void fixture_pause_connection(Fixture *fixture, const char *name, bool paused) {
     Define *define = calloc(1, sizeof *define);
-    define->message.kind = MESSAGE_DEFINE;
-    define->reply = fixture->control;
+    define->request.message.kind = MESSAGE_DEFINE;
+    define->request.reply = fixture->control;
     define->connections = arena_zalloc(&define->arena, sizeof *define->connections);
     define->connection_count = 1;
     define->connections[0] = (ConnectionOrder){.name = arena_copy(&define->arena, (Span){.data = name, .size = strlen(name) + 1}),
                                                .paused = paused};
-    mailbox_post(writer_mailbox(fixture->writer), &define->message);
+    mailbox_post(writer_mailbox(fixture->writer), &define->request.message);
 }
 
 void fixture_discard(Fixture *fixture, uint32_t sink) {
@@ -368,12 +368,12 @@ void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigne
 
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason) {
     Close *close = calloc(1, sizeof *close);
-    close->message.kind = MESSAGE_CLOSE;
-    close->reply = fixture->control;
+    close->request.message.kind = MESSAGE_CLOSE;
+    close->request.reply = fixture->control;
     close->sink = sink;
     close->reason = reason;
     close->wait_imported = true;
-    mailbox_post(writer_mailbox(fixture->writer), &close->message);
+    mailbox_post(writer_mailbox(fixture->writer), &close->request.message);
 }
 
 void fixture_run(Fixture *fixture) {
@@ -404,10 +404,11 @@ void fixture_live(Fixture *fixture, usec_t time) {
 SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink) {
     SinkStatistics statistics = {0};
     Mailbox *reply = mailbox_new(NULL, NULL);
-    TotalsQuery query = {.message.kind = MESSAGE_TOTALS, .reply = reply, .sinks = &sink, .statistics = &statistics, .count = 1};
-    mailbox_post(writer_mailbox(fixture->writer), &query.message);
+    TotalsQuery query = {
+        .request.message.kind = MESSAGE_TOTALS, .request.reply = reply, .sinks = &sink, .statistics = &statistics, .count = 1};
+    mailbox_post(writer_mailbox(fixture->writer), &query.request.message);
     (void)writer_step(fixture->writer);
-    assert_ptr_equal(mailbox_take(reply), &query.message);
+    assert_ptr_equal(mailbox_take(reply), &query.request.message);
     mailbox_free(reply);
     const SinkTotals *totals = &statistics.totals;
     assert_int_equal(totals->received.rows, statistics.local.rows + statistics.staging.rows + totals->imported.rows +

@@ -161,10 +161,10 @@ static void define(Gateway *gateway, uint32_t number, Source *source) {
     }
     SinkGate *gate = sink_gate_new();
     SinkOrder order = {.source = source, .sink = sink, .gate = gate};
-    Define message = {.message.kind = MESSAGE_DEFINE, .reply = gateway->control, .sinks = &order, .sink_count = 1};
-    mailbox_post(writer_mailbox(gateway->writer), &message.message);
-    assert_ptr_equal(wait_for(gateway->control), &message.message);
-    assert_int_equal(message.result, 0);
+    Define message = {.request.message.kind = MESSAGE_DEFINE, .request.reply = gateway->control, .sinks = &order, .sink_count = 1};
+    mailbox_post(writer_mailbox(gateway->writer), &message.request.message);
+    assert_ptr_equal(wait_for(gateway->control), &message.request.message);
+    assert_int_equal(message.request.result, 0);
     sink_unref(sink);
     sink_gate_unref(gate);
 }
@@ -213,10 +213,14 @@ static void *run_loop(void *context) {
 }
 
 static void flush(Gateway *gateway, uint32_t sink) {
-    Close close = {.message.kind = MESSAGE_CLOSE, .reply = gateway->control, .sink = sink, .reason = CLOSE_FLUSH, .wait_imported = true};
-    mailbox_post(writer_mailbox(gateway->writer), &close.message);
-    assert_ptr_equal(wait_for(gateway->control), &close.message);
-    if (close.result != 0) fail_msg("%s", close.error.text);
+    Close close = {.request.message.kind = MESSAGE_CLOSE,
+                   .request.reply = gateway->control,
+                   .sink = sink,
+                   .reason = CLOSE_FLUSH,
+                   .wait_imported = true};
+    mailbox_post(writer_mailbox(gateway->writer), &close.request.message);
+    assert_ptr_equal(wait_for(gateway->control), &close.request.message);
+    if (close.request.result != 0) fail_msg("%s", close.request.error.text);
 }
 
 static int64_t count(Gateway *gateway, const char *expression, uint32_t sink) {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "tests/support/memory-files.h"
 
@@ -184,11 +185,9 @@ static int reset(void **state) {
 }
 
 static void post_as(Pool *pool, int kind, const char *connection, uint32_t sink, bool failed_before) {
-    LoadJob *job = calloc(1, sizeof *job);
+    LoadJob *job = load_job_new((MessageKind)kind, pool->reply, NULL);
     char label[16];
     (void)snprintf(label, sizeof label, "%u", sink);
-    job->message.kind = kind;
-    job->reply = pool->reply;
     job->connection = strdup(connection);
     job->label = strdup(label);
     job->sink = sink;
@@ -217,8 +216,8 @@ static unsigned collect(Pool *pool, unsigned wanted, SinkResult result, const ch
         for (Message *message = mailbox_take(pool->reply), *next; message; message = next) {
             next = message->next;
             LoadJob *job = (LoadJob *)message;
-            assert_int_equal(job->result, result);
-            if (words) assert_non_null(strstr(job->error.text, words));
+            assert_int_equal(job->request.result, result);
+            if (words) assert_non_null(strstr(job->request.error.text, words));
             load_job_free(job);
             count++;
         }
@@ -360,14 +359,14 @@ static void test_rejects_are_stored_before_the_import_ends(void **state) {
         post(&pool, MESSAGE_IMPORT, "server", 1);
         assert_true(mailbox_wait(pool.writer, PATIENCE));
         PendingRejects *pending = (PendingRejects *)mailbox_take(pool.writer);
-        assert_int_equal(pending->message.kind, MESSAGE_PENDING_REJECTS);
+        assert_int_equal(pending->request.message.kind, MESSAGE_PENDING_REJECTS);
         assert_int_equal(pending->count, 1);
         assert_int_equal(pending->file_count, 1);
         assert_int_equal(pending->rejects[0].row, 3);
         assert_null(mailbox_take(pool.reply)); /* it waits for the writer */
-        pending->result = result;
-        if (result < 0) (void)error_set(&pending->error, result, "rejectsFull");
-        mailbox_post(pending->reply, &pending->message);
+        pending->request.result = result;
+        if (result < 0) (void)error_set(&pending->request.error, result, "rejectsFull");
+        request_answer(&pending->request);
         assert_int_equal(collect(&pool, 1, result == 0 ? SINK_DONE : SINK_RETRY, result == 0 ? NULL : "rejectsFull"), 1);
     }
     end(&pool);

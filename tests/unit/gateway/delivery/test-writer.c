@@ -118,7 +118,7 @@ static void test_discard_drops_what_waits_and_says_how_much(void **state) {
     assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
     fixture_discard(fixture, 1);
     fixture_run(fixture);
-    assert_int_equal(fixture->define->result, 0);
+    assert_int_equal(fixture->define->request.result, 0);
     assert_int_equal(fixture->define->discarded_rows, 13);
     SinkStatistics statistics = fixture_statistics(fixture, 1);
     assert_int_equal(statistics.totals.dropped_rows, 13);
@@ -267,7 +267,7 @@ static void test_an_unexplained_hole_stops_its_sink_alone(void **state) {
 
     fixture_discard(fixture, 1);
     fixture_run(fixture);
-    assert_int_equal(fixture->define->result, -EBADMSG);
+    assert_int_equal(fixture->define->request.result, -EBADMSG);
     assert_int_equal(fixture->broken, 0);
     assert_int_equal(groups_left(fixture), 3);
 }

@@ -144,7 +144,7 @@ TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply,
     TemplateBatch *batch = calloc(1, sizeof *batch);
     check(batch);
     batch->plan = take_plan;
-    batch->reply = reply;
+    batch->request.reply = reply;
     batch->reply_kind = reply_kind;
     batch->count = count;
     batch->events = arena_zalloc(&batch->arena, count * sizeof *batch->events);
@@ -170,8 +170,8 @@ static void evaluate(TemplateBatch *batch) {
                         : sprintf(text, "\"result of %.*s\"", (int)event->event.body.size, event->event.body.data);
         event->results[i % templates] = (TemplateResult){.failed = fail, .text = {text, (size_t)size}};
     }
-    batch->message.kind = batch->reply_kind;
-    mailbox_post(batch->reply, &batch->message);
+    batch->request.message.kind = batch->reply_kind;
+    request_answer(&batch->request);
 }
 
 void templates_post(Templates *templates, TemplateBatch *take_batch) {

@@ -96,7 +96,7 @@ static TemplateBatch *wait_batch(Mailbox *reply) {
     }
     TemplateBatch *batch = (TemplateBatch *)(void *)queue;
     queue = queue->next;
-    assert_int_equal(batch->message.kind, REPLY);
+    assert_int_equal(batch->request.message.kind, REPLY);
     return batch;
 }
 
@@ -116,7 +116,7 @@ static TemplateBatch *numbers(Plan *plan, Mailbox *reply, size_t first, size_t c
 }
 
 static TemplateBatch *run_batch(Templates *templates, TemplateBatch *batch) {
-    Mailbox *reply = batch->reply;
+    Mailbox *reply = batch->request.reply;
     templates_post(templates, batch);
     TemplateBatch *back = wait_batch(reply);
     assert_ptr_equal(back, batch);
@@ -741,16 +741,16 @@ static TemplateCheck *post_check(Templates *templates, Mailbox *reply, const cha
 
 static void wait_check(Mailbox *reply, const TemplateCheck *asked) {
     if (!mailbox_wait(reply, PATIENCE)) fail_msg("no check came back");
-    assert_ptr_equal(mailbox_take(reply), &asked->message);
-    assert_int_equal(asked->message.kind, REPLY);
+    assert_ptr_equal(mailbox_take(reply), &asked->request.message);
+    assert_int_equal(asked->request.message.kind, REPLY);
 }
 
 static int check_one(Templates *templates, const char *text, Error *error) {
     Mailbox *reply = mailbox();
     TemplateCheck *asked = post_check(templates, reply, &text, 1);
     wait_check(reply, asked);
-    int r = asked->result;
-    *error = asked->error;
+    int r = asked->request.result;
+    *error = asked->request.error;
     assert_int_equal(asked->passed, r == 0);
     template_check_free(asked);
     mailbox_free(reply);
@@ -860,14 +860,14 @@ static void a_check_of_many_texts_names_the_first_that_is_wrong(void **state) {
     static const char *const wrong[] = {"1", "2", "foo", "bar"};
     TemplateCheck *asked = post_check(templates, reply, good, 3);
     wait_check(reply, asked);
-    assert_int_equal(asked->result, 0);
+    assert_int_equal(asked->request.result, 0);
     assert_int_equal(asked->passed, 3);
     template_check_free(asked);
     asked = post_check(templates, reply, wrong, 4);
     wait_check(reply, asked);
-    assert_int_equal(asked->result, -EINVAL);
+    assert_int_equal(asked->request.result, -EINVAL);
     assert_int_equal(asked->passed, 2);
-    assert_non_null(strstr(asked->error.text, "foo"));
+    assert_non_null(strstr(asked->request.error.text, "foo"));
     template_check_free(asked);
     for (size_t i = 0; i < 10; i++) (void)post_check(templates, reply, i % 2 ? wrong : good, 3);
     for (size_t left = 10; left > 0;) {
@@ -875,7 +875,7 @@ static void a_check_of_many_texts_names_the_first_that_is_wrong(void **state) {
         for (Message *message = mailbox_take(reply), *next; message; message = next, left--) {
             next = message->next;
             asked = (TemplateCheck *)(void *)message;
-            assert_int_equal(asked->result, strcmp(asked->texts[2], "foo") == 0 ? -EINVAL : 0);
+            assert_int_equal(asked->request.result, strcmp(asked->texts[2], "foo") == 0 ? -EINVAL : 0);
             template_check_free(asked);
         }
     }
@@ -903,13 +903,13 @@ static void checks_that_hang_hold_nobody_up(void **state) {
     templates_stop(templates);
     (void)post_check(templates, reply, texts, 1); /* behind the stop */
     wait_check(other, asked);
-    assert_true(asked->result < 0);
+    assert_true(asked->request.result < 0);
     template_check_free(asked);
     size_t count = 0;
     for (Message *message = mailbox_take(reply), *next; message; message = next, count++) {
         next = message->next;
         asked = (TemplateCheck *)(void *)message;
-        assert_int_equal(asked->result, -ECANCELED);
+        assert_int_equal(asked->request.result, -ECANCELED);
         template_check_free(asked);
     }
     assert_int_equal(count, 21);

@@ -1,0 +1,29 @@
+#include "gateway/delivery/load_job.h"
+
+#include <stdlib.h>
+
+static void drop_job(Request *request) {
+    load_job_free((LoadJob *)request);
+}
+
+LoadJob *load_job_new(MessageKind kind, Mailbox *reply, void *context) {
+    LoadJob *job = calloc(1, sizeof *job);
+    check(job);
+    job->request = (Request){.message = {.kind = (int)kind}, .reply = reply, .context = context, .drop = drop_job};
+    return job;
+}
+
+void load_job_free(LoadJob *job) {
+    if (!job) return;
+    for (size_t i = 0; i < job->file_count; i++) {
+        file_record_deinit(&job->files[i].file);
+        free(job->files[i].slices);
+        free(job->files[i].slice_damaged);
+    }
+    free(job->files);
+    free(job->connection);
+    free(job->label);
+    table_target_deinit(&job->table);
+    free(job->settled);
+    free(job);
+}
