@@ -26,7 +26,7 @@
 typedef struct Format {
     bool exists;
     Uuid instance;
-    bool same_program;
+    bool same_program; /* and the same format */
 } Format;
 
 /* Its parent is synced also when the folder exists: an earlier start may have made it and died before. A parent that this user may not
@@ -118,7 +118,7 @@ static int parse_format(const DataDirectory *directory, const json_t *json, Form
                          directory->path, (long long)json_integer_value(number), program, SLUICE_VERSION, DATA_FORMAT);
     if (!instance || !uuid_parse(span_of(instance), &ret_format->instance)) return bad_format(directory, "no instance id", error);
     ret_format->exists = true;
-    ret_format->same_program = strcmp(program, SLUICE_VERSION) == 0;
+    ret_format->same_program = json_integer_value(number) == DATA_FORMAT && strcmp(program, SLUICE_VERSION) == 0;
     return 0;
 }
 
