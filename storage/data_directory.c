@@ -196,7 +196,11 @@ static int make_folders(const DataDirectory *directory, Error *error) {
     return result == 0 ? files->sync_directory(files, "", error) : result;
 }
 
-static int refuse_packs(const DataDirectory *directory, size_t packs, const char *why, Error *error) {
+/* Only then are they counted: there may be very many. */
+static int refuse_packs(const DataDirectory *directory, const char *why, Error *error) {
+    size_t packs;
+    int result = count_packs(directory, &packs, error);
+    if (result < 0 || packs == 0) return result;
     return error_set(error, -EILSEQ,
                      "\"%s\" holds %zu staged files, but %s: put back the " ENVIRONMENT " that belongs to them, or move " STAGING
                      "/ away to start without them (each can be read with `zstd -dc`)",
@@ -213,13 +217,13 @@ static int begin_instance(DataDirectory *directory, Environment *environment, Er
     return result == 0 ? write_instance(environment, &directory->instance, error) : result;
 }
 
-static int match(DataDirectory *directory, const Format *format, size_t packs, Environment *environment, Error *error) {
+static int match(DataDirectory *directory, const Format *format, Environment *environment, Error *error) {
     Uuid stored;
     int result = read_instance(environment, &stored, error);
     if (result < 0) return result;
     if (uuid_is_nil(&stored)) {
-        if (packs) return refuse_packs(directory, packs, ENVIRONMENT " is new", error);
-        return begin_instance(directory, environment, error);
+        result = refuse_packs(directory, ENVIRONMENT " is new", error);
+        return result == 0 ? begin_instance(directory, environment, error) : result;
     }
     if (!format->exists)
         return error_set(error, -EILSEQ,
@@ -228,7 +232,8 @@ static int match(DataDirectory *directory, const Format *format, size_t packs, E
     directory->instance = stored;
     if (uuid_equal(&format->instance, &stored) && format->same_program) return 0;
     if (!uuid_equal(&format->instance, &stored)) {
-        if (packs) return refuse_packs(directory, packs, ENVIRONMENT " is that of another instance", error);
+        result = refuse_packs(directory, ENVIRONMENT " is that of another instance", error);
+        if (result < 0) return result;
         log_warning("the environment in \"%s\" is that of another instance: going on as that one", directory->path);
     }
     return write_format(directory, &stored, error);
@@ -260,13 +265,14 @@ static int lock_environment(DataDirectory *directory, const char *environment_pa
     return 0;
 }
 
-static int open_matching(DataDirectory *directory, const Format *format, size_t packs, Error *error) {
+static int open_matching(DataDirectory *directory, const Format *format, Error *error) {
     Environment *environment;
     Buffer text = {0};
     bool has;
     int result = has_environment(directory, &has, error);
     if (result < 0) return result;
-    if (!has && packs) return refuse_packs(directory, packs, ENVIRONMENT " is missing", error);
+    if (!has) result = refuse_packs(directory, ENVIRONMENT " is missing", error);
+    if (result < 0) return result;
 
     buffer_printf(&text, "%s/" ENVIRONMENT, directory->path);
     _cleanup_free_ char *path = buffer_take(&text);
@@ -275,18 +281,16 @@ static int open_matching(DataDirectory *directory, const Format *format, size_t 
     if (result == 0) result = environment_open(&(EnvironmentOptions){.path = path}, &environment, error);
     if (result < 0) return result;
     if (!has) result = lock_environment(directory, path, error);
-    if (result == 0) result = match(directory, format, packs, environment, error);
+    if (result == 0) result = match(directory, format, environment, error);
     environment_close(environment);
     return result;
 }
 
 static int open_locked(DataDirectory *directory, Error *error) {
     Format format;
-    size_t packs;
     int result = files_open(directory->path, &directory->files, error);
     if (result == 0) result = read_format(directory, &format, error);
-    if (result == 0) result = count_packs(directory, &packs, error);
-    if (result == 0) result = open_matching(directory, &format, packs, error);
+    if (result == 0) result = open_matching(directory, &format, error);
     /* Of an instance that has rows, staging/ may just not be mounted: then nothing may be made in its place before its packs were looked for. */
     if (result == 0 && directory->is_new) result = make_folders(directory, error);
     return result;

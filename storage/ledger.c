@@ -369,7 +369,7 @@ static int forget_file(Txn *txn, const FileRecord *file, Error *error) {
     LedgerKey id_key = ledger_id_key(LEDGER_FILE_ID, &file->id);
     int result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
     if (result >= 0) result = db_remove(txn, DB_FILES, ledger_key_span(&id_key), error);
-    return result < 0 ? result : 0;
+    return result < 0 ? result : index_file(txn, file->sink, file->first_row, false, error);
 }
 
 static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now, usec_t running, Error *error) {
@@ -500,22 +500,7 @@ int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
 
 /* --- forgetting --- */
 
-typedef struct Forgotten {
-    usec_t done_before;
-    ForgottenPack *packs;
-    size_t count, capacity, most;
-} Forgotten;
-
 enum { ENOUGH = -ECANCELED }; /* ends the walk, is not passed up */
-
-static int choose_pack(void *context, const PackRecord *pack, Error *error) {
-    Forgotten *forgotten = context;
-    if (pack->done < pack->slices || pack->last_done > forgotten->done_before) return 0;
-    if (forgotten->count == forgotten->most) return ENOUGH;
-    array_reserve(forgotten->packs, forgotten->count, forgotten->capacity);
-    forgotten->packs[forgotten->count++] = (ForgottenPack){.id = pack->id};
-    return 0;
-}
 
 static int any_slice(void *context, const SliceRecord *slice, Error *error) {
     *(bool *)context = true;
@@ -573,20 +558,34 @@ static int forget_pack(Txn *txn, ForgottenPack *pack, Error *error) {
         if (result < 0) return result;
     }
     LedgerKey key = ledger_id_key(LEDGER_PACK, &pack->id);
-    int result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
-    return result < 0 ? result : 0;
+    PackRecord record;
+    int result = load_pack(txn, &pack->id, &record, error);
+    if (result == 0) result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
+    pack->bytes = record.bytes;
+    return result < 0 ? result : index_pack(txn, &record, NULL, error);
+}
+
+int ledger_any_to_forget(Txn *txn, usec_t done_before, bool *ret_any, Error *error) {
+    ForgottenPack *packs;
+    size_t count;
+    int result = index_done_packs(txn, done_before, 1, &packs, &count, error);
+    if (result < 0) return result;
+    free(packs);
+    *ret_any = count > 0;
+    return 0;
 }
 
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error) {
-    Forgotten forgotten = {.done_before = done_before, .most = most};
-    int result = ledger_visit_packs(txn, choose_pack, &forgotten, error);
-    if (result == ENOUGH) result = 0;
-    for (size_t i = 0; i < forgotten.count && result == 0; i++) result = forget_pack(txn, &forgotten.packs[i], error);
+    ForgottenPack *packs;
+    size_t count;
+    int result = index_done_packs(txn, done_before, most, &packs, &count, error);
+    if (result < 0) return result;
+    for (size_t i = 0; i < count && result == 0; i++) result = forget_pack(txn, &packs[i], error);
     if (result < 0) {
-        free(forgotten.packs);
+        free(packs);
         return result;
     }
-    *ret_packs = forgotten.packs;
-    *ret_count = forgotten.count;
+    *ret_packs = packs;
+    *ret_count = count;
     return 0;
 }

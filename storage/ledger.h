@@ -125,6 +125,15 @@ int ledger_visit_files(Txn *txn, uint32_t sink /* 0: all */, FileVisit visit, vo
 int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, SliceVisit visit, void *context, Error *error);
 int ledger_visit_packs(Txn *txn, PackVisit visit, void *context, Error *error);
 int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error); /* by first row */
+/* Only what waits: files that are open or closed, by sink and first row, and packs with slices that are not done. */
+int ledger_visit_waiting_files(Txn *txn, FileVisit visit, void *context, Error *error);
+int ledger_visit_waiting_packs(Txn *txn, PackVisit visit, void *context, Error *error);
+/* Files of the sink in any state, the last one first. */
+int ledger_visit_last_files(Txn *txn, uint32_t sink, size_t most, FileVisit visit, void *context, Error *error);
+int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error); /* of all packs that are known */
+/* Makes anew what finds these: for a ledger of a program that did not keep it, and after damage. */
+int ledger_make_index(Txn *txn, Error *error);
+int ledger_has_index(Txn *txn, bool *ret_has, Error *error);
 enum { LEDGER_NOT_FOUND = 1 };
 int ledger_find_file(Txn *txn, const Uuid *id, FileRecord *ret_file, Error *error);
 /* The sink's open file. */
@@ -135,11 +144,13 @@ int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);
 
 typedef struct ForgottenPack {
     Uuid id;
+    uint64_t bytes;
     bool quarantined; /* it holds rows that could not be read: its file is the only copy of what is left of them */
 } ForgottenPack;
 
 /* Forgets packs whose slices are all done, the last one at `done_before` (running time) or earlier, with their slices, and the files of which no slice is left
  * (ranges stay). The caller removes the packs after the commit. `ret_packs`: at most `most`, free(); NULL when there are none. */
+int ledger_any_to_forget(Txn *txn, usec_t done_before, bool *ret_any, Error *error);
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error);
 
 /* Do ranges and files of `sink` cover [1, staged_row) without hole or overlap, do the slices cover the files that wait, and are their packs

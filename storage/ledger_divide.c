@@ -117,6 +117,7 @@ int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size
     LedgerKey key = ledger_row_key(LEDGER_FILE, file.sink, file.first_row), id_key = ledger_id_key(LEDGER_FILE_ID, &file.id);
     if (result == 0) result = remove_key(txn, &key, "the record", error);
     if (result == 0) result = remove_key(txn, &id_key, "the id", error);
+    if (result == 0) result = index_file(txn, file.sink, file.first_row, false, error);
     uint64_t first_row = file.first_row;
     for (size_t i = 0, next; i < count && result == 0; i = next) {
         for (next = i + 1; next < count && uuid_equal(&slices[next].file, &slices[i].file);) next++;

@@ -3,6 +3,10 @@
  *   'F' sink first_row        FileRecord           'S' sink first_row            SliceRecord
  *   'I' file id               where its 'F' is     'P' pack id                   PackRecord
  *   'R' sink first_row        RangeRecord          'K' pack id sink first_row    nothing: the slice lies in the pack
+ *   'W' sink first_row        nothing: the file is open or closed
+ *   'U' pack id               nothing: the pack has slices that are not done
+ *   'D' last_done pack id     nothing: all of its slices are done
+ *   'B'                       bytes of all packs; there since the four above are kept
  *   'O' path                  since when an orphan or a copy of an expired file lies there (copies.c)
  */
 #pragma once
@@ -17,6 +21,10 @@
 #define LEDGER_PACK_SLICE 'K'
 #define LEDGER_RANGE 'R'
 #define LEDGER_COPY 'O'
+#define LEDGER_WAITING_FILE 'W'
+#define LEDGER_WAITING_PACK 'U'
+#define LEDGER_DONE_PACK 'D'
+#define LEDGER_BYTES 'B'
 
 typedef struct LedgerKey {
     char bytes[29];
@@ -51,6 +59,12 @@ int ranges_append(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
 int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState from, RangeState to, Error *error);
 /* The range that `row` is in: 0 or DB_NOT_FOUND. */
 int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, Error *error);
+
+/* ledger_index.c, called by what writes the records. `before`, `after`: NULL: there is none. */
+int index_pack(Txn *txn, const PackRecord *before, const PackRecord *after, Error *error);
+int index_file(Txn *txn, uint32_t sink, uint64_t first_row, bool waits, Error *error);
+/* Packs of which all is done, at `done_before` or earlier, the oldest first; free(). */
+int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error);
 
 /* Writes a range anew that could not be read; equal neighbours merge. */
 int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error);

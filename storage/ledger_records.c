@@ -123,7 +123,9 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     buffer_put_block(&record, span_of(file->target));
     buffer_put_block(&record, span_of(file->label));
     LedgerKey key = ledger_row_key(LEDGER_FILE, file->sink, file->first_row);
-    return put(txn, &key, &record, error);
+    bool waits = file->state == FILE_OPEN || file->state == FILE_CLOSED;
+    int result = put(txn, &key, &record, error);
+    return result == 0 ? index_file(txn, file->sink, file->first_row, waits, error) : result;
 }
 
 int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error) {
@@ -160,7 +162,11 @@ int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error) {
     buffer_put_u32(&record, pack->done);
     put_time(&record, pack->last_done);
     LedgerKey key = ledger_id_key(LEDGER_PACK, &pack->id);
-    return put(txn, &key, &record, error);
+    PackRecord before;
+    int found = ledger_find_pack(txn, &pack->id, &before, NULL);
+    if (found < 0 && found != -EBADMSG) return error_set(error, found, "the record of a pack cannot be read");
+    int result = put(txn, &key, &record, error);
+    return result == 0 ? index_pack(txn, found == 0 ? &before : NULL, pack, error) : result;
 }
 
 int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error) {

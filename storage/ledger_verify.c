@@ -19,6 +19,9 @@ typedef struct Verify {
     uint64_t slice_end; /* in `file`: where the next slice goes on */
 
     uint32_t pack_slices, pack_done;
+
+    size_t packs_waiting, packs_done;
+    uint64_t pack_bytes;
 } Verify;
 
 static int verify_range(void *context, const RangeRecord *range, Error *error) {
@@ -123,6 +126,13 @@ static int verify_file(void *context, const FileRecord *file, Error *error) {
                          verify->file_end, verify->next_row);
     if (file->rows == 0 && !verify->saw_open)
         return error_set(error, -EBADMSG, "sink %" PRIu32 ": the file from row %" PRIu64 " has no rows", file->sink, file->first_row);
+    LedgerKey index = ledger_row_key(LEDGER_WAITING_FILE, file->sink, file->first_row);
+    Span nothing;
+    int indexed = db_get(verify->txn, DB_FILES, ledger_key_span(&index), &nothing, error);
+    if (indexed < 0) return indexed;
+    if ((indexed == 0) != is_waiting(file))
+        return error_set(error, -EBADMSG, "sink %" PRIu32 ": the file from row %" PRIu64 " is not where those that wait are looked for",
+                         file->sink, file->first_row);
     if (is_waiting(file)) verify->waiting_rows += file->rows - file->damaged_rows;
 
     FileRecord found;
@@ -225,10 +235,29 @@ static int verify_pack(void *context, const PackRecord *pack, Error *error) {
         return error_set(error, -EBADMSG, "pack %s counts %" PRIu32 " slices and %" PRIu32 " done, there are %" PRIu32 " and %" PRIu32, id,
                          pack->slices, pack->done, verify->pack_slices, verify->pack_done);
     }
+    verify->packs_waiting += pack->done < pack->slices;
+    verify->packs_done += pack->done >= pack->slices;
+    verify->pack_bytes += pack->bytes;
+    return 0;
+}
+
+static int count_waiting(void *context, const PackRecord *pack, Error *error) {
+    ((Verify *)context)->packs_waiting--;
     return 0;
 }
 
 int ledger_verify_packs(Txn *txn, Error *error) {
     Verify verify = {.txn = txn};
-    return ledger_visit_packs(txn, verify_pack, &verify, error);
+    uint64_t bytes;
+    size_t count = 0;
+    ForgottenPack *done = NULL;
+    int result = ledger_visit_packs(txn, verify_pack, &verify, error);
+    if (result == 0) result = ledger_visit_waiting_packs(txn, count_waiting, &verify, error);
+    if (result == 0) result = ledger_pack_bytes(txn, &bytes, error);
+    if (result == 0) result = index_done_packs(txn, INT64_MAX, verify.packs_done + 1, &done, &count, error);
+    free(done);
+    if (result < 0) return result;
+    if (verify.packs_waiting != 0 || count != verify.packs_done || bytes != verify.pack_bytes)
+        return error_set(error, -EBADMSG, "packs are not where those that wait or are done are looked for");
+    return 0;
 }

@@ -100,7 +100,7 @@ static int by_sink_and_row(const void *a, const void *b) {
 int missing_find(Files *files, Txn *txn, MissingSlices *ret_missing, Error *error) {
     MissingSlices missing = {0};
     MissingSearch search = {.files = files, .txn = txn, .missing = &missing};
-    int result = ledger_visit_packs(txn, look_at_pack, &search, error);
+    int result = ledger_visit_waiting_packs(txn, look_at_pack, &search, error);
     if (result < 0) {
         missing_deinit(&missing);
         return result;

@@ -112,15 +112,19 @@ static int remove_half_copies(Files *files, RecoveryReport *report, Error *error
     return result;
 }
 
-int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error) {
-    _cleanup_(names_deinit) Names names = {0};
-    RecoveryReport report = {0};
+int recovery_make_folders(Files *files, Error *error) {
     int result = files->make_directory(files, STAGING, 0700, error);
     if (result == 0) result = files->make_directory(files, ORPHANS, 0700, error);
     if (result == 0) result = files->make_directory(files, EXPIRED, 0700, error);
     /* Nothing is moved into a folder that a crash could take away. */
     if (result == 0) result = files->sync_directory(files, STAGING, error);
-    if (result == 0) result = files->sync_directory(files, "", error);
+    return result == 0 ? files->sync_directory(files, "", error) : result;
+}
+
+int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error) {
+    _cleanup_(names_deinit) Names names = {0};
+    RecoveryReport report = {0};
+    int result = recovery_make_folders(files, error);
     if (result == 0) result = names_list(files, STAGING, &names, error);
     Unknown unknown = {0};
     for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i], &unknown, &report, error);

@@ -60,7 +60,7 @@ static int open_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Erro
     return record_read_whole(&fields, "a file's id", error);
 }
 
-static int decode(Span key, Span value, Error *error) {
+static int decode(Txn *txn, Span key, Span value, Error *error) {
     FileRecord file;
     SliceRecord slice;
     PackRecord pack;
@@ -80,6 +80,10 @@ static int decode(Span key, Span value, Error *error) {
     case LEDGER_PACK: return ledger_decode_pack(key, value, &pack, error);
     case LEDGER_RANGE: return ledger_decode_range(key, value, &range, error);
     case LEDGER_PACK_SLICE: return ledger_parse_pack_slice_key(key, &sink, &row, error);
+    case LEDGER_WAITING_FILE:
+    case LEDGER_WAITING_PACK:
+    case LEDGER_DONE_PACK: return 0; /* made anew */
+    case LEDGER_BYTES: return ledger_pack_bytes(txn, &row, error);
     case LEDGER_COPY: return record_open(value, LEDGER_COPY, 1, "an orphan or a copy of an expired file", &fields, error);
     default: return error_set(error, -EBADMSG, "the ledger holds a key of an unknown kind");
     }
@@ -92,7 +96,7 @@ static int find_bad(Repair *repair, Error *error) {
     if (r == 0) r = db_move(cursor, MDB_FIRST, &key, &value, error);
     while (r == 0) {
         Error why = {0};
-        r = decode(key, value, &why);
+        r = decode(repair->txn, key, value, &why);
         if (r < 0) {
             array_reserve(repair->bad, repair->count, repair->capacity);
             Bad *bad = &repair->bad[repair->count++];
@@ -570,6 +574,11 @@ static int run(Repair *repair, const Step *step, const Bad *bad, Error *error) {
 }
 
 static int repair_ledger(Repair *repair, Error *error) {
+    /* What is written below counts bytes. */
+    for (size_t i = 0; i < repair->count; i++) {
+        int r = is_kind(&repair->bad[i], LEDGER_BYTES, 1) ? db_remove(repair->txn, DB_FILES, buffer_span(&repair->bad[i].key), error) : 0;
+        if (r < 0) return r;
+    }
     /* Each from what stands in those before it. */
     static const Step steps[] = {{LEDGER_RANGE, 13, repair_range},
                                  {LEDGER_SLICE, 13, repair_slice},
@@ -583,9 +592,14 @@ static int repair_ledger(Repair *repair, Error *error) {
             if (r < 0) return r;
         }
     }
+    if (repair->count > 0) {
+        int r = ledger_make_index(repair->txn, error);
+        if (r < 0) return r;
+    }
     for (size_t i = 0; i < repair->count; i++) {
         const Bad *bad = &repair->bad[i];
-        bool done = false;
+        bool done = is_kind(bad, LEDGER_BYTES, 1);
+        if (done) (void)report(repair, 0, 0, bad->why, "it was counted anew");
         for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) done = done || is_kind(bad, steps[s].kind, steps[s].key_bytes);
         if (done) continue;
         int r = db_remove(repair->txn, DB_FILES, buffer_span(&bad->key), error);

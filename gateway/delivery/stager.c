@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "base/metrics.h"
 #include "base/thread.h"
 #include "gateway/flow/messages.h"
 #include "mapping/row.h"
 #include "storage/log.h"
 #include "storage/pack.h"
+#include "storage/recovery.h"
 
 #define COPY_BYTES (1u << 20)
 
@@ -267,6 +270,23 @@ static int divide_file(Stager *stager, Divide *divide, Error *error) {
     return r;
 }
 
+/* ---- what an earlier process left ---------------------------------------------------------------------------------------------------- */
+
+/* What fails is left to the next start. */
+static void sweep(Stager *stager, const Sweep *sweep) {
+    RecoveryReport report = {0};
+    Error error = {0};
+    Txn *txn;
+    int r = txn_begin_read(stager->environment, &txn, &error);
+    if (r == 0) {
+        r = recovery_sweep_staging(stager->files, txn, &stager->instance, sweep->now, &report, &error);
+        txn_abort(txn);
+    }
+    if (r < 0) log_failure(LOG_ERROR, "cannot look through staging/ for what an earlier process left there", &error);
+    if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
+    metrics_add(METRIC_ORPHANS, report.orphans);
+}
+
 /* ---- expired files ------------------------------------------------------------------------------------------------------------------- */
 
 static int copy_slice(Files *files, const SliceRecord *slice, File *to, void *buffer, Error *error) {
@@ -320,6 +340,10 @@ bool stager_step(Stager *stager) {
     if (!message) return false;
     stager->taken = message->next;
     switch (message->kind) {
+    case MESSAGE_SWEEP:
+        sweep(stager, (const Sweep *)message);
+        free(message);
+        break;
     case MESSAGE_STAGE: {
         Stage *stage = (Stage *)message;
         stage->request.result = write_pack(stager, stage, &stage->request.error);

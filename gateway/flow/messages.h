@@ -40,6 +40,7 @@ typedef enum MessageKind {
     MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
     MESSAGE_STAGE,           /* W -> S -> W   Stage: write one pack */
     MESSAGE_DIVIDE,          /* W -> S -> W   Divide: a file that takes too long becomes several, in a new pack */
+    MESSAGE_SWEEP,           /* W -> S        Sweep: look for what an earlier process left in staging/; the first one of a start */
     MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
@@ -217,6 +218,11 @@ typedef struct Stage {
     size_t count;
     PackRecord record; /* out */
 } Stage;
+
+typedef struct Sweep {
+    Message message;
+    usec_t now; /* wall */
+} Sweep;
 
 /* Copies slices, as they are, into one file under staging/expired/. */
 typedef struct Expire {

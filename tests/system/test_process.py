@@ -273,7 +273,8 @@ def test_unknown_pack_becomes_an_orphan(gateway_factory):
     pack = gateway.data / "staging" / "01900000-0000-7000-8000-000000000000.pack"
     pack.write_bytes(b"nothing that anybody wrote")
     gateway.start()
-    assert len(list((gateway.data / "staging" / "orphans").glob("*" + pack.name))) == 1 and not pack.exists()
+    orphans = gateway.data / "staging" / "orphans"
+    wait_until("it is an orphan", lambda: len(list(orphans.glob("*" + pack.name))) == 1 and not pack.exists())
 
 
 def test_print_config_and_version():

@@ -190,6 +190,39 @@ static void add_settled(SinkState *sink, const WriterConnection *connection, Loa
         if (sink->settled[i].connection == connection) job->settled[job->settled_count++] = sink->settled[i].id;
 }
 
+static int compare_done(const void *a, const void *b) {
+    usec_t left = ((const SettledFile *)a)->done, right = ((const SettledFile *)b)->done;
+    return (left > right) - (left < right);
+}
+
+typedef struct LoadSettled {
+    Writer *writer;
+    SinkState *sink;
+} LoadSettled;
+
+static int load_settled_file(void *context, const FileRecord *file, Error *error) {
+    LoadSettled *load = context;
+    SinkState *sink = load->sink;
+    bool keyed;
+    if (file->state != FILE_IMPORTED) return 0;
+    WriterConnection *connection = writer_target_connection(load->writer, sink, file->target, &keyed, error);
+    if (!connection) return 0; /* its id stays in the destination's ledger */
+    sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
+    sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
+    if (file->done > load->writer->last_done) load->writer->last_done = file->done;
+    return 0;
+}
+
+/* What a start finds, when the sink imports for the first time. By row; files that passed others were imported in another order. */
+static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
+    LoadSettled load = {.writer = writer, .sink = sink};
+    Error error = {0};
+    sink->settled_loaded = true;
+    if (ledger_visit_last_files(txn, sink->totals.sink, SETTLED_MOST, load_settled_file, &load, &error) < 0)
+        log_failure(LOG_WARNING, "ids of imported files stay in the ledger of the destination", &error);
+    if (sink->settled_count > 1) qsort(sink->settled, sink->settled_count, sizeof *sink->settled, compare_done);
+}
+
 static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     WriterConnection *connection = first->connection;
     LoadJob *job = load_job_new(MESSAGE_IMPORT, writer->mailbox, NULL);
@@ -203,6 +236,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     int r = txn_begin_read(writer->options.environment, &txn, &error);
     if (r == 0) {
         r = add_files(writer, txn, sink, first, job, &error);
+        if (r == 0 && !sink->settled_loaded) load_settled(writer, txn, sink);
         txn_abort(txn);
     }
     if (r < 0) {
@@ -259,15 +293,14 @@ usec_t writer_done_time(Writer *writer) {
 }
 
 void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection) {
-    if (sink->settled_count >= SETTLED_MOST) {
-        memmove(sink->settled, sink->settled + 1, (sink->settled_count - 1) * sizeof *sink->settled);
-        sink->settled_count--;
+    /* Twice as many as are wanted, so that they move once in a thousand times. */
+    if (sink->settled_count >= (size_t)2 * SETTLED_MOST) {
+        size_t over = sink->settled_count - SETTLED_MOST;
+        memmove(sink->settled, sink->settled + over, SETTLED_MOST * sizeof *sink->settled);
+        sink->settled_count = SETTLED_MOST;
     }
     sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
-    /* A start finds them by row; files that passed others were imported in another order. */
-    size_t place = sink->settled_count++;
-    for (; place > 0 && sink->settled[place - 1].done > file->done; place--) sink->settled[place] = sink->settled[place - 1];
-    sink->settled[place] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
+    sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
 }
 
 void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count) {

@@ -130,6 +130,7 @@ typedef struct SinkState {
     char damage[256];     /* of a record of it that was damaged, and what became of it; "": none was */
     SettledFile *settled; /* imported, and still in the destination's ledger as far as known; oldest first */
     size_t settled_count, settled_capacity;
+    bool settled_loaded; /* those that the start found are among them */
     struct WriterConnection *queued_on;
     struct SinkState *next_queued;
 

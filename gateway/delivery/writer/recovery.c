@@ -60,18 +60,6 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         }
         writer_touch(writer, sink);
     }
-    if (file->state == FILE_IMPORTED) {
-        bool keyed;
-        WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
-        if (!connection) return -EBADMSG;
-        writer_add_settled(sink, file, connection);
-        if (file->done > writer->last_done) writer->last_done = file->done;
-    }
-    return 0;
-}
-
-static int load_pack(void *context, const PackRecord *pack, Error *error) {
-    ((Writer *)context)->staging_bytes += pack->bytes;
     return 0;
 }
 
@@ -204,12 +192,15 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     return 0;
 }
 
-static int sweep(Writer *writer, Txn *txn, Error *error) {
-    RecoveryReport report = {0};
-    int r = recovery_sweep_staging(writer->options.files, txn, &writer->options.instance, writer->wall, &report, error);
+/* The stager's first work: what it finds takes long when very many packs are retained, and nobody waits for it. */
+static int sweep(Writer *writer, Error *error) {
+    int r = recovery_make_folders(writer->options.files, error);
     if (r < 0) return r;
-    if (report.orphans > 0) log_warning("%zu staging files that the ledger does not know were moved to staging/orphans/", report.orphans);
-    metrics_add(METRIC_ORPHANS, report.orphans);
+    Sweep *message = calloc(1, sizeof *message);
+    check(message);
+    message->message.kind = MESSAGE_SWEEP;
+    message->now = writer->wall;
+    mailbox_post(writer->options.stager, &message->message);
     return 0;
 }
 
@@ -229,15 +220,15 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
     if (r == 0) r = writer_load_damage(writer, txn, error);
-    if (r == 0) r = ledger_visit_files(txn, 0, load_file, writer, error);
-    if (r == 0) r = ledger_visit_packs(txn, load_pack, writer, error);
+    if (r == 0) r = ledger_visit_waiting_files(txn, load_file, writer, error);
+    if (r == 0) r = ledger_pack_bytes(txn, &writer->staging_bytes, error);
     if (r == 0) r = replay_log(recovery, txn, error);
     for (size_t i = 0; i < writer->sink_capacity && r == 0; i++)
         if (writer->sinks[i]) r = check_sink(recovery, txn, writer->sinks[i], error);
     if (r == 0) r = keep_stopped(writer, txn, error);
     if (r < 0) return r;
     writer_find_trim(writer);
-    return sweep(writer, txn, error);
+    return sweep(writer, error);
 }
 
 static int in_transaction(Recovery *recovery, int (*part)(Recovery *recovery, Txn *txn, Error *error), Error *error) {
@@ -249,9 +240,27 @@ static int in_transaction(Recovery *recovery, int (*part)(Recovery *recovery, Tx
     return r;
 }
 
+/* Of a program that did not keep it. */
+static int mind_index(Writer *writer, Error *error) {
+    Txn *txn;
+    bool has;
+    int r = txn_begin_read(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    r = ledger_has_index(txn, &has, error);
+    txn_abort(txn);
+    if (r < 0 || has) return r;
+    r = txn_begin_write(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    r = ledger_make_index(txn, error);
+    if (r == 0) return txn_commit(txn, error);
+    txn_abort(txn);
+    return r;
+}
+
 int writer_recover(Writer *writer, Error *error) {
     Recovery recovery = {.writer = writer};
-    int r = in_transaction(&recovery, recover_totals, error);
+    int r = mind_index(writer, error);
+    if (r == 0) r = in_transaction(&recovery, recover_totals, error);
     if (r == 0) r = writer_mind_missing(writer, error);
     return r < 0 ? r : in_transaction(&recovery, recover_rest, error);
 }

@@ -132,16 +132,12 @@ static void press(Writer *writer) {
 /* ---- what is retained ---------------------------------------------------------------------------------------------------------------- */
 
 static void remove_pack(Writer *writer, const ForgottenPack *pack) {
-    char path[64];
-    FileInfo info = {0};
     Error error = {0};
     Files *files = writer->options.files;
-    pack_path(&pack->id, path);
-    if (files->info(files, path, &info, NULL) < 0) info.bytes = 0;
     /* Somebody may still get something out of it, or has put it back after its rows were given up. */
     int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->wall, &error) : pack_remove(files, &pack->id, &error);
     if (r < 0 && r != -ENOENT) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
-    writer->staging_bytes -= info.bytes < writer->staging_bytes ? info.bytes : writer->staging_bytes;
+    writer->staging_bytes -= pack->bytes < writer->staging_bytes ? pack->bytes : writer->staging_bytes;
 }
 
 /* Recorded first, unlinked second. true: there may be more. */
@@ -150,6 +146,13 @@ static bool forget_packs(Writer *writer, usec_t done_before) {
     ForgottenPack *packs = NULL;
     size_t count = 0;
     Error error = {0};
+    bool any = false;
+    int due = txn_begin_read(writer->options.environment, &txn, &error);
+    if (due == 0) {
+        due = ledger_any_to_forget(txn, done_before, &any, &error);
+        txn_abort(txn);
+    }
+    if (due == 0 && !any) return false;
     if (!writer_record_begin(writer, &txn)) return false;
     int r = ledger_forget_packs(txn, done_before, PACKS_FORGOTTEN_MOST, &packs, &count, &error);
     if ((r == 0 && count == 0) || r == -EBADMSG) {

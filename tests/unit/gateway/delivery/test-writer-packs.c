@@ -347,6 +347,7 @@ static void test_an_unknown_pack_with_other_rows_is_an_orphan(void **state) {
     fixture_stop(fixture, true);
     move(fixture, AWAY, pack);
     fixture_start(fixture);
+    fixture_run(fixture);
     assert_int_equal(files_in(fixture, "staging/orphans"), 1);
     fixture_stop(fixture, true);
 
@@ -364,6 +365,7 @@ static void test_an_unknown_pack_with_other_rows_is_an_orphan(void **state) {
     fixture_stop(fixture, true);
     move(fixture, AWAY, pack);
     fixture_start(fixture);
+    fixture_run(fixture);
     assert_int_equal(files_in(fixture, "staging/orphans"), 0);
     assert_int_equal(files_in(fixture, "staging"), 0);
 }
