@@ -103,6 +103,7 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
 }
 
 static SinkResult commit(PostgresSession *session, Error *error) {
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
     PGresult *answer = NULL;
     SinkResult result = postgres_run(session, session->statement_limit, "COMMIT", 0, NULL, &answer, error);
     if (result == SINK_DONE && strcmp(PQcmdStatus(answer), "COMMIT") != 0) {
@@ -119,6 +120,7 @@ static SinkResult commit(PostgresSession *session, Error *error) {
 
 /* Opens the transaction, and keeps an eye on it. */
 static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *error) {
+    check(postgres_session_is(session, POSTGRES_IDLE));
     Buffer sql = {0};
     /* What another session commits meanwhile must be seen: READ COMMITTED. */
     buffer_append_text(&sql, "BEGIN ISOLATION LEVEL READ COMMITTED; ");
@@ -186,7 +188,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
 
 static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *error) {
     PostgresSession *session = session_of(sink_session);
-    session->progress = job->progress;
+    check(job->file_count > 0);
     session->progress_context = job->context;
     session->rows_done = 0;
     if (job->longest > 0) session->statement_limit = job->longest;
@@ -194,6 +196,7 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
     SinkResult result = postgres_session_use(session, error);
+    session->progress = job->progress;
     if (result == SINK_DONE) result = import_files(session, job, error);
     postgres_session_unwatch(session);
     if (result != SINK_DONE) {
@@ -208,6 +211,7 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
         postgres_run(session, session->silence_limit, "ROLLBACK", 0, NULL, NULL, NULL) != SINK_DONE && !session->is_broken)
         postgres_session_break(session);
     session->progress = NULL;
+    check(postgres_session_is(session, POSTGRES_IDLE));
     return result;
 }
 

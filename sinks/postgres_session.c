@@ -229,6 +229,18 @@ void postgres_session_free(PostgresSession *session) {
     free(session);
 }
 
+bool postgres_session_is(const PostgresSession *session, PostgresState state) {
+    if (session->is_broken || PQstatus(session->connection) == CONNECTION_BAD) return true;
+    switch (PQtransactionStatus(session->connection)) {
+    case PQTRANS_IDLE: return state == POSTGRES_IDLE;
+    case PQTRANS_INTRANS:
+    case PQTRANS_INERROR: return state == POSTGRES_TRANSACTION;
+    case PQTRANS_ACTIVE: return state == POSTGRES_COPYING;
+    case PQTRANS_UNKNOWN: return true;
+    }
+    unreachable();
+}
+
 /* ---- waiting ---- */
 
 static SinkResult broken(PostgresSession *session, Error *error) {
@@ -268,6 +280,8 @@ static bool is_alive(PostgresSession *session) {
 
 SinkResult postgres_session_use(PostgresSession *session, Error *error) {
     if (session->is_broken) return broken(session, error);
+    check(!session->progress && !session->probe);
+    check(postgres_session_is(session, POSTGRES_IDLE));
     session->is_used = session->is_used || session->has_answered;
     session->has_answered = false;
     return is_alive(session) ? SINK_DONE : lost(session, error);
@@ -386,6 +400,7 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
 SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql, size_t count, const char *const *values,
                         PGresult **ret_result, Error *error) {
     if (session->is_broken) return broken(session, error);
+    check(postgres_session_is(session, POSTGRES_IDLE) || postgres_session_is(session, POSTGRES_TRANSACTION));
     session->failure = (PostgresFailure){0};
     int sent = count > 0 ? PQsendQueryParams(session->connection, sql, (int)count, NULL, values, NULL, NULL, 0)
                          : PQsendQuery(session->connection, sql);
@@ -396,6 +411,7 @@ SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql,
 
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error) {
     if (session->is_broken) return broken(session, error);
+    check(postgres_session_is(session, POSTGRES_COPYING));
     while (csv.size > 0) {
         size_t piece = csv.size < COPY_PIECE_BYTES ? csv.size : COPY_PIECE_BYTES;
         int r = PQputCopyData(session->connection, csv.data, (int)piece);
@@ -417,6 +433,7 @@ bool postgres_copy_has_answer(PostgresSession *session) {
 
 SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error *error) {
     if (session->is_broken) return broken(session, error);
+    check(postgres_session_is(session, POSTGRES_COPYING));
     session->failure = (PostgresFailure){0};
     int r;
     while ((r = PQputCopyEnd(session->connection, NULL)) == 0) {

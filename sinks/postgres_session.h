@@ -85,5 +85,13 @@ SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error
 void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience);
 void postgres_session_unwatch(PostgresSession *session);
 
+typedef enum PostgresState {
+    POSTGRES_IDLE,        /* no transaction is open */
+    POSTGRES_TRANSACTION, /* one is open, failed or not, and no statement runs */
+    POSTGRES_COPYING,     /* the server waits for rows */
+} PostgresState;
+/* Is this the state of the session, as far as this side knows? True also of one that is lost: what is called next says so. */
+bool postgres_session_is(const PostgresSession *session, PostgresState state);
+
 /* Closes the connection: the server rolls back what is open. */
 void postgres_session_break(PostgresSession *session);

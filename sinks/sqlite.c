@@ -232,9 +232,11 @@ static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob
 }
 
 static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error *error) {
+    check(job->file_count > 0);
     check(job->table->column_count <= COLUMNS_A_SINK_MAX);
     SqliteSession *session = session_of(sink_session);
     sqlite3 *database = session->database;
+    check(sqlite3_get_autocommit(database)); /* no transaction is open */
     job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
     SinkResult result = check_file(session, error);
@@ -252,6 +254,7 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     /* A failed COMMIT may still have reached the disk: the next try asks the ledger. */
     if (result == SINK_DONE) {
         job->proven_absent = false;
+        check(!sqlite3_get_autocommit(database));
         result = sqlite_run(database, "COMMIT", "commit", error);
     }
     if (result == SINK_DONE) result = check_file(session, error);
