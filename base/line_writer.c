@@ -56,6 +56,7 @@ static void drop_all(LineWriter *writer) {
     uint64_t lines = 0;
     for (size_t i = 0; i < writer->used; i++) lines += writer->bytes[(writer->first + i) % sizeof writer->bytes] == '\n';
     writer->used = 0;
+    writer->full = false;
     count_dropped(writer, lines);
 }
 

@@ -176,6 +176,30 @@ static void a_reader_that_is_gone_costs_the_lines_alone(void **state) {
     assert_string_equal(fixture->text, "10 dropped\nline 10 of 10\n");
 }
 
+static void a_reader_that_goes_while_the_buffer_is_full_costs_the_lines_alone(void **state) {
+    Fixture *fixture = *state;
+    int other[2];
+    for (int i = 0; i < LINES; i++) add(fixture, "line %d of many, long enough to fill the buffer\n", i);
+    assert_true(dropped(fixture) > 0);
+    (void)close(fixture->ends[0]);
+    assert_true(line_writer_flush(fixture->writer, 10 * USEC_SECOND)); /* the write fails and what was kept is dropped */
+
+    assert_int_equal(pipe2(other, O_CLOEXEC), 0);
+    assert_int_equal(dup2(other[1], fixture->ends[1]), fixture->ends[1]);
+    (void)close(other[1]);
+    fixture->ends[0] = other[0];
+    uint64_t lost = dropped(fixture);
+    add(fixture, "line 0 of the new reader\n");
+    assert_true(line_writer_stop(fixture->writer, 10 * USEC_SECOND));
+    close_writing_end(fixture);
+    read_until(fixture, NULL);
+    assert_int_equal(dropped(fixture), lost);
+    uint64_t lines, noted;
+    count_lines(fixture->text, &lines, &noted);
+    assert_int_equal(lines, 1);
+    assert_int_equal(noted, lost);
+}
+
 static void a_descriptor_that_another_process_made_non_blocking_works(void **state) {
     Fixture *fixture = *state;
     assert_int_equal(fcntl(fixture->ends[1], F_SETFL, O_NONBLOCK), 0);
@@ -240,6 +264,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_reader_that_does_not_read_holds_nobody_up, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_does_not_wait_for_the_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_that_is_gone_costs_the_lines_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reader_that_goes_while_the_buffer_is_full_costs_the_lines_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_descriptor_that_another_process_made_non_blocking_works, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_lose_nothing_uncounted, setup, teardown),
     };
