@@ -46,6 +46,39 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_LOG_LINES_DROPPED] = {"sluice_log_lines_dropped_total", "Log lines dropped because stderr was not read fast enough."},
 };
 
+static const MetricFamilyInfo families[FAMILY_COUNT_] = {
+    [FAMILY_IN_FLIGHT_BYTES] = {"sluice_in_flight_bytes", "gauge", "Bytes of accepted requests that are not committed yet.", {0}},
+    [FAMILY_UNFINISHED_BYTES] = {"sluice_unfinished_bytes", "gauge", "Bytes of request bodies that are still arriving.", {0}},
+    [FAMILY_CONNECTIONS] = {"sluice_connections", "gauge", "Open connections of the intake.", {0}},
+    [FAMILY_INTAKE_STOPPED] = {"sluice_intake_stopped", "gauge", "1 while the disk budget is used up and no event is taken.", {0}},
+    [FAMILY_DATABASE_USED_BYTES] = {"sluice_database_used_bytes", "gauge", "Bytes in use in the local database.", {0}},
+    [FAMILY_DATABASE_LIMIT_BYTES] = {"sluice_database_limit_bytes", "gauge", "Bytes that the local database can hold.", {0}},
+    [FAMILY_SOURCES] = {"sluice_sources", "gauge", "Sources that are not deleted.", {0}},
+    [FAMILY_CONNECTION_UP] = {"sluice_connection_up", "gauge", "0 while the last import could not reach the destination.", {"connection"}},
+    [FAMILY_CONNECTION_PAUSED] = {"sluice_connection_paused", "gauge", "1 while an admin holds back the imports.", {"connection"}},
+    [FAMILY_SINK_ROWS] = {"sluice_sink_rows",
+                          "gauge",
+                          "Rows that wait in the commit log (local) and in staging files (staging), and all that were imported (target).",
+                          {"source", "sink", "level"}},
+    [FAMILY_SINK_REJECTS] = {"sluice_sink_rejects_total",
+                             "counter",
+                             "Events that the mapping refused (event), and rows that the destination refused (row), since the sink exists.",
+                             {"source", "sink", "kind"}},
+    [FAMILY_SINK_DROPPED_ROWS] = {"sluice_sink_dropped_rows_total",
+                                  "counter",
+                                  "Rows that were discarded, expired or damaged, since the sink exists.",
+                                  {"source", "sink"}},
+    [FAMILY_SINK_OLDEST_SECONDS] = {"sluice_sink_oldest_waiting_seconds",
+                                    "gauge",
+                                    "How long the oldest row has waited; 0 when none waits.",
+                                    {"source", "sink"}},
+    [FAMILY_SINK_FAILING] = {"sluice_sink_failing",
+                             "gauge",
+                             "1 while its last import failed, its connection cannot be reached, or it is stopped.",
+                             {"source", "sink"}},
+    [FAMILY_SINK_PAUSED] = {"sluice_sink_paused", "gauge", "1 while an admin holds back its imports.", {"source", "sink"}},
+};
+
 /* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */
 typedef struct Cells Cells;
 struct Cells {
@@ -115,4 +148,38 @@ void metrics_format(Buffer *out) {
         buffer_printf(out, "# HELP %s %s\n# TYPE %s counter\n%s %lu\n", infos[i].name, infos[i].help, infos[i].name, infos[i].name,
                       metrics_read((Metric)i));
     }
+}
+
+/* ---- families ------------------------------------------------------------------------------------------------------------------------ */
+
+const MetricFamilyInfo *metrics_family(MetricFamily family) {
+    check((unsigned)family < FAMILY_COUNT_ && families[family].name);
+    return &families[family];
+}
+
+void metrics_begin(Buffer *out, MetricFamily family) {
+    const MetricFamilyInfo *info = metrics_family(family);
+    buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name, info->type);
+}
+
+static void put_label_value(Buffer *out, const char *value) {
+    for (; *value; value++) {
+        if (*value == '\n') {
+            buffer_append_text(out, "\\n");
+            continue;
+        }
+        if (*value == '"' || *value == '\\') buffer_append_byte(out, '\\');
+        buffer_append_byte(out, *value);
+    }
+}
+
+void metrics_put(Buffer *out, MetricFamily family, const char *const *labels, uint64_t value) {
+    const MetricFamilyInfo *info = metrics_family(family);
+    buffer_append_text(out, info->name);
+    for (size_t i = 0; info->labels[i]; i++) {
+        buffer_printf(out, "%c%s=\"", i == 0 ? '{' : ',', info->labels[i]);
+        put_label_value(out, labels[i]);
+        buffer_append_byte(out, '"');
+    }
+    buffer_printf(out, "%s %lu\n", info->labels[0] ? "}" : "", value);
 }

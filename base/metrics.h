@@ -1,6 +1,7 @@
 /*
- * Counters, one cell a thread and metric, summed when read: counting never contends. Metrics are one table in metrics.c
- * (name in Prometheus style, type, one-sentence help).
+ * Counters, one cell a thread and metric, summed when read: counting never contends. And families of series, with or without labels, that are
+ * read off what exists when somebody asks: a series ends with what it is about. Both are tables in metrics.c (name in Prometheus style, type,
+ * labels, one-sentence help).
  */
 #pragma once
 
@@ -40,4 +41,38 @@ typedef enum Metric {
 
 void metrics_add(Metric metric, uint64_t amount); /* any thread; wait-free */
 uint64_t metrics_read(Metric metric);             /* sum over all threads that ever counted */
-void metrics_format(Buffer *out);                 /* Prometheus text exposition format 0.0.4 */
+void metrics_format(Buffer *out);                 /* Prometheus text exposition format 0.0.4: all counters */
+
+typedef enum MetricFamily {
+    FAMILY_IN_FLIGHT_BYTES,
+    FAMILY_UNFINISHED_BYTES,
+    FAMILY_CONNECTIONS,
+    FAMILY_INTAKE_STOPPED,
+    FAMILY_DATABASE_USED_BYTES,
+    FAMILY_DATABASE_LIMIT_BYTES,
+    FAMILY_SOURCES,
+    FAMILY_CONNECTION_UP,
+    FAMILY_CONNECTION_PAUSED,
+    FAMILY_SINK_ROWS,
+    FAMILY_SINK_REJECTS,
+    FAMILY_SINK_DROPPED_ROWS,
+    FAMILY_SINK_OLDEST_SECONDS,
+    FAMILY_SINK_FAILING,
+    FAMILY_SINK_PAUSED,
+    FAMILY_COUNT_
+} MetricFamily;
+
+#define METRIC_LABELS_MOST 3
+
+typedef struct MetricFamilyInfo {
+    const char *name;
+    const char *type; /* "gauge" or "counter" */
+    const char *help;
+    const char *labels[METRIC_LABELS_MOST + 1]; /* names; NULL ends them */
+} MetricFamilyInfo;
+
+const MetricFamilyInfo *metrics_family(MetricFamily family); /* static */
+/* HELP and TYPE. All series of the family must follow before the next one begins. */
+void metrics_begin(Buffer *out, MetricFamily family);
+/* `labels`: a value for each label of the family, in order, any UTF-8; NULL when it has none. */
+void metrics_put(Buffer *out, MetricFamily family, const char *const *labels, uint64_t value);

@@ -39,6 +39,7 @@ typedef struct Options {
     uint64_t body_rate_least; /* bytes a second past body_timeout */
     uint64_t event_bytes, body_bytes, header_bytes, unfinished_bytes, row_bytes, request_rows_bytes, in_flight_bytes;
     uint32_t sources_most;
+    uint32_t metrics_sinks;
     uint64_t disk_budget;        /* bytes; 0: half of the file system */
     uint32_t disk_share_percent; /* of one sink */
     uint64_t log_high_mark;      /* bytes in the log above which the oldest groups are staged whatever the conditions */

@@ -10,3 +10,13 @@ const SinkDriver *sink_driver_of(const ConnectionType *type) {
         if ((*driver)->type == type) return *driver;
     unreachable();
 }
+
+static const char *const fault_names[SINK_FAULT_COUNT] = {
+    [SINK_FAULT_UNREACHABLE] = "unreachable", [SINK_FAULT_TLS] = "tls",       [SINK_FAULT_LOGIN] = "login",
+    [SINK_FAULT_DATABASE] = "database",       [SINK_FAULT_RIGHTS] = "rights", [SINK_FAULT_OTHER] = "other",
+};
+
+const char *sink_fault_name(SinkFault fault) {
+    check((unsigned)fault < SINK_FAULT_COUNT);
+    return fault_names[fault];
+}

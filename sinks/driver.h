@@ -105,6 +105,26 @@ typedef struct TableInspection {
     bool adds[COLUMNS_A_SINK_MAX]; /* by index of the sink's columns: it is missing, and would be added */
 } TableInspection;
 
+/* What a test of a connection found. */
+typedef enum SinkFault {
+    SINK_SOUND,
+    SINK_FAULT_UNREACHABLE, /* nobody answers there, or not in time */
+    SINK_FAULT_TLS,         /* the two sides do not agree on encryption, or a certificate is not trusted */
+    SINK_FAULT_LOGIN,       /* the login was refused */
+    SINK_FAULT_DATABASE,    /* the database, or the file's folder, is missing, or it is no database */
+    SINK_FAULT_RIGHTS,      /* a right is missing that an import needs */
+    SINK_FAULT_OTHER,
+} SinkFault;
+#define SINK_FAULT_COUNT (SINK_FAULT_OTHER + 1)
+
+typedef struct SinkTest {
+    const char *const *tables; /* in: ids of the tables that sinks on the connection have */
+    size_t table_count;
+    SinkFault fault;   /* out */
+    char version[128]; /* out: of the destination, "PostgreSQL 15.6"; "" when it was not reached */
+    char note[256];    /* out: of a sound one, a sentence on what it cannot do; "" none */
+} SinkTest;
+
 typedef struct SinkDriver {
     const ConnectionType *type; /* the connections that it serves */
     /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
@@ -126,6 +146,9 @@ typedef struct SinkDriver {
     /* Is the file in the ledger? */
     SinkResult (*look_up)(SinkSession *session, const Uuid *file, bool *ret_found, Error *error);
     void (*disconnect)(SinkSession *session); /* NULL-safe */
+    /* Could imports into the tables work? On a session of its own, within a time limit of its own; changes nothing at the destination, and makes
+     * nothing. SINK_SOUND, or the fault with the error, a sentence; also in the test. */
+    SinkFault (*test)(const Connection *connection, const char *data_directory, SinkTest *test, Error *error);
 } SinkDriver;
 
 extern const ConnectionType connection_type_sqlite, connection_type_postgres;
@@ -134,3 +157,5 @@ extern const SinkDriver sink_driver_sqlite, sink_driver_postgres;
 /* All types of connections, for options_load; ends with NULL. The connection "local" is of the first one. */
 extern const ConnectionType *const connection_types[];
 const SinkDriver *sink_driver_of(const ConnectionType *type);
+/* As in the API: "unreachable"; NULL: SINK_SOUND. */
+const char *sink_fault_name(SinkFault fault);

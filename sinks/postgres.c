@@ -17,6 +17,7 @@
 #include "sinks/postgres_load.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_table.h"
+#include "sinks/postgres_test.h"
 
 #define TABLE_LOCK_MS 2000
 
@@ -27,7 +28,7 @@ static PostgresSession *session_of(SinkSession *session) {
 static SinkResult pg_connect(const Connection *connection, const char *data_directory, const char *application_name,
                              SinkSession **ret_session, Error *error) {
     PostgresSession *session = NULL;
-    SinkResult result = postgres_session_open(connection, data_directory, application_name, &session, error);
+    SinkResult result = postgres_session_open(connection, data_directory, application_name, &session, NULL, error);
     if (result == SINK_DONE) *ret_session = (SinkSession *)(void *)session;
     return result;
 }
@@ -260,4 +261,5 @@ const SinkDriver sink_driver_postgres = {
     .import = pg_import,
     .look_up = pg_look_up,
     .disconnect = pg_disconnect,
+    .test = postgres_test,
 };

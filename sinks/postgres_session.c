@@ -75,10 +75,41 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-static SinkResult cannot_connect(const Connection *connection, PGconn *libpq, const char *secret, Error *error) {
-    char words[600];
+/*
+ * The only way to the SQLSTATE of a refused login is libpq's verbose text: "FATAL:  28P01: words\nLOCATION:  file:line". Leaves the words, and
+ * copies the last SQLSTATE (of several servers: of the one tried last); "" when no server said anything.
+ */
+static void take_sqlstate(char *words, char ret_sqlstate[static 6]) {
+    ret_sqlstate[0] = '\0';
+    for (char *at; (at = strstr(words, "\nLOCATION:  "));) {
+        const char *end = strchr(at + 1, '\n');
+        memmove(at, end ? end : "", end ? strlen(end) + 1 : 1);
+    }
+    for (char *at = words; (at = strstr(at, "FATAL:  "));) {
+        at += 8;
+        if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || strncmp(at + 5, ": ", 2) != 0) continue;
+        memcpy(ret_sqlstate, at, 5);
+        ret_sqlstate[5] = '\0';
+        memmove(at, at + 7, strlen(at + 7) + 1);
+    }
+}
+
+static SinkFault connect_fault(const char *sqlstate, const char *words) {
+    if (strncmp(sqlstate, "28", 2) == 0) return SINK_FAULT_LOGIN;
+    if (strcmp(sqlstate, "3D000") == 0) return SINK_FAULT_DATABASE;
+    if (strcmp(sqlstate, "42501") == 0) return SINK_FAULT_RIGHTS;
+    /* Without a word of the server it is libpq that speaks, in English, since no locale is set. */
+    if (!sqlstate[0] && strstr(words, "password supplied")) return SINK_FAULT_LOGIN;
+    if (!sqlstate[0] && (strstr(words, "SSL") || strstr(words, "certificate") || strstr(words, "TLS"))) return SINK_FAULT_TLS;
+    return SINK_FAULT_UNREACHABLE;
+}
+
+static SinkResult cannot_connect(const Connection *connection, PGconn *libpq, const char *secret, SinkFault *ret_fault, Error *error) {
+    char words[1000], sqlstate[6];
     (void)snprintf(words, sizeof words, "%s", libpq ? PQerrorMessage(libpq) : "out of memory");
+    take_sqlstate(words, sqlstate);
     postgres_trim(words);
+    *ret_fault = connect_fault(sqlstate, words);
     hide(words, secret);
     hide(words, libpq ? PQpass(libpq) : NULL);
     (void)error_set(error, -ECONNREFUSED, "Connection \"%s\" cannot be opened: %s", connection->name, words);
@@ -102,11 +133,12 @@ static usec_t connect_limit(const char *uri, bool *ret_valid) {
 }
 
 static SinkResult connect_to(const Connection *connection, const char *password, const char *application_name, PGconn **ret_libpq,
-                             Error *error) {
+                             SinkFault *ret_fault, Error *error) {
     bool valid;
     usec_t limit = connect_limit(connection_value(connection, "uri"), &valid);
     if (!valid) {
         /* libpq's words would repeat parts of it, and it may hold a password against the rules. */
+        *ret_fault = SINK_FAULT_OTHER;
         (void)error_set(error, -EINVAL, "The uri of connection \"%s\" is not a PostgreSQL URI.", connection->name);
         return SINK_REFUSED;
     }
@@ -117,22 +149,25 @@ static SinkResult connect_to(const Connection *connection, const char *password,
     const char *const values[] = {"disable",        "1",    "30",     "10", "3", "60000", "read-write", connection_value(connection, "uri"),
                                   application_name, "UTF8", password, NULL};
     PGconn *libpq = PQconnectStartParams(keywords, values, 1);
+    if (libpq) (void)PQsetErrorVerbosity(libpq, PQERRORS_VERBOSE);
     usec_t deadline = now() + limit;
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (libpq && PQstatus(libpq) != CONNECTION_BAD && status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
         if (poll_until(PQsocket(libpq), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, NULL) <= 0) {
             (void)error_set(error, -ETIMEDOUT, "Connection \"%s\" cannot be opened: no answer within %lld s.", connection->name,
                             (long long)(limit / USEC_SECOND));
+            *ret_fault = SINK_FAULT_UNREACHABLE;
             PQfinish(libpq);
             return SINK_UNREACHABLE;
         }
         status = PQconnectPoll(libpq);
     }
     if (libpq && PQstatus(libpq) == CONNECTION_OK && PQsetnonblocking(libpq, 1) == 0) {
+        (void)PQsetErrorVerbosity(libpq, PQERRORS_DEFAULT);
         *ret_libpq = libpq;
         return SINK_DONE;
     }
-    SinkResult result = cannot_connect(connection, libpq, password, error);
+    SinkResult result = cannot_connect(connection, libpq, password, ret_fault, error);
     PQfinish(libpq);
     return result;
 }
@@ -164,7 +199,9 @@ static void name_ledger(PostgresSession *session, const char *name) {
 }
 
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
-                                 PostgresSession **ret_session, Error *error) {
+                                 PostgresSession **ret_session, SinkFault *ret_fault, Error *error) {
+    SinkFault unasked;
+    if (!ret_fault) ret_fault = &unasked;
     char password[PASSWORD_BYTES_MOST];
     const char *password_file = connection_value(connection, "passwordFile"), *ledger = connection_value(connection, "ledgerTable");
     if (password_file) {
@@ -173,11 +210,12 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
         check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", password_file) >= 0);
         if (read_password(path, password, error) < 0) {
             (void)error_prefix(error, "connection \"%s\"", connection->name);
+            *ret_fault = SINK_FAULT_LOGIN;
             return SINK_UNREACHABLE;
         }
     }
     PGconn *libpq = NULL;
-    SinkResult result = connect_to(connection, password_file ? password : NULL, application_name, &libpq, error);
+    SinkResult result = connect_to(connection, password_file ? password : NULL, application_name, &libpq, ret_fault, error);
     explicit_bzero(password, sizeof password);
     if (result != SINK_DONE) return result;
     (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);

@@ -44,8 +44,9 @@ typedef struct PostgresSession {
     bool is_broken;
 } PostgresSession;
 
+/* `ret_fault` (NULL: not wanted) is set when it is not SINK_DONE. */
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
-                                 PostgresSession **ret_session, Error *error);
+                                 PostgresSession **ret_session, SinkFault *ret_fault, Error *error);
 void postgres_session_free(PostgresSession *session); /* NULL-safe */
 
 /*

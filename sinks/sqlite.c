@@ -17,6 +17,7 @@
 #include "sinks/ledger_entry.h"
 #include "sinks/sqlite_load.h"
 #include "sinks/sqlite_table.h"
+#include "sinks/sqlite_test.h"
 #include "sinks/table_shape.h"
 
 #define BUSY_MS 2000
@@ -305,4 +306,5 @@ const SinkDriver sink_driver_sqlite = {
     .import = sqlite_import,
     .look_up = sqlite_look_up,
     .disconnect = sqlite_disconnect,
+    .test = sqlite_test,
 };

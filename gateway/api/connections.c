@@ -2,9 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "gateway/api/router.h"
+#include "gateway/api/statistics.h"
 
 /* The config refuses passwords in URIs, so nothing secret is in there. */
 static json_t *connection_json(const Control *control, const Connection *connection) {
@@ -16,15 +17,40 @@ static json_t *connection_json(const Control *control, const Connection *connect
     return json;
 }
 
-void api_connections(ApiRequest *request) {
-    const Connections *connections = &request->control->options.options->list;
+json_t *api_connections_json(const Control *control, const Survey *survey, bool complete) {
+    const Connections *connections = &control->options.options->list;
     json_t *list = json_array();
     check(list);
-    for (size_t i = 0; i < connections->count; i++)
-        check(json_array_append_new(list, connection_json(request->control, &connections->items[i])) == 0);
-    json_t *answer = json_pack("{s:o}", "connections", list);
+    for (size_t i = 0; i < connections->count; i++) {
+        json_t *json = connection_json(control, &connections->items[i]);
+        const ConnectionStatistics *statistics = &survey->connections[i];
+        if (complete) {
+            check(json_object_set_new(json, "failing", json_boolean(statistics->failing)) == 0);
+            check(json_object_set_new(json, "lastError", statistics_error_json(statistics->last_error)) == 0);
+        }
+        check(json_array_append_new(list, json) == 0);
+    }
+    return list;
+}
+
+static void end(Control *control, Survey *survey, bool complete) {
+    json_t *answer = json_pack("{s:o}", "connections", api_connections_json(control, survey, complete));
     check(answer);
-    api_answer(request, 200, answer);
+    api_call_answer(steal(survey->call), 200, answer);
+}
+
+static void drop(Survey *survey) {
+    survey_deinit(survey);
+    free(survey);
+}
+
+void api_connections(ApiRequest *request) {
+    Survey *survey = calloc(1, sizeof *survey);
+    check(survey);
+    survey->end = end;
+    survey->drop = drop;
+    survey_all_connections(request->control, survey);
+    survey_start(request, survey);
 }
 
 /* ---- pause and resume -------------------------------------------------------------------------------------------------------------- */

@@ -107,6 +107,9 @@ void api_test(ApiRequest *request);
 void api_about(ApiRequest *request);
 void api_health(ApiRequest *request);
 void api_ready(ApiRequest *request);
+/* Why no event is taken at present: the id of an error, its sentence, and when to ask again (seconds); NULL: it is ready. */
+const char *api_not_ready(const Control *control, const char **ret_message, unsigned *ret_retry_after);
+/* metrics.c */
 void api_metrics(ApiRequest *request);
 /* manifest.c */
 void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune */
@@ -114,3 +117,8 @@ void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune */
 void api_connections(ApiRequest *request);
 void api_connections_pause(ApiRequest *request);
 void api_connections_resume(ApiRequest *request);
+/* connection_test.c */
+void api_connections_test(ApiRequest *request);
+/* status.c */
+void api_status(ApiRequest *request);
+void api_aggregation(ApiRequest *request);

@@ -1,23 +1,9 @@
 /* Statistics of a sink. */
+#include "gateway/api/statistics.h"
+
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "gateway/api/router.h"
-
-typedef struct Query {
-    Errand errand; /* first */
-    ApiCall *call;
-    uint32_t sink;
-    json_t *pause; /* of the sink, its source or its connection, when it was asked; or null */
-    SinkStatistics statistics;
-} Query;
-
-static void query_drop(Errand *errand) {
-    Query *query = (Query *)errand;
-    api_call_free(query->call);
-    json_decref(query->pause);
-    free(query);
-}
 
 static json_t *time_json(usec_t wall) {
     char text[25];
@@ -50,75 +36,96 @@ static json_t *total_json(const SinkStatistics *statistics) {
     return level(rows, bytes, rows ? totals->received.first_time : 0, rows ? totals->received.last_time : 0);
 }
 
-static json_t *pause_json(const ApiRequest *request) {
+/* Of the oldest row that waits, wall; 0: none does. */
+static usec_t oldest_waiting(const SinkStatistics *statistics) {
+    usec_t local = statistics->local.rows ? statistics->local.first_time : 0;
+    usec_t staging = statistics->staging.rows ? statistics->staging.first_time : 0;
+    return staging != 0 && (local == 0 || staging < local) ? staging : local;
+}
+
+usec_t statistics_waiting(const SinkStatistics *statistics, usec_t now) {
+    usec_t oldest = oldest_waiting(statistics);
+    return oldest != 0 && now > oldest ? now - oldest : 0;
+}
+
+static json_t *oldest_json(const SinkStatistics *statistics, usec_t now) {
+    usec_t oldest = oldest_waiting(statistics);
+    if (oldest == 0) return json_null();
+    json_t *json = json_pack("{s:o, s:I}", "receivedAt", time_json(oldest), "seconds",
+                             (json_int_t)(statistics_waiting(statistics, now) / USEC_SECOND));
+    check(json);
+    return json;
+}
+
+json_t *statistics_pause_json(const Control *control, const Source *source, const Sink *sink) {
     const char *what;
-    const Pause *pause = pauses_of_sink(&request->control->pauses, request->source->source, request->sink->sink, &what);
+    const Pause *pause = pauses_of_sink(&control->pauses, source, sink, &what);
     if (!pause) return json_null();
     json_t *json = pause_to_json(pause);
     check(json_object_set_new(json, "what", json_string(what)) == 0);
     return json;
 }
 
-static void answer(Query *query, const SinkStatistics *statistics) {
+json_t *statistics_error_json(const char *last_error) {
+    json_t *json = last_error[0] ? json_string(last_error) : json_null();
+    return json ? json : json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
+}
+
+json_t *statistics_to_json(const SinkStatistics *statistics, json_t *take_pause, usec_t now) {
     const SinkTotals *totals = &statistics->totals;
-    json_t *last_error = statistics->last_error[0] ? json_string(statistics->last_error) : json_null();
-    if (!last_error)
-        last_error = json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
     json_t *damage = statistics->damage[0] ? json_string(statistics->damage) : json_null();
     if (!damage) damage = json_string("A stored record was damaged: see the log.");
-    json_t *json = json_pack(
-        "{s:o, s:{s:o, s:o, s:o}, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o, s:o}", "total", total_json(statistics),
-        "levels", "local", tally_json(&statistics->local), "staging", tally_json(&statistics->staging), "target", target_json(totals),
-        "rejects", "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows, "droppedRows",
-        (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events, "files", "waiting",
-        (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused", (int)statistics->paused,
-        "pausedBy", query->pause, "failing", (int)statistics->failing, "lastError", last_error, "damage", damage);
+    json_t *json = json_pack("{s:o, s:{s:o, s:o, s:o}, s:o, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:o, s:b, s:o, s:o}", "total",
+                             total_json(statistics), "levels", "local", tally_json(&statistics->local), "staging",
+                             tally_json(&statistics->staging), "target", target_json(totals), "oldestWaiting", oldest_json(statistics, now),
+                             "rejects", "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows,
+                             "droppedRows", (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events, "files",
+                             "waiting", (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
+                             (int)statistics->paused, "pausedBy", take_pause, "failing", (int)statistics->failing, "lastError",
+                             statistics_error_json(statistics->last_error), "damage", damage);
     check(json);
-    api_call_answer(steal(query->call), 200, json);
+    return json;
 }
 
-static void query_back(Control *control, Errand *errand, Message *take_message) {
-    (void)control;
-    Query *query = (Query *)errand;
-    free(take_message);
-    if (query->call) answer(query, &query->statistics);
-    errand_end(errand);
-    query_drop(errand);
-}
+/* ---- of one sink --------------------------------------------------------------------------------------------------------------------- */
 
-static void query_late(Control *control, Errand *errand) {
-    Query *query = (Query *)errand;
+typedef struct Query {
+    Survey survey; /* first */
+    json_t *pause; /* of the sink, its source or its connection, when it was asked; or null */
     SinkStatistics statistics;
-    if (!query->call) return;
-    if (control->peers.lender && writer_lent_statistics(control->peers.lender, &query->sink, &statistics, 1)) {
-        answer(query, &statistics);
-    } else {
-        api_call_fail_stalled(steal(query->call));
-    }
+} Query;
+
+static void see(Survey *survey, size_t index, const SinkStatistics *statistics) {
+    (void)index;
+    ((Query *)survey)->statistics = *statistics;
+}
+
+static void end(Control *control, Survey *survey, bool complete) {
+    Query *query = (Query *)survey;
+    Clock *clock = control->options.clock;
+    if (complete)
+        api_call_answer(steal(survey->call), 200, statistics_to_json(&query->statistics, steal(query->pause), clock->wall(clock)));
+    else
+        api_call_fail_stalled(steal(survey->call));
+}
+
+static void drop(Survey *survey) {
+    Query *query = (Query *)survey;
+    survey_deinit(survey);
+    json_decref(query->pause);
+    free(query);
 }
 
 void api_statistics_total(ApiRequest *request) {
     Query *query = calloc(1, sizeof *query);
-    TotalsQuery *message = calloc(1, sizeof *message);
-    check(query && message);
-    query->errand.back = query_back;
-    query->errand.drop = query_drop;
-    query->errand.late = query_late;
-    query->sink = request->sink->sink->number;
-    query->pause = pause_json(request);
-    query->call = api_keep(request);
-    if (control_is_stalled(request->control)) {
-        query_late(request->control, &query->errand);
-        query_drop(&query->errand);
-        free(message);
-        return;
-    }
-    errand_begin(request->control, &query->errand);
-    message->request.message.kind = MESSAGE_TOTALS;
-    message->request.reply = request->control->mailbox;
-    message->sinks = &query->sink;
-    message->statistics = &query->statistics;
-    message->count = 1;
-    message->request.context = &query->errand;
-    mailbox_post(request->control->peers.writer, &message->request.message);
+    check(query);
+    query->survey.sinks = malloc(sizeof *query->survey.sinks);
+    check(query->survey.sinks);
+    query->survey.sinks[0] = request->sink->sink->number;
+    query->survey.count = 1;
+    query->survey.see = see;
+    query->survey.end = end;
+    query->survey.drop = drop;
+    query->pause = statistics_pause_json(request->control, request->source->source, request->sink->sink);
+    survey_start(request, &query->survey);
 }

@@ -1,8 +1,7 @@
-/* The gateway itself: what it is, whether it is well, what it counts. */
+/* The gateway itself: what it is, and whether it is well. */
 #include <stdatomic.h>
 #include <string.h>
 
-#include "base/metrics.h"
 #include "gateway/api/router.h"
 #include "gateway/flow/version.h"
 
@@ -24,49 +23,43 @@ void api_health(ApiRequest *request) {
     answer_text(request, "text/plain; charset=utf-8");
 }
 
-static void not_ready(ApiRequest *request, unsigned retry_after, const char *name, const char *message) {
-    request->call->retry_after = retry_after;
-    api_fail(request, 503, name, "%s", message);
+const char *api_not_ready(const Control *control, const char **ret_message, unsigned *ret_retry_after) {
+    const Usage *usage = control->options.usage;
+    *ret_retry_after = 5;
+    if (control->draining) {
+        *ret_message = "The gateway is shutting down.";
+        return "shutdown";
+    }
+    if (!control->connected) {
+        *ret_retry_after = 1;
+        *ret_message = "The gateway is starting.";
+        return "starting";
+    }
+    if (atomic_load(&usage->broken)) {
+        *ret_message = "The gateway cannot write any more and is about to end.";
+        return "broken";
+    }
+    if (control_is_stalled(control)) {
+        *ret_message = "The local disk has not finished a commit for longer than disk.stall-timeout: no event is taken.";
+        return "diskStalled";
+    }
+    if (atomic_load(&usage->intake_stopped)) {
+        *ret_retry_after = 30;
+        *ret_message = "The disk budget is used up: no event is taken.";
+        return "overloaded";
+    }
+    return NULL;
 }
 
 void api_ready(ApiRequest *request) {
-    const Control *control = request->control;
-    const Usage *usage = control->options.usage;
-    if (control->draining) {
-        not_ready(request, 5, "shutdown", "The gateway is shutting down.");
-    } else if (!control->connected) {
-        not_ready(request, 1, "starting", "The gateway is starting.");
-    } else if (atomic_load(&usage->broken)) {
-        not_ready(request, 5, "broken", "The gateway cannot write any more and is about to end.");
-    } else if (control_is_stalled(control)) {
-        not_ready(request, 5, "diskStalled",
-                  "The local disk has not finished a commit for longer than disk.stall-timeout: no event is taken.");
-    } else if (atomic_load(&usage->intake_stopped)) {
-        not_ready(request, 30, "overloaded", "The disk budget is used up: no event is taken.");
-    } else {
-        buffer_append_text(&request->call->response, "OK\n");
-        answer_text(request, "text/plain; charset=utf-8");
+    const char *message;
+    unsigned retry_after;
+    const char *name = api_not_ready(request->control, &message, &retry_after);
+    if (name) {
+        request->call->retry_after = retry_after;
+        api_fail(request, 503, name, "%s", message);
+        return;
     }
-}
-
-static void gauge(Buffer *out, const char *name, const char *help, uint64_t value) {
-    buffer_printf(out, "# HELP %s %s\n# TYPE %s gauge\n%s %llu\n", name, help, name, name, (unsigned long long)value);
-}
-
-void api_metrics(ApiRequest *request) {
-    const Control *control = request->control;
-    const Usage *usage = control->options.usage;
-    Buffer *out = &request->call->response;
-    uint64_t used, map;
-    environment_usage(control->options.environment, &used, &map);
-    metrics_format(out);
-    gauge(out, "sluice_in_flight_bytes", "Bytes of accepted requests that are not committed yet.",
-          atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes));
-    gauge(out, "sluice_unfinished_bytes", "Bytes of request bodies that are still arriving.", atomic_load(&usage->unfinished_bytes));
-    gauge(out, "sluice_connections", "Open connections of the intake.", atomic_load(&usage->connections));
-    gauge(out, "sluice_intake_stopped", "1 while the disk budget is used up and no event is taken.", atomic_load(&usage->intake_stopped));
-    gauge(out, "sluice_database_used_bytes", "Bytes in use in the local database.", used);
-    gauge(out, "sluice_database_limit_bytes", "Bytes that the local database can hold.", map);
-    gauge(out, "sluice_sources", "Sources that are not deleted.", registry_live_sources(&control->registry));
-    answer_text(request, "text/plain; version=0.0.4; charset=utf-8");
+    buffer_append_text(&request->call->response, "OK\n");
+    answer_text(request, "text/plain; charset=utf-8");
 }

@@ -19,7 +19,7 @@
 
 int descriptors_share(uint64_t limit, const DescriptorNeeds *needs, DescriptorShares *ret_shares, Error *error) {
     uint64_t fixed = FILES + (uint64_t)(needs->loops + 1) * HTTP_LOOP_DESCRIPTORS + 2 * (uint64_t)HTTP_CONNECTIONS_ABOVE +
-                     (uint64_t)needs->loaders * EACH_LOADER + (uint64_t)needs->destinations * EACH_DESTINATION +
+                     (uint64_t)(needs->loaders + 1) * EACH_LOADER + (uint64_t)needs->destinations * EACH_DESTINATION +
                      (uint64_t)needs->zygotes * EACH_ZYGOTE;
     uint64_t least = fixed + ADMIN_LEAST + INTAKE_LEAST;
     if (limit < least)

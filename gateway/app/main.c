@@ -6,8 +6,8 @@
 #include "gateway/commands/commands.h"
 #include "gateway/flow/version.h"
 
-static const Command *const commands[] = {&command_serve, &command_apply, &command_check, &command_map,
-                                          &command_get,   &command_flush, &command_pause, &command_resume};
+static const Command *const commands[] = {&command_serve,  &command_apply,       &command_check, &command_map,   &command_get,
+                                          &command_status, &command_connections, &command_flush, &command_pause, &command_resume};
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_overview(FILE *out) {
@@ -15,7 +15,7 @@ static void print_overview(FILE *out) {
         out,
         "Sluice takes events by HTTP and puts them, mapped into columns, into tables: durable before it answers, each exactly once.\n\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        (void)fprintf(out, "  sluice %-6s %s\n%16s%s\n", commands[i]->name, commands[i]->usage, "", commands[i]->summary);
+        (void)fprintf(out, "  sluice %-11s %s\n%21s%s\n", commands[i]->name, commands[i]->usage, "", commands[i]->summary);
     (void)fprintf(out, "\n  sluice COMMAND --help tells more; sluice --version prints the version.\n");
 }
 

@@ -175,3 +175,39 @@ int api_client_expect(const ApiClient *client, const char *method, const char *p
     json_decref(answer);
     return r;
 }
+
+int api_client_list(const ApiClient *client, const char *path, const char *key, const char *id, json_t **ret_answer, Error *error) {
+    json_t *all = NULL, *answer = NULL;
+    _cleanup_free_ char *page_path = NULL;
+    check(asprintf(&page_path, "%s?limit=100", path) > 0);
+    for (;;) {
+        int r = api_client_expect(client, "GET", page_path, NULL, &answer, error);
+        if (r < 0) {
+            json_decref(all);
+            return r;
+        }
+        json_t *items = json_object_get(answer, key);
+        bool more = json_array_size(items) > 0;
+        if (more) {
+            const char *last = text_of(json_object_get(answer, "page"), "lastId");
+            free(page_path);
+            page_path = NULL;
+            check(asprintf(&page_path, "%s?limit=100&afterId=%s", path, last) > 0);
+            more = *last;
+        }
+        if (!all) {
+            all = json_incref(answer);
+        } else {
+            check(json_array_extend(json_object_get(all, key), items) == 0);
+        }
+        json_decref(answer);
+        size_t total = (size_t)json_integer_value(json_object_get(json_object_get(all, "page"), "totalCount"));
+        if (!more || json_array_size(json_object_get(all, key)) >= total) break;
+    }
+    const json_t *items = json_object_get(all, key);
+    json_t *page = json_object_get(all, "page"), *last = json_object_get(json_array_get(items, json_array_size(items) - 1), id);
+    if (page) check(json_object_set_new(page, "limit", json_integer((json_int_t)json_array_size(items))) == 0);
+    if (page && last) check(json_object_set(page, "lastId", last) == 0);
+    *ret_answer = all;
+    return 0;
+}

@@ -22,3 +22,5 @@ int api_client_call(const ApiClient *client, const char *method, const char *pat
 /* As above, and an answer that is not 2xx is an error with its message (-ENOENT for 404, -EACCES 401 and 403, -EEXIST 409, -EINVAL 400 and 422). A
  * started task is waited for until it ends; its error is an error. */
 int api_client_expect(const ApiClient *client, const char *method, const char *path, const json_t *body, json_t **ret_answer, Error *error);
+/* All pages of a list as one answer: {KEY: […], "page": that of the whole}. `id`: the field by which it is paged. */
+int api_client_list(const ApiClient *client, const char *path, const char *key, const char *id, json_t **ret_answer, Error *error);

@@ -33,3 +33,15 @@ int arguments_wrong(const Command *command, const char *what, const char *argume
                   command->name, command->usage);
     return EXIT_USAGE;
 }
+
+int arguments_server(Arguments *arguments, ServerArguments *server) {
+    const char *value;
+    if ((value = arguments_value(arguments, "--admin"))) {
+        server->admin = value;
+    } else if ((value = arguments_value(arguments, "--token-file"))) {
+        server->token_file = value;
+    } else if ((value = arguments_value(arguments, "--data"))) {
+        server->data = value;
+    }
+    return value != NULL;
+}

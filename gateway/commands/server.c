@@ -10,7 +10,7 @@
 #define BRANCH "/v1/branches/default"
 
 typedef struct Target {
-    const char *admin, *token_file, *data;
+    ServerArguments server;
     const char *id;         /* SOURCE or SOURCE/SINK; NULL: none given */
     const char *connection; /* of pause and resume; NULL: none given */
 } Target;
@@ -25,13 +25,8 @@ static int parse(const Command *command, int argc, char **argv, Target *ret_targ
     *ret_target = (Target){0};
     while (arguments.at < argc) {
         const char *value;
-        if ((value = arguments_value(&arguments, "--admin"))) {
-            ret_target->admin = value;
-        } else if ((value = arguments_value(&arguments, "--token-file"))) {
-            ret_target->token_file = value;
-        } else if ((value = arguments_value(&arguments, "--data"))) {
-            ret_target->data = value;
-        } else if ((command == &command_pause || command == &command_resume) && (value = arguments_value(&arguments, "--connection"))) {
+        if (arguments_server(&arguments, &ret_target->server)) continue;
+        if ((command == &command_pause || command == &command_resume) && (value = arguments_value(&arguments, "--connection"))) {
             if (!is_plain(value)) return arguments_wrong(command, "there is no connection", value);
             ret_target->connection = value;
         } else if (argv[arguments.at][0] == '-' || ret_target->id) {
@@ -86,7 +81,7 @@ static int run_flush(int argc, char **argv) {
 
     ApiClient client;
     Error error = {0};
-    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
     if (r < 0) return fail(&command_flush, &error);
     const char *slash = strchr(target.id, '/');
     if (slash) {
@@ -98,43 +93,6 @@ static int run_flush(int argc, char **argv) {
     }
     api_client_deinit(&client);
     return r < 0 ? fail(&command_flush, &error) : EXIT_SUCCESS;
-}
-
-/* All pages of the list as one answer: {"sources":[…],"page":{…}} with the page of the whole. */
-static int get_all_sources(const ApiClient *client, json_t **ret_answer, Error *error) {
-    json_t *all = NULL, *answer = NULL;
-    _cleanup_free_ char *path = strdup(BRANCH "/sources?limit=100");
-    check(path);
-    for (;;) {
-        int r = api_client_expect(client, "GET", path, NULL, &answer, error);
-        if (r < 0) {
-            json_decref(all);
-            return r;
-        }
-        json_t *sources = json_object_get(answer, "sources");
-        bool more = json_array_size(sources) > 0;
-        if (more) {
-            const char *last = json_string_value(json_object_get(json_object_get(answer, "page"), "lastId"));
-            free(path);
-            path = NULL;
-            check(asprintf(&path, BRANCH "/sources?limit=100&afterId=%s", last ? last : "") > 0);
-            more = last && *last;
-        }
-        if (!all) {
-            all = json_incref(answer);
-        } else {
-            check(json_array_extend(json_object_get(all, "sources"), sources) == 0);
-        }
-        json_decref(answer);
-        size_t total = (size_t)json_integer_value(json_object_get(json_object_get(all, "page"), "totalCount"));
-        if (!more || json_array_size(json_object_get(all, "sources")) >= total) break;
-    }
-    const json_t *sources = json_object_get(all, "sources");
-    json_t *page = json_object_get(all, "page"), *last = json_object_get(json_array_get(sources, json_array_size(sources) - 1), "sourceId");
-    check(json_object_set_new(page, "limit", json_integer((json_int_t)json_array_size(sources))) == 0);
-    if (last) check(json_object_set(page, "lastId", last) == 0);
-    *ret_answer = all;
-    return 0;
 }
 
 static int run_get(int argc, char **argv) {
@@ -152,9 +110,10 @@ static int run_get(int argc, char **argv) {
     ApiClient client;
     Error error = {0};
     json_t *answer = NULL;
-    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
     if (r < 0) return fail(&command_get, &error);
-    r = path ? api_client_expect(&client, "GET", path, NULL, &answer, &error) : get_all_sources(&client, &answer, &error);
+    r = path ? api_client_expect(&client, "GET", path, NULL, &answer, &error)
+             : api_client_list(&client, BRANCH "/sources", "sources", "sourceId", &answer, &error);
     api_client_deinit(&client);
     if (r < 0) return fail(&command_get, &error);
     _cleanup_free_ char *text = json_dumps(answer, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -181,7 +140,7 @@ static int run_pausing(const Command *command, int argc, char **argv) {
     }
     ApiClient client;
     Error error = {0};
-    int r = api_client_init(&client, target.admin, target.token_file, target.data, &error);
+    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
     if (r < 0) return fail(command, &error);
     r = api_client_expect(&client, "PUT", path, NULL, NULL, &error);
     api_client_deinit(&client);
@@ -197,11 +156,6 @@ static int run_pause(int argc, char **argv) {
 static int run_resume(int argc, char **argv) {
     return run_pausing(&command_resume, argc, argv);
 }
-
-#define SERVER_HELP                                                                                                                        \
-    "  --admin URL         the admin address; SLUICE_ADMIN, or http://127.0.0.1:7001\n"                                                    \
-    "  --token-file FILE   holds a token; SLUICE_TOKEN, or admin.token of --data\n"                                                        \
-    "  --data DIR          the data directory of a local gateway, ./data\n"
 
 const Command command_flush = {
     .name = "flush",

@@ -33,6 +33,7 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
     check(control);
     control->options = *options;
     control->signal_fd = -1;
+    control->started = options->clock->boot(options->clock);
     control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (control->wake_fd < 0) {
         int r = error_set(error, -errno, "no event descriptor: %s", strerrordesc_np(errno));

@@ -60,6 +60,7 @@ struct Control {
     bool draining, broken, terminated;
     size_t loops_drained;
     bool writer_drained;
+    usec_t started;     /* boot */
     usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
 };
 

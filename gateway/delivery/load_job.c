@@ -25,5 +25,8 @@ void load_job_free(LoadJob *job) {
     free(job->label);
     table_target_deinit(&job->table);
     free(job->settled);
+    for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
+    free(job->tables);
+    free(job->test);
     free(job);
 }

@@ -57,7 +57,8 @@ struct Loaders {
     pthread_cond_t changed;
     LoadJob *first, **tail; /* under the lock: jobs that wait, linked by message.next */
     Loader *loaders;
-    size_t count;  /* at least 1: without threads the caller is the only one */
+    size_t count;  /* at least 1: without threads the caller is the only one. With threads there is one more behind them, for tests */
+    size_t all;    /* with that */
     size_t shared; /* of those: not kept for the first job of a connection */
     Lane *lanes;   /* by connection; one more for names that are none */
 };
@@ -89,6 +90,10 @@ static Lane *lane_of(const Loaders *loaders, const char *connection) {
 
 static bool is_import(const LoadJob *job) {
     return job->request.message.kind == MESSAGE_IMPORT;
+}
+
+static bool is_test(const LoadJob *job) {
+    return job->request.message.kind == MESSAGE_TEST_CONNECTION;
 }
 
 /* What the running jobs are to one that would run. */
@@ -160,9 +165,10 @@ static bool suits_another(const Loader *loader, const LoadJob *job) {
 /* The oldest that may run, taken out; under the lock. */
 static LoadJob *take_job(Loader *loader) {
     Loaders *loaders = loader->loaders;
+    bool takes_tests = loader == &loaders->loaders[loaders->all - 1], takes_others = loader < &loaders->loaders[loaders->count];
     for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->request.message.next) {
         LoadJob *job = *at;
-        if (!may_run(loaders, job) || suits_another(loader, job)) continue;
+        if (is_test(job) ? !takes_tests : !takes_others || !may_run(loaders, job) || suits_another(loader, job)) continue;
         *at = (LoadJob *)job->request.message.next;
         if (!job->request.message.next) loaders->tail = at;
         return job;
@@ -446,7 +452,26 @@ static bool is_worth_another_session(const Loader *loader, const LoadJob *job, b
     return job->request.result == SINK_UNREACHABLE && !fresh && job->request.error.code != -ETIMEDOUT;
 }
 
+static void test_connection(const Loaders *loaders, LoadJob *job) {
+    const Connection *connection = connections_find(loaders->options.connections, job->connection);
+    if (!connection) {
+        (void)error_set(&job->request.error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
+        job->request.result = SINK_REFUSED;
+        return;
+    }
+    job->test->tables = (const char *const *)job->tables;
+    job->test->table_count = job->table_count;
+    SinkFault fault = driver_of(loaders, connection)->test(connection, loaders->options.data_directory, job->test, &job->request.error);
+    check(fault == job->test->fault);
+    if (fault != SINK_SOUND) expansions_hide(connection->expansions, &job->request.error);
+    job->request.result = SINK_DONE;
+}
+
 static void run(Loader *loader, LoadJob *job) {
+    if (is_test(job)) {
+        test_connection(loader->loaders, job);
+        return;
+    }
     for (unsigned tries = 0; tries < 2; tries++) {
         Kept *kept = NULL;
         bool fresh = false;
@@ -486,7 +511,7 @@ static bool run_next(Loader *loader) {
     lock(loaders);
     loader->running = NULL;
     for (size_t i = 0; i < SESSIONS_A_LOADER; i++) loader->holds[i] = loader->kept[i].connection;
-    lane_of(loaders, job->connection)->answers = job->request.result != SINK_UNREACHABLE && !job->out_of_time;
+    if (!is_test(job)) lane_of(loaders, job->connection)->answers = job->request.result != SINK_UNREACHABLE && !job->out_of_time;
     check(pthread_cond_broadcast(&loaders->changed) == 0);
     request_answer(&job->request);
     return true;
@@ -536,13 +561,14 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     if (loaders->count > THREADS_MOST) loaders->count = THREADS_MOST;
     loaders->lanes = calloc(options->connections->count + 1, sizeof *loaders->lanes);
     check(loaders->lanes);
-    loaders->loaders = calloc(loaders->count, sizeof *loaders->loaders);
+    loaders->all = loaders->count + (options->threads > 0);
+    loaders->loaders = calloc(loaders->all, sizeof *loaders->loaders);
     check(loaders->loaders);
-    for (size_t i = 0; i < loaders->count; i++) {
+    for (size_t i = 0; i < loaders->all; i++) {
         loaders->loaders[i].loaders = loaders;
         loaders->loaders[i].mailbox = mailbox_new(NULL, NULL);
     }
-    for (size_t i = 0; i < loaders->count && options->threads > 0; i++) {
+    for (size_t i = 0; i < loaders->all && options->threads > 0; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "loader %u", (unsigned)i % 10000);
         int r = thread_start(&loaders->loaders[i].thread, name, run_thread, &loaders->loaders[i], error);
@@ -571,7 +597,7 @@ void loaders_stop(Loaders *loaders) {
         (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
         request_answer(&job->request);
     }
-    for (size_t i = 0; i < loaders->count; i++) {
+    for (size_t i = 0; i < loaders->all; i++) {
         Loader *loader = &loaders->loaders[i];
         if (loader->started) thread_join(&loader->thread);
         loader->started = false;
@@ -582,7 +608,7 @@ void loaders_stop(Loaders *loaders) {
 void loaders_free(Loaders *loaders) {
     if (!loaders) return;
     loaders_stop(loaders);
-    for (size_t i = 0; i < loaders->count; i++) mailbox_free(loaders->loaders[i].mailbox);
+    for (size_t i = 0; i < loaders->all; i++) mailbox_free(loaders->loaders[i].mailbox);
     check(pthread_cond_destroy(&loaders->changed) == 0);
     check(pthread_mutex_destroy(&loaders->lock) == 0);
     free(loaders->loaders);

@@ -5,7 +5,8 @@
  *   - each connection has one loader of its own, whatever the others do;
  *   - the rest of `threads` is shared. A connection gets of them only while it makes progress: a job of it got a row further or ended with an
  *     answer, and none of those that run has been without progress for two seconds;
- *   - a sink whose last import failed leaves the last shared loader to others.
+ *   - a sink whose last import failed leaves the last shared loader to others;
+ *   - tests of connections have a loader of their own, on sessions of their own: they are answered while imports hang.
  */
 #pragma once
 

@@ -45,6 +45,7 @@ typedef enum MessageKind {
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
+    MESSAGE_TEST_CONNECTION, /* C -> D -> C   LoadJob: could imports into the connection work? */
     MESSAGE_API_CALL,        /* A -> C -> A   ApiCall (control/call.h) */
     MESSAGE_DRAIN,           /* C -> L, A, W, S, D: finish what is there, take nothing new */
     MESSAGE_DRAINED,         /* L, W -> C     Drained: nothing of mine is in flight */
@@ -176,11 +177,27 @@ typedef struct SinkStatistics {
     char damage[256];     /* of a stored record of it that was damaged, and what became of it; "": none was */
 } SinkStatistics;
 
+typedef struct ConnectionStatistics {
+    const char *name;     /* in */
+    bool paused;          /* by an admin */
+    bool failing;         /* the last import could not reach it */
+    char last_error[256]; /* of that import, while it is failing */
+} ConnectionStatistics;
+
+/* Bytes on the local disk. */
+typedef struct DiskStatistics {
+    uint64_t budget;
+    uint64_t database, staging, expired; /* used: the commit log and the definitions, staging files, copies of expired files */
+} DiskStatistics;
+
 typedef struct TotalsQuery {
     Request request;
     uint32_t *sinks;            /* numbers; owned by the sender */
     SinkStatistics *statistics; /* out, one each; owned by the sender */
     size_t count;
+    ConnectionStatistics *connections; /* out, but for the names; owned by the sender */
+    size_t connection_count;
+    DiskStatistics disk; /* out */
 } TotalsQuery;
 
 typedef struct RejectsRemove {
@@ -261,7 +278,7 @@ typedef struct LoadFile {
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Request request;   /* MESSAGE_IMPORT or MESSAGE_PREPARE; result: a SinkResult */
+    Request request;   /* MESSAGE_IMPORT, MESSAGE_PREPARE or MESSAGE_TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     TableTarget table; /* owned */
@@ -274,9 +291,12 @@ typedef struct LoadJob {
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     bool inspects;              /* MESSAGE_PREPARE: only look */
     TableInspection inspection; /* out, MESSAGE_PREPARE that got so far: what it did, or would do */
-    uint64_t rejected_rows;     /* out */
-    bool out_of_time;           /* out, not SINK_DONE: it was interrupted because it took too long */
-    bool proven_absent;         /* out, not SINK_DONE: see ImportJob */
+    char **tables;              /* MESSAGE_TEST_CONNECTION: of sinks on the connection; owned, each too */
+    size_t table_count;
+    SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
+    uint64_t rejected_rows; /* out */
+    bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
+    bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
 } LoadJob;
 
 /* A loader stores refused rows before it commits at the destination; it waits on its own mailbox for the message to come back. */

@@ -321,20 +321,37 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     memcpy(out->damage, sink->damage, sizeof out->damage);
 }
 
-void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        const SinkState *sink = writer_sink(writer, sinks[i]);
-        statistics[i] = (SinkStatistics){0};
-        if (sink) {
-            fill(writer, sink, &statistics[i]);
-        } else {
-            totals_init(&statistics[i].totals, sinks[i]);
-        }
+static void fill_connection(const Writer *writer, ConnectionStatistics *out) {
+    out->paused = out->failing = false;
+    out->last_error[0] = '\0';
+    for (size_t i = 0; i < writer->connection_count; i++) {
+        const WriterConnection *connection = writer->connections[i];
+        if (strcmp(connection->name, out->name) != 0) continue;
+        out->paused = connection->paused;
+        out->failing = connection->failures > 0;
+        if (out->failing) memcpy(out->last_error, connection->last_error, sizeof out->last_error);
     }
 }
 
+void writer_fill_statistics(Writer *writer, TotalsQuery *query) {
+    for (size_t i = 0; i < query->count; i++) {
+        const SinkState *sink = writer_sink(writer, query->sinks[i]);
+        query->statistics[i] = (SinkStatistics){0};
+        if (sink) {
+            fill(writer, sink, &query->statistics[i]);
+        } else {
+            totals_init(&query->statistics[i].totals, query->sinks[i]);
+        }
+    }
+    for (size_t i = 0; i < query->connection_count; i++) fill_connection(writer, &query->connections[i]);
+    uint64_t map;
+    query->disk = (DiskStatistics){
+        .budget = writer->options.disk_budget, .staging = writer->staging_bytes, .expired = writer->expired_bytes};
+    environment_usage(writer->options.environment, &query->disk.database, &map);
+}
+
 void writer_answer_totals(Writer *writer, TotalsQuery *query) {
-    writer_fill_statistics(writer, query->sinks, query->statistics, query->count);
+    writer_fill_statistics(writer, query);
     request_answer(&query->request);
 }
 

@@ -508,6 +508,7 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
                 job->request.error.text);
     if (job->request.result == SINK_UNREACHABLE) {
         if (connection->failures++ == 0) connection->failing_since = writer->running;
+        memcpy(connection->last_error, sink->last_error, sizeof connection->last_error);
         connection->paused_until = writer->boot + writer_backoff(writer, connection->failures);
         scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
     } else {

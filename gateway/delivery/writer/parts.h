@@ -149,6 +149,7 @@ typedef struct WriterConnection {
     bool paused;          /* by an admin */
     usec_t paused_since;  /* running */
     usec_t paused_until;
+    char last_error[256];    /* while it is failing */
     SinkState *first, *last; /* sinks with a file that may go, in order of arrival */
 } WriterConnection;
 
@@ -302,7 +303,7 @@ void divide_free(Divide *divide); /* NULL-safe */
 void writer_define(Writer *writer, Define *define);
 void writer_run_held(Writer *writer);
 void writer_close_asked(Writer *writer, Close *close);
-void writer_fill_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count);
+void writer_fill_statistics(Writer *writer, TotalsQuery *query);
 void writer_answer_totals(Writer *writer, TotalsQuery *query);
 void writer_remove_rejects(Writer *writer, RejectsRemove *remove);
 void writer_file_action(Writer *writer, FileAction *action);

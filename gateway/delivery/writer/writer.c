@@ -136,10 +136,10 @@ int writer_end_txn(Writer *writer, Txn *take_txn, Error *error) {
     return r;
 }
 
-bool writer_lent_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count) {
+bool writer_lent_statistics(Writer *writer, TotalsQuery *query) {
     check(pthread_mutex_lock(&writer->lending) == 0);
     bool lent = writer->lends;
-    if (lent) writer_fill_statistics(writer, sinks, statistics, count);
+    if (lent) writer_fill_statistics(writer, query);
     check(pthread_mutex_unlock(&writer->lending) == 0);
     return lent;
 }

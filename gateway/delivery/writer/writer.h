@@ -55,7 +55,7 @@ Mailbox *writer_mailbox(Writer *writer);
  * answers APPEND_FAILED, sets usage->broken and tells the control thread once. */
 usec_t writer_step(Writer *writer);
 /* While it waits for a commit, the writer lends its memory: what MESSAGE_TOTALS would answer, now. Any thread; false: it does not wait for one. */
-bool writer_lent_statistics(Writer *writer, const uint32_t *sinks, SinkStatistics *statistics, size_t count);
+bool writer_lent_statistics(Writer *writer, TotalsQuery *query);
 /* Nothing is staged, imported or owed a reply at present. */
 bool writer_is_idle(const Writer *writer);
 /* Stores the totals, so that the next start replays nothing; answers what waits with APPEND_FAILED. NULL-safe. */

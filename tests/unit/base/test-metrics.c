@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,10 +49,39 @@ static void the_text_names_every_metric_once(void **state) {
     buffer_deinit(&out);
 }
 
+static void families_have_labels_that_are_escaped(void **state) {
+    Buffer out = {0};
+    metrics_begin(&out, FAMILY_SINK_ROWS);
+    metrics_put(&out, FAMILY_SINK_ROWS, (const char *const[]){"shop", "a\"b\\c\nd\xc3\xa4", "local"}, UINT64_MAX);
+    metrics_begin(&out, FAMILY_SOURCES);
+    metrics_put(&out, FAMILY_SOURCES, NULL, 0);
+    const char *text = buffer_text(&out), *type = strstr(text, "# TYPE sluice_sink_rows gauge\n");
+    assert_ptr_equal(strstr(text, "# HELP sluice_sink_rows "), text);
+    assert_non_null(type);
+    assert_non_null(
+        strstr(type, "gauge\nsluice_sink_rows{source=\"shop\",sink=\"a\\\"b\\\\c\\nd\xc3\xa4\",level=\"local\"} 18446744073709551615\n"));
+    assert_non_null(strstr(type, "\n# TYPE sluice_sources gauge\nsluice_sources 0\n"));
+    buffer_deinit(&out);
+}
+
+static void every_family_is_sound(void **state) {
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        const MetricFamilyInfo *info = metrics_family(family);
+        assert_true(strncmp(info->name, "sluice_", 7) == 0);
+        size_t size = strlen(info->name);
+        bool is_counter = strcmp(info->type, "counter") == 0, is_total = strcmp(info->name + size - 6, "_total") == 0;
+        assert_true(is_counter == is_total);
+        assert_null(strpbrk(info->help, "\\\n"));
+        for (MetricFamily other = 0; other < family; other++) assert_string_not_equal(metrics_family(other)->name, info->name);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_threads_are_summed_also_those_that_ended),
         cmocka_unit_test(the_text_names_every_metric_once),
+        cmocka_unit_test(families_have_labels_that_are_escaped),
+        cmocka_unit_test(every_family_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

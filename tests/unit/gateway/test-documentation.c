@@ -68,10 +68,20 @@ static void put_metrics(Buffer *out) {
     }
 }
 
+static void put_families(Buffer *out) {
+    buffer_append_text(out, "| series | type | labels | meaning |\n|---|---|---|---|\n");
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        const MetricFamilyInfo *info = metrics_family(family);
+        buffer_printf(out, "| `%s` | %s | ", info->name, info->type);
+        for (size_t i = 0; info->labels[i]; i++) buffer_printf(out, "%s`%s`", i == 0 ? "" : ", ", info->labels[i]);
+        buffer_printf(out, " | %s |\n", info->help);
+    }
+}
+
 static const struct Part {
     const char *name;
     void (*put)(Buffer *out);
-} parts[] = {{"options", options_document}, {"settings", put_settings}, {"metrics", put_metrics}};
+} parts[] = {{"options", options_document}, {"settings", put_settings}, {"metrics", put_metrics}, {"series", put_families}};
 #define PART_COUNT (sizeof parts / sizeof *parts)
 #define DOCUMENT "docs/operations.md"
 

@@ -375,12 +375,171 @@ static void test_ready(void **state) {
     RUN(harness, connections);
 }
 
+#define BRANCH "/v1/branches/default"
+
+/* The text that a request without JSON is answered with; free(). */
+static char *text_of(Harness *harness, const char *path) {
+    (void)harness_send(harness, "GET", path, NULL, 0);
+    ApiCall *call = NULL;
+    for (int turns = 0; turns < 100 && !call; turns++) {
+        harness_turn(harness);
+        call = harness_answer(harness);
+    }
+    assert_non_null(call);
+    assert_int_equal(call->status, 200);
+    char *text = strndup(buffer_text(&call->response), call->response.size);
+    api_call_free(call);
+    return text;
+}
+
+static void test_connection_tests(void **state) {
+    Harness *harness = *state;
+    assert_string_equal(harness_task(harness, "POST", SINKS, "{\"name\":\"K\"," TABLE("one") "}", NULL), "success");
+    assert_string_equal(harness_task(harness, "POST", SINKS, "{\"name\":\"L\"," TABLE("two") "}", NULL), "success");
+    assert_string_equal(harness_task(harness, "DELETE", SINKS "/l", NULL, NULL), "success");
+    static const Case sound[] = {
+        {"POST", BRANCH "/connections/local/test", NULL, 200, "\"ok\":true,\"fault\":null,\"message\":null"},
+        {"POST", BRANCH "/connections/moon/test", NULL, 404, "connectionNotFound"},
+        {"GET", BRANCH "/connections/local/test", NULL, 405, "POST"},
+    };
+    RUN(harness, sound);
+    assert_int_equal(harness->tested_tables, 1); /* not that of a deleted sink */
+    harness->fault = SINK_FAULT_RIGHTS;
+    harness->prepare_says = "No right\xff here.";
+    static const Case faulty[] = {
+        {"POST", BRANCH "/connections/local/test", NULL, 200, "\"ok\":false,\"fault\":\"rights\",\"message\":\"No right? here.\""},
+    };
+    RUN(harness, faulty);
+}
+
+static void test_connection_tests_are_bounded(void **state) {
+    Harness *harness = *state;
+    harness->loader_stands = true;
+    /* The harness's loader holds one job, so the bound is seen by what control counts. */
+    (void)harness_send(harness, "POST", BRANCH "/connections/local/test", NULL, 0);
+    harness_turn(harness);
+    assert_null(harness_answer(harness)); /* it waits for the loader, and control goes on */
+    static const Case others[] = {{"GET", SOURCES, NULL, 200, "\"sources\""}};
+    RUN(harness, others);
+}
+
+static void test_status(void **state) {
+    Harness *harness = *state;
+    static const Case well[] = {
+        {"GET", BRANCH "/status", NULL, 200, "\"ready\":true,\"notReady\":null"},
+        {"GET", BRANCH "/status", NULL, 200, "\"sourcesCount\":1,\"sinksCount\":0"},
+        {"GET", BRANCH "/status", NULL, 200, "\"failing\":false,\"lastError\":null"},
+    };
+    RUN(harness, well);
+    harness->connections_fail = true;
+    atomic_store(&harness->usage.intake_stopped, true);
+    static const Case ill[] = {
+        {"GET", BRANCH "/status", NULL, 200, "\"ready\":false,\"notReady\":{\"error\":\"stream.api.overloaded\""},
+        {"GET", BRANCH "/status", NULL, 200, "\"failing\":true,\"lastError\":\"nobody there\""},
+        {"GET", BRANCH "/connections", NULL, 200, "\"failing\":true,\"lastError\":\"nobody there\""},
+    };
+    RUN(harness, ill);
+    _cleanup_free_ char *text = text_of(harness, "/metrics");
+    assert_non_null(strstr(text, "\nsluice_connection_up{connection=\"local\"} 0\n"));
+}
+
+/* What the writer says while its disk hangs and nothing is lent: that nothing is known, at once. */
+static void test_status_while_the_disk_hangs(void **state) {
+    Harness *harness = *state;
+    harness->writer_stands = true;
+    (void)harness_send(harness, "GET", BRANCH "/status", NULL, 0); /* on its way when the disk begins to hang */
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    harness->usage.stall_limit = USEC_SECOND;
+    atomic_store(&harness->usage.busy_since, 1);
+    harness_turn(harness);
+    ApiCall *call = harness_answer(harness);
+    assert_non_null(call);
+    assert_non_null(strstr(buffer_text(&call->response), "\"disk\":null"));
+    api_call_free(call);
+    static const Case stalled[] = {
+        {"GET", BRANCH "/status", NULL, 200, "stream.api.diskStalled"},
+        {"GET", BRANCH "/aggregation/sources", NULL, 503, "diskStalled"},
+    };
+    RUN(harness, stalled);
+    _cleanup_free_ char *text = text_of(harness, "/metrics");
+    assert_non_null(strstr(text, "\nsluice_sources 1\n"));
+    assert_null(strstr(text, "sluice_sink_rows"));
+    atomic_store(&harness->usage.busy_since, 0);
+}
+
+static void test_aggregation(void **state) {
+    Harness *harness = *state;
+    for (int i = 0; i < 3; i++) {
+        _cleanup_free_ char *body = NULL;
+        assert_true(asprintf(&body, "{\"name\":\"K%d\",\"table\":{\"connection\":\"local\",\"tableId\":\"t%d\"," COLUMNS "}}", i, i) > 0);
+        assert_string_equal(harness_task(harness, "POST", SINKS, body, NULL), "success");
+    }
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"T\"}", NULL), "success");
+    assert_string_equal(harness_task(harness, "DELETE", SINKS "/k0", NULL, NULL), "success");
+    assert_string_equal(harness_task(harness, "PUT", SINKS "/k1/pause", NULL, NULL), "success");
+    static const Case pages[] = {
+        {"GET", BRANCH "/aggregation/sources?limit=1", NULL, 200, "\"totalCount\":2,\"afterId\":\"\",\"lastId\":\"s\""},
+        {"GET", BRANCH "/aggregation/sources?limit=1&afterId=s", NULL, 200,
+         "\"sourceId\":\"t\",\"name\":\"T\",\"type\":\"http\",\"sinks\":[]"},
+        {"GET", BRANCH "/aggregation/sources?limit=0", NULL, 400, "limit"},
+    };
+    RUN(harness, pages);
+    json_t *answer;
+    assert_int_equal(harness_call(harness, "GET", BRANCH "/aggregation/sources", NULL, &answer), 200);
+    json_t *sinks = json_object_get(json_array_get(json_object_get(answer, "sources"), 0), "sinks");
+    assert_int_equal(json_array_size(sinks), 2);
+    for (size_t i = 0; i < 2; i++) { /* the harness says the sink's number: the statistics are those of this sink */
+        json_t *statistics = json_object_get(json_array_get(sinks, i), "statistics");
+        json_t *target = json_object_get(json_object_get(statistics, "levels"), "target");
+        assert_int_equal(json_integer_value(json_object_get(target, "recordsCount")), 2 + i);
+        const char *what = json_string_value(json_object_get(json_object_get(statistics, "pausedBy"), "what"));
+        assert_true(i == 0 ? what && strcmp(what, "sink") == 0 : !what);
+    }
+    json_decref(answer);
+}
+
+static void test_metrics_have_a_bound(void **state) {
+    Harness *harness = *state;
+    for (int i = 0; i < 4; i++) {
+        _cleanup_free_ char *body = NULL;
+        /* The ids descend: which sinks have series of their own goes by age. */
+        assert_true(asprintf(&body, "{\"name\":\"K%d\",\"table\":{\"connection\":\"local\",\"tableId\":\"t%d\"," COLUMNS "}}", 9 - i, i) >
+                    0);
+        assert_string_equal(harness_task(harness, "POST", SINKS, body, NULL), "success");
+    }
+    _cleanup_free_ char *all = text_of(harness, "/metrics");
+    assert_non_null(strstr(all, "\nsluice_sink_rows{source=\"s\",sink=\"k6\",level=\"target\"} 4\n"));
+    assert_null(strstr(all, "(other)"));
+    harness->options.metrics_sinks = 2;
+    _cleanup_free_ char *some = text_of(harness, "/metrics");
+    assert_non_null(strstr(some, "\nsluice_sink_rows{source=\"s\",sink=\"k9\",level=\"target\"} 1\n"));
+    assert_non_null(strstr(some, "\nsluice_sink_rows{source=\"s\",sink=\"k8\",level=\"target\"} 2\n"));
+    assert_null(strstr(some, "sink=\"k7\""));
+    assert_non_null(strstr(some, "\nsluice_sink_rows{source=\"(other)\",sink=\"(other)\",level=\"target\"} 7\n"));
+    assert_non_null(strstr(some, "\nsluice_sink_rejects_total{source=\"s\",sink=\"k9\",kind=\"event\"} 0\n"));
+    assert_string_equal(harness_task(harness, "DELETE", SINKS "/k9", NULL, NULL), "success");
+    _cleanup_free_ char *less = text_of(harness, "/metrics");
+    assert_null(strstr(less, "sink=\"k9\""));
+    assert_non_null(strstr(less, "sink=\"k7\""));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_errors, start, stop),  cmocka_unit_test_setup_teardown(test_tables, start, stop),
-        cmocka_unit_test_setup_teardown(test_tokens, start, stop),  cmocka_unit_test_setup_teardown(test_preconditions, start, stop),
-        cmocka_unit_test_setup_teardown(test_hostile, start, stop), cmocka_unit_test_setup_teardown(test_dry_run, start, stop),
-        cmocka_unit_test_setup_teardown(test_rejects, start, stop), cmocka_unit_test_setup_teardown(test_ready, start, stop),
+        cmocka_unit_test_setup_teardown(test_errors, start, stop),
+        cmocka_unit_test_setup_teardown(test_tables, start, stop),
+        cmocka_unit_test_setup_teardown(test_tokens, start, stop),
+        cmocka_unit_test_setup_teardown(test_preconditions, start, stop),
+        cmocka_unit_test_setup_teardown(test_hostile, start, stop),
+        cmocka_unit_test_setup_teardown(test_dry_run, start, stop),
+        cmocka_unit_test_setup_teardown(test_rejects, start, stop),
+        cmocka_unit_test_setup_teardown(test_ready, start, stop),
+        cmocka_unit_test_setup_teardown(test_connection_tests, start, stop),
+        cmocka_unit_test_setup_teardown(test_connection_tests_are_bounded, start, stop),
+        cmocka_unit_test_setup_teardown(test_status, start, stop),
+        cmocka_unit_test_setup_teardown(test_status_while_the_disk_hangs, start, stop),
+        cmocka_unit_test_setup_teardown(test_aggregation, start, stop),
+        cmocka_unit_test_setup_teardown(test_metrics_have_a_bound, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,14 @@ void loaders_post(Loaders *loaders, LoadJob *take_job) {
 static void run_loader(Harness *harness) {
     if (!waiting_job || harness->loader_stands) return;
     LoadJob *job = steal(waiting_job);
+    if (job->request.message.kind == MESSAGE_TEST_CONNECTION) {
+        harness->tested_tables = job->table_count;
+        job->test->fault = harness->fault;
+        if (harness->fault != SINK_SOUND) (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+        job->request.result = SINK_DONE;
+        request_answer(&job->request);
+        return;
+    }
     harness->prepares += !job->inspects;
     harness->inspections += job->inspects;
     bool refused = harness->refused_table && strcmp(harness->refused_table, job->table.table_id) == 0;
@@ -155,6 +163,11 @@ static void run_writer(Harness *harness) {
             TotalsQuery *query = (TotalsQuery *)message;
             reply = query->request.reply;
             for (size_t i = 0; i < query->count; i++) query->statistics[i].totals.imported.rows = query->sinks[i];
+            for (size_t i = 0; i < query->connection_count; i++) {
+                query->connections[i].failing = harness->connections_fail;
+                if (harness->connections_fail) (void)strcpy(query->connections[i].last_error, "nobody there");
+            }
+            if (query->count > harness->largest_query) harness->largest_query = query->count;
             break;
         }
         case MESSAGE_REJECTS_REMOVE:

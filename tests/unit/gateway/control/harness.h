@@ -35,10 +35,14 @@ typedef struct Harness {
     const char *refused_table; /* of this one: SINK_REFUSED, whatever `prepare` says; NULL: none */
     const char *known_table;   /* this one is there; all others would be created; NULL: none is */
     bool loader_stands;
+    SinkFault fault; /* what a test of a connection finds; with prepare_says */
+    bool connections_fail;
     bool checks_stand; /* of templates */
 
     /* what happened */
     unsigned defines, prepares, inspections, closes, flushes;
+    size_t tested_tables;                                         /* of the last test of a connection */
+    size_t largest_query;                                         /* sinks in one question to the writer */
     SinkOrder last_order;                                         /* its references are not held: look at the flags only */
     bool last_sink_paused, last_source_paused, last_sink_deleted; /* of that order */
     uint32_t last_closed;                                         /* sink number */

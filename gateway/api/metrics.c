@@ -1,0 +1,185 @@
+/* GET /metrics: the counters of all threads, and series of what is there: the gateway, connections, sinks. */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/metrics.h"
+#include "gateway/api/statistics.h"
+
+#define OTHER "(other)" /* no id has parentheses */
+
+/* One sink, or the sum of those that have no series of their own. */
+typedef struct Sample {
+    Source *source; /* references; NULL: the sum */
+    Sink *sink;
+    uint64_t local, staging, target, rejected_events, rejected_rows, dropped;
+    uint64_t waiting_seconds; /* of the sum: the longest */
+    uint64_t failing, paused; /* 0 or 1; of the sum: how many */
+} Sample;
+
+typedef struct Scrape {
+    Survey survey;   /* first */
+    Sample *samples; /* `own`, and one for the sum */
+    size_t own;
+    usec_t now; /* wall */
+} Scrape;
+
+/* ---- from the definitions and the writer ---------------------------------------------------------------------------------------------- */
+
+typedef struct Candidate {
+    Source *source;
+    Sink *sink;
+} Candidate;
+
+/* By number, as they were made: a new sink takes no series from an older one. */
+static int compare_age(const void *a, const void *b) {
+    uint32_t x = ((const Candidate *)a)->sink->number, y = ((const Candidate *)b)->sink->number;
+    return (x > y) - (x < y);
+}
+
+static Candidate *find_sinks(const Registry *registry, size_t *ret_count) {
+    Candidate *found = NULL;
+    size_t count = 0, room = 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        const RegistrySource *source = registry->sources[i];
+        for (size_t k = 0; source->source->deleted == 0 && k < source->sink_count; k++) {
+            if (source->sinks[k]->sink->deleted != 0) continue;
+            array_reserve(found, count, room);
+            found[count++] = (Candidate){.source = source->source, .sink = source->sinks[k]->sink};
+        }
+    }
+    if (count > 1) qsort(found, count, sizeof *found, compare_age);
+    *ret_count = count;
+    return found;
+}
+
+static void add(Sample *sample, const SinkStatistics *statistics, usec_t now) {
+    const SinkTotals *totals = &statistics->totals;
+    uint64_t waiting = (uint64_t)(statistics_waiting(statistics, now) / USEC_SECOND);
+    sample->local += statistics->local.rows;
+    sample->staging += statistics->staging.rows;
+    sample->target += totals->imported.rows;
+    sample->rejected_events += totals->rejected_events;
+    sample->rejected_rows += totals->rejected_rows;
+    sample->dropped += totals->dropped_rows;
+    sample->failing += statistics->failing || statistics->last_error[0];
+    sample->paused += statistics->paused;
+    if (waiting > sample->waiting_seconds) sample->waiting_seconds = waiting;
+}
+
+static void see(Survey *survey, size_t index, const SinkStatistics *statistics) {
+    Scrape *scrape = (Scrape *)survey;
+    add(&scrape->samples[index < scrape->own ? index : scrape->own], statistics, scrape->now);
+}
+
+/* ---- the text ------------------------------------------------------------------------------------------------------------------------ */
+
+static void put_gateway(const Control *control, Buffer *out) {
+    const Usage *usage = control->options.usage;
+    uint64_t values[FAMILY_SOURCES + 1];
+    environment_usage(control->options.environment, &values[FAMILY_DATABASE_USED_BYTES], &values[FAMILY_DATABASE_LIMIT_BYTES]);
+    values[FAMILY_IN_FLIGHT_BYTES] = atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes);
+    values[FAMILY_UNFINISHED_BYTES] = atomic_load(&usage->unfinished_bytes);
+    values[FAMILY_CONNECTIONS] = atomic_load(&usage->connections);
+    values[FAMILY_INTAKE_STOPPED] = atomic_load(&usage->intake_stopped);
+    values[FAMILY_SOURCES] = registry_live_sources(&control->registry);
+    for (MetricFamily family = 0; family <= FAMILY_SOURCES; family++) {
+        metrics_begin(out, family);
+        metrics_put(out, family, NULL, values[family]);
+    }
+}
+
+static void put_connections(const Survey *survey, Buffer *out) {
+    metrics_begin(out, FAMILY_CONNECTION_UP);
+    for (size_t i = 0; i < survey->connection_count; i++)
+        metrics_put(out, FAMILY_CONNECTION_UP, &survey->connections[i].name, !survey->connections[i].failing);
+    metrics_begin(out, FAMILY_CONNECTION_PAUSED);
+    for (size_t i = 0; i < survey->connection_count; i++)
+        metrics_put(out, FAMILY_CONNECTION_PAUSED, &survey->connections[i].name, survey->connections[i].paused);
+}
+
+static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
+    const char *labels[METRIC_LABELS_MOST] = {sample->source ? sample->source->source_id : OTHER,
+                                              sample->sink ? sample->sink->sink_id : OTHER};
+    const char *third[] = {NULL, NULL, NULL};
+    uint64_t values[3] = {0};
+    switch (family) {
+    case FAMILY_SINK_ROWS:
+        third[0] = "local", third[1] = "staging", third[2] = "target";
+        values[0] = sample->local, values[1] = sample->staging, values[2] = sample->target;
+        break;
+    case FAMILY_SINK_REJECTS:
+        third[0] = "event", third[1] = "row";
+        values[0] = sample->rejected_events, values[1] = sample->rejected_rows;
+        break;
+    case FAMILY_SINK_DROPPED_ROWS: values[0] = sample->dropped; break;
+    case FAMILY_SINK_OLDEST_SECONDS: values[0] = sample->waiting_seconds; break;
+    case FAMILY_SINK_FAILING: values[0] = sample->failing; break;
+    case FAMILY_SINK_PAUSED: values[0] = sample->paused; break;
+    default: unreachable();
+    }
+    for (size_t i = 0; i < 3 && (i == 0 || third[i]); i++) {
+        labels[2] = third[i];
+        metrics_put(out, family, labels, values[i]);
+    }
+}
+
+static void put_sinks(const Scrape *scrape, Buffer *out) {
+    size_t count = scrape->own + (scrape->survey.count > scrape->own);
+    for (MetricFamily family = FAMILY_SINK_ROWS; family <= FAMILY_SINK_PAUSED; family++) {
+        metrics_begin(out, family);
+        for (size_t i = 0; i < count; i++) put_sample(out, family, &scrape->samples[i]);
+    }
+}
+
+/* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
+
+static void end(Control *control, Survey *survey, bool complete) {
+    ApiCall *call = steal(survey->call);
+    metrics_format(&call->response);
+    put_gateway(control, &call->response);
+    if (complete) {
+        put_connections(survey, &call->response);
+        put_sinks((Scrape *)survey, &call->response);
+    }
+    call->status = 200;
+    call->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    mailbox_post(call->reply, &call->message);
+}
+
+static void drop(Survey *survey) {
+    Scrape *scrape = (Scrape *)survey;
+    for (size_t i = 0; i < scrape->own; i++) {
+        source_unref(scrape->samples[i].source);
+        sink_unref(scrape->samples[i].sink);
+    }
+    free(scrape->samples);
+    survey_deinit(survey);
+    free(scrape);
+}
+
+void api_metrics(ApiRequest *request) {
+    const Control *control = request->control;
+    Scrape *scrape = calloc(1, sizeof *scrape);
+    check(scrape);
+    Survey *survey = &scrape->survey;
+    survey->see = see;
+    survey->end = end;
+    survey->drop = drop;
+    scrape->now = control->options.clock->wall(control->options.clock);
+    _cleanup_free_ Candidate *sinks = find_sinks(&control->registry, &survey->count);
+    size_t most = control->options.options->metrics_sinks;
+    scrape->own = survey->count < most ? survey->count : most;
+    scrape->samples = calloc(scrape->own + 1, sizeof *scrape->samples);
+    survey->sinks = calloc(survey->count + 1, sizeof *survey->sinks);
+    check(scrape->samples && survey->sinks);
+    for (size_t i = 0; i < survey->count; i++) {
+        survey->sinks[i] = sinks[i].sink->number;
+        if (i >= scrape->own) continue;
+        scrape->samples[i].source = source_ref(sinks[i].source);
+        scrape->samples[i].sink = sink_ref(sinks[i].sink);
+    }
+    survey_all_connections(control, survey);
+    survey_start(request, survey);
+}

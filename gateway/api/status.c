@@ -1,0 +1,159 @@
+/* The gateway at a glance, and all sources with their sinks and statistics. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "gateway/api/statistics.h"
+#include "gateway/flow/version.h"
+
+/* ---- the gateway --------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *disk_json(const Control *control, const DiskStatistics *disk) {
+    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "budget", (json_int_t)disk->budget, "used",
+                             (json_int_t)(disk->database + disk->staging + disk->expired), "database", (json_int_t)disk->database,
+                             "staging", (json_int_t)disk->staging, "expired", (json_int_t)disk->expired, "intakeStopped",
+                             (int)atomic_load(&control->options.usage->intake_stopped));
+    check(json);
+    return json;
+}
+
+static json_t *not_ready_json(const char *name, const char *message) {
+    if (!name) return json_null();
+    json_t *json = json_pack("{s:o, s:s}", "error", json_sprintf("stream.api.%s", name), "message", message);
+    check(json);
+    return json;
+}
+
+static void status_end(Control *control, Survey *survey, bool complete) {
+    Clock *clock = control->options.clock;
+    usec_t now = clock->wall(clock), up = clock->boot(clock) - control->started;
+    const char *message, *name;
+    unsigned retry_after;
+    char now_text[25];
+    clock_format_utc(now, now_text);
+    name = api_not_ready(control, &message, &retry_after);
+    size_t sinks = 0;
+    for (size_t i = 0; i < control->registry.count; i++)
+        if (control->registry.sources[i]->source->deleted == 0) sinks += registry_live_sinks(control->registry.sources[i]);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o, s:o, s:I, s:I, s:o}", "service", "sluice", "version", SLUICE_VERSION, "time",
+                             now_text, "uptime", (json_int_t)(up / USEC_SECOND), "ready", name == NULL, "notReady",
+                             not_ready_json(name, message), "disk", complete ? disk_json(control, &survey->disk) : json_null(),
+                             "sourcesCount", (json_int_t)registry_live_sources(&control->registry), "sinksCount", (json_int_t)sinks,
+                             "connections", api_connections_json(control, survey, complete));
+    check(json);
+    api_call_answer(steal(survey->call), 200, json);
+}
+
+static void status_drop(Survey *survey) {
+    survey_deinit(survey);
+    free(survey);
+}
+
+void api_status(ApiRequest *request) {
+    Survey *survey = calloc(1, sizeof *survey);
+    check(survey);
+    survey->end = status_end;
+    survey->drop = status_drop;
+    survey_all_connections(request->control, survey);
+    survey_start(request, survey);
+}
+
+/* ---- sources ------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Aggregation {
+    Survey survey;   /* first */
+    json_t *answer;  /* without statistics */
+    json_t **sinks;  /* by index of the survey; in `answer` */
+    json_t **pauses; /* owned */
+    size_t sink_room, pause_room, number_room;
+    usec_t now; /* wall, when it was asked */
+} Aggregation;
+
+/* What both have. */
+static void set_state(json_t *json, bool disabled, const Pause *paused) {
+    if (disabled) check(json_object_set_new(json, "disabled", json_true()) == 0);
+    if (paused->at != 0) check(json_object_set_new(json, "paused", pause_to_json(paused)) == 0);
+}
+
+static json_t *add_sink(const Control *control, Aggregation *aggregation, const Source *source, const Sink *sink) {
+    const TableTarget *table = &sink->table;
+    json_t *json = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "sinkId", sink->sink_id, "name", sink->name, "type", "table", "table",
+                             "connection", table->connection, "tableId", table->table_id);
+    check(json);
+    set_state(json, sink->disabled, &sink->paused);
+    Survey *survey = &aggregation->survey;
+    size_t at = survey->count;
+    array_reserve(survey->sinks, at, aggregation->number_room);
+    array_reserve(aggregation->sinks, at, aggregation->sink_room);
+    array_reserve(aggregation->pauses, at, aggregation->pause_room);
+    survey->sinks[at] = sink->number;
+    aggregation->sinks[at] = json;
+    aggregation->pauses[at] = statistics_pause_json(control, source, sink);
+    survey->count++;
+    return json;
+}
+
+static json_t *add_source(const Control *control, Aggregation *aggregation, const RegistrySource *known) {
+    const Source *source = known->source;
+    json_t *sinks = json_array();
+    check(sinks);
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const Sink *sink = known->sinks[i]->sink;
+        if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(control, aggregation, source, sink)) == 0);
+    }
+    json_t *json = json_pack("{s:s, s:s, s:s, s:o}", "sourceId", source->source_id, "name", source->name, "type", "http", "sinks", sinks);
+    check(json);
+    set_state(json, source->disabled, &source->paused);
+    return json;
+}
+
+static void aggregation_see(Survey *survey, size_t index, const SinkStatistics *statistics) {
+    Aggregation *aggregation = (Aggregation *)survey;
+    json_t *pause = steal(aggregation->pauses[index]);
+    json_t *json = statistics_to_json(statistics, pause, aggregation->now);
+    check(json_object_set_new(aggregation->sinks[index], "statistics", json) == 0);
+}
+
+static void aggregation_end(Control *control, Survey *survey, bool complete) {
+    (void)control;
+    Aggregation *aggregation = (Aggregation *)survey;
+    if (complete)
+        api_call_answer(steal(survey->call), 200, steal(aggregation->answer));
+    else
+        api_call_fail_stalled(steal(survey->call));
+}
+
+static void aggregation_drop(Survey *survey) {
+    Aggregation *aggregation = (Aggregation *)survey;
+    for (size_t i = 0; i < survey->count; i++) json_decref(aggregation->pauses[i]);
+    free(aggregation->pauses);
+    free(aggregation->sinks);
+    json_decref(aggregation->answer);
+    survey_deinit(survey);
+    free(aggregation);
+}
+
+void api_aggregation(ApiRequest *request) {
+    ApiPage page;
+    if (!api_page(request, request->parameters[0], request->parameters[1], &page)) return;
+    const Registry *registry = &request->control->registry;
+    Aggregation *aggregation = calloc(1, sizeof *aggregation);
+    json_t *list = json_array();
+    check(aggregation && list);
+    aggregation->survey.see = aggregation_see;
+    aggregation->survey.end = aggregation_end;
+    aggregation->survey.drop = aggregation_drop;
+    aggregation->now = request->control->options.clock->wall(request->control->options.clock);
+    const char *last = NULL;
+    for (size_t i = registry_after(registry, page.after_id); i < registry->count && json_array_size(list) < page.limit; i++) {
+        const RegistrySource *source = registry->sources[i];
+        if (source->source->deleted != 0) continue;
+        check(json_array_append_new(list, add_source(request->control, aggregation, source)) == 0);
+        last = source->source->source_id;
+    }
+    aggregation->answer = json_pack("{s:o, s:o}", "sources", list, "page", api_page_json(&page, registry_live_sources(registry), last));
+    check(aggregation->answer);
+    survey_start(request, &aggregation->survey);
+}

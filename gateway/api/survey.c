@@ -1,0 +1,116 @@
+#include "gateway/api/survey.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define PORTION 500 /* sinks */
+
+void survey_deinit(Survey *survey) {
+    api_call_free(survey->call);
+    free(survey->sinks);
+    free(survey->connections);
+    free(survey->statistics);
+    free(survey->being_seen);
+}
+
+static size_t portion(const Survey *survey) {
+    size_t left = survey->count - survey->seen;
+    return left < PORTION ? left : PORTION;
+}
+
+/* Connections are asked for once. */
+static size_t portion_of_connections(const Survey *survey) {
+    return survey->seen == 0 ? survey->connection_count : 0;
+}
+
+/* The next portion, to be filled into the two arrays. */
+static void set_query(const Survey *survey, TotalsQuery *query, SinkStatistics *statistics, ConnectionStatistics *connections) {
+    query->sinks = survey->count > 0 ? survey->sinks + survey->seen : NULL;
+    query->statistics = statistics;
+    query->count = portion(survey);
+    query->connections = connections;
+    query->connection_count = portion_of_connections(survey);
+    if (query->connection_count > 0) memcpy(connections, survey->connections, query->connection_count * sizeof *connections);
+}
+
+static void see(Survey *survey, const TotalsQuery *query) {
+    if (query->connection_count > 0) memcpy(survey->connections, query->connections, query->connection_count * sizeof *query->connections);
+    survey->disk = query->disk;
+    for (size_t i = 0; i < query->count; i++) survey->see(survey, survey->seen + i, &query->statistics[i]);
+    survey->seen += query->count;
+}
+
+static void ask(Control *control, Survey *survey) {
+    TotalsQuery *query = calloc(1, sizeof *query);
+    check(query);
+    set_query(survey, query, survey->statistics, survey->being_seen);
+    query->request.message.kind = MESSAGE_TOTALS;
+    query->request.reply = control->mailbox;
+    query->request.context = &survey->errand;
+    mailbox_post(control->peers.writer, &query->request.message);
+}
+
+static void survey_back(Control *control, Errand *errand, Message *take_message) {
+    Survey *survey = (Survey *)errand;
+    if (survey->call) see(survey, (const TotalsQuery *)take_message);
+    free(take_message);
+    if (survey->call && survey->seen < survey->count) {
+        ask(control, survey);
+        return;
+    }
+    if (survey->call) survey->end(control, survey, true);
+    errand_end(errand);
+    survey->drop(survey);
+}
+
+/* What is on its way fills the arrays of the survey, so these are others. */
+static void survey_late(Control *control, Errand *errand) {
+    Survey *survey = (Survey *)errand;
+    if (!survey->call) return;
+    _cleanup_free_ SinkStatistics *statistics = calloc(PORTION, sizeof *statistics);
+    _cleanup_free_ ConnectionStatistics *connections = calloc(survey->connection_count + 1, sizeof *connections);
+    check(statistics && connections);
+    bool lent;
+    do {
+        TotalsQuery query = {0};
+        set_query(survey, &query, statistics, connections);
+        lent = control->peers.lender && writer_lent_statistics(control->peers.lender, &query);
+        if (lent) see(survey, &query);
+    } while (lent && survey->seen < survey->count);
+    survey->end(control, survey, lent);
+    check(!survey->call);
+}
+
+static void survey_drop(Errand *errand) {
+    Survey *survey = (Survey *)errand;
+    survey->drop(survey);
+}
+
+void survey_start(ApiRequest *request, Survey *survey) {
+    Control *control = request->control;
+    check((survey->see || survey->count == 0) && survey->end && survey->drop);
+    survey->errand.back = survey_back;
+    survey->errand.drop = survey_drop;
+    survey->errand.late = survey_late;
+    survey->call = api_keep(request);
+    if (control_is_stalled(control)) {
+        survey_late(control, &survey->errand);
+        survey->drop(survey);
+        return;
+    }
+    survey->statistics = calloc(portion(survey) + 1, sizeof *survey->statistics);
+    survey->being_seen = calloc(survey->connection_count + 1, sizeof *survey->being_seen);
+    check(survey->statistics && survey->being_seen);
+    errand_begin(control, &survey->errand);
+    ask(control, survey);
+}
+
+void survey_all_connections(const Control *control, Survey *survey) {
+    const Connections *list = &control->options.options->list;
+    survey->connections = calloc(list->count + 1, sizeof *survey->connections);
+    check(survey->connections);
+    survey->connection_count = list->count;
+    for (size_t i = 0; i < list->count; i++) survey->connections[i].name = list->items[i].name;
+}

@@ -1,0 +1,37 @@
+/*
+ * Statistics of many sinks for one answer. The writer is asked for a portion at a time, so that it goes on committing between two of them.
+ * While its disk hangs, the answer comes from the memory that it lends. Control thread.
+ */
+#pragma once
+
+#include "gateway/api/router.h"
+
+typedef struct Survey Survey;
+struct Survey {
+    Errand errand; /* first */
+    ApiCall *call; /* owned; NULL once it is answered */
+    /* What is asked for: numbers of sinks, names of connections. Owned; the names are not. */
+    uint32_t *sinks;
+    size_t count;
+    ConnectionStatistics *connections; /* out */
+    size_t connection_count;
+    DiskStatistics disk; /* out */
+    /* Of sinks[index], in order. May be NULL when there are none. */
+    void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics);
+    /* Everything was seen, or (`complete` false) the disk hangs and there is no more to see, also of connections and disk. Answers the call:
+     * steal(survey->call). */
+    void (*end)(Control *control, Survey *survey, bool complete);
+    void (*drop)(Survey *survey); /* frees what it lies in; survey_deinit first */
+    /* own */
+    size_t seen;                      /* sinks */
+    SinkStatistics *statistics;       /* what the writer fills at present */
+    ConnectionStatistics *being_seen; /* the same */
+};
+
+/* `see`, `end`, `drop` and what is asked for are set. Takes the request's call. */
+void survey_start(ApiRequest *request, Survey *survey);
+void survey_deinit(Survey *survey);
+/* Asks for all connections of the config file. */
+void survey_all_connections(const Control *control, Survey *survey);
+/* The list of all connections, with what the survey saw of them when it was complete. */
+json_t *api_connections_json(const Control *control, const Survey *survey, bool complete);

@@ -1,0 +1,116 @@
+#include "sinks/postgres_test.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "sinks/postgres_session.h"
+
+#define ANSWER_LIMIT (10 * USEC_SECOND)
+
+/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays). A row for each right that is missing: schema, name, what.
+ * A last one, of the name "", when the role may create no schema. */
+static const char question[] =
+    "WITH wanted (place, schema, name) AS (SELECT 0::bigint, $1::text, $2::text UNION ALL"
+    " SELECT t.place, t.schema, t.name FROM ROWS FROM (pg_catalog.unnest($3::text[], $4::text[])) WITH ORDINALITY AS t (schema, name, "
+    "place)),"
+    " may (make_schema) AS (SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')),"
+    " found AS (SELECT w.place, w.schema, w.name, CASE"
+    " WHEN n.oid IS NULL THEN CASE WHEN NOT may.make_schema THEN 'schema' END"
+    " WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN 'usage'"
+    " WHEN c.oid IS NULL THEN CASE WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'CREATE') THEN 'table' END"
+    " WHEN w.place = 0 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, "
+    "'INSERT')"
+    " AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'ledger' END"
+    " WHEN NOT pg_catalog.has_any_column_privilege(c.oid, 'INSERT') THEN 'insert' END AS lacks"
+    " FROM may, wanted w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema"
+    " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)"
+    " SELECT schema, name, lacks FROM (SELECT place, schema, name, lacks FROM found WHERE lacks IS NOT NULL"
+    " UNION ALL SELECT NULL, '', '', 'make_schema' FROM may WHERE NOT make_schema) AS line ORDER BY place NULLS LAST";
+
+static void put_element(Buffer *out, const char *text, size_t size) {
+    buffer_append_byte(out, out->size == 0 ? '{' : ',');
+    buffer_append_byte(out, '"');
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"' || text[i] == '\\') buffer_append_byte(out, '\\');
+        buffer_append_byte(out, text[i]);
+    }
+    buffer_append_byte(out, '"');
+}
+
+static void put_array_end(Buffer *out) {
+    buffer_append_text(out, out->size == 0 ? "{}" : "}");
+}
+
+static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult **ret_rows, Error *error) {
+    Buffer schemas = {0}, names = {0};
+    for (size_t i = 0; i < test->table_count; i++) {
+        const char *id = test->tables[i], *dot = strrchr(id, '.'), *schema = dot ? id : "public", *name = dot ? dot + 1 : id;
+        put_element(&schemas, schema, dot ? (size_t)(dot - id) : strlen(schema));
+        put_element(&names, name, strlen(name));
+    }
+    put_array_end(&schemas);
+    put_array_end(&names);
+    const char *const values[] = {session->ledger_schema, session->ledger_table, buffer_text(&schemas), buffer_text(&names)};
+    SinkResult result = postgres_run(session, session->silence_limit, question, 4, values, ret_rows, error);
+    buffer_deinit(&schemas);
+    buffer_deinit(&names);
+    return result;
+}
+
+static void say_what_lacks(const char *connection, const char *schema, const char *name, const char *lacks, int others, Error *error) {
+    char more[64] = "";
+    if (others > 0) (void)snprintf(more, sizeof more, "; %d more table%s missing rights", others, others == 1 ? " has" : "s have");
+    if (strcmp(lacks, "schema") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the schema \"%s\" of \"%s\" is missing, and the role may not create it%s.",
+                        connection, schema, name, more);
+    else if (strcmp(lacks, "usage") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks USAGE on the schema \"%s\" of \"%s\"%s.", connection, schema,
+                        name, more);
+    else if (strcmp(lacks, "table") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the table \"%s.%s\" is missing, and the role may not create it in the schema%s.",
+                        connection, schema, name, more);
+    else if (strcmp(lacks, "ledger") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or DELETE on the ledger \"%s.%s\"%s.", connection,
+                        schema, name, more);
+    else
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks INSERT on the table \"%s.%s\"%s.", connection, schema, name,
+                        more);
+}
+
+static SinkFault judge(const PostgresSession *session, const PGresult *rows, SinkTest *test, Error *error) {
+    int count = PQntuples(rows);
+    bool makes_no_schema = count > 0 && strcmp(PQgetvalue(rows, count - 1, 2), "make_schema") == 0;
+    int lacking = count - makes_no_schema;
+    if (lacking > 0) {
+        say_what_lacks(session->name, PQgetvalue(rows, 0, 0), PQgetvalue(rows, 0, 1), PQgetvalue(rows, 0, 2), lacking - 1, error);
+        return SINK_FAULT_RIGHTS;
+    }
+    if (makes_no_schema)
+        (void)snprintf(test->note, sizeof test->note, "The role may not create schemas: the schema of a new table must be there.");
+    return SINK_SOUND;
+}
+
+static SinkFault fault_of(SinkResult result) {
+    return result == SINK_UNREACHABLE ? SINK_FAULT_UNREACHABLE : SINK_FAULT_OTHER;
+}
+
+SinkFault postgres_test(const Connection *connection, const char *data_directory, SinkTest *test, Error *error) {
+    PostgresSession *session;
+    test->version[0] = test->note[0] = '\0';
+    SinkResult result = postgres_session_open(connection, data_directory, "sluice test", &session, &test->fault, error);
+    /* A line for each server that was tried. */
+    for (char *line = error ? error->text : NULL; line && (line = strchr(line, '\n'));) *line = ' ';
+    if (result != SINK_DONE) return test->fault;
+    const char *version = PQparameterStatus(session->connection, "server_version");
+    (void)snprintf(test->version, sizeof test->version, "PostgreSQL %s", version ? version : "");
+    session->silence_limit = ANSWER_LIMIT;
+    PGresult *rows = NULL;
+    result = ask(session, test, &rows, error);
+    test->fault = result == SINK_DONE ? judge(session, rows, test, error) : fault_of(result);
+    PQclear(rows);
+    postgres_session_free(session);
+    return test->fault;
+}
