@@ -14,7 +14,8 @@
  * A last one, of the name "", when the role may create no schema. */
 static const char question[] =
     "WITH wanted (place, schema, name) AS (SELECT 0::bigint, $1::text, $2::text UNION ALL"
-    " SELECT t.place, t.schema, t.name FROM ROWS FROM (pg_catalog.unnest($3::text[], $4::text[])) WITH ORDINALITY AS t (schema, name, "
+    " SELECT t.place, t.schema, t.name FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) WITH ORDINALITY AS t "
+    "(schema, name, "
     "place)),"
     " may (make_schema) AS (SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')),"
     " found AS (SELECT w.place, w.schema, w.name, CASE"

@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "tests/unit/sinks/postgres-case.h"
@@ -433,6 +435,97 @@ static void a_hole_in_the_numbers(void **state) {
     assert_int_equal(box.rejects[1].row, 31 + 5000);
 }
 
+/* ---- tests of a connection ------------------------------------------------------------------------------------------------------------ */
+
+static SinkFault test_at(const char *uri, const char *password_file, const char *const *tables, size_t table_count, SinkTest *test,
+                         Error *error) {
+    char name[] = "warehouse";
+    _cleanup_free_ char *copy = strdup(uri), *file = password_file ? strdup(password_file) : NULL;
+    char *fields[] = {copy, file, NULL};
+    Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
+    *test = (SinkTest){.tables = tables, .table_count = table_count};
+    *error = (Error){0};
+    return driver->test(&connection, "/tmp", test, error);
+}
+
+static void assert_fault_at(const char *uri, const char *password_file, const char *const *tables, size_t table_count, SinkFault fault,
+                            const char *words) {
+    SinkTest test;
+    Error error;
+    SinkFault found = test_at(uri, password_file, tables, table_count, &test, &error);
+    if (found != fault || !strstr(error.text, words)) fail_msg("%s: fault %d: %s", uri, found, error.text);
+    assert_int_equal(test.fault, fault);
+    assert_null(strchr(error.text, '\n'));
+    assert_null(strstr(error.text, "LOCATION"));
+}
+
+static char *uri_of(const char *user, const char *database, const char *rest) {
+    char *uri;
+    assert_true(asprintf(&uri, "postgresql://%s@127.0.0.1:%d/%s%s", user, server->port, database, rest) > 0);
+    return uri;
+}
+#define URI(name, user, database, rest) _cleanup_free_ char *name = uri_of(user, database, rest)
+
+static void a_test_says_what_is_wrong(void **state) {
+    URI(guarded, "guarded", "postgres", "");
+    URI(missing, "postgres", "nowhere", "");
+    URI(encrypted, "postgres", "postgres", "?sslmode=require");
+    assert_fault_at("postgresql://postgres@127.0.0.1:1/postgres", NULL, NULL, 0, SINK_FAULT_UNREACHABLE, "refused");
+    assert_fault_at(guarded, NULL, NULL, 0, SINK_FAULT_LOGIN, "password");
+    assert_fault_at(guarded, "/nowhere/password", NULL, 0, SINK_FAULT_LOGIN, "/nowhere/password");
+    assert_fault_at(missing, NULL, NULL, 0, SINK_FAULT_DATABASE, "database \"nowhere\" does not exist");
+    assert_fault_at(encrypted, NULL, NULL, 0, SINK_FAULT_TLS, "SSL");
+    assert_fault_at("postgresql://[", NULL, NULL, 0, SINK_FAULT_OTHER, "URI");
+
+    char path[] = "/tmp/sluice-password-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, "wrong\n", 6), 6);
+    assert_fault_at(guarded, path, NULL, 0, SINK_FAULT_LOGIN, "authentication failed");
+    assert_int_equal(pwrite(fd, "correct horse\n", 14, 0), 14);
+    assert_fault_at(guarded, path, NULL, 0, SINK_FAULT_RIGHTS, "sluice"); /* it got in */
+    (void)close(fd);
+    (void)unlink(path);
+}
+
+static void a_test_names_missing_rights_and_changes_nothing(void **state) {
+    test_postgres_sql(server, "DROP SCHEMA IF EXISTS sluice CASCADE; CREATE ROLE poor LOGIN");
+    test_postgres_sql(server, "CREATE DATABASE shop");
+    test_postgres_sql(server, "REVOKE CONNECT ON DATABASE shop FROM PUBLIC");
+    URI(closed, "poor", "shop", "");
+    URI(poor, "poor", "postgres", "");
+    assert_fault_at(closed, NULL, NULL, 0, SINK_FAULT_RIGHTS, "permission denied for database");
+    assert_fault_at(poor, NULL, NULL, 0, SINK_FAULT_RIGHTS,
+                    "the schema \"sluice\" of \"files\" is missing, and the role may not create it.");
+    test_postgres_sql(server, "CREATE SCHEMA sluice");
+    assert_fault_at(poor, NULL, NULL, 0, SINK_FAULT_RIGHTS, "USAGE on the schema \"sluice\"");
+    test_postgres_sql(server, "GRANT USAGE ON SCHEMA sluice TO poor");
+    assert_fault_at(poor, NULL, NULL, 0, SINK_FAULT_RIGHTS, "the table \"sluice.files\" is missing, and the role may not create it");
+    test_postgres_sql(server, "CREATE TABLE sluice.files (file_id uuid); GRANT SELECT, INSERT ON sluice.files TO poor");
+    assert_fault_at(poor, NULL, NULL, 0, SINK_FAULT_RIGHTS, "SELECT, INSERT or DELETE on the ledger");
+    test_postgres_sql(server, "GRANT DELETE ON sluice.files TO poor");
+    SinkTest test;
+    Error error;
+    assert_int_equal(test_at(poor, NULL, NULL, 0, &test, &error), SINK_SOUND);
+    assert_non_null(strstr(test.note, "may not create schemas"));
+
+    /* names with everything that an array literal and an identifier must quote */
+    static const char *const tables[] = {"mine", "odd\"{,}\\ schema.odd 'table", "new.table"};
+    test_postgres_sql(
+        server, "CREATE TABLE mine (a text); CREATE SCHEMA \"odd\"\"{,}\\ schema\"; GRANT USAGE ON SCHEMA \"odd\"\"{,}\\ schema\" TO poor;"
+                "CREATE TABLE \"odd\"\"{,}\\ schema\".\"odd 'table\" (a text)");
+    assert_fault_at(poor, NULL, tables, 3, SINK_FAULT_RIGHTS, "INSERT on the table \"public.mine\"; 2 more tables have missing rights.");
+    test_postgres_sql(server, "GRANT INSERT (a) ON mine TO poor");
+    assert_fault_at(poor, NULL, tables, 3, SINK_FAULT_RIGHTS, "\"odd\"{,}\\ schema.odd 'table\"; 1 more table has");
+    assert_fault_at(poor, NULL, tables + 2, 1, SINK_FAULT_RIGHTS, "the schema \"new\" of \"table\" is missing");
+    assert_int_equal(test_at(poor, NULL, tables, 1, &test, &error), SINK_SOUND);
+    assert_int_equal(test_at(server->uri, NULL, tables, 3, &test, &error), SINK_SOUND);
+    assert_string_equal(test.note, "");
+    assert_true(strncmp(test.version, "PostgreSQL ", 11) == 0 && test.version[11] >= '1');
+    assert_rows("SELECT count(*) FROM pg_namespace WHERE nspname = 'new'", "0");
+    test_postgres_sql(server, "DROP SCHEMA sluice CASCADE; DROP TABLE mine; DROP OWNED BY poor; DROP ROLE poor");
+    test_postgres_sql(server, "DROP DATABASE shop");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(creates_schema_and_table),
@@ -455,6 +548,8 @@ int main(void) {
         cmocka_unit_test(every_type),
         cmocka_unit_test(interrupts_and_store_failures_change_nothing),
         cmocka_unit_test(a_hole_in_the_numbers),
+        cmocka_unit_test(a_test_says_what_is_wrong),
+        cmocka_unit_test(a_test_names_missing_rights_and_changes_nothing),
     };
     RUN_WITH_POSTGRES(tests);
 }

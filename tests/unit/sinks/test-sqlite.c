@@ -656,6 +656,48 @@ static void a_slow_statement_is_work_and_can_be_interrupted(void **state) {
     assert_rows("SELECT count(*) FROM slow", "20");
 }
 
+static SinkFault try_test(const char *path, SinkTest *test, Error *error) {
+    char name[] = "local", *copy = strdup(path);
+    char *fields[] = {copy, NULL};
+    Connection connection = {.name = name, .type = &connection_type_sqlite, .values = fields};
+    *test = (SinkTest){0};
+    *error = (Error){0};
+    SinkFault fault = driver->test(&connection, directory, test, error);
+    assert_int_equal(fault, test->fault);
+    free(copy);
+    return fault;
+}
+
+static void a_test_says_what_is_wrong_and_makes_nothing(void **state) {
+    SinkTest test;
+    Error error;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/tables.db", directory);
+    assert_int_equal(try_test("tables.db", &test, &error), SINK_SOUND);
+    assert_non_null(strstr(test.note, "not there yet"));
+    assert_true(strncmp(test.version, "SQLite 3.", 9) == 0);
+    assert_int_equal(access(path, F_OK), -1);
+
+    assert_int_equal(try_test("missing/tables.db", &test, &error), SINK_FAULT_DATABASE);
+    assert_non_null(strstr(error.text, "No such file or directory"));
+    assert_int_equal(try_test("/tmp", &test, &error), SINK_FAULT_DATABASE);
+    assert_non_null(strstr(error.text, "it is no file"));
+
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    for (int i = 0; i < 200; i++) (void)fputs("this is not a database\n", file);
+    (void)fclose(file);
+    assert_int_equal(try_test("tables.db", &test, &error), SINK_FAULT_DATABASE);
+    assert_non_null(strstr(error.text, "not a database"));
+    assert_int_equal(unlink(path), 0);
+
+    SESSION;
+    assert_int_equal(try_test("tables.db", &test, &error), SINK_SOUND);
+    assert_string_equal(test.note, "");
+    sql("BEGIN IMMEDIATE; CREATE TABLE t (a); COMMIT");
+    assert_int_equal(try_test("tables.db", &test, &error), SINK_SOUND); /* beside an open session */
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
@@ -682,6 +724,7 @@ int main(void) {
         TEST(files_that_cannot_be_used),
         TEST(notices_that_its_file_is_gone),
         TEST(notices_that_its_file_went_before_the_commit),
+        TEST(a_test_says_what_is_wrong_and_makes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,12 @@ static SinkResult still_inspect(SinkSession *session, const TableTarget *table, 
     return SINK_DONE;
 }
 
+static SinkFault still_test(const Connection *connection, const char *data_directory, SinkTest *test, Error *error) {
+    (void)data_directory, (void)error;
+    (void)snprintf(test->version, sizeof test->version, "%s with %zu", connection->name, test->table_count);
+    return test->fault = SINK_SOUND;
+}
+
 /* As the drivers of the two types: one job at a time on a file, any number on a server. */
 static const SinkDriver still_file = {.type = &connection_type_sqlite,
                                       .jobs_most = 1,
@@ -115,7 +121,8 @@ static const SinkDriver still_file = {.type = &connection_type_sqlite,
                                       .prepare = still_prepare,
                                       .inspect = still_inspect,
                                       .import = still_import,
-                                      .disconnect = still_disconnect};
+                                      .disconnect = still_disconnect,
+                                      .test = still_test};
 static const SinkDriver still_server = {.type = &connection_type_postgres,
                                         .transactional = true,
                                         .keeps_ledger = true,
@@ -124,7 +131,8 @@ static const SinkDriver still_server = {.type = &connection_type_postgres,
                                         .prepare = still_prepare,
                                         .inspect = still_inspect,
                                         .import = still_import,
-                                        .disconnect = still_disconnect};
+                                        .disconnect = still_disconnect,
+                                        .test = still_test};
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
     return type == &connection_type_sqlite ? &still_file : &still_server;
@@ -372,14 +380,63 @@ static void test_rejects_are_stored_before_the_import_ends(void **state) {
     end(&pool);
 }
 
+static void post_test(Pool *pool, const char *connection) {
+    LoadJob *job = calloc(1, sizeof *job);
+    assert_non_null(job);
+    job->message.kind = MESSAGE_TEST_CONNECTION;
+    job->reply = pool->reply;
+    job->connection = strdup(connection);
+    job->label = strdup("test");
+    job->test = calloc(1, sizeof *job->test);
+    job->tables = calloc(1, sizeof *job->tables);
+    assert_true(job->test && job->tables);
+    job->tables[job->table_count++] = strdup("orders");
+    loaders_post(pool->loaders, job);
+}
+
+/* Imports hang in all loaders, also in those that each connection has of its own. */
+static void test_connections_are_tested_while_imports_hang(void **state) {
+    Pool pool = {0};
+    start(&pool, 2, USEC_HOUR);
+    place.until_told = true;
+    for (uint32_t sink = 1; sink <= 4; sink++) post(&pool, MESSAGE_IMPORT, sink == 1 ? "file" : sink == 2 ? "other" : "server", sink);
+    wait_at_least(0, 1);
+    wait_at_least(1, 3);
+    static const char *const names[] = {"server", "file", "server"};
+    for (size_t i = 0; i < 3; i++) {
+        post_test(&pool, names[i]);
+        assert_true(mailbox_wait(pool.reply, PATIENCE));
+        LoadJob *job = (LoadJob *)mailbox_take(pool.reply);
+        assert_int_equal(job->message.kind, MESSAGE_TEST_CONNECTION);
+        assert_int_equal(job->result, SINK_DONE);
+        char wanted[32];
+        (void)snprintf(wanted, sizeof wanted, "%s with 1", names[i]);
+        assert_string_equal(job->test->version, wanted);
+        assert_null(job->message.next);
+        load_job_free(job);
+    }
+    post_test(&pool, "nowhere");
+    assert_int_equal(collect(&pool, 1, SINK_REFUSED, "no connection \"nowhere\""), 1);
+    loaders_stop(pool.loaders);
+    assert_int_equal(collect(&pool, 4, SINK_RETRY, NULL), 4);
+    post_test(&pool, "server");
+    assert_int_equal(collect(&pool, 1, SINK_RETRY, "shutting down"), 1);
+    end(&pool);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, reset)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_no_connection_takes_all_loaders),          TEST(test_connections_that_hang_leave_loaders_to_others),
-        TEST(test_sinks_that_fail_leave_a_loader_to_others), TEST(test_a_sink_has_one_import_at_a_time),
-        TEST(test_a_failed_job_costs_its_connection),        TEST(test_without_progress_an_import_is_interrupted),
-        TEST(test_stop_interrupts_and_sends_back),           TEST(test_rejects_are_stored_before_the_import_ends),
+        TEST(test_no_connection_takes_all_loaders),
+        TEST(test_connections_that_hang_leave_loaders_to_others),
+        TEST(test_sinks_that_fail_leave_a_loader_to_others),
+        TEST(test_a_sink_has_one_import_at_a_time),
+        TEST(test_a_failed_job_costs_its_connection),
+        TEST(test_without_progress_an_import_is_interrupted),
+        TEST(test_stop_interrupts_and_sends_back),
+        TEST(test_rejects_are_stored_before_the_import_ends),
+        TEST(test_connections_are_tested_while_imports_hang),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
