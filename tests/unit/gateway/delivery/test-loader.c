@@ -381,10 +381,7 @@ static void test_rejects_are_stored_before_the_import_ends(void **state) {
 }
 
 static void post_test(Pool *pool, const char *connection) {
-    LoadJob *job = calloc(1, sizeof *job);
-    assert_non_null(job);
-    job->message.kind = MESSAGE_TEST_CONNECTION;
-    job->reply = pool->reply;
+    LoadJob *job = load_job_new(MESSAGE_TEST_CONNECTION, pool->reply, NULL);
     job->connection = strdup(connection);
     job->label = strdup("test");
     job->test = calloc(1, sizeof *job->test);
@@ -407,12 +404,12 @@ static void test_connections_are_tested_while_imports_hang(void **state) {
         post_test(&pool, names[i]);
         assert_true(mailbox_wait(pool.reply, PATIENCE));
         LoadJob *job = (LoadJob *)mailbox_take(pool.reply);
-        assert_int_equal(job->message.kind, MESSAGE_TEST_CONNECTION);
-        assert_int_equal(job->result, SINK_DONE);
+        assert_int_equal(job->request.message.kind, MESSAGE_TEST_CONNECTION);
+        assert_int_equal(job->request.result, SINK_DONE);
         char wanted[32];
         (void)snprintf(wanted, sizeof wanted, "%s with 1", names[i]);
         assert_string_equal(job->test->version, wanted);
-        assert_null(job->message.next);
+        assert_null(job->request.message.next);
         load_job_free(job);
     }
     post_test(&pool, "nowhere");
