@@ -53,7 +53,8 @@ static void run_loader(Harness *harness) {
     if (job->request.message.kind == MESSAGE_TEST_CONNECTION) {
         harness->tested_tables = job->table_count;
         job->test->fault = harness->fault;
-        if (harness->fault != SINK_SOUND) (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+        if (harness->fault != SINK_SOUND)
+            (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
         job->request.result = SINK_DONE;
         request_answer(&job->request);
         return;
