@@ -115,6 +115,9 @@ int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, use
  * The old slices are forgotten; a pack in which none is left goes with the next ledger_forget_packs. `running`: the running time. */
 int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error);
 
+/* Forgets the ranges of a sink that is erased: nothing of it may wait. Files and slices go with their packs. */
+int ledger_forget_ranges(Txn *txn, uint32_t sink, Error *error);
+
 /* Walks: < 0 from the visit ends the walk and is returned. A visit must not write. */
 typedef int (*FileVisit)(void *context, const FileRecord *file, Error *error);
 typedef int (*SliceVisit)(void *context, const SliceRecord *slice, Error *error);

@@ -144,3 +144,12 @@ int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error) {
     }
     return result < 0 ? result : put(txn, &merged, error);
 }
+
+int ledger_forget_ranges(Txn *txn, uint32_t sink, Error *error) {
+    for (;;) {
+        RangeRecord range;
+        int result = find_floor(txn, sink, UINT64_MAX, &range, error);
+        if (result == 0) result = drop(txn, &range, error);
+        if (result != 0) return result < 0 ? result : 0;
+    }
+}

@@ -357,3 +357,11 @@ int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret
     if (result == 0) *ret_removed = removed;
     return result;
 }
+
+int rejects_forget_sink(Txn *txn, uint32_t sink, Error *error) {
+    Key counter = last_number_key(sink);
+    uint64_t removed;
+    int result = rejects_remove(txn, sink, UINT64_MAX, &removed, error);
+    if (result == 0) result = db_remove(txn, DB_REJECTS, key_span(&counter), error);
+    return result < 0 ? result : 0;
+}

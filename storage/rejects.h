@@ -37,6 +37,7 @@ int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error
 int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error);
 /* Visible ones, by number. < 0 from the visit ends the walk; it must not write. */
 typedef int (*RejectVisit)(void *context, const Reject *reject, Error *error);
+int rejects_forget_sink(Txn *txn, uint32_t sink, Error *error); /* an erased one: its number never comes again */
 int rejects_visit(Txn *txn, uint32_t sink, uint64_t after_number, RejectVisit visit, void *context, Error *error);
 /* How many are visible. Constant time: their numbers have no gaps, since they are given in order and removed from the front. */
 int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error);

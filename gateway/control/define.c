@@ -63,6 +63,11 @@ SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, 
     return order;
 }
 
+void define_erase_sink(Define *define, uint32_t sink) {
+    define->erased = grown(define, define->erased, define->erased_count, sizeof *define->erased);
+    define->erased[define->erased_count++] = sink;
+}
+
 void define_order_connection(Define *define, const char *connection, bool paused) {
     define->connections = grown(define, define->connections, define->connection_count, sizeof *define->connections);
     define->connections[define->connection_count++] = (ConnectionOrder){

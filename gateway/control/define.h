@@ -13,4 +13,6 @@ void define_put(Define *define, Collection collection, Span key, const json_t *d
 void define_remove(Define *define, Collection collection, Span key);
 /* Takes references. The returned order is valid until the next one; its flags are the caller's to set. */
 SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, SinkGate *gate);
+/* The writer forgets the sink of that number, which has nothing that waits. */
+void define_erase_sink(Define *define, uint32_t sink);
 void define_order_connection(Define *define, const char *connection, bool paused);

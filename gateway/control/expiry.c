@@ -38,6 +38,7 @@ static int remove_target(void *context, Span key, Span document, Error *error) {
 
 static void erase_sink(Control *control, Define *define, const Source *source, const Sink *sink) {
     registry_erase_sink(define, source, sink);
+    define_erase_sink(define, sink->number);
     char prefix[5] = {'t'};
     store_be32(prefix + 1, sink->number);
     Txn *txn;

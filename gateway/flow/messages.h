@@ -153,6 +153,8 @@ typedef struct Define {
     size_t sink_count;
     ConnectionOrder *connections;
     size_t connection_count;
+    uint32_t *erased; /* numbers of sinks that nobody will ask for again */
+    size_t erased_count;
     uint64_t discarded_rows; /* out */
 } Define;
 

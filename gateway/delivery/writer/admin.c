@@ -62,7 +62,7 @@ static char *target_text(const Sink *sink) {
     return text;
 }
 
-static int write_define(Txn *txn, Define *define, char *const *targets, Error *error) {
+static int write_define(Writer *writer, Txn *txn, Define *define, char *const *targets, Error *error) {
     for (size_t i = 0; i < define->change_count; i++) {
         const CatalogChange *change = &define->changes[i];
         int r = change->document.data ? catalog_put(txn, change->collection, change->key, change->document, error)
@@ -75,7 +75,7 @@ static int write_define(Txn *txn, Define *define, char *const *targets, Error *e
         int r = catalog_put(txn, CATALOG_VERSIONS, version_key(sink->number, sink->mapping_version, key), span_of(targets[i]), error);
         if (r < 0) return r;
     }
-    return 0;
+    return writer_erase(writer, txn, define->erased, define->erased_count, error);
 }
 
 /* Drops what waits and is not on its way: rows in the log, the open file, closed files. */
@@ -207,7 +207,7 @@ void writer_define(Writer *writer, Define *define) {
     Txn *txn;
     int r = txn_begin_write(writer->options.environment, &txn, error);
     if (r == 0) {
-        r = write_define(txn, define, targets, error);
+        r = write_define(writer, txn, define, targets, error);
         if (r < 0) txn_abort(txn);
     }
     if (r == 0) {
@@ -220,6 +220,7 @@ void writer_define(Writer *writer, Define *define) {
             if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot commit a change of definitions", error);
         }
     }
+    if (r == 0) writer_erased(writer, define->erased, define->erased_count);
     for (size_t i = 0; i < define->connection_count && r == 0; i++) writer_order_connection(writer, &define->connections[i]);
     for (size_t i = 0; i < define->sink_count; i++) {
         if (r < 0) {

@@ -12,6 +12,7 @@
  *   space.c     trimming, retention, the disk budget
  *   recovery.c  what a start finds
  *   give_up.c   staging files that a start does not find
+ *   erase.c     sinks that are erased
  *   repair.c    damaged records
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
@@ -345,6 +346,11 @@ bool writer_repaired(Writer *writer, const Error *met);
 /* For a writer that is thrown away after it: repairs what the next one will read. 0, or WRITER_NOTHING_DAMAGED. */
 enum { WRITER_NOTHING_DAMAGED = 1 };
 int writer_repair_for_next(Writer *writer, Error *error);
+
+/* ---- erase.c ---- */
+/* In a transaction, and in memory when that is committed: sinks of which something waits are left out. */
+int writer_erase(Writer *writer, Txn *txn, const uint32_t *sinks, size_t count, Error *error);
+void writer_erased(Writer *writer, const uint32_t *sinks, size_t count);
 
 /* ---- recovery.c ---- */
 int writer_recover(Writer *writer, Error *error);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/metrics.h"
+#include "storage/environment_private.h"
 #include "storage/rejects.h"
 #include "tests/support/memory-files.h"
 #include "tests/unit/gateway/delivery/fixture.h"
@@ -277,6 +278,66 @@ static void test_each_goes_when_its_time_is_over(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+static unsigned records(Fixture *fixture) {
+    static const Database databases[] = {DB_FILES, DB_STATISTICS, DB_REJECTS};
+    unsigned count = 0;
+    Txn *txn;
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    for (size_t i = 0; i < 3; i++) {
+        MDB_cursor *cursor;
+        Span key = {0}, value;
+        assert_int_equal(db_cursor(txn, databases[i], &cursor, NULL), 0);
+        for (int r = db_move(cursor, MDB_FIRST, &key, &value, NULL); r == 0; r = db_move(cursor, MDB_NEXT, &key, &value, NULL))
+            count += key.size > 1; /* counters of everything stay */
+        mdb_cursor_close(cursor);
+    }
+    txn_abort(txn);
+    return count;
+}
+
+static void erase(Fixture *fixture, uint32_t sink) {
+    Define *define = calloc(1, sizeof *define);
+    assert_non_null(define);
+    define->request.message.kind = MESSAGE_DEFINE;
+    define->request.reply = fixture->control;
+    define->erased = arena_zalloc(&define->arena, sizeof sink);
+    define->erased[0] = sink;
+    define->erased_count = 1;
+    mailbox_post(writer_mailbox(fixture->writer), &define->request.message);
+    fixture_run(fixture);
+}
+
+/* What is retained of it goes with its packs; then nothing is left. */
+static void test_an_erased_sink_leaves_nothing(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 2, NEVER);
+    (void)snprintf(fixture->refused, sizeof fixture->refused, "first-1");
+    close_file_with(fixture, 1, "first");
+    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 1);
+    assert_int_equal(rejects_of(fixture, 1), 1);
+    assert_true(records(fixture) > 5);
+    erase(fixture, 1);
+    assert_int_equal(rejects_of(fixture, 1), 0);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 0);
+    fixture_stop(fixture, true);
+    fixture_start(fixture);
+    fixture_live(fixture, 3 * USEC_DAY);
+    assert_int_equal(records(fixture), 0);
+    assert_int_equal(files_in(fixture, "staging"), 0);
+}
+
+static void test_an_erased_sink_of_which_something_waits_stays(void **state) {
+    Fixture *fixture = *state;
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 2, NEVER);
+    close_file_with(fixture, 1, "first");
+    erase(fixture, 1);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
+    fixture->result = SINK_DONE;
+    fixture_live(fixture, USEC_HOUR);
+    assert_int_equal(fixture->arrived, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_file_that_failed_for_too_long_is_set_aside),
@@ -289,6 +350,8 @@ int main(void) {
         TEST(test_a_copy_that_cannot_be_written_keeps_the_file),
         TEST(test_a_clock_that_is_wrong_for_one_start_removes_nothing),
         TEST(test_each_goes_when_its_time_is_over),
+        TEST(test_an_erased_sink_leaves_nothing),
+        TEST(test_an_erased_sink_of_which_something_waits_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
