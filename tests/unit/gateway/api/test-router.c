@@ -1,4 +1,5 @@
 #include "gateway/api/router.h"
+#include "gateway/api/survey.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -415,12 +416,123 @@ static void test_connection_tests(void **state) {
 static void test_connection_tests_are_bounded(void **state) {
     Harness *harness = *state;
     harness->loader_stands = true;
-    /* The harness's loader holds one job, so the bound is seen by what control counts. */
-    (void)harness_send(harness, "POST", BRANCH "/connections/local/test", NULL, 0);
+    for (int i = 0; i < 64; i++) (void)harness_send(harness, "POST", BRANCH "/connections/local/test", NULL, 0);
     harness_turn(harness);
-    assert_null(harness_answer(harness)); /* it waits for the loader, and control goes on */
-    static const Case others[] = {{"GET", SOURCES, NULL, 200, "\"sources\""}};
+    assert_null(harness_answer(harness)); /* they wait for the loader, and control goes on */
+    static const Case others[] = {
+        {"GET", SOURCES, NULL, 200, "\"sources\""},
+        {"POST", BRANCH "/connections/local/test", NULL, 503, "overloaded"},
+    };
     RUN(harness, others);
+    harness->loader_stands = false;
+    int answered = 0;
+    for (int turns = 0; turns < 10; turns++) {
+        harness_turn(harness);
+        for (ApiCall *call; (call = harness_answer(harness)); answered++) {
+            assert_int_equal(call->status, 200);
+            api_call_free(call);
+        }
+    }
+    assert_int_equal(answered, 64);
+    static const Case again[] = {{"POST", BRANCH "/connections/local/test", NULL, 200, "\"ok\":true"}};
+    RUN(harness, again);
+}
+
+/* ---- surveys of many sinks ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Census {
+    Survey survey; /* first */
+    size_t seen, ended;
+    bool complete;
+    size_t *dropped; /* of the test */
+} Census;
+
+static void census_see(Survey *survey, size_t index, const SinkStatistics *statistics) {
+    Census *census = (Census *)survey;
+    assert_int_equal(index, census->seen++);
+    assert_int_equal(statistics->totals.imported.rows, survey->sinks[index]); /* as the harness answers */
+}
+
+static void census_end(Control *control, Survey *survey, bool complete) {
+    (void)control;
+    Census *census = (Census *)survey;
+    census->ended++;
+    census->complete = complete;
+    api_call_answer(steal(survey->call), complete ? 200 : 503, json_pack("{s:I}", "seen", (json_int_t)census->seen));
+}
+
+static void census_drop(Survey *survey) {
+    Census *census = (Census *)survey;
+    assert_int_equal(census->ended, 1);
+    (*census->dropped)++;
+    survey_deinit(survey);
+    free(census);
+}
+
+static void take_census(Harness *harness, size_t count, size_t *dropped) {
+    ApiRequest request = {.control = harness->control, .call = calloc(1, sizeof(ApiCall))};
+    Census *census = calloc(1, sizeof *census);
+    assert_true(census && request.call);
+    request.call->reply = harness->client;
+    census->dropped = dropped;
+    census->survey.see = census_see;
+    census->survey.end = census_end;
+    census->survey.drop = census_drop;
+    census->survey.count = count;
+    census->survey.sinks = calloc(count + 1, sizeof *census->survey.sinks);
+    assert_non_null(census->survey.sinks);
+    for (size_t i = 0; i < count; i++) census->survey.sinks[i] = (uint32_t)(1000 + i);
+    survey_start(&request, &census->survey);
+}
+
+static void expect_census(Harness *harness, int status, size_t seen) {
+    ApiCall *call = NULL;
+    for (int turns = 0; turns < 100 && !call; turns++) {
+        harness_turn(harness);
+        call = harness_answer(harness);
+    }
+    assert_non_null(call);
+    assert_int_equal(call->status, status);
+    char wanted[40];
+    (void)snprintf(wanted, sizeof wanted, "{\"seen\":%zu}\n", seen);
+    assert_string_equal(buffer_text(&call->response), wanted);
+    api_call_free(call);
+}
+
+static void test_many_sinks_are_asked_for_in_portions(void **state) {
+    Harness *harness = *state;
+    size_t dropped = 0;
+    static const size_t counts[] = {0, 1, 500, 501, 1234};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        take_census(harness, counts[i], &dropped);
+        expect_census(harness, 200, counts[i]);
+        assert_int_equal(dropped, i + 1);
+    }
+    assert_int_equal(harness->largest_query, 500);
+}
+
+/* The disk hangs between two portions: the answer comes at once, and what the writer says later is for nobody. */
+static void test_the_disk_hangs_between_portions(void **state) {
+    Harness *harness = *state;
+    size_t dropped = 0;
+    take_census(harness, 1234, &dropped);
+    harness_turn(harness);
+    harness->writer_stands = true;
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    harness->usage.stall_limit = USEC_SECOND;
+    atomic_store(&harness->usage.busy_since, 1);
+    harness_turn(harness);
+    ApiCall *call = harness_answer(harness);
+    assert_non_null(call);
+    assert_int_equal(call->status, 503);
+    api_call_free(call);
+    assert_int_equal(dropped, 0); /* the writer still fills its arrays */
+    harness->writer_stands = false;
+    atomic_store(&harness->usage.busy_since, 0);
+    for (int turns = 0; turns < 10; turns++) harness_turn(harness);
+    assert_int_equal(dropped, 1);
+    assert_null(harness_answer(harness));
 }
 
 static void test_status(void **state) {
@@ -536,6 +648,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_ready, start, stop),
         cmocka_unit_test_setup_teardown(test_connection_tests, start, stop),
         cmocka_unit_test_setup_teardown(test_connection_tests_are_bounded, start, stop),
+        cmocka_unit_test_setup_teardown(test_many_sinks_are_asked_for_in_portions, start, stop),
+        cmocka_unit_test_setup_teardown(test_the_disk_hangs_between_portions, start, stop),
         cmocka_unit_test_setup_teardown(test_status, start, stop),
         cmocka_unit_test_setup_teardown(test_status_while_the_disk_hangs, start, stop),
         cmocka_unit_test_setup_teardown(test_aggregation, start, stop),
