@@ -506,6 +506,8 @@ static bool run_next(Loader *loader) {
     if (!job) return false;
     loader->running = job;
     atomic_store(&loader->progress_at, boot_now());
+    /* Others may have left one of those that wait to this loader, which is idle no more. */
+    if (loaders->first) check(pthread_cond_broadcast(&loaders->changed) == 0);
     unlock(loaders);
     run(loader, job);
     lock(loaders);

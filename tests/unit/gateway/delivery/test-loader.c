@@ -421,6 +421,30 @@ static void test_connections_are_tested_while_imports_hang(void **state) {
     end(&pool);
 }
 
+/* One loader has idle sessions on both connections, so the others leave both jobs to it. It takes one, which hangs: the other job runs too. */
+static void test_a_job_that_was_left_to_a_busy_loader_runs_at_once(void **state) {
+    for (unsigned round = 0; round < 1000; round++) {
+        Pool pool;
+        (void)reset(NULL);
+        start(&pool, 1, USEC_HOUR);
+        place.go = true;
+        post(&pool, MESSAGE_IMPORT, "server", 1);
+        assert_int_equal(collect(&pool, 1, SINK_DONE, NULL), 1);
+        post(&pool, MESSAGE_IMPORT, "file", 2);
+        assert_int_equal(collect(&pool, 1, SINK_DONE, NULL), 1);
+        (void)pthread_mutex_lock(&place.lock);
+        place.go = false;
+        place.hangs = true;
+        (void)pthread_mutex_unlock(&place.lock);
+        post(&pool, MESSAGE_IMPORT, "server", 1);
+        post(&pool, MESSAGE_IMPORT, "file", 2);
+        wait_at_least(1, 1);
+        let_go();
+        assert_int_equal(collect(&pool, 2, SINK_DONE, NULL), 2);
+        end(&pool);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, reset)
 
 int main(void) {
@@ -434,6 +458,7 @@ int main(void) {
         TEST(test_stop_interrupts_and_sends_back),
         TEST(test_rejects_are_stored_before_the_import_ends),
         TEST(test_connections_are_tested_while_imports_hang),
+        TEST(test_a_job_that_was_left_to_a_busy_loader_runs_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
