@@ -196,25 +196,34 @@ static int real_sync_directory(Files *files, const char *path, Error *error) {
     return 0;
 }
 
-static int walk(DIR *directory, const char *path, FilesVisit visit, void *context, Error *error) {
+static int look_at(DIR *directory, const struct dirent *entry, bool names_only, FileInfo *ret_info) {
+    struct stat status;
+    if (names_only && entry->d_type != DT_UNKNOWN) {
+        *ret_info = (FileInfo){.is_directory = entry->d_type == DT_DIR};
+        return 0;
+    }
+    if (fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
+    *ret_info = info_of(&status);
+    return 0;
+}
+
+static int walk(DIR *directory, const char *path, bool names_only, FilesVisit visit, void *context, Error *error) {
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(directory);
         if (!entry) return errno ? fail(error, "list", path) : 0;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
 
-        struct stat status;
-        if (fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
-            if (errno == ENOENT) continue; /* removed meanwhile */
-            return fail(error, "look at", entry->d_name);
-        }
-        FileInfo info = info_of(&status);
-        int result = visit(context, entry->d_name, &info);
+        FileInfo info;
+        int result = look_at(directory, entry, names_only, &info);
+        if (result == -ENOENT) continue; /* removed meanwhile */
+        if (result < 0) return fail(error, "look at", entry->d_name);
+        result = visit(context, entry->d_name, &info);
         if (result != 0) return result;
     }
 }
 
-static int real_list(Files *files, const char *path, FilesVisit visit, void *context, Error *error) {
+static int list(Files *files, const char *path, bool names_only, FilesVisit visit, void *context, Error *error) {
     int fd = open_directory(files, path, error);
     if (fd < 0) return fd;
     DIR *directory = fdopendir(fd);
@@ -223,9 +232,17 @@ static int real_list(Files *files, const char *path, FilesVisit visit, void *con
         (void)close(fd);
         return result;
     }
-    int result = walk(directory, path, visit, context, error);
+    int result = walk(directory, path, names_only, visit, context, error);
     (void)closedir(directory);
     return result;
+}
+
+static int real_list(Files *files, const char *path, FilesVisit visit, void *context, Error *error) {
+    return list(files, path, false, visit, context, error);
+}
+
+static int real_names(Files *files, const char *path, FilesVisit visit, void *context, Error *error) {
+    return list(files, path, true, visit, context, error);
 }
 
 static int real_space(Files *files, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, Error *error) {
@@ -267,6 +284,7 @@ int files_open(const char *root, Files **ret_files, Error *error) {
                 .make_directory = real_make_directory,
                 .sync_directory = real_sync_directory,
                 .list = real_list,
+                .names = real_names,
                 .space = real_space,
                 .free = real_free,
             },

@@ -40,6 +40,8 @@ struct Files {
     int (*make_directory)(Files *files, const char *path, mode_t mode, Error *error); /* 0 when it exists already */
     int (*sync_directory)(Files *files, const char *path, Error *error);              /* "" is the root */
     int (*list)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
+    /* As list, but of each only `is_directory` is told: nothing is asked about one of very many. */
+    int (*names)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
     int (*space)(Files *files, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, Error *error);
     void (*free)(Files *files); /* NULL-safe through files_free */
 };

@@ -153,7 +153,7 @@ static int count_pack(void *context, const char *name, const FileInfo *info) {
 
 static int count_packs(const DataDirectory *directory, size_t *ret_packs, Error *error) {
     *ret_packs = 0;
-    int result = directory->files->list(directory->files, STAGING, count_pack, ret_packs, error);
+    int result = directory->files->names(directory->files, STAGING, count_pack, ret_packs, error);
     return result == -ENOENT ? 0 : result;
 }
 

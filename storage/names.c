@@ -22,7 +22,7 @@ static int compare(const void *a, const void *b) {
 
 int names_list(Files *files, const char *folder, Names *ret_names, Error *error) {
     Names names = {0};
-    int result = files->list(files, folder, collect, &names, error);
+    int result = files->names(files, folder, collect, &names, error);
     if (result < 0 && result != -ENOENT) {
         names_deinit(&names);
         return result;

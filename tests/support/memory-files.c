@@ -701,6 +701,7 @@ Files *memory_files_new(Random *random, Clock *clock) {
         .make_directory = memory_make_directory,
         .sync_directory = memory_sync_directory,
         .list = memory_list,
+        .names = memory_list,
         .space = memory_space,
         .free = memory_free,
     };
