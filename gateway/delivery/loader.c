@@ -476,12 +476,12 @@ static void run(Loader *loader, LoadJob *job) {
         Kept *kept = NULL;
         bool fresh = false;
         job->request.error = (Error){0};
-        job->request.result = find_session(loader, job, &kept, &fresh);
+        job->request.result = (int)find_session(loader, job, &kept, &fresh);
         if (job->request.result != SINK_DONE) return;
         if (job->request.message.kind == MESSAGE_PREPARE) {
-            job->request.result = prepare_asked(kept, job);
+            job->request.result = (int)prepare_asked(kept, job);
         } else {
-            job->request.result = import_with(loader, kept, job);
+            job->request.result = (int)import_with(loader, kept, job);
         }
         if (job->request.result == SINK_DONE) return;
         /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
