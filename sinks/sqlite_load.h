@@ -1,6 +1,6 @@
 /*
  * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one through a prepared statement, so a row that the
- * table refuses is known, and undoes only itself: where a trigger may end with RAISE(FAIL), by a savepoint a row.
+ * table refuses is known, and undoes only itself: where the table has a trigger, by a savepoint a row.
  *
  * Before the first row is refused, the table is compared with the sink again. A row that the table took without storing it (RAISE(IGNORE),
  * ON CONFLICT IGNORE) is swallowed: see rejects.h; where the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends

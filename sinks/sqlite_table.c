@@ -171,11 +171,12 @@ SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Err
 }
 
 SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, SqliteHabits *ret_habits, Error *error) {
-    /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL may come from a trigger that a trigger fires. A word that is there for
-     * another reason costs a little and does no harm. */
+    /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL holds for the whole statement wherever it stands: in a trigger that a
+     * trigger fires, in a constraint of a table that a trigger writes to, in a constraint of the table itself after its triggers ran. With a
+     * trigger anything may follow, so the words do not matter then. A word that is there for another reason costs a little and does no harm. */
     const char *sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND sql LIKE '%ignore%'),"
-                      " EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE)"
-                      " AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%fail%')";
+                      " EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%conflict%fail%'"
+                      " OR type = 'trigger' AND (tbl_name = ?1 COLLATE NOCASE OR sql LIKE '%fail%'))";
     _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, table->table_id, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)

@@ -358,6 +358,48 @@ static void raises(void **state) {
     }
 }
 
+/* A constraint with ON CONFLICT FAIL ends the statement and leaves what it did so far, wherever it stands: the refused row takes all of it out. */
+static void constraints_that_fail_half_way(void **state) {
+    static const struct {
+        const char *tables;
+        bool keyed;
+        const char *wanted; /* in t */
+        size_t refused;
+    } cases[] = {
+        /* Of a table that a trigger writes to. */
+        {"CREATE TABLE log (v UNIQUE ON CONFLICT FAIL); CREATE TABLE t (n INTEGER, v TEXT);"
+         "CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (NEW.v); END",
+         false, "0", 2},
+        {"CREATE TABLE log (v UNIQUE ON CONFLICT FAIL); CREATE TABLE t (n INTEGER PRIMARY KEY NOT NULL, v TEXT);"
+         "CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (NEW.v); END",
+         true, "0", 2},
+        /* Of the table itself, after its trigger. */
+        {"CREATE TABLE log (v); CREATE TABLE t (n INTEGER, v TEXT UNIQUE ON CONFLICT FAIL);"
+         "CREATE TRIGGER g BEFORE INSERT ON t BEGIN INSERT INTO log VALUES (NEW.v); END",
+         false, "0", 2},
+        /* Behind a trigger that a trigger fires. */
+        {"CREATE TABLE log (v NOT NULL ON CONFLICT FAIL UNIQUE ON CONFLICT\n FAIL); CREATE TABLE middle (v); CREATE TABLE t (n INTEGER, v "
+         "TEXT);"
+         "CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO middle VALUES (NEW.v); END;"
+         "CREATE TRIGGER h AFTER INSERT ON middle BEGIN INSERT INTO log VALUES (NEW.v); END",
+         false, "0", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        SESSION;
+        sql("DROP TABLE IF EXISTS t; DROP TABLE IF EXISTS log; DROP TABLE IF EXISTS middle");
+        sql(cases[i].tables);
+        CASE("t", cases[i].keyed ? "n:integer:key v:text" : "n:integer v:text", 1);
+        prepare(session, &box);
+        add_numbers(&box.rows[0], 3); /* all with the same v */
+        import(session, &box);
+        assert_int_equal(box.reject_count, cases[i].refused);
+        assert_non_null(strstr(box.rejects[0].reason, "UNIQUE constraint failed"));
+        assert_rows("SELECT group_concat(n) FROM t", cases[i].wanted);
+        assert_rows("SELECT count(*) FROM log", "1");
+        sql("DELETE FROM _sluice_files");
+    }
+}
+
 static void rollbacks_have_a_limit(void **state) {
     SESSION;
     sql("CREATE TABLE t (n INTEGER, v TEXT); CREATE TRIGGER guard BEFORE INSERT ON t WHEN NEW.n % 2 = 0 BEGIN SELECT RAISE(ROLLBACK, "
@@ -712,6 +754,7 @@ int main(void) {
         TEST(integer_keys),
         TEST(bad_rows_cost_only_themselves),
         TEST(raises),
+        TEST(constraints_that_fail_half_way),
         TEST(rollbacks_have_a_limit),
         TEST(rows_that_are_not_stored),
         TEST(errors_of_functions),
