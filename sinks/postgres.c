@@ -194,6 +194,7 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     session->rows_done = 0;
     if (job->longest > 0) session->statement_limit = job->longest;
     usec_t began = clock_system()->boot(clock_system());
+    session->looked = began;
     job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
     SinkResult result = postgres_session_use(session, error);

@@ -14,7 +14,8 @@
 
 #define CONNECT_LIMIT (15 * USEC_SECOND)
 #define SILENCE_LIMIT (60 * USEC_SECOND)
-#define STATEMENT_LIMIT (15 * USEC_MINUTE) /* of an import whose job does not say */
+#define STATEMENT_LIMIT (15 * USEC_MINUTE)      /* of an import whose job does not say */
+#define SERVER_LIMIT_MOST (INT32_MAX * USEC_MS) /* PostgreSQL counts its limits as 32-bit milliseconds */
 #define WAIT_TURN USEC_SECOND
 #define PROBE_INTERVAL_LEAST (100 * USEC_MS)
 #define PROBE_INTERVAL_MOST (10 * USEC_SECOND)
@@ -177,17 +178,30 @@ static void drop_notice(void *context, const PGresult *result) {
 }
 
 usec_t postgres_server_limit(const PostgresSession *session) {
-    return session->statement_limit - session->statement_limit / 16;
+    usec_t limit = session->statement_limit - session->statement_limit / 16;
+    return limit < SERVER_LIMIT_MOST ? limit : SERVER_LIMIT_MOST;
 }
 
 void postgres_put_settings(Buffer *out, const PostgresSession *session) {
     buffer_printf(out,
                   "SET LOCAL synchronous_commit = on; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC';"
-                  " SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = on; SET LOCAL statement_timeout = %lld;"
+                  " SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = on; SET LOCAL client_min_messages = error;"
+                  " SET LOCAL statement_timeout = %lld;"
                   " SET LOCAL lock_timeout = %d; SET LOCAL idle_in_transaction_session_timeout = '5min'; ",
                   (long long)(postgres_server_limit(session) / USEC_MS), POSTGRES_LOCK_MS);
     /* So that a server that works for a client that is gone notices it. */
-    if (PQserverVersion(session->connection) >= 140000) buffer_append_text(out, "SET LOCAL client_connection_check_interval = '5s'; ");
+    if (session->can_check_client) buffer_append_text(out, "SET LOCAL client_connection_check_interval = '5s'; ");
+}
+
+/* A server refuses every interval but 0 where its operating system cannot tell that a peer is gone, and its settings do not say so. What is
+ * asked here ends with the statement. */
+static SinkResult find_out_client_check(PostgresSession *session, Error *error) {
+    if (PQserverVersion(session->connection) < 140000) return SINK_DONE;
+    const char *sql = "SELECT pg_catalog.set_config('client_connection_check_interval', '5s', true)";
+    SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, NULL, error);
+    session->can_check_client = result == SINK_DONE;
+    session->has_answered = false; /* of a call of the driver, none was */
+    return session->is_broken ? result : SINK_DONE;
 }
 
 /* "sluice.files": schema up to the last dot; no dot: schema public. */
@@ -228,8 +242,12 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .turn = WAIT_TURN};
     check(session->name);
     name_ledger(session, ledger ? ledger : "sluice.files");
-    *ret_session = session;
-    return SINK_DONE;
+    result = find_out_client_check(session, error);
+    if (result == SINK_DONE)
+        *ret_session = session;
+    else
+        postgres_session_free(session);
+    return result;
 }
 
 static void end_probe(PostgresSession *session) {
@@ -343,7 +361,7 @@ static int wait_a_turn(const PostgresSession *session, short events, usec_t dead
     if (session->probe) pollers[1].fd = postgres_probe_descriptor(session->probe, &pollers[1].events);
     int r = poll(pollers, 2, (int)((left + USEC_MS - 1) / USEC_MS));
     if (r < 0) return errno == EINTR ? 0 : -errno;
-    if (ret_events) *ret_events = pollers[0].revents;
+    *ret_events = pollers[0].revents;
     return pollers[0].revents != 0;
 }
 
@@ -354,23 +372,37 @@ static SinkResult interrupted(PostgresSession *session, Error *error) {
     return deaf ? SINK_UNREACHABLE : SINK_RETRY;
 }
 
-/* Waits until the socket can do one of `events`, at most until `deadline`. Not SINK_DONE: the session is broken. */
+/* `has_spoken`: the server has sent something. true: give up. */
+static bool look_around(PostgresSession *session, bool has_spoken) {
+    session->looked = now();
+    bool working = session->probe && postgres_probe_step(session->probe, session->looked);
+    return session->progress && session->progress(session->progress_context, session->rows_done, working || has_spoken);
+}
+
+/* Waits until the socket can do one of `events`, at most until `deadline`. Looks around each turn, also while the socket is always ready: a
+ * server that sends notices must not keep this side from that. Not SINK_DONE: the session is broken. */
 static SinkResult wait_for(PostgresSession *session, short events, usec_t deadline, short *ret_events, Error *error) {
     for (;;) {
-        int r = wait_a_turn(session, events, deadline, ret_events);
-        if (r > 0) return SINK_DONE;
-        session->failure = (PostgresFailure){0};
-        if (r < 0) {
-            (void)error_set(error, r, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(-r));
-            return ended(session, SINK_UNREACHABLE, error);
-        }
-        bool working = session->probe && postgres_probe_step(session->probe, now());
-        if (session->progress && session->progress(session->progress_context, session->rows_done, working))
-            return interrupted(session, error);
         if (now() >= deadline) {
+            session->failure = (PostgresFailure){0};
             (void)error_set(error, -ETIMEDOUT, "Connection \"%s\": the server did not get on in time and was given up.", session->name);
             return ended(session, SINK_UNREACHABLE, error);
         }
+        short ready = 0;
+        int r = wait_a_turn(session, events, deadline, &ready);
+        if (r < 0) {
+            session->failure = (PostgresFailure){0};
+            (void)error_set(error, r, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(-r));
+            return ended(session, SINK_UNREACHABLE, error);
+        }
+        bool turn_is_over = r == 0 || now() - session->looked >= session->turn;
+        if (turn_is_over && look_around(session, (ready & POLLIN) != 0)) {
+            session->failure = (PostgresFailure){0};
+            return interrupted(session, error);
+        }
+        if (r == 0) continue;
+        if (ret_events) *ret_events = ready;
+        return SINK_DONE;
     }
 }
 

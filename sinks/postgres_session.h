@@ -1,6 +1,6 @@
 /*
  * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h). After SINK_UNREACHABLE, an
+ * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h) or sent anything. After SINK_UNREACHABLE, an
  * interruption or a lost connection the session is only fit for disconnecting; every call says so with SINK_UNREACHABLE. One
  * thread at a time.
  *
@@ -34,6 +34,7 @@ typedef struct PostgresSession {
     usec_t silence_limit;    /* for short statements */
     usec_t statement_limit;  /* for statements that the server may work on for long without a word, and for rows that it does not take */
     usec_t turn;             /* while it waits: how often it looks around */
+    usec_t looked;           /* boot: when it did so last */
     PostgresFailure failure; /* of the last call; all-zero when it was SINK_DONE or this side gave up */
     bool (*progress)(void *context, uint64_t rows_done, bool working); /* NULL outside an import; true: give up */
     void *progress_context;
@@ -42,6 +43,7 @@ typedef struct PostgresSession {
     bool is_used;                /* a call of the driver before this one was answered: the session was kept */
     bool has_answered;           /* a statement of this call was answered */
     bool is_broken;
+    bool can_check_client; /* the server takes client_connection_check_interval */
 } PostgresSession;
 
 /* `ret_fault` (NULL: not wanted) is set when it is not SINK_DONE. */

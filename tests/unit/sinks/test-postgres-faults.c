@@ -379,6 +379,73 @@ static void a_server_that_stops_in_a_slow_statement(void **state) {
     test_postgres_sql(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'worker'");
 }
 
+/* A server that sends notices all the time, whatever the session asked for. `last`: for how many seconds it is silent at the end. */
+static void make_talkative_table(const char *name, const char *key, const char *last) {
+    char sql[800];
+    (void)snprintf(sql, sizeof sql,
+                   "CREATE TABLE %s (n bigint %s);"
+                   "CREATE OR REPLACE FUNCTION talk() RETURNS trigger LANGUAGE plpgsql SET client_min_messages = notice AS"
+                   " $$ BEGIN RAISE NOTICE 'row'; PERFORM pg_sleep(0.05); RETURN NEW; END $$;"
+                   "CREATE OR REPLACE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS"
+                   " $$ BEGIN PERFORM pg_sleep(%s); RETURN NULL; END $$;"
+                   "CREATE TRIGGER talks BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION talk();"
+                   "CREATE TRIGGER rests AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION rest();"
+                   "GRANT INSERT, SELECT, UPDATE ON %s TO worker",
+                   name, key, last, name, name, name);
+    test_postgres_sql(server, sql);
+}
+
+static void notices_do_not_keep_an_import_from_its_end(void **state) {
+    make_ledger();
+    make_worker("-1");
+    make_talkative_table("talkative", "PRIMARY KEY", "0");
+    for (int way = 0; way < 2; way++) {
+        _cleanup_(cleanup_session) SinkSession *session = open_worker();
+        CASE("talkative", "n:integer:key", 1);
+        prepare(session, &box);
+        add_many(&box.rows[0], 800); /* 40 s */
+        box.patience = PATIENCE;
+        /* By the one who asks for the end, or by this side's limit. */
+        if (way == 0) box.most = 2 * USEC_SECOND;
+        if (way == 1) ((PostgresSession *)(void *)session)->statement_limit = 3 * USEC_SECOND;
+        usec_t began = clock_system()->boot(clock_system());
+        SinkResult result = driver->import(session, sink_case_job(&box), &error);
+        assert_true(clock_system()->boot(clock_system()) - began < 20 * USEC_SECOND);
+        assert_int_not_equal(result, SINK_DONE);
+        assert_true(way == 1 || strstr(error.text, "interrupted"));
+    }
+    assert_rows("SELECT count(*) FROM talkative", "0");
+}
+
+static void silence_after_notices_is_work(void **state) {
+    make_ledger();
+    make_worker("-1");
+    make_talkative_table("resting", "PRIMARY KEY", "1.5");
+    _cleanup_(cleanup_session) SinkSession *session = open_worker();
+    CASE("resting", "n:integer:key", 1);
+    prepare(session, &box);
+    add_many(&box.rows[0], 80); /* 4 s */
+    box.patience = PATIENCE;
+    must(driver->import(session, sink_case_job(&box), &error), &error);
+    assert_true(box.times_working > 0);
+    assert_rows("SELECT count(*) FROM resting", "80");
+}
+
+/* As --import-longest=30d asks: more milliseconds than PostgreSQL counts. */
+static void a_limit_of_weeks(void **state) {
+    SESSION;
+    CASE("weeks", "n:integer", 1);
+    prepare(session, &box);
+    test_postgres_sql(server, "CREATE TABLE weeks_seen (t text); CREATE FUNCTION weeks_look() RETURNS trigger LANGUAGE plpgsql AS"
+                              " $$ BEGIN INSERT INTO weeks_seen VALUES (current_setting('statement_timeout')); RETURN NEW; END $$;"
+                              "CREATE TRIGGER look BEFORE INSERT ON weeks FOR EACH ROW EXECUTE FUNCTION weeks_look()");
+    ADD(&box.rows[0], "1");
+    ImportJob *job = sink_case_job(&box);
+    job->longest = 30 * USEC_DAY;
+    must(driver->import(session, job, &error), &error);
+    assert_rows("SELECT t FROM weeks_seen", "2147483647ms");
+}
+
 static void an_import_ends_at_its_limit(void **state) {
     make_ledger();
     make_worker("-1");
@@ -542,6 +609,9 @@ int main(void) {
         cmocka_unit_test(a_slow_statement_is_work),
         cmocka_unit_test(a_row_that_somebody_holds_is_waited_for),
         cmocka_unit_test(a_server_that_stops_in_a_slow_statement),
+        cmocka_unit_test(notices_do_not_keep_an_import_from_its_end),
+        cmocka_unit_test(silence_after_notices_is_work),
+        cmocka_unit_test(a_limit_of_weeks),
         cmocka_unit_test(an_import_ends_at_its_limit),
         cmocka_unit_test(a_locked_table_is_found_out_soon),
         cmocka_unit_test(missing_rights),

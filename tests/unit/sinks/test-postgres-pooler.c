@@ -39,7 +39,8 @@ static void assert_other_client(const char *sql, const char *wanted) {
 /* Not those that PgBouncer itself carries from a client to its server connections (DateStyle, TimeZone and a few others). */
 static const char all_settings[] =
     "SELECT concat_ws(' ', current_setting('synchronous_commit'), current_setting('statement_timeout'), current_setting('lock_timeout'),"
-    " current_setting('idle_in_transaction_session_timeout'), current_setting('client_connection_check_interval'))";
+    " current_setting('idle_in_transaction_session_timeout'), current_setting('client_connection_check_interval'),"
+    " current_setting('client_min_messages'))";
 
 /* What the settings are while a row of the table is written. */
 static void make_witness(const char *table) {
@@ -52,8 +53,8 @@ static void make_witness(const char *table) {
     test_postgres_sql(server, sql);
 }
 
-#define OURS "on 843750ms 10s 5min 5s"
-#define THEIRS "off 0 0 0 0"
+#define OURS "on 843750ms 10s 5min 5s error"
+#define THEIRS "off 0 0 0 0 notice"
 
 static void leaves_nothing_behind(void **state) {
     free(as_other_client("SET synchronous_commit = off"));
