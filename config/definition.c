@@ -107,7 +107,7 @@ static void version_copy(DefinitionVersion *to, const DefinitionVersion *from) {
 }
 
 void pause_copy(Pause *to, const Pause *from) {
-    *to = (Pause){.at = from->at, .by = text_copy(from->by)};
+    *to = (Pause){.at = from->at, .running = from->running, .by = text_copy(from->by)};
 }
 
 void pause_end(Pause *pause) {
@@ -184,9 +184,9 @@ static char *copy_of_outside(const char *text) {
     return copy;
 }
 
-void pause_begin(Pause *pause, usec_t at, const char *by) {
+void pause_begin(Pause *pause, usec_t at, usec_t running, const char *by) {
     if (pause->at != 0) return;
-    *pause = (Pause){.at = at, .by = copy_of_outside(by)};
+    *pause = (Pause){.at = at, .running = running, .by = copy_of_outside(by)};
 }
 
 static void version_stamp(DefinitionVersion *version, uint32_t number, usec_t at, const char *by, const char *description) {

@@ -63,8 +63,9 @@ typedef struct DefinitionVersion {
 
 /* Events are taken and staged, and no import starts until somebody resumes it. */
 typedef struct Pause {
-    usec_t at; /* wall time of its begin; 0: not paused */
-    char *by;  /* owned: description of the token; NULL when not paused */
+    usec_t at;      /* wall time of its begin; 0: not paused */
+    usec_t running; /* running time (storage/totals.h) of its begin; 0: of a program that did not keep it */
+    char *by;       /* owned: description of the token; NULL when not paused */
 } Pause;
 
 /* Where a sink's rows go. */
@@ -142,7 +143,7 @@ Sink *sink_copy(const Sink *sink);
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
 /* Takes a copy of `by`; a pause that has begun keeps its begin. */
-void pause_begin(Pause *pause, usec_t at, const char *by);
+void pause_begin(Pause *pause, usec_t at, usec_t running, const char *by);
 void pause_end(Pause *pause); /* frees its text; also of one that never began */
 /* {"at","by"} as the API shows it, or null (new reference). */
 json_t *pause_to_json(const Pause *pause);

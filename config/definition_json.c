@@ -139,6 +139,7 @@ json_t *sink_to_json(const Sink *sink) {
 json_t *pause_store(const Pause *pause) {
     json_t *stored = object_new();
     set(stored, "at", json_integer(pause->at));
+    set(stored, "running", json_integer(pause->running));
     set_text(stored, "by", pause->by ? pause->by : "");
     return stored;
 }
@@ -216,11 +217,13 @@ static int member_bool(Fault *fault, const Node *object, const char *key, bool *
 }
 
 static int pause_read(Fault *fault, const Node *node, Pause *ret_pause) {
-    usec_t at = 0;
+    usec_t at = 0, running = 0;
     const char *by = "";
+    Node running_node = node_member(node, "running");
     int r = member_time(fault, node, "at", &at);
+    if (r == 0 && node_given(&running_node)) r = member_time(fault, node, "running", &running);
     if (r == 0) r = member_text(fault, node, "by", &by);
-    if (r == 0 && at != 0) pause_begin(ret_pause, at, by);
+    if (r == 0 && at != 0) pause_begin(ret_pause, at, running, by);
     return r;
 }
 

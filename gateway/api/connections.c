@@ -108,8 +108,9 @@ static void start(ApiRequest *request, bool pauses) {
     pausing->errand.drop = pausing_drop;
     pausing->connection = text_copy(name);
     /* Stored in any case: what is here may be older than what another call has on its way. */
-    if (pauses && known) pause_begin(&pausing->pause, known->at, known->by);
-    if (pauses) pause_begin(&pausing->pause, control->options.clock->wall(control->options.clock), request->by);
+    if (pauses && known) pause_begin(&pausing->pause, known->at, known->running, known->by);
+    usec_t now = control->options.clock->wall(control->options.clock), running = usage_running(control->options.usage);
+    if (pauses) pause_begin(&pausing->pause, now, running, request->by);
     pausing->call = api_keep(request);
     errand_begin(control, &pausing->errand);
     Define *define = define_new(control->mailbox, &pausing->errand);

@@ -257,7 +257,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         break;
     case CHANGE_PAUSE:
         differs = old->paused.at == 0;
-        pause_begin(&outcome->source->paused, now, request->by);
+        pause_begin(&outcome->source->paused, now, usage_running(control->options.usage), request->by);
         outcome->shows = false;
         outcome->done = "The source is paused: events are taken, and no import of its sinks starts.";
         break;
@@ -376,7 +376,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         break;
     case CHANGE_PAUSE:
         differs = old->paused.at == 0;
-        pause_begin(&sink->paused, now, request->by);
+        pause_begin(&sink->paused, now, usage_running(control->options.usage), request->by);
         outcome->shows = false;
         outcome->done = "The sink is paused: events are taken, and no import starts.";
         break;

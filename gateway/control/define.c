@@ -68,8 +68,10 @@ void define_erase_sink(Define *define, uint32_t sink) {
     define->erased[define->erased_count++] = sink;
 }
 
-void define_order_connection(Define *define, const char *connection, bool paused) {
+void define_order_connection(Define *define, const char *connection, const Pause *pause) {
     define->connections = grown(define, define->connections, define->connection_count, sizeof *define->connections);
     define->connections[define->connection_count++] = (ConnectionOrder){
-        .name = arena_copy(&define->arena, (Span){.data = connection, .size = strlen(connection) + 1}), .paused = paused};
+        .name = arena_copy(&define->arena, (Span){.data = connection, .size = strlen(connection) + 1}),
+        .paused = pause->at != 0,
+        .running = pause->running};
 }

@@ -15,4 +15,4 @@ void define_remove(Define *define, Collection collection, Span key);
 SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, SinkGate *gate);
 /* The writer forgets the sink of that number, which has nothing that waits. */
 void define_erase_sink(Define *define, uint32_t sink);
-void define_order_connection(Define *define, const char *connection, bool paused);
+void define_order_connection(Define *define, const char *connection, const Pause *pause); /* `at` 0: it is not paused */

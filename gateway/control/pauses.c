@@ -37,7 +37,7 @@ void pauses_set(Pauses *pauses, const char *connection, const Pause *pause) {
     }
     if (pause->at == 0) return;
     Pause copy = {0};
-    pause_begin(&copy, pause->at, pause->by);
+    pause_begin(&copy, pause->at, pause->running, pause->by);
     add(pauses, text_copy(connection), copy);
 }
 
@@ -85,11 +85,11 @@ void pauses_store(Define *define, const char *connection, const Pause *pause) {
         define_put(define, CATALOG_META, span_of(key), stored);
         json_decref(stored);
     }
-    define_order_connection(define, connection, pause->at != 0);
+    define_order_connection(define, connection, pause);
 }
 
 void pauses_order_all(const Pauses *pauses, Define *define) {
-    for (size_t i = 0; i < pauses->count; i++) define_order_connection(define, pauses->items[i].name, true);
+    for (size_t i = 0; i < pauses->count; i++) define_order_connection(define, pauses->items[i].name, &pauses->items[i].pause);
 }
 
 const Pause *pauses_of_sink(const Pauses *pauses, const Source *source, const Sink *sink, const char **ret_what) {

@@ -142,6 +142,7 @@ typedef struct SinkOrder {
 typedef struct ConnectionOrder {
     const char *name; /* in the Define's arena */
     bool paused;
+    usec_t running; /* running time of the begin of the pause; 0: not known */
 } ConnectionOrder;
 
 typedef struct Define {

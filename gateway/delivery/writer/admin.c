@@ -124,7 +124,7 @@ static int know(Writer *writer, const SinkOrder *order, char *take_target, Error
     int r = writer_add_version(writer, sink, order->sink->mapping_version, take_target, error);
     if (r < 0) return r;
     sink->known = true;
-    writer_pause(writer, sink, order->source->paused.at != 0 || order->sink->paused.at != 0);
+    writer_pause(writer, sink, order);
     sink->deleted = order->sink->deleted != 0 || order->sink->disabled || order->source->deleted != 0 || order->source->disabled;
     conditions_from_settings(&sink->conditions, &order->source->settings, &order->sink->settings);
     SinkGate *gate = order->gate ? sink_gate_ref(order->gate) : NULL;
@@ -208,6 +208,7 @@ void writer_define(Writer *writer, Define *define) {
     int r = txn_begin_write(writer->options.environment, &txn, error);
     if (r == 0) {
         r = write_define(writer, txn, define, targets, error);
+        if (r == 0) r = writer_store_pauses(writer, txn, define, error);
         if (r < 0) txn_abort(txn);
     }
     if (r == 0) {

@@ -28,52 +28,110 @@ bool writer_is_paused(const Writer *writer, const SinkState *sink) {
     return sink->paused || (writer->paused_connections > 0 && sink_goes_to(sink, NULL));
 }
 
-/* The pause from `since` to now does not count for what began at `moment`. */
-static usec_t later_by_pause(const Writer *writer, usec_t moment, usec_t since) {
+/* The pause from `since` to `until` does not count for what began at `moment`. */
+static usec_t later_by_pause(usec_t moment, usec_t since, usec_t until) {
     if (moment == 0) return 0;
-    usec_t later = moment + writer->running - (moment > since ? moment : since);
-    return later < writer->running ? later : writer->running;
+    usec_t from = moment > since ? moment : since;
+    return from < until ? moment + until - from : moment;
+}
+
+/* When the pause that is ordered began; a start may have lost the last moments of the running time. */
+static usec_t pause_start(const Writer *writer, usec_t running) {
+    return running > 0 && running < writer->running ? running : writer->running;
+}
+
+/* USEC_NEVER: neither the sink nor its source is paused. */
+static usec_t ordered_pause(const Writer *writer, const SinkOrder *order) {
+    usec_t since = USEC_NEVER;
+    const Pause *pauses[] = {&order->sink->paused, &order->source->paused};
+    for (size_t i = 0; i < 2; i++) {
+        usec_t start = pauses[i]->at != 0 ? pause_start(writer, pauses[i]->running) : USEC_NEVER;
+        if (start < since) since = start;
+    }
+    return since;
+}
+
+/* How far the pause of the sink reaches that the order ends: it may be one of two, the sink's own and its source's. */
+static usec_t pause_end_of(const Writer *writer, const SinkOrder *order) {
+    usec_t since = ordered_pause(writer, order);
+    return since < writer->running ? since : writer->running;
 }
 
 /* A file ages towards its expiry only while it may be tried. `connection` NULL: all of the sink's. */
-static void leave_out_pause(Writer *writer, SinkState *sink, const WriterConnection *connection, usec_t since) {
+static void leave_out_pause(SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until) {
     for (size_t i = 0; i < sink->file_count; i++) {
         WaitingFile *file = &sink->files[i];
         if (connection && file->connection != connection) continue;
-        file->waits_since = later_by_pause(writer, file->waits_since, since);
-        file->first_failed = later_by_pause(writer, file->first_failed, since);
+        file->waits_since = later_by_pause(file->waits_since, since, until);
+        file->first_failed = later_by_pause(file->first_failed, since, until);
     }
+}
+
+/* The same for what is stored. A record that cannot be read says nothing of an age: it is reported when the file is tried. */
+static int store_without_pause(Txn *txn, const SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until,
+                               Error *error) {
+    for (size_t i = 0; i < sink->file_count; i++) {
+        const WaitingFile *file = &sink->files[i];
+        _cleanup_(file_record_deinit) FileRecord record = {0};
+        if (file->first_failed == 0 || (connection && file->connection != connection)) continue;
+        int r = ledger_find_file(txn, &file->id, &record, error);
+        if (r == -EBADMSG) *error = (Error){0};
+        if (r == LEDGER_NOT_FOUND || r == -EBADMSG) continue;
+        if (r < 0) return r;
+        usec_t later = later_by_pause(record.first_failed, since, until);
+        if (later == record.first_failed) continue;
+        record.first_failed = later;
+        r = ledger_update_file(txn, &record, error);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+int writer_store_pauses(Writer *writer, Txn *txn, const Define *define, Error *error) {
+    int r = 0;
+    for (size_t i = 0; i < define->connection_count && r == 0; i++) {
+        const WriterConnection *connection = writer_connection(writer, define->connections[i].name);
+        if (!connection->paused || define->connections[i].paused) continue;
+        for (size_t k = 0; k < writer->sink_capacity && r == 0; k++)
+            if (writer->sinks[k])
+                r = store_without_pause(txn, writer->sinks[k], connection, connection->paused_since, writer->running, error);
+    }
+    for (size_t i = 0; i < define->sink_count && r == 0; i++) {
+        const SinkOrder *order = &define->sinks[i];
+        const SinkState *sink = writer_sink(writer, order->sink->number);
+        if (!sink || !sink->paused) continue;
+        r = store_without_pause(txn, sink, NULL, sink->paused_since, pause_end_of(writer, order), error);
+    }
+    return r;
 }
 
 void writer_order_connection(Writer *writer, const ConnectionOrder *order) {
     WriterConnection *connection = writer_connection(writer, order->name);
     if (connection->paused == order->paused) return;
     usec_t since = connection->paused_since;
-    connection->paused_since = writer->running;
     connection->paused = order->paused;
     if (order->paused) {
+        connection->paused_since = pause_start(writer, order->running);
         writer->paused_connections++;
     } else {
         writer->paused_connections--;
-        connection->failing_since = later_by_pause(writer, connection->failing_since, since);
+        connection->failing_since = later_by_pause(connection->failing_since, since, writer->running);
     }
     for (size_t i = 0; i < writer->sink_capacity; i++) {
         SinkState *sink = writer->sinks[i];
         if (!sink || !sink_goes_to(sink, connection)) continue;
-        if (!order->paused) leave_out_pause(writer, sink, connection, since);
+        if (!order->paused) leave_out_pause(sink, connection, since, writer->running);
         if (order->paused)
             writer_fail_waiters(writer, sink, 0, -EBUSY, "The connection was paused before all was imported; what waits is kept.");
         writer_touch(writer, sink);
     }
 }
 
-void writer_pause(Writer *writer, SinkState *sink, bool paused) {
-    if (sink->paused == paused) return;
-    sink->paused = paused;
-    if (paused) {
-        sink->paused_since = writer->running;
-        writer_fail_waiters(writer, sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
-    } else {
-        leave_out_pause(writer, sink, NULL, sink->paused_since);
-    }
+void writer_pause(Writer *writer, SinkState *sink, const SinkOrder *order) {
+    usec_t since = ordered_pause(writer, order);
+    bool pauses = since != USEC_NEVER, paused = sink->paused;
+    if (paused) leave_out_pause(sink, NULL, sink->paused_since, pause_end_of(writer, order));
+    sink->paused = pauses;
+    if (pauses && (!paused || since > sink->paused_since)) sink->paused_since = since;
+    if (pauses && !paused) writer_fail_waiters(writer, sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
 }

@@ -459,13 +459,19 @@ static void a_pause_goes_through_the_catalog(void **state) {
     json_t *stored = source_store(source);
     assert_null(json_object_get(json_object_get(stored, "state"), "paused"));
     json_decref(stored);
-    pause_begin(&source->paused, 77, "ann");
-    pause_begin(&source->paused, 88, "ben"); /* it has begun */
+    pause_begin(&source->paused, 77, 7, "ann");
+    pause_begin(&source->paused, 88, 8, "ben"); /* it has begun */
     stored = source_store(source);
     source_stamp(source, 1, 1, "x", "");
     assert_int_equal(source_load(stored, &loaded, &error), 0);
     assert_int_equal(loaded->paused.at, 77);
+    assert_int_equal(loaded->paused.running, 7);
     assert_string_equal(loaded->paused.by, "ann");
+    source_unref(loaded);
+    json_object_del(json_object_get(json_object_get(stored, "state"), "paused"), "running"); /* of a program that did not keep it */
+    assert_int_equal(source_load(stored, &loaded, &error), 0);
+    assert_int_equal(loaded->paused.at, 77);
+    assert_int_equal(loaded->paused.running, 0);
     json_object_set_new(json_object_get(json_object_get(stored, "state"), "paused"), "at", json_string("x"));
     assert_int_equal(source_load(stored, &loaded, &error), -EINVAL);
     source_unref(loaded);

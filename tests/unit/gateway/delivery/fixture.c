@@ -326,19 +326,22 @@ void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_
 }
 
 void fixture_pause(Fixture *fixture, uint32_t sink, bool paused) {
-    pause_end(&fixture->sinks[sink]->paused);
-    if (paused) pause_begin(&fixture->sinks[sink]->paused, fixture->clock.wall_now, "test");
+    if (!paused) pause_end(&fixture->sinks[sink]->paused);
+    if (paused) pause_begin(&fixture->sinks[sink]->paused, fixture->clock.wall_now, usage_running(&fixture->usage), "test");
     post_define(fixture, sink, false);
 }
 
 void fixture_pause_connection(Fixture *fixture, const char *name, bool paused) {
     Define *define = calloc(1, sizeof *define);
+    usec_t *since = &fixture->connection_paused;
+    if (!paused) *since = 0;
+    if (paused && *since == 0) *since = usage_running(&fixture->usage);
     define->request.message.kind = MESSAGE_DEFINE;
     define->request.reply = fixture->control;
     define->connections = arena_zalloc(&define->arena, sizeof *define->connections);
     define->connection_count = 1;
-    define->connections[0] = (ConnectionOrder){.name = arena_copy(&define->arena, (Span){.data = name, .size = strlen(name) + 1}),
-                                               .paused = paused};
+    define->connections[0] = (ConnectionOrder){
+        .name = arena_copy(&define->arena, (Span){.data = name, .size = strlen(name) + 1}), .paused = paused, .running = *since};
     mailbox_post(writer_mailbox(fixture->writer), &define->request.message);
 }
 

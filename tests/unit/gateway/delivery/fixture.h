@@ -33,6 +33,7 @@ typedef struct Fixture {
     Source *source;
     SinkGate *gates[FIXTURE_SINKS];
     Sink *sinks[FIXTURE_SINKS];
+    usec_t connection_paused; /* running time of its pause; 0: it is not paused */
     /* the destination */
     SinkResult result;  /* of every import and connect, unless `refused` decides */
     char refused[32];   /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
@@ -58,7 +59,7 @@ void fixture_start(Fixture *fixture);
 void fixture_stop(Fixture *fixture, bool orderly);
 /* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
 void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age);
-/* Pauses or resumes a sink that fixture_define made known, and a connection. */
+/* Pauses or resumes a sink that fixture_define made known, and a connection. Of one that is paused it is the same pause: what a start says. */
 void fixture_pause(Fixture *fixture, uint32_t sink, bool paused);
 void fixture_pause_connection(Fixture *fixture, const char *name, bool paused);
 void fixture_discard(Fixture *fixture, uint32_t sink);

@@ -276,6 +276,79 @@ static void test_each_goes_when_its_time_is_over(void **state) {
     assert_kept(fixture, &(Kept){0});
 }
 
+typedef enum Paused { PAUSED_SINK, PAUSED_SOURCE, PAUSED_SOURCE_THEN_SINK, PAUSED_CONNECTION } Paused;
+
+static void set_source_pause(Fixture *fixture, bool paused) {
+    if (paused) pause_begin(&fixture->source->paused, fixture->clock.wall_now, usage_running(&fixture->usage), "test");
+    if (!paused) pause_end(&fixture->source->paused);
+}
+
+static void set_pause(Fixture *fixture, Paused what, bool paused) {
+    if (what == PAUSED_SOURCE || what == PAUSED_SOURCE_THEN_SINK) set_source_pause(fixture, paused);
+    if (what == PAUSED_CONNECTION) fixture_pause_connection(fixture, "there", paused);
+    if (what != PAUSED_CONNECTION) fixture_pause(fixture, 1, what == PAUSED_SINK && paused);
+    fixture_run(fixture);
+}
+
+/* As a start says it, before the sinks. */
+static void restart(Fixture *fixture, bool orderly, Paused what, bool paused) {
+    fixture_stop(fixture, orderly);
+    fixture_start(fixture);
+    if (what == PAUSED_CONNECTION && paused) fixture_pause_connection(fixture, "there", true);
+    bool sink_paused = fixture->sinks[1]->paused.at != 0;
+    fixture_pause(fixture, 1, sink_paused);
+    fixture_run(fixture);
+}
+
+/* A file whose tries fail for 6 days out of 7 around a long pause, and around starts. */
+static void fail_around_pause(Fixture *fixture, Paused what, bool orderly) {
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    close_file_with(fixture, 1, "row");
+    fixture_live(fixture, 3 * USEC_DAY);
+    set_pause(fixture, what, true);
+    fixture_live(fixture, 10 * USEC_DAY);
+    restart(fixture, orderly, what, true);
+    fixture_live(fixture, 10 * USEC_DAY);
+    if (what == PAUSED_SOURCE_THEN_SINK) {
+        fixture_pause(fixture, 1, true);
+        fixture_run(fixture);
+        fixture_live(fixture, 5 * USEC_DAY);
+        set_source_pause(fixture, false);
+        fixture_pause(fixture, 1, true);
+        fixture_run(fixture);
+        restart(fixture, orderly, what, true);
+        fixture_live(fixture, 10 * USEC_DAY);
+        what = PAUSED_SINK;
+    }
+    set_pause(fixture, what, false);
+    restart(fixture, orderly, what, false); /* before a try */
+    fixture_live(fixture, 3 * USEC_DAY);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
+    restart(fixture, orderly, what, false);
+    fixture_live(fixture, USEC_DAY - USEC_HOUR);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
+    fixture_live(fixture, 2 * USEC_HOUR);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 0);
+    assert_int_equal(files_in(fixture, "staging/expired"), 1);
+}
+
+static void test_a_pause_of_a_sink_does_not_count_over_starts(void **state) {
+    fail_around_pause(*state, PAUSED_SINK, true);
+}
+
+static void test_a_pause_of_a_source_does_not_count_over_kills(void **state) {
+    fail_around_pause(*state, PAUSED_SOURCE, false);
+}
+
+static void test_a_pause_of_a_connection_does_not_count_over_kills(void **state) {
+    fail_around_pause(*state, PAUSED_CONNECTION, false);
+}
+
+static void test_pauses_that_follow_each_other_do_not_count(void **state) {
+    fail_around_pause(*state, PAUSED_SOURCE_THEN_SINK, true);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 static unsigned records(Fixture *fixture) {
@@ -346,6 +419,10 @@ int main(void) {
         TEST(test_a_start_tries_before_it_sets_aside),
         TEST(test_running_time_survives_starts),
         TEST(test_a_machine_that_slept_tries_first),
+        TEST(test_a_pause_of_a_sink_does_not_count_over_starts),
+        TEST(test_a_pause_of_a_source_does_not_count_over_kills),
+        TEST(test_a_pause_of_a_connection_does_not_count_over_kills),
+        TEST(test_pauses_that_follow_each_other_do_not_count),
         TEST(test_files_of_a_connection_that_is_down_expire),
         TEST(test_a_copy_that_cannot_be_written_keeps_the_file),
         TEST(test_a_clock_that_is_wrong_for_one_start_removes_nothing),
