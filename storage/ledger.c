@@ -51,7 +51,7 @@ int ledger_find_file(Txn *txn, const Uuid *id, FileRecord *ret_file, Error *erro
     LedgerKey key = ledger_row_key(LEDGER_FILE, sink, first_row);
     FileRecord file;
     result = db_get(txn, DB_FILES, ledger_key_span(&key), &value, error);
-    if (result == 0) result = ledger_decode_file(ledger_key_span(&key), value, &file, error);
+    if (result == 0) result = ledger_decode_file(txn, ledger_key_span(&key), value, &file, error);
     if (result < 0) return result;
     if (result == DB_NOT_FOUND || !uuid_equal(&file.id, id)) {
         if (result == 0) file_record_deinit(&file);
@@ -85,7 +85,7 @@ int ledger_find_open_file(Txn *txn, uint32_t sink, FileRecord *ret_file, Error *
     if (result == 0) result = ledger_seek_floor(cursor, LEDGER_FILE, sink, UINT64_MAX, &key, &value, error);
     if (result != 0) return result == DB_NOT_FOUND ? LEDGER_NOT_FOUND : result;
     FileRecord file;
-    result = ledger_decode_file(key, value, &file, error);
+    result = ledger_decode_file(txn, key, value, &file, error);
     if (result < 0) return result;
     if (file.state != FILE_OPEN) {
         file_record_deinit(&file);
@@ -369,7 +369,8 @@ static int forget_file(Txn *txn, const FileRecord *file, Error *error) {
     LedgerKey id_key = ledger_id_key(LEDGER_FILE_ID, &file->id);
     int result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
     if (result >= 0) result = db_remove(txn, DB_FILES, ledger_key_span(&id_key), error);
-    return result < 0 ? result : index_file(txn, file->sink, file->first_row, false, error);
+    if (result >= 0) result = index_file(txn, file->sink, file->first_row, false, error);
+    return result < 0 ? result : ledger_drop_target(txn, file, error);
 }
 
 static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now, usec_t running, Error *error) {
@@ -424,6 +425,7 @@ static int walk(Txn *txn, Span from, Span prefix, Step step, void *context, Erro
 }
 
 typedef struct Visit {
+    Txn *txn;
     FileVisit file;
     SliceVisit slice;
     PackVisit pack;
@@ -435,7 +437,7 @@ typedef struct Visit {
 static int step_file(void *context, Span key, Span value, Error *error) {
     const Visit *visit = context;
     _cleanup_(file_record_deinit) FileRecord file = {0};
-    int result = ledger_decode_file(key, value, &file, error);
+    int result = ledger_decode_file(visit->txn, key, value, &file, error);
     return result < 0 ? result : visit->file(visit->context, &file, error);
 }
 
@@ -456,7 +458,7 @@ static int step_range(void *context, Span key, Span value, Error *error) {
 int ledger_visit_files(Txn *txn, uint32_t sink, FileVisit visit, void *context, Error *error) {
     LedgerKey key = ledger_row_key(LEDGER_FILE, sink, 0);
     Span from = ledger_key_span(&key);
-    Visit visitor = {.file = visit, .context = context};
+    Visit visitor = {.txn = txn, .file = visit, .context = context};
     return walk(txn, from, (Span){.data = from.data, .size = sink ? 5 : 1}, step_file, &visitor, error);
 }
 

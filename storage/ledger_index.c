@@ -159,7 +159,7 @@ int ledger_visit_waiting_files(Txn *txn, FileVisit visit, void *context, Error *
         result = db_get(txn, DB_FILES, ledger_key_span(&at), &value, error);
         if (result == DB_NOT_FOUND)
             return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " waits but is not there", sink, first_row);
-        if (result == 0) result = ledger_decode_file(ledger_key_span(&at), value, &file, error);
+        if (result == 0) result = ledger_decode_file(txn, ledger_key_span(&at), value, &file, error);
         if (result == 0) result = visit(context, &file, error);
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
@@ -175,7 +175,7 @@ int ledger_visit_last_files(Txn *txn, uint32_t sink, size_t most, FileVisit visi
     if (result == 0) result = ledger_seek_floor(cursor, LEDGER_FILE, sink, UINT64_MAX, &key, &value, error);
     for (size_t i = 0; i < most && result == 0 && span_starts_with(key, (Span){.data = from.bytes, .size = 5}); i++) {
         _cleanup_(file_record_deinit) FileRecord file = {0};
-        result = ledger_decode_file(key, value, &file, error);
+        result = ledger_decode_file(txn, key, value, &file, error);
         if (result == 0) result = visit(context, &file, error);
         if (result < 0) return result;
         result = db_move(cursor, MDB_PREV, &key, &value, error);

@@ -7,6 +7,7 @@
  *   'U' pack id               nothing: the pack has slices that are not done
  *   'D' last_done pack id     nothing: all of its slices are done
  *   'B'                       bytes of all packs; there since the four above are kept
+ *   'T' sink version digest   where files of that mapping version go: once, not in each of them
  *   'O' path                  since when an orphan or a copy of an expired file lies there (copies.c)
  */
 #pragma once
@@ -25,6 +26,7 @@
 #define LEDGER_WAITING_PACK 'U'
 #define LEDGER_DONE_PACK 'D'
 #define LEDGER_BYTES 'B'
+#define LEDGER_TARGET 'T'
 
 typedef struct LedgerKey {
     char bytes[29];
@@ -45,7 +47,14 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error);
 int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error);
 int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error);
 int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error);
-int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error);
+/* `txn`: to find where it goes; NULL: its target is not wanted and is empty. */
+int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Error *error);
+/* ledger_target.c. The digest of the text, which is stored when it is not there yet. */
+int ledger_keep_target(Txn *txn, const FileRecord *file, uint64_t *ret_digest, Error *error);
+int ledger_find_target(Txn *txn, uint32_t sink, uint32_t version, uint64_t digest, char **ret_target, Error *error);
+/* A file was forgotten: so is where it went, unless another file of the sink is of the same mapping version. */
+int ledger_drop_target(Txn *txn, const FileRecord *file, Error *error);
+int ledger_open_target(Span key, Span value, Span *ret_target, Error *error);
 int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error);
 int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error);
 int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *error);

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "storage/ledger_private.h"
 #include "storage/record.h"
 
 #define VERSION 1
-#define FILE_VERSION 2 /* 1: without first_failed */
+#define FILE_VERSION 3 /* 2: with the whole target; 1: and without first_failed */
 #define PACK_VERSION 2 /* 1: last_done is a wall time */
 
 LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
@@ -100,6 +101,9 @@ static int put(Txn *txn, const LedgerKey *key, Buffer *record, Error *error) {
 
 int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
+    uint64_t digest;
+    int kept = ledger_keep_target(txn, file, &digest, error);
+    if (kept < 0) return kept;
     record_begin(&record, LEDGER_FILE, FILE_VERSION);
     put_uuid(&record, &file->id);
     buffer_put_u32(&record, file->mapping_version);
@@ -120,7 +124,7 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     put_time(&record, file->first_failed);
     buffer_put_u8(&record, file->last_error != NULL);
     buffer_put_block(&record, span_of(file->last_error));
-    buffer_put_block(&record, span_of(file->target));
+    buffer_put_u64(&record, digest);
     buffer_put_block(&record, span_of(file->label));
     LedgerKey key = ledger_row_key(LEDGER_FILE, file->sink, file->first_row);
     bool waits = file->state == FILE_OPEN || file->state == FILE_CLOSED;
@@ -169,7 +173,7 @@ int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error) {
     return result == 0 ? index_pack(txn, found == 0 ? &before : NULL, pack, error) : result;
 }
 
-int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error) {
+int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Error *error) {
     FileRecord file = {0};
     int result = ledger_parse_row_key(key, &file.sink, &file.first_row, error);
     if (result < 0) return result;
@@ -198,7 +202,13 @@ int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error)
     if (record_version(value) >= 2) file.first_failed = get_time(&fields);
     bool has_error = cursor_u8(&fields) != 0;
     file.last_error = get_text(&fields);
-    file.target = get_text(&fields);
+    uint64_t digest = 0;
+    bool has_text = record_version(value) < 3;
+    if (has_text) {
+        file.target = get_text(&fields);
+    } else {
+        digest = cursor_u64(&fields);
+    }
     file.label = get_text(&fields);
     if (!has_error) {
         free(file.last_error);
@@ -207,6 +217,8 @@ int ledger_decode_file(Span key, Span value, FileRecord *ret_file, Error *error)
     result = record_read_whole(&fields, what, error);
     if (result == 0 && (state > FILE_DELETED || reason > CLOSE_SHUTDOWN || file.rows > UINT64_MAX - file.first_row))
         result = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    if (result == 0 && !has_text && txn) result = ledger_find_target(txn, file.sink, file.mapping_version, digest, &file.target, error);
+    if (result == 0 && !has_text && !txn) file.target = text_copy("");
     if (result < 0) {
         file_record_deinit(&file);
         return result;

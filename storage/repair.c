@@ -66,12 +66,13 @@ static int decode(Txn *txn, Span key, Span value, Error *error) {
     PackRecord pack;
     RangeRecord range;
     Cursor fields;
+    Span text;
     uint32_t sink;
     uint64_t row;
     int r;
     switch (key.size ? key.data[0] : 0) {
     case LEDGER_FILE:
-        r = ledger_decode_file(key, value, &file, error);
+        r = ledger_decode_file(NULL, key, value, &file, error);
         if (r == 0) file_record_deinit(&file);
         return r;
     case LEDGER_FILE_ID:
@@ -83,6 +84,7 @@ static int decode(Txn *txn, Span key, Span value, Error *error) {
     case LEDGER_WAITING_FILE:
     case LEDGER_WAITING_PACK:
     case LEDGER_DONE_PACK: return 0; /* made anew */
+    case LEDGER_TARGET: return ledger_open_target(key, value, &text, error);
     case LEDGER_BYTES: return ledger_pack_bytes(txn, &row, error);
     case LEDGER_COPY: return record_open(value, LEDGER_COPY, 1, "an orphan or a copy of an expired file", &fields, error);
     default: return error_set(error, -EBADMSG, "the ledger holds a key of an unknown kind");
@@ -160,7 +162,7 @@ static int file_at(Txn *txn, uint32_t sink, uint64_t row, FileRecord *ret_file, 
     Span key, value;
     int r = db_cursor(txn, DB_FILES, &cursor, error);
     if (r == 0) r = ledger_seek_floor(cursor, LEDGER_FILE, sink, row, &key, &value, error);
-    if (r == 0) r = ledger_decode_file(key, value, ret_file, error);
+    if (r == 0) r = ledger_decode_file(txn, key, value, ret_file, error);
     if (r == 0 && row - ret_file->first_row >= ret_file->rows) {
         file_record_deinit(ret_file);
         return DB_NOT_FOUND;
@@ -238,9 +240,9 @@ typedef struct Texts {
     char *label, *target;
 } Texts;
 
-static int copy_texts(Texts *texts, Span key, Span value) {
+static int copy_texts(Txn *txn, Texts *texts, Span key, Span value) {
     FileRecord other;
-    if (ledger_decode_file(key, value, &other, NULL) < 0) return 0;
+    if (ledger_decode_file(txn, key, value, &other, NULL) < 0) return 0;
     if (!texts->label) texts->label = text_copy(other.label);
     if (!texts->target && other.mapping_version == texts->wanted->mapping_version) texts->target = text_copy(other.target);
     file_record_deinit(&other);
@@ -254,7 +256,7 @@ static int texts_of_other_files(Repair *repair, Texts *texts, Error *error) {
     int r = db_cursor(repair->txn, DB_FILES, &cursor, error);
     if (r == 0) r = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
     while (r == 0 && span_starts_with(key, prefix)) {
-        if (copy_texts(texts, key, value)) return 0;
+        if (copy_texts(repair->txn, texts, key, value)) return 0;
         r = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return r < 0 ? r : 0;
@@ -388,7 +390,7 @@ static int find_by_id(Repair *repair, const Uuid *id, FileRecord *ret_file, Erro
     int r = db_cursor(repair->txn, DB_FILES, &cursor, error);
     if (r == 0) r = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
     while (r == 0 && span_starts_with(key, prefix)) {
-        if (ledger_decode_file(key, value, ret_file, NULL) == 0) {
+        if (ledger_decode_file(repair->txn, key, value, ret_file, NULL) == 0) {
             if (uuid_equal(&ret_file->id, id)) return 0;
             file_record_deinit(ret_file);
         }
@@ -459,6 +461,71 @@ static char *label_of_sink(Txn *txn, uint32_t number) {
     FindLabel find = {.txn = txn, .number = number};
     (void)catalog_visit(txn, CATALOG_SINKS, (Span){0}, find_label, &find, NULL);
     return find.label;
+}
+
+/* ---- where files go ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Targeted {
+    Repair *repair;
+    uint32_t version;
+    FileRecord *files; /* their targets are empty */
+    size_t count, capacity;
+    char *target;
+} Targeted;
+
+static int target_of_slice(void *context, const SliceRecord *slice, Error *error) {
+    Targeted *targeted = context;
+    if (slice->mapping_version == targeted->version && !targeted->target) targeted->target = target_in_pack(targeted->repair, slice);
+    return targeted->target ? ENOUGH : 0;
+}
+
+static int collect_files(Targeted *targeted, uint32_t sink, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    LedgerKey from = ledger_row_key(LEDGER_FILE, sink, 0);
+    Span prefix = {.data = from.bytes, .size = 5}, key = ledger_key_span(&from), value;
+    int r = db_cursor(targeted->repair->txn, DB_FILES, &cursor, error);
+    if (r == 0) r = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    while (r == 0 && span_starts_with(key, prefix)) {
+        FileRecord file;
+        if (ledger_decode_file(NULL, key, value, &file, NULL) == 0) {
+            array_reserve(targeted->files, targeted->count, targeted->capacity);
+            targeted->files[targeted->count++] = file;
+        }
+        r = db_move(cursor, MDB_NEXT, &key, &value, error);
+    }
+    return r < 0 ? r : 0;
+}
+
+/* Each of its files is written with the text, which stores it. */
+static int put_target(Targeted *targeted, const Bad *bad, Error *error) {
+    int r = 0;
+    for (size_t i = 0; i < targeted->count && r == 0; i++) {
+        FileRecord *file = &targeted->files[i];
+        if (file->mapping_version != targeted->version) continue;
+        free(file->target);
+        file->target = text_copy(targeted->target ? targeted->target : "null");
+        bool lost = !targeted->target && (file->state == FILE_OPEN || file->state == FILE_CLOSED);
+        if (lost) file->state = FILE_CLOSED;
+        if (lost) r = lose_file(targeted->repair, bad, file, error);
+        if (r == 0) r = ledger_put_file(targeted->repair->txn, file, error);
+    }
+    return r;
+}
+
+static int repair_target(Repair *repair, const Bad *bad, Error *error) {
+    uint32_t sink = load_be32(bad->key.data + 1);
+    Targeted targeted = {.repair = repair, .version = load_be32(bad->key.data + 5)};
+    int r = db_remove(repair->txn, DB_FILES, buffer_span(&bad->key), error);
+    if (r >= 0) r = ledger_visit_slices(repair->txn, sink, 0, UINT64_MAX, target_of_slice, &targeted, error);
+    if (r == ENOUGH || r == -EBADMSG) r = 0;
+    if (!targeted.target) targeted.target = noted_target(repair->txn, sink, targeted.version);
+    if (r == 0) r = collect_files(&targeted, sink, error);
+    if (r == 0 && targeted.target) (void)report(repair, sink, 0, bad->why, "it was read again from a staging file, nothing is lost");
+    if (r == 0) r = put_target(&targeted, bad, error);
+    for (size_t i = 0; i < targeted.count; i++) file_record_deinit(&targeted.files[i]);
+    free(targeted.files);
+    free(targeted.target);
+    return r;
 }
 
 /* ---- ranges --------------------------------------------------------------------------------------------------------------------------- */
@@ -580,11 +647,8 @@ static int repair_ledger(Repair *repair, Error *error) {
         if (r < 0) return r;
     }
     /* Each from what stands in those before it. */
-    static const Step steps[] = {{LEDGER_RANGE, 13, repair_range},
-                                 {LEDGER_SLICE, 13, repair_slice},
-                                 {LEDGER_FILE, 13, repair_file},
-                                 {LEDGER_FILE_ID, 17, repair_file_id},
-                                 {LEDGER_PACK, 17, repair_pack}};
+    static const Step steps[] = {{LEDGER_TARGET, 17, repair_target}, {LEDGER_RANGE, 13, repair_range},     {LEDGER_SLICE, 13, repair_slice},
+                                 {LEDGER_FILE, 13, repair_file},     {LEDGER_FILE_ID, 17, repair_file_id}, {LEDGER_PACK, 17, repair_pack}};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
         for (size_t i = 0; i < repair->count; i++) {
             if (!is_kind(&repair->bad[i], steps[s].kind, steps[s].key_bytes)) continue;

@@ -411,6 +411,29 @@ static void test_an_erased_sink_of_which_something_waits_stays(void **state) {
     assert_int_equal(fixture->arrived, 2);
 }
 
+/* The text of the target stands once for a mapping version, however many files are retained. */
+static void test_files_do_not_hold_their_target(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 2, NEVER);
+    for (unsigned i = 0; i < 5; i++) close_file_with(fixture, 1, "row");
+    unsigned targets = 0, files = 0;
+    Txn *txn;
+    MDB_cursor *cursor;
+    Span key = {0}, value;
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(db_cursor(txn, DB_FILES, &cursor, NULL), 0);
+    for (int r = db_move(cursor, MDB_FIRST, &key, &value, NULL); r == 0; r = db_move(cursor, MDB_NEXT, &key, &value, NULL)) {
+        targets += key.data[0] == 'T';
+        files += key.data[0] == 'F';
+        if (key.data[0] == 'F') assert_null(memmem(value.data, value.size, "columns", 7));
+        if (key.data[0] == 'T') assert_non_null(memmem(value.data, value.size, "columns", 7));
+    }
+    mdb_cursor_close(cursor);
+    txn_abort(txn);
+    assert_int_equal(files, 5);
+    assert_int_equal(targets, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_file_that_failed_for_too_long_is_set_aside),
@@ -427,6 +450,7 @@ int main(void) {
         TEST(test_a_copy_that_cannot_be_written_keeps_the_file),
         TEST(test_a_clock_that_is_wrong_for_one_start_removes_nothing),
         TEST(test_each_goes_when_its_time_is_over),
+        TEST(test_files_do_not_hold_their_target),
         TEST(test_an_erased_sink_leaves_nothing),
         TEST(test_an_erased_sink_of_which_something_waits_stays),
     };
