@@ -271,16 +271,16 @@ static char *noted_target(Txn *txn, uint32_t sink, uint32_t version) {
     return strndup(document.data, document.size);
 }
 
-typedef struct Gather {
+typedef struct RepairGather {
     FileRecord *file;
     SliceRecord first;
     size_t slices;
-} Gather;
+} RepairGather;
 
 enum { ENOUGH = -ECANCELED };
 
 static int gather_slice(void *context, const SliceRecord *slice, Error *error) {
-    Gather *gather = context;
+    RepairGather *gather = context;
     FileRecord *file = gather->file;
     if (gather->slices == 0) {
         gather->first = *slice;
@@ -336,7 +336,7 @@ static int lose_file(Repair *repair, const Bad *bad, FileRecord *file, Error *er
     return 0;
 }
 
-static int write_file(Repair *repair, const Bad *bad, FileRecord *file, Gather *gather, Error *error) {
+static int write_file(Repair *repair, const Bad *bad, FileRecord *file, RepairGather *gather, Error *error) {
     Texts texts = {.wanted = file};
     int r = texts_of_other_files(repair, &texts, error);
     if (!texts.label) texts.label = label_of_sink(repair->txn, file->sink);
@@ -359,7 +359,7 @@ static int write_file(Repair *repair, const Bad *bad, FileRecord *file, Gather *
 
 static int repair_file(Repair *repair, const Bad *bad, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {.sink = load_be32(bad->key.data + 1), .first_row = load_be64(bad->key.data + 5)};
-    Gather gather = {.file = &file};
+    RepairGather gather = {.file = &file};
     uint64_t next;
     int r = next_row_of(repair->txn, LEDGER_FILE, file.sink, file.first_row, &next, error);
     if (r == 0) r = ledger_visit_slices(repair->txn, file.sink, file.first_row, next - file.first_row, gather_slice, &gather, error);
@@ -627,13 +627,13 @@ static int give_up(Repair *repair, const Bad *bad, const Error *why, Error *erro
     return r < 0 ? r : 0;
 }
 
-typedef struct Step {
+typedef struct RepairStep {
     char kind;
     size_t key_bytes;
     int (*repair)(Repair *repair, const Bad *bad, Error *error);
-} Step;
+} RepairStep;
 
-static int run(Repair *repair, const Step *step, const Bad *bad, Error *error) {
+static int run(Repair *repair, const RepairStep *step, const Bad *bad, Error *error) {
     Error why = {0};
     int r = step->repair(repair, bad, &why);
     if (r == -EBADMSG) return give_up(repair, bad, &why, error);
@@ -647,8 +647,9 @@ static int repair_ledger(Repair *repair, Error *error) {
         if (r < 0) return r;
     }
     /* Each from what stands in those before it. */
-    static const Step steps[] = {{LEDGER_TARGET, 17, repair_target}, {LEDGER_RANGE, 13, repair_range},     {LEDGER_SLICE, 13, repair_slice},
-                                 {LEDGER_FILE, 13, repair_file},     {LEDGER_FILE_ID, 17, repair_file_id}, {LEDGER_PACK, 17, repair_pack}};
+    static const RepairStep steps[] = {{LEDGER_TARGET, 17, repair_target},   {LEDGER_RANGE, 13, repair_range},
+                                       {LEDGER_SLICE, 13, repair_slice},     {LEDGER_FILE, 13, repair_file},
+                                       {LEDGER_FILE_ID, 17, repair_file_id}, {LEDGER_PACK, 17, repair_pack}};
     for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
         for (size_t i = 0; i < repair->count; i++) {
             if (!is_kind(&repair->bad[i], steps[s].kind, steps[s].key_bytes)) continue;

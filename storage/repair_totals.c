@@ -14,13 +14,13 @@ typedef struct BadTotals {
     char why[200];
 } BadTotals;
 
-typedef struct Bad {
+typedef struct TotalsFault {
     BadTotals *items;
     size_t count, capacity;
-} Bad;
+} TotalsFault;
 
 static void note_bad(void *context, uint32_t sink, const char *why) {
-    Bad *bad = context;
+    TotalsFault *bad = context;
     array_reserve(bad->items, bad->count, bad->capacity);
     BadTotals *item = &bad->items[bad->count++];
     item->sink = sink;
@@ -74,7 +74,7 @@ static int newest_pack(void *context, const PackRecord *pack, Error *error) {
 }
 
 int repair_totals(Txn *txn, RepairFound found, void *context, Error *error) {
-    Bad bad = {0};
+    TotalsFault bad = {0};
     TotalsAsOf as_of = {0};
     Error why = {0};
     int r = totals_load_as_of(txn, &as_of, &why);

@@ -27,26 +27,26 @@ typedef struct Scrape {
 
 /* ---- from the definitions and the writer ---------------------------------------------------------------------------------------------- */
 
-typedef struct Candidate {
+typedef struct MetricsSink {
     Source *source;
     Sink *sink;
-} Candidate;
+} MetricsSink;
 
 /* By number, as they were made: a new sink takes no series from an older one. */
 static int compare_age(const void *a, const void *b) {
-    uint32_t x = ((const Candidate *)a)->sink->number, y = ((const Candidate *)b)->sink->number;
+    uint32_t x = ((const MetricsSink *)a)->sink->number, y = ((const MetricsSink *)b)->sink->number;
     return (x > y) - (x < y);
 }
 
-static Candidate *find_sinks(const Registry *registry, size_t *ret_count) {
-    Candidate *found = NULL;
+static MetricsSink *find_sinks(const Registry *registry, size_t *ret_count) {
+    MetricsSink *found = NULL;
     size_t count = 0, room = 0;
     for (size_t i = 0; i < registry->count; i++) {
         const RegistrySource *source = registry->sources[i];
         for (size_t k = 0; source->source->deleted == 0 && k < source->sink_count; k++) {
             if (source->sinks[k]->sink->deleted != 0) continue;
             array_reserve(found, count, room);
-            found[count++] = (Candidate){.source = source->source, .sink = source->sinks[k]->sink};
+            found[count++] = (MetricsSink){.source = source->source, .sink = source->sinks[k]->sink};
         }
     }
     if (count > 1) qsort(found, count, sizeof *found, compare_age);
@@ -170,7 +170,7 @@ void api_metrics(ApiRequest *request) {
     survey->end = end;
     survey->drop = drop;
     scrape->now = control->options.clock->wall(control->options.clock);
-    _cleanup_free_ Candidate *sinks = find_sinks(&control->registry, &survey->count);
+    _cleanup_free_ MetricsSink *sinks = find_sinks(&control->registry, &survey->count);
     size_t most = control->options.options->metrics_sinks;
     scrape->own = survey->count < most ? survey->count : most;
     scrape->samples = calloc(scrape->own + 1, sizeof *scrape->samples);
