@@ -193,17 +193,6 @@ void postgres_put_settings(Buffer *out, const PostgresSession *session) {
     if (session->can_check_client) buffer_append_text(out, "SET LOCAL client_connection_check_interval = '5s'; ");
 }
 
-/* A server refuses every interval but 0 where its operating system cannot tell that a peer is gone, and its settings do not say so. What is
- * asked here ends with the statement. */
-static SinkResult find_out_client_check(PostgresSession *session, Error *error) {
-    if (PQserverVersion(session->connection) < 140000) return SINK_DONE;
-    const char *sql = "SELECT pg_catalog.set_config('client_connection_check_interval', '5s', true)";
-    SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, NULL, error);
-    session->can_check_client = result == SINK_DONE;
-    session->has_answered = false; /* of a call of the driver, none was */
-    return session->is_broken ? result : SINK_DONE;
-}
-
 /* "sluice.files": schema up to the last dot; no dot: schema public. */
 static void name_ledger(PostgresSession *session, const char *name) {
     const char *dot = strrchr(name, '.');
@@ -242,12 +231,8 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .turn = WAIT_TURN};
     check(session->name);
     name_ledger(session, ledger ? ledger : "sluice.files");
-    result = find_out_client_check(session, error);
-    if (result == SINK_DONE)
-        *ret_session = session;
-    else
-        postgres_session_free(session);
-    return result;
+    *ret_session = session;
+    return SINK_DONE;
 }
 
 static void end_probe(PostgresSession *session) {
@@ -334,13 +319,27 @@ static bool is_alive(PostgresSession *session) {
     return true;
 }
 
+/* A server refuses every interval but 0 where its operating system cannot tell that a peer is gone, and its settings do not say so. What is
+ * asked here ends with the statement. */
+static SinkResult find_out_client_check(PostgresSession *session, Error *error) {
+    if (PQserverVersion(session->connection) < 140000) return SINK_DONE;
+    const char *sql = "SELECT pg_catalog.set_config('client_connection_check_interval', '5s', true)";
+    SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, NULL, error);
+    if (session->is_broken) return result;
+    session->failure = (PostgresFailure){0};
+    session->has_tried_check = true;
+    session->can_check_client = result == SINK_DONE;
+    return SINK_DONE;
+}
+
 SinkResult postgres_session_use(PostgresSession *session, Error *error) {
     if (session->is_broken) return broken(session, error);
     check(!session->progress && !session->probe);
     check(postgres_session_is(session, POSTGRES_IDLE));
     session->is_used = session->is_used || session->has_answered;
     session->has_answered = false;
-    return is_alive(session) ? SINK_DONE : lost(session, error);
+    if (!is_alive(session)) return lost(session, error);
+    return session->has_tried_check ? SINK_DONE : find_out_client_check(session, error);
 }
 
 SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error) {

@@ -43,7 +43,8 @@ typedef struct PostgresSession {
     bool is_used;                /* a call of the driver before this one was answered: the session was kept */
     bool has_answered;           /* a statement of this call was answered */
     bool is_broken;
-    bool can_check_client; /* the server takes client_connection_check_interval */
+    bool has_tried_check;
+    bool can_check_client; /* the server takes client_connection_check_interval; the first call of the driver tries */
 } PostgresSession;
 
 /* `ret_fault` (NULL: not wanted) is set when it is not SINK_DONE. */

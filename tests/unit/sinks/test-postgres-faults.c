@@ -162,6 +162,88 @@ static void a_session_that_was_spoken_to(void **state) {
     free(pid);
 }
 
+/* ---- a server whose operating system cannot tell that a client is gone ---- */
+
+/*
+ * Between the driver and the server: what arrives at `listener` goes on to the server, and each value of client_connection_check_interval is
+ * made an invalid one of the same length. So the real server refuses it with the code that it has for this where the system lacks it.
+ */
+typedef struct Relay {
+    int listener, port;
+    Thread thread;
+    unsigned changed;
+} Relay;
+
+static bool send_all(int fd, const char *data, size_t size) {
+    while (size > 0) {
+        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+        if (n <= 0) return false;
+        data += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+static void spoil(Relay *relay, char *data, size_t size) {
+    static const char name[] = "client_connection_check_interval";
+    char *end = data + size;
+    for (char *at = data; (at = memmem(at, (size_t)(end - at), name, strlen(name)));) {
+        at += strlen(name);
+        char *value = memmem(at, (size_t)(end - at), "'5s'", 4);
+        if (!value) return;
+        value[2] = 'x';
+        relay->changed++;
+    }
+}
+
+/* One client, until one side ends. */
+static void *relay_run(void *context) {
+    Relay *relay = context;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)server->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    _cleanup_close_ int client = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
+    _cleanup_close_ int upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (client < 0 || connect(upstream, (struct sockaddr *)&address, sizeof address) != 0) return NULL;
+    struct pollfd pollers[2] = {{.fd = client, .events = POLLIN}, {.fd = upstream, .events = POLLIN}};
+    static char data[1 << 16];
+    while (poll(pollers, 2, 60000) > 0) {
+        for (int i = 0; i < 2; i++) {
+            if (pollers[i].revents == 0) continue;
+            ssize_t n = recv(pollers[i].fd, data, sizeof data, 0);
+            if (n <= 0) return NULL;
+            if (i == 0) spoil(relay, data, (size_t)n);
+            if (!send_all(pollers[1 - i].fd, data, (size_t)n)) return NULL;
+        }
+    }
+    return NULL;
+}
+
+static void a_server_that_cannot_check_its_clients(void **state) {
+    Relay relay = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    _cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(listen(listener, 5), 0);
+    relay.listener = listener;
+    assert_int_equal(thread_start(&relay.thread, "relay", relay_run, &relay, NULL), 0);
+    char uri[200];
+    (void)snprintf(uri, sizeof uri, "postgresql://postgres@127.0.0.1:%d/postgres?sslmode=disable", ntohs(address.sin_port));
+    SinkSession *session = NULL;
+    CASE("unchecked", "n:integer", 1);
+    must(try_open(uri, NULL, &session, &error), &error);
+    SinkResult prepared = driver->prepare(session, &box.table, &error), imported = SINK_REFUSED;
+    add_many(&box.rows[0], 10);
+    if (prepared == SINK_DONE) imported = driver->import(session, sink_case_job(&box), &error);
+    driver->disconnect(session);
+    thread_join(&relay.thread);
+    must(prepared, &error);
+    must(imported, &error);
+    assert_true(relay.changed > 0);
+    assert_rows("SELECT count(*) FROM unchecked", "10");
+}
+
 static void write_password(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
     assert_non_null(file);
@@ -603,6 +685,7 @@ int main(void) {
         cmocka_unit_test(server_down),
         cmocka_unit_test(sessions_that_died_while_idle),
         cmocka_unit_test(a_session_that_was_spoken_to),
+        cmocka_unit_test(a_server_that_cannot_check_its_clients),
         cmocka_unit_test(passwords),
         cmocka_unit_test(a_server_that_never_answers),
         cmocka_unit_test(a_server_that_hangs_in_mid_copy),
