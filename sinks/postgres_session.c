@@ -327,7 +327,7 @@ static SinkResult find_out_client_check(PostgresSession *session, Error *error) 
     SinkResult result = postgres_run(session, session->silence_limit, sql, 0, NULL, NULL, error);
     if (session->is_broken) return result;
     session->failure = (PostgresFailure){0};
-    session->has_tried_check = true;
+    session->has_tried_check = result == SINK_DONE || result == SINK_REFUSED;
     session->can_check_client = result == SINK_DONE;
     return SINK_DONE;
 }
