@@ -5,8 +5,8 @@
  * Ledger: a table at the destination (postgres: schema "sluice", table "files"; sqlite: "_sluice_files"; an option of the connection) of
  *   file_id uuid primary key, instance uuid, sink text, table_name text, first_row, rows, bytes, checksum, imported_at.
  * Inserting a file's id is the look-up and comes first in the import's transaction: a duplicate means that it was imported before.
- * A row that is there with other values than the file's is SINK_REFUSED "ledgerConflict", never "done"; but for fewer rows: then damaged
- * ones were left out by an import that nobody heard of.
+ * A row that is there with other values than the file's is SINK_REFUSED "ledgerConflict", never "done"; but for up to damaged_rows more rows:
+ * they were imported before they were damaged. Fewer are a conflict: what an import leaves out is recorded before it begins.
  */
 #pragma once
 
@@ -52,8 +52,9 @@ struct SinkRows {
 typedef struct ImportFile {
     Uuid id;
     uint64_t first_row;
-    uint64_t rows; /* that the readers give: less what is damaged. Out: fewer, when it was imported before without damaged ones */
+    uint64_t rows; /* that the readers give: less what is damaged. Out: more, when it was imported before some were damaged */
     uint64_t bytes;
+    uint64_t damaged_rows; /* that the readers do not give, but may have given to an earlier import */
     uint64_t checksum;
     SinkRows *reader;
     bool already_imported; /* out: the ledger had it; its rows were not read */

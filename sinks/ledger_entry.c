@@ -30,9 +30,12 @@ void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFil
 SinkResult ledger_entry_compare(const LedgerEntry *entry, ImportFile *file, size_t column, const char *there, Error *error) {
     check(column < LEDGER_COLUMN_COUNT);
     if (there && strcmp(there, entry->values[column]) == 0) return SINK_DONE;
-    if (column == COLUMN_ROWS && there && strtoull(there, NULL, 10) < file->rows) {
-        file->rows = strtoull(there, NULL, 10);
-        return SINK_DONE;
+    if (column == COLUMN_ROWS && there) {
+        uint64_t rows = strtoull(there, NULL, 10);
+        if (rows > file->rows && rows - file->rows <= file->damaged_rows) {
+            file->rows = rows;
+            return SINK_DONE;
+        }
     }
     (void)error_set(error, -EEXIST, "ledgerConflict: file %s is in the ledger with %s %s instead of %s.", entry->file, names[column],
                     there ? there : "NULL", entry->values[column]);

@@ -15,8 +15,8 @@ typedef struct LedgerEntry {
 /* `entry` must not move afterwards. */
 void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFile *file);
 /*
- * Compares a column with what is there (NULL: nothing). Only the rows may be fewer: then damaged ones were left out by an import that nobody
- * heard of, and file->rows becomes what is there. SINK_REFUSED: ledgerConflict.
+ * Compares a column with what is there (NULL: nothing). Only the rows may be more, by up to file->damaged_rows: they were imported before they
+ * were damaged, and file->rows becomes what is there. SINK_REFUSED: ledgerConflict.
  */
 SinkResult ledger_entry_compare(const LedgerEntry *entry, ImportFile *file, size_t column, const char *there, Error *error);
 /* The id of a file as text, NUL-terminated. */

@@ -317,6 +317,21 @@ static int end_ranges(Txn *txn, const FileRecord *file, RangeState to, Error *er
     return 0;
 }
 
+/* Quarantined rows in [row, end) become staged, until *rows are. */
+static int restore(Txn *txn, uint32_t sink, uint64_t row, uint64_t end, uint64_t *rows, Error *error) {
+    for (uint64_t length; row<end && * rows> 0; row += length) {
+        RangeState state;
+        int result = stretch(txn, sink, row, end, &state, &length, error);
+        if (result < 0) return result;
+        if (state != RANGE_QUARANTINED) continue;
+        if (length > *rows) length = *rows;
+        result = ranges_change(txn, sink, row, length, RANGE_QUARANTINED, RANGE_STAGED, error);
+        if (result < 0) return result;
+        *rows -= length;
+    }
+    return 0;
+}
+
 typedef struct Done {
     Txn *txn;
     PackRecord pack; /* not written back yet */
@@ -362,6 +377,28 @@ static int collect_slice(void *context, const SliceRecord *slice, Error *error) 
     array_reserve(list->slices, list->count, list->capacity);
     list->slices[list->count++] = *slice;
     return 0;
+}
+
+int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error) {
+    _cleanup_(file_record_deinit) FileRecord stored = {0};
+    int result = load_file(txn, file, &stored, error);
+    if (result < 0) return result;
+    if (stored.state != FILE_CLOSED) return wrong_state(&stored, "restored in part", error);
+    if (rows > stored.damaged_rows)
+        return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " has only %" PRIu64 " damaged rows",
+                         stored.sink, stored.first_row, stored.damaged_rows);
+    SliceList list = {.file = &stored.id};
+    uint64_t left = rows;
+    result = ledger_visit_slices(txn, stored.sink, stored.first_row, stored.rows, collect_slice, &list, error);
+    for (size_t i = 0; i < list.count && result == 0; i++)
+        result = restore(txn, stored.sink, list.slices[i].first_row, list.slices[i].first_row + list.slices[i].rows, &left, error);
+    free(list.slices);
+    if (result == 0) result = restore(txn, stored.sink, stored.first_row, stored.first_row + stored.rows, &left, error);
+    if (result < 0) return result;
+    stored.damaged_rows -= rows - left;
+    result = ledger_put_file(txn, &stored, error);
+    if (result == 0) bring_up_to_date(file, &stored);
+    return result;
 }
 
 static int forget_file(Txn *txn, const FileRecord *file, Error *error) {

@@ -102,6 +102,9 @@ int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows,
 int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
 /* Rows of an open or closed file turned out to be unreadable (a damaged slice): quarantined, counted as damaged. They must be staged. */
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error);
+/* The other way round, when so much turns out to be at the destination: `rows` of the quarantined ones of a closed file, at most its damaged_rows,
+ * are staged again, first those that are in slices. Only for a file that ends as imported in the same transaction: they are not readable. */
+int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error);
 /* The file must have rows. */
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error);
 /* A closed file failed: attempts, next_try, first_failed and last_error as given in `file`. */

@@ -1,6 +1,6 @@
 /*
  * The rows of one file as a driver reads them (SinkRows of sinks/driver.h): slice after slice from the packs, in row order. A loader's thread.
- * A damaged slice ends the reading with -EBADMSG; the loader leaves it out (file_rows_skip) and begins again.
+ * A damaged slice ends the reading with -EBADMSG; file_rows_skip goes on without it.
  */
 #pragma once
 

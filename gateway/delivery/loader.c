@@ -21,7 +21,6 @@
 #define SESSIONS_A_LOADER 4
 #define PREPARED_A_SESSION 32
 #define SESSION_IDLE (60 * USEC_SECOND)
-#define DAMAGED_SLICES_MOST 1000 /* of one job: each costs an attempt */
 
 /* An open connection that a loader keeps for its next job. */
 typedef struct Kept {
@@ -328,29 +327,28 @@ static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
     return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->table, &job->request.error) : result;
 }
 
-/* Notes the slice that ended the reading of the file; it is read without it from now on. */
-static void leave_out(LoadFile *file, FileRows *rows) {
-    ptrdiff_t slice = file_rows_damaged(rows);
-    if (!file->slice_damaged) file->slice_damaged = calloc(file->slice_count, sizeof *file->slice_damaged);
-    check(file->slice_damaged && slice >= 0);
-    file->slice_damaged[slice] = true;
-    file_rows_skip(rows, (size_t)slice);
-}
-
-/* An import of which nobody heard left damaged rows out: they are found again, so that they are named and counted. < 0: not all could be read now. */
-static int find_left_out(LoadFile *file, FileRows *rows, Error *error) {
+/*
+ * If damage ended the reading of the file, all of its damaged slices are found now. The file was entered anew by this try, so none of its rows are
+ * at the destination.
+ */
+static bool find_damage(Loader *loader, LoadFile *file, FileRows *rows) {
+    const Loaders *loaders = loader->loaders;
     SinkRows *reader = file_rows_reader(rows);
-    for (size_t slices = 0; slices <= file->slice_count; slices++) {
+    if (file_rows_damaged(rows) < 0) return false;
+    file->slice_damaged = calloc(file->slice_count, sizeof *file->slice_damaged);
+    check(file->slice_damaged);
+    for (ptrdiff_t slice; (slice = file_rows_damaged(rows)) >= 0;) {
+        file->slice_damaged[slice] = true;
+        file_rows_skip(rows, (size_t)slice);
         Span csv;
         uint64_t first, count;
-        Error damage = {0};
-        int r = reader->seek(reader, file->file.first_row, &damage);
-        while (r == 0) r = reader->block(reader, &csv, &first, &count, &damage);
-        if (r == SINK_ROWS_END) return 0;
-        if (file_rows_damaged(rows) < 0) return error_set(error, r, "%s", damage.text);
-        leave_out(file, rows);
+        int r = reader->seek(reader, file->slices[slice].first_row, NULL);
+        while (r == 0 && !atomic_load(&loaders->stopping)) {
+            r = reader->block(reader, &csv, &first, &count, NULL);
+            note_progress(loader, false);
+        }
     }
-    return 0;
+    return true;
 }
 
 static void note_swallowed(const LoadJob *job, uint64_t rows) {
@@ -370,6 +368,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         files[i] = (ImportFile){.id = file->id,
                                 .first_row = file->first_row,
                                 .bytes = file->bytes,
+                                .damaged_rows = file->damaged_rows,
                                 .checksum = file->checksum,
                                 .reader = file_rows_reader(rows[i])};
         file_rows_size(rows[i], &files[i].rows, &bytes);
@@ -402,22 +401,12 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
             uint64_t readable, bytes;
             file_rows_size(rows[i], &readable, &bytes);
             job->files[i].already_imported = files[i].already_imported;
-            if (files[i].already_imported && files[i].rows < readable && find_left_out(&job->files[i], rows[i], error) < 0)
-                result = SINK_RETRY;
+            if (!files[i].already_imported) continue;
+            check(files[i].rows >= readable);
+            job->files[i].found_rows = files[i].rows - readable;
         }
     }
     return result;
-}
-
-/* Was it damage that ended the reading? Then the next try goes without it. */
-static bool leave_out_damaged(LoadJob *job, FileRows **rows) {
-    bool any = false;
-    for (size_t i = 0; i < job->file_count; i++) {
-        if (file_rows_damaged(rows[i]) < 0) continue;
-        leave_out(&job->files[i], rows[i]);
-        any = true;
-    }
-    return any;
 }
 
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
@@ -430,11 +419,13 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     check(files && rows);
     for (size_t i = 0; i < job->file_count; i++)
         rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->table.column_count);
-    for (unsigned tries = 0;; tries++) {
-        result = import_once(loader, kept, job, files, rows, &job->request.error);
-        if (result == SINK_DONE || !leave_out_damaged(job, rows) || tries == DAMAGED_SLICES_MOST) break;
+    result = import_once(loader, kept, job, files, rows, &job->request.error);
+    for (size_t i = 0; i < job->file_count && result != SINK_DONE; i++)
+        if (find_damage(loader, &job->files[i], rows[i])) job->found_damage = true;
+    if (job->found_damage) {
         log_failure(LOG_WARNING, "a staging file is damaged; importing without the damaged rows", &job->request.error);
-        job->request.error = (Error){0};
+        job->out_of_time = false;
+        result = SINK_RETRY;
     }
     for (size_t i = 0; i < job->file_count; i++) file_rows_free(rows[i]);
     free(rows);

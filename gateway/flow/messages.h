@@ -275,8 +275,9 @@ typedef struct LoadFile {
     SliceRecord *slices; /* owned; in row order; damaged ranges are simply not there */
     size_t slice_count;
     bool already_imported;  /* out: the destination's ledger had it */
+    uint64_t found_rows;    /* out: of its damaged rows, those that the destination has: they were imported before they were damaged */
     uint64_t rejected_rows; /* out: made pending by this import */
-    bool *slice_damaged;    /* out: by slice, found damaged by this import and left out; owned; NULL: none */
+    bool *slice_damaged;    /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
 } LoadFile;
 
 /* A job for a loader. It comes back to `reply`. */
@@ -298,6 +299,7 @@ typedef struct LoadJob {
     size_t table_count;
     SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
     uint64_t rejected_rows; /* out */
+    bool found_damage;      /* out, not SINK_DONE: that ended it; the next try goes without, once it is recorded */
     bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
     bool proven_absent;     /* out, not SINK_DONE: see ImportJob */
 } LoadJob;

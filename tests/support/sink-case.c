@@ -149,6 +149,7 @@ ImportJob *sink_case_job(SinkCase *sink_case) {
         file->checksum = 0xfedcba9876543210;
         file->reader = &rows->rows;
         file->already_imported = false;
+        file->damaged_rows = 0;
     }
     sink_case->reject_count = 0;
     sink_case->store_calls = 0;

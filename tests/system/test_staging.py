@@ -1,4 +1,4 @@
-"""Staging files that are away: what waits in them is kept, and only a person gives it up."""
+"""Staging files that are away or damaged: what waits in them is kept, and only a person gives up what is away."""
 
 import json
 import os
@@ -96,6 +96,86 @@ def test_missing_packs_are_given_up_for_one_start(gateway_factory):
     gateway.stop()
     gateway.start()
     assert gateway.log_text().count("given up: sink") == 1
+
+
+def crash_after_the_commit_at_the_destination(gateway):
+    """The gateway must run with the failpoint loader.after-import=crash."""
+    try:
+        gateway.api("POST", "/sources/s/sinks/rows/flush", wait=5)
+    except OSError:
+        pass
+    gateway.process.wait(timeout=DEADLINE)
+
+
+def test_given_up_rows_that_the_destination_has_count_as_imported(gateway_factory):
+    gateway = gateway_factory().start(environment={"SLUICE_FAILPOINTS": "loader.after-import=crash"})
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "rows", COLUMNS, STAGED)
+    names = send(gateway, url, "committed")
+    wait_until("the rows are staged", lambda: packs(gateway))
+    crash_after_the_commit_at_the_destination(gateway)
+    for pack in packs(gateway):
+        pack.rename(gateway.directory / pack.name)
+    gateway.start("--give-up-missing-packs")
+    gateway.flush("s", "rows")
+    names += send(gateway, url, "later", 10)
+    gateway.flush("s", "rows")
+    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), names, [])
+    statistics = gateway.statistics("s", "rows")
+    assert statistics["levels"]["target"]["recordsCount"] == 110
+    assert statistics["droppedRows"] == 0
+
+
+def flip_a_bit(pack):
+    """In the rows of its first slice. The bytes that it had."""
+    good = pack.read_bytes()
+    bad = bytearray(good)
+    bad[len(bad) // 3] ^= 0x10
+    pack.write_bytes(bad)
+    return good
+
+
+def stage_one_by_one(gateway, url, prefixes, count):
+    """One pack for each prefix, in this order; their rows."""
+    names = []
+    for i, prefix in enumerate(prefixes):
+        names.append(send(gateway, url, prefix, count))
+        wait_until("the rows are staged", lambda: len(packs(gateway)) == i + 1)
+    return names
+
+
+def test_what_an_import_leaves_out_is_recorded_before_it_commits(gateway_factory):
+    gateway = gateway_factory().start()
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "rows", COLUMNS, STAGED)
+    names = stage_one_by_one(gateway, url, ["damaged", "whole"], 50)[1]
+    gateway.stop()
+    pack = packs(gateway)[0]
+    good = flip_a_bit(pack)
+    gateway.start(environment={"SLUICE_FAILPOINTS": "loader.after-import=crash"})
+    crash_after_the_commit_at_the_destination(gateway)
+    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), names, [])
+    pack.write_bytes(good)
+    gateway.start()
+    gateway.flush("s", "rows")
+    assert_exactly_once(gateway.rows("SELECT n, text FROM rows"), names, [])
+    statistics = gateway.statistics("s", "rows")
+    assert statistics["droppedRows"] == 50
+    assert statistics["levels"]["target"]["recordsCount"] == 50
+
+
+def test_damaged_slices_do_not_pause_their_connection(gateway_factory, postgres):
+    gateway = gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n").start()
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "rows", COLUMNS, STAGED, connection="warehouse", table="damaged_slices")
+    names = stage_one_by_one(gateway, url, ["a", "b", "c", "d", "e"], 20)[4]
+    for pack in packs(gateway)[:4]:
+        flip_a_bit(pack)
+    gateway.flush("s", "rows")
+    assert_exactly_once(postgres.rows("SELECT n, text FROM damaged_slices"), names, [])
+    assert gateway.statistics("s", "rows")["droppedRows"] == 80
+    assert "cannot be reached" not in gateway.log_text()
+    assert not re.search(r"import of s/rows failed", gateway.log_text())
 
 
 # -- starts that fail leave nothing behind ------------------------------------------------------------------------------------------

@@ -400,6 +400,19 @@ static int record_damage(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile 
     return 0;
 }
 
+/* Rows that were given up as unreadable are at the destination: they were imported before, and nobody heard of it. */
+static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
+    uint64_t rows = load->found_rows;
+    if (rows == 0) return 0;
+    int r = ledger_restore_rows(txn, &load->file, rows, error);
+    if (r < 0) return r;
+    waiting->damaged -= rows;
+    sink->file_rows += rows;
+    sink->totals.dropped_rows -= rows < sink->totals.dropped_rows ? rows : sink->totals.dropped_rows;
+    log_info("%" PRIu64 " rows of sink %s that were given up are at the destination: they count as imported", rows, load->file.label);
+    return 0;
+}
+
 /* The rejects of the import that committed become visible; what an earlier try of it left behind is dropped. */
 static int settle_rejects(Txn *txn, const LoadFile *load, uint64_t *ret_rows, Error *error) {
     *ret_rows = 0;
@@ -411,7 +424,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
     check(waiting);
     uint64_t rejected = 0;
-    int r = record_damage(txn, sink, load, waiting, error);
+    int r = record_found(txn, sink, load, waiting, error);
     if (r == 0) r = settle_rejects(txn, load, &rejected, error);
     if (r < 0) return r;
     load->file.rejected_rows = rejected;
@@ -474,7 +487,7 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         waiting->importing = false;
         int r = record_damage(txn, sink, load, waiting, error);
         if (r < 0) return r;
-        if (writer->draining) continue; /* it was not tried to its end */
+        if (writer->draining || job->found_damage) continue; /* it was not tried to its end */
         if (may_shrink(writer, job)) {
             waiting->alone = true;
             continue;
@@ -555,7 +568,8 @@ void writer_record_imports(Writer *writer) {
         SinkState *sink = writer_sink(writer, job->sink);
         if (recorded) {
             bool shrinks = may_shrink(writer, job);
-            if (job->request.result != SINK_DONE && (!shrinks || job->request.result == SINK_UNREACHABLE)) note_failure(writer, sink, job);
+            if (job->request.result != SINK_DONE && !job->found_damage && (!shrinks || job->request.result == SINK_UNREACHABLE))
+                note_failure(writer, sink, job);
             if (shrinks) shrink(writer, sink, job);
             writer_answer_waiters(writer, sink);
             writer_touch(writer, sink);

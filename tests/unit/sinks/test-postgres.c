@@ -137,12 +137,17 @@ static void imports_once(void **state) {
     assert_rows("SELECT instance, sink, table_name, first_row, rows, bytes, checksum FROM sluice.files WHERE table_name = 'once.t'",
                 "11111111-1111-1111-1111-111111111111|shop/orders|once.t|1|2|7|fedcba9876543210");
 
-    /* An import that left damaged rows out, and of which nobody heard. More rows than there can be are a conflict. */
-    test_postgres_sql(server, "UPDATE sluice.files SET rows = 1 WHERE table_name = 'once.t'");
+    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more than there can be, are a conflict. */
+    test_postgres_sql(server, "UPDATE sluice.files SET rows = 3 WHERE table_name = 'once.t'");
     ImportJob *job = sink_case_job(&box);
+    job->files[0].damaged_rows = 1;
     must(driver->import(session, job, &error), &error);
     assert_true(job->files[0].already_imported);
-    assert_int_equal(job->files[0].rows, 1);
+    assert_int_equal(job->files[0].rows, 3);
+    test_postgres_sql(server, "UPDATE sluice.files SET rows = 1 WHERE table_name = 'once.t'");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "rows 1 instead of 2"));
+    error = (Error){0};
     test_postgres_sql(server, "UPDATE sluice.files SET rows = 3 WHERE table_name = 'once.t'");
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "ledgerConflict"));

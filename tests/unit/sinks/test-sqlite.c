@@ -213,15 +213,21 @@ static void imports_once(void **state) {
     assert_non_null(strstr(error.text, "ledgerConflict"));
     assert_non_null(strstr(error.text, "checksum fedcba9876543210 instead of 0000000000000001"));
 
-    /* An import that left damaged rows out, and of which nobody heard. More rows than there can be are a conflict. */
-    sql("UPDATE _sluice_files SET rows = 1");
+    /* One of its three rows was damaged after an import of which nobody heard. Fewer rows, and more than there can be, are a conflict. */
+    sql("UPDATE _sluice_files SET rows = 3");
     error = (Error){0};
     job = sink_case_job(&box);
+    job->files[0].damaged_rows = 1;
     must(driver->import(session, job, &error), &error);
     assert_true(job->files[0].already_imported);
-    assert_int_equal(job->files[0].rows, 1);
+    assert_int_equal(job->files[0].rows, 3);
+    sql("UPDATE _sluice_files SET rows = 1");
+    assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "rows 1 instead of 2"));
+    error = (Error){0};
     sql("UPDATE _sluice_files SET rows = 3");
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "ledgerConflict"));
     assert_non_null(strstr(error.text, "rows 3 instead of 2"));
 }
 

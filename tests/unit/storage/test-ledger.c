@@ -124,6 +124,18 @@ static void test_life_of_a_file(void **state) {
     assert_ok(ledger_quarantine_rows(txn, &file, 16, 4, error));
     assert_ranges(txn, 1, "s1+10 x11+9 ");
     assert_ok(ledger_verify(txn, 1, 20, error));
+    /* Some are at the destination: those in a slice come first. */
+    assert_fails(ledger_restore_rows(txn, &file, 10, error), -EBADMSG);
+    assert_ok(ledger_restore_rows(txn, &file, 4, error));
+    assert_int_equal(file.damaged_rows, 5);
+    assert_ranges(txn, 1, "s1+10 x11+5 s16+4 ");
+    assert_ok(ledger_restore_rows(txn, &file, 2, error));
+    assert_ranges(txn, 1, "s1+12 x13+3 s16+4 ");
+    assert_int_equal(file.damaged_rows, 3);
+    assert_ok(ledger_quarantine_rows(txn, &file, 11, 2, error));
+    assert_ok(ledger_quarantine_rows(txn, &file, 16, 4, error));
+    assert_ranges(txn, 1, "s1+10 x11+9 ");
+    assert_ok(ledger_verify(txn, 1, 20, error));
     fixture_commit(txn);
 
     fixture_reopen(&fixture);

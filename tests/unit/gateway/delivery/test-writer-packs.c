@@ -240,6 +240,39 @@ static void test_missing_packs_are_given_up_when_asked_for(void **state) {
     assert_non_null(strstr(orphan, pack + strlen("staging/")));
 }
 
+/* The destination committed the file, and nobody heard of it; then one of its two packs was given up. */
+static void test_given_up_rows_that_were_imported_count_as_imported(void **state) {
+    Fixture *fixture = *state;
+    char pack[128];
+    fixture_stop(fixture, true);
+    fixture->options.log_high_mark = 0; /* all is staged at once, and its file stays open */
+    fixture_start(fixture);
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_append(fixture, 1, "gone", 10, 20);
+    fixture_run(fixture);
+    oldest_pack(fixture, pack);
+    fixture_append(fixture, 1, "there", 10, 20);
+    fixture_close(fixture, 1, CLOSE_CHANGE);
+    fixture_run(fixture);
+    fixture_stop(fixture, false);
+    move(fixture, pack, AWAY);
+    fixture->options.give_up_missing = true;
+    fixture_start(fixture);
+    fixture->options.give_up_missing = false;
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 10);
+    fixture->result = SINK_DONE;
+    fixture->in_ledger = 20;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_close(fixture, 1, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_int_equal(fixture->close_result, 0);
+    assert_int_equal(fixture->arrived, 0); /* by this process */
+    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 20);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 0);
+    verify(fixture, 21);
+}
+
 /* Also the file that is still open: its next rows go on in it. */
 static void test_rows_of_an_open_file_are_given_up(void **state) {
     Fixture *fixture = *state;
@@ -379,6 +412,7 @@ int main(void) {
         TEST(test_a_pack_that_is_cut_off_waits_for_its_rest),
         TEST(test_a_start_without_packs_is_refused),
         TEST(test_missing_packs_are_given_up_when_asked_for),
+        TEST(test_given_up_rows_that_were_imported_count_as_imported),
         TEST(test_rows_of_an_open_file_are_given_up),
         TEST(test_crashes_before_packs_are_recorded_pile_nothing_up),
         TEST(test_an_unknown_pack_with_other_rows_is_an_orphan),

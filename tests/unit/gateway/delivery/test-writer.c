@@ -313,42 +313,6 @@ static void test_a_damaged_slice_costs_its_rows(void **state) {
     txn_abort(txn);
 }
 
-/* The import left the damaged rows out and committed; then the process died before it was recorded. */
-static void test_a_damaged_slice_and_a_crash_behind_the_import(void **state) {
-    Fixture *fixture = *state;
-    char pack[128] = {0};
-    fixture_stop(fixture, true);
-    fixture->options.log_high_mark = 0; /* all is staged at once, and its file stays open */
-    fixture_start(fixture);
-    fixture->result = SINK_RETRY;
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    fixture_append(fixture, 1, "damaged", 10, 20);
-    fixture_run(fixture);
-    (void)fixture->files->list(fixture->files, "staging", find_pack, pack, NULL);
-    fixture_append(fixture, 1, "whole", 10, 20);
-    fixture_close(fixture, 1, CLOSE_CHANGE);
-    fixture_run(fixture);
-    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
-    PackDirectory directory;
-    assert_int_equal(pack_read_directory(fixture->files, pack, &directory, NULL), 0);
-    uint64_t behind = directory.slices[0].offset + directory.slices[0].length;
-    pack_directory_deinit(&directory);
-    assert_int_equal(memory_files_flip(fixture->files, pack, (behind - 20) * 8, NULL), 0);
-
-    fixture_stop(fixture, false);
-    fixture_start(fixture);
-    fixture->result = SINK_DONE;
-    fixture->in_ledger = 10;
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    fixture_close(fixture, 1, CLOSE_FLUSH);
-    fixture_run(fixture);
-    assert_int_equal(fixture->close_result, 0);
-    assert_int_equal(fixture->arrived, 0); /* by this process */
-    assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 10);
-    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 10);
-    verify(fixture, 1, 21);
-}
-
 /* ---- order, pauses, conditions ------------------------------------------------------------------------------------------------------- */
 
 static void close_file_with(Fixture *fixture, uint32_t sink, const char *prefix) {
@@ -733,7 +697,6 @@ int main(void) {
         TEST(test_a_start_passes_a_damaged_group),
         TEST(test_an_unexplained_hole_stops_its_sink_alone),
         TEST(test_a_damaged_slice_costs_its_rows),
-        TEST(test_a_damaged_slice_and_a_crash_behind_the_import),
         TEST(test_a_refused_file_holds_keyed_ones_and_is_passed_by_others),
         TEST(test_an_unreachable_connection_is_probed_by_one_sink),
         TEST(test_while_imports_fail_time_closes_no_file),
