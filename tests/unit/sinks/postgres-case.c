@@ -8,20 +8,27 @@
 
 #include "tests/unit/sinks/postgres-case.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 TestPostgres *server;
 const SinkDriver *const driver = &sink_driver_postgres;
 
-SinkSession *open_session_at(const char *uri) {
-    char name[] = "warehouse", *copy = strdup(uri ? uri : server->uri);
-    char *values[] = {copy, NULL, NULL};
+SinkResult try_open(const char *uri, const char *password_file, SinkSession **ret_session, Error *error) {
+    char name[] = "warehouse", *uri_copy = strdup(uri), *file_copy = password_file ? strdup(password_file) : NULL;
+    char *values[] = {uri_copy, file_copy, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = values};
+    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", ret_session, error);
+    free(uri_copy);
+    free(file_copy);
+    return result;
+}
+
+SinkSession *open_session_at(const char *uri) {
     SinkSession *session = NULL;
     Error error = {0};
-    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", &session, &error);
-    free(copy);
-    must(result, &error);
+    must(try_open(uri ? uri : server->uri, NULL, &session, &error), &error);
     return session;
 }
 
@@ -31,6 +38,15 @@ SinkSession *open_session(void) {
 
 void cleanup_session(SinkSession **session) {
     driver->disconnect(*session);
+}
+
+void add_many(TextRows *rows, int count) {
+    char number[16];
+    for (int i = 0; i < count; i++) {
+        (void)snprintf(number, sizeof number, "%d", i);
+        ADD(rows, number);
+    }
+    rows->block_bytes = 2000;
 }
 
 void assert_rows(const char *sql, const char *wanted) {

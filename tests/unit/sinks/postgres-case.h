@@ -12,6 +12,8 @@
 extern TestPostgres *server; /* of the test program */
 extern const SinkDriver *const driver;
 
+/* Opens a session of the application "sluice shop/orders"; `password_file` may be NULL. */
+SinkResult try_open(const char *uri, const char *password_file, SinkSession **ret_session, Error *error);
 /* A session of the application "sluice shop/orders" on the server; `uri` NULL: the server's own. */
 SinkSession *open_session_at(const char *uri);
 SinkSession *open_session(void);
@@ -23,6 +25,8 @@ void cleanup_session(SinkSession **session);
     Error error = {0};                                                                                                                     \
     (void)error
 
+/* Rows of one column with the numbers from 0, several blocks of them. */
+void add_many(TextRows *rows, int count);
 void assert_rows(const char *sql, const char *wanted);
 void must(SinkResult result, const Error *error);
 void prepare(SinkSession *session, SinkCase *box);
