@@ -115,7 +115,7 @@ int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, use
 
 /* A closed file becomes several closed ones, which hold its rows in order. `slices` hold what can be read of them, in row order, and lie in packs
  * that were added before; neighbours of equal `file` make one part, whose rows go on to the next part. An id of the parts may be the old file's.
- * The old slices are forgotten; a pack in which none is left goes with the next ledger_forget_packs. `running`: the running time. */
+ * The old slices are forgotten, but for quarantined ones, which go on in their part; a pack in which none is left goes with the next ledger_forget_packs. `running`: the running time. */
 int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error);
 
 /* Forgets the ranges of a sink that is erased: nothing of it may wait. Files and slices go with their packs. */

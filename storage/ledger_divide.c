@@ -11,17 +11,21 @@ typedef struct Slices {
     size_t count, capacity;
 } Slices;
 
-static int collect(void *context, const SliceRecord *slice, Error *error) {
-    Slices *slices = context;
-    if (!uuid_equal(&slice->file, slices->file))
-        return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " belongs to another file", slice->sink,
-                         slice->first_row);
+static void add_to(Slices *slices, const SliceRecord *slice) {
     if (slices->count == slices->capacity) {
         slices->capacity = slices->capacity ? 2 * slices->capacity : 16;
         slices->items = reallocarray(slices->items, slices->capacity, sizeof *slices->items);
         check(slices->items);
     }
     slices->items[slices->count++] = *slice;
+}
+
+static int collect(void *context, const SliceRecord *slice, Error *error) {
+    Slices *slices = context;
+    if (!uuid_equal(&slice->file, slices->file))
+        return error_set(error, -EBADMSG, "the slice of sink %" PRIu32 " from row %" PRIu64 " belongs to another file", slice->sink,
+                         slice->first_row);
+    add_to(slices, slice);
     return 0;
 }
 
@@ -42,11 +46,25 @@ static int change_pack(Txn *txn, const Uuid *id, bool add, usec_t running, Error
     return ledger_put_pack(txn, &pack, error);
 }
 
-static int remove_slices(Txn *txn, const FileRecord *file, usec_t running, Error *error) {
+static int is_quarantined(Txn *txn, const SliceRecord *slice, bool *ret_quarantined, Error *error) {
+    RangeRecord range;
+    int result = ranges_find(txn, slice->sink, slice->first_row, &range, error);
+    if (result == DB_NOT_FOUND)
+        return error_set(error, -EBADMSG, "no range holds row %" PRIu64 " of sink %" PRIu32, slice->first_row, slice->sink);
+    *ret_quarantined = result == 0 && range.state == RANGE_QUARANTINED;
+    return result;
+}
+
+/* But for those that were quarantined, which are the only trace of what their packs hold. */
+static int remove_slices(Txn *txn, const FileRecord *file, usec_t running, Slices *kept, Error *error) {
     Slices slices = {.file = &file->id};
     int result = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, collect, &slices, error);
     for (size_t i = 0; i < slices.count && result == 0; i++) {
         const SliceRecord *slice = &slices.items[i];
+        bool quarantined = false;
+        result = is_quarantined(txn, slice, &quarantined, error);
+        if (quarantined) add_to(kept, slice);
+        if (quarantined || result < 0) continue;
         LedgerKey key = ledger_row_key(LEDGER_SLICE, slice->sink, slice->first_row);
         LedgerKey link = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);
         result = remove_key(txn, &key, "a slice", error);
@@ -62,6 +80,18 @@ static int add_slice(Txn *txn, const SliceRecord *slice, Error *error) {
     int result = ledger_put_slice(txn, slice, error);
     if (result == 0) result = db_put(txn, DB_FILES, ledger_key_span(&link), (Span){0}, error);
     return result == 0 ? change_pack(txn, &slice->pack, true, 0, error) : result;
+}
+
+/* The quarantined slices that lie in the part go on as its own. Parts begin with a slice that can be read, so none lies in two. */
+static int keep_quarantined(Txn *txn, Slices *kept, const FileRecord *part, Error *error) {
+    int result = 0;
+    for (size_t i = 0; i < kept->count && result == 0; i++) {
+        SliceRecord *slice = &kept->items[i];
+        if (slice->first_row < part->first_row || slice->first_row - part->first_row >= part->rows) continue;
+        slice->file = part->id;
+        result = ledger_put_slice(txn, slice, error);
+    }
+    return result;
 }
 
 /* Do the slices hold, in order, what can be read of the file? */
@@ -82,8 +112,8 @@ static int check_slices(const FileRecord *file, const SliceRecord *slices, size_
 }
 
 /* The part whose slices are `slices`; its rows end where the next part begins. */
-static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices, size_t count, uint64_t first_row, uint64_t end_row,
-                    Error *error) {
+static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices, size_t count, Slices *kept, uint64_t first_row,
+                    uint64_t end_row, Error *error) {
     FileRecord part = *file; /* shares its texts */
     part.id = slices[0].file;
     part.first_row = first_row;
@@ -102,18 +132,20 @@ static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices,
         int result = add_slice(txn, &slices[i], error);
         if (result < 0) return result;
     }
-    int result = ledger_put_file(txn, &part, error);
+    int result = keep_quarantined(txn, kept, &part, error);
+    if (result == 0) result = ledger_put_file(txn, &part, error);
     return result == 0 ? ledger_put_file_id(txn, &part, error) : result;
 }
 
 int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
+    Slices kept = {0};
     int result = ledger_find_file(txn, id, &file, error);
     if (result == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "the ledger does not know a file that is divided");
     if (result == 0 && file.state != FILE_CLOSED)
         result = error_set(error, -EBADMSG, "a file that is %s cannot be divided", file_state_name(file.state));
     if (result == 0) result = check_slices(&file, slices, count, error);
-    if (result == 0) result = remove_slices(txn, &file, running, error);
+    if (result == 0) result = remove_slices(txn, &file, running, &kept, error);
     LedgerKey key = ledger_row_key(LEDGER_FILE, file.sink, file.first_row), id_key = ledger_id_key(LEDGER_FILE_ID, &file.id);
     if (result == 0) result = remove_key(txn, &key, "the record", error);
     if (result == 0) result = remove_key(txn, &id_key, "the id", error);
@@ -122,8 +154,9 @@ int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size
     for (size_t i = 0, next; i < count && result == 0; i = next) {
         for (next = i + 1; next < count && uuid_equal(&slices[next].file, &slices[i].file);) next++;
         uint64_t end_row = next < count ? slices[next].first_row : file.first_row + file.rows;
-        result = add_part(txn, &file, slices + i, next - i, first_row, end_row, error);
+        result = add_part(txn, &file, slices + i, next - i, &kept, first_row, end_row, error);
         first_row = end_row;
     }
+    free(kept.items);
     return result;
 }

@@ -214,13 +214,14 @@ typedef struct OpenSlice {
     Span left; /* of its last block */
 } OpenSlice;
 
-/* Writes the next `rows` rows of the source. */
+/* Writes the next `rows` rows of the source. 0, SLICE_READ_DAMAGED or < 0. */
 static int move_rows(OpenSlice *source, uint64_t rows, PackWriter *writer, Error *error) {
     while (rows > 0) {
         if (source->left.size == 0) {
             int r = slice_read(source->open, &source->left, error);
             if (r < 0) return r;
-            if (r != 0) return error_set(error, -EBADMSG, "a slice of a file that is divided is damaged");
+            if (r == SLICE_READ_DAMAGED) return r;
+            if (r != 0) return error_set(error, -EBADMSG, "a slice of a file that is divided holds fewer rows than it should");
         }
         Span piece = {.data = source->left.data, .size = 0};
         for (; rows > 0 && source->left.size > 0; rows--) {
@@ -250,6 +251,18 @@ static int move_slice(Stager *stager, const Divide *divide, const SliceRecord *s
     return r;
 }
 
+/* The slice is damaged, and those behind it may be too: they are found at once. */
+static int find_damaged(Stager *stager, Divide *divide, size_t from, Error *error) {
+    divide->slice_damaged = calloc(divide->slice_count, sizeof *divide->slice_damaged);
+    check(divide->slice_damaged);
+    divide->slice_damaged[from] = true;
+    for (size_t i = from + 1; i < divide->slice_count; i++) {
+        Error ignored = {0}; /* what cannot be read now is found when it is */
+        divide->slice_damaged[i] = slice_verify(stager->files, &divide->slices[i], &ignored) == SLICE_READ_DAMAGED;
+    }
+    return error_set(error, -EBADMSG, "a slice of a file that is divided is damaged");
+}
+
 static int divide_file(Stager *stager, Divide *divide, Error *error) {
     PackWriter *writer = NULL;
     size_t done = 0;
@@ -259,6 +272,7 @@ static int divide_file(Stager *stager, Divide *divide, Error *error) {
         size_t count = 0;
         while (done + count < divide->part_count && divide->parts[done + count].first_row < slice->first_row + slice->rows) count++;
         r = move_slice(stager, divide, slice, divide->parts + done, count, writer, error);
+        if (r == SLICE_READ_DAMAGED) r = find_damaged(stager, divide, i, error);
         done += count;
     }
     divide->record.id = divide->pack;

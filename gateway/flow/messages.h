@@ -263,7 +263,8 @@ typedef struct Divide {
     char *description;   /* owned: table target JSON */
     SliceRecord *slices; /* owned; what can be read of it, in row order */
     size_t slice_count;
-    SliceRecord *parts; /* owned; none lies in two of `slices`. In: sink, mapping version, rows, times, file. Out: the rest */
+    bool *slice_damaged; /* owned; out: by slice, found damaged; NULL: none, the result is -EBADMSG otherwise */
+    SliceRecord *parts;  /* owned; none lies in two of `slices`. In: sink, mapping version, rows, times, file. Out: the rest */
     size_t part_count;
     PackRecord record; /* out */
 } Divide;

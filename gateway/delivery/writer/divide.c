@@ -18,6 +18,7 @@ void divide_free(Divide *divide) {
     if (!divide) return;
     free(divide->description);
     free(divide->slices);
+    free(divide->slice_damaged);
     free(divide->parts);
     free(divide);
 }
@@ -136,13 +137,38 @@ static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divid
     return r == 0 ? replace_waiting(writer, txn, sink, divide, error) : r;
 }
 
+static int record_damage(Txn *txn, SinkState *sink, WaitingFile *waiting, const Divide *divide, Error *error) {
+    _cleanup_(file_record_deinit) FileRecord file = {0};
+    int r = ledger_find_file(txn, &divide->file, &file, error);
+    if (r == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+    if (r < 0) return r;
+    return writer_quarantine_slices(txn, sink, waiting, &file, divide->slices, divide->slice_damaged, divide->slice_count, error);
+}
+
+/* An import might never come to these slices in the time that it has. The rest is divided at once: no import ran meanwhile, so the proof holds. */
+static void leave_out_damaged(Writer *writer, SinkState *sink, const Divide *divide) {
+    Txn *txn;
+    Error error = {0};
+    if (!writer_record_begin(writer, &txn)) return;
+    WaitingFile *waiting = writer_find_waiting(sink, &divide->file);
+    check(waiting && waiting->dividing);
+    writer_mark_dirty(writer, sink);
+    int r = record_damage(txn, sink, waiting, divide, &error);
+    if (!writer_record_end(writer, txn, r, "cannot record damaged rows", &error)) return;
+    waiting->dividing = false;
+    if (waiting->rows - waiting->damaged > 1 && !writer->draining) writer_begin_divide(writer, sink, waiting);
+    writer_touch(writer, sink);
+}
+
 void writer_divide_ended(Writer *writer, Divide *take_divide) {
     Divide *divide = take_divide;
     SinkState *sink = writer_sink(writer, divide->sink);
     Txn *txn;
     Error error = {0};
     writer->stages_in_flight--;
-    if (divide->request.result < 0) {
+    if (divide->slice_damaged) {
+        leave_out_damaged(writer, sink, divide);
+    } else if (divide->request.result < 0) {
         failed(writer, sink, &divide->file, &divide->request.error);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record(writer, txn, sink, divide, &error);

@@ -384,18 +384,18 @@ WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id) {
     return NULL;
 }
 
-/* Slices that a loader found damaged: named, quarantined, and never asked for again. */
-static int record_damage(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
-    for (size_t i = 0; load->slice_damaged && i < load->slice_count; i++) {
-        const SliceRecord *slice = &load->slices[i];
-        if (!load->slice_damaged[i]) continue;
-        int r = ledger_quarantine_rows(txn, &load->file, slice->first_row, slice->rows, error);
+int writer_quarantine_slices(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecord *file, const SliceRecord *slices,
+                             const bool *damaged, size_t count, Error *error) {
+    for (size_t i = 0; damaged && i < count; i++) {
+        const SliceRecord *slice = &slices[i];
+        if (!damaged[i]) continue;
+        int r = ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
         if (r < 0) return r;
         waiting->damaged += slice->rows;
         sink->file_rows -= slice->rows;
         sink->totals.dropped_rows += slice->rows;
         log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
-                  slice->first_row, slice->first_row + slice->rows - 1, load->file.label);
+                  slice->first_row, slice->first_row + slice->rows - 1, file->label);
     }
     return 0;
 }
@@ -485,7 +485,7 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
         check(waiting);
         waiting->importing = false;
-        int r = record_damage(txn, sink, load, waiting, error);
+        int r = writer_quarantine_slices(txn, sink, waiting, &load->file, load->slices, load->slice_damaged, load->slice_count, error);
         if (r < 0) return r;
         if (writer->draining || job->found_damage) continue; /* it was not tried to its end */
         if (may_shrink(writer, job)) {

@@ -284,6 +284,9 @@ usec_t writer_done_time(Writer *writer);
 void writer_hurry(Writer *writer, SinkState *sink);
 
 WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id); /* NULL: it does not wait; valid until a file is added or removed */
+/* Slices that were found damaged: named, quarantined, and never asked for again. `damaged`: by slice; NULL: none is. */
+int writer_quarantine_slices(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecord *file, const SliceRecord *slices,
+                             const bool *damaged, size_t count, Error *error);
 /* Slices of the file that can be read, in row order; free(). */
 int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error);
 
