@@ -93,7 +93,7 @@ static int find_version(Txn *txn, Collection collection, Span key, Span *ret_doc
 /* Damage costs this document only, and a definition not even that. */
 static int replace_damaged(Txn *txn, Collection collection, Span key, Span *ret_document, const Error *why, Error *error) {
     static const char *const names[] = {"source", "sink", "version of a definition", "token", "task", "audit entry", "fact"};
-    static_assert(sizeof names / sizeof *names == sizeof kinds);
+    _Static_assert(sizeof names / sizeof *names == sizeof kinds, "a name for each kind");
     uint32_t number = key.size == 4 || key.size == 8 ? load_be32(key.data + key.size - 4) : 0;
     int result = find_version(txn, collection, key, ret_document, error);
     if (result < 0) return result;

@@ -189,6 +189,10 @@ static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
 static Step map_result(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
     TemplateBatch *batch = job->batch;
     TemplateEvent *next = &batch->events[job->batch_at++];
+    if (next->unavailable) {
+        intake_unavailable(next, refusal);
+        return STEP_REFUSED;
+    }
     next->event.templates = next->results;
     *work += next->event.body.size + EVENT_COST;
     Step step = map_event(intake, job, &next->event, refusal);

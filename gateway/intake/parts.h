@@ -226,7 +226,9 @@ void intake_parked_drop(Intake *intake);
 bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, CallRefusal *refusal);
 /* Copies the call's frames, with ids, into the batch from event `at` on. */
 void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie);
-/* intake_request.c: gathers, and answers now or by ticket. */
+/* The refusal of a request one of whose events the templates could not evaluate, without being to blame: it is to be sent again. */
+void intake_unavailable(const TemplateEvent *event, CallRefusal *refusal);
+/* request.c: gathers, and answers now or by ticket. */
 void intake_store(Intake *intake, Call *call);
 /* What was gathered is answered, now or by ticket. */
 void intake_answer_gathered(Intake *intake, const Call *call, const CallOutcome *outcome);

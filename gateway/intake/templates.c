@@ -166,11 +166,16 @@ static const TemplateEvent *find_unavailable(const Call *call) {
     return NULL;
 }
 
-static void refuse_unavailable(Intake *intake, h2o_req_t *request, const TemplateEvent *event) {
-    CallRefusal refusal = {.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
+void intake_unavailable(const TemplateEvent *event, CallRefusal *refusal) {
+    *refusal = (CallRefusal){.status = 503, .name = "templatesUnavailable", .retry_after = RETRY_AFTER_OVERLOAD};
     Span reason = event->results[0].text;
-    (void)snprintf(refusal.message, sizeof refusal.message, "The templates cannot be evaluated now (%.*s); nothing was stored.",
+    (void)snprintf(refusal->message, sizeof refusal->message, "The templates cannot be evaluated now (%.*s); nothing was stored.",
                    (int)(reason.size < 200 ? reason.size : 200), reason.data);
+}
+
+static void refuse_unavailable(Intake *intake, h2o_req_t *request, const TemplateEvent *event) {
+    CallRefusal refusal;
+    intake_unavailable(event, &refusal);
     intake_refuse(intake, request, NULL, &refusal);
 }
 

@@ -168,6 +168,8 @@ static void evaluate(TemplateBatch *batch) {
         char *text = arena_alloc(&batch->arena, event->event.body.size + 16);
         int size = fail ? sprintf(text, "it was asked to")
                         : sprintf(text, "\"result of %.*s\"", (int)event->event.body.size, event->event.body.data);
+        event->unavailable = memmem(event->event.body.data, event->event.body.size, "gone", 4) != NULL;
+        fail = fail || event->unavailable;
         event->results[i % templates] = (TemplateResult){.failed = fail, .text = {text, (size_t)size}};
     }
     batch->request.message.kind = batch->reply_kind;

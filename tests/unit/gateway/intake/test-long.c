@@ -215,6 +215,23 @@ static void templates_of_long_requests_go_in_batches(void **state) {
     assert_true(eventually(all_released));
 }
 
+/* Whose fault it is not is stored or refused whole and sent again, as with short requests: 503, never 422 or a reject. */
+static void an_event_that_cannot_be_evaluated_now_is_503(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    Buffer body = {0};
+    for (unsigned i = 0; i < 3000; i++) buffer_printf(&body, i == 1700 ? "gone\n" : "%u\n", i);
+    _cleanup_free_ char *answer = post_long("template", "Content-Type: application/x-ndjson\r\n", &body);
+    assert_int_equal(status_of(answer), 503);
+    holds(answer, "templatesUnavailable");
+    holds(answer, "Retry-After: ");
+    assert_int_equal(count_rows(9), 0);
+    assert_int_equal(gateway->reject_count, 0);
+    buffer_deinit(&body);
+    assert_true(eventually(all_released));
+}
+
 /* ---- bytes in flight --------------------------------------------------------------------------------------------------------------------- */
 
 static int send_small(const char *source, size_t size) {
@@ -292,6 +309,7 @@ int main(void) {
         TEST(long_requests_are_counted_for_rates_and_without_a_sink),
         TEST(long_requests_are_decoded),
         TEST(templates_of_long_requests_go_in_batches),
+        TEST(an_event_that_cannot_be_evaluated_now_is_503),
         TEST(a_busy_source_leaves_room_for_others),
         TEST(a_large_request_takes_nothing_from_others),
     };
