@@ -41,8 +41,3 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
 Mailbox *intake_mailbox(Intake *intake); /* MESSAGE_SNAPSHOT, MESSAGE_DRAIN */
 /* Waits until all Appends and template batches are back, so the writer and the broker must still answer; joins the thread. NULL-safe. */
 void intake_stop(Intake *intake);
-
-/*
- * The same way of an event without HTTP, for POST …/test and `sluice map`: body to rows of every sink, through the very same mapping. In
- * intake_dry_run.c. `batch` is NULL, or the finished template results of the events.
- */

@@ -194,10 +194,10 @@ struct Intake {
     sem_t may_stop; /* posted by the loop: nothing of it is with others */
 };
 
-/* intake_request.c: decodes, splits, maps and stores or answers. */
+/* request.c: decodes, splits, maps and stores or answers. */
 void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head);
 
-/* intake_append.c */
+/* append.c */
 /* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */
 bool intake_gather(Intake *intake, Call *call, CallOutcome *outcome, CallRefusal *refusal);
 /* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
@@ -216,7 +216,7 @@ void intake_append_back(Intake *intake, Append *append);
 void intake_tell_lost(Intake *intake);
 void intake_recycle_free(Intake *intake);
 
-/* intake_templates.c */
+/* templates.c */
 /* The call's events go to the template broker after the turn; the request is parked. false: *refusal says why. */
 bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal);
 void intake_post_templates(Intake *intake);
@@ -247,7 +247,7 @@ bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded,
 bool intake_work(Intake *intake); /* one slice; true: there is more */
 void intake_long_templates_back(Intake *intake, TemplateBatch *batch);
 
-/* intake_answer.c */
+/* answer.c */
 extern const char intake_cors[]; /* header lines */
 /* 2xx. `body` as in Ticket, lasting as long as the request. */
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body);

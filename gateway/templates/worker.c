@@ -3,7 +3,7 @@
  * nothing else; not for people.
  *
  * libjsonnet parses its standard library anew for every evaluation, so there is only one: a program that pulls events and pushes results
- * through native functions, for ever. The process is forked (template_zygote.h) inside the first of these calls, when all is loaded.
+ * through native functions, for ever. The process is forked (zygote.h) inside the first of these calls, when all is loaded.
  *
  * Templates must not reach these natives, files or the environment: they stand in a function above all that the program defines, which gets `std` as
  * a parameter, without the functions that lead out; imports are refused; the process has no files, no privileges and little memory. They are part of

@@ -740,6 +740,7 @@ static void a_test_says_what_is_wrong_and_makes_nothing(void **state) {
     assert_int_equal(unlink(path), 0);
 
     SESSION;
+    assert_non_null(session);
     assert_int_equal(try_test("tables.db", &test, &error), SINK_SOUND);
     assert_string_equal(test.note, "");
     sql("BEGIN IMMEDIATE; CREATE TABLE t (a); COMMIT");
