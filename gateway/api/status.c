@@ -11,10 +11,10 @@
 /* ---- the gateway --------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *disk_json(const Control *control, const DiskStatistics *disk) {
-    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "budget", (json_int_t)disk->budget, "used",
-                             (json_int_t)(disk->database + disk->staging + disk->expired), "database", (json_int_t)disk->database,
-                             "staging", (json_int_t)disk->staging, "expired", (json_int_t)disk->expired, "intakeStopped",
-                             (int)atomic_load(&control->options.usage->intake_stopped));
+    uint64_t used = disk->database + disk->staging + disk->expired;
+    json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "budget", (json_int_t)disk->budget, "used", (json_int_t)used, "database",
+                             (json_int_t)disk->database, "staging", (json_int_t)disk->staging, "expired", (json_int_t)disk->expired,
+                             "intakeStopped", (int)atomic_load(&control->options.usage->intake_stopped));
     check(json);
     return json;
 }

@@ -81,7 +81,7 @@ def wrong_table(gateway, server):
         database.commit()
         database.close()
         return "local", lambda: {name for (name,) in gateway.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    server.rows("DROP TABLE IF EXISTS first, wrong, third; CREATE TABLE wrong (id integer PRIMARY KEY)")
+    server.rows("DROP TABLE IF EXISTS public.first, public.wrong, public.third; CREATE TABLE public.wrong (id integer PRIMARY KEY)")
     return "warehouse", lambda: {name for (name,) in server.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 

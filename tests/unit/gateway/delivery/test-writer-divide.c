@@ -177,7 +177,7 @@ static void wait_in_slices(Fixture *fixture, uint64_t fast_rows, char packs[SLIC
 }
 
 static void damage(Fixture *fixture, const char *pack) {
-    char path[128];
+    char path[280];
     FileInfo info;
     (void)snprintf(path, sizeof path, "staging/%s", pack);
     assert_int_equal(fixture->files->info(fixture->files, path, &info, NULL), 0);
