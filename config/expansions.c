@@ -3,23 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 
 enum { PART_LEAST = 4, PART_MOST = 16 };
 
-static char *copy_of(Span text) {
-    char *copy = malloc(text.size + 1);
-    check(copy);
-    memcpy(copy, text.data, text.size);
-    copy[text.size] = '\0';
-    return copy;
-}
-
 void expansions_add(Expansions *expansions, Span name, Span value) {
     if (value.size == 0) return;
-    expansions->items = reallocarray(expansions->items, expansions->count + 1, sizeof *expansions->items);
-    check(expansions->items);
-    expansions->items[expansions->count++] = (Expansion){.name = copy_of(name), .value = copy_of(value), .size = value.size};
+    array_extend(expansions->items, expansions->count);
+    expansions->items[expansions->count++] = (Expansion){.name = text_copy_span(name), .value = text_copy_span(value), .size = value.size};
 }
 
 void expansions_add_all(Expansions *expansions, const Expansions *more) {

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "storage/ledger_private.h"
 
 typedef struct Slices {
@@ -12,11 +13,7 @@ typedef struct Slices {
 } Slices;
 
 static void add_to(Slices *slices, const SliceRecord *slice) {
-    if (slices->count == slices->capacity) {
-        slices->capacity = slices->capacity ? 2 * slices->capacity : 16;
-        slices->items = reallocarray(slices->items, slices->capacity, sizeof *slices->items);
-        check(slices->items);
-    }
+    array_reserve(slices->items, slices->count, slices->capacity);
     slices->items[slices->count++] = *slice;
 }
 

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "storage/ledger_private.h"
 #include "storage/record.h"
 
@@ -205,11 +206,7 @@ typedef struct Keys {
 } Keys;
 
 static void add_key(Keys *keys, LedgerKey key) {
-    if (keys->count == keys->capacity) {
-        keys->capacity = keys->capacity ? 2 * keys->capacity : 1024;
-        keys->items = reallocarray(keys->items, keys->capacity, sizeof *keys->items);
-        check(keys->items);
-    }
+    array_reserve(keys->items, keys->count, keys->capacity);
     keys->items[keys->count++] = key;
 }
 

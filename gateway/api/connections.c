@@ -39,18 +39,8 @@ static void end(Control *control, Survey *survey, bool complete) {
     api_call_answer(steal(survey->call), 200, answer);
 }
 
-static void drop(Survey *survey) {
-    survey_deinit(survey);
-    free(survey);
-}
-
 void api_connections(ApiRequest *request) {
-    Survey *survey = calloc(1, sizeof *survey);
-    check(survey);
-    survey->end = end;
-    survey->drop = drop;
-    survey_all_connections(request->control, survey);
-    survey_start(request, survey);
+    survey_connections_start(request, end);
 }
 
 /* ---- pause and resume -------------------------------------------------------------------------------------------------------------- */

@@ -46,18 +46,8 @@ static void status_end(Control *control, Survey *survey, bool complete) {
     api_call_answer(steal(survey->call), 200, json);
 }
 
-static void status_drop(Survey *survey) {
-    survey_deinit(survey);
-    free(survey);
-}
-
 void api_status(ApiRequest *request) {
-    Survey *survey = calloc(1, sizeof *survey);
-    check(survey);
-    survey->end = status_end;
-    survey->drop = status_drop;
-    survey_all_connections(request->control, survey);
-    survey_start(request, survey);
+    survey_connections_start(request, status_end);
 }
 
 /* ---- sources ------------------------------------------------------------------------------------------------------------------------- */

@@ -114,3 +114,17 @@ void survey_all_connections(const Control *control, Survey *survey) {
     survey->connection_count = list->count;
     for (size_t i = 0; i < list->count; i++) survey->connections[i].name = list->items[i].name;
 }
+
+static void drop_alone(Survey *survey) {
+    survey_deinit(survey);
+    free(survey);
+}
+
+void survey_connections_start(ApiRequest *request, void (*end)(Control *control, Survey *survey, bool complete)) {
+    Survey *survey = calloc(1, sizeof *survey);
+    check(survey);
+    survey->end = end;
+    survey->drop = drop_alone;
+    survey_all_connections(request->control, survey);
+    survey_start(request, survey);
+}

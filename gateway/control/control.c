@@ -188,10 +188,6 @@ static void snapshot_gone(Control *control, SnapshotGone *take_message) {
     unreachable();
 }
 
-TemplateLimits control_template_limits(const Control *control) {
-    return template_limits_of(control->options.options);
-}
-
 /* ---- tasks ------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Storing {

@@ -82,5 +82,3 @@ usec_t control_turn(Control *control);
 void control_note_task(Control *control, const Task *task);
 /* Stores an ended task; memory lets go of it when it is stored. */
 void control_store_task(Control *control, Task *task);
-
-TemplateLimits control_template_limits(const Control *control);

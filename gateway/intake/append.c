@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/intake/parts.h"
@@ -28,11 +29,7 @@ static void keep_buffer(Intake *intake, Buffer *buffer) {
         buffer_deinit(buffer);
         return;
     }
-    if (intake->free_buffer_count == intake->free_buffer_room) {
-        intake->free_buffer_room = intake->free_buffer_room ? intake->free_buffer_room * 2 : 64;
-        intake->free_buffers = reallocarray(intake->free_buffers, intake->free_buffer_room, sizeof *intake->free_buffers);
-        check(intake->free_buffers);
-    }
+    array_reserve(intake->free_buffers, intake->free_buffer_count, intake->free_buffer_room);
     buffer_clear(buffer);
     intake->free_buffer_bytes += buffer->capacity;
     intake->free_buffers[intake->free_buffer_count++] = *buffer;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/writer/parts.h"
@@ -84,7 +85,7 @@ void group_builder_free(GroupBuilder *builder) {
 void writer_note_rows(SinkState *sink, uint64_t commit, usec_t commit_time, const GroupEntry *entry, usec_t since) {
     Run *run = sink->run_count ? &sink->runs[sink->run_count - 1] : NULL;
     if (!run || run->staging || run->mapping_version != entry->mapping_version || run->bytes + entry->bytes > RUN_BYTES_MOST) {
-        sink->runs = grow_array(sink->runs, sink->run_count, &sink->run_capacity, sizeof *sink->runs);
+        array_reserve(sink->runs, sink->run_count, sink->run_capacity);
         run = &sink->runs[sink->run_count++];
         *run = (Run){.mapping_version = entry->mapping_version,
                      .first_row = entry->first_row,
@@ -117,9 +118,8 @@ static int by_sink(const void *a, const void *b) {
 
 static void flatten(GroupBuilder *builder) {
     while (builder->sorted_capacity < builder->segment_count)
-        builder->sorted = grow_array(builder->sorted, builder->sorted_capacity, &builder->sorted_capacity, sizeof *builder->sorted);
-    while (builder->span_capacity < builder->piece_count)
-        builder->spans = grow_array(builder->spans, builder->span_capacity, &builder->span_capacity, sizeof *builder->spans);
+        array_reserve(builder->sorted, builder->sorted_capacity, builder->sorted_capacity);
+    while (builder->span_capacity < builder->piece_count) array_reserve(builder->spans, builder->span_capacity, builder->span_capacity);
     size_t at = 0;
     for (size_t i = 0; i < builder->segment_count; i++) {
         Segment *segment = &builder->segments[i];
@@ -144,11 +144,11 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
     if (r < 0) return r;
 
     for (size_t i = 0; i < builder->segment_count; i++) {
-        builder->written = grow_array(builder->written, builder->written_count, &builder->written_capacity, sizeof *builder->written);
+        array_reserve(builder->written, builder->written_count, builder->written_capacity);
         builder->written[builder->written_count++] = (WrittenEntry){
             .commit = commit, .commit_time = builder->commit_time, .entry = builder->sorted[i].entry};
     }
-    builder->groups = grow_array(builder->groups, builder->group_count, &builder->group_capacity, sizeof *builder->groups);
+    array_reserve(builder->groups, builder->group_count, builder->group_capacity);
     builder->groups[builder->group_count++] = (WrittenGroup){.commit = commit,
                                                              .bytes = builder->bytes + builder->segment_count * sizeof(GroupEntry)};
     begin_group(builder);
@@ -168,14 +168,14 @@ static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink
         sink->plan_stamp = writer->transactions;
         sink->planned_next = sink->totals.next_row;
     }
-    builder->pieces = grow_array(builder->pieces, builder->piece_count, &builder->piece_capacity, sizeof *builder->pieces);
+    array_reserve(builder->pieces, builder->piece_count, builder->piece_capacity);
     builder->pieces[builder->piece_count++] = (Piece){.rows = {.data = from->rows.data + piece->offset, .size = piece->bytes}};
     size_t link = builder->piece_count;
 
     if (sink->group_stamp != builder->stamp) {
         sink->group_stamp = builder->stamp;
         sink->group_index = builder->segment_count;
-        builder->segments = grow_array(builder->segments, builder->segment_count, &builder->segment_capacity, sizeof *builder->segments);
+        array_reserve(builder->segments, builder->segment_count, builder->segment_capacity);
         builder->segments[builder->segment_count++] = (Segment){
             .group.entry = {.sink = sink->totals.sink,
                             .mapping_version = from->mapping_version,
@@ -215,7 +215,7 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
     if (r < 0) return r;
     SinkState *sink = writer_sink_added(writer, from->sink);
     if (sink->new_rejected_events++ == 0) {
-        builder->rejecting = grow_array(builder->rejecting, builder->rejecting_count, &builder->rejecting_capacity, sizeof(SinkState *));
+        array_reserve(builder->rejecting, builder->rejecting_count, builder->rejecting_capacity);
         builder->rejecting[builder->rejecting_count++] = sink;
         writer_mark_dirty(writer, sink);
     }

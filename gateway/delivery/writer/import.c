@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
@@ -108,7 +109,7 @@ typedef struct FileSlices {
 static int add_slice(void *context, const SliceRecord *slice, Error *error) {
     FileSlices *list = context;
     if (!uuid_equal(&slice->file, list->file)) return 0;
-    list->items = grow_array(list->items, list->count, &list->capacity, sizeof *list->items);
+    array_reserve(list->items, list->count, list->capacity);
     list->items[list->count++] = *slice;
     return 0;
 }
@@ -207,7 +208,7 @@ static int load_settled_file(void *context, const FileRecord *file, Error *error
     if (file->state != FILE_IMPORTED) return 0;
     WriterConnection *connection = writer_target_connection(load->writer, sink, file->target, &keyed, error);
     if (!connection) return 0; /* its id stays in the destination's ledger */
-    sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
+    array_reserve(sink->settled, sink->settled_count, sink->settled_capacity);
     sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
     if (file->done > load->writer->last_done) load->writer->last_done = file->done;
     return 0;
@@ -299,7 +300,7 @@ void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnectio
         memmove(sink->settled, sink->settled + over, SETTLED_MOST * sizeof *sink->settled);
         sink->settled_count = SETTLED_MOST;
     }
-    sink->settled = grow_array(sink->settled, sink->settled_count, &sink->settled_capacity, sizeof *sink->settled);
+    array_reserve(sink->settled, sink->settled_count, sink->settled_capacity);
     sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
 }
 

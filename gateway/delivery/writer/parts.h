@@ -240,8 +240,6 @@ bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *wh
 /* As txn_commit, which is where a disk that hangs is met: lends the memory meanwhile. */
 int writer_end_txn(Writer *writer, Txn *take_txn, Error *error);
 usec_t writer_backoff(Writer *writer, unsigned failures);
-/* Grows an array that `count` elements fill. */
-void *grow_array(void *array, size_t count, size_t *capacity, size_t item_bytes);
 
 /* ---- commit.c ---- */
 struct GroupBuilder *group_builder_new(void);

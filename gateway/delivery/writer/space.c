@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/parts.h"
 #include "storage/copies.h"
@@ -46,7 +47,7 @@ void writer_log_grew(Writer *writer, uint64_t commit, uint64_t bytes) {
         memmove(writer->chunks, writer->chunks + writer->chunk_first, writer->chunk_count * sizeof *writer->chunks);
         writer->chunk_first = 0;
     }
-    writer->chunks = grow_array(writer->chunks, writer->chunk_first + writer->chunk_count, &writer->chunk_capacity, sizeof *writer->chunks);
+    array_reserve(writer->chunks, writer->chunk_first + writer->chunk_count, writer->chunk_capacity);
     writer->chunks[writer->chunk_first + writer->chunk_count++] = (LogChunk){.last_commit = commit, .bytes = bytes};
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -89,7 +90,7 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
     bool keyed;
     WriterConnection *connection = writer_target_connection(writer, sink, file->target, &keyed, error);
     if (!connection) return NULL;
-    sink->files = grow_array(sink->files, sink->file_count, &sink->file_capacity, sizeof *sink->files);
+    array_reserve(sink->files, sink->file_count, sink->file_capacity);
     WaitingFile *waiting = &sink->files[sink->file_count++];
     *waiting = (WaitingFile){
         .id = file->id,
@@ -134,13 +135,13 @@ static void queue_stage(Writer *writer, SinkState *sink, CloseReason close_after
     sink->close_after = close_after;
     if (sink->stage_queued) return;
     sink->stage_queued = true;
-    writer->stage_queue = grow_array(writer->stage_queue, writer->stage_queue_count, &writer->stage_queue_capacity, sizeof(SinkState *));
+    array_reserve(writer->stage_queue, writer->stage_queue_count, writer->stage_queue_capacity);
     writer->stage_queue[writer->stage_queue_count++] = sink;
 }
 
 static void queue_close(Writer *writer, SinkState *sink, CloseReason reason) {
     sink->close_after = reason;
-    writer->close_queue = grow_array(writer->close_queue, writer->close_queue_count, &writer->close_queue_capacity, sizeof(SinkState *));
+    array_reserve(writer->close_queue, writer->close_queue_count, writer->close_queue_capacity);
     writer->close_queue[writer->close_queue_count++] = sink;
 }
 
@@ -270,7 +271,7 @@ static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState 
             fits = true;
         }
         run->staging = true;
-        stage->items = grow_array(stage->items, stage->count, capacity, sizeof *stage->items);
+        array_reserve(stage->items, stage->count, *capacity);
         StageItem *item = &stage->items[stage->count++];
         *item = (StageItem){.sink = sink->totals.sink,
                             .mapping_version = run->mapping_version,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/log.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
@@ -15,14 +16,6 @@
 #define BACKOFF_MOST (10 * USEC_MINUTE)
 
 /* ---- sinks and connections ----------------------------------------------------------------------------------------------------------- */
-
-void *grow_array(void *array, size_t count, size_t *capacity, size_t item_bytes) {
-    if (count < *capacity) return array;
-    *capacity = *capacity ? 2 * *capacity : 8;
-    array = realloc(array, *capacity * item_bytes);
-    check(array);
-    return array;
-}
 
 SinkState *writer_sink(Writer *writer, uint32_t number) {
     return number < writer->sink_capacity ? writer->sinks[number] : NULL;
@@ -78,7 +71,7 @@ void writer_touch(Writer *writer, SinkState *sink) {
 void writer_mark_dirty(Writer *writer, SinkState *sink) {
     if (sink->dirty) return;
     sink->dirty = true;
-    writer->dirty = grow_array(writer->dirty, writer->dirty_count, &writer->dirty_capacity, sizeof(SinkState *));
+    array_reserve(writer->dirty, writer->dirty_count, writer->dirty_capacity);
     writer->dirty[writer->dirty_count++] = sink;
 }
 
@@ -218,7 +211,7 @@ static void take_messages(Writer *writer) {
     for (Message *message = mailbox_take(writer->mailbox); message; message = next) {
         next = message->next;
         if (message->kind == MESSAGE_APPEND) {
-            list.items = grow_array(list.items, list.count, &list.capacity, sizeof(Append *));
+            array_reserve(list.items, list.count, list.capacity);
             list.items[list.count++] = (Append *)message;
         } else {
             /* In order: a Close takes what was received before it, a Define is known to the rows that come after it. */
