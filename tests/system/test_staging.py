@@ -200,6 +200,17 @@ def sizes(gateway):
     return {str(path.relative_to(gateway.data)): path.stat().st_size for path in files}
 
 
+SPARE_PAGES = 16 * 4096  # LMDB writes a commit into free pages; how many it needs at once depends on who reads meanwhile
+
+
+def assert_nothing_more(gateway, before, what):
+    """The same files with the same bytes; only LMDB's file may have a few free pages more, over all starts together."""
+    environment = "sluice.mdb/data.mdb"
+    now = sizes(gateway)
+    assert {**now, environment: 0} == {**before, environment: 0}, what
+    assert now[environment] <= before[environment] + SPARE_PAGES, what
+
+
 def leave_rows_at_each_level(gateway):
     gateway.start()
     url = gateway.add_source("s", framing="ndjson")
@@ -219,10 +230,10 @@ def test_failing_starts_leave_nothing_more(gateway_factory):
     before = sizes(gateway)
     for failure in failures:
         assert ends(gateway, environment={"SLUICE_FAILPOINTS": failure}) != 0, failure
-        assert sizes(gateway) == before, failure
+        assert_nothing_more(gateway, before, failure)
     assert ends(gateway, "--disk.budget", "1MB") == 1
     assert ends(gateway, "--intake", "127.0.0.1:1" if os.getuid() else "203.0.113.1:7000") != 0
-    assert sizes(gateway) == before
+    assert_nothing_more(gateway, before, "options that cannot work")
     gateway.start()
     for sink in ("rows", "log"):
         gateway.flush("s", sink)
