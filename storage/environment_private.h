@@ -50,7 +50,7 @@ struct Environment {
     Txn write_txn;
     _Atomic pthread_t write_thread;
     atomic_bool writing;
-    Checksum *checksum; /* scratch of log_append */
+    Checksum *checksum; /* scratch of commit_log_append */
 };
 
 /* LMDB's own codes become an errno: MDB_MAP_FULL -ENOSPC, damage -EILSEQ, too much in one transaction -E2BIG. */

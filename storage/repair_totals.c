@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "storage/commit_log.h"
 #include "storage/ledger_private.h"
-#include "storage/log.h"
 #include "storage/repair_private.h"
 
 typedef struct BadTotals {
@@ -38,12 +38,12 @@ static int count_range(void *context, const RangeRecord *range, Error *error) {
 
 /* The number that the next row gets: rows that are not staged are all in the log. */
 static int read_log(Txn *txn, uint64_t as_of, SinkTotals *totals, Error *error) {
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView group;
-    int r = log_reader_new(txn, 1, &reader, error);
+    int r = commit_log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
-    while ((r = log_read(reader, &group, error)) >= 0 && r != LOG_READ_END) {
-        for (size_t i = 0; r != LOG_READ_DAMAGED && group.commit <= as_of && i < group.count; i++) {
+    while ((r = commit_log_read(reader, &group, error)) >= 0 && r != COMMIT_LOG_READ_END) {
+        for (size_t i = 0; r != COMMIT_LOG_READ_DAMAGED && group.commit <= as_of && i < group.count; i++) {
             const GroupEntry *entry = &group.entries[i];
             uint64_t end = entry->first_row + entry->rows;
             if (entry->sink != totals->sink || end <= totals->next_row) continue;
@@ -52,7 +52,7 @@ static int read_log(Txn *txn, uint64_t as_of, SinkTotals *totals, Error *error) 
             totals->received.last_time = entry->last_time;
         }
     }
-    log_reader_free(reader);
+    commit_log_reader_free(reader);
     return r < 0 ? r : 0;
 }
 

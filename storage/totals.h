@@ -9,8 +9,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "storage/commit_log.h"
 #include "storage/environment.h"
-#include "storage/log.h"
 
 /* Rows that passed a point, since the sink exists (statistics/clear sets a base, it does not touch these). */
 typedef struct Tally {

@@ -4,7 +4,7 @@
 
 #include "base/array.h"
 #include "base/checksum.h"
-#include "storage/log.h"
+#include "storage/commit_log.h"
 #include "storage/pack.h"
 
 /* More are no crash, but a database that is not theirs: it would take long to find out. */
@@ -74,16 +74,16 @@ static void compare_group(UnrecordedSearch *search, const GroupView *group) {
 }
 
 static int read_log(Txn *txn, UnrecordedSearch *search, Error *error) {
-    LogReader *reader;
-    int r = log_reader_new(txn, 1, &reader, error);
+    CommitLogReader *reader;
+    int r = commit_log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
     for (;;) {
         GroupView group;
-        r = log_read(reader, &group, error);
-        if (r < 0 || r == LOG_READ_END) break;
-        if (r != LOG_READ_DAMAGED) compare_group(search, &group);
+        r = commit_log_read(reader, &group, error);
+        if (r < 0 || r == COMMIT_LOG_READ_END) break;
+        if (r != COMMIT_LOG_READ_DAMAGED) compare_group(search, &group);
     }
-    log_reader_free(reader);
+    commit_log_reader_free(reader);
     return r < 0 ? r : 0;
 }
 

@@ -12,7 +12,7 @@
 #include "base/thread.h"
 #include "gateway/flow/messages.h"
 #include "mapping/row.h"
-#include "storage/log.h"
+#include "storage/commit_log.h"
 #include "storage/pack.h"
 #include "storage/recovery.h"
 
@@ -105,18 +105,18 @@ static int collect(Txn *txn, Item *items, size_t count, Error *error) {
         if (items[i].stage->from_commit < from) from = items[i].stage->from_commit;
         if (items[i].stage->to_commit > to) to = items[i].stage->to_commit;
     }
-    LogReader *reader;
-    int r = log_reader_new(txn, from, &reader, error);
+    CommitLogReader *reader;
+    int r = commit_log_reader_new(txn, from, &reader, error);
     if (r < 0) return r;
     for (;;) {
         GroupView group;
-        r = log_read(reader, &group, error);
-        if (r < 0 || r == LOG_READ_END || group.commit > to) break;
-        if (r == LOG_READ_DAMAGED) continue; /* its rows are missed below */
+        r = commit_log_read(reader, &group, error);
+        if (r < 0 || r == COMMIT_LOG_READ_END || group.commit > to) break;
+        if (r == COMMIT_LOG_READ_DAMAGED) continue; /* its rows are missed below */
         r = collect_group(items, count, &group, error);
         if (r < 0) break;
     }
-    log_reader_free(reader);
+    commit_log_reader_free(reader);
     return r < 0 ? r : 0;
 }
 

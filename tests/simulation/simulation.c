@@ -591,7 +591,7 @@ static size_t what_waits(void) {
     uint64_t first, last;
     if (txn_begin_read(gateway.environment, &txn, &error) < 0) fail("%s", error.text);
     if (ledger_visit_files(txn, 0, count_waiting, &files, &error) < 0) fail("%s", error.text);
-    if (log_bounds(txn, &first, &last, &error) < 0) fail("%s", error.text);
+    if (commit_log_bounds(txn, &first, &last, &error) < 0) fail("%s", error.text);
     txn_abort(txn);
     return files + (first > 0 ? (size_t)(last - first + 1) : 0);
 }
@@ -651,7 +651,7 @@ static void check_space(void) {
     }
     uint64_t first, last;
     if (txn_begin_read(gateway.environment, &txn, &error) < 0) fail("%s", error.text);
-    if (log_bounds(txn, &first, &last, &error) < 0) fail("%s", error.text);
+    if (commit_log_bounds(txn, &first, &last, &error) < 0) fail("%s", error.text);
     txn_abort(txn);
     expect(first == 0 && last == 0);
     size_t packs = 0;

@@ -140,7 +140,7 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
 
     uint64_t commit = builder->next_commit++;
     builder->commit_time = writer->wall > builder->commit_time ? writer->wall : builder->commit_time + 1;
-    int r = log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
+    int r = commit_log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
     if (r < 0) return r;
 
     for (size_t i = 0; i < builder->segment_count; i++) {
@@ -157,10 +157,10 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
 
 static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink *from, const AppendPiece *piece, Error *error) {
     GroupBuilder *builder = writer->builder;
-    check(piece->bytes <= LOG_GROUP_BYTES_MOST && piece->rows > 0);
+    check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MOST && piece->rows > 0);
     bool other_version = sink->group_stamp == builder->stamp &&
                          builder->segments[sink->group_index].group.entry.mapping_version != from->mapping_version;
-    if (other_version || builder->bytes + piece->bytes > LOG_GROUP_BYTES_MOST) {
+    if (other_version || builder->bytes + piece->bytes > COMMIT_LOG_GROUP_BYTES_MOST) {
         int r = flush_group(writer, txn, error);
         if (r < 0) return r;
     }

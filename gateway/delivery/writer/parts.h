@@ -28,8 +28,8 @@
 #include "base/thread.h"
 #include "gateway/delivery/scheduler.h"
 #include "gateway/delivery/writer/writer.h"
+#include "storage/commit_log.h"
 #include "storage/conditions.h"
-#include "storage/log.h"
 
 /* Rows of a sink that lie only in the log: of one mapping version, without a gap in their numbers. */
 typedef struct Run {

@@ -117,16 +117,16 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
 
 static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
-    LogReader *reader;
-    int r = log_reader_new(txn, 1, &reader, error);
+    CommitLogReader *reader;
+    int r = commit_log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
     for (;;) {
         GroupView group;
-        r = log_read(reader, &group, error);
-        if (r < 0 || r == LOG_READ_END) break;
+        r = commit_log_read(reader, &group, error);
+        if (r < 0 || r == COMMIT_LOG_READ_END) break;
         writer_log_grew(writer, group.commit, group.value_bytes);
         if (group.commit > writer->last_commit) writer->last_commit = group.commit;
-        if (r == LOG_READ_DAMAGED) {
+        if (r == COMMIT_LOG_READ_DAMAGED) {
             log_error("commit group %" PRIu64 " of the log is damaged: its rows cannot be read", group.commit);
             recovery->damaged_groups++;
             recovery->last_damaged = group.commit;
@@ -139,28 +139,28 @@ static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
             replay_rows(recovery, sink, &group, &group.entries[i]);
         }
     }
-    log_reader_free(reader);
+    commit_log_reader_free(reader);
     return r < 0 ? r : 0;
 }
 
 /* Groups with rows of a stopped sink that are not staged are never trimmed, also those behind its hole. */
 static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView group;
     bool any = false;
     for (size_t i = 0; i < writer->sink_capacity; i++) any = any || (writer->sinks[i] && writer->sinks[i]->stopped);
     if (!any) return 0;
-    int r = log_reader_new(txn, 1, &reader, error);
+    int r = commit_log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
-    while ((r = log_read(reader, &group, error)) >= 0 && r != LOG_READ_END) {
-        for (size_t i = 0; r != LOG_READ_DAMAGED && i < group.count; i++) {
+    while ((r = commit_log_read(reader, &group, error)) >= 0 && r != COMMIT_LOG_READ_END) {
+        for (size_t i = 0; r != COMMIT_LOG_READ_DAMAGED && i < group.count; i++) {
             const SinkState *sink = writer_sink(writer, group.entries[i].sink);
             if (!sink->stopped || group.entries[i].first_row + group.entries[i].rows <= sink->totals.staged_row) continue;
             if (writer->kept_to == 0) writer->kept_from = group.commit;
             writer->kept_to = group.commit;
         }
     }
-    log_reader_free(reader);
+    commit_log_reader_free(reader);
     return r < 0 ? r : 0;
 }
 

@@ -89,9 +89,9 @@ int writer_trim(Writer *writer, Txn *txn, Error *error) {
     /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
     bool keeps = writer->kept_to > 0;
     uint64_t before = keeps ? least(writer->trim_to, writer->kept_from) : writer->trim_to;
-    int r = log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
+    int r = commit_log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
     if (r == 0 && keeps && deleted == 0)
-        r = log_trim_from(txn, writer->kept_to + 1, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+        r = commit_log_trim_from(txn, writer->kept_to + 1, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
     else if (r == 0 && keeps)
         deleted = TRIM_GROUPS_MOST; /* there may be more behind */
     if (r < 0) return r;

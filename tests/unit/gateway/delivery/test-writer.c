@@ -10,9 +10,9 @@
 
 #include "base/cursor.h"
 #include "base/failpoint.h"
+#include "storage/commit_log.h"
 #include "storage/environment_private.h"
 #include "storage/ledger.h"
-#include "storage/log.h"
 #include "storage/pack.h"
 #include "storage/rejects.h"
 #include "tests/support/memory-files.h"
@@ -23,7 +23,7 @@
 static void bounds(Fixture *fixture, uint64_t *first, uint64_t *last) {
     Txn *txn;
     assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
-    assert_int_equal(log_bounds(txn, first, last, NULL), 0);
+    assert_int_equal(commit_log_bounds(txn, first, last, NULL), 0);
     txn_abort(txn);
 }
 
@@ -216,13 +216,13 @@ static void test_a_start_passes_a_damaged_group(void **state) {
 
 static unsigned groups_left(Fixture *fixture) {
     Txn *txn;
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView group;
     unsigned count = 0;
     assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
-    assert_int_equal(log_reader_new(txn, 1, &reader, NULL), 0);
-    while (log_read(reader, &group, NULL) == 0) count++;
-    log_reader_free(reader);
+    assert_int_equal(commit_log_reader_new(txn, 1, &reader, NULL), 0);
+    while (commit_log_read(reader, &group, NULL) == 0) count++;
+    commit_log_reader_free(reader);
     txn_abort(txn);
     return count;
 }

@@ -1,4 +1,4 @@
-#include "storage/log.h"
+#include "storage/commit_log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -67,7 +67,7 @@ static uint64_t copy_rows(const GroupSegment *segment, char *out, Checksum *chec
     return checksum_end(checksum);
 }
 
-int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error) {
+int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error) {
     check(commit > 0);
     check(count <= UINT32_MAX);
     uint64_t row_bytes = 0;
@@ -80,7 +80,7 @@ int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segm
         check(i == 0 || segments[i - 1].entry.sink < segment->entry.sink);
         row_bytes += bytes;
     }
-    check(row_bytes <= LOG_GROUP_BYTES_MOST);
+    check(row_bytes <= COMMIT_LOG_GROUP_BYTES_MOST);
 
     char key[8];
     store_be64(key, commit);
@@ -114,7 +114,7 @@ static int commit_of(Span key, uint64_t *ret_commit, Error *error) {
     return 0;
 }
 
-int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error) {
+int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     uint64_t first = 0, last = 0;
     Span key = {0}, value;
@@ -129,7 +129,7 @@ int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error) 
     return 0;
 }
 
-int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     size_t deleted = 0;
     char seek[8];
@@ -152,11 +152,11 @@ int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t 
     return 0;
 }
 
-int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
-    return log_trim_from(txn, 0, commit, most, ret_deleted, error);
+int commit_log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+    return commit_log_trim_from(txn, 0, commit, most, ret_deleted, error);
 }
 
-struct LogReader {
+struct CommitLogReader {
     MDB_cursor *cursor;
     uint64_t next; /* commit number to go on from */
     GroupEntry *entries;
@@ -164,8 +164,8 @@ struct LogReader {
     size_t capacity;
 };
 
-int log_reader_new(Txn *txn, uint64_t from_commit, LogReader **ret_reader, Error *error) {
-    LogReader *reader = calloc(1, sizeof *reader);
+int commit_log_reader_new(Txn *txn, uint64_t from_commit, CommitLogReader **ret_reader, Error *error) {
+    CommitLogReader *reader = calloc(1, sizeof *reader);
     check(reader);
     reader->next = from_commit;
     int result = db_cursor(txn, DB_LOG, &reader->cursor, error);
@@ -177,7 +177,7 @@ int log_reader_new(Txn *txn, uint64_t from_commit, LogReader **ret_reader, Error
     return 0;
 }
 
-void log_reader_free(LogReader *reader) {
+void commit_log_reader_free(CommitLogReader *reader) {
     if (!reader) return;
     mdb_cursor_close(reader->cursor);
     free(reader->entries);
@@ -185,7 +185,7 @@ void log_reader_free(LogReader *reader) {
     free(reader);
 }
 
-static void make_room(LogReader *reader, size_t count) {
+static void make_room(CommitLogReader *reader, size_t count) {
     if (count <= reader->capacity) return;
     free(reader->entries);
     free(reader->rows);
@@ -196,7 +196,7 @@ static void make_room(LogReader *reader, size_t count) {
 }
 
 /* false: header or directory do not hold. */
-static bool parse(LogReader *reader, Span value, uint64_t commit, GroupView *view) {
+static bool parse(CommitLogReader *reader, Span value, uint64_t commit, GroupView *view) {
     Header header;
     uint64_t checksum;
     if (value.size < HEADER_BYTES + CHECKSUM_BYTES) return false;
@@ -222,13 +222,13 @@ static bool parse(LogReader *reader, Span value, uint64_t commit, GroupView *vie
     return true;
 }
 
-int log_read(LogReader *reader, GroupView *ret_view, Error *error) {
+int commit_log_read(CommitLogReader *reader, GroupView *ret_view, Error *error) {
     char seek[8];
     store_be64(seek, reader->next);
     Span key = {.data = seek, .size = sizeof seek}, value;
     uint64_t commit = 0;
     int result = db_move(reader->cursor, MDB_SET_RANGE, &key, &value, error);
-    if (result == DB_NOT_FOUND) return LOG_READ_END;
+    if (result == DB_NOT_FOUND) return COMMIT_LOG_READ_END;
     if (result == 0) result = commit_of(key, &commit, error);
     if (result < 0) return result;
 
@@ -236,7 +236,7 @@ int log_read(LogReader *reader, GroupView *ret_view, Error *error) {
     reader->next = commit + 1;
     bool intact = parse(reader, value, commit, &view);
     *ret_view = view;
-    return intact ? 0 : LOG_READ_DAMAGED;
+    return intact ? 0 : COMMIT_LOG_READ_DAMAGED;
 }
 
 bool group_rows_intact(const GroupEntry *entry, Span rows) {

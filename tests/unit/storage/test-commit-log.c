@@ -4,7 +4,7 @@
 #include "base/checksum.h"
 #include "base/cursor.h"
 #include "base/random.h"
-#include "storage/log.h"
+#include "storage/commit_log.h"
 
 static Span key_of(uint64_t commit, char out[static 8]) {
     store_be64(out, commit);
@@ -20,7 +20,7 @@ static void append_one(Txn *txn, uint64_t commit) {
         .entry = {.sink = 7, .mapping_version = 2, .first_row = commit, .rows = 1, .bytes = piece.size, .first_time = 5, .last_time = 6},
         .pieces = &piece,
         .piece_count = 1};
-    assert_ok(log_append(txn, commit, (usec_t)commit * 10, &segment, 1, error));
+    assert_ok(commit_log_append(txn, commit, (usec_t)commit * 10, &segment, 1, error));
 }
 
 static void test_round_trip(void **state) {
@@ -46,18 +46,18 @@ static void test_round_trip(void **state) {
          .piece_count = 1},
     };
     Txn *txn = fixture_write(&fixture);
-    assert_ok(log_append(txn, 1, 12345, segments, 3, error));
-    assert_ok(log_append(txn, 2, 12346, NULL, 0, error));
+    assert_ok(commit_log_append(txn, 1, 12345, segments, 3, error));
+    assert_ok(commit_log_append(txn, 2, 12346, NULL, 0, error));
     fixture_commit(txn);
     assert_int_equal(segments[0].entry.checksum, checksum_of("a\nbc\n", 5));
     assert_int_equal(segments[2].entry.checksum, checksum_of(noise, 64 << 10));
 
     fixture_reopen(&fixture);
     txn = fixture_read(&fixture);
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView view;
-    assert_ok(log_reader_new(txn, 0, &reader, error));
-    assert_ok(log_read(reader, &view, error));
+    assert_ok(commit_log_reader_new(txn, 0, &reader, error));
+    assert_ok(commit_log_read(reader, &view, error));
     assert_int_equal(view.commit, 1);
     assert_int_equal(view.commit_time, 12345);
     assert_int_equal(view.count, 3);
@@ -71,12 +71,12 @@ static void test_round_trip(void **state) {
             at += segments[i].pieces[k].size;
         }
     }
-    assert_ok(log_read(reader, &view, error));
+    assert_ok(commit_log_read(reader, &view, error));
     assert_int_equal(view.commit, 2);
     assert_int_equal(view.count, 0);
-    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
-    log_reader_free(reader);
-    log_reader_free(NULL);
+    assert_int_equal(commit_log_read(reader, &view, NULL), COMMIT_LOG_READ_END);
+    commit_log_reader_free(reader);
+    commit_log_reader_free(NULL);
     txn_abort(txn);
     free(noise);
     fixture_deinit(&fixture);
@@ -88,7 +88,7 @@ static void test_ten_thousand_groups_and_trim(void **state) {
     size_t deleted;
     fixture_init(&fixture, 64 << 20);
     Txn *txn = fixture_read(&fixture);
-    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_ok(commit_log_bounds(txn, &first, &last, error));
     assert_true(first == 0 && last == 0);
     txn_abort(txn);
     for (uint64_t commit = 1; commit <= 10000;) {
@@ -98,43 +98,43 @@ static void test_ten_thousand_groups_and_trim(void **state) {
     }
     fixture_reopen(&fixture);
     txn = fixture_read(&fixture);
-    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_ok(commit_log_bounds(txn, &first, &last, error));
     assert_true(first == 1 && last == 10000);
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView view;
-    assert_ok(log_reader_new(txn, 4000, &reader, error));
+    assert_ok(commit_log_reader_new(txn, 4000, &reader, error));
     for (uint64_t commit = 4000; commit <= 10000; commit++) {
         char text[64];
         int size = snprintf(text, sizeof text, "row %" PRIu64 "\n", commit);
-        assert_ok(log_read(reader, &view, error));
+        assert_ok(commit_log_read(reader, &view, error));
         assert_int_equal(view.commit, commit);
         assert_int_equal(view.commit_time, commit * 10);
         assert_int_equal(view.entries[0].first_row, commit);
         assert_true(span_equal(view.rows[0], (Span){.data = text, .size = (size_t)size}));
         assert_true(group_rows_intact(&view.entries[0], view.rows[0]));
     }
-    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
-    log_reader_free(reader);
+    assert_int_equal(commit_log_read(reader, &view, NULL), COMMIT_LOG_READ_END);
+    commit_log_reader_free(reader);
     txn_abort(txn);
 
     /* In steps, never beyond what was asked for. */
     for (uint64_t done = 0; done < 8999;) {
         txn = fixture_write(&fixture);
-        assert_ok(log_trim(txn, 9000, 1000, &deleted, error));
+        assert_ok(commit_log_trim(txn, 9000, 1000, &deleted, error));
         fixture_commit(txn);
         assert_int_equal(deleted, done + 1000 <= 8999 ? 1000 : 999);
         done += deleted;
         txn = fixture_read(&fixture);
-        assert_ok(log_bounds(txn, &first, &last, error));
+        assert_ok(commit_log_bounds(txn, &first, &last, error));
         assert_true(first == done + 1 && last == 10000);
         txn_abort(txn);
     }
     txn = fixture_write(&fixture);
-    assert_ok(log_trim(txn, 9000, 1000, &deleted, error));
+    assert_ok(commit_log_trim(txn, 9000, 1000, &deleted, error));
     assert_int_equal(deleted, 0);
-    assert_ok(log_trim(txn, UINT64_MAX, 100000, &deleted, error));
+    assert_ok(commit_log_trim(txn, UINT64_MAX, 100000, &deleted, error));
     assert_int_equal(deleted, 1001);
-    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_ok(commit_log_bounds(txn, &first, &last, error));
     assert_true(first == 0 && last == 0);
     append_one(txn, 10001); /* numbers go on after all was trimmed */
     fixture_commit(txn);
@@ -146,16 +146,16 @@ static void test_commit_numbers_only_grow(void **state) {
     fixture_init(&fixture, 1 << 20);
     Txn *txn = fixture_write(&fixture);
     append_one(txn, 5);
-    assert_fails(log_append(txn, 5, 1, NULL, 0, error), -EEXIST);
+    assert_fails(commit_log_append(txn, 5, 1, NULL, 0, error), -EEXIST);
     txn_abort(txn);
     txn = fixture_write(&fixture);
     append_one(txn, 5);
-    assert_fails(log_append(txn, 4, 1, NULL, 0, error), -EEXIST);
+    assert_fails(commit_log_append(txn, 4, 1, NULL, 0, error), -EEXIST);
     txn_abort(txn);
     fixture_deinit(&fixture);
 }
 
-/* Every bit of header and directory is noticed by log_read, every bit of the rows by group_rows_intact. */
+/* Every bit of header and directory is noticed by commit_log_read, every bit of the rows by group_rows_intact. */
 static void test_flipped_bits_are_noticed(void **state) {
     Fixture fixture;
     char key[8];
@@ -167,26 +167,26 @@ static void test_flipped_bits_are_noticed(void **state) {
     fixture_commit(txn);
     size_t bits = directory_bits + 8 * strlen("row 1\n");
     for (size_t bit = 0; bit < bits; bit++) {
-        LogReader *reader;
+        CommitLogReader *reader;
         GroupView view;
         fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
         txn = fixture_read(&fixture);
-        assert_ok(log_reader_new(txn, 1, &reader, error));
-        int result = log_read(reader, &view, NULL);
+        assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+        int result = commit_log_read(reader, &view, NULL);
         assert_int_equal(view.commit, 1);
         if (bit < directory_bits) {
-            assert_int_equal(result, LOG_READ_DAMAGED);
+            assert_int_equal(result, COMMIT_LOG_READ_DAMAGED);
             assert_int_equal(view.count, 0);
         } else {
             assert_int_equal(result, 0);
             assert_false(group_rows_intact(&view.entries[0], view.rows[0]));
         }
         /* Reading goes on behind it. */
-        assert_ok(log_read(reader, &view, error));
+        assert_ok(commit_log_read(reader, &view, error));
         assert_int_equal(view.commit, 2);
         assert_true(group_rows_intact(&view.entries[0], view.rows[0]));
-        assert_int_equal(log_read(reader, &view, NULL), LOG_READ_END);
-        log_reader_free(reader);
+        assert_int_equal(commit_log_read(reader, &view, NULL), COMMIT_LOG_READ_END);
+        commit_log_reader_free(reader);
         txn_abort(txn);
         fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
     }
@@ -207,27 +207,27 @@ static void test_torn_values_are_noticed(void **state) {
     whole[size] = '\n';
     fixture_commit(txn);
     for (size_t length = 0; length <= size + 1; length++) {
-        LogReader *reader;
+        CommitLogReader *reader;
         GroupView view;
         txn = fixture_write(&fixture);
         assert_ok(db_put(txn, DB_LOG, key_of(1, key), (Span){.data = whole, .size = length}, error));
-        assert_ok(log_reader_new(txn, 1, &reader, error));
-        assert_int_equal(log_read(reader, &view, NULL), length == size ? 0 : LOG_READ_DAMAGED);
-        log_reader_free(reader);
+        assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+        assert_int_equal(commit_log_read(reader, &view, NULL), length == size ? 0 : COMMIT_LOG_READ_DAMAGED);
+        commit_log_reader_free(reader);
         txn_abort(txn);
     }
     /* A whole value at another's place. */
     txn = fixture_write(&fixture);
-    LogReader *reader;
+    CommitLogReader *reader;
     GroupView view;
     assert_ok(db_put(txn, DB_LOG, key_of(2, key), (Span){.data = whole, .size = size}, error));
-    assert_ok(log_reader_new(txn, 2, &reader, error));
-    assert_int_equal(log_read(reader, &view, NULL), LOG_READ_DAMAGED);
-    log_reader_free(reader);
+    assert_ok(commit_log_reader_new(txn, 2, &reader, error));
+    assert_int_equal(commit_log_read(reader, &view, NULL), COMMIT_LOG_READ_DAMAGED);
+    commit_log_reader_free(reader);
     assert_ok(db_put(txn, DB_LOG, SPAN("short"), SPAN(""), error));
-    assert_ok(log_reader_new(txn, 3, &reader, error));
-    assert_fails(log_read(reader, &view, error), -EBADMSG);
-    log_reader_free(reader);
+    assert_ok(commit_log_reader_new(txn, 3, &reader, error));
+    assert_fails(commit_log_read(reader, &view, error), -EBADMSG);
+    commit_log_reader_free(reader);
     txn_abort(txn);
     fixture_deinit(&fixture);
 }
@@ -243,7 +243,7 @@ static void test_map_full(void **state) {
         GroupSegment segment = {
             .entry = {.sink = 1, .first_row = commit, .rows = 1, .bytes = sizeof rows}, .pieces = &piece, .piece_count = 1};
         Txn *txn = fixture_write(&fixture);
-        int result = log_append(txn, commit, 1, &segment, 1, NULL);
+        int result = commit_log_append(txn, commit, 1, &segment, 1, NULL);
         if (result < 0) {
             assert_int_equal(result, -ENOSPC);
             txn_abort(txn);
@@ -253,18 +253,18 @@ static void test_map_full(void **state) {
     }
     assert_true(commit > 10);
     Txn *txn = fixture_write(&fixture);
-    assert_ok(log_trim(txn, 5, 100, &deleted, error));
+    assert_ok(commit_log_trim(txn, 5, 100, &deleted, error));
     fixture_commit(txn);
     assert_int_equal(deleted, 4);
     /* Freed pages serve two transactions later. */
     txn = fixture_write(&fixture);
-    assert_ok(log_trim(txn, 6, 100, &deleted, error));
+    assert_ok(commit_log_trim(txn, 6, 100, &deleted, error));
     fixture_commit(txn);
     txn = fixture_write(&fixture);
     append_one(txn, commit);
     fixture_commit(txn);
     txn = fixture_read(&fixture);
-    assert_ok(log_bounds(txn, &first, &last, error));
+    assert_ok(commit_log_bounds(txn, &first, &last, error));
     assert_true(first == 6 && last == commit);
     txn_abort(txn);
     fixture_deinit(&fixture);

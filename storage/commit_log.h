@@ -13,7 +13,7 @@
 #include "base/span.h"
 #include "storage/environment.h"
 
-#define LOG_GROUP_BYTES_MOST (16u << 20) /* a larger request takes several groups of one transaction */
+#define COMMIT_LOG_GROUP_BYTES_MOST (16u << 20) /* a larger request takes several groups of one transaction */
 
 /* One sink's share of a group. */
 typedef struct GroupEntry {
@@ -35,18 +35,18 @@ typedef struct GroupSegment {
 } GroupSegment;
 
 /* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be aborted). -EEXIST: `commit` does not come after
- * the last one. Segments: one a sink, ascending sink, at least one row each, together at most LOG_GROUP_BYTES_MOST of row text. That no
+ * the last one. Segments: one a sink, ascending sink, at least one row each, together at most COMMIT_LOG_GROUP_BYTES_MOST of row text. That no
  * commit number is left out is the writer's duty. */
-int log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
+int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
 /* First and last commit number that are there; both 0: empty. */
-int log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
+int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *error);
 /* Deletes the groups before `commit`, oldest first, at most `most` (LMDB needs free pages to delete). */
-int log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
+int commit_log_trim(Txn *txn, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
 /* Those from `from` to before `commit`. */
-int log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
+int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error);
 
 /* Reads groups in order. Views point into the map: valid until the transaction ends. */
-typedef struct LogReader LogReader;
+typedef struct CommitLogReader CommitLogReader;
 typedef struct GroupView {
     uint64_t commit;
     usec_t commit_time;
@@ -56,10 +56,10 @@ typedef struct GroupView {
     uint64_t value_bytes; /* what the group takes in the log */
 } GroupView;
 
-int log_reader_new(Txn *txn, uint64_t from_commit, LogReader **ret_reader, Error *error);
-enum { LOG_READ_END = 1, LOG_READ_DAMAGED = 2 };
-/* 0, LOG_READ_END, or LOG_READ_DAMAGED: header or directory fail their checksum (only view->commit is set; reading can go on). Row text is
+int commit_log_reader_new(Txn *txn, uint64_t from_commit, CommitLogReader **ret_reader, Error *error);
+enum { COMMIT_LOG_READ_END = 1, COMMIT_LOG_READ_DAMAGED = 2 };
+/* 0, COMMIT_LOG_READ_END, or COMMIT_LOG_READ_DAMAGED: header or directory fail their checksum (only view->commit is set; reading can go on). Row text is
  * not verified here: group_rows_intact. */
-int log_read(LogReader *reader, GroupView *ret_view, Error *error);
+int commit_log_read(CommitLogReader *reader, GroupView *ret_view, Error *error);
 bool group_rows_intact(const GroupEntry *entry, Span rows);
-void log_reader_free(LogReader *reader); /* NULL-safe; before the transaction ends */
+void commit_log_reader_free(CommitLogReader *reader); /* NULL-safe; before the transaction ends */
