@@ -93,8 +93,9 @@ typedef struct ImportJob {
     uint64_t swallowed_rows;
     /* Out, of an import that is not SINK_DONE: the destination ended it because it took too long. */
     bool took_too_long;
-    /* Out, of an import that is not SINK_DONE: this try entered all ids anew and did not send its COMMIT. So no earlier one committed any of the
-     * files, none of them can any more, and they may be imported under other ids. */
+    /* Out, of an import that progress ended or that took too long: this try entered all ids anew and did not send its COMMIT. So no earlier one
+     * committed any of the files, none of them can any more, and they may be imported under other ids. False also when a driver would have to do
+     * something at the destination for that, and could not. */
     bool proven_absent;
 } ImportJob;
 

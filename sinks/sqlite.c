@@ -181,8 +181,7 @@ static SinkResult enter_in_ledger(SqliteSession *session, const ImportJob *job, 
     return file->already_imported ? compare_ledger(session, &entry, file, error) : SINK_DONE;
 }
 
-static SinkResult forget_settled(SqliteSession *session, const ImportJob *job, Error *error) {
-    if (job->settled_count == 0) return SINK_DONE;
+static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "DELETE FROM ");
@@ -190,14 +189,11 @@ static SinkResult forget_settled(SqliteSession *session, const ImportJob *job, E
     buffer_append_text(&sql, " WHERE file_id = ?");
     SinkResult result = prepare_statement(session->database, buffer_text(&sql), &statement, error);
     buffer_deinit(&sql);
-    for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) {
-        char id[UUID_TEXT_SIZE + 1];
-        ledger_file_text(&job->settled[i], id);
-        (void)sqlite3_bind_text(statement, 1, id, -1, SQLITE_TRANSIENT);
-        if (sqlite3_step(statement) != SQLITE_DONE) result = sqlite_failure(session->database, "clean the ledger", error);
-        (void)sqlite3_reset(statement);
-    }
-    return result;
+    if (result != SINK_DONE) return result;
+    char text[UUID_TEXT_SIZE + 1];
+    ledger_file_text(id, text);
+    (void)sqlite3_bind_text(statement, 1, text, -1, SQLITE_STATIC);
+    return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "clean the ledger", error);
 }
 
 static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, Error *error) {
@@ -208,12 +204,16 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
         all_new = all_new && !job->files[i].already_imported;
     }
     job->proven_absent = result == SINK_DONE && all_new;
-    if (result == SINK_DONE) result = forget_settled(session, job, error);
+    for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
     if (result == SINK_DONE) result = sqlite_load_begin(load, session->database, job, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         if (!job->files[i].already_imported) result = sqlite_load_file(load, &job->files[i], error);
     }
     return result == SINK_DONE ? sqlite_load_end(load, error) : result;
+}
+
+static void roll_back(sqlite3 *database) {
+    if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
 }
 
 /* With all rows in, in an open transaction; again without each row that makes SQLite roll it back. */
@@ -232,6 +232,24 @@ static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob
     }
 }
 
+/*
+ * A COMMIT that failed at its sync has left all of its frames in the write-ahead log, behind the end that this process knows. Nobody sees them, until
+ * a crash: then the log is read anew, and they are the transaction. What is committed next lies in their place. So the ids are absent for
+ * good once a transaction was committed in which they were: this one, which writes to the ledger's pages and leaves them as they were.
+ */
+static bool prove_absence(SqliteSession *session, const ImportJob *job) {
+    sqlite3 *database = session->database;
+    if (sqlite_run(database, "BEGIN IMMEDIATE", "begin", NULL) != SINK_DONE) return false;
+    bool proven = true;
+    for (size_t i = 0; i < job->file_count && proven; i++) {
+        proven = enter_in_ledger(session, job, &job->files[i], NULL) == SINK_DONE && !job->files[i].already_imported &&
+                 forget(session, &job->files[i].id, NULL) == SINK_DONE;
+    }
+    proven = proven && sqlite_run(database, "COMMIT", "commit", NULL) == SINK_DONE;
+    roll_back(database);
+    return proven;
+}
+
 static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error *error) {
     check(job->file_count > 0);
     check(job->table->column_count <= COLUMNS_A_SINK_MAX);
@@ -246,7 +264,8 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     if (job->progress) sqlite3_progress_handler(database, STEPS_BETWEEN_PROGRESS, look_around, &load);
     result = load_files(session, &load, job, error);
     sqlite3_progress_handler(database, 0, NULL, NULL);
-    if (load.told_to_stop && result != SINK_DONE) {
+    bool told_to_stop = load.told_to_stop;
+    if (told_to_stop && result != SINK_DONE) {
         (void)error_set(error, -ECANCELED, "The import was interrupted.");
         result = SINK_RETRY;
     }
@@ -259,8 +278,12 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
         result = sqlite_run(database, "COMMIT", "commit", error);
     }
     if (result == SINK_DONE) result = check_file(session, error);
-    if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
-    if (result != SINK_DONE) job->rejected_rows = job->swallowed_rows = 0;
+    roll_back(database);
+    job->proven_absent = result != SINK_DONE && told_to_stop && job->proven_absent && prove_absence(session, job);
+    if (result != SINK_DONE) {
+        job->rejected_rows = job->swallowed_rows = 0;
+        for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
+    }
     return result;
 }
 

@@ -332,7 +332,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
         rows++;
         load->rows_done++;
         if (rows % ROWS_BETWEEN_PROGRESS == 0 && job->progress && job->progress(job->context, load->rows_done, false)) {
-            (void)error_set(error, -ECANCELED, "The import was interrupted.");
+            load->told_to_stop = true;
             return SINK_RETRY;
         }
     }

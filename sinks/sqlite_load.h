@@ -25,7 +25,7 @@ typedef struct SqliteLoad {
     SinkRejects rejects;
     uint64_t rows_done;
     uint64_t stored;         /* of the file at hand */
-    bool told_to_stop;       /* by progress, within a statement */
+    bool told_to_stop;       /* by progress; the caller says so in the error */
     bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
     bool is_examined;        /* the table is not to blame */
     uint64_t rows_through;   /* not refused */
