@@ -6,10 +6,12 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "base/thread.h"
 
 struct Mailbox {
     void (*wake)(void *context);
     void *context;
+    ThreadOwner owner;
     pthread_mutex_t lock;
     pthread_cond_t filled;
     /* under the lock */
@@ -59,7 +61,12 @@ void mailbox_post(Mailbox *mailbox, Message *take_message) {
     check(pthread_mutex_unlock(&mailbox->lock) == 0);
 }
 
+void mailbox_pass(Mailbox *mailbox) {
+    thread_owner_bind(&mailbox->owner);
+}
+
 Message *mailbox_take(Mailbox *mailbox) {
+    check_on_thread(&mailbox->owner);
     check(pthread_mutex_lock(&mailbox->lock) == 0);
     Message *first = mailbox->first;
     mailbox->first = NULL;
@@ -82,6 +89,7 @@ static struct timespec deadline_after(usec_t timeout) {
 }
 
 bool mailbox_wait(Mailbox *mailbox, usec_t timeout) {
+    check_on_thread(&mailbox->owner);
     check(!mailbox->wake);
     struct timespec deadline = deadline_after(timeout > 0 ? timeout : 0);
 

@@ -20,9 +20,12 @@ typedef struct Mailbox Mailbox;
 Mailbox *mailbox_new(void (*wake)(void *context), void *context); /* wake may be NULL: then mailbox_wait is used */
 void mailbox_free(Mailbox *mailbox);                              /* must be empty (checked) */
 void mailbox_post(Mailbox *mailbox, Message *take_message);
-/* Everything that waits, oldest first, NULL if nothing: owner only. */
+/* The owner is the first thread that takes or waits. This makes the calling thread the owner: the one before has ended. */
+void mailbox_pass(Mailbox *mailbox);
+/* Everything that waits, oldest first, NULL if nothing: owner only (checked). */
 Message *mailbox_take(Mailbox *mailbox);
-/* Sleeps until something waits or `timeout` has passed (USEC_NEVER: for ever); true: something waits. Owner only; without wake hook only. */
+/* Sleeps until something waits or `timeout` has passed (USEC_NEVER: for ever); true: something waits. Owner only, and without wake hook only
+ * (both checked). */
 bool mailbox_wait(Mailbox *mailbox, usec_t timeout);
 /* Makes the owner's present or next mailbox_wait return, also when nothing waits. Any thread; without wake hook only. */
 void mailbox_interrupt(Mailbox *mailbox);

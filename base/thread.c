@@ -1,7 +1,6 @@
 #include "base/thread.h"
 
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,14 +30,11 @@ void thread_join(Thread *thread) {
     check(pthread_join(thread->handle, NULL) == 0);
 }
 
-void thread_owner_bind(ThreadOwner *owner) {
-    atomic_store_explicit(&owner->id, (unsigned long)pthread_self(), memory_order_relaxed);
-}
+_Thread_local char thread_mark;
 
-void thread_owner_check(ThreadOwner *owner) {
-    unsigned long self = (unsigned long)pthread_self();
-    unsigned long bound = atomic_load_explicit(&owner->id, memory_order_relaxed);
-    if (bound == self) return;
-    check(bound == 0);
-    check(atomic_compare_exchange_strong(&owner->id, &bound, self));
+bool thread_owner_claim(const ThreadOwner *owner) {
+    /* No ThreadOwner is defined const; only pointers to what holds it are. */
+    _Atomic uintptr_t *thread = (_Atomic uintptr_t *)(uintptr_t)&owner->thread;
+    uintptr_t bound = 0;
+    return atomic_compare_exchange_strong(thread, &bound, (uintptr_t)&thread_mark);
 }

@@ -343,7 +343,7 @@ static usec_t mind_late(Control *control) {
 }
 
 usec_t control_turn(Control *control) {
-    thread_owner_check(&control->owner);
+    check_on_thread(&control->owner);
     Message *message = mailbox_take(control->mailbox);
     bool fence = false;
     while (message) {

@@ -348,7 +348,7 @@ static int copy_expired(Stager *stager, Expire *expire, Error *error) {
 /* ---- messages ------------------------------------------------------------------------------------------------------------------------ */
 
 bool stager_step(Stager *stager) {
-    thread_owner_check(&stager->owner);
+    check_on_thread(&stager->owner);
     if (!stager->taken) stager->taken = mailbox_take(stager->mailbox);
     Message *message = stager->taken;
     if (!message) return false;
@@ -403,6 +403,7 @@ static void refuse(Message *message) {
 
 void stager_free(Stager *stager) {
     if (!stager) return;
+    mailbox_pass(stager->mailbox); /* its thread has ended */
     for (int round = 0; round < 2; round++) {
         Message *next = NULL;
         for (Message *message = round == 0 ? stager->taken : mailbox_take(stager->mailbox); message; message = next) {

@@ -23,5 +23,6 @@ struct Request {
 void request_drop(Request *request);
 /* Sends it back to who asked. */
 static inline void request_answer(Request *request) {
+    check(request->reply && request->message.kind != 0);
     mailbox_post(request->reply, &request->message);
 }

@@ -147,6 +147,7 @@ static void give_back_address(HttpLoop *loop, unsigned slot) {
 static void on_close(void *data) {
     HttpConnection *connection = data;
     HttpLoop *loop = connection->loop;
+    check_on_thread(&loop->owner);
     bool unread = !connection->linger && !connection->doomed && http_connection_unread(connection);
     if (connection->linger || unread) {
         int copy = fcntl(h2o_socket_get_fd(connection->socket), F_DUPFD_CLOEXEC, 0);
@@ -249,5 +250,6 @@ bool http_loop_accept(HttpLoop *loop, int fd, unsigned most) {
 
 void http_loop_on_accept(h2o_socket_t *listener, const char *err) {
     HttpLoop *loop = listener->data;
+    check_on_thread(&loop->owner);
     if (!err) (void)http_loop_accept(loop, h2o_socket_get_fd(listener), ACCEPTS_A_TURN);
 }

@@ -142,6 +142,7 @@ static bool take_share(HttpLoop *loop, HttpConnection *connection, size_t body_s
 static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
     HttpLoop *loop = ((LoopHandler *)handler)->loop;
     HttpConnection *connection = connection_of(request);
+    check_on_thread(&loop->owner);
     check(!connection->deferred);
     http_connection_served(connection);
     if (take_share(loop, connection, request->entity.len)) {
@@ -192,6 +193,7 @@ static void error_stream_send(h2o_ostream_t *stream, h2o_req_t *request, h2o_iov
 
 static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostream_t **slot) {
     HttpLoop *loop = ((LoopFilter *)filter)->loop;
+    check_on_thread(&loop->owner);
     int status = request->res.status;
     const char *name = "badRequest", *message = "The request is not valid HTTP/1.1.";
     char too_large[200];
@@ -355,6 +357,7 @@ static void tear_down(HttpLoop *loop) {
 
 static void *run(void *context) {
     HttpLoop *loop = context;
+    thread_owner_bind(&loop->owner);
     set_up(loop);
     (void)sem_post(&loop->started);
     while (!atomic_load(&loop->stop_wanted)) {
@@ -426,14 +429,17 @@ void http_loop_stop(HttpLoop *loop) {
 /* ---- for handlers -------------------------------------------------------------------------------------------------------------------- */
 
 bool http_loop_draining(const HttpLoop *loop) {
+    check_on_thread(&loop->owner);
     return loop->draining || atomic_load(&loop->drain_wanted);
 }
 
 usec_t http_loop_now(const HttpLoop *loop) {
+    check_on_thread(&loop->owner);
     return (usec_t)h2o_now(loop->evloop) * USEC_MS; /* the library reads the wall clock once after each poll */
 }
 
 void http_loop_request_id(HttpLoop *loop, char *out) {
+    check_on_thread(&loop->owner);
     Uuid id;
     uuid_next(&loop->ids, http_loop_now(loop), &id);
     uuid_format(&id, out);
@@ -441,15 +447,19 @@ void http_loop_request_id(HttpLoop *loop, char *out) {
 
 Span http_request_peer(h2o_req_t *request) {
     const HttpConnection *connection = connection_of(request);
+    check_on_thread(&connection->loop->owner);
     return (Span){connection->peer, connection->peer_size};
 }
 
 const HttpHead *http_request_head(h2o_req_t *request) {
-    return &connection_of(request)->head;
+    const HttpConnection *connection = connection_of(request);
+    check_on_thread(&connection->loop->owner);
+    return &connection->head;
 }
 
 void http_request_parked(h2o_req_t *request) {
     HttpConnection *connection = connection_of(request);
+    check_on_thread(&connection->loop->owner);
     /* Without a body the request's own fields point into the input, which reading on may move. */
     if (!connection->head.has_length && !connection->head.chunked) return;
     h2o_socket_read_start(connection->socket, http_loop_on_parked_read);

@@ -72,6 +72,7 @@ typedef struct Linger {
 } Linger;
 
 struct HttpLoop {
+    ThreadOwner owner; /* the loop's thread */
     /* set before the thread starts */
     HttpLimits limits;
     HttpHandler handler;

@@ -53,6 +53,7 @@ void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
 static void on_written(h2o_socket_t *socket, const char *err) {
     HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
+    check_on_thread(&loop->owner);
     loop->writing = connection;
     connection->library_write(socket, err); /* takes the next request, if it is there already */
     if (!loop->writing) return;
@@ -65,6 +66,7 @@ static void on_written(h2o_socket_t *socket, const char *err) {
 void http_connection_answered(h2o_req_t *request) {
     h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
     HttpConnection *connection = socket->on_close.data;
+    check_on_thread(&connection->loop->owner);
     check(socket->_cb.write && socket->_cb.write != on_written);
     connection->library_write = socket->_cb.write;
     socket->_cb.write = on_written;
@@ -296,6 +298,7 @@ static bool has_many_headers(const HttpConnection *connection) {
 void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
+    check_on_thread(&loop->owner);
     size_t size = socket->input->size;
     if (!err) {
         http_connection_heard(connection);
@@ -324,6 +327,7 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
 }
 
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
+    check_on_thread(&loop->owner);
     uint64_t own = 0, before = loop->unfinished_bytes;
     unsigned idle = 0;
     for (HttpConnection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {

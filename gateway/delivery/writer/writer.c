@@ -291,7 +291,7 @@ static usec_t step(Writer *writer) {
 }
 
 usec_t writer_step(Writer *writer) {
-    thread_owner_check(&writer->owner);
+    check_on_thread(&writer->owner);
     look_at_clock(writer);
     atomic_store(&writer->options.usage->busy_since, writer->boot);
     usec_t next = step(writer);
@@ -397,6 +397,7 @@ static void refuse(Message *message) {
 void writer_abandon(Writer *writer) {
     if (!writer) return;
     Message *next = NULL;
+    if (writer->mailbox) mailbox_pass(writer->mailbox); /* its thread has ended */
     for (Message *message = writer->mailbox ? mailbox_take(writer->mailbox) : NULL; message; message = next) {
         next = message->next;
         refuse(message);

@@ -7,8 +7,12 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/mailbox.h"
 
@@ -172,6 +176,45 @@ static void the_hook_is_enough_to_see_every_message(void **state) {
     take_from_posters(mailbox_new(ring, &bell), wait_for_bell, &bell);
 }
 
+static void *take_here(void *context) {
+    (void)mailbox_take(context);
+    return NULL;
+}
+
+static void *pass_and_take_here(void *context) {
+    mailbox_pass(context);
+    return take_here(context);
+}
+
+static void *wait_here(void *context) {
+    (void)mailbox_wait(context, 0);
+    return NULL;
+}
+
+/* How a process ends whose first thread has taken from a mailbox, when `run` is another thread of it. */
+static int end_with(void *(*run)(void *context)) {
+    int status;
+    (void)fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        Mailbox *mailbox = mailbox_new(NULL, NULL);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)close(STDERR_FILENO);
+        (void)mailbox_take(mailbox);
+        if (pthread_create(&thread, NULL, run, mailbox) == 0) (void)pthread_join(thread, NULL);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void only_the_owner_takes_and_waits(void **state) {
+    assert_int_equal(end_with(take_here), SIGABRT);
+    assert_int_equal(end_with(wait_here), SIGABRT);
+    assert_int_equal(end_with(pass_and_take_here), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_come_out_oldest_first),
@@ -180,6 +223,7 @@ int main(void) {
         cmocka_unit_test(wait_ends_at_its_time),
         cmocka_unit_test(nothing_is_lost_among_threads),
         cmocka_unit_test(the_hook_is_enough_to_see_every_message),
+        cmocka_unit_test(only_the_owner_takes_and_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

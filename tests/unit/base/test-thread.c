@@ -55,7 +55,7 @@ static void a_long_name_is_cut(void **state) {
 }
 
 static void *touch(void *context) {
-    thread_owner_check(context);
+    check_on_thread(context);
     return NULL;
 }
 
@@ -67,12 +67,12 @@ static void *bind_it(void *context) {
 static void an_owner_is_bound_at_first_use_and_can_be_bound_anew(void **state) {
     ThreadOwner owner = {0};
     Thread thread;
-    thread_owner_check(&owner);
-    thread_owner_check(&owner);
+    check_on_thread(&owner);
+    check_on_thread(&owner);
     assert_int_equal(thread_start(&thread, "other", bind_it, &owner, NULL), 0);
     thread_join(&thread);
     thread_owner_bind(&owner);
-    thread_owner_check(&owner);
+    check_on_thread(&owner);
 }
 
 static void another_thread_is_a_bug(void **state) {
@@ -84,7 +84,7 @@ static void another_thread_is_a_bug(void **state) {
         Thread thread;
         (void)signal(SIGABRT, SIG_DFL);
         (void)close(STDERR_FILENO);
-        thread_owner_check(&owner);
+        check_on_thread(&owner);
         if (thread_start(&thread, "other", touch, &owner, NULL) == 0) thread_join(&thread);
         _exit(0);
     }

@@ -262,6 +262,7 @@ void harness_start(Harness *harness) {
     Snapshot *first;
     assert_int_equal(control_begin(harness->control, harness->writer, &first, &error), 0);
     thread_join(&writer);
+    mailbox_pass(harness->writer);
     harness->client = mailbox_new(NULL, NULL);
     for (size_t i = 0; i < HARNESS_LOOPS; i++) {
         harness->loops[i] = mailbox_new(NULL, NULL);
