@@ -30,7 +30,8 @@ void frames_resume(FrameReader *reader, Framing framing, Span content_type, Span
 
 void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body) {
     frames_resume(reader, framing, content_type, body);
-    if (reader->kind == BODY_JSON) reader->left = without_mark(reader->left);
+    bool is_opaque = reader->framing == FRAMING_SINGLE && reader->kind == BODY_OTHER;
+    if (!is_opaque) reader->left = without_mark(reader->left);
 }
 
 static void advance(FrameReader *reader, const char *to) {
@@ -232,8 +233,6 @@ int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
     if (r != 0) return r;
     reader->index++;
     ret_frame->kind = reader->kind;
-    if (reader->kind != BODY_FORM) return 0;
-    Span text = ret_frame->body.data == reader->begin ? without_mark(ret_frame->body) : ret_frame->body;
-    if (is_json_in_a_form(text)) *ret_frame = (Frame){text, BODY_JSON};
+    if (reader->kind == BODY_FORM && is_json_in_a_form(ret_frame->body)) ret_frame->kind = BODY_JSON;
     return 0;
 }

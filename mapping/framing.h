@@ -7,7 +7,9 @@
  * it begins with what no JSON value begins with (array, concatenated), when a lone value of an array is cut off or followed by
  * something, or when the end of an element or of the array is not to be found.
  *
- * A byte order mark at the very beginning is skipped where the events are read as JSON. Pure; any thread.
+ * A byte order mark at the very beginning belongs to the text, not to its first event: it is skipped in every framing and for every type.
+ * One body alone is kept as it is: a whole one (single) of a type that is neither JSON nor a form, since its bytes may be anything.
+ * Pure; any thread.
  */
 #pragma once
 

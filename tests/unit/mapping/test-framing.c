@@ -107,6 +107,7 @@ static void bodies_are_split(void **state) {
 }
 
 #define MARK "\xef\xbb\xbf"
+#define FORM "application/x-www-form-urlencoded"
 
 static void byte_order_marks_are_skipped_at_the_beginning(void **state) {
     static const struct {
@@ -123,7 +124,18 @@ static void byte_order_marks_are_skipped_at_the_beginning(void **state) {
         {FRAMING_NDJSON, "text/csv", MARK "1\n2", "1|2"},
         {FRAMING_NDJSON, NULL, MARK "\n1", "1"},
         {FRAMING_LINES, NULL, MARK "a\n" MARK "b", "a|" MARK "b"},
-        {FRAMING_LINES, "text/csv", MARK "a\nb", MARK "a|b"},
+        {FRAMING_LINES, "text/csv", MARK "a\nb", "a|b"},
+        {FRAMING_LINES, "application/octet-stream", MARK "\r\nb", "b"},
+        {FRAMING_LINES, FORM, MARK, ""},
+        {FRAMING_LINES, FORM, MARK "\na=1", "a=1"},
+        {FRAMING_LINES, FORM, MARK "a=1\n" MARK "b=2", "a=1|" MARK "b=2"},
+        {FRAMING_LINES, FORM, MARK "{\"a\":1}\nb=2", "{\"a\":1}|b=2"},
+        {FRAMING_SINGLE, FORM, MARK "a=1", "a=1"},
+        {FRAMING_SINGLE, FORM, MARK, ""},
+        {FRAMING_SINGLE, FORM, MARK "{}", "{}"},
+        {FRAMING_NDJSON, FORM, MARK "{}", "{}"},
+        {FRAMING_ARRAY, FORM, MARK "[1]", "1"},
+        {FRAMING_CONCATENATED, FORM, MARK "1{}", "1|{}"},
         {FRAMING_ARRAY, NULL, MARK " [1, 2]", "1|2"},
         {FRAMING_ARRAY, NULL, MARK "{}", "{}"},
         {FRAMING_ARRAY, NULL, MARK "[1", "!5"},
