@@ -237,6 +237,12 @@ void options_reload(Options *options, const Options *fresh, Buffer *ignored) {
 
 /* ---- for people ---- */
 
+const char *options_name(size_t index, bool *ret_flag) {
+    if (index >= options_table_size) return NULL;
+    *ret_flag = options_table[index].type == OPTION_BOOL;
+    return options_table[index].name;
+}
+
 /* A YAML double-quoted scalar; the text holds no control characters. "${ENV:" is kept from being replaced when it is read again. */
 static void put_quoted(Buffer *out, const char *text) {
     buffer_append_byte(out, '"');

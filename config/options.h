@@ -65,6 +65,8 @@ int options_load(const char *config_file, char *const *arguments, const Connecti
 void options_deinit(Options *options);
 /* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a restart. */
 void options_reload(Options *options, const Options *fresh, Buffer *ignored);
+/* The name of option `index`, NULL past the last one. *ret_flag: on the command line it may stand alone. */
+const char *options_name(size_t index, bool *ret_flag);
 /* The effective options as YAML with their docs as comments; secrets are not options. */
 void options_print(const Options *options, Buffer *out);
 /* The table as Markdown rows for docs/operations.md. */

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "config/options.h"
 #include "gateway/app/app.h"
-#include "gateway/commands/commands.h"
+#include "gateway/app/program.h"
 #include "sinks/driver.h"
 
 static int print_config(const char *config_file, char *const *options) {
@@ -13,7 +13,7 @@ static int print_config(const char *config_file, char *const *options) {
     Error error = {0};
     if (options_load(config_file, options, connection_types, &effective, &error) < 0) {
         (void)fprintf(stderr, "sluice serve: %s\n", error.text);
-        return EXIT_USAGE;
+        return EXIT_INVALID;
     }
     Buffer text = {0};
     options_print(&effective, &text);
@@ -32,7 +32,7 @@ static int serve(const char *config_file, char *const *options, bool give_up_mis
     }
     int code = EXIT_SUCCESS, r = app_start(config_file, options, give_up_missing_packs, &app, &error);
     if (r < 0) {
-        code = r == -EINVAL || r == -ENOENT ? EXIT_USAGE : EXIT_RUNTIME;
+        code = r == -EINVAL || r == -ENOENT ? EXIT_INVALID : EXIT_RUNTIME;
     } else {
         if (app_run(app) == -EIO) code = EXIT_RUNTIME;
         app_stop(app);
@@ -41,44 +41,47 @@ static int serve(const char *config_file, char *const *options, bool give_up_mis
     return code;
 }
 
-static int run(int argc, char **argv) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    const char *config_file = NULL;
-    bool only_print = false, give_up_missing_packs = false;
-    char **options = calloc((size_t)argc + 1, sizeof *options); /* the rest, for options_load */
-    check(options);
-    for (size_t count = 0; arguments.at < argc;) {
-        const char *value = arguments_value(&arguments, "--config");
-        if (value) {
-            config_file = value;
-        } else if (arguments_flag(&arguments, "--print-config")) {
-            only_print = true;
-        } else if (arguments_flag(&arguments, "--give-up-missing-packs")) {
-            give_up_missing_packs = true;
-        } else {
-            options[count++] = argv[arguments.at++];
-        }
+/* What goes on to options_load: each option of the config table as one word. The caller frees the words and the list. */
+static char **config_options(const Arguments *arguments) {
+    char **words = calloc(arguments->given_count + 1, sizeof *words);
+    check(words);
+    size_t count = 0;
+    for (size_t i = 0; i < arguments->given_count; i++) {
+        const Argument *given = &arguments->given[i];
+        if (given->option) continue;
+        check(asprintf(&words[count++], "--%s%s%s", given->name, given->value ? "=" : "", given->value ? given->value : "") > 0);
     }
+    return words;
+}
 
+static int run(const Arguments *arguments) {
+    char **words = config_options(arguments);
+    const char *config_file = arguments_value(arguments, "config");
     int code;
-    if (only_print) {
-        code = print_config(config_file, options);
+    if (arguments_flag(arguments, "print-config")) {
+        code = print_config(config_file, words);
     } else {
-        code = serve(config_file, options, give_up_missing_packs);
+        code = serve(config_file, words, arguments_flag(arguments, "give-up-missing-packs"));
     }
-    free(options);
+    for (char **word = words; *word; word++) free(*word);
+    free(words);
     return code;
 }
 
+static const CommandOption own_options[] = {
+    {.name = "config", .argument = "FILE", .sentence = "Options and connections as YAML; config/examples/sluice.yaml is one."},
+    {.name = "print-config", .sentence = "Print the effective options with what they mean, and end."},
+    {.name = "give-up-missing-packs", .sentence = "For this start: quarantine the rows whose staging files are missing, and print which."},
+    {0},
+};
+
 const Command command_serve = {
     .name = "serve",
-    .usage = "[--config FILE] [--data DIR] [--intake ADDR:PORT] [--admin ADDR:PORT] …",
     .summary = "Run the gateway.",
-    .help = "  --config FILE        options and connections as YAML; see config/examples/sluice.yaml\n"
-            "  --print-config       print the effective options with what they mean, and end\n"
-            "  --give-up-missing-packs\n"
-            "                       for this start: quarantine the rows whose staging files are missing, and print which\n"
-            "  --OPTION VALUE       any option that --print-config shows; also SLUICE_OPTION in the environment\n\n"
-            "SIGTERM finishes the requests in flight and ends with 0; SIGHUP reads the options again.\n",
+    .options = own_options,
+    .more = options_name,
+    .notes = "  --OPTION VALUE: any option that --print-config shows, as --data DIR, --intake ADDR:PORT, --admin ADDR:PORT;\n"
+             "  also SLUICE_OPTION in the environment.\n\n"
+             "SIGTERM finishes the requests in flight and ends with 0; SIGHUP reads the options again.\n",
     .run = run,
 };

@@ -12,17 +12,17 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "config/manifest.h"
-#include "gateway/commands/api_client.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/remote.h"
+#include "gateway/commands/screen.h"
 
 #define SOURCES_PATH "/v1/branches/default/sources"
 
 typedef struct Apply {
-    ApiClient client;
+    const Manifest *manifest; /* what is printed repeats none of the values of its expansions */
     bool dry_run, prune;
     unsigned changes;
-    const Expansions *expansions; /* of the manifest: what is told repeats none of these values */
-    bool cannot;                  /* a dry run found a table that cannot be had */
+    bool cannot; /* a dry run found a table that cannot be had */
 } Apply;
 
 /* ---- what is sent -------------------------------------------------------------------------------------------------------------------- */
@@ -43,16 +43,11 @@ static json_t *document_of(const ManifestSource *declared) {
     return document;
 }
 
-/* ---- what is told -------------------------------------------------------------------------------------------------------------------- */
-
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
+/* ---- what is printed -------------------------------------------------------------------------------------------------------------------- */
 
 /* `entry`: {"action","fields"} of the plan. */
 static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
-    const char *action = text_of(entry, "action");
+    const char *action = screen_text(entry, "action");
     char mark = '=';
     if (strcmp(action, "create") == 0) mark = '+';
     if (strcmp(action, "update") == 0) mark = '~';
@@ -69,14 +64,14 @@ static void say(Apply *apply, const char *source, const char *sink, const json_t
 static void say_of_table(const Apply *apply, char mark, const char *source, const char *sink, const char *format, const char *text) {
     Error line = {0};
     (void)error_set(&line, -EINVAL, format, text);
-    expansions_hide(apply->expansions, &line);
+    expansions_hide(&apply->manifest->expansions, &line);
     (void)printf("%c %s/%s: %s\n", mark, source, sink, line.text);
 }
 
 /* Of a dry run: what the destination says. */
 static void say_table(Apply *apply, const char *source, const json_t *entry) {
     const json_t *table = json_object_get(entry, "table");
-    const char *action = text_of(table, "action"), *sink = text_of(entry, "sinkId"), *id = text_of(table, "tableId");
+    const char *action = screen_text(table, "action"), *sink = screen_text(entry, "sinkId"), *id = screen_text(table, "tableId");
     if (strcmp(action, "create") == 0) {
         say_of_table(apply, ' ', source, sink, "table \"%s\" would be created", id);
     } else if (strcmp(action, "addColumns") == 0) {
@@ -86,7 +81,7 @@ static void say_table(Apply *apply, const char *source, const json_t *entry) {
             buffer_printf(&columns, "%s\"%s\"", i ? ", " : "", json_string_value(json_array_get(list, i)));
         say_of_table(apply, ' ', source, sink, "its table would get the columns %s", buffer_text(&columns));
     } else if (strcmp(action, "refused") == 0 || strcmp(action, "unknown") == 0) {
-        say_of_table(apply, '!', source, sink, "%s", text_of(table, "message"));
+        say_of_table(apply, '!', source, sink, "%s", screen_text(table, "message"));
         apply->cannot = true;
     }
 }
@@ -96,20 +91,20 @@ static void say_plan(Apply *apply, const char *source, const json_t *plan) {
     const json_t *sinks = json_object_get(plan, "sinks");
     for (size_t i = 0; i < json_array_size(sinks); i++) {
         const json_t *entry = json_array_get(sinks, i);
-        say(apply, source, text_of(entry, "sinkId"), entry);
+        say(apply, source, screen_text(entry, "sinkId"), entry);
         if (apply->dry_run) say_table(apply, source, entry);
     }
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
 
-static int apply_source(Apply *apply, const ManifestSource *declared, Error *error) {
-    const char *id = text_of(declared->source, "sourceId");
+static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
+    const char *id = screen_text(declared->source, "sourceId");
     _cleanup_free_ char *path = NULL;
     check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s", id, apply->dry_run ? "true" : "false",
                    apply->prune ? "true" : "false") > 0);
     json_t *document = document_of(declared), *answer = NULL;
-    int r = api_client_expect(&apply->client, "PUT", path, document, &answer, error);
+    int r = api_client_expect(client, "PUT", path, document, &answer, error);
     json_decref(document);
     if (r < 0) return error_prefix(error, "%s", id), r;
     say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
@@ -117,65 +112,41 @@ static int apply_source(Apply *apply, const ManifestSource *declared, Error *err
     return 0;
 }
 
-static int run(int argc, char **argv) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    const char *file = NULL, *admin = NULL, *token_file = NULL, *data = NULL;
-    Apply apply = {0};
-    while (arguments.at < argc) {
-        const char *value;
-        if ((value = arguments_value(&arguments, "-f"))) {
-            file = value;
-        } else if ((value = arguments_value(&arguments, "--admin"))) {
-            admin = value;
-        } else if ((value = arguments_value(&arguments, "--token-file"))) {
-            token_file = value;
-        } else if ((value = arguments_value(&arguments, "--data"))) {
-            data = value;
-        } else if (arguments_flag(&arguments, "--dry-run")) {
-            apply.dry_run = true;
-        } else if (arguments_flag(&arguments, "--prune")) {
-            apply.prune = true;
-        } else {
-            return arguments_wrong(&command_apply, "there is no argument", argv[arguments.at]);
-        }
-    }
-    if (!file) return arguments_wrong(&command_apply, "name a manifest with -f", NULL);
-
-    Error error = {0};
-    Manifest manifest = {0};
-    int r = manifest_load(file, &manifest, &error);
-    if (r < 0) {
-        (void)fprintf(stderr, "%s\n", error.text);
-        manifest_deinit(&manifest);
-        return EXIT_USAGE;
-    }
-    apply.expansions = &manifest.expansions;
-    r = api_client_init(&apply.client, admin, token_file, data, &error);
-    for (size_t i = 0; r == 0 && i < manifest.count; i++) r = apply_source(&apply, &manifest.sources[i], &error);
-    if (r < 0) {
-        expansions_hide(&manifest.expansions, &error); /* the gateway's words may repeat what it was sent */
-        (void)fprintf(stderr, "sluice apply: %s\n", error.text);
-    } else {
-        (void)printf("%u %s%s\n", apply.changes, apply.changes == 1 ? "change" : "changes",
-                     apply.dry_run ? " (dry run: none was made)" : "");
-    }
-    api_client_deinit(&apply.client);
-    manifest_deinit(&manifest);
-    return r < 0 || apply.cannot ? EXIT_RUNTIME : EXIT_SUCCESS;
+static int apply_all(const ApiClient *client, void *context, Error *error) {
+    Apply *apply = context;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < apply->manifest->count; i++) r = apply_source(apply, client, &apply->manifest->sources[i], error);
+    if (r < 0) return expansions_hide(&apply->manifest->expansions, error), r; /* the gateway's words may repeat what it was sent */
+    (void)printf("%u %s%s\n", apply->changes, apply->changes == 1 ? "change" : "changes",
+                 apply->dry_run ? " (dry run: none was made)" : "");
+    return apply->cannot ? EXIT_RUNTIME : 0;
 }
+
+static int run(const Arguments *arguments) {
+    Error error = {0};
+    _cleanup_(manifest_deinit) Manifest manifest = {0};
+    if (manifest_load(arguments_value(arguments, "file"), &manifest, &error) < 0) {
+        (void)fprintf(stderr, "%s\n", error.text);
+        return EXIT_INVALID;
+    }
+    Apply apply = {.dry_run = arguments_flag(arguments, "dry-run"), .prune = arguments_flag(arguments, "prune"), .manifest = &manifest};
+    return remote_run(arguments, apply_all, &apply);
+}
+
+static const CommandOption options[] = {
+    {.name = "file", .letter = 'f', .required = true, .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
+    {.name = "dry-run", .sentence = "Only say what would change."},
+    {.name = "prune", .sentence = "Delete the sinks of the manifest's sources that it does not name."},
+    REMOTE_OPTIONS,
+    {0},
+};
 
 const Command command_apply = {
     .name = "apply",
-    .usage = "-f MANIFEST.yaml [--dry-run] [--prune]",
     .summary = "Create or update sources and sinks.",
-    .help = "  -f FILE             a manifest of sources and sinks\n"
-            "  --dry-run           only say what would change\n"
-            "  --prune             delete the sinks of the manifest's sources that it does not name\n"
-            "  --admin URL         the admin address; SLUICE_ADMIN, or http://127.0.0.1:7001\n"
-            "  --token-file FILE   holds a token; SLUICE_TOKEN, or admin.token of --data\n"
-            "  --data DIR          the data directory of a local gateway, ./data\n\n"
-            "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
-            "sinks are changed together or not at all. A dry run also compares the tables, and says what is in\n"
-            "the way (!).\n",
+    .options = options,
+    .notes = "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
+             "sinks are changed together or not at all. A dry run also compares the tables, and says what is in\n"
+             "the way (!).\n",
     .run = run,
 };

@@ -6,41 +6,47 @@
 #include "gateway/commands/commands.h"
 #include "sinks/driver.h"
 
-static int run(int argc, char **argv) {
-    Arguments arguments = {.argc = argc, .argv = argv};
+static const CommandOption options[] = {
+    {.name = "config", .argument = "FILE", .sentence = "A config file: options and connections (YAML). May be given again."},
+    {.name = "file", .letter = 'f', .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML). May be given again."},
+    {0},
+};
+
+static void check_config(const char *file, Error *error) {
+    char *none[] = {NULL};
+    Options loaded;
+    if (options_load(file, none, connection_types, &loaded, error) == 0) options_deinit(&loaded);
+}
+
+static void check_manifest(const char *file, Error *error) {
+    Manifest manifest;
+    if (manifest_load(file, &manifest, error) == 0) manifest_deinit(&manifest);
+}
+
+static int run(const Arguments *arguments) {
+    if (arguments->given_count == 0) return arguments_wrong(arguments->command, "name a config file or a manifest", NULL);
     int code = EXIT_SUCCESS;
-    int seen = 0;
-    while (arguments.at < argc) {
+    for (size_t i = 0; i < arguments->given_count; i++) {
         Error error = {0};
-        const char *file;
-        if ((file = arguments_value(&arguments, "--config"))) {
-            char *none[] = {NULL};
-            Options options;
-            if (options_load(file, none, connection_types, &options, &error) == 0) options_deinit(&options);
-        } else if ((file = arguments_value(&arguments, "-f"))) {
-            Manifest manifest;
-            if (manifest_load(file, &manifest, &error) == 0) manifest_deinit(&manifest);
-        } else {
-            return arguments_wrong(&command_check, "there is no argument", argv[arguments.at]);
-        }
-        seen++;
+        const Argument *given = &arguments->given[i];
+        if (given->option == &options[0])
+            check_config(given->value, &error);
+        else
+            check_manifest(given->value, &error);
         if (error.code < 0) {
             (void)fprintf(stderr, "%s\n", error.text);
-            code = EXIT_USAGE;
+            code = EXIT_INVALID;
         } else {
-            (void)printf("%s: sound\n", file);
+            (void)printf("%s: sound\n", given->value);
         }
     }
-    if (seen == 0) return arguments_wrong(&command_check, "name a config file or a manifest", NULL);
     return code;
 }
 
 const Command command_check = {
     .name = "check",
-    .usage = "[--config FILE] [-f MANIFEST.yaml]",
-    .summary = "Validate a config file or a manifest.",
-    .help = "  --config FILE   the server's options and connections\n"
-            "  -f FILE         a manifest of sources and sinks\n\n"
-            "Each error stands with file:line:column; the exit code is 1 then.\n",
+    .summary = "Validate config files and manifests.",
+    .options = options,
+    .notes = "Each error stands with file:line:column; the exit code is 1 then.\n",
     .run = run,
 };

@@ -5,16 +5,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "gateway/commands/api_client.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
 
 #define PATH "/v1/branches/default/connections"
-
-static int fail(const Error *error) {
-    (void)fprintf(stderr, "sluice connections: %s\n", error->text);
-    return EXIT_RUNTIME;
-}
 
 static void list(const json_t *connections) {
     size_t index;
@@ -69,46 +64,44 @@ static bool is_name(const char *text) {
     return text[0] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_") == strlen(text);
 }
 
-static int run(int argc, char **argv) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    ServerArguments server = {0};
-    const char *verb = NULL, *name = NULL;
-    while (arguments.at < argc) {
-        if (arguments_server(&arguments, &server)) continue;
-        const char *word = argv[arguments.at++];
-        if (!verb && strcmp(word, "test") == 0) {
-            verb = word;
-        } else if (verb && !name && is_name(word)) {
-            name = word;
-        } else {
-            return arguments_wrong(&command_connections, "there is no argument", word);
-        }
-    }
-    ApiClient client;
-    Error error = {0};
-    int r = api_client_init(&client, server.admin, server.token_file, server.data, &error);
-    if (r < 0) return fail(&error);
+typedef struct Request {
+    bool test;
+    const char *name; /* of the one to test; NULL: all */
+} Request;
+
+static int work(const ApiClient *client, void *context, Error *error) {
+    const Request *request = context;
     json_t *answer = NULL;
     bool ok = true;
-    if (!name) r = api_client_expect(&client, "GET", PATH, NULL, &answer, &error);
+    int r = request->name ? 0 : api_client_expect(client, "GET", PATH, NULL, &answer, error);
     const json_t *connections = json_object_get(answer, "connections");
-    if (r == 0 && verb) {
-        r = test(&client, connections, name, &ok, &error);
+    if (r == 0 && request->test) {
+        r = test(client, connections, request->name, &ok, error);
     } else if (r == 0) {
         list(connections);
     }
     json_decref(answer);
-    api_client_deinit(&client);
-    if (r < 0) return fail(&error);
+    if (r < 0) return r;
     return ok ? EXIT_SUCCESS : EXIT_RUNTIME;
 }
 
+static int run(const Arguments *arguments) {
+    Request request = {.test = arguments->operand_count > 0, .name = arguments->operand_count > 1 ? arguments->operands[1] : NULL};
+    if (request.test && strcmp(arguments->operands[0], "test") != 0)
+        return arguments_wrong(arguments->command, "the operand can only be \"test\", not", arguments->operands[0]);
+    if (request.name && !is_name(request.name)) return arguments_wrong(arguments->command, "there is no connection", request.name);
+    return remote_run(arguments, work, &request);
+}
+
+static const CommandOption options[] = {REMOTE_OPTIONS, {0}};
+
 const Command command_connections = {
     .name = "connections",
-    .usage = "[--admin URL] [--token-file FILE] [test [NAME]]",
     .summary = "List the connections, or test whether imports into them could work.",
-    .help = "  test [NAME]         on a session of its own, without a change to anything there; all of them\n"
-            "                      when none is named. The exit code is 0 only when all that were tested\n"
-            "                      are ok\n" SERVER_HELP,
+    .options = options,
+    .operands = "[test [NAME]]",
+    .operands_most = 2,
+    .notes = "A test runs on a session of its own, without a change to anything there; all are tested when none is\n"
+             "named. The exit code is 0 only when all that were tested are ok.\n",
     .run = run,
 };

@@ -27,10 +27,10 @@ typedef struct MapRequest {
 
 /* ---- arguments ----------------------------------------------------------------------------------------------------------------------------- */
 
-static int add_header(MapRequest *request, const char *value) {
+static int add_header(const Command *command, MapRequest *request, const char *value) {
     const char *colon = strchr(value, ':');
-    if (!colon || colon == value) return arguments_wrong(&command_map, "--header wants 'Name: value', not", value);
-    if (request->header_count == HEADERS_MOST) return arguments_wrong(&command_map, "there are too many headers", NULL);
+    if (!colon || colon == value) return arguments_wrong(command, "--header wants 'Name: value', not", value);
+    if (request->header_count == HEADERS_MOST) return arguments_wrong(command, "there are too many headers", NULL);
     EventHeader header = {.name = {.data = value, .size = (size_t)(colon - value)}, .value = span_of(colon + 1 + strspn(colon + 1, " \t"))};
     while (header.value.size > 0 && strchr(" \t", header.value.data[header.value.size - 1])) header.value.size--;
     if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value;
@@ -39,39 +39,29 @@ static int add_header(MapRequest *request, const char *value) {
     return 0;
 }
 
-static int parse(int argc, char **argv, MapRequest *ret_request) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    *ret_request = (MapRequest){0};
-    while (arguments.at < argc) {
-        const char *value;
-        if ((value = arguments_value(&arguments, "-f"))) {
-            ret_request->manifest = value;
-        } else if ((value = arguments_value(&arguments, "--columns"))) {
-            ret_request->columns = value;
-        } else if ((value = arguments_value(&arguments, "--config"))) {
-            ret_request->config = value;
-        } else if ((value = arguments_value(&arguments, "--event"))) {
-            ret_request->event = value;
-        } else if ((value = arguments_value(&arguments, "--content-type"))) {
-            ret_request->content_type = span_of(value);
-        } else if ((value = arguments_value(&arguments, "--source"))) {
-            ret_request->source = value;
-        } else if ((value = arguments_value(&arguments, "--sink"))) {
-            ret_request->sink = value;
-        } else if ((value = arguments_value(&arguments, "--format"))) {
-            if (strcmp(value, "csv") != 0 && strcmp(value, "json") != 0)
-                return arguments_wrong(&command_map, "--format is csv or json, not", value);
-            ret_request->csv = strcmp(value, "csv") == 0;
-        } else if ((value = arguments_value(&arguments, "--header"))) {
-            int code = add_header(ret_request, value);
-            if (code != 0) return code;
-        } else {
-            return arguments_wrong(&command_map, "there is no argument", argv[arguments.at]);
-        }
+static int parse(const Arguments *arguments, MapRequest *ret_request) {
+    const Command *command = arguments->command;
+    const char *format = arguments_value(arguments, "format");
+    *ret_request = (MapRequest){
+        .manifest = arguments_value(arguments, "file"),
+        .columns = arguments_value(arguments, "columns"),
+        .config = arguments_value(arguments, "config"),
+        .event = arguments_value(arguments, "event"),
+        .source = arguments_value(arguments, "source"),
+        .sink = arguments_value(arguments, "sink"),
+        .csv = format && strcmp(format, "csv") == 0,
+    };
+    if (format && !ret_request->csv && strcmp(format, "json") != 0) return arguments_wrong(command, "--format is csv or json, not", format);
+    /* In their order: of a --content-type and a --header 'Content-Type: …' the last one holds. */
+    for (size_t i = 0; i < arguments->given_count; i++) {
+        const Argument *given = &arguments->given[i];
+        if (strcmp(given->name, "content-type") == 0) ret_request->content_type = span_of(given->value);
+        int code = strcmp(given->name, "header") == 0 ? add_header(command, ret_request, given->value) : 0;
+        if (code != 0) return code;
     }
     if (!ret_request->manifest && !ret_request->columns)
-        return arguments_wrong(&command_map, "name a manifest with -f, or a file of columns with --columns", NULL);
-    if (ret_request->manifest && ret_request->columns) return arguments_wrong(&command_map, "-f and --columns exclude each other", NULL);
+        return arguments_wrong(command, "name a manifest with -f, or a file of columns with --columns", NULL);
+    if (ret_request->manifest && ret_request->columns) return arguments_wrong(command, "-f and --columns exclude each other", NULL);
     return 0;
 }
 
@@ -228,9 +218,9 @@ static bool is_of_the_input(int code) {
     return code == -EINVAL || code == -EBADMSG || code == -EFBIG || code == -EOPNOTSUPP || code == -ENOENT;
 }
 
-static int run(int argc, char **argv) {
+static int run(const Arguments *arguments) {
     MapRequest request;
-    int code = parse(argc, argv, &request);
+    int code = parse(arguments, &request);
     if (code != 0) return code;
 
     Error error = {0};
@@ -247,27 +237,40 @@ static int run(int argc, char **argv) {
     targets_deinit(&targets);
     options_deinit(&options);
     if (r < 0 && !is_of_the_input(r)) return EXIT_RUNTIME;
-    return r < 0 || counts.refused > 0 ? EXIT_USAGE : EXIT_SUCCESS;
+    return r < 0 || counts.refused > 0 ? EXIT_INVALID : EXIT_SUCCESS;
 }
+
+static const CommandOption options[] = {
+    {.name = "file", .letter = 'f', .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
+    {.name = "columns",
+     .argument = "FILE",
+     .sentence = "In its place a list of columns alone, as in a sink's mapping (YAML or JSON). One of --file and --columns must be given."},
+    {.name = "source", .argument = "ID", .sentence = "Only this source of the manifest."},
+    {.name = "sink", .argument = "ID", .sentence = "Only sinks of this id."},
+    {.name = "event",
+     .argument = "FILE",
+     .sentence =
+         "The body of one request, read by the source's framing; - is standard input. Without it each line of standard input is an event."},
+    {.name = "content-type", .argument = "TYPE", .sentence = "The Content-Type, as a sender would give it."},
+    {.name = "header", .argument = "'NAME: VALUE'", .sentence = "A header of the request. May be given again."},
+    {.name = "format",
+     .argument = "FORMAT",
+     .sentence = "json (default): one object a row. csv: the row text as it is staged, of one sink."},
+    {.name = "config",
+     .argument = "FILE",
+     .sentence = "The server's config file, for limits.event, .body, .row and the options of templates."},
+    {0},
+};
 
 const Command command_map = {
     .name = "map",
-    .usage = "-f MANIFEST.yaml | --columns FILE [--event FILE] [--header 'K: V'] [--content-type T]",
     .summary = "Dry run: print the rows that each sink would get.",
-    .help =
-        "  -f FILE             a manifest of sources and sinks\n"
-        "  --columns FILE      in its place a list of columns alone, as in a sink's mapping (YAML or JSON)\n"
-        "  --source ID         only this source of the manifest\n"
-        "  --sink ID           only sinks of this id\n"
-        "  --event FILE        the body of one request, read by the source's framing; - is standard input\n"
-        "  --content-type T    as a sender would give it\n"
-        "  --header 'K: V'     a header of the request; may be given again\n"
-        "  --format json|csv   json (default): one object a row; csv: the row text as it is staged, of one sink\n"
-        "  --config FILE       the server's options, for limits.event, .body, .row and those of templates\n\n"
-        "Without --event each line of standard input is an event, as many as there are, mapped as they come; with a --content-type that\n"
-        "does not mean lines, or a Content-Encoding, standard input is the body of one request.\n\n"
-        "What cannot be mapped is told on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway is\n"
-        "needed. Exit code: 0 all events were mapped; 1 some were not, or an argument or definition is wrong; 2 reading, writing or the\n"
-        "template workers failed.\n",
+    .options = options,
+    .notes =
+        "Lines of standard input are mapped as they come, as many as there are; with a --content-type that does not mean lines, or a\n"
+        "Content-Encoding, standard input is the body of one request.\n\n"
+        "What cannot be mapped is reported on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway\n"
+        "is needed. Exit code: 0 all events were mapped; 1 some were not, or a definition is wrong; 2 the command line is wrong, or\n"
+        "reading, writing or the template workers failed.\n",
     .run = run,
 };

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
 void screen_print(const char *text) {
     if (!text) return;
     for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
@@ -16,6 +18,11 @@ void screen_print(const char *text) {
 const char *screen_text(const json_t *object, const char *key) {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
+}
+
+void screen_print_json(const json_t *value) {
+    _cleanup_free_ char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    (void)printf("%s\n", text ? text : "");
 }
 
 void screen_connection_state(const json_t *connection) {

@@ -7,5 +7,7 @@
 void screen_print(const char *text);
 /* The text of a field; "" when it has none. */
 const char *screen_text(const json_t *object, const char *key);
+/* Indented, on lines of its own. */
+void screen_print_json(const json_t *value);
 /* "ok", or what is wrong with the connection (an item of the API's list), on one line. */
 void screen_connection_state(const json_t *connection);

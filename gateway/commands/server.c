@@ -1,18 +1,22 @@
-#include <stdbool.h>
+/* `sluice get`, `flush`, `pause` and `resume`: one request about a source, a sink or a connection of a running gateway, or a few of them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "gateway/commands/api_client.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/remote.h"
+#include "gateway/commands/screen.h"
 
 #define BRANCH "/v1/branches/default"
 
+/* What the command line names: at most one of `id` and `connection` is there. */
 typedef struct Target {
-    ServerArguments server;
+    const char *verb;       /* the name of the command */
     const char *id;         /* SOURCE or SOURCE/SINK; NULL: none given */
-    const char *connection; /* of pause and resume; NULL: none given */
+    const char *sink;       /* in `id`; NULL: it is a source */
+    int source_size;        /* bytes of `id` that are the source */
+    const char *connection; /* NULL: none given */
 } Target;
 
 /* Of ids and slashes: safe in a path. */
@@ -20,171 +24,151 @@ static bool is_plain(const char *text) {
     return text[0] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_/") == strlen(text);
 }
 
-static int parse(const Command *command, int argc, char **argv, Target *ret_target) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    *ret_target = (Target){0};
-    while (arguments.at < argc) {
-        const char *value;
-        if (arguments_server(&arguments, &ret_target->server)) continue;
-        if ((command == &command_pause || command == &command_resume) && (value = arguments_value(&arguments, "--connection"))) {
-            if (!is_plain(value)) return arguments_wrong(command, "there is no connection", value);
-            ret_target->connection = value;
-        } else if (argv[arguments.at][0] == '-' || ret_target->id) {
-            return arguments_wrong(command, "there is no argument", argv[arguments.at]);
-        } else {
-            const char *id = argv[arguments.at++], *slash = strchr(id, '/');
-            if (!is_plain(id) || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/'))))
-                return arguments_wrong(command, "the target is SOURCE or SOURCE/SINK, not", id);
-            ret_target->id = id;
-        }
-    }
+/* 0, or the exit code. */
+static int read_target(const Arguments *arguments, const char *connection, Target *ret_target) {
+    const char *id = arguments->operand_count > 0 ? arguments->operands[0] : NULL, *slash = id ? strchr(id, '/') : NULL;
+    if (id && (!is_plain(id) || slash == id || (slash && (!slash[1] || strchr(slash + 1, '/')))))
+        return arguments_wrong(arguments->command, "the target is SOURCE or SOURCE/SINK, not", id);
+    if (connection && !is_plain(connection)) return arguments_wrong(arguments->command, "there is no connection", connection);
+    *ret_target = (Target){.verb = arguments->command->name, .id = id, .connection = connection};
+    if (!id) return 0;
+    ret_target->sink = slash ? slash + 1 : NULL;
+    ret_target->source_size = (int)(slash ? slash - id : (ptrdiff_t)strlen(id));
     return 0;
 }
 
-static int fail(const Command *command, const Error *error) {
-    (void)fprintf(stderr, "sluice %s: %s\n", command->name, error->text);
-    return EXIT_RUNTIME;
+/* Of what the target names; `rest` follows. The caller frees it. */
+static char *path_of(const Target *target, const char *rest) {
+    char *path;
+    if (target->connection) {
+        check(asprintf(&path, BRANCH "/connections/%s%s", target->connection, rest) > 0);
+    } else if (target->sink) {
+        check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s%s", target->source_size, target->id, target->sink, rest) > 0);
+    } else {
+        check(target->id);
+        check(asprintf(&path, BRANCH "/sources/%s%s", target->id, rest) > 0);
+    }
+    return path;
 }
 
-/* Flushes one sink and tells how many rows came with it. */
-static int flush_sink(const ApiClient *client, const char *source, const char *sink, Error *error) {
-    _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, BRANCH "/sources/%s/sinks/%s/flush", source, sink) > 0);
+/* ---- flush --------------------------------------------------------------------------------------------------------------------------- */
+
+/* Flushes one sink and says how many rows came with it. */
+static int flush_sink(const ApiClient *client, const Target *sink, Error *error) {
+    _cleanup_free_ char *path = path_of(sink, "/flush");
     json_t *answer = NULL;
     int r = api_client_expect(client, "POST", path, NULL, &answer, error);
-    if (r < 0) return error_prefix(error, "%s/%s", source, sink), r;
+    if (r < 0) return error_prefix(error, "%.*s/%s", sink->source_size, sink->id, sink->sink), r;
     const json_t *rows = json_object_get(json_object_get(answer, "outputs"), "rows");
     long long count = (long long)json_integer_value(rows);
-    (void)printf("%s/%s: imported %lld %s\n", source, sink, count, count == 1 ? "row" : "rows");
+    (void)printf("%.*s/%s: imported %lld %s\n", sink->source_size, sink->id, sink->sink, count, count == 1 ? "row" : "rows");
     json_decref(answer);
     return 0;
 }
 
-static int flush_source(const ApiClient *client, const char *source, Error *error) {
-    _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, BRANCH "/sources/%s/sinks?limit=100", source) > 0);
+static int flush(const ApiClient *client, void *context, Error *error) {
+    const Target *target = context;
+    if (target->sink) return flush_sink(client, target, error);
+    _cleanup_free_ char *path = path_of(target, "/sinks?limit=100");
     json_t *answer = NULL;
     int r = api_client_expect(client, "GET", path, NULL, &answer, error);
     if (r < 0) return r;
     const json_t *sinks = json_object_get(answer, "sinks");
-    for (size_t i = 0; i < json_array_size(sinks) && r == 0; i++)
-        r = flush_sink(client, source, json_string_value(json_object_get(json_array_get(sinks, i), "sinkId")), error);
+    for (size_t i = 0; i < json_array_size(sinks) && r == 0; i++) {
+        Target one = *target;
+        one.sink = screen_text(json_array_get(sinks, i), "sinkId");
+        r = flush_sink(client, &one, error);
+    }
     json_decref(answer);
     return r;
 }
 
-static int run_flush(int argc, char **argv) {
+static int run_flush(const Arguments *arguments) {
     Target target;
-    int code = parse(&command_flush, argc, argv, &target);
-    if (code != 0) return code;
-    if (!target.id) return arguments_wrong(&command_flush, "name what to flush: SOURCE or SOURCE/SINK", NULL);
-
-    ApiClient client;
-    Error error = {0};
-    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
-    if (r < 0) return fail(&command_flush, &error);
-    const char *slash = strchr(target.id, '/');
-    if (slash) {
-        _cleanup_free_ char *source = strndup(target.id, (size_t)(slash - target.id));
-        check(source);
-        r = flush_sink(&client, source, slash + 1, &error);
-    } else {
-        r = flush_source(&client, target.id, &error);
-    }
-    api_client_deinit(&client);
-    return r < 0 ? fail(&command_flush, &error) : EXIT_SUCCESS;
+    int code = read_target(arguments, NULL, &target);
+    return code != 0 ? code : remote_run(arguments, flush, &target);
 }
 
-static int run_get(int argc, char **argv) {
-    Target target;
-    int code = parse(&command_get, argc, argv, &target);
-    if (code != 0) return code;
+/* ---- get ----------------------------------------------------------------------------------------------------------------------------- */
 
-    _cleanup_free_ char *path = NULL;
-    const char *slash = target.id ? strchr(target.id, '/') : NULL;
-    if (slash) {
-        check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s", (int)(slash - target.id), target.id, slash + 1) > 0);
-    } else if (target.id) {
-        check(asprintf(&path, BRANCH "/sources/%s", target.id) > 0);
-    }
-    ApiClient client;
-    Error error = {0};
+static int get(const ApiClient *client, void *context, Error *error) {
+    const Target *target = context;
+    _cleanup_free_ char *path = target->id ? path_of(target, "") : NULL;
     json_t *answer = NULL;
-    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
-    if (r < 0) return fail(&command_get, &error);
-    r = path ? api_client_expect(&client, "GET", path, NULL, &answer, &error)
-             : api_client_list(&client, BRANCH "/sources", "sources", "sourceId", &answer, &error);
-    api_client_deinit(&client);
-    if (r < 0) return fail(&command_get, &error);
-    _cleanup_free_ char *text = json_dumps(answer, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    int r = path ? api_client_expect(client, "GET", path, NULL, &answer, error)
+                 : api_client_list(client, BRANCH "/sources", "sources", "sourceId", &answer, error);
+    if (r < 0) return r;
+    screen_print_json(answer);
     json_decref(answer);
-    (void)printf("%s\n", text ? text : "");
-    return EXIT_SUCCESS;
+    return 0;
 }
 
-/* PUT …/pause or …/resume of what the target names. */
-static int run_pausing(const Command *command, int argc, char **argv) {
+static int run_get(const Arguments *arguments) {
     Target target;
-    int code = parse(command, argc, argv, &target);
+    int code = read_target(arguments, NULL, &target);
+    return code != 0 ? code : remote_run(arguments, get, &target);
+}
+
+/* ---- pause, resume ------------------------------------------------------------------------------------------------------------------- */
+
+static int put_verb(const ApiClient *client, void *context, Error *error) {
+    const Target *target = context;
+    _cleanup_free_ char *rest = NULL, *path = NULL;
+    check(asprintf(&rest, "/%s", target->verb) > 0);
+    path = path_of(target, rest);
+    int r = api_client_expect(client, "PUT", path, NULL, NULL, error);
+    if (r == 0) (void)printf("%s: %sd\n", target->id ? target->id : target->connection, target->verb);
+    return r;
+}
+
+static int run_pausing(const Arguments *arguments) {
+    Target target;
+    int code = read_target(arguments, arguments_value(arguments, "connection"), &target);
     if (code != 0) return code;
-    if (!target.id == !target.connection) return arguments_wrong(command, "name one of SOURCE, SOURCE/SINK and --connection NAME", NULL);
-
-    _cleanup_free_ char *path = NULL;
-    const char *slash = target.id ? strchr(target.id, '/') : NULL, *verb = command->name;
-    if (target.connection) {
-        check(asprintf(&path, BRANCH "/connections/%s/%s", target.connection, verb) > 0);
-    } else if (slash) {
-        check(asprintf(&path, BRANCH "/sources/%.*s/sinks/%s/%s", (int)(slash - target.id), target.id, slash + 1, verb) > 0);
-    } else {
-        check(asprintf(&path, BRANCH "/sources/%s/%s", target.id, verb) > 0);
-    }
-    ApiClient client;
-    Error error = {0};
-    int r = api_client_init(&client, target.server.admin, target.server.token_file, target.server.data, &error);
-    if (r < 0) return fail(command, &error);
-    r = api_client_expect(&client, "PUT", path, NULL, NULL, &error);
-    api_client_deinit(&client);
-    if (r < 0) return fail(command, &error);
-    (void)printf("%s: %sd\n", target.id ? target.id : target.connection, verb);
-    return EXIT_SUCCESS;
+    if (!target.id == !target.connection)
+        return arguments_wrong(arguments->command, "name one of SOURCE, SOURCE/SINK and --connection NAME", NULL);
+    return remote_run(arguments, put_verb, &target);
 }
 
-static int run_pause(int argc, char **argv) {
-    return run_pausing(&command_pause, argc, argv);
-}
+/* ---- the tables ---------------------------------------------------------------------------------------------------------------------- */
 
-static int run_resume(int argc, char **argv) {
-    return run_pausing(&command_resume, argc, argv);
-}
+static const CommandOption remote_options[] = {REMOTE_OPTIONS, {0}};
+static const CommandOption pausing_options[] = {
+    {.name = "connection", .argument = "NAME", .sentence = "All that goes to this connection."}, REMOTE_OPTIONS, {0}};
 
 const Command command_flush = {
     .name = "flush",
-    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK]",
     .summary = "Import now what waits, whatever the conditions.",
-    .help = SERVER_HELP,
+    .options = remote_options,
+    .operands = "SOURCE[/SINK]",
+    .operands_least = 1,
+    .operands_most = 1,
     .run = run_flush,
 };
 
 const Command command_get = {
     .name = "get",
-    .usage = "[--admin URL] [--token-file FILE] [SOURCE[/SINK]]",
-    .summary = "Print sources, one source, or one sink as JSON.",
-    .help = SERVER_HELP,
+    .summary = "Print all sources, one source, or one sink as JSON.",
+    .options = remote_options,
+    .operands = "[SOURCE[/SINK]]",
+    .operands_most = 1,
     .run = run_get,
 };
 
 const Command command_pause = {
     .name = "pause",
-    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK] | --connection NAME",
     .summary = "Hold imports back: events are taken and staged, and no import starts.",
-    .help = "  --connection NAME   all that goes to this connection\n" SERVER_HELP,
-    .run = run_pause,
+    .options = pausing_options,
+    .operands = "[SOURCE[/SINK]]",
+    .operands_most = 1,
+    .run = run_pausing,
 };
 
 const Command command_resume = {
     .name = "resume",
-    .usage = "[--admin URL] [--token-file FILE] SOURCE[/SINK] | --connection NAME",
     .summary = "End a pause.",
-    .help = "  --connection NAME   all that goes to this connection\n" SERVER_HELP,
-    .run = run_resume,
+    .options = pausing_options,
+    .operands = "[SOURCE[/SINK]]",
+    .operands_most = 1,
+    .run = run_pausing,
 };

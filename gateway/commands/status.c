@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-#include "gateway/commands/api_client.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
 
 #define BRANCH "/v1/branches/default"
@@ -132,33 +131,14 @@ static int get_all(const ApiClient *client, json_t **ret_status, Error *problem,
     return 0;
 }
 
-static int run(int argc, char **argv) {
-    Arguments arguments = {.argc = argc, .argv = argv};
-    ServerArguments server = {0};
-    bool as_json = false;
-    while (arguments.at < argc) {
-        if (arguments_server(&arguments, &server)) continue;
-        const char *format = arguments_value(&arguments, "-o");
-        if (!format) format = arguments_value(&arguments, "--output");
-        if (!format) return arguments_wrong(&command_status, "there is no argument", argv[arguments.at]);
-        as_json = strcmp(format, "json") == 0;
-        if (!as_json && strcmp(format, "text") != 0) return arguments_wrong(&command_status, "the format is json or text, not", format);
-    }
-    ApiClient client;
-    Error error = {0}, problem = {0};
+static int print_status(const ApiClient *client, void *context, Error *error) {
+    const bool *as_json = context;
+    Error problem = {0};
     json_t *status = NULL;
-    int r = api_client_init(&client, server.admin, server.token_file, server.data, &error);
-    if (r == 0) {
-        r = get_all(&client, &status, &problem, &error);
-        api_client_deinit(&client);
-    }
-    if (r < 0) {
-        (void)fprintf(stderr, "sluice status: %s\n", error.text);
-        return EXIT_RUNTIME;
-    }
-    if (as_json) {
-        _cleanup_free_ char *text = json_dumps(status, JSON_INDENT(2));
-        (void)printf("%s\n", text ? text : "");
+    int r = get_all(client, &status, &problem, error);
+    if (r < 0) return r;
+    if (*as_json) {
+        screen_print_json(status);
     } else {
         print_gateway(status);
         print_connections(json_object_get(status, "connections"));
@@ -169,10 +149,20 @@ static int run(int argc, char **argv) {
     return problem.code == 0 ? EXIT_SUCCESS : EXIT_RUNTIME;
 }
 
+static int run(const Arguments *arguments) {
+    const char *format = arguments_value(arguments, "output");
+    bool as_json = format && strcmp(format, "json") == 0;
+    if (format && !as_json && strcmp(format, "text") != 0)
+        return arguments_wrong(arguments->command, "the format is json or text, not", format);
+    return remote_run(arguments, print_status, &as_json);
+}
+
+static const CommandOption options[] = {
+    {.name = "output", .letter = 'o', .argument = "FORMAT", .sentence = "text (default) or json."}, REMOTE_OPTIONS, {0}};
+
 const Command command_status = {
     .name = "status",
-    .usage = "[--admin URL] [--token-file FILE] [-o json]",
     .summary = "Show how a running gateway is: disk, connections, and what waits in each sink.",
-    .help = "  -o FORMAT           text, or json\n" SERVER_HELP,
+    .options = options,
     .run = run,
 };

@@ -1,5 +1,6 @@
-"""The commands: apply, flush, pause, resume, get, check. `map` is in test_map.py."""
+"""The commands: their arguments, and apply, flush, pause, resume, get, check. `map` is in test_map.py."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -34,6 +35,100 @@ def sluice(*arguments, stdin=None, gateway=None):
     if gateway:
         arguments = (*arguments, "--admin", f"http://{gateway.admin}", "--data", str(gateway.data))
     return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=60)
+
+
+COMMANDS = ("serve", "apply", "check", "map", "get", "status", "connections", "flush", "pause", "resume")
+# An option of each command that needs a value, and as many operands as it takes.
+VALUED = {"serve": "--config", "check": "--config", "map": "--columns", "status": "--output", "pause": "--connection"}
+OPERANDS = {"get": ["one"], "connections": ["test", "local"], "flush": ["one"], "pause": ["one"], "resume": ["one"]}
+NEEDED = {"apply": ["-f", "shop.yaml"], "check": ["-f", "shop.yaml"], "map": ["-f", "shop.yaml"]}
+
+
+def wrong_command_line(*arguments):
+    """Its message: it ends with 2, does nothing, and names --help."""
+    result = sluice(*arguments)
+    assert result.returncode == 2 and result.stdout == "", result
+    assert result.stderr.startswith(f"sluice {arguments[0]}: ") and result.stderr.count("\n") == 2, result.stderr
+    assert f"sluice {arguments[0]} --help" in result.stderr, result.stderr
+    return result.stderr.split("\n")[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_command_line_ends_with_2(command):
+    fine = [*NEEDED.get(command, []), *OPERANDS.get(command, [])]
+    valued = VALUED.get(command, "--admin")
+    assert "there is no option --no-such-option" in wrong_command_line(command, *fine, "--no-such-option", "1")
+    assert "there is no option --no-such-option" in wrong_command_line(command, "--no-such-option=1", *fine)
+    assert "there is no option -Z" in wrong_command_line(command, *fine, "-Z")
+    assert f"{valued} needs a value" in wrong_command_line(command, *fine, valued)
+    assert 'operand too many: "surplus"' in wrong_command_line(command, *fine, "surplus")
+    assert 'operand too many: "--surplus"' in wrong_command_line(command, *fine, "--", "--surplus")
+    assert "--help takes no value" in wrong_command_line(command, "--help=1")
+    # The beginning of a name is not the name.
+    assert f"there is no option {valued[:-1]}: did you mean \"{valued[2:]}\"" in wrong_command_line(command, *fine, valued[:-1], "x")
+
+
+def test_a_missing_argument_is_named():
+    assert "--file is missing" in wrong_command_line("apply", "--dry-run")
+    assert "SOURCE[/SINK] is missing" in wrong_command_line("flush")
+    assert "-f needs a value" in wrong_command_line("apply", "-f")
+    assert "name a config file or a manifest" in wrong_command_line("check")
+    assert "name one of" in wrong_command_line("resume")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_comes_from_the_table_of_the_command(command):
+    document = (ROOT / "docs" / "operations.md").read_text()
+    rows = document[document.index("<!-- commands -->") : document.index("<!-- /commands -->")].splitlines()
+    at = next(i for i, row in enumerate(rows) if row.startswith(f"| **`sluice {command} "))
+    summary = rows[at].split(" | ")[1].removesuffix(" |")
+    options = list(itertools.takewhile(lambda row: row.startswith("| ") and not row.startswith("| **"), rows[at + 1 :]))
+    assert options
+    for help in (["--help"], ["-h"], [*OPERANDS.get(command, []), "--help"]):
+        result = sluice(command, *help)
+        assert result.returncode == 0 and result.stderr == "" and f"\n\n{summary}\n\n" in result.stdout, result
+        text = " ".join(result.stdout.split())
+        for row in options:
+            names, sentence = row.removeprefix("| ").removesuffix(" |").split(" | ")
+            assert f"{names.replace('`', '')} {sentence}" in text, (row, text)
+
+
+def test_all_spellings_of_an_option_are_the_same(gateway, tmp_path):
+    (tmp_path / "shop.yaml").write_text(MANIFEST)
+    url, data = f"http://{gateway.admin}", str(gateway.data)
+    for spelling in (["-f", "shop.yaml"], ["-fshop.yaml"], ["-f=shop.yaml"], ["--file", "shop.yaml"], ["--file=shop.yaml"]):
+        for command in ("check", "map"):
+            result = subprocess.run([BINARY, command, *spelling], cwd=tmp_path, input="", capture_output=True, text=True, timeout=60)
+            assert result.returncode == 0, (command, spelling, result)
+        command = [BINARY, "apply", "--admin=" + url, *spelling, "--data", data]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, (spelling, result)
+    for at in (["--admin", url, "--data=" + data], ["--admin=" + url, "--data", data]):
+        for before, behind in ((["shop"], []), ([], ["shop"]), ([], ["--", "shop"])):
+            result = sluice("get", *before, *at, *behind)
+            assert result.returncode == 0 and json.loads(result.stdout)["sourceId"] == "shop", result
+        for output in (["-o", "json"], ["-ojson"], ["-o=json"], ["--output", "json"], ["--output=json"]):
+            result = sluice("status", *at, *output)
+            assert result.returncode == 0 and json.loads(result.stdout)["ready"] is True, result
+
+
+def test_serve_knows_the_options_of_the_config_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("loaders: 7\n")
+
+    def shown(*arguments):
+        result = sluice("serve", *arguments, "--print-config")
+        assert result.returncode == 0, result
+        return result.stdout
+
+    for config in (["--config", tmp_path / "c.yaml"], [f"--config={tmp_path / 'c.yaml'}"]):
+        text = shown("--threads=3", *config, "--limits.body", "2MB", "--admin-insecure")
+        for line in ("threads: 3", "loaders: 7", "limits.body: 2MB", "admin-insecure: true"):
+            assert f"\n{line}\n" in text, text
+    for spelling, value in ((["--admin-insecure", "false"], "false"), (["--admin-insecure", "true"], "true"), (["--admin-insecure=false"], "false")):
+        assert f"\nadmin-insecure: {value}\n" in shown(*spelling, "--threads", "3"), spelling
+    for wrong in (["--threads", "many"], ["--threads="], ["--limits.body=1000TB"], ["--admin-insecure=perhaps"]):
+        result = sluice("serve", "--print-config", *wrong)
+        assert result.returncode == 1 and wrong[0].split("=")[0][2:] in result.stderr, result
 
 
 def test_apply_is_idempotent_and_tells_what_changes(gateway, tmp_path):
@@ -85,7 +180,7 @@ def test_flush_and_get(gateway):
     assert sluice("flush", "nobody", gateway=gateway).returncode == 2
     for wrong in ("one/k/x", "a b", "one?limit=1", "one/", "/k", "../sources", ""):
         result = sluice("get", wrong, gateway=gateway)
-        assert result.returncode == 1 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
+        assert result.returncode == 2 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
 
 
 def test_pause_and_resume(gateway):
@@ -102,7 +197,7 @@ def test_pause_and_resume(gateway):
     assert sluice("flush", "one/k", gateway=gateway).returncode == 0
     assert sluice("pause", "--connection", "nowhere", gateway=gateway).returncode == 2
     for wrong in ([], ["one", "--connection", "local"], ["--connection", "a b"]):
-        assert sluice("pause", *wrong, gateway=gateway).returncode == 1, wrong
+        assert sluice("pause", *wrong, gateway=gateway).returncode == 2, wrong
 
 
 def test_aliases_are_applied_once(gateway, tmp_path):

@@ -160,11 +160,11 @@ def test_mistakes(columns, tmp_path):
         result = sluice_map(*arguments, **options)
         assert result.returncode == code and reason in result.stderr.decode() and result.stdout == b"", result
 
-    ends(1, "name a manifest with -f")
-    ends(1, "exclude each other", "-f", columns, "--columns", columns)
-    ends(1, "json, not xml", "--columns", columns, "--format", "xml")
-    ends(1, "there is no argument --evnt", "--columns", columns, "--evnt")
-    ends(1, "--header wants", "--columns", columns, "--header", "none")
+    ends(2, "name a manifest with -f")
+    ends(2, "exclude each other", "-f", columns, "--columns", columns)
+    ends(2, 'json, not "xml"', "--columns", columns, "--format", "xml")
+    ends(2, 'there is no option --evnt: did you mean "event"?', "--columns", columns, "--evnt")
+    ends(2, "--header wants", "--columns", columns, "--header", "none")
     ends(1, "No such file", "--columns", columns, "--event", tmp_path / "none")
     ends(1, "No such file", "--columns", tmp_path / "none")
     ends(2, "Is a directory", "--columns", columns, "--event", tmp_path)

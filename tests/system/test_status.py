@@ -120,7 +120,7 @@ def test_a_destination_that_is_down(gateway_factory):
     assert everything.returncode == 2 and re.search(r"^local: ok, SQLite 3\.", everything.stdout, re.M), everything
     assert sluice(gateway, "connections", "test", "local").returncode == 0
     assert sluice(gateway, "connections", "test", "moon").returncode == 2
-    assert sluice(gateway, "connections", "probe").returncode == 1
+    assert sluice(gateway, "connections", "probe").returncode == 2
 
 
 def test_an_outage_is_seen_and_ends(gateway_factory, postgres):

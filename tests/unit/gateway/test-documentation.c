@@ -23,6 +23,7 @@
 #include "config/options.h"
 #include "config/settings.h"
 #include "config/units.h"
+#include "gateway/app/program.h"
 
 /* ---- the tables ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -81,7 +82,11 @@ static void put_families(Buffer *out) {
 static const struct Part {
     const char *name;
     void (*put)(Buffer *out);
-} parts[] = {{"options", options_document}, {"settings", put_settings}, {"metrics", put_metrics}, {"series", put_families}};
+} parts[] = {{"commands", program_document},
+             {"options", options_document},
+             {"settings", put_settings},
+             {"metrics", put_metrics},
+             {"series", put_families}};
 #define PART_COUNT (sizeof parts / sizeof *parts)
 #define DOCUMENT "docs/operations.md"
 

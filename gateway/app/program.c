@@ -1,0 +1,64 @@
+#include "gateway/app/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "gateway/commands/commands.h"
+#include "gateway/flow/version.h"
+
+static const Command *const commands[] = {&command_serve,  &command_apply,       &command_check, &command_map,   &command_get,
+                                          &command_status, &command_connections, &command_flush, &command_pause, &command_resume};
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static void put_overview(Buffer *out) {
+    buffer_append_text(
+        out,
+        "Sluice takes events by HTTP and puts them, mapped into columns, into tables: durable before it answers, each exactly once.\n\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        buffer_append_text(out, "  sluice ");
+        command_usage(commands[i], out);
+        buffer_printf(out, "\n%14s%s\n", "", commands[i]->summary);
+    }
+    buffer_append_text(out, "\nsluice COMMAND --help shows the options of a command; sluice --version prints the version.\n");
+}
+
+static int run_command(const Command *command, int argc, char **argv) {
+    Arguments arguments;
+    int code = arguments_parse(command, argc, argv, &arguments);
+    if (code == 0 && arguments.help) {
+        _cleanup_(buffer_deinit) Buffer help = {0};
+        command_help(command, &help);
+        (void)fputs(buffer_text(&help), stdout);
+    } else if (code == 0) {
+        code = command->run(&arguments);
+    }
+    arguments_deinit(&arguments);
+    return code;
+}
+
+int program_run(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : NULL;
+    if (name && strcmp(name, "--version") == 0) {
+        (void)printf("sluice %s\n", SLUICE_VERSION);
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; name && i < COMMAND_COUNT; i++)
+        if (strcmp(name, commands[i]->name) == 0) return run_command(commands[i], argc - 1, argv + 1);
+
+    _cleanup_(buffer_deinit) Buffer overview = {0};
+    put_overview(&overview);
+    if (name && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)) {
+        (void)fputs(buffer_text(&overview), stdout);
+        return EXIT_SUCCESS;
+    }
+    if (name) (void)fprintf(stderr, "sluice: there is no command \"%s\"\n\n", name);
+    (void)fputs(buffer_text(&overview), stderr);
+    return EXIT_USAGE;
+}
+
+void program_document(Buffer *out) {
+    buffer_append_text(out, "| command, option | meaning |\n|---|---|\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) command_document(commands[i], out);
+}
