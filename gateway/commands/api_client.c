@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/http_client.h"
+#include "gateway/commands/screen.h"
 
 #define ANSWER_BYTES_MOST (64u << 20)
 #define SILENCE_MOST (90 * USEC_SECOND) /* longer than any Prefer: wait that is sent */
@@ -136,11 +137,6 @@ static int status_code(int status) {
     }
 }
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 int api_client_expect(const ApiClient *client, const char *method, const char *path, const json_t *body, json_t **ret_answer,
                       Error *error) {
     json_t *answer = NULL;
@@ -148,22 +144,22 @@ int api_client_expect(const ApiClient *client, const char *method, const char *p
     int r = api_client_call(client, method, path, body, TASK_WAIT_SECONDS, &status, &answer, error);
     for (int round = 0; r == 0; round++) {
         if (status < 200 || status > 299) {
-            const char *message = text_of(answer, "message");
+            const char *message = screen_text(answer, "message");
             r = error_set(error, status_code(status), "%s%s(HTTP %d)", message, message[0] ? " " : "", status);
             break;
         }
         const json_t *finished = json_object_get(answer, "isFinished");
         if (!finished) break;
         if (json_is_true(finished)) {
-            if (strcmp(text_of(answer, "status"), "error") == 0) r = error_set(error, -EINVAL, "%s", text_of(answer, "error"));
+            if (strcmp(screen_text(answer, "status"), "error") == 0) r = error_set(error, -EINVAL, "%s", screen_text(answer, "error"));
             break;
         }
         if (round == TASK_ROUNDS_MOST) {
-            r = error_set(error, -ETIMEDOUT, "the task %s goes on; look at it later", text_of(answer, "taskId"));
+            r = error_set(error, -ETIMEDOUT, "the task %s goes on; look at it later", screen_text(answer, "taskId"));
             break;
         }
         _cleanup_free_ char *task = NULL;
-        check(asprintf(&task, "/v1/tasks/%s", text_of(answer, "taskId")) > 0);
+        check(asprintf(&task, "/v1/tasks/%s", screen_text(answer, "taskId")) > 0);
         json_decref(answer);
         answer = NULL;
         r = api_client_call(client, "GET", task, NULL, TASK_WAIT_SECONDS, &status, &answer, error);
@@ -189,7 +185,7 @@ int api_client_list(const ApiClient *client, const char *path, const char *key, 
         json_t *items = json_object_get(answer, key);
         bool more = json_array_size(items) > 0;
         if (more) {
-            const char *last = text_of(json_object_get(answer, "page"), "lastId");
+            const char *last = screen_text(json_object_get(answer, "page"), "lastId");
             free(page_path);
             page_path = NULL;
             check(asprintf(&page_path, "%s?limit=100&afterId=%s", path, last) > 0);

@@ -64,13 +64,13 @@ static bool is_name(const char *text) {
     return text[0] && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-_") == strlen(text);
 }
 
-typedef struct Request {
+typedef struct Inquiry {
     bool test;
     const char *name; /* of the one to test; NULL: all */
-} Request;
+} Inquiry;
 
 static int work(const ApiClient *client, void *context, Error *error) {
-    const Request *request = context;
+    const Inquiry *request = context;
     json_t *answer = NULL;
     bool ok = true;
     int r = request->name ? 0 : api_client_expect(client, "GET", PATH, NULL, &answer, error);
@@ -86,7 +86,7 @@ static int work(const ApiClient *client, void *context, Error *error) {
 }
 
 static int run(const Arguments *arguments) {
-    Request request = {.test = arguments->operand_count > 0, .name = arguments->operand_count > 1 ? arguments->operands[1] : NULL};
+    Inquiry request = {.test = arguments->operand_count > 0, .name = arguments->operand_count > 1 ? arguments->operands[1] : NULL};
     if (request.test && strcmp(arguments->operands[0], "test") != 0)
         return arguments_wrong(arguments->command, "the operand can only be \"test\", not", arguments->operands[0]);
     if (request.name && !is_name(request.name)) return arguments_wrong(arguments->command, "there is no connection", request.name);
