@@ -58,7 +58,8 @@ const OptionInfo options_table[] = {
     SIZE("limits.request-rows", request_rows_bytes, "256MB", 1 * MB, 4 * GB, RESTART,
          "Bytes of the rows that one request gives in all sinks."),
     SIZE("limits.in-flight", in_flight_bytes, "64MB", 1 * MB, 64 * GB, RESTART,
-         "Bytes of rows accepted but not yet committed, shared fairly by source; one larger request at a time goes beside them."),
+         "Bytes of rows that are not committed yet and of events that wait for templates, shared fairly by source; one larger request at "
+         "a time goes beside them."),
     SIZE("limits.body-rate", body_rate_least, "16KB", 1, 1 * GB, RESTART,
          "Bytes a second that a body must bring once timeouts.body has passed."),
     TIME("timeouts.idle", keep_alive_idle, "75s", USEC_SECOND, USEC_HOUR, RESTART, "How long an idle connection is kept."),

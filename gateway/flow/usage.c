@@ -68,32 +68,40 @@ static void release_shared(Usage *usage, SourceUsage *source, uint64_t bytes) {
 }
 
 static bool become_large(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
-    uint64_t all = claim->bytes + bytes;
-    bool grown = claim->bytes > 0 && all > usage->in_flight_limit / LARGE_PART;
+    bool grown = claim->bytes > 0 && bytes > usage->in_flight_limit / LARGE_PART;
     uint_fast64_t none = 0;
-    if (!grown && all <= usage->in_flight_limit) return false;
-    if (!atomic_compare_exchange_strong_explicit(&usage->large_bytes, &none, all, memory_order_relaxed, memory_order_relaxed)) return false;
+    if (!grown && bytes <= usage->in_flight_limit) return false;
+    if (!atomic_compare_exchange_strong_explicit(&usage->large_bytes, &none, bytes, memory_order_relaxed, memory_order_relaxed))
+        return false;
     if (claim->bytes > 0) release_shared(usage, source, claim->bytes);
-    *claim = (UsageClaim){.bytes = all, .large = true};
+    *claim = (UsageClaim){.bytes = bytes, .large = true};
     return true;
 }
 
-bool usage_admit(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
+static void give_back(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
     if (claim->large) {
-        (void)atomic_fetch_add_explicit(&usage->large_bytes, bytes, memory_order_relaxed);
-    } else if (!admit_shared(usage, source, bytes)) {
-        return become_large(usage, source, claim, bytes);
+        uint_fast64_t before = atomic_fetch_sub_explicit(&usage->large_bytes, bytes, memory_order_relaxed);
+        check(before == claim->bytes);
+    } else if (bytes > 0) {
+        release_shared(usage, source, bytes);
     }
-    claim->bytes += bytes;
+    claim->bytes -= bytes;
+    claim->large = claim->large && claim->bytes > 0; /* without a byte another one may be it */
+}
+
+bool usage_resize(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes) {
+    if (bytes <= claim->bytes) {
+        give_back(usage, source, claim, claim->bytes - bytes);
+        return true;
+    }
+    if (claim->large)
+        (void)atomic_fetch_add_explicit(&usage->large_bytes, bytes - claim->bytes, memory_order_relaxed);
+    else if (!admit_shared(usage, source, bytes - claim->bytes))
+        return become_large(usage, source, claim, bytes);
+    claim->bytes = bytes;
     return true;
 }
 
 void usage_release(Usage *usage, SourceUsage *source, UsageClaim *claim) {
-    if (claim->large) {
-        uint_fast64_t before = atomic_fetch_sub_explicit(&usage->large_bytes, claim->bytes, memory_order_relaxed);
-        check(before == claim->bytes);
-    } else if (claim->bytes > 0) {
-        release_shared(usage, source, claim->bytes);
-    }
-    *claim = (UsageClaim){0};
+    give_back(usage, source, claim, claim->bytes);
 }

@@ -77,6 +77,7 @@ typedef struct UsageClaim {
     bool large;
 } UsageClaim;
 
-/* Adds `bytes` to the claim (all-zero: a new one); false: there is no room, and the claim is as before. */
-bool usage_admit(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes);
+/* Makes the claim `bytes` large (all-zero: a new one). It may always become smaller; false: there is no room to grow, and it is as before.
+ * What belongs together is one claim: of two, the first may take the room that the second needs, for ever. */
+bool usage_resize(Usage *usage, SourceUsage *source, UsageClaim *claim, uint64_t bytes);
 void usage_release(Usage *usage, SourceUsage *source, UsageClaim *claim); /* leaves it all-zero */

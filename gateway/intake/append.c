@@ -317,8 +317,8 @@ void intake_gather_begin(Intake *intake, const Call *call, Gather *gather) {
     gather->source = source;
     gather->rejects_tail = intake->turn->rejects_tail;
     gather->reject_count = intake->turn->reject_count;
-    gather->bytes = 0;
-    gather->claim = (UsageClaim){0};
+    gather->bytes = gather->elsewhere = 0;
+    gather->claim = call->claim;
     buffer_clear(intake->rejected);
 }
 
@@ -360,13 +360,17 @@ bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const
     return false;
 }
 
-bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal) {
-    if (usage_admit(intake->options.usage, call->source->usage, &gather->claim, gather->bytes - gather->claim.bytes)) return true;
+bool intake_admit(Intake *intake, const Call *call, UsageClaim *claim, uint64_t bytes, CallRefusal *refusal) {
+    if (usage_resize(intake->options.usage, call->source->usage, claim, bytes)) return true;
     *refusal = (CallRefusal){.status = 503,
                              .name = "overloaded",
                              .retry_after = RETRY_AFTER_OVERLOAD,
                              .message = "Too many bytes are in flight; nothing was stored."};
     return false;
+}
+
+bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal) {
+    return intake_admit(intake, call, &gather->claim, gather->bytes + gather->elsewhere, refusal);
 }
 
 void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const CallOutcome *outcome) {

@@ -34,7 +34,6 @@ struct LongCall {
     Buffer rejected;
     TemplateBatch *batch; /* is back */
     size_t batch_at;      /* its next event */
-    UsageClaim batch_claim;
 };
 
 typedef enum Step {
@@ -101,7 +100,6 @@ bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded,
 
 static void long_free(Intake *intake, LongCall *job) {
     (void)waiter_release(&job->waiter);
-    usage_release(intake->options.usage, job->call.source->usage, &job->batch_claim);
     template_batch_free(job->batch);
     atomic_fetch_sub(&intake->options.usage->unfinished_bytes, job->held_bytes);
     atomic_fetch_sub(&intake->options.usage->waiting_bytes, job->held_bytes);
@@ -142,9 +140,13 @@ static Step count_event(Intake *intake, LongCall *job, size_t *work, CallRefusal
     return STEP_ON;
 }
 
-static Step map_event(Intake *intake, LongCall *job, const Event *event, CallRefusal *refusal) {
+static void begin(Intake *intake, LongCall *job) {
     if (!job->begun) intake_gather_begin(intake, &job->call, &job->gather);
     job->begun = true;
+}
+
+static Step map_event(Intake *intake, LongCall *job, const Event *event, CallRefusal *refusal) {
+    begin(intake, job);
     job->call.count = job->mapped + 2; /* how many is not known yet; they are several */
     return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, &job->outcome, refusal) ? STEP_ON : STEP_REFUSED;
 }
@@ -166,7 +168,6 @@ static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *
 static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
     size_t count = 0, bytes = 0;
     Step step = STEP_ON;
-    if (job->begun && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
     while (count < BATCH_EVENTS && bytes < BATCH_BYTES) {
         step = next_frame(intake, job, &intake->frames[count], refusal);
         if (step != STEP_ON) break;
@@ -176,7 +177,9 @@ static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
     SnapshotSource *source = job->call.source;
     job->call.frames = intake->frames;
     job->call.count = count;
-    if (!intake_admit_templates(intake, &job->call, &job->batch_claim, refusal)) return STEP_REFUSED;
+    begin(intake, job);
+    job->gather.elsewhere = intake_template_bytes(&job->call);
+    if (!intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
     TemplateBatch *batch = template_batch_new(plan_ref(source->plan), count, http_loop_mailbox(intake->loop), INTAKE_MESSAGE_TEMPLATES);
     batch->source_number = source->source->number;
     intake_fill_batch(intake, batch, 0, &job->call, job);
@@ -199,7 +202,7 @@ static Step map_result(Intake *intake, LongCall *job, size_t *work, CallRefusal 
     if (job->batch_at < batch->count) return step;
     job->batch = NULL;
     template_batch_free(batch);
-    usage_release(intake->options.usage, job->call.source->usage, &job->batch_claim);
+    job->gather.elsewhere = 0;
     return step;
 }
 

@@ -67,6 +67,7 @@ typedef struct Call {
     const Frame *frames;     /* its events; they and the headers last until on_request returns */
     TemplateEvent *prepared; /* instead of frames and common: events with their template results */
     size_t count;
+    UsageClaim claim; /* bytes in flight that it has already: while its events were with the template broker */
 } Call;
 
 /* What became of the events of a request. */
@@ -144,8 +145,9 @@ typedef struct Gather {
     Mark marks[SINKS_A_SOURCE_MAX];
     TurnReject **rejects_tail;
     size_t reject_count;
-    uint64_t bytes;   /* of its rows and rejects so far */
-    UsageClaim claim; /* for them */
+    uint64_t bytes;     /* of its rows and rejects so far */
+    uint64_t elsewhere; /* of its events that are with the template broker */
+    UsageClaim claim;   /* for both */
 } Gather;
 
 typedef struct Parked Parked;
@@ -204,7 +206,7 @@ bool intake_gather(Intake *intake, Call *call, CallOutcome *outcome, CallRefusal
 void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
 bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallOutcome *outcome,
                          CallRefusal *refusal);
-/* Bytes in flight for what was gathered so far. */
+/* Bytes in flight for what was gathered so far and what is elsewhere. */
 bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
 void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const CallOutcome *outcome);
 void intake_gather_undo(Intake *intake, const Call *call, Gather *gather);
@@ -222,8 +224,10 @@ bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal);
 void intake_post_templates(Intake *intake);
 void intake_templates_back(Intake *intake, TemplateBatch *batch);
 void intake_parked_drop(Intake *intake);
-/* Bytes in flight for the call's frames while they wait for templates. */
-bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, CallRefusal *refusal);
+/* What the call's frames take while they wait for templates. */
+uint64_t intake_template_bytes(const Call *call);
+/* The bytes of the claim, of the call's source, become as many in flight. */
+bool intake_admit(Intake *intake, const Call *call, UsageClaim *claim, uint64_t bytes, CallRefusal *refusal);
 /* Copies the call's frames, with ids, into the batch from event `at` on. */
 void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie);
 /* The refusal of a request one of whose events the templates could not evaluate, without being to blame: it is to be sent again. */

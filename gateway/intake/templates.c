@@ -13,8 +13,7 @@
 struct Parked {
     Waiter waiter;
     struct Parked *next;
-    Call call;        /* request is the waiter's; texts lie in the request's pool, later in the batch */
-    UsageClaim claim; /* bytes in flight */
+    Call call; /* request is the waiter's; texts lie in the request's pool, later in the batch */
 };
 
 static Span pooled(h2o_req_t *request, Span bytes) {
@@ -24,7 +23,7 @@ static Span pooled(h2o_req_t *request, Span bytes) {
 
 static void parked_free(Intake *intake, Parked *parked) {
     (void)waiter_release(&parked->waiter);
-    usage_release(intake->options.usage, parked->call.source->usage, &parked->claim);
+    usage_release(intake->options.usage, parked->call.source->usage, &parked->call.claim);
     snapshot_unref(parked->call.snapshot);
     free(parked);
 }
@@ -38,29 +37,24 @@ void intake_parked_drop(Intake *intake) {
     intake->parked_tail = &intake->parked;
 }
 
-bool intake_admit_templates(Intake *intake, const Call *call, UsageClaim *claim, CallRefusal *refusal) {
+uint64_t intake_template_bytes(const Call *call) {
     /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
     uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
     uint64_t bytes = call->count * each;
     for (size_t i = 0; i < call->count; i++) bytes += call->frames[i].body.size;
-    if (intake->options.templates && usage_admit(intake->options.usage, call->source->usage, claim, bytes)) return true;
-    *refusal = (CallRefusal){.status = 503,
-                             .name = "overloaded",
-                             .retry_after = RETRY_AFTER_OVERLOAD,
-                             .message = "Too many bytes are in flight; nothing was stored."};
-    return false;
+    return bytes;
 }
 
 bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal) {
     UsageClaim claim = {0};
-    if (!intake_admit_templates(intake, call, &claim, refusal)) return false;
+    if (!intake_admit(intake, call, &claim, intake_template_bytes(call), refusal)) return false;
     Parked *parked = calloc(1, sizeof *parked);
     check(parked);
     h2o_req_t *request = call->request;
     parked->call = *call;
     parked->call.request = NULL;
     parked->call.snapshot = snapshot_ref(call->snapshot);
-    parked->claim = claim;
+    parked->call.claim = claim;
     /* The scratch of this request is used again by the next one of the same turn. */
     Frame *frames = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *frames);
     for (size_t i = 0; i < call->count; i++) frames[i] = (Frame){pooled(request, call->frames[i].body), call->frames[i].kind};
@@ -119,9 +113,9 @@ static Parked *take_group(Intake *intake, size_t *ret_events) {
             link = &parked->next;
             continue;
         }
-        if (group && (*ret_events + parked->call.count > BATCH_EVENTS || bytes + parked->claim.bytes > BATCH_BYTES)) break;
+        if (group && (*ret_events + parked->call.count > BATCH_EVENTS || bytes + parked->call.claim.bytes > BATCH_BYTES)) break;
         *ret_events += parked->call.count;
-        bytes += parked->claim.bytes;
+        bytes += parked->call.claim.bytes;
         *link = parked->next;
         parked->next = NULL;
         *group_tail = parked;
@@ -186,12 +180,14 @@ void intake_templates_back(Intake *intake, TemplateBatch *batch) {
         Parked *parked = batch->events[i].cookie;
         i += parked->call.count;
         for (size_t e = 0; e < parked->call.count; e++) parked->call.prepared[e].event.templates = parked->call.prepared[e].results;
-        usage_release(intake->options.usage, parked->call.source->usage, &parked->claim);
         parked->call.request = waiter_release(&parked->waiter);
         const TemplateEvent *unavailable = find_unavailable(&parked->call);
         h2o_req_t *request = parked->call.request;
         if (request && unavailable) refuse_unavailable(intake, request, unavailable);
-        if (request && !unavailable) intake_store(intake, &parked->call);
+        if (request && !unavailable) {
+            intake_store(intake, &parked->call);
+            parked->call.claim = (UsageClaim){0}; /* it is of its rows now */
+        }
         parked_free(intake, parked);
     }
     template_batch_free(batch);

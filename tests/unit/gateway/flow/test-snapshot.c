@@ -182,7 +182,7 @@ static void test_gone_is_told_once_and_after_everything(void **state) {
 /* A small request of its own. */
 static bool admit_one(Usage *usage, SourceUsage *source, UsageClaim *all, uint64_t bytes) {
     UsageClaim claim = {0};
-    if (!usage_admit(usage, source, &claim, bytes)) return false;
+    if (!usage_resize(usage, source, &claim, bytes)) return false;
     assert_false(claim.large);
     all->bytes += claim.bytes;
     return true;
@@ -217,21 +217,56 @@ static void test_one_claim_may_be_large(void **state) {
     Usage usage = {.in_flight_limit = 100};
     SourceUsage *source = source_usage_new();
     UsageClaim large = {0}, small = {0}, second = {0};
-    assert_true(usage_admit(&usage, source, &large, 1000)); /* it would never fit */
+    assert_true(usage_resize(&usage, source, &large, 1000)); /* it would never fit */
     assert_true(large.large);
-    assert_true(usage_admit(&usage, source, &large, 500));
-    assert_true(usage_admit(&usage, source, &small, 60)); /* and it takes nothing away */
+    assert_true(usage_resize(&usage, source, &large, 1500));
+    assert_true(usage_resize(&usage, source, &small, 60)); /* and it takes nothing away */
     assert_false(small.large);
-    assert_false(usage_admit(&usage, source, &second, 1000));
-    assert_false(usage_admit(&usage, source, &small, UINT64_MAX / 2));
+    assert_false(usage_resize(&usage, source, &second, 1000));
+    assert_false(usage_resize(&usage, source, &small, UINT64_MAX / 2));
+    assert_int_equal(usage.large_bytes, 1500);
     usage_release(&usage, source, &large);
     assert_int_equal(usage.large_bytes, 0);
-    assert_false(usage_admit(&usage, source, &second, 50)); /* small enough to wait for room */
-    assert_true(usage_admit(&usage, source, &small, 50));   /* it has grown, and there is no more room */
+    assert_false(usage_resize(&usage, source, &second, 50)); /* small enough to wait for room */
+    assert_true(usage_resize(&usage, source, &small, 110));  /* it has grown, and there is no more room */
     assert_true(small.large && small.bytes == 110);
     assert_int_equal(usage.in_flight_bytes, 0);
     usage_release(&usage, source, &small);
     assert_int_equal(usage.in_flight_bytes + usage.large_bytes + source->in_flight_bytes, 0);
+    source_usage_unref(source);
+}
+
+static void test_claims_become_smaller(void **state) {
+    Usage usage = {.in_flight_limit = 100};
+    SourceUsage *source = source_usage_new();
+    UsageClaim claim = {0}, other = {0};
+    assert_true(usage_resize(&usage, source, &claim, 90));
+    assert_true(usage_resize(&usage, source, &claim, 30));
+    assert_int_equal(usage.in_flight_bytes, 30);
+    assert_int_equal(source->in_flight_bytes, 30);
+    assert_true(usage_resize(&usage, source, &claim, 30));
+    assert_true(usage_resize(&usage, source, &claim, 105)); /* it becomes the large one */
+    assert_true(claim.large);
+    assert_true(usage_resize(&usage, source, &claim, 1));
+    assert_true(claim.large);
+    assert_int_equal(usage.large_bytes, 1);
+    assert_false(usage_resize(&usage, source, &other, 101));
+    assert_true(usage_resize(&usage, source, &claim, 0)); /* now there is none */
+    assert_false(claim.large);
+    assert_true(usage_resize(&usage, source, &other, 101));
+    assert_true(other.large);
+    assert_true(usage_resize(&usage, source, &claim, 10));
+    assert_false(claim.large);
+    usage_release(&usage, source, &claim);
+    usage_release(&usage, source, &other);
+    assert_int_equal(usage.in_flight_bytes + usage.large_bytes + source->in_flight_bytes, 0);
+    /* What is as before needs no room. */
+    SourceUsage *late = source_usage_new();
+    assert_true(usage_resize(&usage, source, &claim, 100));
+    assert_true(usage_resize(&usage, source, &claim, 100));
+    assert_true(usage_resize(&usage, late, &other, 0));
+    usage_release(&usage, source, &claim);
+    source_usage_unref(late);
     source_usage_unref(source);
 }
 
@@ -250,6 +285,7 @@ int main(void) {
         cmocka_unit_test(test_gone_is_told_once_and_after_everything),
         cmocka_unit_test(test_usage_is_shared_by_source),
         cmocka_unit_test(test_one_claim_may_be_large),
+        cmocka_unit_test(test_claims_become_smaller),
         cmocka_unit_test(test_gates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -302,6 +302,24 @@ static void a_large_request_takes_nothing_from_others(void **state) {
     assert_int_equal(gateway->usage.large_bytes, 0);
 }
 
+/* Alone in the gateway it is taken, whatever its size is beside the bytes in flight: its rows and its events at the broker are one claim. */
+static void a_request_with_templates_fits_when_nothing_else_is_in_flight(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    gateway->usage.in_flight_limit = 1 << 20;
+    start(&options, 1);
+    gateway->keep_rows = false;
+    for (size_t size = 20; size < 300; size += 3) {
+        Buffer body = {0};
+        for (unsigned i = 0; i < 10000; i++) buffer_printf(&body, "%0*u\n", (int)size, i);
+        _cleanup_free_ char *answer = post_long("template", "Content-Type: application/x-ndjson\r\n", &body);
+        if (status_of(answer) != 200) fail_msg("10,000 events of %zu bytes: %s", size, answer);
+        buffer_deinit(&body);
+        assert_true(eventually(all_released));
+        assert_int_equal(gateway->usage.large_bytes, 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(others_are_served_meanwhile),
@@ -312,6 +330,7 @@ int main(void) {
         TEST(an_event_that_cannot_be_evaluated_now_is_503),
         TEST(a_busy_source_leaves_room_for_others),
         TEST(a_large_request_takes_nothing_from_others),
+        TEST(a_request_with_templates_fits_when_nothing_else_is_in_flight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
