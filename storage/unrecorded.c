@@ -17,9 +17,20 @@ typedef struct Wanted {
     Checksum *checksum; /* of those */
 } Wanted;
 
+/* The slices of one sink, one after another. The log has the rows of a sink in their order, so each is looked at only while its own rows pass. */
+typedef struct WantedSink {
+    uint32_t sink;
+    size_t end;
+    size_t next;             /* the first one whose rows have not begun to pass */
+    size_t open, open_count; /* opened[open..open + open_count): those whose rows are passing, without a gap so far */
+} WantedSink;
+
 typedef struct UnrecordedSearch {
     Wanted *items; /* by sink and first row */
     size_t count, capacity;
+    WantedSink *sinks; /* by sink */
+    size_t sink_count, sink_capacity;
+    size_t *opened; /* count of them: each sink has the part that its items have */
 } UnrecordedSearch;
 
 /* false: it may hold anything. */
@@ -45,32 +56,55 @@ static int by_sink_and_row(const void *a, const void *b) {
     return left->first_row < right->first_row ? -1 : left->first_row > right->first_row;
 }
 
-static size_t first_of_sink(const UnrecordedSearch *search, uint32_t sink) {
-    size_t low = 0, high = search->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (search->items[middle].slice.sink < sink) {
-            low = middle + 1;
-        } else {
-            high = middle;
+static void index_by_sink(UnrecordedSearch *search) {
+    qsort(search->items, search->count, sizeof *search->items, by_sink_and_row);
+    search->opened = calloc(search->count, sizeof *search->opened);
+    check(search->opened);
+    for (size_t i = 0; i < search->count; i++) {
+        uint32_t sink = search->items[i].slice.sink;
+        if (search->sink_count == 0 || search->sinks[search->sink_count - 1].sink != sink) {
+            array_reserve(search->sinks, search->sink_count, search->sink_capacity);
+            search->sinks[search->sink_count++] = (WantedSink){.sink = sink, .next = i, .open = i};
         }
+        search->sinks[search->sink_count - 1].end = i + 1;
     }
-    return low;
+}
+
+static int compare_sinks(const void *key, const void *item) {
+    uint32_t sink = *(const uint32_t *)key, other = ((const WantedSink *)item)->sink;
+    return sink < other ? -1 : sink > other;
+}
+
+/* true: more of its rows may follow. */
+static bool take_entry(Wanted *wanted, const GroupEntry *entry, Span rows) {
+    const SliceRecord *slice = &wanted->slice;
+    uint64_t end = slice->first_row + slice->rows;
+    if (wanted->next_row != entry->first_row || entry->rows > end - entry->first_row) return false;
+    if (entry->mapping_version != slice->mapping_version) return false;
+    checksum_add(wanted->checksum, rows.data, rows.size);
+    wanted->next_row += entry->rows;
+    return wanted->next_row < end;
+}
+
+static void compare_entry(UnrecordedSearch *search, const GroupEntry *entry, Span rows) {
+    if (search->sink_count == 0) return;
+    WantedSink *sink = bsearch(&entry->sink, search->sinks, search->sink_count, sizeof *sink, compare_sinks);
+    if (!sink) return;
+    /* A slice that begins within an entry is none that was made from this log. */
+    for (; sink->next < sink->end && search->items[sink->next].slice.first_row <= entry->first_row; sink->next++) {
+        if (search->items[sink->next].slice.first_row == entry->first_row) search->opened[sink->open + sink->open_count++] = sink->next;
+    }
+    check(sink->open + sink->open_count <= sink->next);
+    size_t kept = 0;
+    for (size_t i = 0; i < sink->open_count; i++) {
+        size_t at = search->opened[sink->open + i];
+        if (take_entry(&search->items[at], entry, rows)) search->opened[sink->open + kept++] = at;
+    }
+    sink->open_count = kept;
 }
 
 static void compare_group(UnrecordedSearch *search, const GroupView *group) {
-    for (size_t i = 0; i < group->count; i++) {
-        const GroupEntry *entry = &group->entries[i];
-        for (size_t at = first_of_sink(search, entry->sink); at < search->count; at++) {
-            Wanted *wanted = &search->items[at];
-            const SliceRecord *slice = &wanted->slice;
-            if (slice->sink != entry->sink || slice->first_row > entry->first_row) break;
-            bool goes_on = wanted->next_row == entry->first_row && entry->rows <= slice->first_row + slice->rows - entry->first_row;
-            if (!goes_on || entry->mapping_version != slice->mapping_version) continue;
-            checksum_add(wanted->checksum, group->rows[i].data, group->rows[i].size);
-            wanted->next_row += entry->rows;
-        }
-    }
+    for (size_t i = 0; i < group->count; i++) compare_entry(search, &group->entries[i], group->rows[i]);
 }
 
 static int read_log(Txn *txn, UnrecordedSearch *search, Error *error) {
@@ -92,7 +126,7 @@ int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *pa
     int r = 0;
     for (size_t i = 0; i < count; i++) ret_unrecorded[i] = add_pack(files, &packs[i], instance, i, &search);
     if (search.count > 0) {
-        qsort(search.items, search.count, sizeof *search.items, by_sink_and_row);
+        index_by_sink(&search);
         r = read_log(txn, &search, error);
     }
     for (size_t i = 0; i < search.count; i++) {
@@ -103,5 +137,7 @@ int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *pa
         checksum_free(wanted->checksum);
     }
     free(search.items);
+    free(search.sinks);
+    free(search.opened);
     return r;
 }

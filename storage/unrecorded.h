@@ -14,5 +14,5 @@
 #include "storage/environment.h"
 
 /* Are all rows of each pack in the log, byte for byte? `packs` lie in staging/. A pack that cannot be read, or of another instance: no. Reads the log
- * once. */
+ * once, and looks at a slice only where its rows lie. */
 int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *packs, size_t count, bool *ret_unrecorded, Error *error);
