@@ -52,6 +52,42 @@ void postgres_trim(char *text) {
     for (size_t size = strlen(text); size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ');) text[--size] = '\0';
 }
 
+void postgres_hide(char *text, const char *secret) {
+    if (!secret || !secret[0]) return;
+    size_t size = strlen(secret);
+    for (char *at = text; (at = strstr(at, secret)); at += size) memset(at, '*', size);
+}
+
+/*
+ * The only way to the SQLSTATE of a refused login is libpq's verbose text: "FATAL:  28P01: words\nLOCATION:  file:line". Leaves the words, and
+ * copies the last SQLSTATE (of several servers: of the one tried last); "" when no server said anything.
+ */
+static void take_sqlstate(char *words, char ret_sqlstate[static 6]) {
+    ret_sqlstate[0] = '\0';
+    for (char *at; (at = strstr(words, "\nLOCATION:  "));) {
+        const char *end = strchr(at + 1, '\n');
+        memmove(at, end ? end : "", end ? strlen(end) + 1 : 1);
+    }
+    for (char *at = words; (at = strstr(at, "FATAL:  "));) {
+        at += 8;
+        if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || strncmp(at + 5, ": ", 2) != 0) continue;
+        memcpy(ret_sqlstate, at, 5);
+        ret_sqlstate[5] = '\0';
+        memmove(at, at + 7, strlen(at + 7) + 1);
+    }
+}
+
+void postgres_connection_words(PGconn *connection, size_t size, char *out, char ret_sqlstate[static 6]) {
+    (void)snprintf(out, size, "%s", connection ? PQerrorMessage(connection) : "out of memory");
+    take_sqlstate(out, ret_sqlstate);
+    postgres_trim(out);
+    postgres_hide(out, connection ? PQpass(connection) : NULL);
+}
+
+bool postgres_refusal_is_life(const char *sqlstate, bool is_pooled) {
+    return in_class(sqlstate, "53") || (is_pooled && in_class(sqlstate, "08"));
+}
+
 /* "COPY orders, line 12, column total: …", behind the lines of a trigger's function, if any. */
 static uint64_t line_of(const char *context) {
     const char *copy = context;

@@ -10,6 +10,7 @@
 #include "sinks/driver.h"
 
 typedef struct pg_result PGresult;
+typedef struct pg_conn PGconn;
 
 #define POSTGRES_NAME_BYTES_MOST 63 /* NAMEDATALEN less the NUL */
 
@@ -36,3 +37,17 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal);
 SinkResult postgres_failure_result(const PostgresFailure *failure);
 /* For texts: without the newlines and spaces at its end. */
 void postgres_trim(char *text);
+/* libpq does not write passwords into its messages; this makes sure. */
+void postgres_hide(char *text, const char *secret);
+/*
+ * Why the connection failed, trimmed and without its password; NULL: there was no memory for one. The SQLSTATE of a refused login, when the
+ * connection's verbosity is PQERRORS_VERBOSE; "": no server said anything.
+ */
+void postgres_connection_words(PGconn *connection, size_t size, char *out, char ret_sqlstate[static 6]);
+/*
+ * Is a server that refuses a second session with this SQLSTATE alive and well, so that it may be at work for the first one?
+ * Only if it lacks resources (class 53: most often its connections are used up). One that does not admit the role any more (28), that
+ * starts, stops or recovers (57), that does not know the database (3D): all of these prove nothing about the first session, and a fresh one
+ * would be refused as well. A pooler says everything with 08, and then it lives, as in the case that it lets a session wait.
+ */
+bool postgres_refusal_is_life(const char *sqlstate, bool is_pooled);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "sinks/postgres_failure.h"
 
 #define OVERRIDES 6
 
@@ -19,11 +20,11 @@ struct PostgresProbe {
     usec_t next;        /* boot: when it asks again */
     usec_t asked;       /* boot: when it began what it does now */
     usec_t unanswered;  /* boot: since when nothing was answered; 0: the last question was */
-    bool reached;       /* of a connection in the making: the server took it, and has to say something */
     bool has_seen_work; /* not told yet */
     bool is_pooled;     /* the watched session goes through a pooler */
     short events;
     PostgresPollingStatusType polling;
+    char refusal[300]; /* the server's words, when it refused the last session; "": it did not */
 };
 
 PostgresProbe *postgres_probe_new(PGconn *watched, const char *pid, const char *began, usec_t interval) {
@@ -56,6 +57,7 @@ static void rest(PostgresProbe *probe, usec_t now) {
 
 static void answered(PostgresProbe *probe, bool at_work) {
     probe->unanswered = 0;
+    probe->refusal[0] = '\0';
     probe->has_seen_work = probe->has_seen_work || at_work;
 }
 
@@ -96,10 +98,10 @@ static void begin_connecting(PostgresProbe *probe, usec_t now) {
         rest(probe, now);
         return;
     }
+    (void)PQsetErrorVerbosity(probe->connection, PQERRORS_VERBOSE); /* for the SQLSTATE of a refusal */
     probe->state = PROBE_CONNECTS;
     probe->polling = PGRES_POLLING_WRITING;
     probe->events = POLLOUT;
-    probe->reached = false;
 }
 
 static void ask(PostgresProbe *probe, usec_t now) {
@@ -118,12 +120,18 @@ static void ask(PostgresProbe *probe, usec_t now) {
     rest(probe, now);
 }
 
+/* Without words of a server nothing was answered. */
+static void refused(PostgresProbe *probe) {
+    char sqlstate[6];
+    postgres_connection_words(probe->connection, sizeof probe->refusal, probe->refusal, sqlstate);
+    if (postgres_refusal_is_life(sqlstate, probe->is_pooled)) answered(probe, true);
+    if (!sqlstate[0]) probe->refusal[0] = '\0';
+}
+
 static void go_on_connecting(PostgresProbe *probe, usec_t now) {
     struct pollfd poller = {.fd = PQsocket(probe->connection), .events = probe->events};
     if (poll(&poller, 1, 0) <= 0) return;
     probe->polling = PQconnectPoll(probe->connection);
-    ConnStatusType status = PQstatus(probe->connection);
-    probe->reached = probe->reached || status == CONNECTION_AWAITING_RESPONSE || status == CONNECTION_AUTH_OK;
     switch (probe->polling) {
     case PGRES_POLLING_OK:
         /* The question may have to wait for room in a full pool, which our own transaction takes. */
@@ -131,8 +139,7 @@ static void go_on_connecting(PostgresProbe *probe, usec_t now) {
         ask(probe, now);
         return;
     case PGRES_POLLING_FAILED:
-        /* Refused in words: it lives. */
-        if (probe->reached) answered(probe, true);
+        refused(probe);
         hang_up(probe);
         rest(probe, now);
         return;
@@ -184,4 +191,8 @@ bool postgres_probe_step(PostgresProbe *probe, usec_t now) {
 
 bool postgres_probe_is_deaf(const PostgresProbe *probe, usec_t now) {
     return probe->unanswered > 0 && now - probe->unanswered > probe->interval;
+}
+
+const char *postgres_probe_refusal(const PostgresProbe *probe) {
+    return probe->refusal;
 }

@@ -3,9 +3,9 @@
  * hangs. A role sees its own sessions, so no right is needed beyond the one to connect. Never blocks: whoever waits polls its descriptor and
  * steps it. One thread.
  *
- * A server that refuses the second session (its connections are used up) lives, which is taken for work: a limit of the whole import
- * is the bound then. So is a pooler that takes the second session and lets its question wait for room. What it cannot see: a
- * backend that was stopped by itself, while the server as a whole answers.
+ * A server that refuses the second session since its connections are used up lives, which is taken for work: a limit of the whole import
+ * is the bound then. So is a pooler that takes the second session and lets its question wait for room. Any other refusal is no answer
+ * (postgres_refusal_is_life). What it cannot see: a backend that was stopped by itself, while the server as a whole answers.
  */
 #pragma once
 
@@ -26,3 +26,5 @@ int postgres_probe_descriptor(const PostgresProbe *probe, short *ret_events);
 bool postgres_probe_step(PostgresProbe *probe, usec_t now);
 /* Questions were asked, and the last one has had no answer for longer than an interval. */
 bool postgres_probe_is_deaf(const PostgresProbe *probe, usec_t now);
+/* Why it is deaf: the server's words when it refuses the second session; "": it says nothing. */
+const char *postgres_probe_refusal(const PostgresProbe *probe);

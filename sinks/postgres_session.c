@@ -52,13 +52,6 @@ static int read_password(const char *path, char out[static PASSWORD_BYTES_MOST],
     return 0;
 }
 
-/* libpq does not write passwords into its messages; this makes sure. */
-static void hide(char *text, const char *secret) {
-    if (!secret || !secret[0]) return;
-    size_t size = strlen(secret);
-    for (char *at = text; (at = strstr(at, secret)); at += size) memset(at, '*', size);
-}
-
 /* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the deadline. */
 static int poll_until(int fd, short events, usec_t deadline, short *ret_events) {
     for (;;) {
@@ -76,25 +69,6 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-/*
- * The only way to the SQLSTATE of a refused login is libpq's verbose text: "FATAL:  28P01: words\nLOCATION:  file:line". Leaves the words, and
- * copies the last SQLSTATE (of several servers: of the one tried last); "" when no server said anything.
- */
-static void take_sqlstate(char *words, char ret_sqlstate[static 6]) {
-    ret_sqlstate[0] = '\0';
-    for (char *at; (at = strstr(words, "\nLOCATION:  "));) {
-        const char *end = strchr(at + 1, '\n');
-        memmove(at, end ? end : "", end ? strlen(end) + 1 : 1);
-    }
-    for (char *at = words; (at = strstr(at, "FATAL:  "));) {
-        at += 8;
-        if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || strncmp(at + 5, ": ", 2) != 0) continue;
-        memcpy(ret_sqlstate, at, 5);
-        ret_sqlstate[5] = '\0';
-        memmove(at, at + 7, strlen(at + 7) + 1);
-    }
-}
-
 static SinkFault connect_fault(const char *sqlstate, const char *words) {
     if (strncmp(sqlstate, "28", 2) == 0) return SINK_FAULT_LOGIN;
     if (strcmp(sqlstate, "3D000") == 0) return SINK_FAULT_DATABASE;
@@ -107,12 +81,9 @@ static SinkFault connect_fault(const char *sqlstate, const char *words) {
 
 static SinkResult cannot_connect(const Connection *connection, PGconn *libpq, const char *secret, SinkFault *ret_fault, Error *error) {
     char words[1000], sqlstate[6];
-    (void)snprintf(words, sizeof words, "%s", libpq ? PQerrorMessage(libpq) : "out of memory");
-    take_sqlstate(words, sqlstate);
-    postgres_trim(words);
+    postgres_connection_words(libpq, sizeof words, words, sqlstate);
     *ret_fault = connect_fault(sqlstate, words);
-    hide(words, secret);
-    hide(words, libpq ? PQpass(libpq) : NULL);
+    postgres_hide(words, secret);
     (void)error_set(error, -ECONNREFUSED, "Connection \"%s\" cannot be opened: %s", connection->name, words);
     return SINK_UNREACHABLE;
 }
@@ -300,10 +271,8 @@ static SinkResult ended(PostgresSession *session, SinkResult result, Error *erro
 
 static SinkResult lost(PostgresSession *session, Error *error) {
     session->failure = (PostgresFailure){0};
-    char words[600];
-    (void)snprintf(words, sizeof words, "%s", PQerrorMessage(session->connection));
-    postgres_trim(words);
-    hide(words, PQpass(session->connection));
+    char words[600], sqlstate[6];
+    postgres_connection_words(session->connection, sizeof words, words, sqlstate);
     (void)error_set(error, -ECONNRESET, "Connection \"%s\" was lost: %s", session->name, words);
     return ended(session, SINK_UNREACHABLE, error);
 }
@@ -366,7 +335,11 @@ static int wait_a_turn(const PostgresSession *session, short events, usec_t dead
 
 static SinkResult interrupted(PostgresSession *session, Error *error) {
     bool deaf = session->probe && postgres_probe_is_deaf(session->probe, now());
-    (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED, deaf ? "The server does not answer." : "The import was interrupted.");
+    const char *refusal = deaf ? postgres_probe_refusal(session->probe) : "";
+    if (refusal[0])
+        (void)error_set(error, -ECONNREFUSED, "The server takes no second session, so it is unknown whether it works: %s", refusal);
+    else
+        (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED, deaf ? "The server does not answer." : "The import was interrupted.");
     postgres_session_break(session);
     return deaf ? SINK_UNREACHABLE : SINK_RETRY;
 }

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <libpq-fe.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,62 @@ static void a_slow_statement_is_work(void **state) {
         assert_rows(sql, "20");
     }
     make_worker("-1");
+}
+
+/* All connections of the server are used up: the second session is refused with 53300, and the server works on. */
+static void a_full_server_is_at_work(void **state) {
+    make_ledger();
+    make_worker("-1");
+    make_slow_table("crowded", "", "PERFORM pg_sleep(" SLOW_SECONDS ")");
+    _cleanup_(cleanup_session) SinkSession *session = open_worker();
+    CASE("crowded", "n:integer", 1);
+    prepare(session, &box);
+    add_many(&box.rows[0], 20);
+    PGconn *crowd[100];
+    size_t count = 0;
+    char uri[200];
+    (void)snprintf(uri, sizeof uri, "postgresql://worker@127.0.0.1:%d/postgres", server->port);
+    for (; count < 100; count++) {
+        crowd[count] = PQconnectdb(uri);
+        if (PQstatus(crowd[count]) != CONNECTION_OK) break;
+    }
+    assert_in_range(count, 10, 99);
+    assert_non_null(strstr(PQerrorMessage(crowd[count]), "remaining connection slots are reserved"));
+    box.patience = PATIENCE;
+    SinkResult result = driver->import(session, sink_case_job(&box), &error);
+    for (size_t i = 0; i <= count; i++) PQfinish(crowd[i]);
+    must(result, &error);
+    assert_true(box.times_working > 0);
+    assert_rows("SELECT count(*) FROM crowded", "20");
+}
+
+/* The second session is refused for a reason that says nothing about the first one: no sign of work, and the connection's fault. */
+static void other_refusals_are_no_work(void **state) {
+    static const char *const names[] = {"forbidden", "stopping"};
+    static const char *const words[] = {"not permitted to log in", "shutting down"};
+    for (int i = 0; i < 2; i++) {
+        make_ledger();
+        make_worker("-1");
+        make_slow_table(names[i], "", "PERFORM pg_sleep(600)");
+        _cleanup_(cleanup_session) SinkSession *session = open_worker();
+        CASE(names[i], "n:integer", 1);
+        prepare(session, &box);
+        add_many(&box.rows[0], 20);
+        if (i == 0) test_postgres_sql(server, "ALTER ROLE worker NOLOGIN");
+        if (i == 1) assert_int_equal(kill(server->pid, SIGTERM), 0); /* waits for the sessions to end */
+        box.patience = PATIENCE;
+        box.most = 30 * USEC_SECOND;
+        SinkResult result = driver->import(session, sink_case_job(&box), &error);
+        if (i == 1) {
+            test_postgres_kill(server);
+            test_postgres_run(server);
+        }
+        test_postgres_sql(server, "ALTER ROLE worker LOGIN; SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                                  " WHERE usename = 'worker'");
+        assert_int_equal(result, SINK_UNREACHABLE);
+        if (!strstr(error.text, words[i])) fail_msg("%s", error.text);
+        assert_int_equal(box.times_working, 0);
+    }
 }
 
 static void *hold_row(void *context) {
@@ -276,6 +333,8 @@ static void a_locked_table_is_found_out_soon(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_slow_statement_is_work),
+        cmocka_unit_test(a_full_server_is_at_work),
+        cmocka_unit_test(other_refusals_are_no_work),
         cmocka_unit_test(a_row_that_somebody_holds_is_waited_for),
         cmocka_unit_test(a_server_that_stops_in_a_slow_statement),
         cmocka_unit_test(notices_do_not_keep_an_import_from_its_end),
