@@ -40,7 +40,8 @@ typedef enum TemplateFrameKind {
 
 /* What a worker is started with. */
 typedef struct TemplateLoad {
-    bool check_only; /* answer CHILD (without a descriptor) or REFUSED, then end */
+    /* Answer CHILD (without a descriptor) when all texts are well-formed, else REFUSED, with the reason when it is one text; then end. */
+    bool check_only;
     uint32_t stack_frames;
     uint64_t memory_bytes;
     uint32_t count;    /* of texts, 1..TEMPLATES_MAX */

@@ -52,6 +52,12 @@ bool api_if_match(ApiRequest *request, uint32_t *ret_version) {
 }
 
 void api_change_not_started(ApiRequest *request, int result, TemplateCheck *take_needed, const Failure *failure) {
+    if (result == CHANGE_NEEDS_TEMPLATES && !control_may_park(request->control)) {
+        template_check_free(take_needed);
+        request->call->retry_after = 5;
+        api_fail(request, 503, "overloaded", "Too many calls wait for the check of their templates already: ask again in a moment.");
+        return;
+    }
     if (result == CHANGE_NEEDS_TEMPLATES) {
         control_park(request->control, api_keep(request), take_needed);
         return;

@@ -18,6 +18,7 @@
 
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
 #define LATE_INTERVAL (200 * USEC_MS)
+#define PARKED_MOST 64 /* each holds a body of up to 8 MB */
 
 /* ---- start ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -300,10 +301,17 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
     ApiCall *call = steal(parked->call);
     errand_end(errand);
     parked_drop(errand);
+    check(control->parked_count > 0);
+    control->parked_count--;
     if (call) control->options.route(control, call);
 }
 
+bool control_may_park(const Control *control) {
+    return control->parked_count < PARKED_MOST;
+}
+
 void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check) {
+    check(control_may_park(control));
     ParkedCall *parked = calloc(1, sizeof *parked);
     check(parked);
     parked->errand.back = parked_back;
@@ -313,6 +321,7 @@ void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_chec
     parked->link = &control->parked;
     if (parked->next) parked->next->link = &parked->next;
     control->parked = parked;
+    control->parked_count++;
     errand_begin(control, &parked->errand);
     take_check->request.context = &parked->errand;
     templates_post_check(control->peers.templates, take_check);

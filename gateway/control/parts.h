@@ -51,6 +51,7 @@ struct Control {
     Errand *errands;
     TemplateVerdicts *verdicts;
     ParkedCall *parked; /* calls that wait for verdicts on templates */
+    size_t parked_count;
 
     Snapshot *current; /* reference; what every loop has been told to run */
     uint64_t generation;
@@ -69,8 +70,10 @@ void errand_end(Errand *errand);
 /* Does the writer's disk hang at present (usage.h)? */
 bool control_is_stalled(const Control *control);
 
-/* The call comes again when there are verdicts on the texts of the check. */
+/* The call comes again when there are verdicts on the texts of the check, or its time is over. Only when control_may_park. */
 void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check);
+/* false: too many calls wait for verdicts already. */
+bool control_may_park(const Control *control);
 
 /* Makes a new generation of what the registry shows and tells every loop. */
 void control_publish(Control *control);

@@ -1,6 +1,7 @@
 #include "gateway/templates/batch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "base/text.h"
@@ -51,6 +52,8 @@ TemplateCheck *template_check_new(Mailbox *reply, int reply_kind) {
 }
 
 void template_check_add(TemplateCheck *asked, const char *text) {
+    for (size_t i = 0; i < asked->count; i++)
+        if (strcmp(asked->texts[i], text) == 0) return;
     array_extend(asked->texts, asked->count);
     asked->texts[asked->count++] = text_copy(text);
 }

@@ -37,18 +37,23 @@ typedef struct TemplateBatch {
 TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply, int reply_kind);
 void template_batch_free(TemplateBatch *batch); /* NULL-safe; drops the plan */
 
-/* Are these templates well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? They are looked at one
- * after another, each in a short-lived process (about 50 ms, at most 30 s), until one is not. */
+/*
+ * Are these templates well-formed, with known names and without import, importstr, std.extVar, std.native and std.trace? They are looked at in
+ * order, in short-lived processes (about 50 ms each, for up to 100 of them), until one is not, or until the time of a check is over
+ * (TemplateLimits.check_usec, from when it is posted): then `passed` says how far it came.
+ */
 typedef struct TemplateCheck {
-    /* With kind `reply_kind` when done. Result: of texts[passed]: -EINVAL with line and column in the template's own text, else the machine's
-     * fault (-EIO, -ETIMEDOUT, -ECANCELED …); 0: all have passed. */
+    /* With kind `reply_kind` when done. Result: of texts[passed]: -EINVAL with line and column in the template's own text; -ETIME: the check's
+     * time is over; else the machine's fault (-EIO, -ECANCELED …); 0: all have passed. */
     Request request;
     int reply_kind;
     char **texts; /* owned, as the array */
     size_t count;
     size_t passed; /* out: texts before this one are well-formed */
+    /* broker */
+    usec_t until; /* boot time */
 } TemplateCheck;
 
 TemplateCheck *template_check_new(Mailbox *reply, int reply_kind);
-void template_check_add(TemplateCheck *asked, const char *text); /* copies it */
+void template_check_add(TemplateCheck *asked, const char *text); /* copies it; nothing when it is there already */
 void template_check_free(TemplateCheck *asked);                  /* NULL-safe */

@@ -54,31 +54,60 @@ static void refuse_check(TemplateCheck *asked) {
     answer_check(asked);
 }
 
-static void step_checks(Templates *templates, usec_t now) {
-    for (size_t i = 0; i < templates->checker_count;) {
-        if (!checker_step(templates->checkers[i], &templates->reaper, now)) {
-            i++;
+static void queue_check(Templates *templates, Message *take_check) {
+    Message **tail = &templates->checks;
+    while (*tail) tail = &(*tail)->next;
+    take_check->next = NULL;
+    *tail = take_check;
+}
+
+/* False: it works on, else it is gone. */
+static bool step_check(Templates *templates, Checker *checker, usec_t now) {
+    CheckerState state = checker_step(checker, &templates->reaper, templates->checks != NULL, now);
+    if (state == CHECKER_WORKS) return false;
+    TemplateCheck *asked = checker_free(checker, &templates->reaper, now);
+    if (state == CHECKER_ENDED) {
+        answer_check(asked);
+    } else {
+        queue_check(templates, &asked->request.message);
+    }
+    return true;
+}
+
+static void end_late_checks(Templates *templates, usec_t now) {
+    for (Message **at = &templates->checks; *at;) {
+        TemplateCheck *waiting = (TemplateCheck *)(void *)*at;
+        if (now < waiting->until) {
+            at = &(*at)->next;
             continue;
         }
-        answer_check(checker_free(templates->checkers[i], &templates->reaper, now));
-        templates->checkers[i] = templates->checkers[--templates->checker_count];
+        *at = (*at)->next;
+        checker_time_over(waiting);
+        answer_check(waiting);
+    }
+}
+
+static void step_checks(Templates *templates, usec_t now) {
+    end_late_checks(templates, now);
+    for (size_t i = 0; i < templates->checker_count;) {
+        if (step_check(templates, templates->checkers[i], now)) {
+            templates->checkers[i] = templates->checkers[--templates->checker_count];
+        } else {
+            i++;
+        }
     }
     while (templates->checks && templates->checker_count < CHECKS_AT_ONCE) {
         TemplateCheck *next = (TemplateCheck *)(void *)templates->checks;
         templates->checks = next->request.message.next;
-        Checker *checker = checker_new(next, templates->worker_path, &templates->limits);
-        if (checker_step(checker, &templates->reaper, now)) {
-            answer_check(checker_free(checker, &templates->reaper, now));
-        } else {
-            templates->checkers[templates->checker_count++] = checker;
-        }
+        Checker *checker = checker_new(next, templates->worker_path, &templates->limits, now);
+        if (!step_check(templates, checker, now)) templates->checkers[templates->checker_count++] = checker;
     }
 }
 
 static void end_checks(Templates *templates, usec_t now) {
     while (templates->checker_count > 0) {
         Checker *checker = templates->checkers[--templates->checker_count];
-        answer_check(checker_free(checker, &templates->reaper, now));
+        refuse_check(checker_free(checker, &templates->reaper, now));
     }
     while (templates->checks) {
         TemplateCheck *waiting = (TemplateCheck *)(void *)templates->checks;
@@ -281,17 +310,14 @@ static void wait_for_work(Templates *templates) {
 /* True: the broker is to stop. */
 static bool take_messages(Templates *templates, usec_t now) {
     bool stop = false;
-    Message **tail = &templates->checks;
-    while (*tail) tail = &(*tail)->next;
     for (Message *message = mailbox_take(templates->inbox), *next; message; message = next) {
         next = message->next;
         if (message->kind == MESSAGE_STOP) {
             check(!next);
             stop = true;
         } else if (message->kind == MESSAGE_CHECK) {
-            message->next = NULL;
-            *tail = message;
-            tail = &message->next;
+            ((TemplateCheck *)(void *)message)->until = now + templates->limits.check_usec;
+            queue_check(templates, message);
         } else {
             take_batch(templates, (TemplateBatch *)(void *)message, now);
         }
@@ -339,6 +365,7 @@ int templates_start(const TemplateLimits *limits, const char *worker_path, Templ
     templates->limits = *limits;
     if (templates->limits.workers == 0) templates->limits.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     if (templates->limits.zygotes == 0) templates->limits.zygotes = 1;
+    if (templates->limits.check_usec == 0) templates->limits.check_usec = TEMPLATE_CHECK_USEC;
     templates->worker_path = worker_path ? strdup(worker_path) : template_worker_path();
     check(templates->worker_path);
     templates->clock = clock_system();

@@ -11,32 +11,39 @@
 #include "gateway/templates/lexer.h"
 #include "mapping/template_message.h"
 
-#define CHECK_USEC_MAX (30 * USEC_SECOND) /* of one text; the worker has its own limit of processor time, but a machine may be busy */
+#define TURN_USEC USEC_SECOND /* of one check while others wait */
 
-enum { READ_BYTES = 4096 };
+enum {
+    READ_BYTES = 4096,
+    TEXTS_MOST = 100,                     /* in one process: its memory is limited */
+    BYTES_MOST = TEMPLATE_TEXT_BYTES_MAX, /* of them, or one text */
+    FEWER = 10,                           /* a process that does not accept its texts is followed by one with so many times less */
+};
 
 struct Checker {
     TemplateCheck *check;
     const char *worker_path;
     const TemplateLimits *limits;
-    bool judged; /* the check has its result */
-    /* the process of the text texts[passed]; pid 0: none */
+    usec_t began;   /* boot time */
+    size_t at_once; /* texts that the next process gets, at most */
+    /* the process of the texts from texts[passed] on; pid 0: none */
     pid_t pid;
-    int control; /* -1: closed, the end of the process is awaited */
-    usec_t deadline;
+    size_t count; /* texts that it has */
+    int control;  /* -1: closed, the end of the process is awaited */
     Buffer out, in;
     size_t sent;
 };
 
-Checker *checker_new(TemplateCheck *take_check, const char *worker_path, const TemplateLimits *limits) {
+Checker *checker_new(TemplateCheck *take_check, const char *worker_path, const TemplateLimits *limits, usec_t now) {
+    check(take_check->passed <= take_check->count && take_check->request.result == 0);
     Checker *checker = calloc(1, sizeof *checker);
     check(checker);
     checker->check = take_check;
     checker->worker_path = worker_path;
     checker->limits = limits;
+    checker->began = now;
+    checker->at_once = TEXTS_MOST;
     checker->control = -1;
-    take_check->passed = 0;
-    take_check->request.result = 0;
     return checker;
 }
 
@@ -50,6 +57,7 @@ static void end_process(Checker *checker, Reaper *reaper, usec_t now) {
     buffer_clear(&checker->out);
     buffer_clear(&checker->in);
     checker->sent = 0;
+    checker->count = 0;
     if (checker->pid > 0) reaper_end(reaper, checker->pid, now);
     checker->pid = 0;
 }
@@ -62,10 +70,26 @@ static int look_at(Span text, Error *error) {
     return template_lex(text, NULL, NULL, error);
 }
 
-static int start(Checker *checker, usec_t now) {
+/* Those that the next process gets: up to the first one that is wrong at a look. */
+static size_t gather(const Checker *checker, Span texts[static TEXTS_MOST]) {
+    const TemplateCheck *asked = checker->check;
+    size_t count = 0, bytes = 0;
+    for (size_t at = asked->passed; at < asked->count && count < checker->at_once; at++) {
+        Span text = span_of(asked->texts[at]);
+        Error ignored = {0};
+        bytes += text.size;
+        if (count > 0 && (bytes > BYTES_MOST || look_at(text, &ignored) < 0)) break;
+        texts[count++] = text;
+    }
+    check(count > 0 && count <= TEXTS_MOST);
+    return count;
+}
+
+static int start(Checker *checker) {
     TemplateCheck *asked = checker->check;
-    Span text = span_of(asked->texts[asked->passed]);
-    int r = look_at(text, &asked->request.error);
+    Span texts[TEXTS_MOST];
+    size_t count = gather(checker, texts);
+    int r = look_at(texts[0], &asked->request.error);
     if (r == 0) r = template_process_start(checker->worker_path, &checker->pid, &checker->control, &asked->request.error);
     if (r < 0) {
         checker->pid = 0;
@@ -75,10 +99,10 @@ static int start(Checker *checker, usec_t now) {
     TemplateLoad load = {.check_only = true,
                          .stack_frames = checker->limits->stack_frames,
                          .memory_bytes = checker->limits->memory_bytes,
-                         .count = 1,
-                         .texts = &text};
+                         .count = (uint32_t)count,
+                         .texts = texts};
     template_put_load(&checker->out, &load);
-    checker->deadline = now + CHECK_USEC_MAX;
+    checker->count = count;
     return 0;
 }
 
@@ -91,13 +115,14 @@ static void send_load(Checker *checker) {
     }
 }
 
-enum { CHECK_WAITS = 1 };
+enum { CHECK_WAITS = 1, CHECK_NOT_ALL = 2 };
 
-static int judge(const TemplateFrame *frame, Error *error) {
+static int judge(const Checker *checker, const TemplateFrame *frame, Error *error) {
     Span reason;
     if (frame->kind == TEMPLATE_FRAME_CHILD) return 0;
     if (frame->kind != TEMPLATE_FRAME_REFUSED || template_read_refused(frame->payload, &reason) < 0)
         return error_set(error, -EIO, "the template worker gave no answer that can be understood");
+    if (checker->count > 1) return CHECK_NOT_ALL;
     return error_set(error, -EINVAL, "%.*s", (int)reason.size, reason.data);
 }
 
@@ -106,7 +131,7 @@ static int read_answer(Checker *checker, Error *error) {
     while (checker->control >= 0) {
         TemplateFrame frame;
         int r = template_frame_next(buffer_span(&checker->in), &frame);
-        if (r == 0) return judge(&frame, error);
+        if (r == 0) return judge(checker, &frame, error);
         if (r < 0) return error_set(error, -EIO, "the template worker gave no answer that can be understood");
         ssize_t got = recv(checker->control, buffer_reserve(&checker->in, READ_BYTES), READ_BYTES, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
@@ -117,43 +142,57 @@ static int read_answer(Checker *checker, Error *error) {
     return CHECK_WAITS;
 }
 
-/* It ended without an answer: to use up memory, stack or processor time is its template's doing, anything else is not. */
+/* It ended without an answer: to use up memory, stack or processor time is its templates' doing, anything else is not. */
 static int judge_end(Checker *checker, Error *error) {
     int status = 0;
     pid_t ended = waitpid(checker->pid, &status, WNOHANG);
     if (ended == 0) return CHECK_WAITS;
     checker->pid = 0;
     int signal = ended > 0 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    if (signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGXCPU)
+    bool theirs = signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGXCPU;
+    if (theirs && checker->count > 1) return CHECK_NOT_ALL;
+    if (theirs)
         return error_set(error, -EINVAL, "the template cannot be read: it needs more memory, stack or time than a template may have");
     return error_set(error, -EIO, "the template worker ended without an answer: try again");
 }
 
-bool checker_step(Checker *checker, Reaper *reaper, usec_t now) {
+void checker_time_over(TemplateCheck *asked) {
+    asked->request.result = error_set(&asked->request.error, -ETIME,
+                                      "the time of a check was over when %zu of %zu new templates had been checked", asked->passed,
+                                      asked->count);
+}
+
+/* One process, from its start to its end. 0: its texts have passed; CHECK_WAITS; CHECK_NOT_ALL; < 0: the result. */
+static int step_process(Checker *checker) {
+    Error *error = &checker->check->request.error;
+    int r = checker->pid == 0 ? start(checker) : 0;
+    if (r < 0) return r;
+    send_load(checker);
+    r = read_answer(checker, error);
+    return r == CHECK_WAITS && checker->control < 0 ? judge_end(checker, error) : r;
+}
+
+CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t now) {
     TemplateCheck *asked = checker->check;
-    while (!checker->judged) {
-        int r = 0;
-        if (asked->passed == asked->count) {
-            checker->judged = true;
-            break;
+    while (asked->passed < asked->count) {
+        if (now >= asked->until) {
+            checker_time_over(asked);
+            return CHECKER_ENDED;
         }
-        if (checker->pid == 0) r = start(checker, now);
-        if (r == 0) {
-            send_load(checker);
-            r = read_answer(checker, &asked->request.error);
-            if (r == CHECK_WAITS && checker->control < 0) r = judge_end(checker, &asked->request.error);
-            if (r == CHECK_WAITS && now < checker->deadline) return false;
-            if (r == CHECK_WAITS) r = error_set(&asked->request.error, -ETIMEDOUT, "the template worker did not answer in time: try again");
-        }
+        if (checker->pid == 0 && checker->control < 0 && others && now - checker->began >= TURN_USEC) return CHECKER_YIELDS;
+        int r = step_process(checker);
+        if (r == CHECK_WAITS) return CHECKER_WORKS;
+        size_t count = checker->count;
         end_process(checker, reaper, now);
-        if (r == 0) {
-            asked->passed++;
-        } else {
+        if (r < 0) {
             asked->request.result = r;
-            checker->judged = true;
+            return CHECKER_ENDED;
         }
+        if (r == 0) asked->passed += count;
+        checker->at_once = r == CHECK_NOT_ALL ? (count + FEWER - 1) / FEWER : checker->at_once * FEWER;
+        if (checker->at_once > TEXTS_MOST) checker->at_once = TEXTS_MOST;
     }
-    return true;
+    return CHECKER_ENDED;
 }
 
 bool checker_poll(const Checker *checker, struct pollfd *ret_entry) {
@@ -166,7 +205,6 @@ bool checker_poll(const Checker *checker, struct pollfd *ret_entry) {
 TemplateCheck *checker_free(Checker *checker, Reaper *reaper, usec_t now) {
     TemplateCheck *asked = checker->check;
     end_process(checker, reaper, now);
-    if (!checker->judged) asked->request.result = error_set(&asked->request.error, -ECANCELED, "the server is shutting down");
     buffer_deinit(&checker->out);
     buffer_deinit(&checker->in);
     free(checker);

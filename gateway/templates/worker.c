@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libjsonnet.h>
+#include <libjsonnet_fmt.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -36,7 +37,8 @@
 typedef struct JsonnetJsonValue Value;
 
 enum {
-    CHECK_CPU_SECONDS = 3, /* of the check of one text, usually 50 ms: some texts take libjsonnet minutes to read */
+    CHECK_CPU_SECONDS = 3,    /* of the check of one text, usually 50 ms: some texts take libjsonnet minutes to read */
+    TOGETHER_CPU_SECONDS = 1, /* of many texts at once: what takes longer is checked one by one */
     STACK_BYTES = 8 << 20,
     FILES_MAX = 16,
     GC_OBJECTS_MIN = 10000, /* a new process copies each page that a collection marks: seldom, and a few MB of garbage */
@@ -446,11 +448,11 @@ static char *give(Worker *worker, Span text) {
     return copy;
 }
 
-/* The one document is the template that is checked. */
+/* The one document is the template that is checked alone. */
 static char *import(void *context, const char *base, const char *path, char **ret_found, int *ret_ok) {
     Worker *worker = context;
     size_t prefix = strlen(worker->name);
-    if (!worker->load.check_only || strncmp(path, worker->name, prefix) != 0) {
+    if (!worker->load.check_only || worker->load.count != 1 || strncmp(path, worker->name, prefix) != 0) {
         *ret_ok = 0;
         return give(worker, SPAN("import is not allowed in a template"));
     }
@@ -575,11 +577,11 @@ static void collect(void *context, Span name) {
     if (name.size > 0) buffer_append(&names->names, &name, sizeof name);
 }
 
-/* The program gives the number of the first name that std does not have, or -1. */
-static void check_std_names(Worker *worker, const StdNames *names) {
+/* The first name that std does not have, or NULL. The program gives its number, or -1. */
+static const Span *find_unknown(Worker *worker, const StdNames *names) {
     size_t count = names->names.size / sizeof(Span);
     const Span *items = (const Span *)(const void *)names->names.data;
-    if (count == 0 || names->bound_anew) return;
+    if (count == 0) return NULL;
     Buffer program = {0};
     buffer_append_text(&program, "local names = [");
     for (size_t i = 0; i < count; i++) buffer_printf(&program, "'%.*s',", (int)items[i].size, items[i].data);
@@ -588,17 +590,66 @@ static void check_std_names(Worker *worker, const StdNames *names) {
     int failed;
     const char *answer = evaluate(worker, "wrapper", &program, &failed);
     long at = failed ? -1 : strtol(answer, NULL, 10);
-    if (at < 0 || (size_t)at >= count) return;
+    return at >= 0 && (size_t)at < count ? &items[at] : NULL;
+}
+
+static void check_std_names(Worker *worker, const StdNames *names) {
+    const Span *unknown = names->bound_anew ? NULL : find_unknown(worker, names);
+    if (!unknown) return;
     unsigned line, column;
-    template_place_at(worker->load.texts[0], items[at].data, &line, &column);
+    template_place_at(worker->load.texts[0], unknown->data, &line, &column);
     Buffer reason = {0};
-    buffer_printf(&reason, "line %u, column %u: std has no %.*s", line, column, (int)items[at].size, items[at].data);
+    buffer_printf(&reason, "line %u, column %u: std has no %.*s", line, column, (int)unknown->size, unknown->data);
     refuse_load(buffer_span(&reason));
 }
 
-static _Noreturn void check_template(Worker *worker) {
-    struct rlimit limit = {.rlim_cur = CHECK_CPU_SECONDS, .rlim_max = CHECK_CPU_SECONDS + 1};
+static _Noreturn void accept_check(void) {
+    Buffer frame = {0};
+    template_put_child(&frame, &(TemplateChildMessage){.serial = 1});
+    zygote_send(&frame);
+    _exit(0);
+}
+
+static void limit_check(rlim_t seconds) {
+    struct rlimit limit = {.rlim_cur = seconds, .rlim_max = seconds + 1};
     if (setrlimit(RLIMIT_CPU, &limit) < 0) _exit(1);
+}
+
+/* A document that can be parsed: an import would take 20 ms, for the standard library. */
+static bool is_document(Worker *worker, Span text) {
+    Buffer copy = {0};
+    buffer_append_span(&copy, text);
+    int failed;
+    char *formatted = jsonnet_fmt_snippet(worker->vm, worker->name, buffer_text(&copy), &failed);
+    if (formatted) (void)jsonnet_realloc(worker->vm, formatted, 0);
+    buffer_deinit(&copy);
+    return !failed;
+}
+
+/* Many at once, with one reading of the standard library: says only that all are well-formed, or not all of them. */
+static _Noreturn void check_together(Worker *worker) {
+    static const Span no = {.data = "not all of them are well-formed", .size = 31};
+    limit_check(TOGETHER_CPU_SECONDS);
+    StdNames names = {0};
+    for (uint32_t i = 0; i < worker->load.count; i++) {
+        size_t before = names.names.size;
+        Error error = {0};
+        names.bound_anew = false;
+        if (template_lex(worker->load.texts[i], collect, &names, &error) < 0 || !is_document(worker, worker->load.texts[i]))
+            refuse_load(no);
+        if (names.bound_anew) names.names.size = before;
+    }
+    Buffer program = {0};
+    put_templates(worker, &program);
+    buffer_append_text(&program, "true");
+    int failed;
+    (void)evaluate(worker, "wrapper", &program, &failed);
+    if (failed || find_unknown(worker, &names)) refuse_load(no);
+    accept_check();
+}
+
+static _Noreturn void check_template(Worker *worker) {
+    limit_check(CHECK_CPU_SECONDS);
     StdNames names = {0};
     Error error = {0};
     if (template_lex(worker->load.texts[0], collect, &names, &error) < 0) refuse_load(span_of(error.text));
@@ -612,9 +663,7 @@ static _Noreturn void check_template(Worker *worker) {
         refuse_load(buffer_span(&reason));
     }
     check_std_names(worker, &names);
-    template_put_child(&reason, &(TemplateChildMessage){.serial = 1});
-    zygote_send(&reason);
-    _exit(0);
+    accept_check();
 }
 
 /* -- the process -- */
@@ -668,6 +717,7 @@ int main(void) {
     jsonnet_gc_min_objects(worker.vm, GC_OBJECTS_MIN);
     jsonnet_import_callback(worker.vm, import, &worker);
     add_natives(&worker);
+    if (worker.load.check_only && worker.load.count > 1) check_together(&worker);
     if (worker.load.check_only) check_template(&worker);
 
     for (uint32_t i = 0; i < worker.load.count; i++) {

@@ -36,7 +36,7 @@ VENDORS = {
     r"lmdb\.h": r"storage/.*",
     r"libpq-fe\.h": r"sinks/postgres\w*\.[ch]",
     r"sqlite3\.h": r"sinks/sqlite\w*\.[ch]",
-    r"libjsonnet\.h": r"gateway/templates/\w+\.[ch]",
+    r"libjsonnet(_fmt)?\.h": r"gateway/templates/\w+\.[ch]",
     r"rdkafka\.h": r"sinks/kafka\.[ch]",
     r"nats\.h": r"sinks/nats\.[ch]",
     r"yaml\.h": r"config/yaml\w*\.[ch]",

@@ -88,13 +88,18 @@ void templates_post_check(Templates *templates, TemplateCheck *take_check) {
     waiting_checks = take_check;
 }
 
-/* What holds WRONG is wrong. */
+/* What holds WRONG is wrong; at what holds SLOW the time is over. */
 static void run_checks(Harness *harness) {
     while (waiting_checks && !harness->checks_stand) {
         TemplateCheck *asked = waiting_checks;
         waiting_checks = (TemplateCheck *)(void *)asked->request.message.next;
-        while (asked->passed < asked->count && !strstr(asked->texts[asked->passed], "WRONG")) asked->passed++;
-        if (asked->passed < asked->count)
+        harness->checked_templates += asked->count;
+        while (asked->passed < asked->count && !strstr(asked->texts[asked->passed], "WRONG") &&
+               !strstr(asked->texts[asked->passed], "SLOW"))
+            asked->passed++;
+        if (asked->passed < asked->count && strstr(asked->texts[asked->passed], "SLOW"))
+            asked->request.result = error_set(&asked->request.error, -ETIME, "the time of a check was over");
+        else if (asked->passed < asked->count)
             asked->request.result = error_set(&asked->request.error, -EINVAL, "line 1, column 7: it is wrong");
         asked->request.message.kind = asked->reply_kind;
         request_answer(&asked->request);

@@ -41,6 +41,7 @@ typedef struct Harness {
 
     /* what happened */
     unsigned defines, prepares, inspections, closes, flushes;
+    size_t checked_templates;                                     /* that were asked about */
     size_t tested_tables;                                         /* of the last test of a connection */
     size_t largest_query;                                         /* sinks in one question to the writer */
     SinkOrder last_order;                                         /* its references are not held: look at the flags only */

@@ -443,6 +443,47 @@ static void test_template_checks_hold_nobody_up(void **state) {
     api_call_free(call);
 }
 
+static void expect_error(Harness *harness, int status, const char *id) {
+    ApiCall *call = harness_answer(harness);
+    assert_non_null(call);
+    if (call->status != status || !strstr(buffer_text(&call->response), id)) fail_msg("%d %s", call->status, buffer_text(&call->response));
+    assert_true(status != 503 || call->retry_after > 0);
+    api_call_free(call);
+}
+
+/* The time of a check is bounded, and so is the number of those that wait; what was checked before is not checked again. */
+static void test_template_checks_are_bounded(void **state) {
+    Harness *harness = *state;
+    static const char body[] = "{\"name\":\"K\",\"table\":{\"tableId\":\"k\",\"mapping\":{\"columns\":["
+                               "{\"name\":\"x\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"1\"}},"
+                               "{\"name\":\"y\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"1\"}},"
+                               "{\"name\":\"z\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"'SLOW'\"}}]}}}";
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
+    (void)harness_send(harness, "POST", SINKS, body, 0);
+    turns(harness, 3);
+    expect_error(harness, 503, "stream.api.templateCheckTimeout");
+    assert_int_equal(harness->checked_templates, 2);
+    (void)harness_send(harness, "POST", SINKS, body, 0);
+    turns(harness, 3);
+    expect_error(harness, 503, "stream.api.templateCheckTimeout");
+    assert_int_equal(harness->checked_templates, 3);
+
+    harness->checks_stand = true;
+    for (unsigned i = 0; i < 100; i++) (void)harness_send(harness, "POST", SINKS, body, 0);
+    harness_turn(harness);
+    size_t refused = 0;
+    for (ApiCall *call; (call = harness_answer(harness)); refused++) {
+        assert_int_equal(call->status, 503);
+        assert_non_null(strstr(buffer_text(&call->response), "stream.api.overloaded"));
+        api_call_free(call);
+    }
+    assert_in_range(refused, 1, 99);
+    harness->checks_stand = false;
+    turns(harness, 3);
+    for (size_t i = refused; i < 100; i++) expect_error(harness, 503, "stream.api.templateCheckTimeout");
+    assert_null(harness_answer(harness));
+}
+
 #define MANIFEST SOURCE "/manifest"
 #define MANIFEST_SINK(ID, TABLE, MORE)                                                                                                     \
     "{\"sinkId\":\"" ID "\",\"table\":{\"connection\":\"local\",\"tableId\":\"" TABLE "\",\"mapping\":{\"columns\":"                       \
@@ -635,6 +676,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
         cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
         cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, start, stop),
+        cmocka_unit_test_setup_teardown(test_template_checks_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(test_manifest, start, stop),
         cmocka_unit_test_setup_teardown(test_manifest_fails_as_a_whole, start, stop),
         cmocka_unit_test_setup_teardown(test_manifest_is_checked_first, start, stop),

@@ -920,6 +920,132 @@ static void checks_that_hang_hold_nobody_up(void **state) {
     stop(templates);
 }
 
+static void add_numbered(TemplateCheck *asked, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        char text[80];
+        (void)snprintf(text, sizeof text, "{ v: std.asciiUpper(Body('a.b%zu', '')), n: %zu }", i, i);
+        template_check_add(asked, text);
+    }
+}
+
+/* What stands behind +: is there twice after each level: 18 levels take libjsonnet a second to read, 40 take for ever. */
+static void add_slow(TemplateCheck *asked, unsigned levels, unsigned number) {
+    Buffer text = {0};
+    for (unsigned i = 0; i < levels; i++) buffer_append_text(&text, "{a+:");
+    buffer_printf(&text, "%u", number);
+    for (unsigned i = 0; i < levels; i++) buffer_append_byte(&text, '}');
+    template_check_add(asked, buffer_text(&text));
+    buffer_deinit(&text);
+}
+
+/* 20 sinks of 90 columns; a process for each of them would take a minute and a half. */
+static void a_call_with_very_many_templates_takes_seconds(void **state) {
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    TemplateCheck *asked = template_check_new(reply, REPLY);
+    add_numbered(asked, 1800);
+    add_numbered(asked, 10);
+    assert_int_equal(asked->count, 1800);
+    templates_post_check(templates, asked);
+    wait_check(reply, asked);
+    if (asked->request.result != 0) fail_msg("%s", asked->request.error.text);
+    assert_int_equal(asked->passed, 1800);
+    template_check_free(asked);
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* Whatever is wrong with one of them, and wherever it is: those before it pass, and its own words come back. */
+static void one_wrong_text_among_many_is_found(void **state) {
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"foo", "line 1, column 1: Unknown variable: foo"},
+        {"1 +\n std.asciiuper('x')", "line 2, column 6: std has no asciiuper"},
+        {"1 2", "line 1, column 3: "},
+        {"local a = 1, b = 2, c", "line 1"},
+        {"import 'x'", "import is not allowed"},
+        {"", "empty"},
+        {NULL, "more memory, stack or time"},
+    };
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        TemplateCheck *asked = template_check_new(reply, REPLY);
+        size_t before = 137 + i;
+        add_numbered(asked, before);
+        if (wrong[i].text) {
+            template_check_add(asked, wrong[i].text);
+        } else {
+            add_slow(asked, 40, 1);
+        }
+        for (size_t k = 0; k < 100; k++) {
+            char text[32];
+            (void)snprintf(text, sizeof text, "'%zu'", k);
+            template_check_add(asked, text);
+        }
+        templates_post_check(templates, asked);
+        wait_check(reply, asked);
+        assert_int_equal(asked->request.result, -EINVAL);
+        assert_int_equal(asked->passed, before);
+        if (!strstr(asked->request.error.text, wrong[i].says)) fail_msg("%s, not %s", asked->request.error.text, wrong[i].says);
+        template_check_free(asked);
+    }
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* What is well-formed among others only, since it closes their brackets, is not. */
+static void texts_that_lean_on_each_other_are_refused(void **state) {
+    static const char *const pairs[][2] = {
+        {"1), function() (2", "3"}, {"1 /*", "*/ 2"}, {"'a", "b'"}, {"local x = 1;", "x"},
+        {"|||\n a\n", "|||"},       {"{ a: 1", "}"},  {"1,", "2"},
+    };
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        TemplateCheck *asked = post_check(templates, reply, pairs[i], 2);
+        wait_check(reply, asked);
+        assert_int_equal(asked->request.result, -EINVAL);
+        assert_int_equal(asked->passed, 0);
+        template_check_free(asked);
+    }
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* Checks of texts that take long end with their time, and let others in between. */
+static void the_time_of_a_check_is_bounded(void **state) {
+    TemplateLimits limits = usual;
+    limits.check_usec = 12 * USEC_SECOND;
+    Templates *templates = start_with(&limits);
+    Mailbox *slow = mailbox(), *quick = mailbox();
+    enum { SLOW = 6 }; /* more than are checked at once */
+    for (unsigned i = 0; i < SLOW; i++) {
+        TemplateCheck *asked = template_check_new(slow, REPLY);
+        for (unsigned k = 0; k < 200; k++) add_slow(asked, 18, 1000 * i + k);
+        templates_post_check(templates, asked);
+    }
+    static const char *const texts[] = {"1", "2"};
+    TemplateCheck *other = post_check(templates, quick, texts, 2);
+    wait_check(quick, other);
+    if (other->request.result != 0) fail_msg("%s", other->request.error.text);
+    template_check_free(other);
+    for (size_t left = SLOW; left > 0;) {
+        if (!mailbox_wait(slow, PATIENCE)) fail_msg("no check came back");
+        for (Message *message = mailbox_take(slow), *next; message; message = next, left--) {
+            next = message->next;
+            TemplateCheck *asked = (TemplateCheck *)(void *)message;
+            if (asked->request.result != -ETIME) fail_msg("%d %s", asked->request.result, asked->request.error.text);
+            assert_true(asked->passed < asked->count);
+            template_check_free(asked);
+        }
+    }
+    mailbox_free(quick);
+    mailbox_free(slow);
+    stop(templates);
+}
+
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     worker_path = argv[1];
@@ -948,6 +1074,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(check_names_the_place),
         cmocka_unit_test(a_check_of_many_texts_names_the_first_that_is_wrong),
         cmocka_unit_test(checks_that_hang_hold_nobody_up),
+        cmocka_unit_test(a_call_with_very_many_templates_takes_seconds),
+        cmocka_unit_test(one_wrong_text_among_many_is_found),
+        cmocka_unit_test(texts_that_lean_on_each_other_are_refused),
+        cmocka_unit_test(the_time_of_a_check_is_bounded),
     };
     if (argc > 3) cmocka_set_test_filter(argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
