@@ -37,14 +37,14 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
             template_check_add(*needed, column->template_text);
             continue;
         }
-        failure->status = r == -EINVAL ? 400 : 503;
-        failure->name = r == -EINVAL ? "badRequest" : r == -ETIME ? "templateCheckTimeout" : "templatesUnavailable";
-        if (r == -ETIME) { /* the call's, not the column's */
-            Error error = failure->error;
-            (void)error_set(&failure->error, r, "Nothing is changed: %s. Ask again: those need no second check.", error.text);
-        } else {
-            error_prefix(&failure->error, "The template of column \"%s\"", column->name);
-        }
+        Error error = failure->error;
+        if (r == -ETIME) /* the call's, not the column's */
+            return failure_set(failure, 503, "templateCheckTimeout", "Nothing is changed: %s. Ask again: those need no second check.",
+                               error.text);
+        error_prefix(&failure->error, "The template of column \"%s\"", column->name);
+        bool theirs = r == -EINVAL;
+        failure->status = theirs ? 400 : 503;
+        failure->name = theirs ? "badRequest" : "templatesUnavailable";
         return -1;
     }
     return 0;
