@@ -1,3 +1,5 @@
+#include "gateway/delivery/writer/commit.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -5,14 +7,13 @@
 #include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/delivery/writer/parts.h"
-
-/* Totals are stored in a commit that is due anyway, after so many groups or so long: what a start has to replay. */
-#define TOTALS_EVERY_GROUPS 10000
-#define TOTALS_EVERY USEC_SECOND
-
-/* A run is staged as one slice, so it ends when it is this large: what a slice may reach (the most of the upload size). */
-#define RUN_BYTES_MOST (50u << 20)
+#include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
 
 /* Row text of one sink, a link of its segment's chain until the group is written. */
 typedef struct Piece {
@@ -39,7 +40,8 @@ typedef struct WrittenGroup {
 /* The transaction in the making: groups that are written into it, and the group that is being gathered. */
 typedef struct GroupBuilder GroupBuilder;
 struct GroupBuilder {
-    uint64_t stamp; /* of the group being gathered: a new number for each */
+    uint64_t transaction; /* a new number for each */
+    uint64_t stamp;       /* of the group being gathered: a new number for each */
     Segment *segments;
     size_t segment_count, segment_capacity;
     Piece *pieces;
@@ -80,28 +82,6 @@ void group_builder_free(GroupBuilder *builder) {
     free(builder);
 }
 
-/* ---- what waits in the log ----------------------------------------------------------------------------------------------------------- */
-
-void writer_note_rows(SinkState *sink, uint64_t commit, usec_t commit_time, const GroupEntry *entry, usec_t since) {
-    Run *run = sink->run_count ? &sink->runs[sink->run_count - 1] : NULL;
-    if (!run || run->staging || run->mapping_version != entry->mapping_version || run->bytes + entry->bytes > RUN_BYTES_MOST) {
-        array_reserve(sink->runs, sink->run_count, sink->run_capacity);
-        run = &sink->runs[sink->run_count++];
-        *run = (Run){.mapping_version = entry->mapping_version,
-                     .first_row = entry->first_row,
-                     .from_commit = commit,
-                     .commit_time = commit_time,
-                     .since = since,
-                     .first_time = entry->first_time};
-    }
-    run->rows += entry->rows;
-    run->bytes += entry->bytes;
-    run->to_commit = commit;
-    run->last_time = entry->last_time;
-    sink->log_rows += entry->rows;
-    sink->log_bytes += entry->bytes;
-}
-
 /* ---- gathering and writing groups ---------------------------------------------------------------------------------------------------- */
 
 static void begin_group(GroupBuilder *builder) {
@@ -139,7 +119,7 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
     flatten(builder);
 
     uint64_t commit = builder->next_commit++;
-    builder->commit_time = writer->wall > builder->commit_time ? writer->wall : builder->commit_time + 1;
+    builder->commit_time = writer->now->wall > builder->commit_time ? writer->now->wall : builder->commit_time + 1;
     int r = commit_log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
     if (r < 0) return r;
 
@@ -158,44 +138,44 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
 static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink *from, const AppendPiece *piece, Error *error) {
     GroupBuilder *builder = writer->builder;
     check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MOST && piece->rows > 0);
-    bool other_version = sink->group_stamp == builder->stamp &&
-                         builder->segments[sink->group_index].group.entry.mapping_version != from->mapping_version;
+    bool other_version = sink->plan->group == builder->stamp &&
+                         builder->segments[sink->plan->segment].group.entry.mapping_version != from->mapping_version;
     if (other_version || builder->bytes + piece->bytes > COMMIT_LOG_GROUP_BYTES_MOST) {
         int r = flush_group(writer, txn, error);
         if (r < 0) return r;
     }
-    if (sink->plan_stamp != writer->transactions) {
-        sink->plan_stamp = writer->transactions;
-        sink->planned_next = sink->totals.next_row;
+    if (sink->plan->transaction != builder->transaction) {
+        sink->plan->transaction = builder->transaction;
+        sink->plan->next_row = sink->totals.next_row;
     }
     array_reserve(builder->pieces, builder->piece_count, builder->piece_capacity);
     builder->pieces[builder->piece_count++] = (Piece){.rows = {.data = from->rows.data + piece->offset, .size = piece->bytes}};
     size_t link = builder->piece_count;
 
-    if (sink->group_stamp != builder->stamp) {
-        sink->group_stamp = builder->stamp;
-        sink->group_index = builder->segment_count;
+    if (sink->plan->group != builder->stamp) {
+        sink->plan->group = builder->stamp;
+        sink->plan->segment = builder->segment_count;
         array_reserve(builder->segments, builder->segment_count, builder->segment_capacity);
         builder->segments[builder->segment_count++] = (Segment){
             .group.entry = {.sink = sink->totals.sink,
                             .mapping_version = from->mapping_version,
-                            .first_row = sink->planned_next,
+                            .first_row = sink->plan->next_row,
                             .first_time = from->first_time,
                             .last_time = from->last_time},
             .first = link,
             .last = link,
         };
     } else {
-        Segment *segment = &builder->segments[sink->group_index];
+        Segment *segment = &builder->segments[sink->plan->segment];
         builder->pieces[segment->last - 1].next = link;
         segment->last = link;
     }
-    GroupEntry *entry = &builder->segments[sink->group_index].group.entry;
+    GroupEntry *entry = &builder->segments[sink->plan->segment].group.entry;
     entry->rows += piece->rows;
     entry->bytes += piece->bytes;
     if (from->first_time < entry->first_time) entry->first_time = from->first_time;
     if (from->last_time > entry->last_time) entry->last_time = from->last_time;
-    sink->planned_next += piece->rows;
+    sink->plan->next_row += piece->rows;
     builder->bytes += piece->bytes;
     return 0;
 }
@@ -204,7 +184,7 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
     GroupBuilder *builder = writer->builder;
     Reject reject = {.sink = from->sink,
                      .at = from->at,
-                     .running = writer->running,
+                     .running = writer->now->running,
                      .id = from->event,
                      .mapping_version = from->mapping_version,
                      .column = from->column,
@@ -214,7 +194,7 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
     int r = rejects_add(txn, &reject, error);
     if (r < 0) return r;
     SinkState *sink = writer_sink_added(writer, from->sink);
-    if (sink->new_rejected_events++ == 0) {
+    if (sink->plan->rejected_events++ == 0) {
         array_reserve(builder->rejecting, builder->rejecting_count, builder->rejecting_capacity);
         builder->rejecting[builder->rejecting_count++] = sink;
         writer_mark_dirty(writer, sink);
@@ -242,18 +222,13 @@ static int add_append(Writer *writer, Txn *txn, const Append *append, Error *err
 
 static void begin_plan(Writer *writer) {
     GroupBuilder *builder = writer->builder;
-    writer->transactions++;
+    builder->transaction++;
     begin_group(builder);
-    builder->next_commit = writer->last_commit + 1;
-    builder->commit_time = writer->last_commit_time;
+    builder->next_commit = writer->log->last_commit + 1;
+    builder->commit_time = writer->log->last_commit_time;
     builder->written_count = 0;
     builder->group_count = 0;
     builder->rejecting_count = 0;
-}
-
-static bool totals_are_due(const Writer *writer) {
-    if (writer->dirty_count == 0) return false;
-    return writer->last_commit - writer->stored_commit >= TOTALS_EVERY_GROUPS || writer->boot - writer->stored_at >= TOTALS_EVERY;
 }
 
 static int write_appends(Writer *writer, Txn *txn, Append *const *appends, size_t count, bool *ret_stored, Error *error) {
@@ -262,15 +237,15 @@ static int write_appends(Writer *writer, Txn *txn, Append *const *appends, size_
     if (r == 0) r = flush_group(writer, txn, error);
     if (r < 0) return r;
     /* A quarantined event stands in no directory: its count must go with it. As before this transaction's groups, which are replayed. */
-    *ret_stored = writer->builder->rejecting_count > 0 || totals_are_due(writer);
+    *ret_stored = writer->builder->rejecting_count > 0 || writer_totals_are_due(writer);
     return *ret_stored ? writer_store_totals(writer, txn, error) : 0;
 }
 
 static void apply(Writer *writer) {
     GroupBuilder *builder = writer->builder;
     for (size_t i = 0; i < builder->rejecting_count; i++) {
-        builder->rejecting[i]->totals.rejected_events += builder->rejecting[i]->new_rejected_events;
-        builder->rejecting[i]->new_rejected_events = 0;
+        builder->rejecting[i]->totals.rejected_events += builder->rejecting[i]->plan->rejected_events;
+        builder->rejecting[i]->plan->rejected_events = 0;
     }
     for (size_t i = 0; i < builder->written_count; i++) {
         const WrittenEntry *written = &builder->written[i];
@@ -278,16 +253,16 @@ static void apply(Writer *writer) {
         Error error = {0};
         int r = totals_add(&sink->totals, written->commit, written->commit_time, &written->entry, &error);
         check(r == 0); /* the numbers were given from these totals */
-        writer_note_rows(sink, written->commit, written->commit_time, &written->entry, writer->boot);
+        sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, writer->now->boot);
         writer_mark_dirty(writer, sink);
         writer_touch(writer, sink);
     }
     for (size_t i = 0; i < builder->group_count; i++) {
-        writer_log_grew(writer, builder->groups[i].commit, builder->groups[i].bytes);
+        log_state_grew(writer->log, builder->groups[i].commit, builder->groups[i].bytes);
         metrics_add(METRIC_COMMITTED_BYTES, builder->groups[i].bytes);
     }
-    writer->last_commit = builder->next_commit - 1;
-    writer->last_commit_time = builder->commit_time;
+    writer->log->last_commit = builder->next_commit - 1;
+    writer->log->last_commit_time = builder->commit_time;
     metrics_add(METRIC_COMMITS, builder->group_count);
 }
 
@@ -301,7 +276,7 @@ static void count_skips(Writer *writer, const Append *append) {
 
 static void forget_plan(Writer *writer) {
     GroupBuilder *builder = writer->builder;
-    for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->new_rejected_events = 0;
+    for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->plan->rejected_events = 0;
 }
 
 static uint64_t append_bytes(const Append *append) {
@@ -389,7 +364,7 @@ void writer_commit(Writer *writer, Append **appends, size_t count) {
         if (r != -ENOSPC) break;
         /* The map or the disk is full. The largest request goes first; if that is not enough, all of them. */
         atomic_store(&writer->options.usage->intake_stopped, true);
-        writer->space_checked = writer->boot - USEC_DAY;
+        writer_check_space_soon(writer);
         size_t largest = 0;
         for (size_t i = 1; i < count; i++)
             if (append_bytes(appends[i]) > append_bytes(appends[largest])) largest = i;

@@ -1,15 +1,22 @@
-/*
- * A file that a destination cannot take in the time that an import may take becomes several smaller ones, each with an id of its own: to all that
- * comes after they are files like any other. Only done with a file of which the last try proved that it is not at the destination, and cannot get
- * there any more (ImportJob.proven_absent): else its rows could arrive a second time under the new ids.
- */
+#include "gateway/delivery/writer/divide.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/drain.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/rejects.h"
 
 #define PARTS 8
@@ -51,7 +58,7 @@ static void cut(Writer *writer, Divide *divide) {
                                      .file = id};
             at += count;
             before += count;
-            if (before == end && ++part < parts) uuid_next(&writer->ids, writer->wall, &id);
+            if (before == end && ++part < parts) uuid_next(&writer->ids, writer->now->wall, &id);
         }
     }
     check(before == rows && part == parts);
@@ -76,13 +83,13 @@ static int read_file(Writer *writer, Divide *divide, Error *error) {
 }
 
 static void failed(Writer *writer, SinkState *sink, const Uuid *file, const Error *error) {
-    WaitingFile *waiting = writer_find_waiting(sink, file);
+    WaitingFile *waiting = waiting_find(sink->waiting, file);
     check(waiting);
     log_failure(LOG_WARNING, "a file that takes too long cannot be divided; it is tried again whole", error);
-    waiting->dividing = false;
-    sink->failures++;
-    sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
-    writer_fail_waiters(writer, sink, waiting->first_row, -ECANCELED, sink->last_error);
+    if (waiting->dividing) waiting_come_back(&waiting->dividing);
+    sink->imports->failures++;
+    sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
+    sink_waiters_fail(sink, waiting->first_row, -ECANCELED, sink->last_error);
     writer_touch(writer, sink);
 }
 
@@ -99,40 +106,36 @@ void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
         divide_free(divide);
         return;
     }
-    uuid_next(&writer->ids, writer->wall, &divide->pack);
+    uuid_next(&writer->ids, writer->now->wall, &divide->pack);
     cut(writer, divide);
-    file->dividing = true;
-    writer->stages_in_flight++; /* it keeps the stager busy, and a drain waits for it */
+    waiting_leave_rest(file, &file->dividing);
+    writer->stages->in_flight++; /* it keeps the stager busy, and a drain waits for it */
     mailbox_post(writer->options.stager, &divide->request.message);
 }
 
 /* Its parts wait in its place. */
 static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
-    WaitingFile *old = writer_find_waiting(sink, &divide->file);
+    WaitingFile *old = waiting_find(sink->waiting, &divide->file);
     check(old && old->dividing);
-    size_t place = (size_t)(old - sink->files);
-    WaitingFile common = *old;
-    writer_remove_waiting(sink, place);
+    usec_t waits_since = old->waits_since;
+    waiting_remove(sink->waiting, old);
     for (size_t i = 0; i < divide->part_count; i++) {
         FileRecord file = {0};
         if (i > 0 && uuid_equal(&divide->parts[i].file, &divide->parts[i - 1].file)) continue;
         int r = ledger_find_file(txn, &divide->parts[i].file, &file, error);
         if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a part of a file is not in the ledger");
-        const WaitingFile *added = writer_add_waiting(writer, sink, &file, error);
+        WaitingFile *added = writer_add_waiting(writer, sink, &file, error);
         file_record_deinit(&file);
         if (!added) return -EBADMSG;
-        WaitingFile part = *added;
-        part.waits_since = common.waits_since;
-        part.alone = true; /* together they would take as long as before */
-        memmove(&sink->files[place + 1], &sink->files[place], (sink->file_count - 1 - place) * sizeof part);
-        sink->files[place++] = part;
+        added->waits_since = waits_since;
+        added->alone = true; /* together they would take as long as before */
     }
     return 0;
 }
 
 static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
     int r = ledger_add_pack(txn, &divide->record, error);
-    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, writer->running, error);
+    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &divide->file, error);
     return r == 0 ? replace_waiting(writer, txn, sink, divide, error) : r;
 }
@@ -150,13 +153,13 @@ static void leave_out_damaged(Writer *writer, SinkState *sink, const Divide *div
     Txn *txn;
     Error error = {0};
     if (!writer_record_begin(writer, &txn)) return;
-    WaitingFile *waiting = writer_find_waiting(sink, &divide->file);
+    WaitingFile *waiting = waiting_find(sink->waiting, &divide->file);
     check(waiting && waiting->dividing);
     writer_mark_dirty(writer, sink);
     int r = record_damage(txn, sink, waiting, divide, &error);
     if (!writer_record_end(writer, txn, r, "cannot record damaged rows", &error)) return;
-    waiting->dividing = false;
-    if (waiting->rows - waiting->damaged > 1 && !writer->draining) writer_begin_divide(writer, sink, waiting);
+    if (waiting->dividing) waiting_come_back(&waiting->dividing);
+    if (waiting->rows - waiting->damaged > 1 && !writer->drain->begun) writer_begin_divide(writer, sink, waiting);
     writer_touch(writer, sink);
 }
 
@@ -165,7 +168,7 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
     SinkState *sink = writer_sink(writer, divide->sink);
     Txn *txn;
     Error error = {0};
-    writer->stages_in_flight--;
+    writer->stages->in_flight--;
     if (divide->slice_damaged) {
         leave_out_damaged(writer, sink, divide);
     } else if (divide->request.result < 0) {
@@ -173,7 +176,7 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
     } else if (writer_record_begin(writer, &txn)) {
         int r = record(writer, txn, sink, divide, &error);
         if (writer_record_end(writer, txn, r, "cannot record a divided file", &error)) {
-            writer->staging_bytes += divide->record.bytes;
+            writer->space->staging_bytes += divide->record.bytes;
             log_info("a file of %s goes on in parts: it took too long", sink->label ? sink->label : "a sink");
             writer_touch(writer, sink);
         }

@@ -1,14 +1,23 @@
-/* Sinks that are erased: nothing of them stays but what is retained in packs, which goes with these. */
+#include "gateway/delivery/writer/erase.h"
+
 #include <errno.h>
 #include <string.h>
 
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/rejects.h"
 
 /* Nothing of it waits or is on its way. */
 static bool is_idle(const SinkState *sink) {
-    return sink->run_count == 0 && !sink->has_open && sink->file_count == 0 && !sink->staging && !sink->stage_queued && !sink->importing &&
-           !sink->waiters && !sink->stopped;
+    return sink->log->count == 0 && !sink->open->exists && sink->waiting->count == 0 && !sink->stage->staging && !sink->stage->queued &&
+           !sink->imports->running && !sink->waiters->first && !sink->stopped;
 }
 
 int writer_erase(Writer *writer, Txn *txn, const uint32_t *sinks, size_t count, Error *error) {
@@ -24,21 +33,11 @@ int writer_erase(Writer *writer, Txn *txn, const uint32_t *sinks, size_t count, 
     return 0;
 }
 
-static void forget_dirty(Writer *writer, const SinkState *sink) {
-    size_t kept = 0;
-    for (size_t i = 0; i < writer->dirty_count; i++)
-        if (writer->dirty[i] != sink) writer->dirty[kept++] = writer->dirty[i];
-    writer->dirty_count = kept;
-}
-
 void writer_erased(Writer *writer, const uint32_t *sinks, size_t count) {
     for (size_t i = 0; i < count; i++) {
         SinkState *sink = writer_sink(writer, sinks[i]);
         if (!sink || !is_idle(sink)) continue;
-        check(!sink->queued_on);
-        scheduler_set(&writer->sink_timers, &sink->timer, USEC_NEVER);
-        if (sink->dirty) forget_dirty(writer, sink);
-        writer_sink_free(sink);
-        writer->sinks[sinks[i]] = NULL;
+        writer_unmark_dirty(writer, sink);
+        writer_sink_remove(writer, sink);
     }
 }

@@ -1,10 +1,22 @@
+#include "gateway/delivery/writer/failed.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/connections.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/copies.h"
 
 /* ---- rejects of the destination ------------------------------------------------------------------------------------------------------ */
@@ -16,14 +28,14 @@ static int put_pending(Writer *writer, Txn *txn, const PendingRejects *message, 
     check(rejects && sink);
     int r = 0;
     for (size_t f = 0; f < message->file_count && r == 0; f++) {
-        const WaitingFile *waiting = writer_find_waiting(sink, &message->files[f]);
+        const WaitingFile *waiting = waiting_find(sink->waiting, &message->files[f]);
         size_t count = 0;
         for (size_t i = 0; i < message->count; i++) {
             const SinkReject *from = &message->rejects[i];
             if (!uuid_equal(from->file, &message->files[f])) continue;
             rejects[count++] = (Reject){.sink = message->sink,
-                                        .at = writer->wall,
-                                        .running = writer->running,
+                                        .at = writer->now->wall,
+                                        .running = writer->now->running,
                                         .is_row = true,
                                         .id = message->files[f],
                                         .row = from->row,
@@ -90,9 +102,9 @@ static usec_t failing_since(const WaitingFile *file) {
 usec_t writer_expires(const Writer *writer, const WaitingFile *file) {
     usec_t since = failing_since(file), kept = writer->options.retain_failed;
     if (since == USEC_NEVER) return USEC_NEVER;
-    usec_t settled = writer->opened_running + (kept < EXPIRY_SETTLED ? kept : EXPIRY_SETTLED);
+    usec_t settled = writer->now->opened + (kept < EXPIRY_SETTLED ? kept : EXPIRY_SETTLED);
     usec_t expires = since + kept > settled ? since + kept : settled;
-    usec_t at = writer->boot + expires - writer->running;
+    usec_t at = writer->now->boot + expires - writer->now->running;
     return at > file->expire_after ? at : file->expire_after;
 }
 
@@ -118,22 +130,22 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
         log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &error);
         expire_free(expire);
         if (writer_repaired(writer, &error)) return;
-        file->expire_after = writer->boot + EXPIRY_AGAIN;
+        file->expire_after = writer->now->boot + EXPIRY_AGAIN;
         return;
     }
-    file->expiring = true;
-    writer->expiring_in_flight++;
+    waiting_leave_rest(file, &file->expiring);
+    writer->imports->expiring++;
     mailbox_post(writer->options.stager, &expire->request.message);
 }
 
 static int note_copy(Writer *writer, Txn *txn, const Uuid *file, uint64_t rows, Error *error) {
     char path[80];
     writer_expired_path(file, path);
-    return copies_note(txn, path, writer->running, rows, error);
+    return copies_note(txn, path, writer->now->running, rows, error);
 }
 
 static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expire *expire, Error *error) {
-    WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
+    WaitingFile *waiting = waiting_find(sink->waiting, &expire->file);
     check(waiting);
     FileRecord file;
     int r = ledger_find_file(txn, &expire->file, &file, error);
@@ -141,15 +153,15 @@ static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expir
     uint64_t rows = file.rows - file.damaged_rows;
     log_error("file of %s with %" PRIu64 " rows failed for too long (%s): moved to staging/expired/", file.label, rows,
               file.last_error ? file.last_error : "its connection cannot be reached");
-    r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->wall, writer->running, error);
+    r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->now->wall, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &expire->file, error);
     if (r == 0) r = note_copy(writer, txn, &expire->file, rows, error);
     file_record_deinit(&file);
     if (r < 0) return r;
     sink->totals.dropped_rows += rows;
-    writer_fail_waiters(writer, sink, waiting->first_row, -ECANCELED, "The file failed for too long and was moved to staging/expired/.");
-    writer_remove_waiting(sink, (size_t)(waiting - sink->files));
-    if (sink->file_count == 0) sink->failures = 0;
+    sink_waiters_fail(sink, waiting->first_row, -ECANCELED, "The file failed for too long and was moved to staging/expired/.");
+    waiting_remove(sink->waiting, waiting);
+    if (sink->waiting->count == 0) sink->imports->failures = 0;
     writer_mark_dirty(writer, sink);
     return 0;
 }
@@ -159,17 +171,17 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
     SinkState *sink = writer_sink(writer, expire->sink);
     Txn *txn;
     Error error = {0};
-    writer->expiring_in_flight--;
+    writer->imports->expiring--;
     if (expire->request.result < 0) {
         log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->request.error);
-        WaitingFile *waiting = writer_find_waiting(sink, &expire->file);
+        WaitingFile *waiting = waiting_find(sink->waiting, &expire->file);
         check(waiting);
-        waiting->expiring = false;
-        waiting->expire_after = writer->boot + EXPIRY_AGAIN;
+        waiting_come_back(&waiting->expiring);
+        waiting->expire_after = writer->now->boot + EXPIRY_AGAIN;
         writer_touch(writer, sink);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record_expired(writer, txn, sink, expire, &error);
-        if (writer_record_end(writer, txn, r, "cannot record an expired file", &error)) writer->expired_bytes += expire->bytes;
+        if (writer_record_end(writer, txn, r, "cannot record an expired file", &error)) writer->space->expired_bytes += expire->bytes;
         writer_touch(writer, sink);
     }
     expire_free(expire);

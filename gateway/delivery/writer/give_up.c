@@ -1,9 +1,10 @@
-/* A start whose staging files are not all there: refused, or the rows are given up because an admin said so. */
+#include "gateway/delivery/writer/give_up.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
 #include "base/log.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/sinks.h"
 #include "storage/missing.h"
 #include "storage/pack.h"
 

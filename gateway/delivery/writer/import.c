@@ -1,3 +1,5 @@
+#include "gateway/delivery/writer/import.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,14 +12,28 @@
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/connections.h"
+#include "gateway/delivery/writer/divide.h"
+#include "gateway/delivery/writer/drain.h"
+#include "gateway/delivery/writer/failed.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/settled.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 
 #define JOBS_A_CONNECTION_MOST 8 /* given out at once; the loaders run fewer on one connection */
 #define FILES_A_JOB_MOST 16
 #define JOB_BYTES_MOST (50u << 20) /* files are drawn into a job up to this; the first one may be larger */
 #define FILES_LOOKED_AT_MOST 256
 #define SETTLED_A_JOB_MOST 500
-#define SETTLED_MOST 1000
 
 /* ---- which file ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -25,76 +41,50 @@ static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
-static bool is_paused(const Writer *writer, const WriterConnection *connection) {
-    return connection->paused || (connection->failures > 0 && connection->paused_until > writer->boot);
-}
-
 /* Keyed: the head or nothing. Else the one that failed least often, the oldest of those, before any whose connection is down. */
 static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
     WaitingFile *best = NULL;
-    if (sink->paused_until > writer->boot) {
-        *next = earlier(*next, sink->paused_until);
+    usec_t now = writer->now->boot;
+    if (sink->imports->paused_until > now) {
+        *next = earlier(*next, sink->imports->paused_until);
         return NULL;
     }
-    for (size_t i = 0; i < sink->file_count && i < FILES_LOOKED_AT_MOST; i++) {
-        WaitingFile *file = &sink->files[i];
-        bool ready = waiting_is_at_rest(file) && file->next_try <= writer->boot;
+    for (size_t i = 0; i < sink->waiting->count && i < FILES_LOOKED_AT_MOST; i++) {
+        WaitingFile *file = &sink->waiting->items[i];
+        bool ready = waiting_is_at_rest(file) && file->next_try <= now;
         if (waiting_is_at_rest(file) && !ready) *next = earlier(*next, file->next_try);
         if (file->keyed) {
             if (i == 0 && ready) return file;
             break; /* nothing passes a keyed file, and it passes nothing */
         }
         if (!ready) continue;
-        bool better = !best || (is_paused(writer, best->connection) && !is_paused(writer, file->connection)) ||
-                      (is_paused(writer, best->connection) == is_paused(writer, file->connection) && file->attempts < best->attempts);
+        bool better = !best || (connection_is_held(best->connection, now) && !connection_is_held(file->connection, now)) ||
+                      (connection_is_held(best->connection, now) == connection_is_held(file->connection, now) &&
+                       file->attempts < best->attempts);
         if (better) best = file;
     }
     return best;
 }
 
-static void leave_queue(SinkState *sink) {
-    WriterConnection *connection = sink->queued_on;
-    SinkState *before = NULL;
-    for (SinkState *at = connection->first; at != sink; at = at->next_queued) before = at;
-    if (before) {
-        before->next_queued = sink->next_queued;
-    } else {
-        connection->first = sink->next_queued;
-    }
-    if (connection->last == sink) connection->last = before;
-    sink->next_queued = NULL;
-    sink->queued_on = NULL;
-}
-
-static void join_queue(SinkState *sink, WriterConnection *connection) {
-    if (connection->last) {
-        connection->last->next_queued = sink;
-    } else {
-        connection->first = sink;
-    }
-    connection->last = sink;
-    sink->queued_on = connection;
-}
-
 usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     usec_t next = USEC_NEVER;
-    if (sink->file_count == 0 || sink->importing || writer->draining || writer->broken) return next;
-    if (!sink->known || sink->paused) {
-        if (sink->queued_on) leave_queue(sink);
+    if (sink->waiting->count == 0 || sink->imports->running || writer->drain->begun || writer->broken) return next;
+    if (!sink->rules->known || sink->rules->paused) {
+        if (sink->imports->queued_on) connection_leave_queue(sink);
         return next;
     }
-    WaitingFile *oldest = &sink->files[0];
+    WaitingFile *oldest = &sink->waiting->items[0];
     usec_t expires = !waiting_is_at_rest(oldest) || oldest->connection->paused ? USEC_NEVER : writer_expires(writer, oldest);
-    if (expires <= writer->boot && writer->expiring_in_flight == 0) {
+    if (expires <= writer->now->boot && writer->imports->expiring == 0) {
         writer_begin_expire(writer, sink, oldest);
     } else if (expires != USEC_NEVER) {
-        next = expires > writer->boot ? expires : writer->boot + USEC_SECOND;
+        next = expires > writer->now->boot ? expires : writer->now->boot + USEC_SECOND;
     }
     WaitingFile *file = pick(writer, sink, &next);
     if (!file) return next;
-    if (sink->queued_on == file->connection) return next;
-    if (sink->queued_on) leave_queue(sink);
-    join_queue(sink, file->connection);
+    if (sink->imports->queued_on == file->connection) return next;
+    if (sink->imports->queued_on) connection_leave_queue(sink);
+    connection_join_queue(file->connection, sink);
     return next;
 }
 
@@ -155,19 +145,20 @@ static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *e
 }
 
 static bool may_join(const Writer *writer, const WaitingFile *first, const WaitingFile *file) {
-    return !first->alone && !file->alone && waiting_is_at_rest(file) && file->digest == first->digest && file->next_try <= writer->boot;
+    return !first->alone && !file->alone && waiting_is_at_rest(file) && file->digest == first->digest &&
+           file->next_try <= writer->now->boot;
 }
 
 static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *first, LoadJob *job, Error *error) {
     uint64_t bytes = 0;
     job->files = calloc(FILES_A_JOB_MOST, sizeof *job->files);
     check(job->files);
-    for (WaitingFile *file = first; file < sink->files + sink->file_count && job->file_count < FILES_A_JOB_MOST; file++) {
+    for (WaitingFile *file = first; file < sink->waiting->items + sink->waiting->count && job->file_count < FILES_A_JOB_MOST; file++) {
         if (file != first && (!may_join(writer, first, file) || bytes + file->bytes > JOB_BYTES_MOST)) break;
         int r = add_file(txn, job, file, error);
         if (r < 0) return r;
         bytes += file->bytes;
-        file->importing = true;
+        waiting_leave_rest(file, &file->importing);
     }
     const FileRecord *record = &job->files[0].file;
     json_error_t fault;
@@ -181,19 +172,10 @@ static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *fir
     return 0;
 }
 
-static void add_settled(SinkState *sink, const WriterConnection *connection, LoadJob *job) {
-    size_t last = sink->settled_count;
-    for (size_t i = 0; i < sink->settled_count; i++)
-        if (sink->settled[i].connection == connection) last = i;
-    job->settled = calloc(sink->settled_count + 1, sizeof *job->settled);
+static void add_settled(const SinkState *sink, const WriterConnection *connection, LoadJob *job) {
+    job->settled = calloc(SETTLED_A_JOB_MOST, sizeof *job->settled);
     check(job->settled);
-    for (size_t i = 0; i < last && job->settled_count < SETTLED_A_JOB_MOST; i++)
-        if (sink->settled[i].connection == connection) job->settled[job->settled_count++] = sink->settled[i].id;
-}
-
-static int compare_done(const void *a, const void *b) {
-    usec_t left = ((const SettledFile *)a)->done, right = ((const SettledFile *)b)->done;
-    return (left > right) - (left < right);
+    job->settled_count = settled_choose(sink->settled, connection, job->settled, SETTLED_A_JOB_MOST);
 }
 
 typedef struct LoadSettled {
@@ -206,11 +188,10 @@ static int load_settled_file(void *context, const FileRecord *file, Error *error
     SinkState *sink = load->sink;
     bool keyed;
     if (file->state != FILE_IMPORTED) return 0;
-    WriterConnection *connection = writer_target_connection(load->writer, sink, file->target, &keyed, error);
+    WriterConnection *connection = versions_connection_of(sink->versions, load->writer->connections, file->target, &keyed, error);
     if (!connection) return 0; /* its id stays in the destination's ledger */
-    array_reserve(sink->settled, sink->settled_count, sink->settled_capacity);
-    sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
-    if (file->done > load->writer->last_done) load->writer->last_done = file->done;
+    settled_add(sink->settled, &(SettledFile){.id = file->id, .done = file->done, .connection = connection});
+    if (file->done > load->writer->imports->last_done) load->writer->imports->last_done = file->done;
     return 0;
 }
 
@@ -218,17 +199,17 @@ static int load_settled_file(void *context, const FileRecord *file, Error *error
 static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
     LoadSettled load = {.writer = writer, .sink = sink};
     Error error = {0};
-    sink->settled_loaded = true;
+    sink->settled->loaded = true;
     if (ledger_visit_last_files(txn, sink->totals.sink, SETTLED_MOST, load_settled_file, &load, &error) < 0)
         log_failure(LOG_WARNING, "ids of imported files stay in the ledger of the destination", &error);
-    if (sink->settled_count > 1) qsort(sink->settled, sink->settled_count, sizeof *sink->settled, compare_done);
+    settled_sort(sink->settled);
 }
 
 static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     WriterConnection *connection = first->connection;
     LoadJob *job = load_job_new(MESSAGE_IMPORT, writer->mailbox, NULL);
     job->sink = sink->totals.sink;
-    job->failed_before = sink->failures > 0;
+    job->failed_before = sink->imports->failures > 0;
     job->connection = strdup(connection->name);
     check(job->connection);
 
@@ -237,41 +218,41 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     int r = txn_begin_read(writer->options.environment, &txn, &error);
     if (r == 0) {
         r = add_files(writer, txn, sink, first, job, &error);
-        if (r == 0 && !sink->settled_loaded) load_settled(writer, txn, sink);
+        if (r == 0 && !sink->settled->loaded) load_settled(writer, txn, sink);
         txn_abort(txn);
     }
     if (r < 0) {
         log_failure(LOG_ERROR, "cannot prepare an import", &error);
-        for (size_t i = 0; i < sink->file_count; i++) sink->files[i].importing = false;
+        for (size_t i = 0; i < sink->waiting->count; i++) sink->waiting->items[i].importing = false;
         load_job_free(job);
         if (!writer_repaired(writer, &error)) {
-            sink->failures++;
-            sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+            sink->imports->failures++;
+            sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
             (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", error.text);
-            writer_fail_waiters(writer, sink, 0, -ECANCELED, error.text);
+            sink_waiters_fail(sink, 0, -ECANCELED, error.text);
         }
         writer_touch(writer, sink);
         return;
     }
     add_settled(sink, connection, job);
-    sink->importing = true;
+    sink->imports->running = true;
     connection->running++;
-    writer->imports_in_flight++;
+    writer->imports->in_flight++;
     writer->options.post_import(writer->options.post_import_context, job);
 }
 
 static void pump(Writer *writer, WriterConnection *connection) {
     while (connection->first && !connection->paused) {
-        if (is_paused(writer, connection)) {
-            scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
+        if (connection_is_held(connection, writer->now->boot)) {
+            scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
             return;
         }
         /* After a failure one job finds out whether it is back. */
         unsigned most = connection->failures > 0 ? 1 : JOBS_A_CONNECTION_MOST;
         if (connection->running >= most) return;
         SinkState *sink = connection->first;
-        leave_queue(sink);
-        if (sink->importing) continue;
+        connection_leave_queue(sink);
+        if (sink->imports->running) continue;
         usec_t next = USEC_NEVER;
         WaitingFile *file = pick(writer, sink, &next);
         if (file && file->connection == connection) {
@@ -283,87 +264,14 @@ static void pump(Writer *writer, WriterConnection *connection) {
 }
 
 void writer_pump_connections(Writer *writer) {
-    for (size_t i = 0; i < writer->connection_count; i++) pump(writer, writer->connections[i]);
-}
-
-/* ---- settled ids --------------------------------------------------------------------------------------------------------------------- */
-
-usec_t writer_done_time(Writer *writer) {
-    writer->last_done = writer->wall > writer->last_done ? writer->wall : writer->last_done + 1;
-    return writer->last_done;
-}
-
-void writer_add_settled(SinkState *sink, const FileRecord *file, WriterConnection *connection) {
-    /* Twice as many as are wanted, so that they move once in a thousand times. */
-    if (sink->settled_count >= (size_t)2 * SETTLED_MOST) {
-        size_t over = sink->settled_count - SETTLED_MOST;
-        memmove(sink->settled, sink->settled + over, SETTLED_MOST * sizeof *sink->settled);
-        sink->settled_count = SETTLED_MOST;
-    }
-    array_reserve(sink->settled, sink->settled_count, sink->settled_capacity);
-    sink->settled[sink->settled_count++] = (SettledFile){.id = file->id, .done = file->done, .connection = connection};
-}
-
-void writer_forget_settled(SinkState *sink, const Uuid *ids, size_t count) {
-    size_t kept = 0;
-    for (size_t i = 0; i < sink->settled_count; i++) {
-        bool gone = false;
-        for (size_t k = 0; k < count && !gone; k++) gone = uuid_equal(&sink->settled[i].id, &ids[k]);
-        if (!gone) sink->settled[kept++] = sink->settled[i];
-    }
-    sink->settled_count = kept;
-}
-
-/* ---- waiters ------------------------------------------------------------------------------------------------------------------------- */
-
-static void answer(Writer *writer, SinkState *sink, Close *close, int result) {
-    close->request.result = result;
-    close->rows = sink->totals.imported.rows - close->rows; /* it held the number at its arrival */
-    request_answer(&close->request);
-}
-
-static bool all_imported(const SinkState *sink, uint64_t up_to_row) {
-    if (sink->totals.staged_row < up_to_row) return false;
-    if (sink->has_open && sink->open.first_row < up_to_row) return false;
-    for (size_t i = 0; i < sink->file_count; i++)
-        if (sink->files[i].first_row < up_to_row) return false;
-    return true;
-}
-
-void writer_answer_waiters(Writer *writer, SinkState *sink) {
-    Close *waiters = sink->waiters;
-    sink->waiters = NULL;
-    for (Close *close = waiters, *next; close; close = next) {
-        next = (Close *)close->request.message.next;
-        if (all_imported(sink, close->up_to_row)) {
-            answer(writer, sink, close, 0);
-        } else {
-            close->request.message.next = (Message *)sink->waiters;
-            sink->waiters = close;
-        }
-    }
-}
-
-void writer_fail_waiters(Writer *writer, SinkState *sink, uint64_t from_row, int code, const char *text) {
-    Close *waiters = sink->waiters;
-    sink->waiters = NULL;
-    for (Close *close = waiters, *next; close; close = next) {
-        next = (Close *)close->request.message.next;
-        if (close->up_to_row > from_row) {
-            (void)error_set(&close->request.error, code, "%s", text);
-            answer(writer, sink, close, code);
-        } else {
-            close->request.message.next = (Message *)sink->waiters;
-            sink->waiters = close;
-        }
-    }
+    for (size_t i = 0; i < writer->connections->count; i++) pump(writer, writer->connections->items[i]);
 }
 
 void writer_hurry(Writer *writer, SinkState *sink) {
-    sink->paused_until = 0;
-    for (size_t i = 0; i < sink->file_count; i++) {
-        sink->files[i].next_try = 0;
-        sink->files[i].connection->paused_until = 0;
+    sink->imports->paused_until = 0;
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        sink->waiting->items[i].next_try = 0;
+        sink->waiting->items[i].connection->paused_until = 0;
     }
     writer_touch(writer, sink);
 }
@@ -372,17 +280,11 @@ void writer_hurry(Writer *writer, SinkState *sink) {
 
 void writer_import_back(Writer *writer, LoadJob *take_job) {
     SinkState *sink = writer_sink(writer, take_job->sink);
-    writer->imports_in_flight--;
-    writer_connection(writer, take_job->connection)->running--;
-    sink->importing = false;
-    take_job->request.message.next = (Message *)writer->ended_imports;
-    writer->ended_imports = take_job;
-}
-
-WaitingFile *writer_find_waiting(SinkState *sink, const Uuid *id) {
-    for (size_t i = 0; i < sink->file_count; i++)
-        if (uuid_equal(&sink->files[i].id, id)) return &sink->files[i];
-    return NULL;
+    writer->imports->in_flight--;
+    connection_added(writer->connections, take_job->connection)->running--;
+    sink->imports->running = false;
+    take_job->request.message.next = (Message *)writer->imports->ended;
+    writer->imports->ended = take_job;
 }
 
 int writer_quarantine_slices(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecord *file, const SliceRecord *slices,
@@ -392,8 +294,7 @@ int writer_quarantine_slices(Txn *txn, SinkState *sink, WaitingFile *waiting, Fi
         if (!damaged[i]) continue;
         int r = ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
         if (r < 0) return r;
-        waiting->damaged += slice->rows;
-        sink->file_rows -= slice->rows;
+        waiting_lose_rows(sink->waiting, waiting, slice->rows);
         sink->totals.dropped_rows += slice->rows;
         log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
                   slice->first_row, slice->first_row + slice->rows - 1, file->label);
@@ -407,8 +308,7 @@ static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *
     if (rows == 0) return 0;
     int r = ledger_restore_rows(txn, &load->file, rows, error);
     if (r < 0) return r;
-    waiting->damaged -= rows;
-    sink->file_rows += rows;
+    waiting_regain_rows(sink->waiting, waiting, rows);
     sink->totals.dropped_rows -= rows < sink->totals.dropped_rows ? rows : sink->totals.dropped_rows;
     log_info("%" PRIu64 " rows of sink %s that were given up are at the destination: they count as imported", rows, load->file.label);
     return 0;
@@ -421,8 +321,15 @@ static int settle_rejects(Txn *txn, const LoadFile *load, uint64_t *ret_rows, Er
     return rejects_drop_pending(txn, &load->file.id, error);
 }
 
+/* Wall time for a file that is done: later than any before, also when the clock jumped back. */
+static usec_t done_time(Writer *writer) {
+    usec_t wall = writer->now->wall, last = writer->imports->last_done;
+    writer->imports->last_done = wall > last ? wall : last + 1;
+    return writer->imports->last_done;
+}
+
 static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile *load, WriterConnection *connection, Error *error) {
-    WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
+    WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
     check(waiting);
     uint64_t rejected = 0;
     int r = record_found(txn, sink, load, waiting, error);
@@ -431,8 +338,8 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     load->file.rejected_rows = rejected;
     uint64_t rows = load->file.rows - load->file.damaged_rows;
     uint64_t bytes = load->file.bytes;
-    load->file.done = writer_done_time(writer);
-    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->running, error);
+    load->file.done = done_time(writer);
+    r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->now->running, error);
     if (r < 0) return r;
 
     Tally *imported = &sink->totals.imported;
@@ -444,20 +351,20 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     metrics_add(METRIC_FILES_IMPORTED, 1);
     metrics_add(METRIC_ROWS_IMPORTED, rows - rejected);
     metrics_add(METRIC_ROWS_REJECTED, rejected);
-    writer_add_settled(sink, &load->file, connection);
-    writer_remove_waiting(sink, (size_t)(waiting - sink->files));
+    settled_add(sink->settled, &(SettledFile){.id = load->file.id, .done = load->file.done, .connection = connection});
+    waiting_remove(sink->waiting, waiting);
     return 0;
 }
 
 static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
-    WriterConnection *connection = writer_connection(writer, job->connection);
-    writer_forget_settled(sink, job->settled, job->settled_count);
+    WriterConnection *connection = connection_added(writer->connections, job->connection);
+    settled_forget(sink->settled, job->settled, job->settled_count);
     for (size_t i = 0; i < job->file_count; i++) {
         int r = record_file_done(writer, txn, sink, &job->files[i], connection, error);
         if (r < 0) return r;
     }
-    sink->failures = 0;
-    sink->paused_until = 0;
+    sink->imports->failures = 0;
+    sink->imports->paused_until = 0;
     sink->last_error[0] = '\0';
     connection->failures = 0;
     connection->paused_until = 0;
@@ -466,7 +373,7 @@ static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, 
 
 /* true: its first one that failed, as far as is recorded. */
 static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *file) {
-    if (waiting->first_failed == 0) waiting->first_failed = writer->running > 0 ? writer->running : 1;
+    if (waiting->first_failed == 0) waiting->first_failed = writer->now->running > 0 ? writer->now->running : 1;
     waiting->tries++;
     bool changed = file->first_failed != waiting->first_failed;
     file->first_failed = waiting->first_failed;
@@ -475,7 +382,7 @@ static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *fil
 
 /* Fewer rows may be taken in the time that an import may take. */
 static bool may_shrink(const Writer *writer, const LoadJob *job) {
-    if (job->request.result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->draining) return false;
+    if (job->request.result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->drain->begun) return false;
     const FileRecord *file = &job->files[0].file;
     return job->file_count > 1 || file->rows - file->damaged_rows > 1;
 }
@@ -483,12 +390,12 @@ static bool may_shrink(const Writer *writer, const LoadJob *job) {
 static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {
     for (size_t i = 0; i < job->file_count; i++) {
         LoadFile *load = &job->files[i];
-        WaitingFile *waiting = writer_find_waiting(sink, &load->file.id);
+        WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
         check(waiting);
-        waiting->importing = false;
+        waiting_come_back(&waiting->importing);
         int r = writer_quarantine_slices(txn, sink, waiting, &load->file, load->slices, load->slice_damaged, load->slice_count, error);
         if (r < 0) return r;
-        if (writer->draining || job->found_damage) continue; /* it was not tried to its end */
+        if (writer->drain->begun || job->found_damage) continue; /* it was not tried to its end */
         if (may_shrink(writer, job)) {
             waiting->alone = true;
             continue;
@@ -502,9 +409,9 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         if (job->request.result == SINK_REFUSED) waiting->alone = true;
         waiting->attempts++;
         usec_t pause = writer_backoff(writer, waiting->attempts);
-        waiting->next_try = writer->boot + pause;
+        waiting->next_try = writer->now->boot + pause;
         load->file.attempts = waiting->attempts;
-        load->file.next_try = writer->wall + pause;
+        load->file.next_try = writer->now->wall + pause;
         free(load->file.last_error);
         load->file.last_error = strdup(job->request.error.text);
         check(load->file.last_error);
@@ -515,22 +422,22 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
 }
 
 static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
-    WriterConnection *connection = writer_connection(writer, job->connection);
+    WriterConnection *connection = connection_added(writer->connections, job->connection);
     metrics_add(METRIC_IMPORT_FAILURES, 1);
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
     log_warning("import of %s failed (%s): %s", job->label, job->request.result == SINK_REFUSED ? "refused" : "tried again",
                 job->request.error.text);
     if (job->request.result == SINK_UNREACHABLE) {
-        if (connection->failures++ == 0) connection->failing_since = writer->running;
+        if (connection->failures++ == 0) connection->failing_since = writer->now->running;
         memcpy(connection->last_error, sink->last_error, sizeof connection->last_error);
-        connection->paused_until = writer->boot + writer_backoff(writer, connection->failures);
-        scheduler_set(&writer->connection_timers, &connection->timer, connection->paused_until);
+        connection->paused_until = writer->now->boot + writer_backoff(writer, connection->failures);
+        scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
     } else {
         connection->failures = 0; /* it answered */
-        sink->failures++;
-        sink->paused_until = writer->boot + writer_backoff(writer, sink->failures);
+        sink->imports->failures++;
+        sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
     }
-    writer_fail_waiters(writer, sink, job->files[0].file.first_row, -ECANCELED, job->request.error.text);
+    sink_waiters_fail(sink, job->files[0].file.first_row, -ECANCELED, job->request.error.text);
 }
 
 /* The next try is smaller, so it comes at once, and who waits for the import goes on waiting. */
@@ -538,7 +445,7 @@ static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
     metrics_add(METRIC_IMPORT_FAILURES, 1);
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
     log_warning("import of %s took too long, goes on with less at once: %s", job->label, job->request.error.text);
-    if (job->file_count == 1) writer_begin_divide(writer, sink, writer_find_waiting(sink, &job->files[0].file.id));
+    if (job->file_count == 1) writer_begin_divide(writer, sink, waiting_find(sink->waiting, &job->files[0].file.id));
 }
 
 void writer_record_imports(Writer *writer) {
@@ -546,12 +453,12 @@ void writer_record_imports(Writer *writer) {
     Error error = {0};
     int r = 0;
     LoadJob *jobs = NULL;
-    for (LoadJob *job = writer->ended_imports, *next; job; job = next) { /* oldest first */
+    for (LoadJob *job = writer->imports->ended, *next; job; job = next) { /* oldest first */
         next = (LoadJob *)job->request.message.next;
         job->request.message.next = (Message *)jobs;
         jobs = job;
     }
-    writer->ended_imports = NULL;
+    writer->imports->ended = NULL;
     if (!jobs) return;
 
     bool recorded = writer_record_begin(writer, &txn);
@@ -572,7 +479,7 @@ void writer_record_imports(Writer *writer) {
             if (job->request.result != SINK_DONE && !job->found_damage && (!shrinks || job->request.result == SINK_UNREACHABLE))
                 note_failure(writer, sink, job);
             if (shrinks) shrink(writer, sink, job);
-            writer_answer_waiters(writer, sink);
+            sink_waiters_answer(sink);
             writer_touch(writer, sink);
         }
         load_job_free(job);

@@ -1,6 +1,16 @@
+#include "gateway/delivery/writer/pause.h"
+
 #include <errno.h>
 
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/connections.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 
 static bool goes_to(const SinkVersion *version, const WriterConnection *connection) {
     return connection ? version->connection == connection : version->connection->paused;
@@ -8,24 +18,21 @@ static bool goes_to(const SinkVersion *version, const WriterConnection *connecti
 
 /* Does something of the sink go to the connection (NULL: to one that is paused): a file, rows in the log, or the rows to come? */
 static bool sink_goes_to(const SinkState *sink, const WriterConnection *connection) {
-    for (size_t i = 0; i < sink->file_count; i++) {
-        const WriterConnection *to = sink->files[i].connection;
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        const WriterConnection *to = sink->waiting->items[i].connection;
         if (connection ? to == connection : to->paused) return true;
     }
-    uint32_t current = 0;
-    for (size_t i = 0; i < sink->version_count; i++)
-        if (sink->versions[i].version > current) current = sink->versions[i].version;
-    for (size_t i = 0; i < sink->version_count; i++) {
-        const SinkVersion *version = &sink->versions[i];
-        bool used = version->version == current || (sink->has_open && sink->open.mapping_version == version->version);
-        for (size_t k = 0; k < sink->run_count && !used; k++) used = sink->runs[k].mapping_version == version->version;
-        if (used && goes_to(version, connection)) return true;
+    uint32_t current = versions_current(sink->versions);
+    for (size_t i = 0; i < sink->versions->count; i++) {
+        const SinkVersion *version = &sink->versions->items[i];
+        bool used = version->version == current || (sink->open->exists && sink->open->file.mapping_version == version->version);
+        if ((used || sink_log_has_version(sink->log, version->version)) && goes_to(version, connection)) return true;
     }
     return false;
 }
 
 bool writer_is_paused(const Writer *writer, const SinkState *sink) {
-    return sink->paused || (writer->paused_connections > 0 && sink_goes_to(sink, NULL));
+    return sink->rules->paused || (writer->connections->paused > 0 && sink_goes_to(sink, NULL));
 }
 
 /* The pause from `since` to `until` does not count for what began at `moment`. */
@@ -37,7 +44,7 @@ static usec_t later_by_pause(usec_t moment, usec_t since, usec_t until) {
 
 /* When the pause that is ordered began; a start may have lost the last moments of the running time. */
 static usec_t pause_start(const Writer *writer, usec_t running) {
-    return running > 0 && running < writer->running ? running : writer->running;
+    return running > 0 && running < writer->now->running ? running : writer->now->running;
 }
 
 /* USEC_NEVER: neither the sink nor its source is paused. */
@@ -54,13 +61,13 @@ static usec_t ordered_pause(const Writer *writer, const SinkOrder *order) {
 /* How far the pause of the sink reaches that the order ends: it may be one of two, the sink's own and its source's. */
 static usec_t pause_end_of(const Writer *writer, const SinkOrder *order) {
     usec_t since = ordered_pause(writer, order);
-    return since < writer->running ? since : writer->running;
+    return since < writer->now->running ? since : writer->now->running;
 }
 
 /* A file ages towards its expiry only while it may be tried. `connection` NULL: all of the sink's. */
 static void leave_out_pause(SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until) {
-    for (size_t i = 0; i < sink->file_count; i++) {
-        WaitingFile *file = &sink->files[i];
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        WaitingFile *file = &sink->waiting->items[i];
         if (connection && file->connection != connection) continue;
         file->waits_since = later_by_pause(file->waits_since, since, until);
         file->first_failed = later_by_pause(file->first_failed, since, until);
@@ -70,8 +77,8 @@ static void leave_out_pause(SinkState *sink, const WriterConnection *connection,
 /* The same for what is stored. A record that cannot be read says nothing of an age: it is reported when the file is tried. */
 static int store_without_pause(Txn *txn, const SinkState *sink, const WriterConnection *connection, usec_t since, usec_t until,
                                Error *error) {
-    for (size_t i = 0; i < sink->file_count; i++) {
-        const WaitingFile *file = &sink->files[i];
+    for (size_t i = 0; i < sink->waiting->count; i++) {
+        const WaitingFile *file = &sink->waiting->items[i];
         _cleanup_(file_record_deinit) FileRecord record = {0};
         if (file->first_failed == 0 || (connection && file->connection != connection)) continue;
         int r = ledger_find_file(txn, &file->id, &record, error);
@@ -90,48 +97,47 @@ static int store_without_pause(Txn *txn, const SinkState *sink, const WriterConn
 int writer_store_pauses(Writer *writer, Txn *txn, const Define *define, Error *error) {
     int r = 0;
     for (size_t i = 0; i < define->connection_count && r == 0; i++) {
-        const WriterConnection *connection = writer_connection(writer, define->connections[i].name);
+        const WriterConnection *connection = connection_added(writer->connections, define->connections[i].name);
         if (!connection->paused || define->connections[i].paused) continue;
-        for (size_t k = 0; k < writer->sink_capacity && r == 0; k++)
-            if (writer->sinks[k])
-                r = store_without_pause(txn, writer->sinks[k], connection, connection->paused_since, writer->running, error);
+        for (size_t k = 0; k < writer->sinks->capacity && r == 0; k++)
+            if (writer->sinks->items[k])
+                r = store_without_pause(txn, writer->sinks->items[k], connection, connection->paused_since, writer->now->running, error);
     }
     for (size_t i = 0; i < define->sink_count && r == 0; i++) {
         const SinkOrder *order = &define->sinks[i];
         const SinkState *sink = writer_sink(writer, order->sink->number);
-        if (!sink || !sink->paused) continue;
-        r = store_without_pause(txn, sink, NULL, sink->paused_since, pause_end_of(writer, order), error);
+        if (!sink || !sink->rules->paused) continue;
+        r = store_without_pause(txn, sink, NULL, sink->rules->paused_since, pause_end_of(writer, order), error);
     }
     return r;
 }
 
 void writer_order_connection(Writer *writer, const ConnectionOrder *order) {
-    WriterConnection *connection = writer_connection(writer, order->name);
+    WriterConnection *connection = connection_added(writer->connections, order->name);
     if (connection->paused == order->paused) return;
     usec_t since = connection->paused_since;
     connection->paused = order->paused;
     if (order->paused) {
         connection->paused_since = pause_start(writer, order->running);
-        writer->paused_connections++;
+        writer->connections->paused++;
     } else {
-        writer->paused_connections--;
-        connection->failing_since = later_by_pause(connection->failing_since, since, writer->running);
+        writer->connections->paused--;
+        connection->failing_since = later_by_pause(connection->failing_since, since, writer->now->running);
     }
-    for (size_t i = 0; i < writer->sink_capacity; i++) {
-        SinkState *sink = writer->sinks[i];
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        SinkState *sink = writer->sinks->items[i];
         if (!sink || !sink_goes_to(sink, connection)) continue;
-        if (!order->paused) leave_out_pause(sink, connection, since, writer->running);
-        if (order->paused)
-            writer_fail_waiters(writer, sink, 0, -EBUSY, "The connection was paused before all was imported; what waits is kept.");
+        if (!order->paused) leave_out_pause(sink, connection, since, writer->now->running);
+        if (order->paused) sink_waiters_fail(sink, 0, -EBUSY, "The connection was paused before all was imported; what waits is kept.");
         writer_touch(writer, sink);
     }
 }
 
 void writer_pause(Writer *writer, SinkState *sink, const SinkOrder *order) {
     usec_t since = ordered_pause(writer, order);
-    bool pauses = since != USEC_NEVER, paused = sink->paused;
-    if (paused) leave_out_pause(sink, NULL, sink->paused_since, pause_end_of(writer, order));
-    sink->paused = pauses;
-    if (pauses && (!paused || since > sink->paused_since)) sink->paused_since = since;
-    if (pauses && !paused) writer_fail_waiters(writer, sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
+    bool pauses = since != USEC_NEVER, paused = sink->rules->paused;
+    if (paused) leave_out_pause(sink, NULL, sink->rules->paused_since, pause_end_of(writer, order));
+    sink->rules->paused = pauses;
+    if (pauses && (!paused || since > sink->rules->paused_since)) sink->rules->paused_since = since;
+    if (pauses && !paused) sink_waiters_fail(sink, 0, -EBUSY, "The sink was paused before all was imported; what waits is kept.");
 }

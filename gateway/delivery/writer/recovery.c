@@ -1,3 +1,5 @@
+#include "gateway/delivery/writer/recovery.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,7 +9,19 @@
 #include "base/cursor.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/give_up.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/recovery.h"
 
 #define NEXT_TRY_MOST (10 * USEC_MINUTE)
@@ -21,8 +35,8 @@ typedef struct Recovery {
 
 /* Boot time of a moment of the wall clock, which may have jumped: never in the future. */
 static usec_t boot_of(const Writer *writer, usec_t wall) {
-    usec_t age = writer->wall > wall ? writer->wall - wall : 0;
-    return writer->boot - age;
+    usec_t age = writer->now->wall > wall ? writer->now->wall - wall : 0;
+    return writer->now->boot - age;
 }
 
 /* ---- totals, versions, files, packs -------------------------------------------------------------------------------------------------- */
@@ -37,25 +51,25 @@ static int load_version(void *context, Span key, Span document, Error *error) {
     SinkState *sink = writer_sink_added(context, load_be32(key.data + 1));
     char *target = strndup(document.data, document.size);
     check(target);
-    return writer_add_version(context, sink, load_be32(key.data + 5), target, error);
+    return versions_put(sink->versions, ((Writer *)context)->connections, load_be32(key.data + 5), target, error);
 }
 
 static int load_file(void *context, const FileRecord *file, Error *error) {
     Writer *writer = context;
     SinkState *sink = writer_sink_added(writer, file->sink);
     if (file->state == FILE_OPEN) {
-        if (sink->has_open) return error_set(error, -EBADMSG, "sink %s has two open files", file->label);
-        sink->has_open = true;
-        sink->open_since = boot_of(writer, file->first_time);
-        return file_record_copy(file, &sink->open);
+        if (sink->open->exists) return error_set(error, -EBADMSG, "sink %s has two open files", file->label);
+        sink->open->exists = true;
+        sink->open->since = boot_of(writer, file->first_time);
+        return file_record_copy(file, &sink->open->file);
     }
     if (file->state == FILE_CLOSED) {
         WaitingFile *waiting = writer_add_waiting(writer, sink, file, error);
         if (!waiting) return -EBADMSG;
-        usec_t pause = file->next_try > writer->wall ? file->next_try - writer->wall : 0;
-        waiting->next_try = writer->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
+        usec_t pause = file->next_try > writer->now->wall ? file->next_try - writer->now->wall : 0;
+        waiting->next_try = writer->now->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
         if (file->attempts > 0) {
-            sink->failures = 1;
+            sink->imports->failures = 1;
             if (file->last_error) (void)snprintf(sink->last_error, sizeof sink->last_error, "%s", file->last_error);
         }
         writer_touch(writer, sink);
@@ -93,14 +107,8 @@ static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *
     writer_mark_dirty(recovery->writer, sink);
 }
 
-static uint64_t runs_end(const SinkState *sink) {
-    if (sink->run_count == 0) return sink->totals.staged_row;
-    const Run *last = &sink->runs[sink->run_count - 1];
-    return last->first_row + last->rows;
-}
-
 static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *group, const GroupEntry *entry) {
-    uint64_t expected = runs_end(sink), end = entry->first_row + entry->rows;
+    uint64_t expected = sink_log_end(sink->log, sink->totals.staged_row), end = entry->first_row + entry->rows;
     if (end <= expected || sink->stopped) return;
     if (entry->first_row > expected && recovery->damaged_groups == 0) {
         char why[160];
@@ -112,7 +120,7 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
     GroupEntry waiting = *entry;
     waiting.first_row = expected;
     waiting.rows = end - expected;
-    writer_note_rows(sink, group->commit, group->commit_time, &waiting, boot_of(recovery->writer, group->commit_time));
+    sink_log_add(sink->log, group->commit, group->commit_time, &waiting, boot_of(recovery->writer, group->commit_time));
 }
 
 static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
@@ -124,15 +132,15 @@ static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
         GroupView group;
         r = commit_log_read(reader, &group, error);
         if (r < 0 || r == COMMIT_LOG_READ_END) break;
-        writer_log_grew(writer, group.commit, group.value_bytes);
-        if (group.commit > writer->last_commit) writer->last_commit = group.commit;
+        log_state_grew(writer->log, group.commit, group.value_bytes);
+        if (group.commit > writer->log->last_commit) writer->log->last_commit = group.commit;
         if (r == COMMIT_LOG_READ_DAMAGED) {
             log_error("commit group %" PRIu64 " of the log is damaged: its rows cannot be read", group.commit);
             recovery->damaged_groups++;
             recovery->last_damaged = group.commit;
             continue;
         }
-        if (group.commit_time > writer->last_commit_time) writer->last_commit_time = group.commit_time;
+        if (group.commit_time > writer->log->last_commit_time) writer->log->last_commit_time = group.commit_time;
         for (size_t i = 0; i < group.count; i++) {
             SinkState *sink = writer_sink_added(writer, group.entries[i].sink);
             if (group.commit > recovery->as_of) replay_totals(recovery, sink, &group, &group.entries[i]);
@@ -148,7 +156,7 @@ static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
     CommitLogReader *reader;
     GroupView group;
     bool any = false;
-    for (size_t i = 0; i < writer->sink_capacity; i++) any = any || (writer->sinks[i] && writer->sinks[i]->stopped);
+    for (size_t i = 0; i < writer->sinks->capacity; i++) any = any || (writer->sinks->items[i] && writer->sinks->items[i]->stopped);
     if (!any) return 0;
     int r = commit_log_reader_new(txn, 1, &reader, error);
     if (r < 0) return r;
@@ -156,8 +164,7 @@ static int keep_stopped(Writer *writer, Txn *txn, Error *error) {
         for (size_t i = 0; r != COMMIT_LOG_READ_DAMAGED && i < group.count; i++) {
             const SinkState *sink = writer_sink(writer, group.entries[i].sink);
             if (!sink->stopped || group.entries[i].first_row + group.entries[i].rows <= sink->totals.staged_row) continue;
-            if (writer->kept_to == 0) writer->kept_from = group.commit;
-            writer->kept_to = group.commit;
+            log_state_keep(writer->log, group.commit, group.commit);
         }
     }
     commit_log_reader_free(reader);
@@ -176,19 +183,19 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
                        totals->staged_row - 1, staged_row - 1);
         writer_stop_sink(sink, why);
     }
-    uint64_t end = runs_end(sink);
+    uint64_t end = sink_log_end(sink->log, sink->totals.staged_row);
     if (!sink->stopped && end < totals->next_row && recovery->damaged_groups > 0) {
-        uint32_t version = sink->run_count ? sink->runs[sink->run_count - 1].mapping_version : 0;
-        if (version == 0 && sink->version_count) version = sink->versions[sink->version_count - 1].version;
+        uint32_t version = sink->log->count ? sink->log->runs[sink->log->count - 1].mapping_version : 0;
+        if (version == 0 && sink->versions->count) version = sink->versions->items[sink->versions->count - 1].version;
         GroupEntry lost = {.sink = totals->sink, .mapping_version = version, .first_row = end, .rows = totals->next_row - end};
-        writer_note_rows(sink, recovery->last_damaged, recovery->writer->last_commit_time, &lost, recovery->writer->boot);
+        sink_log_add(sink->log, recovery->last_damaged, recovery->writer->log->last_commit_time, &lost, recovery->writer->now->boot);
     } else if (!sink->stopped && end != totals->next_row) {
         (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", end, totals->next_row - 1);
         writer_stop_sink(sink, why);
     }
-    totals->first_commit = sink->run_count ? sink->runs[0].from_commit : 0;
-    totals->oldest_commit_time = sink->run_count ? sink->runs[0].commit_time : 0;
-    if (sink->run_count > 0) writer_touch(recovery->writer, sink);
+    totals->first_commit = sink->log->count ? sink->log->runs[0].from_commit : 0;
+    totals->oldest_commit_time = sink->log->count ? sink->log->runs[0].commit_time : 0;
+    if (sink->log->count > 0) writer_touch(recovery->writer, sink);
     return 0;
 }
 
@@ -199,7 +206,7 @@ static int sweep(Writer *writer, Error *error) {
     Sweep *message = calloc(1, sizeof *message);
     check(message);
     message->message.kind = MESSAGE_SWEEP;
-    message->now = writer->wall;
+    message->now = writer->now->wall;
     mailbox_post(writer->options.stager, &message->message);
     return 0;
 }
@@ -209,10 +216,10 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     TotalsAsOf as_of;
     int r = totals_load_as_of(txn, &as_of, error);
     if (r < 0) return r;
-    recovery->as_of = writer->last_commit = writer->stored_commit = as_of.commit;
-    writer->last_commit_time = as_of.commit_time;
-    writer->running = writer->stored_running = writer->opened_running = as_of.running;
-    atomic_store(&writer->options.usage->running, writer->running);
+    recovery->as_of = writer->log->last_commit = writer->stored->commit = as_of.commit;
+    writer->log->last_commit_time = as_of.commit_time;
+    writer->now->running = writer->stored->running = writer->now->opened = as_of.running;
+    atomic_store(&writer->options.usage->running, writer->now->running);
     return totals_load(txn, load_totals, writer, error);
 }
 
@@ -221,10 +228,10 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
     if (r == 0) r = writer_load_damage(writer, txn, error);
     if (r == 0) r = ledger_visit_waiting_files(txn, load_file, writer, error);
-    if (r == 0) r = ledger_pack_bytes(txn, &writer->staging_bytes, error);
+    if (r == 0) r = ledger_pack_bytes(txn, &writer->space->staging_bytes, error);
     if (r == 0) r = replay_log(recovery, txn, error);
-    for (size_t i = 0; i < writer->sink_capacity && r == 0; i++)
-        if (writer->sinks[i]) r = check_sink(recovery, txn, writer->sinks[i], error);
+    for (size_t i = 0; i < writer->sinks->capacity && r == 0; i++)
+        if (writer->sinks->items[i]) r = check_sink(recovery, txn, writer->sinks->items[i], error);
     if (r == 0) r = keep_stopped(writer, txn, error);
     if (r < 0) return r;
     writer_find_trim(writer);

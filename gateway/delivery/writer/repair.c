@@ -1,7 +1,5 @@
-/*
- * Records of the ledger or the statistics that turn out to be damaged while the writer works or starts: they are written anew where that is
- * possible (storage/repair.h), and what became of each is logged and named in the statistics of its sink, until the sink is erased.
- */
+#include "gateway/delivery/writer/repair.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -11,7 +9,14 @@
 #include "base/cursor.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/repair.h"
 
 #define NOTE_PREFIX "damage.sink/"
@@ -43,7 +48,7 @@ static int put_note(Txn *txn, uint32_t sink, const char *text, bool stays, usec_
 void writer_stop_sink(SinkState *sink, const char *why) {
     if (sink->stopped) return;
     sink->stopped = true;
-    if (sink->gate) atomic_store(&sink->gate->closed, true);
+    if (sink->rules->gate) atomic_store(&sink->rules->gate->closed, true);
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.*s", (int)sizeof sink->last_error - 1, why);
     log_error("sink number %u is stopped, the others go on: %s", sink->totals.sink, why);
 }
@@ -81,7 +86,7 @@ static int record(const Writer *writer, Txn *txn, const Damages *damages, Error 
     for (size_t i = 0; i < damages->count; i++) {
         const Damage *damage = &damages->items[i];
         if (damage->sink == 0) continue;
-        int r = put_note(txn, damage->sink, damage->text, damage->stays, writer->wall, error);
+        int r = put_note(txn, damage->sink, damage->text, damage->stays, writer->now->wall, error);
         if (r < 0) return r;
     }
     return 0;
@@ -97,7 +102,7 @@ static int repair(Writer *writer, Damages *ret_damages, Error *error) {
     Damages damages = {0};
     int r = txn_begin_write(writer->options.environment, &txn, error);
     if (r < 0) return r;
-    r = repair_records(txn, writer->options.files, writer->running, &damages, error);
+    r = repair_records(txn, writer->options.files, writer->now->running, &damages, error);
     if (r == 0) r = record(writer, txn, &damages, error);
     if (r < 0 || damages.count == 0) {
         txn_abort(txn);
@@ -138,19 +143,19 @@ int writer_repair_for_next(Writer *writer, Error *error) {
 
 /* What the repair changed of the files that memory knows. */
 static int reload(Writer *writer, Txn *txn, SinkState *sink, Error *error) {
-    for (size_t i = 0; i < sink->file_count + (sink->has_open ? 1 : 0); i++) {
-        bool is_open = i == sink->file_count;
+    for (size_t i = 0; i < sink->waiting->count + (sink->open->exists ? 1 : 0); i++) {
+        bool is_open = i == sink->waiting->count;
         FileRecord file;
-        int r = ledger_find_file(txn, is_open ? &sink->open.id : &sink->files[i].id, &file, error);
+        int r = ledger_find_file(txn, is_open ? &sink->open->file.id : &sink->waiting->items[i].id, &file, error);
         if (r == LEDGER_NOT_FOUND) r = error_set(error, -EBADMSG, "a file that waits is not in the ledger");
         if (r < 0) return r;
         if (file.state != (is_open ? FILE_OPEN : FILE_CLOSED)) {
             r = error_set(error, -EBADMSG, "a file that waits was given up");
         } else if (is_open) {
-            sink->open.damaged_rows = file.damaged_rows;
+            sink->open->file.damaged_rows = file.damaged_rows;
         } else {
-            sink->file_rows -= file.damaged_rows - sink->files[i].damaged;
-            sink->files[i].damaged = file.damaged_rows;
+            check(file.damaged_rows >= sink->waiting->items[i].damaged);
+            waiting_lose_rows(sink->waiting, &sink->waiting->items[i], file.damaged_rows - sink->waiting->items[i].damaged);
         }
         file_record_deinit(&file);
         if (r < 0) return r;
@@ -166,8 +171,7 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     sink->totals.dropped_rows += damage->rows;
     writer_mark_dirty(writer, sink);
     if (!sink->stopped && reload(writer, txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
-    if (sink->stopped || damage->rows > 0)
-        writer_fail_waiters(writer, sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
+    if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
     writer_touch(writer, sink);
 }
 
@@ -175,11 +179,11 @@ bool writer_repaired(Writer *writer, const Error *met) {
     Damages damages = {0};
     Error error = {0};
     Txn *txn;
-    if (met->code != -EBADMSG || writer->broken || writer->boot < writer->repair_after) return false;
+    if (met->code != -EBADMSG || writer->broken || writer->now->boot < writer->repair_after) return false;
     int r = repair(writer, &damages, &error);
     if (r != 0) {
         if (r < 0) log_failure(LOG_ERROR, "damaged records cannot be repaired", &error);
-        writer->repair_after = writer->boot + REPAIR_AGAIN;
+        writer->repair_after = writer->now->boot + REPAIR_AGAIN;
         return false;
     }
     if (writer_record_begin(writer, &txn)) {

@@ -1,3 +1,5 @@
+#include "gateway/delivery/writer/space.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,12 +8,21 @@
 
 #include "base/array.h"
 #include "base/log.h"
-#include "gateway/delivery/writer/parts.h"
+#include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/waiting.h"
 #include "storage/copies.h"
 #include "storage/pack.h"
 #include "storage/recovery.h"
 
-#define CHUNK_BYTES (1u << 20)
 #define TRIM_GROUPS_MOST 1000
 #define RESERVE_BESIDE_LOG (256u << 20)
 #define RECORD_RESERVE (16u << 20) /* a pack with 2,000 slices and the trim that goes with it take about 4 MB */
@@ -33,79 +44,41 @@ uint64_t writer_record_reserve(const Writer *writer) {
 
 /* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
 
-void writer_log_grew(Writer *writer, uint64_t commit, uint64_t bytes) {
-    writer->log_bytes += bytes;
-    if (writer->chunk_count > 0) {
-        LogChunk *last = &writer->chunks[writer->chunk_first + writer->chunk_count - 1];
-        if (last->bytes < CHUNK_BYTES) {
-            last->bytes += bytes;
-            last->last_commit = commit;
-            return;
-        }
-    }
-    if (writer->chunk_first > 0 && writer->chunk_first + writer->chunk_count == writer->chunk_capacity) {
-        memmove(writer->chunks, writer->chunks + writer->chunk_first, writer->chunk_count * sizeof *writer->chunks);
-        writer->chunk_first = 0;
-    }
-    array_reserve(writer->chunks, writer->chunk_first + writer->chunk_count, writer->chunk_capacity);
-    writer->chunks[writer->chunk_first + writer->chunk_count++] = (LogChunk){.last_commit = commit, .bytes = bytes};
-}
-
-static void drop_chunks(Writer *writer) {
-    while (writer->chunk_count > 0 && writer->chunks[writer->chunk_first].last_commit < writer->trim_to) {
-        writer->log_bytes -= writer->chunks[writer->chunk_first].bytes;
-        writer->chunk_first++;
-        writer->chunk_count--;
-    }
-}
-
-/* Of a sink that was stopped since the start. */
-static void keep_runs(Writer *writer, const SinkState *sink) {
-    uint64_t from = sink->runs[0].from_commit, to = sink->runs[sink->run_count - 1].to_commit;
-    if (writer->kept_to == 0 || from < writer->kept_from) writer->kept_from = from;
-    if (to > writer->kept_to) writer->kept_to = to;
-}
-
 void writer_find_trim(Writer *writer) {
-    uint64_t needed = writer->last_commit + 1;
-    for (size_t i = 0; i < writer->sink_capacity; i++) {
-        const SinkState *sink = writer->sinks[i];
-        if (!sink || sink->run_count == 0) continue;
+    uint64_t needed = writer->log->last_commit + 1;
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        const SinkState *sink = writer->sinks->items[i];
+        const SinkLog *log = sink ? sink->log : NULL;
+        if (!log || log->count == 0) continue;
         if (sink->stopped) {
-            keep_runs(writer, sink);
-        } else if (sink->runs[0].from_commit < needed) {
-            needed = sink->runs[0].from_commit;
+            log_state_keep(writer->log, log->runs[0].from_commit, log->runs[log->count - 1].to_commit);
+        } else if (log->runs[0].from_commit < needed) {
+            needed = log->runs[0].from_commit;
         }
     }
-    if (needed > writer->trim_to) {
-        writer->trim_to = needed;
-        writer->trim_more = true;
-    }
+    log_state_let_go(writer->log, needed);
 }
 
 int writer_trim(Writer *writer, Txn *txn, Error *error) {
     size_t deleted;
-    if (!writer->trim_more) return 0;
+    if (!writer->log->trim_more) return 0;
     /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
-    bool keeps = writer->kept_to > 0;
-    uint64_t before = keeps ? least(writer->trim_to, writer->kept_from) : writer->trim_to;
+    bool keeps = writer->log->kept_to > 0;
+    uint64_t before = keeps ? least(writer->log->trim_to, writer->log->kept_from) : writer->log->trim_to;
     int r = commit_log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
     if (r == 0 && keeps && deleted == 0)
-        r = commit_log_trim_from(txn, writer->kept_to + 1, writer->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+        r = commit_log_trim_from(txn, writer->log->kept_to + 1, writer->log->trim_to, TRIM_GROUPS_MOST, &deleted, error);
     else if (r == 0 && keeps)
         deleted = TRIM_GROUPS_MOST; /* there may be more behind */
     if (r < 0) return r;
-    if (deleted < TRIM_GROUPS_MOST) {
-        writer->trim_more = false;
-        drop_chunks(writer);
-    }
+    if (deleted < TRIM_GROUPS_MOST) log_state_trimmed(writer->log);
     return 0;
 }
 
 void writer_trim_rest(Writer *writer) {
     Txn *txn;
     Error error = {0};
-    if (!writer->trim_more || !writer_record_begin(writer, &txn)) return;
+    if (!writer->log->trim_more || !writer_record_begin(writer, &txn)) return;
     int r = writer_trim(writer, txn, &error);
     (void)writer_record_end(writer, txn, r, "cannot trim the log", &error);
 }
@@ -114,18 +87,14 @@ void writer_trim_rest(Writer *writer) {
 static void press(Writer *writer) {
     /* Of a small budget the log may take a part only, or intake would stop before the mark is reached. */
     uint64_t mark = least(writer->options.log_high_mark, writer->options.disk_budget / 8);
-    if (writer->log_bytes <= mark || writer->trim_more) return;
-    uint64_t too_much = writer->log_bytes - mark / 4 * 3, seen = 0, target = 0;
-    for (size_t i = 0; i < writer->chunk_count && seen < too_much; i++) {
-        seen += writer->chunks[writer->chunk_first + i].bytes;
-        target = writer->chunks[writer->chunk_first + i].last_commit;
-    }
-    if (target <= writer->pressed_to) return;
-    writer->pressed_to = target;
-    for (size_t i = 0; i < writer->sink_capacity; i++) {
-        SinkState *sink = writer->sinks[i];
-        if (!sink || sink->run_count == 0 || sink->runs[0].from_commit > target) continue;
-        sink->pressed = true;
+    if (writer->log->bytes <= mark || writer->log->trim_more) return;
+    uint64_t target = log_state_oldest(writer->log, writer->log->bytes - mark / 4 * 3);
+    if (target <= writer->log->pressed_to) return;
+    writer->log->pressed_to = target;
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        SinkState *sink = writer->sinks->items[i];
+        if (!sink || sink->log->count == 0 || sink->log->runs[0].from_commit > target) continue;
+        sink->stage->pressed = true;
         writer_touch(writer, sink);
     }
 }
@@ -136,9 +105,9 @@ static void remove_pack(Writer *writer, const ForgottenPack *pack) {
     Error error = {0};
     Files *files = writer->options.files;
     /* Somebody may still get something out of it, or has put it back after its rows were given up. */
-    int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->wall, &error) : pack_remove(files, &pack->id, &error);
+    int r = pack->quarantined ? recovery_set_aside(files, &pack->id, writer->now->wall, &error) : pack_remove(files, &pack->id, &error);
     if (r < 0 && r != -ENOENT) log_failure(LOG_WARNING, "cannot remove a staging file", &error);
-    writer->staging_bytes -= pack->bytes < writer->staging_bytes ? pack->bytes : writer->staging_bytes;
+    writer->space->staging_bytes -= pack->bytes < writer->space->staging_bytes ? pack->bytes : writer->space->staging_bytes;
 }
 
 /* Recorded first, unlinked second. true: there may be more. */
@@ -190,13 +159,13 @@ static int newest_before(void *context, const Reject *reject, Error *error) {
 }
 
 static void expire_rejects(Writer *writer) {
-    for (size_t i = 0; i < writer->sink_capacity && !writer->broken; i++) {
-        SinkState *sink = writer->sinks[i];
+    for (size_t i = 0; i < writer->sinks->capacity && !writer->broken; i++) {
+        SinkState *sink = writer->sinks->items[i];
         if (!sink || (sink->totals.rejected_events == 0 && sink->totals.rejected_rows == 0)) continue;
         struct Cut {
             usec_t before;
             uint64_t number;
-        } cut = {.before = writer->running - writer->options.retain_rejects};
+        } cut = {.before = writer->now->running - writer->options.retain_rejects};
         Txn *txn;
         Error error = {0};
         uint64_t removed;
@@ -220,7 +189,7 @@ static bool expire_copies(Writer *writer) {
     CopiesKept kept = {.orphans = writer->options.retain_orphans, .expired = writer->options.retain_expired};
     int r = txn_begin_read(writer->options.environment, &txn, &error);
     if (r == 0) {
-        r = copies_review(files, txn, writer->running, &kept, &copies, &error);
+        r = copies_review(files, txn, writer->now->running, &kept, &copies, &error);
         txn_abort(txn);
     }
     if (r < 0) {
@@ -229,7 +198,7 @@ static bool expire_copies(Writer *writer) {
     }
     bool recorded = copies.count > 0 && writer_record_begin(writer, &txn);
     if (recorded) {
-        r = copies_record(txn, &copies, writer->running, &error);
+        r = copies_record(txn, &copies, writer->now->running, &error);
         recorded = writer_record_end(writer, txn, r, "cannot record copies of expired files and orphans", &error);
     }
     if (recorded) copies_remove(files, &copies);
@@ -242,8 +211,8 @@ static bool expire_copies(Writer *writer) {
 static bool expire_old(Writer *writer) {
     Files *files = writer->options.files;
     bool more = expire_copies(writer);
-    writer->expired_bytes = 0;
-    (void)files->list(files, "staging/expired", add_bytes, &writer->expired_bytes, NULL);
+    writer->space->expired_bytes = 0;
+    (void)files->list(files, "staging/expired", add_bytes, &writer->space->expired_bytes, NULL);
     if (!writer->broken) expire_rejects(writer);
     return more;
 }
@@ -261,18 +230,18 @@ static void store_running(Writer *writer) {
 static bool is_short(Writer *writer, uint64_t slack) {
     uint64_t used, map, budget = writer->options.disk_budget;
     environment_usage(writer->options.environment, &used, &map);
-    uint64_t reserve = least(writer->options.log_high_mark + writer->largest_file + RESERVE_BESIDE_LOG, budget / 2);
-    bool over_budget = used + writer->staging_bytes + writer->expired_bytes + slack > budget - reserve;
+    uint64_t reserve = least(writer->options.log_high_mark + writer->space->largest_file + RESERVE_BESIDE_LOG, budget / 2);
+    bool over_budget = used + writer->space->staging_bytes + writer->space->expired_bytes + slack > budget - reserve;
     bool map_full = used + slack / 4 > map - map / 8;
-    bool disk_full = writer->free_bytes < least(RESERVE_BESIDE_LOG, budget / 8) + slack / 4;
+    bool disk_full = writer->space->free_bytes < least(RESERVE_BESIDE_LOG, budget / 8) + slack / 4;
     return over_budget || map_full || disk_full;
 }
 
 /* Nothing but imports makes space now: conditions that were meant for easy times do not hold up what waits. */
 static void let_all_go(Writer *writer) {
-    for (size_t i = 0; i < writer->sink_capacity; i++) {
-        SinkState *sink = writer->sinks[i];
-        if (sink && (sink->run_count > 0 || sink->has_open)) writer_touch(writer, sink);
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        SinkState *sink = writer->sinks->items[i];
+        if (sink && (sink->log->count > 0 || sink->open->exists)) writer_touch(writer, sink);
     }
 }
 
@@ -280,59 +249,63 @@ static void mind_budget(Writer *writer) {
     Files *files = writer->options.files;
     uint64_t total;
     Error error = {0};
-    writer->space_checked = writer->boot;
-    if (files->space(files, &writer->free_bytes, &total, &error) < 0) {
+    writer->space->checked = writer->now->boot;
+    if (files->space(files, &writer->space->free_bytes, &total, &error) < 0) {
         log_failure(LOG_WARNING, "cannot ask for the free space", &error);
-        writer->free_bytes = UINT64_MAX;
+        writer->space->free_bytes = UINT64_MAX;
     }
     Usage *usage = writer->options.usage;
-    bool was_short = writer->space_short;
+    bool was_short = writer->space->is_short;
     bool now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
     /* Retained files are the first to go. */
-    if (now_short && writer->staging_bytes > 0) {
+    if (now_short && writer->space->staging_bytes > 0) {
         while (forget_packs(writer, INT64_MAX)) continue; /* also what a clock that went back calls younger than now */
         now_short = is_short(writer, was_short ? writer->options.disk_budget / 16 : 0);
     }
     if (now_short) let_all_go(writer);
     if (now_short && !was_short) log_error("the disk budget is used up: events are refused until there is space again");
     if (!now_short && was_short) log_info("there is disk space again: events are taken");
-    writer->space_short = now_short;
+    writer->space->is_short = now_short;
     atomic_store(&usage->intake_stopped, now_short);
 }
 
 void writer_mind_share(Writer *writer, SinkState *sink) {
-    if (!sink->gate || sink->stopped) return;
+    if (!sink->rules->gate || sink->stopped) return;
     uint64_t share = writer->options.disk_budget / 100 * writer->options.disk_share_percent;
-    uint64_t waits = sink->log_bytes + sink->file_bytes + (sink->has_open ? sink->open.bytes : 0);
-    bool closed = atomic_load(&sink->gate->closed);
+    uint64_t waits = sink->log->bytes + sink->waiting->bytes + (sink->open->exists ? sink->open->file.bytes : 0);
+    bool closed = atomic_load(&sink->rules->gate->closed);
     if (!closed && waits > share) {
-        atomic_store(&sink->gate->closed, true);
+        atomic_store(&sink->rules->gate->closed, true);
         log_warning("sink %s is over its share of the disk: its events are refused until it is imported", sink->label);
     } else if (closed && waits < share - share / 16) {
-        atomic_store(&sink->gate->closed, false);
+        atomic_store(&sink->rules->gate->closed, false);
     }
+}
+
+void writer_check_space_soon(Writer *writer) {
+    writer->space->checked = writer->now->boot - USEC_DAY;
 }
 
 void writer_mind_space(Writer *writer) {
     press(writer);
-    if (writer->boot - writer->space_checked >= SPACE_EVERY) mind_budget(writer);
-    if (!writer->broken && writer->boot - writer->retained_checked >= RETAINED_EVERY) {
-        bool more = forget_packs(writer, writer->running - writer->options.retain_imported);
-        writer->retained_checked = more ? writer->boot - RETAINED_EVERY : writer->boot;
+    if (writer->now->boot - writer->space->checked >= SPACE_EVERY) mind_budget(writer);
+    if (!writer->broken && writer->now->boot - writer->space->retained_checked >= RETAINED_EVERY) {
+        bool more = forget_packs(writer, writer->now->running - writer->options.retain_imported);
+        writer->space->retained_checked = more ? writer->now->boot - RETAINED_EVERY : writer->now->boot;
     }
-    if (!writer->broken && writer->boot - writer->expiry_checked >= EXPIRY_EVERY) {
+    if (!writer->broken && writer->now->boot - writer->space->expiry_checked >= EXPIRY_EVERY) {
         bool more = expire_old(writer);
-        writer->expiry_checked = more ? writer->boot - EXPIRY_EVERY + USEC_MINUTE : writer->boot;
+        writer->space->expiry_checked = more ? writer->now->boot - EXPIRY_EVERY + USEC_MINUTE : writer->now->boot;
     }
-    if (!writer->broken && writer->boot - writer->stored_at >= RUNNING_STORED_EVERY) store_running(writer);
+    if (!writer->broken && writer->now->boot - writer->stored->at >= RUNNING_STORED_EVERY) store_running(writer);
 }
 
 usec_t writer_space_next(const Writer *writer) {
-    usec_t next = writer->expiry_checked + EXPIRY_EVERY;
-    if (writer->stored_at + RUNNING_STORED_EVERY < next) next = writer->stored_at + RUNNING_STORED_EVERY;
-    usec_t retained = writer->retained_checked + RETAINED_EVERY;
-    if (writer->staging_bytes > 0 && retained < next) next = retained;
-    usec_t space = writer->space_checked + SPACE_EVERY;
-    if ((writer->space_short || atomic_load(&writer->options.usage->intake_stopped)) && space < next) next = space;
+    usec_t next = writer->space->expiry_checked + EXPIRY_EVERY;
+    if (writer->stored->at + RUNNING_STORED_EVERY < next) next = writer->stored->at + RUNNING_STORED_EVERY;
+    usec_t retained = writer->space->retained_checked + RETAINED_EVERY;
+    if (writer->space->staging_bytes > 0 && retained < next) next = retained;
+    usec_t space = writer->space->checked + SPACE_EVERY;
+    if ((writer->space->is_short || atomic_load(&writer->options.usage->intake_stopped)) && space < next) next = space;
     return next;
 }

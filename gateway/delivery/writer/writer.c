@@ -1,3 +1,5 @@
+#include "gateway/delivery/writer/writer.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -7,161 +9,33 @@
 #include "base/log.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
-#include "gateway/delivery/writer/parts.h"
-
-/* A running import may hold a drain for so long; then it is left to the control thread, who makes the loaders give up. */
-#define DRAIN_IMPORTS (5 * USEC_SECOND)
+#include "gateway/delivery/writer/admin.h"
+#include "gateway/delivery/writer/commit.h"
+#include "gateway/delivery/writer/connections.h"
+#include "gateway/delivery/writer/define.h"
+#include "gateway/delivery/writer/divide.h"
+#include "gateway/delivery/writer/drain.h"
+#include "gateway/delivery/writer/failed.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/recovery.h"
+#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/waiters.h"
 
 #define BACKOFF_FIRST (5 * USEC_SECOND)
 #define BACKOFF_MOST (10 * USEC_MINUTE)
-
-/* ---- sinks and connections ----------------------------------------------------------------------------------------------------------- */
-
-SinkState *writer_sink(Writer *writer, uint32_t number) {
-    return number < writer->sink_capacity ? writer->sinks[number] : NULL;
-}
-
-SinkState *writer_sink_added(Writer *writer, uint32_t number) {
-    if (number >= writer->sink_capacity) {
-        size_t capacity = writer->sink_capacity ? writer->sink_capacity : 64;
-        while (capacity <= number) capacity *= 2;
-        writer->sinks = realloc(writer->sinks, capacity * sizeof(SinkState *));
-        check(writer->sinks);
-        memset(writer->sinks + writer->sink_capacity, 0, (capacity - writer->sink_capacity) * sizeof(SinkState *));
-        writer->sink_capacity = capacity;
-    }
-    if (!writer->sinks[number]) {
-        SinkState *sink = calloc(1, sizeof *sink);
-        check(sink);
-        totals_init(&sink->totals, number);
-        writer->sinks[number] = sink;
-    }
-    return writer->sinks[number];
-}
-
-void writer_sink_free(SinkState *sink) {
-    if (!sink) return;
-    sink_gate_unref(sink->gate);
-    free(sink->label);
-    for (size_t i = 0; i < sink->version_count; i++) free(sink->versions[i].target);
-    free(sink->versions);
-    free(sink->runs);
-    if (sink->has_open) file_record_deinit(&sink->open);
-    free(sink->files);
-    free(sink->settled);
-    free(sink);
-}
-
-WriterConnection *writer_connection(Writer *writer, const char *name) {
-    for (size_t i = 0; i < writer->connection_count; i++)
-        if (strcmp(writer->connections[i]->name, name) == 0) return writer->connections[i];
-    WriterConnection *connection = calloc(1, sizeof *connection);
-    check(connection);
-    connection->name = strdup(name);
-    writer->connections = realloc(writer->connections, (writer->connection_count + 1) * sizeof(WriterConnection *));
-    check(connection->name && writer->connections);
-    writer->connections[writer->connection_count++] = connection;
-    return connection;
-}
-
-void writer_touch(Writer *writer, SinkState *sink) {
-    scheduler_hasten(&writer->sink_timers, &sink->timer, writer->boot);
-}
-
-void writer_mark_dirty(Writer *writer, SinkState *sink) {
-    if (sink->dirty) return;
-    sink->dirty = true;
-    array_reserve(writer->dirty, writer->dirty_count, writer->dirty_capacity);
-    writer->dirty[writer->dirty_count++] = sink;
-}
-
-int writer_store_totals(Writer *writer, Txn *txn, Error *error) {
-    for (size_t i = 0; i < writer->dirty_count; i++) {
-        SinkTotals totals = writer->dirty[i]->totals;
-        totals.rejected_events += writer->dirty[i]->new_rejected_events;
-        int r = totals_store(txn, &totals, error);
-        if (r < 0) return r;
-    }
-    TotalsAsOf as_of = {.commit = writer->last_commit, .commit_time = writer->last_commit_time, .running = writer->running};
-    return totals_store_as_of(txn, &as_of, error);
-}
-
-void writer_totals_stored(Writer *writer) {
-    for (size_t i = 0; i < writer->dirty_count; i++) writer->dirty[i]->dirty = false;
-    writer->dirty_count = 0;
-    writer->stored_commit = writer->last_commit;
-    writer->stored_at = writer->boot;
-    writer->stored_running = writer->running;
-}
 
 usec_t writer_backoff(Writer *writer, unsigned failures) {
     usec_t pause = BACKOFF_FIRST;
     for (unsigned i = 1; i < failures && pause < BACKOFF_MOST; i++) pause *= 2;
     if (pause > BACKOFF_MOST) pause = BACKOFF_MOST;
     return pause - pause / 5 + (usec_t)random_below(&writer->random, (uint64_t)(pause / 5));
-}
-
-/* ---- transactions -------------------------------------------------------------------------------------------------------------------- */
-
-void writer_break(Writer *writer, const char *what, const Error *error) {
-    if (writer->broken) return;
-    log_failure(LOG_ERROR, what, error);
-    writer->broken = true;
-    atomic_store(&writer->options.usage->broken, true);
-    Message *message = calloc(1, sizeof *message);
-    check(message);
-    message->kind = MESSAGE_BROKEN;
-    mailbox_post(writer->options.control, message);
-}
-
-static void set_lending(Writer *writer, bool lends) {
-    check(pthread_mutex_lock(&writer->lending) == 0);
-    writer->lends = lends;
-    check(pthread_mutex_unlock(&writer->lending) == 0);
-}
-
-int writer_end_txn(Writer *writer, Txn *take_txn, Error *error) {
-    Clock *clock = writer->options.clock;
-    set_lending(writer, true);
-    int r = txn_commit(take_txn, error);
-    set_lending(writer, false);
-    atomic_store(&writer->options.usage->busy_since, clock->boot(clock));
-    return r;
-}
-
-bool writer_lent_statistics(Writer *writer, TotalsQuery *query) {
-    check(pthread_mutex_lock(&writer->lending) == 0);
-    bool lent = writer->lends;
-    if (lent) writer_fill_statistics(writer, query);
-    check(pthread_mutex_unlock(&writer->lending) == 0);
-    return lent;
-}
-
-bool writer_record_begin(Writer *writer, Txn **ret_txn) {
-    Error error = {0};
-    if (writer->broken) return false;
-    if (txn_begin_write(writer->options.environment, ret_txn, &error) == 0) return true;
-    writer_break(writer, "cannot begin a transaction", &error);
-    return false;
-}
-
-bool writer_record_end(Writer *writer, Txn *take_txn, int result, const char *what, Error *error) {
-    if (result == 0) result = writer_store_totals(writer, take_txn, error);
-    if (result < 0) {
-        Error why = {0};
-        txn_abort(take_txn);
-        /* Or the next start would end in the same way. */
-        if (result == -EBADMSG && writer_repair_for_next(writer, &why) < 0)
-            log_failure(LOG_ERROR, "damaged records cannot be repaired", &why);
-    } else {
-        result = writer_end_txn(writer, take_txn, error);
-    }
-    if (result < 0) {
-        writer_break(writer, what, error);
-        return false;
-    }
-    writer_totals_stored(writer);
-    return true;
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------------------------ */
@@ -174,15 +48,6 @@ typedef struct AppendList {
 static void commit_list(Writer *writer, AppendList *list) {
     if (list->count) writer_commit(writer, list->items, list->count);
     list->count = 0;
-}
-
-static void begin_drain(Writer *writer) {
-    writer->draining = true;
-    writer->drain_until = writer->boot + DRAIN_IMPORTS;
-    for (size_t i = 0; i < writer->sink_capacity; i++)
-        if (writer->sinks[i]) writer_fail_waiters(writer, writer->sinks[i], 0, -ECANCELED, "The gateway is shutting down.");
-    for (size_t i = 0; i < writer->stage_queue_count; i++) writer->stage_queue[i]->stage_queued = false;
-    writer->stage_queue_count = 0;
 }
 
 static void handle(Writer *writer, Message *message) {
@@ -198,7 +63,7 @@ static void handle(Writer *writer, Message *message) {
     case MESSAGE_IMPORT: writer_import_back(writer, (LoadJob *)message); break;
     case MESSAGE_PENDING_REJECTS: writer_pending_rejects(writer, (PendingRejects *)message); break;
     case MESSAGE_DRAIN:
-        begin_drain(writer);
+        writer_begin_drain(writer);
         free(message);
         break;
     default: unreachable();
@@ -225,37 +90,17 @@ static void take_messages(Writer *writer) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The writer wakes at least this often. A longer step is a machine that slept, or a clock that jumped: nobody tried anything meanwhile. */
-#define RUNNING_STEP_MOST USEC_HOUR
-
 static void look_at_clock(Writer *writer) {
-    Clock *clock = writer->options.clock;
-    usec_t boot = clock->boot(clock);
-    usec_t passed = writer->boot > 0 && boot > writer->boot ? boot - writer->boot : 0;
-    writer->running += passed < RUNNING_STEP_MOST ? passed : RUNNING_STEP_MOST;
-    writer->boot = boot;
-    writer->wall = clock->wall(clock);
-    atomic_store(&writer->options.usage->running, writer->running);
+    step_clock_look(writer->now, writer->options.clock);
+    atomic_store(&writer->options.usage->running, writer->now->running);
 }
 
 static void judge_all(Writer *writer) {
-    for (Timer *timer; (timer = scheduler_take(&writer->sink_timers, writer->boot));) writer_judge(writer, (SinkState *)timer);
-    while (scheduler_take(&writer->connection_timers, writer->boot)) continue; /* pumped below whatever was due */
+    for (Timer *timer; (timer = scheduler_take(&writer->sinks->timers, writer->now->boot));) writer_judge(writer, (SinkState *)timer);
+    while (scheduler_take(&writer->connections->timers, writer->now->boot)) continue; /* pumped below whatever was due */
     writer_close_files(writer);
     writer_give_out_stages(writer);
     writer_pump_connections(writer);
-}
-
-static void mind_drain(Writer *writer) {
-    if (!writer->draining || writer->drained) return;
-    bool imports_may_go_on = writer->boot >= writer->drain_until;
-    if (!writer->broken && (writer->stages_in_flight || (writer->imports_in_flight && !imports_may_go_on))) return;
-    writer->drained = true;
-    Drained *drained = calloc(1, sizeof *drained);
-    check(drained);
-    drained->message.kind = MESSAGE_DRAINED;
-    drained->who = -1;
-    mailbox_post(writer->options.control, &drained->message);
 }
 
 static usec_t earlier(usec_t a, usec_t b) {
@@ -268,22 +113,22 @@ static usec_t step(Writer *writer) {
     writer_run_held(writer);
     if (!writer->broken) {
         writer_trim_rest(writer);
-        if (!writer->draining) {
+        if (!writer->drain->begun) {
             judge_all(writer);
             writer_mind_space(writer);
         }
     }
-    mind_drain(writer);
-    if (writer->broken || (writer->draining && writer->drained)) return USEC_NEVER;
+    writer_mind_drain(writer);
+    if (writer->broken || (writer->drain->begun && writer->drain->done)) return USEC_NEVER;
 
-    usec_t next = writer->trim_more ? writer->boot : USEC_NEVER;
-    if (writer->draining) {
-        next = earlier(next, writer->drain_until);
+    usec_t next = writer->log->trim_more ? writer->now->boot : USEC_NEVER;
+    if (writer->drain->begun) {
+        next = earlier(next, writer->drain->until);
     } else {
-        next = earlier(next, scheduler_next(&writer->sink_timers));
-        next = earlier(next, scheduler_next(&writer->connection_timers));
+        next = earlier(next, scheduler_next(&writer->sinks->timers));
+        next = earlier(next, scheduler_next(&writer->connections->timers));
         next = earlier(next, writer_space_next(writer));
-        if (writer->stage_queue_count && writer->stages_in_flight == 0) next = earlier(next, writer->stage_paused_until);
+        if (writer->stages->due.count && writer->stages->in_flight == 0) next = earlier(next, writer->stages->paused_until);
     }
     if (next == USEC_NEVER) return USEC_NEVER;
     usec_t now = writer->options.clock->boot(writer->options.clock);
@@ -293,17 +138,17 @@ static usec_t step(Writer *writer) {
 usec_t writer_step(Writer *writer) {
     check_on_thread(&writer->owner);
     look_at_clock(writer);
-    atomic_store(&writer->options.usage->busy_since, writer->boot);
+    atomic_store(&writer->options.usage->busy_since, writer->now->boot);
     usec_t next = step(writer);
     atomic_store(&writer->options.usage->busy_since, 0);
     return next;
 }
 
 bool writer_is_idle(const Writer *writer) {
-    if (writer->stages_in_flight || writer->imports_in_flight || writer->expiring_in_flight || writer->held || writer->stage_queue_count)
+    if (writer->stages->in_flight || writer->imports->in_flight || writer->imports->expiring || writer->held || writer->stages->due.count)
         return false;
-    for (size_t i = 0; i < writer->sink_capacity; i++)
-        if (writer->sinks[i] && writer->sinks[i]->waiters) return false;
+    for (size_t i = 0; i < writer->sinks->capacity; i++)
+        if (writer->sinks->items[i] && writer->sinks->items[i]->waiters->first) return false;
     return true;
 }
 
@@ -313,18 +158,46 @@ Mailbox *writer_mailbox(Writer *writer) {
 
 /* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
 
+typedef struct WriterBlock {
+    Writer writer; /* first */
+    StepClock now;
+    SinkTable sinks;
+    StoredTotals stored;
+    LogState log;
+    ConnectionTable connections;
+    StageQueue stages;
+    ImportState imports;
+    SpaceState space;
+    DrainState drain;
+} WriterBlock;
+
+static Writer *writer_new(const WriterOptions *options) {
+    WriterBlock *block = calloc(1, sizeof *block);
+    check(block);
+    Writer *writer = &block->writer;
+    writer->options = *options;
+    writer->now = &block->now;
+    writer->sinks = &block->sinks;
+    writer->stored = &block->stored;
+    writer->log = &block->log;
+    writer->connections = &block->connections;
+    writer->stages = &block->stages;
+    writer->imports = &block->imports;
+    writer->space = &block->space;
+    writer->drain = &block->drain;
+    writer->lending = lending_new();
+    writer->builder = group_builder_new();
+    writer->mailbox = mailbox_new(options->wake, options->wake_context);
+    writer->random.state = options->seed;
+    return writer;
+}
+
 /* `ret_repaired`: damaged records refused it, and were repaired. */
 static int open_once(const WriterOptions *options, Writer **ret_writer, bool *ret_repaired, Error *error) {
-    Writer *writer = calloc(1, sizeof *writer);
-    check(writer);
-    writer->options = *options;
-    check(pthread_mutex_init(&writer->lending, NULL) == 0);
-    writer->mailbox = mailbox_new(options->wake, options->wake_context);
-    writer->builder = group_builder_new();
-    writer->random.state = options->seed;
+    Writer *writer = writer_new(options);
     look_at_clock(writer);
-    writer->stored_at = writer->boot;
-    writer->space_checked = writer->retained_checked = writer->expiry_checked = writer->boot - USEC_DAY;
+    writer->stored->at = writer->now->boot;
+    writer->space->checked = writer->space->retained_checked = writer->space->expiry_checked = writer->now->boot - USEC_DAY;
     int r = writer_recover(writer, error);
     if (r < 0) {
         Error why = {0};
@@ -397,8 +270,8 @@ static void refuse(Message *message) {
 void writer_abandon(Writer *writer) {
     if (!writer) return;
     Message *next = NULL;
-    if (writer->mailbox) mailbox_pass(writer->mailbox); /* its thread has ended */
-    for (Message *message = writer->mailbox ? mailbox_take(writer->mailbox) : NULL; message; message = next) {
+    mailbox_pass(writer->mailbox); /* its thread has ended */
+    for (Message *message = mailbox_take(writer->mailbox); message; message = next) {
         next = message->next;
         refuse(message);
     }
@@ -406,30 +279,23 @@ void writer_abandon(Writer *writer) {
         next = held->request.message.next;
         refuse(&held->request.message);
     }
-    for (LoadJob *job = writer->ended_imports; job; job = (LoadJob *)next) {
+    for (LoadJob *job = writer->imports->ended; job; job = (LoadJob *)next) {
         next = job->request.message.next;
         load_job_free(job);
     }
-    for (size_t i = 0; i < writer->sink_capacity; i++) {
-        SinkState *sink = writer->sinks[i];
-        if (sink) writer_fail_waiters(writer, sink, 0, -ECANCELED, "The gateway is shutting down.");
-        writer_sink_free(sink);
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        SinkState *sink = writer->sinks->items[i];
+        if (sink) sink_waiters_fail(sink, 0, -ECANCELED, "The gateway is shutting down.");
     }
-    for (size_t i = 0; i < writer->connection_count; i++) {
-        free(writer->connections[i]->name);
-        free(writer->connections[i]);
-    }
+    sinks_deinit(writer->sinks);
+    connection_table_deinit(writer->connections);
     mailbox_free(writer->mailbox);
     group_builder_free(writer->builder);
-    scheduler_deinit(&writer->sink_timers);
-    scheduler_deinit(&writer->connection_timers);
-    free(writer->sinks);
-    free(writer->dirty);
-    free(writer->connections);
-    free(writer->stage_queue);
-    free(writer->close_queue);
-    free(writer->chunks);
-    check(pthread_mutex_destroy(&writer->lending) == 0);
+    lending_free(writer->lending);
+    log_state_deinit(writer->log);
+    sink_queue_deinit(&writer->stages->due);
+    sink_queue_deinit(&writer->stages->closing);
+    free(writer->stored->dirty);
     free(writer);
 }
 
@@ -438,7 +304,7 @@ void writer_close(Writer *writer) {
     thread_owner_bind(&writer->owner); /* its thread has ended */
     Txn *txn;
     Error error = {0};
-    bool changed = writer->dirty_count > 0 || writer->running > writer->stored_running;
+    bool changed = writer->stored->count > 0 || writer->now->running > writer->stored->running;
     if (changed && writer_record_begin(writer, &txn)) (void)writer_record_end(writer, txn, 0, "cannot store the statistics", &error);
     writer_abandon(writer);
 }

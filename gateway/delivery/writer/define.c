@@ -1,0 +1,253 @@
+#include "gateway/delivery/writer/define.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cursor.h"
+#include "gateway/delivery/writer/erase.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/pause.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
+
+/* ---- versions in the catalog: 't', sink, version -> target --------------------------------------------------------------------------- */
+
+static Span version_key(uint32_t sink, uint32_t version, char out[static 9]) {
+    out[0] = 't';
+    store_be32(out + 1, sink);
+    store_be32(out + 5, version);
+    return (Span){.data = out, .size = 9};
+}
+
+static bool is_needed(const SinkState *sink, const SinkVersion *version, uint32_t current) {
+    if (version->version >= current) return true;
+    for (size_t i = 0; i < sink->log->count; i++)
+        if (sink->log->runs[i].mapping_version == version->version) return true;
+    return false;
+}
+
+int writer_drop_versions(Txn *txn, SinkState *sink, Error *error) {
+    uint32_t current = 0;
+    if (!sink->rules->known || sink->versions->count < 2) return 0;
+    for (size_t i = 0; i < sink->versions->count; i++)
+        if (sink->versions->items[i].version > current) current = sink->versions->items[i].version;
+    /* The one before the latest stays: loops may still map with it until the change is through. */
+    uint32_t before = 0;
+    for (size_t i = 0; i < sink->versions->count; i++)
+        if (sink->versions->items[i].version < current && sink->versions->items[i].version > before)
+            before = sink->versions->items[i].version;
+    size_t kept = 0;
+    for (size_t i = 0; i < sink->versions->count; i++) {
+        if (is_needed(sink, &sink->versions->items[i], before)) {
+            sink->versions->items[kept++] = sink->versions->items[i];
+            continue;
+        }
+        char key[9];
+        int r = catalog_remove(txn, CATALOG_VERSIONS, version_key(sink->totals.sink, sink->versions->items[i].version, key), error);
+        if (r < 0) {
+            while (i < sink->versions->count) sink->versions->items[kept++] = sink->versions->items[i++];
+            sink->versions->count = kept;
+            return r;
+        }
+        free(sink->versions->items[i].target);
+    }
+    sink->versions->count = kept;
+    return 0;
+}
+
+/* ---- Define -------------------------------------------------------------------------------------------------------------------------- */
+
+static char *target_text(const Sink *sink) {
+    json_t *stored = table_target_store(&sink->table);
+    char *text = stored ? json_dumps(stored, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    check(text);
+    json_decref(stored);
+    return text;
+}
+
+static int write_define(Writer *writer, Txn *txn, Define *define, char *const *targets, Error *error) {
+    for (size_t i = 0; i < define->change_count; i++) {
+        const CatalogChange *change = &define->changes[i];
+        int r = change->document.data ? catalog_put(txn, change->collection, change->key, change->document, error)
+                                      : catalog_remove(txn, change->collection, change->key, error);
+        if (r < 0) return r;
+    }
+    for (size_t i = 0; i < define->sink_count; i++) {
+        const Sink *sink = define->sinks[i].sink;
+        char key[9];
+        int r = catalog_put(txn, CATALOG_VERSIONS, version_key(sink->number, sink->mapping_version, key), span_of(targets[i]), error);
+        if (r < 0) return r;
+    }
+    return writer_erase(writer, txn, define->erased, define->erased_count, error);
+}
+
+/* Drops what waits and is not on its way: rows in the log, the open file, closed files. */
+static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Error *error) {
+    uint64_t dropped = 0;
+    for (size_t i = sink->waiting->count + (sink->open->exists ? 1 : 0); i-- > 0;) {
+        bool is_open = i == sink->waiting->count;
+        FileRecord file;
+        if (!is_open && !waiting_is_at_rest(&sink->waiting->items[i])) continue;
+        int r = ledger_find_file(txn, is_open ? &sink->open->file.id : &sink->waiting->items[i].id, &file, error);
+        if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+        uint64_t file_rows = file.rows - file.damaged_rows;
+        r = ledger_end_file(txn, &file, FILE_DELETED, writer->now->wall, writer->now->running, error);
+        if (r == 0) r = rejects_drop_pending(txn, &file.id, error);
+        file_record_deinit(&file);
+        if (r < 0) return r;
+        dropped += file_rows;
+        if (is_open) {
+            open_file_forget(sink->open);
+        } else {
+            waiting_remove(sink->waiting, &sink->waiting->items[i]);
+        }
+    }
+    for (size_t i = 0; i < sink->log->count; i++) {
+        int r = ledger_discard_rows(txn, sink->totals.sink, sink->log->runs[i].first_row, sink->log->runs[i].rows, error);
+        if (r < 0) return r;
+        dropped += sink->log->runs[i].rows;
+    }
+    sink_log_clear(sink->log);
+    SinkTotals *totals = &sink->totals;
+    totals->staged_row = totals->next_row;
+    totals->first_commit = 0;
+    totals->oldest_commit_time = 0;
+    totals->dropped_rows += dropped;
+    sink->waiters->close_row = 0;
+    if (sink->waiting->count == 0) sink->imports->failures = 0;
+    writer_mark_dirty(writer, sink);
+    *rows += dropped;
+    return 0;
+}
+
+static int know(Writer *writer, const SinkOrder *order, char *take_target, Error *error) {
+    SinkState *sink = writer_sink_added(writer, order->sink->number);
+    int r = versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, error);
+    if (r < 0) return r;
+    sink->rules->known = true;
+    writer_pause(writer, sink, order);
+    sink->rules->deleted = order->sink->deleted != 0 || order->sink->disabled || order->source->deleted != 0 || order->source->disabled;
+    conditions_from_settings(&sink->rules->conditions, &order->source->settings, &order->sink->settings);
+    SinkGate *gate = order->gate ? sink_gate_ref(order->gate) : NULL;
+    sink_gate_unref(sink->rules->gate);
+    sink->rules->gate = gate;
+    if (sink->stopped && gate) atomic_store(&gate->closed, true);
+    free(sink->label);
+    if (asprintf(&sink->label, "%s/%s", order->source->source_id, order->sink->sink_id) < 0) sink->label = NULL;
+    check(sink->label);
+    if (order->import_now || (sink->rules->deleted && !order->discard)) {
+        sink->waiters->close_row = sink->totals.next_row;
+        sink->waiters->close_reason = CLOSE_CHANGE;
+        writer_hurry(writer, sink);
+    }
+    writer_touch(writer, sink);
+    return 0;
+}
+
+static void answer_define(Define *define, int result) {
+    define->request.result = result;
+    request_answer(&define->request);
+}
+
+static bool must_wait(Writer *writer, const Define *define) {
+    for (size_t i = 0; i < define->sink_count; i++) {
+        SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
+        if (define->sinks[i].discard && sink && sink->stage->staging) return true;
+    }
+    return false;
+}
+
+static int run_discards(Writer *writer, Txn *txn, Define *define, Error *error) {
+    for (size_t i = 0; i < define->sink_count; i++) {
+        SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
+        if (!define->sinks[i].discard || !sink) continue;
+        writer_unqueue_stage(writer, sink);
+        int r = discard(writer, txn, sink, &define->discarded_rows, error);
+        if (r < 0) return r;
+        sink_waiters_fail(sink, 0, -ECANCELED, "The sink was deleted and what waited was dropped.");
+    }
+    return 0;
+}
+
+void writer_define(Writer *writer, Define *define) {
+    Error *error = &define->request.error;
+    if (writer->broken) {
+        answer_define(define, error_set(error, -EROFS, "the writer cannot write any more"));
+        return;
+    }
+    if (must_wait(writer, define)) {
+        define->request.message.next = (Message *)writer->held;
+        writer->held = define;
+        return;
+    }
+    for (size_t i = 0; i < define->sink_count; i++) {
+        const SinkState *sink = writer_sink(writer, define->sinks[i].sink->number);
+        if (!define->sinks[i].discard || !sink || !sink->stopped) continue;
+        answer_define(define,
+                      error_set(error, -EBADMSG, "What waits cannot be dropped, delete the sink without that: %s", sink->last_error));
+        return;
+    }
+    char **targets = calloc(define->sink_count + 1, sizeof *targets);
+    check(targets);
+    bool discards = false;
+    for (size_t i = 0; i < define->sink_count; i++) {
+        targets[i] = target_text(define->sinks[i].sink);
+        discards = discards || define->sinks[i].discard;
+    }
+
+    Txn *txn;
+    int r = txn_begin_write(writer->options.environment, &txn, error);
+    if (r == 0) {
+        r = write_define(writer, txn, define, targets, error);
+        if (r == 0) r = writer_store_pauses(writer, txn, define, error);
+        if (r < 0) txn_abort(txn);
+    }
+    if (r == 0) {
+        int discarded = discards ? run_discards(writer, txn, define, error) : 0;
+        if (discards && discarded == 0) writer_find_trim(writer);
+        if (discards) {
+            if (!writer_record_end(writer, txn, discarded, "cannot discard rows", error)) r = -EIO;
+        } else {
+            r = writer_end_txn(writer, txn, error);
+            if (r < 0 && r != -ENOSPC) writer_break(writer, "cannot commit a change of definitions", error);
+        }
+    }
+    if (r == 0) writer_erased(writer, define->erased, define->erased_count);
+    for (size_t i = 0; i < define->connection_count && r == 0; i++) writer_order_connection(writer, &define->connections[i]);
+    for (size_t i = 0; i < define->sink_count; i++) {
+        if (r < 0) {
+            free(targets[i]);
+        } else {
+            r = know(writer, &define->sinks[i], targets[i], error);
+        }
+    }
+    free(targets);
+    answer_define(define, r);
+}
+
+void writer_run_held(Writer *writer) {
+    Define *held = writer->held;
+    writer->held = NULL;
+    Define *oldest_first = NULL;
+    for (Define *next; held; held = next) {
+        next = (Define *)held->request.message.next;
+        held->request.message.next = (Message *)oldest_first;
+        oldest_first = held;
+    }
+    for (Define *next; oldest_first; oldest_first = next) {
+        next = (Define *)oldest_first->request.message.next;
+        writer_define(writer, oldest_first);
+    }
+}

@@ -1,0 +1,6 @@
+/* What a start finds. */
+#pragma once
+
+#include "gateway/delivery/writer/state.h"
+
+int writer_recover(Writer *writer, Error *error);

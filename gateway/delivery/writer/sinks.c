@@ -1,0 +1,99 @@
+#include "gateway/delivery/writer/sinks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/delivery/writer/commit.h"
+#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/settled.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/waiting.h"
+
+typedef struct SinkBlock {
+    SinkState sink; /* first */
+    GroupPlan plan;
+    SinkRules rules;
+    SinkVersions versions;
+    SinkLog log;
+    SinkStaging stage;
+    OpenFile open;
+    WaitingFiles waiting;
+    SinkImports imports;
+    SettledFiles settled;
+    SinkWaiters waiters;
+} SinkBlock;
+
+static SinkState *sink_new(uint32_t number) {
+    SinkBlock *block = calloc(1, sizeof *block);
+    check(block);
+    SinkState *sink = &block->sink;
+    sink->plan = &block->plan;
+    sink->rules = &block->rules;
+    sink->versions = &block->versions;
+    sink->log = &block->log;
+    sink->stage = &block->stage;
+    sink->open = &block->open;
+    sink->waiting = &block->waiting;
+    sink->imports = &block->imports;
+    sink->settled = &block->settled;
+    sink->waiters = &block->waiters;
+    totals_init(&sink->totals, number);
+    return sink;
+}
+
+static void sink_free(SinkState *sink) {
+    if (!sink) return;
+    check(!sink->waiters->first);
+    sink_gate_unref(sink->rules->gate);
+    free(sink->label);
+    versions_deinit(sink->versions);
+    sink_log_deinit(sink->log);
+    if (sink->open->exists) open_file_forget(sink->open);
+    waiting_deinit(sink->waiting);
+    settled_deinit(sink->settled);
+    free(sink);
+}
+
+SinkState *writer_sink(Writer *writer, uint32_t number) {
+    return number < writer->sinks->capacity ? writer->sinks->items[number] : NULL;
+}
+
+SinkState *writer_sink_added(Writer *writer, uint32_t number) {
+    SinkTable *sinks = writer->sinks;
+    if (number >= sinks->capacity) {
+        size_t capacity = sinks->capacity ? sinks->capacity : 64;
+        while (capacity <= number) capacity *= 2;
+        sinks->items = realloc(sinks->items, capacity * sizeof(SinkState *));
+        check(sinks->items);
+        memset(sinks->items + sinks->capacity, 0, (capacity - sinks->capacity) * sizeof(SinkState *));
+        sinks->capacity = capacity;
+    }
+    if (!sinks->items[number]) sinks->items[number] = sink_new(number);
+    return sinks->items[number];
+}
+
+void writer_sink_remove(Writer *writer, SinkState *sink) {
+    uint32_t number = sink->totals.sink;
+    check(writer_sink(writer, number) == sink);
+    check(!sink->dirty && !sink->imports->queued_on && !sink->stage->queued);
+    scheduler_set(&writer->sinks->timers, &sink->timer, USEC_NEVER);
+    writer->sinks->items[number] = NULL;
+    sink_free(sink);
+}
+
+void writer_touch(Writer *writer, SinkState *sink) {
+    scheduler_hasten(&writer->sinks->timers, &sink->timer, writer->now->boot);
+}
+
+void sinks_deinit(SinkTable *sinks) {
+    for (size_t i = 0; i < sinks->capacity; i++) sink_free(sinks->items[i]);
+    free(sinks->items);
+    scheduler_deinit(&sinks->timers);
+    *sinks = (SinkTable){0};
+}

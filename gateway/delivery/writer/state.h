@@ -1,0 +1,97 @@
+/*
+ * What the writer knows, as the files of this folder share it. Everything here belongs to the writer's thread. Writer and SinkState hold little
+ * themselves: they point to parts, and a file sees those of which it includes the header. The parts:
+ *
+ *   step_clock.h   the time of the step
+ *   sinks.h        all sinks by number, and when each is judged again
+ *   stored.h       the totals that changed since they were stored
+ *   log_state.h    the commit log: how large it is, what may be trimmed
+ *   connections.h  the connections, and the sinks that queue there
+ *   stage.h        what the stager has, what it gets next
+ *   import.h       what the loaders have
+ *   space.h        the disk budget
+ *   drain.h        the end
+ *
+ *   of a sink: rules.h, versions.h, sink_log.h, open_file.h, waiting.h, settled.h, waiters.h; commit.h, stage.h, import.h
+ *
+ * and the files that work on them:
+ *
+ *   writer.c       the step, messages, open and close
+ *   transaction.c  transactions of the environment
+ *   commit.c       group commit: Appends to commit groups
+ *   stage.c        what leaves the log: judging sinks, giving out Stages, recording slices, closing files
+ *   import.c       what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   divide.c       a file that takes too long becomes several
+ *   failed.c       what a destination did not take: rejects, and files that are set aside
+ *   define.c       what the control thread says of sinks and connections
+ *   admin.c        what else the control thread asks for
+ *   pause.c        imports that an admin holds back
+ *   space.c        trimming, retention, the disk budget
+ *   recovery.c     what a start finds
+ *   give_up.c      staging files that a start does not find
+ *   erase.c        sinks that are erased
+ *   repair.c       damaged records
+ *
+ * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
+ * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
+ * memory is changed after the commit. So that a full disk breaks nothing, disk blocks are reserved for the former, and Appends are
+ * refused before they would use those (writer_record_reserve).
+ */
+#pragma once
+
+#include "base/random.h"
+#include "base/thread.h"
+#include "gateway/delivery/scheduler.h"
+#include "gateway/delivery/writer/writer.h"
+#include "storage/totals.h"
+
+struct WaitingFile; /* waiting.h */
+
+typedef struct SinkState {
+    Timer timer; /* first: judged again when it is due */
+    SinkTotals totals;
+    bool dirty;   /* totals changed since they were stored */
+    bool stopped; /* its numbers have an unexplained hole */
+    char *label;  /* "SOURCE/SINK"; NULL: not known yet */
+    char last_error[256];
+    char damage[256]; /* of a record of it that was damaged, and what became of it; "": none was */
+
+    /* its parts, in one block with it */
+    struct GroupPlan *plan;        /* commit.h: its place in the group commit in progress */
+    struct SinkRules *rules;       /* rules.h */
+    struct SinkVersions *versions; /* versions.h */
+    struct SinkLog *log;           /* sink_log.h: its rows in the log */
+    struct SinkStaging *stage;     /* stage.h: on the way from the log into packs */
+    struct OpenFile *open;         /* open_file.h */
+    struct WaitingFiles *waiting;  /* waiting.h: closed files */
+    struct SinkImports *imports;   /* import.h: on the way from packs into the table */
+    struct SettledFiles *settled;  /* settled.h: imported files */
+    struct SinkWaiters *waiters;   /* waiters.h: who waits for that */
+} SinkState;
+
+struct Writer {
+    WriterOptions options;
+    Mailbox *mailbox;
+    ThreadOwner owner;
+    Random random;
+    UuidSource ids;
+    bool broken;         /* the promise cannot be kept any more */
+    usec_t repair_after; /* boot: damaged records are not looked for before */
+    Define *held;        /* wait until the stage of their sink is back */
+
+    /* its parts, in one block with it */
+    struct StepClock *now;               /* step_clock.h */
+    struct SinkTable *sinks;             /* sinks.h */
+    struct StoredTotals *stored;         /* stored.h */
+    struct LogState *log;                /* log_state.h */
+    struct ConnectionTable *connections; /* connections.h */
+    struct StageQueue *stages;           /* stage.h */
+    struct ImportState *imports;         /* import.h */
+    struct SpaceState *space;            /* space.h */
+    struct DrainState *drain;            /* drain.h */
+    struct Lending *lending;             /* transaction.c */
+    struct GroupBuilder *builder;        /* commit.c */
+};
+
+/* When a failed try is repeated: longer after each failure, with jitter. */
+usec_t writer_backoff(Writer *writer, unsigned failures);

@@ -1,0 +1,34 @@
+/* Where the rows of each mapping version of one sink go: what a file needs when it is opened. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct ConnectionTable;
+
+typedef struct SinkVersion {
+    uint32_t version;
+    char *target;    /* owned: JSON text of table_target_store */
+    uint64_t digest; /* of the text: files of equal targets may share a job */
+    bool keyed;      /* has a primary key: files are imported strictly in order */
+    struct WriterConnection *connection;
+} SinkVersion;
+
+typedef struct SinkVersions {
+    SinkVersion *items;
+    size_t count;
+} SinkVersions;
+
+uint64_t target_digest(const char *target);
+
+SinkVersion *versions_find(const SinkVersions *versions, uint32_t version); /* NULL: not known */
+uint32_t versions_current(const SinkVersions *versions);                    /* the latest; 0: there is none */
+/* Adds or replaces one. < 0: the text is not a target. */
+int versions_put(SinkVersions *versions, struct ConnectionTable *connections, uint32_t version, char *take_target, Error *error);
+/* Where a file's target lies, NULL: it is not a target. */
+struct WriterConnection *versions_connection_of(const SinkVersions *versions, struct ConnectionTable *connections, const char *target,
+                                                bool *ret_keyed, Error *error);
+void versions_deinit(SinkVersions *versions);
