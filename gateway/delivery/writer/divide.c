@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/drain.h"
 #include "gateway/delivery/writer/import.h"
-#include "gateway/delivery/writer/repair.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
 #include "gateway/delivery/writer/stage.h"

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/open_file.h"
-#include "gateway/delivery/writer/repair.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/stage.h"

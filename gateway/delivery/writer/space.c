@@ -8,9 +8,9 @@
 
 #include "base/array.h"
 #include "base/log.h"
+#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
-#include "gateway/delivery/writer/repair.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/writer/connections.h"
-#include "gateway/delivery/writer/define.h"
+#include "gateway/delivery/writer/define_sinks.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"

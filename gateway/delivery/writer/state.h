@@ -16,21 +16,21 @@
  *
  * and the files that work on them:
  *
- *   writer.c       the step, messages, open and close
- *   transaction.c  transactions of the environment
- *   commit.c       group commit: Appends to commit groups
- *   stage.c        what leaves the log: judging sinks, giving out Stages, recording slices, closing files
- *   import.c       what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
- *   divide.c       a file that takes too long becomes several
- *   failed.c       what a destination did not take: rejects, and files that are set aside
- *   define.c       what the control thread says of sinks and connections
- *   admin.c        what else the control thread asks for
- *   pause.c        imports that an admin holds back
- *   space.c        trimming, retention, the disk budget
- *   recovery.c     what a start finds
- *   give_up.c      staging files that a start does not find
- *   erase.c        sinks that are erased
- *   repair.c       damaged records
+ *   writer.c        the step, messages, open and close
+ *   transaction.c   transactions of the environment
+ *   commit.c        group commit: Appends to commit groups
+ *   stage.c         what leaves the log: judging sinks, giving out Stages, recording slices, closing files
+ *   import.c        what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   divide.c        a file that takes too long becomes several
+ *   failed.c        what a destination did not take: rejects, and files that are set aside
+ *   define_sinks.c  what the control thread says of sinks and connections
+ *   asked.c         what else the control thread asks for
+ *   pause.c         imports that an admin holds back
+ *   space.c         trimming, retention, the disk budget
+ *   recover.c       what a start finds
+ *   give_up.c       staging files that a start does not find
+ *   erase.c         sinks that are erased
+ *   damage.c        damaged records
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
  * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "gateway/delivery/writer/admin.h"
-#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/asked.h"
+#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/stored.h"
 
 struct Lending {

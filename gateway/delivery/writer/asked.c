@@ -1,4 +1,4 @@
-#include "gateway/delivery/writer/admin.h"
+#include "gateway/delivery/writer/asked.h"
 
 #include <errno.h>
 #include <stdio.h>

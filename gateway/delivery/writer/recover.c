@@ -1,4 +1,4 @@
-#include "gateway/delivery/writer/recovery.h"
+#include "gateway/delivery/writer/recover.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,11 +9,11 @@
 #include "base/cursor.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/give_up.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
-#include "gateway/delivery/writer/repair.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"

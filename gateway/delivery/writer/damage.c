@@ -1,4 +1,4 @@
-#include "gateway/delivery/writer/repair.h"
+#include "gateway/delivery/writer/damage.h"
 
 #include <errno.h>
 #include <inttypes.h>

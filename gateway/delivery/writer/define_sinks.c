@@ -1,4 +1,4 @@
-#include "gateway/delivery/writer/define.h"
+#include "gateway/delivery/writer/define_sinks.h"
 
 #include <errno.h>
 #include <jansson.h>
