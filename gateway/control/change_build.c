@@ -36,6 +36,7 @@ void outcome_deinit(ChangeOutcome *outcome) {
     free(outcome->sinks);
     free(outcome->of_sinks);
     json_decref(outcome->plan);
+    free(outcome->text);
     *outcome = (ChangeOutcome){0};
 }
 
@@ -187,6 +188,50 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
     return alike;
 }
 
+/* ---- what is said of the rows that wait when something ends ------------------------------------------------------------------------- */
+
+/* Takes what is in `text`. */
+static void set_done(ChangeOutcome *outcome, Buffer *text) {
+    check(!outcome->text);
+    outcome->done = outcome->text = buffer_take(text);
+}
+
+/* Each pause that holds the sink back once its definitions are these: none is ended but by its own resume, or the deletion of what it is of. */
+static void say_sink_waits(const Control *control, const Source *source, const Sink *sink, Buffer *text) {
+    const char *connection = sink->table.connection;
+    const bool paused[] = {sink->paused.at != 0, source->paused.at != 0, pauses_find(&control->pauses, connection) != NULL};
+    buffer_append_text(text, "; what waits is imported");
+    const char *joint = " when ";
+    for (size_t i = 0; i < 3; i++) {
+        if (!paused[i]) continue;
+        buffer_append_text(text, joint);
+        joint = " and ";
+        if (i == 2) {
+            buffer_printf(text, "connection \"%s\"", connection);
+        } else {
+            buffer_append_text(text, i == 0 ? "the sink" : "the source");
+        }
+    }
+    size_t count = (size_t)paused[0] + paused[1] + paused[2];
+    if (count > 0) buffer_append_text(text, count > 1 ? " are resumed" : " is resumed");
+    buffer_append_byte(text, '.');
+}
+
+/* The same of a source: `outcome` is what becomes of it and its sinks. */
+static void say_source_waits(const Control *control, const RegistrySource *known, const ChangeOutcome *outcome, Buffer *text) {
+    buffer_append_text(text, "; what waits is imported");
+    if (outcome->source->paused.at != 0) {
+        buffer_append_text(text, " when the source is resumed.");
+        return;
+    }
+    bool any = false;
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const char *what;
+        any = any || pauses_of_sink(&control->pauses, outcome->source, becomes(outcome, known->sinks[i]->sink), &what);
+    }
+    buffer_append_text(text, any ? ", of sinks that are paused or have a paused connection when that is resumed." : ".");
+}
+
 static void delete_source(ChangeOutcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
     outcome->source->deleted = now;
     outcome->source->deleted_running = running;
@@ -216,6 +261,7 @@ static int undelete_source(Control *control, ChangeOutcome *outcome, const Regis
 static int change_source(Control *control, const ChangeRequest *request, const RegistrySource *known, ChangeOutcome *outcome,
                          Failure *failure) {
     const Source *old = known->source;
+    _cleanup_(buffer_deinit) Buffer text = {0};
     if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
     usec_t now = control->options.clock->wall(control->options.clock);
@@ -242,13 +288,16 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         differs = !old->disabled;
         outcome->source->disabled = true;
         outcome->withdraws = true;
-        outcome->done = "The source is disabled; what waits is imported.";
+        buffer_append_text(&text, "The source is disabled");
+        say_source_waits(control, known, outcome, &text);
+        set_done(outcome, &text);
         break;
     case CHANGE_DELETE:
         delete_source(outcome, known, now, usage_running(control->options.usage));
         outcome->withdraws = true;
-        outcome->done = request->discard ? "The source is deleted, and what waited is dropped."
-                                         : "The source is deleted; what waits is imported.";
+        buffer_append_text(&text, request->discard ? "The source is deleted, and what waited is dropped." : "The source is deleted");
+        if (!request->discard) say_source_waits(control, known, outcome, &text);
+        set_done(outcome, &text);
         break;
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;
@@ -312,21 +361,20 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
                : change_check_table(control, known->source->source_id, sink, outcome, failure);
 }
 
-#define SINK_DISABLED "The sink is disabled; what waits is imported. "
-
 /* What becomes of the events that come from now on. */
-static const char *disabled_sink_text(const RegistrySource *known, const Sink *disabled) {
+static const char *without_sink_text(const RegistrySource *known, const Sink *disabled) {
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
         if (sink->deleted == 0 && !sink->disabled && strcmp(sink->sink_id, disabled->sink_id) != 0)
-            return SINK_DISABLED "New events are not kept for it; its statistics count them as skippedEvents.";
+            return " New events are not kept for it; its statistics count them as skippedEvents.";
     }
-    return known->source->discard ? SINK_DISABLED "The source has no enabled sink now: new events are answered with 200 and discarded."
-                                  : SINK_DISABLED "The source has no enabled sink now: new events are refused with 503 noEnabledSink.";
+    return known->source->discard ? " The source has no enabled sink now: new events are answered with 200 and discarded."
+                                  : " The source has no enabled sink now: new events are refused with 503 noEnabledSink.";
 }
 
 static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, ChangeOutcome *outcome,
                        Failure *failure) {
+    _cleanup_(buffer_deinit) Buffer text = {0};
     if (change_check_version(request, old->version.number, failure) < 0) return -1;
     bool differs = true;
     usec_t now = control->options.clock->wall(control->options.clock);
@@ -355,15 +403,19 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         differs = !old->disabled;
         sink->disabled = true;
         outcome->withdraws = true;
-        outcome->done = disabled_sink_text(known, sink);
+        buffer_append_text(&text, "The sink is disabled");
+        say_sink_waits(control, known->source, sink, &text);
+        buffer_append_text(&text, without_sink_text(known, sink));
+        set_done(outcome, &text);
         break;
     case CHANGE_DELETE:
         sink->deleted = now;
         sink->deleted_running = usage_running(control->options.usage);
         pause_end(&sink->paused);
         outcome->withdraws = true;
-        outcome->done = request->discard ? "The sink is deleted, and what waited is dropped."
-                                         : "The sink is deleted; what waits is imported.";
+        buffer_append_text(&text, request->discard ? "The sink is deleted, and what waited is dropped." : "The sink is deleted");
+        if (!request->discard) say_sink_waits(control, known->source, sink, &text);
+        set_done(outcome, &text);
         break;
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;

@@ -20,7 +20,8 @@ typedef struct ChangeOutcome {
     Sink **sinks;          /* owned; those that change */
     SinkOutcome *of_sinks; /* owned; by index of `sinks` */
     size_t sink_count;
-    const char *done; /* the sentence of success; static text. NULL: nothing differs from what is there */
+    const char *done; /* the sentence of success; static text, or `text`. NULL: nothing differs from what is there */
+    char *text;       /* owned */
     bool shows;       /* the loops run something else: a snapshot and its fence */
     bool withdraws;   /* something ends: new events are refused first (shows, too) */
     json_t *plan;     /* owned object; of a manifest: what becomes of its parts. NULL: none */

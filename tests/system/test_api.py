@@ -412,6 +412,26 @@ def test_deleting_a_paused_sink_imports_what_waits(gateway):
     gateway.wait_rows("k", 1)
 
 
+@pytest.mark.parametrize("what", ["/sources/s", "/connections/local"])
+def test_what_waits_of_a_deleted_sink_is_imported_when_the_rest_is_resumed(gateway, what):
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "k", COLUMNS, AT_ONCE)
+    gateway.api("PUT", what + "/pause")
+    for number in range(3):
+        assert gateway.post(url, {"a": str(number)}).status == 200
+    deleted = gateway.change("DELETE", "/sources/s/sinks/k")
+    assert "when the source is" in deleted["result"] or 'when connection "local" is' in deleted["result"], deleted
+    gateway.kill()
+    gateway.start()
+    # Everything before this import had its turn: the pause holds for what is deleted.
+    gateway.change("PUT", "/sources/s/sinks/k/undelete")
+    staged = wait_until("all is staged", lambda: (s := gateway.statistics("s", "k")) and s["levels"]["staging"]["recordsCount"] == 3 and s)
+    assert staged["paused"] and gateway.rows("SELECT a FROM k") == [], staged
+    gateway.change("DELETE", "/sources/s/sinks/k")
+    gateway.api("PUT", what + "/resume")
+    gateway.wait_rows("k", 3)
+
+
 def test_a_template_check_that_hangs_holds_nobody_up(gateway_factory, tmp_path):
     """The worker that looks at the text never answers: its own call waits, all others are answered meanwhile."""
     copy = tmp_path / "bin"

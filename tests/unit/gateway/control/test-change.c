@@ -15,6 +15,7 @@
 #define SOURCE SOURCES "/s"
 #define SINKS SOURCE "/sinks"
 #define SINK SINKS "/orders"
+#define CONNECTION "/v1/branches/default/connections/local"
 
 static int start(void **state) {
     Harness *harness = calloc(1, sizeof *harness);
@@ -362,6 +363,42 @@ static void test_pause_of_a_source(void **state) {
     assert_int_equal(harness_call(harness, "POST", SINK "/flush", NULL, NULL), 202);
 }
 
+static void expect_result(Harness *harness, const char *method, const char *path, const char *wanted) {
+    json_t *task;
+    assert_string_equal(harness_task(harness, method, path, NULL, &task), "success");
+    const char *result = json_string_value(json_object_get(task, "result"));
+    if (!strstr(result, wanted)) fail_msg("%s, not %s", result, wanted);
+    json_decref(task);
+}
+
+/* Who disables or deletes reads whether the rows that wait are imported now, and else what holds them back. */
+static void test_what_waits_is_told_while_paused(void **state) {
+    Harness *harness = *state;
+    make_sink(harness);
+    expect_result(harness, "PUT", SINK "/disable", "; what waits is imported. The source has no");
+    expect_result(harness, "PUT", SINK "/enable", "enabled");
+    expect_result(harness, "PUT", SINK "/pause", "paused");
+    expect_result(harness, "PUT", SINK "/disable", "; what waits is imported when the sink is resumed. The source has no");
+    expect_result(harness, "PUT", SOURCE "/pause", "paused");
+    expect_result(harness, "PUT", SINK "/enable", "enabled");
+    expect_result(harness, "PUT", SINK "/disable", "imported when the sink and the source are resumed.");
+    expect_result(harness, "DELETE", SINK, "The sink is deleted; what waits is imported when the source is resumed.");
+    assert_true(harness->last_source_paused && !harness->last_sink_paused && harness->last_sink_deleted);
+    expect_result(harness, "PUT", SINK "/undelete", "back");
+    expect_result(harness, "PUT", SOURCE "/disable", "The source is disabled; what waits is imported when the source is resumed.");
+    assert_int_equal(harness_call(harness, "PUT", CONNECTION "/pause", NULL, NULL), 200);
+    expect_result(harness, "DELETE", SINK "?discard=true", "The sink is deleted, and what waited is dropped.");
+    expect_result(harness, "PUT", SINK "/undelete", "back");
+    expect_result(harness, "DELETE", SINK, "imported when the source and connection \"local\" are resumed.");
+    expect_result(harness, "PUT", SOURCE "/resume", "resumed");
+    /* A deleted sink counts: its rows may wait. */
+    expect_result(harness, "DELETE", SOURCE,
+                  "what waits is imported, of sinks that are paused or have a paused connection when that is resumed.");
+    expect_result(harness, "PUT", SOURCE "/undelete", "back");
+    assert_int_equal(harness_call(harness, "PUT", CONNECTION "/resume", NULL, NULL), 200);
+    expect_result(harness, "DELETE", SOURCE, "The source is deleted; what waits is imported.");
+}
+
 static void test_pause_of_a_connection(void **state) {
     Harness *harness = *state;
     make_sink(harness);
@@ -673,6 +710,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
         cmocka_unit_test_setup_teardown(test_pause, start, stop),
         cmocka_unit_test_setup_teardown(test_pause_of_a_source, start, stop),
+        cmocka_unit_test_setup_teardown(test_what_waits_is_told_while_paused, start, stop),
         cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
         cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
         cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, start, stop),
