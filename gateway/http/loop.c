@@ -87,20 +87,27 @@ static void take_request(HttpLoop *loop, HttpConnection *connection, h2o_req_t *
     h2o_socket_t *socket = connection->socket;
     connection->requests++;
     char message[200];
-    HeadResult result = http_head_check((Span){socket->input->bytes, socket->input->size}, &connection->head);
+    /* Mostly it was read when it came, and has not moved. */
+    HeadResult result = HEAD_OK;
+    if (connection->head_at != socket->input->bytes)
+        result = http_head_check((Span){socket->input->bytes, socket->input->size}, &connection->head);
+    const char *reason = NULL;
     if (result != HEAD_OK) {
         reply_error(loop, request, 400, "badRequest", result == HEAD_BAD ? connection->head.reason : "The head is not sound.", true);
+        return;
+    }
+    if (!http_connection_body_is_sound(connection, request->entity.len, &reason)) {
+        reply_error(loop, request, 400, "badRequest", reason, true);
         return;
     }
     if (atomic_load(&loop->stop_wanted)) {
         reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
         return;
     }
-    bool framed_too_much = connection->head.chunked && http_connection_framed_too_much(connection, request->entity.len);
+    bool framed_too_much = connection->head.chunked && http_connection_framed_too_much(connection);
     connection->request_size = connection->head.chunked ? 0 : connection->head.size + (size_t)connection->head.length;
-    connection->received -= connection->request_size < connection->received ? connection->request_size : connection->received;
     http_connection_cut_next_head(connection);
-    /* The library decodes chunks leniently: what follows on this connection is not trusted to begin where it says. */
+    /* How long its framing was is forgotten, so that nobody could say where the next request begins. */
     if (connection->head.chunked) request->http1_is_persistent = 0;
     if (connection->head.size > loop->limits.header_bytes) {
         (void)snprintf(message, sizeof message, "The head of the request has %zu bytes; the limit is %zu (option limits.headers).",

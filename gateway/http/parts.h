@@ -1,4 +1,4 @@
-/* What loop.c, connections.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
+/* What loop.c, connections.c, input.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
  * but for what says otherwise. */
 #pragma once
 
@@ -8,6 +8,7 @@
 
 #include "base/thread.h"
 #include "base/uuid.h"
+#include "gateway/http/chunked.h"
 #include "gateway/http/client_address.h"
 #include "gateway/http/head.h"
 #include "gateway/http/loop.h"
@@ -16,6 +17,8 @@
 _Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + HTTP_LISTENER_SOCKETS_MOST + 7,
                "listeners, a poller, a queue, and what a moment needs");
 
+/* An unfinished request of so many bytes is looked at. */
+#define HTTP_QUESTION_BYTES ((size_t)16 * 1024)
 #define HTTP_FRAMED_TOO_MUCH "The chunk extensions and trailers of the request are too large (option limits.headers)."
 
 typedef enum ConnectionState {
@@ -30,13 +33,14 @@ typedef struct HttpConnection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
     h2o_socket_t *socket;
-    HttpHead head;               /* of the request that the handler has */
+    HttpHead head;               /* of the request that comes, or that the handler has; with head_at NULL: of the one before */
     uint64_t requests;           /* that reached the handler */
     h2o_socket_cb library_read;  /* what libh2o wants called when something was read; http_loop_on_read stands before it */
-    h2o_socket_cb library_write; /* the same for an answer that was written; on_written stands before it */
+    h2o_socket_cb library_write; /* the same for what was written; on_written stands before it */
     size_t request_size;         /* of the request that the handler has, head and body; 0: chunked */
-    size_t
-        received; /* bytes that came since the begin of the present request, as they came: input holds them without the framing of chunks */
+    const char *head_at;         /* where `head` was read, as the begin of the input; NULL: the head is not whole or not sound */
+    ChunkedBody chunked;         /* with head_at and a chunked head: its body, as far as it came */
+    bool answered;               /* the answer to the request is being written */
     /* share of a turn */
     uint64_t turn;          /* in which the next two were counted */
     unsigned turn_requests; /* that the handler got in that turn */
@@ -160,17 +164,22 @@ usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
 /* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written
  * to: then it is doomed. */
 void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal);
-ConnectionState http_connection_state(const HttpConnection *connection);
 /* Takes over the descriptor; closed at once when there is no room. */
 void http_loop_linger(HttpLoop *loop, int take_fd);
 void http_loop_lingers_end(HttpLoop *loop);
+/* Looks at one connection: its bytes if it is unfinished and goes on; ends it when it is too slow. */
+uint64_t http_connection_look_at(HttpConnection *connection, usec_t now);
+
+/* input.c */
+ConnectionState http_connection_state(const HttpConnection *connection);
 /* The read callback in front of the library's: large input is counted, and held against the budget, before anything more is read. */
 void http_loop_on_read(h2o_socket_t *socket, const char *err);
 /* An answer is being written: http_loop_on_read is called again for what comes after it. */
 void http_connection_answered(h2o_req_t *request);
-/* Is more than a small part of a chunked request framing: extensions and trailers? `body_size`:
- * of what was decoded. */
-bool http_connection_framed_too_much(const HttpConnection *connection, size_t body_size);
+/* Is more than a small part of a chunked request framing: extensions and trailers? */
+bool http_connection_framed_too_much(const HttpConnection *connection);
+/* Was the framing of the request's body looked at whole and found sound, with `body_size` bytes of data as the library has them? */
+bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason);
 /* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the
  * library closes without an answer; what is too much of it is forgotten, so that the sweep can
  * answer. */

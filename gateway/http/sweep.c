@@ -16,75 +16,10 @@
 #define SWEEP_LEAST (4 * USEC_MS)
 #define SWEEP_MOST (100 * USEC_MS)
 #define SWEEP_SHARE 100 /* a sweep may cost one part in so many of the loop's time, unless memory is short */
-/* An unfinished request is held against may_send once it is this large or old: small ones arrive whole a moment later and get a better answer. */
-#define QUESTION_BYTES ((size_t)16 * 1024)
+/* An unfinished request is held against may_send once it is this old, or HTTP_QUESTION_BYTES large: small ones arrive whole a moment later and
+ * get a better answer. */
 #define QUESTION_AGE (200 * USEC_MS)
-/* The sweep is run at once when more than one part in so many of the budget came since the last one. */
-#define FRESH_SHARE 16
-/* A request with too many header lines has at least so many bytes: the cheapest look of all. */
-#define HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
-/* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk
- * of one byte has 5. */
-#define FRAMING_A_BYTE 8
-#define STRING_OF_(text) #text
-#define STRING_OF(text) STRING_OF_(text)
 #define LINGER_TIME (2 * USEC_SECOND)
-
-ConnectionState http_connection_state(const HttpConnection *connection) {
-    h2o_socket_t *socket = connection->socket;
-    if (h2o_socket_is_writing(socket)) return CONNECTION_WRITING;
-    if (!h2o_socket_is_reading(socket) || socket->_cb.read == http_loop_on_parked_read) return CONNECTION_PARKED;
-    /* Line ends that some clients send behind a body begin no request. */
-    for (size_t i = 0; i < socket->input->size; i++)
-        if (i == 4 || (socket->input->bytes[i] != '\r' && socket->input->bytes[i] != '\n')) return CONNECTION_UNFINISHED;
-    return CONNECTION_IDLE;
-}
-
-void http_loop_on_parked_read(h2o_socket_t *socket, const char *err) {
-    /* Pipelined bytes, or the end: either is seen again when the answer has been written. */
-    HttpConnection *connection = socket->on_close.data;
-    if (!err) {
-        connection->received += socket->bytes_read;
-        http_connection_cut_next_head(connection);
-    }
-    h2o_socket_read_stop(socket);
-}
-
-static void on_written(h2o_socket_t *socket, const char *err) {
-    HttpConnection *connection = socket->on_close.data;
-    HttpLoop *loop = connection->loop;
-    check_on_thread(&loop->owner);
-    loop->writing = connection;
-    connection->library_write(socket, err); /* takes the next request, if it is there already */
-    if (!loop->writing) return;
-    loop->writing = NULL;
-    if (socket->_cb.read != connection->library_read) return;
-    socket->_cb.read = http_loop_on_read; /* the next request begins with what is there */
-    connection->received = socket->input->size;
-}
-
-void http_connection_answered(h2o_req_t *request) {
-    h2o_socket_t *socket = request->conn->callbacks->get_socket(request->conn);
-    HttpConnection *connection = socket->on_close.data;
-    check_on_thread(&connection->loop->owner);
-    check(socket->_cb.write && socket->_cb.write != on_written);
-    connection->library_write = socket->_cb.write;
-    socket->_cb.write = on_written;
-}
-
-bool http_connection_framed_too_much(const HttpConnection *connection, size_t body_size) {
-    size_t held = connection->socket->input->size;
-    size_t framing = connection->received > held ? connection->received - held : 0;
-    return framing > connection->loop->limits.header_bytes && framing - connection->loop->limits.header_bytes > FRAMING_A_BYTE * body_size;
-}
-
-void http_connection_cut_next_head(HttpConnection *connection) {
-    h2o_buffer_t *input = connection->socket->input;
-    size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
-    if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
-    if (memmem(input->bytes + begin, H2O_MAX_REQLEN, "\r\n\r\n", 4)) return;
-    input->size = begin + limit + 1;
-}
 
 void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal) {
     h2o_socket_t *socket = connection->socket;
@@ -113,8 +48,6 @@ static uint64_t acked_bytes(const HttpConnection *connection) {
     return info.tcpi_bytes_acked;
 }
 
-static const HttpRefusal many_headers = {
-    413, "headerTooLarge", "The request has more than " STRING_OF(H2O_MAX_HEADERS) " header lines; no option raises this limit.", NULL};
 static const HttpRefusal framed_too_much = {413, "headerTooLarge", HTTP_FRAMED_TOO_MUCH, NULL};
 
 /* The head of the unfinished request, as soon as it is whole; true: the connection was ended. */
@@ -144,11 +77,11 @@ static bool look_at_head(HttpConnection *connection, usec_t age) {
         connection->whole_size = head.chunked ? SIZE_MAX : head.size + (size_t)head.length;
     }
     if (bytes.size >= connection->whole_size) return false; /* the handler has it in a moment */
-    if (connection->whole_size == SIZE_MAX && http_connection_framed_too_much(connection, bytes.size - connection->head_size)) {
+    if (connection->whole_size == SIZE_MAX && http_connection_framed_too_much(connection)) {
         http_connection_end(connection, &framed_too_much);
         return true;
     }
-    if (connection->may_send || !loop->handler.may_send || (bytes.size < QUESTION_BYTES && age < QUESTION_AGE)) return false;
+    if (connection->may_send || !loop->handler.may_send || (bytes.size < HTTP_QUESTION_BYTES && age < QUESTION_AGE)) return false;
     const HttpRefusal *refusal = loop->handler.may_send(loop->handler.context, (Span){bytes.data, connection->head_size});
     connection->may_send = !refusal;
     if (connection->may_send) return false;
@@ -159,18 +92,18 @@ static bool look_at_head(HttpConnection *connection, usec_t age) {
 static bool look_at_body(HttpConnection *connection, usec_t age) {
     const HttpLimits *limits = &connection->loop->limits;
     if (age <= limits->body_timeout) return false;
-    uint64_t arrived = connection->socket->input->size - connection->head_size;
+    bool chunked = connection->head_at && connection->head.chunked; /* then input has the data without the framing */
+    uint64_t arrived = chunked ? connection->chunked.data + connection->chunked.framing
+                               : connection->socket->input->size - connection->head_size;
     uint64_t wanted = limits->body_rate_least * (uint64_t)(age / USEC_SECOND);
     if (arrived >= wanted && age <= limits->body_longest) return false;
     time_out(connection, "The body of the request did not arrive in time (options timeouts.body, limits.body-rate).");
     return true;
 }
 
-/* Its bytes if it is unfinished and goes on; ends it when it is too slow. */
-static uint64_t look_at(HttpConnection *connection, usec_t now) {
+uint64_t http_connection_look_at(HttpConnection *connection, usec_t now) {
     const HttpLimits *limits = &connection->loop->limits;
     ConnectionState state = http_connection_state(connection);
-    if (connection->socket->_cb.read == connection->library_read) connection->socket->_cb.read = http_loop_on_read; /* a new request */
     if (state != connection->state || connection->requests != connection->seen_requests) {
         connection->state = state;
         connection->seen_requests = connection->requests;
@@ -285,47 +218,6 @@ void http_loop_lingers_end(HttpLoop *loop) {
     while (loop->linger_count) end_linger(loop->lingers[--loop->linger_count].fd);
 }
 
-/* Senders mostly repeat themselves: where the last head of this connection ended, this one ends,
- * too, or earlier. */
-static bool has_many_headers(const HttpConnection *connection) {
-    const h2o_buffer_t *input = connection->socket->input;
-    size_t last = connection->head.size;
-    if (input->size < HEADERS_LEAST_BYTES) return false;
-    if (last >= 4 && last <= HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
-    return http_head_longer((Span){input->bytes, input->size}, H2O_MAX_HEADERS);
-}
-
-void http_loop_on_read(h2o_socket_t *socket, const char *err) {
-    HttpConnection *connection = socket->on_close.data;
-    HttpLoop *loop = connection->loop;
-    check_on_thread(&loop->owner);
-    size_t size = socket->input->size;
-    if (!err) {
-        http_connection_heard(connection);
-        connection->received += socket->bytes_read;
-        if (has_many_headers(connection)) {
-            http_connection_end(connection, &many_headers);
-            return;
-        }
-    }
-    /* Bytes that the library took away again are framing: then it is not the size that tells how
-     * much came. */
-    bool framing = connection->received > size + QUESTION_BYTES;
-    if (!err && (size >= QUESTION_BYTES || framing)) {
-        usec_t now = clock_system()->boot(clock_system());
-        loop->fresh_bytes += connection->counted < size ? size - connection->counted : size;
-        connection->counted = size;
-        loop->reading = connection;
-        if (loop->fresh_bytes >= loop->usage->unfinished_limit / FRESH_SHARE)
-            http_loop_sweep(loop, now);
-        else if (!connection->may_send || framing || connection->requests != connection->seen_requests)
-            (void)look_at(connection, now);
-        if (!loop->reading) return;
-        loop->reading = NULL;
-    }
-    connection->library_read(socket, err);
-}
-
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     check_on_thread(&loop->owner);
     uint64_t own = 0, before = loop->unfinished_bytes;
@@ -334,7 +226,7 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
         next = http_connection_next(loop, connection); /* looking may end this one, and no other */
         if (connection->doomed) continue;
         idle += connection->served && http_connection_state(connection) == CONNECTION_IDLE;
-        own += look_at(connection, now);
+        own += http_connection_look_at(connection, now);
     }
     atomic_fetch_add(&loop->usage->idle, idle - loop->idle_count);
     loop->idle_count = idle;

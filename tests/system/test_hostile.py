@@ -1,5 +1,6 @@
 """Senders that are slow, rude or many: budgets hold, honest ones get through."""
 
+import contextlib
 import pathlib
 import resource
 import select
@@ -230,6 +231,134 @@ def test_large_heads_and_framing_are_told(gateway):
             answer = drain(connection)
             connection.close()
             assert answer.startswith(b"HTTP/1.1 413") and error + b".headerTooLarge" in answer, (data[:60], answer)
+
+
+CHUNKS_TAKEN = [
+    (b"3\r\nabc\r\n0\r\n\r\n", "abc"),
+    (b"003\r\nabc\r\n1;x=y\r\nd\r\n00 ;z\r\nX-Trailer: t\r\n\r\n", "abcd"),
+    (b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
+]
+CHUNKS_REFUSED = [
+    # sizes
+    b"0x3\r\nabc\r\n0\r\n\r\n",
+    b"3zz\r\nabc\r\n0\r\n\r\n",
+    b"+3\r\nabc\r\n0\r\n\r\n",
+    b"-3\r\nabc\r\n0\r\n\r\n",
+    b" 3\r\nabc\r\n0\r\n\r\n",
+    b"3 \r\nabc\r\n0\r\n\r\n",
+    b"3\t3\r\nabc\r\n0\r\n\r\n",
+    b"\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"10000000000000003\r\nabc\r\n0\r\n\r\n",
+    b"ffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+    # ends of lines
+    b"3\nabc\r\n0\r\n\r\n",
+    b"3;x\nabc\r\n0\r\n\r\n",
+    b"3;x\ry\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabc\n0\r\n\r\n",
+    b"3\r\nabc\r\r\n0\r\n\r\n",
+    b"3\r\nabc\r\n0\n\r\n",
+    b"3\r\nabc\r\n0\r\n\n",
+    b"3\r\nabc\r\n0\r\nX: y\n\r\n",
+    # what follows the data, and trailers
+    b"3\r\nabcd\r\n0\r\n\r\n",
+    b"3\r\nabc0\r\n\r\n",
+    b"3\r\nabc\r\n0\r\nX\r\n\r\n",
+    b"3\r\nabc\r\n0\r\n X: y\r\n\r\n",
+]
+
+
+@pytest.fixture
+def chunked(gateway_factory):
+    """One loop, so that another's answer tells that it has read what was sent before."""
+    gateway = gateway_factory(arguments=["--threads", "1"]).start()
+    gateway.url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, AT_ONCE)
+    gateway.head = f"POST {gateway.url} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n".encode()
+    return gateway
+
+
+def rows_are(gateway, expected):
+    """Nothing else came: an event that was lost after its 200 would be as wrong as one too many."""
+    gateway.flush("s", "rows")
+    assert sorted(row[0] for row in gateway.rows('SELECT body FROM "rows"')) == sorted(expected)
+
+
+def answer_to(address, pieces, between=lambda: None):
+    """The answer when the pieces come one after another; the gateway may end the connection before the last."""
+    connection = open_socket(address)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for piece in pieces:
+            connection.sendall(piece)
+            between()
+    answer = drain(connection)
+    connection.close()
+    return answer
+
+
+def test_chunks_that_are_not_sound_are_refused(chunked):
+    for body in CHUNKS_REFUSED:
+        answer = answer_to(chunked.intake, [chunked.head + b"\r\n" + body])
+        assert answer.startswith(b"HTTP/1.1 400") and b"stream.in.badRequest" in answer, (body, answer)
+    for body, _ in CHUNKS_TAKEN:
+        assert answer_to(chunked.intake, [chunked.head + b"\r\n" + body]).startswith(b"HTTP/1.1 200"), body
+    rows_are(chunked, [text for _, text in CHUNKS_TAKEN])
+
+
+def test_chunks_that_come_byte_by_byte(chunked):
+    def read():
+        assert request(chunked.intake, "GET", "/health").status == 200
+
+    def come(body):
+        return answer_to(chunked.intake, [chunked.head + b"\r\n", *(bytes([byte]) for byte in body)], read)
+
+    for body in CHUNKS_REFUSED:
+        answer = come(body)
+        assert answer.startswith(b"HTTP/1.1 400") and b"stream.in.badRequest" in answer, (body, answer)
+    for body, _ in CHUNKS_TAKEN:
+        assert come(body).startswith(b"HTTP/1.1 200"), body
+    rows_are(chunked, [text for _, text in CHUNKS_TAKEN])
+
+
+def test_chunks_behind_another_request(chunked):
+    """They are read together with it, before its answer is written."""
+    before = f"POST {chunked.url} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nbefore".encode()
+    for body in CHUNKS_REFUSED:
+        answer = answer_to(chunked.intake, [before + chunked.head + b"\r\n" + body])
+        assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 400" in answer, (body, answer)
+    for body, _ in CHUNKS_TAKEN:
+        answer = answer_to(chunked.intake, [before + chunked.head + b"\r\n" + body])
+        assert answer.count(b"HTTP/1.1 200") == 2, (body, answer)
+    rows_are(chunked, [text for _, text in CHUNKS_TAKEN] + ["before"] * (len(CHUNKS_REFUSED) + len(CHUNKS_TAKEN)))
+
+
+def test_chunks_behind_a_continue(chunked):
+    """The HTTP library writes "100 Continue" and reads on by itself."""
+    head = chunked.head + b"Expect: 100-continue\r\n\r\n"
+
+    def come(body, begin):
+        connection = open_socket(chunked.intake)
+        connection.sendall(head + body[:begin])
+        told = b"HTTP/1.1 100 Continue\r\n\r\n"
+        answer = b""
+        while len(answer) < len(told):
+            piece = connection.recv(len(told) - len(answer))
+            if not piece:
+                return answer
+            answer += piece
+        if answer != told:
+            return answer + drain(connection)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(body[begin:])
+        return drain(connection)
+
+    for begin in (0, 1, 5):
+        for body in CHUNKS_REFUSED:
+            answer = come(body, begin)
+            assert answer.startswith(b"HTTP/1.1 400"), (body, begin, answer)
+        for body, _ in CHUNKS_TAKEN:
+            assert come(body, begin).startswith(b"HTTP/1.1 200"), (body, begin)
+    rows_are(chunked, [text for _, text in CHUNKS_TAKEN] * 3)
 
 
 def test_clients_that_die_before_their_answer(gateway):
