@@ -8,7 +8,7 @@
 /* As many as the decoder takes. */
 #define DIGITS_MOST 16
 
-typedef enum State {
+typedef enum ChunkedState {
     SIZE,          /* its digits */
     SIZE_BLANK,    /* white space behind it: a semicolon must follow */
     EXTENSION,     /* behind the first semicolon */
@@ -23,7 +23,7 @@ typedef enum State {
     LAST_LF,       /* of the empty line */
     DONE,
     BAD,
-} State;
+} ChunkedState;
 
 /* What the name of a header field holds: a token. */
 static const bool in_name[256] = {
@@ -36,12 +36,12 @@ static bool is_text(unsigned char c) {
     return c == '\t' || (c >= ' ' && c != 0x7f);
 }
 
-static State bad(ChunkedBody *body, const char *reason) {
+static ChunkedState bad(ChunkedBody *body, const char *reason) {
     body->reason = reason;
     return BAD;
 }
 
-static State take_size(ChunkedBody *body, unsigned char c) {
+static ChunkedState take_size(ChunkedBody *body, unsigned char c) {
     int digit = text_hex((char)c);
     if (digit >= 0) {
         if (body->digits == DIGITS_MOST || body->size > CHUNK_BYTES_MOST >> 4) return bad(body, "The size of a chunk is too large.");
@@ -59,12 +59,12 @@ static State take_size(ChunkedBody *body, unsigned char c) {
     }
 }
 
-static State expect(ChunkedBody *body, unsigned char c, unsigned char wanted, State next, const char *reason) {
+static ChunkedState expect(ChunkedBody *body, unsigned char c, unsigned char wanted, ChunkedState next, const char *reason) {
     return c == wanted ? next : bad(body, reason);
 }
 
 /* One byte that is not data. */
-static State take(ChunkedBody *body, State state, unsigned char c) {
+static ChunkedState take(ChunkedBody *body, ChunkedState state, unsigned char c) {
     switch (state) {
     case SIZE: return take_size(body, c);
     case SIZE_BLANK:
@@ -91,7 +91,7 @@ static State take(ChunkedBody *body, State state, unsigned char c) {
 }
 
 ChunkedResult http_chunked_take(ChunkedBody *body, Span bytes) {
-    State state = (State)body->state;
+    ChunkedState state = (ChunkedState)body->state;
     for (size_t at = 0; at < bytes.size && state < DONE;) {
         if (state == DATA) {
             check(body->size > 0 && body->size <= CHUNK_BYTES_MOST);
