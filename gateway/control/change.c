@@ -78,21 +78,6 @@ int change_check(Control *control, const ChangeRequest *request, const ChangeOut
     return needed ? CHANGE_NEEDS_TEMPLATES : 0;
 }
 
-/* The same thing is being created already: the registry does not show it yet. */
-static int check_pending(const Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, Failure *failure) {
-    if (request->kind != CHANGE_CREATE) return 0;
-    for (const Change *change = control->changes; change; change = change->next) {
-        if (change->request.kind != CHANGE_CREATE || change->request.of_sink != request->of_sink) continue;
-        const char *source_id = request->of_sink ? request->source_id : outcome->source->source_id;
-        if (strcmp(change->request.source_id, source_id) != 0) continue;
-        if (!request->of_sink)
-            return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" is being created already.", source_id);
-        if (strcmp(change->request.sink_id, outcome->sinks[0]->sink_id) == 0)
-            return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" is being created already.", outcome->sinks[0]->sink_id);
-    }
-    return 0;
-}
-
 static const char *task_type(const ChangeRequest *request) {
     static const char *const types[][2] = {
         [CHANGE_CREATE] = {"source.create", "sink.create"},       [CHANGE_PATCH] = {"source.update", "sink.update"},
@@ -133,7 +118,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
 
     ChangeOutcome outcome;
     if (change_build(control, request, &outcome, failure) < 0) return -1;
-    int r = check_pending(control, request, &outcome, failure);
+    int r = change_check_pending(control, request, &outcome, failure);
     if (r == 0) r = change_check(control, request, &outcome, ret_needed, failure);
     if (r != 0) {
         outcome_deinit(&outcome);
@@ -149,7 +134,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     change->request.sink_id = text_copy(new_sink ? outcome.sinks[0]->sink_id : request->sink_id);
     change->request.by = text_copy(request->by);
     change->request.body = json_incref(request->body);
-    outcome_deinit(&outcome); /* built again when its turn comes: definitions may be others then */
+    change->outcome = outcome; /* until its turn comes: what it will name; then it is built again, since definitions may be others */
 
     change->task = tasks_begin(control->tasks, task_type(request), change->request.source_id);
     check(json_object_set_new(change->task->outputs, "projectId", json_integer(control->options.options->project)) == 0);
@@ -520,6 +505,8 @@ static int compile(Control *control, Change *change, Error *error) {
 static void start(Control *control, Change *change) {
     Failure failure = {0};
     ChangeOutcome *outcome = &change->outcome;
+    check(change->step == CHANGE_QUEUED);
+    outcome_deinit(outcome);
     if (change_build(control, &change->request, outcome, &failure) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);
         return;

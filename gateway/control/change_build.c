@@ -127,7 +127,7 @@ int change_check_table(const Control *control, const char *source_id, const Sink
 
 int change_check_source_limit(const Control *control, Failure *failure) {
     size_t live = registry_live_sources(&control->registry);
-    for (const Change *change = control->changes; change; change = change->next) live += change->outcome.source_is_new;
+    for (const Change *change = control->changes; change; change = change->next) live += change_adds_source(control, &change->outcome);
     uint32_t most = control->options.options->sources_most;
     if (live < most) return 0;
     return failure_set(failure, 422, "resourceLimitReached", "There are %zu sources, and limits.sources is %u.", live, most);

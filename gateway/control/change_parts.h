@@ -53,8 +53,8 @@ struct Change {
     Task *task;
     ChangeRequest request; /* own copies */
     ChangeStep step;
-    usec_t asked; /* boot time */
-    ChangeOutcome outcome;
+    usec_t asked;          /* boot time */
+    ChangeOutcome outcome; /* while it is queued: as it was when it was asked for, without numbers and gates */
     size_t at;             /* index of the sink whose table is prepared, or whose file is closed */
     Buffer made;           /* text: the tables that were made or grew so far */
     SnapshotSource *shown; /* what the loops will run */
@@ -69,6 +69,10 @@ SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink);
 int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure);
 /* As above, of CHANGE_MANIFEST; `outcome` is empty, and filled as far as it went when it fails. */
 int change_build_manifest(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure);
+/* Does what is on its way already speak against it? 0, or -1 and why not. Not of a change that is on its way itself. */
+int change_check_pending(const Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, Failure *failure);
+/* Will there be one source more? */
+bool change_adds_source(const Control *control, const ChangeOutcome *outcome);
 /* What can be said at once of an outcome: paths, defaults, templates. As change_start. */
 int change_check(Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, TemplateCheck **ret_needed,
                  Failure *failure);

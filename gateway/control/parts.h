@@ -4,6 +4,7 @@
  *   control.c          the loop, messages, start and end
  *   change.c           the steps of a definition change
  *   change_build.c     what a change makes of the definitions, and whether it may
+ *   change_pending.c   what speaks against it among those that are on their way
  *   change_manifest.c  the same, of a manifest
  *   preview.c          what a manifest would do
  */

@@ -209,6 +209,7 @@ static void test_queue(void **state) {
     (void)harness_send(harness, "PATCH", SINK, "{\"description\":\"too late\"}", 50 * USEC_SECOND);
     (void)harness_send(harness, "POST", SOURCES, "{\"name\":\"T\"}", 50 * USEC_SECOND);
     turns(harness, 10);
+    expect_answer(harness, "is being deleted");
     expect_answer(harness, "\"sourceId\":\"t\"");
     assert_null(harness_answer(harness));
     /* A table that is about to be taken is taken. */
@@ -222,7 +223,7 @@ static void test_queue(void **state) {
     expect_answer(harness, "\"version\":2");
     expect_answer(harness, "\"version\":3");
     expect_answer(harness, "\"sink.delete\"");
-    expect_answer(harness, "has no sink");
+    assert_null(harness_answer(harness));
 }
 
 static void test_pending_create(void **state) {
@@ -238,6 +239,103 @@ static void test_pending_create(void **state) {
     harness->loader_stands = false;
     turns(harness, 5);
     assert_int_equal(sinks_seen(harness), 1);
+}
+
+#define SINK_OF(ID, TABLE)                                                                                                                 \
+    "{\"sinkId\":\"" ID "\",\"name\":\"X\",\"table\":{\"connection\":\"local\",\"tableId\":\"" TABLE                                       \
+    "\",\"mapping\":{\"columns\":[{\"name\":\"id\",\"type\":\"id\"}]}}}"
+
+static void expect_refusal(Harness *harness, const char *method, const char *path, const char *body, int status, const char *id) {
+    json_t *answer;
+    int is = harness_call(harness, method, path, body, &answer);
+    const char *error = json_string_value(json_object_get(answer, "error"));
+    if (is != status || !error || strcmp(error, id) != 0) fail_msg("%s %s: %d %s", method, path, is, error ? error : "");
+    json_decref(answer);
+}
+
+/* Whatever kind of change is on its way: the names that it will create or delete, and the tables that it will take, are known at once. */
+static void test_pending_names(void **state) {
+    Harness *harness = *state;
+    static const char manifest[] = "{\"name\":\"S\",\"sinks\":[" SINK_OF("a", "ta") "," SINK_OF("b", "tb") "]}";
+    harness->loader_stands = true;
+    assert_int_equal(harness_call(harness, "PUT", SOURCE "/manifest", manifest, NULL), 202);
+    expect_refusal(harness, "POST", SOURCES, "{\"name\":\"S\"}", 409, "stream.api.sourceAlreadyExists");
+    assert_int_equal(harness_call(harness, "POST", SOURCES, "{\"name\":\"T\"}", NULL), 202);
+    turns(harness, 10);
+    expect_refusal(harness, "POST", SOURCES "/t/sinks", SINK_OF("x", "tb"), 409, "stream.api.tableTaken");
+    harness->loader_stands = false;
+    turns(harness, 20);
+    assert_int_equal(sinks_seen(harness), 2);
+
+    /* Sinks of a manifest that waits behind another change of its source, and their tables. */
+    static const char more[] = "{\"name\":\"S\",\"sinks\":[" SINK_OF("b", "tb") "," SINK_OF("c", "tc") "]}";
+    harness->loader_stands = true;
+    assert_int_equal(harness_call(harness, "PATCH", SINKS "/b", "{\"table\":{\"tableId\":\"tb2\"}}", NULL), 202);
+    assert_int_equal(harness_call(harness, "PUT", SOURCE "/manifest?prune=true", more, NULL), 202);
+    expect_refusal(harness, "POST", SINKS, SINK_OF("c", "td"), 409, "stream.api.sinkAlreadyExists");
+    expect_refusal(harness, "POST", SOURCES "/t/sinks", SINK_OF("x", "tc"), 409, "stream.api.tableTaken");
+    static const char *const gone[] = {"/pause", "/resume", "/disable", "/enable"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+        char path[100];
+        (void)snprintf(path, sizeof path, "%s%s", SINKS "/a", gone[i]);
+        expect_refusal(harness, "PUT", path, NULL, 404, "stream.api.sinkNotFound");
+    }
+    expect_refusal(harness, "PATCH", SINKS "/a", "{\"description\":\"x\"}", 404, "stream.api.sinkNotFound");
+    expect_refusal(harness, "PATCH", SINKS "/a/settings", "{\"settings\":[]}", 404, "stream.api.sinkNotFound");
+    expect_refusal(harness, "DELETE", SINKS "/a", NULL, 404, "stream.api.sinkNotFound");
+    expect_refusal(harness, "PUT", SOURCE "/manifest", manifest, 409, "stream.api.sinkAlreadyExists");
+
+    /* The source, and with it everything of it, until it is asked back. */
+    assert_int_equal(harness_call(harness, "DELETE", SOURCE, NULL, NULL), 202);
+    expect_refusal(harness, "PATCH", SOURCE, "{\"name\":\"x\"}", 404, "stream.api.sourceNotFound");
+    expect_refusal(harness, "DELETE", SOURCE, NULL, 404, "stream.api.sourceNotFound");
+    expect_refusal(harness, "POST", SINKS, SINK_OF("z", "tz"), 404, "stream.api.sourceNotFound");
+    expect_refusal(harness, "PUT", SINKS "/b/undelete", NULL, 404, "stream.api.sourceNotFound");
+    expect_refusal(harness, "PUT", SOURCE "/manifest", more, 409, "stream.api.sourceAlreadyExists");
+    assert_int_equal(harness_call(harness, "PUT", SOURCE "/undelete", NULL, NULL), 202);
+    assert_int_equal(harness_call(harness, "PATCH", SINKS "/b", "{\"description\":\"x\"}", NULL), 202);
+    harness->loader_stands = false;
+    turns(harness, 50);
+    assert_int_equal(sinks_seen(harness), 2);
+    json_t *sink;
+    assert_int_equal(harness_call(harness, "GET", SINKS "/b", NULL, &sink), 200);
+    assert_string_equal(json_string_value(json_object_get(sink, "description")), "x");
+    json_decref(sink);
+}
+
+/* Limits count what is on its way, too. */
+static void test_pending_limits(void **state) {
+    Harness *harness = *state;
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
+    harness->loader_stands = true;
+    for (unsigned i = 0; i < SINKS_A_SOURCE_MAX; i++) {
+        char body[200];
+        (void)snprintf(body, sizeof body, SINK_OF("s%u", "t%u"), i, i);
+        assert_int_equal(harness_call(harness, "POST", SINKS, body, NULL), 202);
+    }
+    expect_refusal(harness, "POST", SINKS, SINK_OF("more", "more"), 422, "stream.api.resourceLimitReached");
+    harness->loader_stands = false;
+    turns(harness, 200);
+    assert_int_equal(sinks_seen(harness), SINKS_A_SOURCE_MAX);
+    harness->loops_stand = true;
+    assert_int_equal(harness_call(harness, "DELETE", SINKS "/s3", NULL, NULL), 202);
+    assert_int_equal(harness_call(harness, "POST", SINKS, SINK_OF("more", "more"), NULL), 422); /* the deletion may fail */
+    harness->loops_stand = false;
+    turns(harness, 10);
+    assert_string_equal(harness_task(harness, "POST", SINKS, SINK_OF("more", "more"), NULL), "success");
+
+    harness->options.sources_most = 2;
+    harness->writer_stands = true;
+    assert_int_equal(harness_call(harness, "PUT", SOURCES "/t/manifest", "{\"name\":\"T\",\"sinks\":[]}", NULL), 202);
+    expect_refusal(harness, "POST", SOURCES, "{\"name\":\"U\"}", 422, "stream.api.resourceLimitReached");
+    harness->writer_stands = false;
+    turns(harness, 10);
+    assert_string_equal(harness_task(harness, "DELETE", SOURCE, NULL, NULL), "success");
+    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"U\"}", NULL), "success");
+    assert_string_equal(harness_task(harness, "DELETE", SOURCES "/t", NULL, NULL), "success");
+    harness->writer_stands = true;
+    assert_int_equal(harness_call(harness, "PUT", SOURCES "/t/undelete", NULL, NULL), 202);
+    expect_refusal(harness, "PUT", SOURCE "/undelete", NULL, 422, "stream.api.resourceLimitReached");
 }
 
 static void test_settings(void **state) {
@@ -705,6 +803,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_define_fails, start, stop),
         cmocka_unit_test_setup_teardown(test_queue, start, stop),
         cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
+        cmocka_unit_test_setup_teardown(test_pending_names, start, stop),
+        cmocka_unit_test_setup_teardown(test_pending_limits, start, stop),
         cmocka_unit_test_setup_teardown(test_settings, start, stop),
         cmocka_unit_test_setup_teardown(test_expiry, start, stop),
         cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
