@@ -1,6 +1,7 @@
 #include "sinks/refused_rows.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/array.h"
@@ -15,15 +16,15 @@ static void append(SinkRejects *rejects, const ImportFile *file, uint64_t row, c
 
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error) {
-    if (rejects->count >= job->bad_rows_most) {
+    if (rejects->refused >= job->bad_rows_most) {
         (void)error_set(error, -E2BIG, "The destination refuses more than %u rows of one import, the last one (row %llu) because: %s",
                         job->bad_rows_most, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
-    if (rejects->arena.used_bytes + csv.size > REJECTS_BYTES_MOST) {
+    if (rejects->refused_bytes + csv.size > REJECTS_BYTES_MOST) {
         (void)error_set(error, -E2BIG,
-                        "The destination refuses %zu rows of one import with more than %zu MB, the last one (row %llu) because: %s",
-                        rejects->count + 1, REJECTS_BYTES_MOST >> 20, (unsigned long long)row, reason);
+                        "The destination refuses %" PRIu64 " rows of one import with more than %zu MB, the last one (row %llu) because: %s",
+                        rejects->refused + 1, REJECTS_BYTES_MOST >> 20, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
     char *words = arena_copy(&rejects->arena, span_of(reason));
@@ -31,23 +32,27 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
         if (*c == '\n' || *c == '\r') *c = ' ';
     }
     append(rejects, file, row, words, csv);
+    rejects->refused++;
+    rejects->refused_bytes += csv.size;
     return SINK_DONE;
 }
 
 void sink_rejects_begin_file(SinkRejects *rejects) {
+    check(rejects->refused <= rejects->count);
     rejects->file_first = rejects->count;
     rejects->swallowed = rejects->swallowed_named = 0;
 }
 
 bool sink_rejects_may_name(const SinkRejects *rejects, const ImportJob *job, uint64_t rows) {
     return rejects->swallowed == rejects->swallowed_named && rows <= SWALLOWED_NAMED_MOST &&
-           rejects->swallowed_named + rows <= SWALLOWED_NAMED_MOST && rejects->count + rows <= job->bad_rows_most;
+           rejects->swallowed_named + rows <= SWALLOWED_NAMED_MOST && rejects->count - rejects->refused + rows <= job->bad_rows_most;
 }
 
 void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, Span csv) {
-    if (sink_rejects_may_name(rejects, job, 1) && rejects->arena.used_bytes + csv.size <= REJECTS_BYTES_MOST) {
+    if (sink_rejects_may_name(rejects, job, 1) && rejects->swallowed_bytes + csv.size <= SWALLOWED_BYTES_MOST) {
         append(rejects, file, row, sink_reason_swallowed, csv);
         rejects->swallowed_named++;
+        rejects->swallowed_bytes += csv.size;
     }
     rejects->swallowed++;
 }
@@ -63,6 +68,7 @@ void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored
     for (size_t i = rejects->file_first; i < rejects->count; i++) {
         if (rejects->items[i].reason != sink_reason_swallowed) rejects->items[kept++] = rejects->items[i];
     }
+    check(rejects->count - kept == rejects->swallowed_named);
     rejects->count = kept;
 }
 

@@ -12,11 +12,14 @@
 
 #define REJECTS_BYTES_MOST ((size_t)64 << 20)
 #define SWALLOWED_NAMED_MOST 1000 /* rows of one file: more are only counted */
+#define SWALLOWED_BYTES_MOST ((size_t)16 << 20)
 
 typedef struct SinkRejects {
     Arena arena; /* texts */
     SinkReject *items;
     size_t count, capacity;
+    uint64_t refused;                      /* of the items; the others are swallowed rows */
+    size_t refused_bytes, swallowed_bytes; /* of rows, with those that are no items any more */
     /* Of the file at hand. Swallowed: the table took them without an error and did not store them, since a trigger or a rule said so. */
     size_t file_first; /* item */
     uint64_t swallowed, swallowed_named;
@@ -31,7 +34,8 @@ SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const Im
 /*
  * Swallowed rows, file by file: begin, add or count, end. They become rejects like others, with a reason of their own, but for two cases: when
  * none of the file's rows was stored, it is how the table works (rows are sent elsewhere), and when they are many, they are what a filter
- * of the table takes out. Then they are only counted, in job->swallowed_rows. They never make an import fail.
+ * of the table takes out. Then they are only counted, in job->swallowed_rows. They never make an import fail: refused rows have their limits
+ * for themselves, and as many swallowed ones as may be refused are named besides.
  */
 void sink_rejects_begin_file(SinkRejects *rejects);
 /* Is it worth to look for `rows` more of them? */

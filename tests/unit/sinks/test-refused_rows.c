@@ -89,14 +89,15 @@ static void swallowed_rows_are_named_or_counted(void **state) {
     sink_case_init(&box, "t", "a:text", 4);
     ImportJob *job = sink_case_job(&box);
     SinkRejects rejects = {0};
-    job->bad_rows_most = 6;
+    job->bad_rows_most = 4;
     swallow(&rejects, &box, 0, 2, 1); /* by name */
     swallow(&rejects, &box, 1, 3, 0); /* none of the file was stored */
-    swallow(&rejects, &box, 2, 3, 1); /* more than may be bad */
+    swallow(&rejects, &box, 2, 3, 1); /* more than may be named */
     assert_int_equal(job->swallowed_rows, 8);
     sink_rejects_begin_file(&rejects);
     assert_true(sink_rejects_may_name(&rejects, job, 1));
-    assert_false(sink_rejects_may_name(&rejects, job, 2));
+    assert_true(sink_rejects_may_name(&rejects, job, 2));
+    assert_false(sink_rejects_may_name(&rejects, job, 3));
     assert_false(sink_rejects_may_name(&rejects, job, UINT64_MAX));
     sink_rejects_count_swallowed(&rejects, 7);
     assert_false(sink_rejects_may_name(&rejects, job, 1));
@@ -113,6 +114,46 @@ static void swallowed_rows_are_named_or_counted(void **state) {
     sink_case_deinit(&box);
 }
 
+/* A table that filters rows, and refuses some: what it filters leaves the refused ones the whole limit, in whatever order they come. */
+static void swallowed_rows_do_not_count_as_refused(void **state) {
+    SinkCase box;
+    sink_case_init(&box, "t", "a:text", 1);
+    ImportJob *job = sink_case_job(&box);
+    SinkRejects rejects = {0};
+    Error error = {0};
+    job->bad_rows_most = 3;
+    sink_rejects_begin_file(&rejects);
+    for (uint64_t row = 1; row <= 3; row++) sink_rejects_add_swallowed(&rejects, job, &box.files[0], row, SPAN("y\n"));
+    for (uint64_t row = 4; row <= 6; row++)
+        assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], row, "no", SPAN("x\n"), &error), SINK_DONE);
+    assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], 7, "no", SPAN("x\n"), &error), SINK_REFUSED);
+    sink_rejects_add_swallowed(&rejects, job, &box.files[0], 8, SPAN("y\n")); /* only counted */
+    sink_rejects_end_file(&rejects, job, 1);
+    assert_int_equal(job->swallowed_rows, 4);
+    assert_int_equal(sink_rejects_store(&rejects, job, NULL), SINK_DONE);
+    assert_int_equal(job->rejected_rows, 3); /* one swallowed row has no name, so the others have none either */
+    sink_rejects_deinit(&rejects);
+
+    size_t size = SWALLOWED_BYTES_MOST / 2;
+    char *large = calloc(1, size);
+    Span csv = {.data = large, .size = size};
+    sink_rejects_begin_file(&rejects);
+    for (uint64_t row = 1; row <= 3; row++) sink_rejects_add_swallowed(&rejects, job, &box.files[0], row, csv);
+    assert_int_equal(rejects.count, 2);
+    sink_rejects_end_file(&rejects, job, 1);
+    csv.size = REJECTS_BYTES_MOST / 8;
+    free(large);
+    large = calloc(1, csv.size);
+    csv.data = large;
+    job->bad_rows_most = 100;
+    for (uint64_t row = 4; row < 12; row++)
+        assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], row, "no", csv, NULL), SINK_DONE);
+    assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], 12, "no", csv, NULL), SINK_REFUSED);
+    sink_rejects_deinit(&rejects);
+    free(large);
+    sink_case_deinit(&box);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_and_hands_over),
@@ -120,6 +161,7 @@ int main(void) {
         cmocka_unit_test(bounds_the_bytes),
         cmocka_unit_test(retries_when_they_cannot_be_stored),
         cmocka_unit_test(swallowed_rows_are_named_or_counted),
+        cmocka_unit_test(swallowed_rows_do_not_count_as_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
