@@ -72,6 +72,26 @@ void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored
     rejects->count = kept;
 }
 
+SinkRejectsMark sink_rejects_mark(const SinkRejects *rejects) {
+    return (SinkRejectsMark){.count = rejects->count,
+                             .refused = rejects->refused,
+                             .swallowed = rejects->swallowed,
+                             .swallowed_named = rejects->swallowed_named,
+                             .refused_bytes = rejects->refused_bytes,
+                             .swallowed_bytes = rejects->swallowed_bytes};
+}
+
+void sink_rejects_return(SinkRejects *rejects, const SinkRejectsMark *mark) {
+    check(mark->count >= rejects->file_first && mark->count <= rejects->count);
+    check(mark->refused <= rejects->refused && mark->swallowed <= rejects->swallowed);
+    rejects->count = mark->count;
+    rejects->refused = mark->refused;
+    rejects->swallowed = mark->swallowed;
+    rejects->swallowed_named = mark->swallowed_named;
+    rejects->refused_bytes = mark->refused_bytes;
+    rejects->swallowed_bytes = mark->swallowed_bytes;
+}
+
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error) {
     if (rejects->count > 0 || job->store_none) {
         Error why = {0};

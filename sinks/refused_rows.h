@@ -46,6 +46,15 @@ void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows);
 /* `stored`: rows of the file that the table has now. */
 void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored);
 
+/* To forget what was added or counted since: the rows are taken once more. Within one file. */
+typedef struct SinkRejectsMark {
+    size_t count;
+    uint64_t refused, swallowed, swallowed_named;
+    size_t refused_bytes, swallowed_bytes;
+} SinkRejectsMark;
+SinkRejectsMark sink_rejects_mark(const SinkRejects *rejects);
+void sink_rejects_return(SinkRejects *rejects, const SinkRejectsMark *mark);
+
 /* Hands them to the job, when there are any, and sets job->rejected_rows. SINK_RETRY when they could not be stored. */
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error);
 void sink_rejects_deinit(SinkRejects *rejects);

@@ -15,6 +15,8 @@
 #include "sinks/table_shape.h"
 
 #define ROWS_BETWEEN_PROGRESS 1024
+#define BATCH_ROWS 256
+#define BATCH_BYTES ((size_t)1 << 20)
 #define OUTCASTS_MOST 1000 /* each costs the import up to its row once more */
 #define UNCLEAR_MOST 100   /* rows refused for what may be the table's fault, before any row went through */
 
@@ -213,23 +215,17 @@ static bool is_row_fault(int code) {
     }
 }
 
-/* The statement with the row failed with `code`. */
-static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int code, Error *error) {
-    if (!is_row_fault(code)) return sqlite_failure(load->database, "take a row", error);
-    char words[400];
-    (void)snprintf(words, sizeof words, "%s", sqlite3_errmsg(load->database));
-    (void)sqlite3_reset(load->insert);
-    if (sqlite3_get_autocommit(load->database)) return cast_out(load, row, words, error);
-    if (load->habits.may_fail_half_way) {
-        SinkResult result = sqlite_run(load->database, "ROLLBACK TO sluice_row", "undo a row", error);
-        if (result != SINK_DONE) return result;
-    }
+/* The row failed with these words and code, and nothing of it is there. */
+static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int code, const char *words,
+                                 Error *error) {
+    check(!sqlite3_get_autocommit(load->database)); /* what was there before it still is */
     if (code == SQLITE_CONSTRAINT_NOTNULL && needs_foreign_column(load, words)) {
         (void)error_set(error, -EINVAL, "The table has a column that the sink does not have, and takes no row without it: %s.", words);
         return SINK_REFUSED;
     }
-    if ((code & 0xff) == SQLITE_ERROR && load->unclear++ == 0) (void)snprintf(load->unclear_words, sizeof load->unclear_words, "%s", words);
-    if (load->rows_through == 0 && load->unclear >= UNCLEAR_MOST) return blame_table(load, error);
+    if ((code & 0xff) == SQLITE_ERROR && load->tally.unclear++ == 0)
+        (void)snprintf(load->unclear_words, sizeof load->unclear_words, "%s", words);
+    if (load->tally.rows_through == 0 && load->tally.unclear >= UNCLEAR_MOST) return blame_table(load, error);
     return refuse_row(load, file, row, cells, words, error);
 }
 
@@ -273,7 +269,7 @@ static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uin
     SinkResult result = load->present ? is_present(load, file, row, cells, &is_there, error) : SINK_DONE;
     if (result != SINK_DONE) return result;
     if (is_there) {
-        load->stored++;
+        load->tally.stored++;
     } else if (load->habits.may_swallow) {
         swallow_row(load, file, row, cells);
     } else {
@@ -283,8 +279,13 @@ static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uin
     return SINK_DONE;
 }
 
-static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+#define WORDS_SIZE 400
+
+/* *ret_code: SQLITE_OK, or how the row failed for what may be its own fault, with the words. Then only that is settled which came before it. */
+static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int *ret_code,
+                             char ret_words[static WORDS_SIZE], Error *error) {
     const TableTarget *table = load->job->table;
+    *ret_code = SQLITE_OK;
     const char *reason = load->outcast_count > 0 ? outcast_reason(load, row) : NULL;
     if (reason) return refuse_row(load, file, row, cells, reason, error);
     size_t blob_bytes = 0;
@@ -296,47 +297,133 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     bool refused;
     SinkResult result = bind_row(load, load->insert, file, row, cells, &refused, error);
     if (result != SINK_DONE || refused) return result;
-    if (load->habits.may_fail_half_way) result = sqlite_run(load->database, "SAVEPOINT sluice_row", "take a row", error);
-    if (result != SINK_DONE) return result;
     int r = sqlite3_step(load->insert);
-    if (r == SQLITE_DONE) {
+    if (r != SQLITE_DONE) {
+        if (!is_row_fault(r)) result = sqlite_failure(load->database, "take a row", error);
+        (void)snprintf(ret_words, WORDS_SIZE, "%s", sqlite3_errmsg(load->database));
         (void)sqlite3_reset(load->insert);
-        load->rows_through++;
-        if (sqlite3_changes64(load->database) == 1)
-            load->stored++;
-        else
-            result = settle_unchanged(load, file, row, cells, error);
-    } else {
-        result = settle_failure(load, file, row, cells, r, error);
-        (void)sqlite3_reset(load->insert);
+        if (result != SINK_DONE) return result;
+        *ret_code = r;
+        return sqlite3_get_autocommit(load->database) ? cast_out(load, row, ret_words, error) : SINK_DONE;
     }
-    if (result == SINK_DONE && load->habits.may_fail_half_way)
-        result = sqlite_run(load->database, "RELEASE sluice_row", "take a row", error);
+    (void)sqlite3_reset(load->insert);
+    load->tally.rows_through++;
+    if (sqlite3_changes64(load->database) != 1) return settle_unchanged(load, file, row, cells, error);
+    load->tally.stored++;
+    return SINK_DONE;
+}
+
+/* In a table where a row that fails leaves nothing behind. */
+static SinkResult take_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+    int code;
+    char words[WORDS_SIZE];
+    SinkResult result = insert_row(load, file, row, cells, &code, words, error);
+    return result == SINK_DONE && code != SQLITE_OK ? settle_failure(load, file, row, cells, code, words, error) : result;
+}
+
+/* ---- batches ---- */
+
+static bool batch_is_full(const SqliteBatch *batch) {
+    return batch->count == BATCH_ROWS || batch->memory.used_bytes >= BATCH_BYTES;
+}
+
+static void batch_add(SqliteBatch *batch, uint64_t row, const SinkCell *cells, size_t columns) {
+    check(!batch_is_full(batch));
+    if (!batch->rows) batch->rows = calloc(BATCH_ROWS, sizeof *batch->rows);
+    check(batch->rows);
+    SinkCell *copies = arena_alloc(&batch->memory, columns * sizeof *copies);
+    for (size_t i = 0; i < columns; i++) {
+        copies[i] = cells[i];
+        if (!cells[i].is_null) copies[i].data = arena_copy(&batch->memory, (Span){.data = cells[i].data, .size = cells[i].size});
+    }
+    batch->rows[batch->count++] = (struct SqliteBatchRow){.row = row, .cells = copies};
+}
+
+/* Rows of the batch, in a savepoint, up to the first one that fails: *ret_end is that one, or `end`. */
+static SinkResult try_batch(SqliteLoad *load, const ImportFile *file, size_t begin, size_t end, size_t *ret_end, int *ret_code,
+                            char ret_words[static WORDS_SIZE], Error *error) {
+    SinkResult result = sqlite_run(load->database, "SAVEPOINT sluice_rows", "take rows", error);
+    *ret_code = SQLITE_OK;
+    for (*ret_end = begin; *ret_end < end && result == SINK_DONE; ++*ret_end) {
+        const struct SqliteBatchRow *at = &load->batch.rows[*ret_end];
+        load->rows_done = load->batch.done_before + *ret_end;
+        result = insert_row(load, file, at->row, at->cells, ret_code, ret_words, error);
+        if (*ret_code != SQLITE_OK) break;
+    }
+    if (result != SINK_DONE) return result;
+    if (*ret_code != SQLITE_OK) result = sqlite_run(load->database, "ROLLBACK TO sluice_rows", "undo rows", error);
+    return result == SINK_DONE ? sqlite_run(load->database, "RELEASE sluice_rows", "take rows", error) : result;
+}
+
+/* A row that fails undoes the rows before it: they are taken again, without it, and the next try begins with it. */
+static SinkResult take_batch(SqliteLoad *load, const ImportFile *file, Error *error) {
+    SqliteBatch *batch = &load->batch;
+    SinkResult result = SINK_DONE;
+    batch->done_before = load->rows_done;
+    for (size_t begin = 0, end = batch->count; begin < batch->count && result == SINK_DONE;) {
+        SqliteTally before = load->tally;
+        SinkRejectsMark mark = sink_rejects_mark(&load->rejects);
+        int code;
+        char words[WORDS_SIZE];
+        size_t reached;
+        result = try_batch(load, file, begin, end, &reached, &code, words, error);
+        if (result != SINK_DONE) break;
+        if (code == SQLITE_OK) {
+            check(reached == end);
+            begin = end;
+            end = batch->count;
+            continue;
+        }
+        check(begin <= reached && reached < end);
+        load->tally = before;
+        sink_rejects_return(&load->rejects, &mark);
+        if (reached > begin) {
+            end = reached;
+            continue;
+        }
+        const struct SqliteBatchRow *bad = &batch->rows[begin++];
+        result = settle_failure(load, file, bad->row, bad->cells, code, words, error);
+        end = batch->count;
+    }
+    if (result == SINK_DONE) load->rows_done = batch->done_before + batch->count;
+    batch->count = 0;
+    arena_reset(&batch->memory);
     return result;
 }
 
-SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
+/* Asked now and then: `before` rows were done when it may have been asked last. */
+static bool is_interrupted(SqliteLoad *load, uint64_t before) {
     ImportJob *job = load->job;
+    if (before / ROWS_BETWEEN_PROGRESS == load->rows_done / ROWS_BETWEEN_PROGRESS || !job->progress) return false;
+    load->told_to_stop = job->progress(job->context, load->rows_done, false);
+    return load->told_to_stop;
+}
+
+SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
     SinkCell cells[COLUMNS_A_SINK_MAX];
-    uint64_t rows = 0;
-    load->stored = 0;
+    uint64_t rows = 0, first_done = load->rows_done;
+    load->tally.stored = 0;
     sink_rejects_begin_file(&load->rejects);
     if (file->reader->seek(file->reader, file->first_row, error) < 0) return SINK_RETRY;
-    for (;;) {
-        uint64_t row;
+    for (bool at_end = false; !at_end;) {
+        uint64_t row, before = load->rows_done;
         int r = file->reader->next(file->reader, cells, &row, error);
         if (r < 0) return SINK_RETRY;
-        if (r == SINK_ROWS_END) break;
-        SinkResult result = insert_row(load, file, row, cells, error);
-        if (result != SINK_DONE) return result;
-        rows++;
-        load->rows_done++;
-        if (rows % ROWS_BETWEEN_PROGRESS == 0 && job->progress && job->progress(job->context, load->rows_done, false)) {
-            load->told_to_stop = true;
-            return SINK_RETRY;
+        at_end = r == SINK_ROWS_END;
+        SinkResult result = SINK_DONE;
+        if (load->habits.may_fail_half_way) {
+            if (!at_end) batch_add(&load->batch, row, cells, load->job->table->column_count);
+            if (at_end || batch_is_full(&load->batch)) result = take_batch(load, file, error);
+        } else if (!at_end) {
+            result = take_row(load, file, row, cells, error);
+            load->rows_done++;
         }
+        if (result != SINK_DONE) return result;
+        rows += !at_end;
+        if (is_interrupted(load, before)) return SINK_RETRY;
     }
-    sink_rejects_end_file(&load->rejects, job, load->stored);
+    check(load->batch.count == 0 && load->rows_done == first_done + rows);
+    sink_rejects_end_file(&load->rejects, load->job, load->tally.stored);
     if (rows == file->rows) return SINK_DONE;
     (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows, rows);
     return SINK_RETRY;
@@ -369,7 +456,7 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
 }
 
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error) {
-    return load->rows_through == 0 && load->unclear > 1 ? blame_table(load, error) : SINK_DONE;
+    return load->tally.rows_through == 0 && load->tally.unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }
 
 void sqlite_load_restart(SqliteLoad *load) {
@@ -378,6 +465,8 @@ void sqlite_load_restart(SqliteLoad *load) {
     sink_rejects_deinit(&load->rejects);
     buffer_deinit(&load->blob);
     buffer_deinit(&load->record);
+    arena_deinit(&load->batch.memory);
+    free(load->batch.rows);
     *load = (SqliteLoad){
         .job = load->job, .outcasts = load->outcasts, .outcast_count = load->outcast_count, .outcast_capacity = load->outcast_capacity};
 }

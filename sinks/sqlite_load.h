@@ -1,6 +1,7 @@
 /*
  * SQLite: the rows of a file into its table, within an open transaction. Rows go in one by one through a prepared statement, so a row that the
- * table refuses is known, and undoes only itself: where the table has a trigger, by a savepoint a row.
+ * table refuses is known, and undoes only itself. Where it could leave something behind (SqliteHabits), rows are kept until a batch of them is
+ * full, and go in within a savepoint: a row that fails undoes its batch so far, and what came before it goes in once more.
  *
  * Before the first row is refused, the table is compared with the sink again. A row that the table took without storing it (RAISE(IGNORE),
  * ON CONFLICT IGNORE) is swallowed: see rejects.h; where the table's definition shows neither, the import is rolled back. RAISE(ROLLBACK) ends
@@ -8,11 +9,29 @@
  */
 #pragma once
 
+#include "base/arena.h"
 #include "base/buffer.h"
 #include "sinks/refused_rows.h"
 #include "sinks/sqlite_table.h"
 
 typedef struct sqlite3_stmt sqlite3_stmt;
+
+/* What a batch that is undone takes back. */
+typedef struct SqliteTally {
+    uint64_t stored;       /* of the file at hand */
+    uint64_t rows_through; /* not refused */
+    uint64_t unclear;      /* refused for what may be the table's fault */
+} SqliteTally;
+
+typedef struct SqliteBatch {
+    struct SqliteBatchRow {
+        uint64_t row;
+        const SinkCell *cells;
+    } * rows; /* NULL: none yet */
+    size_t count;
+    uint64_t done_before; /* rows_done */
+    Arena memory;         /* of their cells */
+} SqliteBatch;
 
 typedef struct SqliteLoad {
     sqlite3 *database;
@@ -24,13 +43,12 @@ typedef struct SqliteLoad {
     Buffer record; /* a refused row as text */
     SinkRejects rejects;
     uint64_t rows_done;
-    uint64_t stored;         /* of the file at hand */
+    SqliteTally tally;
+    SqliteBatch batch;
     bool told_to_stop;       /* by progress; the caller says so in the error */
     bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
     bool is_examined;        /* the table is not to blame */
-    uint64_t rows_through;   /* not refused */
-    uint64_t unclear;        /* refused for what may be the table's fault; the first of them: */
-    char unclear_words[400];
+    char unclear_words[400]; /* of the first unclear row */
     /* Rows that rolled the transaction back, by number; the array outlives it. */
     struct SqliteOutcast {
         uint64_t row;

@@ -312,6 +312,56 @@ static void constraints_that_fail_half_way(void **state) {
     }
 }
 
+/*
+ * Everything that can happen to a row, in every order, around the ends of batches: stored, refused half-way, refused by its type, not stored. A batch
+ * that is undone takes nothing with it, and counts nothing twice.
+ */
+static void rows_of_a_batch_do_not_mix(void **state) {
+    SESSION;
+    Buffer wanted = {0}, rejects = {0}, got = {0};
+    sql("CREATE TABLE log (n); CREATE TABLE t (n INTEGER, v TEXT);"
+        "CREATE TRIGGER before BEFORE INSERT ON t BEGIN INSERT INTO log VALUES (NEW.n); SELECT RAISE(IGNORE) WHERE NEW.v = 'ignore'; END;"
+        "CREATE TRIGGER after AFTER INSERT ON t WHEN NEW.v = 'fail' BEGIN SELECT RAISE(FAIL, 'failed'); END");
+    CASE("t", "n:integer v:text", 1);
+    prepare(session, &box);
+    box.job.bad_rows_most = 2000;
+    uint64_t state_of_random = 42, swallowed = 0;
+    for (int i = 0; i < 3000; i++) {
+        char number[16];
+        state_of_random = state_of_random * 6364136223846793005u + 1442695040888963407u;
+        /* Parts with hardly any bad rows, and parts of nothing else. */
+        uint64_t kind = (state_of_random >> 33) % (i / 300 % 3 == 0 ? 200 : i / 300 % 3 == 1 ? 12 : 3);
+        (void)snprintf(number, sizeof number, "%d", i);
+        if (kind == 0) {
+            ADD(&box.rows[0], number, "fail");
+            buffer_printf(&rejects, "%d failed\n", i + 1);
+        } else if (kind == 1) {
+            ADD(&box.rows[0], "none", "x");
+            buffer_printf(&rejects, "%d column \"n\" needs integer\n", i + 1);
+        } else if (kind == 2) {
+            ADD(&box.rows[0], number, "ignore");
+            buffer_printf(&rejects, "%d not stored by a trigger of the table\n", i + 1);
+            swallowed++;
+        } else {
+            ADD(&box.rows[0], number, "x");
+            buffer_printf(&wanted, "%s%d", wanted.size > 0 ? "," : "", i);
+        }
+    }
+    import(session, &box);
+    for (size_t i = 0; i < box.reject_count; i++) buffer_printf(&got, "%d %s\n", (int)box.rejects[i].row, box.rejects[i].reason);
+    assert_string_equal(buffer_text(&got), buffer_text(&rejects));
+    assert_int_equal(box.job.swallowed_rows, swallowed);
+    assert_rows("SELECT group_concat(n) FROM (SELECT n FROM t ORDER BY n)", buffer_text(&wanted));
+    /* RAISE(IGNORE) keeps what its trigger did; a refused row leaves nothing. */
+    buffer_clear(&got);
+    buffer_printf(&got, "%d", (int)swallowed);
+    assert_rows("SELECT count(*) FROM log WHERE n NOT IN (SELECT n FROM t)", buffer_text(&got));
+    assert_rows("SELECT count(*) = count(DISTINCT n) FROM log", "1");
+    buffer_deinit(&wanted);
+    buffer_deinit(&rejects);
+    buffer_deinit(&got);
+}
+
 static void rollbacks_have_a_limit(void **state) {
     SESSION;
     sql("CREATE TABLE t (n INTEGER, v TEXT); CREATE TRIGGER guard BEFORE INSERT ON t WHEN NEW.n % 2 = 0 BEGIN SELECT RAISE(ROLLBACK, "
@@ -668,6 +718,7 @@ int main(void) {
         TEST(bad_rows_cost_only_themselves),
         TEST(raises),
         TEST(constraints_that_fail_half_way),
+        TEST(rows_of_a_batch_do_not_mix),
         TEST(rollbacks_have_a_limit),
         TEST(rows_that_are_not_stored),
         TEST(errors_of_functions),
