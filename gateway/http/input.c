@@ -38,14 +38,12 @@ static bool examine(HttpConnection *connection, size_t begin, size_t fresh) {
     const h2o_buffer_t *input = connection->socket->input;
     check(begin <= fresh && fresh <= input->size);
     if (!connection->head_at) {
-        if (!memchr(input->bytes + fresh, '\n', input->size - fresh)) return true;
-        HttpHead head;
+        if (fresh > begin && !memchr(input->bytes + fresh, '\n', input->size - fresh)) return true;
         /* A head that is not sound is refused when the library has it whole. */
-        if (http_head_check((Span){input->bytes + begin, input->size - begin}, &head) != HEAD_OK) return true;
-        connection->head = head;
+        if (http_head_check((Span){input->bytes + begin, input->size - begin}, &connection->head) != HEAD_OK) return true;
         connection->head_at = input->bytes + begin;
         connection->chunked = (ChunkedBody){0};
-        fresh = begin + head.size;
+        fresh = begin + connection->head.size;
     }
     if (!connection->head.chunked) return true;
     return http_chunked_take(&connection->chunked, (Span){input->bytes + fresh, input->size - fresh}) != CHUNKED_BAD;

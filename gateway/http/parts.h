@@ -33,14 +33,15 @@ typedef struct HttpConnection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
     HttpLoop *loop;
     h2o_socket_t *socket;
-    HttpHead head;               /* of the request that comes, or that the handler has; with head_at NULL: of the one before */
+    HttpHead head;               /* of the request that comes, or that the handler has */
     uint64_t requests;           /* that reached the handler */
     h2o_socket_cb library_read;  /* what libh2o wants called when something was read; http_loop_on_read stands before it */
     h2o_socket_cb library_write; /* the same for what was written; on_written stands before it */
     size_t request_size;         /* of the request that the handler has, head and body; 0: chunked */
-    const char *head_at;         /* where `head` was read, as the begin of the input; NULL: the head is not whole or not sound */
-    ChunkedBody chunked;         /* with head_at and a chunked head: its body, as far as it came */
-    bool answered;               /* the answer to the request is being written */
+    const char
+        *head_at; /* where `head` was read, as the begin of the input; NULL: the head is not whole or not sound, and `head` says nothing */
+    ChunkedBody chunked; /* with head_at and a chunked head: its body, as far as it came */
+    bool answered;       /* the answer to the request is being written */
     /* share of a turn */
     uint64_t turn;          /* in which the next two were counted */
     unsigned turn_requests; /* that the handler got in that turn */
