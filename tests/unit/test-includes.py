@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """
 The floors look down only, the rooms of the gateway too, and a vendor's header stands only where it belongs. Walks the #include lines.
-Files of one room may include each other, but not in a circle.
+Headers include each other in no circle. In most rooms that holds for a header together with its source file, too.
 """
 
 import pathlib
@@ -29,6 +29,12 @@ ROOMS = [
     {"app"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+
+# Rooms in which x.h and x.c together include no others in a circle.
+WITHOUT_CIRCLES = {"flow", "delivery", "rows", "api", "commands", "app"}
+
+# A header that others see through -> the headers of its folder that it may include: who needs more includes that by name.
+WALLS = {"gateway/delivery/writer/state.h": {"writer_options"}}
 
 # header -> files that may include it (regular expressions on the path)
 VENDORS = {
@@ -59,24 +65,46 @@ def problem_of_rooms(name, header):
         yield f"{name} includes {header}: gateway/{here} may include {', '.join(allowed) or 'no other room'}"
 
 
+def circles_of(includes):
+    done = set()
+
+    def walk(one, way):
+        if one in way:
+            yield " includes ".join([*way[way.index(one) :], one]) + ": a circle"
+        elif one not in done:
+            for other in includes.get(one, ()):
+                yield from walk(other, [*way, one])
+            done.add(one)
+
+    for one in includes:
+        yield from walk(one, [])
+
+
 def circles():
     """Headers that include each other, by way of others too."""
     includes = {}
     for floor in MAY_INCLUDE:
         for path in sorted((ROOT / floor).rglob("*.h")):
             includes[str(path.relative_to(ROOT))] = [h for h in INCLUDE.findall(path.read_text()) if h.split("/")[0] in MAY_INCLUDE]
-    done = set()
+    return circles_of(includes)
 
-    def walk(header, way):
-        if header in way:
-            yield " includes ".join([*way[way.index(header):], header]) + ": a circle"
-        elif header not in done:
-            for other in includes.get(header, ()):
-                yield from walk(other, [*way, header])
-            done.add(header)
 
-    for header in includes:
-        yield from walk(header, [])
+def circles_of_modules(room):
+    """The same for a header together with its source file."""
+    includes = {}
+    for path in sorted((ROOT / "gateway" / room).rglob("*.[ch]")):
+        module = str(path.relative_to(ROOT).with_suffix(""))
+        inside = [h[:-2] for h in INCLUDE.findall(path.read_text()) if h.startswith(f"gateway/{room}/")]
+        includes.setdefault(module, []).extend(m for m in inside if m != module)
+    return circles_of(includes)
+
+
+def holes_in_walls():
+    for name, allowed in WALLS.items():
+        folder = name.rsplit("/", 1)[0]
+        for header in INCLUDE.findall((ROOT / name).read_text()):
+            if header.startswith(folder) and pathlib.PurePath(header).stem not in allowed:
+                yield f"{name} includes {header}: it only points to what that defines"
 
 
 def problems():
@@ -102,6 +130,9 @@ def problems():
             if path.suffix == ".h" and "#pragma once" not in text:
                 yield f"{name} has no #pragma once"
     yield from circles()
+    for room in sorted(WITHOUT_CIRCLES):
+        yield from circles_of_modules(room)
+    yield from holes_in_walls()
     if seen < 100:
         yield f"only {seen} include lines were seen: is the tree complete?"
 

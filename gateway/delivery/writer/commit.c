@@ -7,6 +7,7 @@
 #include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/group_plan.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
 
 WriterConnection *connection_find(const ConnectionTable *connections, const char *name) {
     for (size_t i = 0; i < connections->count; i++)

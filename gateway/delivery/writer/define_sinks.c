@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/cursor.h"
 #include "gateway/delivery/writer/erase.h"
 #include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
 #include "gateway/delivery/writer/rules.h"
@@ -15,59 +15,13 @@
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
 #include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
-
-/* ---- versions in the catalog: 't', sink, version -> target --------------------------------------------------------------------------- */
-
-static Span version_key(uint32_t sink, uint32_t version, char out[static 9]) {
-    out[0] = 't';
-    store_be32(out + 1, sink);
-    store_be32(out + 5, version);
-    return (Span){.data = out, .size = 9};
-}
-
-static bool is_needed(const SinkState *sink, const SinkVersion *version, uint32_t current) {
-    if (version->version >= current) return true;
-    for (size_t i = 0; i < sink->log->count; i++)
-        if (sink->log->runs[i].mapping_version == version->version) return true;
-    return false;
-}
-
-int writer_drop_versions(Txn *txn, SinkState *sink, Error *error) {
-    uint32_t current = 0;
-    if (!sink->rules->known || sink->versions->count < 2) return 0;
-    for (size_t i = 0; i < sink->versions->count; i++)
-        if (sink->versions->items[i].version > current) current = sink->versions->items[i].version;
-    /* The one before the latest stays: loops may still map with it until the change is through. */
-    uint32_t before = 0;
-    for (size_t i = 0; i < sink->versions->count; i++)
-        if (sink->versions->items[i].version < current && sink->versions->items[i].version > before)
-            before = sink->versions->items[i].version;
-    size_t kept = 0;
-    for (size_t i = 0; i < sink->versions->count; i++) {
-        if (is_needed(sink, &sink->versions->items[i], before)) {
-            sink->versions->items[kept++] = sink->versions->items[i];
-            continue;
-        }
-        char key[9];
-        int r = catalog_remove(txn, CATALOG_VERSIONS, version_key(sink->totals.sink, sink->versions->items[i].version, key), error);
-        if (r < 0) {
-            while (i < sink->versions->count) sink->versions->items[kept++] = sink->versions->items[i++];
-            sink->versions->count = kept;
-            return r;
-        }
-        free(sink->versions->items[i].target);
-    }
-    sink->versions->count = kept;
-    return 0;
-}
-
-/* ---- Define -------------------------------------------------------------------------------------------------------------------------- */
 
 static char *target_text(const Sink *sink) {
     json_t *stored = table_target_store(&sink->table);
@@ -86,8 +40,7 @@ static int write_define(Writer *writer, Txn *txn, Define *define, char *const *t
     }
     for (size_t i = 0; i < define->sink_count; i++) {
         const Sink *sink = define->sinks[i].sink;
-        char key[9];
-        int r = catalog_put(txn, CATALOG_VERSIONS, version_key(sink->number, sink->mapping_version, key), span_of(targets[i]), error);
+        int r = versions_store(txn, sink->number, sink->mapping_version, targets[i], error);
         if (r < 0) return r;
     }
     return writer_erase(writer, txn, define->erased, define->erased_count, error);

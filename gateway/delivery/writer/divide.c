@@ -1,17 +1,17 @@
 #include "gateway/delivery/writer/divide.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "gateway/delivery/writer/damage.h"
-#include "gateway/delivery/writer/drain.h"
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/closed.h"
+#include "gateway/delivery/writer/drain_state.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/sinks.h"
-#include "gateway/delivery/writer/space.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/slices.h"
+#include "gateway/delivery/writer/space_state.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
@@ -71,7 +71,7 @@ static int read_file(Writer *writer, Divide *divide, Error *error) {
     if (r < 0) return r;
     r = ledger_find_file(txn, &divide->file, &file, error);
     if (r == LEDGER_NOT_FOUND) r = error_set(error, -EBADMSG, "a file that waits is not in the ledger");
-    if (r == 0) r = writer_read_slices(txn, &file, &divide->slices, &divide->slice_count, error);
+    if (r == 0) r = slices_read(txn, &file, &divide->slices, &divide->slice_count, error);
     txn_abort(txn);
     if (r == 0 && rows_of(divide->slices, divide->slice_count) < 2) r = error_set(error, -EINVAL, "a file of one row cannot be divided");
     if (r == 0) {
@@ -145,7 +145,7 @@ static int record_damage(Txn *txn, SinkState *sink, WaitingFile *waiting, const 
     int r = ledger_find_file(txn, &divide->file, &file, error);
     if (r == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "a file that waits is not in the ledger");
     if (r < 0) return r;
-    return writer_quarantine_slices(txn, sink, waiting, &file, divide->slices, divide->slice_damaged, divide->slice_count, error);
+    return slices_quarantine(txn, sink, waiting, &file, divide->slices, divide->slice_damaged, divide->slice_count, error);
 }
 
 /* An import might never come to these slices in the time that it has. The rest is divided at once: no import ran meanwhile, so the proof holds. */

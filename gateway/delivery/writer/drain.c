@@ -3,9 +3,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/drain_state.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/sinks.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/waiters.h"
 

@@ -3,10 +3,5 @@
 
 #include "gateway/delivery/writer/state.h"
 
-typedef struct DrainState {
-    bool begun, done;
-    usec_t until; /* boot: running imports hold it up no longer */
-} DrainState;
-
 void writer_begin_drain(Writer *writer);
 void writer_mind_drain(Writer *writer);

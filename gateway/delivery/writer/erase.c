@@ -1,14 +1,11 @@
 #include "gateway/delivery/writer/erase.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "gateway/delivery/writer/damage.h"
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"

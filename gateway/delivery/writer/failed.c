@@ -7,11 +7,12 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "gateway/delivery/writer/connections.h"
-#include "gateway/delivery/writer/damage.h"
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
+#include "gateway/delivery/writer/repaired.h"
 #include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/slices.h"
 #include "gateway/delivery/writer/space.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/space_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
@@ -122,7 +123,7 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
     if (r == 0) {
         r = ledger_find_file(txn, &file->id, &record, &error);
         if (r == LEDGER_NOT_FOUND) r = error_set(&error, -EBADMSG, "a file that waits is not in the ledger");
-        if (r == 0) r = writer_read_slices(txn, &record, &expire->slices, &expire->slice_count, &error);
+        if (r == 0) r = slices_read(txn, &record, &expire->slices, &expire->slice_count, &error);
         txn_abort(txn);
     }
     file_record_deinit(&record);

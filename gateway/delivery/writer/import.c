@@ -7,21 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/connections.h"
-#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/divide.h"
-#include "gateway/delivery/writer/drain.h"
+#include "gateway/delivery/writer/drain_state.h"
 #include "gateway/delivery/writer/failed.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repaired.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/settled.h"
 #include "gateway/delivery/writer/sinks.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/slices.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
@@ -90,47 +90,6 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
 
 /* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct FileSlices {
-    const Uuid *file;
-    SliceRecord *items;
-    size_t count, capacity;
-} FileSlices;
-
-static int add_slice(void *context, const SliceRecord *slice, Error *error) {
-    FileSlices *list = context;
-    if (!uuid_equal(&slice->file, list->file)) return 0;
-    array_reserve(list->items, list->count, list->capacity);
-    list->items[list->count++] = *slice;
-    return 0;
-}
-
-/* Slices that were found damaged by an earlier import are left out. */
-static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
-    FileSlices *list = context;
-    if (range->state != RANGE_QUARANTINED) return 0;
-    size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        const SliceRecord *slice = &list->items[i];
-        bool inside = slice->first_row >= range->first_row && slice->first_row < range->first_row + range->rows;
-        if (!inside) list->items[kept++] = *slice;
-    }
-    list->count = kept;
-    return 0;
-}
-
-int writer_read_slices(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
-    FileSlices list = {.file = &file->id};
-    int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
-    if (r == 0 && file->damaged_rows > 0) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
-    if (r < 0) {
-        free(list.items);
-        return r;
-    }
-    *ret_slices = list.items;
-    *ret_count = list.count;
-    return 0;
-}
-
 static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *error) {
     LoadFile *file = &job->files[job->file_count];
     int r = ledger_find_file(txn, &waiting->id, &file->file, error);
@@ -141,7 +100,7 @@ static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *e
     r = rejects_count_pending(txn, &waiting->id, &pending, error);
     if (r < 0) return r;
     job->rejects_pending = job->rejects_pending || pending > 0;
-    return writer_read_slices(txn, &file->file, &file->slices, &file->slice_count, error);
+    return slices_read(txn, &file->file, &file->slices, &file->slice_count, error);
 }
 
 static bool may_join(const Writer *writer, const WaitingFile *first, const WaitingFile *file) {
@@ -287,21 +246,6 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports->ended = take_job;
 }
 
-int writer_quarantine_slices(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecord *file, const SliceRecord *slices,
-                             const bool *damaged, size_t count, Error *error) {
-    for (size_t i = 0; damaged && i < count; i++) {
-        const SliceRecord *slice = &slices[i];
-        if (!damaged[i]) continue;
-        int r = ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
-        if (r < 0) return r;
-        waiting_lose_rows(sink->waiting, waiting, slice->rows);
-        sink->totals.dropped_rows += slice->rows;
-        log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
-                  slice->first_row, slice->first_row + slice->rows - 1, file->label);
-    }
-    return 0;
-}
-
 /* Rows that were given up as unreadable are at the destination: they were imported before, and nobody heard of it. */
 static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
     uint64_t rows = load->found_rows;
@@ -393,7 +337,7 @@ static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
         WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
         check(waiting);
         waiting_come_back(&waiting->importing);
-        int r = writer_quarantine_slices(txn, sink, waiting, &load->file, load->slices, load->slice_damaged, load->slice_count, error);
+        int r = slices_quarantine(txn, sink, waiting, &load->file, load->slices, load->slice_damaged, load->slice_count, error);
         if (r < 0) return r;
         if (writer->drain->begun || job->found_damage) continue; /* it was not tried to its end */
         if (may_shrink(writer, job)) {

@@ -4,20 +4,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/cursor.h"
 #include "base/log.h"
-#include "base/metrics.h"
+#include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/give_up.h"
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/space_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/versions.h"
@@ -47,11 +45,10 @@ static int load_totals(void *context, const SinkTotals *totals, Error *error) {
 }
 
 static int load_version(void *context, Span key, Span document, Error *error) {
-    if (key.size != 9) return error_set(error, -EBADMSG, "the catalog holds a key of %zu bytes among the versions of targets", key.size);
-    SinkState *sink = writer_sink_added(context, load_be32(key.data + 1));
-    char *target = strndup(document.data, document.size);
-    check(target);
-    return versions_put(sink->versions, ((Writer *)context)->connections, load_be32(key.data + 5), target, error);
+    Writer *writer = context;
+    uint32_t number;
+    int r = versions_sink_of(key, &number, error);
+    return r < 0 ? r : versions_load(writer_sink_added(writer, number)->versions, writer->connections, key, document, error);
 }
 
 static int load_file(void *context, const FileRecord *file, Error *error) {

@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/delivery/writer/commit.h"
-#include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/group_plan.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/settled.h"
 #include "gateway/delivery/writer/sink_log.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
@@ -60,7 +60,7 @@ static void sink_free(SinkState *sink) {
     free(sink);
 }
 
-SinkState *writer_sink(Writer *writer, uint32_t number) {
+SinkState *writer_sink(const Writer *writer, uint32_t number) {
     return number < writer->sinks->capacity ? writer->sinks->items[number] : NULL;
 }
 

@@ -9,7 +9,7 @@ typedef struct SinkTable {
     Scheduler timers;
 } SinkTable;
 
-SinkState *writer_sink(Writer *writer, uint32_t number);       /* NULL: never heard of */
+SinkState *writer_sink(const Writer *writer, uint32_t number); /* NULL: never heard of */
 SinkState *writer_sink_added(Writer *writer, uint32_t number); /* made when missing */
 void writer_sink_remove(Writer *writer, SinkState *sink);      /* frees it; it is in no queue any more */
 void writer_touch(Writer *writer, SinkState *sink);            /* judge it in this step */

@@ -1,20 +1,19 @@
 #include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/space_state.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/array.h"
 #include "base/log.h"
-#include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/repaired.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
-#include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"

@@ -3,15 +3,6 @@
 
 #include "gateway/delivery/writer/state.h"
 
-typedef struct SpaceState {
-    uint64_t staging_bytes;                           /* of all packs that the ledger knows */
-    uint64_t expired_bytes;                           /* as last looked */
-    uint64_t free_bytes;                              /* of the file system, as last looked */
-    uint64_t largest_file;                            /* bytes of the largest that ever waited */
-    bool is_short;                                    /* the budget is used up: intake is stopped */
-    usec_t checked, retained_checked, expiry_checked; /* boot */
-} SpaceState;
-
 void writer_find_trim(Writer *writer); /* after rows left the log */
 int writer_trim(Writer *writer, Txn *txn, Error *error);
 void writer_trim_rest(Writer *writer);

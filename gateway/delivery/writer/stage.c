@@ -9,15 +9,18 @@
 #include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/connections.h"
-#include "gateway/delivery/writer/define_sinks.h"
 #include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/space_state.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
@@ -31,32 +34,6 @@
 #define SHARED_PACK_SINKS 2000
 #define STAGE_PAUSE_FIRST USEC_SECOND
 #define STAGE_PAUSE_MOST USEC_MINUTE
-
-/* ---- waiting files ------------------------------------------------------------------------------------------------------------------- */
-
-WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, Error *error) {
-    bool keyed;
-    WriterConnection *connection = versions_connection_of(sink->versions, writer->connections, file->target, &keyed, error);
-    if (!connection) return NULL;
-    WaitingFile waiting = {
-        .id = file->id,
-        .mapping_version = file->mapping_version,
-        .attempts = file->attempts,
-        .first_row = file->first_row,
-        .rows = file->rows,
-        .bytes = file->bytes,
-        .damaged = file->damaged_rows,
-        .digest = target_digest(file->target),
-        .first_time = file->first_time,
-        .last_time = file->last_time,
-        .waits_since = writer->now->running,
-        .first_failed = file->first_failed,
-        .connection = connection,
-        .keyed = keyed,
-    };
-    if (file->bytes > writer->space->largest_file) writer->space->largest_file = file->bytes;
-    return waiting_add(sink->waiting, &waiting);
-}
 
 /* ---- judging ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -348,6 +325,10 @@ static int record_sink(Writer *writer, Txn *txn, SinkState *sink, const StageIte
     return r;
 }
 
+static int drop_versions(Txn *txn, SinkState *sink, Error *error) {
+    return sink->rules->known ? versions_drop(sink->versions, txn, sink->totals.sink, sink->log, error) : 0;
+}
+
 static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *error) {
     int r = 0;
     if (stage->record.bytes > 0) r = ledger_add_pack(txn, &stage->record, error);
@@ -356,7 +337,7 @@ static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *err
         while (end < stage->count && stage->items[end].sink == stage->items[i].sink) end++;
         SinkState *sink = writer_sink(writer, stage->items[i].sink);
         r = record_sink(writer, txn, sink, stage->items + i, end - i, error);
-        if (r == 0) r = writer_drop_versions(txn, sink, error);
+        if (r == 0) r = drop_versions(txn, sink, error);
         i = end;
     }
     if (r < 0) return r;

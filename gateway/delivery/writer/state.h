@@ -7,30 +7,35 @@
  *   stored.h       the totals that changed since they were stored
  *   log_state.h    the commit log: how large it is, what may be trimmed
  *   connections.h  the connections, and the sinks that queue there
- *   stage.h        what the stager has, what it gets next
- *   import.h       what the loaders have
- *   space.h        the disk budget
- *   drain.h        the end
+ *   staging.h      what the stager has, and what it gets next
+ *   imports.h      what the loaders have
+ *   space_state.h  how much space is used
+ *   drain_state.h  how far the end is
+ *   lending.h      whether another thread may read all this
+ *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, staging.h, open_file.h, waiting.h, imports.h, settled.h, waiters.h
  *
- *   of a sink: rules.h, versions.h, sink_log.h, open_file.h, waiting.h, settled.h, waiters.h; commit.h, stage.h, import.h
+ * and the files that work on them, none of which includes one that includes it:
  *
- * and the files that work on them:
- *
- *   writer.c        the step, messages, open and close
+ *   writer.c        the step, messages, open and close; above all others
  *   transaction.c   transactions of the environment
  *   commit.c        group commit: Appends to commit groups
  *   stage.c         what leaves the log: judging sinks, giving out Stages, recording slices, closing files
+ *   closed.c        a closed file begins to wait
  *   import.c        what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   slices.c        the slices of a file, and those that are damaged
  *   divide.c        a file that takes too long becomes several
  *   failed.c        what a destination did not take: rejects, and files that are set aside
  *   define_sinks.c  what the control thread says of sinks and connections
  *   asked.c         what else the control thread asks for
+ *   figures.c       what it asks to know
  *   pause.c         imports that an admin holds back
  *   space.c         trimming, retention, the disk budget
+ *   drain.c         the end
  *   recover.c       what a start finds
  *   give_up.c       staging files that a start does not find
  *   erase.c         sinks that are erased
- *   damage.c        damaged records
+ *   damage.c        damaged records and what is known of them
+ *   repaired.c      the same, met while the writer works
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
  * writer: the process ends and starts again from the disk. Only Appends, rejects and what an admin asks can fail by themselves: their
@@ -42,7 +47,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/delivery/scheduler.h"
-#include "gateway/delivery/writer/writer.h"
+#include "gateway/delivery/writer/writer_options.h"
 #include "storage/totals.h"
 
 struct WaitingFile; /* waiting.h */
@@ -57,14 +62,14 @@ typedef struct SinkState {
     char damage[256]; /* of a record of it that was damaged, and what became of it; "": none was */
 
     /* its parts, in one block with it */
-    struct GroupPlan *plan;        /* commit.h: its place in the group commit in progress */
+    struct GroupPlan *plan;        /* group_plan.h: its place in the group commit in progress */
     struct SinkRules *rules;       /* rules.h */
     struct SinkVersions *versions; /* versions.h */
     struct SinkLog *log;           /* sink_log.h: its rows in the log */
-    struct SinkStaging *stage;     /* stage.h: on the way from the log into packs */
+    struct SinkStaging *stage;     /* staging.h: on the way from the log into packs */
     struct OpenFile *open;         /* open_file.h */
     struct WaitingFiles *waiting;  /* waiting.h: closed files */
-    struct SinkImports *imports;   /* import.h: on the way from packs into the table */
+    struct SinkImports *imports;   /* imports.h: on the way from packs into the table */
     struct SettledFiles *settled;  /* settled.h: imported files */
     struct SinkWaiters *waiters;   /* waiters.h: who waits for that */
 } SinkState;
@@ -85,11 +90,11 @@ struct Writer {
     struct StoredTotals *stored;         /* stored.h */
     struct LogState *log;                /* log_state.h */
     struct ConnectionTable *connections; /* connections.h */
-    struct StageQueue *stages;           /* stage.h */
-    struct ImportState *imports;         /* import.h */
-    struct SpaceState *space;            /* space.h */
-    struct DrainState *drain;            /* drain.h */
-    struct Lending *lending;             /* transaction.c */
+    struct StageQueue *stages;           /* staging.h */
+    struct ImportState *imports;         /* imports.h */
+    struct SpaceState *space;            /* space_state.h */
+    struct DrainState *drain;            /* drain_state.h */
+    struct Lending *lending;             /* lending.h */
     struct GroupBuilder *builder;        /* commit.c */
 };
 

@@ -1,7 +1,7 @@
 #include "gateway/delivery/writer/stored.h"
 
 #include "base/array.h"
-#include "gateway/delivery/writer/commit.h"
+#include "gateway/delivery/writer/group_plan.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 

@@ -1,31 +1,12 @@
 #include "gateway/delivery/writer/transaction.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "gateway/delivery/writer/asked.h"
 #include "gateway/delivery/writer/damage.h"
+#include "gateway/delivery/writer/lending.h"
 #include "gateway/delivery/writer/stored.h"
-
-struct Lending {
-    pthread_mutex_t lock; /* held by who looks at the writer's memory while it is lent, and to begin and end that */
-    bool lends;           /* under it */
-};
-
-struct Lending *lending_new(void) {
-    struct Lending *lending = calloc(1, sizeof *lending);
-    check(lending);
-    check(pthread_mutex_init(&lending->lock, NULL) == 0);
-    return lending;
-}
-
-void lending_free(struct Lending *lending) {
-    check(!lending->lends);
-    check(pthread_mutex_destroy(&lending->lock) == 0);
-    free(lending);
-}
 
 void writer_break(Writer *writer, const char *what, const Error *error) {
     if (writer->broken) return;
@@ -38,28 +19,13 @@ void writer_break(Writer *writer, const char *what, const Error *error) {
     mailbox_post(writer->options.control, message);
 }
 
-static void set_lending(struct Lending *lending, bool lends) {
-    check(pthread_mutex_lock(&lending->lock) == 0);
-    check(lending->lends != lends);
-    lending->lends = lends;
-    check(pthread_mutex_unlock(&lending->lock) == 0);
-}
-
 int writer_end_txn(Writer *writer, Txn *take_txn, Error *error) {
     Clock *clock = writer->options.clock;
-    set_lending(writer->lending, true);
+    lending_begin(writer->lending);
     int r = txn_commit(take_txn, error);
-    set_lending(writer->lending, false);
+    lending_end(writer->lending);
     atomic_store(&writer->options.usage->busy_since, clock->boot(clock));
     return r;
-}
-
-bool writer_lent_statistics(Writer *writer, TotalsQuery *query) {
-    check(pthread_mutex_lock(&writer->lending->lock) == 0);
-    bool lent = writer->lending->lends;
-    if (lent) writer_fill_statistics(writer, query);
-    check(pthread_mutex_unlock(&writer->lending->lock) == 0);
-    return lent;
 }
 
 bool writer_record_begin(Writer *writer, Txn **ret_txn) {

@@ -3,9 +3,6 @@
 
 #include "gateway/delivery/writer/state.h"
 
-struct Lending *lending_new(void);
-void lending_free(struct Lending *lending);
-
 /* The promise cannot be kept any more. */
 void writer_break(Writer *writer, const char *what, const Error *error);
 /* Begins and ends a transaction that records what happened; on failure the writer is broken. false: it is. */

@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/cursor.h"
 #include "gateway/delivery/writer/connections.h"
+#include "gateway/delivery/writer/sink_log.h"
 #include "gateway/flow/messages.h"
+#include "storage/catalog.h"
 
 uint64_t target_digest(const char *target) {
     return checksum_of(target, strlen(target));
@@ -79,6 +82,63 @@ WriterConnection *versions_connection_of(const SinkVersions *versions, Connectio
     *ret_keyed = is_keyed(&table);
     table_target_deinit(&table);
     return connection;
+}
+
+/* ---- in the catalog: 't', sink, version -> target ---------------------------------------------------------------------------------------------- */
+
+static Span version_key(uint32_t sink, uint32_t version, char out[static 9]) {
+    out[0] = 't';
+    store_be32(out + 1, sink);
+    store_be32(out + 5, version);
+    return (Span){.data = out, .size = 9};
+}
+
+static bool is_needed(const SinkLog *log, const SinkVersion *version, uint32_t current) {
+    return version->version >= current || sink_log_has_version(log, version->version);
+}
+
+int versions_drop(SinkVersions *versions, Txn *txn, uint32_t sink, const SinkLog *log, Error *error) {
+    if (versions->count < 2) return 0;
+    uint32_t current = versions_current(versions);
+    /* The one before the latest stays: loops may still map with it until the change is through. */
+    uint32_t before = 0;
+    for (size_t i = 0; i < versions->count; i++)
+        if (versions->items[i].version < current && versions->items[i].version > before) before = versions->items[i].version;
+    size_t kept = 0;
+    for (size_t i = 0; i < versions->count; i++) {
+        if (is_needed(log, &versions->items[i], before)) {
+            versions->items[kept++] = versions->items[i];
+            continue;
+        }
+        char key[9];
+        int r = catalog_remove(txn, CATALOG_VERSIONS, version_key(sink, versions->items[i].version, key), error);
+        if (r < 0) {
+            while (i < versions->count) versions->items[kept++] = versions->items[i++];
+            versions->count = kept;
+            return r;
+        }
+        free(versions->items[i].target);
+    }
+    versions->count = kept;
+    return 0;
+}
+
+int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error) {
+    char key[9];
+    return catalog_put(txn, CATALOG_VERSIONS, version_key(sink, version, key), span_of(target), error);
+}
+
+int versions_sink_of(Span key, uint32_t *ret_sink, Error *error) {
+    if (key.size != 9) return error_set(error, -EBADMSG, "the catalog holds a key of %zu bytes among the versions of targets", key.size);
+    *ret_sink = load_be32(key.data + 1);
+    return 0;
+}
+
+int versions_load(SinkVersions *versions, ConnectionTable *connections, Span key, Span document, Error *error) {
+    check(key.size == 9); /* versions_sink_of was asked before */
+    char *target = strndup(document.data, document.size);
+    check(target);
+    return versions_put(versions, connections, load_be32(key.data + 5), target, error);
 }
 
 void versions_deinit(SinkVersions *versions) {

@@ -6,8 +6,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/span.h"
+#include "storage/environment.h"
 
 struct ConnectionTable;
+struct SinkLog;
 
 typedef struct SinkVersion {
     uint32_t version;
@@ -31,4 +34,12 @@ int versions_put(SinkVersions *versions, struct ConnectionTable *connections, ui
 /* Where a file's target lies, NULL: it is not a target. */
 struct WriterConnection *versions_connection_of(const SinkVersions *versions, struct ConnectionTable *connections, const char *target,
                                                 bool *ret_keyed, Error *error);
+/* In the catalog. */
+int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error);
+/* Parses what versions_store wrote, and adds it. */
+int versions_load(SinkVersions *versions, struct ConnectionTable *connections, Span key, Span document, Error *error);
+/* The sink that a key of the catalog belongs to. */
+int versions_sink_of(Span key, uint32_t *ret_sink, Error *error);
+/* Removes those that no row of the log needs any more, here and in the catalog. In the transaction that made it so. */
+int versions_drop(SinkVersions *versions, Txn *txn, uint32_t sink, const struct SinkLog *log, Error *error);
 void versions_deinit(SinkVersions *versions);

@@ -1,12 +1,9 @@
 #include "gateway/delivery/writer/writer.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/array.h"
-#include "base/log.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/asked.h"
@@ -16,13 +13,19 @@
 #include "gateway/delivery/writer/define_sinks.h"
 #include "gateway/delivery/writer/divide.h"
 #include "gateway/delivery/writer/drain.h"
+#include "gateway/delivery/writer/drain_state.h"
 #include "gateway/delivery/writer/failed.h"
+#include "gateway/delivery/writer/figures.h"
 #include "gateway/delivery/writer/import.h"
+#include "gateway/delivery/writer/imports.h"
+#include "gateway/delivery/writer/lending.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/recover.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/space_state.h"
 #include "gateway/delivery/writer/stage.h"
+#include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
@@ -142,6 +145,13 @@ usec_t writer_step(Writer *writer) {
     usec_t next = step(writer);
     atomic_store(&writer->options.usage->busy_since, 0);
     return next;
+}
+
+bool writer_lent_statistics(Writer *writer, TotalsQuery *query) {
+    bool lent = lending_hold(writer->lending);
+    if (lent) writer_fill_statistics(writer, query);
+    lending_release(writer->lending);
+    return lent;
 }
 
 bool writer_is_idle(const Writer *writer) {

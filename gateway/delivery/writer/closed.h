@@ -1,0 +1,7 @@
+/* A file that was closed waits for its import. */
+#pragma once
+
+#include "gateway/delivery/writer/state.h"
+
+/* Adds it to those of its sink that wait. NULL: its target is damaged. */
+struct WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, Error *error);

@@ -1,0 +1,20 @@
+/* Which sinks are on their way from packs into their tables. */
+#pragma once
+
+#include "gateway/delivery/writer/state.h"
+
+/* A sink on its way from packs into its table. */
+typedef struct SinkImports {
+    bool running;      /* a loader has a job of it */
+    unsigned failures; /* imports that failed since one succeeded */
+    usec_t paused_until;
+    struct WriterConnection *queued_on; /* NULL: in no queue */
+    struct SinkState *next_queued;
+} SinkImports;
+
+typedef struct ImportState {
+    unsigned in_flight; /* jobs that are not back */
+    unsigned expiring;  /* files that the stager copies: they failed for too long */
+    LoadJob *ended;     /* came back in this step, linked by message.next, newest first */
+    usec_t last_done;   /* wall: of the file that was imported last */
+} ImportState;

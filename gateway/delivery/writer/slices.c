@@ -1,0 +1,64 @@
+#include "gateway/delivery/writer/slices.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/array.h"
+#include "base/log.h"
+#include "gateway/delivery/writer/waiting.h"
+
+typedef struct FileSlices {
+    const Uuid *file;
+    SliceRecord *items;
+    size_t count, capacity;
+} FileSlices;
+
+static int add_slice(void *context, const SliceRecord *slice, Error *error) {
+    FileSlices *list = context;
+    if (!uuid_equal(&slice->file, list->file)) return 0;
+    array_reserve(list->items, list->count, list->capacity);
+    list->items[list->count++] = *slice;
+    return 0;
+}
+
+/* Slices that were found damaged by an earlier import are left out. */
+static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
+    FileSlices *list = context;
+    if (range->state != RANGE_QUARANTINED) return 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const SliceRecord *slice = &list->items[i];
+        bool inside = slice->first_row >= range->first_row && slice->first_row < range->first_row + range->rows;
+        if (!inside) list->items[kept++] = *slice;
+    }
+    list->count = kept;
+    return 0;
+}
+
+int slices_read(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
+    FileSlices list = {.file = &file->id};
+    int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
+    if (r == 0 && file->damaged_rows > 0) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
+    if (r < 0) {
+        free(list.items);
+        return r;
+    }
+    *ret_slices = list.items;
+    *ret_count = list.count;
+    return 0;
+}
+
+int slices_quarantine(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecord *file, const SliceRecord *slices, const bool *damaged,
+                      size_t count, Error *error) {
+    for (size_t i = 0; damaged && i < count; i++) {
+        const SliceRecord *slice = &slices[i];
+        if (!damaged[i]) continue;
+        int r = ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
+        if (r < 0) return r;
+        waiting_lose_rows(sink->waiting, waiting, slice->rows);
+        sink->totals.dropped_rows += slice->rows;
+        log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
+                  slice->first_row, slice->first_row + slice->rows - 1, file->label);
+    }
+    return 0;
+}
