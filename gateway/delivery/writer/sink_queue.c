@@ -14,7 +14,7 @@ void sink_queue_add(SinkQueue *queue, struct SinkState *sink) {
 void sink_queue_drop_front(SinkQueue *queue, size_t count) {
     check(count <= queue->count);
     queue->count -= count;
-    memmove(queue->items, queue->items + count, queue->count * sizeof *queue->items);
+    if (queue->count > 0) memmove(queue->items, queue->items + count, queue->count * sizeof *queue->items);
 }
 
 void sink_queue_remove(SinkQueue *queue, const struct SinkState *sink) {
