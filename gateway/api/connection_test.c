@@ -36,10 +36,10 @@ static json_t *words_json(const char *text) {
     return json_string(safe);
 }
 
-static json_t *answer_json(const Control *control, const Testing *testing, const LoadJob *job) {
+static json_t *answer_json(const ControlView *view, const Testing *testing, const LoadJob *job) {
     const SinkTest *test = job->test;
     const char *fault = sink_fault_name(test->fault);
-    Clock *clock = control->options.clock;
+    Clock *clock = view->clock;
     json_t *json = json_pack("{s:s, s:s, s:b, s:s?, s:o, s:o, s:o, s:I}", "name", testing->connection->name, "type",
                              testing->connection->type->name, "ok", test->fault == SINK_SOUND, "fault", fault, "message",
                              words_json(job->request.error.text), "version", words_json(test->version), "note", words_json(test->note),
@@ -52,18 +52,12 @@ static void testing_back(Control *control, Errand *errand, Message *take_message
     Testing *testing = (Testing *)errand;
     LoadJob *job = (LoadJob *)take_message;
     if (job->request.result == SINK_DONE)
-        api_call_answer(steal(testing->call), 200, answer_json(control, testing, job));
+        api_call_answer(steal(testing->call), 200, answer_json(control_view(control), testing, job));
     else
         api_call_fail(steal(testing->call), 503, "shutdown", "The gateway is shutting down.");
     load_job_free(job);
     errand_end(errand);
     testing_drop(errand);
-}
-
-static size_t tests_running(const Control *control) {
-    size_t count = 0;
-    for (const Errand *errand = control->errands; errand; errand = errand->next) count += errand->back == testing_back;
-    return count;
 }
 
 /* The tables of all sinks that are there. */
@@ -81,13 +75,12 @@ static void find_tables(const Registry *registry, const char *connection, LoadJo
 }
 
 void api_connections_test(ApiRequest *request) {
-    Control *control = request->control;
-    const Connection *connection = connections_find(&control->options.options->list, request->connection);
+    const Connection *connection = connections_find(&request->view->options->list, request->connection);
     if (!connection) {
         api_fail(request, 404, "connectionNotFound", "There is no connection \"%.60s\".", request->connection);
         return;
     }
-    if (tests_running(control) >= TESTS_MOST) {
+    if (control_errands(request->control, testing_back) >= TESTS_MOST) {
         request->call->retry_after = 5;
         api_fail(request, 503, "overloaded", "%d tests of connections are on their way already: ask again in a moment.", TESTS_MOST);
         return;
@@ -97,14 +90,13 @@ void api_connections_test(ApiRequest *request) {
     testing->errand.back = testing_back;
     testing->errand.drop = testing_drop;
     testing->connection = connection;
-    testing->began = control->options.clock->boot(control->options.clock);
+    testing->began = request->view->clock->boot(request->view->clock);
     testing->call = api_keep(request);
-    LoadJob *job = load_job_new(MESSAGE_TEST_CONNECTION, control->mailbox, &testing->errand);
+    LoadJob *job = load_job_new(MESSAGE_TEST_CONNECTION, NULL, NULL);
     job->connection = text_copy(connection->name);
     job->label = text_copy("test");
     job->test = calloc(1, sizeof *job->test);
     check(job->test);
-    find_tables(&control->registry, connection->name, job);
-    errand_begin(control, &testing->errand);
-    loaders_post(control->peers.loaders, job);
+    find_tables(request->view->registry, connection->name, job);
+    control_ask_loaders(request->control, &testing->errand, job);
 }

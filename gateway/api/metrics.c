@@ -76,15 +76,15 @@ static void see(Survey *survey, size_t index, const SinkStatistics *statistics) 
 
 /* ---- the text ------------------------------------------------------------------------------------------------------------------------ */
 
-static void put_gateway(const Control *control, Buffer *out) {
-    const Usage *usage = control->options.usage;
+static void put_gateway(const ControlView *view, Buffer *out) {
+    const Usage *usage = view->usage;
     uint64_t values[FAMILY_SOURCES + 1];
-    environment_usage(control->options.environment, &values[FAMILY_DATABASE_USED_BYTES], &values[FAMILY_DATABASE_LIMIT_BYTES]);
+    environment_usage(view->environment, &values[FAMILY_DATABASE_USED_BYTES], &values[FAMILY_DATABASE_LIMIT_BYTES]);
     values[FAMILY_IN_FLIGHT_BYTES] = atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes);
     values[FAMILY_UNFINISHED_BYTES] = atomic_load(&usage->unfinished_bytes);
     values[FAMILY_CONNECTIONS] = atomic_load(&usage->connections);
     values[FAMILY_INTAKE_STOPPED] = atomic_load(&usage->intake_stopped);
-    values[FAMILY_SOURCES] = registry_live_sources(&control->registry);
+    values[FAMILY_SOURCES] = registry_live_sources(view->registry);
     for (MetricFamily family = 0; family <= FAMILY_SOURCES; family++) {
         metrics_begin(out, family);
         metrics_put(out, family, NULL, values[family]);
@@ -140,7 +140,7 @@ static void put_sinks(const Scrape *scrape, Buffer *out) {
 static void end(Control *control, Survey *survey, bool complete) {
     ApiCall *call = steal(survey->call);
     metrics_format(&call->response);
-    put_gateway(control, &call->response);
+    put_gateway(control_view(control), &call->response);
     if (complete) {
         put_connections(survey, &call->response);
         put_sinks((Scrape *)survey, &call->response);
@@ -162,16 +162,16 @@ static void drop(Survey *survey) {
 }
 
 void api_metrics(ApiRequest *request) {
-    const Control *control = request->control;
+    const ControlView *view = request->view;
     Scrape *scrape = calloc(1, sizeof *scrape);
     check(scrape);
     Survey *survey = &scrape->survey;
     survey->see = see;
     survey->end = end;
     survey->drop = drop;
-    scrape->now = control->options.clock->wall(control->options.clock);
-    _cleanup_free_ MetricsSink *sinks = find_sinks(&control->registry, &survey->count);
-    size_t most = control->options.options->metrics_sinks;
+    scrape->now = view->clock->wall(view->clock);
+    _cleanup_free_ MetricsSink *sinks = find_sinks(view->registry, &survey->count);
+    size_t most = view->options->metrics_sinks;
     scrape->own = survey->count < most ? survey->count : most;
     scrape->samples = calloc(scrape->own + 1, sizeof *scrape->samples);
     survey->sinks = calloc(survey->count + 1, sizeof *survey->sinks);
@@ -182,6 +182,6 @@ void api_metrics(ApiRequest *request) {
         scrape->samples[i].source = source_ref(sinks[i].source);
         scrape->samples[i].sink = sink_ref(sinks[i].sink);
     }
-    survey_all_connections(control, survey);
+    survey_all_connections(view, survey);
     survey_start(request, survey);
 }

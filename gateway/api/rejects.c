@@ -76,7 +76,7 @@ static bool read_number(ApiRequest *request, const char *name, const char *text,
 
 static int read_page(ApiRequest *request, uint64_t after, Page *page, uint64_t *ret_total, Error *error) {
     Txn *txn;
-    int r = txn_begin_read(request->control->options.environment, &txn, error);
+    int r = txn_begin_read(request->view->environment, &txn, error);
     if (r < 0) return r;
     uint32_t sink = request->sink->sink->number;
     r = rejects_visit(txn, sink, after, visit, page, error);
@@ -179,11 +179,8 @@ void api_rejects_delete(ApiRequest *request) {
     removal->errand.drop = removal_drop;
     removal->errand.late = removal_late;
     removal->call = api_keep(request);
-    errand_begin(request->control, &removal->errand);
     message->request.message.kind = MESSAGE_REJECTS_REMOVE;
-    message->request.reply = request->control->mailbox;
     message->sink = sink->number;
     message->up_to_number = up_to;
-    message->request.context = &removal->errand;
-    mailbox_post(request->control->peers.writer, &message->request.message);
+    control_ask_writer(request->control, &removal->errand, &message->request);
 }

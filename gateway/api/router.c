@@ -68,6 +68,16 @@ ApiCall *api_keep(ApiRequest *request) {
     return call;
 }
 
+void api_taken(ApiRequest *request, int result, const Failure *failure) {
+    if (result == 0) {
+        request->call = NULL;
+        return;
+    }
+    check(failure->status >= 400 && failure->name);
+    request->call->retry_after = failure->retry_after;
+    api_fail(request, failure->status, failure->name, "%s", failure->error.text);
+}
+
 void api_answer(ApiRequest *request, int status, json_t *take_json) {
     api_call_answer(api_keep(request), status, take_json);
 }
@@ -261,7 +271,7 @@ static bool read_body(ApiRequest *request, const ApiRoute *route) {
 /* Who asks? false: answered with 401. */
 static bool authorize(ApiRequest *request) {
     ApiCall *call = request->call;
-    const Token *token = call->token[0] ? tokens_find(&request->control->tokens, span_of(call->token)) : NULL;
+    const Token *token = control_find_token(request->control, span_of(call->token));
     if (!token) {
         call->challenge = true;
         api_fail(request, 401, "unauthorized", "%s",
@@ -276,7 +286,7 @@ static bool authorize(ApiRequest *request) {
 
 /* What the path names; false: answered with 404. */
 static bool look_up(ApiRequest *request, const ApiRoute *route, const PathNames *names) {
-    const Options *options = request->control->options.options;
+    const Options *options = request->view->options;
     request->source_id = names->source;
     request->sink_id = names->sink;
     request->task_id = names->task;
@@ -287,7 +297,7 @@ static bool look_up(ApiRequest *request, const ApiRoute *route, const PathNames 
     }
     if (!names->source || (route->flags & API_NO_LOOK)) return true;
     bool deleted_too = (route->flags & API_DELETED) != 0;
-    RegistrySource *source = registry_find(&request->control->registry, names->source);
+    RegistrySource *source = registry_find(request->view->registry, names->source);
     /* A deleted sink is brought back in a source that is there. */
     if (!source || (source->source->deleted != 0 && !(deleted_too && !names->sink))) {
         api_fail(request, 404, "sourceNotFound", "There is no source \"%.60s\".", names->source);
@@ -321,7 +331,7 @@ static void run(ApiRequest *request, const Path *path, char *query) {
         api_fail(request, 404, "routeNotFound", "There is no such path.");
         return;
     }
-    if (request->control->draining && !(route->flags & API_ALWAYS)) {
+    if (request->view->draining && !(route->flags & API_ALWAYS)) {
         call->retry_after = 5;
         api_fail(request, 503, "shutdown", "The gateway is shutting down.");
         return;
@@ -336,7 +346,7 @@ static void run(ApiRequest *request, const Path *path, char *query) {
 }
 
 void api_route(Control *control, ApiCall *take_call) {
-    ApiRequest request = {.control = control, .call = take_call};
+    ApiRequest request = {.control = control, .view = control_view(control), .call = take_call};
     Path path;
     path_split(&path, take_call->path);
     /* Names and parameters point into copies: the call may be gone while its handler still works. */

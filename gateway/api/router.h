@@ -7,8 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "gateway/control/call.h"
-#include "gateway/control/parts.h"
+#include "gateway/control/service.h"
 
 #define API_BODY_BYTES_MOST (1u << 20)     /* of JSON */
 #define API_MANIFEST_BYTES_MOST (8u << 20) /* of JSON that holds many sinks */
@@ -17,7 +16,8 @@
 
 typedef struct ApiRequest {
     Control *control;
-    ApiCall *call; /* owned; NULL once it is answered or kept */
+    const ControlView *view; /* of it */
+    ApiCall *call;           /* owned; NULL once it is answered or kept */
     Role role;
     const char *by; /* description of the token */
     /* from the path; NULL unless the route names them. The definitions are there and not deleted, unless the route takes deleted ones */
@@ -59,6 +59,8 @@ void api_route(Control *control, ApiCall *take_call);
 void api_answer(ApiRequest *request, int status, json_t *take_json);
 void api_fail(ApiRequest *request, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 ApiCall *api_keep(ApiRequest *request); /* to answer later */
+/* Behind a function of control that takes the call (service.h): `result` 0: it has it; else the failure is answered. */
+void api_taken(ApiRequest *request, int result, const Failure *failure);
 
 /* The page that a list asks for. false: answered with 400. */
 typedef struct ApiPage {
@@ -76,8 +78,6 @@ void api_sources_list(ApiRequest *request);
 void api_sources_get(ApiRequest *request);
 /* `If-Match: "3"`: the version, else 0. false: answered. */
 bool api_if_match(ApiRequest *request, uint32_t *ret_version);
-/* Answers why a change is not made, or keeps the call for the verdicts on its templates; `result` and the others are of change_start. */
-void api_change_not_started(ApiRequest *request, int result, TemplateCheck *take_needed, const Failure *failure);
 void api_change(ApiRequest *request, ChangeKind kind, bool discard); /* of the source or sink that the path names */
 void api_patch(ApiRequest *request);
 void api_delete(ApiRequest *request); /* parameter 0: discard */

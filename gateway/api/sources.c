@@ -6,17 +6,16 @@
 #include "gateway/api/router.h"
 
 static json_t *show(const ApiRequest *request, const Source *source) {
-    const Control *control = request->control;
-    const Options *options = control->options.options;
+    const Options *options = request->view->options;
     /* Read anew each time: public-url may be reloaded. */
-    const char *url = options->public_url && options->public_url[0] ? options->public_url : control->peers.intake_url;
+    const char *url = options->public_url && options->public_url[0] ? options->public_url : request->view->intake_url;
     return source_to_json(source, url, options->project, request->role >= ROLE_OPERATOR);
 }
 
 void api_sources_list(ApiRequest *request) {
     ApiPage page;
     if (!api_page(request, request->parameters[0], request->parameters[1], &page)) return;
-    const Registry *registry = &request->control->registry;
+    const Registry *registry = request->view->registry;
     json_t *list = json_array();
     check(list);
     const char *last = NULL;
@@ -51,35 +50,12 @@ bool api_if_match(ApiRequest *request, uint32_t *ret_version) {
     return true;
 }
 
-void api_change_not_started(ApiRequest *request, int result, TemplateCheck *take_needed, const Failure *failure) {
-    if (result == CHANGE_NEEDS_TEMPLATES && !control_may_park(request->control)) {
-        template_check_free(take_needed);
-        request->call->retry_after = 5;
-        api_fail(request, 503, "overloaded", "Too many calls wait for the check of their templates already: ask again in a moment.");
-        return;
-    }
-    if (result == CHANGE_NEEDS_TEMPLATES) {
-        control_park(request->control, api_keep(request), take_needed);
-        return;
-    }
-    if (failure->status == 503) request->call->retry_after = 1;
-    api_fail(request, failure->status, failure->name, "%s", failure->error.text);
-}
-
 static void start(ApiRequest *request, ChangeRequest *change) {
-    Control *control = request->control;
     if (!api_if_match(request, &change->if_version)) return;
     change->by = request->by;
     change->body = request->body;
-    Task *task;
     Failure failure = {0};
-    TemplateCheck *needed = NULL;
-    int r = change_start(control, change, &task, &needed, &failure);
-    if (r != 0) {
-        api_change_not_started(request, r, needed, &failure);
-        return;
-    }
-    tasks_answer(control->tasks, task, api_keep(request), 202);
+    api_taken(request, control_change(request->control, change, request->call, &failure), &failure);
 }
 
 void api_sources_create(ApiRequest *request) {

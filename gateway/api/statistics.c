@@ -57,9 +57,9 @@ static json_t *oldest_json(const SinkStatistics *statistics, usec_t now) {
     return json;
 }
 
-json_t *statistics_pause_json(const Control *control, const Source *source, const Sink *sink) {
+json_t *statistics_pause_json(const ControlView *view, const Source *source, const Sink *sink) {
     const char *what;
-    const Pause *pause = pauses_of_sink(&control->pauses, source, sink, &what);
+    const Pause *pause = pauses_of_sink(view->pauses, source, sink, &what);
     if (!pause) return json_null();
     json_t *json = pause_to_json(pause);
     check(json_object_set_new(json, "what", json_string(what)) == 0);
@@ -102,7 +102,7 @@ static void see(Survey *survey, size_t index, const SinkStatistics *statistics) 
 
 static void end(Control *control, Survey *survey, bool complete) {
     Query *query = (Query *)survey;
-    Clock *clock = control->options.clock;
+    Clock *clock = control_view(control)->clock;
     if (complete)
         api_call_answer(steal(survey->call), 200, statistics_to_json(&query->statistics, steal(query->pause), clock->wall(clock)));
     else
@@ -126,6 +126,6 @@ void api_statistics_total(ApiRequest *request) {
     query->survey.see = see;
     query->survey.end = end;
     query->survey.drop = drop;
-    query->pause = statistics_pause_json(request->control, request->source->source, request->sink->sink);
+    query->pause = statistics_pause_json(request->view, request->source->source, request->sink->sink);
     survey_start(request, &query->survey);
 }

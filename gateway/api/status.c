@@ -10,11 +10,11 @@
 
 /* ---- the gateway --------------------------------------------------------------------------------------------------------------------- */
 
-static json_t *disk_json(const Control *control, const DiskStatistics *disk) {
+static json_t *disk_json(const ControlView *view, const DiskStatistics *disk) {
     uint64_t used = disk->database + disk->staging + disk->expired;
     json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:b}", "budget", (json_int_t)disk->budget, "used", (json_int_t)used, "database",
                              (json_int_t)disk->database, "staging", (json_int_t)disk->staging, "expired", (json_int_t)disk->expired,
-                             "intakeStopped", (int)atomic_load(&control->options.usage->intake_stopped));
+                             "intakeStopped", (int)atomic_load(&view->usage->intake_stopped));
     check(json);
     return json;
 }
@@ -27,21 +27,23 @@ static json_t *not_ready_json(const char *name, const char *message) {
 }
 
 static void status_end(Control *control, Survey *survey, bool complete) {
-    Clock *clock = control->options.clock;
-    usec_t now = clock->wall(clock), up = clock->boot(clock) - control->started;
+    const ControlView *view = control_view(control);
+    const Registry *registry = view->registry;
+    Clock *clock = view->clock;
+    usec_t now = clock->wall(clock), up = clock->boot(clock) - view->started;
     const char *message, *name;
     unsigned retry_after;
     char now_text[25];
     clock_format_utc(now, now_text);
     name = api_not_ready(control, &message, &retry_after);
     size_t sinks = 0;
-    for (size_t i = 0; i < control->registry.count; i++)
-        if (control->registry.sources[i]->source->deleted == 0) sinks += registry_live_sinks(control->registry.sources[i]);
+    for (size_t i = 0; i < registry->count; i++)
+        if (registry->sources[i]->source->deleted == 0) sinks += registry_live_sinks(registry->sources[i]);
     json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o, s:o, s:I, s:I, s:o}", "service", "sluice", "version", SLUICE_VERSION, "time",
                              now_text, "uptime", (json_int_t)(up / USEC_SECOND), "ready", name == NULL, "notReady",
-                             not_ready_json(name, message), "disk", complete ? disk_json(control, &survey->disk) : json_null(),
-                             "sourcesCount", (json_int_t)registry_live_sources(&control->registry), "sinksCount", (json_int_t)sinks,
-                             "connections", api_connections_json(control, survey, complete));
+                             not_ready_json(name, message), "disk", complete ? disk_json(view, &survey->disk) : json_null(), "sourcesCount",
+                             (json_int_t)registry_live_sources(registry), "sinksCount", (json_int_t)sinks, "connections",
+                             api_connections_json(view, survey, complete));
     check(json);
     api_call_answer(steal(survey->call), 200, json);
 }
@@ -67,7 +69,7 @@ static void set_state(json_t *json, bool disabled, const Pause *paused) {
     if (paused->at != 0) check(json_object_set_new(json, "paused", pause_to_json(paused)) == 0);
 }
 
-static json_t *add_sink(const Control *control, Aggregation *aggregation, const Source *source, const Sink *sink) {
+static json_t *add_sink(const ControlView *view, Aggregation *aggregation, const Source *source, const Sink *sink) {
     const TableTarget *table = &sink->table;
     json_t *json = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "sinkId", sink->sink_id, "name", sink->name, "type", "table", "table",
                              "connection", table->connection, "tableId", table->table_id);
@@ -80,18 +82,18 @@ static json_t *add_sink(const Control *control, Aggregation *aggregation, const 
     array_reserve(aggregation->pauses, at, aggregation->pause_room);
     survey->sinks[at] = sink->number;
     aggregation->sinks[at] = json;
-    aggregation->pauses[at] = statistics_pause_json(control, source, sink);
+    aggregation->pauses[at] = statistics_pause_json(view, source, sink);
     survey->count++;
     return json;
 }
 
-static json_t *add_source(const Control *control, Aggregation *aggregation, const RegistrySource *known) {
+static json_t *add_source(const ControlView *view, Aggregation *aggregation, const RegistrySource *known) {
     const Source *source = known->source;
     json_t *sinks = json_array();
     check(sinks);
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
-        if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(control, aggregation, source, sink)) == 0);
+        if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(view, aggregation, source, sink)) == 0);
     }
     json_t *json = json_pack("{s:s, s:s, s:s, s:o}", "sourceId", source->source_id, "name", source->name, "type", "http", "sinks", sinks);
     check(json);
@@ -128,19 +130,19 @@ static void aggregation_drop(Survey *survey) {
 void api_aggregation(ApiRequest *request) {
     ApiPage page;
     if (!api_page(request, request->parameters[0], request->parameters[1], &page)) return;
-    const Registry *registry = &request->control->registry;
+    const Registry *registry = request->view->registry;
     Aggregation *aggregation = calloc(1, sizeof *aggregation);
     json_t *list = json_array();
     check(aggregation && list);
     aggregation->survey.see = aggregation_see;
     aggregation->survey.end = aggregation_end;
     aggregation->survey.drop = aggregation_drop;
-    aggregation->now = request->control->options.clock->wall(request->control->options.clock);
+    aggregation->now = request->view->clock->wall(request->view->clock);
     const char *last = NULL;
     for (size_t i = registry_after(registry, page.after_id); i < registry->count && json_array_size(list) < page.limit; i++) {
         const RegistrySource *source = registry->sources[i];
         if (source->source->deleted != 0) continue;
-        check(json_array_append_new(list, add_source(request->control, aggregation, source)) == 0);
+        check(json_array_append_new(list, add_source(request->view, aggregation, source)) == 0);
         last = source->source->source_id;
     }
     aggregation->answer = json_pack("{s:o, s:o}", "sources", list, "page", api_page_json(&page, registry_live_sources(registry), last));

@@ -47,9 +47,7 @@ static void ask(Control *control, Survey *survey) {
     check(query);
     set_query(survey, query, survey->statistics, survey->being_seen);
     query->request.message.kind = MESSAGE_TOTALS;
-    query->request.reply = control->mailbox;
-    query->request.context = &survey->errand;
-    mailbox_post(control->peers.writer, &query->request.message);
+    control_ask_writer(control, &survey->errand, &query->request);
 }
 
 static void survey_back(Control *control, Errand *errand, Message *take_message) {
@@ -76,7 +74,7 @@ static void survey_late(Control *control, Errand *errand) {
     do {
         TotalsQuery query = {0};
         set_query(survey, &query, statistics, connections);
-        lent = control->peers.lender && writer_lent_statistics(control->peers.lender, &query);
+        lent = control_lent_statistics(control, &query);
         if (lent) see(survey, &query);
     } while (lent && survey->seen < survey->count);
     survey->end(control, survey, lent);
@@ -103,12 +101,11 @@ void survey_start(ApiRequest *request, Survey *survey) {
     survey->statistics = calloc(portion(survey) + 1, sizeof *survey->statistics);
     survey->being_seen = calloc(survey->connection_count + 1, sizeof *survey->being_seen);
     check(survey->statistics && survey->being_seen);
-    errand_begin(control, &survey->errand);
     ask(control, survey);
 }
 
-void survey_all_connections(const Control *control, Survey *survey) {
-    const Connections *list = &control->options.options->list;
+void survey_all_connections(const ControlView *view, Survey *survey) {
+    const Connections *list = &view->options->list;
     survey->connections = calloc(list->count + 1, sizeof *survey->connections);
     check(survey->connections);
     survey->connection_count = list->count;
@@ -125,6 +122,6 @@ void survey_connections_start(ApiRequest *request, void (*end)(Control *control,
     check(survey);
     survey->end = end;
     survey->drop = drop_alone;
-    survey_all_connections(request->control, survey);
+    survey_all_connections(request->view, survey);
     survey_start(request, survey);
 }

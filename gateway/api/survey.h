@@ -32,8 +32,8 @@ struct Survey {
 void survey_start(ApiRequest *request, Survey *survey);
 void survey_deinit(Survey *survey);
 /* Asks for all connections of the config file. */
-void survey_all_connections(const Control *control, Survey *survey);
+void survey_all_connections(const ControlView *view, Survey *survey);
 /* A survey of all connections and the disk alone. */
 void survey_connections_start(ApiRequest *request, void (*end)(Control *control, Survey *survey, bool complete));
 /* The list of all connections, with what the survey saw of them when it was complete. */
-json_t *api_connections_json(const Control *control, const Survey *survey, bool complete);
+json_t *api_connections_json(const ControlView *view, const Survey *survey, bool complete);

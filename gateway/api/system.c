@@ -24,13 +24,14 @@ void api_health(ApiRequest *request) {
 }
 
 const char *api_not_ready(const Control *control, const char **ret_message, unsigned *ret_retry_after) {
-    const Usage *usage = control->options.usage;
+    const ControlView *view = control_view(control);
+    const Usage *usage = view->usage;
     *ret_retry_after = 5;
-    if (control->draining) {
+    if (view->draining) {
         *ret_message = "The gateway is shutting down.";
         return "shutdown";
     }
-    if (!control->connected) {
+    if (!view->connected) {
         *ret_retry_after = 1;
         *ret_message = "The gateway is starting.";
         return "starting";

@@ -119,9 +119,8 @@ static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADE
 }
 
 static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error) {
-    const Control *control = request->control;
     const ApiCall *call = request->call;
-    const Options *options = control->options.options;
+    const Options *options = request->view->options;
     EventHeader headers[HEADERS_MOST];
     UuidSource ids = {0};
     DryRunRequest dry = {
@@ -130,7 +129,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .headers = headers,
         .header_count = read_headers(call, headers),
         .ip = span_of(call->peer),
-        .received = control->options.clock->wall(control->options.clock),
+        .received = request->view->clock->wall(request->view->clock),
         .ids = &ids,
         .events_most = EVENTS_MOST,
         .body_bytes = options->body_bytes,
@@ -141,7 +140,6 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
 }
 
 void api_test(ApiRequest *request) {
-    Control *control = request->control;
     Plan *plan = request->source->shown ? request->source->shown->plan : NULL;
     if (!plan) {
         api_answer(request, 200, json_pack("{s:[]}", "tables"));
@@ -164,13 +162,11 @@ void api_test(ApiRequest *request) {
     test->tables = json_array();
     check(test->tables);
     for (size_t i = 0; i < plan_sink_count(plan); i++) (void)table_of(test, plan_sink(plan, i));
-    TemplateBatch *batch = dry_run_batch(run, control->mailbox, MESSAGE_TEMPLATES);
+    TemplateBatch *batch = dry_run_batch(run, NULL, MESSAGE_TEMPLATES);
     if (!batch) {
         answer(test, NULL);
         test_drop(&test->errand);
         return;
     }
-    batch->request.context = &test->errand;
-    errand_begin(control, &test->errand);
-    templates_post(control->peers.templates, batch);
+    control_ask_templates(request->control, &test->errand, batch);
 }

@@ -45,6 +45,7 @@ static int check_templates(Control *control, const Sink *sink, const Sink *old, 
         bool theirs = r == -EINVAL;
         failure->status = theirs ? 400 : 503;
         failure->name = theirs ? "badRequest" : "templatesUnavailable";
+        failure->retry_after = theirs ? 0 : 1;
         return -1;
     }
     return 0;
@@ -150,6 +151,15 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     for (change = control->changes; change; change = change->next)
         if (change->task == *ret_task && change->step < CHANGE_DEFINING) control_note_task(control, *ret_task);
     return 0;
+}
+
+int control_change(Control *control, const ChangeRequest *request, ApiCall *call, Failure *failure) {
+    Task *task = NULL;
+    TemplateCheck *needed = NULL;
+    int r = change_start(control, request, &task, &needed, failure);
+    if (r == CHANGE_NEEDS_TEMPLATES) return control_park(control, call, needed, failure);
+    if (r == 0) tasks_answer(control->tasks, task, call, 202);
+    return r;
 }
 
 bool changes_touch(const Control *control, const char *source_id) {

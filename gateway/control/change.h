@@ -18,46 +18,13 @@
  */
 #pragma once
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gateway/control/control.h"
+#include "gateway/control/service.h"
 #include "gateway/control/tasks.h"
 
 typedef struct Change Change;
-
-typedef enum ChangeKind {
-    CHANGE_CREATE,
-    CHANGE_PATCH,
-    CHANGE_SETTINGS,
-    CHANGE_ENABLE,
-    CHANGE_DISABLE,
-    CHANGE_DELETE,
-    CHANGE_UNDELETE,
-    CHANGE_PAUSE,
-    CHANGE_RESUME,
-    CHANGE_MANIFEST, /* of a source that is there or not, with its sinks and settings */
-} ChangeKind;
-
-typedef struct ChangeRequest {
-    ChangeKind kind;
-    bool of_sink;
-    const char *source_id; /* NULL: a source is created */
-    const char *sink_id;   /* NULL unless an existing sink is meant */
-    json_t *body;          /* borrowed; create, patch, settings and manifest */
-    uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
-    bool discard;          /* delete: drop what waits */
-    bool prune;            /* manifest: delete the sinks that it does not name */
-    const char *by;        /* who */
-} ChangeRequest;
-
-/* Why not, as the API says it. */
-typedef struct Failure {
-    int status;       /* HTTP */
-    const char *name; /* "sourceNotFound" */
-    Error error;      /* a sentence */
-} Failure;
 
 enum { CHANGE_NEEDS_TEMPLATES = 1 };
 /* Checks and starts a change. 0 and its task (which may have ended already), or -1 and why not. CHANGE_NEEDS_TEMPLATES: nothing is started; ask

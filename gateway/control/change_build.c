@@ -13,6 +13,7 @@
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
     failure->status = status;
     failure->name = name;
+    failure->retry_after = status == 503 ? 1 : 0;
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(failure->error.text, sizeof failure->error.text, format, arguments);

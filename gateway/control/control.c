@@ -12,8 +12,8 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "gateway/control/change_parts.h"
 #include "gateway/control/expiry.h"
-#include "gateway/control/parts.h"
 #include "storage/catalog.h"
 
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
@@ -34,7 +34,15 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
     check(control);
     control->options = *options;
     control->signal_fd = -1;
-    control->started = options->clock->boot(options->clock);
+    control->view = (ControlView){
+        .options = options->options,
+        .registry = &control->registry,
+        .pauses = &control->pauses,
+        .usage = options->usage,
+        .clock = options->clock,
+        .environment = options->environment,
+        .started = options->clock->boot(options->clock),
+    };
     control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (control->wake_fd < 0) {
         int r = error_set(error, -errno, "no event descriptor: %s", strerrordesc_np(errno));
@@ -61,7 +69,8 @@ Mailbox *control_mailbox(Control *control) {
 
 void control_connect(Control *control, const ControlPeers *peers) {
     control->peers = *peers;
-    control->connected = true;
+    control->view.intake_url = peers->intake_url;
+    control->view.connected = true;
 }
 
 /* The first token. Its file is written before the catalog knows it: a crash between leaves a file that the next start replaces, and never a
@@ -146,7 +155,7 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
 /* ---- errands and snapshots --------------------------------------------------------------------------------------------------------- */
 
 void errand_begin(Control *control, Errand *errand) {
-    check(errand->back && errand->drop);
+    check(errand->back && errand->drop && !errand->link);
     errand->next = control->errands;
     errand->link = &control->errands;
     if (errand->next) errand->next->link = &errand->next;
@@ -154,15 +163,57 @@ void errand_begin(Control *control, Errand *errand) {
 }
 
 void errand_end(Errand *errand) {
+    check(errand->link && *errand->link == errand);
     *errand->link = errand->next;
     if (errand->next) errand->next->link = errand->link;
+    errand->link = NULL;
+}
+
+/* It may be on its way already: then it asks once more. */
+static void go(Control *control, Errand *errand, Request *request) {
+    if (!errand->link) errand_begin(control, errand);
+    request->reply = control->mailbox;
+    request->context = errand;
+}
+
+void control_ask_writer(Control *control, Errand *errand, Request *take_request) {
+    go(control, errand, take_request);
+    mailbox_post(control->peers.writer, &take_request->message);
+}
+
+void control_ask_loaders(Control *control, Errand *errand, LoadJob *take_job) {
+    go(control, errand, &take_job->request);
+    loaders_post(control->peers.loaders, take_job);
+}
+
+void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take_batch) {
+    go(control, errand, &take_batch->request);
+    templates_post(control->peers.templates, take_batch);
+}
+
+size_t control_errands(const Control *control, void (*back)(Control *control, Errand *errand, Message *take_message)) {
+    size_t count = 0;
+    for (const Errand *errand = control->errands; errand; errand = errand->next) count += errand->back == back;
+    return count;
+}
+
+bool control_lent_statistics(const Control *control, TotalsQuery *query) {
+    return control->peers.lender && writer_lent_statistics(control->peers.lender, query);
+}
+
+const ControlView *control_view(const Control *control) {
+    return &control->view;
+}
+
+const Token *control_find_token(const Control *control, Span text) {
+    return text.size > 0 ? tokens_find(&control->tokens, text) : NULL;
 }
 
 void control_publish(Control *control) {
     Snapshot *next = registry_snapshot(&control->registry, ++control->generation, control->mailbox);
     array_reserve(control->living, control->living_count, control->living_room);
     control->living[control->living_count++] = control->generation;
-    for (size_t i = 0; control->connected && i < control->peers.loop_count; i++) {
+    for (size_t i = 0; control->view.connected && i < control->peers.loop_count; i++) {
         SnapshotNews *news = calloc(1, sizeof *news);
         check(news);
         news->message.kind = MESSAGE_SNAPSHOT;
@@ -236,6 +287,25 @@ void control_store_task(Control *control, Task *task) {
     store_task(control, task, task);
 }
 
+int control_show_task(Control *control, const char *task_id, const char *source_id, ApiCall *call, Failure *failure) {
+    json_t *shown;
+    Error error = {0};
+    int r = tasks_find(control->tasks, task_id, source_id, &shown, &error);
+    if (r < 0) {
+        log_failure(LOG_ERROR, "a task cannot be read", &error);
+        return failure_set(failure, 500, "internalError", "The task cannot be read.");
+    }
+    if (r == TASKS_NOT_FOUND) return failure_set(failure, 404, "taskNotFound", "There is no task \"%.60s\".", task_id);
+    Task *live = tasks_live(control->tasks, task_id);
+    if (!live) {
+        api_call_answer(call, 200, shown);
+        return 0;
+    }
+    json_decref(shown);
+    tasks_answer(control->tasks, live, call, 200);
+    return 0;
+}
+
 /* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Frees a message that nobody waits for any more. */
@@ -306,17 +376,19 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
     if (call) control->options.route(control, call);
 }
 
-bool control_may_park(const Control *control) {
-    return control->parked_count < PARKED_MOST;
-}
-
-void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check) {
-    check(control_may_park(control));
+int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure) {
+    if (control->parked_count >= PARKED_MOST) {
+        template_check_free(take_check);
+        (void)failure_set(failure, 503, "overloaded", "%zu calls wait for the check of their templates already: ask again in a moment.",
+                          control->parked_count);
+        failure->retry_after = 5;
+        return -1;
+    }
     ParkedCall *parked = calloc(1, sizeof *parked);
     check(parked);
     parked->errand.back = parked_back;
     parked->errand.drop = parked_drop;
-    parked->call = take_call;
+    parked->call = call;
     parked->next = control->parked;
     parked->link = &control->parked;
     if (parked->next) parked->next->link = &parked->next;
@@ -325,11 +397,12 @@ void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_chec
     errand_begin(control, &parked->errand);
     take_check->request.context = &parked->errand;
     templates_post_check(control->peers.templates, take_check);
+    return 0;
 }
 
 /* While the gateway shuts down they are answered with that. */
 static void answer_parked(Control *control) {
-    check(control->draining);
+    check(control->view.draining);
     for (ParkedCall *parked = control->parked; parked; parked = parked->next)
         if (parked->call) control->options.route(control, steal(parked->call));
 }
@@ -364,11 +437,11 @@ usec_t control_turn(Control *control) {
     usec_t look_again = mind_late(control);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
-    if (control->connected && !control->draining && now >= control->next_expiry) {
+    if (control->view.connected && !control->view.draining && now >= control->next_expiry) {
         expire(control);
         control->next_expiry = now + EXPIRY_INTERVAL;
     }
-    usec_t until_expiry = control->draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
+    usec_t until_expiry = control->view.draining ? USEC_NEVER : control->next_expiry > now ? control->next_expiry - now : 0;
     if (look_again < next) next = look_again;
     return next < until_expiry ? next : until_expiry;
 }
@@ -422,7 +495,7 @@ static void sleep_until(Control *control, usec_t timeout) {
 }
 
 ControlEnd control_run(Control *control) {
-    check(control->connected);
+    check(control->view.connected);
     sigset_t taken;
     (void)sigemptyset(&taken);
     (void)sigaddset(&taken, SIGTERM);
@@ -439,7 +512,7 @@ ControlEnd control_run(Control *control) {
 
 static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) {
     Clock *clock = control->options.clock;
-    control->draining = true;
+    control->view.draining = true;
     tasks_answer_waiting(control->tasks);
     answer_parked(control);
     for (;;) {

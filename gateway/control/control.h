@@ -20,7 +20,7 @@
 #include "storage/data_directory.h"
 #include "storage/environment.h"
 
-typedef struct Control Control;
+typedef struct Control Control; /* service.h, too */
 
 typedef struct ControlOptions {
     Options *options; /* borrowed, as all of these; reload changes it */

@@ -1,5 +1,5 @@
 /*
- * The inside of the control thread, shared by this folder's files and by the handlers of gateway/api. Everything here belongs to the control thread.
+ * The inside of the control thread, shared by this folder's files. Everything here belongs to the control thread.
  *
  *   control.c          the loop, messages, start and end
  *   change.c           the steps of a definition change
@@ -13,21 +13,9 @@
 #include "base/thread.h"
 #include "gateway/control/change.h"
 #include "gateway/control/control.h"
-#include "gateway/control/pauses.h"
-#include "gateway/control/registry.h"
+#include "gateway/control/service.h"
 #include "gateway/control/tasks.h"
-#include "gateway/control/tokens.h"
 #include "gateway/templates/verdicts.h"
-
-/* Who asked the writer, a loader or the templates, and goes on when the message is back: the message's context points to it. */
-typedef struct Errand Errand;
-struct Errand {
-    Errand *next, **link;                                                  /* of control->errands */
-    void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back */
-    void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
-    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the errand. May be NULL. */
-    void (*late)(Control *control, Errand *errand);
-};
 
 typedef struct Unreachable Unreachable; /* change_parts.h */
 
@@ -36,7 +24,7 @@ typedef struct ParkedCall ParkedCall; /* control.c */
 struct Control {
     ControlOptions options;
     ControlPeers peers;
-    bool connected; /* peers are set */
+    ControlView view;
     Mailbox *mailbox;
     int wake_fd;   /* eventfd of the mailbox */
     int signal_fd; /* -1 until control_run */
@@ -59,22 +47,16 @@ struct Control {
     uint64_t *living; /* generations that somebody may hold, the current one too */
     size_t living_count, living_room;
 
-    bool draining, broken, terminated;
+    bool broken, terminated;
     size_t loops_drained;
     bool writer_drained;
-    usec_t started;     /* boot */
     usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
 };
 
 void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
-void errand_end(Errand *errand);
-/* Does the writer's disk hang at present (usage.h)? */
-bool control_is_stalled(const Control *control);
-
-/* The call comes again when there are verdicts on the texts of the check, or its time is over. Only when control_may_park. */
-void control_park(Control *control, ApiCall *take_call, TemplateCheck *take_check);
-/* false: too many calls wait for verdicts already. */
-bool control_may_park(const Control *control);
+/* The call comes again when there are verdicts on the texts of the check, or its time is over. 0, or -1: too many wait for that already; the check
+ * is freed, the call still the caller's. */
+int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure);
 
 /* Makes a new generation of what the registry shows and tells every loop. */
 void control_publish(Control *control);

@@ -1,4 +1,7 @@
-#include "gateway/control/preview.h"
+/*
+ * What a manifest would do, without doing it: the outcome as it would be built now, and what each table of its sinks looks like at its
+ * destination, also of those that would not change. Nothing is queued behind other changes, and nothing is stored.
+ */
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +99,8 @@ static Sink *sink_of(const Control *control, const ChangeRequest *request, const
     return sink && sink->deleted == 0 && !sink->disabled ? sink_ref(sink) : NULL;
 }
 
-int preview_start(Control *control, const ChangeRequest *request, ApiCall *call, TemplateCheck **ret_needed, Failure *failure) {
+/* 0: the call is taken; else as change_start. */
+static int start(Control *control, const ChangeRequest *request, ApiCall *call, TemplateCheck **ret_needed, Failure *failure) {
     check(request->kind == CHANGE_MANIFEST);
     if (control->previews >= PREVIEWS_MOST)
         return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MOST);
@@ -126,4 +130,10 @@ int preview_start(Control *control, const ChangeRequest *request, ApiCall *call,
     errand_begin(control, &preview->errand);
     look(control, preview);
     return 0;
+}
+
+int control_preview(Control *control, const ChangeRequest *request, ApiCall *call, Failure *failure) {
+    TemplateCheck *needed = NULL;
+    int r = start(control, request, call, &needed, failure);
+    return r == CHANGE_NEEDS_TEMPLATES ? control_park(control, call, needed, failure) : r;
 }

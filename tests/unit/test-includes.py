@@ -2,6 +2,7 @@
 """
 The floors look down only, the rooms of the gateway too, and a vendor's header stands only where it belongs. Walks the #include lines.
 Headers include each other in no circle. In most rooms that holds for a header together with its source file, too.
+Private headers (parts.h) stay in their folder, and the management API sees the part of control that is meant for it.
 """
 
 import pathlib
@@ -36,6 +37,12 @@ WITHOUT_CIRCLES = {"flow", "delivery", "rows", "api", "commands", "app"}
 # A header that others see through -> the headers of its folder that it may include: who needs more includes that by name.
 WALLS = {"gateway/delivery/writer/state.h": {"writer_options"}}
 
+# What a room shows to another one that is above it: no other header of it is for that room.
+SHOWS = {("control", "api"): {"call.h", "service.h"}}
+
+# Headers that the files of one folder share; for them alone.
+PRIVATE = re.compile(r"(\w+_)?parts\.h")
+
 # header -> files that may include it (regular expressions on the path)
 VENDORS = {
     r"h2o(/.*)?\.h": r"gateway/(http/.*|intake/.*|api/admin)\.[ch]",
@@ -63,6 +70,9 @@ def problem_of_rooms(name, header):
     if here != there and LEVEL[there] >= LEVEL[here]:
         allowed = sorted(room for room in LEVEL if LEVEL[room] < LEVEL[here])
         yield f"{name} includes {header}: gateway/{here} may include {', '.join(allowed) or 'no other room'}"
+    shown = SHOWS.get((there, here))
+    if shown and pathlib.PurePath(header).name not in shown:
+        yield f"{name} includes {header}: gateway/{there} shows {', '.join(sorted(shown))} to gateway/{here}"
 
 
 def circles_of(includes):
@@ -122,6 +132,9 @@ def problems():
                     yield f"{name} includes {header}: {floor} may include {', '.join(sorted(allowed))}"
                 if first in MAY_INCLUDE and not (ROOT / header).exists():
                     yield f"{name} includes {header}, which does not exist"
+                inside = pathlib.PurePath(header)
+                if PRIVATE.fullmatch(inside.name) and inside.parent != pathlib.PurePath(name).parent:
+                    yield f"{name} includes {header}, which is for files of its own folder"
                 if floor == "gateway" and first == "gateway":
                     yield from problem_of_rooms(name, header)
                 for vendor, where in VENDORS.items():

@@ -1,0 +1,72 @@
+/* Flushes: a task that ends when what waits of a sink is imported. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "gateway/control/change_parts.h"
+
+#define TASKS_MOST 2000 /* on their way at once: a dead destination must not gather more */
+
+typedef struct Flush {
+    Errand errand; /* first */
+    Task *task;
+} Flush;
+
+static void flush_drop(Errand *errand) {
+    free(errand);
+}
+
+static void flush_back(Control *control, Errand *errand, Message *take_message) {
+    Flush *flush = (Flush *)errand;
+    Close *close = (Close *)take_message;
+    Task *task = flush->task;
+    check(json_object_set_new(task->outputs, "rows", json_integer((json_int_t)close->rows)) == 0);
+    if (close->request.result < 0) {
+        _cleanup_free_ char *text = NULL;
+        check(asprintf(&text, "The import did not end; what waits is kept: %s", close->request.error.text) > 0);
+        tasks_end(control->tasks, task, TASK_ERROR, text);
+    } else {
+        tasks_end(control->tasks, task, TASK_SUCCESS, "All that waited is imported.");
+    }
+    control_store_task(control, task);
+    free(close);
+    errand_end(errand);
+    flush_drop(errand);
+}
+
+static int refuse_paused(const char *what, const Pause *pause, Failure *failure) {
+    char since[25];
+    clock_format_utc(pause->at, since);
+    return failure_set(failure, 409, "paused", "The %s is paused since %s by \"%.100s\": resume it first.", what, since, pause->by);
+}
+
+int control_flush(Control *control, const RegistrySource *source, const RegistrySink *sink, ApiCall *call, Failure *failure) {
+    const char *what;
+    const Pause *pause = pauses_of_sink(&control->pauses, source->source, sink->sink, &what);
+    if (pause) return refuse_paused(what, pause, failure);
+    if (tasks_processing(control->tasks) >= TASKS_MOST) {
+        (void)failure_set(failure, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MOST);
+        failure->retry_after = 5;
+        return -1;
+    }
+    Flush *flush = calloc(1, sizeof *flush);
+    Close *close = calloc(1, sizeof *close);
+    check(flush && close);
+    const Options *options = control->options.options;
+    Task *task = tasks_begin(control->tasks, "sink.flush", source->source->source_id);
+    json_t *outputs = json_pack("{s:i, s:s, s:s, s:s}", "projectId", (int)options->project, "branchId", options->branch, "sourceId",
+                                source->source->source_id, "sinkId", sink->sink->sink_id);
+    check(outputs && json_object_update_new(task->outputs, outputs) == 0);
+    flush->errand.back = flush_back;
+    flush->errand.drop = flush_drop;
+    flush->task = task;
+
+    close->request.message.kind = MESSAGE_CLOSE;
+    close->sink = sink->sink->number;
+    close->reason = CLOSE_FLUSH;
+    close->wait_imported = true;
+    control_note_task(control, task);
+    tasks_answer(control->tasks, task, call, 202);
+    control_ask_writer(control, &flush->errand, &close->request);
+    return 0;
+}
