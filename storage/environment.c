@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -129,6 +131,38 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
         "\"%s\" is not an environment of this program, or it is damaged (%s): look at it with `sluice verify`, put back a good copy "
         "of it, or move it and staging/ away to start empty",
         options->path, mdb_strerror(code));
+}
+
+/* ---- how it is read ------------------------------------------------------------------------------------------------------------------ */
+
+/* LMDB does not say where its map lies; any value of it does. */
+static bool map_around(const void *inside, uintptr_t *ret_start, uintptr_t *ret_end) {
+    FILE *maps = fopen("/proc/self/maps", "re");
+    if (!maps) return false;
+    char *line = NULL;
+    size_t room = 0;
+    bool found = false;
+    while (!found && getline(&line, &room, maps) > 0) {
+        char *rest;
+        uintptr_t start = strtoul(line, &rest, 16), end = *rest == '-' ? strtoul(rest + 1, NULL, 16) : 0;
+        found = start <= (uintptr_t)inside && (uintptr_t)inside < end;
+        if (!found) continue;
+        *ret_start = start;
+        *ret_end = end;
+    }
+    free(line);
+    (void)fclose(maps);
+    return found;
+}
+
+void environment_reads(Environment *environment, bool scattered) {
+    MDB_txn *txn;
+    MDB_val key = {.mv_data = (void *)(uintptr_t)database_names[DB_LOG], .mv_size = strlen(database_names[DB_LOG])}, value;
+    if (mdb_txn_begin(environment->env, NULL, MDB_RDONLY, &txn) != 0) return;
+    uintptr_t start, end;
+    if (mdb_get(txn, 1, &key, &value) == 0 && map_around(value.mv_data, &start, &end))
+        (void)madvise((void *)start, end - start, scattered ? MADV_RANDOM : MADV_NORMAL);
+    mdb_txn_abort(txn);
 }
 
 /* ---- a file that is too short ------------------------------------------------------------------------------------------------------ */

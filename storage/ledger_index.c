@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/array.h"
 #include "storage/ledger_private.h"
@@ -113,6 +114,38 @@ int ledger_visit_waiting_packs(Txn *txn, PackVisit visit, void *context, Error *
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return result < 0 ? result : 0;
+}
+
+static int compare_ids(const void *a, const void *b) {
+    return memcmp(a, b, sizeof(Uuid));
+}
+
+int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    Span key = {0}, value;
+    size_t unknown = 0;
+    bool stands = false; /* the cursor, on the last one that was found or behind it */
+    int result = db_cursor(txn, DB_FILES, &cursor, error);
+    if (result < 0) return result;
+    if (*count) qsort(ids, *count, sizeof *ids, compare_ids);
+    for (size_t i = 0; i < *count; i++) {
+        LedgerKey wanted = ledger_id_key(LEDGER_PACK, &ids[i]);
+        bool known = false;
+        if (stands) { /* nearly always it is the next one */
+            result = db_move(cursor, MDB_NEXT, &key, &value, error);
+            known = result == 0 && span_equal(key, ledger_key_span(&wanted));
+        }
+        if (result >= 0 && !known) {
+            key = ledger_key_span(&wanted);
+            result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+            known = result == 0 && span_equal(key, ledger_key_span(&wanted));
+        }
+        if (result < 0) return result;
+        stands = result == 0;
+        if (!known) ids[unknown++] = ids[i];
+    }
+    *count = unknown;
+    return 0;
 }
 
 int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error) {

@@ -8,11 +8,13 @@
 #include "base/buffer.h"
 #include "base/text.h"
 
-static int collect(void *context, const char *name, const FileInfo *info) {
-    Names *names = context;
-    if (info->is_directory) return 0;
+void names_add(Names *names, const char *name) {
     array_reserve(names->names, names->count, names->capacity);
     names->names[names->count++] = text_copy(name);
+}
+
+static int collect(void *context, const char *name, const FileInfo *info) {
+    if (!info->is_directory) names_add(context, name);
     return 0;
 }
 

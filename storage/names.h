@@ -15,6 +15,7 @@ typedef struct Names {
 
 /* Folders are left out. A folder that is not there has none. */
 int names_list(Files *files, const char *folder, Names *ret_names, Error *error);
+void names_add(Names *names, const char *name); /* at the end, whatever the order */
 bool names_have(const Names *names, const char *name);
 void names_deinit(Names *names);
 

@@ -51,26 +51,35 @@ int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error)
     return result == 0 ? files->sync_directory(files, STAGING, error) : result;
 }
 
-typedef struct Unknown {
+/* What lies in staging/: collected before anything is changed, since a walk over a folder that changes gives what it likes. Of packs only
+ * the ids: there may be a million of them. */
+typedef struct Staged {
     Uuid *packs;
     size_t count, capacity;
-} Unknown;
+    Names temporary;
+} Staged;
 
-static int sweep_name(Files *files, Txn *txn, const char *name, Unknown *unknown, RecoveryReport *report, Error *error) {
+static int collect(void *context, const char *name, const FileInfo *info) {
+    Staged *staged = context;
     Uuid id;
+    if (info->is_directory) return 0;
     if (text_ends(span_of(name), span_of(TEMPORARY_SUFFIX))) {
-        _cleanup_free_ char *path = name_in(STAGING, name);
-        int result = files->remove(files, path, error);
-        if (result == 0) report->temporary_removed++;
-        return result;
+        names_add(&staged->temporary, name);
+    } else if (pack_of(name, &id)) {
+        array_reserve(staged->packs, staged->count, staged->capacity);
+        staged->packs[staged->count++] = id;
     }
-    if (!pack_of(name, &id)) return 0;
-    PackRecord pack;
-    int result = ledger_find_pack(txn, &id, &pack, error);
-    if (result != LEDGER_NOT_FOUND) return result;
-    array_reserve(unknown->packs, unknown->count, unknown->capacity);
-    unknown->packs[unknown->count++] = id;
     return 0;
+}
+
+static int remove_temporary(Files *files, const Names *temporary, RecoveryReport *report, Error *error) {
+    int result = 0;
+    for (size_t i = 0; i < temporary->count && result == 0; i++) {
+        _cleanup_free_ char *path = name_in(STAGING, temporary->names[i]);
+        result = files->remove(files, path, error);
+        if (result == 0) report->temporary_removed++;
+    }
+    return result;
 }
 
 static int sweep_unknown(Files *files, const Uuid *pack, bool unrecorded, usec_t now, RecoveryReport *report, Error *error) {
@@ -87,14 +96,13 @@ static int sweep_unknown(Files *files, const Uuid *pack, bool unrecorded, usec_t
     return 0;
 }
 
-static int sweep_all_unknown(Files *files, Txn *txn, const Uuid *instance, const Unknown *unknown, usec_t now, RecoveryReport *report,
-                             Error *error) {
-    if (unknown->count == 0) return 0;
-    bool *unrecorded = calloc(unknown->count, sizeof *unrecorded);
+static int sweep_all_unknown(Files *files, Txn *txn, const Uuid *instance, const Uuid *unknown, size_t count, usec_t now,
+                             RecoveryReport *report, Error *error) {
+    if (count == 0) return 0;
+    bool *unrecorded = calloc(count, sizeof *unrecorded);
     check(unrecorded);
-    int result = unrecorded_find(files, txn, instance, unknown->packs, unknown->count, unrecorded, error);
-    for (size_t i = 0; i < unknown->count && result == 0; i++)
-        result = sweep_unknown(files, &unknown->packs[i], unrecorded[i], now, report, error);
+    int result = unrecorded_find(files, txn, instance, unknown, count, unrecorded, error);
+    for (size_t i = 0; i < count && result == 0; i++) result = sweep_unknown(files, &unknown[i], unrecorded[i], now, report, error);
     free(unrecorded);
     return result;
 }
@@ -122,14 +130,15 @@ int recovery_make_folders(Files *files, Error *error) {
 }
 
 int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error) {
-    _cleanup_(names_deinit) Names names = {0};
     RecoveryReport report = {0};
+    Staged staged = {0};
     int result = recovery_make_folders(files, error);
-    if (result == 0) result = names_list(files, STAGING, &names, error);
-    Unknown unknown = {0};
-    for (size_t i = 0; i < names.count && result == 0; i++) result = sweep_name(files, read_txn, names.names[i], &unknown, &report, error);
-    if (result == 0) result = sweep_all_unknown(files, read_txn, instance, &unknown, now, &report, error);
-    free(unknown.packs);
+    if (result == 0) result = files->names(files, STAGING, collect, &staged, error);
+    if (result == 0) result = remove_temporary(files, &staged.temporary, &report, error);
+    if (result == 0) result = ledger_keep_unknown_packs(read_txn, staged.packs, &staged.count, error);
+    if (result == 0) result = sweep_all_unknown(files, read_txn, instance, staged.packs, staged.count, now, &report, error);
+    free(staged.packs);
+    names_deinit(&staged.temporary);
     /* The new names before the old ones go: a crash in between must not lose a pack that somebody may want back. */
     if (result == 0 && report.orphans) result = files->sync_directory(files, ORPHANS, error);
     if (result == 0) result = files->sync_directory(files, STAGING, error);

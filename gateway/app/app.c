@@ -287,14 +287,17 @@ static int start_loaders(App *app, Error *error) {
     return loaders_start(&options, &app->loaders, error);
 }
 
-static int start_storage_threads(App *app, Error *error) {
+static int start_writer_thread(App *app, Error *error) {
+    int r = thread_start(&app->writer_thread, "writer", run_writer, app, error);
+    app->writer_runs = r == 0;
+    return r;
+}
+
+/* Last: its first work is to look through staging/, for which nobody waits and which would take processor and disk from the steps before. */
+static int start_stager_thread(App *app, Error *error) {
     int r = thread_start(&app->stager_thread, "stager", run_stager, app, error);
-    if (r < 0) return r;
-    app->stager_runs = true;
-    r = thread_start(&app->writer_thread, "writer", run_writer, app, error);
-    if (r < 0) return r;
-    app->writer_runs = true;
-    return 0;
+    app->stager_runs = r == 0;
+    return r;
 }
 
 static int start_definitions(App *app, Error *error) {
@@ -376,10 +379,11 @@ static const struct {
     {"templates", start_templates},
     {"writer", start_writer},
     {"loaders", start_loaders},
-    {"storage threads", start_storage_threads},
+    {"writer thread", start_writer_thread},
     {"definitions", start_definitions},
     {"intake", start_intake},
     {"admin", start_admin},
+    {"stager thread", start_stager_thread},
 };
 
 static int start_step(App *app, size_t i, Error *error) {

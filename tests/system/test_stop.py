@@ -15,7 +15,7 @@ from sluice import AT_ONCE, DEADLINE, NEVER, request, wait_until
 
 pytestmark = pytest.mark.threads
 
-START_STEPS = 13  # of start_list in gateway/app/app.c
+START_STEPS = 14  # of start_list in gateway/app/app.c
 STOP_STEPS = 6  # of stop_list there
 LOADERS_STOP = 3  # the step that stops the loaders
 SINKS = 4
@@ -92,7 +92,7 @@ def test_a_start_that_fails_at_any_step(gateway_factory):
         assert ends(gateway, environment={"SLUICE_FAILPOINTS": f"app.start=error@{step}"}) == 2, gateway.log_text()[-3000:]
     text = gateway.log_text()
     assert text.count("failpoint app.start before") == START_STEPS
-    assert "failpoint app.start before admin" in text  # the last one: the list above is whole
+    assert "failpoint app.start before stager thread" in text  # the last one: the list above is whole
     assert_all_there(gateway)
 
 

@@ -85,10 +85,9 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
     return 0;
 }
 
-static int know(Writer *writer, const SinkOrder *order, char *take_target, Error *error) {
+static void know(Writer *writer, const SinkOrder *order, char *take_target) {
     SinkState *sink = writer_sink_added(writer, order->sink->number);
-    int r = versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, error);
-    if (r < 0) return r;
+    versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, &order->sink->table);
     sink->rules->known = true;
     writer_pause(writer, sink, order);
     sink->rules->deleted = order->sink->deleted != 0 || order->sink->disabled || order->source->deleted != 0 || order->source->disabled;
@@ -106,7 +105,6 @@ static int know(Writer *writer, const SinkOrder *order, char *take_target, Error
         writer_hurry(writer, sink);
     }
     writer_touch(writer, sink);
-    return 0;
 }
 
 static void answer_define(Define *define, int result) {
@@ -183,7 +181,7 @@ void writer_define(Writer *writer, Define *define) {
         if (r < 0) {
             free(targets[i]);
         } else {
-            r = know(writer, &define->sinks[i], targets[i], error);
+            know(writer, &define->sinks[i], targets[i]);
         }
     }
     free(targets);

@@ -13,6 +13,7 @@
 #include "gateway/delivery/writer/waiting.h"
 
 static bool goes_to(const SinkVersion *version, const WriterConnection *connection) {
+    if (!version->connection) return false; /* it has no rows, and nobody ordered it since the start */
     return connection ? version->connection == connection : version->connection->paused;
 }
 

@@ -48,7 +48,8 @@ static int load_version(void *context, Span key, Span document, Error *error) {
     Writer *writer = context;
     uint32_t number;
     int r = versions_sink_of(key, &number, error);
-    return r < 0 ? r : versions_load(writer_sink_added(writer, number)->versions, writer->connections, key, document, error);
+    if (r == 0) versions_load(writer_sink_added(writer, number)->versions, key, document);
+    return r;
 }
 
 static int load_file(void *context, const FileRecord *file, Error *error) {
@@ -193,7 +194,8 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     totals->first_commit = sink->log->count ? sink->log->runs[0].from_commit : 0;
     totals->oldest_commit_time = sink->log->count ? sink->log->runs[0].commit_time : 0;
     if (sink->log->count > 0) writer_touch(recovery->writer, sink);
-    return 0;
+    bool has_rows = sink->log->count > 0 || sink->open->exists;
+    return has_rows ? versions_read(sink->versions, recovery->writer->connections, error) : 0;
 }
 
 /* The stager's first work: what it finds takes long when very many packs are retained, and nobody waits for it. */
@@ -217,7 +219,10 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     writer->log->last_commit_time = as_of.commit_time;
     writer->now->running = writer->stored->running = writer->now->opened = as_of.running;
     atomic_store(&writer->options.usage->running, writer->now->running);
-    return totals_load(txn, load_totals, writer, error);
+    environment_reads(writer->options.environment, true);
+    r = totals_load(txn, load_totals, writer, error);
+    environment_reads(writer->options.environment, false);
+    return r;
 }
 
 static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
@@ -227,8 +232,10 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     if (r == 0) r = ledger_visit_waiting_files(txn, load_file, writer, error);
     if (r == 0) r = ledger_pack_bytes(txn, &writer->space->staging_bytes, error);
     if (r == 0) r = replay_log(recovery, txn, error);
+    environment_reads(writer->options.environment, true);
     for (size_t i = 0; i < writer->sinks->capacity && r == 0; i++)
         if (writer->sinks->items[i]) r = check_sink(recovery, txn, writer->sinks->items[i], error);
+    environment_reads(writer->options.environment, false);
     if (r == 0) r = keep_stopped(writer, txn, error);
     if (r < 0) return r;
     writer_find_trim(writer);

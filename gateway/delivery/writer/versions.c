@@ -44,13 +44,12 @@ uint32_t versions_current(const SinkVersions *versions) {
     return current;
 }
 
-int versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t version, char *take_target, Error *error) {
-    TableTarget table;
-    int r = parse_target(take_target, &table, error);
-    if (r < 0) {
-        free(take_target);
-        return r;
-    }
+static void note_table(SinkVersion *version, ConnectionTable *connections, const TableTarget *table) {
+    version->keyed = is_keyed(table);
+    version->connection = connection_added(connections, table->connection);
+}
+
+void versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t version, char *take_target, const TableTarget *table) {
     SinkVersion *at = versions_find(versions, version);
     if (at) {
         free(at->target);
@@ -59,22 +58,35 @@ int versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t 
         check(versions->items);
         at = &versions->items[versions->count++];
     }
-    *at = (SinkVersion){.version = version,
-                        .target = take_target,
-                        .digest = target_digest(take_target),
-                        .keyed = is_keyed(&table),
-                        .connection = connection_added(connections, table.connection)};
+    *at = (SinkVersion){.version = version, .target = take_target, .digest = target_digest(take_target)};
+    if (table) note_table(at, connections, table);
+}
+
+static int read_target(SinkVersion *version, ConnectionTable *connections, Error *error) {
+    TableTarget table;
+    if (version->connection) return 0;
+    int r = parse_target(version->target, &table, error);
+    if (r < 0) return r;
+    note_table(version, connections, &table);
     table_target_deinit(&table);
     return 0;
 }
 
-WriterConnection *versions_connection_of(const SinkVersions *versions, ConnectionTable *connections, const char *target, bool *ret_keyed,
+int versions_read(SinkVersions *versions, ConnectionTable *connections, Error *error) {
+    int r = 0;
+    for (size_t i = 0; i < versions->count && r == 0; i++) r = read_target(&versions->items[i], connections, error);
+    return r;
+}
+
+WriterConnection *versions_connection_of(SinkVersions *versions, ConnectionTable *connections, const char *target, bool *ret_keyed,
                                          Error *error) {
     uint64_t digest = target_digest(target);
     for (size_t i = 0; i < versions->count; i++) {
-        if (versions->items[i].digest != digest) continue;
-        *ret_keyed = versions->items[i].keyed;
-        return versions->items[i].connection;
+        SinkVersion *version = &versions->items[i];
+        if (version->digest != digest) continue;
+        if (read_target(version, connections, error) < 0) return NULL;
+        *ret_keyed = version->keyed;
+        return version->connection;
     }
     TableTarget table;
     if (parse_target(target, &table, error) < 0) return NULL;
@@ -125,7 +137,9 @@ int versions_drop(SinkVersions *versions, Txn *txn, uint32_t sink, const SinkLog
 
 int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error) {
     char key[9];
-    return catalog_put(txn, CATALOG_VERSIONS, version_key(sink, version, key), span_of(target), error);
+    Span at = version_key(sink, version, key), stored;
+    bool same = catalog_get(txn, CATALOG_VERSIONS, at, &stored, NULL) == 0 && span_equal(stored, span_of(target));
+    return same ? 0 : catalog_put(txn, CATALOG_VERSIONS, at, span_of(target), error);
 }
 
 int versions_sink_of(Span key, uint32_t *ret_sink, Error *error) {
@@ -134,11 +148,11 @@ int versions_sink_of(Span key, uint32_t *ret_sink, Error *error) {
     return 0;
 }
 
-int versions_load(SinkVersions *versions, ConnectionTable *connections, Span key, Span document, Error *error) {
+void versions_load(SinkVersions *versions, Span key, Span document) {
     check(key.size == 9); /* versions_sink_of was asked before */
     char *target = strndup(document.data, document.size);
     check(target);
-    return versions_put(versions, connections, load_be32(key.data + 5), target, error);
+    versions_put(versions, NULL, load_be32(key.data + 5), target, NULL);
 }
 
 void versions_deinit(SinkVersions *versions) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/span.h"
+#include "config/definition.h"
 #include "storage/environment.h"
 
 struct ConnectionTable;
@@ -16,8 +17,9 @@ typedef struct SinkVersion {
     uint32_t version;
     char *target;    /* owned: JSON text of table_target_store */
     uint64_t digest; /* of the text: files of equal targets may share a job */
-    bool keyed;      /* has a primary key: files are imported strictly in order */
-    struct WriterConnection *connection;
+    /* What the text says. A start with very many sinks does not read those that nobody asks for. */
+    struct WriterConnection *connection; /* NULL: it was not read yet */
+    bool keyed;                          /* has a primary key: files are imported strictly in order */
 } SinkVersion;
 
 typedef struct SinkVersions {
@@ -29,15 +31,18 @@ uint64_t target_digest(const char *target);
 
 SinkVersion *versions_find(const SinkVersions *versions, uint32_t version); /* NULL: not known */
 uint32_t versions_current(const SinkVersions *versions);                    /* the latest; 0: there is none */
-/* Adds or replaces one. < 0: the text is not a target. */
-int versions_put(SinkVersions *versions, struct ConnectionTable *connections, uint32_t version, char *take_target, Error *error);
+/* Adds or replaces one. `table`: what the target says; NULL: it is read when somebody asks, and `connections` is not used. */
+void versions_put(SinkVersions *versions, struct ConnectionTable *connections, uint32_t version, char *take_target,
+                  const TableTarget *table);
+/* All that were not read yet. < 0: a text is not a target. */
+int versions_read(SinkVersions *versions, struct ConnectionTable *connections, Error *error);
 /* Where a file's target lies, NULL: it is not a target. */
-struct WriterConnection *versions_connection_of(const SinkVersions *versions, struct ConnectionTable *connections, const char *target,
+struct WriterConnection *versions_connection_of(SinkVersions *versions, struct ConnectionTable *connections, const char *target,
                                                 bool *ret_keyed, Error *error);
-/* In the catalog. */
+/* In the catalog. What is stored already is not written again: a start orders all sinks. */
 int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error);
-/* Parses what versions_store wrote, and adds it. */
-int versions_load(SinkVersions *versions, struct ConnectionTable *connections, Span key, Span document, Error *error);
+/* Adds what versions_store wrote; it is not read yet. */
+void versions_load(SinkVersions *versions, Span key, Span document);
 /* The sink that a key of the catalog belongs to. */
 int versions_sink_of(Span key, uint32_t *ret_sink, Error *error);
 /* Removes those that no row of the log needs any more, here and in the catalog. In the transaction that made it so. */

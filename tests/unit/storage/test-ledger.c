@@ -299,6 +299,43 @@ static void test_slices_of_rows(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* Against one look-up for each. */
+static void test_unknown_packs_are_found_among_many(void **state) {
+    Fixture fixture;
+    Random random = {.state = 11};
+    fixture_init(&fixture, 1 << 20);
+    for (size_t round = 0; round < 50; round++) {
+        Txn *txn = fixture_write(&fixture);
+        for (size_t i = 0; i < 10; i++) {
+            PackRecord pack = {.id = fixture_id(random_below(&random, 400)), .bytes = 1};
+            (void)ledger_add_pack(txn, &pack, NULL); /* it may be there */
+        }
+        Uuid ids[60], expected[60];
+        size_t count = 0, wanted = 0;
+        for (uint64_t number = random_below(&random, 5); number < 400 && count < 60; number += 1 + random_below(&random, 20))
+            ids[count++] = fixture_id(number);
+        for (size_t i = 0; i < count; i++) {
+            PackRecord found;
+            if (ledger_find_pack(txn, &ids[i], &found, NULL) == LEDGER_NOT_FOUND) expected[wanted++] = ids[i];
+        }
+        for (size_t i = count; i > 1; i--) {
+            size_t other = (size_t)random_below(&random, i);
+            Uuid kept = ids[i - 1];
+            ids[i - 1] = ids[other];
+            ids[other] = kept;
+        }
+        assert_ok(ledger_keep_unknown_packs(txn, ids, &count, error));
+        assert_int_equal(count, wanted);
+        for (size_t i = 0; i < count; i++) {
+            bool found = false;
+            for (size_t k = 0; k < wanted; k++) found = found || uuid_equal(&ids[i], &expected[k]);
+            assert_true(found && (i == 0 || memcmp(&ids[i - 1], &ids[i], sizeof *ids) < 0));
+        }
+        fixture_commit(txn);
+    }
+    fixture_deinit(&fixture);
+}
+
 /* A record that is damaged, moved or missing is named by verify, or by who reads it. */
 static void test_damage_is_noticed(void **state) {
     Fixture fixture;
@@ -587,10 +624,15 @@ static void test_against_a_model(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life_of_a_file),    cmocka_unit_test(test_violations_are_refused),
-        cmocka_unit_test(test_ranges_merge),      cmocka_unit_test(test_slices_of_rows),
-        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
-        cmocka_unit_test(test_map_full),          cmocka_unit_test(test_against_a_model),
+        cmocka_unit_test(test_life_of_a_file),
+        cmocka_unit_test(test_violations_are_refused),
+        cmocka_unit_test(test_ranges_merge),
+        cmocka_unit_test(test_slices_of_rows),
+        cmocka_unit_test(test_unknown_packs_are_found_among_many),
+        cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_file_without_slices_is_forgotten_at_once),
+        cmocka_unit_test(test_map_full),
+        cmocka_unit_test(test_against_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 
 #include "base/random.h"
 #include "storage/copies.h"
+#include "storage/ledger_private.h"
 #include "storage/pack.h"
 #include "storage/recovery.h"
 #include "tests/support/memory-files.h"
@@ -71,6 +72,30 @@ static void test_sweep(void **state) {
     assert_ok(recovery_sweep_staging(files, txn, &instance, 2000 * USEC_SECOND, &report, error)); /* nothing is left to do */
     assert_true(report.temporary_removed == 0 && report.orphans == 0);
     txn_abort(txn);
+    files_free(files);
+    fixture_deinit(&fixture);
+}
+
+/* With a million packs retained one of their records may be damaged: that is no reason to leave unknown packs and half-written ones. */
+static void test_sweep_beside_a_damaged_record(void **state) {
+    Fixture fixture;
+    RecoveryReport report;
+    fixture_init(&fixture, 1 << 20);
+    Files *files = new_staging(NULL, NULL);
+    Txn *txn = fixture_write(&fixture);
+    for (uint64_t id = 1; id <= 3; id++) assert_ok(ledger_add_pack(txn, &(PackRecord){.id = fixture_id(id), .bytes = 7}, error));
+    fixture_commit(txn);
+    Uuid damaged = fixture_id(2);
+    LedgerKey key = ledger_id_key(LEDGER_PACK, &damaged);
+    fixture_flip(&fixture, DB_FILES, ledger_key_span(&key), 20);
+    for (uint64_t id = 1; id <= 4; id++) put_pack(files, id);
+
+    txn = fixture_read(&fixture);
+    assert_ok(recovery_sweep_staging(files, txn, &instance, 1000 * USEC_SECOND, &report, error));
+    txn_abort(txn);
+    assert_int_equal(report.orphans, 1);
+    for (uint64_t id = 1; id <= 3; id++) assert_true(has_pack(files, "staging/", id));
+    assert_true(has_pack(files, "staging/orphans/1000-", 4));
     files_free(files);
     fixture_deinit(&fixture);
 }
@@ -167,6 +192,7 @@ static void test_fail_the_nth_call(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sweep),
+        cmocka_unit_test(test_sweep_beside_a_damaged_record),
         cmocka_unit_test(test_copies_go_after_their_time),
         cmocka_unit_test(test_fail_the_nth_call),
     };

@@ -43,6 +43,28 @@ static void test_waiting_requests_share_one_group(void **state) {
     assert_int_equal(fixture_statistics(fixture, 2).totals.next_row, 2);
 }
 
+static uint64_t last_transaction(Fixture *fixture) {
+    MDB_envinfo info;
+    assert_int_equal(mdb_env_info(fixture->environment->env, &info), 0);
+    return info.me_last_txnid;
+}
+
+/* A start orders every sink again: with ten thousand of them it may not write what is stored. */
+static void test_an_order_that_is_stored_writes_nothing(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, true, 1000, NEVER);
+    fixture_define(fixture, 2, false, 1000, NEVER);
+    fixture_run(fixture);
+    uint64_t before = last_transaction(fixture);
+    fixture_define(fixture, 1, true, 1000, NEVER);
+    fixture_define(fixture, 2, false, 1000, NEVER);
+    (void)writer_step(fixture->writer);
+    assert_true(last_transaction(fixture) == before);
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    (void)writer_step(fixture->writer);
+    assert_true(last_transaction(fixture) > before);
+}
+
 static void test_a_large_request_takes_several_groups_and_one_transaction(void **state) {
     Fixture *fixture = *state;
     uint64_t first, last;
@@ -688,6 +710,7 @@ static void test_a_paused_connection(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_waiting_requests_share_one_group),
+        TEST(test_an_order_that_is_stored_writes_nothing),
         TEST(test_a_large_request_takes_several_groups_and_one_transaction),
         TEST(test_a_full_map_refuses_the_large_request_alone),
         TEST(test_at_the_cap_of_rejects_only_their_requests_are_refused),
