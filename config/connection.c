@@ -32,6 +32,11 @@ const char *connection_value(const Connection *connection, const char *field) {
     return connection->values[found - connection->type->fields];
 }
 
+const char *connection_effective(const Connection *connection, const char *field) {
+    const char *value = connection_value(connection, field);
+    return value ? value : find_field(connection->type, field)->default_value;
+}
+
 const char *connection_place(const Connection *connection) {
     return connection_value(connection, connection->type->place);
 }
@@ -212,8 +217,24 @@ static int fill_connections(Fault *fault, const Node *node, const ConnectionType
     return 0;
 }
 
+/* What the owner of a type promises. */
+static void check_type(const ConnectionType *type) {
+    check(type->name && find_field(type, type->place) && field_count(type) <= FIELDS_MAX);
+    for (const ConnectionField *field = type->fields; field->name; field++) {
+        size_t sentence = field->sentence ? strlen(field->sentence) : 0;
+        check(sentence > 1 && field->sentence[sentence - 1] == '.' && field->bytes_most > 0);
+        check(find_field(type, field->name) == field && strcmp(field->name, "type") != 0);
+        check(!field->needed || !field->default_value);
+    }
+    for (const ConnectionRefusal *refused = type->refused; refused && refused->name; refused++) check(!find_field(type, refused->name));
+}
+
 int connections_read(Fault *fault, const Node *node, const ConnectionType *const *types, Connections *ret_connections) {
     check(types && types[0]);
+    for (size_t i = 0; types[i]; i++) {
+        check_type(types[i]);
+        for (size_t k = 0; k < i; k++) check(strcmp(types[i]->name, types[k]->name) != 0);
+    }
     Connections connections = {0};
     int r = fill_connections(fault, node, types, &connections);
     if (r < 0) {
@@ -222,4 +243,14 @@ int connections_read(Fault *fault, const Node *node, const ConnectionType *const
     }
     *ret_connections = connections;
     return 0;
+}
+
+void connection_document(const ConnectionType *type, Buffer *out) {
+    buffer_append_text(out, "| field | default | range | meaning |\n|---|---|---|---|\n");
+    for (const ConnectionField *field = type->fields; field->name; field++) {
+        const char *missing = field->needed ? "(required)" : field->default_value ? field->default_value : "(none)";
+        buffer_printf(out, "| `%s` | %s | 1..%zu bytes | %s", field->name, missing, field->bytes_most, field->sentence);
+        if (field->local_value) buffer_printf(out, " `" LOCAL "` has `%s` by default.", field->local_value);
+        buffer_append_text(out, " |\n");
+    }
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "config/expansions.h"
 
@@ -17,10 +18,11 @@ typedef struct Connection Connection;
 typedef struct ConnectionField {
     const char *name; /* as in the config file; NULL ends the table */
     size_t bytes_most;
-    const char *needed;      /* required: what to say when it is missing, behind `needs `; NULL: optional */
-    const char *local_value; /* what the connection "local" has where the field is missing; NULL: nothing */
-    bool is_secret_file;     /* names a file that others should not read */
-    const char *sentence;    /* what it is, for the documents */
+    const char *needed;        /* required: what to say when it is missing, behind `needs `; NULL: optional */
+    const char *local_value;   /* what the connection "local" has where the field is missing; NULL: nothing */
+    const char *default_value; /* what connection_effective gives where it is missing; NULL: nothing */
+    bool is_secret_file;       /* names a file that others should not read */
+    const char *sentence;      /* what it is, for the documents */
 } ConnectionField;
 
 /* A name that people try, and why not: `reason` follows `Field "x" `. */
@@ -55,7 +57,12 @@ typedef struct Connections {
 
 /* The text of a field that the type has; NULL: not given. */
 const char *connection_value(const Connection *connection, const char *field);
+/* The same, or the default of the field. */
+const char *connection_effective(const Connection *connection, const char *field);
 const char *connection_place(const Connection *connection);
+
+/* The fields of a type as a Markdown table. */
+void connection_document(const ConnectionType *type, Buffer *out);
 
 const Connection *connections_find(const Connections *connections, const char *name); /* NULL: none */
 void connections_deinit(Connections *connections);

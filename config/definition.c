@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "config/definition_parts.h"
+#include "config/source_kind.h"
 
 const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
@@ -23,9 +24,28 @@ const char *data_type_name(DataType type) {
     return data_type_names[type];
 }
 
-Source *source_new(void) {
+const char *source_kind_name(const Source *source) {
+    return source->kind->name;
+}
+
+bool source_first_sink_rejects(const Source *source) {
+    return source->kind->first_sink_rejects(source->part);
+}
+
+Framing source_framing(const Source *source) {
+    return source->kind->framing(source->part);
+}
+
+const char *source_without_sink(const Source *source) {
+    return source->kind->without_sink(source->part);
+}
+
+Source *source_new(const SourceKind *kind) {
     Source *source = calloc(1, sizeof *source);
     check(source != NULL);
+    source->kind = kind;
+    source->part = calloc(1, kind->fields->size);
+    check(source->part);
     atomic_init(&source->references, 1);
     return source;
 }
@@ -64,27 +84,14 @@ static void version_deinit(DefinitionVersion *version) {
     free(version->description);
 }
 
-static void column_deinit(Column *column) {
-    free(column->name);
-    free(column->path);
-    free(column->default_value);
-    free(column->template_text);
-}
-
 void table_target_deinit(TableTarget *table) {
-    free(table->connection);
-    free(table->table_id);
-    for (size_t i = 0; i < table->column_count; i++) column_deinit(&table->columns[i]);
-    free(table->columns);
+    fields_free(&table_fields, table);
     *table = (TableTarget){0};
 }
 
 void sink_unref(Sink *sink) {
     if (sink == NULL || !drop_reference(&sink->references)) return;
-    free(sink->sink_id);
-    free(sink->name);
-    free(sink->description);
-    table_target_deinit(&sink->table);
+    fields_free(&sink_fields, sink);
     version_deinit(&sink->version);
     pause_end(&sink->paused);
     free(sink);
@@ -92,10 +99,9 @@ void sink_unref(Sink *sink) {
 
 void source_unref(Source *source) {
     if (source == NULL || !drop_reference(&source->references)) return;
-    free(source->source_id);
-    free(source->name);
-    free(source->description);
-    free(source->secret);
+    fields_free(&source_fields, source);
+    fields_free(source->kind->fields, source->part);
+    free(source->part);
     version_deinit(&source->version);
     pause_end(&source->paused);
     free(source);
@@ -115,59 +121,52 @@ void pause_end(Pause *pause) {
     *pause = (Pause){0};
 }
 
-static void table_copy(TableTarget *to, const TableTarget *from) {
-    *to = *from;
-    to->connection = text_copy(from->connection);
-    to->table_id = text_copy(from->table_id);
-    to->columns = calloc(from->column_count > 0 ? from->column_count : 1, sizeof *to->columns);
-    check(to->columns != NULL);
-    for (size_t i = 0; i < from->column_count; i++) {
-        to->columns[i] = from->columns[i];
-        to->columns[i].name = text_copy(from->columns[i].name);
-        to->columns[i].path = text_copy(from->columns[i].path);
-        to->columns[i].default_value = text_copy(from->columns[i].default_value);
-        to->columns[i].template_text = text_copy(from->columns[i].template_text);
-    }
+void source_copy_state(Source *to, const Source *from) {
+    to->number = from->number;
+    to->settings = from->settings;
+    version_copy(&to->version, &from->version);
+    to->created = from->created;
+    to->disabled = from->disabled;
+    pause_copy(&to->paused, &from->paused);
+    to->deleted = from->deleted;
+    to->deleted_running = from->deleted_running;
+}
+
+void sink_copy_state(Sink *to, const Sink *from) {
+    to->number = from->number;
+    to->mapping_version = from->mapping_version;
+    to->settings = from->settings;
+    version_copy(&to->version, &from->version);
+    to->created = from->created;
+    to->disabled = from->disabled;
+    pause_copy(&to->paused, &from->paused);
+    to->deleted = from->deleted;
+    to->deleted_running = from->deleted_running;
 }
 
 Source *source_copy(const Source *source) {
-    Source *copy = source_new();
-    copy->number = source->number;
-    copy->source_id = text_copy(source->source_id);
-    copy->name = text_copy(source->name);
-    copy->description = text_copy(source->description);
-    copy->secret = text_copy(source->secret);
-    copy->framing = source->framing;
-    copy->error_detail = source->error_detail;
-    copy->rate_events = source->rate_events;
-    copy->rate_burst = source->rate_burst;
-    copy->discard = source->discard;
-    copy->settings = source->settings;
-    version_copy(&copy->version, &source->version);
-    copy->created = source->created;
-    copy->disabled = source->disabled;
-    pause_copy(&copy->paused, &source->paused);
-    copy->deleted = source->deleted;
-    copy->deleted_running = source->deleted_running;
+    Source *copy = source_new(source->kind);
+    source_check(source);
+    copy->source_id = source->source_id;
+    copy->name = source->name;
+    copy->description = source->description;
+    fields_unshare(&source_fields, copy);
+    memcpy(copy->part, source->part, source->kind->fields->size);
+    fields_unshare(source->kind->fields, copy->part);
+    source_copy_state(copy, source);
     return copy;
 }
 
 Sink *sink_copy(const Sink *sink) {
     Sink *copy = sink_new();
-    copy->number = sink->number;
-    copy->sink_id = text_copy(sink->sink_id);
-    copy->name = text_copy(sink->name);
-    copy->description = text_copy(sink->description);
+    sink_check(sink);
+    copy->sink_id = sink->sink_id;
+    copy->name = sink->name;
+    copy->description = sink->description;
     copy->on_invalid = sink->on_invalid;
-    table_copy(&copy->table, &sink->table);
-    copy->mapping_version = sink->mapping_version;
-    copy->settings = sink->settings;
-    version_copy(&copy->version, &sink->version);
-    copy->created = sink->created;
-    copy->disabled = sink->disabled;
-    pause_copy(&copy->paused, &sink->paused);
-    copy->deleted = sink->deleted;
-    copy->deleted_running = sink->deleted_running;
+    copy->table = sink->table;
+    fields_unshare(&sink_fields, copy);
+    sink_copy_state(copy, sink);
     return copy;
 }
 
@@ -197,33 +196,18 @@ static void version_stamp(DefinitionVersion *version, uint32_t number, usec_t at
 
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description) {
     check(atomic_load_explicit(&source->references, memory_order_relaxed) == 1);
+    source_check(source);
     version_stamp(&source->version, version, at, by, description);
 }
 
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description) {
     check(atomic_load_explicit(&sink->references, memory_order_relaxed) == 1);
+    sink_check(sink);
     version_stamp(&sink->version, version, at, by, description);
     if (sink->mapping_version == 0) sink->mapping_version = version;
 }
 
-static bool text_differs(const char *a, const char *b) {
-    if (a == NULL || b == NULL) return a != b;
-    return strcmp(a, b) != 0;
-}
-
-static bool column_differs(const Column *a, const Column *b) {
-    return a->type != b->type || a->data_type != b->data_type || a->primary_key != b->primary_key || a->raw_string != b->raw_string ||
-           text_differs(a->name, b->name) || text_differs(a->path, b->path) || text_differs(a->default_value, b->default_value) ||
-           text_differs(a->template_text, b->template_text);
-}
-
+/* Strategy and drift count too: a file keeps its own copy of the whole table part. */
 bool sink_table_differs(const Sink *a, const Sink *b) {
-    const TableTarget *x = &a->table, *y = &b->table;
-    /* Strategy and drift count too: a file keeps its own copy of the whole table part. */
-    if (text_differs(x->connection, y->connection) || text_differs(x->table_id, y->table_id) || x->strategy != y->strategy ||
-        x->on_schema_drift != y->on_schema_drift || x->column_count != y->column_count)
-        return true;
-    for (size_t i = 0; i < x->column_count; i++)
-        if (column_differs(&x->columns[i], &y->columns[i])) return true;
-    return false;
+    return !fields_equal(&table_fields, &a->table, &b->table);
 }

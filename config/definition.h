@@ -96,17 +96,16 @@ typedef struct Sink {
     usec_t deleted_running; /* running time (storage/totals.h) at that moment: what its age counts from */
 } Sink;
 
+typedef struct SourceKind SourceKind; /* source_kind.h */
+
 typedef struct Source {
     atomic_uint references;
     uint32_t number; /* from the catalog, from 1, never reused; 0 until it has one */
     char *source_id;
     char *name;
     char *description;
-    char *secret; /* [0-9A-Za-z_-]{32,256} */
-    Framing framing;
-    ErrorDetail error_detail;
-    uint32_t rate_events, rate_burst; /* events a second and burst; 0: no limit */
-    bool discard;                     /* without an enabled sink its events are taken and thrown away; else they are refused */
+    const SourceKind *kind;
+    void *part; /* what its kind declares: HttpSource … (source_http.h) */
     Settings settings;
     DefinitionVersion version;
     usec_t created;
@@ -114,6 +113,9 @@ typedef struct Source {
     Pause paused; /* of all its sinks */
     usec_t deleted, deleted_running;
 } Source;
+
+/* Asserts what the tables of fields and the kinds of sources promise. */
+void definition_check_tables(void);
 
 #define SINKS_A_SOURCE_MAX 20
 #define COLUMNS_A_SINK_MAX 100
@@ -128,11 +130,11 @@ DEFINE_CLEANUP(Source, source_unref)
 /*
  * From the body of a POST (API form, without what the server decides: number, version, created), to a complete definition.
  * Missing ids become the slug of the name, a missing secret a random one. Unknown and not-yet-supported fields are -EINVAL and
- * are named with the values that would be right. `first_of_single`: the sink is the first of a `single` source (decides onInvalid).
+ * are named with the values that would be right. `first_rejects`: the sink is the first of a source for which source_first_sink_rejects.
  */
 int source_from_request(const json_t *body, Source **ret_source, Error *error);
-int sink_from_request(const json_t *body, bool first_of_single, Sink **ret_sink, Error *error);
-/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids and numbers cannot change. The result
+int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, Error *error);
+/* RFC 7396 merge of `patch` into the API form, then as above; `columns` is replaced whole; ids, numbers and kinds cannot change. The result
  * has the same version as `old`; the caller sets the next one with …_stamp. */
 int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
 int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
@@ -156,6 +158,12 @@ bool sink_table_differs(const Sink *a, const Sink *b);
 /* The fields of a request, and the settings, in which they differ: ["name", "table.tableId", "settings.KEY"] (new reference). */
 json_t *source_differences(const Source *old, const Source *now);
 json_t *sink_differences(const Sink *old, const Sink *now);
+
+/* What the kind of the source says, see source_kind.h. */
+const char *source_kind_name(const Source *source);
+bool source_first_sink_rejects(const Source *source);
+Framing source_framing(const Source *source);
+const char *source_without_sink(const Source *source);
 
 /* The API's form (new reference). Secrets are shown as they are, or as "***". */
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);

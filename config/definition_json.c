@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/source_kind.h"
 
 static void set(json_t *object, const char *key, json_t *take_value) {
     check(take_value != NULL && json_object_set_new(object, key, take_value) == 0);
@@ -21,69 +22,22 @@ static json_t *object_new(void) {
 
 /* ---- the forms that a request would have ---- */
 
-static json_t *column_to_json(const Column *column) {
+static json_t *source_form(const Source *source, bool with_secrets) {
     json_t *json = object_new();
-    set_text(json, "name", column->name);
-    set_text(json, "type", column_type_name(column->type));
-    if (column->primary_key) set(json, "primaryKey", json_true());
-    if (column->data_type != DATA_TEXT) set_text(json, "dataType", data_type_name(column->data_type));
-    if (column->path) set_text(json, "path", column->path);
-    if (column->default_value) set_text(json, "defaultValue", column->default_value);
-    if (column->raw_string) set(json, "rawString", json_true());
-    if (column->template_text) {
-        json_t *template = object_new();
-        set_text(template, "language", "jsonnet");
-        set_text(template, "content", column->template_text);
-        set(json, "template", template);
-    }
-    return json;
-}
-
-json_t *table_target_store(const TableTarget *table) {
-    json_t *json = object_new(), *mapping = object_new(), *columns = json_array();
-    check(columns != NULL);
-    for (size_t i = 0; i < table->column_count; i++) check(json_array_append_new(columns, column_to_json(&table->columns[i])) == 0);
-    set(mapping, "columns", columns);
-    set_text(json, "connection", table->connection);
-    set_text(json, "tableId", table->table_id);
-    set_text(json, "strategy", strategy_names[table->strategy]);
-    set_text(json, "onSchemaDrift", schema_drift_names[table->on_schema_drift]);
-    set(json, "mapping", mapping);
-    return json;
-}
-
-static json_t *source_fields_to_json(const Source *source) {
-    json_t *json = object_new();
-    set_text(json, "sourceId", source->source_id);
-    set_text(json, "name", source->name);
-    set_text(json, "description", source->description);
-    set_text(json, "type", "http");
-    set_text(json, "framing", framing_names[source->framing]);
-    if (source->rate_events > 0) {
-        json_t *rate = object_new();
-        set(rate, "events", json_integer(source->rate_events));
-        set(rate, "burst", json_integer(source->rate_burst));
-        set(json, "rate", rate);
-    }
-    if (source->discard) set(json, "discard", json_true());
-    set_text(json, "errorDetail", error_detail_names[source->error_detail]);
+    source_check(source);
+    fields_write(&source_fields, source, with_secrets, json);
+    fields_write(source->kind->fields, source->part, with_secrets, json);
     return json;
 }
 
 json_t *source_request_form(const Source *source) {
-    json_t *json = source_fields_to_json(source);
-    set_text(json, "secret", source->secret);
-    return json;
+    return source_form(source, true);
 }
 
 json_t *sink_request_form(const Sink *sink) {
     json_t *json = object_new();
-    set_text(json, "sinkId", sink->sink_id);
-    set_text(json, "name", sink->name);
-    set_text(json, "description", sink->description);
-    set_text(json, "type", "table");
-    set_text(json, "onInvalid", on_invalid_names[sink->on_invalid]);
-    set(json, "table", table_target_store(&sink->table));
+    sink_check(sink);
+    fields_write(&sink_fields, sink, true, json);
     return json;
 }
 
@@ -103,34 +57,17 @@ json_t *pause_to_json(const Pause *pause) {
     return json;
 }
 
-static void set_server_fields(json_t *json, const DefinitionVersion *version, usec_t created, bool disabled, const Pause *paused,
-                              usec_t deleted) {
-    json_t *shown = object_new();
-    set(shown, "number", json_integer(version->number));
-    set_time(shown, "at", version->at);
-    set_text(shown, "by", version->by ? version->by : "");
-    set_text(shown, "description", version->description ? version->description : "");
-    set(json, "version", shown);
-    set_time(json, "created", created);
-    if (disabled) set(json, "disabled", json_true());
-    if (paused->at != 0) set(json, "paused", pause_to_json(paused));
-    if (deleted != 0) set_time(json, "deleted", deleted);
-}
-
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret) {
-    json_t *json = source_fields_to_json(source), *http = object_new();
-    size_t length = strlen(public_url);
-    while (length > 0 && public_url[length - 1] == '/') length--;
-    set(http, "url",
-        json_sprintf("%.*s/stream/%u/%s/%s", (int)length, public_url, project, source->source_id, show_secret ? source->secret : "***"));
-    set(json, "http", http);
-    set_server_fields(json, &source->version, source->created, source->disabled, &source->paused, source->deleted);
+    SourcePlace place = {.public_url = public_url, .project = project, .show_secret = show_secret};
+    json_t *json = source_form(source, false);
+    if (source->kind->describe) source->kind->describe(source, &place, json);
+    fields_write(&source_state_fields, source, false, json);
     return json;
 }
 
 json_t *sink_to_json(const Sink *sink) {
     json_t *json = sink_request_form(sink);
-    set_server_fields(json, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted);
+    fields_write(&sink_state_fields, sink, false, json);
     return json;
 }
 

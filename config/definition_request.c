@@ -1,171 +1,66 @@
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/random.h"
-#include "base/span.h"
-#include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/source_kind.h"
 
-#define NAME_CHARACTERS_MAX 40
-#define DESCRIPTION_BYTES_MAX 4096
-#define SECRET_CHARACTERS 48
-#define SECRET_CHARACTERS_MIN 32
-#define SECRET_CHARACTERS_MAX 256
-#define RATE_MAX 10000000
-
-#define NOT_BUILT "is not supported by this build yet"
-#define BY_SERVER "is decided by the server; leave it out"
-
-static const char *const source_fields[] = {"sourceId", "name",    "description", "type",   "framing",
-                                            "rate",     "discard", "errorDetail", "secret", NULL};
-static const Refusal source_refusals[] = {
-    {"idempotency", NOT_BUILT},
-    {"kafka", NOT_BUILT},
-    {"nats", NOT_BUILT},
-    {"http", BY_SERVER},
-    {"version", BY_SERVER},
-    {"number", BY_SERVER},
-    {"created", BY_SERVER},
-    {"disabled", "is changed through …/enable and …/disable; leave it out"},
-    {"paused", "is changed through …/pause and …/resume; leave it out"},
-    {"deleted", "is changed through DELETE and …/undelete; leave it out"},
-    {"settings", "has an endpoint of its own: …/settings"},
-    {"sinks", "has an endpoint of its own: …/sinks"},
-    {0},
-};
-static const char *const sink_fields[] = {"sinkId", "name", "description", "type", "onInvalid", "table", NULL};
-static const Refusal sink_refusals[] = {
-    {"version", BY_SERVER},
-    {"number", BY_SERVER},
-    {"created", BY_SERVER},
-    {"disabled", "is changed through …/enable and …/disable; leave it out"},
-    {"paused", "is changed through …/pause and …/resume; leave it out"},
-    {"deleted", "is changed through DELETE and …/undelete; leave it out"},
-    {"settings", "has an endpoint of its own: …/settings"},
-    {0},
-};
-static const Refusal source_type_refusals[] = {{"kafka", "which " NOT_BUILT ": use http"},
-                                               {"nats", "which " NOT_BUILT ": use http"},
-                                               {"stream", "which " NOT_BUILT ": use http"},
-                                               {0}};
-
-/* ---- ids, names, descriptions: the same for sources and sinks ---- */
-
-static int read_name(Fault *fault, const Node *body, const char **ret_name) {
-    Node node = node_member(body, "name");
-    int r = node_text(fault, &node, 1, 4 * NAME_CHARACTERS_MAX, ret_name);
-    if (r != 0) return r;
-    Span name = {*ret_name, strlen(*ret_name)};
-    if (!text_is_plain(name)) return fault_at(fault, &node, "must not hold control characters");
-    size_t characters = text_characters(name);
-    if (characters > NAME_CHARACTERS_MAX)
-        return fault_at(fault, &node, "must have 1 to %d characters, not %zu", NAME_CHARACTERS_MAX, characters);
-    if (strspn(*ret_name, " ") == name.size) return fault_at(fault, &node, "must not be blank");
-    return 0;
+static const SourceKind *find_kind(const char *name) {
+    for (size_t i = 0; source_kinds[i]; i++)
+        if (strcmp(source_kinds[i]->name, name) == 0) return source_kinds[i];
+    return NULL;
 }
 
-/* Name and id; each may stand for the other when it is missing. */
-static int read_identity(Fault *fault, const Node *body, const char *id_field, char **ret_id, char **ret_name) {
-    Node id_node = node_member(body, id_field), name_node = node_member(body, "name");
-    const char *id = NULL, *name = NULL;
-    int r = 0;
-    if (node_given(&name_node)) r = read_name(fault, body, &name);
-    if (r == 0 && node_given(&id_node)) {
-        r = node_text(fault, &id_node, 1, SIZE_MAX, &id);
-        if (r == 0 && !identifier_valid(id))
-            r = fault_at(fault, &id_node, "must be 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
-    }
-    if (r != 0) return r;
-    if (name == NULL && id == NULL) return fault_at(fault, body, "needs a \"name\" (or at least a \"%s\")", id_field);
-    _cleanup_free_ char *own_id = id ? text_copy(id) : identifier_slug(name);
-    if (own_id[0] == 0) return fault_at(fault, &name_node, "holds no letter or digit to make an id of: give \"%s\" too", id_field);
-    /* An id may be longer than a name, and is one byte a character. */
-    char *own_name = name ? text_copy(name) : strndup(own_id, NAME_CHARACTERS_MAX);
-    check(own_name != NULL);
-    *ret_name = own_name;
-    *ret_id = steal(own_id);
-    return 0;
+/* Before all other fields, since it decides which ones there are. */
+static int read_kind(Fault *fault, const Node *body, const SourceKind **ret_kind) {
+    static const Refusal not_kinds[] = {{"kafka", "which " FIELD_NOT_BUILT ": use http"},
+                                        {"nats", "which " FIELD_NOT_BUILT ": use http"},
+                                        {"stream", "which " FIELD_NOT_BUILT ": use http"},
+                                        {0}};
+    int index = 0;
+    if (!json_is_object(body->value)) return fault_at(fault, body, "must be an object, not %s", json_kind(body->value));
+    Node node = node_member(body, "type");
+    int r = node_given(&node) ? node_choice(fault, &node, source_kind_names, not_kinds, &index) : 0;
+    if (r == 0) *ret_kind = find_kind(source_kind_names[index]);
+    return r;
 }
 
-static int read_description(Fault *fault, const Node *body, char **ret_description) {
-    Node node = node_member(body, "description");
-    const char *text = "";
-    if (node_given(&node)) {
-        int r = node_text(fault, &node, 0, DESCRIPTION_BYTES_MAX, &text);
-        if (r != 0) return r;
-    }
-    *ret_description = text_copy(text);
-    return 0;
-}
+#define OTHERS_MAX 32
 
-/* One of `choices` into an int that keeps its value when the field is missing. */
-static int read_choice(Fault *fault, const Node *body, const char *field, const char *const *choices, const Refusal *refused, int *choice) {
-    Node node = node_member(body, field);
-    return node_given(&node) ? node_choice(fault, &node, choices, refused, choice) : 0;
-}
-
-/* ---- source ---- */
-
-static int read_secret(Fault *fault, const Node *body, const Source *old, char **ret_secret) {
-    Node node = node_member(body, "secret");
-    if (!node_given(&node)) {
-        if (old) {
-            *ret_secret = text_copy(old->secret);
-            return 0;
+/* The fields of other kinds, which the source could have with another `type`. */
+static void refuse_other_kinds(const SourceKind *kind, Refusal refused[static OTHERS_MAX + 1], char (*reasons)[96]) {
+    size_t count = 0;
+    for (size_t i = 0; source_kinds[i]; i++) {
+        const SourceKind *other = source_kinds[i];
+        for (const FieldInfo *field = other->fields->fields; other != kind && field->name; field++) {
+            if (field_table_has(kind->fields, field->name) || field_table_has(&source_fields, field->name)) continue;
+            check(count < OTHERS_MAX);
+            (void)snprintf(reasons[count], sizeof *reasons, "belongs to sources of type \"%s\"", other->name);
+            refused[count] = (Refusal){field->name, reasons[count]};
+            count++;
         }
-        char secret[SECRET_CHARACTERS + 1];
-        random_secret(secret, SECRET_CHARACTERS);
-        *ret_secret = text_copy(secret);
-        return 0;
     }
-    const char *text;
-    int r = node_text(fault, &node, 0, SIZE_MAX, &text);
-    if (r != 0) return r;
-    size_t length = strlen(text);
-    size_t valid = strspn(text, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-");
-    if (length < SECRET_CHARACTERS_MIN || length > SECRET_CHARACTERS_MAX || valid != length)
-        return fault_at(fault, &node, "must be %d to %d of 0-9, A-Z, a-z, '_' and '-'", SECRET_CHARACTERS_MIN, SECRET_CHARACTERS_MAX);
-    *ret_secret = text_copy(text);
-    return 0;
-}
-
-static int read_rate(Fault *fault, const Node *body, Source *source) {
-    static const char *const fields[] = {"events", "burst", NULL};
-    Node node = node_member(body, "rate");
-    if (!node_given(&node)) return 0;
-    int r = node_object(fault, &node, fields, NULL);
-    if (r != 0) return r;
-    Node events_node = node_member(&node, "events"), burst_node = node_member(&node, "burst");
-    if (!node_given(&events_node)) return fault_at(fault, &node, "needs \"events\" (a second)");
-    int64_t events = 0, burst = 0;
-    r = node_integer(fault, &events_node, 1, RATE_MAX, &events);
-    if (r != 0) return r;
-    burst = events;
-    if (node_given(&burst_node)) r = node_integer(fault, &burst_node, 1, RATE_MAX, &burst);
-    if (r != 0) return r;
-    source->rate_events = (uint32_t)events;
-    source->rate_burst = (uint32_t)burst;
-    return 0;
+    refused[count] = (Refusal){0};
 }
 
 int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_source) {
-    static const char *const types[] = {"http", NULL};
-    int r = node_object(fault, body, source_fields, source_refusals);
+    const SourceKind *kind;
+    int r = read_kind(fault, body, &kind);
     if (r != 0) return r;
-    _cleanup_(cleanup_source_unref) Source *source = source_new();
-    int type = 0, framing = FRAMING_SINGLE, detail = ERROR_DETAIL_FULL;
-    r = read_identity(fault, body, "sourceId", &source->source_id, &source->name);
-    if (r == 0) r = read_description(fault, body, &source->description);
-    if (r == 0) r = read_choice(fault, body, "type", types, source_type_refusals, &type);
-    if (r == 0) r = read_choice(fault, body, "framing", framing_names, NULL, &framing);
-    if (r == 0) r = read_choice(fault, body, "errorDetail", error_detail_names, NULL, &detail);
-    if (r == 0) r = read_rate(fault, body, source);
-    if (r == 0) r = node_optional_bool(fault, body, "discard", &source->discard);
-    if (r == 0) r = read_secret(fault, body, old, &source->secret);
+    _cleanup_(cleanup_source_unref) Source *source = source_new(kind);
+    FieldPart parts[] = {{&source_fields, source}, {kind->fields, source->part}, {&source_state_fields, source}};
+    Refusal others[OTHERS_MAX + 1];
+    char reasons[OTHERS_MAX][96];
+    refuse_other_kinds(kind, others, reasons);
+    r = fields_read(fault, body, parts, 3, others);
     if (r != 0) return r;
-    source->framing = (Framing)framing;
-    source->error_detail = (ErrorDetail)detail;
+    if (old && old->kind != kind) {
+        Node type = node_member(body, "type");
+        return fault_at(fault, &type, "cannot be changed");
+    }
+    if (kind->complete) kind->complete(source->part, old ? old->part : NULL);
+    source_check(source);
     *ret_source = steal(source);
     return 0;
 }
@@ -178,29 +73,21 @@ int source_from_request(const json_t *body, Source **ret_source, Error *error) {
 
 /* ---- sink ---- */
 
-int sink_read(Fault *fault, const Node *body, bool first_of_single, const Sink *old, Sink **ret_sink) {
-    static const char *const types[] = {"table", NULL};
-    int r = node_object(fault, body, sink_fields, sink_refusals);
-    if (r != 0) return r;
+int sink_read(Fault *fault, const Node *body, bool first_rejects, const Sink *old, Sink **ret_sink) {
     _cleanup_(cleanup_sink_unref) Sink *sink = sink_new();
-    Node table = node_member(body, "table");
-    int type = 0, on_invalid = old ? (int)old->on_invalid : first_of_single ? ON_INVALID_REJECT : ON_INVALID_QUARANTINE;
-    r = read_identity(fault, body, "sinkId", &sink->sink_id, &sink->name);
-    if (r == 0) r = read_description(fault, body, &sink->description);
-    if (r == 0) r = read_choice(fault, body, "type", types, NULL, &type);
-    if (r == 0) r = read_choice(fault, body, "onInvalid", on_invalid_names, NULL, &on_invalid);
-    if (r == 0 && !node_given(&table)) r = fault_at(fault, body, "needs a \"table\"");
-    if (r == 0) r = table_read(fault, &table, &sink->table);
+    sink->on_invalid = old ? old->on_invalid : first_rejects ? ON_INVALID_REJECT : ON_INVALID_QUARANTINE;
+    FieldPart parts[] = {{&sink_fields, sink}, {&sink_state_fields, sink}};
+    int r = fields_read(fault, body, parts, 2, NULL);
     if (r != 0) return r;
-    sink->on_invalid = (OnInvalid)on_invalid;
+    sink_check(sink);
     *ret_sink = steal(sink);
     return 0;
 }
 
-int sink_from_request(const json_t *body, bool first_of_single, Sink **ret_sink, Error *error) {
+int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, Error *error) {
     Fault fault = {.error = error};
     Node root = {.value = body};
-    return sink_read(&fault, &root, first_of_single, NULL, ret_sink);
+    return sink_read(&fault, &root, first_rejects, NULL, ret_sink);
 }
 
 /* ---- changes ---- */
@@ -257,14 +144,7 @@ int source_patched(const Source *old, const json_t *patch, Source **ret_source, 
     if (r == 0) r = refuse_new_id("sourceId", patch, old->source_id, error);
     if (r == 0) r = source_read(&fault, &root, old, &source);
     if (r != 0) return r;
-    source->number = old->number;
-    source->settings = old->settings;
-    source_stamp(source, old->version.number, old->version.at, old->version.by, old->version.description);
-    source->created = old->created;
-    source->disabled = old->disabled;
-    pause_copy(&source->paused, &old->paused);
-    source->deleted = old->deleted;
-    source->deleted_running = old->deleted_running;
+    source_copy_state(source, old);
     *ret_source = steal(source);
     return 0;
 }
@@ -278,16 +158,9 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     if (r == 0) r = refuse_new_id("sinkId", patch, old->sink_id, error);
     if (r == 0) r = sink_read(&fault, &root, false, old, &sink);
     if (r != 0) return r;
-    sink->number = old->number;
-    sink->settings = old->settings;
-    sink_stamp(sink, old->version.number, old->version.at, old->version.by, old->version.description);
+    sink_copy_state(sink, old);
     /* 0 asks the next stamp for its number: the table changed with that version. */
-    sink->mapping_version = sink_table_differs(old, sink) ? 0 : old->mapping_version;
-    sink->created = old->created;
-    sink->disabled = old->disabled;
-    pause_copy(&sink->paused, &old->paused);
-    sink->deleted = old->deleted;
-    sink->deleted_running = old->deleted_running;
+    if (sink_table_differs(old, sink)) sink->mapping_version = 0;
     *ret_sink = steal(sink);
     return 0;
 }

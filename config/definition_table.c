@@ -1,4 +1,4 @@
-/* The `table` part of a sink: connection, table, strategy and columns. */
+/* The fields of a sink's `table`: connection, table, strategy and columns. */
 #include <errno.h>
 #include <string.h>
 
@@ -13,31 +13,9 @@
 #define DEFAULT_BYTES_MAX 65536
 #define TEMPLATE_BYTES_MAX 65536
 
-#define NOT_BUILT "is not supported by this build yet"
+#define KIND(type) (1U << (type))
 
-static int read_column_name(Fault *fault, const Node *column, char **ret_name) {
-    Node node = node_member(column, "name");
-    if (!node_given(&node)) return fault_at(fault, column, "needs a \"name\"");
-    const char *name;
-    int r = node_text(fault, &node, 1, COLUMN_NAME_BYTES_MAX, &name);
-    if (r < 0) return r;
-    if (!text_is_plain(span_of(name))) return fault_at(fault, &node, "must not hold control characters");
-    *ret_name = text_copy(name);
-    return 0;
-}
-
-static int read_column_type(Fault *fault, const Node *column, ColumnType *ret_type) {
-    static const char *const names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
-    static const ColumnType types[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP, COLUMN_BODY, COLUMN_HEADERS,
-                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
-    static const Refusal refused[] = {{"meta", "which " NOT_BUILT " (it comes with the bridges)"}, {0}};
-    Node node = node_member(column, "type");
-    if (!node_given(&node)) return fault_at(fault, column, "needs a \"type\"");
-    int choice;
-    int r = node_choice(fault, &node, names, refused, &choice);
-    if (r == 0) *ret_type = types[choice];
-    return r;
-}
+/* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Types that can never hold what such a column gives are refused here, not event by event. */
 static bool can_hold(ColumnType column, DataType data) {
@@ -54,80 +32,110 @@ static bool can_hold(ColumnType column, DataType data) {
     unreachable();
 }
 
-static int read_data_type(Fault *fault, const Node *column, Column *out) {
-    Node node = node_member(column, "dataType");
-    if (!node_given(&node)) return 0;
-    int choice;
-    int r = node_choice(fault, &node, data_type_names, NULL, &choice);
-    if (r < 0) return r;
-    out->data_type = (DataType)choice;
-    if (!can_hold(out->type, out->data_type))
-        return fault_at(fault, &node, "is \"%s\", which a column of type \"%s\" never fits", data_type_names[choice],
-                        column_type_name(out->type));
-    return 0;
-}
-
-static int read_path(Fault *fault, const Node *column, Column *out) {
-    Node path = node_member(column, "path"), default_value = node_member(column, "defaultValue");
-    const char *text;
-    int r;
-    if (out->type != COLUMN_PATH) {
-        if (node_given(&path)) return fault_at(fault, &path, "belongs to columns of type \"path\" only");
-        if (node_given(&default_value)) return fault_at(fault, &default_value, "belongs to columns of type \"path\" only");
-        return 0;
+static int complete_column(Fault *fault, const Node *node, void *object) {
+    const Column *column = object;
+    if (!can_hold(column->type, column->data_type)) {
+        Node data = node_member(node, "dataType");
+        return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" never fits", data_type_name(column->data_type),
+                        column_type_name(column->type));
     }
-    if (!node_given(&path)) return fault_at(fault, column, "needs a \"path\" (\".\" is the whole body)");
-    r = node_text(fault, &path, 1, PATH_BYTES_MAX, &text);
-    if (r < 0) return r;
-    out->path = text_copy(text);
-    if (!node_given(&default_value)) return 0;
-    r = node_text(fault, &default_value, 0, DEFAULT_BYTES_MAX, &text);
-    if (r == 0) out->default_value = text_copy(text);
-    return r;
-}
-
-static int read_template(Fault *fault, const Node *column, Column *out) {
-    static const char *const fields[] = {"language", "content", NULL};
-    static const char *const languages[] = {"jsonnet", NULL};
-    Node node = node_member(column, "template");
-    if (out->type != COLUMN_TEMPLATE) return node_given(&node) ? fault_at(fault, &node, "belongs to columns of type \"template\" only") : 0;
-    if (!node_given(&node)) return fault_at(fault, column, "needs a \"template\": {\"language\": \"jsonnet\", \"content\": …}");
-    int r = node_object(fault, &node, fields, NULL);
-    if (r < 0) return r;
-    Node language = node_member(&node, "language"), content = node_member(&node, "content");
-    int choice;
-    const char *text;
-    if (!node_given(&language)) return fault_at(fault, &node, "needs a \"language\": \"jsonnet\"");
-    r = node_choice(fault, &language, languages, NULL, &choice);
-    if (r < 0) return r;
-    if (!node_given(&content)) return fault_at(fault, &node, "needs a \"content\"");
-    r = node_text(fault, &content, 1, TEMPLATE_BYTES_MAX, &text);
-    if (r == 0) out->template_text = text_copy(text);
-    return r;
-}
-
-static int read_column(Fault *fault, const Node *node, Column *out) {
-    static const char *const fields[] = {"name", "type", "primaryKey", "dataType", "path", "defaultValue", "rawString", "template", NULL};
-    static const Refusal refused[] = {{"mask", NOT_BUILT}, {0}};
-    int r = node_object(fault, node, fields, refused);
-    if (r == 0) r = read_column_name(fault, node, &out->name);
-    if (r == 0) r = read_column_type(fault, node, &out->type);
-    if (r == 0) r = read_data_type(fault, node, out);
-    if (r == 0) r = read_path(fault, node, out);
-    if (r == 0) r = read_template(fault, node, out);
-    if (r == 0) r = node_optional_bool(fault, node, "rawString", &out->raw_string);
-    if (r == 0) r = node_optional_bool(fault, node, "primaryKey", &out->primary_key);
-    if (r < 0) return r;
-    if (out->raw_string && out->type != COLUMN_PATH && out->type != COLUMN_TEMPLATE) {
-        Node raw = node_member(node, "rawString");
-        return fault_at(fault, &raw, "belongs to columns of type \"path\" and \"template\" only");
-    }
-    if (out->primary_key && out->data_type == DATA_JSON) {
+    if (column->primary_key && column->data_type == DATA_JSON) {
         Node key = node_member(node, "primaryKey");
         return fault_at(fault, &key, "cannot stand on dataType \"json\", which no database compares");
     }
     return 0;
 }
+
+static const char *const template_languages[] = {"jsonnet", NULL};
+static const FieldInfo template_rows[] = {
+    {.name = "language",
+     .type = FIELD_WORD,
+     .choices = template_languages,
+     .needed = "a \"language\": \"jsonnet\"",
+     .sentence = "What it is written in."},
+    {.name = "content",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, template_text),
+     .least = 1,
+     .most = TEMPLATE_BYTES_MAX,
+     .needed = "a \"content\"",
+     .sentence = "The text of the template."},
+    {0},
+};
+static const FieldTable template_fields = {.owners = "templates", .fields = template_rows, .size = sizeof(Column)};
+
+/* "uuid" and "json" are other names; what is written is the first name of a type. */
+static const char *const type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
+static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP, COLUMN_BODY, COLUMN_HEADERS,
+                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
+static const Refusal not_types[] = {{"meta", "which " FIELD_NOT_BUILT " (it comes with the bridges)"}, {0}};
+static const Refusal column_refusals[] = {{"mask", FIELD_NOT_BUILT}, {0}};
+
+static const FieldInfo column_rows[] = {
+    {.name = "name",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, name),
+     .least = 1,
+     .most = COLUMN_NAME_BYTES_MAX,
+     .needed = "a \"name\"",
+     .is_plain = true,
+     .sentence = "The column of the table; case is not told apart."},
+    {.name = "type",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Column, type),
+     .choices = type_names,
+     .values = type_values,
+     .not_choices = not_types,
+     .needed = "a \"type\"",
+     .sentence = "What it is filled with; `uuid` is `id`, and `json` is `path`."},
+    {.name = "primaryKey",
+     .type = FIELD_BOOL,
+     .offset = offsetof(Column, primary_key),
+     .is_optional = true,
+     .sentence = "It is a part of the table's primary key."},
+    {.name = "dataType",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Column, data_type),
+     .default_value = "text",
+     .choices = data_type_names,
+     .is_optional = true,
+     .sentence = "What its values are."},
+    {.name = "path",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, path),
+     .least = 1,
+     .most = PATH_BYTES_MAX,
+     .kinds = KIND(COLUMN_PATH),
+     .needed = "a \"path\" (\".\" is the whole body)",
+     .sentence = "Where its value stands in the event; `.` is the whole body."},
+    {.name = "defaultValue",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, default_value),
+     .most = DEFAULT_BYTES_MAX,
+     .kinds = KIND(COLUMN_PATH),
+     .sentence = "Its value where the event has none; without it such an event cannot be mapped."},
+    {.name = "rawString",
+     .type = FIELD_BOOL,
+     .offset = offsetof(Column, raw_string),
+     .kinds = KIND(COLUMN_PATH) | KIND(COLUMN_TEMPLATE),
+     .is_optional = true,
+     .sentence = "A JSON string is stored without its quotes and escapes."},
+    {.name = "template",
+     .type = FIELD_OBJECT,
+     .fields = &template_fields,
+     .kinds = KIND(COLUMN_TEMPLATE),
+     .needed = "a \"template\": {\"language\": \"jsonnet\", \"content\": …}",
+     .sentence = "What gives its value."},
+    {0},
+};
+const FieldTable column_fields = {.owners = "columns",
+                                  .fields = column_rows,
+                                  .size = sizeof(Column),
+                                  .refused = column_refusals,
+                                  .kind = "type",
+                                  .complete = complete_column};
+
+/* ---- the mapping -------------------------------------------------------------------------------------------------------------------------- */
 
 static int refuse_twins(Fault *fault, const Node *columns, const TableTarget *table, size_t last) {
     for (size_t i = 0; i < last; i++) {
@@ -140,113 +148,130 @@ static int refuse_twins(Fault *fault, const Node *columns, const TableTarget *ta
     return 0;
 }
 
-static int read_columns(Fault *fault, const Node *table_node, TableTarget *table) {
-    static const char *const fields[] = {"columns", NULL};
-    Node mapping = node_member(table_node, "mapping");
-    if (!node_given(&mapping)) return fault_at(fault, table_node, "needs a \"mapping\" with \"columns\"");
-    int r = node_object(fault, &mapping, fields, NULL);
-    if (r < 0) return r;
-    Node columns = node_member(&mapping, "columns");
-    if (!node_given(&columns)) return fault_at(fault, &mapping, "needs \"columns\"");
-    r = node_array(fault, &columns, 1, COLUMNS_A_SINK_MAX);
-    if (r < 0) return r;
-    size_t count = json_array_size(columns.value);
-    table->columns = calloc(count, sizeof *table->columns);
-    check(table->columns != NULL);
-    for (size_t i = 0; i < count; i++) {
-        Node column = node_item(&columns, i);
-        table->column_count = i + 1;
-        r = read_column(fault, &column, &table->columns[i]);
-        if (r == 0) r = refuse_twins(fault, &columns, table, i);
-        if (r < 0) return r;
-    }
-    return 0;
+static int complete_mapping(Fault *fault, const Node *node, void *object) {
+    const TableTarget *table = object;
+    Node columns = node_member(node, "columns");
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < table->column_count; i++) r = refuse_twins(fault, &columns, table, i);
+    return r;
 }
+
+static const FieldInfo mapping_rows[] = {
+    {.name = "columns",
+     .type = FIELD_LIST,
+     .offset = offsetof(TableTarget, columns),
+     .count_offset = offsetof(TableTarget, column_count),
+     .least = 1,
+     .most = COLUMNS_A_SINK_MAX,
+     .fields = &column_fields,
+     .needed = "\"columns\"",
+     .sentence = "The columns, in their order; their names differ."},
+    {0},
+};
+static const FieldTable mapping_fields = {
+    .owners = "mappings", .fields = mapping_rows, .size = sizeof(TableTarget), .complete = complete_mapping};
+
+/* ---- the table ---------------------------------------------------------------------------------------------------------------------------- */
 
 static bool starts_nocase(Span text, Span start) {
     return text.size >= start.size && span_equal_nocase((Span){text.data, start.size}, start);
 }
 
 /* Schema up to the last dot, then the table; both become quoted names at the destination. */
-static int read_table_id(Fault *fault, const Node *table_node, char **ret_table_id) {
-    Node node = node_member(table_node, "tableId");
-    if (!node_given(&node)) return fault_at(fault, table_node, "needs a \"tableId\"");
-    const char *id;
-    int r = node_text(fault, &node, 1, 2 * TABLE_NAME_BYTES_MAX + 1, &id);
-    if (r < 0) return r;
+static int check_table_id(Fault *fault, const Node *node) {
+    const char *id = json_string_value(node->value);
     if (!text_is_plain(span_of(id)) || strpbrk(id, "\"\\/"))
-        return fault_at(fault, &node, "must not hold control characters, '\"', '\\' or '/'");
+        return fault_at(fault, node, "must not hold control characters, '\"', '\\' or '/'");
     const char *dot = strrchr(id, '.');
     Span schema = {.data = id, .size = dot ? (size_t)(dot - id) : 0}, table = span_of(dot ? dot + 1 : id);
-    if (table.size == 0 || (dot && schema.size == 0)) return fault_at(fault, &node, "must be \"table\" or \"schema.table\"");
+    if (table.size == 0 || (dot && schema.size == 0)) return fault_at(fault, node, "must be \"table\" or \"schema.table\"");
     if (table.size > TABLE_NAME_BYTES_MAX || schema.size > TABLE_NAME_BYTES_MAX)
-        return fault_at(fault, &node, "must have at most %d bytes before and after the last dot", TABLE_NAME_BYTES_MAX);
+        return fault_at(fault, node, "must have at most %d bytes before and after the last dot", TABLE_NAME_BYTES_MAX);
     if (id[0] == ' ' || schema.data[schema.size > 0 ? schema.size - 1 : 0] == ' ' || table.data[0] == ' ' ||
         table.data[table.size - 1] == ' ')
-        return fault_at(fault, &node, "must not begin or end with a space");
+        return fault_at(fault, node, "must not begin or end with a space");
     /* The destination's own tables, and the ledgers that make every file arrive once. */
     if (starts_nocase(span_of(id), SPAN("sqlite_")) || starts_nocase(table, SPAN("_sluice_")) || span_equal_nocase(schema, SPAN("sluice")))
-        return fault_at(fault, &node, "is reserved (sqlite_…, _sluice_… and sluice.… are)");
-    *ret_table_id = text_copy(id);
+        return fault_at(fault, node, "is reserved (sqlite_…, _sluice_… and sluice.… are)");
     return 0;
 }
 
-static int read_connection(Fault *fault, const Node *table_node, char **ret_connection) {
-    Node node = node_member(table_node, "connection");
-    const char *name = "local";
-    if (node_given(&node)) {
-        int r = node_text(fault, &node, 1, SIZE_MAX, &name);
-        if (r < 0) return r;
-        if (!identifier_valid(name)) return fault_at(fault, &node, "must be the name of a connection of the config file");
-    }
-    *ret_connection = text_copy(name);
-    return 0;
+static int check_connection(Fault *fault, const Node *node) {
+    if (identifier_valid(json_string_value(node->value))) return 0;
+    return fault_at(fault, node, "must be the name of a connection of the config file");
 }
 
-/* After the columns: the primary key decides what is right and what is the default. */
-static int read_strategy(Fault *fault, const Node *table_node, TableTarget *table) {
-    static const Refusal refused[] = {{"replace", "which " NOT_BUILT}, {0}};
+/* The primary key decides which strategy is right, and which is the default. */
+static int complete_table(Fault *fault, const Node *node, void *object) {
+    TableTarget *table = object;
     bool keyed = false;
     for (size_t i = 0; i < table->column_count; i++) keyed = keyed || table->columns[i].primary_key;
-    Node node = node_member(table_node, "strategy");
-    int choice = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    if (node_given(&node)) {
-        int r = node_choice(fault, &node, strategy_names, refused, &choice);
-        if (r < 0) return r;
-    }
-    if (choice == STRATEGY_MERGE && !keyed) return fault_at(fault, &node, "is \"merge\", which needs a column with \"primaryKey\": true");
-    table->strategy = (Strategy)choice;
+    Node strategy = node_member(node, "strategy");
+    if (!node_given(&strategy)) table->strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    if (table->strategy == STRATEGY_MERGE && !keyed)
+        return fault_at(fault, &strategy, "is \"merge\", which needs a column with \"primaryKey\": true");
     return 0;
 }
 
-/* Into an all-zero table, which the caller releases when this fails. */
-static int fill_table(Fault *fault, const Node *node, TableTarget *table) {
-    static const char *const fields[] = {"connection", "tableId", "strategy", "onSchemaDrift", "mapping", NULL};
-    Node drift = node_member(node, "onSchemaDrift");
-    int choice = SCHEMA_DRIFT_FAIL;
-    int r = node_object(fault, node, fields, NULL);
-    if (r == 0) r = read_connection(fault, node, &table->connection);
-    if (r == 0) r = read_table_id(fault, node, &table->table_id);
-    if (r == 0) r = read_columns(fault, node, table);
-    if (r == 0) r = read_strategy(fault, node, table);
-    if (r == 0 && node_given(&drift)) r = node_choice(fault, &drift, schema_drift_names, NULL, &choice);
-    table->on_schema_drift = (SchemaDrift)choice;
-    return r;
+static const Refusal not_strategies[] = {{"replace", "which " FIELD_NOT_BUILT}, {0}};
+static const FieldInfo table_rows[] = {
+    {.name = "connection",
+     .type = FIELD_TEXT,
+     .offset = offsetof(TableTarget, connection),
+     .default_value = "local",
+     .most = INT32_MAX,
+     .range_words = "a name under `connections:`",
+     .validate = check_connection,
+     .sentence = "The destination."},
+    {.name = "tableId",
+     .type = FIELD_TEXT,
+     .offset = offsetof(TableTarget, table_id),
+     .least = 1,
+     .most = 2 * TABLE_NAME_BYTES_MAX + 1,
+     .range_words = "`table` or `schema.table`, 1..63 bytes each",
+     .needed = "a \"tableId\"",
+     .validate = check_table_id,
+     .sentence = "The table there: schema up to the last dot, then its name."},
+    {.name = "strategy",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(TableTarget, strategy),
+     .default_words = "merge with a primary key, else append",
+     .choices = strategy_names,
+     .not_choices = not_strategies,
+     .sentence = "Whether a row with a known primary key is left out, or replaces the old one."},
+    {.name = "onSchemaDrift",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(TableTarget, on_schema_drift),
+     .default_value = "fail",
+     .choices = schema_drift_names,
+     .sentence = "Whether columns that the table lacks are refused, or added to it."},
+    {.name = "mapping",
+     .type = FIELD_OBJECT,
+     .fields = &mapping_fields,
+     .needed = "a \"mapping\" with \"columns\"",
+     .sentence = "How an event becomes a row."},
+    {0},
+};
+const FieldTable table_fields = {.owners = "tables", .fields = table_rows, .size = sizeof(TableTarget), .complete = complete_table};
+
+json_t *table_target_store(const TableTarget *table) {
+    check(fields_hold(&table_fields, table));
+    json_t *json = json_object();
+    check(json);
+    fields_write(&table_fields, table, true, json);
+    return json;
 }
 
-int table_read(Fault *fault, const Node *node, TableTarget *ret_table) {
+int table_target_load(const json_t *stored, TableTarget *ret_table, Error *error) {
+    Fault fault = {.error = error};
+    Node root = {0}, node = {.value = stored, .parent = &root, .key = "table"};
     TableTarget table = {0};
-    int r = fill_table(fault, node, &table);
+    FieldPart part = {&table_fields, &table};
+    int r = fields_read(&fault, &node, &part, 1, NULL);
     if (r != 0) {
         table_target_deinit(&table);
         return r;
     }
     *ret_table = table;
     return 0;
-}
-
-int table_target_load(const json_t *stored, TableTarget *ret_table, Error *error) {
-    Fault fault = {.error = error};
-    Node root = {0}, node = {.value = stored, .parent = &root, .key = "table"};
-    return table_read(&fault, &node, ret_table);
 }

@@ -7,9 +7,11 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "config/connection_parts.h"
+#include "config/definition.h"
 #include "config/field.h"
 #include "config/manifest.h"
 #include "config/options_table.h"
+#include "config/settings_parts.h"
 
 #define NAME_BYTES_MAX 64
 
@@ -201,6 +203,9 @@ int options_load(const char *config_file, char *const *arguments, const Connecti
     _cleanup_(options_deinit) Options options = {0};
     Fault fault = {.error = error};
     Node none = {0};
+    options_table_check();
+    settings_check_table();
+    definition_check_tables();
     load_defaults(&options);
     int r = connections_read(&fault, &none, types, &options.list);
     if (r == 0 && config_file) r = load_file(config_file, types, &options, error);

@@ -299,3 +299,17 @@ void option_format_range(const OptionInfo *info, Buffer *out) {
     default: buffer_append_text(out, info->choices ? info->choices : ""); return;
     }
 }
+
+void options_table_check(void) {
+    Options options = {0};
+    for (size_t i = 0; i < options_table_size; i++) {
+        const OptionInfo *info = &options_table[i];
+        size_t sentence = strlen(info->doc);
+        Error error = {0};
+        check(sentence > 1 && info->doc[sentence - 1] == '.');
+        check(option_find(span_of(info->name)) == info);
+        check(info->least <= info->most && (info->type == OPTION_CHOICE) == (info->choices != NULL));
+        check(option_set(info, &options, span_of(info->default_value), &error) == 0);
+    }
+    options_deinit(&options);
+}

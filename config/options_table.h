@@ -37,6 +37,8 @@ typedef struct OptionInfo {
 extern const OptionInfo options_table[];
 extern const size_t options_table_size;
 
+/* Asserts what the rows promise: names that differ, a sentence, a default that option_set takes. */
+void options_table_check(void);
 /* The row of a name; NULL: none. */
 const OptionInfo *option_find(Span name);
 /* Sets the field from text, replacing what was there. -EINVAL: the text of the error begins with the name of the option. */

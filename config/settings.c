@@ -245,3 +245,12 @@ bool settings_equal(const Settings *a, const Settings *b) {
         if (a->set[i] != b->set[i] || (a->set[i] && a->value[i] != b->value[i])) return false;
     return true;
 }
+
+void settings_check_table(void) {
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        const SettingInfo *info = &table[i];
+        check(info->key && settings_find(info->key) == i);
+        check(info->description && *info->description && info->description[strlen(info->description) - 1] == '.');
+        check(info->least <= info->default_value && info->default_value <= info->most);
+    }
+}

@@ -16,7 +16,10 @@ static const ConnectionField fields[] = {
      .sentence =
          "A file with the password, read at each connect; one newline at its end is dropped. Relative to the data directory unless it is "
          "absolute."},
-    {.name = "ledgerTable", .bytes_most = 127, .sentence = "The table of imported files, with its schema; sluice.files."},
+    {.name = "ledgerTable",
+     .bytes_most = 127,
+     .default_value = "sluice.files",
+     .sentence = "The table of imported files, as schema.table."},
     {0},
 };
 

@@ -177,7 +177,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
     SinkFault unasked;
     if (!ret_fault) ret_fault = &unasked;
     char password[PASSWORD_BYTES_MOST];
-    const char *password_file = connection_value(connection, "passwordFile"), *ledger = connection_value(connection, "ledgerTable");
+    const char *password_file = connection_value(connection, "passwordFile"), *ledger = connection_effective(connection, "ledgerTable");
     if (password_file) {
         bool absolute = password_file[0] == '/';
         _cleanup_free_ char *path = NULL;
@@ -201,7 +201,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .statement_limit = STATEMENT_LIMIT,
                                  .turn = WAIT_TURN};
     check(session->name);
-    name_ledger(session, ledger ? ledger : "sluice.files");
+    name_ledger(session, ledger);
     *ret_session = session;
     return SINK_DONE;
 }

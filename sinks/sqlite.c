@@ -106,12 +106,12 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
 static SinkResult sqlite_connect(const Connection *connection, const char *data_directory, const char *application_name,
                                  SinkSession **ret_session, Error *error) {
     char *path = NULL;
-    const char *file = connection_value(connection, "path"), *ledger = connection_value(connection, "ledgerTable");
+    const char *file = connection_value(connection, "path"), *ledger = connection_effective(connection, "ledgerTable");
     bool absolute = file[0] == '/';
     check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", file) >= 0);
     SqliteSession *session = calloc(1, sizeof *session);
     check(session);
-    session->ledger = strdup(ledger ? ledger : "_sluice_files");
+    session->ledger = strdup(ledger);
     check(session->ledger);
     SinkResult result = open_database(session, path, error);
     if (result != SINK_DONE) {

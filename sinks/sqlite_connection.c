@@ -7,7 +7,7 @@ static const ConnectionField fields[] = {
      .needed = "a \"path\"",
      .local_value = "tables.db",
      .sentence = "The database file, relative to the data directory unless it is absolute."},
-    {.name = "ledgerTable", .bytes_most = 127, .sentence = "The table of imported files; _sluice_files."},
+    {.name = "ledgerTable", .bytes_most = 127, .default_value = "_sluice_files", .sentence = "The table of imported files."},
     {0},
 };
 

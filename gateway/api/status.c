@@ -95,7 +95,8 @@ static json_t *add_source(const ControlView *view, Aggregation *aggregation, con
         const Sink *sink = known->sinks[i]->sink;
         if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(view, aggregation, source, sink)) == 0);
     }
-    json_t *json = json_pack("{s:s, s:s, s:s, s:o}", "sourceId", source->source_id, "name", source->name, "type", "http", "sinks", sinks);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:o}", "sourceId", source->source_id, "name", source->name, "type", source_kind_name(source),
+                             "sinks", sinks);
     check(json);
     set_state(json, source->disabled, &source->paused);
     return json;

@@ -136,7 +136,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .event_bytes = options->event_bytes,
         .row_bytes = options->row_bytes,
     };
-    return dry_run_new(plan, request->source->source->framing, &dry, ret_run, error);
+    return dry_run_new(plan, source_framing(request->source->source), &dry, ret_run, error);
 }
 
 void api_test(ApiRequest *request) {

@@ -101,7 +101,7 @@ static int add_declared(Targets *targets, const ManifestSource *declared, const 
     for (size_t i = 0; i < declared->sink_count && r == 0; i++) {
         const char *id = json_string_value(json_object_get(declared->sinks[i], "sinkId"));
         if (only_sink && strcmp(only_sink, id) != 0) continue;
-        r = sink_from_request(declared->sinks[i], i == 0 && source->framing == FRAMING_SINGLE, &sinks[count], error);
+        r = sink_from_request(declared->sinks[i], i == 0 && source_first_sink_rejects(source), &sinks[count], error);
         if (r == 0) count++;
     }
     if (r == 0 && count > 0) return add_target(targets, source, sinks, count, error);
@@ -155,7 +155,7 @@ static int targets_of_columns(const char *file, Targets *targets, Error *error) 
     _cleanup_(expansions_deinit) Expansions expansions = {0};
     int r = read_columns(file, &columns, &expansions, error);
     if (r < 0) return r;
-    json_t *source_body = json_pack("{s:s, s:s, s:s}", "sourceId", "source", "name", "source", "type", "http");
+    json_t *source_body = json_pack("{s:s, s:s}", "sourceId", "source", "name", "source");
     json_t *sink_body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:o}}}", "sinkId", "sink", "name", "sink", "type", "table", "table",
                                   "tableId", "rows", "mapping", "columns", columns);
     check(source_body && sink_body);

@@ -329,9 +329,9 @@ static int change_source(Control *control, const ChangeRequest *request, const R
 
 static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, ChangeOutcome *outcome,
                        Failure *failure) {
-    bool first_of_single = known->source->framing == FRAMING_SINGLE && registry_live_sinks(known) == 0;
+    bool first_rejects = source_first_sink_rejects(known->source) && registry_live_sinks(known) == 0;
     Sink *sink;
-    if (sink_from_request(request->body, first_of_single, &sink, &failure->error) < 0) return failure_bad_request(failure);
+    if (sink_from_request(request->body, first_rejects, &sink, &failure->error) < 0) return failure_bad_request(failure);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     const RegistrySink *same = registry_find_sink(known, sink->sink_id);
     if (same && same->sink->deleted != 0)
@@ -363,14 +363,14 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
 }
 
 /* What becomes of the events that come from now on. */
-static const char *without_sink_text(const RegistrySource *known, const Sink *disabled) {
+static void say_without_sink(const RegistrySource *known, const Sink *disabled, Buffer *out) {
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
-        if (sink->deleted == 0 && !sink->disabled && strcmp(sink->sink_id, disabled->sink_id) != 0)
-            return " New events are not kept for it; its statistics count them as skippedEvents.";
+        if (sink->deleted != 0 || sink->disabled || strcmp(sink->sink_id, disabled->sink_id) == 0) continue;
+        buffer_append_text(out, " New events are not kept for it; its statistics count them as skippedEvents.");
+        return;
     }
-    return known->source->discard ? " The source has no enabled sink now: new events are answered with 200 and discarded."
-                                  : " The source has no enabled sink now: new events are refused with 503 noEnabledSink.";
+    buffer_printf(out, " The source has no enabled sink now: %s", source_without_sink(known->source));
 }
 
 static int change_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, const Sink *old, ChangeOutcome *outcome,
@@ -406,7 +406,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->withdraws = true;
         buffer_append_text(&text, "The sink is disabled");
         say_sink_waits(control, known->source, sink, &text);
-        buffer_append_text(&text, without_sink_text(known, sink));
+        say_without_sink(known, sink, &text);
         set_done(outcome, &text);
         break;
     case CHANGE_DELETE:

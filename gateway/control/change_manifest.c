@@ -77,8 +77,8 @@ static int known_source(ManifestBuild *build) {
 static int new_sink(ManifestBuild *build, size_t index) {
     const Source *source = build->outcome->source;
     Sink *sink;
-    bool first_of_single = source->framing == FRAMING_SINGLE && build->live == 0;
-    if (sink_from_request(build->manifest->sinks[index], first_of_single, &sink, &build->failure->error) < 0)
+    bool first_rejects = source_first_sink_rejects(source) && build->live == 0;
+    if (sink_from_request(build->manifest->sinks[index], first_rejects, &sink, &build->failure->error) < 0)
         return failure_bad_request(build->failure);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = true;

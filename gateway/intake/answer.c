@@ -132,7 +132,7 @@ Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *out
     Buffer *out = &intake->text;
     const Plan *plan = call->source->plan;
     size_t sinks = plan ? plan_sink_count(plan) : 0;
-    bool full = call->source->source->error_detail == ERROR_DETAIL_FULL;
+    bool full = http_of(call->source)->error_detail == ERROR_DETAIL_FULL;
     buffer_clear(out);
     buffer_append_byte(out, '{');
     json_result(out, status, NULL, message);
@@ -203,7 +203,7 @@ static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const 
 void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal) {
     Lines lines = {.size = 0};
     Buffer *out = &intake->text;
-    bool minimal = source && source->source->error_detail == ERROR_DETAIL_MINIMAL;
+    bool minimal = source && http_of(source)->error_detail == ERROR_DETAIL_MINIMAL;
     const char *message = minimal ? minimal_message(refusal) : refusal->message;
     metrics_add(refusal->status == 503 || refusal->status == 429 ? METRIC_REQUESTS_OVERLOADED : METRIC_REQUESTS_REFUSED, 1);
     buffer_clear(out);

@@ -117,8 +117,9 @@ static bool project_of(Span text, uint64_t *ret_project) {
 /* The source that the route and its secret name, NULL if there is none: the same work is done for both. */
 static SnapshotSource *find_source(const Intake *intake, const Route *route, uint64_t project, Span authorization, Span api_key) {
     SnapshotSource *source = snapshot_find(intake->snapshot, route->source);
-    bool known = source && project == intake->options.project && source->source->deleted == 0;
-    const char *expected = known ? source->source->secret : NULL;
+    const HttpSource *http = source ? http_of(source) : NULL;
+    bool known = http && project == intake->options.project && source->source->deleted == 0;
+    const char *expected = known ? http->secret : NULL;
     if (route->secret_in_url) return credential_matches(expected, route->secret) ? source : NULL;
     return credential_in_headers(expected, authorization, api_key) ? source : NULL;
 }

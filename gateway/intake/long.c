@@ -54,7 +54,7 @@ static void make_ready(Intake *intake, LongCall *job) {
 }
 
 static void start_frames(LongCall *job) {
-    frames_start(&job->frames, job->call.source->source->framing, job->call.content_type, job->body);
+    frames_start(&job->frames, http_of(job->call.source)->framing, job->call.content_type, job->body);
     job->split = 0;
 }
 
@@ -79,7 +79,7 @@ bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded,
     job->call.snapshot = snapshot_ref(call->snapshot);
     job->body = body;
     job->held_bytes = held;
-    job->counting = !call->source->plan || call->source->source->rate_events > 0;
+    job->counting = !call->source->plan || http_of(call->source)->rate_events > 0;
     if (decoded) {
         job->decoded = intake->decoded;
         intake->decoded = (Buffer){0};

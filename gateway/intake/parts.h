@@ -8,6 +8,7 @@
 #include <semaphore.h>
 
 #include "base/uuid.h"
+#include "config/source_http.h"
 #include "gateway/http/client_address.h"
 #include "gateway/http/decode.h"
 #include "gateway/http/head.h"
@@ -22,6 +23,11 @@ enum {
     INTAKE_MESSAGE_STOP = -1,      /* intake_stop -> loop: tell when nothing is out */
     INTAKE_MESSAGE_TEMPLATES = -2, /* loop -> T -> loop: the TemplateBatch of a long request */
 };
+
+/* What a source says that is found by its URL: those of other kinds are not. */
+static inline const HttpSource *http_of(const SnapshotSource *source) {
+    return source_http(source->source);
+}
 
 #define PIECE_BYTES ((size_t)1024 * 1024)
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)

@@ -72,7 +72,7 @@ static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *ref
     Error error = {0};
     Frame frame;
     int r;
-    frames_start(&frames, call->source->source->framing, call->content_type, body);
+    frames_start(&frames, http_of(call->source)->framing, call->content_type, body);
     call->count = 0;
     while ((r = frames_next(&frames, &frame, &error)) == 0) {
         if (call->count == FRAMES_MOST || (body.size > AT_ONCE_BYTES && frame.body.size < body.size / 2)) return SPLIT_LONG;
@@ -89,9 +89,9 @@ static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *ref
 
 /* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
 bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal) {
-    const Source *source = call->source->source;
+    const HttpSource *source = http_of(call->source);
     if (source->rate_events == 0 || call->count == 0) return true;
-    int64_t rate = source->rate_events, burst = source->rate_burst ? source->rate_burst : source->rate_events;
+    int64_t rate = source->rate_events, burst = source->rate_burst;
     int64_t cost = (int64_t)call->count * USEC_SECOND / rate, depth = burst * USEC_SECOND / rate;
     usec_t now = intake->options.clock->boot(intake->options.clock);
     int64_t full_at = atomic_load_explicit(&call->source->usage->rate_full_at, memory_order_relaxed);
@@ -227,7 +227,7 @@ static bool prepare(Intake *intake, Call *call, const HttpHead *head, CallRefusa
 static bool take(Intake *intake, Call *call, ContentEncoding encoding, const HttpHead *head, CallRefusal *refusal) {
     const SnapshotSource *source = call->source;
     Span body;
-    if (!source->plan && !source->source->discard) {
+    if (!source->plan && !http_of(source)->discard) {
         refuse(refusal, 503, "noEnabledSink", "No enabled sink found: the source has none, or all of them are disabled.");
         refusal->retry_after = 60;
         return false;

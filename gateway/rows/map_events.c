@@ -92,7 +92,7 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
         .row_bytes = run->options->row_bytes,
     };
     for (size_t i = 0; i < run->target_count; i++) {
-        Framing framing = run->targets[i].source->framing;
+        Framing framing = source_framing(run->targets[i].source);
         if (run->input->lines && framing != FRAMING_LINES) framing = FRAMING_NDJSON;
         int r = dry_run_new(run->targets[i].plan, framing, &request, &runs[i], error);
         if (r < 0) return error_prefix(error, "%s", run->input->name);

@@ -20,6 +20,7 @@
 #include "gateway/delivery/writer/writer.h"
 #include "storage/pack.h"
 #include "tests/simulation/world.h"
+#include "tests/support/definitions.h"
 #include "tests/support/memory-files.h"
 
 #define SEEDS_USUAL 1000
@@ -695,11 +696,8 @@ static void begin_world(uint64_t seed, const char *directory) {
     gateway.retain_imported = chance(50) ? 0 : (usec_t)below((uint64_t)USEC_HOUR);
     gateway.retain_failed = chance(70) ? 300 * USEC_DAY : USEC_MINUTE;
     gateway.log_high_mark = chance(30) ? 20000 : 256u << 20;
-    gateway.source = calloc(1, sizeof *gateway.source);
-    check(gateway.source);
-    atomic_init(&gateway.source->references, 1);
+    gateway.source = test_source("simulated");
     gateway.source->number = 1;
-    gateway.source->source_id = strdup("simulated");
     start();
 }
 

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "config/definition.h"
+#include "config/source_http.h"
 
 #define SINK(columns, more)                                                                                                                \
     "{\"name\":\"Orders\",\"table\":{\"tableId\":\"in.c-shop.orders\"," more "\"mapping\":{\"columns\":[" columns "]}}}"
@@ -53,10 +54,10 @@ static void a_source_gets_its_defaults(void **state) {
     assert_string_equal(source->source_id, "my-source");
     assert_string_equal(source->name, "My Source");
     assert_string_equal(source->description, "");
-    assert_int_equal(strlen(source->secret), 48);
-    assert_int_equal(source->framing, FRAMING_SINGLE);
-    assert_int_equal(source->error_detail, ERROR_DETAIL_FULL);
-    assert_int_equal(source->rate_events, 0);
+    assert_int_equal(strlen(source_http(source)->secret), 48);
+    assert_int_equal(source_http(source)->framing, FRAMING_SINGLE);
+    assert_int_equal(source_http(source)->error_detail, ERROR_DETAIL_FULL);
+    assert_int_equal(source_http(source)->rate_events, 0);
     source_unref(source);
     assert_int_equal(
         make_source("{\"sourceId\":\"a\",\"framing\":\"lines\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\",\"type\":\"http\","
@@ -64,9 +65,9 @@ static void a_source_gets_its_defaults(void **state) {
                     &source, NULL),
         0);
     assert_string_equal(source->name, "a");
-    assert_int_equal(source->framing, FRAMING_LINES);
-    assert_int_equal(source->rate_burst, 5);
-    assert_string_equal(source->secret, SECRET);
+    assert_int_equal(source_http(source)->framing, FRAMING_LINES);
+    assert_int_equal(source_http(source)->rate_burst, 5);
+    assert_string_equal(source_http(source)->secret, SECRET);
     source_unref(source);
 }
 
@@ -242,20 +243,20 @@ static void a_patch_is_a_merge(void **state) {
         make_source("{\"name\":\"A\",\"description\":\"d\",\"rate\":{\"events\":5,\"burst\":9},\"secret\":\"" SECRET "\"}", &old, NULL), 0);
     old->number = 7;
     old->created = 123;
-    old->discard = true;
+    ((HttpSource *)old->part)->discard = true;
     source_stamp(old, 3, 456, "me", "made");
     json_t *patch = parse("{\"description\":null,\"rate\":{\"burst\":10},\"sourceId\":\"a\",\"secret\":null}");
     assert_int_equal(source_patched(old, patch, &new, NULL), 0);
     json_decref(patch);
     assert_string_equal(new->description, "");
-    assert_int_equal(new->rate_events, 5);
-    assert_int_equal(new->rate_burst, 10);
-    assert_string_equal(new->secret, SECRET);
+    assert_int_equal(source_http(new)->rate_events, 5);
+    assert_int_equal(source_http(new)->rate_burst, 10);
+    assert_string_equal(source_http(new)->secret, SECRET);
     assert_int_equal(new->number, 7);
     assert_int_equal(new->created, 123);
     assert_int_equal(new->version.number, 3);
     assert_string_equal(new->version.by, "me");
-    assert_true(new->discard);
+    assert_true(source_http(new)->discard);
     source_unref(new);
     static const struct {
         const char *patch, *says;
@@ -397,14 +398,14 @@ static void a_source_goes_through_the_catalog_unchanged(void **state) {
     assert_int_equal(
         make_source("{\"name\":\"A\",\"framing\":\"array\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\"}", &source, NULL), 0);
     source->number = UINT32_MAX;
-    source->discard = true;
+    ((HttpSource *)source->part)->discard = true;
     source_stamp(source, 1, 2, "x", "y");
     json_t *stored = source_store(source);
     assert_int_equal(source_load(stored, &loaded, NULL), 0);
     Source *copy = source_copy(loaded);
     json_t *again = source_store(copy);
     assert_true(json_equal(stored, again));
-    assert_string_equal(copy->secret, source->secret);
+    assert_string_equal(source_http(copy)->secret, source_http(source)->secret);
     json_decref(again);
     source_unref(copy);
     source_unref(loaded);

@@ -20,10 +20,13 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/metrics.h"
+#include "config/definition_parts.h"
 #include "config/options.h"
 #include "config/settings.h"
+#include "config/source_kind.h"
 #include "config/units.h"
 #include "gateway/app/program.h"
+#include "sinks/driver.h"
 
 /* ---- the tables ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -79,14 +82,48 @@ static void put_families(Buffer *out) {
     }
 }
 
+static void put_connections(Buffer *out) {
+    for (size_t i = 0; connection_types[i]; i++) {
+        buffer_printf(out, "\nConnections of type `%s`:\n\n", connection_types[i]->name);
+        connection_document(connection_types[i], out);
+    }
+    buffer_append_byte(out, '\n');
+}
+
+static void put_source(Buffer *out) {
+    field_table_document(&source_fields, out);
+}
+
+static void put_source_kinds(Buffer *out) {
+    for (size_t i = 0; source_kinds[i]; i++) {
+        buffer_printf(out, "\nSources of type `%s` have:\n\n", source_kinds[i]->name);
+        field_table_document(source_kinds[i]->fields, out);
+    }
+    buffer_append_byte(out, '\n');
+}
+
+static void put_sink(Buffer *out) {
+    field_table_document(&sink_fields, out);
+}
+
+static void put_column(Buffer *out) {
+    field_table_document(&column_fields, out);
+}
+
+/* Sources and sinks have the same. */
+static void put_state(Buffer *out) {
+    field_table_document(&source_state_fields, out);
+}
+
 static const struct Part {
     const char *name;
     void (*put)(Buffer *out);
-} parts[] = {{"commands", program_document},
-             {"options", options_document},
-             {"settings", put_settings},
-             {"metrics", put_metrics},
-             {"series", put_families}};
+} parts[] = {
+    {"commands", program_document}, {"options", options_document}, {"connection-fields", put_connections},
+    {"settings", put_settings},     {"source-fields", put_source}, {"source-kinds", put_source_kinds},
+    {"sink-fields", put_sink},      {"column-fields", put_column}, {"state-fields", put_state},
+    {"metrics", put_metrics},       {"series", put_families},
+};
 #define PART_COUNT (sizeof parts / sizeof *parts)
 #define DOCUMENT "docs/operations.md"
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "config/source_http.h"
 #include "storage/rejects.h"
 #include "tests/unit/gateway/control/harness.h"
 
@@ -199,7 +200,7 @@ static void test_tokens(void **state) {
     RUN(harness, operates);
     assert_int_equal(harness_call(harness, "GET", SOURCES "/s", NULL, &answer), 200);
     const Source *source = harness->control->registry.sources[0]->source;
-    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(answer, "http"), "url")), source->secret));
+    assert_non_null(strstr(json_string_value(json_object_get(json_object_get(answer, "http"), "url")), source_http(source)->secret));
     json_decref(answer);
 
     /* The token of the first start is good after a restart, too. */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "config/source_http.h"
 #include "storage/catalog.h"
 
 static char directory[64];
@@ -189,7 +190,7 @@ static void test_stored(void **state) {
     assert_int_equal(loaded.next_sink, 31);
     for (size_t i = 0; i < 20; i++) {
         assert_string_equal(loaded.sources[i]->source->source_id, registry.sources[i]->source->source_id);
-        assert_string_equal(loaded.sources[i]->source->secret, registry.sources[i]->source->secret);
+        assert_string_equal(source_http(loaded.sources[i]->source)->secret, source_http(registry.sources[i]->source)->secret);
         assert_int_equal(loaded.sources[i]->sink_count, 1);
         assert_int_equal(loaded.sources[i]->sinks[0]->sink->number, registry.sources[i]->sinks[0]->sink->number);
     }

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "mapping/row.h"
+#include "tests/support/definitions.h"
 #include "tests/support/memory-files.h"
 
 static const Uuid instance = {.bytes = {7}};
@@ -240,9 +241,7 @@ int fixture_setup(void **state) {
         .retain_rejects = 30 * USEC_DAY,
         .rejects_bytes = 1u << 20,
     };
-    fixture->source = calloc(1, sizeof *fixture->source);
-    atomic_init(&fixture->source->references, 1);
-    fixture->source->source_id = strdup("source");
+    fixture->source = test_source("source");
     for (size_t i = 0; i < FIXTURE_SINKS; i++) fixture->gates[i] = sink_gate_new();
     fixture_start(fixture);
     *state = fixture;

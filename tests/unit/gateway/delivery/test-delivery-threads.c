@@ -19,6 +19,7 @@
 #include "gateway/delivery/stager.h"
 #include "gateway/delivery/writer/writer.h"
 #include "mapping/row.h"
+#include "tests/support/definitions.h"
 
 #define LOOPS 2
 #define APPENDS 150
@@ -244,9 +245,7 @@ static void test_every_row_is_in_its_table_once(void **state) {
     Loop loops[LOOPS] = {0};
     Error error = {0};
     start(&gateway);
-    Source *source = calloc(1, sizeof *source);
-    atomic_init(&source->references, 1);
-    source->source_id = strdup("source");
+    Source *source = test_source("source");
     for (uint32_t sink = 1; sink <= SINKS; sink++) define(&gateway, sink, source);
     for (unsigned i = 0; i < LOOPS; i++) {
         loops[i].gateway = &gateway;

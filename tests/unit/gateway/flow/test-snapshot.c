@@ -9,20 +9,14 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/flow/snapshot.h"
+#include "tests/support/definitions.h"
 
 #define READERS 3
 #define GENERATIONS 300
 #define HELD 7 /* requests of a reader that are uncommitted */
 
-static Source *make_source(const char *id) {
-    Source *source = calloc(1, sizeof *source);
-    atomic_init(&source->references, 1);
-    source->source_id = strdup(id);
-    return source;
-}
-
 static SnapshotSource *make(const char *id, const SnapshotSource *previous) {
-    Source *source = make_source(id);
+    Source *source = test_source(id);
     SnapshotSource *made = snapshot_source_new(source, NULL, NULL, NULL, NULL, 0, previous);
     source_unref(source);
     return made;

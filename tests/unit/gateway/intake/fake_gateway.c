@@ -42,7 +42,7 @@ static SnapshotSource *make_source(FakeGateway *gateway, const FakeSource *fake,
     size_t count = 0;
     for (; count < 4 && fake->sinks[count]; count++) {
         json = json_of(fake->sinks[count]);
-        must(sink_from_request(json, count == 0 && source->framing == FRAMING_SINGLE, &sinks[count], &error), &error);
+        must(sink_from_request(json, count == 0 && source_first_sink_rejects(source), &sinks[count], &error), &error);
         json_decref(json);
         sinks[count]->number = ++*number;
         sinks[count]->mapping_version = 1;

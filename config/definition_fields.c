@@ -1,0 +1,225 @@
+/* The common fields of sources, and the fields of sinks. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/span.h"
+#include "base/text.h"
+#include "config/definition.h"
+#include "config/definition_parts.h"
+#include "config/source_kind.h"
+
+#define NAME_CHARACTERS_MAX 40
+#define DESCRIPTION_BYTES_MAX 4096
+
+#define BY_ENABLE "is changed through …/enable and …/disable; leave it out"
+#define BY_PAUSE "is changed through …/pause and …/resume; leave it out"
+#define BY_DELETE "is changed through DELETE and …/undelete; leave it out"
+
+/* ---- ids and names: the same for sources and sinks ------------------------------------------------------------------------------------- */
+
+static int check_name(Fault *fault, const Node *field) {
+    const char *text = json_string_value(field->value);
+    Span name = span_of(text);
+    size_t characters = text_characters(name);
+    if (characters > NAME_CHARACTERS_MAX)
+        return fault_at(fault, field, "must have 1 to %d characters, not %zu", NAME_CHARACTERS_MAX, characters);
+    if (strspn(text, " ") == name.size) return fault_at(fault, field, "must not be blank");
+    return 0;
+}
+
+static int check_id(Fault *fault, const Node *field) {
+    if (identifier_valid(json_string_value(field->value))) return 0;
+    return fault_at(fault, field, "must be 1 to 48 of a-z, 0-9, '-' and '_', and begin with a letter or digit");
+}
+
+/* Name and id: each may stand for the other when it is missing. */
+static int complete_identity(Fault *fault, const Node *node, const char *id_field, char **id, char **name) {
+    if (*name == NULL && *id == NULL) return fault_at(fault, node, "needs a \"name\" (or at least a \"%s\")", id_field);
+    if (*id == NULL) {
+        *id = identifier_slug(*name);
+        Node name_node = node_member(node, "name");
+        if ((*id)[0] == 0) return fault_at(fault, &name_node, "holds no letter or digit to make an id of: give \"%s\" too", id_field);
+    }
+    /* An id may be longer than a name, and is one byte a character. */
+    if (*name == NULL) *name = strndup(*id, NAME_CHARACTERS_MAX);
+    check(*name);
+    return 0;
+}
+
+#define ID_ROW(field_name, Owner, member)                                                                                                  \
+    {                                                                                                                                      \
+        .name = field_name, .type = FIELD_TEXT, .offset = offsetof(Owner, member), .default_words = "the slug of `name`",                  \
+        .most = INT32_MAX, .range_words = "1..48 of `a-z 0-9 - _`, the first one a letter or digit", .validate = check_id,                 \
+        .sentence = "What it is called in paths; cannot be changed."                                                                       \
+    }
+#define NAME_ROW(Owner, id)                                                                                                                \
+    {                                                                                                                                      \
+        .name = "name", .type = FIELD_TEXT, .offset = offsetof(Owner, name), .default_words = "as `" id "`, which must be there then",     \
+        .least = 1, .most = 4 * NAME_CHARACTERS_MAX, .range_words = "1..40 characters", .is_plain = true, .validate = check_name,          \
+        .sentence = "What people call it."                                                                                                 \
+    }
+#define DESCRIPTION_ROW(Owner)                                                                                                             \
+    {                                                                                                                                      \
+        .name = "description", .type = FIELD_TEXT, .offset = offsetof(Owner, description), .default_value = "",                            \
+        .most = DESCRIPTION_BYTES_MAX, .sentence = "What people should know of it."                                                        \
+    }
+
+/* ---- what the server decides --------------------------------------------------------------------------------------------------------------- */
+
+static json_t *write_version(const void *place) {
+    const DefinitionVersion *version = place;
+    char at[25];
+    clock_format_utc(version->at, at);
+    return json_pack("{s:I, s:s, s:s, s:s}", "number", (json_int_t)version->number, "at", at, "by", version->by ? version->by : "",
+                     "description", version->description ? version->description : "");
+}
+
+static json_t *write_pause(const void *place) {
+    const Pause *pause = place;
+    return pause->at != 0 ? pause_to_json(pause) : NULL;
+}
+
+#define STATE_ROWS(Owner)                                                                                                                  \
+    {.name = "version",                                                                                                                    \
+     .type = FIELD_OWN,                                                                                                                    \
+     .offset = offsetof(Owner, version),                                                                                                   \
+     .read_only = FIELD_BY_SERVER,                                                                                                         \
+     .write = write_version,                                                                                                               \
+     .sentence = "Which change made it what it is: `number` (from 1), `at`, `by` and `description`."},                                     \
+        {.name = "created",                                                                                                                \
+         .type = FIELD_TIME,                                                                                                               \
+         .offset = offsetof(Owner, created),                                                                                               \
+         .read_only = FIELD_BY_SERVER,                                                                                                     \
+         .sentence = "When it was made."},                                                                                                 \
+        {.name = "disabled",                                                                                                               \
+         .type = FIELD_BOOL,                                                                                                               \
+         .offset = offsetof(Owner, disabled),                                                                                              \
+         .read_only = BY_ENABLE,                                                                                                           \
+         .is_optional = true,                                                                                                              \
+         .sentence = "It gets no events; left out while it is enabled."},                                                                  \
+        {.name = "paused",                                                                                                                 \
+         .type = FIELD_OWN,                                                                                                                \
+         .offset = offsetof(Owner, paused),                                                                                                \
+         .read_only = BY_PAUSE,                                                                                                            \
+         .write = write_pause,                                                                                                             \
+         .sentence = "Since when (`at`), and by whom (`by`), no import starts; left out while it is not paused."},                         \
+        {.name = "deleted",                                                                                                                \
+         .type = FIELD_TIME,                                                                                                               \
+         .offset = offsetof(Owner, deleted),                                                                                               \
+         .read_only = BY_DELETE,                                                                                                           \
+         .is_optional = true,                                                                                                              \
+         .sentence = "When it was deleted; left out while it is not."},                                                                    \
+    {                                                                                                                                      \
+        0                                                                                                                                  \
+    }
+
+static const FieldInfo source_state_rows[] = {STATE_ROWS(Source)};
+const FieldTable source_state_fields = {.owners = "sources", .fields = source_state_rows, .size = sizeof(Source)};
+static const FieldInfo sink_state_rows[] = {STATE_ROWS(Sink)};
+const FieldTable sink_state_fields = {.owners = "sinks", .fields = sink_state_rows, .size = sizeof(Sink)};
+
+/* ---- sources ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* source_read knows the kind already. */
+static int read_kind(Fault *fault, const Node *field, void *place) {
+    (void)fault, (void)field, (void)place;
+    return 0;
+}
+
+static json_t *write_kind(const void *place) {
+    const SourceKind *const *kind = place;
+    return json_string((*kind)->name);
+}
+
+static int complete_source(Fault *fault, const Node *node, void *object) {
+    Source *source = object;
+    return complete_identity(fault, node, "sourceId", &source->source_id, &source->name);
+}
+
+static const Refusal source_refusals[] = {
+    {"idempotency", FIELD_NOT_BUILT},
+    {"kafka", FIELD_NOT_BUILT},
+    {"nats", FIELD_NOT_BUILT},
+    {"number", FIELD_BY_SERVER},
+    {"settings", "has an endpoint of its own: …/settings"},
+    {"sinks", "has an endpoint of its own: …/sinks"},
+    {0},
+};
+static const FieldInfo source_rows[] = {
+    ID_ROW("sourceId", Source, source_id),
+    NAME_ROW(Source, "sourceId"),
+    DESCRIPTION_ROW(Source),
+    {.name = "type",
+     .type = FIELD_OWN,
+     .offset = offsetof(Source, kind),
+     .default_words = "http",
+     .choices = source_kind_names,
+     .read = read_kind,
+     .write = write_kind,
+     .sentence = "Its kind: how events come in. The fields that follow here are those of all kinds; cannot be changed."},
+    {0},
+};
+const FieldTable source_fields = {
+    .owners = "sources", .fields = source_rows, .size = sizeof(Source), .refused = source_refusals, .complete = complete_source};
+
+/* ---- sinks ------------------------------------------------------------------------------------------------------------------------------ */
+
+static int complete_sink(Fault *fault, const Node *node, void *object) {
+    Sink *sink = object;
+    return complete_identity(fault, node, "sinkId", &sink->sink_id, &sink->name);
+}
+
+static const char *const sink_types[] = {"table", NULL};
+static const Refusal sink_refusals[] = {
+    {"number", FIELD_BY_SERVER},
+    {"settings", "has an endpoint of its own: …/settings"},
+    {0},
+};
+static const FieldInfo sink_rows[] = {
+    ID_ROW("sinkId", Sink, sink_id),
+    NAME_ROW(Sink, "sinkId"),
+    DESCRIPTION_ROW(Sink),
+    {.name = "type", .type = FIELD_WORD, .choices = sink_types, .sentence = "What its rows go into."},
+    {.name = "onInvalid",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Sink, on_invalid),
+     .default_words = "reject for the first sink of a source with `framing: single`, else quarantine",
+     .choices = on_invalid_names,
+     .sentence = "What becomes of an event that cannot be mapped: its request is refused, or it goes to the sink's rejects."},
+    {.name = "table",
+     .type = FIELD_OBJECT,
+     .offset = offsetof(Sink, table),
+     .fields = &table_fields,
+     .needed = "a \"table\"",
+     .sentence = "Where its rows go, and what is in them."},
+    {0},
+};
+const FieldTable sink_fields = {
+    .owners = "sinks", .fields = sink_rows, .size = sizeof(Sink), .refused = sink_refusals, .complete = complete_sink};
+
+/* ---- all tables ------------------------------------------------------------------------------------------------------------------------- */
+
+void source_check(const Source *source) {
+    check(identifier_valid(source->source_id) && source->name);
+    check(fields_hold(&source_fields, source) && fields_hold(source->kind->fields, source->part));
+}
+
+void sink_check(const Sink *sink) {
+    check(identifier_valid(sink->sink_id) && sink->name);
+    check(fields_hold(&sink_fields, sink));
+}
+
+void definition_check_tables(void) {
+    field_table_check(&source_fields);
+    field_table_check(&source_state_fields);
+    field_table_check(&sink_fields);
+    field_table_check(&sink_state_fields);
+    check(source_kinds[0]);
+    for (size_t i = 0; source_kinds[i]; i++) {
+        const SourceKind *kind = source_kinds[i];
+        check(kind->name && kind->first_sink_rejects && kind->framing && kind->without_sink);
+        field_table_check(kind->fields);
+        for (size_t k = 0; k < i; k++) check(strcmp(kind->name, source_kinds[k]->name) != 0);
+        check(source_kind_names[i] && strcmp(kind->name, source_kind_names[i]) == 0);
+    }
+}

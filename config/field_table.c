@@ -1,0 +1,449 @@
+#include "config/field_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+#define FIELDS_MAX 64 /* of all parts of one object */
+
+static void *place_in(const FieldInfo *field, void *object) {
+    return (char *)object + field->offset;
+}
+
+static const void *place_of(const FieldInfo *field, const void *object) {
+    return (const char *)object + field->offset;
+}
+
+static size_t *count_in(const FieldInfo *field, void *object) {
+    return (size_t *)(void *)((char *)object + field->count_offset);
+}
+
+static size_t count_of(const FieldInfo *field, const void *object) {
+    return *(const size_t *)(const void *)((const char *)object + field->count_offset);
+}
+
+static void *item_in(const FieldInfo *field, void *object, size_t index) {
+    return *(char **)place_in(field, object) + index * field->fields->size;
+}
+
+static const void *item_of(const FieldInfo *field, const void *object, size_t index) {
+    return *(char *const *)place_of(field, object) + index * field->fields->size;
+}
+
+/* ---- choices ------------------------------------------------------------------------------------------------------------------------- */
+
+/* An enum has the memory of an unsigned. */
+static unsigned choice_of(const FieldInfo *field, const void *object) {
+    unsigned value;
+    memcpy(&value, place_of(field, object), sizeof value);
+    return value;
+}
+
+static void set_choice(const FieldInfo *field, void *object, unsigned value) {
+    memcpy(place_in(field, object), &value, sizeof value);
+}
+
+static unsigned value_at(const FieldInfo *field, int index) {
+    return field->values ? field->values[index] : (unsigned)index;
+}
+
+/* NULL: no choice has that value. */
+static const char *choice_name(const FieldInfo *field, unsigned value) {
+    for (int i = 0; field->choices[i]; i++)
+        if (value_at(field, i) == value) return field->choices[i];
+    return NULL;
+}
+
+/* -1: none. */
+static int choice_index(const FieldInfo *field, const char *name) {
+    for (int i = 0; field->choices[i]; i++)
+        if (strcmp(field->choices[i], name) == 0) return i;
+    return -1;
+}
+
+static const FieldInfo *find(const FieldTable *table, const char *name) {
+    for (const FieldInfo *field = table->fields; field->name; field++)
+        if (strcmp(field->name, name) == 0) return field;
+    return NULL;
+}
+
+bool field_table_has(const FieldTable *table, const char *name) {
+    return find(table, name) != NULL;
+}
+
+static const FieldInfo *kind_field(const FieldTable *table) {
+    const FieldInfo *field = find(table, table->kind);
+    check(field && field->type == FIELD_CHOICE);
+    return field;
+}
+
+static bool has_field(const FieldTable *table, const void *object, const FieldInfo *field) {
+    return field->kinds == 0 || (field->kinds >> choice_of(kind_field(table), object)) & 1;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t default_count(const FieldInfo *field) {
+    return field->default_value ? (uint32_t)strtoul(field->default_value, NULL, 10) : 0;
+}
+
+static void set_default(const FieldInfo *field, void *object) {
+    if (!field->default_value) return;
+    switch (field->type) {
+    case FIELD_TEXT: *(char **)place_in(field, object) = text_copy(field->default_value); return;
+    case FIELD_BOOL: *(bool *)place_in(field, object) = strcmp(field->default_value, "true") == 0; return;
+    case FIELD_COUNT: *(uint32_t *)place_in(field, object) = default_count(field); return;
+    case FIELD_CHOICE: set_choice(field, object, value_at(field, choice_index(field, field->default_value))); return;
+    default: return; /* nothing is stored, or what is there stays */
+    }
+}
+
+static int read_text(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    const char *text;
+    int r = node_text(fault, node, (size_t)field->least, (size_t)field->most, &text);
+    if (r == 0 && field->is_plain && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
+    if (r == 0 && field->validate) r = field->validate(fault, node);
+    if (r == 0) *(char **)place_in(field, object) = text_copy(text);
+    return r;
+}
+
+static int read_count(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    int64_t count = 0;
+    int r = node_integer(fault, node, field->least, field->most, &count);
+    if (r == 0) *(uint32_t *)place_in(field, object) = (uint32_t)count;
+    return r;
+}
+
+static int read_choice(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    int index;
+    int r = node_choice(fault, node, field->choices, field->not_choices, &index);
+    if (r == 0 && field->type == FIELD_CHOICE) set_choice(field, object, value_at(field, index));
+    return r;
+}
+
+static int read_object(Fault *fault, const Node *node, const FieldTable *table, void *object) {
+    FieldPart part = {table, object};
+    return fields_read(fault, node, &part, 1, NULL);
+}
+
+static int read_list(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    int r = node_array(fault, node, (size_t)field->least, (size_t)field->most);
+    if (r < 0) return r;
+    size_t count = json_array_size(node->value);
+    char *items = calloc(count + 1, field->fields->size);
+    check(items);
+    *(char **)place_in(field, object) = items;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        Node item = node_item(node, i);
+        *count_in(field, object) = i + 1;
+        r = read_object(fault, &item, field->fields, items + i * field->fields->size);
+    }
+    return r;
+}
+
+static int read_given(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    switch (field->type) {
+    case FIELD_TEXT: return read_text(fault, node, field, object);
+    case FIELD_BOOL: return node_bool(fault, node, place_in(field, object));
+    case FIELD_COUNT: return read_count(fault, node, field, object);
+    case FIELD_CHOICE:
+    case FIELD_WORD: return read_choice(fault, node, field, object);
+    case FIELD_OBJECT: return read_object(fault, node, field->fields, place_in(field, object));
+    case FIELD_LIST: return read_list(fault, node, field, object);
+    case FIELD_OWN: return field->read(fault, node, place_in(field, object));
+    case FIELD_TIME: break;
+    }
+    unreachable();
+}
+
+/* `belongs to columns of type "path" and "template" only` */
+static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable *table, const FieldInfo *field) {
+    const FieldInfo *kind = kind_field(table);
+    _cleanup_(buffer_deinit) Buffer names = {0};
+    for (unsigned value = 0, left = field->kinds; left; value++, left >>= 1) {
+        if (!(left & 1)) continue;
+        buffer_printf(&names, "%s\"%s\"", names.size == 0 ? "" : left >> 1 ? ", " : " and ", choice_name(kind, value));
+    }
+    return fault_at(fault, node, "belongs to %s of type %s only", table->owners, buffer_text(&names));
+}
+
+static int read_field(Fault *fault, const Node *owner, const FieldPart *part, const FieldInfo *field) {
+    Node node = node_member(owner, field->name);
+    bool has = has_field(part->table, part->object, field);
+    if (node_given(&node))
+        return has ? read_given(fault, &node, field, part->object) : refuse_of_other_kind(fault, &node, part->table, field);
+    if (has && field->needed) return fault_at(fault, owner, "needs %s", field->needed);
+    if (has) set_default(field, part->object);
+    return 0;
+}
+
+typedef struct FieldNames {
+    const char *allowed[FIELDS_MAX + 1];
+    size_t allowed_count;
+    Refusal refused[FIELDS_MAX + 1];
+    size_t refused_count;
+} FieldNames;
+
+static void add_refusal(FieldNames *names, Refusal refusal) {
+    check(names->refused_count < FIELDS_MAX);
+    names->refused[names->refused_count++] = refusal;
+}
+
+static void add_refusals(FieldNames *names, const Refusal *refused) {
+    for (; refused && refused->name; refused++) add_refusal(names, *refused);
+}
+
+static void add_names(FieldNames *names, const FieldTable *table) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        check(names->allowed_count < FIELDS_MAX);
+        if (field->read_only)
+            add_refusal(names, (Refusal){field->name, field->read_only});
+        else
+            names->allowed[names->allowed_count++] = field->name;
+    }
+    add_refusals(names, table->refused);
+}
+
+int fields_read(Fault *fault, const Node *node, const FieldPart *parts, size_t count, const Refusal *refused) {
+    FieldNames names = {0};
+    for (size_t i = 0; i < count; i++) add_names(&names, parts[i].table);
+    add_refusals(&names, refused);
+    int r = node_object(fault, node, names.allowed, names.refused);
+    for (size_t i = 0; i < count; i++)
+        for (const FieldInfo *field = parts[i].table->fields; r == 0 && field->name; field++)
+            if (!field->read_only) r = read_field(fault, node, &parts[i], field);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        if (parts[i].table->complete) r = parts[i].table->complete(fault, node, parts[i].object);
+    return r;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *write_text(const char *text) {
+    return text ? json_string(text) : NULL;
+}
+
+static json_t *write_object(const FieldTable *table, const void *object, bool with_secrets) {
+    json_t *json = json_object();
+    check(json);
+    fields_write(table, object, with_secrets, json);
+    return json;
+}
+
+static json_t *write_list(const FieldInfo *field, const void *object, bool with_secrets) {
+    json_t *list = json_array();
+    check(list);
+    for (size_t i = 0; i < count_of(field, object); i++)
+        check(json_array_append_new(list, write_object(field->fields, item_of(field, object, i), with_secrets)) == 0);
+    return list;
+}
+
+static json_t *write_time(usec_t wall) {
+    char text[25];
+    clock_format_utc(wall, text);
+    return json_string(text);
+}
+
+static json_t *write_value(const FieldInfo *field, const void *object, bool with_secrets) {
+    const void *place = place_of(field, object);
+    switch (field->type) {
+    case FIELD_TEXT: return write_text(*(char *const *)place);
+    case FIELD_BOOL: return json_boolean(*(const bool *)place);
+    case FIELD_COUNT: return json_integer(*(const uint32_t *)place);
+    case FIELD_CHOICE: return json_string(choice_name(field, choice_of(field, object)));
+    case FIELD_WORD: return json_string(field->choices[0]);
+    case FIELD_OBJECT: return write_object(field->fields, place, with_secrets);
+    case FIELD_LIST: return write_list(field, object, with_secrets);
+    case FIELD_TIME: return write_time(*(const usec_t *)place);
+    case FIELD_OWN: return field->write ? field->write(place) : NULL;
+    }
+    unreachable();
+}
+
+/* Has the field what it has when it is not given? */
+static bool is_default(const FieldInfo *field, const void *object) {
+    const void *place = place_of(field, object);
+    switch (field->type) {
+    case FIELD_TEXT: {
+        const char *text = *(char *const *)place, *missing = field->default_value;
+        return text && missing ? strcmp(text, missing) == 0 : text == missing;
+    }
+    case FIELD_BOOL: return *(const bool *)place == (field->default_value && strcmp(field->default_value, "true") == 0);
+    case FIELD_COUNT: return *(const uint32_t *)place == default_count(field);
+    case FIELD_CHOICE:
+        return choice_of(field, object) == (field->default_value ? value_at(field, choice_index(field, field->default_value)) : 0);
+    case FIELD_WORD: return true;
+    case FIELD_OBJECT:
+        for (const FieldInfo *inner = field->fields->fields; inner->name; inner++)
+            if (!is_default(inner, place)) return false;
+        return true;
+    case FIELD_LIST: return count_of(field, object) == 0;
+    case FIELD_TIME: return *(const usec_t *)place == 0;
+    case FIELD_OWN: return false;
+    }
+    unreachable();
+}
+
+void fields_write(const FieldTable *table, const void *object, bool with_secrets, json_t *out) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        if ((field->is_secret && !with_secrets) || (field->is_optional && is_default(field, object))) continue;
+        if (!has_field(table, object, field)) continue;
+        json_t *value = write_value(field, object, with_secrets);
+        bool may_lack = field->type == FIELD_TEXT || field->type == FIELD_OWN;
+        check(value || may_lack);
+        if (value) check(json_object_set_new(out, field->name, value) == 0);
+    }
+}
+
+/* ---- objects as a whole ----------------------------------------------------------------------------------------------------------------- */
+
+static void unshare_list(const FieldInfo *field, void *object) {
+    size_t count = count_of(field, object), size = field->fields->size;
+    char *items = calloc(count + 1, size);
+    check(items);
+    if (count > 0) memcpy(items, *(char **)place_in(field, object), count * size);
+    *(char **)place_in(field, object) = items;
+    for (size_t i = 0; i < count; i++) fields_unshare(field->fields, items + i * size);
+}
+
+void fields_unshare(const FieldTable *table, void *object) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        void *place = place_in(field, object);
+        if (field->type == FIELD_TEXT) *(char **)place = text_copy(*(char **)place);
+        if (field->type == FIELD_OBJECT) fields_unshare(field->fields, place);
+        if (field->type == FIELD_LIST) unshare_list(field, object);
+    }
+}
+
+static void free_list(const FieldInfo *field, void *object) {
+    for (size_t i = 0; i < count_of(field, object); i++) fields_free(field->fields, item_in(field, object, i));
+    free(*(char **)place_in(field, object));
+    *(char **)place_in(field, object) = NULL;
+    *count_in(field, object) = 0;
+}
+
+void fields_free(const FieldTable *table, void *object) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        void *place = place_in(field, object);
+        if (field->type == FIELD_OBJECT) fields_free(field->fields, place);
+        if (field->type == FIELD_LIST) free_list(field, object);
+        if (field->type != FIELD_TEXT) continue;
+        free(*(char **)place);
+        *(char **)place = NULL;
+    }
+}
+
+static bool equal_lists(const FieldInfo *field, const void *a, const void *b) {
+    if (count_of(field, a) != count_of(field, b)) return false;
+    for (size_t i = 0; i < count_of(field, a); i++)
+        if (!fields_equal(field->fields, item_of(field, a, i), item_of(field, b, i))) return false;
+    return true;
+}
+
+static bool equal_field(const FieldInfo *field, const void *a, const void *b) {
+    const void *x = place_of(field, a), *y = place_of(field, b);
+    switch (field->type) {
+    case FIELD_TEXT: {
+        const char *left = *(char *const *)x, *right = *(char *const *)y;
+        return left && right ? strcmp(left, right) == 0 : left == right;
+    }
+    case FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
+    case FIELD_COUNT: return *(const uint32_t *)x == *(const uint32_t *)y;
+    case FIELD_CHOICE: return choice_of(field, a) == choice_of(field, b);
+    case FIELD_WORD: return true;
+    case FIELD_OBJECT: return fields_equal(field->fields, x, y);
+    case FIELD_LIST: return equal_lists(field, a, b);
+    case FIELD_TIME: return *(const usec_t *)x == *(const usec_t *)y;
+    case FIELD_OWN: return true; /* compared by its owner */
+    }
+    unreachable();
+}
+
+bool fields_equal(const FieldTable *table, const void *a, const void *b) {
+    for (const FieldInfo *field = table->fields; field->name; field++)
+        if (!equal_field(field, a, b)) return false;
+    return true;
+}
+
+static bool text_holds(const FieldInfo *field, const char *text) {
+    if (!text) return !field->needed;
+    int64_t size = (int64_t)strlen(text);
+    Span span = span_of(text);
+    return size >= field->least && size <= field->most && (field->is_plain ? text_is_plain(span) : text_is_utf8(span));
+}
+
+static bool list_holds(const FieldInfo *field, const void *object) {
+    size_t count = count_of(field, object);
+    bool holds = count >= (size_t)field->least && count <= (size_t)field->most;
+    for (size_t i = 0; holds && i < count; i++) holds = fields_hold(field->fields, item_of(field, object, i));
+    return holds;
+}
+
+static bool field_holds(const FieldInfo *field, const void *object) {
+    const void *place = place_of(field, object);
+    switch (field->type) {
+    case FIELD_TEXT: return text_holds(field, *(char *const *)place);
+    case FIELD_COUNT:
+        return is_default(field, object) || (*(const uint32_t *)place >= field->least && *(const uint32_t *)place <= field->most);
+    case FIELD_CHOICE: return choice_name(field, choice_of(field, object));
+    case FIELD_OBJECT: return (!field->needed && is_default(field, object)) || fields_hold(field->fields, place);
+    case FIELD_LIST: return list_holds(field, object);
+    case FIELD_BOOL:
+    case FIELD_WORD:
+    case FIELD_TIME:
+    case FIELD_OWN: return true;
+    }
+    unreachable();
+}
+
+bool fields_hold(const FieldTable *table, const void *object) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        bool has = has_field(table, object, field);
+        if (has ? !field_holds(field, object) : !is_default(field, object)) return false;
+    }
+    return true;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void check_default(const FieldInfo *field) {
+    if (!field->default_value) return;
+    int64_t size = (int64_t)strlen(field->default_value);
+    switch (field->type) {
+    case FIELD_TEXT: check(size >= field->least && size <= field->most); return;
+    case FIELD_BOOL: check(strcmp(field->default_value, "true") == 0 || strcmp(field->default_value, "false") == 0); return;
+    case FIELD_COUNT:
+        check(default_count(field) == 0 || (default_count(field) >= field->least && default_count(field) <= field->most));
+        return;
+    case FIELD_CHOICE: check(choice_index(field, field->default_value) >= 0); return;
+    default: check(false); return; /* has none */
+    }
+}
+
+static void check_row(const FieldTable *table, const FieldInfo *field) {
+    size_t sentence = field->sentence ? strlen(field->sentence) : 0;
+    check(sentence > 1 && field->sentence[sentence - 1] == '.');
+    check(find(table, field->name) == field); /* no name twice */
+    check(!field->needed || (!field->default_value && !field->is_optional && !field->read_only));
+    check((field->type == FIELD_CHOICE || field->type == FIELD_WORD) == (field->choices != NULL) || field->type == FIELD_OWN);
+    check(field->type != FIELD_WORD || (field->choices[0] && !field->choices[1]));
+    check((field->type == FIELD_OBJECT || field->type == FIELD_LIST) == (field->fields != NULL));
+    check(field->least <= field->most && (field->type != FIELD_COUNT || (field->least >= 0 && field->most <= UINT32_MAX && field->unit)));
+    check(field->type != FIELD_TIME || field->read_only);
+    check(field->type != FIELD_OWN || field->read_only || (field->read && field->write));
+    check(!field->kinds || kind_field(table) < field);
+    for (unsigned value = 0; field->kinds >> value; value++) check(!((field->kinds >> value) & 1) || choice_name(kind_field(table), value));
+    check_default(field);
+}
+
+void field_table_check(const FieldTable *table) {
+    for (const FieldInfo *field = table->fields; field->name; field++) {
+        check_row(table, field);
+        if (field->fields) field_table_check(field->fields);
+    }
+    for (const Refusal *refused = table->refused; refused && refused->name; refused++) check(!find(table, refused->name));
+}
