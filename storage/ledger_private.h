@@ -59,6 +59,17 @@ int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *err
 int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error);
 int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *error);
 
+/* ---- ledger.c ---- */
+/* The file that the caller speaks of, as it is stored; -EBADMSG when it is not. */
+int ledger_load_file(Txn *txn, const FileRecord *file, FileRecord *ret_stored, Error *error);
+int ledger_load_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *error);
+/* -EBADMSG: "the file cannot be WHAT: it is …". */
+int ledger_wrong_state(const FileRecord *file, const char *what, Error *error);
+/* Numbers and times of what was stored; the caller's texts stay its own. */
+void ledger_bring_up_to_date(FileRecord *file, const FileRecord *stored);
+/* ---- ledger_forget.c: the file's own records, not its slices ---- */
+int ledger_forget_file(Txn *txn, const FileRecord *file, Error *error);
+
 /* The record of that kind and sink that begins at `row` or is the last to begin before it. 0 or DB_NOT_FOUND; the cursor stands on it. */
 int ledger_seek_floor(MDB_cursor *cursor, char kind, uint32_t sink, uint64_t row, Span *ret_key, Span *ret_value, Error *error);
 
