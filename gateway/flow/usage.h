@@ -11,16 +11,19 @@
 #include "base/clock.h"
 
 #define USAGE_ADDRESS_SLOTS 4096
+#define USAGE_RANKS 3
+#define USAGE_LOOPS_MOST 64 /* as many as the option threads allows */
 
 typedef struct Usage {
     /* loops */
-    atomic_uint_fast64_t in_flight_bytes;            /* shared by all sources: of rows that are not committed, and of requests that wait */
-    atomic_uint_fast64_t large_bytes;                /* of the one large request that is in flight beside them; 0: there is none */
-    atomic_uint_fast64_t unfinished_bytes;           /* of request bodies that are still arriving, all loops */
-    atomic_uint_fast64_t waiting_bytes;              /* of those in unfinished_bytes: whole bodies that are being mapped, or wait for it */
-    atomic_uint connections;                         /* open, all loops */
-    atomic_uint silent;                              /* of them, those that never sent a whole request */
-    atomic_uint idle;                                /* of the others, those without a request, as of the last sweeps */
+    atomic_uint_fast64_t in_flight_bytes;  /* shared by all sources: of rows that are not committed, and of requests that wait */
+    atomic_uint_fast64_t large_bytes;      /* of the one large request that is in flight beside them; 0: there is none */
+    atomic_uint_fast64_t unfinished_bytes; /* of request bodies that are still arriving, all loops */
+    atomic_uint_fast64_t waiting_bytes;    /* of those in unfinished_bytes: whole bodies that are being mapped, or wait for it */
+    atomic_uint connections;               /* open, all loops */
+    atomic_uint loops;                     /* that share this, each with an index */
+    /* boot time at which the connection that goes first was heard last, by rank and loop; 0: none (gateway/http/places.c) */
+    atomic_int_fast64_t first_heard[USAGE_RANKS][USAGE_LOOPS_MOST];
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
     /* writer */
     atomic_bool intake_stopped;     /* the disk budget is reached: 503 for all */

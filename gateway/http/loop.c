@@ -304,6 +304,7 @@ static void turn(HttpLoop *loop) {
     if (handler->on_work && handler->on_work(handler->context)) loop->answered = true;
     if (handler->on_turn) handler->on_turn(handler->context);
     usec_t now = clock_system()->boot(clock_system());
+    loop->now = now;
     if (http_loop_sweep_due(loop, now)) {
         if (loop->listener_paused) accept_again(loop);
         http_loop_sweep(loop, now);
@@ -351,7 +352,7 @@ static void tear_down(HttpLoop *loop) {
     }
     http_loop_lingers_end(loop);
     atomic_fetch_sub(&loop->usage->unfinished_bytes, loop->unfinished_bytes);
-    atomic_fetch_sub(&loop->usage->idle, loop->idle_count);
+    http_loop_leave_places(loop);
     h2o_multithread_unregister_receiver(loop->context.queue, &loop->receiver);
     h2o_multithread_queue_t *queue = loop->context.queue;
     h2o_context_dispose(&loop->context);
@@ -365,6 +366,7 @@ static void tear_down(HttpLoop *loop) {
 static void *run(void *context) {
     HttpLoop *loop = context;
     thread_owner_bind(&loop->owner);
+    loop->now = clock_system()->boot(clock_system());
     set_up(loop);
     (void)sem_post(&loop->started);
     while (!atomic_load(&loop->stop_wanted)) {
@@ -391,6 +393,7 @@ int http_loop_start(const char *name, const HttpListener *listener, const HttpLi
         free(loop);
         return r;
     }
+    http_loop_join_places(loop);
     loop->mailbox = mailbox_new(wake, loop);
     check(sem_init(&loop->started, 0, 0) == 0 && sem_init(&loop->released, 0, 0) == 0);
     *ret_loop = loop; /* before the thread runs: its handlers may look at it from the first request on */

@@ -7,9 +7,10 @@
  * minimum rate, write 30 s without progress, unfinished requests to unknown sources at once (404),
  * and over the budget of unfinished bytes the slowest first.
  *
- * At the connection cap a new connection takes the place of one that never sent a whole request,
- * the longest silent first, then of an idle one, the longest idle first. The same holds at the cap
- * of its address. If there is none: accept, raw 503 with Retry-After, close.
+ * At the connection cap a new connection takes the place of one that never sent a whole request nor
+ * showed that it may, then of an idle one, then of a first request that stalls; each time of the one
+ * whose last byte is the longest ago, in all loops (places.c). The same holds at the cap of its
+ * address, in its loop. If there is none: accept, raw 503 with Retry-After, close.
  *
  * A connection gets a bounded number of requests and bytes a turn, and all pipelined requests
  * together a bounded number: the others wait for a later turn in the order in which they came. The

@@ -1,4 +1,4 @@
-/* What loop.c, connections.c, input.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
+/* What loop.c, connections.c, places.c, input.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
  * but for what says otherwise. */
 #pragma once
 
@@ -28,6 +28,14 @@ typedef enum ConnectionState {
     CONNECTION_WRITING,
 } ConnectionState;
 
+/* Who goes first when there are more connections than places (places.c). */
+typedef enum PlaceRank {
+    RANK_SILENT,
+    RANK_IDLE,
+    RANK_STALLED,
+    RANK_KEPT, /* does not go */
+} PlaceRank;
+
 /* One connection; lives from accept until libh2o closes the socket. The socket's on_close.data points to it. */
 typedef struct HttpConnection {
     h2o_linklist_t order_link; /* in HttpLoop.silent or .served */
@@ -48,6 +56,8 @@ typedef struct HttpConnection {
     size_t turn_bytes;      /* of their bodies */
     h2o_req_t *deferred;    /* whole, but its share of the turn was used up: the handler gets it in a later turn */
     h2o_linklist_t deferred_link;
+    usec_t opened;       /* boot time */
+    usec_t heard;        /* boot time of its last byte, at first of `opened`; of its last whole request when it is served */
     usec_t spared_until; /* boot time; until then it is new: what is above the cap is taken from older ones, of any loop */
     bool served;         /* it sent a whole request once */
     bool doomed;         /* the sweep has shut it down: libh2o closes it when its write fails */
@@ -102,11 +112,11 @@ struct HttpLoop {
     h2o_socket_t *listeners[HTTP_LISTENER_SOCKETS_MOST];
     size_t listener_count;
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
-    h2o_linklist_t silent;   /* connections that never sent a whole request, the longest silent first */
+    h2o_linklist_t silent;   /* connections that never sent a whole request, the one heard last the longest ago first */
     h2o_linklist_t served;   /* the others, the one whose last request is longest ago first */
     size_t connection_count; /* of both */
-    unsigned silent_count;   /* this loop's part of usage->silent */
-    unsigned idle_count;     /* this loop's part of usage->idle */
+    unsigned index;          /* in what the loops of a listener publish of each other (Usage.first_heard) */
+    usec_t now;              /* boot time at the end of the last turn */
     usec_t above_since;      /* boot time since when this loop knows that there are too many; 0: there are not */
     bool nobody_may_go;      /* room was wanted and no connection could end; looked at again after the next sweep */
     bool nobody_old;         /* the same, of connections that are not new */
@@ -146,8 +156,25 @@ bool http_connection_unread(const HttpConnection *connection);
 /* Takes up to `most` connections; false: none waits any more. */
 bool http_loop_accept(HttpLoop *loop, int fd, unsigned most);
 void http_loop_on_accept(h2o_socket_t *listener, const char *err);
+HttpConnection *http_connection_of_link(h2o_linklist_t *link);
+
+/* places.c */
+/* Room for one more connection, which is counted already; false: it must be refused. `ret_above`: it is taken above the limit, and another
+ * loop ends one. */
+bool http_loop_has_room(HttpLoop *loop, bool *ret_above, usec_t now);
+/* Until when a new connection is spared. */
+usec_t http_connection_spare(bool above, usec_t now);
+/* The same among those of one address. */
+bool http_loop_has_room_of_address(HttpLoop *loop, unsigned slot, usec_t now);
 /* While there are more connections than may be: ends those that may go. */
 void http_loop_make_room(HttpLoop *loop, usec_t now);
+/* Are all places taken? */
+bool http_loop_places_are_scarce(const HttpLoop *loop);
+/* What the other loops see of this one's connections: before its thread starts, at each sweep, for a new connection, at its end. */
+void http_loop_join_places(HttpLoop *loop);
+void http_loop_publish_places(HttpLoop *loop, usec_t now);
+void http_loop_publish_new(HttpLoop *loop, const HttpConnection *connection);
+void http_loop_leave_places(HttpLoop *loop);
 
 /* drain.c */
 void http_loop_begin_drain(HttpLoop *loop, usec_t now);

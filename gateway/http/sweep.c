@@ -19,6 +19,7 @@
 /* An unfinished request is held against may_send once it is this old, or HTTP_QUESTION_BYTES large: small ones arrive whole a moment later and
  * get a better answer. */
 #define QUESTION_AGE (200 * USEC_MS)
+#define SCARCE_SLEEP (10 * USEC_MS)
 #define LINGER_TIME (2 * USEC_SECOND)
 
 void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal) {
@@ -221,16 +222,12 @@ void http_loop_lingers_end(HttpLoop *loop) {
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     check_on_thread(&loop->owner);
     uint64_t own = 0, before = loop->unfinished_bytes;
-    unsigned idle = 0;
     for (HttpConnection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {
         next = http_connection_next(loop, connection); /* looking may end this one, and no other */
         if (connection->doomed) continue;
-        idle += connection->served && http_connection_state(connection) == CONNECTION_IDLE;
         own += http_connection_look_at(connection, now);
     }
-    atomic_fetch_add(&loop->usage->idle, idle - loop->idle_count);
-    loop->idle_count = idle;
-    loop->nobody_may_go = loop->nobody_old = false;
+    http_loop_publish_places(loop, now);
     loop->fresh_bytes = 0;
     loop->unfinished_bytes = own;
     uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;
@@ -254,5 +251,7 @@ usec_t http_loop_sleep(const HttpLoop *loop, usec_t now) {
     /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the clock. */
     bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0 || (loop->draining && !loop->drained_told);
     usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MOST);
+    /* Another loop may wait for this one to end a connection. */
+    if (http_loop_places_are_scarce(loop) && due > now + SCARCE_SLEEP) due = now + SCARCE_SLEEP;
     return due <= now ? 0 : due - now;
 }

@@ -204,6 +204,66 @@ def test_silent_connections_leave_descriptors_for_admin_and_imports(gateway_fact
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+class Strangers:
+    """A thread that opens one silent connection after another and holds each until the gateway ends it. Some send a byte first."""
+
+    def __init__(self, address, most=2000):
+        self.address, self.most = address, most
+        self.opened, self.held, self.ending = 0, [], False
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.ending:
+            with contextlib.suppress(OSError):
+                self.held.append(open_socket(self.address))
+                self.opened += 1
+                if self.opened % 4 == 0:
+                    self.held[-1].sendall(b"P")
+            if len(self.held) > self.most:
+                self.held.pop(0).close()
+            select.select([], [], [], 0.001)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending = True
+        self.thread.join()
+        for connection in self.held:
+            connection.close()
+
+
+@pytest.mark.parametrize("loops", [1, 3])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_silent_strangers_do_not_end_slow_uploads(gateway_factory, loops, chunked):
+    """All places are always taken, by connections that are far younger than the uploads: those bring bytes and have a secret."""
+    arguments = ["--threads", str(loops), "--limits.connections", "60"]
+    gateway = gateway_factory(arguments=arguments).start()
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    framing = "Transfer-Encoding: chunked" if chunked else "Content-Length: 3000"
+    head = f"POST {url} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{framing}\r\nConnection: close\r\n\r\n".encode()
+    uploads = [open_socket(gateway.intake) for _ in range(8)]
+    for upload in uploads:
+        upload.sendall(head)
+    with Strangers(gateway.intake) as strangers:
+        wait_until("all places are taken", lambda: strangers.opened > 100)
+        for _ in range(30):
+            begin = strangers.opened
+            for upload in uploads:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    upload.sendall(b"64\r\n" + b"u" * 100 + b"\r\n" if chunked else b"u" * 100)
+            wait_until("30 more came", lambda: strangers.opened > begin + 30)
+        if chunked:
+            for upload in uploads:
+                upload.sendall(b"0\r\n\r\n")
+        answers = [drain(upload) for upload in uploads]
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers), answers
+    for upload in uploads:
+        upload.close()
+
+
 def test_too_few_descriptors_are_refused_with_a_sentence(gateway_factory):
     gateway = gateway_factory()
     gateway.descriptors = 200

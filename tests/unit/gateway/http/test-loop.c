@@ -661,7 +661,92 @@ static void other_loops_make_room(void **state) {
         close(honest[i]);
     }
     assert_true(eventually(all_released));
-    assert_int_equal(atomic_load(&gateway->usage.silent), 0);
+}
+
+static bool is_open(int fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+static uint64_t wanted;
+
+static bool so_many_are_connected(void) {
+    return atomic_load(&gateway->usage.connections) == wanted;
+}
+
+static bool so_many_were_evicted(void) {
+    return metrics_read(METRIC_CONNECTIONS_EVICTED) >= wanted;
+}
+
+/* Whichever loop took them, and whichever takes the new ones. */
+static void the_longest_silent_of_all_loops_goes_first(void **state) {
+    (void)state;
+    enum { PLACES = 24, NEW = 16 };
+    IntakeOptions options = fake_options();
+    gateway->usage.connections_limit = PLACES;
+    start(&options, 3);
+    uint64_t evicted = metrics_read(METRIC_CONNECTIONS_EVICTED);
+    int silent[PLACES], fresh[NEW];
+    for (unsigned i = 0; i < PLACES; i++) {
+        silent[i] = client_connect(gateway);
+        wanted = i + 1;
+        assert_true(eventually(so_many_are_connected));
+        for (usec_t begin = now(); now() < begin + 40 * USEC_MS;) usleep(1000); /* their order is certain */
+    }
+    for (unsigned i = 0; i < NEW; i++) {
+        fresh[i] = client_connect(gateway);
+        wanted = evicted + i + 1;
+        assert_true(eventually(so_many_were_evicted));
+        assert_true(client_closed(silent[i]));
+        for (unsigned k = i + 1; k < PLACES; k++)
+            if (!is_open(silent[k])) fail_msg("the silent connection %u went instead of number %u", k, i);
+    }
+    for (unsigned i = 0; i < PLACES; i++) close(silent[i]);
+    for (unsigned i = 0; i < NEW; i++) close(fresh[i]);
+    assert_true(eventually(all_released));
+}
+
+/* Silence counts from the last byte. A first request that has shown a secret keeps its place while it goes on, and goes after all others when
+ * it stalls; a wrong secret shows nothing. */
+static void known_requests_keep_their_places(void **state) {
+    (void)state;
+    enum { PLACES = 5 };
+    IntakeOptions options = fake_options();
+    gateway->usage.connections_limit = PLACES;
+    start(&options, 1);
+    uint64_t evicted = metrics_read(METRIC_CONNECTIONS_EVICTED);
+    static const char head[] = "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n";
+    int stalled = client_connect(gateway), goes_on = client_connect(gateway), idle = client_connect(gateway);
+    client_send(stalled, head);
+    client_send(goes_on, head);
+    assert_int_equal(ask(idle), 200);
+    int begun = client_connect(gateway), silent = client_connect(gateway);
+    client_send(begun, "P");
+    assert_true(eventually(a_part_has_come) && eventually(all_places_are_taken));
+    usec_t begin = now();
+    for (unsigned i = 0; i < 3 && now() < begin + 20 * USEC_SECOND; i++) { /* until the one has stalled for over two seconds */
+        client_send(goes_on, "x");
+        while (now() < begin + (i + 1) * 800 * USEC_MS) usleep(1000);
+    }
+    client_send(begun, "O"); /* heard later than the one that says nothing */
+    wanted = evicted;
+    int fresh[PLACES];
+    const int order[] = {silent, begun, idle, stalled};
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        fresh[i] = client_connect(gateway);
+        assert_int_equal(ask(fresh[i]), 200);
+        client_send(fresh[i], "G"); /* the next one has begun: it is not idle */
+        wanted++;
+        assert_true(eventually(so_many_were_evicted));
+        assert_true(client_closed(order[i]));
+        for (size_t k = i + 1; k < sizeof order / sizeof *order; k++) assert_true(is_open(order[k]));
+    }
+    client_send(goes_on, "x");
+    _cleanup_free_ char *answer = client_answer(goes_on);
+    assert_int_equal(status_of(answer), 200);
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) close(order[i]), close(fresh[i]);
+    close(goes_on);
+    assert_true(eventually(all_released));
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------------------------- */
@@ -791,6 +876,8 @@ int main(void) {
         TEST(unfinished_bodies_have_a_budget),
         TEST(silent_ones_go_first_then_idle_ones),
         TEST(other_loops_make_room),
+        TEST(the_longest_silent_of_all_loops_goes_first),
+        TEST(known_requests_keep_their_places),
         TEST(a_stop_ends_who_owes_nothing_at_once),
         TEST(new_connections_are_answered_during_a_stop),
         TEST(half_bodies_hold_a_stop_for_a_moment_only),
