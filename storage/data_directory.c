@@ -14,14 +14,15 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "storage/catalog.h"
+#include "base/metrics.h"
 #include "storage/environment.h"
+#include "storage/instance.h"
 
 #define FORMAT_FILE "format"
 #define FORMAT_BYTES_MOST 4096
 #define STAGING "staging"
 #define ENVIRONMENT "sluice.mdb"
-#define INSTANCE_KEY "instance" /* in the catalog's CATALOG_META */
+#define RESERVE (1u << 20) /* for a record that is written here, also when the map is full */
 
 typedef struct Format {
     bool exists;
@@ -157,36 +158,6 @@ static int count_packs(const DataDirectory *directory, size_t *ret_packs, Error 
     return result == -ENOENT ? 0 : result;
 }
 
-/* The instance that the environment was made for; nil: none is written in it. */
-static int read_instance(Environment *environment, Uuid *ret_instance, Error *error) {
-    Txn *txn;
-    Span document;
-    *ret_instance = (Uuid){0};
-    int result = txn_begin_read(environment, &txn, error);
-    if (result < 0) return result;
-    result = catalog_get(txn, CATALOG_META, SPAN(INSTANCE_KEY), &document, error);
-    if (result == 0) {
-        bool quoted = document.size == UUID_TEXT_SIZE + 2 && document.data[0] == '"' && document.data[document.size - 1] == '"';
-        if (!quoted || !uuid_parse((Span){.data = document.data + 1, .size = UUID_TEXT_SIZE}, ret_instance))
-            result = error_set(error, -EILSEQ, "the instance id in \"" ENVIRONMENT "\" is not one");
-    }
-    txn_abort(txn);
-    return result < 0 ? result : 0;
-}
-
-static int write_instance(Environment *environment, const Uuid *instance, Error *error) {
-    Txn *txn;
-    char document[UUID_TEXT_SIZE + 2];
-    document[0] = document[UUID_TEXT_SIZE + 1] = '"';
-    uuid_format(instance, document + 1);
-    int result = txn_begin_write(environment, &txn, error);
-    if (result < 0) return result;
-    result = catalog_put(txn, CATALOG_META, SPAN(INSTANCE_KEY), (Span){.data = document, .size = sizeof document}, error);
-    if (result == 0) return txn_commit(txn, error);
-    txn_abort(txn);
-    return result;
-}
-
 static int make_folders(const DataDirectory *directory, Error *error) {
     Files *files = directory->files;
     int result = files->make_directory(files, STAGING, 0700, error);
@@ -214,21 +185,56 @@ static int begin_instance(DataDirectory *directory, Environment *environment, Er
     uuid_next(&source, clock->wall(clock), &directory->instance);
     directory->is_new = true;
     int result = write_format(directory, &directory->instance, error);
-    return result == 0 ? write_instance(environment, &directory->instance, error) : result;
+    return result == 0 ? instance_write(environment, &directory->instance, error) : result;
+}
+
+/* It stands in the format file, too. That one is not trusted alone: the environment may have been put here from another directory. */
+static int restore_instance(const DataDirectory *directory, const Format *format, Environment *environment, const char *why, Error *error) {
+    InstanceEvidence evidence;
+    size_t packs = 0;
+    int result = instance_look_for(environment, directory->files, &format->instance, &evidence, error);
+    if (result == 0 && evidence != INSTANCE_PROVEN) result = count_packs(directory, &packs, error);
+    if (result < 0) return result;
+    if (evidence != INSTANCE_PROVEN && packs > 0)
+        return error_set(error, -EILSEQ,
+                         "the instance id in \"%s/" ENVIRONMENT "\" is damaged (%s), and %s: put back the " ENVIRONMENT
+                         " that belongs to the staged files, or start without them: mv '%s/" STAGING "' '%s/" STAGING ".away'",
+                         directory->path, why,
+                         evidence == INSTANCE_FOREIGN ? "its staged files are those of another instance than the file \"" FORMAT_FILE
+                                                        "\" names"
+                                                      : "it knows none of the staged files that can be read",
+                         directory->path, directory->path);
+    result = instance_write(environment, &format->instance, error);
+    if (result < 0) return result;
+    metrics_add(METRIC_DAMAGED_RECORDS, 1);
+    log_error("the instance id in \"" ENVIRONMENT "\" is damaged (%s): it is written anew from the file \"" FORMAT_FILE
+              "\", nothing is lost",
+              why);
+    return 0;
+}
+
+static int no_format(const DataDirectory *directory, Error *error) {
+    return error_set(error, -EILSEQ,
+                     "\"%s\" holds an environment, but no file \"" FORMAT_FILE "\": put it back from a copy of the data directory",
+                     directory->path);
 }
 
 static int match(DataDirectory *directory, const Format *format, Environment *environment, Error *error) {
     Uuid stored;
-    int result = read_instance(environment, &stored, error);
-    if (result < 0) return result;
+    Error why = {0};
+    int result = instance_read(environment, &stored, &why);
+    if (result < 0) return error_set(error, result, "%s", why.text);
+    if (result == INSTANCE_DAMAGED) {
+        if (!format->exists) return no_format(directory, error);
+        result = restore_instance(directory, format, environment, why.text, error);
+        if (result < 0) return result;
+        stored = format->instance;
+    }
     if (uuid_is_nil(&stored)) {
         result = refuse_packs(directory, ENVIRONMENT " is new", error);
         return result == 0 ? begin_instance(directory, environment, error) : result;
     }
-    if (!format->exists)
-        return error_set(error, -EILSEQ,
-                         "\"%s\" holds an environment, but no file \"" FORMAT_FILE "\": put it back from a copy of the data directory",
-                         directory->path);
+    if (!format->exists) return no_format(directory, error);
     directory->instance = stored;
     if (uuid_equal(&format->instance, &stored) && format->same_program) return 0;
     if (!uuid_equal(&format->instance, &stored)) {
@@ -278,7 +284,7 @@ static int open_matching(DataDirectory *directory, const Format *format, Error *
     _cleanup_free_ char *path = buffer_take(&text);
     /* Before anything of it is touched; a new one, when it is there. */
     if (has) result = lock_environment(directory, path, error);
-    if (result == 0) result = environment_open(&(EnvironmentOptions){.path = path}, &environment, error);
+    if (result == 0) result = environment_open(&(EnvironmentOptions){.path = path, .reserve_bytes = RESERVE}, &environment, error);
     if (result < 0) return result;
     if (!has) result = lock_environment(directory, path, error);
     if (result == 0) result = match(directory, format, environment, error);

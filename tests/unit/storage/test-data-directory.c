@@ -7,7 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "storage/catalog.h"
 #include "storage/data_directory.h"
+#include "storage/ledger.h"
+#include "storage/pack.h"
 
 static void path_in(char out[static 512], const char *folder, const char *name) {
     int size = snprintf(out, 512, "%s/%s", folder, name);
@@ -250,6 +253,91 @@ static void test_environment_and_staging_must_match(void **state) {
     fixture_remove_folder(folder);
 }
 
+/* Runs `change` on the environment of a directory that nobody has open. */
+static void change_environment(const char *path, void (*change)(Fixture *fixture, void *context), void *context) {
+    Fixture fixture = {.map_bytes = 1 << 20};
+    int size = snprintf(fixture.path, sizeof fixture.path, "%s/sluice.mdb", path);
+    assert_in_range(size, 1, (int)sizeof fixture.path - 1);
+    fixture_open(&fixture);
+    change(&fixture, context);
+    environment_close(fixture.environment);
+}
+
+static void flip_instance(Fixture *fixture, void *context) {
+    fixture_flip(fixture, DB_CATALOG, SPAN("Minstance"), *(const size_t *)context);
+}
+
+static void add_pack(Fixture *fixture, void *context) {
+    Txn *txn = fixture_write(fixture);
+    assert_ok(ledger_add_pack(txn, &(PackRecord){.id = *(const Uuid *)context, .bytes = 1}, error));
+    fixture_commit(txn);
+}
+
+static void write_pack(const char *path, Uuid id, const Uuid *instance) {
+    Files *files;
+    PackWriter *writer;
+    SliceRecord slice = {.sink = 1, .mapping_version = 1, .first_row = 1, .rows = 1, .file = fixture_id(99)};
+    uint64_t bytes;
+    assert_ok(files_open(path, &files, error));
+    assert_ok(pack_create(files, &id, instance, &writer, error));
+    assert_ok(pack_begin_slice(writer, &slice, SPAN("null"), error));
+    assert_ok(pack_add_rows(writer, SPAN("a\n"), error));
+    assert_ok(pack_end_slice(writer, &slice, error));
+    assert_ok(pack_finish(writer, &bytes, error));
+    files_free(files);
+}
+
+/* It stands in the format file, and in the header of each pack. */
+static void test_a_damaged_instance_is_written_anew(void **state) {
+    char folder[256], path[512];
+    fixture_make_folder(folder);
+    path_in(path, folder, "data");
+    Uuid instance = open_and_close(path, true);
+    for (size_t bit = 0; bit < (2 + UUID_TEXT_SIZE + 2 + 8) * 8; bit += 13) {
+        change_environment(path, flip_instance, &bit);
+        Uuid found = open_and_close(path, false);
+        assert_true(uuid_equal(&found, &instance));
+    }
+    /* Beside staged files, of which one that the ledger knows is there and shows whose they are. */
+    Uuid away = fixture_id(1), known = fixture_id(2);
+    size_t bit = 100;
+    change_environment(path, add_pack, &away);
+    change_environment(path, add_pack, &known);
+    write_pack(path, known, &instance);
+    write_pack(path, fixture_id(3), &away); /* unknown to the ledger, and of another directory: an orphan to be */
+    change_environment(path, flip_instance, &bit);
+    Uuid found = open_and_close(path, false);
+    assert_true(uuid_equal(&found, &instance));
+    found = open_and_close(path, false);
+    assert_true(uuid_equal(&found, &instance));
+    fixture_remove_folder(folder);
+}
+
+/* No id is made up: what the staged files say decides, and where they say nothing the refusal names a command that helps. */
+static void test_a_damaged_instance_beside_staged_files_of_others(void **state) {
+    char folder[256], path[512], command[1200];
+    fixture_make_folder(folder);
+    path_in(path, folder, "data");
+    Uuid instance = open_and_close(path, true), known = fixture_id(2), foreign = fixture_id(50);
+    size_t bit = 100;
+    write_pack(path, known, &foreign);
+    change_environment(path, flip_instance, &bit);
+    assert_refused(path, -EILSEQ, "knows none of the staged files");
+    change_environment(path, add_pack, &known);
+    assert_refused(path, -EILSEQ, "of another instance");
+
+    DataDirectory directory;
+    Error error = {0};
+    assert_int_equal(data_directory_open(path, &directory, &error), -EILSEQ);
+    const char *found = strstr(error.text, "mv '");
+    assert_non_null(found);
+    (void)snprintf(command, sizeof command, "%s", found);
+    assert_int_equal(system(command), 0);
+    Uuid now = open_and_close(path, false);
+    assert_true(uuid_equal(&now, &instance));
+    fixture_remove_folder(folder);
+}
+
 /* An environment in which no instance was written (a crash at the first start) is new. */
 static void test_crash_at_the_first_start(void **state) {
     char folder[256], environment_path[512];
@@ -270,10 +358,15 @@ static void test_crash_at_the_first_start(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_and_later_starts),   cmocka_unit_test(test_lock_ends_with_its_process),
-        cmocka_unit_test(test_lock_without_its_file),    cmocka_unit_test(test_parents_are_synced_though_the_folders_exist),
-        cmocka_unit_test(test_format_numbers),           cmocka_unit_test(test_environment_and_staging_must_match),
+        cmocka_unit_test(test_first_and_later_starts),
+        cmocka_unit_test(test_lock_ends_with_its_process),
+        cmocka_unit_test(test_lock_without_its_file),
+        cmocka_unit_test(test_parents_are_synced_though_the_folders_exist),
+        cmocka_unit_test(test_format_numbers),
+        cmocka_unit_test(test_environment_and_staging_must_match),
         cmocka_unit_test(test_crash_at_the_first_start),
+        cmocka_unit_test(test_a_damaged_instance_is_written_anew),
+        cmocka_unit_test(test_a_damaged_instance_beside_staged_files_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
