@@ -11,17 +11,10 @@
 #define TESTS_MOST 64 /* on their way at once: they are run one after another */
 
 typedef struct Testing {
-    Errand errand; /* first */
-    ApiCall *call;
+    Errand errand;                /* first */
     const Connection *connection; /* of the options: they last */
     usec_t began;                 /* boot */
 } Testing;
-
-static void testing_drop(Errand *errand) {
-    Testing *testing = (Testing *)errand;
-    api_call_free(testing->call);
-    free(testing);
-}
 
 /* The destination's words may be in any encoding. */
 static json_t *words_json(const char *text) {
@@ -52,12 +45,11 @@ static void testing_back(Control *control, Errand *errand, Message *take_message
     Testing *testing = (Testing *)errand;
     LoadJob *job = (LoadJob *)take_message;
     if (job->request.result == SINK_DONE)
-        api_call_answer(steal(testing->call), 200, answer_json(control_view(control), testing, job));
+        api_call_answer(steal(errand->call), 200, answer_json(control_view(control), testing, job));
     else
-        api_call_fail(steal(testing->call), 503, "shutdown", "The gateway is shutting down.");
+        api_call_fail(steal(errand->call), 503, "shutdown", "The gateway is shutting down.");
     load_job_free(job);
     errand_end(errand);
-    testing_drop(errand);
 }
 
 /* The tables of all sinks that are there. */
@@ -85,13 +77,9 @@ void api_connections_test(ApiRequest *request) {
         api_fail(request, 503, "overloaded", "%d tests of connections are on their way already: ask again in a moment.", TESTS_MOST);
         return;
     }
-    Testing *testing = calloc(1, sizeof *testing);
-    check(testing);
-    testing->errand.back = testing_back;
-    testing->errand.drop = testing_drop;
+    Testing *testing = errand_new(sizeof *testing, testing_back, NULL, api_keep(request));
     testing->connection = connection;
     testing->began = request->view->clock->boot(request->view->clock);
-    testing->call = api_keep(request);
     LoadJob *job = load_job_new(MESSAGE_TEST_CONNECTION, NULL, NULL);
     job->connection = text_copy(connection->name);
     job->label = text_copy("test");

@@ -138,7 +138,7 @@ static void put_sinks(const Scrape *scrape, Buffer *out) {
 /* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
 
 static void end(Control *control, Survey *survey, bool complete) {
-    ApiCall *call = steal(survey->call);
+    ApiCall *call = steal(survey->errand.call);
     metrics_format(&call->response);
     put_gateway(control_view(control), &call->response);
     if (complete) {
@@ -157,18 +157,12 @@ static void drop(Survey *survey) {
         sink_unref(scrape->samples[i].sink);
     }
     free(scrape->samples);
-    survey_deinit(survey);
-    free(scrape);
 }
 
 void api_metrics(ApiRequest *request) {
     const ControlView *view = request->view;
-    Scrape *scrape = calloc(1, sizeof *scrape);
-    check(scrape);
+    Scrape *scrape = survey_new(sizeof *scrape, see, end, drop);
     Survey *survey = &scrape->survey;
-    survey->see = see;
-    survey->end = end;
-    survey->drop = drop;
     scrape->now = view->clock->wall(view->clock);
     _cleanup_free_ MetricsSink *sinks = find_sinks(view->registry, &survey->count);
     size_t most = view->options->metrics_sinks;

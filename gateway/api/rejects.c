@@ -133,38 +133,24 @@ void api_rejects_list(ApiRequest *request) {
 
 /* ---- removal ----------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct Removal {
-    Errand errand; /* first */
-    ApiCall *call;
-} Removal;
-
-static void removal_drop(Errand *errand) {
-    Removal *removal = (Removal *)errand;
-    api_call_free(removal->call);
-    free(removal);
-}
-
 static void removal_back(Control *control, Errand *errand, Message *take_message) {
     (void)control;
-    Removal *removal = (Removal *)errand;
     RejectsRemove *message = (RejectsRemove *)take_message;
     if (message->request.result < 0) log_failure(LOG_ERROR, "rejects cannot be removed", &message->request.error);
-    if (!removal->call) {
+    if (!errand->call) {
         /* answered meanwhile */
     } else if (message->request.result < 0) {
-        api_call_fail(steal(removal->call), 503, "notStored", "The rejects cannot be removed now.");
+        api_call_fail(steal(errand->call), 503, "notStored", "The rejects cannot be removed now.");
     } else {
-        api_call_answer(steal(removal->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
+        api_call_answer(steal(errand->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
     }
     free(message);
     errand_end(errand);
-    removal_drop(errand);
 }
 
 static void removal_late(Control *control, Errand *errand) {
     (void)control;
-    Removal *removal = (Removal *)errand;
-    if (removal->call) api_call_fail_stalled(steal(removal->call));
+    if (errand->call) api_call_fail_stalled(steal(errand->call));
 }
 
 void api_rejects_delete(ApiRequest *request) {
@@ -172,15 +158,12 @@ void api_rejects_delete(ApiRequest *request) {
     if (!read_number(request, "upToId", request->parameters[0], &up_to)) return;
     const Sink *sink = request->sink->sink;
     log_info("%s removes the rejects of %s/%s", request->by, request->source_id, sink->sink_id);
-    Removal *removal = calloc(1, sizeof *removal);
+    Errand *removal = errand_new(sizeof *removal, removal_back, NULL, api_keep(request));
+    removal->late = removal_late;
     RejectsRemove *message = calloc(1, sizeof *message);
-    check(removal && message);
-    removal->errand.back = removal_back;
-    removal->errand.drop = removal_drop;
-    removal->errand.late = removal_late;
-    removal->call = api_keep(request);
+    check(message);
     message->request.message.kind = MESSAGE_REJECTS_REMOVE;
     message->sink = sink->number;
     message->up_to_number = up_to;
-    control_ask_writer(request->control, &removal->errand, &message->request);
+    control_ask_writer(request->control, removal, &message->request);
 }

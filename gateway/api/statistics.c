@@ -104,28 +104,21 @@ static void end(Control *control, Survey *survey, bool complete) {
     Query *query = (Query *)survey;
     Clock *clock = control_view(control)->clock;
     if (complete)
-        api_call_answer(steal(survey->call), 200, statistics_to_json(&query->statistics, steal(query->pause), clock->wall(clock)));
+        api_call_answer(steal(survey->errand.call), 200, statistics_to_json(&query->statistics, steal(query->pause), clock->wall(clock)));
     else
-        api_call_fail_stalled(steal(survey->call));
+        api_call_fail_stalled(steal(survey->errand.call));
 }
 
 static void drop(Survey *survey) {
-    Query *query = (Query *)survey;
-    survey_deinit(survey);
-    json_decref(query->pause);
-    free(query);
+    json_decref(((Query *)survey)->pause);
 }
 
 void api_statistics_total(ApiRequest *request) {
-    Query *query = calloc(1, sizeof *query);
-    check(query);
+    Query *query = survey_new(sizeof *query, see, end, drop);
     query->survey.sinks = malloc(sizeof *query->survey.sinks);
     check(query->survey.sinks);
     query->survey.sinks[0] = request->sink->sink->number;
     query->survey.count = 1;
-    query->survey.see = see;
-    query->survey.end = end;
-    query->survey.drop = drop;
     query->pause = statistics_pause_json(request->view, request->source->source, request->sink->sink);
     survey_start(request, &query->survey);
 }

@@ -45,7 +45,7 @@ static void status_end(Control *control, Survey *survey, bool complete) {
                              (json_int_t)registry_live_sources(registry), "sinksCount", (json_int_t)sinks, "connections",
                              api_connections_json(view, survey, complete));
     check(json);
-    api_call_answer(steal(survey->call), 200, json);
+    api_call_answer(steal(survey->errand.call), 200, json);
 }
 
 void api_status(ApiRequest *request) {
@@ -113,9 +113,9 @@ static void aggregation_end(Control *control, Survey *survey, bool complete) {
     (void)control;
     Aggregation *aggregation = (Aggregation *)survey;
     if (complete)
-        api_call_answer(steal(survey->call), 200, steal(aggregation->answer));
+        api_call_answer(steal(survey->errand.call), 200, steal(aggregation->answer));
     else
-        api_call_fail_stalled(steal(survey->call));
+        api_call_fail_stalled(steal(survey->errand.call));
 }
 
 static void aggregation_drop(Survey *survey) {
@@ -124,20 +124,15 @@ static void aggregation_drop(Survey *survey) {
     free(aggregation->pauses);
     free(aggregation->sinks);
     json_decref(aggregation->answer);
-    survey_deinit(survey);
-    free(aggregation);
 }
 
 void api_aggregation(ApiRequest *request) {
     ApiPage page;
     if (!api_page(request, request->parameters[0], request->parameters[1], &page)) return;
     const Registry *registry = request->view->registry;
-    Aggregation *aggregation = calloc(1, sizeof *aggregation);
+    Aggregation *aggregation = survey_new(sizeof *aggregation, aggregation_see, aggregation_end, aggregation_drop);
     json_t *list = json_array();
-    check(aggregation && list);
-    aggregation->survey.see = aggregation_see;
-    aggregation->survey.end = aggregation_end;
-    aggregation->survey.drop = aggregation_drop;
+    check(list);
     aggregation->now = request->view->clock->wall(request->view->clock);
     const char *last = NULL;
     for (size_t i = registry_after(registry, page.after_id); i < registry->count && json_array_size(list) < page.limit; i++) {

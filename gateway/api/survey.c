@@ -7,14 +7,6 @@
 
 #define PORTION 500 /* sinks */
 
-void survey_deinit(Survey *survey) {
-    api_call_free(survey->call);
-    free(survey->sinks);
-    free(survey->connections);
-    free(survey->statistics);
-    free(survey->being_seen);
-}
-
 static size_t portion(const Survey *survey) {
     size_t left = survey->count - survey->seen;
     return left < PORTION ? left : PORTION;
@@ -35,7 +27,7 @@ static void set_query(const Survey *survey, TotalsQuery *query, SinkStatistics *
     if (query->connection_count > 0) memcpy(connections, survey->connections, query->connection_count * sizeof *connections);
 }
 
-static void see(Survey *survey, const TotalsQuery *query) {
+static void take(Survey *survey, const TotalsQuery *query) {
     if (query->connection_count > 0) memcpy(survey->connections, query->connections, query->connection_count * sizeof *query->connections);
     survey->disk = query->disk;
     for (size_t i = 0; i < query->count; i++) survey->see(survey, survey->seen + i, &query->statistics[i]);
@@ -52,21 +44,20 @@ static void ask(Control *control, Survey *survey) {
 
 static void survey_back(Control *control, Errand *errand, Message *take_message) {
     Survey *survey = (Survey *)errand;
-    if (survey->call) see(survey, (const TotalsQuery *)take_message);
+    if (survey->errand.call) take(survey, (const TotalsQuery *)take_message);
     free(take_message);
-    if (survey->call && survey->seen < survey->count) {
+    if (survey->errand.call && survey->seen < survey->count) {
         ask(control, survey);
         return;
     }
-    if (survey->call) survey->end(control, survey, true);
+    if (survey->errand.call) survey->end(control, survey, true);
     errand_end(errand);
-    survey->drop(survey);
 }
 
 /* What is on its way fills the arrays of the survey, so these are others. */
 static void survey_late(Control *control, Errand *errand) {
     Survey *survey = (Survey *)errand;
-    if (!survey->call) return;
+    if (!survey->errand.call) return;
     _cleanup_free_ SinkStatistics *statistics = calloc(PORTION, sizeof *statistics);
     _cleanup_free_ ConnectionStatistics *connections = calloc(survey->connection_count + 1, sizeof *connections);
     check(statistics && connections);
@@ -75,27 +66,40 @@ static void survey_late(Control *control, Errand *errand) {
         TotalsQuery query = {0};
         set_query(survey, &query, statistics, connections);
         lent = control_lent_statistics(control, &query);
-        if (lent) see(survey, &query);
+        if (lent) take(survey, &query);
     } while (lent && survey->seen < survey->count);
     survey->end(control, survey, lent);
-    check(!survey->call);
+    check(!survey->errand.call);
 }
 
 static void survey_drop(Errand *errand) {
     Survey *survey = (Survey *)errand;
-    survey->drop(survey);
+    if (survey->drop) survey->drop(survey);
+    free(survey->sinks);
+    free(survey->connections);
+    free(survey->statistics);
+    free(survey->being_seen);
 }
 
-void survey_start(ApiRequest *request, Survey *survey) {
-    Control *control = request->control;
-    check((survey->see || survey->count == 0) && survey->end && survey->drop);
-    survey->errand.back = survey_back;
-    survey->errand.drop = survey_drop;
+void *survey_new(size_t bytes, void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics),
+                 void (*end)(Control *control, Survey *survey, bool complete), void (*drop)(Survey *survey)) {
+    check(bytes >= sizeof(Survey) && end);
+    Survey *survey = errand_new(bytes, survey_back, survey_drop, NULL);
     survey->errand.late = survey_late;
-    survey->call = api_keep(request);
+    survey->see = see;
+    survey->end = end;
+    survey->drop = drop;
+    return survey;
+}
+
+void survey_start(ApiRequest *request, Survey *take_survey) {
+    Survey *survey = take_survey;
+    Control *control = request->control;
+    check(survey->see || survey->count == 0);
+    survey->errand.call = api_keep(request);
     if (control_is_stalled(control)) {
         survey_late(control, &survey->errand);
-        survey->drop(survey);
+        errand_end(&survey->errand);
         return;
     }
     survey->statistics = calloc(portion(survey) + 1, sizeof *survey->statistics);
@@ -112,16 +116,8 @@ void survey_all_connections(const ControlView *view, Survey *survey) {
     for (size_t i = 0; i < list->count; i++) survey->connections[i].name = list->items[i].name;
 }
 
-static void drop_alone(Survey *survey) {
-    survey_deinit(survey);
-    free(survey);
-}
-
 void survey_connections_start(ApiRequest *request, void (*end)(Control *control, Survey *survey, bool complete)) {
-    Survey *survey = calloc(1, sizeof *survey);
-    check(survey);
-    survey->end = end;
-    survey->drop = drop_alone;
+    Survey *survey = survey_new(sizeof *survey, NULL, end, NULL);
     survey_all_connections(request->view, survey);
     survey_start(request, survey);
 }

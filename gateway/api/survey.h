@@ -8,8 +8,7 @@
 
 typedef struct Survey Survey;
 struct Survey {
-    Errand errand; /* first */
-    ApiCall *call; /* owned; NULL once it is answered */
+    Errand errand; /* first; its call is NULL once it is answered */
     /* What is asked for: numbers of sinks, names of connections. Owned; the names are not. */
     uint32_t *sinks;
     size_t count;
@@ -19,18 +18,20 @@ struct Survey {
     /* Of sinks[index], in order. May be NULL when there are none. */
     void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics);
     /* Everything was seen, or (`complete` false) the disk hangs and there is no more to see, also of connections and disk. Answers the call:
-     * steal(survey->call). */
+     * steal(survey->errand.call). */
     void (*end)(Control *control, Survey *survey, bool complete);
-    void (*drop)(Survey *survey); /* frees what it lies in; survey_deinit first */
+    void (*drop)(Survey *survey); /* frees what the structure around it owns; NULL: nothing */
     /* own */
     size_t seen;                      /* sinks */
     SinkStatistics *statistics;       /* what the writer fills at present */
     ConnectionStatistics *being_seen; /* the same */
 };
 
-/* `see`, `end`, `drop` and what is asked for are set. Takes the request's call. */
-void survey_start(ApiRequest *request, Survey *survey);
-void survey_deinit(Survey *survey);
+/* All-zero but for what is given, and as large as the structure that it is the first member of. */
+void *survey_new(size_t bytes, void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics),
+                 void (*end)(Control *control, Survey *survey, bool complete), void (*drop)(Survey *survey));
+/* What is asked for is set. Takes the request's call, and the survey, which is freed when it has ended. */
+void survey_start(ApiRequest *request, Survey *take_survey);
 /* Asks for all connections of the config file. */
 void survey_all_connections(const ControlView *view, Survey *survey);
 /* A survey of all connections and the disk alone. */

@@ -15,7 +15,6 @@
 
 typedef struct Test {
     Errand errand; /* first */
-    ApiCall *call;
     DryRun *run;
     /* filled by the visit */
     json_t *tables; /* one a sink, in the plan's order */
@@ -27,11 +26,9 @@ typedef struct Test {
 
 static void test_drop(Errand *errand) {
     Test *test = (Test *)errand;
-    api_call_free(test->call);
     dry_run_free(test->run);
     json_decref(test->tables);
     row_reader_deinit(&test->reader);
-    free(test);
 }
 
 static json_t *row_json(Test *test, const Sink *sink, Span row) {
@@ -80,13 +77,13 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
 static void answer(Test *test, const TemplateBatch *batch) {
     for (size_t i = 0; batch && i < batch->count; i++) {
         if (!batch->events[i].unavailable) continue;
-        ApiCall *refused = steal(test->call);
+        ApiCall *refused = steal(test->errand.call);
         refused->retry_after = 1;
         api_call_fail(refused, 503, "templatesUnavailable", "The templates cannot be evaluated now: try again.");
         return;
     }
     for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);
-    ApiCall *call = steal(test->call);
+    ApiCall *call = steal(test->errand.call);
     if (test->failure_status) {
         api_call_fail(call, test->failure_status, test->failure_status == 413 ? "payloadTooLarge" : "unprocessableContent", test->failure);
         return;
@@ -103,7 +100,6 @@ static void test_back(Control *control, Errand *errand, Message *take_message) {
     answer(test, batch);
     template_batch_free(batch);
     errand_end(errand);
-    test_drop(errand);
 }
 
 /* The call's headers: name, NUL, value, NUL, … */
@@ -153,19 +149,15 @@ void api_test(ApiRequest *request) {
     case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
     default: api_fail(request, 400, "badRequest", "%s", error.text); return;
     }
-    Test *test = calloc(1, sizeof *test);
-    check(test);
-    test->errand.back = test_back;
-    test->errand.drop = test_drop;
+    Test *test = errand_new(sizeof *test, test_back, test_drop, api_keep(request));
     test->run = run;
-    test->call = api_keep(request);
     test->tables = json_array();
     check(test->tables);
     for (size_t i = 0; i < plan_sink_count(plan); i++) (void)table_of(test, plan_sink(plan, i));
     TemplateBatch *batch = dry_run_batch(run, NULL, MESSAGE_TEMPLATES);
     if (!batch) {
         answer(test, NULL);
-        test_drop(&test->errand);
+        errand_end(&test->errand);
         return;
     }
     control_ask_templates(request->control, &test->errand, batch);

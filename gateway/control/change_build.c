@@ -134,9 +134,26 @@ int change_check_source_limit(const Control *control, Failure *failure) {
     return failure_set(failure, 422, "resourceLimitReached", "There are %zu sources, and limits.sources is %u.", live, most);
 }
 
-static int check_sink_limit(const RegistrySource *source, size_t more, Failure *failure) {
-    if (registry_live_sinks(source) + more <= SINKS_A_SOURCE_MAX) return 0;
-    return failure_set(failure, 422, "resourceLimitReached", "A source has at most %d sinks.", SINKS_A_SOURCE_MAX);
+/* May the source have this sink, too? */
+static int check_one_more(const Control *control, const RegistrySource *known, const Sink *sink, const ChangeOutcome *outcome,
+                          Failure *failure) {
+    if (registry_live_sinks(known) >= SINKS_A_SOURCE_MAX)
+        return failure_set(failure, 422, "resourceLimitReached", "A source has at most %d sinks.", SINKS_A_SOURCE_MAX);
+    return change_check_connection(control, sink, failure) < 0
+               ? -1
+               : change_check_table(control, known->source->source_id, sink, outcome, failure);
+}
+
+int failure_deleted_source(Failure *failure, const char *source_id) {
+    return failure_set(failure, 409, "sourceAlreadyExists",
+                       "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", source_id,
+                       source_id);
+}
+
+int failure_deleted_sink(Failure *failure, const char *source_id, const char *sink_id) {
+    return failure_set(failure, 409, "sinkAlreadyExists",
+                       "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.", sink_id,
+                       source_id, sink_id);
 }
 
 /* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
@@ -145,9 +162,7 @@ static int create_source(Control *control, const ChangeRequest *request, ChangeO
     if (source_from_request(request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
     const char *id = outcome->source->source_id;
     const RegistrySource *known = registry_find(&control->registry, id);
-    if (known && known->source->deleted != 0)
-        return failure_set(failure, 409, "sourceAlreadyExists",
-                           "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.", id, id);
+    if (known && known->source->deleted != 0) return failure_deleted_source(failure, id);
     if (known) return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" exists already.", id);
     outcome->source_is_new = outcome->source_stamps = outcome->shows = true;
     outcome->done = "The source is created.";
@@ -233,6 +248,20 @@ static void say_source_waits(const Control *control, const RegistrySource *known
     buffer_append_text(text, any ? ", of sinks that are paused or have a paused connection when that is resumed." : ".");
 }
 
+/* Of an unshared copy; false: it is so already. */
+static bool set_pause(const Control *control, const ChangeRequest *request, Pause *pause) {
+    bool was = pause->at != 0, will_be = request->kind == CHANGE_PAUSE;
+    check(will_be || request->kind == CHANGE_RESUME);
+    if (was == will_be) return false;
+    if (will_be) {
+        pause_begin(pause, control->options.clock->wall(control->options.clock), usage_running(control->options.usage), request->by);
+    } else {
+        pause_end(pause);
+    }
+    check((pause->at != 0) == will_be);
+    return true;
+}
+
 static void delete_source(ChangeOutcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
     outcome->source->deleted = now;
     outcome->source->deleted_running = running;
@@ -306,14 +335,12 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         outcome->done = "The source is back.";
         break;
     case CHANGE_PAUSE:
-        differs = old->paused.at == 0;
-        pause_begin(&outcome->source->paused, now, usage_running(control->options.usage), request->by);
+        differs = set_pause(control, request, &outcome->source->paused);
         outcome->shows = false;
         outcome->done = "The source is paused: events are taken, and no import of its sinks starts.";
         break;
     case CHANGE_RESUME:
-        differs = old->paused.at != 0;
-        pause_end(&outcome->source->paused);
+        differs = set_pause(control, request, &outcome->source->paused);
         outcome->shows = false;
         outcome->done = "The source is resumed.";
         break;
@@ -334,14 +361,9 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     if (sink_from_request(request->body, first_rejects, &sink, &failure->error) < 0) return failure_bad_request(failure);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     const RegistrySink *same = registry_find_sink(known, sink->sink_id);
-    if (same && same->sink->deleted != 0)
-        return failure_set(failure, 409, "sinkAlreadyExists",
-                           "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.",
-                           sink->sink_id, known->source->source_id, sink->sink_id);
+    if (same && same->sink->deleted != 0) return failure_deleted_sink(failure, known->source->source_id, sink->sink_id);
     if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
-    if (check_sink_limit(known, 1, failure) < 0 || change_check_connection(control, sink, failure) < 0 ||
-        change_check_table(control, known->source->source_id, sink, outcome, failure) < 0)
-        return -1;
+    if (check_one_more(control, known, sink, outcome, failure) < 0) return -1;
     of_sink->is_new = of_sink->stamps = of_sink->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
@@ -423,19 +445,15 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         sink->deleted = 0;
         of_sink->prepares = !sink->disabled;
         outcome->done = "The sink is back.";
-        if (differs && (check_sink_limit(known, 1, failure) < 0 || change_check_connection(control, sink, failure) < 0 ||
-                        change_check_table(control, known->source->source_id, sink, outcome, failure) < 0))
-            return -1;
+        if (differs && check_one_more(control, known, sink, outcome, failure) < 0) return -1;
         break;
     case CHANGE_PAUSE:
-        differs = old->paused.at == 0;
-        pause_begin(&sink->paused, now, usage_running(control->options.usage), request->by);
+        differs = set_pause(control, request, &sink->paused);
         outcome->shows = false;
         outcome->done = "The sink is paused: events are taken, and no import starts.";
         break;
     case CHANGE_RESUME:
-        differs = old->paused.at != 0;
-        pause_end(&sink->paused);
+        differs = set_pause(control, request, &sink->paused);
         outcome->shows = false;
         outcome->done = "The sink is resumed.";
         break;

@@ -112,10 +112,7 @@ static int declared_sink(ManifestBuild *build, size_t index) {
     const char *id = json_string_value(json_object_get(build->manifest->sinks[index], "sinkId"));
     const RegistrySink *known = build->known ? registry_find_sink(build->known, id) : NULL;
     if (!known) return new_sink(build, index);
-    if (known->sink->deleted != 0)
-        return failure_set(build->failure, 409, "sinkAlreadyExists",
-                           "Sink \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/sinks/%s/undelete.", id,
-                           build->request->source_id, id);
+    if (known->sink->deleted != 0) return failure_deleted_sink(build->failure, build->request->source_id, id);
     return known_sink(build, index, known->sink);
 }
 
@@ -185,9 +182,7 @@ int change_build_manifest(Control *control, const ChangeRequest *request, Change
     check(outcome->plan);
     int r;
     if (known && known->source->deleted != 0) {
-        r = failure_set(failure, 409, "sourceAlreadyExists",
-                        "Source \"%s\" was deleted and is kept for 7 days: bring it back with PUT …/sources/%s/undelete.",
-                        request->source_id, request->source_id);
+        r = failure_deleted_source(failure, request->source_id);
     } else {
         r = known ? known_source(&build) : new_source(&build);
     }

@@ -84,6 +84,9 @@ char *change_prepare_failure(const LoadJob *job);
 /* ---- for change_build_*.c: -1 and why not ---- */
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) __attribute__((format(printf, 4, 5)));
 int failure_bad_request(Failure *failure); /* 400; its text is there already */
+/* 409: the name is taken by what was deleted and is kept. */
+int failure_deleted_source(Failure *failure, const char *source_id);
+int failure_deleted_sink(Failure *failure, const char *source_id, const char *sink_id);
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
 int change_check_connection(const Control *control, const Sink *sink, Failure *failure);
 /* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */

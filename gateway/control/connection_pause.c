@@ -8,7 +8,6 @@
 
 typedef struct Pausing {
     Errand errand; /* first */
-    ApiCall *call;
     void (*answer)(const Control *control, ApiCall *take_call, const char *connection);
     char *connection;
     Pause pause; /* what it becomes */
@@ -16,10 +15,8 @@ typedef struct Pausing {
 
 static void pausing_drop(Errand *errand) {
     Pausing *pausing = (Pausing *)errand;
-    api_call_free(pausing->call);
     free(pausing->connection);
     pause_end(&pausing->pause);
-    free(pausing);
 }
 
 static void pausing_back(Control *control, Errand *errand, Message *take_message) {
@@ -27,14 +24,13 @@ static void pausing_back(Control *control, Errand *errand, Message *take_message
     Define *define = (Define *)take_message;
     if (define->request.result < 0) {
         log_failure(LOG_ERROR, "a pause of a connection cannot be stored", &define->request.error);
-        api_call_fail(steal(pausing->call), 503, "notStored", "It could not be stored, and nothing is changed.");
+        api_call_fail(steal(errand->call), 503, "notStored", "It could not be stored, and nothing is changed.");
     } else {
         pauses_set(&control->pauses, pausing->connection, &pausing->pause);
-        pausing->answer(control, steal(pausing->call), pausing->connection);
+        pausing->answer(control, steal(errand->call), pausing->connection);
     }
     define_free(define);
     errand_end(errand);
-    pausing_drop(errand);
 }
 
 int control_pause_connection(Control *control, const char *connection, bool pauses, const char *by, ApiCall *call,
@@ -43,17 +39,13 @@ int control_pause_connection(Control *control, const char *connection, bool paus
     if (!connections_find(&control->options.options->list, connection) && (pauses || !known))
         return failure_set(failure, 404, "connectionNotFound", "There is no connection \"%.60s\".", connection);
     log_info("%s: connection %s is %s", by, connection, pauses ? "paused" : "resumed");
-    Pausing *pausing = calloc(1, sizeof *pausing);
-    check(pausing);
-    pausing->errand.back = pausing_back;
-    pausing->errand.drop = pausing_drop;
+    Pausing *pausing = errand_new(sizeof *pausing, pausing_back, pausing_drop, call);
     pausing->answer = answer;
     pausing->connection = text_copy(connection);
     /* Stored in any case: what is here may be older than what another call has on its way. */
     if (pauses && known) pause_begin(&pausing->pause, known->at, known->running, known->by);
     usec_t now = control->options.clock->wall(control->options.clock), running = usage_running(control->options.usage);
     if (pauses) pause_begin(&pausing->pause, now, running, by);
-    pausing->call = call;
     Define *define = define_new(control->mailbox, NULL);
     pauses_store(define, connection, &pausing->pause);
     control_ask_writer(control, &pausing->errand, &define->request);

@@ -155,18 +155,33 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
 /* ---- errands and snapshots --------------------------------------------------------------------------------------------------------- */
 
 void errand_begin(Control *control, Errand *errand) {
-    check(errand->back && errand->drop && !errand->link);
+    check(errand->back && !errand->link);
     errand->next = control->errands;
     errand->link = &control->errands;
     if (errand->next) errand->next->link = &errand->next;
     control->errands = errand;
 }
 
+void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
+                 ApiCall *take_call) {
+    check(bytes >= sizeof(Errand) && back);
+    Errand *errand = calloc(1, bytes);
+    check(errand);
+    errand->back = back;
+    errand->drop = drop;
+    errand->call = take_call;
+    return errand;
+}
+
 void errand_end(Errand *errand) {
-    check(errand->link && *errand->link == errand);
-    *errand->link = errand->next;
-    if (errand->next) errand->next->link = errand->link;
-    errand->link = NULL;
+    if (errand->link) {
+        check(*errand->link == errand);
+        *errand->link = errand->next;
+        if (errand->next) errand->next->link = errand->link;
+    }
+    if (errand->drop) errand->drop(errand);
+    api_call_free(errand->call);
+    free(errand);
 }
 
 /* It may be on its way already: then it asks once more. */
@@ -247,10 +262,6 @@ typedef struct Storing {
     Task *task;    /* NULL: it goes on */
 } Storing;
 
-static void storing_drop(Errand *errand) {
-    free(errand);
-}
-
 static void storing_back(Control *control, Errand *errand, Message *take_message) {
     Storing *storing = (Storing *)errand;
     Define *define = (Define *)take_message;
@@ -261,15 +272,11 @@ static void storing_back(Control *control, Errand *errand, Message *take_message
         tasks_left(control->tasks, storing->task);
     }
     errand_end(errand);
-    storing_drop(errand);
     define_free(define);
 }
 
 static void store_task(Control *control, const Task *task, Task *ended) {
-    Storing *storing = calloc(1, sizeof *storing);
-    check(storing);
-    storing->errand.back = storing_back;
-    storing->errand.drop = storing_drop;
+    Storing *storing = errand_new(sizeof *storing, storing_back, NULL, NULL);
     storing->task = ended;
     errand_begin(control, &storing->errand);
     Define *define = define_new(control->mailbox, storing);
@@ -349,28 +356,23 @@ static void dispatch(Control *control, Message *message, bool *fence) {
 struct ParkedCall {
     Errand errand; /* first */
     ParkedCall *next, **link;
-    ApiCall *call; /* NULL: it was answered when the gateway began to shut down */
 };
 
 static void parked_drop(Errand *errand) {
     ParkedCall *parked = (ParkedCall *)errand;
     *parked->link = parked->next;
     if (parked->next) parked->next->link = parked->link;
-    api_call_free(parked->call);
-    free(parked);
 }
 
 /* All verdicts that the call needs are there when it comes again, since nothing is between. */
 static void parked_back(Control *control, Errand *errand, Message *take_message) {
-    ParkedCall *parked = (ParkedCall *)errand;
     TemplateCheck *asked = (TemplateCheck *)take_message;
     for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
     if (asked->request.result < 0)
         template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->request.result, &asked->request.error);
     template_check_free(asked);
-    ApiCall *call = steal(parked->call);
+    ApiCall *call = steal(errand->call); /* NULL: it was answered when the gateway began to shut down */
     errand_end(errand);
-    parked_drop(errand);
     check(control->parked_count > 0);
     control->parked_count--;
     if (call) control->options.route(control, call);
@@ -384,11 +386,7 @@ int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Fai
         failure->retry_after = 5;
         return -1;
     }
-    ParkedCall *parked = calloc(1, sizeof *parked);
-    check(parked);
-    parked->errand.back = parked_back;
-    parked->errand.drop = parked_drop;
-    parked->call = call;
+    ParkedCall *parked = errand_new(sizeof *parked, parked_back, parked_drop, call);
     parked->next = control->parked;
     parked->link = &control->parked;
     if (parked->next) parked->next->link = &parked->next;
@@ -404,7 +402,7 @@ int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Fai
 static void answer_parked(Control *control) {
     check(control->view.draining);
     for (ParkedCall *parked = control->parked; parked; parked = parked->next)
-        if (parked->call) control->options.route(control, steal(parked->call));
+        if (parked->errand.call) control->options.route(control, steal(parked->errand.call));
 }
 
 /* ---- turns ----------------------------------------------------------------------------------------------------------------------------- */
@@ -541,11 +539,7 @@ void control_free(Control *control) {
         drop_message(message);
     }
     changes_free(control);
-    while (control->errands) {
-        Errand *errand = control->errands;
-        errand_end(errand);
-        errand->drop(errand);
-    }
+    while (control->errands) errand_end(control->errands);
     template_verdicts_free(control->verdicts);
     mailbox_free(control->mailbox);
     tasks_free(control->tasks);

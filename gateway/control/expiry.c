@@ -20,7 +20,6 @@ static void expiry_drop(Errand *errand) {
     Expiry *expiry = (Expiry *)errand;
     free(expiry->sinks);
     free(expiry->statistics);
-    free(expiry);
 }
 
 /* In running time: neither a clock that jumps nor a gateway that was off makes anything old. */
@@ -88,22 +87,18 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
         if (define->request.result < 0) log_failure(LOG_WARNING, "old tasks and definitions could not be removed", &define->request.error);
         define_free(define);
         errand_end(errand);
-        expiry_drop(errand);
         return;
     }
     free(take_message);
-    Define *define = define_new(control->mailbox, errand);
+    Define *define = define_new(control->mailbox, NULL);
     erase(control, expiry, define);
     Error error = {0};
     if (tasks_expire(control->tasks, define, &error) < 0) log_failure(LOG_WARNING, "old tasks cannot be found", &error);
-    mailbox_post(control->peers.writer, &define->request.message);
+    control_ask_writer(control, errand, &define->request);
 }
 
 void expire(Control *control) {
-    Expiry *expiry = calloc(1, sizeof *expiry);
-    check(expiry);
-    expiry->errand.back = expiry_back;
-    expiry->errand.drop = expiry_drop;
+    Expiry *expiry = errand_new(sizeof *expiry, expiry_back, expiry_drop, NULL);
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
         for (size_t k = 0; k < source->sink_count; k++) {
@@ -119,11 +114,8 @@ void expire(Control *control) {
     TotalsQuery *query = calloc(1, sizeof *query);
     check(query);
     query->request.message.kind = MESSAGE_TOTALS;
-    query->request.reply = control->mailbox;
     query->sinks = expiry->sinks;
     query->statistics = expiry->statistics;
     query->count = expiry->count;
-    query->request.context = &expiry->errand;
-    errand_begin(control, &expiry->errand);
-    mailbox_post(control->peers.writer, &query->request.message);
+    control_ask_writer(control, &expiry->errand, &query->request);
 }

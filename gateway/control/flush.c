@@ -12,10 +12,6 @@ typedef struct Flush {
     Task *task;
 } Flush;
 
-static void flush_drop(Errand *errand) {
-    free(errand);
-}
-
 static void flush_back(Control *control, Errand *errand, Message *take_message) {
     Flush *flush = (Flush *)errand;
     Close *close = (Close *)take_message;
@@ -31,7 +27,6 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
     control_store_task(control, task);
     free(close);
     errand_end(errand);
-    flush_drop(errand);
 }
 
 static int refuse_paused(const char *what, const Pause *pause, Failure *failure) {
@@ -49,16 +44,14 @@ int control_flush(Control *control, const RegistrySource *source, const Registry
         failure->retry_after = 5;
         return -1;
     }
-    Flush *flush = calloc(1, sizeof *flush);
+    Flush *flush = errand_new(sizeof *flush, flush_back, NULL, NULL);
     Close *close = calloc(1, sizeof *close);
-    check(flush && close);
+    check(close);
     const Options *options = control->options.options;
     Task *task = tasks_begin(control->tasks, "sink.flush", source->source->source_id);
     json_t *outputs = json_pack("{s:i, s:s, s:s, s:s}", "projectId", (int)options->project, "branchId", options->branch, "sourceId",
                                 source->source->source_id, "sinkId", sink->sink->sink_id);
     check(outputs && json_object_update_new(task->outputs, outputs) == 0);
-    flush->errand.back = flush_back;
-    flush->errand.drop = flush_drop;
     flush->task = task;
 
     close->request.message.kind = MESSAGE_CLOSE;

@@ -15,7 +15,6 @@
 
 typedef struct Preview {
     Errand errand; /* first */
-    ApiCall *call;
     char *source_id;
     json_t *plan;
     Sink **sinks; /* references, in the order of the plan; NULL: its table is not looked at */
@@ -25,12 +24,10 @@ typedef struct Preview {
 
 static void preview_drop(Errand *errand) {
     Preview *preview = (Preview *)errand;
-    api_call_free(preview->call);
     free(preview->source_id);
     json_decref(preview->plan);
     for (size_t i = 0; i < preview->count; i++) sink_unref(preview->sinks[i]);
     free(preview->sinks);
-    free(preview);
 }
 
 static void set(json_t *object, const char *key, json_t *take_value) {
@@ -68,15 +65,14 @@ static void look(Control *control, Preview *preview) {
     if (preview->at < preview->count) {
         LoadJob *job = change_prepare_job(control, preview->source_id, preview->sinks[preview->at], &preview->errand);
         job->inspects = true;
-        loaders_post(control->peers.loaders, job);
+        control_ask_loaders(control, &preview->errand, job);
         return;
     }
     set(preview->plan, "dryRun", json_true());
     set(preview->plan, "canBeApplied", json_boolean(preview->can_be_applied));
-    api_call_answer(steal(preview->call), 200, steal(preview->plan));
+    api_call_answer(steal(preview->errand.call), 200, steal(preview->plan));
     control->previews--;
     errand_end(&preview->errand);
-    preview_drop(&preview->errand);
 }
 
 static void preview_back(Control *control, Errand *errand, Message *take_message) {
@@ -111,11 +107,7 @@ static int start(Control *control, const ChangeRequest *request, ApiCall *call, 
         outcome_deinit(&outcome);
         return r;
     }
-    Preview *preview = calloc(1, sizeof *preview);
-    check(preview);
-    preview->errand.back = preview_back;
-    preview->errand.drop = preview_drop;
-    preview->call = call;
+    Preview *preview = errand_new(sizeof *preview, preview_back, preview_drop, call);
     preview->source_id = text_copy(request->source_id);
     preview->plan = steal(outcome.plan);
     preview->can_be_applied = true;
@@ -127,7 +119,6 @@ static int start(Control *control, const ChangeRequest *request, ApiCall *call, 
         preview->sinks[i] = sink_of(control, request, &outcome, json_string_value(json_object_get(json_array_get(sinks, i), "sinkId")));
     outcome_deinit(&outcome);
     control->previews++;
-    errand_begin(control, &preview->errand);
     look(control, preview);
     return 0;
 }

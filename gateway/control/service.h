@@ -96,21 +96,26 @@ int control_pause_connection(Control *control, const char *connection, bool paus
 
 /* ---- asking other threads ------------------------------------------------------------------------------------------------------------ */
 
-/* Who asked the writer, a loader or the templates, and goes on when the message is back. One message at a time. */
+/* Who asked the writer, a loader or the templates, and goes on when the message is back. One message at a time. It is the first member of a
+ * structure in memory of its own. */
 typedef struct Errand Errand;
 struct Errand {
     Errand *next, **link;                                                  /* of all that are on their way; `link` NULL: it is not */
     void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back: asks again, or ends the errand */
-    void (*drop)(Errand *errand);                                          /* the process ends before that: frees the errand */
+    void (*drop)(Errand *errand);                                          /* frees what the structure owns; NULL: nothing but the call */
+    ApiCall *call; /* owned: to be answered when it ends; NULL: none, or it is answered */
     /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the errand. May be NULL. */
     void (*late)(Control *control, Errand *errand);
 };
 
-/* The request is complete but for whom it comes back to. `back` and `drop` are set. */
+/* The request is complete but for whom it comes back to. */
 void control_ask_writer(Control *control, Errand *errand, Request *take_request);
 void control_ask_loaders(Control *control, Errand *errand, LoadJob *take_job);
 void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take_batch);
-/* It asks nothing more; freeing it is its owner's. */
+/* All-zero but for what is given, and as large as the structure that it is the first member of. */
+void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
+                 ApiCall *take_call);
+/* It asks nothing more, on its way or not: frees it. */
 void errand_end(Errand *errand);
 /* Errands on their way that go back there. */
 size_t control_errands(const Control *control, void (*back)(Control *control, Errand *errand, Message *take_message));

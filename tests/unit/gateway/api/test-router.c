@@ -18,19 +18,8 @@
 #define SINKS SOURCES "/s/sinks"
 
 static int start(void **state) {
-    Harness *harness = calloc(1, sizeof *harness);
-    assert_non_null(harness);
-    harness_start(harness);
-    assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
-    *state = harness;
-    return 0;
-}
-
-static int stop(void **state) {
-    Harness *harness = *state;
-    harness_stop(harness);
-    harness_remove(harness);
-    free(harness);
+    (void)harness_setup(state);
+    assert_string_equal(harness_task(*state, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
     return 0;
 }
 
@@ -459,26 +448,21 @@ static void census_end(Control *control, Survey *survey, bool complete) {
     Census *census = (Census *)survey;
     census->ended++;
     census->complete = complete;
-    api_call_answer(steal(survey->call), complete ? 200 : 503, json_pack("{s:I}", "seen", (json_int_t)census->seen));
+    api_call_answer(steal(survey->errand.call), complete ? 200 : 503, json_pack("{s:I}", "seen", (json_int_t)census->seen));
 }
 
 static void census_drop(Survey *survey) {
     Census *census = (Census *)survey;
     assert_int_equal(census->ended, 1);
     (*census->dropped)++;
-    survey_deinit(survey);
-    free(census);
 }
 
 static void take_census(Harness *harness, size_t count, size_t *dropped) {
-    ApiRequest request = {.control = harness->control, .call = calloc(1, sizeof(ApiCall))};
-    Census *census = calloc(1, sizeof *census);
-    assert_true(census && request.call);
+    ApiRequest request = {.control = harness->control, .view = control_view(harness->control), .call = calloc(1, sizeof(ApiCall))};
+    Census *census = survey_new(sizeof *census, census_see, census_end, census_drop);
+    assert_non_null(request.call);
     request.call->reply = harness->client;
     census->dropped = dropped;
-    census->survey.see = census_see;
-    census->survey.end = census_end;
-    census->survey.drop = census_drop;
     census->survey.count = count;
     census->survey.sinks = calloc(count + 1, sizeof *census->survey.sinks);
     assert_non_null(census->survey.sinks);
@@ -639,22 +623,22 @@ static void test_metrics_have_a_bound(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_errors, start, stop),
-        cmocka_unit_test_setup_teardown(test_tables, start, stop),
-        cmocka_unit_test_setup_teardown(test_tokens, start, stop),
-        cmocka_unit_test_setup_teardown(test_preconditions, start, stop),
-        cmocka_unit_test_setup_teardown(test_hostile, start, stop),
-        cmocka_unit_test_setup_teardown(test_dry_run, start, stop),
-        cmocka_unit_test_setup_teardown(test_rejects, start, stop),
-        cmocka_unit_test_setup_teardown(test_ready, start, stop),
-        cmocka_unit_test_setup_teardown(test_connection_tests, start, stop),
-        cmocka_unit_test_setup_teardown(test_connection_tests_are_bounded, start, stop),
-        cmocka_unit_test_setup_teardown(test_many_sinks_are_asked_for_in_portions, start, stop),
-        cmocka_unit_test_setup_teardown(test_the_disk_hangs_between_portions, start, stop),
-        cmocka_unit_test_setup_teardown(test_status, start, stop),
-        cmocka_unit_test_setup_teardown(test_status_while_the_disk_hangs, start, stop),
-        cmocka_unit_test_setup_teardown(test_aggregation, start, stop),
-        cmocka_unit_test_setup_teardown(test_metrics_have_a_bound, start, stop),
+        cmocka_unit_test_setup_teardown(test_errors, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_tables, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_tokens, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_preconditions, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_dry_run, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_rejects, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_ready, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_connection_tests, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_connection_tests_are_bounded, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_many_sinks_are_asked_for_in_portions, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_the_disk_hangs_between_portions, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_status, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_status_while_the_disk_hangs, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_aggregation, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_metrics_have_a_bound, start, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,6 +310,23 @@ void harness_remove(Harness *harness) {
     assert_int_equal(system(command), 0);
 }
 
+int harness_setup(void **state) {
+    Harness *harness = calloc(1, sizeof *harness);
+    assert_non_null(harness);
+    harness_start(harness);
+    *state = harness;
+    return 0;
+}
+
+int harness_teardown(void **state) {
+    Harness *harness = *state;
+    assert_true(harness->define_before_snapshot);
+    harness_stop(harness);
+    harness_remove(harness);
+    free(harness);
+    return 0;
+}
+
 /* ---- calls --------------------------------------------------------------------------------------------------------------------------- */
 
 void harness_turn(Harness *harness) {

@@ -56,6 +56,10 @@ void harness_start(Harness *harness);
 void harness_stop(Harness *harness);
 void harness_remove(Harness *harness); /* the directory */
 
+/* For cmocka: a harness in *state that has started, in a directory of its own; its end, with what must have held all the time. */
+int harness_setup(void **state);
+int harness_teardown(void **state);
+
 /* Moves everybody once. */
 void harness_turn(Harness *harness);
 /* Sends a request; `body` NULL: none. */

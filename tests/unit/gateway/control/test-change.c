@@ -17,23 +17,6 @@
 #define SINK SINKS "/orders"
 #define CONNECTION "/v1/branches/default/connections/local"
 
-static int start(void **state) {
-    Harness *harness = calloc(1, sizeof *harness);
-    assert_non_null(harness);
-    harness_start(harness);
-    *state = harness;
-    return 0;
-}
-
-static int stop(void **state) {
-    Harness *harness = *state;
-    assert_true(harness->define_before_snapshot);
-    harness_stop(harness);
-    harness_remove(harness);
-    free(harness);
-    return 0;
-}
-
 static void make_sink(Harness *harness) {
     assert_string_equal(harness_task(harness, "POST", SOURCES, "{\"name\":\"S\"}", NULL), "success");
     assert_string_equal(harness_task(harness, "POST", SINKS, harness_sink, NULL), "success");
@@ -795,30 +778,30 @@ static void test_manifest_dry_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_create, start, stop),
-        cmocka_unit_test_setup_teardown(test_fence, start, stop),
-        cmocka_unit_test_setup_teardown(test_withdraw, start, stop),
-        cmocka_unit_test_setup_teardown(test_source_ends, start, stop),
-        cmocka_unit_test_setup_teardown(test_prepare_fails, start, stop),
-        cmocka_unit_test_setup_teardown(test_define_fails, start, stop),
-        cmocka_unit_test_setup_teardown(test_queue, start, stop),
-        cmocka_unit_test_setup_teardown(test_pending_create, start, stop),
-        cmocka_unit_test_setup_teardown(test_pending_names, start, stop),
-        cmocka_unit_test_setup_teardown(test_pending_limits, start, stop),
-        cmocka_unit_test_setup_teardown(test_settings, start, stop),
-        cmocka_unit_test_setup_teardown(test_expiry, start, stop),
-        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
-        cmocka_unit_test_setup_teardown(test_pause, start, stop),
-        cmocka_unit_test_setup_teardown(test_pause_of_a_source, start, stop),
-        cmocka_unit_test_setup_teardown(test_what_waits_is_told_while_paused, start, stop),
-        cmocka_unit_test_setup_teardown(test_pause_of_a_connection, start, stop),
-        cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, start, stop),
-        cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, start, stop),
-        cmocka_unit_test_setup_teardown(test_template_checks_are_bounded, start, stop),
-        cmocka_unit_test_setup_teardown(test_manifest, start, stop),
-        cmocka_unit_test_setup_teardown(test_manifest_fails_as_a_whole, start, stop),
-        cmocka_unit_test_setup_teardown(test_manifest_is_checked_first, start, stop),
-        cmocka_unit_test_setup_teardown(test_manifest_dry_run, start, stop),
+        cmocka_unit_test_setup_teardown(test_create, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_fence, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_withdraw, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_source_ends, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_prepare_fails, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_define_fails, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_queue, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pending_create, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pending_names, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pending_limits, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_settings, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_expiry, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pause, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pause_of_a_source, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_what_waits_is_told_while_paused, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_pause_of_a_connection, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_conditions_need_no_fence, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_template_checks_hold_nobody_up, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_template_checks_are_bounded, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_manifest, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_manifest_fails_as_a_whole, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_manifest_is_checked_first, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_manifest_dry_run, harness_setup, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

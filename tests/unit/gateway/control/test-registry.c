@@ -12,22 +12,7 @@
 #include "base/cleanup.h"
 #include "config/source_http.h"
 #include "storage/catalog.h"
-
-static char directory[64];
-
-static int make_directory(void **state) {
-    (void)state;
-    const char *root = getenv("TMPDIR");
-    (void)snprintf(directory, sizeof directory, "%.40s/registry-XXXXXX", root ? root : "/tmp");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int remove_directory(void **state) {
-    (void)state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
-}
+#include "tests/unit/storage/fixture.h"
 
 static Source *source_new_with(const char *name, uint32_t number) {
     Error error = {0};
@@ -161,9 +146,9 @@ static size_t count_of(Environment *environment, Collection collection) {
 static void test_stored(void **state) {
     (void)state;
     Error error = {0};
-    Environment *environment;
-    EnvironmentOptions options = {.path = directory, .map_bytes = 16 << 20, .no_sync = true};
-    assert_int_equal(environment_open(&options, &environment, &error), 0);
+    Fixture fixture;
+    fixture_init(&fixture, 16 << 20);
+    Environment *environment = fixture.environment;
     Registry registry;
     assert_int_equal(registry_load(&registry, environment, &error), 0);
     assert_int_equal(registry.next_source, 1);
@@ -209,16 +194,15 @@ static void test_stored(void **state) {
     assert_int_equal(count_of(environment, CATALOG_SINKS), 19);
     registry_deinit(&loaded);
     registry_deinit(&registry);
-    environment_close(environment);
+    fixture_deinit(&fixture);
 }
 
 /* Old versions go when there are too many. */
 static void test_versions_kept(void **state) {
     (void)state;
-    Error error = {0};
-    Environment *environment;
-    EnvironmentOptions options = {.path = directory, .map_bytes = 16 << 20, .no_sync = true};
-    assert_int_equal(environment_open(&options, &environment, &error), 0);
+    Fixture fixture;
+    fixture_init(&fixture, 16 << 20);
+    Environment *environment = fixture.environment;
     Registry registry = {.next_source = 2, .next_sink = 1};
     Source *source = source_new_with("s", 1);
     Define *define = define_new(NULL, NULL);
@@ -233,7 +217,7 @@ static void test_versions_kept(void **state) {
     apply(environment, define);
     assert_int_equal(count_of(environment, CATALOG_VERSIONS), 0);
     source_unref(source);
-    environment_close(environment);
+    fixture_deinit(&fixture);
 }
 
 static void put(Environment *environment, Collection collection, Span key, const char *document) {
@@ -247,9 +231,9 @@ static void put(Environment *environment, Collection collection, Span key, const
 static void test_damaged(void **state) {
     (void)state;
     Error error = {0};
-    Environment *environment;
-    EnvironmentOptions options = {.path = directory, .map_bytes = 16 << 20, .no_sync = true};
-    assert_int_equal(environment_open(&options, &environment, &error), 0);
+    Fixture fixture;
+    fixture_init(&fixture, 16 << 20);
+    Environment *environment = fixture.environment;
     Registry registry;
     put(environment, CATALOG_SOURCES, (Span){.data = "\0\0\0\1", .size = 4}, "{\"half\":");
     /* It is left out, and its number is not given again. */
@@ -280,16 +264,13 @@ static void test_damaged(void **state) {
     registry_deinit(&registry);
     source_unref(source);
     sink_unref(sink);
-    environment_close(environment);
+    fixture_deinit(&fixture);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_and_pages),
-        cmocka_unit_test(test_compile),
-        cmocka_unit_test_setup_teardown(test_stored, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_versions_kept, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_damaged, make_directory, remove_directory),
+        cmocka_unit_test(test_order_and_pages), cmocka_unit_test(test_compile), cmocka_unit_test(test_stored),
+        cmocka_unit_test(test_versions_kept),   cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

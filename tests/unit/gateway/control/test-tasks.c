@@ -11,22 +11,6 @@
 
 #define TASKS "/v1/tasks/"
 
-static int start(void **state) {
-    Harness *harness = calloc(1, sizeof *harness);
-    assert_non_null(harness);
-    harness_start(harness);
-    *state = harness;
-    return 0;
-}
-
-static int stop(void **state) {
-    Harness *harness = *state;
-    harness_stop(harness);
-    harness_remove(harness);
-    free(harness);
-    return 0;
-}
-
 static const char *text_of(const json_t *json, const char *key) {
     const char *text = json_string_value(json_object_get(json, key));
     return text ? text : "";
@@ -186,12 +170,12 @@ static void test_drain(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_life, start, stop),
-        cmocka_unit_test_setup_teardown(test_wait, start, stop),
-        cmocka_unit_test_setup_teardown(test_longest_wait, start, stop),
-        cmocka_unit_test_setup_teardown(test_expiry, start, stop),
-        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, start, stop),
-        cmocka_unit_test_setup_teardown(test_drain, start, stop),
+        cmocka_unit_test_setup_teardown(test_life, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_wait, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_longest_wait, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_expiry, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_expiry_and_a_wrong_clock, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_drain, harness_setup, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

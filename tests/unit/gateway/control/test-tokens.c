@@ -11,22 +11,7 @@
 
 #include "base/cleanup.h"
 #include "storage/catalog.h"
-
-static char directory[64];
-
-static int make_directory(void **state) {
-    (void)state;
-    const char *root = getenv("TMPDIR");
-    (void)snprintf(directory, sizeof directory, "%.40s/tokens-XXXXXX", root ? root : "/tmp");
-    return mkdtemp(directory) ? 0 : -1;
-}
-
-static int remove_directory(void **state) {
-    (void)state;
-    char command[128];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", directory);
-    return system(command);
-}
+#include "tests/unit/storage/fixture.h"
 
 static void test_find(void **state) {
     (void)state;
@@ -56,9 +41,9 @@ static void put(Environment *environment, Span key, const char *document) {
 static void test_stored(void **state) {
     (void)state;
     Error error = {0};
-    Environment *environment;
-    EnvironmentOptions options = {.path = directory, .map_bytes = 4 << 20, .no_sync = true};
-    assert_int_equal(environment_open(&options, &environment, &error), 0);
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Environment *environment = fixture.environment;
     Tokens made = {0};
     char text[TOKEN_CHARACTERS + 1];
     const Token *token = tokens_make(&made, ROLE_OPERATOR, "night shift", 77, text);
@@ -80,7 +65,7 @@ static void test_stored(void **state) {
 
     put(environment, SPAN("short"), "{}");
     assert_int_equal(tokens_load(&loaded, environment, &error), -EBADMSG);
-    environment_close(environment);
+    fixture_deinit(&fixture);
 }
 
 static void test_damaged(void **state) {
@@ -88,21 +73,21 @@ static void test_damaged(void **state) {
     static const char *const documents[] = {"{}", "no JSON", "{\"role\":\"king\"}", "{\"role\":1}"};
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
         Error error = {0};
-        Environment *environment;
-        EnvironmentOptions options = {.path = directory, .map_bytes = 4 << 20, .no_sync = true};
-        assert_int_equal(environment_open(&options, &environment, &error), 0);
+        Fixture fixture;
+        fixture_init(&fixture, 4 << 20);
+        Environment *environment = fixture.environment;
         put(environment, SPAN("0123456789abcdef0123456789abcdef"), documents[i]);
         Tokens loaded;
         assert_int_equal(tokens_load(&loaded, environment, &error), -EBADMSG);
-        environment_close(environment);
+        fixture_deinit(&fixture);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),
-        cmocka_unit_test_setup_teardown(test_stored, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(test_damaged, make_directory, remove_directory),
+        cmocka_unit_test(test_stored),
+        cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
