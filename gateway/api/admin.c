@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/metrics.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "base/uuid.h"
 #include "gateway/flow/messages.h"
 #include "gateway/http/head.h"
@@ -26,6 +27,7 @@ typedef struct AdminTicket {
 struct Admin {
     HttpLoop *loop;
     Mailbox *control;
+    ThreadOwner owner;    /* the loop's */
     AdminTicket *tickets; /* loop's thread; at the end the one that stops it */
 };
 
@@ -162,6 +164,7 @@ static void send_answer(Admin *admin, h2o_req_t *request, const ApiCall *call) {
 
 static void on_request(void *context, h2o_req_t *request) {
     Admin *admin = context;
+    check_on_thread(&admin->owner);
     metrics_add(METRIC_REQUESTS, 1);
     ApiCall *call = read_request(request);
     if (!call) {
@@ -179,6 +182,7 @@ static void on_request(void *context, h2o_req_t *request) {
 
 static void on_message(void *context, Message *take_message) {
     Admin *admin = context;
+    check_on_thread(&admin->owner);
     if (take_message->kind == MESSAGE_LAST) {
         (void)sem_post(&((LastMessage *)take_message)->handled);
         return;
@@ -186,6 +190,7 @@ static void on_message(void *context, Message *take_message) {
     check(take_message->kind == MESSAGE_API_CALL);
     ApiCall *call = (ApiCall *)take_message;
     AdminTicket *ticket = call->ticket;
+    check(ticket && *ticket->link == ticket && call->status >= 200);
     h2o_req_t *request = ticket->request;
     ticket_free(ticket); /* before the answer: sending may end the request at once */
     if (call->status >= 400 && call->status < 500) metrics_add(METRIC_REQUESTS_REFUSED, 1);

@@ -342,6 +342,8 @@ static void run(ApiRequest *request, const Path *path, char *query) {
         return;
     }
     if (!read_parameters(request, route, query) || !read_body(request, route) || !look_up(request, route, &names)) return;
+    check(!names.sink || request->sink || (route->flags & API_NO_LOOK));
+    check(!request->sink || request->source);
     route->handle(request);
 }
 

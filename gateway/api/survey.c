@@ -32,6 +32,7 @@ static void take(Survey *survey, const TotalsQuery *query) {
     survey->disk = query->disk;
     for (size_t i = 0; i < query->count; i++) survey->see(survey, survey->seen + i, &query->statistics[i]);
     survey->seen += query->count;
+    check(survey->seen <= survey->count);
 }
 
 static void ask(Control *control, Survey *survey) {
@@ -44,13 +45,17 @@ static void ask(Control *control, Survey *survey) {
 
 static void survey_back(Control *control, Errand *errand, Message *take_message) {
     Survey *survey = (Survey *)errand;
+    check(take_message->kind == MESSAGE_TOTALS);
     if (survey->errand.call) take(survey, (const TotalsQuery *)take_message);
     free(take_message);
     if (survey->errand.call && survey->seen < survey->count) {
         ask(control, survey);
         return;
     }
-    if (survey->errand.call) survey->end(control, survey, true);
+    if (survey->errand.call) {
+        survey->end(control, survey, true);
+        check(!survey->errand.call);
+    }
     errand_end(errand);
 }
 

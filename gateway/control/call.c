@@ -34,6 +34,7 @@ static void dump(json_t *take_json, Buffer *out) {
 }
 
 void api_call_answer(ApiCall *take_call, int status, json_t *take_json) {
+    check(take_call->status == 0 && status >= 200 && status < 600); /* it is answered once */
     buffer_clear(&take_call->response);
     dump(take_json, &take_call->response);
     take_call->status = status;
@@ -53,6 +54,7 @@ void api_error_body(int status, const char *name, const char *message, Buffer *o
 }
 
 void api_call_fail(ApiCall *take_call, int status, const char *name, const char *message) {
+    check(take_call->status == 0 && status >= 400 && status < 600);
     buffer_clear(&take_call->response);
     api_error_body(status, name, message, &take_call->response);
     take_call->status = status;

@@ -112,6 +112,11 @@ static void outputs_number(Change *change, const char *key, uint64_t number) {
 }
 
 int change_start(Control *control, const ChangeRequest *request, Task **ret_task, TemplateCheck **ret_needed, Failure *failure) {
+    check_on_thread(&control->owner);
+    check(request->by && (request->source_id || request->kind == CHANGE_CREATE) && (request->of_sink || !request->sink_id));
+    check(!request->discard || request->kind == CHANGE_DELETE);
+    check(!request->prune || request->kind == CHANGE_MANIFEST);
+    check(!control->view.draining);
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;
     if (count >= CHANGES_MOST)
@@ -143,6 +148,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     outputs_text(change, "sourceId", change->request.source_id);
     if (change->request.sink_id) outputs_text(change, "sinkId", change->request.sink_id);
     *ret_task = change->task;
+    check(change->request.source_id && change->step == CHANGE_QUEUED);
 
     Change **end = &control->changes;
     while (*end) end = &(*end)->next;
@@ -186,11 +192,11 @@ void changes_free(Control *control) {
 /* ---- ending ------------------------------------------------------------------------------------------------------------------------ */
 
 static void finish(Control *control, Change *change, TaskStatus status, const char *text) {
-    for (Change **at = &control->changes; *at; at = &(*at)->next) {
-        if (*at != change) continue;
-        *at = change->next;
-        break;
-    }
+    Change **at = &control->changes;
+    while (*at && *at != change) at = &(*at)->next;
+    check(*at);
+    *at = change->next;
+    check(status == TASK_ERROR || change->step >= CHANGE_DEFINING || !change->outcome.done);
     if (change->request.discard && status == TASK_SUCCESS) outputs_number(change, "discardedRows", change->discarded_rows);
     if (status == TASK_SUCCESS)
         log_info("%s: %s of %s%s%s", change->request.by, change->task->type, change->request.source_id, change->request.sink_id ? "/" : "",
@@ -217,15 +223,37 @@ static void fail_change(Control *control, Change *change, const char *text) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Where a change may go from where it is. */
+static const unsigned next_steps[] = {
+    [CHANGE_QUEUED] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_WITHDRAWING | 1u << CHANGE_DEFINING,
+    [CHANGE_HELD] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_DEFINING,
+    [CHANGE_PREPARING] = 1u << CHANGE_HELD,
+    [CHANGE_WITHDRAWING] = 1u << CHANGE_DEFINING,
+    [CHANGE_DEFINING] = 1u << CHANGE_FENCING | 1u << CHANGE_CLOSING,
+    [CHANGE_FENCING] = 1u << CHANGE_CLOSING,
+    [CHANGE_CLOSING] = 1u << CHANGE_CLOSING,
+};
+
+static void go_to(Change *change, ChangeStep step) {
+    check(next_steps[change->step] & 1u << step);
+    check(change->task->status == TASK_PROCESSING);
+    check(change->outcome.withdraws || step != CHANGE_WITHDRAWING);
+    check(!change->outcome.withdraws || (step != CHANGE_HELD && step != CHANGE_PREPARING && step != CHANGE_FENCING));
+    change->step = step;
+}
+
 static void start_define(Control *control, Change *change);
 
 /* The source as it is shown now is replaced by what the change wants, or by what the registry has. */
 static void show(Control *control, Change *change) {
     RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    check(known && change->outcome.shows);
+    check(change->shown || (change->outcome.source && change->outcome.source->deleted != 0));
     snapshot_source_unref(known->shown);
     known->shown = steal(change->shown);
     control_publish(control);
     change->fence = control->generation;
+    check(!control_fenced(control, change->fence)); /* control itself held the one before until now */
 }
 
 /* The next open file that ends, from change->at on; none: that was all of it. */
@@ -243,11 +271,12 @@ static void start_close(Control *control, Change *change) {
     close->sink = outcome->sinks[change->at]->number;
     close->reason = CLOSE_CHANGE;
     close->request.context = &change->errand;
-    change->step = CHANGE_CLOSING;
+    go_to(change, CHANGE_CLOSING);
     mailbox_post(control->peers.writer, &close->request.message);
 }
 
 static void fence_passed(Control *control, Change *change) {
+    check(change->fence > 0 && change->fence <= control->generation);
     if (change->step == CHANGE_WITHDRAWING) {
         start_define(control, change);
     } else {
@@ -306,13 +335,15 @@ static void start_define(Control *control, Change *change) {
     const ChangeOutcome *outcome = &change->outcome;
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     const Source *source = outcome->source ? outcome->source : known->source;
+    check(source && source->number > 0 && outcome->done);
     Define *define = define_new(control->mailbox, &change->errand);
     if (outcome->source) registry_store_source(&control->registry, define, source);
     for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
     add_orders(change, known, define);
     outputs_number(change, "version", change->request.of_sink ? outcome->sinks[0]->version.number : source->version.number);
     tasks_store(control->tasks, change->task, TASK_SUCCESS, outcome->done, define);
-    change->step = CHANGE_DEFINING;
+    check(define->change_count > 0);
+    go_to(change, CHANGE_DEFINING);
     change->at = 0;
     mailbox_post(control->peers.writer, &define->request.message);
 }
@@ -352,7 +383,7 @@ static void define_ended(Control *control, Change *change, Define *define) {
         return;
     }
     show(control, change);
-    change->step = CHANGE_FENCING; /* the old generation comes back by message, also when nobody ever held it */
+    go_to(change, CHANGE_FENCING); /* the old generation comes back by message, also when nobody ever held it */
 }
 
 static Unreachable **find_unreachable(Control *control, const char *connection) {
@@ -388,7 +419,7 @@ static void prepare_ended(Control *control, Change *change, const LoadJob *job) 
     if (job->request.result == SINK_DONE) {
         note_made(change, job);
         change->at++;
-        change->step = CHANGE_HELD; /* the next one may be at another connection, and the limit there is for all */
+        go_to(change, CHANGE_HELD); /* the next one may be at another connection, and the limit there is for all */
         start_prepare(control, change);
         return;
     }
@@ -450,10 +481,11 @@ static void start_prepare(Control *control, Change *change) {
         return;
     }
     if (preparing_on(control, connection) >= PREPARING_MOST) {
-        change->step = CHANGE_HELD;
+        go_to(change, CHANGE_HELD);
         return;
     }
-    change->step = CHANGE_PREPARING;
+    go_to(change, CHANGE_PREPARING);
+    check(preparing_on(control, connection) <= PREPARING_MOST);
     loaders_post(control->peers.loaders, change_prepare_job(control, change->request.source_id, sink, &change->errand));
 }
 
@@ -493,9 +525,11 @@ static void stamp(const Control *control, const Change *change) {
 
 static void give_numbers(Control *control, ChangeOutcome *outcome) {
     Registry *registry = &control->registry;
+    check(registry->next_source > 0 && registry->next_sink > 0);
     if (outcome->source_is_new) outcome->source->number = registry->next_source++;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         if (!outcome->of_sinks[i].is_new) continue;
+        check(outcome->sinks[i]->number == 0 && !outcome->of_sinks[i].gate);
         outcome->sinks[i]->number = registry->next_sink++;
         outcome->of_sinks[i].gate = sink_gate_new();
     }
@@ -515,7 +549,9 @@ static int compile(Control *control, Change *change, Error *error) {
 static void start(Control *control, Change *change) {
     Failure failure = {0};
     ChangeOutcome *outcome = &change->outcome;
-    check(change->step == CHANGE_QUEUED);
+    check(change->step == CHANGE_QUEUED && change->at == 0 && !change->shown);
+    for (const Change *other = control->changes; other; other = other->next)
+        check(other == change || other->step == CHANGE_QUEUED || strcmp(other->request.source_id, change->request.source_id) != 0);
     outcome_deinit(outcome);
     if (change_build(control, &change->request, outcome, &failure) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);
@@ -533,7 +569,7 @@ static void start(Control *control, Change *change) {
         return;
     }
     if (outcome->withdraws) {
-        change->step = CHANGE_WITHDRAWING;
+        go_to(change, CHANGE_WITHDRAWING);
         show(control, change);
     } else {
         start_prepare(control, change);
@@ -561,17 +597,17 @@ static void change_back(Control *control, Errand *errand, Message *take_message)
     Change *change = (Change *)errand;
     if (take_message->kind == MESSAGE_PREPARE) {
         LoadJob *job = (LoadJob *)take_message;
-        check(change->step == CHANGE_PREPARING);
+        check(change->step == CHANGE_PREPARING && change->at < change->outcome.sink_count);
         prepare_ended(control, change, job);
         load_job_free(job);
         prepare_held(control);
     } else if (take_message->kind == MESSAGE_DEFINE) {
         Define *define = (Define *)take_message;
-        check(change->step == CHANGE_DEFINING);
+        check(change->step == CHANGE_DEFINING && change->at == 0);
         define_ended(control, change, define);
         define_free(define);
     } else {
-        check(take_message->kind == MESSAGE_CLOSE && change->step == CHANGE_CLOSING);
+        check(take_message->kind == MESSAGE_CLOSE && change->step == CHANGE_CLOSING && change->at < change->outcome.sink_count);
         /* The definition holds whatever the close says: rows of two mapping versions never share a file. */
         Close *close = (Close *)take_message;
         if (close->request.result < 0) log_failure(LOG_WARNING, "the open file of a changed sink is not closed yet", &close->request.error);

@@ -11,6 +11,7 @@
 #include "gateway/control/change_parts.h"
 
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
+    check(status >= 400 && status < 600 && name[0]);
     failure->status = status;
     failure->name = name;
     failure->retry_after = status == 503 ? 1 : 0;
@@ -263,6 +264,7 @@ static bool set_pause(const Control *control, const ChangeRequest *request, Paus
 }
 
 static void delete_source(ChangeOutcome *outcome, const RegistrySource *known, usec_t now, usec_t running) {
+    check(outcome->source->deleted == 0 && now > 0);
     outcome->source->deleted = now;
     outcome->source->deleted_running = running;
     pause_end(&outcome->source->paused); /* what waits is imported or dropped: a deleted one cannot be resumed */
@@ -482,13 +484,31 @@ static int build(Control *control, const ChangeRequest *request, ChangeOutcome *
     return change_sink(control, request, known, sink->sink, outcome, failure);
 }
 
+/* What the steps rely on. */
+static void check_outcome(const ChangeOutcome *outcome) {
+    check(!outcome->withdraws || outcome->shows);
+    check(!outcome->source_stamps || outcome->source);
+    check(!outcome->source_is_new || (outcome->source_stamps && outcome->shows && outcome->source->number == 0));
+    check(outcome->sink_count <= 2 * SINKS_A_SOURCE_MAX || outcome->withdraws || !outcome->source_is_new);
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        const SinkOutcome *of_sink = &outcome->of_sinks[i];
+        const Sink *sink = outcome->sinks[i];
+        check(!of_sink->is_new || (of_sink->stamps && !of_sink->closes && sink->deleted == 0));
+        check(of_sink->is_new == (sink->number == 0) && !of_sink->gate);
+        check(!of_sink->prepares || (sink->deleted == 0 && !outcome->withdraws));
+        for (size_t k = 0; k < i; k++) check(strcmp(sink->sink_id, outcome->sinks[k]->sink_id) != 0);
+    }
+}
+
 int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure) {
+    check_on_thread(&control->owner);
     ChangeOutcome outcome = {0};
     int r = build(control, request, &outcome, failure);
     if (r < 0) {
         outcome_deinit(&outcome);
         return r;
     }
+    check_outcome(&outcome);
     *ret_outcome = outcome;
     return 0;
 }

@@ -68,6 +68,7 @@ Mailbox *control_mailbox(Control *control) {
 }
 
 void control_connect(Control *control, const ControlPeers *peers) {
+    check(!control->view.connected && peers->writer == control->peers.writer && peers->writer);
     control->peers = *peers;
     control->view.intake_url = peers->intake_url;
     control->view.connected = true;
@@ -155,6 +156,7 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
 /* ---- errands and snapshots --------------------------------------------------------------------------------------------------------- */
 
 void errand_begin(Control *control, Errand *errand) {
+    check_on_thread(&control->owner);
     check(errand->back && !errand->link);
     errand->next = control->errands;
     errand->link = &control->errands;
@@ -186,6 +188,8 @@ void errand_end(Errand *errand) {
 
 /* It may be on its way already: then it asks once more. */
 static void go(Control *control, Errand *errand, Request *request) {
+    check_on_thread(&control->owner);
+    check(control->view.connected && (!request->context || request->context == errand));
     if (!errand->link) errand_begin(control, errand);
     request->reply = control->mailbox;
     request->context = errand;
@@ -217,6 +221,7 @@ bool control_lent_statistics(const Control *control, TotalsQuery *query) {
 }
 
 const ControlView *control_view(const Control *control) {
+    check_on_thread(&control->owner);
     return &control->view;
 }
 
@@ -225,6 +230,7 @@ const Token *control_find_token(const Control *control, Span text) {
 }
 
 void control_publish(Control *control) {
+    check_on_thread(&control->owner);
     Snapshot *next = registry_snapshot(&control->registry, ++control->generation, control->mailbox);
     array_reserve(control->living, control->living_count, control->living_room);
     control->living[control->living_count++] = control->generation;
@@ -235,17 +241,20 @@ void control_publish(Control *control) {
         news->snapshot = snapshot_ref(next);
         mailbox_post(control->peers.loops[i], &news->message);
     }
+    check(!control->current || snapshot_generation(control->current) + 1 == control->generation);
     snapshot_unref(control->current);
     control->current = next;
 }
 
 bool control_fenced(const Control *control, uint64_t generation) {
+    check(generation > 0 && generation <= control->generation && control->living_count > 0);
     for (size_t i = 0; i < control->living_count; i++)
         if (control->living[i] < generation) return false;
     return true;
 }
 
 static void snapshot_gone(Control *control, SnapshotGone *take_message) {
+    check(take_message->generation < control->generation); /* control holds the current one */
     for (size_t i = 0; i < control->living_count; i++) {
         if (control->living[i] != take_message->generation) continue;
         control->living[i] = control->living[--control->living_count];
@@ -339,6 +348,8 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         return;
     case MESSAGE_DRAINED: {
         bool writer = ((Drained *)message)->who < 0;
+        check(!writer || !control->writer_drained);
+        check(writer || control->loops_drained < control->peers.loop_count);
         control->writer_drained = control->writer_drained || writer;
         control->loops_drained += !writer;
         free(message);
@@ -346,6 +357,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
     }
     default: {
         Errand *errand = ((Request *)message)->context;
+        check(errand && errand->back);
         errand->back(control, errand, message);
     }
     }
@@ -367,6 +379,7 @@ static void parked_drop(Errand *errand) {
 /* All verdicts that the call needs are there when it comes again, since nothing is between. */
 static void parked_back(Control *control, Errand *errand, Message *take_message) {
     TemplateCheck *asked = (TemplateCheck *)take_message;
+    check(asked->passed <= asked->count && (asked->request.result < 0) == (asked->passed < asked->count));
     for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
     if (asked->request.result < 0)
         template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->request.result, &asked->request.error);
@@ -379,6 +392,8 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
 }
 
 int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure) {
+    check_on_thread(&control->owner);
+    check(take_check->count > 0 && take_check->passed == 0 && !control->view.draining);
     if (control->parked_count >= PARKED_MOST) {
         template_check_free(take_check);
         (void)failure_set(failure, 503, "overloaded", "%zu calls wait for the check of their templates already: ask again in a moment.",
@@ -433,6 +448,9 @@ usec_t control_turn(Control *control) {
     }
     if (fence) changes_fence(control);
     usec_t look_again = mind_late(control);
+    size_t parked = 0;
+    for (const ParkedCall *at = control->parked; at; at = at->next) parked++;
+    check(parked == control->parked_count && parked <= PARKED_MOST);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->view.connected && !control->view.draining && now >= control->next_expiry) {
@@ -493,7 +511,8 @@ static void sleep_until(Control *control, usec_t timeout) {
 }
 
 ControlEnd control_run(Control *control) {
-    check(control->view.connected);
+    check_on_thread(&control->owner);
+    check(control->view.connected && control->current);
     sigset_t taken;
     (void)sigemptyset(&taken);
     (void)sigaddset(&taken, SIGTERM);
@@ -509,6 +528,7 @@ ControlEnd control_run(Control *control) {
 }
 
 static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) {
+    check_on_thread(&control->owner);
     Clock *clock = control->options.clock;
     control->view.draining = true;
     tasks_answer_waiting(control->tasks);

@@ -40,6 +40,7 @@ static void *grown(Define *define, const void *items, size_t count, size_t item_
 }
 
 static void add(Define *define, Collection collection, Span key, Span document) {
+    check(key.size > 0);
     define->changes = grown(define, define->changes, define->change_count, sizeof *define->changes);
     define->changes[define->change_count++] = (CatalogChange){
         .collection = collection, .key = {.data = arena_copy(&define->arena, key), .size = key.size}, .document = document};
@@ -57,6 +58,7 @@ void define_remove(Define *define, Collection collection, Span key) {
 }
 
 SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, SinkGate *gate) {
+    check(source->number > 0 && sink->number > 0);
     define->sinks = grown(define, define->sinks, define->sink_count, sizeof *define->sinks);
     SinkOrder *order = &define->sinks[define->sink_count++];
     *order = (SinkOrder){.source = source_ref(source), .sink = sink_ref(sink), .gate = sink_gate_ref(gate)};
@@ -64,6 +66,7 @@ SinkOrder *define_order(Define *define, const Source *source, const Sink *sink, 
 }
 
 void define_erase_sink(Define *define, uint32_t sink) {
+    check(sink > 0);
     define->erased = grown(define, define->erased, define->erased_count, sizeof *define->erased);
     define->erased[define->erased_count++] = sink;
 }

@@ -36,6 +36,7 @@ static int remove_target(void *context, Span key, Span document, Error *error) {
 }
 
 static void erase_sink(Control *control, Define *define, const Source *source, const Sink *sink) {
+    check(sink->deleted != 0);
     registry_erase_sink(define, source, sink);
     define_erase_sink(define, sink->number);
     char prefix[5] = {'t'};
@@ -89,6 +90,7 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
         errand_end(errand);
         return;
     }
+    check(take_message->kind == MESSAGE_TOTALS);
     free(take_message);
     Define *define = define_new(control->mailbox, NULL);
     erase(control, expiry, define);
@@ -108,6 +110,7 @@ void expire(Control *control) {
         }
     }
     if (expiry->count > 1) qsort(expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
+    for (size_t i = 1; i < expiry->count; i++) check(expiry->sinks[i - 1] < expiry->sinks[i]);
     expiry->statistics = calloc(expiry->count + 1, sizeof *expiry->statistics);
     check(expiry->statistics);
 

@@ -24,6 +24,7 @@ const Pause *pauses_find(const Pauses *pauses, const char *connection) {
 }
 
 static void add(Pauses *pauses, char *take_name, Pause take_pause) {
+    check(take_pause.at != 0 && take_pause.by && !find(pauses, take_name));
     array_extend(pauses->items, pauses->count);
     pauses->items[pauses->count++] = (PausedConnection){.name = take_name, .pause = take_pause};
 }

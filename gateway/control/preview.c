@@ -71,13 +71,16 @@ static void look(Control *control, Preview *preview) {
     set(preview->plan, "dryRun", json_true());
     set(preview->plan, "canBeApplied", json_boolean(preview->can_be_applied));
     api_call_answer(steal(preview->errand.call), 200, steal(preview->plan));
+    check(control->previews > 0 && !preview->plan);
     control->previews--;
     errand_end(&preview->errand);
 }
 
 static void preview_back(Control *control, Errand *errand, Message *take_message) {
     Preview *preview = (Preview *)errand;
+    check(take_message->kind == MESSAGE_PREPARE && preview->at < preview->count);
     LoadJob *job = (LoadJob *)take_message;
+    check(job->inspects);
     note_table(preview, job);
     load_job_free(job);
     preview->at++;

@@ -73,7 +73,9 @@ size_t registry_live_sinks(const RegistrySource *source) {
 
 RegistrySource *registry_put(Registry *registry, Source *take_source) {
     RegistrySource *known = registry_find(registry, take_source->source_id);
+    check(take_source->number > 0);
     if (known) {
+        check(known->source->number == take_source->number);
         source_unref(known->source);
         known->source = take_source;
         return known;
@@ -86,12 +88,16 @@ RegistrySource *registry_put(Registry *registry, Source *take_source) {
     memmove(registry->sources + at + 1, registry->sources + at, (registry->count - at) * sizeof *registry->sources);
     registry->sources[at] = added;
     registry->count++;
+    check(at == 0 || strcmp(registry->sources[at - 1]->source->source_id, take_source->source_id) < 0);
+    check(at + 1 == registry->count || strcmp(take_source->source_id, registry->sources[at + 1]->source->source_id) < 0);
     return added;
 }
 
 RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGate *gate) {
     RegistrySink *known = registry_find_sink(source, take_sink->sink_id);
+    check(take_sink->number > 0);
     if (known) {
+        check(known->sink->number == take_sink->number && (!gate || gate == known->gate));
         sink_unref(known->sink);
         known->sink = take_sink;
         return known;
@@ -105,6 +111,8 @@ RegistrySink *registry_put_sink(RegistrySource *source, Sink *take_sink, SinkGat
     memmove(source->sinks + at + 1, source->sinks + at, (source->sink_count - at) * sizeof *source->sinks);
     source->sinks[at] = added;
     source->sink_count++;
+    check(at == 0 || strcmp(source->sinks[at - 1]->sink->sink_id, take_sink->sink_id) < 0);
+    check(at + 1 == source->sink_count || strcmp(take_sink->sink_id, source->sinks[at + 1]->sink->sink_id) < 0);
     return added;
 }
 
@@ -125,6 +133,7 @@ static void source_entry_free(RegistrySource *entry) {
 void registry_remove(Registry *registry, RegistrySource *source) {
     size_t at = find_source(registry, source->source->source_id);
     check(at < registry->count && registry->sources[at] == source);
+    check(!source->shown && source->sink_count == 0);
     registry->count--;
     memmove(registry->sources + at, registry->sources + at + 1, (registry->count - at) * sizeof *registry->sources);
     source_entry_free(source);
@@ -132,7 +141,7 @@ void registry_remove(Registry *registry, RegistrySource *source) {
 
 void registry_remove_sink(RegistrySource *source, RegistrySink *sink) {
     size_t at = find_sink(source, sink->sink->sink_id);
-    check(at < source->sink_count && source->sinks[at] == sink);
+    check(at < source->sink_count && source->sinks[at] == sink && sink->sink->deleted != 0);
     source->sink_count--;
     memmove(source->sinks + at, source->sinks + at + 1, (source->sink_count - at) * sizeof *source->sinks);
     sink_entry_free(sink);

@@ -73,6 +73,8 @@ static json_t *time_json(usec_t wall) {
 }
 
 static json_t *show(const Task *task, TaskStatus status, const char *text, usec_t finished, usec_t took) {
+    check((status == TASK_PROCESSING) == !text); /* an ended one says how */
+    check(task->status == TASK_PROCESSING || status == task->status);
     static const char *const names[] = {"processing", "success", "error"};
     bool ended = status != TASK_PROCESSING;
     json_t *shown = json_pack("{s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:O}", "taskId", task->id, "type", task->type, "url",
@@ -115,7 +117,7 @@ static void answer_all(Task *task) {
 }
 
 void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text) {
-    check(task->status == TASK_PROCESSING && status != TASK_PROCESSING);
+    check(task->status == TASK_PROCESSING && status != TASK_PROCESSING && !task->text && !task->kept);
     task->status = status;
     task->finished = tasks->clock->wall(tasks->clock);
     if (task->finished < task->created) task->finished = task->created; /* the wall clock went back */
@@ -124,11 +126,12 @@ void tasks_end(Tasks *tasks, Task *task, TaskStatus status, const char *text) {
     json_t *probe = json_string(text);
     task->text = strdup(probe ? text : "It failed, and the reason is not UTF-8.");
     json_decref(probe);
-    check(task->text);
+    check(task->text && task->finished >= task->created && task->took >= 0);
     answer_all(task);
 }
 
 void tasks_left(Tasks *tasks, Task *task) {
+    check(task->status != TASK_PROCESSING && task->waiter_count == 0);
     for (Task **at = &tasks->first; *at; at = &(*at)->next) {
         if (*at != task) continue;
         *at = task->next;
@@ -140,6 +143,7 @@ void tasks_left(Tasks *tasks, Task *task) {
 }
 
 void tasks_keep(Tasks *tasks, Task *task) {
+    check(task->status != TASK_PROCESSING && !task->kept);
     task->kept = true;
     size_t kept = 0;
     for (Task *at = tasks->first, *next; at; at = next) { /* newest first */
@@ -155,6 +159,7 @@ size_t tasks_processing(const Tasks *tasks) {
 }
 
 void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status) {
+    check(status == 200 || status == 202);
     usec_t wait = take_call->wait < TASK_WAIT_LONGEST ? take_call->wait : TASK_WAIT_LONGEST;
     if (wait <= 0 || task->status != TASK_PROCESSING) {
         answer(task, take_call, status);
@@ -178,6 +183,7 @@ usec_t tasks_step(Tasks *tasks) {
             if (waiter.until - now < next) next = waiter.until - now;
             task->waiters[kept++] = waiter;
         }
+        check(kept <= task->waiter_count && (kept == 0 || task->status == TASK_PROCESSING));
         task->waiter_count = kept;
     }
     return next;

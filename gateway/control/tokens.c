@@ -43,6 +43,8 @@ static Token *insert(Tokens *tokens, const Token *token) {
     memmove(tokens->items + at + 1, tokens->items + at, (tokens->count - at) * sizeof *tokens->items);
     tokens->items[at] = *token;
     tokens->count++;
+    check(at == 0 || memcmp(tokens->items[at - 1].hash, token->hash, TOKEN_HASH_BYTES) < 0);
+    check(at + 1 == tokens->count || memcmp(token->hash, tokens->items[at + 1].hash, TOKEN_HASH_BYTES) < 0);
     return &tokens->items[at];
 }
 

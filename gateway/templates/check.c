@@ -181,6 +181,7 @@ CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t 
         }
         if (checker->pid == 0 && checker->control < 0 && others && now - checker->began >= TURN_USEC) return CHECKER_YIELDS;
         int r = step_process(checker);
+        check(checker->count <= checker->at_once && asked->passed + checker->count <= asked->count);
         if (r == CHECK_WAITS) return CHECKER_WORKS;
         size_t count = checker->count;
         end_process(checker, reaper, now);
