@@ -84,9 +84,9 @@ static void version_deinit(DefinitionVersion *version) {
     free(version->description);
 }
 
-void table_target_deinit(TableTarget *table) {
-    fields_free(&table_fields, table);
-    *table = (TableTarget){0};
+void sink_target_deinit(SinkTarget *target) {
+    fields_free(&table_fields, target);
+    *target = (SinkTarget){0};
 }
 
 void sink_unref(Sink *sink) {
@@ -164,7 +164,7 @@ Sink *sink_copy(const Sink *sink) {
     copy->name = sink->name;
     copy->description = sink->description;
     copy->on_invalid = sink->on_invalid;
-    copy->table = sink->table;
+    copy->target = sink->target;
     fields_unshare(&sink_fields, copy);
     sink_copy_state(copy, sink);
     return copy;
@@ -208,6 +208,6 @@ void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const c
 }
 
 /* Strategy and drift count too: a file keeps its own copy of the whole table part. */
-bool sink_table_differs(const Sink *a, const Sink *b) {
-    return !fields_equal(&table_fields, &a->table, &b->table);
+bool sink_target_differs(const Sink *a, const Sink *b) {
+    return a->target.type != b->target.type || !fields_equal(&table_fields, &a->target, &b->target);
 }

@@ -68,15 +68,24 @@ typedef struct Pause {
     char *by;       /* owned: description of the token; NULL when not paused */
 } Pause;
 
-/* Where a sink's rows go. */
+/* What a sink writes to. */
+typedef enum SinkTargetType { TARGET_TABLE } SinkTargetType;
+
+/* What only a table has. */
 typedef struct TableTarget {
-    char *connection; /* name of a connection */
-    char *table_id;   /* "in.c-shop.orders": schema up to the last dot, then the table */
+    char *table_id; /* "in.c-shop.orders": schema up to the last dot, then the table */
     Strategy strategy;
     SchemaDrift on_schema_drift;
+} TableTarget;
+
+/* Where a sink's rows go, and as what. Columns with primary_key are the key. */
+typedef struct SinkTarget {
+    SinkTargetType type;
+    char *connection; /* name of a connection */
     Column *columns;
     size_t column_count; /* 1..100 */
-} TableTarget;
+    TableTarget table;   /* of TARGET_TABLE */
+} SinkTarget;
 
 typedef struct Sink {
     atomic_uint references;
@@ -85,8 +94,8 @@ typedef struct Sink {
     char *name;
     char *description;
     OnInvalid on_invalid;
-    TableTarget table;
-    uint32_t mapping_version; /* number of the version that last changed table; rows of two never share a slice or file */
+    SinkTarget target;
+    uint32_t mapping_version; /* number of the version that last changed target; rows of two never share a slice or file */
     Settings settings;
     DefinitionVersion version;
     usec_t created; /* wall time */
@@ -152,8 +161,8 @@ json_t *pause_to_json(const Pause *pause);
 /* For the catalog, and back. -EINVAL: not what pause_store made. */
 json_t *pause_store(const Pause *pause);
 int pause_load(const json_t *stored, Pause *ret_pause, Error *error);
-/* Do connection, table and columns differ, so that the open file must be closed? */
-bool sink_table_differs(const Sink *a, const Sink *b);
+/* Do the targets differ, so that the open file must be closed? */
+bool sink_target_differs(const Sink *a, const Sink *b);
 
 /* The fields of a request, and the settings, in which they differ: ["name", "table.tableId", "settings.KEY"] (new reference). */
 json_t *source_differences(const Source *old, const Source *now);
@@ -173,10 +182,10 @@ json_t *source_store(const Source *source);
 int source_load(const json_t *stored, Source **ret_source, Error *error);
 json_t *sink_store(const Sink *sink);
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
-/* The table part alone: each file keeps its own copy of where its rows go. */
-json_t *table_target_store(const TableTarget *table);
-int table_target_load(const json_t *stored, TableTarget *ret_table, Error *error);
-void table_target_deinit(TableTarget *table);
+/* The target alone: each file keeps its own copy of where its rows go. */
+json_t *sink_target_store(const SinkTarget *target);
+int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error);
+void sink_target_deinit(SinkTarget *target);
 
 /* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing is left. */
 char *identifier_slug(const char *name);

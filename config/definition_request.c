@@ -160,7 +160,7 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     if (r != 0) return r;
     sink_copy_state(sink, old);
     /* 0 asks the next stamp for its number: the table changed with that version. */
-    if (sink_table_differs(old, sink)) sink->mapping_version = 0;
+    if (sink_target_differs(old, sink)) sink->mapping_version = 0;
     *ret_sink = steal(sink);
     return 0;
 }

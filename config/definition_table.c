@@ -137,30 +137,30 @@ const FieldTable column_fields = {.owners = "columns",
 
 /* ---- the mapping -------------------------------------------------------------------------------------------------------------------------- */
 
-static int refuse_twins(Fault *fault, const Node *columns, const TableTarget *table, size_t last) {
+static int refuse_twins(Fault *fault, const Node *columns, const SinkTarget *target, size_t last) {
     for (size_t i = 0; i < last; i++) {
-        if (!span_equal_nocase(span_of(table->columns[i].name), span_of(table->columns[last].name))) continue;
+        if (!span_equal_nocase(span_of(target->columns[i].name), span_of(target->columns[last].name))) continue;
         char excerpt[TEXT_EXCERPT_SIZE];
         Node column = node_item(columns, last), name = node_member(&column, "name");
         return fault_at(fault, &name, "is \"%s\", and so is the name of column %zu (case is not told apart)",
-                        text_excerpt(span_of(table->columns[last].name), excerpt), i);
+                        text_excerpt(span_of(target->columns[last].name), excerpt), i);
     }
     return 0;
 }
 
 static int complete_mapping(Fault *fault, const Node *node, void *object) {
-    const TableTarget *table = object;
+    const SinkTarget *target = object;
     Node columns = node_member(node, "columns");
     int r = 0;
-    for (size_t i = 0; r == 0 && i < table->column_count; i++) r = refuse_twins(fault, &columns, table, i);
+    for (size_t i = 0; r == 0 && i < target->column_count; i++) r = refuse_twins(fault, &columns, target, i);
     return r;
 }
 
 static const FieldInfo mapping_rows[] = {
     {.name = "columns",
      .type = FIELD_LIST,
-     .offset = offsetof(TableTarget, columns),
-     .count_offset = offsetof(TableTarget, column_count),
+     .offset = offsetof(SinkTarget, columns),
+     .count_offset = offsetof(SinkTarget, column_count),
      .least = 1,
      .most = COLUMNS_A_SINK_MAX,
      .fields = &column_fields,
@@ -169,7 +169,7 @@ static const FieldInfo mapping_rows[] = {
     {0},
 };
 static const FieldTable mapping_fields = {
-    .owners = "mappings", .fields = mapping_rows, .size = sizeof(TableTarget), .complete = complete_mapping};
+    .owners = "mappings", .fields = mapping_rows, .size = sizeof(SinkTarget), .complete = complete_mapping};
 
 /* ---- the table ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -203,12 +203,12 @@ static int check_connection(Fault *fault, const Node *node) {
 
 /* The primary key decides which strategy is right, and which is the default. */
 static int complete_table(Fault *fault, const Node *node, void *object) {
-    TableTarget *table = object;
+    SinkTarget *target = object;
     bool keyed = false;
-    for (size_t i = 0; i < table->column_count; i++) keyed = keyed || table->columns[i].primary_key;
+    for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
     Node strategy = node_member(node, "strategy");
-    if (!node_given(&strategy)) table->strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    if (table->strategy == STRATEGY_MERGE && !keyed)
+    if (!node_given(&strategy)) target->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    if (target->table.strategy == STRATEGY_MERGE && !keyed)
         return fault_at(fault, &strategy, "is \"merge\", which needs a column with \"primaryKey\": true");
     return 0;
 }
@@ -217,7 +217,7 @@ static const Refusal not_strategies[] = {{"replace", "which " FIELD_NOT_BUILT}, 
 static const FieldInfo table_rows[] = {
     {.name = "connection",
      .type = FIELD_TEXT,
-     .offset = offsetof(TableTarget, connection),
+     .offset = offsetof(SinkTarget, connection),
      .default_value = "local",
      .most = INT32_MAX,
      .range_words = "a name under `connections:`",
@@ -225,7 +225,7 @@ static const FieldInfo table_rows[] = {
      .sentence = "The destination."},
     {.name = "tableId",
      .type = FIELD_TEXT,
-     .offset = offsetof(TableTarget, table_id),
+     .offset = offsetof(SinkTarget, table.table_id),
      .least = 1,
      .most = 2 * TABLE_NAME_BYTES_MAX + 1,
      .range_words = "`table` or `schema.table`, 1..63 bytes each",
@@ -234,14 +234,14 @@ static const FieldInfo table_rows[] = {
      .sentence = "The table there: schema up to the last dot, then its name."},
     {.name = "strategy",
      .type = FIELD_CHOICE,
-     .offset = offsetof(TableTarget, strategy),
+     .offset = offsetof(SinkTarget, table.strategy),
      .default_words = "merge with a primary key, else append",
      .choices = strategy_names,
      .not_choices = not_strategies,
      .sentence = "Whether a row with a known primary key is left out, or replaces the old one."},
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
-     .offset = offsetof(TableTarget, on_schema_drift),
+     .offset = offsetof(SinkTarget, table.on_schema_drift),
      .default_value = "fail",
      .choices = schema_drift_names,
      .sentence = "Whether columns that the table lacks are refused, or added to it."},
@@ -252,26 +252,26 @@ static const FieldInfo table_rows[] = {
      .sentence = "How an event becomes a row."},
     {0},
 };
-const FieldTable table_fields = {.owners = "tables", .fields = table_rows, .size = sizeof(TableTarget), .complete = complete_table};
+const FieldTable table_fields = {.owners = "tables", .fields = table_rows, .size = sizeof(SinkTarget), .complete = complete_table};
 
-json_t *table_target_store(const TableTarget *table) {
-    check(fields_hold(&table_fields, table));
+json_t *sink_target_store(const SinkTarget *target) {
+    check(fields_hold(&table_fields, target));
     json_t *json = json_object();
     check(json);
-    fields_write(&table_fields, table, true, json);
+    fields_write(&table_fields, target, true, json);
     return json;
 }
 
-int table_target_load(const json_t *stored, TableTarget *ret_table, Error *error) {
+int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error) {
     Fault fault = {.error = error};
     Node root = {0}, node = {.value = stored, .parent = &root, .key = "table"};
-    TableTarget table = {0};
-    FieldPart part = {&table_fields, &table};
+    SinkTarget target = {.type = TARGET_TABLE};
+    FieldPart part = {&table_fields, &target};
     int r = fields_read(&fault, &node, &part, 1, NULL);
     if (r != 0) {
-        table_target_deinit(&table);
+        sink_target_deinit(&target);
         return r;
     }
-    *ret_table = table;
+    *ret_target = target;
     return 0;
 }

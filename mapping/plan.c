@@ -208,15 +208,15 @@ static size_t fixed_bytes(const PlanColumn *compiled) {
 static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, Error *error) {
     Plan *plan = compile->plan;
     compiled->sink = sink_ref(sink);
-    compiled->columns = calloc(sink->table.column_count + 1, sizeof *compiled->columns);
-    check(compiled->columns && sink->table.column_count < UINT32_MAX);
-    compiled->column_count = (uint32_t)sink->table.column_count;
+    compiled->columns = calloc(sink->target.column_count + 1, sizeof *compiled->columns);
+    check(compiled->columns && sink->target.column_count < UINT32_MAX);
+    compiled->column_count = (uint32_t)sink->target.column_count;
     compiled->ends_at = plan->ends_count;
     compiled->fixed_bytes = compiled->column_count + 2 * CELL_ROOM; /* what ends a cell, and blocks beyond the last */
     plan->ends_count += compiled->column_count;
     if (compiled->column_count == 0) return error_set(error, -EINVAL, "sink \"%s\": there is no column", sink->sink_id);
     for (uint32_t i = 0; i < compiled->column_count; i++) {
-        const Column *column = &sink->table.columns[i];
+        const Column *column = &sink->target.columns[i];
         int r = compile_column(compile, compiled, column, &compiled->columns[i], error);
         if (r < 0) {
             (void)error_prefix(error, "sink \"%s\", column \"%s\"", sink->sink_id, column->name);
@@ -313,7 +313,7 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
     plan->paths = pathset_new();
     plan->sinks = calloc(sink_count + 1, sizeof *plan->sinks);
     size_t columns = 0;
-    for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->table.column_count;
+    for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->target.column_count;
     plan->templates = calloc(columns + 1, sizeof *plan->templates);
     check(plan->sinks && plan->templates && columns < UINT32_MAX);
     Compile compile = {.plan = plan};

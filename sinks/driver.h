@@ -71,7 +71,7 @@ typedef struct SinkReject {
 typedef struct ImportJob {
     Uuid instance;            /* of the data directory */
     const char *sink_label;   /* "SOURCE/SINK", for application_name and the ledger */
-    const TableTarget *table; /* the file's own copy */
+    const SinkTarget *target; /* the file's own copy */
     ImportFile *files;        /* in row order */
     size_t file_count;
     const Uuid *settled; /* ledger rows that nobody asks for any more: delete them in the same transaction */
@@ -130,20 +130,21 @@ typedef struct SinkTest {
 typedef struct SinkDriver {
     const ConnectionType *type; /* the connections that it serves */
     /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
-    unsigned jobs_most; /* on one connection at once; 0: any number */
-    bool transactional; /* an import is there whole or not at all */
-    bool keeps_ledger;  /* at the destination, in the import's transaction */
-    bool keeps_order;   /* rows of one import take effect in their order, so that the last of equal keys wins */
+    unsigned jobs_most;    /* on one connection at once; 0: any number */
+    bool transactional;    /* an import is there whole or not at all */
+    bool keeps_ledger;     /* at the destination, in the import's transaction */
+    bool keeps_order;      /* rows of one import take effect in their order, so that the last of equal keys wins */
+    SinkTargetType target; /* the targets that it takes; the others are never given to it */
+    /* Are two targets on one connection one and the same? Pure. */
+    bool (*same_target)(const SinkTarget *target, const SinkTarget *other);
     /* `data_directory`: what relative paths are relative to. */
-    /* Do two table ids name one table? Pure. */
-    bool (*same_table)(const char *table_id, const char *other);
     SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name, SinkSession **ret_session,
                           Error *error);
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
      * missing columns when on_schema_drift is evolve. */
-    SinkResult (*prepare)(SinkSession *session, const TableTarget *table, Error *error);
+    SinkResult (*prepare)(SinkSession *session, const SinkTarget *target, Error *error);
     /* Says what prepare would do, and changes nothing; a right that prepare would lack is not looked for. SINK_REFUSED as of prepare. */
-    SinkResult (*inspect)(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error);
+    SinkResult (*inspect)(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
     SinkResult (*import)(SinkSession *session, ImportJob *job, Error *error);
     /* Is the file in the ledger? */
     SinkResult (*look_up)(SinkSession *session, const Uuid *file, bool *ret_found, Error *error);

@@ -22,7 +22,7 @@ void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFil
     (void)snprintf(entry->rows, sizeof entry->rows, "%" PRIu64, file->rows);
     (void)snprintf(entry->bytes, sizeof entry->bytes, "%" PRIu64, file->bytes);
     (void)snprintf(entry->checksum, sizeof entry->checksum, "%016" PRIx64, file->checksum);
-    const char *const values[LEDGER_COLUMN_COUNT] = {entry->file,      entry->instance, job->sink_label, job->table->table_id,
+    const char *const values[LEDGER_COLUMN_COUNT] = {entry->file,      entry->instance, job->sink_label, job->target->table.table_id,
                                                      entry->first_row, entry->rows,     entry->bytes,    entry->checksum};
     memcpy(entry->values, values, sizeof values);
 }

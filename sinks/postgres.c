@@ -37,14 +37,16 @@ static void pg_disconnect(SinkSession *session) {
     postgres_session_free(session_of(session));
 }
 
-static SinkResult pg_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+static SinkResult pg_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
+    check(target->type == TARGET_TABLE);
     SinkResult result = postgres_session_use(session_of(session), error);
-    return result == SINK_DONE ? postgres_table_prepare(session_of(session), table, error) : result;
+    return result == SINK_DONE ? postgres_table_prepare(session_of(session), target, error) : result;
 }
 
-static SinkResult pg_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+static SinkResult pg_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    check(target->type == TARGET_TABLE);
     SinkResult result = postgres_session_use(session_of(session), error);
-    return result == SINK_DONE ? postgres_table_inspect(session_of(session), table, ret_inspection, error) : result;
+    return result == SINK_DONE ? postgres_table_inspect(session_of(session), target, ret_inspection, error) : result;
 }
 
 /* Does what the ledger has of the file equal what the file says? */
@@ -142,9 +144,9 @@ static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *e
  * A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. Then nothing
  * changes about it until the end. *ret_row_security: its policies hold for this role.
  */
-static SinkResult lock_table(PostgresSession *session, const TableTarget *table, bool *ret_row_security, Error *error) {
+static SinkResult lock_table(PostgresSession *session, const SinkTarget *target, bool *ret_row_security, Error *error) {
     Buffer name = {0}, sql = {0};
-    postgres_put_table(&name, table);
+    postgres_put_table(&name, target);
     char *literal = PQescapeLiteral(session->connection, buffer_text(&name), name.size);
     check(literal);
     buffer_printf(&sql,
@@ -171,7 +173,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
     bool has_row_security = false;
-    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->table, &has_row_security, error);
+    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->target, &has_row_security, error);
     PostgresLoad load = {0};
     if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, has_row_security, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
@@ -189,7 +191,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
 
 static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *error) {
     PostgresSession *session = session_of(sink_session);
-    check(job->file_count > 0);
+    check(job->file_count > 0 && job->target->type == TARGET_TABLE);
     session->progress_context = job->context;
     session->rows_done = 0;
     if (job->longest > 0) session->statement_limit = job->longest;
@@ -242,9 +244,10 @@ static SinkResult pg_look_up(SinkSession *sink_session, const Uuid *file, bool *
 }
 
 /* As the tables are looked up: without a dot the schema is public. */
-static bool same_table(const char *table_id, const char *other) {
+static bool same_target(const SinkTarget *target, const SinkTarget *other_target) {
     static const char schema[] = "public.";
     size_t size = sizeof schema - 1;
+    const char *table_id = target->table.table_id, *other = other_target->table.table_id;
     if (!strchr(table_id, '.') && strncmp(other, schema, size) == 0) other += size;
     if (!strchr(other, '.') && strncmp(table_id, schema, size) == 0) table_id += size;
     return strcmp(table_id, other) == 0;
@@ -252,7 +255,8 @@ static bool same_table(const char *table_id, const char *other) {
 
 const SinkDriver sink_driver_postgres = {
     .type = &connection_type_postgres,
-    .same_table = same_table,
+    .target = TARGET_TABLE,
+    .same_target = same_target,
     .transactional = true,
     .keeps_ledger = true,
     .keeps_order = true,

@@ -14,8 +14,8 @@
 #define UNCLEAR_MOST 100 /* rows refused for what may be the table's fault, before any row went through */
 
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error) {
-    *load = (PostgresLoad){.session = session, .job = job, .is_direct = !sink_table_has_key(job->table) && !has_row_security};
-    postgres_statements_init(&load->statements, job->table, load->is_direct);
+    *load = (PostgresLoad){.session = session, .job = job, .is_direct = !sink_table_has_key(job->target) && !has_row_security};
+    postgres_statements_init(&load->statements, job->target, load->is_direct);
     if (load->is_direct) return SINK_DONE;
     return postgres_run(session, session->silence_limit, buffer_text(&load->statements.temporary_table), 0, NULL, NULL, error);
 }
@@ -118,7 +118,7 @@ static SinkResult miscounted(PostgresLoad *load, uint64_t wanted, uint64_t count
 static SinkResult may_swallow(PostgresLoad *load, bool *ret_may, Error *error) {
     if (load->swallows == POSTGRES_SWALLOWS_UNKNOWN) {
         bool may = false;
-        SinkResult result = postgres_table_may_swallow(load->session, load->job->table, &may, error);
+        SinkResult result = postgres_table_may_swallow(load->session, load->job->target, &may, error);
         if (result != SINK_DONE) return result;
         load->swallows = may ? POSTGRES_SWALLOWS : POSTGRES_SWALLOWS_NOT;
     }
@@ -236,7 +236,7 @@ static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
     uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = 0, absent = 0;
     PQclear(answer);
     if (merged == attempt->rows) return SINK_DONE;
-    if (sink_table_is_all_key(load->job->table)) {
+    if (sink_table_is_all_key(load->job->target)) {
         /* DO NOTHING does not count the rows that were there. */
         bool may = false;
         result = may_swallow(load, &may, error);
@@ -260,9 +260,9 @@ static SinkResult append_all(PostgresLoad *load, Attempt *attempt, Error *error)
 }
 
 static SinkResult move_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
-    const TableTarget *table = load->job->table;
-    if (!sink_table_has_key(table)) return append_all(load, attempt, error);
-    return table->strategy == STRATEGY_MERGE ? merge(load, attempt, error) : append_new_keys(load, attempt, error);
+    const SinkTarget *target = load->job->target;
+    if (!sink_table_has_key(target)) return append_all(load, attempt, error);
+    return target->table.strategy == STRATEGY_MERGE ? merge(load, attempt, error) : append_new_keys(load, attempt, error);
 }
 
 /* On SINK_DONE, but for is_mixed, the rows are in the table, refused, or swallowed. Otherwise the savepoint stands, if the session does. */
@@ -372,13 +372,13 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
 
 /* NULL in a column of the table that the sink does not have: no row could do better. A trigger's other tables are another matter. */
 static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
-    const TableTarget *table = load->job->table;
+    const SinkTarget *target = load->job->target;
     if (strcmp(failure->sqlstate, "23502") != 0 || !failure->column[0]) return SINK_DONE;
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (strcmp(table->columns[i].name, failure->column) == 0) return SINK_DONE;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (strcmp(target->columns[i].name, failure->column) == 0) return SINK_DONE;
     }
     bool is_ours = false;
-    SinkResult result = postgres_table_has_part(load->session, table, failure->schema, failure->table, &is_ours, error);
+    SinkResult result = postgres_table_has_part(load->session, target, failure->schema, failure->table, &is_ours, error);
     if (result != SINK_DONE || !is_ours) return result;
     (void)error_set(error, -EINVAL, "Column \"%s\" is not in the sink, and the table does not take its rows without it: %s.",
                     failure->column, failure->reason);
@@ -390,7 +390,7 @@ static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failu
     SinkResult result = SINK_DONE;
     if (!load->is_examined) {
         result = try_without_rows(load, error);
-        if (result == SINK_DONE) result = postgres_table_compare(load->session, load->job->table, error);
+        if (result == SINK_DONE) result = postgres_table_compare(load->session, load->job->target, error);
         load->is_examined = result == SINK_DONE;
     }
     return result == SINK_DONE ? check_foreign_column(load, failure, error) : result;

@@ -4,71 +4,71 @@
 #include "sinks/table_shape.h"
 
 /* The temporary table's columns are c0, c1, …, so that other names in a statement never meet a column of the sink. */
-static void put_numbered(Buffer *out, const TableTarget *table, const char *prefix, bool keys_only, const char *separator) {
+static void put_numbered(Buffer *out, const SinkTarget *target, const char *prefix, bool keys_only, const char *separator) {
     const char *before = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (keys_only && !table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (keys_only && !target->columns[i].primary_key) continue;
         buffer_printf(out, "%s%sc%zu", before, prefix, i);
         before = separator;
     }
 }
 
-static void put_insert_into(Buffer *out, const TableTarget *table) {
+static void put_insert_into(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "INSERT INTO ");
-    postgres_put_table(out, table);
+    postgres_put_table(out, target);
     buffer_append_text(out, " AS target (");
-    sql_put_columns(out, table, false);
+    sql_put_columns(out, target, false);
     buffer_append_text(out, ") ");
 }
 
 /* The last of equal keys wins: COPY has filled an empty table from front to back, so ctid is the order of the rows. */
-static void put_merge(Buffer *out, const TableTarget *table) {
-    put_insert_into(out, table);
+static void put_merge(Buffer *out, const SinkTarget *target) {
+    put_insert_into(out, target);
     buffer_append_text(out, "SELECT DISTINCT ON (");
-    put_numbered(out, table, "", true, ", ");
+    put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, ") ");
-    put_numbered(out, table, "", false, ", ");
+    put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
-    put_numbered(out, table, "", true, ", ");
+    put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, ", ctid DESC ON CONFLICT (");
-    sql_put_columns(out, table, true);
-    buffer_append_text(out, sink_table_is_all_key(table) ? ") DO NOTHING" : ") DO UPDATE SET ");
+    sql_put_columns(out, target, true);
+    buffer_append_text(out, sink_table_is_all_key(target) ? ") DO NOTHING" : ") DO UPDATE SET ");
     const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (target->columns[i].primary_key) continue;
         buffer_append_text(out, separator);
-        sql_put_identifier(out, table->columns[i].name);
+        sql_put_identifier(out, target->columns[i].name);
         buffer_append_text(out, " = EXCLUDED.");
-        sql_put_identifier(out, table->columns[i].name);
+        sql_put_identifier(out, target->columns[i].name);
         separator = ", ";
     }
 }
 
-static void put_conflict_ignored(Buffer *out, const TableTarget *table) {
+static void put_conflict_ignored(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, " ON CONFLICT (");
-    sql_put_columns(out, table, true);
+    sql_put_columns(out, target, true);
     buffer_append_text(out, ") DO NOTHING");
 }
 
-static void put_append(Buffer *out, const TableTarget *table) {
-    put_insert_into(out, table);
+static void put_append(Buffer *out, const SinkTarget *target) {
+    put_insert_into(out, target);
     buffer_append_text(out, "SELECT ");
-    put_numbered(out, table, "", false, ", ");
+    put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ctid");
-    if (sink_table_has_key(table)) put_conflict_ignored(out, table);
+    if (sink_table_has_key(target)) put_conflict_ignored(out, target);
 }
 
 /* "(target.k, …) = (PREFIXc0, …)" */
-static void put_same_key(Buffer *out, const TableTarget *table, const char *prefix) {
+static void put_same_key(Buffer *out, const SinkTarget *target, const char *prefix) {
     const char *separator = "(";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (!table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) continue;
         buffer_printf(out, "%starget.", separator);
-        sql_put_identifier(out, table->columns[i].name);
+        sql_put_identifier(out, target->columns[i].name);
         separator = ", ";
     }
     buffer_append_text(out, ") = (");
-    put_numbered(out, table, prefix, true, ", ");
+    put_numbered(out, target, prefix, true, ", ");
     buffer_append_byte(out, ')');
 }
 
@@ -76,84 +76,84 @@ static void put_same_key(Buffer *out, const TableTarget *table, const char *pref
  * Inserts as put_append does and returns the place (from 1) of each row that was not inserted, whether an earlier row of the same attempt has
  * its key, and whether the table had a row with its key before. What was inserted says so itself, so that a session which inserts the same keys at the same time cannot fool it.
  */
-static void put_append_naming_duplicates(Buffer *out, const TableTarget *table) {
+static void put_append_naming_duplicates(Buffer *out, const SinkTarget *target) {
     buffer_append_text(
         out, "WITH numbered AS MATERIALIZED (SELECT row_number() OVER (ORDER BY ctid) AS place, row_number() OVER (PARTITION BY ");
-    put_numbered(out, table, "", true, ", ");
+    put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, " ORDER BY ctid) AS turn, ");
-    put_numbered(out, table, "", false, ", ");
+    put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows), inserted AS (");
-    put_insert_into(out, table);
+    put_insert_into(out, target);
     buffer_append_text(out, "SELECT ");
-    put_numbered(out, table, "", false, ", ");
+    put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, " FROM numbered WHERE turn = 1 ORDER BY place");
-    put_conflict_ignored(out, table);
+    put_conflict_ignored(out, target);
     buffer_append_text(out, " RETURNING ");
     const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (!table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) continue;
         buffer_printf(out, "%starget.", separator);
-        sql_put_identifier(out, table->columns[i].name);
+        sql_put_identifier(out, target->columns[i].name);
         buffer_printf(out, " AS c%zu", i);
         separator = ", ";
     }
     buffer_append_text(out, ") SELECT place, turn > 1, EXISTS (SELECT 1 FROM ");
-    postgres_put_table(out, table);
+    postgres_put_table(out, target);
     buffer_append_text(out, " AS target WHERE ");
-    put_same_key(out, table, "numbered.");
+    put_same_key(out, target, "numbered.");
     buffer_append_text(out, ") FROM numbered WHERE turn > 1 OR NOT EXISTS (SELECT 1 FROM inserted WHERE (");
-    put_numbered(out, table, "inserted.", true, ", ");
+    put_numbered(out, target, "inserted.", true, ", ");
     buffer_append_text(out, ") = (");
-    put_numbered(out, table, "numbered.", true, ", ");
+    put_numbered(out, target, "numbered.", true, ", ");
     buffer_append_text(out, ")) ORDER BY place");
 }
 
-static void put_temporary_table(Buffer *out, const TableTarget *table) {
+static void put_temporary_table(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "CREATE TEMPORARY TABLE sluice_rows (");
-    put_numbered(out, table, "", false, ", ");
+    put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, ") ON COMMIT DROP AS SELECT ");
-    sql_put_columns(out, table, false);
+    sql_put_columns(out, target, false);
     buffer_append_text(out, " FROM ");
-    postgres_put_table(out, table);
+    postgres_put_table(out, target);
     buffer_append_text(out, " WITH NO DATA");
 }
 
-static void put_count_keys(Buffer *out, const TableTarget *table) {
+static void put_count_keys(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "SELECT count(*) FROM (SELECT DISTINCT ");
-    put_numbered(out, table, "", true, ", ");
+    put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows) AS key");
 }
 
-static void put_count_absent_keys(Buffer *out, const TableTarget *table) {
-    put_count_keys(out, table);
+static void put_count_absent_keys(Buffer *out, const SinkTarget *target) {
+    put_count_keys(out, target);
     buffer_append_text(out, " WHERE NOT EXISTS (SELECT 1 FROM ");
-    postgres_put_table(out, table);
+    postgres_put_table(out, target);
     buffer_append_text(out, " AS target WHERE ");
-    put_same_key(out, table, "key.");
+    put_same_key(out, target, "key.");
     buffer_append_byte(out, ')');
 }
 
-void postgres_statements_init(PostgresStatements *statements, const TableTarget *table, bool is_direct) {
+void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct) {
     *statements = (PostgresStatements){0};
     if (is_direct) {
         buffer_append_text(&statements->start, "SAVEPOINT sluice_attempt; COPY ");
-        postgres_put_table(&statements->start, table);
+        postgres_put_table(&statements->start, target);
         buffer_append_text(&statements->start, " (");
-        sql_put_columns(&statements->start, table, false);
+        sql_put_columns(&statements->start, target, false);
         buffer_append_text(&statements->start, ") FROM STDIN (FORMAT csv)");
         return;
     }
-    put_temporary_table(&statements->temporary_table, table);
+    put_temporary_table(&statements->temporary_table, target);
     /* Outside the savepoint, in the transaction that made the table, TRUNCATE empties it in place; inside it would make new files. */
     buffer_append_text(&statements->start, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
                                            " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
-    if (table->strategy == STRATEGY_MERGE) {
-        put_merge(&statements->insert, table);
-        put_count_keys(&statements->count_keys, table);
-        put_count_absent_keys(&statements->count_absent_keys, table);
+    if (target->table.strategy == STRATEGY_MERGE) {
+        put_merge(&statements->insert, target);
+        put_count_keys(&statements->count_keys, target);
+        put_count_absent_keys(&statements->count_absent_keys, target);
     } else {
-        put_append(&statements->insert, table);
-        if (sink_table_has_key(table)) put_append_naming_duplicates(&statements->duplicates, table);
+        put_append(&statements->insert, target);
+        if (sink_table_has_key(target)) put_append_naming_duplicates(&statements->duplicates, target);
     }
 }
 

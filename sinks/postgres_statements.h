@@ -19,5 +19,5 @@ typedef struct PostgresStatements {
     Buffer count_absent_keys; /* of those, the ones that the target does not have */
 } PostgresStatements;
 
-void postgres_statements_init(PostgresStatements *statements, const TableTarget *table, bool is_direct);
+void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct);
 void postgres_statements_deinit(PostgresStatements *statements);

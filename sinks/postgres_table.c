@@ -55,11 +55,11 @@ static bool compatible(const Column *column, const char *found) {
 static const TypeRules rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
 
 /* Schema (free()) and table (points into the id). */
-static char *split_table(const TableTarget *table, const char **ret_table) {
-    const char *dot = strrchr(table->table_id, '.');
-    char *schema = dot ? strndup(table->table_id, (size_t)(dot - table->table_id)) : strdup("public");
+static char *split_table(const SinkTarget *target, const char **ret_table) {
+    const char *dot = strrchr(target->table.table_id, '.');
+    char *schema = dot ? strndup(target->table.table_id, (size_t)(dot - target->table.table_id)) : strdup("public");
     check(schema);
-    *ret_table = dot ? dot + 1 : table->table_id;
+    *ret_table = dot ? dot + 1 : target->table.table_id;
     return schema;
 }
 
@@ -69,9 +69,9 @@ static void put_qualified(Buffer *out, const char *schema, const char *name) {
     sql_put_identifier(out, name);
 }
 
-void postgres_put_table(Buffer *out, const TableTarget *table) {
+void postgres_put_table(Buffer *out, const SinkTarget *target) {
     const char *name;
-    _cleanup_free_ char *schema = split_table(table, &name);
+    _cleanup_free_ char *schema = split_table(target, &name);
     put_qualified(out, schema, name);
 }
 
@@ -176,16 +176,16 @@ static SinkResult ensure(PostgresSession *session, const char *schema, const cha
     }
 }
 
-static SinkResult add_columns(PostgresSession *session, const TableTarget *table, const bool *missing, Error *error) {
+static SinkResult add_columns(PostgresSession *session, const SinkTarget *target, const bool *missing, Error *error) {
     Buffer sql = {0};
     buffer_append_text(&sql, "ALTER TABLE ");
-    postgres_put_table(&sql, table);
+    postgres_put_table(&sql, target);
     const char *separator = " ";
-    for (size_t i = 0; i < table->column_count; i++) {
+    for (size_t i = 0; i < target->column_count; i++) {
         if (!missing[i]) continue;
         buffer_printf(&sql, "%sADD COLUMN IF NOT EXISTS ", separator);
-        sql_put_identifier(&sql, table->columns[i].name);
-        buffer_printf(&sql, " %s", type_of(&table->columns[i]));
+        sql_put_identifier(&sql, target->columns[i].name);
+        buffer_printf(&sql, " %s", type_of(&target->columns[i]));
         separator = ", ";
     }
     SinkResult result = SINK_DONE;
@@ -196,27 +196,27 @@ static SinkResult add_columns(PostgresSession *session, const TableTarget *table
 }
 
 /* `adds`: column_count flags, which columns are to be added. */
-static SinkResult compare(PostgresSession *session, const TableTarget *table, const PostgresPresence *presence, bool *adds, Error *error) {
+static SinkResult compare(PostgresSession *session, const SinkTarget *target, const PostgresPresence *presence, bool *adds, Error *error) {
     if (presence->kind != 'r' && presence->kind != 'p') {
-        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", table->table_id);
+        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", target->table.table_id);
         return SINK_REFUSED;
     }
     FoundTable found = {0};
-    bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
+    bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     SinkResult result = read_columns(session, presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? adds : NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, evolve ? adds : NULL, error);
     found_table_deinit(&found);
     return result;
 }
 
-SinkResult postgres_table_compare(PostgresSession *session, const TableTarget *table, Error *error) {
+SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *target, Error *error) {
     const char *name;
-    _cleanup_free_ char *schema = split_table(table, &name);
+    _cleanup_free_ char *schema = split_table(target, &name);
     PostgresPresence presence;
     FoundTable found = {0};
     SinkResult result = look(session, schema, name, &presence, error);
     if (result == SINK_DONE && presence.kind) result = read_columns(session, &presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -236,17 +236,17 @@ static SinkResult ask(PostgresSession *session, const char *sql, size_t count, c
     return result;
 }
 
-SinkResult postgres_table_has_part(PostgresSession *session, const TableTarget *table, const char *schema, const char *name, bool *ret_has,
+SinkResult postgres_table_has_part(PostgresSession *session, const SinkTarget *target, const char *schema, const char *name, bool *ret_has,
                                    Error *error) {
     static const char sql[] = WITH_PARTS
         "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_class c ON c.oid = part.oid"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $3 AND c.relname = $4)";
     const char *own_name;
-    _cleanup_free_ char *own_schema = split_table(table, &own_name);
+    _cleanup_free_ char *own_schema = split_table(target, &own_name);
     return ask(session, sql, 4, (const char *const[]){own_schema, own_name, schema, name}, ret_has, error);
 }
 
-SinkResult postgres_table_may_swallow(PostgresSession *session, const TableTarget *table, bool *ret_may, Error *error) {
+SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget *target, bool *ret_may, Error *error) {
     /* tgtype: 1 for each row, 2 before, 4 INSERT, 16 UPDATE. ev_type: 3 INSERT. */
     static const char sql[] = WITH_PARTS
         "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_trigger t ON t.tgrelid = part.oid WHERE NOT t.tgisinternal"
@@ -254,12 +254,12 @@ SinkResult postgres_table_may_swallow(PostgresSession *session, const TableTarge
         " OR EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_rewrite r ON r.ev_class = part.oid WHERE r.ev_type = '3' AND r.ev_enabled <> "
         "'D')";
     const char *name;
-    _cleanup_free_ char *schema = split_table(table, &name);
-    return ask(session, sql, 3, (const char *const[]){schema, name, table->strategy == STRATEGY_MERGE ? "20" : "4"}, ret_may, error);
+    _cleanup_free_ char *schema = split_table(target, &name);
+    return ask(session, sql, 3, (const char *const[]){schema, name, target->table.strategy == STRATEGY_MERGE ? "20" : "4"}, ret_may, error);
 }
 
 /* Names that the server would cut, or that are nobody's. */
-static SinkResult check_names(const PostgresSession *session, const TableTarget *table, const char *schema, const char *name,
+static SinkResult check_names(const PostgresSession *session, const SinkTarget *target, const char *schema, const char *name,
                               Error *error) {
     const char *const names[] = {schema, name, session->ledger_schema, session->ledger_table};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -268,14 +268,14 @@ static SinkResult check_names(const PostgresSession *session, const TableTarget 
                         POSTGRES_NAME_BYTES_MOST);
         return SINK_REFUSED;
     }
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (strlen(table->columns[i].name) <= POSTGRES_NAME_BYTES_MOST) continue;
-        (void)error_set(error, -EINVAL, "Column \"%s\": a PostgreSQL column has at most %d bytes.", table->columns[i].name,
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (strlen(target->columns[i].name) <= POSTGRES_NAME_BYTES_MOST) continue;
+        (void)error_set(error, -EINVAL, "Column \"%s\": a PostgreSQL column has at most %d bytes.", target->columns[i].name,
                         POSTGRES_NAME_BYTES_MOST);
         return SINK_REFUSED;
     }
     if (strcmp(schema, session->ledger_schema) == 0 && strcmp(name, session->ledger_table) == 0) {
-        (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", table->table_id);
+        (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", target->table.table_id);
         return SINK_REFUSED;
     }
     return SINK_DONE;
@@ -290,34 +290,34 @@ static SinkResult prepare_ledger(PostgresSession *session, Error *error) {
     return ensure(session, session->ledger_schema, session->ledger_table, definition, &presence, &created, error);
 }
 
-SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *table, Error *error) {
-    check(table->column_count <= COLUMNS_A_SINK_MAX);
+SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error) {
+    check(target->column_count <= COLUMNS_A_SINK_MAX);
     const char *name;
-    _cleanup_free_ char *schema = split_table(table, &name);
-    SinkResult result = check_names(session, table, schema, name, error);
+    _cleanup_free_ char *schema = split_table(target, &name);
+    SinkResult result = check_names(session, target, schema, name, error);
     if (result == SINK_DONE) result = prepare_ledger(session, error);
     if (result != SINK_DONE) return result;
     Buffer definition = {0};
-    sql_put_definition(&definition, table, &rules);
+    sql_put_definition(&definition, target, &rules);
     PostgresPresence presence;
     bool created;
     result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
     buffer_deinit(&definition);
     bool adds[COLUMNS_A_SINK_MAX] = {false};
-    if (result == SINK_DONE && !created) result = compare(session, table, &presence, adds, error);
-    if (result == SINK_DONE) result = add_columns(session, table, adds, error);
+    if (result == SINK_DONE && !created) result = compare(session, target, &presence, adds, error);
+    if (result == SINK_DONE) result = add_columns(session, target, adds, error);
     return result;
 }
 
-SinkResult postgres_table_inspect(PostgresSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
-    check(table->column_count <= COLUMNS_A_SINK_MAX);
+SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    check(target->column_count <= COLUMNS_A_SINK_MAX);
     *ret_inspection = (TableInspection){0};
     const char *name;
-    _cleanup_free_ char *schema = split_table(table, &name);
+    _cleanup_free_ char *schema = split_table(target, &name);
     PostgresPresence presence;
-    SinkResult result = check_names(session, table, schema, name, error);
+    SinkResult result = check_names(session, target, schema, name, error);
     if (result == SINK_DONE) result = look(session, schema, name, &presence, error);
     if (result != SINK_DONE) return result;
     ret_inspection->creates = presence.kind == 0;
-    return presence.kind ? compare(session, table, &presence, ret_inspection->adds, error) : SINK_DONE;
+    return presence.kind ? compare(session, target, &presence, ret_inspection->adds, error) : SINK_DONE;
 }

@@ -12,24 +12,24 @@
  * missing columns when the table's on_schema_drift is evolve. Nothing is created that is there, so that a role without the right to
  * create can import into tables that somebody else made.
  */
-SinkResult postgres_table_prepare(PostgresSession *session, const TableTarget *table, Error *error);
+SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error);
 
 /* As the driver's inspect. */
-SinkResult postgres_table_inspect(PostgresSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error);
+SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
 
 /*
  * The following are for an import's transaction, which holds a lock on the table, so that what they find holds until its end.
  */
 
 /* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
-SinkResult postgres_table_compare(PostgresSession *session, const TableTarget *table, Error *error);
+SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *target, Error *error);
 /* Is that relation the table, or one of its partitions? */
-SinkResult postgres_table_has_part(PostgresSession *session, const TableTarget *table, const char *schema, const char *name, bool *ret_has,
+SinkResult postgres_table_has_part(PostgresSession *session, const SinkTarget *target, const char *schema, const char *name, bool *ret_has,
                                    Error *error);
 /* May the table take a row and not store it? So it is with a row trigger before the insert (for a merge: or the update) on the table or
  * a partition of it, and with a rule for INSERT. */
-SinkResult postgres_table_may_swallow(PostgresSession *session, const TableTarget *table, bool *ret_may, Error *error);
+SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget *target, bool *ret_may, Error *error);
 
 /* "schema"."table" of a table id: schema up to the last dot; no dot: schema public. */
-void postgres_put_table(Buffer *out, const TableTarget *table);
+void postgres_put_table(Buffer *out, const SinkTarget *target);
 void postgres_put_ledger(Buffer *out, const PostgresSession *session);

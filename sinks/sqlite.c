@@ -124,12 +124,14 @@ static SinkResult sqlite_connect(const Connection *connection, const char *data_
     return result;
 }
 
-static SinkResult sqlite_prepare(SinkSession *session, const TableTarget *table, Error *error) {
-    return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, table, error);
+static SinkResult sqlite_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
+    check(target->type == TARGET_TABLE);
+    return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, target, error);
 }
 
-static SinkResult sqlite_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
-    return sqlite_table_inspect(session_of(session)->database, session_of(session)->ledger, table, ret_inspection, error);
+static SinkResult sqlite_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    check(target->type == TARGET_TABLE);
+    return sqlite_table_inspect(session_of(session)->database, session_of(session)->ledger, target, ret_inspection, error);
 }
 
 /* SQLite's progress handler. It works on this very thread: what calls here is at work. */
@@ -251,8 +253,8 @@ static bool prove_absence(SqliteSession *session, const ImportJob *job) {
 }
 
 static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error *error) {
-    check(job->file_count > 0);
-    check(job->table->column_count <= COLUMNS_A_SINK_MAX);
+    check(job->file_count > 0 && job->target->type == TARGET_TABLE);
+    check(job->target->column_count <= COLUMNS_A_SINK_MAX);
     SqliteSession *session = session_of(sink_session);
     sqlite3 *database = session->database;
     check(sqlite3_get_autocommit(database)); /* no transaction is open */
@@ -312,14 +314,15 @@ static SinkResult sqlite_look_up(SinkSession *session, const Uuid *file, bool *r
 }
 
 /* SQLite looks names up without regard to case. */
-static bool same_table(const char *table_id, const char *other) {
-    return strcasecmp(table_id, other) == 0;
+static bool same_target(const SinkTarget *target, const SinkTarget *other) {
+    return strcasecmp(target->table.table_id, other->table.table_id) == 0;
 }
 
 const SinkDriver sink_driver_sqlite = {
     .type = &connection_type_sqlite,
     .jobs_most = 1, /* a database file has one writer */
-    .same_table = same_table,
+    .target = TARGET_TABLE,
+    .same_target = same_target,
     .transactional = true,
     .keeps_ledger = true,
     .keeps_order = true,

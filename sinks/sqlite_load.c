@@ -22,36 +22,36 @@
 
 /* ---- the statements ---- */
 
-static void put_insert(Buffer *sql, const TableTarget *table) {
+static void put_insert(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "INSERT INTO ");
-    sql_put_identifier(sql, table->table_id);
+    sql_put_identifier(sql, target->table.table_id);
     buffer_append_text(sql, " (");
-    sql_put_columns(sql, table, false);
+    sql_put_columns(sql, target, false);
     buffer_append_text(sql, ") VALUES (?");
-    for (size_t i = 1; i < table->column_count; i++) buffer_append_text(sql, ",?");
+    for (size_t i = 1; i < target->column_count; i++) buffer_append_text(sql, ",?");
     buffer_append_byte(sql, ')');
-    if (table->strategy != STRATEGY_MERGE) return;
+    if (target->table.strategy != STRATEGY_MERGE) return;
     buffer_append_text(sql, " ON CONFLICT (");
-    sql_put_columns(sql, table, true);
-    buffer_append_text(sql, sink_table_is_all_key(table) ? ") DO NOTHING" : ") DO UPDATE SET ");
+    sql_put_columns(sql, target, true);
+    buffer_append_text(sql, sink_table_is_all_key(target) ? ") DO NOTHING" : ") DO UPDATE SET ");
     const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (target->columns[i].primary_key) continue;
         buffer_append_text(sql, separator);
-        sql_put_identifier(sql, table->columns[i].name);
+        sql_put_identifier(sql, target->columns[i].name);
         buffer_append_text(sql, " = excluded.");
-        sql_put_identifier(sql, table->columns[i].name);
+        sql_put_identifier(sql, target->columns[i].name);
         separator = ", ";
     }
 }
 
-static void put_look_for_key(Buffer *sql, const TableTarget *table) {
+static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "SELECT 1 FROM ");
-    sql_put_identifier(sql, table->table_id);
+    sql_put_identifier(sql, target->table.table_id);
     const char *separator = " WHERE ";
-    for (size_t i = 0; i < table->column_count; i++) {
+    for (size_t i = 0; i < target->column_count; i++) {
         buffer_append_text(sql, separator);
-        sql_put_identifier(sql, table->columns[i].name);
+        sql_put_identifier(sql, target->columns[i].name);
         buffer_append_text(sql, " = ?");
         separator = " AND ";
     }
@@ -128,7 +128,7 @@ static int bind_cell(SqliteLoad *load, sqlite3_stmt *insert, int place, const Co
 
 static SinkResult examine_table(SqliteLoad *load, Error *error) {
     if (load->is_examined) return SINK_DONE;
-    SinkResult result = sqlite_table_compare(load->database, load->job->table, error);
+    SinkResult result = sqlite_table_compare(load->database, load->job->target, error);
     load->is_examined = result == SINK_DONE;
     return result;
 }
@@ -138,13 +138,13 @@ static SinkResult refuse_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     SinkResult result = examine_table(load, error);
     if (result != SINK_DONE) return result;
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, load->job->table->column_count);
+    csv_record_put(&load->record, cells, load->job->target->column_count);
     return sink_rejects_add(&load->rejects, load->job, file, row, reason, buffer_span(&load->record), error);
 }
 
 static void swallow_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells) {
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, load->job->table->column_count);
+    csv_record_put(&load->record, cells, load->job->target->column_count);
     sink_rejects_add_swallowed(&load->rejects, load->job, file, row, buffer_span(&load->record));
 }
 
@@ -188,12 +188,12 @@ static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, E
 
 /* "NOT NULL constraint failed: TABLE.COLUMN", and the sink does not have the column: no row could do better. */
 static bool needs_foreign_column(const SqliteLoad *load, const char *words) {
-    const TableTarget *table = load->job->table;
+    const SinkTarget *target = load->job->target;
     const char *name = strstr(words, ": ");
-    size_t size = strlen(table->table_id);
-    if (!name || strncasecmp(name + 2, table->table_id, size) != 0 || name[2 + size] != '.') return false;
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (strcasecmp(table->columns[i].name, name + 3 + size) == 0) return false;
+    size_t size = strlen(target->table.table_id);
+    if (!name || strncasecmp(name + 2, target->table.table_id, size) != 0 || name[2 + size] != '.') return false;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (strcasecmp(target->columns[i].name, name + 3 + size) == 0) return false;
     }
     return true;
 }
@@ -234,14 +234,14 @@ static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint6
 /* *ret_refused: a value cannot be bound; the row was refused for it. */
 static SinkResult bind_row(SqliteLoad *load, sqlite3_stmt *statement, const ImportFile *file, uint64_t row, const SinkCell *cells,
                            bool *ret_refused, Error *error) {
-    const TableTarget *table = load->job->table;
+    const SinkTarget *target = load->job->target;
     *ret_refused = true;
-    for (size_t i = 0; i < table->column_count; i++) {
+    for (size_t i = 0; i < target->column_count; i++) {
         const char *misfit = NULL;
-        int r = bind_cell(load, statement, (int)i + 1, &table->columns[i], &cells[i], &misfit);
+        int r = bind_cell(load, statement, (int)i + 1, &target->columns[i], &cells[i], &misfit);
         if (misfit) {
             char reason[160];
-            (void)snprintf(reason, sizeof reason, "column \"%s\" needs %s", table->columns[i].name, misfit);
+            (void)snprintf(reason, sizeof reason, "column \"%s\" needs %s", target->columns[i].name, misfit);
             return refuse_row(load, file, row, cells, reason, error);
         }
         if (r == SQLITE_TOOBIG) return refuse_row(load, file, row, cells, "string or blob too big", error);
@@ -284,13 +284,13 @@ static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uin
 /* *ret_code: SQLITE_OK, or how the row failed for what may be its own fault, with the words. Then only that is settled which came before it. */
 static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int *ret_code,
                              char ret_words[static WORDS_SIZE], Error *error) {
-    const TableTarget *table = load->job->table;
+    const SinkTarget *target = load->job->target;
     *ret_code = SQLITE_OK;
     const char *reason = load->outcast_count > 0 ? outcast_reason(load, row) : NULL;
     if (reason) return refuse_row(load, file, row, cells, reason, error);
     size_t blob_bytes = 0;
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (table->columns[i].data_type == DATA_BYTES && !cells[i].is_null) blob_bytes += cells[i].size / 2;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (target->columns[i].data_type == DATA_BYTES && !cells[i].is_null) blob_bytes += cells[i].size / 2;
     }
     buffer_clear(&load->blob);
     if (blob_bytes > 0) (void)buffer_reserve(&load->blob, load->present ? 2 * blob_bytes : blob_bytes);
@@ -412,7 +412,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
         at_end = r == SINK_ROWS_END;
         SinkResult result = SINK_DONE;
         if (load->habits.may_fail_half_way) {
-            if (!at_end) batch_add(&load->batch, row, cells, load->job->table->column_count);
+            if (!at_end) batch_add(&load->batch, row, cells, load->job->target->column_count);
             if (at_end || batch_is_full(&load->batch)) result = take_batch(load, file, error);
         } else if (!at_end) {
             result = take_row(load, file, row, cells, error);
@@ -431,10 +431,10 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
 
 /* ---- begin and end ---- */
 
-static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, const TableTarget *table), sqlite3_stmt **ret_statement,
+static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, const SinkTarget *target), sqlite3_stmt **ret_statement,
                                     Error *error) {
     Buffer sql = {0};
-    put(&sql, load->job->table);
+    put(&sql, load->job->target);
     SinkResult result = SINK_DONE;
     if (sqlite3_prepare_v2(load->database, buffer_text(&sql), -1, ret_statement, NULL) != SQLITE_OK)
         result = sqlite_failure(load->database, "prepare the import", error);
@@ -445,11 +445,11 @@ static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, c
 SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error) {
     load->database = database;
     load->job = job;
-    load->keeps_present_rows = job->table->strategy == STRATEGY_MERGE && sink_table_is_all_key(job->table);
+    load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE && sink_table_is_all_key(job->target);
     job->swallowed_rows = 0;
     /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
     SinkResult result = prepare_statement(load, put_insert, &load->insert, error);
-    if (result == SINK_DONE) result = sqlite_table_habits(database, job->table, &load->habits, error);
+    if (result == SINK_DONE) result = sqlite_table_habits(database, job->target, &load->habits, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
         result = prepare_statement(load, put_look_for_key, &load->present, error);
     return result;

@@ -111,66 +111,66 @@ static SinkResult read_columns(sqlite3 *database, const char *name, bool strict,
     return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(database, "read the table's columns", error);
 }
 
-static SinkResult create_table(sqlite3 *database, const TableTarget *table, Error *error) {
+static SinkResult create_table(sqlite3 *database, const SinkTarget *target, Error *error) {
     Buffer sql = {0};
     buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
-    sql_put_identifier(&sql, table->table_id);
+    sql_put_identifier(&sql, target->table.table_id);
     buffer_append_text(&sql, " (");
-    sql_put_definition(&sql, table, &rules);
+    sql_put_definition(&sql, target, &rules);
     buffer_append_text(&sql, ") STRICT");
     SinkResult result = sqlite_run(database, buffer_text(&sql), "create the table", error);
     buffer_deinit(&sql);
     return result;
 }
 
-static SinkResult add_columns(sqlite3 *database, const TableTarget *table, const bool *missing, Error *error) {
+static SinkResult add_columns(sqlite3 *database, const SinkTarget *target, const bool *missing, Error *error) {
     Buffer sql = {0};
     SinkResult result = SINK_DONE;
-    for (size_t i = 0; i < table->column_count && result == SINK_DONE; i++) {
+    for (size_t i = 0; i < target->column_count && result == SINK_DONE; i++) {
         if (!missing[i]) continue;
         buffer_clear(&sql);
         buffer_append_text(&sql, "ALTER TABLE ");
-        sql_put_identifier(&sql, table->table_id);
+        sql_put_identifier(&sql, target->table.table_id);
         buffer_append_text(&sql, " ADD COLUMN ");
-        sql_put_identifier(&sql, table->columns[i].name);
-        buffer_printf(&sql, " %s", type_of(&table->columns[i]));
+        sql_put_identifier(&sql, target->columns[i].name);
+        buffer_printf(&sql, " %s", type_of(&target->columns[i]));
         result = sqlite_run(database, buffer_text(&sql), "add a column", error);
     }
     buffer_deinit(&sql);
     return result;
 }
 
-static SinkResult inspect_table(sqlite3 *database, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+static SinkResult inspect_table(sqlite3 *database, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
     SqlitePresence presence = TABLE_ABSENT;
     *ret_inspection = (TableInspection){0};
-    SinkResult result = find_table(database, table->table_id, &presence, error);
+    SinkResult result = find_table(database, target->table.table_id, &presence, error);
     if (result != SINK_DONE) return result;
     ret_inspection->creates = presence == TABLE_ABSENT;
     if (presence == TABLE_ABSENT) return SINK_DONE;
     if (presence == NOT_A_TABLE) {
-        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary table.", table->table_id);
+        (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary table.", target->table.table_id);
         return SINK_REFUSED;
     }
     FoundTable found = {0};
-    bool evolve = table->on_schema_drift == SCHEMA_DRIFT_EVOLVE;
-    check(table->column_count <= COLUMNS_A_SINK_MAX);
-    result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, evolve ? ret_inspection->adds : NULL, error);
+    bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
+    check(target->column_count <= COLUMNS_A_SINK_MAX);
+    result = read_columns(database, target->table.table_id, presence == TABLE_STRICT, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, evolve ? ret_inspection->adds : NULL, error);
     found_table_deinit(&found);
     return result;
 }
 
-SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error) {
+SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error) {
     SqlitePresence presence = TABLE_ABSENT;
     FoundTable found = {0};
-    SinkResult result = find_table(database, table->table_id, &presence, error);
-    if (result == SINK_DONE) result = read_columns(database, table->table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(table, &found, &rules, NULL, error);
+    SinkResult result = find_table(database, target->table.table_id, &presence, error);
+    if (result == SINK_DONE) result = read_columns(database, target->table.table_id, presence == TABLE_STRICT, &found, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, NULL, error);
     found_table_deinit(&found);
     return result;
 }
 
-SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, SqliteHabits *ret_habits, Error *error) {
+SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error) {
     /* RAISE(IGNORE) ends the statement of its own trigger only. A FAIL holds for the whole statement wherever it stands: in a trigger that a
      * trigger fires, in a constraint of a table that a trigger writes to, in a constraint of the table itself after its triggers ran. With a
      * trigger anything may follow, so the words do not matter then. A word that is there for another reason costs a little and does no harm. */
@@ -179,18 +179,18 @@ SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, Sqli
                       " OR type = 'trigger' AND (tbl_name = ?1 COLLATE NOCASE OR sql LIKE '%fail%'))";
     _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
-        sqlite3_bind_text(statement, 1, table->table_id, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
+        sqlite3_bind_text(statement, 1, target->table.table_id, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
         return sqlite_failure(database, "read the table's triggers", error);
     *ret_habits = (SqliteHabits){.may_swallow = sqlite3_column_int(statement, 0) != 0,
                                  .may_fail_half_way = sqlite3_column_int(statement, 1) != 0};
     return SINK_DONE;
 }
 
-static SinkResult prepare_table(sqlite3 *database, const TableTarget *table, Error *error) {
+static SinkResult prepare_table(sqlite3 *database, const SinkTarget *target, Error *error) {
     TableInspection inspection;
-    SinkResult result = inspect_table(database, table, &inspection, error);
+    SinkResult result = inspect_table(database, target, &inspection, error);
     if (result != SINK_DONE) return result;
-    return inspection.creates ? create_table(database, table, error) : add_columns(database, table, inspection.adds, error);
+    return inspection.creates ? create_table(database, target, error) : add_columns(database, target, inspection.adds, error);
 }
 
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
@@ -208,26 +208,26 @@ static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *e
     return result;
 }
 
-static SinkResult refuse_ledger(const char *ledger, const TableTarget *table, Error *error) {
-    if (strcasecmp(table->table_id, ledger) != 0) return SINK_DONE;
+static SinkResult refuse_ledger(const char *ledger, const SinkTarget *target, Error *error) {
+    if (strcasecmp(target->table.table_id, ledger) != 0) return SINK_DONE;
     (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", ledger);
     return SINK_REFUSED;
 }
 
-SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const TableTarget *table, TableInspection *ret_inspection,
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const SinkTarget *target, TableInspection *ret_inspection,
                                 Error *error) {
-    SinkResult result = refuse_ledger(ledger, table, error);
-    return result == SINK_DONE ? inspect_table(database, table, ret_inspection, error) : result;
+    SinkResult result = refuse_ledger(ledger, target, error);
+    return result == SINK_DONE ? inspect_table(database, target, ret_inspection, error) : result;
 }
 
-SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error) {
-    SinkResult result = refuse_ledger(ledger, table, error);
+SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const SinkTarget *target, Error *error) {
+    SinkResult result = refuse_ledger(ledger, target, error);
     if (result != SINK_DONE) return result;
     /* The write lock is taken first, so that what is found holds until what is missing was made. */
     result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
     if (result != SINK_DONE) return result;
     result = prepare_ledger(database, ledger, error);
-    if (result == SINK_DONE) result = prepare_table(database, table, error);
+    if (result == SINK_DONE) result = prepare_table(database, target, error);
     if (result == SINK_DONE) result = sqlite_run(database, "COMMIT", "commit", error);
     if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
     return result;

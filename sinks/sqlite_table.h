@@ -11,14 +11,14 @@
 typedef struct sqlite3 sqlite3;
 
 /* Creates ledger and table if missing, else compares (and adds columns, when the table's on_schema_drift is evolve). */
-SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const TableTarget *table, Error *error);
+SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const SinkTarget *target, Error *error);
 
 /* As the driver's inspect. */
-SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const TableTarget *table, TableInspection *ret_inspection,
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const SinkTarget *target, TableInspection *ret_inspection,
                                 Error *error);
 
 /* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
-SinkResult sqlite_table_compare(sqlite3 *database, const TableTarget *table, Error *error);
+SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error);
 
 /* What may happen to a row of the table, by the words of its definition and of triggers. */
 typedef struct SqliteHabits {
@@ -26,7 +26,7 @@ typedef struct SqliteHabits {
     bool
         may_fail_half_way; /* refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT FAIL; any trigger may lead there */
 } SqliteHabits;
-SinkResult sqlite_table_habits(sqlite3 *database, const TableTarget *table, SqliteHabits *ret_habits, Error *error);
+SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error);
 
 /* What an SQLite result code means to the loader; sets the error from the database's words. `doing`: "SQLite cannot DOING". */
 SinkResult sqlite_failure(sqlite3 *database, const char *doing, Error *error);

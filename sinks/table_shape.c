@@ -34,9 +34,9 @@ static const FoundColumn *find_found(const FoundTable *found, const TypeRules *r
     return NULL;
 }
 
-static const Column *find_wanted(const TableTarget *table, const TypeRules *rules, const char *name) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (same_name(rules, table->columns[i].name, name)) return &table->columns[i];
+static const Column *find_wanted(const SinkTarget *target, const TypeRules *rules, const char *name) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (same_name(rules, target->columns[i].name, name)) return &target->columns[i];
     }
     return NULL;
 }
@@ -63,10 +63,10 @@ static void __attribute__((format(printf, 2, 3))) differ(Differences *difference
     buffer_append_text(&differences->text, one);
 }
 
-static void compare_columns(const TableTarget *table, const FoundTable *found, const TypeRules *rules, bool *missing,
+static void compare_columns(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing,
                             Differences *differences) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        const Column *column = &table->columns[i];
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
         const FoundColumn *there = find_found(found, rules, column->name);
         if (missing) missing[i] = !there;
         if (!there) {
@@ -80,14 +80,14 @@ static void compare_columns(const TableTarget *table, const FoundTable *found, c
     }
     for (size_t i = 0; i < found->count; i++) {
         const FoundColumn *there = &found->columns[i];
-        if (there->needs_value && !there->is_generated && !find_wanted(table, rules, there->name))
+        if (there->needs_value && !there->is_generated && !find_wanted(target, rules, there->name))
             differ(differences, "column \"%s\" is not in the sink, but is NOT NULL without a default", there->name);
     }
 }
 
-static void compare_keys(const TableTarget *table, const FoundTable *found, const TypeRules *rules, Differences *differences) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        const Column *column = &table->columns[i];
+static void compare_keys(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, Differences *differences) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
         const FoundColumn *there = find_found(found, rules, column->name);
         if (column->primary_key && there && !there->is_primary_key)
             differ(differences, "column \"%s\" is not part of the table's primary key", column->name);
@@ -95,20 +95,20 @@ static void compare_keys(const TableTarget *table, const FoundTable *found, cons
     for (size_t i = 0; i < found->count; i++) {
         const FoundColumn *there = &found->columns[i];
         if (!there->is_primary_key) continue;
-        const Column *column = find_wanted(table, rules, there->name);
+        const Column *column = find_wanted(target, rules, there->name);
         if (!column || !column->primary_key)
             differ(differences, "column \"%s\" is part of the table's primary key, but not of the sink's", there->name);
     }
 }
 
-SinkResult sink_table_compare(const TableTarget *table, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error) {
+SinkResult sink_table_compare(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error) {
     Differences differences = {0};
-    compare_columns(table, found, rules, missing, &differences);
-    compare_keys(table, found, rules, &differences);
+    compare_columns(target, found, rules, missing, &differences);
+    compare_keys(target, found, rules, &differences);
     SinkResult result = SINK_DONE;
     if (differences.count > 0) {
         if (differences.left_out > 0) buffer_printf(&differences.text, "; and %zu more differences", differences.left_out);
-        (void)error_set(error, -EINVAL, "Table \"%s\" differs from the sink: %s.", table->table_id, buffer_text(&differences.text));
+        (void)error_set(error, -EINVAL, "Table \"%s\" differs from the sink: %s.", target->table.table_id, buffer_text(&differences.text));
         result = SINK_REFUSED;
     }
     buffer_deinit(&differences.text);
@@ -124,40 +124,40 @@ void sql_put_identifier(Buffer *out, const char *name) {
     buffer_append_byte(out, '"');
 }
 
-void sql_put_columns(Buffer *out, const TableTarget *table, bool keys_only) {
+void sql_put_columns(Buffer *out, const SinkTarget *target, bool keys_only) {
     const char *separator = "";
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (keys_only && !table->columns[i].primary_key) continue;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (keys_only && !target->columns[i].primary_key) continue;
         buffer_append_text(out, separator);
-        sql_put_identifier(out, table->columns[i].name);
+        sql_put_identifier(out, target->columns[i].name);
         separator = ", ";
     }
 }
 
-bool sink_table_has_key(const TableTarget *table) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (table->columns[i].primary_key) return true;
+bool sink_table_has_key(const SinkTarget *target) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (target->columns[i].primary_key) return true;
     }
     return false;
 }
 
-bool sink_table_is_all_key(const TableTarget *table) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        if (!table->columns[i].primary_key) return false;
+bool sink_table_is_all_key(const SinkTarget *target) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) return false;
     }
     return true;
 }
 
-void sql_put_definition(Buffer *out, const TableTarget *table, const TypeRules *rules) {
-    for (size_t i = 0; i < table->column_count; i++) {
-        const Column *column = &table->columns[i];
+void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
         if (i > 0) buffer_append_text(out, ", ");
         sql_put_identifier(out, column->name);
         buffer_printf(out, " %s%s", rules->type_of(column), column->primary_key ? " NOT NULL" : "");
     }
-    if (sink_table_has_key(table)) {
+    if (sink_table_has_key(target)) {
         buffer_append_text(out, ", PRIMARY KEY (");
-        sql_put_columns(out, table, true);
+        sql_put_columns(out, target, true);
         buffer_append_byte(out, ')');
     }
 }

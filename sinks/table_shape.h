@@ -41,14 +41,14 @@ void found_table_deinit(FoundTable *found);
  * Compares. `missing` (NULL or column_count flags) gets which columns are not there; with it, missing columns that are no part of the
  * key are left to the caller to add and are no difference. SINK_DONE, or SINK_REFUSED with one text that names each difference.
  */
-SinkResult sink_table_compare(const TableTarget *table, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
+SinkResult sink_table_compare(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
 
 /* "…" with quotes doubled: an identifier of every SQL destination. */
 void sql_put_identifier(Buffer *out, const char *name);
 /* The names of the columns, quoted, separated by commas; `keys_only`: those of the primary key. */
-void sql_put_columns(Buffer *out, const TableTarget *table, bool keys_only);
-bool sink_table_has_key(const TableTarget *table);
+void sql_put_columns(Buffer *out, const SinkTarget *target, bool keys_only);
+bool sink_table_has_key(const SinkTarget *target);
 /* Is every column part of the primary key? */
-bool sink_table_is_all_key(const TableTarget *table);
+bool sink_table_is_all_key(const SinkTarget *target);
 /* "NAME TYPE, …, PRIMARY KEY (…)": what stands between the brackets of CREATE TABLE. */
-void sql_put_definition(Buffer *out, const TableTarget *table, const TypeRules *rules);
+void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules);

@@ -41,7 +41,7 @@ typedef struct FileRecord {
     usec_t next_try;     /* wall time */
     usec_t first_failed; /* running time (totals.h) of its first try that failed; 0: none did */
     char *last_error;    /* owned; NULL: none */
-    char *target;        /* owned: JSON of table_target_store; never NULL */
+    char *target;        /* owned: JSON of sink_target_store; never NULL */
     char *label;         /* owned: "SOURCE/SINK" when it was opened; never NULL */
 } FileRecord;
 

@@ -59,9 +59,9 @@ static void find_tables(const Registry *registry, const char *connection, LoadJo
         const RegistrySource *source = registry->sources[i];
         for (size_t k = 0; source->source->deleted == 0 && k < source->sink_count; k++) {
             const Sink *sink = source->sinks[k]->sink;
-            if (sink->deleted != 0 || strcmp(sink->table.connection, connection) != 0) continue;
+            if (sink->deleted != 0 || strcmp(sink->target.connection, connection) != 0) continue;
             array_reserve(job->tables, job->table_count, capacity);
-            job->tables[job->table_count++] = text_copy(sink->table.table_id);
+            job->tables[job->table_count++] = text_copy(sink->target.table.table_id);
         }
     }
 }

@@ -70,9 +70,9 @@ static void set_state(json_t *json, bool disabled, const Pause *paused) {
 }
 
 static json_t *add_sink(const ControlView *view, Aggregation *aggregation, const Source *source, const Sink *sink) {
-    const TableTarget *table = &sink->table;
+    const SinkTarget *target = &sink->target;
     json_t *json = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "sinkId", sink->sink_id, "name", sink->name, "type", "table", "table",
-                             "connection", table->connection, "tableId", table->table_id);
+                             "connection", target->connection, "tableId", target->table.table_id);
     check(json);
     set_state(json, sink->disabled, &sink->paused);
     Survey *survey = &aggregation->survey;

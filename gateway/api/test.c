@@ -34,10 +34,10 @@ static void test_drop(Errand *errand) {
 static json_t *row_json(Test *test, const Sink *sink, Span row) {
     RowCell cells[COLUMNS_A_SINK_MAX];
     test->reader.text = row;
-    check(row_read(&test->reader, cells, sink->table.column_count) == 0);
+    check(row_read(&test->reader, cells, sink->target.column_count) == 0);
     json_t *columns = json_array();
-    for (size_t i = 0; i < sink->table.column_count; i++) {
-        json_t *column = json_pack("{s:s, s:o}", "name", sink->table.columns[i].name, "value", dry_run_cell_json(&cells[i]));
+    for (size_t i = 0; i < sink->target.column_count; i++) {
+        json_t *column = json_pack("{s:s, s:o}", "name", sink->target.columns[i].name, "value", dry_run_cell_json(&cells[i]));
         check(column && json_array_append_new(columns, column) == 0);
     }
     json_t *json = json_pack("{s:o}", "columns", columns);
@@ -51,7 +51,7 @@ static json_t *table_of(Test *test, const Sink *sink) {
     json_array_foreach(test->tables, i, table) {
         if (strcmp(json_string_value(json_object_get(table, "sinkId")), sink->sink_id) == 0) return table;
     }
-    table = json_pack("{s:s, s:s, s:[]}", "sinkId", sink->sink_id, "tableId", sink->table.table_id, "rows");
+    table = json_pack("{s:s, s:s, s:[]}", "sinkId", sink->sink_id, "tableId", sink->target.table.table_id, "rows");
     check(table && json_array_append_new(test->tables, table) == 0);
     return table;
 }

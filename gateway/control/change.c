@@ -20,15 +20,15 @@ static void run_next(Control *control);
 /* ---- asking ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool has_template(const Sink *sink, const char *text) {
-    for (size_t i = 0; sink && i < sink->table.column_count; i++)
-        if (sink->table.columns[i].template_text && strcmp(sink->table.columns[i].template_text, text) == 0) return true;
+    for (size_t i = 0; sink && i < sink->target.column_count; i++)
+        if (sink->target.columns[i].template_text && strcmp(sink->target.columns[i].template_text, text) == 0) return true;
     return false;
 }
 
 /* Templates that are new with this change; those without a verdict are added to *needed. */
 static int check_templates(Control *control, const Sink *sink, const Sink *old, TemplateCheck **needed, Failure *failure) {
-    for (size_t i = 0; i < sink->table.column_count; i++) {
-        const Column *column = &sink->table.columns[i];
+    for (size_t i = 0; i < sink->target.column_count; i++) {
+        const Column *column = &sink->target.columns[i];
         if (!column->template_text || has_template(old, column->template_text)) continue;
         int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
@@ -407,10 +407,10 @@ static void set_unreachable(Control *control, const char *connection, const char
 /* What is there now and was not before stays, whatever becomes of the change. */
 static void note_made(Change *change, const LoadJob *job) {
     bool grew = false;
-    for (size_t i = 0; i < job->table.column_count; i++) grew = grew || job->inspection.adds[i];
+    for (size_t i = 0; i < job->target.column_count; i++) grew = grew || job->inspection.adds[i];
     if (!job->inspection.creates && !grew) return;
     buffer_printf(&change->made, "%s%stable \"%s\" of connection \"%s\"", change->made.size ? ", " : "", grew ? "new columns of " : "",
-                  job->table.table_id, job->connection);
+                  job->target.table.table_id, job->connection);
 }
 
 static void start_prepare(Control *control, Change *change);
@@ -431,7 +431,7 @@ static void prepare_ended(Control *control, Change *change, const LoadJob *job) 
 static size_t preparing_on(const Control *control, const char *connection) {
     size_t count = 0;
     for (const Change *change = control->changes; change; change = change->next)
-        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[change->at]->table.connection, connection) == 0;
+        count += change->step == CHANGE_PREPARING && strcmp(change->outcome.sinks[change->at]->target.connection, connection) == 0;
     return count;
 }
 
@@ -439,7 +439,7 @@ char *change_prepare_failure(const LoadJob *job) {
     char *text = NULL;
     const char *says = job->request.error.text[0] ? job->request.error.text : "no reason was given";
     const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
-    const char *table = job->table.table_id, *connection = job->connection;
+    const char *table = job->target.table.table_id, *connection = job->connection;
     if (job->request.result == SINK_REFUSED) {
         check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);
     } else if (job->request.result == SINK_UNREACHABLE) {
@@ -456,11 +456,11 @@ char *change_prepare_failure(const LoadJob *job) {
 LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context) {
     Sink *copy = sink_copy(sink);
     LoadJob *job = load_job_new(MESSAGE_PREPARE, control->mailbox, context);
-    job->connection = text_copy(copy->table.connection);
+    job->connection = text_copy(copy->target.connection);
     check(asprintf(&job->label, "%s/%s", source_id, copy->sink_id) > 0);
     job->sink = copy->number;
-    job->table = copy->table;
-    copy->table = (TableTarget){0};
+    job->target = copy->target;
+    copy->target = (SinkTarget){0};
     sink_unref(copy);
     return job;
 }
@@ -474,7 +474,7 @@ static void start_prepare(Control *control, Change *change) {
         return;
     }
     const Sink *sink = outcome->sinks[change->at];
-    const char *connection = sink->table.connection;
+    const char *connection = sink->target.connection;
     const Unreachable *known = *find_unreachable(control, connection);
     if (known && change->asked <= known->when) {
         fail_change(control, change, known->text);

@@ -60,10 +60,10 @@ int change_check_version(const ChangeRequest *request, uint32_t number, Failure 
 
 int change_check_connection(const Control *control, const Sink *sink, Failure *failure) {
     const Connections *list = &control->options.options->list;
-    if (connections_find(list, sink->table.connection)) return 0;
+    if (connections_find(list, sink->target.connection)) return 0;
     _cleanup_(buffer_deinit) Buffer names = {0};
     for (size_t i = 0; i < list->count; i++) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", list->items[i].name);
-    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", sink->table.connection,
+    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", sink->target.connection,
                        buffer_text(&names));
 }
 
@@ -77,9 +77,9 @@ static bool same_destination(const Connections *list, const char *a, const char 
 
 static bool same_table(const Control *control, const Sink *a, const Sink *b) {
     const Connections *list = &control->options.options->list;
-    if (!same_destination(list, a->table.connection, b->table.connection)) return false;
-    const Connection *connection = connections_find(list, a->table.connection);
-    return !connection || sink_driver_of(connection->type)->same_table(a->table.table_id, b->table.table_id);
+    if (!same_destination(list, a->target.connection, b->target.connection)) return false;
+    const Connection *connection = connections_find(list, a->target.connection);
+    return !connection || sink_driver_of(connection->type)->same_target(&a->target, &b->target);
 }
 
 static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {
@@ -124,7 +124,7 @@ int change_check_table(const Control *control, const char *source_id, const Sink
     }
     if (!taken_sink) return 0;
     return failure_set(failure, 409, "tableTaken", "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already.", taken_source,
-                       taken_sink, sink->table.table_id, sink->table.connection);
+                       taken_sink, sink->target.table.table_id, sink->target.connection);
 }
 
 int change_check_source_limit(const Control *control, Failure *failure) {
@@ -215,7 +215,7 @@ static void set_done(ChangeOutcome *outcome, Buffer *text) {
 
 /* Each pause that holds the sink back once its definitions are these: none is ended but by its own resume, or the deletion of what it is of. */
 static void say_sink_waits(const Control *control, const Source *source, const Sink *sink, Buffer *text) {
-    const char *connection = sink->table.connection;
+    const char *connection = sink->target.connection;
     const bool paused[] = {sink->paused.at != 0, source->paused.at != 0, pauses_find(&control->pauses, connection) != NULL};
     buffer_append_text(text, "; what waits is imported");
     const char *joint = " when ";
@@ -378,7 +378,7 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
     outcome->done = "The sink is changed.";
-    if (!sink_table_differs(old, sink)) return 0;
+    if (!sink_target_differs(old, sink)) return 0;
     of_sink->prepares = !sink->disabled;
     of_sink->closes = true;
     return change_check_connection(control, sink, failure) < 0

@@ -29,7 +29,7 @@ static json_t *entry_of_change(json_t *take_fields) {
 }
 
 static void plan_sink_entry(ManifestBuild *build, const Sink *sink, json_t *take_entry) {
-    json_t *table = json_pack("{s:s, s:s}", "connection", sink->table.connection, "tableId", sink->table.table_id);
+    json_t *table = json_pack("{s:s, s:s}", "connection", sink->target.connection, "tableId", sink->target.table.table_id);
     check(table && json_object_set_new(take_entry, "sinkId", json_string(sink->sink_id)) == 0);
     check(json_object_set_new(take_entry, "table", table) == 0 && json_array_append_new(build->sinks, take_entry) == 0);
 }
@@ -102,7 +102,7 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     plan_sink_entry(build, sink, entry_of_change(fields));
     build->outcome->shows = build->outcome->shows || shows;
     build->differs = build->differs || of_sink->stamps;
-    if (!sink_table_differs(old, sink)) return 0;
+    if (!sink_target_differs(old, sink)) return 0;
     of_sink->closes = true;
     of_sink->prepares = !sink->disabled;
     return change_check_connection(build->control, sink, build->failure);

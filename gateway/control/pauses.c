@@ -103,5 +103,5 @@ const Pause *pauses_of_sink(const Pauses *pauses, const Source *source, const Si
         return &source->paused;
     }
     *ret_what = "connection";
-    return pauses_find(pauses, sink->table.connection);
+    return pauses_find(pauses, sink->target.connection);
 }

@@ -45,8 +45,8 @@ static void note_table(Preview *preview, const LoadJob *job) {
     if (job->request.result == SINK_DONE) {
         json_t *columns = json_array();
         check(columns);
-        for (size_t i = 0; i < job->table.column_count; i++)
-            if (job->inspection.adds[i]) check(json_array_append_new(columns, json_string(job->table.columns[i].name)) == 0);
+        for (size_t i = 0; i < job->target.column_count; i++)
+            if (job->inspection.adds[i]) check(json_array_append_new(columns, json_string(job->target.columns[i].name)) == 0);
         bool adds = json_array_size(columns) > 0;
         set(table, "action", json_string(job->inspection.creates ? "create" : adds ? "addColumns" : "unchanged"));
         if (adds) set(table, "columns", json_incref(columns));

@@ -23,7 +23,7 @@ void load_job_free(LoadJob *job) {
     free(job->files);
     free(job->connection);
     free(job->label);
-    table_target_deinit(&job->table);
+    sink_target_deinit(&job->target);
     free(job->settled);
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
     free(job->tables);

@@ -312,10 +312,10 @@ static bool progress(void *context, uint64_t rows_done, bool working) {
     return import->out_of_time;
 }
 
-static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest, Error *error) {
+static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest, Error *error) {
     for (size_t i = 0; i < kept->prepared_count; i++)
         if (kept->prepared[i] == digest) return SINK_DONE;
-    SinkResult result = kept->driver->prepare(kept->session, table, error);
+    SinkResult result = kept->driver->prepare(kept->session, target, error);
     if (result != SINK_DONE) return result;
     if (kept->prepared_count == PREPARED_A_SESSION) kept->prepared_count = 0;
     kept->prepared[kept->prepared_count++] = digest;
@@ -323,8 +323,8 @@ static SinkResult prepare(Kept *kept, const TableTarget *table, uint64_t digest,
 }
 
 static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
-    SinkResult result = kept->driver->inspect(kept->session, &job->table, &job->inspection, &job->request.error);
-    return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->table, &job->request.error) : result;
+    SinkResult result = kept->driver->inspect(kept->session, &job->target, &job->inspection, &job->request.error);
+    return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->target, &job->request.error) : result;
 }
 
 /*
@@ -354,7 +354,7 @@ static bool find_damage(Loader *loader, LoadFile *file, FileRows *rows) {
 static void note_swallowed(const LoadJob *job, uint64_t rows) {
     if (rows == 0) return;
     metrics_add(METRIC_ROWS_SWALLOWED, rows);
-    log_warning("%" PRIu64 " rows of %s were not stored by a trigger of the table %s", rows, job->label, job->table.table_id);
+    log_warning("%" PRIu64 " rows of %s were not stored by a trigger of the table %s", rows, job->label, job->target.table.table_id);
 }
 
 /* One try at the destination. */
@@ -376,7 +376,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     ImportJob import = {
         .instance = options->instance,
         .sink_label = job->label,
-        .table = &job->table,
+        .target = &job->target,
         .files = files,
         .file_count = job->file_count,
         .settled = job->settled,
@@ -411,14 +411,14 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
 
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
-    SinkResult result = prepare(kept, &job->table, digest, &job->request.error);
+    SinkResult result = prepare(kept, &job->target, digest, &job->request.error);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);
     FileRows **rows = calloc(job->file_count, sizeof(FileRows *));
     check(files && rows);
     for (size_t i = 0; i < job->file_count; i++)
-        rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->table.column_count);
+        rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->target.column_count);
     result = import_once(loader, kept, job, files, rows, &job->request.error);
     for (size_t i = 0; i < job->file_count && result != SINK_DONE; i++)
         if (find_damage(loader, &job->files[i], rows[i])) job->found_damage = true;

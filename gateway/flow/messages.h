@@ -286,7 +286,7 @@ typedef struct LoadJob {
     Request request;   /* MESSAGE_IMPORT, MESSAGE_PREPARE or MESSAGE_TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
-    TableTarget table; /* owned */
+    SinkTarget target; /* owned */
     uint32_t sink;
     LoadFile *files; /* MESSAGE_IMPORT; owned */
     size_t file_count;

@@ -39,11 +39,11 @@ typedef struct MapRun {
 static void print_json(MapRun *run, const Sink *sink, Span row) {
     RowCell cells[COLUMNS_A_SINK_MAX];
     run->reader.text = row;
-    check(row_read(&run->reader, cells, sink->table.column_count) == 0);
+    check(row_read(&run->reader, cells, sink->target.column_count) == 0);
     json_t *columns = json_object();
-    for (size_t i = 0; i < sink->table.column_count; i++)
-        check(json_object_set_new(columns, sink->table.columns[i].name, dry_run_cell_json(&cells[i])) == 0);
-    json_t *line = json_pack("{s:s, s:s, s:o}", "sinkId", sink->sink_id, "tableId", sink->table.table_id, "row", columns);
+    for (size_t i = 0; i < sink->target.column_count; i++)
+        check(json_object_set_new(columns, sink->target.columns[i].name, dry_run_cell_json(&cells[i])) == 0);
+    json_t *line = json_pack("{s:s, s:s, s:o}", "sinkId", sink->sink_id, "tableId", sink->target.table.table_id, "row", columns);
     check(line);
     _cleanup_free_ char *text = json_dumps(line, JSON_COMPACT);
     check(text);
@@ -267,8 +267,8 @@ typedef struct EventPlace {
 static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer *places) {
     for (size_t i = 0; i < target->sink_count; i++) {
         const Sink *sink = target->sinks[i];
-        for (size_t c = 0; c < sink->table.column_count; c++) {
-            const Column *column = &sink->table.columns[c];
+        for (size_t c = 0; c < sink->target.column_count; c++) {
+            const Column *column = &sink->target.columns[c];
             if (!column->template_text) continue;
             template_check_add(asked, column->template_text);
             EventPlace place = {sink, column};

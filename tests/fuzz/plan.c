@@ -316,11 +316,11 @@ static void check_cell(const Column *column, const RowCell *cell) {
 static void check_row(const Sink *sink, Span row) {
     RowCell cells[LINES_MAX];
     RowReader reader = {.text = row};
-    size_t count = sink->table.column_count;
+    size_t count = sink->target.column_count;
     check(row_size(row) == row.size);
     check(row_read(&reader, cells, count) == 0);
     check(reader.text.size == 0);
-    for (size_t i = 0; i < count; i++) check_cell(&sink->table.columns[i], &cells[i]);
+    for (size_t i = 0; i < count; i++) check_cell(&sink->target.columns[i], &cells[i]);
     check(row_read(&reader, cells, count) == ROW_READ_END);
     row_reader_deinit(&reader);
 }

@@ -44,8 +44,8 @@ static SinkResult simulated_connect(const Connection *connection, const char *da
     return SINK_DONE;
 }
 
-static SinkResult simulated_prepare(SinkSession *session, const TableTarget *table, Error *error) {
-    expect(table->column_count == COLUMNS);
+static SinkResult simulated_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
+    expect(target->column_count == COLUMNS);
     return SINK_DONE;
 }
 
@@ -79,9 +79,9 @@ static bool is_refused(const Transaction *transaction, Span text) {
 
 static void take_row(Transaction *transaction, const ImportFile *file, Span text, uint64_t number) {
     ModelRow *row = model_find(&world->model, text);
-    const TableTarget *table = transaction->job->table;
-    if (strtoul(table->columns[2].name + 1, NULL, 10) != row->version)
-        fail("a row of mapping version %u went to a table of %s", row->version, table->columns[2].name);
+    const SinkTarget *target = transaction->job->target;
+    if (strtoul(target->columns[2].name + 1, NULL, 10) != row->version)
+        fail("a row of mapping version %u went to a table of %s", row->version, target->columns[2].name);
     expect(row->number == 0 || row->number == number);
     if (is_refused(transaction, text)) {
         if (transaction->reject_count == transaction->reject_capacity) {

@@ -86,17 +86,17 @@ Sink *model_definition(const ModelSink *sink, uint32_t version) {
     made->version.by = strdup("");
     made->version.description = strdup("");
     (void)snprintf(text, sizeof text, "t.sink%u_%u", sink->number, sink->keyed ? 0 : sink->moves);
-    made->table.table_id = strdup(text);
-    made->table.connection = strdup(sink->connection ? "second" : "first");
-    made->table.strategy = sink->keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    made->table.columns = calloc(COLUMNS, sizeof(Column));
-    check(made->table.columns);
-    made->table.column_count = COLUMNS;
+    made->target.table.table_id = strdup(text);
+    made->target.connection = strdup(sink->connection ? "second" : "first");
+    made->target.table.strategy = sink->keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    made->target.columns = calloc(COLUMNS, sizeof(Column));
+    check(made->target.columns);
+    made->target.column_count = COLUMNS;
     char versioned[32];
     (void)snprintf(versioned, sizeof versioned, "v%u", version);
     const char *const names[COLUMNS] = {"number", "key", versioned, "payload"};
     for (size_t i = 0; i < COLUMNS; i++) {
-        Column *column = &made->table.columns[i];
+        Column *column = &made->target.columns[i];
         column->name = strdup(names[i]);
         column->type = COLUMN_BODY;
         column->data_type = DATA_TEXT;

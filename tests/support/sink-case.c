@@ -110,20 +110,20 @@ static bool progress(void *context, uint64_t rows_done, bool working) {
 void sink_case_init(SinkCase *sink_case, const char *table_id, const char *columns, size_t file_count) {
     *sink_case = (SinkCase){0};
     char *copy = arena_copy(&sink_case->arena, span_of(columns)), *rest = NULL;
-    TableTarget *table = &sink_case->table;
-    table->table_id = arena_copy(&sink_case->arena, span_of(table_id));
-    table->columns = sink_case->columns;
+    SinkTarget *target = &sink_case->target;
+    target->table.table_id = arena_copy(&sink_case->arena, span_of(table_id));
+    target->columns = sink_case->columns;
     for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
-        Column *column = &sink_case->columns[table->column_count++];
+        Column *column = &sink_case->columns[target->column_count++];
         char *type = strchr(word, ':');
         *type++ = '\0';
         char *key = strchr(type, ':');
         if (key) *key = '\0';
         *column = (Column){.name = word, .type = COLUMN_BODY, .data_type = type_named(type), .primary_key = key};
-        if (key) table->strategy = STRATEGY_MERGE;
+        if (key) target->table.strategy = STRATEGY_MERGE;
     }
     sink_case->job = (ImportJob){.sink_label = "shop/orders",
-                                 .table = table,
+                                 .target = target,
                                  .files = sink_case->files,
                                  .file_count = file_count,
                                  .bad_rows_most = 100,
@@ -132,7 +132,7 @@ void sink_case_init(SinkCase *sink_case, const char *table_id, const char *colum
                                  .context = sink_case};
     memset(sink_case->job.instance.bytes, 0x11, sizeof sink_case->job.instance.bytes);
     for (size_t i = 0; i < file_count; i++) {
-        text_rows_init(&sink_case->rows[i], table->column_count, 1 + i * 1000000);
+        text_rows_init(&sink_case->rows[i], target->column_count, 1 + i * 1000000);
         random_bytes(sink_case->files[i].id.bytes, sizeof sink_case->files[i].id.bytes);
     }
 }
@@ -160,7 +160,7 @@ void sink_case_next_file(SinkCase *sink_case, size_t index) {
     TextRows *rows = &sink_case->rows[index];
     uint64_t next = rows->next_number;
     text_rows_deinit(rows);
-    text_rows_init(rows, sink_case->table.column_count, next);
+    text_rows_init(rows, sink_case->target.column_count, next);
     random_bytes(sink_case->files[index].id.bytes, sizeof sink_case->files[index].id.bytes);
 }
 

@@ -38,7 +38,7 @@ void text_rows_add(TextRows *rows, const char *const *cells);
 void text_rows_deinit(TextRows *rows);
 
 typedef struct SinkCase {
-    TableTarget table;
+    SinkTarget target;
     Column columns[COLUMNS_A_SINK_MAX];
     TextRows rows[4];
     ImportFile files[4];

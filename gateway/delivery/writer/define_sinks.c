@@ -24,7 +24,7 @@
 #include "gateway/delivery/writer/waiting.h"
 
 static char *target_text(const Sink *sink) {
-    json_t *stored = table_target_store(&sink->table);
+    json_t *stored = sink_target_store(&sink->target);
     char *text = stored ? json_dumps(stored, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     check(text);
     json_decref(stored);
@@ -87,7 +87,7 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
 
 static void know(Writer *writer, const SinkOrder *order, char *take_target) {
     SinkState *sink = writer_sink_added(writer, order->sink->number);
-    versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, &order->sink->table);
+    versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, &order->sink->target);
     sink->rules->known = true;
     writer_pause(writer, sink, order);
     sink->rules->deleted = order->sink->deleted != 0 || order->sink->disabled || order->source->deleted != 0 || order->source->disabled;

@@ -123,7 +123,7 @@ static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *fir
     json_error_t fault;
     json_t *target = json_loads(record->target, 0, &fault);
     if (!target) return error_set(error, -EBADMSG, "the target of a file is not JSON: %s", fault.text);
-    int r = table_target_load(target, &job->table, error);
+    int r = sink_target_load(target, &job->target, error);
     json_decref(target);
     if (r < 0) return r;
     job->label = strdup(record->label);

@@ -16,18 +16,18 @@ uint64_t target_digest(const char *target) {
     return checksum_of(target, strlen(target));
 }
 
-static int parse_target(const char *text, TableTarget *ret_table, Error *error) {
+static int parse_target(const char *text, SinkTarget *ret_target, Error *error) {
     json_error_t fault;
     json_t *stored = json_loads(text, 0, &fault);
     if (!stored) return error_set(error, -EBADMSG, "a table target is not JSON: %s", fault.text);
-    int r = table_target_load(stored, ret_table, error);
+    int r = sink_target_load(stored, ret_target, error);
     json_decref(stored);
     return r;
 }
 
-static bool is_keyed(const TableTarget *table) {
-    for (size_t i = 0; i < table->column_count; i++)
-        if (table->columns[i].primary_key) return true;
+static bool is_keyed(const SinkTarget *target) {
+    for (size_t i = 0; i < target->column_count; i++)
+        if (target->columns[i].primary_key) return true;
     return false;
 }
 
@@ -44,12 +44,12 @@ uint32_t versions_current(const SinkVersions *versions) {
     return current;
 }
 
-static void note_table(SinkVersion *version, ConnectionTable *connections, const TableTarget *table) {
-    version->keyed = is_keyed(table);
-    version->connection = connection_added(connections, table->connection);
+static void note_target(SinkVersion *version, ConnectionTable *connections, const SinkTarget *target) {
+    version->keyed = is_keyed(target);
+    version->connection = connection_added(connections, target->connection);
 }
 
-void versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t version, char *take_target, const TableTarget *table) {
+void versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t version, char *take_target, const SinkTarget *parsed) {
     SinkVersion *at = versions_find(versions, version);
     if (at) {
         free(at->target);
@@ -59,16 +59,16 @@ void versions_put(SinkVersions *versions, ConnectionTable *connections, uint32_t
         at = &versions->items[versions->count++];
     }
     *at = (SinkVersion){.version = version, .target = take_target, .digest = target_digest(take_target)};
-    if (table) note_table(at, connections, table);
+    if (parsed) note_target(at, connections, parsed);
 }
 
 static int read_target(SinkVersion *version, ConnectionTable *connections, Error *error) {
-    TableTarget table;
+    SinkTarget parsed;
     if (version->connection) return 0;
-    int r = parse_target(version->target, &table, error);
+    int r = parse_target(version->target, &parsed, error);
     if (r < 0) return r;
-    note_table(version, connections, &table);
-    table_target_deinit(&table);
+    note_target(version, connections, &parsed);
+    sink_target_deinit(&parsed);
     return 0;
 }
 
@@ -88,11 +88,11 @@ WriterConnection *versions_connection_of(SinkVersions *versions, ConnectionTable
         *ret_keyed = version->keyed;
         return version->connection;
     }
-    TableTarget table;
-    if (parse_target(target, &table, error) < 0) return NULL;
-    WriterConnection *connection = connection_added(connections, table.connection);
-    *ret_keyed = is_keyed(&table);
-    table_target_deinit(&table);
+    SinkTarget parsed;
+    if (parse_target(target, &parsed, error) < 0) return NULL;
+    WriterConnection *connection = connection_added(connections, parsed.connection);
+    *ret_keyed = is_keyed(&parsed);
+    sink_target_deinit(&parsed);
     return connection;
 }
 

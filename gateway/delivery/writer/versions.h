@@ -15,7 +15,7 @@ struct SinkLog;
 
 typedef struct SinkVersion {
     uint32_t version;
-    char *target;    /* owned: JSON text of table_target_store */
+    char *target;    /* owned: JSON text of sink_target_store */
     uint64_t digest; /* of the text: files of equal targets may share a job */
     /* What the text says. A start with very many sinks does not read those that nobody asks for. */
     struct WriterConnection *connection; /* NULL: it was not read yet */
@@ -31,9 +31,9 @@ uint64_t target_digest(const char *target);
 
 SinkVersion *versions_find(const SinkVersions *versions, uint32_t version); /* NULL: not known */
 uint32_t versions_current(const SinkVersions *versions);                    /* the latest; 0: there is none */
-/* Adds or replaces one. `table`: what the target says; NULL: it is read when somebody asks, and `connections` is not used. */
+/* Adds or replaces one. `parsed`: what the target says; NULL: it is read when somebody asks, and `connections` is not used. */
 void versions_put(SinkVersions *versions, struct ConnectionTable *connections, uint32_t version, char *take_target,
-                  const TableTarget *table);
+                  const SinkTarget *parsed);
 /* All that were not read yet. < 0: a text is not a target. */
 int versions_read(SinkVersions *versions, struct ConnectionTable *connections, Error *error);
 /* Where a file's target lies, NULL: it is not a target. */

@@ -122,23 +122,23 @@ static void a_secret_is_never_in_an_error(void **state) {
 static void a_sink_gets_its_defaults(void **state) {
     Sink *sink = good_sink(SINK(ID_COLUMN ",{\"name\":\"a\",\"type\":\"json\",\"path\":\"a.b\",\"defaultValue\":\"\"}", ""));
     assert_string_equal(sink->sink_id, "orders");
-    assert_string_equal(sink->table.connection, "local");
-    assert_int_equal(sink->table.strategy, STRATEGY_APPEND);
-    assert_int_equal(sink->table.on_schema_drift, SCHEMA_DRIFT_FAIL);
+    assert_string_equal(sink->target.connection, "local");
+    assert_int_equal(sink->target.table.strategy, STRATEGY_APPEND);
+    assert_int_equal(sink->target.table.on_schema_drift, SCHEMA_DRIFT_FAIL);
     assert_int_equal(sink->on_invalid, ON_INVALID_QUARANTINE);
-    assert_int_equal(sink->table.column_count, 2);
-    assert_int_equal(sink->table.columns[1].type, COLUMN_PATH);
-    assert_string_equal(sink->table.columns[1].default_value, "");
+    assert_int_equal(sink->target.column_count, 2);
+    assert_int_equal(sink->target.columns[1].type, COLUMN_PATH);
+    assert_string_equal(sink->target.columns[1].default_value, "");
     sink_unref(sink);
     assert_int_equal(make_sink(SINK("{\"name\":\"id\",\"type\":\"uuid\"}", ""), true, &sink, NULL), 0);
     assert_int_equal(sink->on_invalid, ON_INVALID_REJECT);
-    assert_int_equal(sink->table.columns[0].type, COLUMN_ID);
+    assert_int_equal(sink->target.columns[0].type, COLUMN_ID);
     sink_unref(sink);
     sink = good_sink(SINK(KEY_COLUMN, ""));
-    assert_int_equal(sink->table.strategy, STRATEGY_MERGE);
+    assert_int_equal(sink->target.table.strategy, STRATEGY_MERGE);
     sink_unref(sink);
     sink = good_sink(SINK(KEY_COLUMN, "\"strategy\":\"append\","));
-    assert_int_equal(sink->table.strategy, STRATEGY_APPEND);
+    assert_int_equal(sink->target.table.strategy, STRATEGY_APPEND);
     sink_unref(sink);
 }
 
@@ -287,16 +287,16 @@ static void a_patched_table_gets_a_new_mapping_version(void **state) {
     sink_stamp(new, 2, 2, "me", "");
     assert_int_equal(new->mapping_version, 1);
     assert_int_equal(new->on_invalid, old->on_invalid);
-    assert_false(sink_table_differs(old, new));
+    assert_false(sink_target_differs(old, new));
     sink_unref(new);
     json_decref(patch);
     /* columns is replaced whole */
     patch = parse("{\"table\":{\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}");
     assert_int_equal(sink_patched(old, patch, &new, NULL), 0);
     json_decref(patch);
-    assert_int_equal(new->table.column_count, 1);
-    assert_string_equal(new->table.table_id, "in.c-shop.orders");
-    assert_true(sink_table_differs(old, new));
+    assert_int_equal(new->target.column_count, 1);
+    assert_string_equal(new->target.table.table_id, "in.c-shop.orders");
+    assert_true(sink_target_differs(old, new));
     assert_int_equal(new->version.number, 1);
     sink_stamp(new, 2, 2, "me", "");
     assert_int_equal(new->mapping_version, 2);
@@ -378,7 +378,7 @@ static void a_sink_goes_through_the_catalog_unchanged(void **state) {
     Sink *copy = sink_copy(loaded);
     copy_stored = sink_store(copy);
     assert_true(json_equal(stored, copy_stored));
-    assert_false(sink_table_differs(sink, copy));
+    assert_false(sink_target_differs(sink, copy));
     json_t *json = sink_to_json(copy), *want = parse(full_sink);
     const char *key;
     json_t *value;
@@ -483,15 +483,15 @@ static void a_pause_goes_through_the_catalog(void **state) {
 
 static void a_table_stands_alone(void **state) {
     Sink *sink = good_sink(full_sink);
-    json_t *stored = table_target_store(&sink->table);
-    TableTarget table;
-    assert_int_equal(table_target_load(stored, &table, NULL), 0);
-    json_t *again = table_target_store(&table);
+    json_t *stored = sink_target_store(&sink->target);
+    SinkTarget table;
+    assert_int_equal(sink_target_load(stored, &table, NULL), 0);
+    json_t *again = sink_target_store(&table);
     assert_true(json_equal(stored, again));
-    table_target_deinit(&table);
+    sink_target_deinit(&table);
     Error error = {0};
     json_object_del(stored, "tableId");
-    assert_int_equal(table_target_load(stored, &table, &error), -EINVAL);
+    assert_int_equal(sink_target_load(stored, &table, &error), -EINVAL);
     assert_says(&error, "Field \"table\" needs a \"tableId\"");
     json_decref(stored);
     json_decref(again);

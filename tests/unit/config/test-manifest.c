@@ -119,8 +119,8 @@ static void the_examples_are_right(void **state) {
         Sink *sink = NULL;
         assert_int_equal(sink_from_request(source->sinks[0], true, &sink, &error), 0);
         assert_string_equal(sink->sink_id, "orders");
-        assert_string_equal(sink->table.connection, cases[i].connection);
-        assert_int_equal(sink->table.strategy, cases[i].strategy);
+        assert_string_equal(sink->target.connection, cases[i].connection);
+        assert_int_equal(sink->target.table.strategy, cases[i].strategy);
         Settings settings = {0};
         assert_int_equal(settings_apply(&settings, source->sink_settings[0], &error), 0);
         assert_int_equal(settings_effective(SETTING_UPLOAD_COUNT, NULL, &settings), 1);

@@ -512,7 +512,7 @@ static void row_limit_to_the_byte(void **state) {
             size_t at = 0;
             while (ends[at] + 1 <= limit) at++; /* with the byte that follows the cell */
             assert_int_equal(failure.error, MAP_ROW_TOO_LARGE);
-            assert_string_equal(failure.column, sink->table.columns[at].name);
+            assert_string_equal(failure.column, sink->target.columns[at].name);
             char wanted[40];
             (void)snprintf(wanted, sizeof wanted, "than %zu bytes", limit);
             assert_non_null(strstr(failure.message, wanted));

@@ -15,8 +15,8 @@
 
 /* Definitions are made by hand here: column lists that end in a nameless one. The references are never given back to the last. */
 static Sink sink_with(const char *id, Column *columns) {
-    Sink sink = {.references = 1, .sink_id = (char *)(uintptr_t)id, .table.columns = columns};
-    while (columns[sink.table.column_count].name) sink.table.column_count++;
+    Sink sink = {.references = 1, .sink_id = (char *)(uintptr_t)id, .target.columns = columns};
+    while (columns[sink.target.column_count].name) sink.target.column_count++;
     return sink;
 }
 

@@ -61,7 +61,7 @@ void must(SinkResult result, const Error *error) {
 
 void prepare(SinkSession *session, SinkCase *box) {
     Error error = {0};
-    must(driver->prepare(session, &box->table, &error), &error);
+    must(driver->prepare(session, &box->target, &error), &error);
 }
 
 void import(SinkSession *session, SinkCase *box) {

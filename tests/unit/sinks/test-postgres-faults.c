@@ -111,7 +111,7 @@ static void sessions_that_died_while_idle(void **state) {
             /* What a firewall that forgot the connection does. */
             if (way == 2) assert_int_equal(shutdown(PQsocket(((PostgresSession *)(void *)session)->connection), SHUT_RDWR), 0);
             bool found;
-            SinkResult result = call == 0   ? driver->prepare(session, &box.table, &error)
+            SinkResult result = call == 0   ? driver->prepare(session, &box.target, &error)
                                 : call == 1 ? driver->import(session, sink_case_job(&box), &error)
                                             : driver->look_up(session, &box.files[0].id, &found, &error);
             assert_int_equal(result, SINK_RETRY);
@@ -122,7 +122,7 @@ static void sessions_that_died_while_idle(void **state) {
     _cleanup_(cleanup_session) SinkSession *session = open_session();
     CASE("idle", "n:integer", 1);
     terminate_backends();
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_UNREACHABLE);
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_UNREACHABLE);
     assert_int_not_equal(error.code, -ESTALE);
 }
 
@@ -214,7 +214,7 @@ static void a_server_that_cannot_check_its_clients(void **state) {
     SinkSession *session = NULL;
     CASE("unchecked", "n:integer", 1);
     must(try_open(uri, NULL, &session, &error), &error);
-    SinkResult prepared = driver->prepare(session, &box.table, &error), imported = SINK_REFUSED;
+    SinkResult prepared = driver->prepare(session, &box.target, &error), imported = SINK_REFUSED;
     add_many(&box.rows[0], 10);
     if (prepared == SINK_DONE) imported = driver->import(session, sink_case_job(&box), &error);
     driver->disconnect(session);
@@ -319,11 +319,11 @@ static void missing_rights(void **state) {
     assert_non_null(strstr(error.text, "permission denied for table t"));
     test_postgres_sql(server, "GRANT INSERT ON poor.t TO poor");
     must(driver->import(session, sink_case_job(&box), &error), &error);
-    box.table.table_id = (char *)"poor.other";
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"poor.other";
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "permission denied for schema poor"));
     test_postgres_sql(server, "DROP TABLE poor.t");
-    box.table.table_id = (char *)"poor.t";
+    box.target.table.table_id = (char *)"poor.t";
     sink_case_next_file(&box, 0);
     ADD(&box.rows[0], "x");
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
@@ -333,7 +333,7 @@ static void missing_rights(void **state) {
 static void *prepare_in_thread(void *context) {
     SinkSession *session = open_session();
     CASE("racing.table", "a:text:key b:integer", 1);
-    SinkResult result = driver->prepare(session, &box.table, &error);
+    SinkResult result = driver->prepare(session, &box.target, &error);
     if (result != SINK_DONE) (void)fprintf(stderr, "racing: %s\n", error.text);
     *(SinkResult *)context = result;
     driver->disconnect(session);

@@ -65,7 +65,7 @@ static void leaves_nothing_behind(void **state) {
         char name[16], sql[100];
         (void)snprintf(name, sizeof name, "pooled%d", i);
         CASE(name, columns[i > 0], 1);
-        if (i == 2) box.table.strategy = STRATEGY_APPEND;
+        if (i == 2) box.target.table.strategy = STRATEGY_APPEND;
         prepare(session, &box);
         make_witness(name);
         assert_other_client(all_settings, THEIRS);

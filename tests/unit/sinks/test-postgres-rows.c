@@ -57,7 +57,7 @@ static void add_numbers(TextRows *rows, int from, int to) {
 }
 
 static void set_way(SinkCase *box, int way) {
-    if (way == 2) box->table.strategy = STRATEGY_APPEND;
+    if (way == 2) box->target.table.strategy = STRATEGY_APPEND;
 }
 
 static void what_a_trigger_raises_belongs_to_its_row(void **state) {

@@ -35,7 +35,7 @@ static void names_every_difference(void **state) {
         server, "CREATE TABLE differs (k int, a bigint, b numeric(10,2), c char(5), extra text NOT NULL, fine text NOT NULL DEFAULT '',"
                 " g text GENERATED ALWAYS AS ('x') STORED, PRIMARY KEY (k))");
     CASE("differs", "a:text b:decimal c:text missing:integer g:text", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     const char *const words[] = {"column \"a\" is bigint and should be text",
                                  "column \"b\" is numeric(10,2) and should be numeric",
                                  "column \"c\" is character(5) and should be text",
@@ -47,8 +47,8 @@ static void names_every_difference(void **state) {
         if (!strstr(error.text, words[i])) fail_msg("\"%s\" is missing in: %s", words[i], error.text);
     }
     assert_null(strstr(error.text, "fine"));
-    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     assert_rows("SELECT count(*) FROM pg_attribute WHERE attrelid = 'differs'::regclass AND attname = 'missing'", "0");
 }
 
@@ -69,8 +69,8 @@ static void evolves(void **state) {
     SESSION;
     test_postgres_sql(server, "CREATE TABLE evolving (a text)");
     CASE("evolving", "a:text b:integer c:json", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
     prepare(session, &box);
     ADD(&box.rows[0], "x", "1", "[]");
     import(session, &box);
@@ -82,14 +82,14 @@ static void inspects_and_changes_nothing(void **state) {
     SESSION;
     TableInspection inspection;
     CASE("elsewhere.looked_at", "a:text b:text c:integer", 1);
-    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_true(inspection.creates);
     assert_rows("SELECT count(*) FROM pg_namespace WHERE nspname = 'elsewhere'", "0");
     test_postgres_sql(server, "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.looked_at (b text, a text)");
-    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+    assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"c\" (bigint) is missing"));
-    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
-    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
     assert_true(inspection.adds[2]);
     assert_rows("SELECT count(*) FROM pg_attribute WHERE attrelid = 'elsewhere.looked_at'::regclass AND attnum > 0", "2");
@@ -99,18 +99,18 @@ static void refuses_names_and_views(void **state) {
     SESSION;
     test_postgres_sql(server, "CREATE VIEW looks AS SELECT 'x'::text AS a");
     CASE("looks", "a:text", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.table_id = (char *)"sluice.files";
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"sluice.files";
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "ledger"));
-    box.table.table_id = (char *)"a.";
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"a.";
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     char name[80];
     memset(name, 'n', sizeof name);
     name[64] = '\0';
-    box.table.table_id = name;
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.table_id = (char *)"odd\"; DROP TABLE looks; --.ta\"ble";
+    box.target.table.table_id = name;
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"odd\"; DROP TABLE looks; --.ta\"ble";
     prepare(session, &box);
     ADD(&box.rows[0], "x");
     import(session, &box);
@@ -216,7 +216,7 @@ static void merges_keys_alone(void **state) {
 static void append_with_a_key_refuses_duplicates(void **state) {
     SESSION;
     CASE("appended", "v:text k:text:key", 1);
-    box.table.strategy = STRATEGY_APPEND;
+    box.target.table.strategy = STRATEGY_APPEND;
     prepare(session, &box);
     test_postgres_sql(server, "INSERT INTO appended VALUES ('old', 'there')");
     ADD(&box.rows[0], "1", "a");

@@ -32,7 +32,7 @@ static void names_every_difference(void **state) {
     sql("CREATE TABLE differs (k INT PRIMARY KEY, a INTEGER, b NUMERIC, extra TEXT NOT NULL, fine TEXT NOT NULL DEFAULT '', g AS (a) "
         "STORED)");
     CASE("differs", "a:text b:decimal missing:integer g:text", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     const char *const words[] = {"column \"a\" is INTEGER and should be TEXT",
                                  "column \"b\" is NUMERIC and should be TEXT",
                                  "column \"missing\" (INTEGER) is missing",
@@ -49,8 +49,8 @@ static void accepts_and_evolves(void **state) {
     SESSION;
     sql("CREATE TABLE lenient (B VARCHAR(20), A, note TEXT)");
     CASE("lenient", "a:text b:text c:integer", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
     prepare(session, &box);
     ADD(&box.rows[0], "12345678901234567890", "1.50", "7");
     import(session, &box);
@@ -62,32 +62,32 @@ static void inspects_and_changes_nothing(void **state) {
     SESSION;
     TableInspection inspection;
     CASE("looked_at", "a:text b:text c:integer", 1);
-    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_true(inspection.creates);
     assert_rows("SELECT count(*) FROM sqlite_schema", "0");
     sql("CREATE TABLE looked_at (b TEXT, a TEXT)");
-    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+    assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"c\" (INTEGER) is missing"));
-    box.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
-    must(driver->inspect(session, &box.table, &inspection, &error), &error);
+    box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
     assert_true(inspection.adds[2]);
     assert_rows("SELECT count(*) FROM pragma_table_info('looked_at')", "2");
-    box.table.table_id = (char *)"_sluice_files";
-    assert_int_equal(driver->inspect(session, &box.table, &inspection, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"_sluice_files";
+    assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
 }
 
 static void refuses_what_is_no_table(void **state) {
     SESSION;
     sql("CREATE VIEW looks AS SELECT 1 AS a");
     CASE("looks", "a:text", 1);
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.table_id = (char *)"_SLUICE_files";
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"_SLUICE_files";
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "ledger"));
-    box.table.table_id = (char *)"sqlite_mine";
-    assert_int_equal(driver->prepare(session, &box.table, &error), SINK_REFUSED);
-    box.table.table_id = (char *)"odd\"; DROP VIEW looks; --";
+    box.target.table.table_id = (char *)"sqlite_mine";
+    assert_int_equal(driver->prepare(session, &box.target, &error), SINK_REFUSED);
+    box.target.table.table_id = (char *)"odd\"; DROP VIEW looks; --";
     prepare(session, &box);
     ADD(&box.rows[0], "x");
     import(session, &box);
@@ -170,7 +170,7 @@ static void merges_and_appends_by_key(void **state) {
     import(session, &box);
     assert_rows("SELECT * FROM merged ORDER BY k", "a|1|second\nb|1|other");
     sink_case_next_file(&box, 0);
-    box.table.strategy = STRATEGY_APPEND;
+    box.target.table.strategy = STRATEGY_APPEND;
     ADD(&box.rows[0], "a", "1", "third");
     ADD(&box.rows[0], "c", "1", "line\nbreak");
     ADD(&box.rows[0], "c", "1", "line\nbreak");

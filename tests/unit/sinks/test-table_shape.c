@@ -29,11 +29,11 @@ static void order_and_case(void **state) {
     (void)found_table_add(&found, "B", "INT");
     (void)found_table_add(&found, "a", "TEXT");
     Error error = {0};
-    assert_int_equal(sink_table_compare(&box.table, &found, &loose, NULL, &error), SINK_DONE);
-    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_int_equal(sink_table_compare(&box.target, &found, &loose, NULL, &error), SINK_DONE);
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, NULL, &error), SINK_REFUSED);
     assert_string_equal(error.text, "Table \"t\" differs from the sink: column \"b\" (INT) is missing.");
     bool missing[2] = {false};
-    assert_int_equal(sink_table_compare(&box.table, &found, &exact, missing, &error), SINK_DONE);
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, missing, &error), SINK_DONE);
     assert_false(missing[0]);
     assert_true(missing[1]);
     found_table_deinit(&found);
@@ -47,13 +47,13 @@ static void keys(void **state) {
     (void)found_table_add(&found, "a", "TEXT");
     found_table_add(&found, "b", "INT")->is_primary_key = true;
     Error error = {0};
-    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, NULL, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"a\" is not part of the table's primary key"));
     assert_non_null(strstr(error.text, "column \"b\" is part of the table's primary key, but not of the sink's"));
     found_table_deinit(&found);
     /* A key cannot be added to a table that is there. */
     bool missing[2] = {false};
-    assert_int_equal(sink_table_compare(&box.table, &found, &exact, missing, &error), SINK_REFUSED);
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, missing, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"a\" (TEXT) is missing"));
     sink_case_deinit(&box);
 }
@@ -68,7 +68,7 @@ static void many_differences_are_counted(void **state) {
     sink_case_init(&box, "t", columns, 1);
     FoundTable found = {0};
     Error error = {0};
-    assert_int_equal(sink_table_compare(&box.table, &found, &exact, NULL, &error), SINK_REFUSED);
+    assert_int_equal(sink_table_compare(&box.target, &found, &exact, NULL, &error), SINK_REFUSED);
     unsigned named = 0, left_out = 0;
     for (const char *at = error.text; (at = strstr(at, "is missing")); at++) named++;
     assert_int_equal(sscanf(strstr(error.text, "; and "), "; and %u more", &left_out), 1);
@@ -80,10 +80,10 @@ static void sql_text(void **state) {
     SinkCase box;
     sink_case_init(&box, "t", "a\"b:text:key n:integer:key v:text", 1);
     Buffer sql = {0};
-    sql_put_definition(&sql, &box.table, &exact);
+    sql_put_definition(&sql, &box.target, &exact);
     assert_string_equal(buffer_text(&sql), "\"a\"\"b\" TEXT NOT NULL, \"n\" INT NOT NULL, \"v\" TEXT, PRIMARY KEY (\"a\"\"b\", \"n\")");
-    assert_true(sink_table_has_key(&box.table));
-    assert_false(sink_table_is_all_key(&box.table));
+    assert_true(sink_table_has_key(&box.target));
+    assert_false(sink_table_is_all_key(&box.target));
     buffer_deinit(&sql);
     sink_case_deinit(&box);
 }

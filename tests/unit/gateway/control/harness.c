@@ -72,9 +72,9 @@ static void run_loader(Harness *harness) {
     LoadJob *job = steal(waiting_job);
     harness->prepares += !job->inspects;
     harness->inspections += job->inspects;
-    bool refused = harness->refused_table && strcmp(harness->refused_table, job->table.table_id) == 0;
+    bool refused = harness->refused_table && strcmp(harness->refused_table, job->target.table.table_id) == 0;
     job->request.result = (int)(refused ? SINK_REFUSED : harness->prepare);
-    job->inspection.creates = !harness->known_table || strcmp(harness->known_table, job->table.table_id) != 0;
+    job->inspection.creates = !harness->known_table || strcmp(harness->known_table, job->target.table.table_id) != 0;
     if (job->request.result != SINK_DONE)
         (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
     request_answer(&job->request);

@@ -74,7 +74,7 @@ static void test_fence(void **state) {
     expect_answer(harness, "\"success\"");
     assert_int_equal(harness->closes, 1);
     assert_int_equal(harness->last_closed, 1);
-    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "other");
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->target.table.table_id, "other");
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 0)->mapping_version, 2);
 
     /* What leaves table and mapping alone closes nothing. */
@@ -172,7 +172,7 @@ static void test_define_fails(void **state) {
     make_sink(harness);
     harness->define_result = -ENOSPC;
     assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"table\":{\"tableId\":\"other\"}}", NULL), "error");
-    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "orders");
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->target.table.table_id, "orders");
     harness->define_result = -ENOSPC;
     assert_string_equal(harness_task(harness, "DELETE", SINK, NULL, NULL), "error");
     turns(harness, 5);
@@ -670,7 +670,7 @@ static void test_manifest(void **state) {
     harness_stop(harness);
     harness_start(harness);
     assert_int_equal(sinks_seen(harness), 2);
-    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->table.table_id, "other");
+    assert_string_equal(plan_sink(seen(harness, 0)->plan, 0)->target.table.table_id, "other");
     assert_int_equal(plan_sink(seen(harness, 0)->plan, 1)->number, 3);
 }
 

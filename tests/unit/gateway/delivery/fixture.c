@@ -36,7 +36,7 @@ static SinkResult fake_connect(const Connection *connection, const char *data_di
     return SINK_DONE;
 }
 
-static SinkResult fake_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+static SinkResult fake_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
     return SINK_DONE;
 }
 
@@ -288,16 +288,16 @@ static Sink *make_sink(uint32_t number, bool keyed, int64_t import_rows, usec_t 
     sink->number = number;
     sink->mapping_version = 1;
     sink->sink_id = strdup(name);
-    sink->table.connection = strdup("there");
-    sink->table.table_id = strdup(name);
-    sink->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    sink->table.columns = calloc(2, sizeof(Column));
-    sink->table.column_count = 2;
+    sink->target.connection = strdup("there");
+    sink->target.table.table_id = strdup(name);
+    sink->target.table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    sink->target.columns = calloc(2, sizeof(Column));
+    sink->target.column_count = 2;
     for (size_t i = 0; i < 2; i++) {
-        sink->table.columns[i].name = strdup(i ? "text" : "id");
-        sink->table.columns[i].type = COLUMN_BODY;
+        sink->target.columns[i].name = strdup(i ? "text" : "id");
+        sink->target.columns[i].type = COLUMN_BODY;
     }
-    sink->table.columns[0].primary_key = keyed;
+    sink->target.columns[0].primary_key = keyed;
     set(&sink->settings, SETTING_UPLOAD_COUNT, 10000000);
     set(&sink->settings, SETTING_UPLOAD_SIZE, 500 << 20);
     set(&sink->settings, SETTING_UPLOAD_INTERVAL, 100 * USEC_DAY);

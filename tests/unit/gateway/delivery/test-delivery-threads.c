@@ -147,13 +147,13 @@ static void define(Gateway *gateway, uint32_t number, Source *source) {
     sink->number = number;
     sink->mapping_version = 1;
     sink->sink_id = strdup(name);
-    sink->table.connection = strdup("local");
-    sink->table.table_id = strdup(name);
-    sink->table.columns = calloc(2, sizeof(Column));
-    sink->table.column_count = 2;
+    sink->target.connection = strdup("local");
+    sink->target.table.table_id = strdup(name);
+    sink->target.columns = calloc(2, sizeof(Column));
+    sink->target.column_count = 2;
     for (size_t i = 0; i < 2; i++) {
-        sink->table.columns[i].name = strdup(i ? "value" : "id");
-        sink->table.columns[i].type = COLUMN_BODY;
+        sink->target.columns[i].name = strdup(i ? "value" : "id");
+        sink->target.columns[i].type = COLUMN_BODY;
     }
     static const SettingId once[] = {SETTING_UPLOAD_COUNT, SETTING_IMPORT_COUNT};
     for (size_t i = 0; i < 2; i++) {

@@ -51,7 +51,7 @@ static void still_disconnect(SinkSession *session) {
     (void)pthread_mutex_unlock(&place.lock);
 }
 
-static SinkResult still_prepare(SinkSession *session, const TableTarget *table, Error *error) {
+static SinkResult still_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
     (void)pthread_mutex_lock(&place.lock);
     place.prepares++;
     (void)pthread_mutex_unlock(&place.lock);
@@ -97,9 +97,9 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     return result;
 }
 
-static SinkResult still_inspect(SinkSession *session, const TableTarget *table, TableInspection *ret_inspection, Error *error) {
+static SinkResult still_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
     (void)session;
-    (void)table;
+    (void)target;
     (void)error;
     *ret_inspection = (TableInspection){.creates = true};
     return SINK_DONE;
@@ -200,8 +200,8 @@ static void post_as(Pool *pool, int kind, const char *connection, uint32_t sink,
     job->label = strdup(label);
     job->sink = sink;
     job->failed_before = failed_before;
-    job->table.column_count = 1;
-    job->table.columns = calloc(1, sizeof(Column));
+    job->target.column_count = 1;
+    job->target.columns = calloc(1, sizeof(Column));
     job->files = calloc(1, sizeof *job->files);
     job->file_count = 1;
     job->files[0].file.target = strdup("{}");
