@@ -321,7 +321,6 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
     intake->branch = strdup(options->branch ? options->branch : "default");
     check(intake->branch);
     intake->parked_tail = &intake->parked;
-    intake->long_tail = &intake->long_ready;
     intake->turn = &intake->own_turn;
     intake->rejected = &intake->own_rejected;
     check(sem_init(&intake->may_stop, 0, 0) == 0);

@@ -3,6 +3,9 @@
  * another, and the loop serves its other connections between the slices. No list of all events is made: what a request takes is its
  * body and its rows. Bodies that wait count as unfinished bytes, rows as bytes in flight from the first slice on.
  *
+ * The sources take turns: one request of each that has any is mapped, then the next one of each. A request that waits for templates waits
+ * apart, so it holds nobody up.
+ *
  * A request keeps its connection unread meanwhile, so its body and its head stay where they are. Where the source has templates, a slice ends
  * with a batch for the broker, and the next one begins when it is back.
  */
@@ -19,7 +22,8 @@
 struct LongCall {
     Waiter waiter;
     LongCall *next;
-    Call call; /* `request` is the waiter's */
+    uint64_t round; /* sources take turns by it: a request has the one after the last of its source */
+    Call call;      /* `request` is the waiter's */
     Buffer decoded;
     Span body;
     uint64_t held_bytes; /* of the bytes that wait */
@@ -47,10 +51,16 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
+/* By round, and never before the one that is worked on, which is the first. */
 static void make_ready(Intake *intake, LongCall *job) {
-    job->next = NULL;
-    *intake->long_tail = job;
-    intake->long_tail = &job->next;
+    const SourceUsage *source = job->call.source->usage; /* all generations of a source have the same */
+    LongCall **place = &intake->long_ready;
+    job->round = *place ? (*place)->round : 0;
+    for (const LongCall *other = *place; other; other = other->next)
+        if (other->call.source->usage == source) job->round = other->round + 1;
+    while (*place && (*place)->round <= job->round) place = &(*place)->next;
+    job->next = *place;
+    *place = job;
 }
 
 static void start_frames(LongCall *job) {
@@ -271,7 +281,6 @@ static bool work_on(Intake *intake, LongCall *job, usec_t until) {
     intake->rejected = rejected;
     if (step == STEP_ON) return false;
     intake->long_ready = job->next;
-    if (!intake->long_ready) intake->long_tail = &intake->long_ready;
     if (ends) long_free(intake, job);
     return true;
 }

@@ -193,8 +193,8 @@ struct Intake {
     usec_t stall_looked_at;
     bool stalled;
     /* long requests */
-    LongCall *long_ready, **long_tail; /* wait for their next slice */
-    size_t long_count;                 /* of these and of those that wait for templates */
+    LongCall *long_ready; /* wait for their next slice; the first one is worked on */
+    size_t long_count;    /* of these and of those that wait for templates */
     /* draining */
     bool http_drained, drained_told;
     /* stopping */

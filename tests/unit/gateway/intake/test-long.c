@@ -232,6 +232,92 @@ static void an_event_that_cannot_be_evaluated_now_is_503(void **state) {
     assert_true(eventually(all_released));
 }
 
+/* ---- sources beside each other ------------------------------------------------------------------------------------------------------------ */
+
+static int send_body(const char *source, const char *headers, const Buffer *body) {
+    char head[300];
+    int fd = client_connect(gateway);
+    struct timeval patience = {.tv_sec = 60};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)snprintf(head, sizeof head, "POST " PATH "%s/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n%s\r\n", source,
+                   body->size, headers);
+    client_send(fd, head);
+    client_send_bytes(fd, body->data, body->size);
+    return fd;
+}
+
+/* Waits for it. */
+static int status_at(int fd) {
+    char answer[4096];
+    ssize_t got = recv(fd, answer, sizeof answer - 1, 0);
+    answer[got > 0 ? got : 0] = 0;
+    close(fd);
+    return got > 0 ? status_of(answer) : 0;
+}
+
+static bool is_answered(int fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+static size_t count_answered(const int *fds, size_t count) {
+    size_t answered = 0;
+    for (size_t i = 0; i < count; i++) answered += is_answered(fds[i]);
+    return answered;
+}
+
+static uint64_t awaited; /* of waiting_bytes */
+static bool all_wait(void) {
+    return atomic_load(&gateway->usage.waiting_bytes) >= awaited;
+}
+
+/* Its events are with the broker, which does not answer: long requests of others, and of the same source, are mapped meanwhile. */
+static void who_waits_for_templates_holds_nobody_up(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    gateway->hold_templates = true;
+    Buffer body = repeated("1\n", "", 1500);
+    int waiting = send_body("template", "Content-Type: application/x-ndjson\r\n", &body);
+    awaited = body.size;
+    assert_true(eventually(all_wait));
+    for (unsigned i = 0; i < 3; i++) {
+        _cleanup_free_ char *answer = post_long("lines", "", &body);
+        assert_int_equal(status_of(answer), 200);
+    }
+    assert_false(is_answered(waiting));
+    fake_templates_release(gateway);
+    assert_int_equal(status_at(waiting), 200);
+    assert_int_equal(count_rows(9), 1500);
+    buffer_deinit(&body);
+    assert_true(eventually(all_released));
+}
+
+/* One loop, and many long requests of one source: that of another source waits only for the one that is worked on. */
+static void sources_take_turns(void **state) {
+    (void)state;
+    enum { MANY = 8 };
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    gateway->keep_rows = false;
+    Buffer large = repeated("{\"a\":1}\n", "", (1u << 20) / 8), small = repeated("{\"a\":2}\n", "", 1200);
+    int busy[MANY];
+    for (size_t i = 0; i < MANY; i++) busy[i] = send_body("lines", "", &large);
+    awaited = 4 * large.size;
+    assert_true(eventually(all_wait));
+    size_t before = count_answered(busy, MANY);
+    int other = send_body("half", "", &small);
+    assert_int_equal(status_at(other), 200);
+    size_t after = count_answered(busy, MANY);
+    print_message("%zu were answered before, %zu meanwhile\n", before, after - before);
+    assert_true(before <= MANY - 4);
+    assert_true(after - before <= 2); /* the one that was worked on, and one that ends just then */
+    for (size_t i = 0; i < MANY; i++) assert_int_equal(status_at(busy[i]), 200);
+    buffer_deinit(&large);
+    buffer_deinit(&small);
+    assert_true(eventually(all_released));
+}
+
 /* ---- bytes in flight --------------------------------------------------------------------------------------------------------------------- */
 
 static int send_small(const char *source, size_t size) {
@@ -328,6 +414,8 @@ int main(void) {
         TEST(long_requests_are_decoded),
         TEST(templates_of_long_requests_go_in_batches),
         TEST(an_event_that_cannot_be_evaluated_now_is_503),
+        TEST(who_waits_for_templates_holds_nobody_up),
+        TEST(sources_take_turns),
         TEST(a_busy_source_leaves_room_for_others),
         TEST(a_large_request_takes_nothing_from_others),
         TEST(a_request_with_templates_fits_when_nothing_else_is_in_flight),
