@@ -128,7 +128,7 @@ static void json_sink_stored(Buffer *out, const Sink *sink, int status, uint64_t
     buffer_append_byte(out, '}');
 }
 
-Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *outcome, int status, const char *message) {
+Span intake_stored_body(Intake *intake, const Call *call, const RowTally *tally, int status, const char *message) {
     Buffer *out = &intake->text;
     const Plan *plan = call->source->plan;
     size_t sinks = plan ? plan_sink_count(plan) : 0;
@@ -142,14 +142,14 @@ Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *out
         buffer_append_text(out, ",\"sinks\":[");
         for (size_t i = 0; i < sinks; i++) {
             if (i > 0) buffer_append_byte(out, ',');
-            json_sink_stored(out, plan_sink(plan, i), status, outcome->sink_rejected[i], call->count);
+            json_sink_stored(out, plan_sink(plan, i), status, tally->sink_rejected[i], call->count);
         }
         buffer_append_text(out, "]}]");
     }
-    if (call->count != 1 || outcome->rejected) {
-        buffer_printf(out, ",\"events\":{\"accepted\":%llu,\"rejected\":%llu,\"duplicate\":0}", (unsigned long long)outcome->stored,
-                      (unsigned long long)outcome->rejected);
-        if (outcome->rejected_shown && full) {
+    if (call->count != 1 || tally->rejected) {
+        buffer_printf(out, ",\"events\":{\"accepted\":%llu,\"rejected\":%llu,\"duplicate\":0}", (unsigned long long)tally->stored,
+                      (unsigned long long)tally->rejected);
+        if (tally->rejected && full) {
             buffer_append_text(out, ",\"rejected\":[");
             buffer_append_span(out, buffer_span(intake->rejected));
             buffer_append_byte(out, ']');

@@ -299,11 +299,10 @@ static void intake_free(Intake *intake) {
     check(intake->long_count == 0);
     intake->lost_told_at = 0;
     intake_tell_lost(intake);
-    intake_recycle_free(intake);
+    row_maker_free(intake->rows);
     intake_parked_drop(intake);
     trusted_proxies_free(intake->proxies);
     snapshot_unref(intake->snapshot);
-    mapper_free(intake->mapper);
     decoder_free(intake->decoder);
     buffer_deinit(&intake->decoded);
     buffer_deinit(&intake->own_rejected);
@@ -330,7 +329,8 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
         return error_prefix(error, "trusted-proxies");
     }
     intake->snapshot = snapshot_ref(options->snapshot);
-    intake->mapper = mapper_new(options->limits.row_bytes);
+    intake->rows = row_maker_new(options->limits.row_bytes, options->limits.request_rows_bytes, options->usage);
+    intake->own_turn.maker = intake->rows;
     intake->decoder = decoder_new();
     HttpHandler handler = {.on_request = on_request,
                            .on_message = on_message,

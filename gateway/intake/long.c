@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "gateway/intake/parts.h"
+#include "gateway/rows/template_events.h"
 
 #define SLICE (2 * USEC_MS)
 #define BETWEEN_LOOKS ((size_t)16 * 1024) /* work between two looks at the clock, in bytes and … */
@@ -32,9 +33,8 @@ struct LongCall {
     size_t mapped; /* events that were mapped */
     bool counting; /* events are only counted: for the rate, or since no sink wants them */
     bool begun;    /* `gather` and `turn` are in use */
-    Turn turn;
+    RowBatch turn;
     Gather gather;
-    CallOutcome outcome;
     Buffer rejected;
     TemplateBatch *batch; /* is back */
     size_t batch_at;      /* its next event */
@@ -89,6 +89,7 @@ bool intake_take_long(Intake *intake, const Call *call, Span body, bool decoded,
     job->call.snapshot = snapshot_ref(call->snapshot);
     job->body = body;
     job->held_bytes = held;
+    job->turn.maker = intake->rows;
     job->counting = !call->source->plan || http_of(call->source)->rate_events > 0;
     if (decoded) {
         job->decoded = intake->decoded;
@@ -158,7 +159,7 @@ static void begin(Intake *intake, LongCall *job) {
 static Step map_event(Intake *intake, LongCall *job, const Event *event, CallRefusal *refusal) {
     begin(intake, job);
     job->call.count = job->mapped + 2; /* how many is not known yet; they are several */
-    return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, &job->outcome, refusal) ? STEP_ON : STEP_REFUSED;
+    return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, refusal) ? STEP_ON : STEP_REFUSED;
 }
 
 static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
@@ -185,15 +186,12 @@ static Step send_batch(Intake *intake, LongCall *job, CallRefusal *refusal) {
     }
     if (step == STEP_REFUSED || count == 0) return step;
     SnapshotSource *source = job->call.source;
-    job->call.frames = intake->frames;
-    job->call.count = count;
     begin(intake, job);
-    job->gather.elsewhere = intake_template_bytes(&job->call);
-    if (!intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
+    job->gather.part.elsewhere = template_events_bytes(source->plan, intake->frames, count);
+    if (!intake_gather_admit(intake, &job->gather, refusal)) return STEP_REFUSED;
     TemplateBatch *batch = template_batch_new(plan_ref(source->plan), count, http_loop_mailbox(intake->loop), INTAKE_MESSAGE_TEMPLATES);
     batch->source_number = source->source->number;
-    intake_fill_batch(intake, batch, 0, &job->call, job);
-    job->call.frames = NULL;
+    template_events_fill(batch, 0, &job->call.common, intake->frames, count, &intake->ids, job);
     intake->batches_out++;
     templates_post(intake->options.templates, batch);
     return STEP_WAITS;
@@ -212,7 +210,7 @@ static Step map_result(Intake *intake, LongCall *job, size_t *work, CallRefusal 
     if (job->batch_at < batch->count) return step;
     job->batch = NULL;
     template_batch_free(batch);
-    job->gather.elsewhere = 0;
+    job->gather.part.elsewhere = 0;
     return step;
 }
 
@@ -244,7 +242,7 @@ static Step slice(Intake *intake, LongCall *job, usec_t until, CallRefusal *refu
         if (now() >= until) break;
     }
     bool is_ours = step == STEP_ON || step == STEP_END; /* else it ends, or the broker has its events */
-    if (is_ours && job->begun && !intake_gather_admit(intake, &job->call, &job->gather, refusal)) return STEP_REFUSED;
+    if (is_ours && job->begun && !intake_gather_admit(intake, &job->gather, refusal)) return STEP_REFUSED;
     return step;
 }
 
@@ -252,7 +250,7 @@ static void answer(Intake *intake, LongCall *job, Step step, const CallRefusal *
     Call *call = &job->call;
     call->request = waiter_release(&job->waiter);
     if (step == STEP_REFUSED || !call->request) {
-        if (job->begun) intake_gather_undo(intake, call, &job->gather);
+        if (job->begun) intake_gather_undo(intake, &job->gather);
         intake_flush(intake);
         if (call->request) intake_refuse(intake, call->request, call->source, refusal);
         return;
@@ -262,15 +260,15 @@ static void answer(Intake *intake, LongCall *job, Step step, const CallRefusal *
         intake_answer_none(intake, call);
         return;
     }
-    intake_gather_end(intake, call, &job->gather, &job->outcome);
-    intake_answer_gathered(intake, call, &job->outcome);
+    intake_gather_end(intake, &job->gather);
+    intake_answer_gathered(intake, call, &job->gather);
     intake_flush(intake);
 }
 
 /* false: it needs more time. */
 static bool work_on(Intake *intake, LongCall *job, usec_t until) {
     CallRefusal refusal;
-    Turn *turn = intake->turn;
+    RowBatch *turn = intake->turn;
     Buffer *rejected = intake->rejected;
     intake->turn = &job->turn;
     intake->rejected = &job->rejected;

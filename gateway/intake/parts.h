@@ -1,6 +1,6 @@
 /*
- * What the intake's files share: intake.c (thread, routes), request.c (body to events), long.c (requests of many events), append.c (events to
- * rows, a turn's Append), templates.c (requests that wait for templates), answer.c (answers). All of it on the loop's thread.
+ * What the intake's files share: intake.c (thread, routes), request.c (body to events), long.c (requests of many events), append.c (a turn's
+ * requests and their rows), templates.c (requests that wait for templates), answer.c (answers). All of it on the loop's thread.
  */
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "gateway/intake/credential.h"
 #include "gateway/intake/intake.h"
 #include "gateway/intake/route.h"
+#include "gateway/rows/row_batch.h"
 #include "mapping/framing.h"
 
 /* Beside the kinds of messages.h. */
@@ -29,7 +30,6 @@ static inline const HttpSource *http_of(const SnapshotSource *source) {
     return source_http(source->source);
 }
 
-#define PIECE_BYTES ((size_t)1024 * 1024)
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
 #define HEADERS_MOST 128       /* more than libh2o takes */
 #define FRAMES_MOST 1000       /* a request of more events is long */
@@ -76,15 +76,6 @@ typedef struct Call {
     UsageClaim claim; /* bytes in flight that it has already: while its events were with the template broker */
 } Call;
 
-/* What became of the events of a request. */
-typedef struct CallOutcome {
-    Uuid first;              /* id of the first event */
-    uint64_t stored;         /* events that at least one sink took */
-    uint64_t rejected;       /* events that at least one sink refused */
-    uint64_t rejected_shown; /* in the intake's `rejected` text */
-    uint64_t sink_rejected[SINKS_A_SOURCE_MAX];
-} CallOutcome;
-
 /* ---- a turn ---------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Ticket {
@@ -95,65 +86,17 @@ typedef struct Ticket {
     Span body; /* JSON in the request's pool; empty: OK */
 } Ticket;
 
-/* An Append as the loop that made it sees it. */
-typedef struct TurnAppend {
-    Append append; /* first */
-    struct TurnAppend *next_free;
-    uint64_t stored, rejected;  /* events */
-    uint64_t promised;          /* rows, and events for rejects, of requests that were answered with 202 already */
-    struct TurnSource *sources; /* in the arena: with what they have in flight */
-    UsageClaim large;
-} TurnAppend;
-
-typedef struct TurnSink {
-    AppendSink append;
-    AppendPiece piece; /* open; offset + bytes is the end of the rows so far */
-    size_t piece_room;
-} TurnSink;
-
-typedef struct TurnSource {
-    struct TurnSource *next, *next_in_bucket;
-    SnapshotSource *source;
-    TurnSink *sinks; /* by index of the plan's sinks */
-    Buffer **rows;
-    size_t count;
-    uint64_t events;  /* that were taken */
-    UsageClaim claim; /* never large */
-} TurnSource;
-
-typedef struct TurnReject {
-    struct TurnReject *next;
-    AppendReject reject;
-} TurnReject;
-
-#define TURN_BUCKETS 256
-
-/* What is being gathered; all of it in the arena of `append`. */
-typedef struct Turn {
-    TurnAppend *append; /* NULL: nothing */
-    TurnSource *sources, *last;
-    TurnSource *buckets[TURN_BUCKETS];
-    TurnReject *rejects, **rejects_tail;
-    size_t reject_count;
-    Ticket **tickets_tail;
-} Turn;
-
-/* Where a request began in its turn, to take it back. */
-typedef struct Mark {
-    size_t rows_size, piece_count;
-    AppendPiece piece;
-    usec_t first_time, last_time;
-} Mark;
+/* Of the requests that wait for an Append: its `tickets`, in its arena. */
+typedef struct TurnNotes {
+    Ticket *tickets, **tail;
+    uint64_t promised; /* rows, and events for rejects, of requests that were answered with 202 already */
+} TurnNotes;
 
 /* A request on its way into a turn. */
 typedef struct Gather {
-    TurnSource *source;
-    Mark marks[SINKS_A_SOURCE_MAX];
-    TurnReject **rejects_tail;
-    size_t reject_count;
-    uint64_t bytes;     /* of its rows and rejects so far */
-    uint64_t elsewhere; /* of its events that are with the template broker */
-    UsageClaim claim;   /* for both */
+    RowPart part;
+    Uuid first;              /* id of the first event */
+    uint64_t rejected_shown; /* in the intake's `rejected` text */
 } Gather;
 
 typedef struct Parked Parked;
@@ -166,7 +109,7 @@ struct Intake {
     HttpLoop *loop;
     Snapshot *snapshot; /* the newest */
     UuidSource ids;
-    Mapper *mapper;
+    RowMaker *rows;
     Decoder *decoder;
     /* scratch of one request */
     Buffer decoded, text;
@@ -175,17 +118,13 @@ struct Intake {
     EventHeader headers[HEADERS_MOST];
     char ip[ADDRESS_TEXT_BYTES];
     Buffer forwarded;
-    MapFailure failures[SINKS_A_SOURCE_MAX];
     uint64_t discarded; /* events of sources without a sink, since the log last said so */
     usec_t discard_told_at;
     uint64_t lost; /* promised and not committed, since the log last said so */
     usec_t lost_told_at;
     /* turns */
-    Turn own_turn, *turn; /* the latter: of the request at hand */
+    RowBatch own_turn, *turn; /* the latter: of the request at hand */
     size_t appends_out;
-    TurnAppend *free_appends;
-    Buffer *free_buffers;
-    size_t free_buffer_count, free_buffer_room, free_buffer_bytes;
     /* templates */
     Parked *parked, **parked_tail; /* of this turn; not posted yet */
     size_t batches_out;
@@ -207,22 +146,22 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 
 /* append.c */
 /* Maps all events of the call into the turn, whole or not at all; false: *refusal says why. The caller answers. */
-bool intake_gather(Intake *intake, Call *call, CallOutcome *outcome, CallRefusal *refusal);
+bool intake_gather(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
 /* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
 void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallOutcome *outcome,
-                         CallRefusal *refusal);
-/* Bytes in flight for what was gathered so far and what is elsewhere. */
-bool intake_gather_admit(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
-void intake_gather_end(Intake *intake, const Call *call, Gather *gather, const CallOutcome *outcome);
-void intake_gather_undo(Intake *intake, const Call *call, Gather *gather);
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal);
+bool intake_gather_admit(Intake *intake, Gather *gather, CallRefusal *refusal);
+void intake_gather_end(Intake *intake, Gather *gather);
+void intake_gather_undo(Intake *intake, Gather *gather);
+void intake_refuse_in_flight(CallRefusal *refusal);
 /* The gathered call is answered when the turn's Append is back. `body` as in Ticket. */
-void intake_ticket(Intake *intake, h2o_req_t *request, const CallOutcome *outcome, Span body);
+void intake_ticket(Intake *intake, h2o_req_t *request, const Gather *gather, Span body);
+/* It was answered with 202. */
+void intake_promise(Intake *intake, uint64_t rows);
 void intake_flush(Intake *intake);
 void intake_append_back(Intake *intake, Append *append);
 /* The log says what was lost of what was promised, once in a while. */
 void intake_tell_lost(Intake *intake);
-void intake_recycle_free(Intake *intake);
 
 /* templates.c */
 /* The call's events go to the template broker after the turn; the request is parked. false: *refusal says why. */
@@ -230,18 +169,12 @@ bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal);
 void intake_post_templates(Intake *intake);
 void intake_templates_back(Intake *intake, TemplateBatch *batch);
 void intake_parked_drop(Intake *intake);
-/* What the call's frames take while they wait for templates. */
-uint64_t intake_template_bytes(const Call *call);
-/* The bytes of the claim, of the call's source, become as many in flight. */
-bool intake_admit(Intake *intake, const Call *call, UsageClaim *claim, uint64_t bytes, CallRefusal *refusal);
-/* Copies the call's frames, with ids, into the batch from event `at` on. */
-void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie);
 /* The refusal of a request one of whose events the templates could not evaluate, without being to blame: it is to be sent again. */
 void intake_unavailable(const TemplateEvent *event, CallRefusal *refusal);
 /* request.c: gathers, and answers now or by ticket. */
-void intake_store(Intake *intake, Call *call);
+void intake_store(Intake *intake, const Call *call);
 /* What was gathered is answered, now or by ticket. */
-void intake_answer_gathered(Intake *intake, const Call *call, const CallOutcome *outcome);
+void intake_answer_gathered(Intake *intake, const Call *call, const Gather *gather);
 void intake_answer_none(Intake *intake, const Call *call);
 /* true: the event, number call->count, is over its limit. */
 bool intake_refuse_event(const Intake *intake, const Call *call, Span body, CallRefusal *refusal);
@@ -262,7 +195,7 @@ extern const char intake_cors[]; /* header lines */
 /* 2xx. `body` as in Ticket, lasting as long as the request. */
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body);
 /* The JSON of a 2xx into the request's pool. */
-Span intake_stored_body(Intake *intake, const Call *call, const CallOutcome *outcome, int status, const char *message);
+Span intake_stored_body(Intake *intake, const Call *call, const RowTally *tally, int status, const char *message);
 /* `source` NULL: it is not known, or not to be told. */
 void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal);
 void intake_error_body(void *context, int status, const char *name, const char *message, Buffer *out);

@@ -163,30 +163,31 @@ static void set_ip(Intake *intake, Call *call, const HttpHead *head) {
 /* ---- the whole ----------------------------------------------------------------------------------------------------------------------------- */
 
 static void answer_nothing_stored(Intake *intake, const Call *call, const char *message) {
-    CallOutcome outcome = {.stored = 0};
-    Span body = call->verbose ? intake_stored_body(intake, call, &outcome, 200, message) : (Span){0};
+    static const RowTally nothing;
+    Span body = call->verbose ? intake_stored_body(intake, call, &nothing, 200, message) : (Span){0};
     intake_answer_stored(intake, call->request, 200, NULL, 0, body);
 }
 
-void intake_answer_gathered(Intake *intake, const Call *call, const CallOutcome *outcome) {
+void intake_answer_gathered(Intake *intake, const Call *call, const Gather *gather) {
+    const RowTally *tally = &gather->part.tally;
     int status = call->source->any_sync_wait ? 200 : 202;
     Span body = {0};
-    if (call->verbose || outcome->rejected)
-        body = intake_stored_body(intake, call, outcome, status, outcome->rejected ? "Some events were not accepted by every sink." : "OK");
+    if (call->verbose || tally->rejected)
+        body = intake_stored_body(intake, call, tally, status, tally->rejected ? "Some events were not accepted by every sink." : "OK");
     if (status == 200) {
-        intake_ticket(intake, call->request, outcome, body);
+        intake_ticket(intake, call->request, gather, body);
     } else {
-        intake->turn->append->promised += call->count * plan_sink_count(call->source->plan);
-        intake_answer_stored(intake, call->request, status, &outcome->first, outcome->stored, body);
+        intake_promise(intake, call->count * plan_sink_count(call->source->plan));
+        intake_answer_stored(intake, call->request, status, &gather->first, tally->stored, body);
     }
-    if (intake->turn->append->append.bytes > TURN_BYTES) intake_flush(intake);
+    if (intake->turn->append->bytes > TURN_BYTES) intake_flush(intake);
 }
 
-void intake_store(Intake *intake, Call *call) {
-    CallOutcome outcome = {.stored = 0};
+void intake_store(Intake *intake, const Call *call) {
+    Gather gather;
     CallRefusal refusal;
-    if (intake_gather(intake, call, &outcome, &refusal))
-        intake_answer_gathered(intake, call, &outcome);
+    if (intake_gather(intake, call, &gather, &refusal))
+        intake_answer_gathered(intake, call, &gather);
     else
         intake_refuse(intake, call->request, call->source, &refusal);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gateway/intake/parts.h"
+#include "gateway/rows/template_events.h"
 
 #define BATCH_EVENTS ((size_t)512)
 #define BATCH_BYTES ((size_t)4 * 1024 * 1024)
@@ -37,17 +38,13 @@ void intake_parked_drop(Intake *intake) {
     intake->parked_tail = &intake->parked;
 }
 
-uint64_t intake_template_bytes(const Call *call) {
-    /* What an event takes beside its text is the most of it when it is short: its text is kept twice, by two spans. */
-    uint64_t each = sizeof(TemplateEvent) + plan_template_count(call->source->plan) * sizeof(TemplateResult) + 4 * sizeof(Span);
-    uint64_t bytes = call->count * each;
-    for (size_t i = 0; i < call->count; i++) bytes += call->frames[i].body.size;
-    return bytes;
-}
-
 bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal) {
     UsageClaim claim = {0};
-    if (!intake_admit(intake, call, &claim, intake_template_bytes(call), refusal)) return false;
+    uint64_t bytes = template_events_bytes(call->source->plan, call->frames, call->count);
+    if (!usage_resize(intake->options.usage, call->source->usage, &claim, bytes)) {
+        intake_refuse_in_flight(refusal);
+        return false;
+    }
     Parked *parked = calloc(1, sizeof *parked);
     check(parked);
     h2o_req_t *request = call->request;
@@ -71,31 +68,10 @@ bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal) {
     return true;
 }
 
-static Span kept(Arena *arena, Span bytes) {
-    return (Span){arena_copy(arena, bytes), bytes.size};
-}
-
-void intake_fill_batch(Intake *intake, TemplateBatch *batch, size_t at, const Call *call, void *cookie) {
-    Arena *arena = &batch->arena;
-    Event common = call->common;
-    EventHeader *headers = arena_alloc(arena, (common.header_count + 1) * sizeof *headers);
-    for (size_t i = 0; i < common.header_count; i++)
-        headers[i] = (EventHeader){kept(arena, common.headers[i].name), kept(arena, common.headers[i].value)};
-    common.headers = headers;
-    common.ip = kept(arena, common.ip);
-    for (size_t i = 0; i < call->count; i++) {
-        TemplateEvent *event = &batch->events[at + i];
-        event->event = common;
-        event->event.body = kept(arena, call->frames[i].body);
-        event->event.kind = call->frames[i].kind;
-        uuid_next(&intake->ids, call->received, &event->event.id);
-        event->cookie = cookie;
-    }
-}
-
 static void fill_batch(Intake *intake, TemplateBatch *batch, size_t at, Parked *parked) {
-    intake_fill_batch(intake, batch, at, &parked->call, parked);
-    parked->call.content_type = kept(&batch->arena, parked->call.content_type);
+    const Call *call = &parked->call;
+    template_events_fill(batch, at, &call->common, call->frames, call->count, &intake->ids, parked);
+    parked->call.content_type = (Span){arena_copy(&batch->arena, call->content_type), call->content_type.size};
     parked->call.prepared = &batch->events[at];
     parked->call.frames = NULL;
     parked->call.common = (Event){0};

@@ -1,0 +1,425 @@
+#include "gateway/rows/row_batch.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+#include "base/array.h"
+#include "base/error.h"
+#include "base/metrics.h"
+
+#define PIECE_BYTES ((size_t)1024 * 1024)
+#define KEPT_BUFFER_BYTES ((size_t)2 * 1024 * 1024) /* a larger one was needed once */
+#define LARGE_ARENA_BYTES ((size_t)32 * 1024 * 1024)
+#define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
+
+typedef struct BatchSink {
+    AppendSink append;
+    AppendPiece piece; /* open; offset + bytes is the end of the rows that were kept */
+    size_t piece_room;
+} BatchSink;
+
+typedef struct BatchSource BatchSource;
+struct BatchSource {
+    BatchSource *next, *next_in_bucket;
+    SnapshotSource *source;
+    BatchSink *sinks; /* by index of the plan's sinks */
+    Buffer **rows;
+    size_t count;
+    uint64_t events;  /* that were taken */
+    UsageClaim claim; /* never large */
+};
+
+typedef struct BatchReject BatchReject;
+struct BatchReject {
+    BatchReject *next;
+    AppendReject reject;
+};
+
+/* An Append as the maker sees it. */
+typedef struct GatheredAppend GatheredAppend;
+struct GatheredAppend {
+    Append append; /* first */
+    GatheredAppend *next_free;
+    uint64_t stored, rejected; /* events */
+    BatchSource *sources;      /* in the arena: with what they have in flight */
+    UsageClaim large;
+};
+
+struct RowMaker {
+    Mapper *mapper;
+    Usage *usage;
+    size_t part_bytes;
+    MapFailure failures[SINKS_A_SOURCE_MAX]; /* of the event at hand */
+    GatheredAppend *free_appends;
+    Buffer *free_buffers;
+    size_t free_buffer_count, free_buffer_room, free_buffer_bytes;
+};
+
+/* ---- what is used again ------------------------------------------------------------------------------------------------------------------ */
+
+static Buffer take_buffer(RowMaker *maker) {
+    if (maker->free_buffer_count == 0) return (Buffer){0};
+    Buffer buffer = maker->free_buffers[--maker->free_buffer_count];
+    maker->free_buffer_bytes -= buffer.capacity;
+    return buffer;
+}
+
+static void keep_buffer(RowMaker *maker, Buffer *buffer) {
+    if (buffer->capacity > KEPT_BUFFER_BYTES || maker->free_buffer_bytes + buffer->capacity > KEPT_BYTES) {
+        buffer_deinit(buffer);
+        return;
+    }
+    array_reserve(maker->free_buffers, maker->free_buffer_count, maker->free_buffer_room);
+    buffer_clear(buffer);
+    maker->free_buffer_bytes += buffer->capacity;
+    maker->free_buffers[maker->free_buffer_count++] = *buffer;
+}
+
+static Append *take_append(RowMaker *maker) {
+    GatheredAppend *append = maker->free_appends;
+    if (append) {
+        maker->free_appends = append->next_free;
+        append->next_free = NULL;
+        return &append->append;
+    }
+    append = calloc(1, sizeof *append);
+    check(append);
+    return &append->append;
+}
+
+static void keep_append(RowMaker *maker, GatheredAppend *append) {
+    Arena arena = append->append.arena;
+    bool large = arena.used_bytes > LARGE_ARENA_BYTES;
+    arena_reset(&arena);
+    if (large) (void)malloc_trim(0); /* its many blocks are too small to go back to the system by themselves */
+    *append = (GatheredAppend){.append.arena = arena, .next_free = maker->free_appends};
+    maker->free_appends = append;
+}
+
+RowMaker *row_maker_new(size_t row_bytes, size_t part_bytes, Usage *usage) {
+    RowMaker *maker = calloc(1, sizeof *maker);
+    check(maker);
+    maker->mapper = mapper_new(row_bytes);
+    maker->part_bytes = part_bytes;
+    maker->usage = usage;
+    return maker;
+}
+
+void row_maker_free(RowMaker *maker) {
+    if (!maker) return;
+    while (maker->free_buffer_count) buffer_deinit(&maker->free_buffers[--maker->free_buffer_count]);
+    free(maker->free_buffers);
+    while (maker->free_appends) {
+        GatheredAppend *append = maker->free_appends;
+        maker->free_appends = append->next_free;
+        arena_deinit(&append->append.arena);
+        free(append);
+    }
+    mapper_free(maker->mapper);
+    free(maker);
+}
+
+/* ---- sources of the batch ---------------------------------------------------------------------------------------------------------------- */
+
+static BatchSource **bucket_of(RowBatch *batch, const SnapshotSource *source) {
+    return &batch->buckets[((uintptr_t)source >> 5) * 0x9e3779b1u % ROW_BATCH_BUCKETS];
+}
+
+static BatchSource *add_source(RowBatch *batch, SnapshotSource *source, BatchSource **bucket) {
+    Arena *arena = &batch->append->arena;
+    BatchSource *made = arena_zalloc(arena, sizeof *made);
+    made->source = source;
+    made->count = plan_sink_count(source->plan);
+    made->sinks = arena_zalloc(arena, made->count * sizeof *made->sinks);
+    made->rows = arena_alloc(arena, made->count * sizeof *made->rows);
+    for (size_t i = 0; i < made->count; i++) {
+        const Sink *sink = plan_sink(source->plan, i);
+        made->sinks[i].append.sink = sink->number;
+        made->sinks[i].append.mapping_version = sink->mapping_version;
+        made->sinks[i].append.rows = take_buffer(batch->maker);
+        made->rows[i] = &made->sinks[i].append.rows;
+    }
+    made->next_in_bucket = *bucket;
+    *bucket = made;
+    made->next = batch->sources;
+    batch->sources = made;
+    return made;
+}
+
+static BatchSource *find_source(RowBatch *batch, SnapshotSource *source) {
+    if (batch->last && batch->last->source == source) return batch->last;
+    BatchSource **bucket = bucket_of(batch, source), *found = *bucket;
+    while (found && found->source != source) found = found->next_in_bucket;
+    return batch->last = found ? found : add_source(batch, source, bucket);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
+
+static void close_piece(BatchSink *sink, Arena *arena) {
+    AppendSink *append = &sink->append;
+    if (sink->piece.rows == 0) return;
+    if (append->piece_count == sink->piece_room) {
+        size_t room = sink->piece_room ? sink->piece_room * 2 : 4;
+        AppendPiece *pieces = arena_alloc(arena, room * sizeof *pieces);
+        if (append->piece_count) memcpy(pieces, append->pieces, append->piece_count * sizeof *pieces);
+        append->pieces = pieces;
+        sink->piece_room = room;
+    }
+    append->pieces[append->piece_count++] = sink->piece;
+    sink->piece = (AppendPiece){.offset = sink->piece.offset + sink->piece.bytes};
+}
+
+/* Where the rows that were kept end; behind it is the row of the event at hand. */
+static size_t kept_end(const BatchSink *sink) {
+    return sink->piece.offset + sink->piece.bytes;
+}
+
+static size_t fresh_bytes(const BatchSink *sink) {
+    return sink->append.rows.size - kept_end(sink);
+}
+
+static void count_row(BatchSink *sink, Arena *arena, usec_t received) {
+    size_t row = fresh_bytes(sink);
+    if (sink->piece.bytes + row > PIECE_BYTES) close_piece(sink, arena);
+    if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
+    sink->append.last_time = received;
+    sink->piece.bytes += row;
+    sink->piece.rows++;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------------------------------------------------- */
+
+void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source, UsageClaim take_claim, RowPart *ret_part) {
+    if (!batch->append) {
+        batch->append = take_append(batch->maker);
+        batch->append->snapshot = snapshot ? snapshot_ref(snapshot) : NULL;
+        batch->rejects_tail = &batch->rejects;
+    }
+    check(batch->append->snapshot == snapshot);
+    BatchSource *found = find_source(batch, source);
+    for (size_t i = 0; i < found->count; i++) {
+        const BatchSink *sink = &found->sinks[i];
+        ret_part->marks[i] = (RowMark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
+                                       sink->append.last_time};
+    }
+    ret_part->tally = (RowTally){0};
+    ret_part->bytes = ret_part->elsewhere = 0;
+    ret_part->claim = take_claim;
+    ret_part->source = found;
+    ret_part->has_event = false;
+    ret_part->rejects_tail = batch->rejects_tail;
+    ret_part->reject_count = batch->reject_count;
+}
+
+size_t row_batch_map(RowBatch *batch, RowPart *part, const Event *event) {
+    check(!part->has_event);
+    part->has_event = true;
+    part->failed = mapper_map(batch->maker->mapper, part->source->source->plan, event, part->source->rows, batch->maker->failures);
+    return part->failed;
+}
+
+const MapFailure *row_batch_failure(const RowBatch *batch, size_t sink) {
+    const MapFailure *failure = &batch->maker->failures[sink];
+    return failure->error == MAP_OK ? NULL : failure;
+}
+
+Span row_batch_row(const RowPart *part, size_t sink) {
+    const BatchSink *found = &part->source->sinks[sink];
+    size_t size = fresh_bytes(found);
+    return size ? (Span){found->append.rows.data + kept_end(found), size} : (Span){0};
+}
+
+const Sink *row_batch_refuser(const RowBatch *batch, const RowPart *part, const MapFailure **ret_failure) {
+    for (size_t i = 0; i < part->source->count; i++) {
+        const Sink *sink = plan_sink(part->source->source->plan, i);
+        if (sink->on_invalid != ON_INVALID_REJECT || batch->maker->failures[i].error == MAP_OK) continue;
+        *ret_failure = &batch->maker->failures[i];
+        return sink;
+    }
+    return NULL;
+}
+
+static Span keep(Arena *arena, Span bytes) {
+    return (Span){arena_copy(arena, bytes), bytes.size};
+}
+
+/* The event as it came, for each sink that failed. What that takes. */
+static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *event, Span content_type) {
+    Arena *arena = &batch->append->arena;
+    Span body = keep(arena, event->body), type = keep(arena, content_type);
+    uint64_t bytes = body.size + type.size;
+    for (size_t i = 0; i < part->source->count; i++) {
+        const MapFailure *failure = &batch->maker->failures[i];
+        const Sink *sink = plan_sink(part->source->source->plan, i);
+        if (failure->error == MAP_OK) continue;
+        BatchReject *node = arena_zalloc(arena, sizeof *node);
+        node->reject = (AppendReject){.sink = sink->number,
+                                      .mapping_version = sink->mapping_version,
+                                      .event = event->id,
+                                      .at = event->received,
+                                      .column = keep(arena, span_of(failure->column)),
+                                      .reason = keep(arena, span_of(failure->message)),
+                                      .content_type = type,
+                                      .body = body};
+        bytes += sizeof *node + node->reject.reason.size + node->reject.column.size;
+        *batch->rejects_tail = node;
+        batch->rejects_tail = &node->next;
+        batch->reject_count++;
+    }
+    return bytes;
+}
+
+static void cut_rejects(RowBatch *batch, BatchReject **tail, size_t count) {
+    batch->rejects_tail = tail;
+    *tail = NULL;
+    batch->reject_count = count;
+}
+
+void row_batch_leave(RowBatch *batch, RowPart *part) {
+    (void)batch;
+    check(part->has_event);
+    part->has_event = false;
+    for (size_t i = 0; i < part->source->count; i++) {
+        BatchSink *sink = &part->source->sinks[i];
+        sink->append.rows.size = kept_end(sink);
+    }
+}
+
+static void count_failures(const RowBatch *batch, RowPart *part) {
+    part->tally.rejected++;
+    for (size_t i = 0; i < part->source->count; i++) part->tally.sink_rejected[i] += batch->maker->failures[i].error != MAP_OK;
+}
+
+bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
+    BatchSource *source = part->source;
+    BatchReject **rejects_tail = batch->rejects_tail;
+    size_t reject_count = batch->reject_count;
+    check(part->has_event);
+    uint64_t bytes = part->bytes;
+    if (part->failed) bytes += add_rejects(batch, part, event, content_type);
+    for (size_t i = 0; i < source->count; i++) bytes += fresh_bytes(&source->sinks[i]);
+    if (bytes > batch->maker->part_bytes) {
+        cut_rejects(batch, rejects_tail, reject_count);
+        row_batch_leave(batch, part);
+        return false;
+    }
+    if (part->failed) count_failures(batch, part);
+    for (size_t i = 0; i < source->count; i++)
+        if (fresh_bytes(&source->sinks[i]) > 0) count_row(&source->sinks[i], &batch->append->arena, event->received);
+    part->bytes = bytes;
+    part->tally.events++;
+    part->tally.stored += part->failed < source->count;
+    part->has_event = false;
+    return true;
+}
+
+bool row_batch_admit(RowBatch *batch, RowPart *part) {
+    return usage_resize(batch->maker->usage, part->source->source->usage, &part->claim, part->bytes + part->elsewhere);
+}
+
+void row_batch_end(RowBatch *batch, RowPart *part) {
+    GatheredAppend *append = (GatheredAppend *)batch->append;
+    UsageClaim *claim = part->claim.large ? &append->large : &part->source->claim;
+    check(!part->has_event && part->elsewhere == 0 && part->claim.bytes >= part->bytes);
+    claim->large = part->claim.large; /* there is one large request at a time */
+    claim->bytes += part->claim.bytes;
+    part->claim = (UsageClaim){0};
+    part->source->events += part->tally.events;
+    append->append.bytes += part->bytes;
+    append->stored += part->tally.stored;
+    append->rejected += part->tally.rejected;
+}
+
+void row_batch_undo(RowBatch *batch, RowPart *part) {
+    for (size_t i = 0; i < part->source->count; i++) {
+        BatchSink *sink = &part->source->sinks[i];
+        const RowMark *mark = &part->marks[i];
+        sink->append.rows.size = mark->rows_size;
+        sink->append.piece_count = mark->piece_count;
+        sink->piece = mark->piece;
+        sink->append.first_time = mark->first_time;
+        sink->append.last_time = mark->last_time;
+    }
+    part->has_event = false;
+    cut_rejects(batch, part->rejects_tail, part->reject_count);
+    usage_release(batch->maker->usage, part->source->source->usage, &part->claim);
+}
+
+/* ---- the Append -------------------------------------------------------------------------------------------------------------------------- */
+
+/* What disabled sinks did not get of what was gathered. */
+static void note_skips(const RowBatch *batch, Append *append, size_t most) {
+    append->skips = arena_alloc(&append->arena, most * sizeof *append->skips);
+    append->skip_count = 0;
+    for (const BatchSource *source = batch->sources; source; source = source->next) {
+        if (source->events == 0) continue;
+        for (size_t i = 0; i < source->source->skipped_count; i++)
+            append->skips[append->skip_count++] = (AppendSkip){.sink = source->source->skipped[i], .events = source->events};
+    }
+}
+
+static void put_sinks(RowBatch *batch, BatchSource *source) {
+    Append *append = batch->append;
+    for (size_t i = 0; i < source->count; i++) {
+        BatchSink *sink = &source->sinks[i];
+        check(fresh_bytes(sink) == 0);
+        close_piece(sink, &append->arena);
+        if (sink->append.piece_count)
+            append->sinks[append->sink_count++] = sink->append;
+        else
+            keep_buffer(batch->maker, &sink->append.rows);
+    }
+}
+
+Append *row_batch_seal(RowBatch *batch) {
+    Append *append = batch->append;
+    if (!append) return NULL;
+    size_t sinks = 0, skips = 0;
+    for (BatchSource *source = batch->sources; source; source = source->next) {
+        sinks += source->count;
+        skips += source->source->skipped_count;
+    }
+    append->sinks = arena_alloc(&append->arena, (sinks + 1) * sizeof *append->sinks);
+    append->sink_count = 0;
+    for (BatchSource *source = batch->sources; source; source = source->next) {
+        *bucket_of(batch, source->source) = NULL;
+        put_sinks(batch, source);
+    }
+    append->rejects = arena_alloc(&append->arena, (batch->reject_count + 1) * sizeof *append->rejects);
+    append->reject_count = 0;
+    for (BatchReject *reject = batch->rejects; reject; reject = reject->next) append->rejects[append->reject_count++] = reject->reject;
+    if (skips > 0) note_skips(batch, append, skips);
+    ((GatheredAppend *)append)->sources = batch->sources;
+    batch->append = NULL;
+    batch->sources = batch->last = NULL;
+    batch->rejects = NULL;
+    batch->reject_count = 0;
+    return append;
+}
+
+static void release(RowMaker *maker, GatheredAppend *append) {
+    for (BatchSource *source = append->sources; source; source = source->next)
+        usage_release(maker->usage, source->source->usage, &source->claim);
+    usage_release(maker->usage, NULL, &append->large);
+}
+
+void row_maker_settle(RowMaker *maker, Append *append) {
+    GatheredAppend *gathered = (GatheredAppend *)append;
+    release(maker, gathered);
+    if (append->result != APPEND_DONE) return;
+    if (gathered->stored) metrics_add(METRIC_EVENTS_STORED, gathered->stored);
+    if (gathered->rejected) metrics_add(METRIC_EVENTS_REJECTED, gathered->rejected);
+}
+
+void row_maker_recycle(RowMaker *maker, Append *take_append) {
+    for (size_t i = 0; i < take_append->sink_count; i++) keep_buffer(maker, &take_append->sinks[i].rows);
+    snapshot_unref(take_append->snapshot);
+    keep_append(maker, (GatheredAppend *)take_append);
+}
+
+void row_batch_drop(RowBatch *batch) {
+    Append *append = row_batch_seal(batch);
+    if (!append) return;
+    release(batch->maker, (GatheredAppend *)append);
+    row_maker_recycle(batch->maker, append);
+}
