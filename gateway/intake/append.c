@@ -127,22 +127,28 @@ void intake_gather_undo(Intake *intake, Gather *gather) {
     row_batch_undo(intake->turn, &gather->part);
 }
 
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
-    RowBatch *turn = intake->turn;
-    RowPart *part = &gather->part;
-    if (index == 0) gather->first = event->id;
-    if (row_batch_map(turn, part, event) > 0) {
-        const MapFailure *failure;
-        const Sink *sink = row_batch_refuser(turn, part, &failure);
-        if (sink) return refused_by_sink(intake, index, call, sink, failure, refusal);
-        describe_rejects(intake, call, gather, index);
-    }
-    if (row_batch_keep(turn, part, event, call->content_type)) return true;
+/* Some sinks failed. */
+static __attribute__((noinline)) bool may_quarantine(Intake *intake, const Call *call, Gather *gather, size_t index, CallRefusal *refusal) {
+    const MapFailure *failure;
+    const Sink *sink = row_batch_refuser(intake->turn, &gather->part, &failure);
+    if (sink) return refused_by_sink(intake, index, call, sink, failure, refusal);
+    describe_rejects(intake, call, gather, index);
+    return true;
+}
+
+static __attribute__((noinline)) bool refuse_rows(const Intake *intake, CallRefusal *refusal) {
     *refusal = (CallRefusal){.status = 413, .name = "payloadTooLarge"};
     (void)snprintf(refusal->message, sizeof refusal->message,
                    "The rows of the request have more than %zu bytes (option limits.request-rows).",
                    intake->options.limits.request_rows_bytes);
     return false;
+}
+
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
+    if (index == 0) gather->first = event->id;
+    size_t failed = row_batch_map(intake->turn, &gather->part, event);
+    if (failed && !may_quarantine(intake, call, gather, index, refusal)) return false;
+    return row_batch_keep(intake->turn, &gather->part, event, call->content_type) || refuse_rows(intake, refusal);
 }
 
 void intake_refuse_in_flight(CallRefusal *refusal) {

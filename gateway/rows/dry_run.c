@@ -6,21 +6,20 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "gateway/http/decode.h"
+#include "gateway/rows/row_batch.h"
 #include "mapping/framing.h"
 #include "mapping/headers.h"
 
 struct DryRun {
-    Plan *plan;
+    SnapshotSource source; /* of its own, with the plan only */
     Arena arena;
-    Mapper *mapper;
+    RowMaker *maker;
+    RowBatch batch; /* never sealed: each event is looked at and left out */
+    RowPart part;
     Buffer body;   /* decoded */
     Event *events; /* grows by doubling; freed by itself */
     size_t count, room;
     size_t line, line_at; /* the line of the place up to which line ends were counted */
-    size_t sink_count;
-    Buffer *rows; /* of the event at hand, by sink */
-    Buffer **row_list;
-    MapFailure *failures;
 };
 
 static Span copy(Arena *arena, Span bytes) {
@@ -97,14 +96,10 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
 int dry_run_new(Plan *plan, Framing framing, const DryRunRequest *request, DryRun **ret_run, Error *error) {
     DryRun *run = calloc(1, sizeof *run);
     check(run);
-    run->plan = plan_ref(plan);
-    run->mapper = mapper_new(request->row_bytes);
-    run->sink_count = plan_sink_count(plan);
-    run->rows = calloc(run->sink_count + 1, sizeof *run->rows);
-    run->row_list = calloc(run->sink_count + 1, sizeof *run->row_list);
-    run->failures = calloc(run->sink_count + 1, sizeof *run->failures);
-    check(run->rows && run->row_list && run->failures);
-    for (size_t i = 0; i < run->sink_count; i++) run->row_list[i] = &run->rows[i];
+    run->source.plan = plan_ref(plan);
+    run->maker = row_maker_new(request->row_bytes, SIZE_MAX, NULL);
+    run->batch.maker = run->maker;
+    row_batch_begin(&run->batch, NULL, &run->source, (UsageClaim){0}, &run->part);
     int r = decode(run, request, error);
     if (r == 0) r = split(run, framing, request, error);
     if (r < 0) {
@@ -117,12 +112,9 @@ int dry_run_new(Plan *plan, Framing framing, const DryRunRequest *request, DryRu
 
 void dry_run_free(DryRun *run) {
     if (!run) return;
-    for (size_t i = 0; i < run->sink_count; i++) buffer_deinit(&run->rows[i]);
-    free(run->rows);
-    free(run->row_list);
-    free(run->failures);
-    plan_unref(run->plan);
-    mapper_free(run->mapper);
+    row_batch_drop(&run->batch);
+    row_maker_free(run->maker);
+    plan_unref(run->source.plan);
     arena_deinit(&run->arena);
     buffer_deinit(&run->body);
     free(run->events);
@@ -142,8 +134,8 @@ size_t dry_run_line(DryRun *run, size_t event) {
 }
 
 TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind) {
-    if (plan_template_count(run->plan) == 0 || run->count == 0) return NULL;
-    TemplateBatch *batch = template_batch_new(plan_ref(run->plan), run->count, reply, reply_kind);
+    if (plan_template_count(run->source.plan) == 0 || run->count == 0) return NULL;
+    TemplateBatch *batch = template_batch_new(plan_ref(run->source.plan), run->count, reply, reply_kind);
     for (size_t i = 0; i < run->count; i++) batch->events[i].event = run->events[i];
     return batch;
 }
@@ -151,12 +143,10 @@ TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind) {
 void dry_run_map(DryRun *run, size_t number, const TemplateBatch *results, DryRunVisit visit, void *context) {
     Event event = run->events[number];
     event.templates = results ? results->events[number].results : NULL;
-    (void)mapper_map(run->mapper, run->plan, &event, run->row_list, run->failures);
-    for (size_t i = 0; i < run->sink_count; i++) {
-        bool failed = run->failures[i].error != MAP_OK;
-        visit(context, number, plan_sink(run->plan, i), failed ? &run->failures[i] : NULL, buffer_span(&run->rows[i]));
-        buffer_clear(&run->rows[i]);
-    }
+    (void)row_batch_map(&run->batch, &run->part, &event);
+    for (size_t i = 0; i < plan_sink_count(run->source.plan); i++)
+        visit(context, number, plan_sink(run->source.plan, i), row_batch_failure(&run->batch, i), row_batch_row(&run->part, i));
+    row_batch_leave(&run->part);
 }
 
 json_t *dry_run_cell_json(const RowCell *cell) {

@@ -155,7 +155,7 @@ static BatchSource *find_source(RowBatch *batch, SnapshotSource *source) {
 
 /* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
 
-static void close_piece(BatchSink *sink, Arena *arena) {
+static __attribute__((noinline)) void close_piece(BatchSink *sink, Arena *arena) {
     AppendSink *append = &sink->append;
     if (sink->piece.rows == 0) return;
     if (append->piece_count == sink->piece_room) {
@@ -178,8 +178,7 @@ static size_t fresh_bytes(const BatchSink *sink) {
     return sink->append.rows.size - kept_end(sink);
 }
 
-static void count_row(BatchSink *sink, Arena *arena, usec_t received) {
-    size_t row = fresh_bytes(sink);
+static void count_row(BatchSink *sink, size_t row, Arena *arena, usec_t received) {
     if (sink->piece.bytes + row > PIECE_BYTES) close_piece(sink, arena);
     if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
     sink->append.last_time = received;
@@ -275,42 +274,51 @@ static void cut_rejects(RowBatch *batch, BatchReject **tail, size_t count) {
     batch->reject_count = count;
 }
 
-void row_batch_leave(RowBatch *batch, RowPart *part) {
-    (void)batch;
-    check(part->has_event);
-    part->has_event = false;
-    for (size_t i = 0; i < part->source->count; i++) {
-        BatchSink *sink = &part->source->sinks[i];
-        sink->append.rows.size = kept_end(sink);
-    }
+static void cut_rows(BatchSource *source) {
+    for (size_t i = 0; i < source->count; i++) source->sinks[i].append.rows.size = kept_end(&source->sinks[i]);
 }
 
-static void count_failures(const RowBatch *batch, RowPart *part) {
+void row_batch_leave(RowPart *part) {
+    check(part->has_event);
+    part->has_event = false;
+    cut_rows(part->source);
+}
+
+/* The rows of the event at hand; false: with `more` it is too much. */
+static bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, usec_t received) {
+    BatchSink *sinks = part->source->sinks, *end = sinks + part->source->count;
+    uint64_t bytes = part->bytes + more;
+    for (const BatchSink *sink = sinks; sink < end; sink++) bytes += fresh_bytes(sink);
+    if (bytes > batch->maker->part_bytes) return false;
+    for (BatchSink *sink = sinks; sink < end; sink++) {
+        size_t row = fresh_bytes(sink);
+        if (row > 0) count_row(sink, row, &batch->append->arena, received);
+    }
+    part->bytes = bytes;
+    part->tally.events++;
+    part->tally.stored += part->failed < part->source->count;
+    part->has_event = false;
+    return true;
+}
+
+static __attribute__((noinline)) bool keep_with_rejects(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
+    BatchReject **tail = batch->rejects_tail;
+    size_t count = batch->reject_count;
+    uint64_t bytes = add_rejects(batch, part, event, content_type);
+    if (!keep_rows(batch, part, bytes, event->received)) {
+        cut_rejects(batch, tail, count);
+        return false;
+    }
     part->tally.rejected++;
     for (size_t i = 0; i < part->source->count; i++) part->tally.sink_rejected[i] += batch->maker->failures[i].error != MAP_OK;
+    return true;
 }
 
 bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
-    BatchSource *source = part->source;
-    BatchReject **rejects_tail = batch->rejects_tail;
-    size_t reject_count = batch->reject_count;
     check(part->has_event);
-    uint64_t bytes = part->bytes;
-    if (part->failed) bytes += add_rejects(batch, part, event, content_type);
-    for (size_t i = 0; i < source->count; i++) bytes += fresh_bytes(&source->sinks[i]);
-    if (bytes > batch->maker->part_bytes) {
-        cut_rejects(batch, rejects_tail, reject_count);
-        row_batch_leave(batch, part);
-        return false;
-    }
-    if (part->failed) count_failures(batch, part);
-    for (size_t i = 0; i < source->count; i++)
-        if (fresh_bytes(&source->sinks[i]) > 0) count_row(&source->sinks[i], &batch->append->arena, event->received);
-    part->bytes = bytes;
-    part->tally.events++;
-    part->tally.stored += part->failed < source->count;
-    part->has_event = false;
-    return true;
+    bool kept = part->failed ? keep_with_rejects(batch, part, event, content_type) : keep_rows(batch, part, 0, event->received);
+    if (!kept) row_batch_leave(part);
+    return kept;
 }
 
 bool row_batch_admit(RowBatch *batch, RowPart *part) {
@@ -418,6 +426,7 @@ void row_maker_recycle(RowMaker *maker, Append *take_append) {
 }
 
 void row_batch_drop(RowBatch *batch) {
+    for (BatchSource *source = batch->sources; source; source = source->next) cut_rows(source);
     Append *append = row_batch_seal(batch);
     if (!append) return;
     release(batch->maker, (GatheredAppend *)append);

@@ -89,7 +89,7 @@ const Sink *row_batch_refuser(const RowBatch *batch, const RowPart *part, const 
 /* The event at hand is of the part. Sinks that failed get it as a reject, with `content_type`. false: the part would have more than part_bytes;
  * it is left out. */
 bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type);
-void row_batch_leave(RowBatch *batch, RowPart *part);
+void row_batch_leave(RowPart *part);
 
 /* Claims bytes in flight for what is kept and what is elsewhere, fewer or more than before; false: there is no room. */
 bool row_batch_admit(RowBatch *batch, RowPart *part);
@@ -101,7 +101,7 @@ void row_batch_undo(RowBatch *batch, RowPart *part);
 /* The Append of all that was gathered, to be completed (message, reply) and posted; NULL: nothing was begun. All may have been undone: an Append
  * without sinks and rejects needs no writer. */
 Append *row_batch_seal(RowBatch *batch);
-/* All that was gathered is as if it had never been. */
+/* All that was gathered is as if it had never been, an event at hand too. Parts that were not ended have nothing in flight. */
 void row_batch_drop(RowBatch *batch);
 
 /* An Append is back: gives its bytes in flight back and counts its events if it is done. Before its senders are answered: who has an answer finds

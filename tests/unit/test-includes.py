@@ -2,6 +2,7 @@
 """
 The floors look down only, the rooms of the gateway too, and a vendor's header stands only where it belongs. Walks the #include lines.
 Headers include each other in no circle. In most rooms that holds for a header together with its source file, too.
+A vendor's header that a room is apart from does not reach it by way of other headers either.
 Private headers (parts.h) stay in their folder, and the management API sees the part of control that is meant for it.
 """
 
@@ -57,6 +58,9 @@ VENDORS = {
     r"xxhash\.h": r"base/checksum\.c",
     r"zlib\.h": r"gateway/http/decode\.c",
 }
+
+# Files that a vendor's header does not reach, by way of our own headers either.
+APART = [("gateway/rows", r"h2o(/.*)?\.h"), ("gateway/flow", r"h2o(/.*)?\.h")]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)
 
@@ -117,6 +121,34 @@ def holes_in_walls():
                 yield f"{name} includes {header}: it only points to what that defines"
 
 
+def reached(name):
+    """All headers that a file includes, by way of our own too, each with the way to it."""
+    done = set()
+
+    def walk(file, way):
+        for header in INCLUDE.findall((ROOT / file).read_text()):
+            if header in done:
+                continue
+            done.add(header)
+            yield header, [*way, header]
+            if header.split("/")[0] in MAY_INCLUDE and (ROOT / header).exists():
+                yield from walk(header, [*way, header])
+
+    yield from walk(name, [name])
+
+
+def meetings():
+    """Files that a header reaches from which they are apart."""
+    for folder, vendor in APART:
+        files = sorted((ROOT / folder).rglob("*.[ch]"))
+        if not files:
+            yield f"{folder} has no file: is it named otherwise now?"
+        for path in files:
+            for header, way in reached(str(path.relative_to(ROOT))):
+                if re.fullmatch(vendor, header):
+                    yield " includes ".join(way) + f": nothing of {folder} may know it"
+
+
 def problems():
     seen = 0
     for floor, allowed in MAY_INCLUDE.items():
@@ -146,6 +178,7 @@ def problems():
     for room in sorted(WITHOUT_CIRCLES):
         yield from circles_of_modules(room)
     yield from holes_in_walls()
+    yield from meetings()
     if seen < 100:
         yield f"only {seen} include lines were seen: is the tree complete?"
 
