@@ -100,11 +100,11 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
     return 0;
 }
 
-/* The batches of all runs are on their way at once. */
+/* The batches of all runs are on their way at once; the kind of each, from 1, is its run. */
 static void evaluate_templates(MapRun *run, DryRun *const *runs, TemplateBatch **batches) {
     size_t left = 0;
     for (size_t i = 0; i < run->target_count; i++) {
-        TemplateBatch *batch = dry_run_batch(runs[i], run->mailbox, (int)i);
+        TemplateBatch *batch = dry_run_batch(runs[i], run->mailbox, (int)i + 1);
         if (!batch) continue;
         templates_post(run->templates, batch);
         left++;
@@ -113,7 +113,7 @@ static void evaluate_templates(MapRun *run, DryRun *const *runs, TemplateBatch *
         (void)mailbox_wait(run->mailbox, USEC_NEVER);
         for (Message *message = mailbox_take(run->mailbox), *next; message; message = next) {
             next = message->next;
-            batches[message->kind] = (TemplateBatch *)message;
+            batches[message->kind - 1] = (TemplateBatch *)message;
             left--;
         }
     }
@@ -280,7 +280,7 @@ static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer 
 /* As when a sink is created: a template that is wrong is told once, with its place. */
 static int check_templates(MapRun *run, Error *error) {
     _cleanup_(buffer_deinit) Buffer places = {0};
-    TemplateCheck *asked = template_check_new(run->mailbox, 0);
+    TemplateCheck *asked = template_check_new(run->mailbox, 1);
     for (size_t i = 0; i < run->target_count; i++) add_templates(&run->targets[i], asked, &places);
     templates_post_check(run->templates, asked);
     (void)mailbox_wait(run->mailbox, USEC_NEVER);
