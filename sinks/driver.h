@@ -101,6 +101,20 @@ typedef struct ImportJob {
 
 typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
 
+/*
+ * How long the caller bears a call that waits: for the network, for a server that is silent, for a lock. Asked several times a second while one
+ * waits, on the caller's thread. When it is over the call gives up as soon as it can: SINK_RETRY with -ECANCELED, or what it found till then.
+ */
+typedef struct SinkPatience {
+    bool (*is_over)(void *context);
+    void *context;
+} SinkPatience;
+#define SINK_PATIENCE_TURN (100 * USEC_MS) /* how often it is asked */
+
+static inline bool sink_patience_is_over(const SinkPatience *patience) { /* NULL: it never is */
+    return patience && patience->is_over(patience->context);
+}
+
 /* What prepare would do to a table. */
 typedef struct TableInspection {
     bool creates;                  /* it is not there */
@@ -122,9 +136,10 @@ typedef enum SinkFault {
 typedef struct SinkTest {
     const char *const *tables; /* in: ids of the tables that sinks on the connection have */
     size_t table_count;
-    SinkFault fault;   /* out */
-    char version[128]; /* out: of the destination, "PostgreSQL 15.6"; "" when it was not reached */
-    char note[256];    /* out: of a sound one, a sentence on what it cannot do; "" none */
+    const SinkPatience *patience; /* in; borrowed; NULL: no end */
+    SinkFault fault;              /* out */
+    char version[128];            /* out: of the destination, "PostgreSQL 15.6"; "" when it was not reached */
+    char note[256];               /* out: of a sound one, a sentence on what it cannot do; "" none */
 } SinkTest;
 
 typedef struct SinkDriver {
@@ -138,8 +153,9 @@ typedef struct SinkDriver {
     /* Are two targets on one connection one and the same? Pure. */
     bool (*same_target)(const SinkTarget *target, const SinkTarget *other);
     /* `data_directory`: what relative paths are relative to. */
-    SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name, SinkSession **ret_session,
-                          Error *error);
+    /* `patience` holds for all calls on the session and is borrowed as long; NULL: no end. */
+    SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name,
+                          const SinkPatience *patience, SinkSession **ret_session, Error *error);
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
      * missing columns when on_schema_drift is evolve. */
     SinkResult (*prepare)(SinkSession *session, const SinkTarget *target, Error *error);

@@ -26,9 +26,9 @@ static PostgresSession *session_of(SinkSession *session) {
 }
 
 static SinkResult pg_connect(const Connection *connection, const char *data_directory, const char *application_name,
-                             SinkSession **ret_session, Error *error) {
+                             const SinkPatience *patience, SinkSession **ret_session, Error *error) {
     PostgresSession *session = NULL;
-    SinkResult result = postgres_session_open(connection, data_directory, application_name, &session, NULL, error);
+    SinkResult result = postgres_session_open(connection, data_directory, application_name, patience, &session, NULL, error);
     if (result == SINK_DONE) *ret_session = (SinkSession *)(void *)session;
     return result;
 }

@@ -52,21 +52,22 @@ static int read_password(const char *path, char out[static PASSWORD_BYTES_MOST],
     return 0;
 }
 
-/* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the deadline. */
-static int poll_until(int fd, short events, usec_t deadline, short *ret_events) {
-    for (;;) {
-        usec_t left = deadline - clock_system()->boot(clock_system());
-        if (left < 0) left = 0;
-        struct pollfd poller = {.fd = fd, .events = events};
-        int r = poll(&poller, 1, left > 3600 * USEC_SECOND ? 3600 * 1000 : (int)((left + USEC_MS - 1) / USEC_MS));
-        if (r < 0 && errno == EINTR) continue;
-        if (ret_events) *ret_events = r > 0 ? poller.revents : 0;
-        return r;
-    }
-}
-
 static usec_t now(void) {
     return clock_system()->boot(clock_system());
+}
+
+/* Waits for the socket until `deadline` (boot clock). poll's result for `events`, 0 at the deadline, -ECANCELED when the patience is over. */
+static int poll_until(int fd, short events, usec_t deadline, const SinkPatience *patience) {
+    for (;;) {
+        usec_t left = deadline - now();
+        if (left < 0) left = 0;
+        struct pollfd poller = {.fd = fd, .events = events};
+        usec_t turn = left < SINK_PATIENCE_TURN ? left : SINK_PATIENCE_TURN;
+        int r = poll(&poller, 1, (int)((turn + USEC_MS - 1) / USEC_MS));
+        if (r > 0 || (r < 0 && errno != EINTR)) return r < 0 ? -errno : r;
+        if (sink_patience_is_over(patience)) return -ECANCELED;
+        if (r == 0 && turn == left) return 0;
+    }
 }
 
 static SinkFault connect_fault(const char *sqlstate, const char *words) {
@@ -104,8 +105,8 @@ static usec_t connect_limit(const char *uri, bool *ret_valid) {
     return limit;
 }
 
-static SinkResult connect_to(const Connection *connection, const char *password, const char *application_name, PGconn **ret_libpq,
-                             SinkFault *ret_fault, Error *error) {
+static SinkResult connect_to(const Connection *connection, const char *password, const char *application_name, const SinkPatience *patience,
+                             PGconn **ret_libpq, SinkFault *ret_fault, Error *error) {
     bool valid;
     usec_t limit = connect_limit(connection_value(connection, "uri"), &valid);
     if (!valid) {
@@ -125,12 +126,17 @@ static SinkResult connect_to(const Connection *connection, const char *password,
     usec_t deadline = now() + limit;
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (libpq && PQstatus(libpq) != CONNECTION_BAD && status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
-        if (poll_until(PQsocket(libpq), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, NULL) <= 0) {
-            (void)error_set(error, -ETIMEDOUT, "Connection \"%s\" cannot be opened: no answer within %lld s.", connection->name,
-                            (long long)(limit / USEC_SECOND));
+        int r = poll_until(PQsocket(libpq), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline, patience);
+        if (r <= 0) {
+            bool given_up = r == -ECANCELED;
+            if (given_up)
+                (void)error_set(error, -ECANCELED, "Connection \"%s\" was given up before it was open.", connection->name);
+            else
+                (void)error_set(error, -ETIMEDOUT, "Connection \"%s\" cannot be opened: no answer within %lld s.", connection->name,
+                                (long long)(limit / USEC_SECOND));
             *ret_fault = SINK_FAULT_UNREACHABLE;
             PQfinish(libpq);
-            return SINK_UNREACHABLE;
+            return given_up ? SINK_RETRY : SINK_UNREACHABLE;
         }
         status = PQconnectPoll(libpq);
     }
@@ -173,7 +179,7 @@ static void name_ledger(PostgresSession *session, const char *name) {
 }
 
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
-                                 PostgresSession **ret_session, SinkFault *ret_fault, Error *error) {
+                                 const SinkPatience *patience, PostgresSession **ret_session, SinkFault *ret_fault, Error *error) {
     SinkFault unasked;
     if (!ret_fault) ret_fault = &unasked;
     char password[PASSWORD_BYTES_MOST];
@@ -189,7 +195,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
         }
     }
     PGconn *libpq = NULL;
-    SinkResult result = connect_to(connection, password_file ? password : NULL, application_name, &libpq, ret_fault, error);
+    SinkResult result = connect_to(connection, password_file ? password : NULL, application_name, patience, &libpq, ret_fault, error);
     explicit_bzero(password, sizeof password);
     if (result != SINK_DONE) return result;
     (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);
@@ -197,6 +203,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
     check(session);
     *session = (PostgresSession){.connection = libpq,
                                  .name = strdup(connection->name),
+                                 .patience = patience,
                                  .silence_limit = SILENCE_LIMIT,
                                  .statement_limit = STATEMENT_LIMIT,
                                  .turn = WAIT_TURN};
@@ -320,17 +327,23 @@ SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGres
     return result;
 }
 
-/* Waits for the session's socket and for that of its probe. < 0: -errno; > 0: the session's is ready, for *ret_events; 0: look around. */
+/* Waits for the session's socket and for that of its probe. < 0: -errno, -ECANCELED when the patience is over; > 0: the session's is ready, for
+ * *ret_events; 0: look around. */
 static int wait_a_turn(const PostgresSession *session, short events, usec_t deadline, short *ret_events) {
     struct pollfd pollers[2] = {{.fd = PQsocket(session->connection), .events = events}, {.fd = -1}};
-    usec_t left = deadline - now();
-    if (left < 0) left = 0;
-    if (left > session->turn) left = session->turn;
     if (session->probe) pollers[1].fd = postgres_probe_descriptor(session->probe, &pollers[1].events);
-    int r = poll(pollers, 2, (int)((left + USEC_MS - 1) / USEC_MS));
-    if (r < 0) return errno == EINTR ? 0 : -errno;
-    *ret_events = pollers[0].revents;
-    return pollers[0].revents != 0;
+    usec_t end = now() + session->turn;
+    if (end > deadline) end = deadline;
+    for (;;) {
+        usec_t left = end - now(), wait = left > 0 ? left : 0;
+        if (session->patience && wait > SINK_PATIENCE_TURN) wait = SINK_PATIENCE_TURN;
+        int r = poll(pollers, 2, (int)((wait + USEC_MS - 1) / USEC_MS));
+        if (r < 0) return errno == EINTR ? 0 : -errno;
+        *ret_events = pollers[0].revents;
+        if (pollers[0].revents != 0) return 1;
+        if (sink_patience_is_over(session->patience)) return -ECANCELED;
+        if (r > 0 || wait >= left) return 0;
+    }
 }
 
 static SinkResult interrupted(PostgresSession *session, Error *error) {
@@ -339,7 +352,10 @@ static SinkResult interrupted(PostgresSession *session, Error *error) {
     if (refusal[0])
         (void)error_set(error, -ECONNREFUSED, "The server takes no second session, so it is unknown whether it works: %s", refusal);
     else
-        (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED, deaf ? "The server does not answer." : "The import was interrupted.");
+        (void)error_set(error, deaf ? -ETIMEDOUT : -ECANCELED,
+                        deaf                ? "The server does not answer."
+                        : session->progress ? "The import was interrupted."
+                                            : "The wait for the server was given up.");
     postgres_session_break(session);
     return deaf ? SINK_UNREACHABLE : SINK_RETRY;
 }
@@ -364,11 +380,12 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
         int r = wait_a_turn(session, events, deadline, &ready);
         if (r < 0) {
             session->failure = (PostgresFailure){0};
+            if (r == -ECANCELED) return interrupted(session, error);
             (void)error_set(error, r, "Connection \"%s\": poll failed: %s.", session->name, strerrordesc_np(-r));
             return ended(session, SINK_UNREACHABLE, error);
         }
         bool turn_is_over = r == 0 || now() - session->looked >= session->turn;
-        if (turn_is_over && look_around(session, (ready & POLLIN) != 0)) {
+        if (turn_is_over && (look_around(session, (ready & POLLIN) != 0) || sink_patience_is_over(session->patience))) {
             session->failure = (PostgresFailure){0};
             return interrupted(session, error);
         }

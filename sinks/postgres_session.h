@@ -1,6 +1,6 @@
 /*
  * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `progress` once a second, and says whether the server was seen at work (postgres_probe.h) or sent anything. After SINK_UNREACHABLE, an
+ * asks `patience` several times a second, and `progress` once, and says whether the server was seen at work (postgres_probe.h) or sent anything. After SINK_UNREACHABLE, an
  * interruption or a lost connection the session is only fit for disconnecting; every call says so with SINK_UNREACHABLE. One
  * thread at a time.
  *
@@ -38,10 +38,11 @@ typedef struct PostgresSession {
     PostgresFailure failure; /* of the last call; all-zero when it was SINK_DONE or this side gave up */
     bool (*progress)(void *context, uint64_t rows_done, bool working); /* NULL outside an import; true: give up */
     void *progress_context;
-    uint64_t rows_done;          /* for progress */
-    struct PostgresProbe *probe; /* looks whether the server works for us; NULL outside an import's transaction */
-    bool is_used;                /* a call of the driver before this one was answered: the session was kept */
-    bool has_answered;           /* a statement of this call was answered */
+    const SinkPatience *patience; /* borrowed; NULL: none */
+    uint64_t rows_done;           /* for progress */
+    struct PostgresProbe *probe;  /* looks whether the server works for us; NULL outside an import's transaction */
+    bool is_used;                 /* a call of the driver before this one was answered: the session was kept */
+    bool has_answered;            /* a statement of this call was answered */
     bool is_broken;
     bool has_tried_check;
     bool can_check_client; /* the server takes client_connection_check_interval; the first call of the driver tries */
@@ -49,7 +50,7 @@ typedef struct PostgresSession {
 
 /* `ret_fault` (NULL: not wanted) is set when it is not SINK_DONE. */
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
-                                 PostgresSession **ret_session, SinkFault *ret_fault, Error *error);
+                                 const SinkPatience *patience, PostgresSession **ret_session, SinkFault *ret_fault, Error *error);
 void postgres_session_free(PostgresSession *session); /* NULL-safe */
 
 /*

@@ -101,7 +101,7 @@ static SinkFault fault_of(SinkResult result) {
 SinkFault postgres_test(const Connection *connection, const char *data_directory, SinkTest *test, Error *error) {
     PostgresSession *session;
     test->version[0] = test->note[0] = '\0';
-    SinkResult result = postgres_session_open(connection, data_directory, "sluice test", &session, &test->fault, error);
+    SinkResult result = postgres_session_open(connection, data_directory, "sluice test", test->patience, &session, &test->fault, error);
     /* A line for each server that was tried. */
     for (char *line = error ? error->text : NULL; line && (line = strchr(line, '\n'));) *line = ' ';
     if (result != SINK_DONE) return test->fault;

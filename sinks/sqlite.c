@@ -16,11 +16,11 @@
 #include "sinks/driver.h"
 #include "sinks/ledger_entry.h"
 #include "sinks/sqlite_load.h"
+#include "sinks/sqlite_lock.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/sqlite_test.h"
 #include "sinks/table_shape.h"
 
-#define BUSY_MS 2000
 #define STEPS_BETWEEN_PROGRESS 100000 /* of SQLite's machine: within a statement that works for long, a trigger's most often */
 
 typedef struct SqliteSession {
@@ -28,6 +28,7 @@ typedef struct SqliteSession {
     char *ledger; /* name of the table */
     dev_t device; /* device and inode of the open file */
     ino_t inode;
+    SqliteLock lock;
 } SqliteSession;
 
 static SqliteSession *session_of(SinkSession *session) {
@@ -93,7 +94,7 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
         check(session->database); /* NULL only without memory */
         return sqlite_failure(session->database, "open the file", error);
     }
-    (void)sqlite3_busy_timeout(session->database, BUSY_MS);
+    sqlite_lock_use(&session->lock, session->database);
     SinkResult result = use_wal(session->database, path, error);
     if (result != SINK_DONE) return result;
     if (!find_file(session, &session->device, &session->inode)) {
@@ -104,13 +105,14 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
 }
 
 static SinkResult sqlite_connect(const Connection *connection, const char *data_directory, const char *application_name,
-                                 SinkSession **ret_session, Error *error) {
+                                 const SinkPatience *patience, SinkSession **ret_session, Error *error) {
     char *path = NULL;
     const char *file = connection_value(connection, "path"), *ledger = connection_effective(connection, "ledgerTable");
     bool absolute = file[0] == '/';
     check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", file) >= 0);
     SqliteSession *session = calloc(1, sizeof *session);
     check(session);
+    session->lock.patience = patience;
     session->ledger = strdup(ledger);
     check(session->ledger);
     SinkResult result = open_database(session, path, error);

@@ -9,8 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-
-#define BUSY_MS 2000
+#include "sinks/sqlite_lock.h"
 
 static SinkFault fault(Error *error, SinkFault what, const char *name, const char *path, const char *words, int code) {
     (void)error_set(error, code < 0 ? code : -EINVAL, "Connection \"%s\" (%s): %s%s%s.", name, path, words, code < 0 ? ": " : "",
@@ -44,12 +43,13 @@ static SinkFault fault_of(int code) {
     }
 }
 
-static SinkFault test_file(const char *name, const char *path, Error *error) {
+static SinkFault test_file(const char *name, const char *path, const SinkPatience *patience, Error *error) {
     if (access(path, R_OK | W_OK) < 0) return fault(error, SINK_FAULT_RIGHTS, name, path, "the file cannot be written", -errno);
     sqlite3 *database;
+    SqliteLock lock = {.patience = patience};
     int r = sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     check(database); /* NULL only without memory */
-    (void)sqlite3_busy_timeout(database, BUSY_MS);
+    sqlite_lock_use(&lock, database);
     if (r == SQLITE_OK) r = sqlite3_exec(database, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
     SinkFault what = SINK_SOUND;
     if (r != SQLITE_OK)
@@ -72,7 +72,7 @@ SinkFault sqlite_test(const Connection *connection, const char *data_directory, 
     if (test->fault != SINK_SOUND) return test->fault;
     if (stat(path, &status) == 0) {
         bool is_file = S_ISREG(status.st_mode);
-        return test->fault = is_file ? test_file(connection->name, path, error)
+        return test->fault = is_file ? test_file(connection->name, path, test->patience, error)
                                      : fault(error, SINK_FAULT_DATABASE, connection->name, path, "it is no file", 0);
     }
     if (errno != ENOENT) return test->fault = fault(error, SINK_FAULT_RIGHTS, connection->name, path, "the file cannot be reached", -errno);

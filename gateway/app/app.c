@@ -461,10 +461,12 @@ static void end_deadline(App *app) {
     mailbox_free(steal(app->deadline_box));
 }
 
-static void drain_writer(App *app) {
+/* The writer first: what comes back from the loaders then is no failed try. */
+static void drain_delivery(App *app) {
     if (!app->writer_runs || app->writer_drains) return;
     app->writer_drains = true;
     post_drain(writer_mailbox(app->writer), 0);
+    loaders_drain(app->loaders);
 }
 
 int app_run(App *app) {
@@ -481,7 +483,7 @@ int app_run(App *app) {
     log_info("stopping: requests in flight are finished first");
     for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i], now + 2 * quarter);
     bool drained = control_drain_loops(app->control, app->loop_count, deadline);
-    drain_writer(app);
+    drain_delivery(app);
     drained = control_drain_writer(app->control, deadline) && drained;
     if (!drained) log_warning("the shutdown deadline came before everything was finished; what was acknowledged is on disk");
     return drained ? 0 : -ETIMEDOUT;
@@ -498,7 +500,7 @@ static void stop_templates(App *app) {
 }
 
 static void stop_loaders(App *app) {
-    drain_writer(app); /* it gives out no more imports */
+    drain_delivery(app); /* it gives out no more imports */
     loaders_stop(app->loaders);
 }
 

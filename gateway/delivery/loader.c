@@ -18,6 +18,7 @@
 #define LOADERS_MOST 64   /* on one connection */
 #define THREADS_MOST 1024 /* with those that each connection has of its own */
 #define STALLED (2 * USEC_SECOND)
+#define DRAIN_SILENCE USEC_SECOND /* what an import may be without progress when the loaders drain */
 #define SESSIONS_A_LOADER 4
 #define PREPARED_A_SESSION 32
 #define SESSION_IDLE (60 * USEC_SECOND)
@@ -34,11 +35,13 @@ typedef struct Kept {
 
 typedef struct Loader {
     Loaders *loaders;
+    SinkPatience patience; /* of all that it asks of a driver */
     Thread thread;
     bool started;
     Mailbox *mailbox; /* stored rejects come back here */
     Kept kept[SESSIONS_A_LOADER];
     uint64_t jobs;
+    const struct ImportContext *import;         /* its own thread: what runs is past the checks of its table; NULL: nothing */
     LoadJob *running;                           /* under the lock */
     const Connection *holds[SESSIONS_A_LOADER]; /* under the lock: what `kept` was between the last jobs */
     _Atomic(usec_t) progress_at;                /* boot: of the running job's last progress; its own thread writes it */
@@ -49,9 +52,11 @@ typedef struct Lane {
     bool answers; /* since it could last not be reached, a job got further there */
 } Lane;
 
+typedef enum LoadersPhase { LOADERS_RUN, LOADERS_DRAIN, LOADERS_STOP } LoadersPhase;
+
 struct Loaders {
     LoadersOptions options;
-    atomic_bool stopping;
+    _Atomic(LoadersPhase) phase; /* changed under the lock, and only forward */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     LoadJob *first, **tail; /* under the lock: jobs that wait, linked by message.next */
@@ -61,6 +66,18 @@ struct Loaders {
     size_t shared; /* of those: not kept for the first job of a connection */
     Lane *lanes;   /* by connection; one more for names that are none */
 };
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_stopping(const Loaders *loaders) {
+    return atomic_load(&loaders->phase) == LOADERS_STOP;
+}
+
+static void refuse(LoadJob *job) {
+    job->request.result = SINK_RETRY;
+    (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
+    request_answer(&job->request);
+}
 
 /* ---- the queue ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -178,18 +195,14 @@ static LoadJob *take_job(Loader *loader) {
 void loaders_post(Loaders *loaders, LoadJob *job) {
     job->request.message.next = NULL;
     lock(loaders);
-    bool refused = atomic_load(&loaders->stopping);
+    bool refused = atomic_load(&loaders->phase) != LOADERS_RUN;
     if (!refused) {
         *loaders->tail = job;
         loaders->tail = (LoadJob **)(void *)&job->request.message.next;
         check(pthread_cond_broadcast(&loaders->changed) == 0);
     }
     unlock(loaders);
-    if (refused) {
-        job->request.result = SINK_RETRY;
-        (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
-        request_answer(&job->request);
-    }
+    if (refused) refuse(job);
 }
 
 /* ---- sessions ------------------------------------------------------------------------------------------------------------------------ */
@@ -229,7 +242,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
     char name[256];
     (void)snprintf(name, sizeof name, "sluice %s", job->label);
     SinkSession *session;
-    SinkResult result = driver->connect(connection, options->data_directory, name, &session, &job->request.error);
+    SinkResult result = driver->connect(connection, options->data_directory, name, &loader->patience, &session, &job->request.error);
     if (result != SINK_DONE) {
         expansions_hide(connection->expansions, &job->request.error);
         return result;
@@ -252,6 +265,17 @@ typedef struct ImportContext {
     bool got_further;
     const char *out_of_time; /* why it was interrupted for time; NULL: it was not */
 } ImportContext;
+
+/* Of a Loader: see SinkPatience. Its own thread. */
+static bool patience_is_over(void *context) {
+    const Loader *loader = context;
+    switch (atomic_load(&loader->loaders->phase)) {
+    case LOADERS_RUN: return false;
+    case LOADERS_DRAIN: return !loader->import || boot_now() - loader->import->since > DRAIN_SILENCE;
+    case LOADERS_STOP: return true;
+    }
+    unreachable();
+}
 
 static LoadFile *find_file(LoadJob *job, const Uuid *id) {
     for (size_t i = 0; i < job->file_count; i++)
@@ -297,7 +321,7 @@ static bool progress(void *context, uint64_t rows_done, bool working) {
     ImportContext *import = context;
     const Loaders *loaders = import->loader->loaders;
     const LoadersOptions *options = &loaders->options;
-    if (atomic_load(&loaders->stopping)) return true;
+    if (is_stopping(loaders)) return true;
     usec_t now = boot_now();
     if (working || rows_done != import->rows_done) {
         note_progress(import->loader, !import->got_further);
@@ -343,7 +367,7 @@ static bool find_damage(Loader *loader, LoadFile *file, FileRows *rows) {
         Span csv;
         uint64_t first, count;
         int r = reader->seek(reader, file->slices[slice].first_row, NULL);
-        while (r == 0 && !atomic_load(&loaders->stopping)) {
+        while (r == 0 && !is_stopping(loaders)) {
             r = reader->block(reader, &csv, &first, &count, NULL);
             note_progress(loader, false);
         }
@@ -389,7 +413,9 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .patience = options->import_timeout,
         .longest = options->import_longest,
     };
+    loader->import = &context;
     SinkResult result = kept->driver->import(kept->session, &import, error);
+    loader->import = NULL;
     if (result != SINK_DONE && context.out_of_time) (void)error_prefix(error, "%s", context.out_of_time);
     job->out_of_time = result != SINK_DONE && (context.out_of_time || import.took_too_long);
     job->proven_absent = result != SINK_DONE && import.proven_absent;
@@ -438,12 +464,13 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
  * it), and every loader may keep such a one. A server that stays silent costs a time limit, once: -ETIMEDOUT. -ESTALE: see sinks/driver.h.
  */
 static bool is_worth_another_session(const Loader *loader, const LoadJob *job, bool fresh) {
-    if (atomic_load(&loader->loaders->stopping)) return false;
+    if (atomic_load(&loader->loaders->phase) != LOADERS_RUN) return false;
     if (job->request.result == SINK_RETRY) return job->request.error.code == -ESTALE;
     return job->request.result == SINK_UNREACHABLE && !fresh && job->request.error.code != -ETIMEDOUT;
 }
 
-static void test_connection(const Loaders *loaders, LoadJob *job) {
+static void test_connection(const Loader *loader, LoadJob *job) {
+    const Loaders *loaders = loader->loaders;
     const Connection *connection = connections_find(loaders->options.connections, job->connection);
     if (!connection) {
         (void)error_set(&job->request.error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
@@ -452,15 +479,17 @@ static void test_connection(const Loaders *loaders, LoadJob *job) {
     }
     job->test->tables = (const char *const *)job->tables;
     job->test->table_count = job->table_count;
+    job->test->patience = &loader->patience;
     SinkFault fault = driver_of(loaders, connection)->test(connection, loaders->options.data_directory, job->test, &job->request.error);
     check(fault == job->test->fault);
+    job->test->patience = NULL;
     if (fault != SINK_SOUND) expansions_hide(connection->expansions, &job->request.error);
     job->request.result = SINK_DONE;
 }
 
 static void run(Loader *loader, LoadJob *job) {
     if (is_test(job)) {
-        test_connection(loader->loaders, job);
+        test_connection(loader, job);
         return;
     }
     for (unsigned tries = 0; tries < 2; tries++) {
@@ -514,7 +543,7 @@ static void *run_thread(void *context) {
     Loader *loader = context;
     Loaders *loaders = loader->loaders;
     lock(loaders);
-    while (!atomic_load(&loaders->stopping)) {
+    while (!is_stopping(loaders)) {
         if (run_next(loader)) continue;
         struct timespec deadline = idle_deadline();
         int r = pthread_cond_timedwait(&loaders->changed, &loaders->lock, &deadline);
@@ -559,6 +588,7 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     check(loaders->loaders);
     for (size_t i = 0; i < loaders->all; i++) {
         loaders->loaders[i].loaders = loaders;
+        loaders->loaders[i].patience = (SinkPatience){.is_over = patience_is_over, .context = &loaders->loaders[i]};
         loaders->loaders[i].mailbox = mailbox_new(NULL, NULL);
     }
     for (size_t i = 0; i < loaders->all && options->threads > 0; i++) {
@@ -575,10 +605,10 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     return 0;
 }
 
-void loaders_stop(Loaders *loaders) {
-    if (!loaders) return;
+/* Later phases only. */
+static void enter_phase(Loaders *loaders, LoadersPhase phase) {
     lock(loaders);
-    atomic_store(&loaders->stopping, true);
+    if (atomic_load(&loaders->phase) < phase) atomic_store(&loaders->phase, phase);
     LoadJob *waiting = loaders->first;
     loaders->first = NULL;
     loaders->tail = &loaders->first;
@@ -586,10 +616,17 @@ void loaders_stop(Loaders *loaders) {
     unlock(loaders);
     for (LoadJob *job = waiting, *next; job; job = next) {
         next = (LoadJob *)job->request.message.next;
-        job->request.result = SINK_RETRY;
-        (void)error_set(&job->request.error, -ECANCELED, "The gateway is shutting down.");
-        request_answer(&job->request);
+        refuse(job);
     }
+}
+
+void loaders_drain(Loaders *loaders) {
+    enter_phase(loaders, LOADERS_DRAIN);
+}
+
+void loaders_stop(Loaders *loaders) {
+    if (!loaders) return;
+    enter_phase(loaders, LOADERS_STOP);
     for (size_t i = 0; i < loaders->all; i++) {
         Loader *loader = &loaders->loaders[i];
         if (loader->started) thread_join(&loader->thread);

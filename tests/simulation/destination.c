@@ -31,7 +31,7 @@ typedef struct Transaction {
 } Transaction;
 
 static SinkResult simulated_connect(const Connection *connection, const char *data_directory, const char *application_name,
-                                    SinkSession **ret_session, Error *error) {
+                                    const SinkPatience *patience, SinkSession **ret_session, Error *error) {
     Destination *destination = &world->destinations[strcmp(connection->name, "second") == 0];
     if (destination->down) {
         (void)error_set(error, -ECONNREFUSED, "The destination is down.");

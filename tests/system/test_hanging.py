@@ -1,14 +1,19 @@
 """Destinations that hang, are locked or slow: what they may hold up, and what not."""
 
+import contextlib
 import os
 import pathlib
 import signal
+import socket
+import sqlite3
+import threading
+import time
 
 import psycopg2
 import pytest
 from load import COLUMNS, Sender, assert_exactly_once
 from postgres import Postgres
-from sluice import AT_ONCE, NEVER, wait_until
+from sluice import AT_ONCE, DEADLINE, NEVER, wait_until
 
 
 @pytest.fixture
@@ -134,3 +139,100 @@ def test_a_statement_at_which_the_server_works_is_not_interrupted(gateway_factor
     sender.run()
     wait_until("the rows", lambda: server.rows("SELECT count(*) FROM slow") == [(20,)])
     assert "tried again" not in gateway.log_text()
+
+
+# -- stops ---------------------------------------------------------------------------------------------------------------
+
+
+def assert_stops_soon(gateway, seconds=4):
+    """At a destination that is silent nothing can be finished, so that a stop need not wait for it."""
+    start = time.monotonic()
+    gateway.stop()
+    took = time.monotonic() - start
+    assert took < seconds, f"the stop took {took:.1f} s"
+
+
+def staged(gateway, source, sinks, rows):
+    def all_staged():
+        levels = [gateway.statistics(source, sink)["levels"] for sink in sinks]
+        return all(level["staging"]["recordsCount"] == rows for level in levels)
+
+    wait_until("the rows wait for their import", all_staged)
+
+
+def test_a_stop_while_nobody_answers_a_new_connection(gateway_factory):
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(8)
+        uri = f"postgresql://sluice@127.0.0.1:{hole.getsockname()[1]}/d"
+        gateway = gateway_factory(f"connections: {{hole: {{type: postgres, uri: '{uri}'}}}}\n").start()
+        gateway.add_source("s")
+        table = {"connection": "hole", "tableId": "k", "mapping": {"columns": COLUMNS}}
+        gateway.api("POST", "/sources/s/sinks", {"sinkId": "k", "name": "K", "table": table}, wait=0, expect=202)
+        silent, _ = hole.accept()  # kept: it stays open
+        assert_stops_soon(gateway)
+        silent.close()
+    gateway.start()
+    assert gateway.api("GET", "/sources/s/sinks").json["sinks"] == []
+
+
+def test_a_stop_while_a_test_of_a_connection_waits(gateway_factory):
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(8)
+        uri = f"postgresql://sluice@127.0.0.1:{hole.getsockname()[1]}/d"
+        gateway = gateway_factory(f"connections: {{hole: {{type: postgres, uri: '{uri}'}}}}\n").start()
+
+        def ask():
+            with contextlib.suppress(OSError):  # whether there is an answer depends on which of the two ends first
+                gateway.api("POST", "/connections/hole/test")
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        silent, _ = hole.accept()
+        assert_stops_soon(gateway)
+        silent.close()
+        asker.join(timeout=DEADLINE)
+        assert not asker.is_alive()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["on a session that was kept", "while it connects"])
+def test_a_stop_while_imports_wait_for_a_server_that_hangs(gateway_factory, server, kept):
+    gateway = gateway_factory(connections(server, "one")).start()
+    url = gateway.add_source("s", framing="ndjson")
+    sinks = ["a", "b", "c"]
+    for sink in sinks:
+        gateway.add_sink("s", sink, COLUMNS, AT_ONCE, connection="one", table=sink)
+    with Stopped(server):
+        if not kept:
+            gateway.stop()
+            gateway.start()
+        assert gateway.post(url, '{"n":"x","text":"t"}').status == 200
+        staged(gateway, "s", sinks, 1)
+        assert_stops_soon(gateway)
+    gateway.start()
+    for sink in sinks:
+        gateway.flush("s", sink)
+        assert server.rows(f"SELECT n FROM {sink}") == [("x",)]
+
+
+def test_a_stop_while_the_tables_are_locked(gateway_factory):
+    """Imports and the check of a new table wait for the lock, one after another: SQLite takes one job at a time."""
+    gateway = gateway_factory().start()
+    url = gateway.add_source("s", framing="ndjson")
+    sinks = [f"k{i}" for i in range(6)]
+    for sink in sinks:
+        gateway.add_sink("s", sink, COLUMNS, AT_ONCE)
+    database = sqlite3.connect(gateway.data / "tables.db", isolation_level=None)
+    database.execute("BEGIN EXCLUSIVE")
+    assert gateway.post(url, '{"n":"x","text":"t"}').status == 200
+    staged(gateway, "s", sinks, 1)
+    table = {"connection": "local", "tableId": "late", "mapping": {"columns": COLUMNS}}
+    gateway.api("POST", "/sources/s/sinks", {"sinkId": "late", "name": "L", "table": table}, wait=0, expect=202)
+    assert_stops_soon(gateway)
+    database.execute("ROLLBACK")
+    database.close()
+    gateway.start()
+    for sink in sinks:
+        gateway.flush("s", sink)
+        assert gateway.rows(f"SELECT n FROM {sink}") == [("x",)]

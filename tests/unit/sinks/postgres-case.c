@@ -19,7 +19,7 @@ SinkResult try_open(const char *uri, const char *password_file, SinkSession **re
     char name[] = "warehouse", *uri_copy = strdup(uri), *file_copy = password_file ? strdup(password_file) : NULL;
     char *values[] = {uri_copy, file_copy, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = values};
-    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", ret_session, error);
+    SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", NULL, ret_session, error);
     free(uri_copy);
     free(file_copy);
     return result;

@@ -25,7 +25,7 @@ struct SinkSession {
 };
 
 static SinkResult fake_connect(const Connection *connection, const char *data_directory, const char *application_name,
-                               SinkSession **ret_session, Error *error) {
+                               const SinkPatience *patience, SinkSession **ret_session, Error *error) {
     current->connects++;
     if (current->result == SINK_UNREACHABLE) {
         (void)error_set(error, -ECONNREFUSED, "nobody there");

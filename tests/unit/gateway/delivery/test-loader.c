@@ -35,7 +35,7 @@ struct SinkSession {
 };
 
 static SinkResult still_connect(const Connection *connection, const char *data_directory, const char *application_name,
-                                SinkSession **ret_session, Error *error) {
+                                const SinkPatience *patience, SinkSession **ret_session, Error *error) {
     *ret_session = calloc(1, sizeof **ret_session);
     (*ret_session)->connection = connection;
     (void)pthread_mutex_lock(&place.lock);
