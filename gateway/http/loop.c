@@ -6,11 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
-#include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/http/parts.h"
+#include "gateway/http/accept.h"
+#include "gateway/http/incoming.h"
+#include "gateway/http/input.h"
+#include "gateway/http/linger.h"
+#include "gateway/http/peers.h"
+#include "gateway/http/places.h"
+#include "gateway/http/refuse.h"
 #include "gateway/http/reply.h"
+#include "gateway/http/sweep.h"
 
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
 #define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
@@ -35,35 +40,6 @@ static void accept_again(HttpLoop *loop) {
 }
 
 /* ---- errors of the loop itself --------------------------------------------------------------------------------------------------------- */
-
-void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers) {
-    Buffer *out = &loop->scratch;
-    buffer_clear(out);
-    loop->handler.error_body(loop->handler.context, status, name, message, out);
-    size_t body_size = out->size;
-    buffer_append_text(out, "Content-Type: application/json\r\nX-Request-Id: ");
-    http_loop_request_id(loop, buffer_reserve(out, UUID_TEXT_SIZE));
-    out->size += UUID_TEXT_SIZE;
-    buffer_append_text(out, "\r\n");
-    if (status == 503) buffer_append_text(out, "Retry-After: 1\r\n");
-    if (loop->handler.error_headers) buffer_append_text(out, loop->handler.error_headers);
-    *ret_body = (Span){out->data, body_size};
-    *ret_headers = (Span){out->data + body_size, out->size - body_size};
-}
-
-void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal) {
-    Span body, headers;
-    http_loop_error(loop, refusal->status, refusal->name, refusal->message, &body, &headers);
-    Buffer out = {0};
-    buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", refusal->status, http_reason(refusal->status),
-                  body.size);
-    buffer_append_span(&out, headers);
-    if (refusal->headers) buffer_append_text(&out, refusal->headers);
-    buffer_append_text(&out, "\r\n");
-    buffer_append_span(&out, body);
-    (void)!send(fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL); /* less than any send buffer; a peer that left gets nothing */
-    buffer_deinit(&out);
-}
 
 static void reply_error(HttpLoop *loop, h2o_req_t *request, int status, const char *name, const char *message, bool close) {
     HttpReply reply = {.status = status, .close = close};
@@ -159,12 +135,6 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request) {
         h2o_linklist_insert(&loop->deferred, &connection->deferred_link);
     }
     return 0;
-}
-
-h2o_req_t *http_connection_take_deferred(HttpConnection *connection) {
-    h2o_req_t *request = steal(connection->deferred);
-    if (request) h2o_linklist_unlink(&connection->deferred_link);
-    return request;
 }
 
 /* The begin of a turn: each connection has a fresh share, and those that wait come first, the
@@ -296,6 +266,28 @@ static void take_messages(HttpLoop *loop) {
     }
 }
 
+static void begin_drain(HttpLoop *loop, usec_t now) {
+    /* Who came before the stop is still taken. */
+    for (size_t i = 0; i < loop->listener_count; i++) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listeners[i]), SOMAXCONN);
+    loop->draining = true;
+    loop->context.shutdown_requested =
+        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
+    http_loop_sweep(loop, now);
+}
+
+/* Bytes that the kernel holds for an idle connection are a request, too. */
+static bool in_flight(const HttpConnection *connection) {
+    if (connection->doomed) return false;
+    return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
+}
+
+static void look_if_drained(HttpLoop *loop) {
+    for (HttpConnection *connection = NULL; (connection = http_connection_next(loop, connection));)
+        if (in_flight(connection)) return;
+    loop->drained_told = true;
+    if (loop->drained) loop->drained(loop->drained_context);
+}
+
 static void turn(HttpLoop *loop) {
     const HttpHandler *handler = &loop->handler;
     loop->answered = resume_deferred(loop);
@@ -313,8 +305,8 @@ static void turn(HttpLoop *loop) {
         http_loop_make_room(loop, now);
     else
         loop->above_since = 0;
-    if (atomic_load(&loop->drain_wanted) && !loop->draining) http_loop_begin_drain(loop, now);
-    if (loop->draining && !loop->drained_told) http_loop_look_if_drained(loop);
+    if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop, now);
+    if (loop->draining && !loop->drained_told) look_if_drained(loop);
 }
 
 static int end_request(h2o_req_t *request, void *data) {
@@ -449,9 +441,7 @@ usec_t http_loop_now(const HttpLoop *loop) {
 
 void http_loop_request_id(HttpLoop *loop, char *out) {
     check_on_thread(&loop->owner);
-    Uuid id;
-    uuid_next(&loop->ids, http_loop_now(loop), &id);
-    uuid_format(&id, out);
+    http_loop_next_id(loop, out);
 }
 
 Span http_request_peer(h2o_req_t *request) {
@@ -471,5 +461,5 @@ void http_request_parked(h2o_req_t *request) {
     check_on_thread(&connection->loop->owner);
     /* Without a body the request's own fields point into the input, which reading on may move. */
     if (!connection->head.has_length && !connection->head.chunked) return;
-    h2o_socket_read_start(connection->socket, http_loop_on_parked_read);
+    http_connection_parked(connection);
 }

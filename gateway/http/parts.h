@@ -1,4 +1,4 @@
-/* What loop.c, connections.c, places.c, input.c, drain.c and sweep.c share. Everything here belongs to the loop's thread,
+/* The loop and its connections, as all of its parts see them. Everything here belongs to the loop's thread,
  * but for what says otherwise. */
 #pragma once
 
@@ -8,10 +8,12 @@
 
 #include "base/thread.h"
 #include "base/uuid.h"
+#include "gateway/flow/usage.h"
 #include "gateway/http/chunked.h"
 #include "gateway/http/client_address.h"
+#include "gateway/http/handler.h"
 #include "gateway/http/head.h"
-#include "gateway/http/loop.h"
+#include "gateway/http/listener.h"
 
 #define LINGERS_MOST 32
 _Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + HTTP_LISTENER_SOCKETS_MOST + 7,
@@ -20,6 +22,8 @@ _Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + HTTP_LISTENER_SOCKETS_MOS
 /* An unfinished request of so many bytes is looked at. */
 #define HTTP_QUESTION_BYTES ((size_t)16 * 1024)
 #define HTTP_FRAMED_TOO_MUCH "The chunk extensions and trailers of the request are too large (option limits.headers)."
+
+typedef struct HttpLoop HttpLoop;
 
 typedef enum ConnectionState {
     CONNECTION_IDLE,       /* no byte of a request is there */
@@ -46,9 +50,9 @@ typedef struct HttpConnection {
     h2o_socket_cb library_read;  /* what libh2o wants called when something was read; http_loop_on_read stands before it */
     h2o_socket_cb library_write; /* the same for what was written; on_written stands before it */
     size_t request_size;         /* of the request that the handler has, head and body; 0: chunked */
-    const char
-        *head_at; /* where `head` was read, as the begin of the input; NULL: the head is not whole or not sound, and `head` says nothing */
+    const char *head_at; /* where `head` was read, the begin of the input; NULL: it is not whole or not sound, and `head` says nothing */
     ChunkedBody chunked; /* with head_at and a chunked head: its body, as far as it came */
+    bool parked_reads;   /* the handler has it, and it reads all the same: see http_connection_parked */
     bool answered;       /* the answer to the request is being written */
     /* share of a turn */
     uint64_t turn;          /* in which the next two were counted */
@@ -136,81 +140,3 @@ struct HttpLoop {
     Linger lingers[LINGERS_MOST];
     size_t linger_count;
 };
-
-/* JSON body of an error into loop->scratch, and its header lines behind it; the spans last until the next call. */
-void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers);
-/* A whole answer to a bare socket, as far as its send buffer takes it. */
-void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal);
-
-/* loop.c: takes the connection out of the queue of deferred ones; its request, or NULL. */
-h2o_req_t *http_connection_take_deferred(HttpConnection *connection);
-
-/* connections.c */
-/* All of them, those that never sent a whole request first; NULL: the first, or no further one.
- * The present one may end once the next is known. */
-HttpConnection *http_connection_next(HttpLoop *loop, HttpConnection *connection);
-void http_connection_heard(HttpConnection *connection);  /* bytes came */
-void http_connection_served(HttpConnection *connection); /* a whole request came */
-/* Does the kernel hold bytes of it? */
-bool http_connection_unread(const HttpConnection *connection);
-/* Takes up to `most` connections; false: none waits any more. */
-bool http_loop_accept(HttpLoop *loop, int fd, unsigned most);
-void http_loop_on_accept(h2o_socket_t *listener, const char *err);
-HttpConnection *http_connection_of_link(h2o_linklist_t *link);
-
-/* places.c */
-/* Room for one more connection, which is counted already; false: it must be refused. `ret_above`: it is taken above the limit, and another
- * loop ends one. */
-bool http_loop_has_room(HttpLoop *loop, bool *ret_above, usec_t now);
-/* Until when a new connection is spared. */
-usec_t http_connection_spare(bool above, usec_t now);
-/* The same among those of one address. */
-bool http_loop_has_room_of_address(HttpLoop *loop, unsigned slot, usec_t now);
-/* While there are more connections than may be: ends those that may go. */
-void http_loop_make_room(HttpLoop *loop, usec_t now);
-/* Are all places taken? */
-bool http_loop_places_are_scarce(const HttpLoop *loop);
-/* What the other loops see of this one's connections: before its thread starts, at each sweep, for a new connection, at its end. */
-void http_loop_join_places(HttpLoop *loop);
-void http_loop_publish_places(HttpLoop *loop, usec_t now);
-void http_loop_publish_new(HttpLoop *loop, const HttpConnection *connection);
-void http_loop_leave_places(HttpLoop *loop);
-
-/* drain.c */
-void http_loop_begin_drain(HttpLoop *loop, usec_t now);
-void http_loop_look_if_drained(HttpLoop *loop);
-/* What a drain does with a connection; true: it was ended. */
-bool http_connection_drain(HttpConnection *connection, ConnectionState state, usec_t now);
-/* How long an answer may wait without progress during a drain. */
-usec_t http_drain_patience(const HttpLoop *loop);
-
-/* sweep.c */
-void http_loop_sweep(HttpLoop *loop, usec_t now);
-bool http_loop_sweep_due(const HttpLoop *loop, usec_t now);
-/* How long the loop may sleep when nothing happens. */
-usec_t http_loop_sleep(const HttpLoop *loop, usec_t now);
-/* `refusal` NULL: without a word. The connection is gone afterwards, unless it is being written
- * to: then it is doomed. */
-void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal);
-/* Takes over the descriptor; closed at once when there is no room. */
-void http_loop_linger(HttpLoop *loop, int take_fd);
-void http_loop_lingers_end(HttpLoop *loop);
-/* Looks at one connection: its bytes if it is unfinished and goes on; ends it when it is too slow. */
-uint64_t http_connection_look_at(HttpConnection *connection, usec_t now);
-
-/* input.c */
-ConnectionState http_connection_state(const HttpConnection *connection);
-/* The read callback in front of the library's: large input is counted, and held against the budget, before anything more is read. */
-void http_loop_on_read(h2o_socket_t *socket, const char *err);
-/* An answer is being written: http_loop_on_read is called again for what comes after it. */
-void http_connection_answered(h2o_req_t *request);
-/* Is more than a small part of a chunked request framing: extensions and trailers? */
-bool http_connection_framed_too_much(const HttpConnection *connection);
-/* Was the framing of the request's body looked at whole and found sound, with `body_size` bytes of data as the library has them? */
-bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason);
-/* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the
- * library closes without an answer; what is too much of it is forgotten, so that the sweep can
- * answer. */
-void http_connection_cut_next_head(HttpConnection *connection);
-/* The read callback of a connection whose request is parked. */
-void http_loop_on_parked_read(h2o_socket_t *socket, const char *err);

@@ -12,9 +12,12 @@
  * Only a connection's own loop can end it. Each loop publishes when its first of each rank was heard last. Where another loop has the one that
  * must go, the new one is taken above the limit, and that loop ends its own in its next turn, which comes soon while all places are taken.
  */
+#include "gateway/http/places.h"
+
 #include "base/error.h"
 #include "base/metrics.h"
-#include "gateway/http/parts.h"
+#include "gateway/http/peers.h"
+#include "gateway/http/refuse.h"
 
 /* Within this time each loop had a turn and a sweep, even if nothing happens to it. */
 #define EVERY_LOOP_TURNS (250 * USEC_MS)

@@ -3,32 +3,8 @@
 #include <h2o.h>
 
 #include "base/error.h"
-#include "gateway/http/parts.h"
-
-const char *http_reason(int status) {
-    switch (status) {
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 422: return "Unprocessable Content";
-    case 429: return "Too Many Requests";
-    case 500: return "Internal Server Error";
-    case 503: return "Service Unavailable";
-    default: return status < 300 ? "OK" : status < 500 ? "Bad Request" : "Internal Server Error";
-    }
-}
+#include "gateway/http/input.h"
+#include "gateway/http/reason.h"
 
 /* libh2o wants headers as pairs; all the lines go into one pair: the first name, and everything behind it as its value. */
 static void put_headers(h2o_req_t *request, Span lines) {

@@ -20,5 +20,3 @@ typedef struct HttpReply {
 
 /* Sends it. Exactly once for a request. */
 void http_reply(struct st_h2o_req_t *request, const HttpReply *reply);
-/* "Not Found"; for a status that is not known, the name of its class. */
-const char *http_reason(int status);

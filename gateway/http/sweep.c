@@ -2,16 +2,18 @@
  * The sweep over a loop's connections: libh2o has one silent deadline for everything and buffers a whole body before anybody may look at
  * it, so slow and hostile peers are found here, by what the library's sockets show: how much input waits, and whether it reads or writes.
  */
-#include <errno.h>
+#include "gateway/http/sweep.h"
+
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/http/parts.h"
+#include "gateway/http/incoming.h"
+#include "gateway/http/linger.h"
+#include "gateway/http/peers.h"
+#include "gateway/http/places.h"
+#include "gateway/http/shutdown.h"
 
 #define SWEEP_LEAST (4 * USEC_MS)
 #define SWEEP_MOST (100 * USEC_MS)
@@ -20,22 +22,6 @@
  * get a better answer. */
 #define QUESTION_AGE (200 * USEC_MS)
 #define SCARCE_SLEEP (10 * USEC_MS)
-#define LINGER_TIME (2 * USEC_SECOND)
-
-void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal) {
-    h2o_socket_t *socket = connection->socket;
-    int fd = h2o_socket_get_fd(socket);
-    if (refusal) {
-        metrics_add(METRIC_REQUESTS_REFUSED, 1);
-        http_loop_send_raw(connection->loop, fd, refusal);
-        connection->linger = true;
-    }
-    connection->doomed = true;
-    if (h2o_socket_is_reading(socket) && !h2o_socket_is_writing(socket))
-        connection->library_read(socket, h2o_socket_error_closed); /* as if the peer had left: the library frees its own structures */
-    else
-        (void)shutdown(fd, SHUT_RDWR); /* its write fails */
-}
 
 static void time_out(HttpConnection *connection, const char *message) {
     metrics_add(METRIC_CONNECTIONS_TIMED_OUT, 1);
@@ -177,48 +163,6 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     free(candidates);
 }
 
-/* What has come, inside the kernel. Not by recv: the thread sanitizer would take the NULL of two loops for one buffer. */
-static ssize_t throw_away(int fd) {
-    return (ssize_t)syscall(SYS_recvfrom, fd, NULL, (size_t)1024 * 1024, MSG_DONTWAIT | MSG_TRUNC, NULL, NULL);
-}
-
-static void sweep_lingers(HttpLoop *loop, usec_t now) {
-    for (size_t i = 0; i < loop->linger_count;) {
-        Linger *linger = &loop->lingers[i];
-        ssize_t got = 0;
-        for (unsigned rounds = 0; rounds < 16; rounds++) {
-            got = throw_away(linger->fd);
-            if (got <= 0) break;
-        }
-        bool waits = got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-        if (waits && now < linger->until) {
-            i++;
-            continue;
-        }
-        (void)close(linger->fd);
-        *linger = loop->lingers[--loop->linger_count];
-    }
-}
-
-/* At once: what is there already must not reset the answer. */
-static void end_linger(int take_fd) {
-    (void)throw_away(take_fd);
-    (void)close(take_fd);
-}
-
-void http_loop_linger(HttpLoop *loop, int take_fd) {
-    (void)shutdown(take_fd, SHUT_WR);
-    if (loop->linger_count == LINGERS_MOST) {
-        end_linger(take_fd);
-        return;
-    }
-    loop->lingers[loop->linger_count++] = (Linger){take_fd, clock_system()->boot(clock_system()) + LINGER_TIME};
-}
-
-void http_loop_lingers_end(HttpLoop *loop) {
-    while (loop->linger_count) end_linger(loop->lingers[--loop->linger_count].fd);
-}
-
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     check_on_thread(&loop->owner);
     uint64_t own = 0, before = loop->unfinished_bytes;
@@ -235,7 +179,7 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
         shed(loop, now, own, all);
         atomic_fetch_sub(&loop->usage->unfinished_bytes, own - loop->unfinished_bytes);
     }
-    sweep_lingers(loop, now);
+    http_loop_sweep_lingers(loop, now);
     loop->swept_at = clock_system()->boot(clock_system());
     /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one part in a hundred. */
     bool soon = all > loop->usage->unfinished_limit / 8 || (loop->draining && !loop->drained_told);

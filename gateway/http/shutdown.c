@@ -13,9 +13,10 @@
  *   left in the queue is reset when the process ends, and its sender cannot know whether its
  *   request was taken.
  */
-#include <sys/socket.h>
+#include "gateway/http/shutdown.h"
 
-#include "gateway/http/parts.h"
+#include "gateway/http/peers.h"
+#include "gateway/http/refuse.h"
 
 /* A body that brings nothing for so long does not come any more; the rate is looked at after
  * this time, too. */
@@ -65,26 +66,4 @@ bool http_connection_drain(HttpConnection *connection, ConnectionState state, us
     }
     http_connection_end(connection, &going);
     return true;
-}
-
-void http_loop_begin_drain(HttpLoop *loop, usec_t now) {
-    /* Who came before the stop is still taken. */
-    for (size_t i = 0; i < loop->listener_count; i++) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listeners[i]), SOMAXCONN);
-    loop->draining = true;
-    loop->context.shutdown_requested =
-        1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
-    http_loop_sweep(loop, now);
-}
-
-/* Bytes that the kernel holds for an idle connection are a request, too. */
-static bool in_flight(const HttpConnection *connection) {
-    if (connection->doomed) return false;
-    return http_connection_state(connection) != CONNECTION_IDLE || http_connection_unread(connection);
-}
-
-void http_loop_look_if_drained(HttpLoop *loop) {
-    for (HttpConnection *connection = NULL; (connection = http_connection_next(loop, connection));)
-        if (in_flight(connection)) return;
-    loop->drained_told = true;
-    if (loop->drained) loop->drained(loop->drained_context);
 }

@@ -1,59 +1,23 @@
-/*
- * Connections from accept to close, in two lists, each with the one that was heard last the longest ago first: those that never sent a whole
- * request, and those that did.
- */
+#include "gateway/http/accept.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
-#include <sys/ioctl.h>
 
 #include "base/log.h"
 #include "base/metrics.h"
-#include "gateway/http/parts.h"
+#include "gateway/http/input.h"
+#include "gateway/http/linger.h"
+#include "gateway/http/peers.h"
+#include "gateway/http/places.h"
+#include "gateway/http/refuse.h"
 
 /* Connections taken in one turn: several loops share the listening socket, and each should get
  * its part. */
 #define ACCEPTS_A_TURN 8
-
-/* ---- the lists --------------------------------------------------------------------------------------------------------------------- */
-
-HttpConnection *http_connection_of_link(h2o_linklist_t *link) {
-    return H2O_STRUCT_FROM_MEMBER(HttpConnection, order_link, link);
-}
-
-HttpConnection *http_connection_next(HttpLoop *loop, HttpConnection *connection) {
-    h2o_linklist_t *link = connection ? connection->order_link.next : loop->silent.next;
-    if (link == &loop->silent) link = loop->served.next; /* the first list ends where the second begins */
-    return link == &loop->served ? NULL : http_connection_of_link(link);
-}
-
-static void put_last(h2o_linklist_t *list, HttpConnection *connection) {
-    if (h2o_linklist_is_linked(&connection->order_link)) h2o_linklist_unlink(&connection->order_link);
-    h2o_linklist_insert(list, &connection->order_link);
-}
-
-void http_connection_heard(HttpConnection *connection) {
-    if (connection->served) return;
-    connection->heard = clock_system()->boot(clock_system());
-    put_last(&connection->loop->silent, connection);
-}
-
-void http_connection_served(HttpConnection *connection) {
-    HttpLoop *loop = connection->loop;
-    connection->served = true;
-    connection->heard = loop->now;
-    put_last(&loop->served, connection);
-}
-
-bool http_connection_unread(const HttpConnection *connection) {
-    int unread = 0;
-    return ioctl(h2o_socket_get_fd(connection->socket), FIONREAD, &unread) == 0 && unread > 0;
-}
-
-/* ---- accept and close -------------------------------------------------------------------------------------------------------------- */
 
 /* The hash is seeded with the process's own random bytes, so that nobody can aim at another
  * address's slot. */
@@ -142,7 +106,7 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     memcpy(connection->peer, peer, sizeof peer);
     connection->opened = connection->heard = connection->since = now;
     connection->spared_until = http_connection_spare(above, now);
-    put_last(&loop->silent, connection);
+    http_connection_put(connection);
     http_loop_publish_new(loop, connection);
     loop->connection_count++;
     socket->on_close.cb = on_close;

@@ -1,0 +1,57 @@
+#include "gateway/http/incoming.h"
+
+#include "base/error.h"
+
+/* A request with too many header lines has at least so many bytes: the cheapest look of all. */
+#define HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
+/* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk
+ * of one byte has 5. */
+#define FRAMING_A_BYTE 8
+
+bool http_connection_examine(HttpConnection *connection, size_t begin, size_t fresh) {
+    const h2o_buffer_t *input = connection->socket->input;
+    check(begin <= fresh && fresh <= input->size);
+    if (!connection->head_at) {
+        if (fresh > begin && !memchr(input->bytes + fresh, '\n', input->size - fresh)) return true;
+        /* A head that is not sound is refused when the library has it whole. */
+        if (http_head_check((Span){input->bytes + begin, input->size - begin}, &connection->head) != HEAD_OK) return true;
+        connection->head_at = input->bytes + begin;
+        connection->chunked = (ChunkedBody){0};
+        fresh = begin + connection->head.size;
+    }
+    if (!connection->head.chunked) return true;
+    return http_chunked_take(&connection->chunked, (Span){input->bytes + fresh, input->size - fresh}) != CHUNKED_BAD;
+}
+
+bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
+    if (!connection->head.chunked) return true;
+    ChunkedBody chunked = connection->head_at ? connection->chunked : (ChunkedBody){0};
+    ChunkedResult result = http_chunked_take(&chunked, (Span){0});
+    if (result == CHUNKED_DONE && chunked.data == body_size) return true;
+    *ret_reason = result == CHUNKED_BAD ? chunked.reason : "The chunks of the body are not sound.";
+    return false;
+}
+
+bool http_connection_framed_too_much(const HttpConnection *connection) {
+    const ChunkedBody *chunked = &connection->chunked;
+    size_t limit = connection->loop->limits.header_bytes;
+    return connection->head_at && chunked->framing > limit && chunked->framing - limit > FRAMING_A_BYTE * chunked->data;
+}
+
+void http_connection_cut_next_head(HttpConnection *connection) {
+    h2o_buffer_t *input = connection->socket->input;
+    size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
+    if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
+    if (memmem(input->bytes + begin, H2O_MAX_REQLEN, "\r\n\r\n", 4)) return;
+    input->size = begin + limit + 1;
+}
+
+/* Senders mostly repeat themselves: where the last head of this connection ended, this one ends,
+ * too, or earlier. */
+bool http_connection_has_many_headers(const HttpConnection *connection) {
+    const h2o_buffer_t *input = connection->socket->input;
+    size_t last = connection->head.size;
+    if (input->size < HEADERS_LEAST_BYTES) return false;
+    if (last >= 4 && last <= HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
+    return http_head_longer((Span){input->bytes, input->size}, H2O_MAX_HEADERS);
+}
