@@ -1,6 +1,4 @@
 /* Connections: list, pause, resume. */
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "gateway/api/statistics.h"

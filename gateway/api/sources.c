@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "gateway/api/router.h"
 
 static json_t *show(const ApiRequest *request, const Source *source) {

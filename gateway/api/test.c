@@ -1,7 +1,6 @@
 /* The dry run of one request: POST …/sources/{s}/test. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"

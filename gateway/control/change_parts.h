@@ -1,4 +1,4 @@
-/* The inside of changes, shared by the change_*.c and preview.c alone. */
+/* The inside of changes, shared by the files of control that make or show them. */
 #pragma once
 
 #include "gateway/control/parts.h"
@@ -94,3 +94,9 @@ int change_check_table(const Control *control, const char *source_id, const Sink
 int change_check_source_limit(const Control *control, Failure *failure);
 /* Do the loops have to know of other settings? Only of who waits for the disk. */
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
+
+/* ---- of change.c, for change_ask.c ---- */
+/* Where the messages of a change come back. */
+void change_back(Control *control, Errand *errand, Message *take_message);
+/* Starts every change that no earlier one of its source holds up. */
+void changes_run(Control *control);

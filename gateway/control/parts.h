@@ -2,11 +2,15 @@
  * The inside of the control thread, shared by this folder's files. Everything here belongs to the control thread.
  *
  *   control.c          the loop, messages, start and end
- *   change.c           the steps of a definition change
+ *   change_ask.c       a definition change is asked for: may it be?
+ *   change.c           its steps
  *   change_build.c     what a change makes of the definitions, and whether it may
  *   change_pending.c   what speaks against it among those that are on their way
  *   change_manifest.c  the same, of a manifest
  *   preview.c          what a manifest would do
+ *   flush.c            an import of what waits, as a task
+ *   connection_pause.c pause and resume of a connection
+ *   expiry.c           what is over its age goes
  */
 #pragma once
 
