@@ -45,6 +45,7 @@ static int open_document(Collection collection, Span value, Span *ret_document, 
 }
 
 int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error *error) {
+    check(txn_may_write(txn));
     CatalogKey full;
     if (key.size == 0 || !key_of(collection, key, &full))
         return error_set(error, -EINVAL, "a key of the catalog has 1 to %d bytes, not %zu", KEY_BYTES_MOST, key.size);
@@ -65,6 +66,7 @@ int catalog_get(Txn *txn, Collection collection, Span key, Span *ret_document, E
 }
 
 int catalog_remove(Txn *txn, Collection collection, Span key, Error *error) {
+    check(txn_may_write(txn));
     CatalogKey full;
     if (key.size == 0 || !key_of(collection, key, &full)) return 0;
     int result = db_remove(txn, DB_CATALOG, span_of_key(&full), error);

@@ -43,6 +43,7 @@ static uint64_t copy_rows(const GroupSegment *segment, char *out, Checksum *chec
             if (piece.size) memcpy(at, piece.data, piece.size);
             at += piece.size;
         }
+        check((uint64_t)(at - out) == segment->entry.bytes);
         return checksum_of(out, (size_t)segment->entry.bytes);
     }
 
@@ -63,11 +64,13 @@ static uint64_t copy_rows(const GroupSegment *segment, char *out, Checksum *chec
             }
         }
     }
+    check((uint64_t)(at - out) == segment->entry.bytes && at - run < RUN_BYTES);
     checksum_add(checksum, run, (size_t)(at - run));
     return checksum_end(checksum);
 }
 
 int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error) {
+    check(txn_may_write(txn));
     check(commit > 0);
     check(count <= UINT32_MAX);
     uint64_t row_bytes = 0;
@@ -76,7 +79,8 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
         uint64_t bytes = 0;
         for (size_t k = 0; k < segment->piece_count; k++) bytes += segment->pieces[k].size;
         check(bytes == segment->entry.bytes);
-        check(segment->entry.rows > 0 && segment->entry.first_row > 0);
+        check(segment->entry.sink && segment->entry.rows > 0 && segment->entry.first_row > 0);
+        check(segment->entry.rows <= UINT64_MAX - segment->entry.first_row);
         check(i == 0 || segments[i - 1].entry.sink < segment->entry.sink);
         row_bytes += bytes;
     }
@@ -103,6 +107,7 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
         entry += ENTRY_BYTES;
         rows += segments[i].entry.bytes;
     }
+    check(entry == value + directory_bytes && (uint64_t)(rows - entry) == CHECKSUM_BYTES + row_bytes);
     uint64_t checksum = checksum_of(value, directory_bytes);
     memcpy(entry, &checksum, sizeof checksum);
     return 0;
@@ -130,9 +135,11 @@ int commit_log_bounds(Txn *txn, uint64_t *ret_first, uint64_t *ret_last, Error *
 }
 
 int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, size_t *ret_deleted, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     size_t deleted = 0;
     char seek[8];
+    check(from <= commit || commit == 0);
     store_be64(seek, from);
     int result = db_cursor(txn, DB_LOG, &cursor, error);
     if (result < 0) return result;
@@ -148,6 +155,7 @@ int commit_log_trim_from(Txn *txn, uint64_t from, uint64_t commit, size_t most, 
         if (code) return db_error(error, code, "cannot trim the log");
         deleted++;
     }
+    check(deleted <= most);
     *ret_deleted = deleted;
     return 0;
 }
@@ -209,6 +217,7 @@ static bool parse(CommitLogReader *reader, Span value, uint64_t commit, GroupVie
     if (checksum != checksum_of(value.data, directory_bytes)) return false;
 
     make_room(reader, count);
+    check(reader->capacity >= count && (count == 0 || reader->entries));
     if (count) memcpy(reader->entries, value.data + HEADER_BYTES, count * ENTRY_BYTES);
     Cursor text = cursor_of(
         (Span){.data = value.data + directory_bytes + CHECKSUM_BYTES, .size = value.size - directory_bytes - CHECKSUM_BYTES});

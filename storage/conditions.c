@@ -42,5 +42,6 @@ ConditionsVerdict conditions_judge(const Conditions *conditions, const Waiting *
     /* Of what holds already the caller knows: only what is still to come counts. */
     if (in_log && !verdict.stage) verdict.next = conditions->upload_age - log_age;
     if (verdict.close == CLOSE_NONE && !failing) verdict.next = earlier(verdict.next, conditions->import_age - age);
+    check(verdict.next > 0 && (verdict.close == CLOSE_NONE || !in_log || verdict.stage));
     return verdict;
 }

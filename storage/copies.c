@@ -36,6 +36,7 @@ static Buffer key_of(const char *path) {
 }
 
 int copies_note(Txn *txn, const char *path, usec_t running, uint64_t rows, Error *error) {
+    check(txn_may_write(txn) && running >= 0 && strlen(path) <= PATH_MOST);
     _cleanup_(buffer_deinit) Buffer key = key_of(path), record = {0};
     record_begin(&record, LEDGER_COPY, VERSION);
     buffer_put_u64(&record, (uint64_t)running);
@@ -152,6 +153,7 @@ int copies_review(Files *files, Txn *txn, usec_t running, const CopiesKept *kept
 }
 
 int copies_record(Txn *txn, const Copies *copies, usec_t running, Error *error) {
+    check(txn_may_write(txn));
     for (size_t i = 0; i < copies->count; i++) {
         const Copy *copy = &copies->items[i];
         _cleanup_(buffer_deinit) Buffer key = key_of(copy->path);

@@ -329,17 +329,32 @@ static void set_broken(Environment *environment) {
         log_error("the environment \"%s\" takes no more writes until the next start: a commit failed", environment->path);
 }
 
+static bool is_mine(const Environment *environment) {
+    return atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self());
+}
+
+bool txn_may_write(const Txn *txn) {
+    return txn->txn && txn->writes && txn == &txn->environment->write_txn && is_mine(txn->environment);
+}
+
+/* A write transaction belongs to one thread; one that ended is nobody's. */
+static bool may_read(const Txn *txn) {
+    return txn->txn && (!txn->writes || is_mine(txn->environment));
+}
+
 int txn_begin_write(Environment *environment, Txn **ret_txn, Error *error) {
     if (environment_is_broken(environment))
         return error_set(error, -EROFS, "the environment \"%s\" is closed for writing since a commit failed", environment->path);
     /* LMDB would wait for this very thread. */
-    check(!(atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self())));
+    check(!is_mine(environment));
     MDB_txn *mdb_txn;
     int code = mdb_txn_begin(environment->env, NULL, 0, &mdb_txn);
     if (code) {
         if (code == MDB_PANIC) set_broken(environment);
         return db_error(error, code, "cannot begin a write transaction");
     }
+    /* LMDB lets one write transaction in, and the one before it has left. */
+    check(!atomic_load(&environment->writing) && !environment->write_txn.txn);
     atomic_fetch_add(&environment->open_txns, 1);
     atomic_store(&environment->write_thread, pthread_self());
     atomic_store(&environment->writing, true);
@@ -365,6 +380,7 @@ int txn_begin_read(Environment *environment, Txn **ret_txn, Error *error) {
 /* The last step before LMDB gives the writer's mutex back: another thread may hold it right after. */
 static void leave(Txn *txn) {
     Environment *environment = txn->environment;
+    check(may_read(txn) && atomic_load(&environment->open_txns) > 0);
     txn->txn = NULL;
     if (txn->writes)
         atomic_store(&environment->writing, false);
@@ -404,6 +420,7 @@ static int commit_failed(Environment *environment, int code, Error *error) {
 
 int txn_commit(Txn *take_txn, Error *error) {
     Environment *environment = take_txn->environment;
+    check(may_read(take_txn));
     if (!take_txn->writes) {
         end(take_txn);
         return 0;
@@ -416,6 +433,7 @@ int txn_commit(Txn *take_txn, Error *error) {
 
     MDB_txn *mdb_txn = take_txn->txn;
     uint64_t used_bytes = used_pages(environment, mdb_txn) * environment->page_bytes;
+    check(used_bytes <= atomic_load(&environment->map_bytes));
     leave(take_txn);
     int code = mdb_txn_commit(mdb_txn);
     if (code) return commit_failed(environment, code, error);
@@ -441,6 +459,7 @@ static Span span_from(MDB_val value) {
 }
 
 static MDB_dbi dbi_of(const Txn *txn, Database database) {
+    check((size_t)database < DB_COUNT_ && may_read(txn));
     return txn->environment->databases[database];
 }
 
@@ -454,7 +473,7 @@ int db_get(Txn *txn, Database database, Span key, Span *ret_value, Error *error)
 }
 
 static int put(Txn *txn, Database database, Span key, MDB_val *value, unsigned int flags, Error *error) {
-    check(txn->writes);
+    check(txn_may_write(txn) && key.size > 0);
     MDB_val mdb_key = value_of(key);
     int code = mdb_put(txn->txn, dbi_of(txn, database), &mdb_key, value, flags);
     if (code == MDB_MAP_FULL) return error_set(error, -ENOSPC, "the environment is full");
@@ -480,7 +499,7 @@ int db_append_reserve(Txn *txn, Database database, Span key, size_t size, char *
 }
 
 int db_remove(Txn *txn, Database database, Span key, Error *error) {
-    check(txn->writes);
+    check(txn_may_write(txn) && key.size > 0);
     MDB_val mdb_key = value_of(key);
     int code = mdb_del(txn->txn, dbi_of(txn, database), &mdb_key, NULL);
     if (code == MDB_NOTFOUND) return DB_NOT_FOUND;

@@ -53,6 +53,9 @@ struct Environment {
     Checksum *checksum; /* scratch of commit_log_append */
 };
 
+/* Is it a write transaction that is open, on the thread that began it? What every function that writes asserts first. */
+bool txn_may_write(const Txn *txn);
+
 /* LMDB's own codes become an errno: MDB_MAP_FULL -ENOSPC, damage -EILSEQ, too much in one transaction -E2BIG. */
 int db_errno(int code);
 #define db_error(error, code, what) error_set((error), db_errno(code), "%s: %s", (what), mdb_strerror(code))

@@ -103,6 +103,7 @@ static int refuse_open_file(Txn *txn, uint32_t sink, Error *error) {
 }
 
 int ledger_open_file(Txn *txn, const FileRecord *file, Error *error) {
+    check(txn_may_write(txn));
     check(file->sink && file->target && file->label && !uuid_is_nil(&file->id));
     check(file->state == FILE_OPEN && file->rows == 0 && file->bytes == 0 && file->damaged_rows == 0 && file->rejected_rows == 0);
     LedgerKey id_key = ledger_id_key(LEDGER_FILE_ID, &file->id);
@@ -139,6 +140,7 @@ int ledger_load_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *erro
 }
 
 int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error) {
+    check(txn_may_write(txn));
     check(!uuid_is_nil(&pack->id));
     PackRecord record;
     int result = ledger_find_pack(txn, &pack->id, &record, error);
@@ -167,6 +169,7 @@ static int check_slice(const FileRecord *file, const SliceRecord *slice, Error *
 }
 
 int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     PackRecord pack;
     check(slice->rows > 0);
@@ -183,6 +186,7 @@ int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error
     stored.bytes += slice->bytes;
     stored.checksum = ledger_fold_checksum(stored.checksum, slice->checksum);
     pack.slices++;
+    check(stored.first_row + stored.rows == slice->first_row + slice->rows && pack.slices > pack.done);
 
     LedgerKey key = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);
     result = ledger_put_slice(txn, slice, error);
@@ -194,6 +198,7 @@ int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error
 }
 
 int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord open = {0};
     check(sink);
     int result = ledger_find_open_file(txn, sink, &open, error);
@@ -209,6 +214,7 @@ int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows,
 }
 
 int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
+    check(txn_may_write(txn));
     check(sink);
     int result = refuse_open_file(txn, sink, error);
     if (result < 0) return result;
@@ -216,6 +222,7 @@ int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
 }
 
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     check(rows > 0);
     int result = ledger_load_file(txn, file, &stored, error);
@@ -224,6 +231,9 @@ int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint6
     if (first_row < stored.first_row || first_row - stored.first_row > stored.rows || rows > stored.rows - (first_row - stored.first_row))
         return error_set(error, -EBADMSG, "%" PRIu64 " rows from %" PRIu64 " of sink %" PRIu32 " are not all in this file", rows, first_row,
                          stored.sink);
+    if (rows > stored.rows - stored.damaged_rows)
+        return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " counts more damaged rows than its ranges",
+                         stored.sink, stored.first_row);
     result = ranges_change(txn, stored.sink, first_row, rows, RANGE_STAGED, RANGE_QUARANTINED, error);
     if (result < 0) return result;
     stored.damaged_rows += rows;
@@ -233,8 +243,9 @@ int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint6
 }
 
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
-    check(reason != CLOSE_NONE);
+    check(reason > CLOSE_NONE && reason <= CLOSE_SHUTDOWN);
     int result = ledger_load_file(txn, file, &stored, error);
     if (result < 0) return result;
     if (stored.state != FILE_OPEN) return ledger_wrong_state(&stored, "closed", error);
@@ -249,6 +260,7 @@ int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now
 }
 
 int ledger_update_file(Txn *txn, const FileRecord *file, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     int result = ledger_load_file(txn, file, &stored, error);
     if (result < 0) return result;

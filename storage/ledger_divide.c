@@ -38,6 +38,7 @@ static int change_pack(Txn *txn, const Uuid *id, bool add, usec_t running, Error
         return error_set(error, -EBADMSG, "a pack does not know of a slice of a file that is divided");
     if (result < 0) return result;
     pack.slices = add ? pack.slices + 1 : pack.slices - 1;
+    check(pack.slices >= pack.done);
     /* What is left in it was done before; a pack in which nothing is left is kept by nobody. */
     if (!add && pack.done == pack.slices) pack.last_done = pack.slices > 0 ? running : 0;
     return ledger_put_pack(txn, &pack, error);
@@ -114,6 +115,7 @@ static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices,
     FileRecord part = *file; /* shares its texts */
     part.id = slices[0].file;
     part.first_row = first_row;
+    check(count > 0 && first_row < end_row && first_row >= file->first_row && end_row <= file->first_row + file->rows);
     part.rows = end_row - first_row;
     part.damaged_rows = part.rows;
     part.bytes = part.checksum = 0;
@@ -123,6 +125,7 @@ static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices,
     part.next_try = part.first_failed = 0;
     part.last_error = NULL;
     for (size_t i = 0; i < count; i++) {
+        check(slices[i].rows <= part.damaged_rows && uuid_equal(&slices[i].file, &part.id));
         part.damaged_rows -= slices[i].rows;
         part.bytes += slices[i].bytes;
         part.checksum = ledger_fold_checksum(part.checksum, slices[i].checksum);
@@ -135,6 +138,7 @@ static int add_part(Txn *txn, const FileRecord *file, const SliceRecord *slices,
 }
 
 int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord file = {0};
     Slices kept = {0};
     int result = ledger_find_file(txn, id, &file, error);
@@ -154,6 +158,7 @@ int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size
         result = add_part(txn, &file, slices + i, next - i, &kept, first_row, end_row, error);
         first_row = end_row;
     }
+    check(result < 0 || first_row == file.first_row + file.rows);
     free(kept.items);
     return result;
 }

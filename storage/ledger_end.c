@@ -26,6 +26,7 @@ static int stretch(Txn *txn, uint32_t sink, uint64_t row, uint64_t end, RangeSta
     uint64_t range_end = range.first_row + range.rows;
     *ret_state = range.state;
     *ret_rows = (range_end < end ? range_end : end) - row;
+    check(*ret_rows > 0 && *ret_rows <= end - row);
     return 0;
 }
 
@@ -85,6 +86,7 @@ typedef struct Done {
 
 static int done_flush(Done *done, Error *error) {
     if (!done->has_pack) return 0;
+    check(done->pack.done > 0 && done->pack.last_done == done->running);
     done->has_pack = false;
     return ledger_put_pack(done->txn, &done->pack, error);
 }
@@ -123,6 +125,7 @@ static int collect_slice(void *context, const SliceRecord *slice, Error *error) 
 }
 
 int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     int result = ledger_load_file(txn, file, &stored, error);
     if (result < 0) return result;
@@ -138,6 +141,7 @@ int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error)
     free(list.slices);
     if (result == 0) result = restore(txn, stored.sink, stored.first_row, stored.first_row + stored.rows, &left, error);
     if (result < 0) return result;
+    check(left <= rows);
     stored.damaged_rows -= rows - left;
     result = ledger_put_file(txn, &stored, error);
     if (result == 0) ledger_bring_up_to_date(file, &stored);
@@ -156,12 +160,14 @@ static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now,
     free(list.slices);
     if (result < 0) return result;
 
+    check(done.slices == list.count && !done.has_pack);
     stored->state = state;
     stored->done = now;
     return done.slices ? ledger_put_file(txn, stored, error) : ledger_forget_file(txn, stored, error);
 }
 
 int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     check(state == FILE_IMPORTED || state == FILE_EXPIRED || state == FILE_DELETED);
     int result = ledger_load_file(txn, file, &stored, error);

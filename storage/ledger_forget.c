@@ -5,6 +5,7 @@
 #include "storage/ledger_private.h"
 
 int ledger_forget_file(Txn *txn, const FileRecord *file, Error *error) {
+    check(txn_may_write(txn));
     LedgerKey key = ledger_row_key(LEDGER_FILE, file->sink, file->first_row);
     LedgerKey id_key = ledger_id_key(LEDGER_FILE_ID, &file->id);
     int result = db_remove(txn, DB_FILES, ledger_key_span(&key), error);
@@ -89,6 +90,7 @@ int ledger_any_to_forget(Txn *txn, usec_t done_before, bool *ret_any, Error *err
 }
 
 int ledger_forget_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **ret_packs, size_t *ret_count, Error *error) {
+    check(txn_may_write(txn));
     ForgottenPack *packs;
     size_t count;
     int result = index_done_packs(txn, done_before, most, &packs, &count, error);

@@ -22,6 +22,7 @@ static Span bytes_span(void) {
 
 static LedgerKey done_key(const PackRecord *pack) {
     LedgerKey key = {.bytes = {LEDGER_DONE_PACK}, .size = 25};
+    check(pack->last_done >= 0); /* else the keys would not be in the order of the times */
     store_be64(key.bytes + 1, (uint64_t)pack->last_done);
     memcpy(key.bytes + 9, pack->id.bytes, sizeof pack->id.bytes);
     return key;
@@ -85,6 +86,7 @@ int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error) {
 
 int index_pack(Txn *txn, const PackRecord *before, const PackRecord *after, Error *error) {
     int result = 0;
+    check((before || after) && (!before || !after || uuid_equal(&before->id, &after->id)));
     bool same = before && after && is_done(before) == is_done(after) && (!is_done(after) || before->last_done == after->last_done);
     if (before && !same) {
         LedgerKey key = key_of(before);
@@ -142,6 +144,7 @@ int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error) 
         }
         if (result < 0) return result;
         stands = result == 0;
+        check(unknown <= i);
         if (!known) ids[unknown++] = ids[i];
     }
     *count = unknown;
@@ -152,6 +155,7 @@ int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     char kind = LEDGER_DONE_PACK;
     Span prefix = {.data = &kind, .size = 1}, key = prefix, value;
+    check(most > 0);
     *ret_packs = NULL;
     *ret_count = 0;
     int result = db_cursor(txn, DB_FILES, &cursor, error);
@@ -166,6 +170,7 @@ int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **
         check(*ret_packs);
         memcpy((*ret_packs)[(*ret_count)++].id.bytes, key.data + 9, sizeof(Uuid));
     }
+    check(*ret_count <= most && (*ret_packs != NULL) == (*ret_count > 0));
     if (result < 0) free(*ret_packs), *ret_packs = NULL;
     return result < 0 ? result : 0;
 }
@@ -257,6 +262,7 @@ static int note_file(void *context, const FileRecord *file, Error *error) {
 }
 
 int ledger_make_index(Txn *txn, Error *error) {
+    check(txn_may_write(txn));
     static const char kinds[] = {LEDGER_WAITING_PACK, LEDGER_DONE_PACK, LEDGER_WAITING_FILE};
     Keys keys = {0};
     int result = 0;

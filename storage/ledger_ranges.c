@@ -21,7 +21,7 @@ int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *err
     uint8_t state = cursor_u8(&fields);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
-    if (state > RANGE_DISCARDED || range.rows == 0 || range.rows > UINT64_MAX - range.first_row)
+    if (state > RANGE_DISCARDED || range.sink == 0 || range.first_row == 0 || range.rows == 0 || range.rows > UINT64_MAX - range.first_row)
         return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     range.state = (RangeState)state;
     *ret_range = range;
@@ -29,6 +29,8 @@ int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *err
 }
 
 static int put(Txn *txn, const RangeRecord *range, Error *error) {
+    check(range->sink && range->first_row > 0 && range->rows > 0 && range->rows <= UINT64_MAX - range->first_row);
+    check(range->state <= RANGE_DISCARDED);
     _cleanup_(buffer_deinit) Buffer record = {0};
     record_begin(&record, LEDGER_RANGE, VERSION);
     buffer_put_u64(&record, range->rows);
@@ -57,6 +59,7 @@ int ranges_find(Txn *txn, uint32_t sink, uint64_t row, RangeRecord *ret_range, E
     RangeRecord range;
     int result = find_floor(txn, sink, row, &range, error);
     if (result != 0) return result;
+    check(range.sink == sink && range.first_row <= row);
     if (row - range.first_row >= range.rows) return DB_NOT_FOUND;
     *ret_range = range;
     return 0;
@@ -71,6 +74,7 @@ int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error) {
 }
 
 int ranges_append(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState state, Error *error) {
+    check(txn_may_write(txn));
     RangeRecord last;
     int result = find_floor(txn, sink, UINT64_MAX, &last, error);
     if (result < 0) return result;
@@ -80,12 +84,14 @@ int ranges_append(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
                          first_row, sink, end);
     if (result == 0 && last.state == state) {
         last.rows += rows;
+        check(last.first_row + last.rows == first_row + rows);
         return put(txn, &last, error);
     }
     return put(txn, &(RangeRecord){.sink = sink, .first_row = first_row, .rows = rows, .state = state}, error);
 }
 
 int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState from, RangeState to, Error *error) {
+    check(txn_may_write(txn));
     check(from != to && rows > 0);
     RangeRecord old, before, after;
     int result = ranges_find(txn, sink, first_row, &old, error);
@@ -99,6 +105,7 @@ int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
     if (first_row > old.first_row) {
         RangeRecord left = old;
         left.rows = first_row - old.first_row;
+        check(left.rows < old.rows);
         result = put(txn, &left, error);
     } else if (first_row > 1) {
         result = ranges_find(txn, sink, first_row - 1, &before, error);
@@ -122,10 +129,13 @@ int ranges_change(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Ra
         }
     }
     if (result < 0) return result;
+    /* What was before it, it, and what comes after it still follow each other. */
+    check(changed.first_row <= first_row && changed.first_row + changed.rows >= end && changed.state == to);
     return put(txn, &changed, error);
 }
 
 int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error) {
+    check(txn_may_write(txn));
     RangeRecord merged = *range, before, after;
     int result = put(txn, range, error);
     if (result == 0 && range->first_row > 1) {
@@ -146,6 +156,7 @@ int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error) {
 }
 
 int ledger_forget_ranges(Txn *txn, uint32_t sink, Error *error) {
+    check(txn_may_write(txn));
     for (;;) {
         RangeRecord range;
         int result = find_floor(txn, sink, UINT64_MAX, &range, error);

@@ -14,6 +14,7 @@
 #define PACK_VERSION 2 /* 1: last_done is a wall time */
 
 LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
+    check(kind == LEDGER_FILE || kind == LEDGER_SLICE || kind == LEDGER_RANGE || kind == LEDGER_WAITING_FILE);
     LedgerKey key = {.size = 13};
     key.bytes[0] = kind;
     store_be32(key.bytes + 1, sink);
@@ -22,6 +23,7 @@ LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
 }
 
 LedgerKey ledger_id_key(char kind, const Uuid *id) {
+    check(kind == LEDGER_FILE_ID || kind == LEDGER_PACK || kind == LEDGER_PACK_SLICE || kind == LEDGER_WAITING_PACK);
     LedgerKey key = {.size = 17};
     key.bytes[0] = kind;
     memcpy(key.bytes + 1, id->bytes, sizeof id->bytes);
@@ -102,6 +104,9 @@ static int put(Txn *txn, const LedgerKey *key, Buffer *record, Error *error) {
 int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     _cleanup_(buffer_deinit) Buffer record = {0};
     uint64_t digest;
+    check(file->sink && file->first_row > 0 && !uuid_is_nil(&file->id) && file->target && file->label);
+    check(file->state <= FILE_DELETED && file->reason <= CLOSE_SHUTDOWN && file->rows <= UINT64_MAX - file->first_row);
+    check(file->damaged_rows <= file->rows && file->rejected_rows <= file->rows - file->damaged_rows);
     int kept = ledger_keep_target(txn, file, &digest, error);
     if (kept < 0) return kept;
     record_begin(&record, LEDGER_FILE, FILE_VERSION);
@@ -133,6 +138,7 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
 }
 
 int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error) {
+    check(file->sink && file->first_row > 0 && !uuid_is_nil(&file->id));
     _cleanup_(buffer_deinit) Buffer record = {0};
     record_begin(&record, LEDGER_FILE_ID, VERSION);
     buffer_put_u32(&record, file->sink);
@@ -142,6 +148,8 @@ int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error) {
 }
 
 int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error) {
+    check(slice->sink && slice->first_row > 0 && slice->rows > 0 && slice->rows <= UINT64_MAX - slice->first_row);
+    check(slice->offset <= UINT64_MAX - slice->length);
     _cleanup_(buffer_deinit) Buffer record = {0};
     record_begin(&record, LEDGER_SLICE, VERSION);
     put_uuid(&record, &slice->pack);
@@ -159,6 +167,7 @@ int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error) {
 }
 
 int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error) {
+    check(pack->done <= pack->slices && pack->last_done >= 0);
     _cleanup_(buffer_deinit) Buffer record = {0};
     record_begin(&record, LEDGER_PACK, PACK_VERSION);
     buffer_put_u64(&record, pack->bytes);
@@ -215,8 +224,10 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
         file.last_error = NULL;
     }
     result = record_read_whole(&fields, what, error);
-    if (result == 0 && (state > FILE_DELETED || reason > CLOSE_SHUTDOWN || file.rows > UINT64_MAX - file.first_row))
-        result = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    bool cannot_be = state > FILE_DELETED || reason > CLOSE_SHUTDOWN || file.sink == 0 || file.first_row == 0 ||
+                     file.rows > UINT64_MAX - file.first_row || file.damaged_rows > file.rows ||
+                     file.rejected_rows > file.rows - file.damaged_rows || uuid_is_nil(&file.id);
+    if (result == 0 && cannot_be) result = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     if (result == 0 && !has_text && txn) result = ledger_find_target(txn, file.sink, file.mapping_version, digest, &file.target, error);
     if (result == 0 && !has_text && !txn) file.target = text_copy("");
     if (result < 0) {
@@ -248,7 +259,8 @@ int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *err
     slice.file = get_uuid(&fields);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
-    if (slice.rows == 0 || slice.rows > UINT64_MAX - slice.first_row)
+    if (slice.sink == 0 || slice.first_row == 0 || slice.rows == 0 || slice.rows > UINT64_MAX - slice.first_row ||
+        slice.offset > UINT64_MAX - slice.length)
         return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     *ret_slice = slice;
     return 0;
@@ -270,7 +282,8 @@ int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error)
     if (record_version(value) < 2) pack.last_done = 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
-    if (pack.done > pack.slices) return error_set(error, -EBADMSG, "%s has more slices done than slices", what);
+    if (pack.done > pack.slices || pack.last_done < 0)
+        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     *ret_pack = pack;
     return 0;
 }

@@ -21,9 +21,10 @@ struct PackWriter {
     File *file; /* NULL once it is closed */
     Uuid id, instance;
     char path[64], temporary[72];
-    int failed;     /* negated errno: what is in the file is not known */
-    Buffer out;     /* not in the file yet */
-    uint64_t bytes; /* in the file and in `out` */
+    int failed;          /* negated errno: what is in the file is not known */
+    Buffer out;          /* not in the file yet */
+    uint64_t bytes;      /* in the file and in `out` */
+    uint64_t slices_end; /* where the last slice ends: the next one begins there */
     Buffer directory;
     uint32_t slices;
     ZSTD_CCtx *compressor;
@@ -53,6 +54,7 @@ static int refuse_failed(const PackWriter *writer, Error *error) {
 
 static int flush_out(PackWriter *writer, Error *error) {
     if (writer->out.size == 0) return 0;
+    check(writer->file && writer->out.size <= writer->bytes);
     int result = writer->files->append(writer->files, writer->file, buffer_span(&writer->out), error);
     buffer_clear(&writer->out);
     return fail(writer, result);
@@ -116,6 +118,8 @@ int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter *
         pack_abandon(writer);
         return result;
     }
+    check(writer->bytes == PACK_FIRST_SLICE);
+    writer->slices_end = writer->bytes;
     *ret_writer = writer;
     return 0;
 }
@@ -159,6 +163,7 @@ int pack_begin_slice(PackWriter *writer, SliceRecord *slice, Span description, E
     if (result < 0) return result;
 
     slice->pack = writer->id;
+    check(writer->bytes == writer->slices_end);
     slice->offset = writer->bytes;
     writer->slice = *slice;
     describe(writer, slice, description, &text);
@@ -194,6 +199,7 @@ static int compress(PackWriter *writer, Span text, ZSTD_EndDirective directive, 
 }
 
 static int put_block(PackWriter *writer, Span text, ZSTD_EndDirective directive, Error *error) {
+    check(writer->in_slice && text.size > 0 && text.size <= UINT32_MAX);
     buffer_put_u32(&writer->block_sizes, (uint32_t)text.size);
     writer->block_count++;
     writer->text_bytes += text.size;
@@ -233,10 +239,12 @@ int pack_add_rows(PackWriter *writer, Span rows, Error *error) {
     if (writer->block.size + rows.size > PACK_BLOCK_BYTES) result = put_gathered_block(writer, error);
     while (result == 0 && rows.size > PACK_BLOCK_BYTES) {
         size_t cut = find_cut(rows);
+        check(cut > 0 && cut <= rows.size);
         result = put_block(writer, (Span){.data = rows.data, .size = cut}, ZSTD_e_continue, error);
         rows.data += cut;
         rows.size -= cut;
     }
+    check(result < 0 || writer->block.size + rows.size <= PACK_BLOCK_BYTES);
     if (result == 0) buffer_append_span(&writer->block, rows);
     return result;
 }
@@ -283,7 +291,9 @@ int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error) {
     writer->slice.checksum = checksum_end(writer->checksum);
     result = put_slice_end(writer, writer->bytes - writer->frame_start, error);
     if (result < 0) return result;
+    check(writer->slice.offset < writer->frame_start && writer->frame_start < writer->bytes);
     writer->slice.length = writer->bytes - writer->slice.offset;
+    writer->slices_end = writer->bytes;
     put_common(&writer->directory, &writer->slice);
     buffer_put_u64(&writer->directory, writer->slice.offset);
     buffer_put_u64(&writer->directory, writer->slice.length);
@@ -295,7 +305,7 @@ int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error) {
 
 static int put_footer(PackWriter *writer, Error *error) {
     Buffer *content = &writer->directory; /* the entries are its first part */
-    check(content->size == (size_t)writer->slices * FOOTER_ENTRY_BYTES);
+    check(content->size == (size_t)writer->slices * FOOTER_ENTRY_BYTES && writer->bytes == writer->slices_end);
     buffer_put_u32(content, writer->slices);
     buffer_put_u32(content, PACK_FORMAT);
     buffer_append(content, writer->id.bytes, sizeof writer->id.bytes);

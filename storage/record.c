@@ -5,12 +5,14 @@
 #include "base/checksum.h"
 
 void record_begin(Buffer *out, uint8_t kind, uint8_t version) {
+    check(kind && version);
     buffer_clear(out);
     buffer_put_u8(out, kind);
     buffer_put_u8(out, version);
 }
 
 void record_seal(Buffer *out) {
+    check(out->size >= 2 && out->data[0] && out->data[1]); /* begun */
     buffer_put_u64(out, checksum_of(out->data, out->size));
 }
 

@@ -187,6 +187,7 @@ static int next_number(Txn *txn, uint32_t sink, uint64_t *ret_number, Error *err
 }
 
 int rejects_add(Txn *txn, Reject *reject, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(buffer_deinit) Buffer record = {0};
     check(reject->sink);
     uint64_t number = 0;
@@ -216,6 +217,7 @@ static int find_first(Txn *txn, const Key *first, size_t prefix, Key *ret_key, S
 }
 
 int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error) {
+    check(txn_may_write(txn));
     Key first = pending_key(file, 0), key;
     uint64_t removed = 0;
     for (;;) {
@@ -232,6 +234,7 @@ int rejects_drop_pending(Txn *txn, const Uuid *file, Error *error) {
 }
 
 int rejects_put_pending(Txn *txn, const Uuid *file, Reject *rejects, size_t count, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(buffer_deinit) Buffer record = {0};
     uint64_t added = 0;
     int result = rejects_drop_pending(txn, file, error);
@@ -264,6 +267,7 @@ int rejects_count_pending(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error 
 }
 
 int rejects_publish(Txn *txn, const Uuid *file, uint64_t *ret_rows, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(buffer_deinit) Buffer copy = {0};
     Key first = pending_key(file, 0), key;
     uint64_t rows = 0, removed = 0, added = 0;
@@ -340,6 +344,7 @@ int rejects_count(Txn *txn, uint32_t sink, uint64_t *ret_count, Error *error) {
 }
 
 int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret_removed, Error *error) {
+    check(txn_may_write(txn));
     Key first = visible_key(sink, 0), key;
     uint64_t removed = 0, bytes = 0;
     for (;;) {
@@ -359,6 +364,7 @@ int rejects_remove(Txn *txn, uint32_t sink, uint64_t up_to_number, uint64_t *ret
 }
 
 int rejects_forget_sink(Txn *txn, uint32_t sink, Error *error) {
+    check(txn_may_write(txn));
     Key counter = last_number_key(sink);
     uint64_t removed;
     int result = rejects_remove(txn, sink, UINT64_MAX, &removed, error);

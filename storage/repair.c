@@ -164,6 +164,7 @@ static void found_totals(void *context, uint32_t sink, const char *why, const ch
 }
 
 int repair_records(Txn *txn, Files *files, usec_t running, Damages *ret_damages, Error *error) {
+    check(txn_may_write(txn));
     Damages damages = {0};
     Repair repair = {.txn = txn, .files = files, .running = running, .damages = &damages};
     int r = find_bad(&repair, error);

@@ -33,7 +33,8 @@ static bool read_from_pack(Repair *repair, const Uuid *pack, uint32_t sink, uint
     if (pack_read_directory(repair->files, path, &directory, NULL) < 0) return false;
     for (size_t i = 0; i < directory.count && !found; i++) {
         const SliceRecord *slice = &directory.slices[i];
-        found = uuid_equal(&directory.id, pack) && slice->sink == sink && slice->first_row == first_row;
+        found = uuid_equal(&directory.id, pack) && slice->sink == sink && slice->first_row == first_row && slice->rows > 0 &&
+                slice->rows <= UINT64_MAX - first_row;
         if (found) *ret_slice = *slice;
     }
     pack_directory_deinit(&directory);

@@ -74,6 +74,7 @@ static int newest_pack(void *context, const PackRecord *pack, Error *error) {
 }
 
 int repair_totals(Txn *txn, RepairFound found, void *context, Error *error) {
+    check(txn_may_write(txn));
     TotalsFault bad = {0};
     TotalsAsOf as_of = {0};
     Error why = {0};

@@ -127,6 +127,7 @@ static int read_description(SliceReader *reader, const SliceEnd *end, Error *err
 
 static uint32_t block_size(const SliceReader *reader, uint32_t block) {
     uint32_t size;
+    check(block < reader->block_count && reader->block_sizes.size == 4 * (size_t)reader->block_count);
     memcpy(&size, reader->block_sizes.data + 4 * (size_t)block, sizeof size);
     return size;
 }
@@ -215,6 +216,7 @@ static int decompress_some(SliceReader *reader, ZSTD_outBuffer *out, size_t *ret
         reader->in_at = 0;
         reader->in_size = size;
     }
+    check(reader->in_at <= reader->in_size && reader->in_size <= READ_BYTES && reader->frame_read <= reader->frame_bytes);
     ZSTD_inBuffer in = {.src = reader->in, .size = reader->in_size, .pos = reader->in_at};
     size_t before_in = in.pos, before_out = out->pos;
     size_t left = ZSTD_decompressStream(reader->decompressor, out, &in);
@@ -244,6 +246,7 @@ static int finish_frame(SliceReader *reader, size_t left, Error *error) {
 
 int slice_read(SliceReader *reader, Span *ret_rows, Error *error) {
     if (reader->damaged) return tell_damage(reader, error);
+    check(reader->next_block <= reader->block_count);
     if (reader->next_block == reader->block_count) return SLICE_READ_END;
 
     size_t size = block_size(reader, reader->next_block), left = 1;
@@ -266,6 +269,7 @@ int slice_read(SliceReader *reader, Span *ret_rows, Error *error) {
         (void)slice_rewind(reader, NULL); /* the block is half read */
         return result;
     }
+    check(out.pos == size);
     reader->block.size = size;
     *ret_rows = buffer_span(&reader->block);
     return 0;

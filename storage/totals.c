@@ -18,7 +18,8 @@ void totals_init(SinkTotals *totals, uint32_t sink) {
 }
 
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error) {
-    check(entry->sink == totals->sink);
+    check(entry->sink == totals->sink && commit > 0);
+    check(totals->staged_row > 0 && totals->staged_row <= totals->next_row);
     if (entry->first_row != totals->next_row || entry->rows == 0 || entry->rows > UINT64_MAX - entry->first_row)
         return error_set(error, -EBADMSG,
                          "commit %" PRIu64 " holds %" PRIu64 " rows from number %" PRIu64 " of sink %" PRIu32
@@ -63,9 +64,19 @@ static Span totals_key(uint32_t sink, char out[static 5]) {
     return (Span){.data = out, .size = 5};
 }
 
+/* What was given or passed stays so. What cannot be read says nothing. */
+static bool goes_on(Txn *txn, const SinkTotals *totals) {
+    SinkTotals before;
+    if (totals_find(txn, totals->sink, &before, NULL) != 0) return true;
+    return before.next_row <= totals->next_row && before.staged_row <= totals->staged_row;
+}
+
 int totals_store(Txn *txn, const SinkTotals *totals, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(buffer_deinit) Buffer record = {0};
     char key[5];
+    check(totals->sink && totals->staged_row > 0 && totals->staged_row <= totals->next_row);
+    check(goes_on(txn, totals));
     record_begin(&record, KEY_TOTALS, VERSION);
     buffer_put_u32(&record, totals->sink);
     buffer_put_u64(&record, totals->next_row);
@@ -111,6 +122,8 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     totals.skipped_events = has_skipped ? cursor_u64(&fields) : 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
+    if (totals.staged_row == 0 || totals.staged_row > totals.next_row)
+        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     if (totals.sink != sink) return error_set(error, -EBADMSG, "%s are those of sink %" PRIu32, what, totals.sink);
     *ret_totals = totals;
     return 0;
@@ -167,6 +180,7 @@ int totals_find_damaged(Txn *txn, TotalsDamaged found, void *context, Error *err
 }
 
 int totals_remove(Txn *txn, uint32_t sink, Error *error) {
+    check(txn_may_write(txn));
     char key[5];
     int result = db_remove(txn, DB_STATISTICS, totals_key(sink, key), error);
     return result < 0 ? result : 0;
@@ -175,7 +189,11 @@ int totals_remove(Txn *txn, uint32_t sink, Error *error) {
 static const char as_of_key = KEY_AS_OF;
 
 int totals_store_as_of(Txn *txn, const TotalsAsOf *as_of, Error *error) {
+    check(txn_may_write(txn));
     _cleanup_(buffer_deinit) Buffer record = {0};
+    TotalsAsOf before;
+    bool known = totals_load_as_of(txn, &before, NULL) == 0;
+    check(as_of->running >= 0 && (!known || (before.commit <= as_of->commit && before.running <= as_of->running)));
     record_begin(&record, KEY_AS_OF, AS_OF_VERSION);
     buffer_put_u64(&record, as_of->commit);
     put_time(&record, as_of->commit_time);
