@@ -72,11 +72,7 @@ void api_connections_test(ApiRequest *request) {
         api_fail(request, 404, "connectionNotFound", "There is no connection \"%.60s\".", request->connection);
         return;
     }
-    if (control_errands(request->control, testing_back) >= TESTS_MOST) {
-        request->call->retry_after = 5;
-        api_fail(request, 503, "overloaded", "%d tests of connections are on their way already: ask again in a moment.", TESTS_MOST);
-        return;
-    }
+    if (!api_has_room(request, testing_back, TESTS_MOST, "tests of connections")) return;
     Testing *testing = errand_new(sizeof *testing, testing_back, NULL, api_keep(request));
     testing->connection = connection;
     testing->began = request->view->clock->boot(request->view->clock);

@@ -91,6 +91,14 @@ void api_fail(ApiRequest *request, int status, const char *name, const char *for
     api_call_fail(api_keep(request), status, name, message);
 }
 
+bool api_has_room(ApiRequest *request, void (*back)(Control *control, Errand *errand, Message *take_message), size_t most,
+                  const char *what) {
+    if (control_errands(request->control, back) < most) return true;
+    request->call->retry_after = 5;
+    api_fail(request, 503, "overloaded", "%zu %s are on their way already: ask again in a moment.", most, what);
+    return false;
+}
+
 bool api_page(ApiRequest *request, const char *after_id, const char *limit, ApiPage *ret_page) {
     *ret_page = (ApiPage){.after_id = after_id && after_id[0] ? after_id : NULL, .limit = 100};
     if (!limit) return true;

@@ -62,6 +62,10 @@ ApiCall *api_keep(ApiRequest *request); /* to answer later */
 /* Behind a function of control that takes the call (service.h): `result` 0: it has it; else the failure is answered. */
 void api_taken(ApiRequest *request, int result, const Failure *failure);
 
+/* May one more go there (Errand.back) and wait? false: answered with 503. `what`: "tests of connections". */
+bool api_has_room(ApiRequest *request, void (*back)(Control *control, Errand *errand, Message *take_message), size_t most,
+                  const char *what);
+
 /* The page that a list asks for. false: answered with 400. */
 typedef struct ApiPage {
     const char *after_id; /* NULL: from the start */

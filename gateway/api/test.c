@@ -11,6 +11,7 @@
 #define HEADERS_MOST 200
 #define ANSWER_BYTES_MOST (8u << 20)
 #define EVENTS_MOST 1000
+#define RUNS_MOST 64 /* that wait for their templates: each holds its body and rows */
 
 typedef struct Test {
     Errand errand; /* first */
@@ -140,6 +141,7 @@ void api_test(ApiRequest *request) {
         api_answer(request, 200, json_pack("{s:[]}", "tables"));
         return;
     }
+    if (!api_has_room(request, test_back, RUNS_MOST, "dry runs")) return;
     DryRun *run;
     Error error = {0};
     switch (start(request, plan, &run, &error)) {

@@ -312,6 +312,24 @@ static void test_dry_run(void **state) {
         "success");
     static const Case templates[] = {{"POST", SOURCES "/s/test", "{\"n\":1}", 200, "{\"name\":\"x\",\"value\":\"42\"}"}};
     RUN(harness, templates);
+
+    /* Those that wait for their templates are bounded, and hold nobody up. */
+    harness->templates_stand = true;
+    for (int i = 0; i < 64; i++) (void)harness_send(harness, "POST", SOURCES "/s/test", "{\"n\":1}", 0);
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    static const Case others[] = {{"GET", SOURCES, NULL, 200, "\"sources\""}, {"POST", SOURCES "/s/test", "{\"n\":1}", 503, "overloaded"}};
+    RUN(harness, others);
+    harness->templates_stand = false;
+    harness_turn(harness);
+    harness_turn(harness);
+    size_t answered = 0;
+    for (ApiCall *call; (call = harness_answer(harness)); answered++) {
+        assert_int_equal(call->status, 200);
+        api_call_free(call);
+    }
+    assert_int_equal(answered, 64);
+    RUN(harness, templates);
 }
 
 static void test_rejects(void **state) {

@@ -107,8 +107,7 @@ static void run_checks(Harness *harness) {
 }
 
 /* Every template of every event gives 42. */
-void templates_post(Templates *templates, TemplateBatch *take_batch) {
-    (void)templates;
+static void evaluate(TemplateBatch *take_batch) {
     size_t count = plan_template_count(take_batch->plan);
     for (size_t i = 0; i < take_batch->count; i++) {
         take_batch->events[i].unavailable = false;
@@ -116,6 +115,22 @@ void templates_post(Templates *templates, TemplateBatch *take_batch) {
     }
     take_batch->request.message.kind = take_batch->reply_kind;
     request_answer(&take_batch->request);
+}
+
+static TemplateBatch *waiting_batches; /* linked by message.next */
+
+void templates_post(Templates *templates, TemplateBatch *take_batch) {
+    (void)templates;
+    take_batch->request.message.next = (Message *)waiting_batches;
+    waiting_batches = take_batch;
+}
+
+static void run_templates(Harness *harness) {
+    while (waiting_batches && !harness->templates_stand) {
+        TemplateBatch *batch = waiting_batches;
+        waiting_batches = (TemplateBatch *)(void *)batch->request.message.next;
+        evaluate(batch);
+    }
 }
 
 /* ---- the writer ---------------------------------------------------------------------------------------------------------------------- */
@@ -286,11 +301,12 @@ void harness_start(Harness *harness) {
 }
 
 void harness_stop(Harness *harness) {
-    harness->writer_stands = harness->loops_stand = harness->loader_stands = harness->checks_stand = false;
+    harness->writer_stands = harness->loops_stand = harness->loader_stands = harness->checks_stand = harness->templates_stand = false;
     run_writer(harness);
     run_loops(harness);
     run_loader(harness);
     run_checks(harness);
+    run_templates(harness);
     for (size_t i = 0; i < HARNESS_LOOPS; i++) {
         snapshot_unref(steal(harness->held[i]));
         mailbox_free(harness->loops[i]);
@@ -334,6 +350,7 @@ void harness_turn(Harness *harness) {
     (void)control_turn(harness->control);
     run_loader(harness);
     run_checks(harness);
+    run_templates(harness);
     run_writer(harness);
     run_loops(harness);
 }

@@ -37,7 +37,8 @@ typedef struct Harness {
     bool loader_stands;
     SinkFault fault; /* what a test of a connection finds; with prepare_says */
     bool connections_fail;
-    bool checks_stand; /* of templates */
+    bool checks_stand;    /* of templates */
+    bool templates_stand; /* and their evaluation */
 
     /* what happened */
     unsigned defines, prepares, inspections, closes, flushes;
