@@ -6,7 +6,7 @@
 #include "config/definition_parts.h"
 #include "config/source_kind.h"
 
-const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", NULL};
+const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
 const char *const strategy_names[] = {"append", "merge", NULL};

@@ -5,7 +5,7 @@
 #include "config/field.h"
 #include "config/field_table.h"
 
-/* The names of the enums, ending with NULL, in their order. */
+/* The names of the enums, ending with NULL, in their order; behind those of columns two other names of types. */
 extern const char *const column_type_names[];
 extern const char *const data_type_names[];
 extern const char *const on_invalid_names[];

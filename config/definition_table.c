@@ -65,7 +65,6 @@ static const FieldInfo template_rows[] = {
 static const FieldTable template_fields = {.owners = "templates", .fields = template_rows, .size = sizeof(Column)};
 
 /* "uuid" and "json" are other names; what is written is the first name of a type. */
-static const char *const type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
 static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP, COLUMN_BODY, COLUMN_HEADERS,
                                        COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
 static const Refusal not_types[] = {{"meta", "which " FIELD_NOT_BUILT " (it comes with the bridges)"}, {0}};
@@ -83,7 +82,7 @@ static const FieldInfo column_rows[] = {
     {.name = "type",
      .type = FIELD_CHOICE,
      .offset = offsetof(Column, type),
-     .choices = type_names,
+     .choices = column_type_names,
      .values = type_values,
      .not_choices = not_types,
      .needed = "a \"type\"",

@@ -28,6 +28,7 @@
 #include "gateway/delivery/writer/writer.h"
 #include "gateway/flow/usage.h"
 #include "gateway/intake/intake.h"
+#include "gateway/sources/http_runner.h"
 #include "gateway/templates/broker.h"
 #include "storage/data_directory.h"
 #include "storage/environment.h"
@@ -65,6 +66,8 @@ struct App {
     Intake *intakes[LOOPS_MOST];
     Mailbox *loops[LOOPS_MOST];
     size_t loop_count;
+    HttpRunner http_sources;
+    SourceRunner *runners[2]; /* one a kind of source; ends with NULL */
     Admin *admin;
     Thread deadline_thread; /* ends the process at the shutdown deadline */
     Mailbox *deadline_box;  /* it sleeps there; NULL: it does not run */
@@ -347,6 +350,8 @@ static int start_intake(App *app, Error *error) {
         app->loop_count = i + 1;
     }
     snapshot_unref(steal(app->first_snapshot));
+    http_runner_init(&app->http_sources, app->loops, app->loop_count);
+    app->runners[0] = &app->http_sources.runner;
     return 0;
 }
 
@@ -356,8 +361,7 @@ static int start_admin(App *app, Error *error) {
         .lender = app->writer,
         .loaders = app->loaders,
         .templates = app->templates,
-        .loops = app->loops,
-        .loop_count = app->loop_count,
+        .runners = app->runners,
         .intake_url = app->intake_url,
     };
     control_connect(app->control, &peers);
@@ -425,14 +429,6 @@ int app_start(const char *config_file, char *const *arguments, bool give_up_miss
 
 /* ---- running and stopping ------------------------------------------------------------------------------------------------------------ */
 
-static void post_drain(Mailbox *mailbox, usec_t until) {
-    Drain *drain = calloc(1, sizeof *drain);
-    check(drain);
-    drain->message.kind = MESSAGE_DRAIN;
-    drain->until = until;
-    mailbox_post(mailbox, &drain->message);
-}
-
 /* Nothing that was acknowledged needs what is left to do: a destination that does not answer must not hold us up. */
 static void *run_deadline(void *context) {
     App *app = context;
@@ -465,7 +461,7 @@ static void end_deadline(App *app) {
 static void drain_delivery(App *app) {
     if (!app->writer_runs || app->writer_drains) return;
     app->writer_drains = true;
-    post_drain(writer_mailbox(app->writer), 0);
+    drain_post(writer_mailbox(app->writer), 0);
     loaders_drain(app->loaders);
 }
 
@@ -481,8 +477,7 @@ int app_run(App *app) {
     usec_t deadline = now + 3 * quarter;
     set_deadline(app, app->options.shutdown_deadline, EXIT_SUCCESS);
     log_info("stopping: requests in flight are finished first");
-    for (size_t i = 0; i < app->loop_count; i++) post_drain(app->loops[i], now + 2 * quarter);
-    bool drained = control_drain_loops(app->control, app->loop_count, deadline);
+    bool drained = control_drain_sources(app->control, now + 2 * quarter, deadline);
     drain_delivery(app);
     drained = control_drain_writer(app->control, deadline) && drained;
     if (!drained) log_warning("the shutdown deadline came before everything was finished; what was acknowledged is on disk");

@@ -69,6 +69,7 @@ Mailbox *control_mailbox(Control *control) {
 
 void control_connect(Control *control, const ControlPeers *peers) {
     check(!control->view.connected && peers->writer == control->peers.writer && peers->writer);
+    source_runners_check(peers->runners);
     control->peers = *peers;
     control->view.intake_url = peers->intake_url;
     control->view.connected = true;
@@ -234,12 +235,9 @@ void control_publish(Control *control) {
     Snapshot *next = registry_snapshot(&control->registry, ++control->generation, control->mailbox);
     array_reserve(control->living, control->living_count, control->living_room);
     control->living[control->living_count++] = control->generation;
-    for (size_t i = 0; control->view.connected && i < control->peers.loop_count; i++) {
-        SnapshotNews *news = calloc(1, sizeof *news);
-        check(news);
-        news->message.kind = MESSAGE_SNAPSHOT;
-        news->snapshot = snapshot_ref(next);
-        mailbox_post(control->peers.loops[i], &news->message);
+    for (size_t i = 0; control->view.connected && control->peers.runners[i]; i++) {
+        SourceRunner *runner = control->peers.runners[i];
+        runner->show(runner, next);
     }
     check(!control->current || snapshot_generation(control->current) + 1 == control->generation);
     snapshot_unref(control->current);
@@ -349,9 +347,9 @@ static void dispatch(Control *control, Message *message, bool *fence) {
     case MESSAGE_DRAINED: {
         bool writer = ((Drained *)message)->who < 0;
         check(!writer || !control->writer_drained);
-        check(writer || control->loops_drained < control->peers.loop_count);
+        check(writer || control->sources_drained < control->source_threads);
         control->writer_drained = control->writer_drained || writer;
-        control->loops_drained += !writer;
+        control->sources_drained += !writer;
         free(message);
         return;
     }
@@ -527,7 +525,7 @@ ControlEnd control_run(Control *control) {
     return control->broken ? CONTROL_BROKEN : CONTROL_TERMINATED;
 }
 
-static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) {
+static bool drain(Control *control, size_t threads, bool writer, usec_t deadline) {
     check_on_thread(&control->owner);
     Clock *clock = control->options.clock;
     control->view.draining = true;
@@ -535,15 +533,20 @@ static bool drain(Control *control, size_t loops, bool writer, usec_t deadline) 
     answer_parked(control);
     for (;;) {
         usec_t next = control_turn(control);
-        if (control->loops_drained >= loops && (control->writer_drained || !writer)) return true;
+        if (control->sources_drained >= threads && (control->writer_drained || !writer)) return true;
         usec_t left = deadline - clock->boot(clock);
         if (left <= 0 || control->broken) return false;
         sleep_until(control, next < left ? next : left);
     }
 }
 
-bool control_drain_loops(Control *control, size_t count, usec_t deadline) {
-    return drain(control, count, false, deadline);
+bool control_drain_sources(Control *control, usec_t until, usec_t deadline) {
+    check(control->source_threads == 0);
+    for (size_t i = 0; control->peers.runners[i]; i++) {
+        SourceRunner *runner = control->peers.runners[i];
+        control->source_threads += runner->drain(runner, until);
+    }
+    return drain(control, control->source_threads, false, deadline);
 }
 
 bool control_drain_writer(Control *control, usec_t deadline) {

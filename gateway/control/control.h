@@ -16,6 +16,7 @@
 #include "gateway/delivery/writer/writer.h"
 #include "gateway/flow/messages.h"
 #include "gateway/flow/snapshot.h"
+#include "gateway/flow/source_runner.h"
 #include "gateway/templates/broker.h"
 #include "storage/data_directory.h"
 #include "storage/environment.h"
@@ -46,10 +47,9 @@ typedef struct ControlPeers {
     Mailbox *writer;
     Writer *lender; /* the writer, for writer_lent_statistics; NULL: none (tests) */
     Loaders *loaders;
-    Templates *templates;  /* for POST …/test, and checks of templates */
-    Mailbox *const *loops; /* of the intakes: MESSAGE_SNAPSHOT */
-    size_t loop_count;
-    const char *intake_url; /* "http://127.0.0.1:7000": for http.url when public-url is not set */
+    Templates *templates;         /* for POST …/test, and checks of templates */
+    SourceRunner *const *runners; /* one a kind of source; ends with NULL */
+    const char *intake_url;       /* "http://127.0.0.1:7000": for http.url when public-url is not set */
 } ControlPeers;
 
 /* Tells the writer of every sink and waits for its answer (it runs already); makes the first snapshot. Before the loops start. */
@@ -62,8 +62,8 @@ void control_setup_log(const Options *options);
 typedef enum ControlEnd { CONTROL_TERMINATED, CONTROL_BROKEN } ControlEnd;
 /* Runs until SIGTERM or SIGINT (blocked in all threads; taken by signalfd) or MESSAGE_BROKEN. SIGHUP reloads the options. */
 ControlEnd control_run(Control *control);
-/* After control_run: works messages off until that many loops, or the writer, have told that they are drained, or until the deadline (boot time).
- * true: they are. */
-bool control_drain_loops(Control *control, size_t count, usec_t deadline);
+/* After control_run: ends all sources (SourceRunner.drain), or waits for the writer, which has its MESSAGE_DRAIN; works messages off until they have
+ * told that they are drained, or until the deadline (boot time). true: they are. Sources at most once. */
+bool control_drain_sources(Control *control, usec_t until, usec_t deadline);
 bool control_drain_writer(Control *control, usec_t deadline);
 void control_free(Control *control); /* NULL-safe */

@@ -52,7 +52,7 @@ struct Control {
     size_t living_count, living_room;
 
     bool broken, terminated;
-    size_t loops_drained;
+    size_t source_threads, sources_drained; /* those that shall tell, and that have told */
     bool writer_drained;
     usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
 };

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "base/arena.h"
 #include "base/buffer.h"
@@ -321,6 +322,14 @@ typedef struct Drain {
     Message message;
     usec_t until; /* boot time; a loop ends then what is still not whole */
 } Drain;
+
+static inline void drain_post(Mailbox *mailbox, usec_t until) {
+    Drain *drain = (Drain *)calloc(1, sizeof *drain);
+    check(drain);
+    drain->message.kind = MESSAGE_DRAIN;
+    drain->until = until;
+    mailbox_post(mailbox, &drain->message);
+}
 
 typedef struct Drained {
     Message message;

@@ -94,7 +94,8 @@ def test_lists_have_pages(gateway):
     [
         ({}, "name"),
         ({"name": "x" * 41, "type": "http"}, "name"),
-        ({"name": "x", "type": "ftp"}, "type"),
+        ({"name": "x", "type": "ftp"}, "must be one of http, not"),
+        ({"name": "x", "rate": {"events": 0}}, "rate.events"),
         ({"name": "x", "type": "kafka"}, "kafka"),
         ({"name": "x", "type": "http", "colour": "red"}, "colour"),
         ({"name": "x", "type": "http", "sourceId": "Has Space"}, "sourceId"),

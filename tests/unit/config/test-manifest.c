@@ -67,6 +67,7 @@ static void errors_say_where(void **state) {
     assert_refused("name: x\ntype: nilus\nspec: {type: stream}\n",
                    "m.yaml:2:7: A stream manifest (type: nilus) is read by the bridges, which this build does not have");
     assert_refused(HEAD "framng: lines\n", "m.yaml:3:1: Field \"framng\" is not known here: did you mean \"framing\"?");
+    assert_refused(HEAD "type: ftp\n", "m.yaml:3:7: Field \"type\" must be one of http, not \"ftp\"");
     assert_refused(HEAD "framing: line\n", "m.yaml:3:10: Field \"framing\" must be one of single");
     assert_refused(HEAD "sinks: 5\n", "m.yaml:3:8: Field \"sinks\" must be an array, not an integer");
     assert_refused(HEAD "sinks:\n  - 5\n", "m.yaml:4:5: Field \"sinks[0]\" must be an object");

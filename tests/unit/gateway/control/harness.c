@@ -229,6 +229,11 @@ static void run_loops(Harness *harness) {
     for (size_t i = 0; i < HARNESS_LOOPS; i++) {
         for (Message *message = mailbox_take(harness->loops[i]), *next; message; message = next) {
             next = message->next;
+            if (message->kind == MESSAGE_DRAIN) {
+                harness->drain_until[i] = ((Drain *)message)->until;
+                free(message);
+                continue;
+            }
             assert_int_equal(message->kind, MESSAGE_SNAPSHOT);
             SnapshotNews *news = (SnapshotNews *)message;
             look_at(harness, news->snapshot);
@@ -289,8 +294,9 @@ void harness_start(Harness *harness) {
         harness->held[i] = snapshot_ref(first);
     }
     snapshot_unref(first);
-    ControlPeers peers = {
-        .writer = harness->writer, .loops = harness->loops, .loop_count = HARNESS_LOOPS, .intake_url = "http://127.0.0.1:7000"};
+    http_runner_init(&harness->http_sources, harness->loops, HARNESS_LOOPS);
+    harness->runners[0] = &harness->http_sources.runner;
+    ControlPeers peers = {.writer = harness->writer, .runners = harness->runners, .intake_url = "http://127.0.0.1:7000"};
     control_connect(harness->control, &peers);
 
     char *text;

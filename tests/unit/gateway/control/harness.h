@@ -10,6 +10,7 @@
 #include "config/options.h"
 #include "gateway/control/call.h"
 #include "gateway/control/parts.h"
+#include "gateway/sources/http_runner.h"
 
 #define HARNESS_LOOPS 2
 
@@ -21,6 +22,8 @@ typedef struct Harness {
     Usage usage;
     Control *control;
     Mailbox *writer, *loops[HARNESS_LOOPS], *client;
+    HttpRunner http_sources;
+    SourceRunner *runners[2];
     Snapshot *held[HARNESS_LOOPS]; /* what each loop runs */
     char token[64];                /* sent with each call; the first start's admin token */
 
@@ -41,6 +44,7 @@ typedef struct Harness {
     bool templates_stand; /* and their evaluation */
 
     /* what happened */
+    usec_t drain_until[HARNESS_LOOPS]; /* of the MESSAGE_DRAIN that each loop got */
     unsigned defines, prepares, inspections, closes, flushes;
     size_t checked_templates;                                     /* that were asked about */
     size_t tested_tables;                                         /* of the last test of a connection */

@@ -158,7 +158,7 @@ static void test_drain(void **state) {
     (void)harness_send(harness, "POST", "/v1/branches/default/sources", "{\"name\":\"S\"}", 30 * USEC_SECOND);
     harness_turn(harness);
     assert_null(harness_answer(harness));
-    assert_true(control_drain_loops(harness->control, 0, 0));
+    assert_false(control_drain_sources(harness->control, 77, 0)); /* the loops have not told yet */
     ApiCall *call = harness_answer(harness);
     assert_non_null(call);
     assert_int_equal(call->status, 202);
@@ -166,6 +166,7 @@ static void test_drain(void **state) {
     assert_int_equal(harness_call(harness, "GET", "/v1/branches/default/sources", NULL, NULL), 503);
     assert_int_equal(harness_call(harness, "GET", "/ready", NULL, NULL), 503);
     assert_int_equal(harness_call(harness, "GET", "/health-check", NULL, NULL), 200);
+    for (size_t i = 0; i < HARNESS_LOOPS; i++) assert_int_equal(harness->drain_until[i], 77);
 }
 
 int main(void) {
