@@ -129,6 +129,7 @@ static void start(void) {
     gateway.stager = stager_new(gateway.environment, gateway.files, &instance);
     atomic_store(&gateway.usage.broken, false);
     WriterOptions writer = {
+        .checks_all = true,
         .environment = gateway.environment,
         .files = gateway.files,
         .clock = &world->clock.clock,

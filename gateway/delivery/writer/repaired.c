@@ -9,6 +9,7 @@
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/sums.h"
 #include "gateway/delivery/writer/transaction.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
@@ -46,6 +47,7 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     sink->totals.dropped_rows += damage->rows;
     writer_mark_dirty(writer, sink);
     if (!sink->stopped && reload(writer, txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
+    sums_note_repair(sink);
     if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
     writer_touch(writer, sink);
 }

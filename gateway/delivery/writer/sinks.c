@@ -83,11 +83,19 @@ void writer_sink_remove(Writer *writer, SinkState *sink) {
     check(writer_sink(writer, number) == sink);
     check(!sink->dirty && !sink->imports->queued_on && !sink->stage->queued);
     scheduler_set(&writer->sinks->timers, &sink->timer, USEC_NEVER);
+    if (sink->changed) sink_queue_remove(&writer->sinks->changed, sink);
     writer->sinks->items[number] = NULL;
     sink_free(sink);
 }
 
+void writer_note_changed(Writer *writer, SinkState *sink) {
+    if (sink->changed) return;
+    sink->changed = true;
+    sink_queue_add(&writer->sinks->changed, sink);
+}
+
 void writer_touch(Writer *writer, SinkState *sink) {
+    writer_note_changed(writer, sink);
     scheduler_hasten(&writer->sinks->timers, &sink->timer, writer->now->boot);
 }
 
@@ -95,5 +103,6 @@ void sinks_deinit(SinkTable *sinks) {
     for (size_t i = 0; i < sinks->capacity; i++) sink_free(sinks->items[i]);
     free(sinks->items);
     scheduler_deinit(&sinks->timers);
+    sink_queue_deinit(&sinks->changed);
     *sinks = (SinkTable){0};
 }

@@ -106,6 +106,7 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
 }
 
 void writer_judge(Writer *writer, SinkState *sink) {
+    writer_note_changed(writer, sink);
     usec_t next = writer_consider_import(writer, sink);
     writer_mind_share(writer, sink);
     if (sink->rules->known && !sink->stopped && !sink->stage->staging && !sink->stage->queued) {

@@ -35,6 +35,7 @@
  *   give_up.c       staging files that a start does not find
  *   erase.c         sinks that are erased
  *   damage.c        damaged records and what is known of them
+ *   sums.c          does it all add up?
  *   repaired.c      the same, met while the writer works
  *
  * Rule of changes: a transaction that records what happened (stage, import, close) changes memory as it goes, and its failure breaks the
@@ -55,9 +56,11 @@ struct WaitingFile; /* waiting.h */
 typedef struct SinkState {
     Timer timer; /* first: judged again when it is due */
     SinkTotals totals;
-    bool dirty;   /* totals changed since they were stored */
-    bool stopped; /* its numbers have an unexplained hole */
-    char *label;  /* "SOURCE/SINK"; NULL: not known yet */
+    bool dirty;           /* totals changed since they were stored */
+    bool changed;         /* in this step, or is looked at anyway: sums.h */
+    bool stopped;         /* its numbers have an unexplained hole */
+    uint64_t unaccounted; /* received rows that are nowhere: sums.h */
+    char *label;          /* "SOURCE/SINK"; NULL: not known yet */
     char last_error[256];
     char damage[256]; /* of a record of it that was damaged, and what became of it; "": none was */
 

@@ -28,6 +28,7 @@
 #include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/sums.h"
 #include "gateway/delivery/writer/transaction.h"
 #include "gateway/delivery/writer/waiters.h"
 
@@ -143,6 +144,7 @@ usec_t writer_step(Writer *writer) {
     look_at_clock(writer);
     atomic_store(&writer->options.usage->busy_since, writer->now->boot);
     usec_t next = step(writer);
+    sums_check(writer);
     atomic_store(&writer->options.usage->busy_since, 0);
     return next;
 }
@@ -215,6 +217,7 @@ static int open_once(const WriterOptions *options, Writer **ret_writer, bool *re
         writer_abandon(writer);
         return r;
     }
+    sums_begin(writer);
     *ret_writer = writer;
     return 0;
 }

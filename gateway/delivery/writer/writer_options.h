@@ -39,6 +39,7 @@ typedef struct WriterOptions {
     bool give_up_missing; /* quarantine rows that wait and whose staging files are missing; else writer_open is refused because of them */
     void (*given_up)(void *context, const GivenUp *given_up); /* for each of these, in writer_open; NULL: only the log */
     void *given_up_context;
+    bool checks_all;             /* assert after each step that all adds up: walks over everything, for simulation and tests */
     void (*wake)(void *context); /* for its mailbox; NULL: mailbox_wait */
     void *wake_context;
 } WriterOptions;

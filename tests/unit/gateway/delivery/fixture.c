@@ -223,6 +223,7 @@ int fixture_setup(void **state) {
     fixture->connections = (Connections){.items = &connection, .count = 1};
     fixture->map_bytes = 64u << 20;
     fixture->options = (WriterOptions){
+        .checks_all = true,
         .files = fixture->files,
         .clock = &fixture->clock.clock,
         .instance = instance,
