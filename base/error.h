@@ -35,6 +35,17 @@ int error_set_at(Error *error, const char *file, int line, int code, const char 
  * delays the end by about a second at most, and is then left without the text. */
 _Noreturn void bug_at(const char *file, int line, const char *what);
 #define check(condition) ((condition) ? (void)0 : bug_at(__FILE__, __LINE__, #condition))
+/* The same in inner loops, where it would cost too much: only in builds with AddressSanitizer, as all tests and fuzzers are. */
+#if defined(__SANITIZE_ADDRESS__)
+#define check_debug(condition) check(condition)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define check_debug(condition) check(condition)
+#endif
+#endif
+#ifndef check_debug
+#define check_debug(condition) ((void)sizeof(!(condition))) /* not evaluated */
+#endif
 #define unreachable() bug_at(__FILE__, __LINE__, "cannot get here")
 
 /* Who writes the line of a bug, newline included, from then on: the log, so that it comes behind the lines before it. It is called on any

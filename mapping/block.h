@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "mapping/words.h"
 
 #define BLOCK_BYTES 16
@@ -142,6 +143,7 @@ static inline void block_hex(Block block, Block ret_digits[static 2]) {
 
 /* `size` (0..16) bytes with zeros behind; no byte at or past `end` is read, of which `size` bytes are known to be before it. */
 static inline Block block_load_part(const char *from, size_t size, const char *end) {
+    check_debug(size <= BLOCK_BYTES && (size == 0 || (ptrdiff_t)size <= end - from));
     if (__builtin_expect(end - from >= BLOCK_BYTES, 1)) return block_load(from);
     char part[BLOCK_BYTES] = {0};
     text_copy_short(part, from, size);
@@ -150,6 +152,7 @@ static inline Block block_load_part(const char *from, size_t size, const char *e
 
 /* The bits of the first `size` (0..16) bytes. */
 static inline unsigned block_first(size_t size) {
+    check_debug(size <= 16);
     return (1u << size) - 1;
 }
 

@@ -26,10 +26,12 @@ typedef struct FormNode {
 } FormNode;
 
 static FormNode *node_at(const Form *form, uint32_t number) {
+    check_debug((size_t)number < form->nodes.size / sizeof(FormNode));
     return (FormNode *)(void *)form->nodes.data + number;
 }
 
 static uint32_t node_new(Form *form, FormNode node) {
+    check(form->nodes.size / sizeof node < NO_NODE);
     uint32_t number = (uint32_t)(form->nodes.size / sizeof node);
     node.first = node.last = node.next = NO_NODE;
     node.list = true;
@@ -72,6 +74,7 @@ static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
     }
     FormNode fresh = {.index = index};
     if (index == NOT_AN_INDEX) {
+        check(key.data >= form->text.data && key.data + key.size <= form->text.data + form->text.size);
         fresh.key_at = (uint32_t)(key.data - form->text.data);
         fresh.key_size = (uint32_t)key.size;
         fresh.key_hash = hash;
@@ -82,6 +85,7 @@ static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
         node->first = number;
     else
         node_at(form, node->last)->next = number;
+    check((node->last == NO_NODE) == (node->child_count == 0) && !node->leaf); /* a leaf has no children */
     node->last = number;
     node->list = node->list && index == (int64_t)node->child_count;
     node->child_count++;
@@ -97,6 +101,7 @@ static const char *decode(Form *form, Span part, Span *ret, const char **ret_wha
     *ret_what = "% needs two hexadecimal digits";
     if (size < 0) return wrong;
     *ret = (Span){start, (size_t)size};
+    check(ret->size <= form->text.capacity - form->text.size); /* decoding makes nothing longer */
     form->text.size += ret->size;
     *ret_what = "the decoded text is not UTF-8";
     for (size_t at = 0; at < ret->size; at++) { /* NUL is text here */
@@ -130,6 +135,7 @@ static int find_leaf(Form *form, Span name, uint32_t *ret_leaf, const char **ret
     uint32_t place = child_of(form, 0, (Span){name.data, at}, false);
     while (at < name.size && !node_at(form, place)->leaf) {
         const char *start = name.data + at + 1, *close = memchr(start, ']', name.size - at - 1);
+        check(close); /* brackets_at has seen it */
         Span key = {start, (size_t)(close - start)};
         *ret_what = "there is no index behind 999999999 for []";
         if (key.size == 0 && node_at(form, place)->next_index > INDEX_MAX) return FORM_NOT_A_FORM;
@@ -193,10 +199,12 @@ int form_read(Form *form, Span body, Buffer *out, ScanFault *ret_fault) {
         if (find_leaf(form, name, &leaf, &what)) return fault_at(body, start, what, ret_fault);
         if (leaf == NO_NODE) continue;
         FormNode *node = node_at(form, leaf);
+        check(!node->leaf && node->child_count == 0);
         node->leaf = true;
         node->value_at = (uint32_t)(value.data - form->text.data);
         node->value_size = (uint32_t)value.size;
     }
+    check(pairs <= FORM_PAIRS_MAX && form->text.size <= body.size + 1);
     put_node(form, out, 0);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "base/error.h"
 #include "mapping/content_type.h"
 #include "mapping/scanner.h"
 #include "mapping/words.h"
@@ -35,6 +36,7 @@ void frames_start(FrameReader *reader, Framing framing, Span content_type, Span 
 }
 
 static void advance(FrameReader *reader, const char *to) {
+    check(to >= reader->left.data && (size_t)(to - reader->left.data) <= reader->left.size);
     reader->left.size -= (size_t)(to - reader->left.data);
     reader->left.data = to;
 }
@@ -44,6 +46,7 @@ static const char *end_of(const FrameReader *reader) {
 }
 
 static int misfit(const FrameReader *reader, const char *at, const char *what, Error *error) {
+    check(at >= reader->begin && at <= end_of(reader));
     return error_set(error, -EBADMSG, "the body does not fit the source's framing at byte %zu: %s", (size_t)(at - reader->begin), what);
 }
 
@@ -85,6 +88,7 @@ static int next_line(FrameReader *reader, Span *ret_event) {
 
 /* Behind the string that begins at `p`, or NULL when it has no end. */
 static const char *pass_string(const char *p, const char *end) {
+    check_debug(p < end && *p == '"');
     for (p++; (p = text_skip_plain(p, end)) < end && *p != '"';) {
         size_t size = *p == '\\' ? 2 : 1;
         if ((size_t)(end - p) <= size) return NULL;
@@ -109,6 +113,7 @@ static const char *pass_container(const char *p, const char *end) {
             break;
         case '}':
         case ']':
+            check_debug(depth > 0); /* the first byte opens */
             p++;
             if (--depth == 0) return p;
             break;
@@ -124,6 +129,7 @@ static bool begins_value(char c) {
 
 /* All of the body is one value: what is no array is an array of one. */
 static int lone_value(FrameReader *reader, const char *start, Span *ret_event, Error *error) {
+    check(reader->framing == FRAMING_ARRAY && reader->index == 0);
     const char *end = end_of(reader), *stop = start;
     if (*start == '{') {
         stop = pass_container(start, end);
@@ -231,6 +237,7 @@ static bool is_json_in_a_form(Span event) {
 int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
     int r = next_frame(reader, &ret_frame->body, error);
     if (r != 0) return r;
+    check(ret_frame->body.data >= reader->begin && ret_frame->body.data + ret_frame->body.size <= end_of(reader));
     reader->index++;
     ret_frame->kind = reader->kind;
     if (reader->kind == BODY_FORM && is_json_in_a_form(ret_frame->body)) ret_frame->kind = BODY_JSON;

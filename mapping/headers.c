@@ -81,6 +81,7 @@ static void append_as_utf8(Buffer *out, Span text) {
         }
     }
     out->size = (size_t)(to - out->data);
+    check(out->size <= out->capacity);
 }
 
 void headers_to_json(HeaderWriter *writer, const EventHeader *headers, size_t count, Buffer *out) {
@@ -95,10 +96,12 @@ void headers_to_json(HeaderWriter *writer, const EventHeader *headers, size_t co
         entries[i] = (HeaderEntry){.name = {names, headers[i].name.size}, .index = i};
         names += headers[i].name.size;
     }
+    check(names == writer->names.data + bytes);
     sort_entries(entries, count);
     buffer_append_byte(out, '{');
     for (size_t i = 0; i < count;) {
         Span name = entries[i].name;
+        check_debug(entries[i].index < count && (i == 0 || compare_entries(&entries[i - 1], &entries[i]) < 0));
         if (i > 0) buffer_append_byte(out, ',');
         buffer_clear(&writer->value);
         append_as_utf8(&writer->value, name);

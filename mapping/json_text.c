@@ -27,6 +27,7 @@ static inline char *copy_string(char *to, const char **p, const char *end) {
         check(from < end);
         *to++ = *from++;
     }
+    check_debug(from <= end);
     *p = from;
     return to;
 }
@@ -42,6 +43,7 @@ void json_compact(Buffer *out, Span text) {
             to += !text_is_space(*p++);
         }
     }
+    check(p == end && (size_t)(to - out->data) - out->size <= text.size);
     out->size = (size_t)(to - out->data);
 }
 
@@ -52,6 +54,7 @@ static unsigned hex4(const char *p) {
 }
 
 static char *put_utf8(char *to, unsigned code) {
+    check_debug(code <= 0x10ffff && (code < 0xd800 || code > 0xdfff));
     if (code < 0x80) {
         *to++ = (char)code;
     } else if (code < 0x800) {
@@ -128,6 +131,7 @@ char *json_unescape_to(char *to, Span inner, bool doubled) {
 int json_unescape(Buffer *out, Span inner) {
     char *end = json_unescape_to(buffer_reserve(out, inner.size), inner, false);
     if (!end) return JSON_LONE_SURROGATE;
+    check((size_t)(end - out->data) - out->size <= inner.size);
     out->size = (size_t)(end - out->data);
     return 0;
 }
@@ -172,7 +176,9 @@ void json_quote(Buffer *out, Span text) {
         /* Six times a large text would be much for nothing. */
         size_t size = text.size - at < QUOTE_SLICE_BYTES ? text.size - at : QUOTE_SLICE_BYTES;
         char *to = buffer_reserve(out, size * 6);
-        out->size = (size_t)(quote_slice(to, text.data + at, text.data + at + size) - out->data);
+        char *end = quote_slice(to, text.data + at, text.data + at + size);
+        check(end >= to + size && end <= to + 6 * size);
+        out->size = (size_t)(end - out->data);
         at += size;
     }
     buffer_append_byte(out, '"');

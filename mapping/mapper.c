@@ -42,6 +42,7 @@ struct Mapper {
 };
 
 Mapper *mapper_new(size_t row_bytes_most) {
+    check(row_bytes_most > 0);
     Mapper *mapper = calloc(1, sizeof *mapper);
     check(mapper);
     mapper->row_bytes_most = row_bytes_most;
@@ -65,6 +66,7 @@ void mapper_free(Mapper *mapper) {
 /* Fills the failure with a text of UTF-8 without control characters, whatever the values in it hold. */
 static __attribute__((format(printf, 4, 5), noinline)) MapError fail(MapFailure *failure, MapError error, const char *column,
                                                                      const char *format, ...) {
+    check(error != MAP_OK);
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
@@ -87,6 +89,7 @@ static __attribute__((format(printf, 4, 5), noinline)) MapError fail(MapFailure 
             p += size;
         }
     }
+    check(to < stop);
     *to = 0;
     return error;
 }
@@ -193,6 +196,7 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
     if (value->kind == SCAN_NULL) return put_null(compiled, row, failure);
     if (value->kind == SCAN_STRING) {
         bool as_it_stands = !column->raw_string && (column->data_type == DATA_TEXT || column->data_type == DATA_JSON);
+        check_debug(text.size >= 2); /* its quotes */
         if (!as_it_stands) {
             text = (Span){text.data + 1, text.size - 2};
             if (value->escaped) return put_unescaped(mapper, compiled, text, row, failure);
@@ -232,6 +236,7 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
                     fault.offset, fault.what);
     for (; text_is_space(*text.data); text.size--) text.data++;
     while (text_is_space(text.data[text.size - 1])) text.size--;
+    check(text.size > 0 && text.size <= result->text.size); /* an accepted text is more than white space */
     ScanValue value = {.text = text, .kind = (uint8_t)scan_kind(text)};
     value.escaped = value.kind == SCAN_STRING && memchr(text.data, '\\', text.size);
     value.spaced = value.kind == SCAN_OBJECT || value.kind == SCAN_ARRAY;
@@ -307,6 +312,7 @@ static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run
     char *to = buffer_reserve(row, fixed);
     char *row_start = row->data + start, *texts_end = row->data + row->capacity - fixed;
     const PlanColumn *compiled = sink->columns + run->first;
+    check_debug(run->count <= sink->column_count && run->first <= sink->column_count - run->count);
     for (const PlanColumn *stop = compiled + run->count; compiled < stop; compiled++) {
         char *next = put_common(mapper, compiled, &event->id, to, texts_end - to);
         if (__builtin_expect(!next, 0)) {
@@ -317,6 +323,7 @@ static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run
             row_start = row->data + start;
             texts_end = row->data + row->capacity - fixed;
         }
+        check_debug(next >= row_start && next < row->data + row->capacity); /* with room for the comma */
         to = next;
         size_t size = (size_t)(to - row_start);
         if (__builtin_expect(size >= most, 0)) return fail_too_large(mapper, compiled->column, failure);
@@ -328,6 +335,7 @@ static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run
         }
     }
     row->size = (size_t)(to - row->data);
+    check(row->size <= row->capacity); /* PlanSink.fixed_bytes was room enough */
     return MAP_OK;
 }
 
@@ -338,6 +346,8 @@ static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sin
     if (source->done < run->from_first + run->count) return false;
     const size_t *ends = mapper->ends + plan->sinks[run->from].ends_at + run->from_first;
     size_t begin = run->from_first ? ends[-1] + 1 : 0, size = ends[run->count - 1] - begin;
+    check_debug(run->from < plan->sink_count && ends[run->count - 1] >= begin);
+    check_debug(source->start + begin + size < rows[run->from]->capacity);
     size_t end = row->size - start + size;
     if (end >= mapper->row_bytes_most) return false;
     char *to = buffer_reserve(row, size + 1);
@@ -370,6 +380,8 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
             return error;
         }
     }
+    check(row->size > start); /* each cell has its comma, also an empty one */
+    check_debug(row->data[row->size - 1] == ',');
     row->data[row->size - 1] = '\n';
     failure->error = MAP_OK;
     return MAP_OK;
@@ -410,7 +422,7 @@ static __attribute__((noinline)) void make_notes(Mapper *mapper, const Plan *pla
         mapper->ends = calloc(plan->ends_count, sizeof *mapper->ends);
         mapper->end_capacity = plan->ends_count;
     }
-    check(mapper->notes && mapper->ends);
+    check(mapper->notes && mapper->ends && mapper->note_capacity >= plan->sink_count && mapper->end_capacity >= plan->ends_count);
 }
 
 static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {

@@ -25,6 +25,7 @@ static size_t step_count(const PathSteps *path) {
 }
 
 static const PathStep *step_at(const PathSteps *path, size_t at) {
+    check(at < step_count(path));
     return (const PathStep *)(const void *)path->steps.data + at;
 }
 
@@ -69,6 +70,7 @@ static void step_put(PathSteps *path, size_t text_at, uint32_t index) {
 }
 
 static int parse_bracket(PathSteps *path, Span text, size_t *at, Error *error) {
+    check(text.data[*at] == '[');
     size_t start = *at + 1, text_at = path->text.size;
     if (start < text.size && text.data[start] == '"') {
         size_t stop = start + 1;
@@ -132,6 +134,7 @@ static int parse_path(PathSteps *path, Span text, Error *error) {
         step->text = step_text;
         if (step->size) step_text += step->size;
     }
+    check(step_text == path->text.data + path->text.size); /* the steps are the whole text, in its order */
     return 0;
 }
 
@@ -170,6 +173,7 @@ int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
             return 0;
         }
     }
+    check(set->slot_count < PATH_NONE);
     array_extend(set->paths, set->slot_count);
     set->paths[set->slot_count] = steps;
     *ret_slot = set->slot_count++;
@@ -215,6 +219,7 @@ static int compare_indexes(const void *a, const void *b) {
  * index's paths differ only when one of them quotes the number; then the two lead to different nodes, hence the bound on nodes.
  */
 static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, size_t depth) {
+    check(depth <= PATH_STEPS_MAX && count <= build->set->slot_count);
     uint32_t number = build_count(&build->nodes, sizeof(PathNode));
     if (number >= PATH_NODES_MAX) build->full = true;
     if (build->full) return 0;
@@ -241,6 +246,7 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
             index = other->index;
             buffer_append(&numeric, &slots[stop], sizeof *slots);
         }
+        check(stop > at);
         PathKey key = {.text = step->text, .size = step->size, .node = build_node(build, slots + at, stop - at, depth + 1)};
         for (uint32_t i = 0; i < key.size && i < 8; i++) key.head |= (uint64_t)(unsigned char)key.text[i] << (i * 8);
         key.tail = key.size >= 8 ? text_load8(key.text + key.size - 8) : key.head;
@@ -269,6 +275,28 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
     return number;
 }
 
+/* What the scanner relies on without looking: every range is inside its array, and each node but the first is behind the one that leads to it. */
+static void check_node(const PathSet *set, const Build *build, uint32_t number) {
+    const PathNode *node = &set->nodes[number];
+    uint32_t keys = build_count(&build->keys, sizeof(PathKey)), indexes = build_count(&build->indexes, sizeof(PathIndex));
+    uint32_t slots = build_count(&build->slots, sizeof(uint32_t)), table = build_count(&build->table, sizeof(uint32_t));
+    check(node->key_first <= keys && node->key_count <= keys - node->key_first);
+    check(node->index_first <= indexes && node->index_count <= indexes - node->index_first);
+    check(node->slot_first <= slots && node->slot_count <= slots - node->slot_first);
+    check((node->table_mask == 0) == (node->key_count <= PATH_KEYS_LINEAR));
+    check(node->table_mask == 0 || (node->table_mask < table && node->table_first <= table - node->table_mask - 1));
+    check((node->table_mask & (node->table_mask + 1)) == 0 && node->key_count <= node->table_mask / 2 + PATH_KEYS_LINEAR);
+    for (uint32_t i = 0; i < node->key_count; i++) {
+        const PathKey *key = &set->keys[node->key_first + i];
+        check(key->node > number && key->node < set->node_count && key->size <= set->key_bytes_most);
+    }
+    for (uint32_t i = 0; i < node->index_count; i++) {
+        const PathIndex *index = &set->indexes[node->index_first + i];
+        check(index->node > number && index->node < set->node_count && (i == 0 || index->index > index[-1].index));
+    }
+    for (uint32_t i = 0; i < node->slot_count; i++) check(set->slots[node->slot_first + i] < set->slot_count);
+}
+
 static int compare_slots(const void *a, const void *b, void *paths) {
     return compare_paths((const PathSteps *)paths + *(const uint32_t *)a, (const PathSteps *)paths + *(const uint32_t *)b);
 }
@@ -283,12 +311,14 @@ int pathset_seal(PathSet *set, Error *error) {
     Build build = {.set = set};
     build_node(&build, order, set->slot_count, 0);
     free(order);
+    Build sizes = build; /* what is taken has no size any more */
     set->node_count = build_count(&build.nodes, sizeof(PathNode));
     set->nodes = (PathNode *)(void *)buffer_take(&build.nodes);
     set->keys = (PathKey *)(void *)buffer_take(&build.keys);
     set->indexes = (PathIndex *)(void *)buffer_take(&build.indexes);
     set->slots = (uint32_t *)(void *)buffer_take(&build.slots);
     set->table = (uint32_t *)(void *)buffer_take(&build.table);
+    for (uint32_t i = 0; i < set->node_count && !build.full; i++) check_node(set, &sizes, i);
     if (build.full)
         return error_set(error, -EINVAL, "the paths need more than %d places in a document, use fewer or shorter ones", PATH_NODES_MAX);
     return 0;

@@ -88,6 +88,7 @@ static inline const PathKey *pathset_find(const PathSet *set, const PathNode *no
         head = text_load_short(text, size);
         tail = head;
     }
+    check_debug(set->sealed && size <= (size_t)(end - text));
     const PathKey *keys = set->keys + node->key_first;
     if (node->table_mask == 0) {
         for (uint32_t i = 0; i < node->key_count; i++) {

@@ -36,7 +36,10 @@ Plan *plan_ref(Plan *plan) {
 }
 
 void plan_unref(Plan *plan) {
-    if (!plan || atomic_fetch_sub_explicit(&plan->references, 1, memory_order_acq_rel) != 1) return;
+    if (!plan) return;
+    unsigned references = atomic_fetch_sub_explicit(&plan->references, 1, memory_order_acq_rel);
+    check(references > 0);
+    if (references != 1) return;
     for (size_t i = 0; i < plan->sink_count; i++) {
         PlanSink *sink = &plan->sinks[i];
         for (size_t j = 0; j < sink->column_count; j++) free((char *)(uintptr_t)sink->columns[j].default_cell.data);
@@ -101,6 +104,7 @@ static uint32_t add_template(Compile *compile, const char *text) {
     uint64_t at = hash_bytes(0, text, strlen(text)) & lookup->mask;
     for (; lookup->numbers[at]; at = (at + 1) & lookup->mask)
         if (strcmp(plan->templates[lookup->numbers[at] - 1], text) == 0) return lookup->numbers[at] - 1;
+    check(2 * plan->template_count < lookup->mask); /* at most half full: the search above ends */
     plan->templates[plan->template_count++] = text;
     lookup->numbers[at] = (uint32_t)plan->template_count;
     return (uint32_t)plan->template_count - 1;
@@ -143,6 +147,7 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     }
     compiled->has_default = true;
     buffer_reserve(&cell, BLOCK_BYTES); /* it is copied in blocks */
+    check(cell.size > 0);               /* an empty cell would be NULL */
     compiled->default_cell.size = cell.size;
     compiled->default_cell.data = buffer_take(&cell);
     return 0;
@@ -252,6 +257,7 @@ static uint64_t hash_cell(const PlanColumn *compiled) {
 static ColumnPlace first_place(const Compile *compile, const ColumnPlace *all, uint32_t number) {
     const PlanSink *sinks = compile->plan->sinks;
     const Lookup *lookup = &compile->columns;
+    check(number < compile->plan->ends_count && 2 * (uint64_t)number < lookup->mask);
     const PlanColumn *compiled = &sinks[all[number].sink].columns[all[number].column];
     uint64_t at = hash_cell(compiled) & lookup->mask;
     for (; lookup->numbers[at]; at = (at + 1) & lookup->mask) {
@@ -269,6 +275,7 @@ static bool worth_a_copy(const PlanSink *sink, const PlanRun *run) {
 
 /* Ends the run; runs that are made here become one. */
 static void add_run(Plan *plan, PlanSink *sink, PlanRun run) {
+    check(run.count > 0 && sink->run_count < sink->column_count);
     if (run.from != PLAN_OWN && !worth_a_copy(sink, &run)) run.from = PLAN_OWN;
     PlanRun *last = sink->run_count ? &sink->runs[sink->run_count - 1] : NULL;
     if (run.from != PLAN_OWN)
@@ -303,7 +310,57 @@ static void find_runs(Compile *compile) {
         }
         add_run(plan, sink, run);
     }
+    check(number == plan->ends_count);
     free(all);
+}
+
+/* -- what the mapper relies on without looking -- */
+
+static void check_column(const Plan *plan, const PlanColumn *compiled) {
+    const Column *column = compiled->column;
+    check(compiled->op <= PLAN_PUT_OTHER && type_can_fit(column));
+    check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
+    check(compiled->op != PLAN_PUT_TIME || compiled->size == TIME_SIZE || compiled->size == DATE_SIZE);
+    check(column->type != COLUMN_PATH || compiled->slot < plan->paths->slot_count);
+    check(column->type != COLUMN_TEMPLATE || compiled->template_index < plan->template_count);
+    check(compiled->has_default == (compiled->default_cell.data != NULL));
+}
+
+/* The runs are the sink's columns in their order, and copy only what stands in the rows by then. */
+static void check_runs(const Plan *plan, uint32_t number) {
+    const PlanSink *sink = &plan->sinks[number];
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < sink->run_count; i++) {
+        const PlanRun *run = &sink->runs[i];
+        check(run->first == next && run->count > 0 && run->count <= sink->column_count - next);
+        next += run->count;
+        if (run->from == PLAN_OWN) continue;
+        check(run->from <= number && plan->sinks[run->from].is_copied);
+        uint32_t there = run->from == number ? run->first : plan->sinks[run->from].column_count;
+        check(run->from_first < there && run->count <= there - run->from_first);
+    }
+    check(next == sink->column_count);
+}
+
+static void check_plan(const Plan *plan) {
+    size_t ends = 0;
+    bool has_paths = false;
+    for (uint32_t i = 0; i < plan->sink_count; i++) {
+        const PlanSink *sink = &plan->sinks[i];
+        check(sink->column_count == sink->sink->target.column_count && sink->ends_at == ends);
+        size_t fixed = sink->column_count + 2 * CELL_ROOM;
+        for (uint32_t j = 0; j < sink->column_count; j++) {
+            check(sink->columns[j].column == &sink->sink->target.columns[j]);
+            check_column(plan, &sink->columns[j]);
+            fixed += fixed_bytes(&sink->columns[j]);
+        }
+        check(sink->fixed_bytes == fixed);
+        check_runs(plan, i);
+        ends += sink->column_count;
+        has_paths = has_paths || sink->has_paths;
+    }
+    check(ends == plan->ends_count && has_paths == plan->has_paths);
+    check(!has_paths || (plan->needs & PLAN_NEEDS_JSON));
 }
 
 int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error) {
@@ -325,7 +382,10 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
         r = compile_sink(&compile, sinks[i], &plan->sinks[i], error);
     }
     if (r == 0) r = pathset_seal(plan->paths, error);
-    if (r == 0) find_runs(&compile);
+    if (r == 0) {
+        find_runs(&compile);
+        check_plan(plan);
+    }
     free(compile.templates.numbers);
     free(compile.columns.numbers);
     if (r < 0) {

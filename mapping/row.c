@@ -14,6 +14,7 @@ static bool is_special(char c) {
 }
 
 char *cell_put_long_string(char *to, const char *from, size_t size) {
+    check_debug(size > BLOCK_BYTES);
     bool quoted = *from == ' ' || from[size - 1] == ' ';
     for (size_t at = 0; at < size && !quoted; at += BLOCK_BYTES) {
         if (at > size - BLOCK_BYTES) at = size - BLOCK_BYTES; /* the last block overlaps */
@@ -30,6 +31,7 @@ char *cell_put_long_string(char *to, const char *from, size_t size) {
 }
 
 char *cell_put_long_text(char *to, const char *from, size_t size) {
+    check_debug(size > BLOCK_BYTES);
     for (size_t at = 0; at < size; at += BLOCK_BYTES) {
         if (at > size - BLOCK_BYTES) at = size - BLOCK_BYTES;
         Block block = block_load(from + at);
@@ -67,6 +69,7 @@ static size_t count_quotes(Span text) {
 /* Room for the text as a quoted cell. When it is large the quotes are counted, since twice the text would be much for nothing. */
 static char *reserve_quoted(Buffer *out, Span text) {
     size_t doubled = text.size <= COUNTED_FROM_BYTES ? text.size : count_quotes(text);
+    check_debug(doubled <= text.size);
     return buffer_reserve(out, text.size + doubled + CELL_ROOM);
 }
 
@@ -96,6 +99,7 @@ void row_put_quoted(Buffer *out, Span text) {
     for (size_t at = 0; at < left; at += BLOCK_BYTES) to = put_doubled(to, rest + at, left - at < BLOCK_BYTES ? left - at : BLOCK_BYTES);
     *to++ = '"';
     out->size = (size_t)(to - out->data);
+    check(out->size <= out->capacity);
 }
 
 /* Where the block before ended. */
@@ -150,6 +154,7 @@ void row_put_compact(Buffer *out, Span json) {
         to = put_compact(to, rest + at, left - at < BLOCK_BYTES ? left - at : BLOCK_BYTES, &inside);
     if (quoted) *to++ = '"';
     out->size = (size_t)(to - out->data);
+    check(out->size <= out->capacity && inside.string == 0 && inside.escape == 0); /* a whole value: no string is open at its end */
 }
 
 /* What a cell holds: does it hold a NUL, and does it ask for quotes? */
@@ -168,6 +173,7 @@ int row_put_unescaped(Buffer *out, Span inner) {
     char *text = start + 1, *end = json_unescape_to(text, inner, true);
     if (!end) return ROW_LONE_SURROGATE;
     size_t size = (size_t)(end - text);
+    check(size <= inner.size); /* no escape is shorter than what it means */
     bool nul, quoted = asks_for_quotes(text, size, &nul);
     if (nul) return ROW_HOLDS_NUL;
     if (quoted) {
@@ -178,6 +184,7 @@ int row_put_unescaped(Buffer *out, Span inner) {
         memmove(start, text, size);
     }
     out->size += size;
+    check(out->size <= out->capacity);
     return 0;
 }
 
@@ -187,6 +194,7 @@ void row_put_null(Buffer *out) {
 /* Behind the quoted cell that begins at `p`, or NULL when it has no end; counts the doubled quotes in it. */
 static const char *pass_quoted(const char *p, const char *end, size_t *ret_doubled) {
     *ret_doubled = 0;
+    check_debug(p < end && *p == '"');
     for (p++;;) {
         p = p < end ? memchr(p, '"', (size_t)(end - p)) : NULL;
         if (!p) return NULL;
@@ -232,6 +240,7 @@ int row_read(RowReader *reader, RowCell *cells, size_t count) {
             size_t doubled;
             p = pass_quoted(p, end, &doubled);
             if (!p) return -EBADMSG;
+            check(p - start >= 2);
             *cell = (RowCell){.data = start + 1, .size = (size_t)(p - start) - 2};
             if (doubled) {
                 /* All that this row can need at once, so that cells that were given do not move. */
@@ -253,7 +262,7 @@ int row_read(RowReader *reader, RowCell *cells, size_t count) {
                 }
                 cell->size -= doubled;
                 reader->scratch.size += cell->size;
-                check(to == cell->data + cell->size);
+                check(to == cell->data + cell->size && reader->scratch.size <= reader->scratch.capacity);
             }
         } else {
             p = pass_unquoted(p, end);
@@ -263,6 +272,7 @@ int row_read(RowReader *reader, RowCell *cells, size_t count) {
         p++;
         if (p == end && i + 1 < count) return -EBADMSG;
     }
+    check(p > reader->text.data && p <= end); /* a row is at least its newline */
     reader->text = (Span){p, (size_t)(end - p)};
     return 0;
 }

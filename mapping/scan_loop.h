@@ -14,6 +14,7 @@ typedef const char *SkipPlain(const char *p, const char *end);
 
 /* Behind the escape that begins at `p`, or NULL with what is wrong and where. */
 static const char *pass_escape(const char *p, const char *end, const char **ret_at, const char **ret_what) {
+    check_debug(p < end && *p == '\\');
     *ret_at = p;
     *ret_what = "a string has no end";
     if (end - p < 2) {
@@ -115,6 +116,7 @@ static uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *fram
         key = buffer_span(&scanner->key);
         end = key.data + key.size;
     }
+    check_debug(frame->node < set->node_count && frame->keys_left <= set->nodes[frame->node].key_count);
     const PathKey *found = pathset_find(set, &set->nodes[frame->node], key.data, key.size, end);
     if (!found || scanner->stamps[found->node] == scanner->generation) return PATH_NONE;
     scanner->stamps[found->node] = scanner->generation;
@@ -123,9 +125,11 @@ static uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *fram
 }
 
 static ALWAYS_INLINE void capture(Scanner *scanner, const PathSet *set, uint32_t number, ScanValue value) {
+    check_debug(number < set->node_count && value.text.size > 0);
     const PathNode *node = &set->nodes[number];
     if (node->slot_count == 0) return;
     const uint32_t *slot = set->slots + node->slot_first;
+    check_debug(*slot < scanner->value_capacity);
     ScanValue *first = scanner->values + *slot;
     value.generation = scanner->generation;
     *first = value;
@@ -141,6 +145,7 @@ static ALWAYS_INLINE const char *pass_space(const char *p, const char *end, size
 }
 
 static int fault_at(Span text, const char *at, const char *what, ScanFault *ret_fault) {
+    check(at >= text.data && (size_t)(at - text.data) <= text.size && what);
     *ret_fault = (ScanFault){.offset = (size_t)(at - text.data), .what = what};
     return SCAN_NOT_JSON;
 }
@@ -229,6 +234,7 @@ after:
     p = pass_space(p, end, &spaces);
     if (frame == scanner->frames) {
         if (p < end) return fault_at(text, p, "something follows the value", ret_fault);
+        check_debug(p == end);
         return 0;
     }
     if (frame->object) {
@@ -270,6 +276,7 @@ key:
     goto value;
 
 close:
+    check_debug(frame > scanner->frames && p < end);
     p++;
     if (frame->node != PATH_NONE && set->nodes[frame->node].slot_count)
         capture(scanner, set, frame->node,

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+#include "base/error.h"
 #include "mapping/scanner.h"
 
 /* The classes of the 64 bytes of a block, a bit each: what a vector kernel gives to scan_stages.h. */
@@ -17,6 +18,7 @@ typedef struct Masks {
 
 /* The block that begins `by` (0..64) bytes later and is filled up with white space. */
 static inline Masks masks_shifted(Masks masks, unsigned by) {
+    check_debug(by <= 64);
     if (by == 64) return (Masks){.space = ~UINT64_C(0)};
     return (Masks){
         .quote = masks.quote >> by,

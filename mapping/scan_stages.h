@@ -43,6 +43,7 @@ typedef struct ScanStage {
 /* Marks what the backslashes of a block escape, with the carry of the block before; the escape itself is checked in the text. */
 static __attribute__((noinline)) uint64_t pass_escapes(uint64_t backslashes, uint64_t escaped, const char *base, const char *end,
                                                        uint64_t *ret_wrong) {
+    check(base < end || backslashes == 0);
     backslashes &= ~escaped;
     *ret_wrong = 0;
     while (backslashes) {
@@ -86,7 +87,9 @@ static ALWAYS_INLINE void index_block(ScanStage *stage, Masks masks, const char 
 /* Copies what is left of the text, less than a block, between spaces; the three bytes before it are those of the text, if there are. */
 static __attribute__((noinline)) const char *copy_last(char copy[static 3 + SCAN_BLOCK], const char *start, const char *at,
                                                        const char *end) {
+    check(at <= end && end - at < SCAN_BLOCK);
     size_t before = at == start ? 0 : 3;
+    check_debug((size_t)(at - start) >= before);
     memset(copy, ' ', 3 + SCAN_BLOCK);
     memcpy(copy + 3 - before, at - before, before + (size_t)(end - at));
     return copy + 3;
@@ -101,6 +104,7 @@ static __attribute__((noinline)) bool first_utf8_wrong(const char *block) {
 }
 
 static ALWAYS_INLINE void index_whole(ScanStage *stage) {
+    check_debug(stage->end - stage->at >= SCAN_BLOCK);
     Masks masks = classify(stage->at);
     if (__builtin_expect((masks.not_ascii | stage->not_ascii) != 0, 0)) {
         stage->not_ascii = masks.not_ascii;
@@ -112,6 +116,7 @@ static ALWAYS_INLINE void index_whole(ScanStage *stage) {
 
 /* The last block, which the text does not fill: the rest of it is white space. */
 static ALWAYS_INLINE void index_last(ScanStage *stage) {
+    check_debug(stage->at <= stage->end && stage->end - stage->at < SCAN_BLOCK);
     char copy[3 + SCAN_BLOCK];
     Masks masks;
     if (stage->end - stage->start >= SCAN_BLOCK + 3) {
@@ -133,7 +138,8 @@ static ALWAYS_INLINE void index_last(ScanStage *stage) {
 /* Keeps the tokens from `from` on and fills the window; gives where the kept ones begin now. Behind the last come tokens that nothing allows. */
 static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage, const char **window, const char **from) {
     static const char nothing[1];
-    ScanStage stage = *kept_stage; /* in registers */
+    ScanStage stage = *kept_stage;   /* in registers */
+    check(from <= stage.tokens_end); /* stage 2 has not run past what stage 1 made */
     size_t kept = (size_t)(stage.tokens_end - from);
     for (size_t i = 0; i < kept; i++) window[i] = from[i];
     stage.tokens_end = window + kept;
@@ -147,6 +153,7 @@ static __attribute__((noinline)) const char **more_tokens(ScanStage *kept_stage,
         for (int i = 0; i < SCAN_AHEAD; i++) stage.tokens_end[i] = nothing;
         stage.enough = window + SCAN_WINDOW_SIZE;
     }
+    check(stage.tokens_end <= window + SCAN_WINDOW_SIZE - SCAN_AHEAD);
     *kept_stage = stage;
     return window;
 }
@@ -173,6 +180,7 @@ static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, co
         scanner->stamps[found->node] = scanner->generation;
         return found->node;
     }
+    check(found >= set->keys + place->key_first && found - (set->keys + place->key_first) < place->key_count);
     uint64_t bit = UINT64_C(1) << (found - (set->keys + place->key_first));
     if (!(*unseen & bit)) return PATH_NONE;
     *unseen &= ~bit;
@@ -181,6 +189,7 @@ static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, co
 
 /* The same for a key without escapes and a place with few keys; eight bytes can be read from the key's first on. */
 static ALWAYS_INLINE uint32_t find_child_fast(const PathSet *set, const PathNode *place, const char *key, size_t size, uint64_t *unseen) {
+    check_debug(place->key_count > 0 && place->key_count <= PATH_KEYS_LINEAR && place->table_mask == 0);
     if (!(place->key_sizes >> (size & 63) & 1)) return PATH_NONE;
     uint64_t head = text_load8(key);
     if (size < 8) head &= ~(~UINT64_C(0) << (size * 8));
@@ -209,6 +218,7 @@ static ALWAYS_INLINE bool has_backslash(const char *p, const char *stop, const c
 
 static ALWAYS_INLINE void capture_string(Scanner *scanner, const PathSet *set, uint32_t node, const char *open, const char *close,
                                          bool escaped) {
+    check_debug(close > open && *open == '"' && *close == '"');
     Span text = {open, (size_t)(close + 1 - open)};
     capture(scanner, set, node, (ScanValue){.text = text, .kind = SCAN_STRING, .escaped = escaped});
 }
@@ -351,6 +361,7 @@ key:
     goto after_member;
 
 close:
+    check_debug(frame > scanner->frames && t < stage.tokens_end);
     if (frame->node != PATH_NONE)
         capture(scanner, set, frame->node,
                 (ScanValue){.text = {frame->start, (size_t)(*t + 1 - frame->start)},

@@ -36,6 +36,7 @@ static const ScanKernel *best_kernel(void) {
 
 int scanner_run(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault) {
     prepare(scanner, set);
+    check_debug(scanner->stamp_capacity >= set->node_count && scanner->value_capacity >= set->slot_count);
     return best_kernel()->run(scanner, set, text, ret_fault);
 }
 

@@ -72,6 +72,7 @@ enum { SCAN_NOT_JSON = 1 };
 int scanner_run(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
 /* Valid after a run that returned 0, until the next; NULL: nothing at that path. */
 static inline const ScanValue *scanner_value(const Scanner *scanner, uint32_t slot) {
+    check_debug(slot < scanner->value_capacity);
     const ScanValue *value = scanner->values + slot;
     return value->generation == scanner->generation ? value : NULL;
 }

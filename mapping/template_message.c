@@ -36,6 +36,7 @@ int template_frame_next(Span bytes, TemplateFrame *ret_frame) {
 
 /* Room for the head; the size is filled in when the frame is whole. */
 static size_t frame_begin(Buffer *out, TemplateFrameKind kind) {
+    check(payload_most((unsigned)kind) > 0);
     size_t start = out->size;
     buffer_put_u32(out, 0);
     buffer_put_u8(out, (unsigned char)kind);
@@ -43,6 +44,7 @@ static size_t frame_begin(Buffer *out, TemplateFrameKind kind) {
 }
 
 static void frame_end(Buffer *out, size_t start) {
+    check(out->size >= start + TEMPLATE_FRAME_HEAD_BYTES);
     size_t size = out->size - start - TEMPLATE_FRAME_HEAD_BYTES;
     check(size <= payload_most((unsigned char)out->data[start + 4]));
     uint32_t field = (uint32_t)size;
@@ -54,7 +56,8 @@ static Span cut(Span text, size_t most) {
 }
 
 void template_put_load(Buffer *out, const TemplateLoad *load) {
-    check(load->count >= 1 && load->count <= TEMPLATES_MAX);
+    check(load->count >= 1 && load->count <= TEMPLATES_MAX && load->texts);
+    check(load->stack_frames > 0 && load->memory_bytes > 0);
     size_t start = frame_begin(out, TEMPLATE_FRAME_LOAD);
     buffer_put_u8(out, load->check_only);
     buffer_put_u32(out, load->stack_frames);
@@ -88,9 +91,11 @@ void template_put_event(Buffer *out, const TemplateEventMessage *event) {
         buffer_put_block(out, event->headers[i].value);
     }
     frame_end(out, start);
+    check(out->size - start == template_event_bytes(event)); /* what the broker counts on */
 }
 
 void template_put_result(Buffer *out, const TemplateResultMessage *result) {
+    check(result->failed || result->text.size <= TEMPLATE_RESULT_BYTES_MAX);
     size_t start = frame_begin(out, TEMPLATE_FRAME_RESULT);
     buffer_put_u64(out, result->number);
     buffer_put_u32(out, result->template_index);
@@ -100,13 +105,14 @@ void template_put_result(Buffer *out, const TemplateResultMessage *result) {
 }
 
 void template_put_child(Buffer *out, const TemplateChildMessage *child) {
+    check(child->serial > 0);
     size_t start = frame_begin(out, TEMPLATE_FRAME_CHILD);
     buffer_put_u32(out, child->serial);
     frame_end(out, start);
 }
 
 void template_put_died(Buffer *out, const TemplateDiedMessage *died) {
-    check(died->results.size <= TEMPLATE_RESULTS_LEFT_BYTES_MAX);
+    check(died->results.size <= TEMPLATE_RESULTS_LEFT_BYTES_MAX && died->death <= TEMPLATE_DEATH_KILLED && died->serial > 0);
     size_t start = frame_begin(out, TEMPLATE_FRAME_DIED);
     buffer_put_u32(out, died->serial);
     buffer_put_u8(out, (unsigned char)died->death);

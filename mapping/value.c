@@ -61,6 +61,7 @@ static size_t digit_count(const Number *number) {
 }
 
 static char digit_at(const Number *number, size_t at) {
+    check_debug(at < digit_count(number));
     return at < number->whole.size ? number->whole.data[at] : number->fraction.data[at - number->whole.size];
 }
 
@@ -70,6 +71,7 @@ static bool significant(const Number *number, size_t *ret_first, size_t *ret_las
     while (first < last && digit_at(number, first) == '0') first++;
     if (first == last) return false;
     while (digit_at(number, last - 1) == '0') last--;
+    check(first < last && last <= digit_count(number));
     *ret_first = first;
     *ret_last = last - 1;
     return true;
@@ -87,6 +89,7 @@ static size_t format_integer(bool negative, uint64_t magnitude, char out[static 
     while (magnitude /= 10);
     if (negative) out[at++] = '-';
     while (size > 0) out[at++] = digits[--size];
+    check(at > 0 && at <= 20); /* a sign and 19 digits at most */
     return at;
 }
 
@@ -172,6 +175,7 @@ static int put_number(Buffer *row, Span text, unsigned known, const char **ret_r
             size_t count = last - first + 1, kept = count < 1000 ? count : 1000; /* the border has 752 */
             for (size_t i = 0; i < kept; i++) small[i] = digit_at(&number, first + i);
             if (kept < count) small[kept++] = '1'; /* stands for the rest */
+            check(kept > 0 && kept <= 1001);
             (void)snprintf(small + kept, sizeof small - kept, "e-%zu", 323 + kept);
             is_zero = strtod(small, NULL) == 0;
         }
@@ -223,6 +227,7 @@ typedef struct Date {
 } Date;
 
 static int month_days(int year, int month) {
+    check(month >= 1 && month <= 12);
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     return days[month - 1] + (month == 2 && leap ? 1 : 0);
@@ -265,6 +270,7 @@ static void format_digits(char *out, size_t count, int value) {
         out[--count] = (char)('0' + value % 10);
         value /= 10;
     }
+    check(value == 0);
 }
 
 /* Minutes east of UTC from `at` to the end of the text. */
@@ -312,6 +318,7 @@ static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
     }
     *ret_reason = "is not a time of the years 0001 to 9999 in UTC";
     if (date.year < 1 || date.year > 9999) return VALUE_DOES_NOT_FIT;
+    check(in_day >= 0 && in_day < 1440 && date.day >= 1 && date.day <= month_days(date.year, date.month));
     char out[] = "0000-00-00T00:00:00.000000Z";
     format_digits(out, 4, date.year);
     format_digits(out + 5, 2, date.month);
@@ -336,6 +343,7 @@ static int put_bytes(Buffer *row, Span text) {
         *to++ = "0123456789abcdef"[(unsigned char)text.data[at] & 15];
     }
     *to++ = '"';
+    check((size_t)(to - row->data) - row->size == 2 * text.size + 4);
     row->size = (size_t)(to - row->data);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/text.h"
 
 #define TEXT_ONES UINT64_C(0x0101010101010101)
@@ -23,6 +24,7 @@ static inline uint64_t text_load8(const char *p) {
 
 /* `size` (0..7) bytes as text_load8 would give them, zeros behind; reads no other byte. */
 static inline uint64_t text_load_short(const char *p, size_t size) {
+    check_debug(size < 8);
     if (size >= 4) {
         uint32_t head, tail;
         memcpy(&head, p, sizeof head);
@@ -73,6 +75,7 @@ static inline uint64_t text_mask_others(uint64_t word) {
 
 /* Index of the first marked byte; mask is not 0. */
 static inline size_t text_mask_first(uint64_t mask) {
+    check_debug(mask != 0);
     return (size_t)__builtin_ctzll(mask) >> 3;
 }
 
