@@ -31,6 +31,7 @@ TemplateBatch *template_batch_new(Plan *take_plan, size_t count, Mailbox *reply,
 
 void template_batch_free(TemplateBatch *batch) {
     if (!batch) return;
+    check(batch->left == 0 || batch->left == batch->count); /* the broker gives it back whole */
     plan_unref(batch->plan);
     arena_deinit(&batch->arena);
     free(batch);

@@ -34,6 +34,7 @@ struct Templates {
     bool stopped;         /* under the lock */
 
     /* broker thread */
+    ThreadOwner owner;
     Clock *clock;
     Reaper reaper;
     Evaluator **evaluators;
@@ -55,6 +56,7 @@ static void refuse_check(TemplateCheck *asked) {
 }
 
 static void queue_check(Templates *templates, Message *take_check) {
+    check_on_thread(&templates->owner);
     Message **tail = &templates->checks;
     while (*tail) tail = &(*tail)->next;
     take_check->next = NULL;
@@ -102,6 +104,7 @@ static void step_checks(Templates *templates, usec_t now) {
         Checker *checker = checker_new(next, templates->worker_path, &templates->limits, now);
         if (!step_check(templates, checker, now)) templates->checkers[templates->checker_count++] = checker;
     }
+    check(templates->checker_count <= CHECKS_AT_ONCE);
 }
 
 static void end_checks(Templates *templates, usec_t now) {
@@ -130,12 +133,14 @@ static Evaluator *evaluator_for(Templates *templates, const TemplateBatch *batch
     for (size_t i = 0; i < templates->count; i++)
         if (evaluator_serves(templates->evaluators[i], batch->plan, batch->source_number)) return templates->evaluators[i];
     if (templates->count == templates->capacity) grow(templates);
+    check(templates->count < templates->capacity);
     Evaluator *evaluator = evaluator_new(batch->plan, batch->source_number, templates->worker_path, &templates->limits);
     templates->evaluators[templates->count++] = evaluator;
     return evaluator;
 }
 
 static void take_batch(Templates *templates, TemplateBatch *batch, usec_t now) {
+    check(batch->plan && batch->left == batch->count && batch->result_bytes == 0);
     batch->request.message.kind = batch->reply_kind;
     if (batch->count == 0 || plan_template_count(batch->plan) == 0) {
         request_answer(&batch->request);
@@ -205,6 +210,19 @@ static Running count_running(const Templates *templates, usec_t now) {
     return running;
 }
 
+/* What the limits promise, when all places and processes are given. */
+static void check_limits(const Templates *templates) {
+    size_t processes = 0;
+    for (size_t i = 0; i < templates->count; i++) {
+        const Evaluator *evaluator = templates->evaluators[i];
+        processes += evaluator->state != EVALUATOR_STOPPED;
+        check(!evaluator->may_run || evaluator->running_since > 0);
+        check(evaluator->window_sent == 0 || evaluator->may_run ||
+              evaluator->state == EVALUATOR_BETWEEN); /* who may not run has nothing with a process */
+    }
+    check(processes <= templates->limits.zygotes);
+}
+
 static size_t slow_limit(const Templates *templates) {
     return (size_t)templates->limits.workers * SLOW_A_WORKER;
 }
@@ -251,6 +269,7 @@ static void give_process(Templates *templates, Evaluator *evaluator, usec_t now)
         Evaluator *other = templates->evaluators[i];
         if (other != evaluator && evaluator_can_hand_over(other, evaluator) && (!same || other->last_used < same->last_used)) same = other;
     }
+    check(!goes || (goes != evaluator && goes->state != EVALUATOR_STOPPED && !goes->may_run));
     if (same) {
         evaluator_take_over(evaluator, same, now);
         return;
@@ -260,6 +279,7 @@ static void give_process(Templates *templates, Evaluator *evaluator, usec_t now)
 }
 
 static void schedule(Templates *templates, usec_t now) {
+    check_on_thread(&templates->owner);
     release_places(templates, now);
     for (;;) {
         Running running = count_running(templates, now);
@@ -273,6 +293,7 @@ static void schedule(Templates *templates, usec_t now) {
         }
     }
     for (size_t i = 0; i < templates->count; i++) evaluator_feed(templates->evaluators[i], now);
+    check_limits(templates);
     forget_idle(templates, now);
 }
 
@@ -289,6 +310,7 @@ static void wait_for_work(Templates *templates) {
         used += evaluator_poll(evaluator, entries + used);
     }
     for (size_t i = 0; i < templates->checker_count; i++) used += checker_poll(templates->checkers[i], entries + used);
+    check(used <= 1 + CHECKS_AT_ONCE + 2 * templates->capacity);
     int ready = poll(entries, used, busy ? TICK_MS : 1000);
     check(ready >= 0 || errno == EINTR);
     if (ready <= 0) return;
@@ -305,6 +327,7 @@ static void wait_for_work(Templates *templates) {
         if (control >= 0) evaluator_handle(evaluator, &entries[entry++], &templates->reaper, now);
         if (data >= 0) evaluator_handle(evaluator, &entries[entry++], &templates->reaper, now);
     }
+    check(entry <= used);
 }
 
 /* True: the broker is to stop. */
@@ -319,6 +342,7 @@ static bool take_messages(Templates *templates, usec_t now) {
             ((TemplateCheck *)(void *)message)->until = now + templates->limits.check_usec;
             queue_check(templates, message);
         } else {
+            check(message->kind == MESSAGE_BATCH);
             take_batch(templates, (TemplateBatch *)(void *)message, now);
         }
     }
@@ -326,6 +350,7 @@ static bool take_messages(Templates *templates, usec_t now) {
 }
 
 static void end_all(Templates *templates) {
+    check_on_thread(&templates->owner);
     usec_t now = templates->clock->boot(templates->clock);
     for (size_t i = 0; i < templates->count; i++) {
         Evaluator *evaluator = templates->evaluators[i];
@@ -340,6 +365,7 @@ static void end_all(Templates *templates) {
 
 static void *run(void *context) {
     Templates *templates = context;
+    thread_owner_bind(&templates->owner);
     for (;;) {
         usec_t now = templates->clock->boot(templates->clock);
         if (take_messages(templates, now)) break;
@@ -362,6 +388,7 @@ static void wake(void *context) {
 int templates_start(const TemplateLimits *limits, const char *worker_path, Templates **ret_templates, Error *error) {
     Templates *templates = calloc(1, sizeof *templates);
     check(templates);
+    check(limits->stack_frames > 0 && limits->memory_bytes > 0 && limits->wall_usec > 0);
     templates->limits = *limits;
     if (templates->limits.workers == 0) templates->limits.workers = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     if (templates->limits.zygotes == 0) templates->limits.zygotes = 1;
@@ -418,6 +445,7 @@ void templates_stop(Templates *templates) {
 void templates_free(Templates *templates) {
     if (!templates) return;
     templates_stop(templates);
+    check(templates->count == 0 && !templates->checks && templates->checker_count == 0); /* all came back */
     mailbox_free(templates->inbox);
     check(pthread_mutex_destroy(&templates->lock) == 0);
     if (templates->wake_fd >= 0) (void)close(templates->wake_fd);

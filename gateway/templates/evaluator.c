@@ -30,8 +30,33 @@ Evaluator *evaluator_new(Plan *plan, uint32_t source_number, const char *worker_
     return evaluator;
 }
 
+static bool is_sound_window(const Evaluator *evaluator) {
+    if (evaluator->window_head >= WINDOW_MAX || evaluator->window_count > WINDOW_MAX) return false;
+    if (evaluator->window_sent > evaluator->window_count) return false;
+    return evaluator->window_count > 0 || evaluator->window_bytes == 0;
+}
+
+static bool is_sound_process(const Evaluator *evaluator) {
+    if (evaluator->state == EVALUATOR_STOPPED)
+        return evaluator->pid == 0 && evaluator->control < 0 && evaluator->data < 0 && evaluator->arrived < 0 &&
+               evaluator->window_sent == 0;
+    /* The data socket of an evaluating process is closed at its end, a moment before the zygote says so. */
+    return evaluator->pid > 1 && evaluator->control >= 0 && (evaluator->data < 0 || evaluator->state == EVALUATOR_READY);
+}
+
+void evaluator_check(const Evaluator *evaluator) {
+    check_on_thread(&evaluator->owner);
+    check(is_sound_window(evaluator));
+    check(is_sound_process(evaluator));
+    check(evaluator->first ? evaluator->tail != &evaluator->first : evaluator->tail == &evaluator->first && evaluator->next_event == 0);
+    check(!evaluator->may_run || evaluator->state != EVALUATOR_STOPPED);
+    check(evaluator->may_run || !evaluator->must_yield);
+    check(evaluator->data_sent <= evaluator->data_out.size && evaluator->control_sent <= evaluator->control_out.size);
+}
+
 void evaluator_free(Evaluator *evaluator) {
     if (!evaluator) return;
+    evaluator_check(evaluator);
     check(evaluator->state == EVALUATOR_STOPPED && !evaluator_has_work(evaluator));
     plan_unref(evaluator->plan);
     buffer_deinit(&evaluator->control_in);
@@ -59,6 +84,9 @@ bool evaluator_has_work(const Evaluator *evaluator) {
 }
 
 void evaluator_enqueue(Evaluator *evaluator, TemplateBatch *take_batch, usec_t now) {
+    evaluator_check(evaluator);
+    check(evaluator_serves(evaluator, take_batch->plan, take_batch->source_number));
+    check(take_batch->count > 0 && take_batch->left == take_batch->count); /* it comes to one evaluator, once */
     if (evaluator->wanted_since == 0) evaluator->wanted_since = now;
     evaluator->last_used = now;
     take_batch->request.message.next = NULL;
@@ -86,6 +114,7 @@ void evaluator_close_data(Evaluator *evaluator) {
 }
 
 void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now) {
+    evaluator_check(evaluator);
     if (evaluator->state == EVALUATOR_STOPPED) return;
     reaper_end(reaper, evaluator->pid, now);
     evaluator_close_data(evaluator);
@@ -101,6 +130,7 @@ void evaluator_stop(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     evaluator->state = EVALUATOR_STOPPED;
     evaluator->may_run = evaluator->must_yield = false;
     if (evaluator_has_work(evaluator)) evaluator->wanted_since = now;
+    evaluator_check(evaluator);
 }
 
 bool evaluator_can_hand_over(const Evaluator *from, const Evaluator *evaluator) {
@@ -109,7 +139,10 @@ bool evaluator_can_hand_over(const Evaluator *from, const Evaluator *evaluator) 
 }
 
 void evaluator_take_over(Evaluator *evaluator, Evaluator *from, usec_t now) {
-    check(evaluator->state == EVALUATOR_STOPPED && evaluator_can_hand_over(from, evaluator));
+    evaluator_check(evaluator);
+    evaluator_check(from);
+    check(evaluator != from && evaluator->state == EVALUATOR_STOPPED && evaluator_can_hand_over(from, evaluator));
+    check(from->window_count == 0); /* the process holds no event: of two sources none are in one */
     evaluator_close_data(from);
     evaluator->pid = from->pid;
     evaluator->control = from->control;
@@ -153,7 +186,9 @@ static bool put_load(Evaluator *evaluator) {
 }
 
 void evaluator_start(Evaluator *evaluator, usec_t now) {
-    check(evaluator->state == EVALUATOR_STOPPED);
+    evaluator_check(evaluator);
+    check(evaluator->state == EVALUATOR_STOPPED && now >= evaluator->start_after);
+    check(evaluator->control_out.size == 0 && evaluator->control_in.size == 0 && evaluator->data_in.size == 0); /* of an earlier process */
     Error error = {0};
     if (!put_load(evaluator)) {
         (void)snprintf(evaluator->refusal, sizeof evaluator->refusal, "the source has more template text than can be evaluated");
@@ -168,6 +203,7 @@ void evaluator_start(Evaluator *evaluator, usec_t now) {
     evaluator->state = EVALUATOR_LOADING;
     evaluator->serial = 0;
     evaluator->progress_at = now;
+    evaluator_check(evaluator);
 }
 
 /* Is the event at the head the reason? BLAME_UNSURE: perhaps; a process that was ended from outside looks the same. */
@@ -217,6 +253,7 @@ static void handle_control(Evaluator *evaluator, Reaper *reaper, usec_t now) {
 }
 
 void evaluator_handle(Evaluator *evaluator, const struct pollfd *entry, Reaper *reaper, usec_t now) {
+    evaluator_check(evaluator);
     if (entry->revents == 0) return;
     if (entry->fd == evaluator->control) {
         handle_control(evaluator, reaper, now);
@@ -232,6 +269,7 @@ void evaluator_handle(Evaluator *evaluator, const struct pollfd *entry, Reaper *
 }
 
 void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now) {
+    evaluator_check(evaluator);
     usec_t waited = now - evaluator->progress_at;
     bool overdue = evaluator->state == EVALUATOR_LOADING   ? waited > LOAD_USEC_MAX
                    : evaluator->state == EVALUATOR_BETWEEN ? waited > GRACE_USEC
@@ -242,6 +280,7 @@ void evaluator_check_time(Evaluator *evaluator, Reaper *reaper, usec_t now) {
     bool was_ready = evaluator->state == EVALUATOR_READY;
     lose_worker(evaluator, reaper, "it does not answer in time", BLAME_NOBODY, now);
     if (!was_ready) return;
+    check(evaluator->window_count > 0);
     /* The process's own clock ends what takes too much processor time: this one was stopped, or the machine was. Or it was held up by one of those
      * before it, whose results had not come yet. */
     WindowEvent *head = evaluator_window_at(evaluator, 0);

@@ -13,6 +13,7 @@
 
 #include <poll.h>
 
+#include "base/thread.h"
 #include "gateway/templates/broker.h"
 #include "gateway/templates/process.h"
 #include "mapping/template_message.h"
@@ -43,6 +44,7 @@ typedef struct WindowEvent {
 } WindowEvent;
 
 typedef struct Evaluator {
+    ThreadOwner owner; /* the broker's thread */
     /* identity */
     uint32_t source_number;
     Plan *plan; /* one of those that it serves */

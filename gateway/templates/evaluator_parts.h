@@ -50,6 +50,8 @@ void evaluator_measure(Evaluator *evaluator, size_t events, usec_t now);
 
 /* ---- evaluator.c ----------------------------------------------------------------------------------------------------------------------- */
 
+/* At each entry, and where one ends that has changed the evaluator: it is on its thread, and its parts agree. */
+void evaluator_check(const Evaluator *evaluator);
 void evaluator_close_fd(int *fd);
 /* The data socket and what is on its way there. */
 void evaluator_close_data(Evaluator *evaluator);

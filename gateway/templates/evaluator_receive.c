@@ -14,6 +14,7 @@ enum {
 
 void evaluator_measure(Evaluator *evaluator, size_t events, usec_t now) {
     if (events == 0) return;
+    check(events <= WINDOW_MAX && now >= evaluator->progress_at);
     usec_t each = (now - evaluator->progress_at) / (usec_t)events;
     evaluator->event_usec += (each - evaluator->event_usec) / 4;
     evaluator->progress_at = now;
@@ -48,6 +49,7 @@ static ssize_t take_results(Evaluator *evaluator, Span bytes, bool again) {
 }
 
 static void keep_rest(Buffer *buffer, size_t rest) {
+    check(rest <= buffer->size);
     if (rest > 0) memmove(buffer->data, buffer->data + buffer->size - rest, rest);
     buffer->size = rest;
     if (rest == 0 && buffer->capacity > INPUT_KEPT_BYTES) buffer_deinit(buffer);
@@ -76,6 +78,7 @@ int evaluator_read_data(Evaluator *evaluator, bool drain) {
 static void judge_head(Evaluator *evaluator, const TemplateDiedMessage *died) {
     if (evaluator->window_sent == 0) return;
     WindowEvent *head = evaluator_window_at(evaluator, 0);
+    check(head->tries < TRIES_MAX && head->used_usec < evaluator->limits->wall_usec); /* else it would have ended */
     bool same = head->number == died->number && head->next_template == died->template_index;
     switch (died->death) {
     case TEMPLATE_DEATH_IDLE:
@@ -123,6 +126,7 @@ static int take_child(Evaluator *evaluator, const TemplateFrame *frame, usec_t n
     TemplateChildMessage child;
     if (template_read_child(frame->payload, &child) < 0 || evaluator->arrived < 0 || child.serial != evaluator->serial + 1) return -EBADMSG;
     if (evaluator->state != EVALUATOR_LOADING && evaluator->state != EVALUATOR_BETWEEN) return -EBADMSG;
+    check(evaluator->data < 0 && evaluator->data_in.size == 0 && evaluator->data_out.size == 0); /* of the process before */
     evaluator->serial = child.serial;
     evaluator->data = evaluator->arrived;
     evaluator->arrived = -1;

@@ -4,9 +4,10 @@
 #include "gateway/templates/evaluator_parts.h"
 
 static void finish_event(TemplateBatch *batch, TemplateEvent *event, bool unavailable) {
+    check(!event->event.templates); /* an event ends once */
     event->event.templates = event->results;
     metrics_add(METRIC_TEMPLATE_EVENTS, 1);
-    check(batch->left > 0);
+    check(batch->left > 0 && batch->left <= batch->count);
     event->unavailable = unavailable;
     if (--batch->left == 0) request_answer(&batch->request);
 }
@@ -21,6 +22,8 @@ static void make_text(char *reason, size_t size) {
 
 /* Whether a result is JSON is the mapper's question. */
 static void set_result(TemplateBatch *batch, TemplateEvent *event, uint32_t template_index, bool failed, Span text) {
+    check(template_index < plan_template_count(batch->plan) && !event->event.templates);
+    check(batch->result_bytes <= BATCH_RESULT_BYTES_MAX);
     if (!failed && text.size > BATCH_RESULT_BYTES_MAX - batch->result_bytes) {
         text = SPAN("the results for this request are too large");
         failed = true;
@@ -33,12 +36,14 @@ static void set_result(TemplateBatch *batch, TemplateEvent *event, uint32_t temp
 }
 
 void evaluator_end_event(TemplateBatch *batch, size_t index, uint32_t first_template, size_t count, Ending ending, Span reason) {
+    check(index < batch->count && first_template < count);
     TemplateEvent *event = &batch->events[index];
     for (size_t i = first_template; i < count; i++) set_result(batch, event, (uint32_t)i, true, reason);
     finish_event(batch, event, ending == ENDING_UNAVAILABLE);
 }
 
 static void pop_window(Evaluator *evaluator) {
+    check(evaluator->window_count > 0 && evaluator->window_bytes >= evaluator_window_at(evaluator, 0)->bytes);
     evaluator->window_bytes -= evaluator_window_at(evaluator, 0)->bytes;
     evaluator->window_head = (evaluator->window_head + 1) % WINDOW_MAX;
     evaluator->window_count--;
@@ -47,6 +52,7 @@ static void pop_window(Evaluator *evaluator) {
 
 /* Results for the rest of the head's templates: all failed. */
 static void end_head(Evaluator *evaluator, Ending ending, Span reason) {
+    check(evaluator->window_count > 0);
     WindowEvent *head = evaluator_window_at(evaluator, 0);
     TemplateBatch *batch = head->batch;
     size_t index = head->index;
@@ -65,7 +71,9 @@ void evaluator_give_back_head(Evaluator *evaluator, Span reason) {
 }
 
 void evaluator_put_head_result(Evaluator *evaluator, bool failed, Span text) {
+    check(evaluator->window_count > 0);
     WindowEvent *head = evaluator_window_at(evaluator, 0);
+    check(head->next_template < evaluator_template_count(evaluator));
     TemplateBatch *batch = head->batch;
     TemplateEvent *event = &batch->events[head->index];
     set_result(batch, event, head->next_template, failed, text);
@@ -75,6 +83,7 @@ void evaluator_put_head_result(Evaluator *evaluator, bool failed, Span text) {
 }
 
 void evaluator_end_all(Evaluator *evaluator, Ending ending, const char *reason) {
+    check_on_thread(&evaluator->owner);
     while (evaluator->window_count > 0) end_head(evaluator, ending, span_of(reason));
     size_t count = evaluator_template_count(evaluator);
     while (evaluator->first) {
@@ -87,6 +96,7 @@ void evaluator_end_all(Evaluator *evaluator, Ending ending, const char *reason) 
     }
     evaluator->tail = &evaluator->first;
     evaluator->wanted_since = 0;
+    check(!evaluator_has_work(evaluator));
 }
 
 void evaluator_give_back_all(Evaluator *evaluator, const char *reason) {

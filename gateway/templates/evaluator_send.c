@@ -9,7 +9,9 @@ enum {
 };
 
 static void put_event(Evaluator *evaluator, const WindowEvent *item) {
+    check(item->index < item->batch->count && item->next_template < evaluator_template_count(evaluator));
     const Event *event = &item->batch->events[item->index].event;
+    check(!event->templates); /* it has not ended */
     usec_t left = evaluator->limits->wall_usec - item->used_usec;
     TemplateEventMessage message = {.number = item->number,
                                     .first_template = item->next_template,
@@ -67,6 +69,7 @@ static size_t window_limit(const Evaluator *evaluator) {
 /* Moves the next waiting event into the window; false: it cannot be sent at all and has failed. */
 static bool take_next(Evaluator *evaluator) {
     TemplateBatch *batch = (TemplateBatch *)(void *)evaluator->first;
+    check(batch && evaluator->next_event < batch->count && evaluator->window_count < WINDOW_MAX);
     size_t index = evaluator->next_event++;
     if (evaluator->next_event == batch->count) {
         evaluator->first = batch->request.message.next;
@@ -95,6 +98,7 @@ void evaluator_put_window(Evaluator *evaluator, usec_t now) {
 }
 
 void evaluator_feed(Evaluator *evaluator, usec_t now) {
+    evaluator_check(evaluator);
     if (evaluator->state != EVALUATOR_READY || !evaluator->may_run) return;
     size_t limit = window_limit(evaluator);
     while (evaluator->first && !evaluator->must_yield && evaluator->window_count < limit &&
@@ -104,4 +108,5 @@ void evaluator_feed(Evaluator *evaluator, usec_t now) {
     }
     evaluator_put_window(evaluator, now);
     evaluator_send_data(evaluator);
+    evaluator_check(evaluator);
 }

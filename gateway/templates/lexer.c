@@ -44,6 +44,7 @@ static void skip_line(Lexer *lexer) {
 }
 
 static void skip_comment(Lexer *lexer) {
+    check(starts_with(lexer, "/*"));
     const char *start = lexer->at;
     lexer->at += 2;
     while (lexer->at < lexer->end && !starts_with(lexer, "*/")) lexer->at++;
@@ -67,6 +68,7 @@ static void skip_space_and_comments(Lexer *lexer) {
 
 /* `verbatim`: a doubled quote stands for one and a backslash for itself. */
 static Span read_string(Lexer *lexer, bool verbatim) {
+    check(lexer->at < lexer->end && (*lexer->at == '"' || *lexer->at == '\''));
     char quote = *lexer->at++;
     const char *start = lexer->at;
     while (lexer->at < lexer->end) {
@@ -84,6 +86,7 @@ static Span read_string(Lexer *lexer, bool verbatim) {
 
 /* ||| then lines that begin with the white space of the first one (or are empty), then ||| at the start of a line that does not. */
 static void skip_text_block(Lexer *lexer) {
+    check(starts_with(lexer, "|||"));
     const char *start = lexer->at;
     lexer->at += 3;
     skip_line(lexer);
@@ -142,6 +145,7 @@ static bool is_symbol(const Lexeme *token, char symbol) {
 }
 
 void template_place_at(Span text, const char *at, unsigned *ret_line, unsigned *ret_column) {
+    check(at >= text.data && at <= text.data + text.size);
     *ret_line = *ret_column = 1;
     for (const char *c = text.data; c < at; c++) {
         if (*c == '\n') {
@@ -196,6 +200,7 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
     Brackets brackets = {.count = 0};
     for (;;) {
         Lexeme token = next_token(&lexer);
+        check(lexer.at <= lexer.end && brackets.count <= BRACKETS_MAX);
         bool std_before = before[0].kind == TOKEN_NAME && span_equal(before[0].text, SPAN("std")) && !is_symbol(&before[1], '.');
         if (visit && std_before && !is_symbol(&token, '.') && !is_symbol(&token, '[')) visit(context, (Span){0});
         if (lexer.cut_off) return fail(text, lexer.cut_off, error, "the text ends inside a string, a text block or a comment");

@@ -66,6 +66,7 @@ int template_process_start(const char *worker_path, pid_t *ret_pid, int *ret_con
         (void)close(ends[0]);
         return error_set(error, r, "cannot start the template worker %s: %s", worker_path, strerrordesc_np(-r));
     }
+    check(pid > 1);
     *ret_pid = pid;
     *ret_control = ends[0];
     return 0;
@@ -76,13 +77,16 @@ static size_t ending_count(const Reaper *reaper) {
 }
 
 void reaper_end(Reaper *reaper, pid_t pid, usec_t boot) {
+    check_on_thread(&reaper->owner);
     check(pid > 1);
+    for (size_t i = 0; i < ending_count(reaper); i++) check(((EndingProcess *)(void *)reaper->ending.data)[i].pid != pid); /* once */
     (void)kill(pid, SIGUSR1);
     EndingProcess ending = {.pid = pid, .kill_at = boot + KILL_AFTER_USEC};
     buffer_append(&reaper->ending, &ending, sizeof ending);
 }
 
 void reaper_step(Reaper *reaper, usec_t boot) {
+    check_on_thread(&reaper->owner);
     EndingProcess *endings = (EndingProcess *)(void *)reaper->ending.data;
     size_t count = ending_count(reaper), kept = 0;
     for (size_t i = 0; i < count; i++) {
@@ -94,6 +98,7 @@ void reaper_step(Reaper *reaper, usec_t boot) {
         }
         endings[kept++] = endings[i];
     }
+    check(kept <= count);
     reaper->ending.size = kept * sizeof *endings;
 }
 
@@ -117,6 +122,7 @@ char *template_worker_path(void) {
     size_t folder = 0;
     for (ssize_t i = 0; i < size; i++)
         if (path[i] == '/') folder = (size_t)i + 1;
+    check(folder + sizeof name <= sizeof path);
     memcpy(path + folder, name, sizeof name);
     char *copy = strdup(path);
     check(copy);

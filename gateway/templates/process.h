@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/thread.h"
 
 /* Starts the worker with one end of a control socket, an empty environment and no other descriptor. The socket does not block. The worker
  * dies with the calling thread. */
@@ -17,6 +18,7 @@ int template_process_start(const char *worker_path, pid_t *ret_pid, int *ret_con
 
 /* Processes that were told to end and are not reaped yet. One thread; all-zero is empty. */
 typedef struct Reaper {
+    ThreadOwner owner;
     Buffer ending; /* of Ending */
 } Reaper;
 

@@ -51,6 +51,7 @@ static struct {
 
 void template_throw_watch(Span documents, unsigned last_line, void (*end)(void *context, Span message, const TemplatePlace *place),
                           void *context) {
+    check(end && !watch.end && documents.size > 0); /* once a process */
     watch.last_line = last_line;
     watch.documents = documents;
     watch.context = context;

@@ -53,11 +53,12 @@ int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *
 }
 
 void template_verdicts_set(TemplateVerdicts *verdicts, const char *text, int result, const Error *error) {
+    check(verdicts->next < VERDICTS_MOST && result <= 0);
     TemplateVerdict *verdict = &verdicts->items[verdicts->next];
     verdicts->next = (verdicts->next + 1) % VERDICTS_MOST;
     forget(verdict);
     verdict->text = strdup(text);
-    check(verdict->text && result <= 0);
+    check(verdict->text);
     verdict->checksum = checksum_of(text, strlen(text));
     verdict->result = result;
     verdict->error = *error;

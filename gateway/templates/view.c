@@ -80,6 +80,7 @@ void template_view_free(TemplateView *view) {
 
 /* `kept` become the known paths. False: together they need more places than a set has; the caller's again. */
 static bool set_known(TemplateView *view, KnownPath *kept, size_t count) {
+    check(count <= KNOWN_PATHS_MAX);
     pathset_free(view->paths);
     view->paths = pathset_new();
     view->known_count = 0;
@@ -98,6 +99,7 @@ static void learn(TemplateView *view) {
     KnownPath kept[KNOWN_PATHS_MAX];
     if (view->known_count + view->fresh_count > KNOWN_PATHS_MAX) forget_known(view);
     size_t count = view->known_count;
+    check(count + view->fresh_count <= KNOWN_PATHS_MAX);
     memcpy(kept, view->known, count * sizeof *kept);
     for (size_t i = 0; i < view->fresh_count; i++) kept[count++] = (KnownPath){.text = view->fresh[i].text, .size = view->fresh[i].size};
     view->fresh_count = 0;
@@ -109,6 +111,7 @@ static void learn(TemplateView *view) {
 
 void template_view_set(TemplateView *view, const TemplateEventMessage *event) {
     learn(view);
+    check(event && view->fresh_count == 0 && view->known_count <= KNOWN_PATHS_MAX);
     view->event = event;
     view->scanned = false;
     view->headers_ready = false;
@@ -118,6 +121,7 @@ void template_view_set(TemplateView *view, const TemplateEventMessage *event) {
 
 static void scan_body(TemplateView *view) {
     const TemplateEventMessage *event = view->event;
+    check(event && !view->scanned && view->fault.size == 0);
     view->scanned = true;
     view->is_json = false;
     view->json = event->body;
@@ -143,6 +147,7 @@ static void scan_body(TemplateView *view) {
 }
 
 static int find_fresh(TemplateView *view, Span path, Span *ret_json, Buffer *reason) {
+    check(view->scanned && view->is_json);
     PathSet *set = pathset_new();
     Error error = {0};
     uint32_t slot;
@@ -258,6 +263,7 @@ bool template_view_now(const TemplateView *view, const char *format, Buffer *out
 #pragma GCC diagnostic pop
     buffer_deinit(&expanded);
     if (size == 0) return false;
+    check(size <= VIEW_NOW_BYTES_MAX + 1 && text[0] == '=');
     memmove(text, text + 1, size - 1);
     out->size = before + size - 1;
     return true;

@@ -63,6 +63,7 @@ static void on_error(void *context, Span message, const TemplatePlace *place) {
 static Value *native_first(void *context, NativeArguments arguments, int *ok) {
     Worker *worker = context;
     *ok = 1;
+    check(!worker->running && !worker->load.check_only);
     zygote_run(worker->zygote);
     worker->running = true;
     template_throw_watch(span_of(worker->name), worker_last_line(worker), on_error, worker);
@@ -72,6 +73,7 @@ static Value *native_first(void *context, NativeArguments arguments, int *ok) {
 /* Takes the JSON text of [result], gives the number of the template to evaluate next. */
 static Value *native_step(void *context, NativeArguments arguments, int *ok) {
     Worker *worker = context;
+    check(worker->running && worker->event && worker->template_index < worker->load.count);
     Span text = span_of(jsonnet_json_extract_string(worker->vm, arguments[0]));
     *ok = 1;
     buffer_clear(&worker->text);

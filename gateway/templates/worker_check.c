@@ -79,6 +79,7 @@ static bool is_document(Worker *worker, Span text) {
 /* Many at once, with one reading of the standard library: says only that all are well-formed, or not all of them. */
 _Noreturn void worker_check_together(Worker *worker) {
     static const Span no = {.data = "not all of them are well-formed", .size = 31};
+    check(worker->load.check_only && worker->load.count > 1);
     limit_check(TOGETHER_CPU_SECONDS);
     StdNames names = {0};
     for (uint32_t i = 0; i < worker->load.count; i++) {
@@ -99,6 +100,7 @@ _Noreturn void worker_check_together(Worker *worker) {
 }
 
 _Noreturn void worker_check_template(Worker *worker) {
+    check(worker->load.check_only && worker->load.count == 1);
     limit_check(CHECK_CPU_SECONDS);
     StdNames names = {0};
     Error error = {0};

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "gateway/templates/worker_parts.h"
 #include "mapping/json_text.h"
@@ -15,6 +16,7 @@ static const char *text_argument(Worker *worker, NativeArguments arguments) {
 
 /* True: worker->found is the value, without data when the body has no fields at all: that is noted, and no default may hide it. */
 static bool find_body(Worker *worker, Span path) {
+    check(worker->event && worker->running);
     worker->found = (Span){0};
     buffer_clear(&worker->text);
     int r = template_view_find(worker->view, path, &worker->found, &worker->text);

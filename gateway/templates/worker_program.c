@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "gateway/templates/lexer.h"
 #include "gateway/templates/worker_parts.h"
 
@@ -26,6 +27,7 @@ static char *give(Worker *worker, Span text) {
 char *worker_import(void *context, const char *base, const char *path, char **ret_found, int *ret_ok) {
     Worker *worker = context;
     size_t prefix = strlen(worker->name);
+    check(prefix == sizeof worker->name - 1);
     if (!worker->load.check_only || worker->load.count != 1 || strncmp(path, worker->name, prefix) != 0) {
         *ret_ok = 0;
         return give(worker, SPAN("import is not allowed in a template"));
@@ -43,6 +45,7 @@ char *worker_import(void *context, const char *base, const char *path, char **re
 /* The templates as text, each in brackets of its own: each was accepted as a document of its own, and its brackets were counted when it was loaded. Above
  * everything else of the program, under a name that nobody can guess: so they see nothing of it. */
 void worker_put_templates(const Worker *worker, Buffer *program) {
+    check(worker->load.count > 0);
     buffer_printf(program, "local t%.31s = function(" PARAMETERS ") [\n", worker->name);
     for (uint32_t i = 0; i < worker->load.count; i++) {
         buffer_append_text(program, "function() (\n");

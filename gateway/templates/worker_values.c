@@ -37,6 +37,7 @@ static const char *skip_string(const char *at, const char *end) {
 
 /* True: worker->text holds what the JSON string means. */
 static bool unescape(Worker *worker, const char *start, const char *stop) {
+    check(stop - start >= 2 && *start == '"' && stop[-1] == '"');
     buffer_clear(&worker->text);
     if (json_unescape(&worker->text, (Span){start + 1, (size_t)(stop - start) - 2})) {
         worker_note(worker, "the body holds half a surrogate pair");
@@ -51,6 +52,7 @@ static bool unescape(Worker *worker, const char *start, const char *stop) {
 
 static Value *make_number(Worker *worker, const char *start, const char *stop) {
     char small[64], *copy = small;
+    check(stop > start); /* the scanner has accepted it */
     size_t size = (size_t)(stop - start);
     if (size >= sizeof small) copy = malloc(size + 1);
     check(copy);

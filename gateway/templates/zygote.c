@@ -159,6 +159,7 @@ static usec_t used_at_most(const SharedPage *shared, const struct rusage *usage)
 }
 
 static void report_death(const Zygote *zygote, int status, const struct rusage *usage) {
+    check(zygote->data_fd < 0); /* in the zygote, which evaluates nothing */
     const SharedPage *shared = zygote->shared;
     char text[TEMPLATE_REASON_BYTES_MAX + 1];
     TemplateDiedMessage died = {.serial = zygote->serial, .death = why(shared, status, text, sizeof text)};
@@ -179,6 +180,7 @@ static void report_death(const Zygote *zygote, int status, const struct rusage *
 }
 
 static void become_child(Zygote *zygote, int data_fd, pid_t parent) {
+    check(zygote->data_fd < 0 && data_fd >= 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(0);
     (void)close(ZYGOTE_CONTROL_FD);
@@ -303,7 +305,9 @@ static void raise_cpu_limit(Zygote *zygote, usec_t now, uint64_t budget_usec) {
 
 static void read_more(Zygote *zygote, size_t wanted) {
     Buffer *input = &zygote->input;
+    check(zygote->data_fd >= 0 && zygote->input_used <= input->size);
     flush_results(zygote);
+    check(atomic_load(&zygote->shared->result_bytes) == 0); /* the broker may wait for them before it sends more */
     if (zygote->timer_armed) set_timer(zygote, 0);
     if (zygote->input_used > 0) {
         input->size -= zygote->input_used;
@@ -335,6 +339,7 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
     }
     if (frame.kind != TEMPLATE_FRAME_EVENT || template_read_event(frame.payload, &zygote->arena, &zygote->event) < 0) _exit(2);
     zygote->input_used += frame.bytes;
+    check(zygote->input_used <= zygote->input.size && zygote->event.budget_usec > 0);
 
     SharedPage *shared = zygote->shared;
     usec_t now = monotonic();
@@ -350,6 +355,8 @@ const TemplateEventMessage *zygote_next_event(Zygote *zygote) {
 }
 
 void zygote_begin_template(Zygote *zygote, uint32_t template_index) {
+    check(atomic_load_explicit(&zygote->shared->active, memory_order_relaxed));
+    check(template_index >= zygote->event.first_template);
     zygote->shared->template_index = template_index;
 }
 
@@ -367,6 +374,7 @@ static usec_t used_of_event(const Zygote *zygote) {
 
 void zygote_put_result(Zygote *zygote, bool failed, Span text) {
     SharedPage *shared = zygote->shared;
+    check(atomic_load_explicit(&shared->active, memory_order_relaxed) && shared->number == zygote->event.number);
     TemplateResultMessage result = {.number = shared->number, .template_index = shared->template_index, .failed = failed, .text = text};
     buffer_clear(&zygote->frame);
     template_put_result(&zygote->frame, &result);
@@ -378,6 +386,7 @@ void zygote_put_result(Zygote *zygote, bool failed, Span text) {
     }
     size_t size = atomic_load_explicit(&shared->result_bytes, memory_order_relaxed);
     if (size == 0) zygote->oldest_result = shared->started;
+    check(size <= sizeof shared->results - zygote->frame.size);
     memcpy(shared->results + size, zygote->frame.data, zygote->frame.size);
     atomic_store(&shared->result_bytes, size + zygote->frame.size);
     if (monotonic() - zygote->oldest_result >= FLUSH_AFTER_USEC) flush_results(zygote);
