@@ -40,10 +40,9 @@ static const char *const unclear_classes[] = {"00", "01", "03", "08", "0A", "0B"
  * What is in neither list is about values (22, 23, 44, 21, 02, 54), is what a function raises (P0, 2F, 38, 39), or is in a class that PostgreSQL
  * does not have: then a trigger made it up for its rows.
  */
-static PostgresBlame blame_of(const PGresult *refusal, const char *sqlstate) {
+PostgresBlame postgres_blame_of(const char *sqlstate, const char *function) {
     if (sqlstate[0] == '\0' || is_one_of(sqlstate, table_classes)) return POSTGRES_BLAME_TABLE;
     /* 42501 is a missing right, but also a row that a policy of row-level security refuses; the words may be in any language. */
-    const char *function = PQresultErrorField(refusal, PG_DIAG_SOURCE_FUNCTION);
     if (in_class(sqlstate, "42501") && function && strcmp(function, "ExecWithCheckOptions") == 0) return POSTGRES_BLAME_ROW;
     return is_one_of(sqlstate, unclear_classes) ? POSTGRES_BLAME_MAYBE : POSTGRES_BLAME_ROW;
 }
@@ -121,6 +120,7 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
     const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (!severity) severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY); /* a pooler's own */
     failure->is_fatal = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
-    failure->blame = failure->is_fatal ? POSTGRES_BLAME_TABLE : blame_of(refusal, failure->sqlstate);
+    failure->blame = failure->is_fatal ? POSTGRES_BLAME_TABLE
+                                       : postgres_blame_of(failure->sqlstate, PQresultErrorField(refusal, PG_DIAG_SOURCE_FUNCTION));
     failure->line = line_of(PQresultErrorField(refusal, PG_DIAG_CONTEXT));
 }

@@ -33,6 +33,8 @@ typedef struct PostgresFailure {
 } PostgresFailure;
 
 void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal);
+/* Of a failure that left the session alive. `function`: of the server's source, which said so; NULL: unknown. Pure. */
+PostgresBlame postgres_blame_of(const char *sqlstate, const char *function);
 /* Not SINK_DONE. */
 SinkResult postgres_failure_result(const PostgresFailure *failure);
 /* For texts: without the newlines and spaces at its end. */
