@@ -25,6 +25,7 @@ void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFil
     const char *const values[LEDGER_COLUMN_COUNT] = {entry->file,      entry->instance, job->sink_label, job->target->table.table_id,
                                                      entry->first_row, entry->rows,     entry->bytes,    entry->checksum};
     memcpy(entry->values, values, sizeof values);
+    for (size_t i = 0; i < LEDGER_COLUMN_COUNT; i++) check(entry->values[i]);
 }
 
 SinkResult ledger_entry_compare(const LedgerEntry *entry, ImportFile *file, size_t column, const char *there, Error *error) {

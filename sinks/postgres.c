@@ -72,6 +72,7 @@ static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *en
 /* Inserts the file's id. Waits for another session that is inserting the same one, as long as lock_timeout allows. */
 static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job, ImportFile *file, Error *error) {
     LedgerEntry entry;
+    check(postgres_session_is(session, POSTGRES_TRANSACTION) && !file->already_imported);
     ledger_entry_init(&entry, job, file);
     Buffer sql = {0};
     buffer_append_text(&sql, "INSERT INTO ");
@@ -88,6 +89,7 @@ static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job
 
 static SinkResult forget_settled(PostgresSession *session, const ImportJob *job, Error *error) {
     if (job->settled_count == 0) return SINK_DONE;
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
     Buffer ids = {0}, sql = {0};
     for (size_t i = 0; i < job->settled_count; i++) {
         buffer_append_byte(&ids, i == 0 ? '{' : ',');
@@ -146,6 +148,7 @@ static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *e
  */
 static SinkResult lock_table(PostgresSession *session, const SinkTarget *target, bool *ret_row_security, Error *error) {
     Buffer name = {0}, sql = {0};
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
     postgres_put_table(&name, target);
     char *literal = PQescapeLiteral(session->connection, buffer_text(&name), name.size);
     check(literal);
@@ -170,6 +173,7 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
         result = enter_in_ledger(session, job, &job->files[i], error);
         if (!job->files[i].already_imported) waiting++;
     }
+    check(waiting <= job->file_count);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
     bool has_row_security = false;
@@ -179,9 +183,11 @@ static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         if (!job->files[i].already_imported) result = postgres_load_file(&load, &job->files[i], error);
     }
-    if (result == SINK_DONE) result = postgres_load_end(&load, error);
+    if (result == SINK_DONE && waiting > 0) result = postgres_load_end(&load, error);
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
     if (result == SINK_DONE) {
+        check(!load.has_savepoint && load.rejects.refused <= job->bad_rows_most);
+        check(waiting > 0 || job->rejected_rows == 0);
         job->proven_absent = false;
         result = commit(session, error);
     }

@@ -15,6 +15,8 @@
 
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error) {
     *load = (PostgresLoad){.session = session, .job = job, .is_direct = !sink_table_has_key(job->target) && !has_row_security};
+    thread_owner_bind(&load->owner);
+    check(postgres_session_is(session, POSTGRES_TRANSACTION));
     postgres_statements_init(&load->statements, job->target, load->is_direct);
     if (load->is_direct) return SINK_DONE;
     return postgres_run(session, session->silence_limit, buffer_text(&load->statements.temporary_table), 0, NULL, NULL, error);
@@ -44,11 +46,14 @@ typedef struct Attempt {
 } Attempt;
 
 static SinkResult simple(PostgresLoad *load, const char *sql, PGresult **ret_result, Error *error) {
+    check_on_thread(&load->owner);
+    check(postgres_session_is(load->session, POSTGRES_TRANSACTION));
     return postgres_run(load->session, load->session->statement_limit, sql, 0, NULL, ret_result, error);
 }
 
 /* A statement that moves the rows of the attempt. */
 static SinkResult carry(PostgresLoad *load, Attempt *attempt, Buffer *sql, PGresult **ret_result, Error *error) {
+    check(!load->is_direct && load->has_savepoint && attempt->rows > 0);
     attempt->carried_rows = true;
     SinkResult result = simple(load, buffer_text(sql), ret_result, error);
     if (result == SINK_DONE) attempt->carried_rows = false;
@@ -63,6 +68,30 @@ static SinkResult count(PostgresLoad *load, Buffer *sql, uint64_t *ret_count, Er
     return result;
 }
 
+/* The savepoint, and the COPY behind it: rows may follow. */
+static SinkResult open_savepoint(PostgresLoad *load, Error *error) {
+    check(!load->has_savepoint);
+    SinkResult result = simple(load, buffer_text(&load->statements.start), NULL, error);
+    check(result != SINK_DONE || postgres_session_is(load->session, POSTGRES_COPYING));
+    load->has_savepoint = true; /* also when the COPY was refused */
+    return result;
+}
+
+static SinkResult close_savepoint(PostgresLoad *load, const char *sql, Error *error) {
+    check(load->has_savepoint);
+    SinkResult result = simple(load, sql, NULL, error);
+    if (result == SINK_DONE) load->has_savepoint = false;
+    return result;
+}
+
+static SinkResult keep_savepoint(PostgresLoad *load, Error *error) {
+    return close_savepoint(load, "RELEASE SAVEPOINT sluice_attempt", error);
+}
+
+static SinkResult undo_savepoint(PostgresLoad *load, Error *error) {
+    return close_savepoint(load, "ROLLBACK TO SAVEPOINT sluice_attempt; RELEASE SAVEPOINT sluice_attempt", error);
+}
+
 /* A COPY that cannot be ended well: the connection goes, and the server rolls back. */
 static SinkResult abandon(PostgresLoad *load) {
     postgres_session_break(load->session);
@@ -73,6 +102,7 @@ static SinkResult send_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
     SinkRows *reader = attempt->file->reader;
     PostgresSession *session = load->session;
     uint64_t done_before = session->rows_done;
+    check(postgres_session_is(session, POSTGRES_COPYING) && attempt->rows == 0 && attempt->window > 0);
     if (reader->seek(reader, attempt->from, error) < 0) return abandon(load);
     for (;;) {
         Span csv;
@@ -146,12 +176,14 @@ static SinkResult settle_missing(PostgresLoad *load, Attempt *attempt, uint64_t 
     bool may = false;
     SinkResult result = may_swallow(load, &may, error);
     if (result != SINK_DONE) return result;
+    check(wanted <= attempt->rows);
     if (!may || missing > wanted) return miscounted(load, wanted, wanted - missing, error);
     bool all = missing == attempt->rows;
     if (!all && sink_rejects_may_name(&load->rejects, load->job, missing)) {
         attempt->is_mixed = true;
         return SINK_DONE;
     }
+    check(missing <= attempt->rows && !attempt->is_mixed);
     attempt->stored = attempt->rows - missing;
     attempt->has_swallowed = all && sink_rejects_may_name(&load->rejects, load->job, missing);
     if (attempt->has_swallowed) return name_all_swallowed(load, attempt, error);
@@ -223,6 +255,8 @@ static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *e
     /* A trigger that changes keys, or that swallows a row whose key comes again, makes names that are not those of the missing rows. */
     if (swallows && inserted + (uint64_t)PQntuples(answer) != attempt->rows && attempt->rows > 1)
         attempt->is_mixed = true;
+    else if ((uint64_t)PQntuples(answer) > attempt->rows)
+        result = miscounted(load, attempt->rows, (uint64_t)PQntuples(answer), error);
     else
         result = settle_absentees(load, attempt, answer, swallows, error);
     PQclear(answer);
@@ -245,7 +279,7 @@ static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
         return result == SINK_DONE ? settle_missing(load, attempt, attempt->rows, absent, error) : result;
     }
     result = count(load, &load->statements.count_keys, &keys, error);
-    if (result == SINK_DONE && merged > keys) return miscounted(load, keys, merged, error);
+    if (result == SINK_DONE && (merged > keys || keys > attempt->rows)) return miscounted(load, keys, merged, error);
     return result == SINK_DONE ? settle_missing(load, attempt, keys, keys - merged, error) : result;
 }
 
@@ -267,9 +301,11 @@ static SinkResult move_rows(PostgresLoad *load, Attempt *attempt, Error *error) 
 
 /* On SINK_DONE, but for is_mixed, the rows are in the table, refused, or swallowed. Otherwise the savepoint stands, if the session does. */
 static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
-    SinkResult result = simple(load, buffer_text(&load->statements.start), NULL, error);
+    SinkResult result = open_savepoint(load, error);
     if (result == SINK_DONE) result = send_rows(load, attempt, error);
     if (result != SINK_DONE) return result;
+    check(attempt->rows == 0 || attempt->next - attempt->first >= attempt->rows); /* numbers may have holes */
+    check(attempt->rows == 0 || attempt->next - attempt->first <= attempt->window);
     attempt->stored = attempt->rows;
     attempt->carried_rows = true;
     uint64_t counted = 0;
@@ -281,7 +317,8 @@ static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
         result = settle_missing(load, attempt, attempt->rows, attempt->rows - counted, error);
     else if (attempt->rows > 0)
         result = move_rows(load, attempt, error);
-    if (result == SINK_DONE && !attempt->is_mixed) result = simple(load, "RELEASE SAVEPOINT sluice_attempt", NULL, error);
+    if (result == SINK_DONE && !attempt->is_mixed) result = keep_savepoint(load, error);
+    check(result != SINK_DONE || load->has_savepoint == attempt->is_mixed);
     return result;
 }
 
@@ -328,16 +365,19 @@ typedef struct RowSearch {
 
 /* After an attempt of several rows was refused: what lies before the hint's row, or that row alone, or half. */
 static SinkResult search_narrow(RowSearch *search, const Attempt *attempt, const PostgresFailure *failure, Error *error) {
+    check(attempt->rows > 1 && attempt->next - attempt->first > 1);
     search->bad_end = attempt->next;
     if (row_of_line(attempt, failure->line, &search->suspect, error) < 0) return SINK_RETRY;
     if (search->suspect == UINT64_MAX)
         search->window = (attempt->next - attempt->first) / 2;
     else
         search->window = search->suspect > attempt->first ? search->suspect - attempt->first : 1;
+    check(search->window > 0 && search->window < attempt->next - attempt->first); /* else the search would not end */
     return SINK_DONE;
 }
 
 static void search_went_through(RowSearch *search, const Attempt *attempt) {
+    check(attempt->rows == 0 || attempt->next > attempt->first);
     if (attempt->next == search->suspect)
         search->window = 1;
     else if (attempt->next < search->bad_end)
@@ -348,6 +388,7 @@ static void search_went_through(RowSearch *search, const Attempt *attempt) {
 
 /* The next bad row is likely as far away as this one was. */
 static void search_found(RowSearch *search, const Attempt *attempt) {
+    check(attempt->first >= search->last_bad); /* bad rows are found from front to back */
     uint64_t gap = attempt->first - search->last_bad;
     search->window = gap > WINDOW_AFTER_BAD_ROW / 2 ? gap * 2 : WINDOW_AFTER_BAD_ROW;
     search->last_bad = attempt->first;
@@ -361,11 +402,11 @@ static void search_found(RowSearch *search, const Attempt *attempt) {
 static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
     PostgresStatements *statements = &load->statements;
     uint64_t counted = 0;
-    SinkResult result = simple(load, buffer_text(&statements->start), NULL, error);
+    SinkResult result = open_savepoint(load, error);
     if (result == SINK_DONE) result = postgres_copy_end(load->session, &counted, error);
     if (result == SINK_DONE && statements->insert.size > 0) result = simple(load, buffer_text(&statements->insert), NULL, error);
     if (result == SINK_DONE && statements->duplicates.size > 0) result = simple(load, buffer_text(&statements->duplicates), NULL, error);
-    if (result == SINK_DONE) return simple(load, "RELEASE SAVEPOINT sluice_attempt", NULL, error);
+    if (result == SINK_DONE) return keep_savepoint(load, error);
     (void)error_prefix(error, "The table takes no rows at all");
     return result;
 }
@@ -388,6 +429,7 @@ static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure
 /* After a failure that may be a row's, with its attempt undone: SINK_DONE: it is none of the table's. */
 static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
     SinkResult result = SINK_DONE;
+    check(!load->has_savepoint);
     if (!load->is_examined) {
         result = try_without_rows(load, error);
         if (result == SINK_DONE) result = postgres_table_compare(load->session, load->job->target, error);
@@ -405,6 +447,7 @@ static SinkResult blame_table(PostgresLoad *load, Error *error) {
 /* The row that was alone in the attempt. */
 static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const PostgresFailure *failure, SinkResult outcome,
                                const Error *refusal, Error *error) {
+    check(attempt->rows == 1 && failure->blame != POSTGRES_BLAME_TABLE && load->is_examined);
     if (failure->blame == POSTGRES_BLAME_MAYBE && load->unclear++ == 0) {
         load->unclear_result = outcome;
         load->unclear_error = *refusal;
@@ -415,7 +458,9 @@ static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const
 
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error) {
     PostgresSession *session = load->session;
-    uint64_t rows = 0, stored = 0, done_before = session->rows_done;
+    uint64_t rows = 0, stored = 0, done_before = session->rows_done, refused_before = load->rejects.refused;
+    check_on_thread(&load->owner);
+    check(!load->has_savepoint && !file->already_imported);
     RowSearch search = {.window = UINT64_MAX, .suspect = UINT64_MAX, .last_bad = file->first_row};
     sink_rejects_begin_file(&load->rejects);
     for (Attempt attempt = {.next = file->first_row}; !attempt.at_end;) {
@@ -437,7 +482,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
             return result;
         }
         check(attempt.rows > 0);
-        result = simple(load, "ROLLBACK TO SAVEPOINT sluice_attempt; RELEASE SAVEPOINT sluice_attempt", NULL, error);
+        result = undo_savepoint(load, error);
         if (result == SINK_DONE && outcome != SINK_DONE) result = examine_table(load, &failure, error);
         check(attempt.rows > 1 || !attempt.is_mixed);
         if (result == SINK_DONE && attempt.rows == 1) {
@@ -451,6 +496,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
         }
         if (result != SINK_DONE) return result;
     }
+    check(rows == stored + (load->rejects.refused - refused_before) + load->rejects.swallowed);
     sink_rejects_end_file(&load->rejects, load->job, stored);
     if (rows == file->rows) return SINK_DONE;
     (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows, rows);
@@ -458,5 +504,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
 }
 
 SinkResult postgres_load_end(PostgresLoad *load, Error *error) {
+    check_on_thread(&load->owner);
+    check(!load->has_savepoint && postgres_session_is(load->session, POSTGRES_TRANSACTION));
     return load->rows_through == 0 && load->unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include "base/thread.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_statements.h"
 #include "sinks/refused_rows.h"
@@ -25,7 +26,9 @@ typedef struct PostgresLoad {
     bool is_direct; /* COPY goes to the target itself */
     PostgresStatements statements;
     SinkRejects rejects;
-    bool is_examined; /* the table is not to blame */
+    ThreadOwner owner;
+    bool has_savepoint; /* of the attempt at hand: it is neither kept nor undone yet */
+    bool is_examined;   /* the table is not to blame */
     enum { POSTGRES_SWALLOWS_UNKNOWN, POSTGRES_SWALLOWS_NOT, POSTGRES_SWALLOWS } swallows;
     uint64_t rows_through;     /* not refused one by one */
     uint64_t unclear;          /* refused for what may be the table's fault; the first failure of them: */

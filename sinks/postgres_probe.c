@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/thread.h"
 #include "sinks/postgres_failure.h"
 
 #define OVERRIDES 6
@@ -13,6 +14,7 @@
 typedef enum ProbeState { PROBE_RESTS, PROBE_CONNECTS, PROBE_ASKS } ProbeState;
 
 struct PostgresProbe {
+    ThreadOwner owner;
     PGconn *watched, *connection;
     char *pid, *began;
     usec_t interval;
@@ -29,7 +31,8 @@ struct PostgresProbe {
 
 PostgresProbe *postgres_probe_new(PGconn *watched, const char *pid, const char *began, usec_t interval) {
     PostgresProbe *probe = calloc(1, sizeof *probe);
-    check(probe && interval > 0);
+    check(probe);
+    check(interval > 0);
     *probe = (PostgresProbe){.watched = watched, .pid = strdup(pid), .began = strdup(began), .interval = interval};
     /* A pooler gives its clients numbers of its own. */
     probe->is_pooled = atoi(pid) != PQbackendPID(watched);
@@ -92,6 +95,7 @@ static PGconn *connect_again(PGconn *watched) {
 }
 
 static void begin_connecting(PostgresProbe *probe, usec_t now) {
+    check(!probe->connection && probe->state == PROBE_RESTS);
     probe->connection = connect_again(probe->watched);
     if (!probe->connection || PQstatus(probe->connection) == CONNECTION_BAD) {
         hang_up(probe);
@@ -107,6 +111,7 @@ static void begin_connecting(PostgresProbe *probe, usec_t now) {
 static void ask(PostgresProbe *probe, usec_t now) {
     /* A server that waits for us, or for what it wrote to be read, does not work. Without track_activities there is no more to know than that
      * the backend is there. */
+    check(probe->connection && PQtransactionStatus(probe->connection) != PQTRANS_ACTIVE); /* one question at a time */
     static const char sql[] = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE pid = $1::pg_catalog.int4 AND (state = 'disabled'"
                               " OR (state = 'active' AND xact_start = $2::pg_catalog.timestamptz"
                               " AND wait_event_type IS DISTINCT FROM 'Client'))";
@@ -129,6 +134,7 @@ static void refused(PostgresProbe *probe) {
 }
 
 static void go_on_connecting(PostgresProbe *probe, usec_t now) {
+    check(probe->connection && probe->polling != PGRES_POLLING_OK && probe->polling != PGRES_POLLING_FAILED);
     struct pollfd poller = {.fd = PQsocket(probe->connection), .events = probe->events};
     if (poll(&poller, 1, 0) <= 0) return;
     probe->polling = PQconnectPoll(probe->connection);
@@ -167,6 +173,9 @@ int postgres_probe_descriptor(const PostgresProbe *probe, short *ret_events) {
 }
 
 bool postgres_probe_step(PostgresProbe *probe, usec_t now) {
+    check_on_thread(&probe->owner);
+    check(probe->state == PROBE_RESTS || probe->connection);
+    check(!probe->unanswered || probe->unanswered <= now);
     if (probe->next == 0) probe->next = now + probe->interval;
     if (probe->state == PROBE_RESTS && now >= probe->next) {
         probe->asked = now;

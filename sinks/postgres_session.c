@@ -219,6 +219,7 @@ static void end_probe(PostgresSession *session) {
 }
 
 void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience) {
+    check(postgres_session_is(session, POSTGRES_TRANSACTION) && patience > 0);
     usec_t interval = patience / 5;
     if (interval > PROBE_INTERVAL_MOST) interval = PROBE_INTERVAL_MOST;
     if (interval < PROBE_INTERVAL_LEAST) interval = PROBE_INTERVAL_LEAST;
@@ -236,6 +237,7 @@ void postgres_session_break(PostgresSession *session) {
     PQfinish(session->connection);
     session->connection = NULL;
     session->is_broken = true;
+    check(!session->probe);
 }
 
 void postgres_session_free(PostgresSession *session) {
@@ -277,6 +279,7 @@ static SinkResult ended(PostgresSession *session, SinkResult result, Error *erro
 }
 
 static SinkResult lost(PostgresSession *session, Error *error) {
+    check(session->connection && !session->is_broken);
     session->failure = (PostgresFailure){0};
     char words[600], sqlstate[6];
     postgres_connection_words(session->connection, sizeof words, words, sqlstate);
@@ -320,6 +323,7 @@ SinkResult postgres_session_use(PostgresSession *session, Error *error) {
 
 SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error) {
     Buffer text = {0};
+    check(postgres_session_is(session, POSTGRES_IDLE)); /* the settings would end with the wrong transaction */
     postgres_put_settings(&text, session);
     buffer_append_text(&text, sql);
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&text), 0, NULL, ret_result, error);
@@ -347,6 +351,7 @@ static int wait_a_turn(const PostgresSession *session, short events, usec_t dead
 }
 
 static SinkResult interrupted(PostgresSession *session, Error *error) {
+    check(session->progress && !session->is_broken);
     bool deaf = session->probe && postgres_probe_is_deaf(session->probe, now());
     const char *refusal = deaf ? postgres_probe_refusal(session->probe) : "";
     if (refusal[0])
@@ -397,6 +402,7 @@ static SinkResult wait_for(PostgresSession *session, short events, usec_t deadli
 
 /* Sends what libpq has buffered. The limit counts from the last byte that the server took: while rows flow it may be at work on one for long. */
 static SinkResult flush(PostgresSession *session, Error *error) {
+    check(session->connection && !session->is_broken);
     usec_t limit = session->progress ? session->statement_limit : session->silence_limit, deadline = now() + limit;
     for (;;) {
         int r = PQflush(session->connection);
@@ -415,6 +421,7 @@ static SinkResult flush(PostgresSession *session, Error *error) {
 static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret_result, Error *error) {
     PGresult *last = NULL;
     bool failed = false;
+    check(session->connection && !session->is_broken && limit > 0);
     usec_t deadline = now() + limit;
     for (;;) {
         while (PQisBusy(session->connection)) {
@@ -486,6 +493,7 @@ SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error) {
 
 bool postgres_copy_has_answer(PostgresSession *session) {
     if (session->is_broken) return true;
+    check(postgres_session_is(session, POSTGRES_COPYING));
     struct pollfd poller = {.fd = PQsocket(session->connection), .events = POLLIN};
     return poll(&poller, 1, 0) > 0;
 }

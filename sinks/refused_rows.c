@@ -16,6 +16,7 @@ static void append(SinkRejects *rejects, const ImportFile *file, uint64_t row, c
 
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error) {
+    check(reason && rejects->refused <= rejects->count && rejects->file_first <= rejects->count);
     if (rejects->refused >= job->bad_rows_most) {
         (void)error_set(error, -E2BIG, "The destination refuses more than %u rows of one import, the last one (row %llu) because: %s",
                         job->bad_rows_most, (unsigned long long)row, reason);
@@ -55,6 +56,7 @@ void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, cons
         rejects->swallowed_bytes += csv.size;
     }
     rejects->swallowed++;
+    check(rejects->swallowed_named <= rejects->swallowed && rejects->swallowed_named <= SWALLOWED_NAMED_MOST);
 }
 
 void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows) {
@@ -62,6 +64,7 @@ void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows) {
 }
 
 void sink_rejects_end_file(SinkRejects *rejects, ImportJob *job, uint64_t stored) {
+    check(rejects->file_first <= rejects->count && rejects->swallowed_named <= rejects->count - rejects->file_first);
     job->swallowed_rows += rejects->swallowed;
     if (rejects->swallowed_named == 0 || (stored > 0 && rejects->swallowed == rejects->swallowed_named)) return;
     size_t kept = rejects->file_first;
@@ -93,6 +96,8 @@ void sink_rejects_return(SinkRejects *rejects, const SinkRejectsMark *mark) {
 }
 
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error) {
+    check(rejects->refused <= rejects->count && rejects->refused <= job->bad_rows_most);
+    check(rejects->count - rejects->refused <= job->bad_rows_most);
     if (rejects->count > 0 || job->store_none) {
         Error why = {0};
         if (job->store_rejects(job->context, rejects->items, rejects->count, &why) != 0) {

@@ -152,6 +152,7 @@ static SinkResult prepare_statement(sqlite3 *database, const char *sql, sqlite3_
 /* Does what the ledger has of the file equal what the file says? */
 static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entry, ImportFile *file, Error *error) {
     _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
+    check(!sqlite3_get_autocommit(session->database));
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT " LEDGER_COLUMNS " FROM ");
     sql_put_identifier(&sql, session->ledger);
@@ -169,6 +170,7 @@ static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entr
 /* Inserts the file's id, which is the look-up as well. */
 static SinkResult enter_in_ledger(SqliteSession *session, const ImportJob *job, ImportFile *file, Error *error) {
     LedgerEntry entry;
+    check(!sqlite3_get_autocommit(session->database));
     ledger_entry_init(&entry, job, file);
     _cleanup_(cleanup_statement) sqlite3_stmt *insert = NULL;
     Buffer sql = {0};
@@ -186,6 +188,7 @@ static SinkResult enter_in_ledger(SqliteSession *session, const ImportJob *job, 
 }
 
 static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
+    check(!sqlite3_get_autocommit(session->database));
     _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "DELETE FROM ");
@@ -223,6 +226,7 @@ static void roll_back(sqlite3 *database) {
 /* With all rows in, in an open transaction; again without each row that makes SQLite roll it back. */
 static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, Error *error) {
     for (;;) {
+        check(sqlite3_get_autocommit(session->database)); /* at first, and when a row has rolled it back */
         SinkResult result = sqlite_run(session->database, "BEGIN IMMEDIATE", "begin", error);
         if (result != SINK_DONE) return result;
         result = import_files(session, load, job, error);
@@ -243,6 +247,7 @@ static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob
  */
 static bool prove_absence(SqliteSession *session, const ImportJob *job) {
     sqlite3 *database = session->database;
+    check(sqlite3_get_autocommit(database) && job->proven_absent);
     if (sqlite_run(database, "BEGIN IMMEDIATE", "begin", NULL) != SINK_DONE) return false;
     bool proven = true;
     for (size_t i = 0; i < job->file_count && proven; i++) {

@@ -168,6 +168,7 @@ static const char *outcast_reason(const SqliteLoad *load, uint64_t row) {
 
 static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, Error *error) {
     size_t most = load->job->bad_rows_most < OUTCASTS_MOST ? load->job->bad_rows_most : OUTCASTS_MOST;
+    check(sqlite3_get_autocommit(load->database) && !outcast_reason(load, row)); /* one that is known was left out */
     if (load->outcast_count >= most) {
         (void)error_set(error, -E2BIG,
                         "More than %zu rows made SQLite roll the whole import back, the last one (row %" PRIu64 ") because: %s.", most, row,
@@ -342,6 +343,7 @@ static void batch_add(SqliteBatch *batch, uint64_t row, const SinkCell *cells, s
 /* Rows of the batch, in a savepoint, up to the first one that fails: *ret_end is that one, or `end`. */
 static SinkResult try_batch(SqliteLoad *load, const ImportFile *file, size_t begin, size_t end, size_t *ret_end, int *ret_code,
                             char ret_words[static WORDS_SIZE], Error *error) {
+    check(begin < end && end <= load->batch.count && !sqlite3_get_autocommit(load->database));
     SinkResult result = sqlite_run(load->database, "SAVEPOINT sluice_rows", "take rows", error);
     *ret_code = SQLITE_OK;
     for (*ret_end = begin; *ret_end < end && result == SINK_DONE; ++*ret_end) {
@@ -378,6 +380,7 @@ static SinkResult take_batch(SqliteLoad *load, const ImportFile *file, Error *er
         load->tally = before;
         sink_rejects_return(&load->rejects, &mark);
         if (reached > begin) {
+            check(reached < end); /* else it would not end */
             end = reached;
             continue;
         }
@@ -401,7 +404,9 @@ static bool is_interrupted(SqliteLoad *load, uint64_t before) {
 
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
     SinkCell cells[COLUMNS_A_SINK_MAX];
-    uint64_t rows = 0, first_done = load->rows_done;
+    uint64_t rows = 0, first_done = load->rows_done, refused_before = load->rejects.refused;
+    check_on_thread(&load->owner);
+    check(!sqlite3_get_autocommit(load->database) && load->batch.count == 0 && !file->already_imported);
     load->tally.stored = 0;
     sink_rejects_begin_file(&load->rejects);
     if (file->reader->seek(file->reader, file->first_row, error) < 0) return SINK_RETRY;
@@ -423,6 +428,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
         if (is_interrupted(load, before)) return SINK_RETRY;
     }
     check(load->batch.count == 0 && load->rows_done == first_done + rows);
+    check(rows == load->tally.stored + (load->rejects.refused - refused_before) + load->rejects.swallowed);
     sink_rejects_end_file(&load->rejects, load->job, load->tally.stored);
     if (rows == file->rows) return SINK_DONE;
     (void)error_set(error, -EIO, "The file should have %" PRIu64 " rows, but %" PRIu64 " were read.", file->rows, rows);
@@ -443,6 +449,8 @@ static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, c
 }
 
 SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error) {
+    check(!sqlite3_get_autocommit(database) && !load->insert && load->rejects.count == 0);
+    thread_owner_bind(&load->owner);
     load->database = database;
     load->job = job;
     load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE && sink_table_is_all_key(job->target);
@@ -456,6 +464,8 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
 }
 
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error) {
+    check_on_thread(&load->owner);
+    check(load->batch.count == 0 && !sqlite3_get_autocommit(load->database) && !load->must_restart);
     return load->tally.rows_through == 0 && load->tally.unclear > 1 ? blame_table(load, error) : SINK_DONE;
 }
 

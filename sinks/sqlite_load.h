@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/thread.h"
 #include "sinks/refused_rows.h"
 #include "sinks/sqlite_table.h"
 
@@ -34,6 +35,7 @@ typedef struct SqliteBatch {
 } SqliteBatch;
 
 typedef struct SqliteLoad {
+    ThreadOwner owner;
     sqlite3 *database;
     ImportJob *job;
     sqlite3_stmt *insert;
