@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/settings_parts.h"
 #include "config/source_kind.h"
 
 #define NAME_CHARACTERS_MAX 40
@@ -202,11 +203,12 @@ const FieldTable sink_fields = {
 void source_check(const Source *source) {
     check(identifier_valid(source->source_id) && source->name);
     check(fields_hold(&source_fields, source) && fields_hold(source->kind->fields, source->part));
+    check(settings_hold(&source->settings));
 }
 
 void sink_check(const Sink *sink) {
     check(identifier_valid(sink->sink_id) && sink->name);
-    check(fields_hold(&sink_fields, sink));
+    check(fields_hold(&sink_fields, sink) && settings_hold(&sink->settings));
 }
 
 void definition_check_tables(void) {

@@ -45,7 +45,7 @@ static void refuse_other_kinds(const SourceKind *kind, Refusal refused[static OT
 }
 
 int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_source) {
-    const SourceKind *kind;
+    const SourceKind *kind = NULL;
     int r = read_kind(fault, body, &kind);
     if (r != 0) return r;
     _cleanup_(cleanup_source_unref) Source *source = source_new(kind);

@@ -254,3 +254,11 @@ void settings_check_table(void) {
         check(info->least <= info->default_value && info->default_value <= info->most);
     }
 }
+
+bool settings_hold(const Settings *settings) {
+    for (int i = 0; i < SETTING_COUNT_; i++) {
+        int64_t value = settings->value[i];
+        if (settings->set[i] ? value < table[i].least || value > table[i].most : value != 0) return false;
+    }
+    return true;
+}

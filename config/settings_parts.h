@@ -6,6 +6,8 @@
 
 /* Asserts what the rows of the table promise: keys that differ, a sentence, a default in its range. */
 void settings_check_table(void);
+/* Is each value one that settings_apply takes? For check(). */
+bool settings_hold(const Settings *settings);
 
 /* One key to one value (JSON null resets). The key's own node is for errors about the key, `value` for those about the value. */
 int settings_apply_one(Fault *fault, Settings *settings, const char *key, const Node *key_node, const Node *value);

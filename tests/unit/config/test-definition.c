@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -498,6 +500,37 @@ static void a_table_stands_alone(void **state) {
     sink_unref(sink);
 }
 
+static bool is_stored(Sink *sink) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        json_decref(sink_store(sink));
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* A fault of the program ends it before the catalog has what no start could read. */
+static void what_no_request_makes_is_not_stored(void **state) {
+    Sink *sink = good_sink(full_sink);
+    sink_stamp(sink, 1, 2, "x", "");
+    assert_true(is_stored(sink));
+    sink->on_invalid = (OnInvalid)7;
+    assert_false(is_stored(sink));
+    sink->on_invalid = ON_INVALID_REJECT;
+    sink->settings.set[SETTING_IMPORT_COUNT] = true;
+    assert_false(is_stored(sink));
+    sink->settings.set[SETTING_IMPORT_COUNT] = false;
+    sink->target.columns[2].type = COLUMN_BODY; /* with a path */
+    assert_false(is_stored(sink));
+    sink->target.columns[2].type = COLUMN_PATH;
+    assert_true(is_stored(sink));
+    sink_unref(sink);
+}
+
 static void references_are_counted(void **state) {
     Sink *sink = good_sink(SINK(ID_COLUMN, ""));
     Sink *second = sink_ref(sink);
@@ -527,6 +560,7 @@ int main(void) {
         cmocka_unit_test(differences_are_named),
         cmocka_unit_test(a_pause_goes_through_the_catalog),
         cmocka_unit_test(a_table_stands_alone),
+        cmocka_unit_test(what_no_request_makes_is_not_stored),
         cmocka_unit_test(references_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "config/settings.h"
+#include "config/settings_parts.h"
 
 #define COUNT_KEY "storage.level.target.import.trigger.count"
 #define SIZE_KEY "storage.level.staging.upload.trigger.size"
@@ -116,6 +117,10 @@ static void what_is_stored_comes_back(void **state) {
     assert_int_equal(settings_load(&loaded, stored, NULL), 0);
     assert_true(settings_equal(&settings, &loaded));
     json_decref(stored);
+    assert_true(settings_hold(&settings));
+    loaded.value[SETTING_UPLOAD_COUNT] = 0;
+    assert_false(settings_hold(&loaded)); /* it is set, and below its least */
+    loaded = settings;
     Error error = {0};
     assert_int_equal(settings_load(&loaded, NULL, &error), -EINVAL);
     assert_true(settings_equal(&settings, &loaded));
