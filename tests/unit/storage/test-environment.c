@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/failpoint.h"
 
@@ -354,6 +355,84 @@ static void test_free_pages_at_the_end_may_be_missing(void **state) {
     fixture_remove_folder(fixture.folder);
 }
 
+/* Does the kernel read the map page by page? */
+static bool reads_scattered(const char *path) {
+    char line[1024];
+    bool here = false, found = false, scattered = false;
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps)) {
+        if (strstr(line, "/data.mdb")) here = strstr(line, path) != NULL;
+        if (!here || strncmp(line, "VmFlags:", 8) != 0) continue;
+        found = true;
+        scattered = strstr(line, " rr") != NULL;
+        here = false;
+    }
+    (void)fclose(maps);
+    assert_true(found);
+    return scattered;
+}
+
+static void test_reads_of_scattered_pages(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_read(&fixture); /* it may be said while somebody reads */
+    assert_false(reads_scattered(fixture.path));
+    environment_reads(fixture.environment, true);
+    assert_true(reads_scattered(fixture.path));
+    environment_reads(fixture.environment, false);
+    assert_false(reads_scattered(fixture.path));
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+static void *write_elsewhere(void *context) {
+    (void)db_put(context, DB_CATALOG, SPAN("key"), SPAN("value"), NULL);
+    return NULL;
+}
+
+static void write_on_another_thread(Fixture *fixture) {
+    pthread_t thread;
+    (void)pthread_create(&thread, NULL, write_elsewhere, fixture_write(fixture));
+    (void)pthread_join(thread, NULL);
+}
+
+static void write_in_a_reader(Fixture *fixture) {
+    (void)db_put(fixture_read(fixture), DB_CATALOG, SPAN("key"), SPAN("value"), NULL);
+}
+
+static void begin_twice(Fixture *fixture) {
+    (void)fixture_write(fixture);
+    (void)fixture_write(fixture);
+}
+
+static void abort_then_write(Fixture *fixture) {
+    Txn *txn = fixture_write(fixture);
+    txn_abort(txn);
+    (void)db_put(txn, DB_CATALOG, SPAN("key"), SPAN("value"), NULL);
+}
+
+/* Each is a bug of the program, which ends at once instead of writing something of which nobody knows what it is. */
+static void test_who_writes_has_the_write_transaction(void **state) {
+    static void (*const wrong[])(Fixture * fixture) = {write_on_another_thread, write_in_a_reader, begin_twice, abort_then_write};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        Fixture fixture;
+        int status;
+        fixture_init(&fixture, 1 << 20);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            (void)signal(SIGABRT, SIG_DFL);
+            (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+            wrong[i](&fixture);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        fixture_deinit(&fixture);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commit_abort_reopen),
@@ -369,6 +448,8 @@ int main(void) {
         cmocka_unit_test(test_blocks_are_reserved),
         cmocka_unit_test(test_a_file_that_is_cut_off_is_refused),
         cmocka_unit_test(test_free_pages_at_the_end_may_be_missing),
+        cmocka_unit_test(test_reads_of_scattered_pages),
+        cmocka_unit_test(test_who_writes_has_the_write_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
