@@ -29,13 +29,16 @@ static unsigned address_slot(const char *peer) {
 }
 
 static void give_back_address(HttpLoop *loop, unsigned slot) {
-    if (slot < USAGE_ADDRESS_SLOTS) atomic_fetch_sub(&loop->usage->connections_of[slot], 1);
+    if (slot == USAGE_ADDRESS_SLOTS) return;
+    check(slot < USAGE_ADDRESS_SLOTS);
+    check(atomic_fetch_sub(&loop->usage->connections_of[slot], 1) > 0);
 }
 
 static void on_close(void *data) {
     HttpConnection *connection = data;
     HttpLoop *loop = connection->loop;
     check_on_thread(&loop->owner);
+    check(loop->connection_count > 0 && h2o_linklist_is_linked(&connection->order_link));
     bool unread = !connection->linger && !connection->doomed && http_connection_unread(connection);
     if (connection->linger || unread) {
         int copy = fcntl(h2o_socket_get_fd(connection->socket), F_DUPFD_CLOEXEC, 0);
@@ -47,7 +50,8 @@ static void on_close(void *data) {
     h2o_linklist_unlink(&connection->order_link);
     loop->connection_count--;
     give_back_address(loop, connection->address_slot);
-    atomic_fetch_sub(&loop->usage->connections, 1);
+    check(!connection->deferred);
+    check(atomic_fetch_sub(&loop->usage->connections, 1) > 0);
     free(connection);
 }
 
@@ -63,6 +67,7 @@ static bool has_room_of_address(HttpLoop *loop, const struct sockaddr *address, 
     if (loop->limits.connections_an_address == 0 || address_is_loopback(address)) return true;
     if (loop->handler.unlimited && loop->handler.unlimited(loop->handler.context, peer)) return true;
     unsigned slot = address_slot(peer.data);
+    check(slot < USAGE_ADDRESS_SLOTS);
     if (atomic_fetch_add(&loop->usage->connections_of[slot], 1) >= loop->limits.connections_an_address &&
         !http_loop_has_room_of_address(loop, slot, now)) {
         give_back_address(loop, slot);
@@ -73,6 +78,7 @@ static bool has_room_of_address(HttpLoop *loop, const struct sockaddr *address, 
 }
 
 static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
+    check(take_fd >= 0);
     metrics_add(METRIC_CONNECTIONS_ACCEPTED, 1);
     if (loop->draining) {
         refuse(loop, take_fd, "shutdown", "The gateway is shutting down.");
@@ -89,7 +95,7 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     atomic_fetch_add(&loop->usage->connections, 1);
     bool above;
     if (!http_loop_has_room(loop, &above, now)) {
-        atomic_fetch_sub(&loop->usage->connections, 1);
+        check(atomic_fetch_sub(&loop->usage->connections, 1) > 0);
         give_back_address(loop, slot);
         refuse(loop, take_fd, "overloaded", "There are too many connections (option limits.connections).");
         return;
@@ -112,11 +118,13 @@ static void admit(HttpLoop *loop, int take_fd, const struct sockaddr *address) {
     socket->on_close.cb = on_close;
     socket->on_close.data = connection;
     h2o_accept(&loop->accept_context, socket);
+    check(h2o_socket_is_reading(socket) && socket->on_close.data == connection);
     connection->library_read = socket->_cb.read;
     socket->_cb.read = http_loop_on_read;
 }
 
 bool http_loop_accept(HttpLoop *loop, int fd, unsigned most) {
+    check_on_thread(&loop->owner);
     while (most-- > 0) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/error.h"
 #include "base/text.h"
 
 /* Bytes up to the next LF, which is consumed; data NULL when there is none. `ret_crlf`: a CR stood before it and is not part of the line. */
@@ -143,6 +144,7 @@ HeadResult http_head_check(Span bytes, HttpHead *ret_head) {
     if (head.chunked && head.minor == 0) return bad(ret_head, "HTTP/1.0 has no Transfer-Encoding.");
     if (seen.hosts == 0 && head.minor > 0) return bad(ret_head, "The request has no Host header.");
     head.size = (size_t)(left.data - bytes.data);
+    check(head.size <= bytes.size && head.method.size > 0 && head.target.size > 0);
     *ret_head = head;
     return HEAD_OK;
 }

@@ -18,17 +18,20 @@ bool http_connection_examine(HttpConnection *connection, size_t begin, size_t fr
         connection->head_at = input->bytes + begin;
         connection->chunked = (ChunkedBody){0};
         fresh = begin + connection->head.size;
+        check(fresh <= input->size && !(connection->head.chunked && connection->head.has_length));
     }
     if (!connection->head.chunked) return true;
     return http_chunked_take(&connection->chunked, (Span){input->bytes + fresh, input->size - fresh}) != CHUNKED_BAD;
 }
 
 bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
-    if (!connection->head.chunked) return true;
+    *ret_reason = "The library and the gateway do not agree where the body of the request ends.";
+    if (!connection->head.chunked) return body_size == connection->head.length;
     ChunkedBody chunked = connection->head_at ? connection->chunked : (ChunkedBody){0};
     ChunkedResult result = http_chunked_take(&chunked, (Span){0});
     if (result == CHUNKED_DONE && chunked.data == body_size) return true;
-    *ret_reason = result == CHUNKED_BAD ? chunked.reason : "The chunks of the body are not sound.";
+    check(result != CHUNKED_BAD || chunked.reason);
+    if (result == CHUNKED_BAD) *ret_reason = chunked.reason;
     return false;
 }
 
@@ -38,11 +41,18 @@ bool http_connection_framed_too_much(const HttpConnection *connection) {
     return connection->head_at && chunked->framing > limit && chunked->framing - limit > FRAMING_A_BYTE * chunked->data;
 }
 
+size_t http_connection_arrived(const HttpConnection *connection) {
+    bool chunked = connection->head_at && connection->head.chunked; /* then input has the data without the framing */
+    return chunked ? (size_t)(connection->head.size + connection->chunked.data + connection->chunked.framing)
+                   : connection->socket->input->size;
+}
+
 void http_connection_cut_next_head(HttpConnection *connection) {
     h2o_buffer_t *input = connection->socket->input;
     size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
     if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
     if (memmem(input->bytes + begin, H2O_MAX_REQLEN, "\r\n\r\n", 4)) return;
+    check(limit + 1 < H2O_MAX_REQLEN);
     input->size = begin + limit + 1;
 }
 

@@ -11,6 +11,8 @@ bool http_connection_body_is_sound(const HttpConnection *connection, size_t body
 /* Is more than a small part of a chunked request framing: extensions and trailers? */
 bool http_connection_framed_too_much(const HttpConnection *connection);
 bool http_connection_has_many_headers(const HttpConnection *connection);
+/* Bytes of an unfinished request that came, as they came; only grows. */
+size_t http_connection_arrived(const HttpConnection *connection);
 /* Behind the present request: the begin of a head that is longer than H2O_MAX_REQLEN, which the
  * library closes without an answer; what is too much of it is forgotten, so that the sweep can
  * answer. */

@@ -53,9 +53,10 @@ void http_loop_on_read(h2o_socket_t *socket, const char *err) {
     HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     check_on_thread(&loop->owner);
+    if (connection->doomed) err = h2o_socket_error_closed; /* what was there before it was shut down */
     if (!err) {
         size_t size = socket->input->size;
-        check(socket->bytes_read <= size);
+        check(socket->bytes_read <= size && !connection->parked_reads && !connection->deferred);
         http_connection_heard(connection);
         if (http_connection_has_many_headers(connection)) {
             http_connection_end(connection, &many_headers);
@@ -79,6 +80,7 @@ static void on_parked_read(h2o_socket_t *socket, const char *err) {
     /* Pipelined bytes, or the end: either is seen again when the answer has been written. */
     HttpConnection *connection = socket->on_close.data;
     check_on_thread(&connection->loop->owner);
+    check(connection->parked_reads || connection->answered); /* the answer may be on its way */
     if (!err) http_connection_cut_next_head(connection);
     h2o_socket_read_stop(socket);
 }
@@ -88,6 +90,7 @@ static void on_written(h2o_socket_t *socket, const char *err) {
     HttpConnection *connection = socket->on_close.data;
     HttpLoop *loop = connection->loop;
     check_on_thread(&loop->owner);
+    check(connection->library_write && connection->library_write != on_written && !connection->deferred);
     bool sound = true;
     if (connection->answered) {
         size_t begin = connection->request_size; /* 0: chunked, no request follows */
@@ -100,7 +103,7 @@ static void on_written(h2o_socket_t *socket, const char *err) {
     if (!loop->writing) return;
     loop->writing = NULL;
     stay_in_front(connection);
-    if (!sound && http_connection_state(connection) == CONNECTION_UNFINISHED) refuse_chunks(connection);
+    if (!sound && !connection->doomed && http_connection_state(connection) == CONNECTION_UNFINISHED) refuse_chunks(connection);
 }
 
 void http_connection_answered(h2o_req_t *request) {
@@ -115,6 +118,7 @@ void http_connection_answered(h2o_req_t *request) {
 }
 
 void http_connection_parked(HttpConnection *connection) {
+    check(connection->served && !connection->answered && !connection->deferred);
     connection->parked_reads = true;
     h2o_socket_read_start(connection->socket, on_parked_read);
 }

@@ -15,6 +15,7 @@ static ssize_t throw_away(int fd) {
 void http_loop_sweep_lingers(HttpLoop *loop, usec_t now) {
     for (size_t i = 0; i < loop->linger_count;) {
         Linger *linger = &loop->lingers[i];
+        check(linger->fd >= 0);
         ssize_t got = 0;
         for (unsigned rounds = 0; rounds < 16; rounds++) {
             got = throw_away(linger->fd);
@@ -37,6 +38,8 @@ static void end_linger(int take_fd) {
 }
 
 void http_loop_linger(HttpLoop *loop, int take_fd) {
+    check_on_thread(&loop->owner);
+    check(take_fd >= 0 && loop->linger_count <= LINGERS_MOST);
     (void)shutdown(take_fd, SHUT_WR);
     if (loop->linger_count == LINGERS_MOST) {
         end_linger(take_fd);

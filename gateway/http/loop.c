@@ -61,6 +61,7 @@ static HttpConnection *connection_of(h2o_req_t *request) {
 
 static void take_request(HttpLoop *loop, HttpConnection *connection, h2o_req_t *request) {
     h2o_socket_t *socket = connection->socket;
+    check(connection->served && !connection->answered && !connection->parked_reads && !connection->deferred);
     connection->requests++;
     char message[200];
     /* Mostly it was read when it came, and has not moved. */
@@ -119,6 +120,7 @@ static bool take_share(HttpLoop *loop, HttpConnection *connection, size_t body_s
     }
     connection->turn_requests++;
     connection->turn_bytes += body_size;
+    check(connection->turn_requests <= REQUESTS_A_TURN && loop->turn_extra <= EXTRA_REQUESTS_A_TURN);
     return true;
 }
 
@@ -266,13 +268,13 @@ static void take_messages(HttpLoop *loop) {
     }
 }
 
-static void begin_drain(HttpLoop *loop, usec_t now) {
+static void begin_drain(HttpLoop *loop) {
     /* Who came before the stop is still taken. */
     for (size_t i = 0; i < loop->listener_count; i++) (void)http_loop_accept(loop, h2o_socket_get_fd(loop->listeners[i]), SOMAXCONN);
     loop->draining = true;
     loop->context.shutdown_requested =
         1; /* answers say Connection: close; h2o_context_request_shutdown would also start timers of HTTP/2 */
-    http_loop_sweep(loop, now);
+    http_loop_sweep(loop, clock_system()->boot(clock_system())); /* who was taken just now is younger than `now` */
 }
 
 /* Bytes that the kernel holds for an idle connection are a request, too. */
@@ -305,12 +307,13 @@ static void turn(HttpLoop *loop) {
         http_loop_make_room(loop, now);
     else
         loop->above_since = 0;
-    if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop, now);
+    if (atomic_load(&loop->drain_wanted) && !loop->draining) begin_drain(loop);
     if (loop->draining && !loop->drained_told) look_if_drained(loop);
 }
 
 static int end_request(h2o_req_t *request, void *data) {
     HttpLoop *loop = data;
+    (void)http_connection_take_deferred(connection_of(request));
     if (http_connection_state(connection_of(request)) == CONNECTION_PARKED)
         reply_error(loop, request, 503, "shutdown", "The gateway is shutting down.", true);
     return 0;
@@ -342,6 +345,7 @@ static void tear_down(HttpLoop *loop) {
                 (void)shutdown(h2o_socket_get_fd(connection->socket), SHUT_RDWR);
         (void)h2o_evloop_run(loop->evloop, 10);
     }
+    check(h2o_linklist_is_empty(&loop->silent) && h2o_linklist_is_empty(&loop->served) && h2o_linklist_is_empty(&loop->deferred));
     http_loop_lingers_end(loop);
     atomic_fetch_sub(&loop->usage->unfinished_bytes, loop->unfinished_bytes);
     http_loop_leave_places(loop);
@@ -375,6 +379,7 @@ static void *run(void *context) {
 
 int http_loop_start(const char *name, const HttpListener *listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler,
                     HttpLoop **ret_loop, Error *error) {
+    check(listener->count > 0 && handler->on_request && handler->on_message && handler->error_body && usage->connections_limit > 0);
     HttpLoop *loop = calloc(1, sizeof *loop);
     check(loop);
     loop->limits = *limits;
@@ -408,6 +413,7 @@ Mailbox *http_loop_mailbox(HttpLoop *loop) {
 }
 
 void http_loop_drain(HttpLoop *loop, usec_t until, void (*drained)(void *context), void *context) {
+    check(until > 0 && !atomic_load(&loop->drain_wanted));
     loop->drain_until = until;
     loop->drained = drained;
     loop->drained_context = context;

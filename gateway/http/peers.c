@@ -23,17 +23,22 @@ static void put_last(h2o_linklist_t *list, HttpConnection *connection) {
 }
 
 void http_connection_put(HttpConnection *connection) {
+    check(!connection->served && !h2o_linklist_is_linked(&connection->order_link));
     put_last(&connection->loop->silent, connection);
 }
 
 void http_connection_heard(HttpConnection *connection) {
+    check(h2o_linklist_is_linked(&connection->order_link));
     if (connection->served) return;
-    connection->heard = clock_system()->boot(clock_system());
+    usec_t now = clock_system()->boot(clock_system());
+    check(now >= connection->heard);
+    connection->heard = now;
     put_last(&connection->loop->silent, connection);
 }
 
 void http_connection_served(HttpConnection *connection) {
     HttpLoop *loop = connection->loop;
+    check(h2o_linklist_is_linked(&connection->order_link));
     connection->served = true;
     connection->heard = loop->now;
     put_last(&loop->served, connection);
@@ -46,6 +51,7 @@ bool http_connection_unread(const HttpConnection *connection) {
 
 ConnectionState http_connection_state(const HttpConnection *connection) {
     h2o_socket_t *socket = connection->socket;
+    check(connection->served || (!connection->parked_reads && !connection->answered && !connection->deferred));
     if (h2o_socket_is_writing(socket)) return CONNECTION_WRITING;
     if (!h2o_socket_is_reading(socket) || connection->parked_reads) return CONNECTION_PARKED;
     /* Line ends that some clients send behind a body begin no request. */
@@ -56,6 +62,7 @@ ConnectionState http_connection_state(const HttpConnection *connection) {
 
 h2o_req_t *http_connection_take_deferred(HttpConnection *connection) {
     h2o_req_t *request = steal(connection->deferred);
+    check(h2o_linklist_is_linked(&connection->deferred_link) == (request != NULL));
     if (request) h2o_linklist_unlink(&connection->deferred_link);
     return request;
 }
@@ -63,6 +70,8 @@ h2o_req_t *http_connection_take_deferred(HttpConnection *connection) {
 void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal) {
     h2o_socket_t *socket = connection->socket;
     int fd = h2o_socket_get_fd(socket);
+    check_on_thread(&connection->loop->owner);
+    check(fd >= 0 && connection->library_read);
     if (refusal) {
         metrics_add(METRIC_REQUESTS_REFUSED, 1);
         http_loop_send_raw(connection->loop, fd, refusal);

@@ -40,7 +40,8 @@ static bool is_known(HttpConnection *connection) {
 
 static bool comes_fast(const HttpConnection *connection, usec_t now) {
     const h2o_buffer_t *input = connection->socket->input;
-    uint64_t wanted = connection->loop->limits.body_rate_least * (uint64_t)(now - connection->opened) / (uint64_t)USEC_SECOND;
+    usec_t age = now > connection->opened ? now - connection->opened : 0;
+    uint64_t wanted = connection->loop->limits.body_rate_least * (uint64_t)age / (uint64_t)USEC_SECOND;
     return input->size > wanted;
 }
 
@@ -68,6 +69,7 @@ static HttpConnection *find(HttpLoop *loop, PlaceRank rank, unsigned slot, bool 
 }
 
 static void give_up(HttpConnection *connection) {
+    check(!connection->doomed && !connection->answered && !connection->deferred && !connection->parked_reads);
     static const HttpRefusal refusal = {503, "overloaded",
                                         "Others needed the place before the request was whole (option limits.connections).", NULL};
     metrics_add(METRIC_CONNECTIONS_EVICTED, 1);
@@ -82,6 +84,7 @@ static void give_up(HttpConnection *connection) {
 /* ---- the order of all loops ---------------------------------------------------------------------------------------------------------- */
 
 static void publish(HttpLoop *loop, PlaceRank rank, const HttpConnection *first) {
+    check(rank < RANK_KEPT && loop->index < USAGE_LOOPS_MOST && (!first || first->heard > 0));
     atomic_store_explicit(&loop->usage->first_heard[rank][loop->index], first ? first->heard : 0, memory_order_relaxed);
 }
 
@@ -148,6 +151,8 @@ usec_t http_connection_spare(bool above, usec_t now) {
 bool http_loop_has_room(HttpLoop *loop, bool *ret_above, usec_t now) {
     Usage *usage = loop->usage;
     unsigned open = atomic_load(&usage->connections);
+    check_on_thread(&loop->owner);
+    check(open > 0); /* the new one */
     *ret_above = false;
     if (open <= usage->connections_limit) return true;
     bool may_exceed = open <= usage->connections_limit + HTTP_CONNECTIONS_ABOVE;
@@ -164,6 +169,7 @@ bool http_loop_has_room(HttpLoop *loop, bool *ret_above, usec_t now) {
 
 void http_loop_make_room(HttpLoop *loop, usec_t now) {
     Usage *usage = loop->usage;
+    check_on_thread(&loop->owner);
     if (loop->above_since == 0) loop->above_since = now;
     /* What the others published may be old, or they may be held up. */
     bool all_looked = now >= loop->above_since + 2 * EVERY_LOOP_TURNS;
@@ -176,6 +182,7 @@ void http_loop_make_room(HttpLoop *loop, usec_t now) {
 }
 
 bool http_loop_has_room_of_address(HttpLoop *loop, unsigned slot, usec_t now) {
+    check_on_thread(&loop->owner);
     check(slot < USAGE_ADDRESS_SLOTS);
     for (PlaceRank rank = 0; rank < RANK_KEPT; rank++) {
         HttpConnection *first = find(loop, rank, slot, false, now);

@@ -12,9 +12,12 @@ void http_loop_next_id(HttpLoop *loop, char *out) {
 
 void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers) {
     Buffer *out = &loop->scratch;
+    check_on_thread(&loop->owner);
+    check(status >= 400 && status < 600 && name && message);
     buffer_clear(out);
     loop->handler.error_body(loop->handler.context, status, name, message, out);
     size_t body_size = out->size;
+    check(body_size > 0);
     buffer_append_text(out, "Content-Type: application/json\r\nX-Request-Id: ");
     http_loop_next_id(loop, buffer_reserve(out, UUID_TEXT_SIZE));
     out->size += UUID_TEXT_SIZE;
@@ -27,12 +30,14 @@ void http_loop_error(HttpLoop *loop, int status, const char *name, const char *m
 
 void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal) {
     Span body, headers;
+    check(fd >= 0);
     http_loop_error(loop, refusal->status, refusal->name, refusal->message, &body, &headers);
     Buffer out = {0};
     buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", refusal->status, http_reason(refusal->status),
                   body.size);
     buffer_append_span(&out, headers);
     if (refusal->headers) buffer_append_text(&out, refusal->headers);
+    check(out.data[out.size - 1] == '\n');
     buffer_append_text(&out, "\r\n");
     buffer_append_span(&out, body);
     (void)!send(fd, out.data, out.size, MSG_DONTWAIT | MSG_NOSIGNAL); /* less than any send buffer; a peer that left gets nothing */

@@ -26,6 +26,9 @@ static void put_headers(h2o_req_t *request, Span lines) {
 
 void http_reply(h2o_req_t *request, const HttpReply *reply) {
     static h2o_generator_t generator = {NULL, NULL};
+    check(!request->_generator); /* once */
+    check(reply->status >= 200 && reply->status < 600);
+    check(reply->body.data || reply->body.size == 0);
     request->res.status = reply->status;
     request->res.reason = http_reason(reply->status);
     request->res.content_length = reply->body.size;

@@ -15,6 +15,7 @@
  */
 #include "gateway/http/shutdown.h"
 
+#include "gateway/http/incoming.h"
 #include "gateway/http/peers.h"
 #include "gateway/http/refuse.h"
 
@@ -31,7 +32,7 @@ usec_t http_drain_patience(const HttpLoop *loop) {
 /* Does the body come as fast as a stop wants it to? */
 static bool comes(HttpConnection *connection, usec_t now) {
     const HttpLoop *loop = connection->loop;
-    size_t bytes = connection->socket->input->size; /* it only grows while the request is unfinished */
+    size_t bytes = http_connection_arrived(connection);
     if (connection->drain_heard == 0) {
         connection->drain_begin = connection->drain_heard = now;
         connection->drain_first = connection->drain_last = bytes;
@@ -47,6 +48,7 @@ static bool comes(HttpConnection *connection, usec_t now) {
 
 bool http_connection_drain(HttpConnection *connection, ConnectionState state, usec_t now) {
     const h2o_buffer_t *input = connection->socket->input;
+    check(connection->loop->draining && !connection->doomed);
     HttpHead head;
     switch (state) {
     case CONNECTION_IDLE:

@@ -79,9 +79,8 @@ static bool look_at_head(HttpConnection *connection, usec_t age) {
 static bool look_at_body(HttpConnection *connection, usec_t age) {
     const HttpLimits *limits = &connection->loop->limits;
     if (age <= limits->body_timeout) return false;
-    bool chunked = connection->head_at && connection->head.chunked; /* then input has the data without the framing */
-    uint64_t arrived = chunked ? connection->chunked.data + connection->chunked.framing
-                               : connection->socket->input->size - connection->head_size;
+    check(http_connection_arrived(connection) >= connection->head_size);
+    uint64_t arrived = http_connection_arrived(connection) - connection->head_size;
     uint64_t wanted = limits->body_rate_least * (uint64_t)(age / USEC_SECOND);
     if (arrived >= wanted && age <= limits->body_longest) return false;
     time_out(connection, "The body of the request did not arrive in time (options timeouts.body, limits.body-rate).");
@@ -100,6 +99,7 @@ uint64_t http_connection_look_at(HttpConnection *connection, usec_t now) {
         connection->acked = 0;
         connection->counted = 0;
     }
+    check(now >= connection->since);
     usec_t age = now - connection->since;
     bool draining = connection->loop->draining;
     if (draining && http_connection_drain(connection, state, now)) return 0;
@@ -142,6 +142,7 @@ static int by_rate(const void *a, const void *b) {
 
 /* Ends the slowest unfinished requests until this loop's part of the excess is gone. */
 static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
+    check(all > loop->usage->unfinished_limit && own > 0 && own <= all);
     uint64_t excess = all - loop->usage->unfinished_limit;
     uint64_t wanted = (uint64_t)((double)excess * ((double)own / (double)all)) + 1, freed = 0;
     Candidate *candidates = calloc(loop->connection_count, sizeof *candidates);
@@ -149,6 +150,7 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
     check(candidates);
     for (HttpConnection *c = NULL; (c = http_connection_next(loop, c));) {
         if (c->doomed || c->state != CONNECTION_UNFINISHED) continue;
+        check(count < loop->connection_count);
         usec_t age = now - c->since + USEC_MS;
         candidates[count++] = (Candidate){c, c->socket->input->capacity, (double)c->socket->input->size / (double)age};
     }
@@ -166,15 +168,19 @@ static void shed(HttpLoop *loop, usec_t now, uint64_t own, uint64_t all) {
 void http_loop_sweep(HttpLoop *loop, usec_t now) {
     check_on_thread(&loop->owner);
     uint64_t own = 0, before = loop->unfinished_bytes;
+    size_t open = loop->connection_count, seen = 0;
     for (HttpConnection *connection = http_connection_next(loop, NULL), *next; connection; connection = next) {
         next = http_connection_next(loop, connection); /* looking may end this one, and no other */
+        seen++;
         if (connection->doomed) continue;
         own += http_connection_look_at(connection, now);
     }
+    check(seen == open && loop->connection_count <= open);
     http_loop_publish_places(loop, now);
     loop->fresh_bytes = 0;
     loop->unfinished_bytes = own;
     uint64_t all = atomic_fetch_add(&loop->usage->unfinished_bytes, own - before) + own - before;
+    check(all >= own); /* ours is a part of it */
     if (all > loop->usage->unfinished_limit && own > 0) {
         shed(loop, now, own, all);
         atomic_fetch_sub(&loop->usage->unfinished_bytes, own - loop->unfinished_bytes);
