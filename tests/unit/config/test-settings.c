@@ -118,7 +118,7 @@ static void what_is_stored_comes_back(void **state) {
     assert_true(settings_equal(&settings, &loaded));
     json_decref(stored);
     assert_true(settings_hold(&settings));
-    loaded.value[SETTING_UPLOAD_COUNT] = 0;
+    loaded.value[SETTING_IMPORT_COUNT] = 0;
     assert_false(settings_hold(&loaded)); /* it is set, and below its least */
     loaded = settings;
     Error error = {0};
