@@ -37,6 +37,7 @@ typedef struct Loader {
     Loaders *loaders;
     SinkPatience patience; /* of all that it asks of a driver */
     Thread thread;
+    ThreadOwner owner; /* the thread, or the caller of loaders_step */
     bool started;
     Mailbox *mailbox; /* stored rejects come back here */
     Kept kept[SESSIONS_A_LOADER];
@@ -193,6 +194,9 @@ static LoadJob *take_job(Loader *loader) {
 }
 
 void loaders_post(Loaders *loaders, LoadJob *job) {
+    check(job->connection && job->request.reply && job->request.result == 0);
+    check(!is_import(job) || (job->file_count > 0 && job->sink > 0 && job->label));
+    check(!is_test(job) || job->test);
     job->request.message.next = NULL;
     lock(loaders);
     bool refused = atomic_load(&loaders->phase) != LOADERS_RUN;
@@ -209,6 +213,7 @@ void loaders_post(Loaders *loaders, LoadJob *job) {
 
 static void drop_session(Kept *kept) {
     if (!kept->connection) return;
+    check(kept->driver && kept->session);
     kept->driver->disconnect(kept->session);
     *kept = (Kept){0};
 }
@@ -269,6 +274,7 @@ typedef struct ImportContext {
 /* Of a Loader: see SinkPatience. Its own thread. */
 static bool patience_is_over(void *context) {
     const Loader *loader = context;
+    check_on_thread(&loader->owner);
     switch (atomic_load(&loader->loaders->phase)) {
     case LOADERS_RUN: return false;
     case LOADERS_DRAIN: return !loader->import || boot_now() - loader->import->since > DRAIN_SILENCE;
@@ -396,6 +402,8 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
                                 .checksum = file->checksum,
                                 .reader = file_rows_reader(rows[i])};
         file_rows_size(rows[i], &files[i].rows, &bytes);
+        check(files[i].rows <= file->rows);
+        check(i == 0 || file->first_row >= job->files[i - 1].file.first_row + job->files[i - 1].file.rows); /* in row order */
     }
     ImportJob import = {
         .instance = options->instance,
@@ -413,9 +421,11 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .patience = options->import_timeout,
         .longest = options->import_longest,
     };
+    check(!loader->import);
     loader->import = &context;
     SinkResult result = kept->driver->import(kept->session, &import, error);
     loader->import = NULL;
+    check(!(result == SINK_DONE && import.took_too_long));
     if (result != SINK_DONE && context.out_of_time) (void)error_prefix(error, "%s", context.out_of_time);
     job->out_of_time = result != SINK_DONE && (context.out_of_time || import.took_too_long);
     job->proven_absent = result != SINK_DONE && import.proven_absent;
@@ -488,6 +498,7 @@ static void test_connection(const Loader *loader, LoadJob *job) {
 }
 
 static void run(Loader *loader, LoadJob *job) {
+    check_on_thread(&loader->owner);
     if (is_test(job)) {
         test_connection(loader, job);
         return;
@@ -524,13 +535,17 @@ static bool run_next(Loader *loader) {
     Loaders *loaders = loader->loaders;
     LoadJob *job = take_job(loader);
     if (!job) return false;
+    check(!loader->running && !loader->import);
     loader->running = job;
     atomic_store(&loader->progress_at, boot_now());
     /* Others may have left one of those that wait to this loader, which is idle no more. */
     if (loaders->first) check(pthread_cond_broadcast(&loaders->changed) == 0);
     unlock(loaders);
     run(loader, job);
+    check(job->request.result >= SINK_DONE && job->request.result <= SINK_UNREACHABLE);
+    check(!loader->import);
     lock(loaders);
+    check(loader->running == job);
     loader->running = NULL;
     for (size_t i = 0; i < SESSIONS_A_LOADER; i++) loader->holds[i] = loader->kept[i].connection;
     if (!is_test(job)) lane_of(loaders, job->connection)->answers = job->request.result != SINK_UNREACHABLE && !job->out_of_time;
@@ -608,6 +623,7 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
 /* Later phases only. */
 static void enter_phase(Loaders *loaders, LoadersPhase phase) {
     lock(loaders);
+    check(phase != LOADERS_RUN);
     if (atomic_load(&loaders->phase) < phase) atomic_store(&loaders->phase, phase);
     LoadJob *waiting = loaders->first;
     loaders->first = NULL;
@@ -638,6 +654,8 @@ void loaders_stop(Loaders *loaders) {
 void loaders_free(Loaders *loaders) {
     if (!loaders) return;
     loaders_stop(loaders);
+    check(!loaders->first);
+    for (size_t i = 0; i < loaders->all; i++) check(!loaders->loaders[i].running && !loaders->loaders[i].started);
     for (size_t i = 0; i < loaders->all; i++) mailbox_free(loaders->loaders[i].mailbox);
     check(pthread_cond_destroy(&loaders->changed) == 0);
     check(pthread_mutex_destroy(&loaders->lock) == 0);

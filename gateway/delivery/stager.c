@@ -142,12 +142,14 @@ static void find_damage(Item *item, size_t *ret_parts) {
     stage->rows = expected - stage->first_row;
     stage->damaged_first = expected;
     stage->damaged_rows = expected < end ? behind - expected : 0;
+    check(expected <= end && behind <= end);
     *ret_parts = parts;
 }
 
 static int write_slice(Stager *stager, Stage *stage, PackWriter **writer, const Item *item, size_t parts, Error *error) {
     StageItem *out = item->stage;
     SliceRecord *slice = &out->slice;
+    check(parts > 0 && parts <= item->count && out->rows > 0);
     *slice = (SliceRecord){
         .sink = out->sink, .mapping_version = out->mapping_version, .first_row = out->first_row, .rows = out->rows, .file = out->file};
     for (size_t i = 0; i < parts; i++) {
@@ -183,11 +185,23 @@ static int write_items(Stager *stager, Stage *stage, Item *items, PackWriter **w
     return 0;
 }
 
+/* What is staged of a sink has no gap, and each run goes on where the one before ended: rows leave the log in the order of their numbers. */
+static void check_order(const Item *items, size_t count) {
+    check(count > 0);
+    for (size_t i = 0; i < count; i++) {
+        const StageItem *item = items[i].stage, *before = i > 0 ? items[i - 1].stage : NULL;
+        check(item->rows > 0 && item->first_row > 0 && item->from_commit <= item->to_commit);
+        check(item->description && item->damaged_rows == 0);
+        if (before && before->sink == item->sink) check(before->first_row + before->rows == item->first_row);
+    }
+}
+
 static int write_pack(Stager *stager, Stage *stage, Error *error) {
     Item *items = calloc(stage->count, sizeof *items);
     check(items);
     for (size_t i = 0; i < stage->count; i++) items[i].stage = &stage->items[i];
     qsort(items, stage->count, sizeof *items, by_sink_and_row);
+    check_order(items, stage->count);
 
     Txn *txn = NULL;
     PackWriter *writer = NULL;
@@ -275,6 +289,7 @@ static int divide_file(Stager *stager, Divide *divide, Error *error) {
         if (r == SLICE_READ_DAMAGED) r = find_damaged(stager, divide, i, error);
         done += count;
     }
+    check(r != 0 || done == divide->part_count); /* each part was written */
     divide->record.id = divide->pack;
     if (r == 0) {
         r = pack_finish(steal(writer), &divide->record.bytes, error);

@@ -120,6 +120,7 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
     flatten(builder);
 
     uint64_t commit = builder->next_commit++;
+    check(commit > writer->log->last_commit); /* a group is committed once */
     builder->commit_time = writer->now->wall > builder->commit_time ? writer->now->wall : builder->commit_time + 1;
     int r = commit_log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
     if (r < 0) return r;
@@ -252,6 +253,7 @@ static void apply(Writer *writer) {
         const WrittenEntry *written = &builder->written[i];
         SinkState *sink = writer_sink(writer, written->entry.sink);
         Error error = {0};
+        check(sink && written->entry.first_row == sink->totals.next_row && written->entry.rows > 0);
         int r = totals_add(&sink->totals, written->commit, written->commit_time, &written->entry, &error);
         check(r == 0); /* the numbers were given from these totals */
         sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, writer->now->boot);
@@ -262,6 +264,7 @@ static void apply(Writer *writer) {
         log_state_grew(writer->log, builder->groups[i].commit, builder->groups[i].bytes);
         metrics_add(METRIC_COMMITTED_BYTES, builder->groups[i].bytes);
     }
+    check(builder->next_commit - 1 == writer->log->last_commit + builder->group_count);
     writer->log->last_commit = builder->next_commit - 1;
     writer->log->last_commit_time = builder->commit_time;
     metrics_add(METRIC_COMMITS, builder->group_count);

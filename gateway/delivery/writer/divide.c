@@ -168,6 +168,7 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
     SinkState *sink = writer_sink(writer, divide->sink);
     Txn *txn;
     Error error = {0};
+    check(writer->stages->in_flight > 0);
     writer->stages->in_flight--;
     if (divide->slice_damaged) {
         leave_out_damaged(writer, sink, divide);

@@ -147,7 +147,7 @@ static int note_copy(Writer *writer, Txn *txn, const Uuid *file, uint64_t rows, 
 
 static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expire *expire, Error *error) {
     WaitingFile *waiting = waiting_find(sink->waiting, &expire->file);
-    check(waiting);
+    check(waiting && waiting->expiring);
     FileRecord file;
     int r = ledger_find_file(txn, &expire->file, &file, error);
     if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
@@ -172,6 +172,7 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
     SinkState *sink = writer_sink(writer, expire->sink);
     Txn *txn;
     Error error = {0};
+    check(writer->imports->expiring > 0);
     writer->imports->expiring--;
     if (expire->request.result < 0) {
         log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &expire->request.error);

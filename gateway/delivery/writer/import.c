@@ -194,6 +194,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
         return;
     }
     add_settled(sink, connection, job);
+    check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
     sink->imports->running = true;
     connection->running++;
     writer->imports->in_flight++;
@@ -239,8 +240,11 @@ void writer_hurry(Writer *writer, SinkState *sink) {
 
 void writer_import_back(Writer *writer, LoadJob *take_job) {
     SinkState *sink = writer_sink(writer, take_job->sink);
+    WriterConnection *connection = connection_find(writer->connections, take_job->connection);
+    check(sink && sink->imports->running && writer->imports->in_flight > 0);
+    check(connection && connection->running > 0);
     writer->imports->in_flight--;
-    connection_added(writer->connections, take_job->connection)->running--;
+    connection->running--;
     sink->imports->running = false;
     take_job->request.message.next = (Message *)writer->imports->ended;
     writer->imports->ended = take_job;
@@ -274,7 +278,8 @@ static usec_t done_time(Writer *writer) {
 
 static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile *load, WriterConnection *connection, Error *error) {
     WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
-    check(waiting);
+    check(waiting && waiting->importing);
+    check(waiting->rows == load->file.rows && waiting->first_row == load->file.first_row);
     uint64_t rejected = 0;
     int r = record_found(txn, sink, load, waiting, error);
     if (r == 0) r = settle_rejects(txn, load, &rejected, error);
@@ -282,6 +287,7 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     load->file.rejected_rows = rejected;
     uint64_t rows = load->file.rows - load->file.damaged_rows;
     uint64_t bytes = load->file.bytes;
+    check(rejected <= rows && waiting->damaged == load->file.damaged_rows);
     load->file.done = done_time(writer);
     r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->now->running, error);
     if (r < 0) return r;

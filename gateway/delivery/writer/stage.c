@@ -140,6 +140,7 @@ void writer_judge(Writer *writer, SinkState *sink) {
 
 /* Memory goes with the transaction: see state.h. */
 static int close_open_file(Writer *writer, Txn *txn, SinkState *sink, CloseReason reason, Error *error) {
+    check(sink->open->exists && sink->open->file.state == FILE_OPEN && sink->open->file.rows > 0);
     int r = ledger_close_file(txn, &sink->open->file, reason, writer->now->wall, error);
     if (r < 0) return r;
     if (!writer_add_waiting(writer, sink, &sink->open->file, error)) return -EBADMSG;
@@ -172,12 +173,14 @@ void writer_close_files(Writer *writer) {
 
 static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState *sink) {
     size_t runs = stageable_runs(sink);
-    check(runs > 0);
+    check(runs > 0 && sink->stage->queued && !sink->stage->staging);
+    check(!sink->open->exists || sink->open->file.first_row + sink->open->file.rows == sink->log->runs[0].first_row);
     Uuid file = sink->open->exists ? sink->open->file.id : (Uuid){0};
     bool fits = sink->open->exists;
     uint32_t version = sink->open->exists ? sink->open->file.mapping_version : 0;
     for (size_t i = 0; i < runs; i++) {
         Run *run = &sink->log->runs[i];
+        check(!run->staging);
         if (!fits || run->mapping_version != version) {
             uuid_next(&writer->ids, writer->now->wall, &file);
             version = run->mapping_version;
@@ -308,7 +311,9 @@ static int record_sink(Writer *writer, Txn *txn, SinkState *sink, const StageIte
         const StageItem *item = &items[i];
         /* A slice that ends early leaves rows behind: those after it have to wait for them. */
         uint64_t run_rows = sink->log->runs[0].rows;
-        check(sink->log->runs[0].first_row == item->first_row);
+        check(sink->stage->staging && sink->log->runs[0].staging);
+        check(sink->log->runs[0].first_row == item->first_row && item->first_row == sink->totals.staged_row);
+        check(item->rows + item->damaged_rows <= run_rows);
         int r = item->rows > 0 ? record_slice(writer, txn, sink, item, error) : 0;
         if (r == 0 && item->damaged_rows > 0) r = record_damage(txn, sink, item, error);
         if (r < 0) return r;
@@ -366,6 +371,7 @@ void writer_stage_ended(Writer *writer, Stage *take_stage) {
     Stage *stage = take_stage;
     Txn *txn;
     Error error = {0};
+    check(writer->stages->in_flight > 0 && stage->count > 0);
     writer->stages->in_flight--;
     if (stage->request.result < 0) {
         stage_failed(writer, stage);
