@@ -12,7 +12,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/span.h"
-#include "mapping/scanner.h"
+#include "mapping/json_check.h"
 
 #define FORM_PAIRS_MAX 1000
 #define FORM_DEPTH_MAX 32

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "mapping/content_type.h"
-#include "mapping/scanner.h"
+#include "mapping/json_check.h"
 #include "mapping/words.h"
 
 #define BYTE_ORDER_MARK SPAN("\xef\xbb\xbf")

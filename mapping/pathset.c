@@ -6,8 +6,8 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "mapping/json_check.h"
 #include "mapping/json_text.h"
-#include "mapping/scanner.h"
 
 typedef struct PathStep {
     const char *text; /* of PathSteps.text once the path is whole */

@@ -17,6 +17,7 @@
 
 #include "base/buffer.h"
 #include "base/span.h"
+#include "mapping/json_check.h"
 #include "mapping/pathset.h"
 
 #define SCAN_DEPTH_MAX 128
@@ -30,11 +31,6 @@ typedef struct ScanValue {
     bool escaped; /* a string with escapes */
     bool spaced;  /* an object or array that may hold white space to compact */
 } ScanValue;
-
-typedef struct ScanFault {
-    size_t offset;    /* of the byte that is wrong; the text's size when it ends too early */
-    const char *what; /* a phrase, static */
-} ScanFault;
 
 #define SCAN_WINDOW 1024 /* tokens that are listed at a time */
 #define SCAN_WINDOW_SIZE (SCAN_WINDOW + 3 * 64 + 8)
@@ -67,7 +63,6 @@ void scanner_deinit(Scanner *scanner);
 /* Forgets what was found; for kernels that begin anew. */
 void scanner_renew(Scanner *scanner);
 
-enum { SCAN_NOT_JSON = 1 };
 /* 0 or SCAN_NOT_JSON with the first fault. `set` is sealed. */
 int scanner_run(Scanner *scanner, const PathSet *set, Span text, ScanFault *ret_fault);
 /* Valid after a run that returned 0, until the next; NULL: nothing at that path. */
@@ -77,8 +72,6 @@ static inline const ScanValue *scanner_value(const Scanner *scanner, uint32_t sl
     return value->generation == scanner->generation ? value : NULL;
 }
 
-/* The same check without paths. */
-int scan_validate(Span text, ScanFault *ret_fault);
 /* Of a text that was accepted, without white space around it. */
 ScanKind scan_kind(Span value);
 

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "mapping/block.h"
+#include "mapping/json_check.h"
 #include "mapping/row.h"
-#include "mapping/scanner.h"
 #include "mapping/words.h"
 
 #define DECIMAL_DIGITS_MAX 1000

@@ -7,8 +7,9 @@
 
 #include <poll.h>
 
-#include "gateway/templates/broker.h"
+#include "gateway/templates/batch.h"
 #include "gateway/templates/process.h"
+#include "gateway/templates/template_limits.h"
 
 typedef struct Checker Checker;
 

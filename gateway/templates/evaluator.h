@@ -14,8 +14,9 @@
 #include <poll.h>
 
 #include "base/thread.h"
-#include "gateway/templates/broker.h"
+#include "gateway/templates/batch.h"
 #include "gateway/templates/process.h"
+#include "gateway/templates/template_limits.h"
 #include "mapping/template_message.h"
 
 enum {
