@@ -60,7 +60,7 @@ static inline bool usage_is_stalled(const Usage *usage, usec_t now) {
 /* What one source uses, shared by all loops and all generations of the source. Reference counted, any thread. */
 typedef struct SourceUsage {
     atomic_uint references;
-    _Atomic int64_t rate_full_at;         /* token bucket of Source.rate_events: boot time (usec) at which it is full again */
+    _Atomic int64_t rate_full_at;         /* token bucket of HttpSource.rate_events: boot time (usec) at which it is full again */
     atomic_uint_fast64_t in_flight_bytes; /* its part of Usage.in_flight_bytes */
 } SourceUsage;
 
