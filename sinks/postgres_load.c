@@ -8,9 +8,9 @@
 
 #include "sinks/csv_record.h"
 #include "sinks/postgres_table.h"
+#include "sinks/row_search.h"
 #include "sinks/table_shape.h"
 
-#define WINDOW_AFTER_BAD_ROW 64
 #define UNCLEAR_MOST 100 /* rows refused for what may be the table's fault, before any row went through */
 
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error) {
@@ -324,11 +324,11 @@ static SinkResult try_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
 
 /* ---- around bad rows ---- */
 
-/* The row of the attempt whose text holds the server's line; UINT64_MAX: none. */
+/* The row of the attempt whose text holds the server's line; ROW_SEARCH_NONE: none. */
 static int row_of_line(const Attempt *attempt, uint64_t line, uint64_t *ret_row, Error *error) {
     CsvWalk walk;
     uint64_t lines = 0;
-    *ret_row = UINT64_MAX;
+    *ret_row = ROW_SEARCH_NONE;
     int r = csv_walk_start(&walk, attempt->file->reader, attempt->first, error);
     if (r < 0) return r;
     for (uint64_t i = 0; i < attempt->rows && line > 0; i++) {
@@ -355,45 +355,13 @@ static SinkResult refuse_row(PostgresLoad *load, const Attempt *attempt, const c
     return sink_rejects_add(&load->rejects, load->job, attempt->file, row, reason, csv, error);
 }
 
-/* Where the search for a bad row stands. */
-typedef struct RowSearch {
-    uint64_t window;   /* of the next attempt */
-    uint64_t suspect;  /* the row that a hint names: tried alone when what is before it went through; UINT64_MAX: none */
-    uint64_t bad_end;  /* a bad row lies before this one; 0: none is known */
-    uint64_t last_bad; /* the last row that was refused, at first the first row of the file */
-} RowSearch;
-
-/* After an attempt of several rows was refused: what lies before the hint's row, or that row alone, or half. */
+/* After an attempt of several rows was refused. */
 static SinkResult search_narrow(RowSearch *search, const Attempt *attempt, const PostgresFailure *failure, Error *error) {
-    check(attempt->rows > 1 && attempt->next - attempt->first > 1);
-    search->bad_end = attempt->next;
-    if (row_of_line(attempt, failure->line, &search->suspect, error) < 0) return SINK_RETRY;
-    if (search->suspect == UINT64_MAX)
-        search->window = (attempt->next - attempt->first) / 2;
-    else
-        search->window = search->suspect > attempt->first ? search->suspect - attempt->first : 1;
-    check(search->window > 0 && search->window < attempt->next - attempt->first); /* else the search would not end */
+    uint64_t suspect;
+    check(attempt->rows > 1);
+    if (row_of_line(attempt, failure->line, &suspect, error) < 0) return SINK_RETRY;
+    row_search_refused(search, attempt->first, attempt->next, suspect);
     return SINK_DONE;
-}
-
-static void search_went_through(RowSearch *search, const Attempt *attempt) {
-    check(attempt->rows == 0 || attempt->next > attempt->first);
-    if (attempt->next == search->suspect)
-        search->window = 1;
-    else if (attempt->next < search->bad_end)
-        search->window = (search->bad_end - attempt->next + 1) / 2;
-    else
-        search->window = search->window > UINT64_MAX / 4 ? UINT64_MAX : search->window * 4;
-}
-
-/* The next bad row is likely as far away as this one was. */
-static void search_found(RowSearch *search, const Attempt *attempt) {
-    check(attempt->first >= search->last_bad); /* bad rows are found from front to back */
-    uint64_t gap = attempt->first - search->last_bad;
-    search->window = gap > WINDOW_AFTER_BAD_ROW / 2 ? gap * 2 : WINDOW_AFTER_BAD_ROW;
-    search->last_bad = attempt->first;
-    search->suspect = UINT64_MAX;
-    search->bad_end = 0;
 }
 
 /* ---- is it the table? ---- */
@@ -461,7 +429,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
     uint64_t rows = 0, stored = 0, done_before = session->rows_done, refused_before = load->rejects.refused;
     check_on_thread(&load->owner);
     check(!load->has_savepoint && !file->already_imported);
-    RowSearch search = {.window = UINT64_MAX, .suspect = UINT64_MAX, .last_bad = file->first_row};
+    RowSearch search = row_search_start(file->first_row);
     sink_rejects_begin_file(&load->rejects);
     for (Attempt attempt = {.next = file->first_row}; !attempt.at_end;) {
         attempt = (Attempt){.file = file, .from = attempt.next, .next = attempt.next, .window = search.window};
@@ -473,7 +441,10 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
             rows += attempt.rows;
             stored += attempt.stored;
             load->rows_through += attempt.rows;
-            attempt.has_swallowed ? search_found(&search, &attempt) : search_went_through(&search, &attempt);
+            if (attempt.has_swallowed)
+                row_search_found(&search, attempt.first);
+            else if (attempt.rows > 0)
+                row_search_went_through(&search, attempt.next);
             continue;
         }
         if (result != SINK_DONE &&
@@ -488,7 +459,7 @@ SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error 
         if (result == SINK_DONE && attempt.rows == 1) {
             result = refuse_alone(load, &attempt, &failure, outcome, &refusal, error);
             rows++;
-            search_found(&search, &attempt);
+            row_search_found(&search, attempt.first);
         } else if (result == SINK_DONE) {
             result = search_narrow(&search, &attempt, &failure, error);
             attempt.next = attempt.first;
