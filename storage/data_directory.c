@@ -139,6 +139,7 @@ static int read_format(const DataDirectory *directory, Format *ret_format, Error
 }
 
 static int write_format(const DataDirectory *directory, const Uuid *instance, Error *error) {
+    check(!uuid_is_nil(instance));
     _cleanup_(buffer_deinit) Buffer text = {0};
     char id[UUID_TEXT_SIZE + 1] = "";
     uuid_format(instance, id);
@@ -180,6 +181,7 @@ static int refuse_packs(const DataDirectory *directory, const char *why, Error *
 
 /* Nothing was ever stored here: a new instance. Its id is in the format file before it is in the environment. */
 static int begin_instance(DataDirectory *directory, Environment *environment, Error *error) {
+    check(!directory->is_new && uuid_is_nil(&directory->instance));
     UuidSource source = {0};
     Clock *clock = clock_system();
     uuid_next(&source, clock->wall(clock), &directory->instance);
@@ -315,6 +317,7 @@ int data_directory_open(const char *path, DataDirectory *ret_directory, Error *e
         data_directory_close(&directory);
         return result;
     }
+    check(!uuid_is_nil(&directory.instance) && directory.lock_fd >= 0 && directory.environment_lock_fd >= 0);
     *ret_directory = directory;
     return 0;
 }

@@ -133,6 +133,10 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
         options->path, mdb_strerror(code));
 }
 
+static bool is_mine(const Environment *environment) {
+    return atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self());
+}
+
 /* ---- how it is read ------------------------------------------------------------------------------------------------------------------ */
 
 /* LMDB does not say where its map lies; any value of it does. */
@@ -297,6 +301,7 @@ void environment_usage(Environment *environment, uint64_t *ret_used_bytes, uint6
 }
 
 int environment_reserve(Environment *environment, uint64_t bytes) {
+    check(!is_mine(environment));
     MDB_envinfo info;
     if (!environment->reserves || mdb_env_info(environment->env, &info)) return 0;
     uint64_t used_end = ((uint64_t)info.me_last_pgno + 1) * environment->page_bytes, map = atomic_load(&environment->map_bytes);
@@ -327,10 +332,6 @@ int environment_reserve(Environment *environment, uint64_t bytes) {
 static void set_broken(Environment *environment) {
     if (!atomic_exchange(&environment->broken, true))
         log_error("the environment \"%s\" takes no more writes until the next start: a commit failed", environment->path);
-}
-
-static bool is_mine(const Environment *environment) {
-    return atomic_load(&environment->writing) && pthread_equal(atomic_load(&environment->write_thread), pthread_self());
 }
 
 bool txn_may_write(const Txn *txn) {

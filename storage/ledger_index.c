@@ -178,6 +178,7 @@ int index_done_packs(Txn *txn, usec_t done_before, size_t most, ForgottenPack **
 /* ---- files ---------------------------------------------------------------------------------------------------------------------------- */
 
 int index_file(Txn *txn, uint32_t sink, uint64_t first_row, bool waits, Error *error) {
+    check(sink && first_row > 0);
     LedgerKey key = ledger_row_key(LEDGER_WAITING_FILE, sink, first_row);
     return waits ? put(txn, &key, error) : drop(txn, &key, error);
 }

@@ -8,6 +8,7 @@ typedef int (*Step)(void *context, Span key, Span value, Error *error);
 
 static int walk(Txn *txn, Span from, Span prefix, Step step, void *context, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    check(prefix.size > 0 && span_starts_with(from, prefix));
     Span key = from, value;
     int result = db_cursor(txn, DB_FILES, &cursor, error);
     if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
@@ -51,6 +52,7 @@ static int step_range(void *context, Span key, Span value, Error *error) {
 }
 
 int ledger_visit_files(Txn *txn, uint32_t sink, FileVisit visit, void *context, Error *error) {
+    check(visit);
     LedgerKey key = ledger_row_key(LEDGER_FILE, sink, 0);
     Span from = ledger_key_span(&key);
     Visit visitor = {.txn = txn, .file = visit, .context = context};
@@ -58,12 +60,14 @@ int ledger_visit_files(Txn *txn, uint32_t sink, FileVisit visit, void *context, 
 }
 
 int ledger_visit_packs(Txn *txn, PackVisit visit, void *context, Error *error) {
+    check(visit);
     char prefix = LEDGER_PACK;
     Visit visitor = {.pack = visit, .context = context};
     return walk(txn, (Span){.data = &prefix, .size = 1}, (Span){.data = &prefix, .size = 1}, step_pack, &visitor, error);
 }
 
 int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error) {
+    check(visit);
     LedgerKey key = ledger_row_key(LEDGER_RANGE, sink, 0);
     Span from = ledger_key_span(&key);
     Visit visitor = {.range = visit, .context = context};
@@ -71,6 +75,7 @@ int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context
 }
 
 int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, SliceVisit visit, void *context, Error *error) {
+    check(visit);
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     LedgerKey from = ledger_row_key(LEDGER_SLICE, sink, first_row);
     uint64_t end = rows > UINT64_MAX - first_row ? UINT64_MAX : first_row + rows;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 
 void names_add(Names *names, const char *name) {
+    check(*name);
     array_reserve(names->names, names->count, names->capacity);
     names->names[names->count++] = text_copy(name);
 }
@@ -45,6 +46,7 @@ void names_deinit(Names *names) {
 }
 
 char *name_in(const char *folder, const char *name) {
+    check(*folder && *name);
     Buffer path = {0};
     buffer_printf(&path, "%s/%s", folder, name);
     return buffer_take(&path);

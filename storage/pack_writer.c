@@ -95,6 +95,7 @@ static void free_writer(PackWriter *writer) {
 }
 
 int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter **ret_writer, Error *error) {
+    check(!uuid_is_nil(id) && !uuid_is_nil(instance));
     PackWriter *writer = calloc(1, sizeof *writer);
     check(writer);
     *writer = (PackWriter){.files = files, .id = *id, .instance = *instance};

@@ -41,6 +41,7 @@ static int move_to_orphans(Files *files, const char *name, const char *why, usec
 }
 
 int recovery_set_aside(Files *files, const Uuid *pack, usec_t now, Error *error) {
+    check(!uuid_is_nil(pack));
     char path[64];
     FileInfo info;
     pack_path(pack, path);
@@ -130,12 +131,14 @@ int recovery_make_folders(Files *files, Error *error) {
 }
 
 int recovery_sweep_staging(Files *files, Txn *read_txn, const Uuid *instance, usec_t now, RecoveryReport *ret_report, Error *error) {
+    check(!uuid_is_nil(instance));
     RecoveryReport report = {0};
     Staged staged = {0};
     int result = recovery_make_folders(files, error);
     if (result == 0) result = files->names(files, STAGING, collect, &staged, error);
     if (result == 0) result = remove_temporary(files, &staged.temporary, &report, error);
     if (result == 0) result = ledger_keep_unknown_packs(read_txn, staged.packs, &staged.count, error);
+    check(staged.count <= staged.capacity);
     if (result == 0) result = sweep_all_unknown(files, read_txn, instance, staged.packs, staged.count, now, &report, error);
     free(staged.packs);
     names_deinit(&staged.temporary);

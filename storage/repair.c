@@ -13,6 +13,7 @@ static bool is_kind(const BadRecord *bad, char kind, size_t size) {
 }
 
 Damage *repair_report(Repair *repair, uint32_t sink, uint64_t rows, const char *why, const char *done) {
+    check(rows == 0 || sink);
     array_reserve(repair->damages->items, repair->damages->count, repair->damages->capacity);
     Damage *damage = &repair->damages->items[repair->damages->count++];
     *damage = (Damage){.sink = sink, .rows = rows};

@@ -51,6 +51,7 @@ static int state_from_ranges(Txn *txn, FileRecord *file, Error *error) {
 }
 
 int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, Error *error) {
+    check(file->state == FILE_CLOSED);
     uint64_t end = file->first_row + file->rows, lost = 0;
     for (uint64_t row = file->first_row; row < end;) {
         RangeRecord range;

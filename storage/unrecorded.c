@@ -122,6 +122,7 @@ static int read_log(Txn *txn, UnrecordedSearch *search, Error *error) {
 }
 
 int unrecorded_find(Files *files, Txn *txn, const Uuid *instance, const Uuid *packs, size_t count, bool *ret_unrecorded, Error *error) {
+    check(count == 0 || (packs && ret_unrecorded));
     UnrecordedSearch search = {0};
     int r = 0;
     for (size_t i = 0; i < count; i++) ret_unrecorded[i] = add_pack(files, &packs[i], instance, i, &search);
