@@ -10,31 +10,7 @@
  */
 #pragma once
 
-#include "base/clock.h"
-#include "base/files.h"
-#include "base/mailbox.h"
-#include "config/connection.h"
-#include "gateway/flow/messages.h"
-#include "sinks/driver.h"
-
-typedef struct Loaders Loaders;
-
-typedef struct LoadersOptions {
-    const Connections *connections;
-    const char *data_directory;
-    Files *files;
-    Uuid instance;
-    Mailbox *writer;        /* MESSAGE_PENDING_REJECTS */
-    unsigned threads;       /* jobs that may run on one connection; 0: no threads, the caller runs loaders_step (simulation) */
-    usec_t import_timeout;  /* without progress: no row gets further, and the destination is not seen at work */
-    usec_t import_longest;  /* in all; 0: no limit of the loaders' own */
-    uint32_t bad_rows_most; /* of one file */
-    const SinkDriver *(*driver_of)(void *context, const ConnectionType *type); /* NULL: sink_driver_of */
-    void *driver_context;
-    /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL: the job sleeps. */
-    void (*pump)(void *context);
-    void *pump_context;
-} LoadersOptions;
+#include "gateway/delivery/loader_options.h"
 
 int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *error);
 void loaders_post(Loaders *loaders, LoadJob *take_job); /* any thread */
