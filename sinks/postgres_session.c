@@ -220,7 +220,7 @@ static int wait_a_turn(const PostgresSession *session, short events, usec_t dead
 }
 
 static SinkResult interrupted(PostgresSession *session, Error *error) {
-    check(session->progress && !session->is_broken);
+    check((session->progress || session->patience) && !session->is_broken);
     bool deaf = session->probe && postgres_probe_is_deaf(session->probe, now());
     const char *refusal = deaf ? postgres_probe_refusal(session->probe) : "";
     if (refusal[0])
