@@ -49,7 +49,7 @@ static int complete_identity(Fault *fault, const Node *node, const char *id_fiel
 
 #define ID_ROW(field_name, Owner, member)                                                                                                  \
     {                                                                                                                                      \
-        .name = field_name, .type = FIELD_TEXT, .offset = offsetof(Owner, member), .default_words = "the slug of `name`",                  \
+        .name = (field_name), .type = FIELD_TEXT, .offset = offsetof(Owner, member), .default_words = "the slug of `name`",                \
         .most = INT32_MAX, .range_words = "1..48 of `a-z 0-9 - _`, the first one a letter or digit", .validate = check_id,                 \
         .sentence = "What it is called in paths; cannot be changed."                                                                       \
     }

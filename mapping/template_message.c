@@ -155,7 +155,7 @@ int template_read_load(Span payload, Arena *arena, TemplateLoad *ret_load) {
     if (load.count < 1 || load.count > TEMPLATES_MAX || !may_hold(&cursor, load.count, 4)) return -EBADMSG;
     Span *texts = arena_alloc(arena, load.count * sizeof *texts);
     for (uint32_t i = 0; i < load.count; i++) texts[i] = cursor_block(&cursor);
-    if (finished(&cursor) < 0) return -EBADMSG;
+    if (finished(&cursor) < 0 || load.stack_frames == 0 || load.memory_bytes == 0) return -EBADMSG;
     load.texts = texts;
     *ret_load = load;
     return 0;
@@ -201,7 +201,7 @@ int template_read_result(Span payload, TemplateResultMessage *ret_result) {
 int template_read_child(Span payload, TemplateChildMessage *ret_child) {
     Cursor cursor = cursor_of(payload);
     TemplateChildMessage child = {.serial = cursor_u32(&cursor)};
-    if (finished(&cursor) < 0) return -EBADMSG;
+    if (finished(&cursor) < 0 || child.serial == 0) return -EBADMSG;
     *ret_child = child;
     return 0;
 }
@@ -215,7 +215,7 @@ int template_read_died(Span payload, TemplateDiedMessage *ret_died) {
     died.used_usec = cursor_u64(&cursor);
     died.reason = cursor_block(&cursor);
     died.results = cursor_block(&cursor);
-    if (finished(&cursor) < 0 || death > TEMPLATE_DEATH_KILLED) return -EBADMSG;
+    if (finished(&cursor) < 0 || death > TEMPLATE_DEATH_KILLED || died.serial == 0) return -EBADMSG;
     if (died.reason.size > TEMPLATE_REASON_BYTES_MAX || died.results.size > TEMPLATE_RESULTS_LEFT_BYTES_MAX) return -EBADMSG;
     died.death = (TemplateDeath)death;
     *ret_died = died;

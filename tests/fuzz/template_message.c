@@ -104,8 +104,8 @@ static TemplateFrame one_frame(const Buffer *frame, TemplateFrameKind kind) {
 static void load_returns(Span left, Arena *arena, Buffer *out) {
     Span texts[8];
     TemplateLoad load = {.check_only = fuzz_byte(&left) & 1}, got;
-    load.stack_frames = (uint32_t)fuzz_number(&left, 4);
-    load.memory_bytes = fuzz_number(&left, 8);
+    load.stack_frames = 1 + (uint32_t)fuzz_number(&left, 3);
+    load.memory_bytes = 1 + fuzz_number(&left, 7);
     load.count = 1 + fuzz_byte(&left) % 8;
     for (uint32_t i = 0; i < load.count; i++) texts[i] = take_text(&left);
     load.texts = texts;
@@ -153,7 +153,7 @@ static void result_returns(Span left, Buffer *out) {
 }
 
 static void died_returns(Span left, Buffer *out) {
-    TemplateDiedMessage died = {.serial = (uint32_t)fuzz_number(&left, 4)}, got;
+    TemplateDiedMessage died = {.serial = 1 + (uint32_t)fuzz_number(&left, 3)}, got;
     died.death = (TemplateDeath)(fuzz_byte(&left) % (TEMPLATE_DEATH_KILLED + 1));
     died.number = fuzz_number(&left, 8);
     died.template_index = (uint32_t)fuzz_number(&left, 4);
@@ -169,7 +169,7 @@ static void died_returns(Span left, Buffer *out) {
 }
 
 static void short_ones_return(Span left, Buffer *out) {
-    TemplateChildMessage child = {.serial = (uint32_t)fuzz_number(&left, 4)}, got;
+    TemplateChildMessage child = {.serial = 1 + (uint32_t)fuzz_number(&left, 3)}, got;
     template_put_child(out, &child);
     TemplateFrame frame = one_frame(out, TEMPLATE_FRAME_CHILD);
     check(template_read_child(frame.payload, &got) == 0 && got.serial == child.serial);
