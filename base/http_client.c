@@ -38,12 +38,18 @@ static size_t receive(char *data, size_t one, size_t size, void *context) {
     return size;
 }
 
+/* libcurl asks about once a second, and whenever something moves. */
+static int is_given_up(void *context, curl_off_t to_receive, curl_off_t received, curl_off_t to_send, curl_off_t sent) {
+    return atomic_load((const atomic_bool *)context);
+}
+
 static int code_of(CURLcode code) {
     switch (code) {
     case CURLE_URL_MALFORMAT: return -EINVAL;
     case CURLE_COULDNT_RESOLVE_HOST: return -EHOSTUNREACH;
     case CURLE_COULDNT_CONNECT: return -ECONNREFUSED;
     case CURLE_OPERATION_TIMEDOUT: return -ETIMEDOUT;
+    case CURLE_ABORTED_BY_CALLBACK: return -ECANCELED;
     case CURLE_PEER_FAILED_VERIFICATION: return -EACCES;
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9: an answer without a status line */
     case CURLE_GOT_NOTHING:
@@ -83,6 +89,7 @@ static void set_request(CURL *curl, const HttpClientRequest *request, struct cur
         {CURLOPT_LOW_SPEED_LIMIT, 1},
         {CURLOPT_LOW_SPEED_TIME, silence < 1 ? 1 : silence},
         {CURLOPT_FORBID_REUSE, 1},
+        {CURLOPT_TIMEOUT_MS, (long)((request->whole_most + USEC_MS - 1) / USEC_MS)},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check(curl_easy_setopt(curl, numbers[i].option, numbers[i].value) == CURLE_OK);
@@ -98,6 +105,11 @@ static void set_request(CURL *curl, const HttpClientRequest *request, struct cur
     for (size_t i = 0; i < sizeof pointers / sizeof *pointers; i++)
         check(curl_easy_setopt(curl, pointers[i].option, pointers[i].value) == CURLE_OK);
     check(curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive) == CURLE_OK);
+    if (request->given_up) {
+        check(curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, is_given_up) == CURLE_OK);
+        check(curl_easy_setopt(curl, CURLOPT_XFERINFODATA, request->given_up) == CURLE_OK);
+        check(curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK);
+    }
     if (strcmp(request->method, "HEAD") == 0) check(curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK);
     if (!request->has_body) return;
     check(curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size) == CURLE_OK);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,8 +20,10 @@ typedef struct HttpClientRequest {
     size_t header_count;
     Span body; /* sent when has_body, also when it is empty */
     bool has_body;
-    usec_t silence_most;      /* the answer fails when no byte moves for so long; rounded up to seconds, at least 1 s */
-    size_t answer_bytes_most; /* a longer answer fails with -EFBIG */
+    usec_t silence_most;         /* the answer fails when no byte moves for so long; rounded up to seconds, at least 1 s */
+    usec_t whole_most;           /* the same for all of it, from looking up the name to the last byte; 0: no such limit */
+    size_t answer_bytes_most;    /* a longer answer fails with -EFBIG */
+    const atomic_bool *given_up; /* when another thread sets it, the call fails within about a second, -ECANCELED; may be NULL */
 } HttpClientRequest;
 
 typedef struct HttpClientAnswer {
@@ -29,7 +32,7 @@ typedef struct HttpClientAnswer {
 } HttpClientAnswer;
 
 /* 0 when an answer came, whatever its status: then ret_answer is set, http_client_answer_deinit(). Errors: -EINVAL the URL is none,
- * -EHOSTUNREACH the name has no address, -ECONNREFUSED nobody answers there, -ETIMEDOUT, -EFBIG, -EACCES the certificate is not trusted,
+ * -EHOSTUNREACH the name has no address, -ECONNREFUSED nobody answers there, -ETIMEDOUT, -EFBIG, -ECANCELED, -EACCES the certificate is not trusted,
  * -EPROTO what answers does not speak HTTP, -EIO else. The text never holds headers or the user and password of a URL. */
 int http_client_call(const HttpClientRequest *request, HttpClientAnswer *ret_answer, Error *error);
 void http_client_answer_deinit(HttpClientAnswer *answer);

@@ -24,7 +24,7 @@ MAY_INCLUDE = {
 # The rooms of the gateway by level: a room may include itself and the rooms of the levels before its own.
 ROOMS = [
     {"flow"},
-    {"http", "templates", "delivery"},
+    {"http", "templates", "delivery", "values"},
     {"rows"},
     {"intake", "sources", "control"},
     {"api", "commands"},
@@ -33,7 +33,7 @@ ROOMS = [
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 
 # Rooms in which x.h and x.c together include no others in a circle.
-WITHOUT_CIRCLES = {"flow", "http", "delivery", "rows", "templates", "api", "commands", "app"}
+WITHOUT_CIRCLES = {"flow", "http", "delivery", "values", "rows", "templates", "api", "commands", "app"}
 
 # The circles that remain in these rooms -> a private header that counts as a part of the module that it belongs to.
 PART_OF = {
@@ -60,6 +60,7 @@ VENDORS = {
     r"rdkafka\.h": r"sinks/kafka\.[ch]",
     r"nats\.h": r"sinks/nats\.[ch]",
     r"yaml\.h": r"config/yaml\w*\.[ch]",
+    r"avro(\.h|/.*)": r"gateway/values/avro_form\w*\.[ch]",
     r"curl/curl\.h": r"base/http_client\.c",
     r"xxhash\.h": r"base/checksum\.c",
     r"zlib\.h": r"gateway/http/decode\.c",
