@@ -18,10 +18,10 @@
  * A date or time that RFC 3339 has no text for (a year 10000, a negative time of day) stays its number. A logical type that is unknown or
  * does not go with its type counts as absent, as Avro says; so does a decimal whose precision is over AVRO_DECIMAL_DIGITS_MOST.
  *
- * libavro reads schema and records. It trusts them: it takes memory of any length that a record names, writes before it when
- * that is -1, loses it when the record ends early, and keeps one error text for the whole process. So it gets memory of ours, no more than the record is long, and works for one thread at a
- * time: calls for different forms wait for each other. What is read is bounded by the length of its JSON form and by its depth, so that an
- * array of a billion nulls, which take no bytes, ends soon.
+ * libavro reads schema and records. It trusts them: it takes memory of any length that a record names, writes before it when that is -1,
+ * loses it when the record ends early, and keeps one error text for the whole process. So it gets memory of ours, no more than the record
+ * is long, and works for one thread at a time: calls for different forms wait for each other. What is read is bounded by the length of its
+ * JSON form and by its depth, so that an array of a billion nulls, which take no bytes, ends soon.
  *
  * A form belongs to one thread at a time.
  */

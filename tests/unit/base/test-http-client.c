@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ typedef struct Server {
     const char *says;
     size_t body_expected; /* bytes behind the head that it reads before it answers */
     bool silent;
+    atomic_bool *given_up; /* set when the request was heard; may be NULL */
     Buffer heard;
     Thread thread;
     char url[64];
@@ -38,6 +40,7 @@ static void *serve(void *context) {
         if (n <= 0) break;
         server->heard.size += (size_t)n;
     }
+    if (server->given_up) atomic_store(server->given_up, true);
     for (size_t sent = 0, size = strlen(server->says); sent < size;) {
         ssize_t n = send(fd, server->says + sent, size - sent, MSG_NOSIGNAL);
         if (n <= 0) break;
@@ -147,6 +150,21 @@ static void failures_have_a_code_and_name_the_place(void **state) {
     }
 }
 
+static void a_call_ends_at_its_time_and_when_it_is_given_up(void **state) {
+    atomic_bool given_up = false;
+    for (size_t i = 0; i < 2; i++) {
+        Server server = {.says = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", .silent = true, .given_up = i ? &given_up : NULL};
+        HttpClientRequest request = {.whole_most = i ? 0 : 300 * USEC_MS, .answer_bytes_most = 100, .given_up = &given_up};
+        HttpClientAnswer answer;
+        Error error = {0};
+        usec_t start = clock_system()->boot(clock_system());
+        assert_int_equal(ask(&server, &request, &answer, &error), i ? -ECANCELED : -ETIMEDOUT);
+        assert_true(clock_system()->boot(clock_system()) - start < 20 * USEC_SECOND); /* silence_most is 30 s */
+        assert_non_null(strstr(error.text, server.url + strlen("http://")));
+        buffer_deinit(&server.heard);
+    }
+}
+
 static void an_answer_of_exactly_the_limit_is_taken(void **state) {
     Server server = {.says = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nelevenbytes"};
     HttpClientRequest request = {.answer_bytes_most = 11};
@@ -180,7 +198,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_with_status_and_body),    cmocka_unit_test(the_request_is_sent_as_given),
         cmocka_unit_test(failures_have_a_code_and_name_the_place), cmocka_unit_test(an_answer_of_exactly_the_limit_is_taken),
-        cmocka_unit_test(no_secret_of_a_url_is_in_an_error),
+        cmocka_unit_test(no_secret_of_a_url_is_in_an_error),       cmocka_unit_test(a_call_ends_at_its_time_and_when_it_is_given_up),
     };
     return cmocka_run_group_tests_name("http-client", tests, NULL, NULL);
 }
