@@ -13,10 +13,10 @@
 #define KEPT_MEMORY_BYTES ((size_t)1 << 20) /* that a form keeps for the next record */
 
 /* A record, array or map that has begun. */
-typedef struct Frame {
+typedef struct AvroFrame {
     const AvroNode *node;
     size_t begun; /* fields or items */
-} Frame;
+} AvroFrame;
 
 /*
  * One record on its way. libavro's callbacks come in the order of the text that is written, but none says that a record has ended: it has
@@ -27,7 +27,7 @@ typedef struct Reading {
     size_t out_most; /* of out->size */
     char *memory;    /* what libavro allocates while it reads: a stack, as it frees in reverse order */
     size_t memory_size, memory_used;
-    Frame frames[AVRO_FORM_DEPTH_MOST];
+    AvroFrame frames[AVRO_FORM_DEPTH_MOST];
     size_t depth;
     bool done;
     int failed; /* what was found wrong here, not by libavro: a negated errno, `why` says it */
@@ -69,7 +69,7 @@ static int bounded(Reading *reading) {
     return reading->out->size <= reading->out_most ? GO_ON : stop(reading, -EFBIG, "the JSON form is longer than an event may be");
 }
 
-static const Frame *top(const Reading *reading) {
+static const AvroFrame *top(const Reading *reading) {
     return reading->depth > 0 ? &reading->frames[reading->depth - 1] : NULL;
 }
 
@@ -79,7 +79,7 @@ static int value_begins(Reading *reading) {
 
 static int value_ended(Reading *reading) {
     for (; reading->depth > 0; reading->depth--) {
-        const Frame *frame = top(reading);
+        const AvroFrame *frame = top(reading);
         if (!is_avro_record(frame->node->consumer.schema) || frame->begun < frame->node->count) return bounded(reading);
         buffer_append_byte(reading->out, '}');
     }
@@ -95,7 +95,7 @@ static int put_text(Reading *reading, const char *text) {
 static int push(Reading *reading, const AvroNode *node, char begin) {
     if (value_begins(reading) != GO_ON) return STOP;
     if (reading->depth == AVRO_FORM_DEPTH_MOST) return stop(reading, -EFBIG, "the JSON form is deeper than 128 levels");
-    reading->frames[reading->depth++] = (Frame){.node = node};
+    reading->frames[reading->depth++] = (AvroFrame){.node = node};
     buffer_append_byte(reading->out, begin);
     return bounded(reading);
 }
@@ -228,7 +228,7 @@ static int on_enum(avro_consumer_t *consumer, int value, void *context) {
  * there is no frame or another one, and at the end frames are missing. */
 static int block_starts(const AvroNode *node, bool first, unsigned count, Reading *reading, const char *brackets) {
     if (first && push(reading, node, brackets[0]) != GO_ON) return STOP;
-    const Frame *frame = top(reading);
+    const AvroFrame *frame = top(reading);
     if (!frame || frame->node != node) return stop(reading, -EBADMSG, "a block has more items than it may");
     if (count > 0) return GO_ON;
     buffer_append_byte(reading->out, brackets[1]);
@@ -238,7 +238,7 @@ static int block_starts(const AvroNode *node, bool first, unsigned count, Readin
 
 static int item_starts(const AvroNode *node, unsigned index, Reading *reading) {
     if (reading->depth == 0) return stop(reading, -EBADMSG, "a block has more items than it may");
-    Frame *frame = &reading->frames[reading->depth - 1];
+    AvroFrame *frame = &reading->frames[reading->depth - 1];
     if (frame->node != node || frame->begun != index) return stop(reading, -EBADMSG, "a block has more items than it may");
     if (frame->begun++ > 0) buffer_append_byte(reading->out, ',');
     return bounded(reading);
@@ -320,7 +320,7 @@ static void name_place(const Reading *reading, char *text, size_t size) {
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < reading->depth && used < size - 1; i++) {
-        const Frame *frame = &reading->frames[i];
+        const AvroFrame *frame = &reading->frames[i];
         if (!is_avro_record(frame->node->consumer.schema) || frame->begun == 0) continue;
         Span word = frame->node->words[frame->begun - 1]; /* `"name":` */
         int n = snprintf(text + used, size - used, "%s%.*s", used ? "." : "", (int)(word.size - 3), word.data + 1);

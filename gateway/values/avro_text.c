@@ -74,13 +74,13 @@ bool avro_put_decimal(Buffer *out, Span number, size_t scale) {
     return true;
 }
 
-typedef struct Date {
+typedef struct AvroDate {
     int64_t year;
     unsigned month, day;
-} Date;
+} AvroDate;
 
 /* The proleptic Gregorian calendar in eras of 400 years that begin on 1 March, so that the leap day is a year's last. */
-static bool date_of(int64_t days, Date *ret_date) {
+static bool date_of(int64_t days, AvroDate *ret_date) {
     enum { ERA_DAYS = 146097, BEFORE_1970 = 719468 };
     if (days < -719162 || days > 2932896) return false; /* 0001-01-01, 9999-12-31 */
     int64_t since = days + BEFORE_1970, era = since / ERA_DAYS;
@@ -98,7 +98,7 @@ static void put_digits(char *to, int64_t number, unsigned digits) {
     for (unsigned i = digits; i-- > 0; number /= 10) to[i] = (char)('0' + number % 10);
 }
 
-static void put_date(Buffer *out, const Date *date) {
+static void put_date(Buffer *out, const AvroDate *date) {
     char text[10] = "0000-00-00";
     put_digits(text, date->year, 4);
     put_digits(text + 5, date->month, 2);
@@ -107,7 +107,7 @@ static void put_date(Buffer *out, const Date *date) {
 }
 
 bool avro_put_date(Buffer *out, int64_t days) {
-    Date date;
+    AvroDate date;
     if (!date_of(days, &date)) return false;
     put_date(out, &date);
     return true;
@@ -136,7 +136,7 @@ bool avro_put_timestamp(Buffer *out, int64_t parts, unsigned digits) {
         days--;
         rest += day;
     }
-    Date date;
+    AvroDate date;
     if (!date_of(days, &date)) return false;
     put_date(out, &date);
     buffer_append_byte(out, 'T');

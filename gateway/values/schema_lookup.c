@@ -22,13 +22,13 @@ enum {
 };
 #define SILENCE_MOST (10 * USEC_SECOND)
 
-typedef enum Stage { IDLE, WANTED, ANSWERED } Stage;
+typedef enum LookupStage { IDLE, WANTED, ANSWERED } LookupStage;
 
 struct SchemaLookup {
     char *url, *user, *password_file; /* never change */
     Thread thread;
     atomic_bool closing;
-    _Atomic Stage stage;
+    _Atomic LookupStage stage;
     uint32_t number;      /* set before WANTED */
     SchemaAnswer answer;  /* set before ANSWERED */
     pthread_mutex_t lock; /* changes of stage and closing */
