@@ -9,19 +9,22 @@
 #include "storage/environment_private.h"
 
 /*
- * The value: header (32 bytes), directory (56 bytes an entry), u64 XXH3-64 of both, row text of each entry in the order of the directory.
- * All little-endian. A GroupEntry in memory has the layout of one on disk.
+ * The value: header (32 bytes), directory (56 bytes an entry, then 32 bytes a run), u64 XXH3-64 of both, row text of each entry in the order of
+ * the directory. All little-endian. A GroupEntry and an OffsetRun in memory have the layout of one on disk.
  */
 #define MAGIC 0x474C5153u /* "SQLG" */
 #define VERSION 1u
+#define VERSION_RUNS 2u /* of groups that have runs */
 #define HEADER_BYTES 32
 #define ENTRY_BYTES 56
+#define RECORD_RUN_BYTES 32
 #define CHECKSUM_BYTES 8
 
 /* Copied and checksummed in runs that stay in the processor's cache. */
 #define RUN_BYTES (64u << 10)
 
 _Static_assert(sizeof(GroupEntry) == ENTRY_BYTES, "a GroupEntry is the directory's entry, byte for byte");
+_Static_assert(sizeof(OffsetRun) == RECORD_RUN_BYTES, "an OffsetRun is the directory's run, byte for byte");
 
 typedef struct Header {
     uint32_t magic;
@@ -30,7 +33,7 @@ typedef struct Header {
     uint64_t commit;
     int64_t commit_time;
     uint32_t entries;
-    uint32_t reserved2;
+    uint32_t runs; /* 0 in version 1 */
 } Header;
 _Static_assert(sizeof(Header) == HEADER_BYTES, "no padding in the header");
 
@@ -69,26 +72,40 @@ static uint64_t copy_rows(const GroupSegment *segment, char *out, Checksum *chec
     return checksum_end(checksum);
 }
 
+/* Puts the runs of all segments to `out` and returns its end. */
+static char *put_runs(const GroupSegment *segments, size_t count, char *out) {
+    for (size_t i = 0; i < count; i++) {
+        const GroupSegment *segment = &segments[i];
+        if (segment->run_count == 0) continue;
+        check(offset_runs_have(segment->runs, segment->run_count, segment->entry.sink, segment->entry.rows));
+        memcpy(out, segment->runs, segment->run_count * RECORD_RUN_BYTES);
+        out += segment->run_count * RECORD_RUN_BYTES;
+    }
+    return out;
+}
+
 int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error) {
     check(txn_may_write(txn));
     check(commit > 0);
     check(count <= UINT32_MAX);
     uint64_t row_bytes = 0;
+    size_t run_count = 0;
     for (size_t i = 0; i < count; i++) {
         const GroupSegment *segment = &segments[i];
         uint64_t bytes = 0;
         for (size_t k = 0; k < segment->piece_count; k++) bytes += segment->pieces[k].size;
         check(bytes == segment->entry.bytes);
-        check(segment->entry.sink && segment->entry.rows > 0 && segment->entry.first_row > 0);
+        check(segment->entry.sink && (segment->entry.rows > 0 || segment->run_count > 0) && segment->entry.first_row > 0);
         check(segment->entry.rows <= UINT64_MAX - segment->entry.first_row);
         check(i == 0 || segments[i - 1].entry.sink < segment->entry.sink);
         row_bytes += bytes;
+        run_count += segment->run_count;
     }
-    check(row_bytes <= COMMIT_LOG_GROUP_BYTES_MOST);
+    check(run_count <= UINT32_MAX && row_bytes <= COMMIT_LOG_GROUP_BYTES_MOST);
 
     char key[8];
     store_be64(key, commit);
-    size_t directory_bytes = HEADER_BYTES + count * ENTRY_BYTES;
+    size_t directory_bytes = HEADER_BYTES + count * ENTRY_BYTES + run_count * RECORD_RUN_BYTES;
     char *value;
     int result = db_append_reserve(txn, DB_LOG, (Span){.data = key, .size = sizeof key},
                                    directory_bytes + CHECKSUM_BYTES + (size_t)row_bytes, &value, error);
@@ -97,7 +114,12 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
         return result;
     }
 
-    Header header = {.magic = MAGIC, .version = VERSION, .commit = commit, .commit_time = commit_time, .entries = (uint32_t)count};
+    Header header = {.magic = MAGIC,
+                     .version = run_count > 0 ? VERSION_RUNS : VERSION,
+                     .commit = commit,
+                     .commit_time = commit_time,
+                     .entries = (uint32_t)count,
+                     .runs = (uint32_t)run_count};
     memcpy(value, &header, sizeof header);
     char *entry = value + HEADER_BYTES;
     char *rows = value + directory_bytes + CHECKSUM_BYTES;
@@ -107,6 +129,7 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
         entry += ENTRY_BYTES;
         rows += segments[i].entry.bytes;
     }
+    if (run_count > 0) entry = put_runs(segments, count, entry);
     check(entry == value + directory_bytes && (uint64_t)(rows - entry) == CHECKSUM_BYTES + row_bytes);
     uint64_t checksum = checksum_of(value, directory_bytes);
     memcpy(entry, &checksum, sizeof checksum);
@@ -170,6 +193,8 @@ struct CommitLogReader {
     GroupEntry *entries;
     Span *rows;
     size_t capacity;
+    OffsetRun *runs;
+    size_t run_capacity;
 };
 
 int commit_log_reader_new(Txn *txn, uint64_t from_commit, CommitLogReader **ret_reader, Error *error) {
@@ -190,6 +215,7 @@ void commit_log_reader_free(CommitLogReader *reader) {
     mdb_cursor_close(reader->cursor);
     free(reader->entries);
     free(reader->rows);
+    free(reader->runs);
     free(reader);
 }
 
@@ -203,22 +229,48 @@ static void make_room(CommitLogReader *reader, size_t count) {
     reader->capacity = count;
 }
 
+static void make_room_for_runs(CommitLogReader *reader, size_t count) {
+    if (count <= reader->run_capacity) return;
+    free(reader->runs);
+    reader->runs = malloc(count * sizeof *reader->runs);
+    check(reader->runs);
+    reader->run_capacity = count;
+}
+
+/* Do the runs belong to the entries, and have they their rows? An entry without runs has rows. */
+static bool runs_hold(const GroupEntry *entries, size_t count, const OffsetRun *runs, size_t run_count) {
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t begin = at;
+        while (at < run_count && runs[at].sink == entries[i].sink) at++;
+        if (at == begin && entries[i].rows == 0) return false;
+        if (at > begin && !offset_runs_have(runs + begin, at - begin, entries[i].sink, entries[i].rows)) return false;
+    }
+    return at == run_count;
+}
+
 /* false: header or directory do not hold. */
 static bool parse(CommitLogReader *reader, Span value, uint64_t commit, GroupView *view) {
     Header header;
     uint64_t checksum;
     if (value.size < HEADER_BYTES + CHECKSUM_BYTES) return false;
     memcpy(&header, value.data, sizeof header);
-    if (header.magic != MAGIC || header.version != VERSION || header.commit != commit) return false;
-    size_t count = header.entries;
-    if (count > (value.size - HEADER_BYTES - CHECKSUM_BYTES) / ENTRY_BYTES) return false;
-    size_t directory_bytes = HEADER_BYTES + count * ENTRY_BYTES;
+    bool has_runs = header.version == VERSION_RUNS;
+    if (header.magic != MAGIC || (header.version != VERSION && !has_runs) || header.commit != commit) return false;
+    size_t count = header.entries, run_count = has_runs ? header.runs : 0, room = value.size - HEADER_BYTES - CHECKSUM_BYTES;
+    if (count > room / ENTRY_BYTES || run_count > (room - count * ENTRY_BYTES) / RECORD_RUN_BYTES) return false;
+    size_t entry_bytes = count * ENTRY_BYTES, directory_bytes = HEADER_BYTES + entry_bytes + run_count * RECORD_RUN_BYTES;
     memcpy(&checksum, value.data + directory_bytes, sizeof checksum);
     if (checksum != checksum_of(value.data, directory_bytes)) return false;
 
     make_room(reader, count);
     check(reader->capacity >= count && (count == 0 || reader->entries));
-    if (count) memcpy(reader->entries, value.data + HEADER_BYTES, count * ENTRY_BYTES);
+    if (count) memcpy(reader->entries, value.data + HEADER_BYTES, entry_bytes);
+    if (has_runs) {
+        make_room_for_runs(reader, run_count);
+        if (run_count) memcpy(reader->runs, value.data + HEADER_BYTES + entry_bytes, run_count * RECORD_RUN_BYTES);
+        if (!runs_hold(reader->entries, count, reader->runs, run_count)) return false;
+    }
     Cursor text = cursor_of(
         (Span){.data = value.data + directory_bytes + CHECKSUM_BYTES, .size = value.size - directory_bytes - CHECKSUM_BYTES});
     for (size_t i = 0; i < count; i++) reader->rows[i] = cursor_bytes(&text, (size_t)reader->entries[i].bytes);
@@ -228,6 +280,8 @@ static bool parse(CommitLogReader *reader, Span value, uint64_t commit, GroupVie
     view->entries = reader->entries;
     view->rows = reader->rows;
     view->count = count;
+    view->runs = reader->runs;
+    view->run_count = run_count;
     return true;
 }
 
@@ -250,4 +304,20 @@ int commit_log_read(CommitLogReader *reader, GroupView *ret_view, Error *error) 
 
 bool group_rows_intact(const GroupEntry *entry, Span rows) {
     return rows.size == entry->bytes && checksum_of(rows.data, rows.size) == entry->checksum;
+}
+
+size_t group_runs(const GroupView *view, size_t entry, const OffsetRun **ret_runs) {
+    check(entry < view->count);
+    uint32_t sink = view->entries[entry].sink;
+    size_t low = 0, high = view->run_count, end;
+    while (low < high) { /* the first run that is not of a sink before */
+        size_t middle = low + (high - low) / 2;
+        if (view->runs[middle].sink < sink)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (end = low; end < view->run_count && view->runs[end].sink == sink;) end++;
+    *ret_runs = end > low ? view->runs + low : NULL;
+    return end - low;
 }

@@ -84,7 +84,7 @@ static uint64_t rows_of_file(Txn *txn, const char *name) {
     Uuid id;
     if (strlen(name) < UUID_TEXT_SIZE || !uuid_parse((Span){.data = name, .size = UUID_TEXT_SIZE}, &id)) return 0;
     if (ledger_find_file(txn, &id, &file, NULL) != 0) return 0;
-    uint64_t rows = file.rows - file.damaged_rows;
+    uint64_t rows = file_readable_rows(&file);
     file_record_deinit(&file);
     return rows;
 }

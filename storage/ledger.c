@@ -105,7 +105,8 @@ static int refuse_open_file(Txn *txn, uint32_t sink, Error *error) {
 int ledger_open_file(Txn *txn, const FileRecord *file, Error *error) {
     check(txn_may_write(txn));
     check(file->sink && file->target && file->label && !uuid_is_nil(&file->id));
-    check(file->state == FILE_OPEN && file->rows == 0 && file->bytes == 0 && file->damaged_rows == 0 && file->rejected_rows == 0);
+    check(file->state == FILE_OPEN && file->rows == 0 && file->bytes == 0 && file->damaged_rows == 0 && file->rejected_rows == 0 &&
+          file->left_out == 0);
     LedgerKey id_key = ledger_id_key(LEDGER_FILE_ID, &file->id);
     Span value;
     uint64_t end;
@@ -168,19 +169,22 @@ static int check_slice(const FileRecord *file, const SliceRecord *slice, Error *
     return 0;
 }
 
-int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error *error) {
+int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, const OffsetRun *runs, Error *error) {
     check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
     PackRecord pack;
     check(slice->rows > 0);
     int result = ledger_load_file(txn, file, &stored, error);
     if (result == 0) result = check_slice(&stored, slice, error);
+    if (result == 0 && slice->run_count > 0 && !offset_runs_have(runs, slice->run_count, slice->sink, slice->rows))
+        result = error_set(error, -EBADMSG, "the runs of the slice of sink %" PRIu32 " from row %" PRIu64 " do not have its rows",
+                           slice->sink, slice->first_row);
     if (result == 0) result = ledger_load_pack(txn, &slice->pack, &pack, error);
     /* The first to write, and it refuses before it does. */
     if (result == 0) result = ranges_append(txn, slice->sink, slice->first_row, slice->rows, RANGE_STAGED, error);
     if (result < 0) return result;
 
-    if (stored.rows == stored.damaged_rows) stored.first_time = slice->first_time;
+    if (file_readable_rows(&stored) == 0) stored.first_time = slice->first_time;
     stored.last_time = slice->last_time;
     stored.rows += slice->rows;
     stored.bytes += slice->bytes;
@@ -189,7 +193,7 @@ int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error
     check(stored.first_row + stored.rows == slice->first_row + slice->rows && pack.slices > pack.done);
 
     LedgerKey key = ledger_pack_slice_key(&slice->pack, slice->sink, slice->first_row);
-    result = ledger_put_slice(txn, slice, error);
+    result = ledger_put_slice(txn, slice, runs, error);
     if (result == 0) result = db_put(txn, DB_FILES, ledger_key_span(&key), (Span){0}, error);
     if (result == 0) result = ledger_put_pack(txn, &pack, error);
     if (result == 0) result = ledger_put_file(txn, &stored, error);
@@ -197,7 +201,13 @@ int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error
     return result;
 }
 
-int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
+/* Where the file counts its rows of that state. */
+static uint64_t *unreadable_of(FileRecord *file, RangeState state) {
+    check(range_is_unreadable(state));
+    return state == RANGE_QUARANTINED ? &file->damaged_rows : &file->left_out;
+}
+
+static int skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState state, Error *error) {
     check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord open = {0};
     check(sink);
@@ -206,11 +216,19 @@ int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows,
     bool is_open = result == 0;
     if (is_open && first_row != open.first_row + open.rows)
         return error_set(error, -EBADMSG, "row %" PRIu64 " of sink %" PRIu32 " is not where its open file ends", first_row, sink);
-    result = ranges_append(txn, sink, first_row, rows, RANGE_QUARANTINED, error);
+    result = ranges_append(txn, sink, first_row, rows, state, error);
     if (result < 0 || !is_open) return result;
     open.rows += rows;
-    open.damaged_rows += rows;
+    *unreadable_of(&open, state) += rows;
     return ledger_put_file(txn, &open, error);
+}
+
+int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
+    return skip_rows(txn, sink, first_row, rows, RANGE_QUARANTINED, error);
+}
+
+int ledger_return_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
+    return skip_rows(txn, sink, first_row, rows, RANGE_RETURNED, error);
 }
 
 int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error) {
@@ -221,25 +239,70 @@ int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
     return ranges_append(txn, sink, first_row, rows, RANGE_DISCARDED, error);
 }
 
+static int check_waits(const FileRecord *file, const char *what, Error *error) {
+    return file->state == FILE_OPEN || file->state == FILE_CLOSED ? 0 : ledger_wrong_state(file, what, error);
+}
+
+/* Staged rows of the file, which waits, become `state`. */
+static int take_rows_out(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, RangeState state, Error *error) {
+    check(rows > 0);
+    if (first_row < file->first_row || first_row - file->first_row > file->rows || rows > file->rows - (first_row - file->first_row))
+        return error_set(error, -EBADMSG, "%" PRIu64 " rows from %" PRIu64 " of sink %" PRIu32 " are not all in this file", rows, first_row,
+                         file->sink);
+    if (rows > file_readable_rows(file))
+        return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " counts more rows that are out than its ranges",
+                         file->sink, file->first_row);
+    int result = ranges_change(txn, file->sink, first_row, rows, RANGE_STAGED, state, error);
+    if (result == 0) *unreadable_of(file, state) += rows;
+    return result;
+}
+
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error) {
     check(txn_may_write(txn));
     _cleanup_(file_record_deinit) FileRecord stored = {0};
-    check(rows > 0);
     int result = ledger_load_file(txn, file, &stored, error);
-    if (result < 0) return result;
-    if (stored.state != FILE_OPEN && stored.state != FILE_CLOSED) return ledger_wrong_state(&stored, "quarantined in part", error);
-    if (first_row < stored.first_row || first_row - stored.first_row > stored.rows || rows > stored.rows - (first_row - stored.first_row))
-        return error_set(error, -EBADMSG, "%" PRIu64 " rows from %" PRIu64 " of sink %" PRIu32 " are not all in this file", rows, first_row,
-                         stored.sink);
-    if (rows > stored.rows - stored.damaged_rows)
-        return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " counts more damaged rows than its ranges",
-                         stored.sink, stored.first_row);
-    result = ranges_change(txn, stored.sink, first_row, rows, RANGE_STAGED, RANGE_QUARANTINED, error);
-    if (result < 0) return result;
-    stored.damaged_rows += rows;
-    result = ledger_put_file(txn, &stored, error);
+    if (result == 0) result = check_waits(&stored, "quarantined in part", error);
+    if (result == 0) result = take_rows_out(txn, &stored, first_row, rows, RANGE_QUARANTINED, error);
+    if (result == 0) result = ledger_put_file(txn, &stored, error);
     if (result == 0) ledger_bring_up_to_date(file, &stored);
     return result;
+}
+
+/* Are they staged, and does each come after the one before? Only then is anything changed. */
+static int check_left_out(Txn *txn, uint32_t sink, const RangeRecord *ranges, size_t count, Error *error) {
+    for (size_t i = 0; i < count; i++) {
+        RangeRecord found;
+        uint64_t first_row = ranges[i].first_row, rows = ranges[i].rows;
+        check(range_is_left_out(ranges[i].state) && rows > 0);
+        int result = ranges_find(txn, sink, first_row, &found, error);
+        if (result < 0) return result;
+        bool in_order = i == 0 || first_row >= ranges[i - 1].first_row + ranges[i - 1].rows;
+        if (result == DB_NOT_FOUND || !in_order || found.state != RANGE_STAGED || rows > found.rows - (first_row - found.first_row))
+            return error_set(error, -EBADMSG, "%" PRIu64 " rows from %" PRIu64 " of sink %" PRIu32 " that are left out are not all staged",
+                             rows, first_row, sink);
+    }
+    return 0;
+}
+
+int ledger_leave_out(Txn *txn, FileRecord *file, const RangeRecord *ranges, size_t count, Error *error) {
+    check(txn_may_write(txn));
+    _cleanup_(file_record_deinit) FileRecord stored = {0};
+    int result = ledger_load_file(txn, file, &stored, error);
+    if (result == 0) result = check_waits(&stored, "left out in part", error);
+    if (result == 0) result = check_left_out(txn, stored.sink, ranges, count, error);
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = take_rows_out(txn, &stored, ranges[i].first_row, ranges[i].rows, ranges[i].state, error);
+    if (result == 0) result = ledger_put_file(txn, &stored, error);
+    if (result == 0) ledger_bring_up_to_date(file, &stored);
+    return result;
+}
+
+int ledger_lose_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, RangeState *ret_state, Error *error) {
+    RangeRecord range = {.first_row = slice->first_row, .rows = slice->rows, .state = RANGE_RETURNED};
+    bool returned = slice->run_count > 0;
+    *ret_state = returned ? RANGE_RETURNED : RANGE_QUARANTINED;
+    if (returned) return ledger_leave_out(txn, file, &range, 1, error);
+    return ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
 }
 
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error) {

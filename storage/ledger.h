@@ -1,8 +1,11 @@
 /*
  * The ledger of files and slices. A slice is one sink's rows in one pack (first row, count, place); a file is a run of slices that is
  * imported as one, with its own copy of where its rows go. Per sink, every row number below staged_row is in exactly one range with a state:
- * staged (in a slice of a file that is not done), imported, expired, quarantined, deleted or discarded. The functions here keep that
- * true or fail without changing anything; ledger_verify checks it whole. Only the writer changes anything.
+ * staged (in a slice of a file that is not done), imported, expired, quarantined, deleted, discarded, overtaken or returned. The functions
+ * here keep that true or fail without changing anything; ledger_verify checks it whole. Only the writer changes anything.
+ *
+ * The slices of a bridge's sink have runs (offset_run.h), which have all of their rows. The broker still has what was not imported, so such rows are
+ * never lost: what cannot be read is returned and not quarantined, and a file never expires.
  */
 #pragma once
 
@@ -14,6 +17,7 @@
 #include "base/error.h"
 #include "base/uuid.h"
 #include "storage/environment.h"
+#include "storage/offset_run.h"
 
 typedef enum FileState {
     FILE_OPEN,     /* slices are added */
@@ -34,6 +38,7 @@ typedef struct FileRecord {
     uint64_t first_row, rows, bytes; /* rows [first_row, first_row + rows) */
     uint64_t damaged_rows;           /* of those: quarantined, not readable */
     uint64_t rejected_rows;          /* of those: refused by the destination */
+    uint64_t left_out;               /* of those: overtaken or returned */
     uint64_t checksum;               /* folded over its slices' checksums */
     usec_t first_time, last_time;    /* receive time of the first and last row */
     usec_t opened, closed, done;     /* wall time; 0: not yet */
@@ -54,6 +59,7 @@ typedef struct SliceRecord {
     uint64_t checksum;               /* of the row text */
     usec_t first_time, last_time;
     Uuid file;
+    uint32_t run_count; /* of a bridge's sink: its runs stand apart (ledger_read_runs); in what is read from a pack 0 */
 } SliceRecord;
 
 typedef struct PackRecord {
@@ -64,6 +70,10 @@ typedef struct PackRecord {
     usec_t last_done; /* running time (totals.h) when the last of them was done; 0: not yet, or before that was counted */
 } PackRecord;
 
+/* Those that are not damaged and not left out: of a file that waits, what an import has to bring. */
+static inline uint64_t file_readable_rows(const FileRecord *file) {
+    return file->rows - file->damaged_rows - file->left_out;
+}
 void file_record_deinit(FileRecord *file);
 int file_record_copy(const FileRecord *from, FileRecord *ret_file);
 
@@ -74,6 +84,8 @@ typedef enum RangeState {
     RANGE_QUARANTINED, /* damaged: cannot be read */
     RANGE_DELETED,     /* with their file */
     RANGE_DISCARDED,   /* dropped before they were in a file */
+    RANGE_OVERTAKEN,   /* of a bridge: somebody else imported their records */
+    RANGE_RETURNED,    /* of a bridge: their records are read again from the broker */
 } RangeState;
 
 typedef struct RangeRecord {
@@ -91,32 +103,50 @@ typedef struct RangeRecord {
  * open. */
 int ledger_open_file(Txn *txn, const FileRecord *file, Error *error);
 /* Adds a slice to its open file and counts it to its pack, which must be there. The slice must go on where the file ends and have the same mapping
- * version. */
-int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, Error *error);
+ * version. `runs`: slice->run_count of them, which have its rows; NULL when there are none. */
+int ledger_add_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, const OffsetRun *runs, Error *error);
 /* Before its slices. Its counts start at 0 whatever `pack` says: each slice counts itself. */
 int ledger_add_pack(Txn *txn, const PackRecord *pack, Error *error);
 /* Rows [first, first+rows) of the sink will never be read (damaged in the log): they become a quarantined range where the sink's ranges end. They
  * count to the open file, if there is one, as damaged. */
 int ledger_skip_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
+/* The same for a bridge's sink: they are returned, and count to the open file as left out. */
+int ledger_return_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
 /* As above, for rows in the log that are dropped with their sink; no file of it may be open. */
 int ledger_discard_rows(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, Error *error);
 /* Rows of an open or closed file turned out to be unreadable (a damaged slice): quarantined, counted as damaged. They must be staged. */
 int ledger_quarantine_rows(Txn *txn, FileRecord *file, uint64_t first_row, uint64_t rows, Error *error);
-/* The other way round, when so much turns out to be at the destination: `rows` of the quarantined ones of a closed file, at most its damaged_rows,
- * are staged again, first those that are in slices. Only for a file that ends as imported in the same transaction: they are not readable. */
+/* Rows of an open or closed file of a bridge's sink are not imported: `ranges` say which (their sink is not looked at), in order, and whether they
+ * are overtaken or returned. They must be staged. Parts of a slice only when the file ends in the same transaction: a slice that waits is read whole
+ * or not at all. */
+int ledger_leave_out(Txn *txn, FileRecord *file, const RangeRecord *ranges, size_t count, Error *error);
+/* A slice of an open or closed file turned out to be unreadable: its rows are quarantined, or returned when it has runs. `ret_state` says which. */
+int ledger_lose_slice(Txn *txn, FileRecord *file, const SliceRecord *slice, RangeState *ret_state, Error *error);
+/* The other way round, when so much turns out to be at the destination: `rows` of the quarantined and returned ones of a closed file, at most its
+ * damaged_rows and left_out, are staged again, first those that are in slices. Only for a file that ends as imported in the same transaction: they are not readable. */
 int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error);
 /* The file must have rows. */
 int ledger_close_file(Txn *txn, FileRecord *file, CloseReason reason, usec_t now, Error *error);
 /* A closed file failed: attempts, next_try, first_failed and last_error as given in `file`. */
 int ledger_update_file(Txn *txn, const FileRecord *file, Error *error);
 /* Closed -> imported, expired or deleted (also open -> deleted): its slices are done, its rows one range with the ones beside it; rejected_rows is
- * taken from `file`. A file without slices is forgotten at once. `now`: wall time; `running`: running time, from which the packs' retention counts. */
+ * taken from `file`. A file without slices is forgotten at once. One whose slices have runs does not expire: -EBADMSG. Of a bridge's sink, what was left
+ * out comes first (ledger_leave_out), and its runs are to be decided about before it is deleted (ledger_file_runs). `now`: wall time; `running`: running time, from which the packs' retention counts. */
 int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, usec_t running, Error *error);
 
 /* A closed file becomes several closed ones, which hold its rows in order. `slices` hold what can be read of them, in row order, and lie in packs
  * that were added before; neighbours of equal `file` make one part, whose rows go on to the next part. An id of the parts may be the old file's.
- * The old slices are forgotten, but for quarantined ones, which go on in their part; a pack in which none is left goes with the next ledger_forget_packs. `running`: the running time. */
-int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, usec_t running, Error *error);
+ * The old slices are forgotten, but for quarantined and returned ones, which go on in their part; a pack in which none is left goes with the next ledger_forget_packs.
+ * `runs`: those of all slices, one slice after the other, as many of each as its run_count says: they must be those of the old slices that can be
+ * read, in the same order, so that cuts are at ends of runs (offset_runs_cut). NULL when there are none. `running`: the running time. */
+int ledger_divide_file(Txn *txn, const Uuid *id, const SliceRecord *slices, size_t count, const OffsetRun *runs, usec_t running,
+                       Error *error);
+
+/* The runs of the slice that begins at the row, which are added to `runs`: 0 or LEDGER_NOT_FOUND. */
+int ledger_read_runs(Txn *txn, uint32_t sink, uint64_t first_row, OffsetRuns *runs, Error *error);
+/* Those of all slices of the file that can be read, in order: what an import decides about, and what a position-only import has to before the file is
+ * deleted. */
+int ledger_file_runs(Txn *txn, const FileRecord *file, OffsetRuns *runs, Error *error);
 
 /* Forgets the ranges of a sink that is erased: nothing of it may wait. Files and slices go with their packs. */
 int ledger_forget_ranges(Txn *txn, uint32_t sink, Error *error);

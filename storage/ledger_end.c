@@ -30,23 +30,26 @@ static int stretch(Txn *txn, uint32_t sink, uint64_t row, uint64_t end, RangeSta
     return 0;
 }
 
-/* Are the file's rows all staged, but for those that are counted as damaged? */
+/* Are the file's rows all staged, but for those that are counted as damaged or left out? */
 static int check_ranges(Txn *txn, const FileRecord *file, Error *error) {
-    uint64_t end = file->first_row + file->rows, damaged = 0, rows;
+    uint64_t end = file->first_row + file->rows, damaged = 0, left_out = 0, rows;
     for (uint64_t row = file->first_row; row < end; row += rows) {
         RangeState state;
         int result = stretch(txn, file->sink, row, end, &state, &rows, error);
         if (result < 0) return result;
         if (state == RANGE_QUARANTINED)
             damaged += rows;
+        else if (range_is_left_out(state))
+            left_out += rows;
         else if (state != RANGE_STAGED)
             return error_set(error, -EBADMSG, "row %" PRIu64 " of sink %" PRIu32 " is %s, but its file waits", row, file->sink,
                              range_state_name(state));
     }
-    if (damaged != file->damaged_rows)
+    if (damaged != file->damaged_rows || left_out != file->left_out)
         return error_set(error, -EBADMSG,
-                         "the file of sink %" PRIu32 " from row %" PRIu64 " counts %" PRIu64 " damaged rows, its ranges %" PRIu64,
-                         file->sink, file->first_row, file->damaged_rows, damaged);
+                         "the file of sink %" PRIu32 " from row %" PRIu64 " counts %" PRIu64 " damaged rows and %" PRIu64
+                         " that are left out, its ranges %" PRIu64 " and %" PRIu64,
+                         file->sink, file->first_row, file->damaged_rows, file->left_out, damaged, left_out);
     return 0;
 }
 
@@ -61,16 +64,22 @@ static int end_ranges(Txn *txn, const FileRecord *file, RangeState to, Error *er
     return 0;
 }
 
-/* Quarantined rows in [row, end) become staged, until *rows are. */
-static int restore(Txn *txn, uint32_t sink, uint64_t row, uint64_t end, uint64_t *rows, Error *error) {
+/* Quarantined and returned rows of the file in [row, end) become staged, until *rows are. */
+static int restore(Txn *txn, FileRecord *file, uint64_t row, uint64_t end, uint64_t *rows, Error *error) {
     for (uint64_t length; row<end && * rows> 0; row += length) {
         RangeState state;
-        int result = stretch(txn, sink, row, end, &state, &length, error);
+        int result = stretch(txn, file->sink, row, end, &state, &length, error);
         if (result < 0) return result;
-        if (state != RANGE_QUARANTINED) continue;
+        if (state != RANGE_QUARANTINED && state != RANGE_RETURNED) continue;
         if (length > *rows) length = *rows;
-        result = ranges_change(txn, sink, row, length, RANGE_QUARANTINED, RANGE_STAGED, error);
+        uint64_t *counted = state == RANGE_QUARANTINED ? &file->damaged_rows : &file->left_out;
+        if (length > *counted)
+            return error_set(error, -EBADMSG,
+                             "the file of sink %" PRIu32 " from row %" PRIu64 " counts fewer rows that are %s than its ranges", file->sink,
+                             file->first_row, range_state_name(state));
+        result = ranges_change(txn, file->sink, row, length, state, RANGE_STAGED, error);
         if (result < 0) return result;
+        *counted -= length;
         *rows -= length;
     }
     return 0;
@@ -130,19 +139,18 @@ int ledger_restore_rows(Txn *txn, FileRecord *file, uint64_t rows, Error *error)
     int result = ledger_load_file(txn, file, &stored, error);
     if (result < 0) return result;
     if (stored.state != FILE_CLOSED) return ledger_wrong_state(&stored, "restored in part", error);
-    if (rows > stored.damaged_rows)
+    if (rows > stored.damaged_rows + stored.left_out)
         return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " has only %" PRIu64 " damaged rows",
-                         stored.sink, stored.first_row, stored.damaged_rows);
+                         stored.sink, stored.first_row, stored.damaged_rows + stored.left_out);
     SliceList list = {.file = &stored.id};
     uint64_t left = rows;
     result = ledger_visit_slices(txn, stored.sink, stored.first_row, stored.rows, collect_slice, &list, error);
     for (size_t i = 0; i < list.count && result == 0; i++)
-        result = restore(txn, stored.sink, list.slices[i].first_row, list.slices[i].first_row + list.slices[i].rows, &left, error);
+        result = restore(txn, &stored, list.slices[i].first_row, list.slices[i].first_row + list.slices[i].rows, &left, error);
     free(list.slices);
-    if (result == 0) result = restore(txn, stored.sink, stored.first_row, stored.first_row + stored.rows, &left, error);
+    if (result == 0) result = restore(txn, &stored, stored.first_row, stored.first_row + stored.rows, &left, error);
     if (result < 0) return result;
     check(left <= rows);
-    stored.damaged_rows -= rows - left;
     result = ledger_put_file(txn, &stored, error);
     if (result == 0) ledger_bring_up_to_date(file, &stored);
     return result;
@@ -154,6 +162,8 @@ static int end_stored(Txn *txn, FileRecord *stored, FileState state, usec_t now,
     int result = check_ranges(txn, stored, error);
     if (result == 0 && stored->rows > 0)
         result = ledger_visit_slices(txn, stored->sink, stored->first_row, stored->rows, collect_slice, &list, error);
+    for (size_t i = 0; i < list.count && result == 0 && state == FILE_EXPIRED; i++)
+        if (list.slices[i].run_count > 0) result = ledger_wrong_state(stored, "expired: the broker still has its records", error);
     if (result == 0) result = end_ranges(txn, stored, ended_range(state), error);
     for (size_t i = 0; i < list.count && result == 0; i++) result = done_slice(&done, &list.slices[i], error);
     if (result == 0) result = done_flush(&done, error);
@@ -174,7 +184,7 @@ int ledger_end_file(Txn *txn, FileRecord *file, FileState state, usec_t now, use
     if (result < 0) return result;
     if (stored.state != FILE_CLOSED && !(stored.state == FILE_OPEN && state == FILE_DELETED))
         return ledger_wrong_state(&stored, file_state_name(state), error);
-    if (file->rejected_rows > stored.rows - stored.damaged_rows)
+    if (file->rejected_rows > file_readable_rows(&stored))
         return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " cannot have more rejected rows than rows",
                          stored.sink, stored.first_row);
     stored.rejected_rows = file->rejected_rows;

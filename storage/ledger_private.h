@@ -45,7 +45,8 @@ int ledger_parse_pack_slice_key(Span key, uint32_t *ret_sink, uint64_t *ret_firs
 
 int ledger_put_file(Txn *txn, const FileRecord *file, Error *error);
 int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error);
-int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error);
+/* `runs`: slice->run_count of them. */
+int ledger_put_slice(Txn *txn, const SliceRecord *slice, const OffsetRun *runs, Error *error);
 int ledger_put_pack(Txn *txn, const PackRecord *pack, Error *error);
 /* `txn`: to find where it goes; NULL: its target is not wanted and is empty. */
 int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Error *error);
@@ -56,6 +57,8 @@ int ledger_find_target(Txn *txn, uint32_t sink, uint32_t version, uint64_t diges
 int ledger_drop_target(Txn *txn, const FileRecord *file, Error *error);
 int ledger_open_target(Span key, Span value, Span *ret_target, Error *error);
 int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error);
+/* With its runs, which are added to `runs`. */
+int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, OffsetRuns *runs, Error *error);
 int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error);
 int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *error);
 
@@ -93,6 +96,14 @@ int ranges_put_merged(Txn *txn, const RangeRecord *range, Error *error);
 uint64_t ledger_fold_checksum(uint64_t before, uint64_t slice);
 /* Slices that lie in the pack, and those of them that are done, whatever its record says. */
 int ledger_count_pack(Txn *txn, const Uuid *pack, uint32_t *ret_slices, uint32_t *ret_done, Error *error);
+
+static inline bool range_is_left_out(RangeState state) {
+    return state == RANGE_OVERTAKEN || state == RANGE_RETURNED;
+}
+/* Is a row of that state in a file that waits one that nobody reads? */
+static inline bool range_is_unreadable(RangeState state) {
+    return state == RANGE_QUARANTINED || range_is_left_out(state);
+}
 
 const char *range_state_name(RangeState state);
 const char *file_state_name(FileState state);

@@ -7,6 +7,7 @@
 #include "storage/record.h"
 
 #define VERSION 1
+#define VERSION_LEFT_OUT 2 /* of ranges that are overtaken or returned */
 
 int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *error) {
     RangeRecord range = {0};
@@ -15,13 +16,14 @@ int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *err
     char what[80];
     (void)snprintf(what, sizeof what, "the range of sink %" PRIu32 " from row %" PRIu64, range.sink, range.first_row);
     Cursor fields;
-    result = record_open(value, LEDGER_RANGE, VERSION, what, &fields, error);
+    result = record_open(value, LEDGER_RANGE, VERSION_LEFT_OUT, what, &fields, error);
     if (result < 0) return result;
     range.rows = cursor_u64(&fields);
     uint8_t state = cursor_u8(&fields);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
-    if (state > RANGE_DISCARDED || range.sink == 0 || range.first_row == 0 || range.rows == 0 || range.rows > UINT64_MAX - range.first_row)
+    uint8_t last = record_version(value) >= VERSION_LEFT_OUT ? RANGE_RETURNED : RANGE_DISCARDED;
+    if (state > last || range.sink == 0 || range.first_row == 0 || range.rows == 0 || range.rows > UINT64_MAX - range.first_row)
         return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     range.state = (RangeState)state;
     *ret_range = range;
@@ -30,9 +32,9 @@ int ledger_decode_range(Span key, Span value, RangeRecord *ret_range, Error *err
 
 static int put(Txn *txn, const RangeRecord *range, Error *error) {
     check(range->sink && range->first_row > 0 && range->rows > 0 && range->rows <= UINT64_MAX - range->first_row);
-    check(range->state <= RANGE_DISCARDED);
+    check(range->state <= RANGE_RETURNED);
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, LEDGER_RANGE, VERSION);
+    record_begin(&record, LEDGER_RANGE, range_is_left_out(range->state) ? VERSION_LEFT_OUT : VERSION);
     buffer_put_u64(&record, range->rows);
     buffer_put_u8(&record, (unsigned char)range->state);
     record_seal(&record);

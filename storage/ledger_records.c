@@ -10,8 +10,10 @@
 #include "storage/record.h"
 
 #define VERSION 1
-#define FILE_VERSION 3 /* 2: with the whole target; 1: and without first_failed */
-#define PACK_VERSION 2 /* 1: last_done is a wall time */
+#define FILE_VERSION 4 /* 3: without left_out; 2: with the whole target; 1: and without first_failed */
+#define SLICE_VERSION 1
+#define SLICE_VERSION_RUNS 2 /* of slices that have runs */
+#define PACK_VERSION 2       /* 1: last_done is a wall time */
 
 LedgerKey ledger_row_key(char kind, uint32_t sink, uint64_t first_row) {
     check(kind == LEDGER_FILE || kind == LEDGER_SLICE || kind == LEDGER_RANGE || kind == LEDGER_WAITING_FILE);
@@ -57,7 +59,7 @@ int ledger_parse_pack_slice_key(Span key, uint32_t *ret_sink, uint64_t *ret_firs
 }
 
 const char *range_state_name(RangeState state) {
-    static const char *const names[] = {"staged", "imported", "expired", "quarantined", "deleted", "discarded"};
+    static const char *const names[] = {"staged", "imported", "expired", "quarantined", "deleted", "discarded", "overtaken", "returned"};
     check((size_t)state < sizeof names / sizeof *names);
     return names[state];
 }
@@ -106,7 +108,8 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     uint64_t digest;
     check(file->sink && file->first_row > 0 && !uuid_is_nil(&file->id) && file->target && file->label);
     check(file->state <= FILE_DELETED && file->reason <= CLOSE_SHUTDOWN && file->rows <= UINT64_MAX - file->first_row);
-    check(file->damaged_rows <= file->rows && file->rejected_rows <= file->rows - file->damaged_rows);
+    check(file->damaged_rows <= file->rows && file->left_out <= file->rows - file->damaged_rows);
+    check(file->rejected_rows <= file_readable_rows(file));
     int kept = ledger_keep_target(txn, file, &digest, error);
     if (kept < 0) return kept;
     record_begin(&record, LEDGER_FILE, FILE_VERSION);
@@ -131,6 +134,7 @@ int ledger_put_file(Txn *txn, const FileRecord *file, Error *error) {
     buffer_put_block(&record, span_of(file->last_error));
     buffer_put_u64(&record, digest);
     buffer_put_block(&record, span_of(file->label));
+    buffer_put_u64(&record, file->left_out);
     LedgerKey key = ledger_row_key(LEDGER_FILE, file->sink, file->first_row);
     bool waits = file->state == FILE_OPEN || file->state == FILE_CLOSED;
     int result = put(txn, &key, &record, error);
@@ -147,11 +151,12 @@ int ledger_put_file_id(Txn *txn, const FileRecord *file, Error *error) {
     return put(txn, &key, &record, error);
 }
 
-int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error) {
+int ledger_put_slice(Txn *txn, const SliceRecord *slice, const OffsetRun *runs, Error *error) {
     check(slice->sink && slice->first_row > 0 && slice->rows > 0 && slice->rows <= UINT64_MAX - slice->first_row);
     check(slice->offset <= UINT64_MAX - slice->length);
+    check(slice->run_count == 0 || offset_runs_have(runs, slice->run_count, slice->sink, slice->rows));
     _cleanup_(buffer_deinit) Buffer record = {0};
-    record_begin(&record, LEDGER_SLICE, VERSION);
+    record_begin(&record, LEDGER_SLICE, slice->run_count > 0 ? SLICE_VERSION_RUNS : SLICE_VERSION);
     put_uuid(&record, &slice->pack);
     buffer_put_u64(&record, slice->offset);
     buffer_put_u64(&record, slice->length);
@@ -162,6 +167,7 @@ int ledger_put_slice(Txn *txn, const SliceRecord *slice, Error *error) {
     put_time(&record, slice->first_time);
     put_time(&record, slice->last_time);
     put_uuid(&record, &slice->file);
+    if (slice->run_count > 0) offset_runs_put(&record, runs, slice->run_count);
     LedgerKey key = ledger_row_key(LEDGER_SLICE, slice->sink, slice->first_row);
     return put(txn, &key, &record, error);
 }
@@ -219,6 +225,7 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
         digest = cursor_u64(&fields);
     }
     file.label = get_text(&fields);
+    if (record_version(value) >= 4) file.left_out = cursor_u64(&fields);
     if (!has_error) {
         free(file.last_error);
         file.last_error = NULL;
@@ -226,7 +233,8 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
     result = record_read_whole(&fields, what, error);
     bool cannot_be = state > FILE_DELETED || reason > CLOSE_SHUTDOWN || file.sink == 0 || file.first_row == 0 ||
                      file.rows > UINT64_MAX - file.first_row || file.damaged_rows > file.rows ||
-                     file.rejected_rows > file.rows - file.damaged_rows || uuid_is_nil(&file.id);
+                     file.left_out > file.rows - file.damaged_rows || file.rejected_rows > file_readable_rows(&file) ||
+                     uuid_is_nil(&file.id);
     if (result == 0 && cannot_be) result = error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     if (result == 0 && !has_text && txn) result = ledger_find_target(txn, file.sink, file.mapping_version, digest, &file.target, error);
     if (result == 0 && !has_text && !txn) file.target = text_copy("");
@@ -238,14 +246,14 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
     return 0;
 }
 
-int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error) {
+int ledger_decode_slice_and_runs(Span key, Span value, SliceRecord *ret_slice, OffsetRuns *runs, Error *error) {
     SliceRecord slice = {0};
     int result = ledger_parse_row_key(key, &slice.sink, &slice.first_row, error);
     if (result < 0) return result;
     char what[80];
     (void)snprintf(what, sizeof what, "the slice of sink %" PRIu32 " from row %" PRIu64, slice.sink, slice.first_row);
     Cursor fields;
-    result = record_open(value, LEDGER_SLICE, VERSION, what, &fields, error);
+    result = record_open(value, LEDGER_SLICE, SLICE_VERSION_RUNS, what, &fields, error);
     if (result < 0) return result;
     slice.pack = get_uuid(&fields);
     slice.offset = cursor_u64(&fields);
@@ -257,6 +265,8 @@ int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *err
     slice.first_time = get_time(&fields);
     slice.last_time = get_time(&fields);
     slice.file = get_uuid(&fields);
+    if (record_version(value) >= SLICE_VERSION_RUNS && !offset_runs_get(&fields, slice.sink, slice.rows, runs, &slice.run_count))
+        return error_set(error, -EBADMSG, "the record of %s is damaged: its runs cannot be", what);
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (slice.sink == 0 || slice.first_row == 0 || slice.rows == 0 || slice.rows > UINT64_MAX - slice.first_row ||
@@ -264,6 +274,10 @@ int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *err
         return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     *ret_slice = slice;
     return 0;
+}
+
+int ledger_decode_slice(Span key, Span value, SliceRecord *ret_slice, Error *error) {
+    return ledger_decode_slice_and_runs(key, value, ret_slice, NULL, error);
 }
 
 int ledger_decode_pack(Span key, Span value, PackRecord *ret_pack, Error *error) {

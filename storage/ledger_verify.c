@@ -54,7 +54,7 @@ static RangeState range_of(const FileRecord *file) {
 }
 
 static int verify_file_ranges(const Verify *verify, const FileRecord *file, Error *error) {
-    uint64_t end = file->first_row + file->rows, damaged = 0;
+    uint64_t end = file->first_row + file->rows, damaged = 0, left_out = 0;
     for (uint64_t row = file->first_row; row < end;) {
         RangeRecord range;
         int result = ranges_find(verify->txn, file->sink, row, &range, error);
@@ -65,28 +65,32 @@ static int verify_file_ranges(const Verify *verify, const FileRecord *file, Erro
         if (range_end > end) range_end = end;
         if (range.state == RANGE_QUARANTINED)
             damaged += range_end - row;
+        else if (range_is_left_out(range.state))
+            left_out += range_end - row;
         else if (range.state != range_of(file))
             return error_set(error, -EBADMSG, "sink %" PRIu32 ": row %" PRIu64 " is %s, but its file is %s", file->sink, row,
                              range_state_name(range.state), file_state_name(file->state));
         row = range_end;
     }
-    if (damaged != file->damaged_rows)
+    if (damaged != file->damaged_rows || left_out != file->left_out)
         return error_set(error, -EBADMSG,
-                         "sink %" PRIu32 ": the file from row %" PRIu64 " counts %" PRIu64 " damaged rows, its ranges %" PRIu64, file->sink,
-                         file->first_row, file->damaged_rows, damaged);
+                         "sink %" PRIu32 ": the file from row %" PRIu64 " counts %" PRIu64 " damaged rows and %" PRIu64
+                         " that are left out, its ranges %" PRIu64 " and %" PRIu64,
+                         file->sink, file->first_row, file->damaged_rows, file->left_out, damaged, left_out);
     return 0;
 }
 
-/* Rows of a waiting file that are in no slice must be quarantined. */
+/* Rows of a waiting file that are in no slice must be quarantined, or returned. */
 static int verify_gap(const Verify *verify, uint64_t end, Error *error) {
-    uint64_t row = verify->slice_end;
-    if (row >= end) return 0;
-    RangeRecord range;
-    int result = ranges_find(verify->txn, verify->sink, row, &range, error);
-    if (result < 0) return result;
-    if (result == DB_NOT_FOUND || range.state != RANGE_QUARANTINED || range.first_row + range.rows < end)
-        return error_set(error, -EBADMSG, "sink %" PRIu32 ": rows %" PRIu64 " to %" PRIu64 " are staged, but in no slice", verify->sink,
-                         row, end - 1);
+    for (uint64_t row = verify->slice_end; row < end;) {
+        RangeRecord range;
+        int result = ranges_find(verify->txn, verify->sink, row, &range, error);
+        if (result < 0) return result;
+        if (result == DB_NOT_FOUND || !range_is_unreadable(range.state))
+            return error_set(error, -EBADMSG, "sink %" PRIu32 ": rows %" PRIu64 " to %" PRIu64 " are staged, but in no slice", verify->sink,
+                             row, end - 1);
+        row = range.first_row + range.rows;
+    }
     return 0;
 }
 
@@ -133,7 +137,7 @@ static int verify_file(void *context, const FileRecord *file, Error *error) {
     if ((indexed == 0) != is_waiting(file))
         return error_set(error, -EBADMSG, "sink %" PRIu32 ": the file from row %" PRIu64 " is not where those that wait are looked for",
                          file->sink, file->first_row);
-    if (is_waiting(file)) verify->waiting_rows += file->rows - file->damaged_rows;
+    if (is_waiting(file)) verify->waiting_rows += file_readable_rows(file);
 
     FileRecord found;
     int result = ledger_find_file(verify->txn, &file->id, &found, error);

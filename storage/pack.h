@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "base/span.h"
 #include "storage/ledger.h"
+#include "storage/partitions.h"
 
 typedef struct PackWriter PackWriter; /* the stager's thread */
 
@@ -22,6 +23,10 @@ int pack_create(Files *files, const Uuid *id, const Uuid *instance, PackWriter *
 /* `slice`: sink, mapping_version, first_row, rows, times, file are given; pack, offset, length, bytes and checksum are filled in. `description`: JSON text of
  * the table target. Begins the slice; then its row text in pieces of whole rows; then pack_end_slice. */
 int pack_begin_slice(PackWriter *writer, SliceRecord *slice, Span description, Error *error);
+/* The same for a slice of a bridge's sink: `runs`, slice->run_count of them, have its rows. `partitions`: those that they name, as far as they are
+ * known (partitions_of_runs). -E2BIG: their text is longer than a description may be. */
+int pack_begin_slice_with_runs(PackWriter *writer, SliceRecord *slice, Span description, const OffsetRun *runs,
+                               const Partitions *partitions, Error *error);
 int pack_add_rows(PackWriter *writer, Span rows, Error *error);
 int pack_end_slice(PackWriter *writer, SliceRecord *slice, Error *error);
 uint64_t pack_bytes(const PackWriter *writer); /* so far */
@@ -38,6 +43,14 @@ enum { SLICE_READ_END = 1, SLICE_READ_DAMAGED = 2 };
 /* Next whole rows, about 256 KB at most (or one longer row). SLICE_READ_DAMAGED: frame or checksum do not hold (found before the last block is given). */
 int slice_read(SliceReader *reader, Span *ret_rows, Error *error); /* `error` says what is damaged, too. After < 0 (I/O): as rewound */
 int slice_rewind(SliceReader *reader, Error *error);
+/* The runs of the slice, as its description says, and the partitions that they name; none: it is not of a bridge's sink. 0, SLICE_READ_DAMAGED or
+ * < 0. What the ledger says is the same; this is for who does not have it, or not any more. */
+typedef struct SliceRuns {
+    OffsetRuns runs;
+    Partitions partitions;
+} SliceRuns;
+int slice_runs(SliceReader *reader, SliceRuns *ret_runs, Error *error);
+void slice_runs_deinit(SliceRuns *runs);
 void slice_close(SliceReader *reader); /* NULL-safe */
 /* Reads the slice through once: 0 or SLICE_READ_DAMAGED. */
 int slice_verify(Files *files, const SliceRecord *slice, Error *error);

@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "storage/pack.h"
 #include "storage/pack_format.h"
+#include "storage/pack_private.h"
 
 #define LEVEL 1
 #define WINDOW_LOG 19            /* what a reader must hold in memory: 512 KB */
@@ -143,7 +144,8 @@ static void put_uuid_text(Buffer *out, const char *name, const Uuid *id) {
     buffer_printf(out, "\"%s\":\"%s\",", name, text);
 }
 
-static void describe(const PackWriter *writer, const SliceRecord *slice, Span target, Buffer *out) {
+static void describe(const PackWriter *writer, const SliceRecord *slice, Span target, const OffsetRun *runs, const Partitions *partitions,
+                     Buffer *out) {
     buffer_printf(out, "{\"format\":%d,", PACK_FORMAT);
     put_uuid_text(out, "instance", &writer->instance);
     put_uuid_text(out, "pack", &writer->id);
@@ -153,13 +155,21 @@ static void describe(const PackWriter *writer, const SliceRecord *slice, Span ta
                   ",\"lastTime\":%" PRId64 ",\"target\":",
                   slice->sink, slice->mapping_version, slice->first_row, slice->rows, slice->first_time, slice->last_time);
     buffer_append_span(out, target.size ? target : SPAN("null"));
+    if (slice->run_count > 0) pack_describe_runs(runs, slice->run_count, partitions, out);
     buffer_append_byte(out, '}');
 }
 
 int pack_begin_slice(PackWriter *writer, SliceRecord *slice, Span description, Error *error) {
+    check(slice->run_count == 0);
+    return pack_begin_slice_with_runs(writer, slice, description, NULL, NULL, error);
+}
+
+int pack_begin_slice_with_runs(PackWriter *writer, SliceRecord *slice, Span description, const OffsetRun *runs,
+                               const Partitions *partitions, Error *error) {
     _cleanup_(buffer_deinit) Buffer text = {0};
     check(!writer->in_slice && slice->sink && slice->rows > 0 && slice->first_row > 0);
     check(description.size <= PACK_DESCRIPTION_BYTES_MOST / 2);
+    check(slice->run_count == 0 || offset_runs_have(runs, slice->run_count, slice->sink, slice->rows));
     int result = refuse_failed(writer, error);
     if (result < 0) return result;
 
@@ -167,7 +177,9 @@ int pack_begin_slice(PackWriter *writer, SliceRecord *slice, Span description, E
     check(writer->bytes == writer->slices_end);
     slice->offset = writer->bytes;
     writer->slice = *slice;
-    describe(writer, slice, description, &text);
+    describe(writer, slice, description, runs, partitions, &text);
+    if (text.size > PACK_DESCRIPTION_BYTES_MOST)
+        return error_set(error, -E2BIG, "a slice of sink %" PRIu32 " has too many runs: %" PRIu32, slice->sink, slice->run_count);
     result = put_frame(writer, FRAME_DESCRIPTION, buffer_span(&text), error);
     if (result < 0) return result;
 

@@ -168,7 +168,8 @@ int repair_records(Txn *txn, Files *files, usec_t running, Damages *ret_damages,
     check(txn_may_write(txn));
     Damages damages = {0};
     Repair repair = {.txn = txn, .files = files, .running = running, .damages = &damages};
-    int r = find_bad(&repair, error);
+    int r = repair_partitions(&repair, error);
+    if (r == 0) r = find_bad(&repair, error);
     if (r == 0) r = repair_ledger(&repair, error);
     if (r == 0) r = repair_totals(txn, found_totals, &repair, error);
     if (r == 0) r = verify_sinks(&repair, error);

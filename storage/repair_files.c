@@ -33,7 +33,7 @@ static int gather_slice(void *context, const SliceRecord *slice, Error *error) {
 }
 
 static int state_from_ranges(Txn *txn, FileRecord *file, Error *error) {
-    uint64_t end = file->first_row + file->rows;
+    uint64_t end = file->first_row + file->rows, staged = 0;
     file->state = FILE_CLOSED;
     for (uint64_t row = file->first_row; row < end;) {
         RangeRecord range;
@@ -42,15 +42,23 @@ static int state_from_ranges(Txn *txn, FileRecord *file, Error *error) {
         if (r < 0) return r;
         uint64_t range_end = least(range.first_row + range.rows, end);
         if (range.state == RANGE_QUARANTINED) file->damaged_rows += range_end - row;
+        if (range_is_left_out(range.state)) file->left_out += range_end - row;
+        if (range.state == RANGE_STAGED) staged += range_end - row;
         if (range.state == RANGE_IMPORTED) file->state = FILE_IMPORTED;
         if (range.state == RANGE_EXPIRED) file->state = FILE_EXPIRED;
         if (range.state == RANGE_DELETED) file->state = FILE_DELETED;
         row = range_end;
     }
-    return 0;
+    if (staged > 0 || file->state != FILE_CLOSED || file->left_out == 0) return 0;
+    /* All of it was left out. It may have ended as imported: then it waits no more. */
+    LedgerKey waits = ledger_row_key(LEDGER_WAITING_FILE, file->sink, file->first_row);
+    Span nothing;
+    int r = db_get(txn, DB_FILES, ledger_key_span(&waits), &nothing, error);
+    if (r == DB_NOT_FOUND) file->state = FILE_IMPORTED;
+    return r < 0 ? r : 0;
 }
 
-int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, Error *error) {
+int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, bool is_bridge, Error *error) {
     check(file->state == FILE_CLOSED);
     uint64_t end = file->first_row + file->rows, lost = 0;
     for (uint64_t row = file->first_row; row < end;) {
@@ -59,15 +67,18 @@ int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, Err
         if (r != 0) return r < 0 ? r : -EBADMSG;
         uint64_t rows = least(range.first_row + range.rows, end) - row;
         if (range.state == RANGE_STAGED) {
-            r = ranges_change(repair->txn, file->sink, row, rows, RANGE_STAGED, RANGE_QUARANTINED, error);
+            r = ranges_change(repair->txn, file->sink, row, rows, RANGE_STAGED, is_bridge ? RANGE_RETURNED : RANGE_QUARANTINED, error);
             lost += rows;
         }
         if (r < 0) return r;
         row += rows;
     }
-    file->damaged_rows += lost;
+    *(is_bridge ? &file->left_out : &file->damaged_rows) += lost;
     if (file->state == FILE_CLOSED) file->state = FILE_DELETED;
-    (void)repair_report(repair, file->sink, lost, bad->why, "nothing says any more which table its rows go to: they are quarantined");
+    Damage *damage = repair_report(repair, file->sink, is_bridge ? 0 : lost, bad->why,
+                                   is_bridge ? "nothing says any more which table its rows go to: they are read again"
+                                             : "nothing says any more which table its rows go to: they are quarantined");
+    if (is_bridge) damage->returned = lost;
     return 0;
 }
 
@@ -83,7 +94,7 @@ static int write_file(Repair *repair, const BadRecord *bad, FileRecord *file, Re
     if (waits) file->reason = CLOSE_CHANGE;
     file->opened = file->closed = file->last_time;
     if (r == 0 && !texts.target && waits) {
-        r = repair_lose_file(repair, bad, file, error);
+        r = repair_lose_file(repair, bad, file, gather->first.run_count > 0, error);
     } else if (r == 0) {
         (void)repair_report(repair, file->sink, 0, bad->why, "it was put together again from its slices, nothing is lost");
     }
@@ -111,7 +122,8 @@ int repair_file(Repair *repair, const BadRecord *bad, Error *error) {
     uint64_t end = file.first_row + file.rows;
     if (r == 0 && end < least(next, ranges_end)) {
         r = ranges_find(repair->txn, file.sink, end, &tail, error);
-        if (r == 0 && tail.state == RANGE_QUARANTINED) file.rows = least(tail.first_row + tail.rows, next) - file.first_row;
+        if (r == 0 && (tail.state == RANGE_QUARANTINED || tail.state == RANGE_RETURNED))
+            file.rows = least(tail.first_row + tail.rows, next) - file.first_row;
         if (r > 0) r = 0;
     }
     if (r == 0) r = state_from_ranges(repair->txn, &file, error);

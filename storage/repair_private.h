@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "storage/ledger_private.h"
+#include "storage/partitions_private.h"
 #include "storage/repair.h"
 #include "storage/totals.h"
 
@@ -51,8 +52,8 @@ int repair_next_row(Txn *txn, char kind, uint32_t sink, uint64_t after, uint64_t
 int repair_file_at(Txn *txn, uint32_t sink, uint64_t row, FileRecord *ret_file, Error *error);
 
 /* ---- repair_files.c ---- */
-/* Nothing says where its rows go: those that wait are quarantined. The caller writes `file`. */
-int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, Error *error);
+/* Nothing says where its rows go: those that wait are quarantined, or returned when `is_bridge`. The caller writes `file`. */
+int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, bool is_bridge, Error *error);
 
 /* ---- repair_targets.c: texts are owned, NULL: found nowhere ---- */
 typedef struct RepairTexts {
@@ -64,6 +65,12 @@ int repair_texts_of_other_files(Repair *repair, RepairTexts *texts, Error *error
 char *repair_label_of_sink(Txn *txn, uint32_t number);
 char *repair_target_in_pack(Repair *repair, const SliceRecord *slice);
 char *repair_noted_target(Txn *txn, uint32_t sink, uint32_t version);
+
+/* ---- repair_partitions.c ---- */
+/* Partitions and how far they were read. Before the ledger. */
+int repair_partitions(Repair *repair, Error *error);
+/* Does a bridge write to the sink, as far as can be told? */
+int repair_is_bridge(Txn *txn, uint32_t sink, bool *ret_is, Error *error);
 
 /* ---- repair_totals.c ---- */
 typedef void (*RepairFound)(void *context, uint32_t sink, const char *why, const char *done);

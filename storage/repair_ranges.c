@@ -29,9 +29,11 @@ int repair_file_at(Txn *txn, uint32_t sink, uint64_t row, FileRecord *ret_file, 
     return r;
 }
 
-static int sum_quarantined(Txn *txn, const FileRecord *file, uint64_t but_for, uint64_t *ret_rows, Error *error) {
+/* What of the file is quarantined and left out, but for the range that begins at `but_for`. */
+static int sum_unreadable(Txn *txn, const FileRecord *file, uint64_t but_for, uint64_t *ret_quarantined, uint64_t *ret_left_out,
+                          Error *error) {
     uint64_t end = file->first_row + file->rows;
-    *ret_rows = 0;
+    *ret_quarantined = *ret_left_out = 0;
     for (uint64_t row = file->first_row; row < end;) {
         RangeRecord range;
         uint64_t range_end;
@@ -39,7 +41,8 @@ static int sum_quarantined(Txn *txn, const FileRecord *file, uint64_t but_for, u
         if (r < 0 && r != -EBADMSG) return r;
         if (r == 0) {
             range_end = range.first_row + range.rows;
-            if (range.state == RANGE_QUARANTINED) *ret_rows += least(range_end, end) - row;
+            if (range.state == RANGE_QUARANTINED) *ret_quarantined += least(range_end, end) - row;
+            if (range_is_left_out(range.state)) *ret_left_out += least(range_end, end) - row;
         } else {
             r = repair_next_row(txn, LEDGER_RANGE, file->sink, row, &range_end, error);
             if (r < 0) return r;
@@ -49,13 +52,13 @@ static int sum_quarantined(Txn *txn, const FileRecord *file, uint64_t but_for, u
     return 0;
 }
 
-static int state_from_files(Txn *txn, uint32_t sink, uint64_t first_row, RangeState *ret_state, Error *error) {
+static int state_from_files(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t rows, RangeState *ret_state, Error *error) {
     _cleanup_(file_record_deinit) FileRecord file = {0};
-    uint64_t quarantined;
+    uint64_t quarantined, left_out;
     int r = repair_file_at(txn, sink, first_row, &file, error);
     *ret_state = RANGE_IMPORTED; /* of files that were forgotten nothing else is likely */
     if (r != 0) return r < 0 ? r : 0;
-    r = sum_quarantined(txn, &file, first_row, &quarantined, error);
+    r = sum_unreadable(txn, &file, first_row, &quarantined, &left_out, error);
     if (r < 0) return r;
     switch (file.state) {
     case FILE_OPEN:
@@ -64,7 +67,13 @@ static int state_from_files(Txn *txn, uint32_t sink, uint64_t first_row, RangeSt
     case FILE_EXPIRED: *ret_state = RANGE_EXPIRED; break;
     case FILE_DELETED: *ret_state = RANGE_DELETED; break;
     }
-    if (quarantined < file.damaged_rows) *ret_state = RANGE_QUARANTINED;
+    uint64_t no_quarantine = file.damaged_rows > quarantined ? file.damaged_rows - quarantined : 0;
+    uint64_t not_left_out = file.left_out > left_out ? file.left_out - left_out : 0;
+    if (no_quarantine > 0 && (no_quarantine >= rows || not_left_out < rows)) {
+        *ret_state = RANGE_QUARANTINED;
+    } else if (not_left_out > 0) {
+        *ret_state = RANGE_RETURNED; /* or overtaken: nothing says which, and nothing depends on it */
+    }
     return 0;
 }
 
@@ -89,7 +98,7 @@ int repair_range(Repair *repair, const BadRecord *bad, Error *error) {
     RangeState state;
     int r = repair_next_row(repair->txn, LEDGER_RANGE, sink, first_row, &end, error);
     if (r == 0 && end == UINT64_MAX) r = ledger_end_known(repair->txn, sink, first_row, &end, error);
-    if (r == 0) r = state_from_files(repair->txn, sink, first_row, &state, error);
+    if (r == 0 && end > first_row) r = state_from_files(repair->txn, sink, first_row, end - first_row, &state, error);
     if (r < 0) return r;
     if (end <= first_row) return error_set(error, -EBADMSG, "it ends before it begins");
     (void)repair_report(repair, sink, 0, bad->why, "it was found again from the files around it");

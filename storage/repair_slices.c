@@ -25,7 +25,22 @@ static int find_pack_of(Repair *repair, uint32_t sink, uint64_t first_row, Uuid 
     return r < 0 ? r : DB_NOT_FOUND;
 }
 
-static bool read_from_pack(Repair *repair, const Uuid *pack, uint32_t sink, uint64_t first_row, SliceRecord *ret_slice) {
+/* Those that its description says. Rows of a bridge must not go on without them, so they are lost when it cannot be read. */
+static bool read_runs(Repair *repair, SliceRecord *slice, OffsetRuns *ret_runs) {
+    SliceReader *reader;
+    SliceRuns runs = {0};
+    if (slice_open(repair->files, slice, &reader, NULL) < 0) return false;
+    int r = slice_runs(reader, &runs, NULL);
+    slice_close(reader);
+    if (r != 0) return false;
+    slice->run_count = (uint32_t)runs.runs.count;
+    *ret_runs = runs.runs;
+    partitions_deinit(&runs.partitions);
+    return true;
+}
+
+static bool read_from_pack(Repair *repair, const Uuid *pack, uint32_t sink, uint64_t first_row, SliceRecord *ret_slice,
+                           OffsetRuns *ret_runs) {
     char path[64];
     PackDirectory directory;
     bool found = false;
@@ -39,7 +54,13 @@ static bool read_from_pack(Repair *repair, const Uuid *pack, uint32_t sink, uint
     }
     pack_directory_deinit(&directory);
     ret_slice->pack = *pack;
-    return found;
+    return found && read_runs(repair, ret_slice, ret_runs);
+}
+
+static int lose_rows(Repair *repair, FileRecord *file, uint64_t first_row, uint64_t rows, bool is_bridge, Error *error) {
+    RangeRecord range = {.first_row = first_row, .rows = rows, .state = RANGE_RETURNED};
+    return is_bridge ? ledger_leave_out(repair->txn, file, &range, 1, error)
+                     : ledger_quarantine_rows(repair->txn, file, first_row, rows, error);
 }
 
 /* Where its rows are stands nowhere. The record of a slice stays, so that its pack knows it and is kept after its time. */
@@ -57,7 +78,9 @@ static int lose_slice(Repair *repair, const BadRecord *bad, const Uuid *pack, ui
         return db_remove(repair->txn, DB_FILES, ledger_key_span(&key), error);
     }
     uint64_t end = least(least(next, file.first_row + file.rows), range.first_row + range.rows), rows = end - first_row;
-    bool waits = range.state == RANGE_STAGED;
+    bool waits = range.state == RANGE_STAGED, is_bridge = false;
+    if (waits) r = repair_is_bridge(repair->txn, sink, &is_bridge, error);
+    if (r < 0) return r;
     if (pack) {
         SliceRecord slice = {.pack = *pack,
                              .sink = sink,
@@ -67,19 +90,21 @@ static int lose_slice(Repair *repair, const BadRecord *bad, const Uuid *pack, ui
                              .first_time = file.first_time,
                              .last_time = file.last_time,
                              .file = file.id};
-        r = ledger_put_slice(repair->txn, &slice, error);
+        r = ledger_put_slice(repair->txn, &slice, NULL, error);
     } else {
         r = db_remove(repair->txn, DB_FILES, ledger_key_span(&key), error);
         if (r > 0) r = 0;
     }
-    if (r == 0 && waits) r = ledger_quarantine_rows(repair->txn, &file, first_row, rows, error);
+    if (r == 0 && waits) r = lose_rows(repair, &file, first_row, rows, is_bridge, error);
     if (r < 0) return r;
     char done[160];
-    (void)snprintf(done, sizeof done,
-                   waits ? "its staging file does not say where they are: rows %" PRIu64 " to %" PRIu64 " are quarantined"
-                         : "rows %" PRIu64 " to %" PRIu64 " are imported already",
-                   first_row, first_row + rows - 1);
-    (void)repair_report(repair, sink, waits ? rows : 0, bad->why, done);
+    (void)snprintf(done, sizeof done, "%srows %" PRIu64 " to %" PRIu64 " are %s",
+                   waits ? "its staging file does not say where they are: " : "", first_row, first_row + rows - 1,
+                   !waits      ? "imported already"
+                   : is_bridge ? "read again"
+                               : "quarantined");
+    Damage *damage = repair_report(repair, sink, waits && !is_bridge ? rows : 0, bad->why, done);
+    if (waits && is_bridge) damage->returned = rows;
     return 0;
 }
 
@@ -88,11 +113,13 @@ int repair_slice(Repair *repair, const BadRecord *bad, Error *error) {
     uint64_t first_row = load_be64(bad->key.data + 5);
     Uuid pack = {0};
     SliceRecord slice = {0};
+    OffsetRuns runs = {0};
     int found = find_pack_of(repair, sink, first_row, &pack, error);
     if (found < 0) return found;
-    if (found == DB_NOT_FOUND || !read_from_pack(repair, &pack, sink, first_row, &slice))
+    if (found == DB_NOT_FOUND || !read_from_pack(repair, &pack, sink, first_row, &slice, &runs))
         return lose_slice(repair, bad, found == 0 ? &pack : NULL, sink, first_row, error);
-    int r = ledger_put_slice(repair->txn, &slice, error);
+    int r = ledger_put_slice(repair->txn, &slice, runs.items, error);
+    offset_runs_deinit(&runs);
     if (r == 0) (void)repair_report(repair, sink, 0, bad->why, "it was read again from its staging file, nothing is lost");
     return r;
 }

@@ -139,7 +139,9 @@ static int put_target(Targeted *targeted, const BadRecord *bad, Error *error) {
         file->target = text_copy(targeted->target ? targeted->target : "null");
         bool lost = !targeted->target && (file->state == FILE_OPEN || file->state == FILE_CLOSED);
         if (lost) file->state = FILE_CLOSED;
-        if (lost) r = repair_lose_file(targeted->repair, bad, file, error);
+        bool is_bridge = false;
+        if (lost) r = repair_is_bridge(targeted->repair->txn, file->sink, &is_bridge, error);
+        if (lost && r == 0) r = repair_lose_file(targeted->repair, bad, file, is_bridge, error);
         if (r == 0) r = ledger_put_file(targeted->repair->txn, file, error);
     }
     return r;

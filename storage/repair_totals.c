@@ -32,7 +32,16 @@ static int count_range(void *context, const RangeRecord *range, Error *error) {
     totals->staged_row = range->first_row + range->rows;
     if (range->state != RANGE_DISCARDED) totals->staged.rows += range->rows;
     if (range->state == RANGE_IMPORTED) totals->imported.rows += range->rows;
-    if (range->state != RANGE_IMPORTED && range->state != RANGE_STAGED) totals->dropped_rows += range->rows;
+    switch (range->state) {
+    case RANGE_STAGED:
+    case RANGE_IMPORTED: break;
+    case RANGE_OVERTAKEN: totals->overtaken_rows += range->rows; break;
+    case RANGE_RETURNED: totals->returned_rows += range->rows; break;
+    case RANGE_EXPIRED:
+    case RANGE_QUARANTINED:
+    case RANGE_DELETED:
+    case RANGE_DISCARDED: totals->dropped_rows += range->rows; break;
+    }
     return 0;
 }
 

@@ -23,6 +23,8 @@ struct SliceReader {
     Error damage;       /* why */
     Buffer block_sizes; /* u32 each */
     uint32_t block_count, next_block;
+    uint32_t description_bytes;
+    uint64_t description_checksum;
     uint64_t frame_offset, frame_bytes; /* of the zstd frame in the file */
     uint64_t frame_read;                /* of those: read into `in` */
     ZSTD_DCtx *decompressor;
@@ -112,15 +114,25 @@ static int read_end(SliceReader *reader, SliceEnd *end, Error *error) {
     return 0;
 }
 
-static int read_description(SliceReader *reader, const SliceEnd *end, Error *error) {
-    _cleanup_(buffer_deinit) Buffer bytes = {0};
-    if (end->description_bytes > PACK_DESCRIPTION_BYTES_MOST) return damage(reader, "its description is too long");
-    int result = read_buffer(reader, reader->slice.offset, FRAME_PREFIX_BYTES + end->description_bytes, &bytes, error);
+/* The whole frame. */
+static int read_description(SliceReader *reader, Buffer *out, Error *error) {
+    uint32_t size = reader->description_bytes;
+    int result = read_buffer(reader, reader->slice.offset, FRAME_PREFIX_BYTES + size, out, error);
     if (result != 0) return result;
-    if (!is_frame(buffer_span(&bytes), FRAME_DESCRIPTION, end->description_bytes) ||
-        checksum_of(bytes.data + FRAME_PREFIX_BYTES, end->description_bytes) != end->description_checksum)
+    if (!is_frame(buffer_span(out), FRAME_DESCRIPTION, size) ||
+        checksum_of(out->data + FRAME_PREFIX_BYTES, size) != reader->description_checksum)
         return damage(reader, "the checksum of its description differs");
-    reader->frame_offset = reader->slice.offset + bytes.size;
+    return 0;
+}
+
+static int find_rows(SliceReader *reader, const SliceEnd *end, Error *error) {
+    _cleanup_(buffer_deinit) Buffer description = {0};
+    if (end->description_bytes > PACK_DESCRIPTION_BYTES_MOST) return damage(reader, "its description is too long");
+    reader->description_bytes = end->description_bytes;
+    reader->description_checksum = end->description_checksum;
+    int result = read_description(reader, &description, error);
+    if (result != 0) return result;
+    reader->frame_offset = reader->slice.offset + description.size;
     reader->frame_bytes = end->frame_bytes;
     return 0;
 }
@@ -173,7 +185,7 @@ int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader,
     SliceEnd end;
     result = read_header(reader, error);
     if (result == 0) result = read_end(reader, &end, error);
-    if (result == 0) result = read_description(reader, &end, error);
+    if (result == 0) result = find_rows(reader, &end, error);
     if (result == 0) result = check_blocks(reader);
     if (result < 0) {
         slice_close(reader);
@@ -273,6 +285,29 @@ int slice_read(SliceReader *reader, Span *ret_rows, Error *error) {
     reader->block.size = size;
     *ret_rows = buffer_span(&reader->block);
     return 0;
+}
+
+int slice_runs(SliceReader *reader, SliceRuns *ret_runs, Error *error) {
+    _cleanup_(buffer_deinit) Buffer frame = {0};
+    SliceRuns runs = {0};
+    if (reader->damaged) return tell_damage(reader, error);
+    int result = read_description(reader, &frame, error);
+    if (result < 0) return result;
+    Span text = {.data = frame.data + FRAME_PREFIX_BYTES, .size = reader->description_bytes};
+    if (result != 0) return tell_damage(reader, error);
+    if (!pack_parse_runs(text, reader->slice.sink, reader->slice.rows, &runs.runs, &runs.partitions)) {
+        (void)error_set(error, -EBADMSG,
+                        "the slice of sink %" PRIu32 " from row %" PRIu64 " is damaged: its description says of its runs what cannot be",
+                        reader->slice.sink, reader->slice.first_row);
+        return SLICE_READ_DAMAGED; /* its rows can be read all the same */
+    }
+    *ret_runs = runs;
+    return 0;
+}
+
+void slice_runs_deinit(SliceRuns *runs) {
+    offset_runs_deinit(&runs->runs);
+    partitions_deinit(&runs->partitions);
 }
 
 int slice_verify(Files *files, const SliceRecord *slice, Error *error) {

@@ -10,7 +10,7 @@
 /* Keys of the database `statistics`: 'T' and the sink number (big-endian), and 'A' alone. */
 #define KEY_TOTALS 'T'
 #define KEY_AS_OF 'A'
-#define VERSION 2       /* 1: without skipped_events */
+#define VERSION 3       /* 2: without overtaken_rows and returned_rows; 1: and without skipped_events */
 #define AS_OF_VERSION 2 /* 1: without the running time */
 
 void totals_init(SinkTotals *totals, uint32_t sink) {
@@ -20,11 +20,12 @@ void totals_init(SinkTotals *totals, uint32_t sink) {
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error) {
     check(entry->sink == totals->sink && commit > 0);
     check(totals->staged_row > 0 && totals->staged_row <= totals->next_row);
-    if (entry->first_row != totals->next_row || entry->rows == 0 || entry->rows > UINT64_MAX - entry->first_row)
+    if (entry->first_row != totals->next_row || entry->rows > UINT64_MAX - entry->first_row)
         return error_set(error, -EBADMSG,
                          "commit %" PRIu64 " holds %" PRIu64 " rows from number %" PRIu64 " of sink %" PRIu32
                          ", but its next row is %" PRIu64,
                          commit, entry->rows, entry->first_row, entry->sink, totals->next_row);
+    if (entry->rows == 0) return 0; /* only runs, which cover what became no rows */
     totals->next_row += entry->rows;
     if (totals->first_commit == 0) {
         totals->first_commit = commit;
@@ -36,6 +37,21 @@ int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const Gr
     received->rows += entry->rows;
     received->bytes += entry->bytes;
     return 0;
+}
+
+void totals_lose(SinkTotals *totals, RangeState state, uint64_t rows) {
+    check(state == RANGE_QUARANTINED || state == RANGE_RETURNED);
+    *(state == RANGE_RETURNED ? &totals->returned_rows : &totals->dropped_rows) += rows;
+}
+
+/* Totals that were counted anew after damage may have counted fewer. */
+static void take_back(uint64_t *total, uint64_t rows) {
+    *total -= rows < *total ? rows : *total;
+}
+
+void totals_regain(SinkTotals *totals, uint64_t quarantined, uint64_t returned) {
+    take_back(&totals->dropped_rows, quarantined);
+    take_back(&totals->returned_rows, returned);
 }
 
 static void put_time(Buffer *out, usec_t time) {
@@ -92,6 +108,8 @@ int totals_store(Txn *txn, const SinkTotals *totals, Error *error) {
     buffer_put_u64(&record, totals->cleared_rows);
     buffer_put_u64(&record, totals->cleared_bytes);
     buffer_put_u64(&record, totals->skipped_events);
+    buffer_put_u64(&record, totals->overtaken_rows);
+    buffer_put_u64(&record, totals->returned_rows);
     record_seal(&record);
     return db_put(txn, DB_STATISTICS, totals_key(totals->sink, key), buffer_span(&record), error);
 }
@@ -104,7 +122,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     Cursor fields;
     int result = record_open(value, KEY_TOTALS, VERSION, what, &fields, error);
     if (result < 0) return result;
-    bool has_skipped = record_version(value) > 1;
+    bool has_skipped = record_version(value) > 1, has_left_out = record_version(value) > 2;
     SinkTotals totals;
     totals.sink = cursor_u32(&fields);
     totals.next_row = cursor_u64(&fields);
@@ -120,6 +138,8 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     totals.cleared_rows = cursor_u64(&fields);
     totals.cleared_bytes = cursor_u64(&fields);
     totals.skipped_events = has_skipped ? cursor_u64(&fields) : 0;
+    totals.overtaken_rows = has_left_out ? cursor_u64(&fields) : 0;
+    totals.returned_rows = has_left_out ? cursor_u64(&fields) : 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (totals.staged_row == 0 || totals.staged_row > totals.next_row)

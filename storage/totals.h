@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "storage/commit_log.h"
 #include "storage/environment.h"
+#include "storage/ledger.h"
 
 /* Rows that passed a point, since the sink exists (statistics/clear sets a base, it does not touch these). */
 typedef struct Tally {
@@ -30,16 +31,24 @@ typedef struct SinkTotals {
     Tally imported;                       /* left the slices into the table */
     uint64_t rejected_rows;               /* refused by the destination */
     uint64_t rejected_events;             /* refused by the mapping, quarantined */
-    uint64_t dropped_rows;                /* discarded, deleted or damaged; received = local + staging + target + rejected + dropped */
+    uint64_t dropped_rows;                /* discarded, deleted or damaged; received = local + staging + target + rejected + dropped
+                                             + overtaken + returned */
     uint64_t cleared_rows, cleared_bytes; /* imported base of statistics/clear */
     uint64_t skipped_events;              /* that the source took while the sink was disabled; stands in no group, so the last ones before a
                                              crash may be missing */
+    uint64_t overtaken_rows;              /* of a bridge: left out since somebody else imported their records */
+    uint64_t returned_rows;               /* of a bridge: left out since their records are read again */
 } SinkTotals;
 
 /* Of a sink that has no rows yet: the next row is number 1. */
 void totals_init(SinkTotals *totals, uint32_t sink);
-/* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). */
+/* Folds one group's share in. -EBADMSG when its numbers do not go on where the last ended (a hole). Without rows nothing changes. */
 int totals_add(SinkTotals *totals, uint64_t commit, usec_t commit_time, const GroupEntry *entry, Error *error);
+
+/* Rows that wait turned out to be unreadable: quarantined or returned. */
+void totals_lose(SinkTotals *totals, RangeState state, uint64_t rows);
+/* So many of those are at the destination after all. */
+void totals_regain(SinkTotals *totals, uint64_t quarantined, uint64_t returned);
 
 /*
  * What every stored total is true for. `running` is the running time: how long gateways have worked on this data directory, all starts together.

@@ -87,7 +87,7 @@ static bool take_entry(Wanted *wanted, const GroupEntry *entry, Span rows) {
 }
 
 static void compare_entry(UnrecordedSearch *search, const GroupEntry *entry, Span rows) {
-    if (search->sink_count == 0) return;
+    if (search->sink_count == 0 || entry->rows == 0) return;
     WantedSink *sink = bsearch(&entry->sink, search->sinks, search->sink_count, sizeof *sink, compare_sinks);
     if (!sink) return;
     /* A slice that begins within an entry is none that was made from this log. */

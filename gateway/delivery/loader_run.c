@@ -213,7 +213,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         files[i] = (ImportFile){.id = file->id,
                                 .first_row = file->first_row,
                                 .bytes = file->bytes,
-                                .damaged_rows = file->damaged_rows,
+                                .damaged_rows = file->rows - file_readable_rows(file),
                                 .checksum = file->checksum,
                                 .reader = file_rows_reader(rows[i])};
         file_rows_size(rows[i], &files[i].rows, &bytes);

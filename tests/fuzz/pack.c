@@ -2,8 +2,8 @@
  * Packs: the files of the staging folder. The first byte chooses (bits 0 and 1).
  * 0: the rest is a pack file. 1: the same, with lengths and checksums put right where they can be found, so that what is behind them is
  * reached. Header and footer, then each slice that they name, are read: they hold, or they are told to be damaged.
- * 2: the rest is row text of up to four slices; the pack that is written must read back the same. 3: then two bytes say which bit of it
- * flips: each slice is damaged or still has its rows.
+ * 2: the rest is row text of up to four slices, each with runs; the pack that is written must read back the same. 3: then two bytes say which
+ * bit of it flips: each slice is damaged or still has its rows.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,11 +36,16 @@ static void seal(char *content, size_t size) {
     memcpy(content + size - 8, &checksum, 8);
 }
 
-/* The end frame of a slice whose last byte is before `end`. */
+/* The end frame of a slice whose last byte is before `end`, and the checksum of its description, so that what this says is read. */
 static void put_right_end(char *bytes, size_t start, size_t end) {
     if (end - start < FRAME_PREFIX_BYTES + SLICE_TAIL_BYTES) return;
     size_t blocks = load(bytes + end - 20, 4);
     if (blocks > (end - start - FRAME_PREFIX_BYTES - SLICE_TAIL_BYTES) / 4) return;
+    size_t description = load(bytes + end - 24, 4), before = FRAME_PREFIX_BYTES + SLICE_TAIL_BYTES + 4 * blocks;
+    if (end - start >= before + FRAME_PREFIX_BYTES && description <= end - start - before - FRAME_PREFIX_BYTES) {
+        uint64_t checksum = checksum_of(bytes + start + FRAME_PREFIX_BYTES, description);
+        memcpy(bytes + end - 32, &checksum, 8);
+    }
     seal(bytes + end - SLICE_TAIL_BYTES - 4 * blocks, SLICE_TAIL_BYTES + 4 * blocks);
 }
 
@@ -68,6 +73,19 @@ static void write_file(Files *files, const char *path, Span bytes) {
     files->close(files, file);
 }
 
+/* They hold, or the slice is damaged. */
+static void read_runs(SliceReader *reader, const SliceRecord *slice) {
+    SliceRuns runs;
+    Error error = {0};
+    int r = slice_runs(reader, &runs, &error);
+    check(r == 0 || (r == SLICE_READ_DAMAGED && error.text[0]));
+    if (r != 0) return;
+    check(runs.runs.count == 0 || offset_runs_have(runs.runs.items, runs.runs.count, slice->sink, slice->rows));
+    for (size_t i = 1; i < runs.partitions.count; i++) check(runs.partitions.items[i - 1].number < runs.partitions.items[i].number);
+    check(slice->run_count == 0 || slice->run_count == runs.runs.count);
+    slice_runs_deinit(&runs);
+}
+
 /* The rows that could be read before the end or the damage go to `rows`. */
 static int read_slice(Files *files, const SliceRecord *slice, Buffer *rows) {
     SliceReader *reader;
@@ -75,6 +93,7 @@ static int read_slice(Files *files, const SliceRecord *slice, Buffer *rows) {
     int first = SLICE_READ_END;
     for (int pass = 0; pass < 2; pass++) {
         check(slice_open(files, slice, &reader, &error) == 0);
+        read_runs(reader, slice);
         if (pass) check(slice_rewind(reader, &error) == 0);
         buffer_clear(rows);
         Span block;
@@ -135,7 +154,18 @@ static void write_slice(PackWriter *writer, Span part, SliceRecord *slice, Buffe
     buffer_append_span(rows, part);
     if (!rows->size || rows->data[rows->size - 1] != '\n') buffer_append_byte(rows, '\n');
     *slice = (SliceRecord){.sink = 1 + (uint32_t)part.size, .mapping_version = 7, .first_row = 1, .rows = rows->size, .first_time = 5};
-    check(pack_begin_slice(writer, slice, SPAN("{}"), NULL) == 0);
+    OffsetRun runs[] = {{.sink = slice->sink, .partition = 1, .first = 0, .next = 1}, {.sink = slice->sink, .partition = 2, .next = 3}};
+    Partitions partitions = {0};
+    Buffer topic = {0};
+    buffer_append_byte(&topic, 't');
+    for (size_t i = 0; i < part.size && i < 100; i++)
+        if (part.data[i]) buffer_append_byte(&topic, part.data[i]);
+    Partition partition = {.number = 2, .cluster = strdup("c"), .group = strdup(""), .topic = buffer_take(&topic), .topic_id = strdup("")};
+    partitions_take(&partitions, &partition);
+    runs[1].rows = slice->rows;
+    slice->run_count = part.size % 3 ? 2 : 0;
+    check(pack_begin_slice_with_runs(writer, slice, SPAN("{}"), runs, &partitions, NULL) == 0);
+    partitions_deinit(&partitions);
     check(pack_add_rows(writer, buffer_span(rows), NULL) == 0);
     check(pack_end_slice(writer, slice, NULL) == 0);
 }

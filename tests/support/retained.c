@@ -154,7 +154,7 @@ static void add_pack(Filling *filling, uint64_t index) {
     Error *error = &filling->error;
     done(filling, ledger_open_file(filling->txn, &file, error));
     done(filling, ledger_add_pack(filling->txn, &pack, error));
-    done(filling, ledger_add_slice(filling->txn, &file, &slice, error));
+    done(filling, ledger_add_slice(filling->txn, &file, &slice, NULL, error));
     done(filling, ledger_close_file(filling->txn, &file, CLOSE_COUNT, DAY_AGO, error));
     done(filling, ledger_end_file(filling->txn, &file, FILE_IMPORTED, DAY_AGO + (usec_t)index, (usec_t)index + 1, error));
     SinkTotals totals;

@@ -111,7 +111,7 @@ static int delete_file(Writer *writer, SinkState *sink, size_t index, FileRecord
     int r = ledger_end_file(txn, file, FILE_DELETED, writer->now->wall, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &file->id, error);
     if (r == 0) {
-        sink->totals.dropped_rows += file->rows - file->damaged_rows;
+        sink->totals.dropped_rows += file_readable_rows(file);
         waiting_remove(sink->waiting, &sink->waiting->items[index]);
         if (sink->waiting->count == 0) sink->imports->failures = 0;
         writer_mark_dirty(writer, sink);

@@ -16,7 +16,7 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
         .first_row = file->first_row,
         .rows = file->rows,
         .bytes = file->bytes,
-        .damaged = file->damaged_rows,
+        .damaged = file->rows - file_readable_rows(file),
         .digest = target_digest(file->target),
         .first_time = file->first_time,
         .last_time = file->last_time,

@@ -118,10 +118,11 @@ int writer_repair_for_next(Writer *writer, Error *error) {
     r = txn_begin_write(writer->options.environment, &txn, error);
     for (size_t i = 0; i < damages.count && r == 0; i++) {
         SinkTotals totals;
-        if (damages.items[i].rows == 0) continue;
+        if (damages.items[i].rows == 0 && damages.items[i].returned == 0) continue;
         r = totals_find(txn, damages.items[i].sink, &totals, error);
         if (r == 0) {
             totals.dropped_rows += damages.items[i].rows;
+            totals.returned_rows += damages.items[i].returned;
             r = totals_store(txn, &totals, error);
         }
         if (r > 0) r = 0;

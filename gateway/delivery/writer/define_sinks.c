@@ -55,7 +55,7 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
         if (!is_open && !waiting_is_at_rest(&sink->waiting->items[i])) continue;
         int r = ledger_find_file(txn, is_open ? &sink->open->file.id : &sink->waiting->items[i].id, &file, error);
         if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
-        uint64_t file_rows = file.rows - file.damaged_rows;
+        uint64_t file_rows = file_readable_rows(&file);
         r = ledger_end_file(txn, &file, FILE_DELETED, writer->now->wall, writer->now->running, error);
         if (r == 0) r = rejects_drop_pending(txn, &file.id, error);
         file_record_deinit(&file);

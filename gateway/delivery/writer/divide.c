@@ -135,7 +135,7 @@ static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divi
 
 static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
     int r = ledger_add_pack(txn, &divide->record, error);
-    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, writer->now->running, error);
+    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, NULL, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &divide->file, error);
     return r == 0 ? replace_waiting(writer, txn, sink, divide, error) : r;
 }

@@ -151,7 +151,7 @@ static int record_expired(Writer *writer, Txn *txn, SinkState *sink, const Expir
     FileRecord file;
     int r = ledger_find_file(txn, &expire->file, &file, error);
     if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a file that waits is not in the ledger");
-    uint64_t rows = file.rows - file.damaged_rows;
+    uint64_t rows = file_readable_rows(&file);
     log_error("file of %s with %" PRIu64 " rows failed for too long (%s): moved to staging/expired/", file.label, rows,
               file.last_error ? file.last_error : "its connection cannot be reached");
     r = ledger_end_file(txn, &file, FILE_EXPIRED, writer->now->wall, writer->now->running, error);

@@ -21,7 +21,7 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     for (size_t i = 0; i < sink->log->count; i++) add_span(&out->local, sink->log->runs[i].first_time, sink->log->runs[i].last_time);
     out->staging = (Tally){.rows = sink->waiting->rows, .bytes = sink->waiting->bytes};
     if (sink->open->exists) {
-        out->staging.rows += sink->open->file.rows - sink->open->file.damaged_rows;
+        out->staging.rows += file_readable_rows(&sink->open->file);
         out->staging.bytes += sink->open->file.bytes;
         add_span(&out->staging, sink->open->file.first_time, sink->open->file.last_time);
     }

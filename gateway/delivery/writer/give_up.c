@@ -52,9 +52,10 @@ static int quarantine(Writer *writer, Txn *txn, const MissingSlices *missing, si
         const SliceRecord *slice = &missing->items[i].slice;
         FileRecord file = {.id = slice->file};
         SinkTotals *totals = &writer_sink_added(writer, slice->sink)->totals;
-        int r = ledger_quarantine_rows(txn, &file, slice->first_row, slice->rows, error);
+        RangeState state;
+        int r = ledger_lose_slice(txn, &file, slice, &state, error);
         if (r < 0) return r;
-        totals->dropped_rows += slice->rows;
+        totals_lose(totals, state, slice->rows);
         bool last = i + 1 == to || missing->items[i + 1].slice.sink != slice->sink;
         if (last) r = totals_store(txn, totals, error);
         if (r < 0) return r;

@@ -254,10 +254,12 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
 static int record_found(Txn *txn, SinkState *sink, LoadFile *load, WaitingFile *waiting, Error *error) {
     uint64_t rows = load->found_rows;
     if (rows == 0) return 0;
+    uint64_t left_out = load->file.left_out;
     int r = ledger_restore_rows(txn, &load->file, rows, error);
     if (r < 0) return r;
     waiting_regain_rows(sink->waiting, waiting, rows);
-    sink->totals.dropped_rows -= rows < sink->totals.dropped_rows ? rows : sink->totals.dropped_rows;
+    uint64_t returned = left_out > load->file.left_out ? left_out - load->file.left_out : 0;
+    totals_regain(&sink->totals, rows > returned ? rows - returned : 0, returned);
     log_info("%" PRIu64 " rows of sink %s that were given up are at the destination: they count as imported", rows, load->file.label);
     return 0;
 }
@@ -285,9 +287,9 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     if (r == 0) r = settle_rejects(txn, load, &rejected, error);
     if (r < 0) return r;
     load->file.rejected_rows = rejected;
-    uint64_t rows = load->file.rows - load->file.damaged_rows;
+    uint64_t rows = file_readable_rows(&load->file);
     uint64_t bytes = load->file.bytes;
-    check(rejected <= rows && waiting->damaged == load->file.damaged_rows);
+    check(rejected <= rows && waiting->damaged == load->file.rows - rows);
     load->file.done = done_time(writer);
     r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->now->running, error);
     if (r < 0) return r;
@@ -334,7 +336,7 @@ static bool note_try(const Writer *writer, WaitingFile *waiting, FileRecord *fil
 static bool may_shrink(const Writer *writer, const LoadJob *job) {
     if (job->request.result == SINK_DONE || !job->out_of_time || !job->proven_absent || writer->drain->begun) return false;
     const FileRecord *file = &job->files[0].file;
-    return job->file_count > 1 || file->rows - file->damaged_rows > 1;
+    return job->file_count > 1 || file_readable_rows(file) > 1;
 }
 
 static int record_failure(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, Error *error) {

@@ -29,9 +29,11 @@ static int reload(Writer *writer, Txn *txn, SinkState *sink, Error *error) {
             r = error_set(error, -EBADMSG, "a file that waits was given up");
         } else if (is_open) {
             sink->open->file.damaged_rows = file.damaged_rows;
+            sink->open->file.left_out = file.left_out;
         } else {
-            check(file.damaged_rows >= sink->waiting->items[i].damaged);
-            waiting_lose_rows(sink->waiting, &sink->waiting->items[i], file.damaged_rows - sink->waiting->items[i].damaged);
+            uint64_t damaged = file.rows - file_readable_rows(&file);
+            check(damaged >= sink->waiting->items[i].damaged);
+            waiting_lose_rows(sink->waiting, &sink->waiting->items[i], damaged - sink->waiting->items[i].damaged);
         }
         file_record_deinit(&file);
         if (r < 0) return r;
@@ -45,6 +47,7 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     if (!sink) return;
     damage_take_note(sink, damage->text, damage->stays);
     sink->totals.dropped_rows += damage->rows;
+    sink->totals.returned_rows += damage->returned;
     writer_mark_dirty(writer, sink);
     if (!sink->stopped && reload(writer, txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
     sums_note_repair(sink);

@@ -24,7 +24,7 @@ static int add_slice(void *context, const SliceRecord *slice, Error *error) {
 /* Slices that were found damaged by an earlier import are left out. */
 static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
     FileSlices *list = context;
-    if (range->state != RANGE_QUARANTINED) return 0;
+    if (range->state == RANGE_STAGED) return 0;
     size_t kept = 0;
     for (size_t i = 0; i < list->count; i++) {
         const SliceRecord *slice = &list->items[i];
@@ -38,7 +38,7 @@ static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
 int slices_read(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
     FileSlices list = {.file = &file->id};
     int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
-    if (r == 0 && file->damaged_rows > 0) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
+    if (r == 0 && file_readable_rows(file) < file->rows) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
     if (r < 0) {
         free(list.items);
         return r;
@@ -53,12 +53,14 @@ int slices_quarantine(Txn *txn, SinkState *sink, WaitingFile *waiting, FileRecor
     for (size_t i = 0; damaged && i < count; i++) {
         const SliceRecord *slice = &slices[i];
         if (!damaged[i]) continue;
-        int r = ledger_quarantine_rows(txn, file, slice->first_row, slice->rows, error);
+        RangeState state;
+        int r = ledger_lose_slice(txn, file, slice, &state, error);
         if (r < 0) return r;
         waiting_lose_rows(sink->waiting, waiting, slice->rows);
-        sink->totals.dropped_rows += slice->rows;
-        log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are quarantined",
-                  slice->first_row, slice->first_row + slice->rows - 1, file->label);
+        totals_lose(&sink->totals, state, slice->rows);
+        log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in a staging file and cannot be read: they are %s",
+                  slice->first_row, slice->first_row + slice->rows - 1, file->label,
+                  state == RANGE_RETURNED ? "read again from the broker" : "quarantined");
     }
     return 0;
 }

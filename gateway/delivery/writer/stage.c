@@ -272,7 +272,7 @@ static int record_slice(Writer *writer, Txn *txn, SinkState *sink, const StageIt
     int r = 0;
     if (sink->open->exists && !uuid_equal(&sink->open->file.id, &item->file)) r = close_open_file(writer, txn, sink, CLOSE_CHANGE, error);
     if (r == 0 && !sink->open->exists) r = open_file(writer, txn, sink, item, error);
-    if (r == 0) r = ledger_add_slice(txn, &sink->open->file, &item->slice, error);
+    if (r == 0) r = ledger_add_slice(txn, &sink->open->file, &item->slice, NULL, error);
     if (r < 0) return r;
 
     Tally *staged = &sink->totals.staged;

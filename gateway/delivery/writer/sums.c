@@ -18,8 +18,9 @@
 static uint64_t unaccounted(const SinkState *sink) {
     const SinkTotals *totals = &sink->totals;
     const OpenFile *open = sink->open;
-    uint64_t waits = sink->log->rows + sink->waiting->rows + (open->exists ? open->file.rows - open->file.damaged_rows : 0);
-    return totals->received.rows - waits - totals->imported.rows - totals->rejected_rows - totals->dropped_rows;
+    uint64_t waits = sink->log->rows + sink->waiting->rows + (open->exists ? file_readable_rows(&open->file) : 0);
+    return totals->received.rows - waits - totals->imported.rows - totals->rejected_rows - totals->dropped_rows - totals->overtaken_rows -
+           totals->returned_rows;
 }
 
 void sums_note_repair(SinkState *sink) {

@@ -82,6 +82,174 @@ static void test_round_trip(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+
+static const OffsetRun runs_of_2[] = {{.sink = 2, .partition = 1, .first = 0, .next = 3},
+                                      {.sink = 2, .partition = 1, .first = 3, .next = 5, .rows = 1},
+                                      {.sink = 2, .partition = 9, .first = INT64_MAX - 1, .next = INT64_MAX, .rows = 1}};
+static const OffsetRun runs_of_4[] = {{.sink = 4, .partition = 1, .first = 0, .next = 5}};
+
+/* Sink 1 has rows and no runs, 2 both, 4 only a run. */
+static void append_runs(Txn *txn, uint64_t commit) {
+    static const Span rows = {.data = "a\nb\n", .size = 4};
+    GroupSegment segments[] = {
+        {.entry = {.sink = 1, .mapping_version = 1, .first_row = 7, .rows = 2, .bytes = 4}, .pieces = &rows, .piece_count = 1},
+        {.entry = {.sink = 2, .mapping_version = 1, .first_row = 1, .rows = 2, .bytes = 4},
+         .pieces = &rows,
+         .piece_count = 1,
+         .runs = runs_of_2,
+         .run_count = 3},
+        {.entry = {.sink = 4, .mapping_version = 1, .first_row = 100}, .runs = runs_of_4, .run_count = 1},
+    };
+    assert_ok(commit_log_append(txn, commit, 50, segments, 3, error));
+}
+
+static void test_groups_with_runs(void **state) {
+    Fixture fixture;
+    char key[8];
+    Span value;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_runs(txn, 1);
+    append_one(txn, 2);
+    fixture_commit(txn);
+
+    txn = fixture_read(&fixture);
+    assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
+    assert_int_equal(value.size, 32 + 3 * 56 + 4 * 32 + 8 + 8);
+    assert_memory_equal(value.data, "SQLG\2\0\0\0", 8);
+    assert_memory_equal(value.data + 24, "\3\0\0\0\4\0\0\0", 8);
+    /* The second run: sink, partition, first, next, rows. */
+    assert_memory_equal(value.data + 32 + 3 * 56 + 32, "\2\0\0\0\1\0\0\0\3\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 32);
+    CommitLogReader *reader;
+    GroupView view;
+    const OffsetRun *runs;
+    assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+    assert_ok(commit_log_read(reader, &view, error));
+    assert_true(view.count == 3 && view.run_count == 4 && view.value_bytes == value.size);
+    assert_int_equal(group_runs(&view, 0, &runs), 0);
+    assert_null(runs);
+    assert_int_equal(group_runs(&view, 1, &runs), 3);
+    assert_true(offset_runs_equal(runs, runs_of_2, 3));
+    assert_int_equal(group_runs(&view, 2, &runs), 1);
+    assert_true(offset_runs_equal(runs, runs_of_4, 1));
+    assert_int_equal(view.entries[2].rows, 0);
+    assert_int_equal(view.entries[2].first_row, 100);
+    for (size_t i = 0; i < 3; i++) assert_true(group_rows_intact(&view.entries[i], view.rows[i]));
+    assert_true(span_equal(view.rows[1], SPAN("a\nb\n")));
+    /* One without runs comes after it. */
+    assert_ok(commit_log_read(reader, &view, error));
+    assert_true(view.count == 1 && view.run_count == 0);
+    assert_int_equal(group_runs(&view, 0, &runs), 0);
+    commit_log_reader_free(reader);
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+/* Each bit of header and directory, of the runs as well. */
+static void test_flipped_bits_of_runs_are_noticed(void **state) {
+    Fixture fixture;
+    char key[8];
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_runs(txn, 1);
+    fixture_commit(txn);
+    for (size_t bit = 0; bit < 8 * (32 + 3 * 56 + 4 * 32 + 8); bit++) {
+        CommitLogReader *reader;
+        GroupView view;
+        fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
+        txn = fixture_read(&fixture);
+        assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+        assert_int_equal(commit_log_read(reader, &view, NULL), COMMIT_LOG_READ_DAMAGED);
+        assert_true(view.count == 0 && view.run_count == 0);
+        commit_log_reader_free(reader);
+        txn_abort(txn);
+        fixture_flip(&fixture, DB_LOG, key_of(1, key), bit);
+    }
+    fixture_deinit(&fixture);
+}
+
+/* Under a checksum that holds. */
+static void test_runs_that_cannot_be(void **state) {
+    static const struct {
+        size_t offset;
+        char byte;
+    } changes[] = {
+        {32 + 3 * 56, 1},       /* the first run is of a sink without runs: it has not so many rows */
+        {32 + 3 * 56, 3},       /* of a sink that has no entry */
+        {32 + 3 * 56 + 4, 0},   /* of no partition */
+        {32 + 3 * 56 + 8, 3},   /* without records */
+        {32 + 3 * 56 + 15, -1}, /* below the first offset */
+        {32 + 3 * 56 + 24, 1},  /* with a row too many */
+        {32 + 2 * 56 + 16, 1},  /* the entry has a row that is in no run */
+        {28, 3},                /* a run less than there is room for */
+        {28, 5},
+        {4, 1}, /* a version that has none */
+        {4, 3}, /* a version that is not known */
+    };
+    Fixture fixture;
+    char key[8];
+    Span value;
+    fixture_init(&fixture, 1 << 20);
+    for (size_t i = 0; i <= sizeof changes / sizeof *changes; i++) {
+        char bytes[512];
+        CommitLogReader *reader;
+        GroupView view;
+        bool changed = i < sizeof changes / sizeof *changes;
+        Txn *txn = fixture_write(&fixture);
+        append_runs(txn, 1);
+        assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
+        assert_true(value.size <= sizeof bytes);
+        memcpy(bytes, value.data, value.size);
+        size_t directory = 32 + 3 * 56 + 4 * 32, size = value.size;
+        if (changed) bytes[changes[i].offset] = changes[i].byte;
+        if (changed && changes[i].offset == 28) directory = 32 + 3 * 56 + 32 * (size_t)changes[i].byte;
+        if (directory + 8 > size) directory = size - 8;
+        uint64_t checksum = checksum_of(bytes, directory);
+        memcpy(bytes + directory, &checksum, 8);
+        assert_ok(db_put(txn, DB_LOG, key_of(1, key), (Span){.data = bytes, .size = size}, error));
+        assert_ok(commit_log_reader_new(txn, 1, &reader, error));
+        int result = commit_log_read(reader, &view, NULL);
+        if (result != (changed ? COMMIT_LOG_READ_DAMAGED : 0)) fail_msg("change %zu: %d", i, result);
+        commit_log_reader_free(reader);
+        txn_abort(txn);
+    }
+    fixture_deinit(&fixture);
+}
+
+/* A group without runs is what a program before runs wrote and reads. */
+static void test_a_group_without_runs_is_version_1(void **state) {
+    Fixture fixture;
+    char key[8];
+    Span value, text = SPAN("row 1\n");
+    Buffer old = {0};
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    append_one(txn, 1);
+    buffer_append_text(&old, "SQLG");
+    buffer_put_u16(&old, 1);
+    buffer_put_u16(&old, 0);
+    buffer_put_u64(&old, 1);
+    buffer_put_u64(&old, 10);
+    buffer_put_u32(&old, 1);
+    buffer_put_u32(&old, 0);
+    buffer_put_u32(&old, 7);
+    buffer_put_u32(&old, 2);
+    buffer_put_u64(&old, 1);
+    buffer_put_u64(&old, 1);
+    buffer_put_u64(&old, text.size);
+    buffer_put_u64(&old, 5);
+    buffer_put_u64(&old, 6);
+    buffer_put_u64(&old, checksum_of(text.data, text.size));
+    buffer_put_u64(&old, checksum_of(old.data, old.size));
+    buffer_append_span(&old, text);
+    assert_ok(db_get(txn, DB_LOG, key_of(1, key), &value, error));
+    assert_true(span_equal(value, buffer_span(&old)));
+    txn_abort(txn);
+    buffer_deinit(&old);
+    fixture_deinit(&fixture);
+}
+
 static void test_ten_thousand_groups_and_trim(void **state) {
     Fixture fixture;
     uint64_t first, last;
@@ -272,6 +440,10 @@ static void test_map_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_groups_with_runs),
+        cmocka_unit_test(test_flipped_bits_of_runs_are_noticed),
+        cmocka_unit_test(test_runs_that_cannot_be),
+        cmocka_unit_test(test_a_group_without_runs_is_version_1),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_ten_thousand_groups_and_trim),
         cmocka_unit_test(test_commit_numbers_only_grow),

@@ -36,7 +36,7 @@ static void add_pack(Txn *txn, uint64_t id) {
 
 static void add_slice(Txn *txn, FileRecord *file, uint64_t pack, uint64_t rows) {
     SliceRecord slice = make_slice(file, pack, rows);
-    assert_ok(ledger_add_slice(txn, file, &slice, error));
+    assert_ok(ledger_add_slice(txn, file, &slice, NULL, error));
 }
 
 static int see_ranges(void *context, const RangeRecord *range, Error *error) {
@@ -99,7 +99,7 @@ static void test_life_of_a_file(void **state) {
     FileRecord stale = file;
     stale.rows = 15; /* only to make the slice: what is stored decides */
     SliceRecord slice = make_slice(&stale, 101, 4);
-    assert_ok(ledger_add_slice(txn, &file, &slice, error));
+    assert_ok(ledger_add_slice(txn, &file, &slice, NULL, error));
     assert_int_equal(file.rows, 19);
     assert_int_equal(file.damaged_rows, 5);
     assert_int_equal(file.bytes, 140);
@@ -193,27 +193,27 @@ static void test_violations_are_refused(void **state) {
     assert_fails(ledger_close_file(txn, &file, CLOSE_TIME, 1, error), -EBADMSG); /* no rows */
     SliceRecord slice = make_slice(&file, 100, 10);
     slice.first_row = 2;
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     slice = make_slice(&file, 100, 10);
     slice.mapping_version = 2;
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     slice = make_slice(&file, 100, 10);
     slice.sink = 2;
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     slice = make_slice(&file, 100, 10);
     slice.file = fixture_id(9);
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     slice = make_slice(&file, 999, 10);
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG); /* no such pack */
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG); /* no such pack */
     slice = make_slice(&file, 100, UINT64_MAX);
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     slice = make_slice(&unknown, 100, 10);
-    assert_fails(ledger_add_slice(txn, &unknown, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &unknown, &slice, NULL, error), -EBADMSG);
     assert_ok(ledger_verify(txn, 1, 1, error));
 
     slice = make_slice(&file, 100, 10);
-    assert_ok(ledger_add_slice(txn, &file, &slice, error));
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG); /* twice */
+    assert_ok(ledger_add_slice(txn, &file, &slice, NULL, error));
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG); /* twice */
     assert_fails(ledger_skip_rows(txn, 1, 10, 1, error), -EBADMSG);
     assert_fails(ledger_skip_rows(txn, 1, 12, 1, error), -EBADMSG);
     assert_fails(ledger_discard_rows(txn, 1, 11, 1, error), -EBADMSG); /* a file is open */
@@ -226,7 +226,7 @@ static void test_violations_are_refused(void **state) {
     assert_ok(ledger_close_file(txn, &file, CLOSE_TIME, 1, error));
     assert_fails(ledger_close_file(txn, &file, CLOSE_TIME, 1, error), -EBADMSG);
     slice = make_slice(&file, 100, 1);
-    assert_fails(ledger_add_slice(txn, &file, &slice, error), -EBADMSG);
+    assert_fails(ledger_add_slice(txn, &file, &slice, NULL, error), -EBADMSG);
     assert_fails(
         ledger_open_file(txn, &(FileRecord){.id = file.id, .sink = 1, .first_row = 11, .target = (char *)"", .label = (char *)""}, error),
         -EBADMSG);
@@ -425,7 +425,7 @@ static void test_map_full(void **state) {
         FileRecord before = file;
         SliceRecord slice = make_slice(&file, packs, 5);
         int result = ledger_add_pack(txn, &(PackRecord){.id = fixture_id(packs)}, NULL);
-        if (result == 0) result = ledger_add_slice(txn, &file, &slice, NULL);
+        if (result == 0) result = ledger_add_slice(txn, &file, &slice, NULL, NULL);
         if (result < 0) {
             assert_int_equal(result, -ENOSPC);
             assert_int_equal(file.rows, before.rows);

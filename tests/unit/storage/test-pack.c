@@ -7,6 +7,7 @@
 #include "base/failpoint.h"
 #include "base/random.h"
 #include "storage/pack.h"
+#include "storage/pack_private.h"
 #include "tests/support/memory-files.h"
 
 static const Uuid pack_id = {.bytes = {1, 2, 3}}, instance = {.bytes = {9, 9}};
@@ -133,6 +134,148 @@ static void test_round_trip(void **state) {
     buffer_deinit(&small);
     buffer_deinit(&large);
     files_free(files);
+}
+
+/* ---- runs ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void take_partition(Partitions *partitions, uint32_t number, const char *topic, const char *topic_id) {
+    Partition literal = {.number = number,
+                         .cluster = (char *)"c-1",
+                         .group = (char *)"a \"group\"",
+                         .topic = (char *)(uintptr_t)topic,
+                         .topic_id = (char *)(uintptr_t)topic_id,
+                         .generation = UINT32_MAX,
+                         .partition = INT32_MAX};
+    Partition partition = partition_copy(&literal);
+    partitions_take(partitions, &partition);
+}
+
+/* The content of the frame at `offset`. */
+static char *read_frame(Files *files, const char *path, uint64_t offset) {
+    File *file;
+    uint32_t head[2];
+    assert_ok(files->open(files, path, &file, error));
+    assert_ok(files->read(files, file, offset, head, sizeof head, error));
+    char *text = malloc(head[1] + 1);
+    assert_ok(files->read(files, file, offset + 8, text, head[1], error));
+    text[head[1]] = '\0';
+    files->close(files, file);
+    return text;
+}
+
+static const OffsetRun some_runs[] = {{.sink = 3, .partition = 7, .first = 0, .next = 5},
+                                      {.sink = 3, .partition = 8, .first = 99, .next = INT64_MAX, .rows = 2},
+                                      {.sink = 3, .partition = 9, .first = 1, .next = 2, .rows = 1}};
+
+static void test_slices_with_runs(void **state) {
+    Files *files = new_files(NULL);
+    PackWriter *writer;
+    uint64_t bytes;
+    char path[64];
+    Partitions partitions = {0};
+    take_partition(&partitions, 7, "orders", "");
+    take_partition(&partitions, 8, "t\xc3\xb6pfe", "an id");
+    take_partition(&partitions, 9, "\xff no text", ""); /* cannot be told: its number is */
+    SliceRecord slices[] = {make_slice(3, 3), make_slice(4, 3)};
+    slices[0].run_count = 3;
+    assert_ok(pack_create(files, &pack_id, &instance, &writer, error));
+    assert_ok(pack_begin_slice_with_runs(writer, &slices[0], SPAN("{\"tableId\":\"t\"}"), some_runs, &partitions, error));
+    assert_ok(pack_add_rows(writer, SPAN("a\nb\nc\n"), error));
+    assert_ok(pack_end_slice(writer, &slices[0], error));
+    assert_int_equal(slices[0].run_count, 3);
+    put_slice(writer, &slices[1], SPAN("a\nb\nc\n"));
+    assert_ok(pack_finish(writer, &bytes, error));
+
+    pack_path(&pack_id, path);
+    char *text = read_frame(files, path, slices[0].offset);
+    const char *expected =
+        "\"target\":{\"tableId\":\"t\"},\"partitions\":["
+        "{\"number\":7,\"cluster\":\"c-1\",\"group\":\"a \\\"group\\\"\",\"topic\":\"orders\",\"topicId\":\"\","
+        "\"generation\":4294967295,\"partition\":2147483647},"
+        "{\"number\":8,\"cluster\":\"c-1\",\"group\":\"a \\\"group\\\"\",\"topic\":\"t\xc3\xb6pfe\",\"topicId\":\"an id\","
+        "\"generation\":4294967295,\"partition\":2147483647}],"
+        "\"runs\":[[7,0,5,0],[8,99,9223372036854775807,2],[9,1,2,1]]}";
+    assert_string_equal(strstr(text, "\"target\""), expected);
+    free(text);
+    text = read_frame(files, path, slices[1].offset);
+    assert_string_equal(strstr(text, "\"target\""), "\"target\":{\"tableId\":\"t\"}}"); /* as without bridges */
+    free(text);
+
+    check_slice(files, &slices[0], SPAN("a\nb\nc\n"), 6);
+    SliceReader *reader;
+    SliceRuns runs;
+    assert_ok(slice_open(files, &slices[0], &reader, error));
+    assert_ok(slice_runs(reader, &runs, error));
+    assert_int_equal(runs.runs.count, 3);
+    assert_true(offset_runs_equal(runs.runs.items, some_runs, 3));
+    assert_int_equal(runs.partitions.count, 2);
+    for (uint32_t number = 7; number <= 8; number++) {
+        const Partition *a = partitions_get(&partitions, number), *b = partitions_get(&runs.partitions, number);
+        assert_int_equal(partition_compare(a, b), 0);
+        assert_string_equal(a->topic_id, b->topic_id);
+    }
+    slice_runs_deinit(&runs);
+    slice_close(reader);
+    assert_ok(slice_open(files, &slices[1], &reader, error));
+    assert_ok(slice_runs(reader, &runs, error));
+    assert_true(runs.runs.count == 0 && runs.partitions.count == 0);
+    slice_runs_deinit(&runs);
+    slice_close(reader);
+
+    /* Each bit of its description. */
+    for (uint64_t bit = 8 * (slices[0].offset + 8); bit < 8 * (slices[0].offset + 300); bit += 7) {
+        Error why = {0};
+        assert_ok(memory_files_flip(files, path, bit, error));
+        assert_ok(slice_open(files, &slices[0], &reader, error));
+        assert_int_equal(slice_runs(reader, &runs, &why), SLICE_READ_DAMAGED);
+        assert_true(why.text[0]);
+        slice_close(reader);
+        assert_ok(memory_files_flip(files, path, bit, error));
+    }
+    partitions_deinit(&partitions);
+    files_free(files);
+}
+
+/* What a description may say of runs, and what it may not. */
+static void test_runs_in_a_description(void **state) {
+#define ONE "{\"number\":1,\"cluster\":\"c\",\"group\":\"g\",\"topic\":\"t\",\"topicId\":\"\",\"generation\":0,\"partition\":0}"
+    static const struct {
+        const char *text;
+        bool holds;
+        size_t runs;
+    } cases[] = {
+        {"{}", true, 0},
+        {"{\"partitions\":[" ONE "],\"runs\":[[1,0,5,3]]}", true, 1},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,1],[2,0,5,2],[2,5,6,0]]}", true, 3},
+        {"", false, 0},
+        {"[]", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,3]]", false, 0},
+        {"{\"runs\":[[1,0,5,3]]}", false, 0},
+        {"{\"partitions\":[]}", false, 0},
+        {"{\"partitions\":[],\"runs\":{}}", false, 0},
+        {"{\"partitions\":[],\"runs\":[]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,2]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,4]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,3,1]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[0,0,5,3]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[4294967296,0,5,3]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,5,5,3]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,-1,5,3]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,3.0]]}", false, 0},
+        {"{\"partitions\":[],\"runs\":[[1,0,5,-1],[1,5,6,4]]}", false, 0},
+        {"{\"partitions\":[" ONE "," ONE "],\"runs\":[[1,0,5,3]]}", false, 0},
+        {"{\"partitions\":[{\"number\":1}],\"runs\":[[1,0,5,3]]}", false, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        OffsetRuns runs = {0};
+        Partitions partitions = {0};
+        bool holds = pack_parse_runs(span_of(cases[i].text), 1, 3, &runs, &partitions);
+        if (holds != cases[i].holds) fail_msg("%s: %d", cases[i].text, holds);
+        assert_int_equal(runs.count, cases[i].runs);
+        offset_runs_deinit(&runs);
+        partitions_deinit(&partitions);
+    }
 }
 
 /* A row that is longer than a block is a block; its newlines in quotes cut nothing. */
@@ -468,6 +611,8 @@ static void test_many_slices_on_disk(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_slices_with_runs),
+        cmocka_unit_test(test_runs_in_a_description),
         cmocka_unit_test(test_long_rows),
         cmocka_unit_test(test_readable_by_zstd),
         cmocka_unit_test(test_every_truncation_is_refused),

@@ -35,6 +35,18 @@ static void log_row(Txn *txn, uint64_t commit, uint64_t row, uint32_t mapping_ve
     assert_ok(commit_log_append(txn, commit, (usec_t)commit, segments, sinks, error));
 }
 
+/* A group that has no rows, only runs of another mapping version. */
+static void log_runs(Txn *txn, uint64_t commit, uint64_t next_row, uint32_t sinks) {
+    GroupSegment segments[8];
+    OffsetRun runs[8];
+    for (uint32_t i = 0; i < sinks; i++) {
+        runs[i] = (OffsetRun){.sink = i + 1, .partition = 1, .first = (int64_t)commit, .next = (int64_t)commit + 1};
+        segments[i] = (GroupSegment){
+            .entry = {.sink = i + 1, .mapping_version = 99, .first_row = next_row}, .runs = &runs[i], .run_count = 1};
+    }
+    assert_ok(commit_log_append(txn, commit, (usec_t)commit, segments, sinks, error));
+}
+
 typedef struct Part {
     uint32_t sink;
     uint64_t first, rows;
@@ -57,7 +69,7 @@ static void put_pack(Files *files, const Uuid *id, const Part *parts, size_t cou
     assert_ok(pack_finish(writer, &bytes, error));
 }
 
-/* The log has the rows 11..30 of two sinks, 21..30 of another mapping version. */
+/* The log has the rows 11..30 of two sinks, 21..30 of another mapping version, and in front of each row a group without rows. */
 static void test_all_rows_must_be_there(void **state) {
     static const struct {
         Part parts[3];
@@ -80,7 +92,10 @@ static void test_all_rows_must_be_there(void **state) {
     Fixture fixture;
     fixture_init(&fixture, 8 << 20);
     Txn *txn = fixture_write(&fixture);
-    for (uint64_t row = 11; row <= 30; row++) log_row(txn, row, row, row <= 20 ? 3 : 4, 2);
+    for (uint64_t row = 11; row <= 30; row++) {
+        log_runs(txn, 2 * row, row, 2);
+        log_row(txn, 2 * row + 1, row, row <= 20 ? 3 : 4, 2);
+    }
     fixture_commit(txn);
     Files *files = new_files();
     Uuid ids[PACKS + 1];

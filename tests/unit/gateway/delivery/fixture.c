@@ -415,7 +415,8 @@ SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink) {
     mailbox_free(reply);
     const SinkTotals *totals = &statistics.totals;
     assert_int_equal(totals->received.rows, statistics.local.rows + statistics.staging.rows + totals->imported.rows +
-                                                totals->rejected_rows + totals->dropped_rows);
+                                                totals->rejected_rows + totals->dropped_rows + totals->overtaken_rows +
+                                                totals->returned_rows);
     return statistics;
 }
 
