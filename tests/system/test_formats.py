@@ -1,4 +1,4 @@
-"""Data directories of earlier formats are read, and nothing in them is lost. See tests/fixtures/README.md."""
+"""Data directories of earlier programs are read, and nothing in them is lost. See tests/fixtures/README.md."""
 
 import json
 import sqlite3
@@ -12,9 +12,16 @@ CONFIG = """connections:
   local: {type: sqlite, path: tables.db}
   other: {type: sqlite, path: away/other.db}
 """
-FORMATS = [1]
-SHOP = "/stream/1/shop/n8ayi65mabUyv7Pe8F9qXy5gqkB2nx9L92ZOTKQTiFiqPtSn"
-OLD = "/stream/1/old/VoYW7LGx3KTWTSeSSySfIeEauk7SsW288jORcNNeQHGXgqSK"
+FORMATS = [1, 2]
+INSTANCE = {1: "01a22b3b-64db-7681-81e5-44f96de15fdd", 2: "01a22c2d-6e5c-75e7-a567-69f5f143509f"}
+SHOP = {
+    1: "/stream/1/shop/n8ayi65mabUyv7Pe8F9qXy5gqkB2nx9L92ZOTKQTiFiqPtSn",
+    2: "/stream/1/shop/A4mdvU4U5YPugZTFSHw1g8RrH0hWDDJCKGaLGHxVkp26koCZ",
+}
+OLD = {
+    1: "/stream/1/old/VoYW7LGx3KTWTSeSSySfIeEauk7SsW288jORcNNeQHGXgqSK",
+    2: "/stream/1/old/5POk616uN7kCTm9lzYwEcGudSBNpzXU3ByzY3Td1nQt8C07B",
+}
 ROWS = [(n, f'text {n}, "quoted"') for n in range(30)]
 
 
@@ -39,7 +46,7 @@ def test_earlier_format_is_read_and_nothing_is_lost(gateway_factory, number):
     (gateway.data / "away").mkdir()
     gateway.start()
     program = json.loads((gateway.data / "format").read_text())
-    assert program["format"] == 2 and program["instance"] == "01a22b3b-64db-7681-81e5-44f96de15fdd"
+    assert program["format"] == 2 and program["instance"] == INSTANCE[number]
 
     # Before anything is imported anew: what the old program counted is what this one shows.
     # (What waits is staged, and some day imported, because the directory is older than the intervals: its level is not the point.)
@@ -65,11 +72,11 @@ def test_earlier_format_is_read_and_nothing_is_lost(gateway_factory, number):
         assert rows_of(gateway.data / "tables.db", sink) == ROWS
 
     # The sources go on as they were.
-    assert gateway.post(SHOP, '{"n": 30, "t": "new"}', "application/x-ndjson").status == 200
-    assert gateway.post(OLD, '{"n": 2, "t": "new"}').status == 404
+    assert gateway.post(SHOP[number], '{"n": 30, "t": "new"}', "application/x-ndjson").status == 200
+    assert gateway.post(OLD[number], '{"n": 2, "t": "new"}').status == 404
     gateway.wait_rows("at-once", 31)
     gateway.change("PUT", "/sources/old/enable")
-    assert gateway.post(OLD, '{"n": 2, "t": "new"}').status == 200
+    assert gateway.post(OLD[number], '{"n": 2, "t": "new"}').status == 200
     gateway.wait_rows("one", 2)
 
     # And again, now in today's format.
