@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """
 Makes vectors.json: Avro records as fastavro writes them, and the JSON form that they must get, from what fastavro reads back.
-    python3 -m venv V && V/bin/pip install fastavro==1.13.1 && V/bin/python tests/unit/gateway/values/vectors.py
+    python3 -m venv V && V/bin/pip install fastavro==1.13.1 && V/bin/python tests/unit/gateway/values/vectors.py [FILE]
 Each vector is {"name", "schema", "hex", "json": the exact text}.
 """
 
@@ -13,6 +13,7 @@ import json
 import math
 import pathlib
 import struct
+import sys
 import uuid
 
 import fastavro
@@ -227,7 +228,7 @@ def cases():
     )
     yield "seven fields", seven, {
         "id": 4711,
-        "customer": "Jane Doe, 12 Harbour Street, Portsmouth",
+        "customer": "Jane Doe, 12 Harbour Street, Portsmouth, Hampshire, England",
         "placed": datetime.datetime(2024, 5, 17, 9, 30, 15, 250000, tzinfo=UTC),
         "amount": number("1249.90"),
         "state": "PAID",
@@ -246,7 +247,8 @@ def main():
         back = fastavro.schemaless_reader(io.BytesIO(out.getvalue()), parsed, None, return_named_type=union)
         vectors.append({"name": name, "schema": schema, "hex": out.getvalue().hex(), "json": Renderer().text(schema, back)})
     text = "[\n" + ",\n".join(json.dumps(vector) for vector in vectors) + "\n]\n"
-    pathlib.Path(__file__).with_name("vectors.json").write_text(text)
+    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).with_name("vectors.json")
+    path.write_text(text)
     print(f"{len(vectors)} vectors, {max(len(v['hex']) // 2 for v in vectors)} bytes the longest")
 
 
