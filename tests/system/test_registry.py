@@ -1,10 +1,13 @@
 """Values of records with a real schema registry, and fastavro as the producer. Skipped where they cannot be had."""
 
+import http.server
 import json
 import os
 import pathlib
+import ssl
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -150,3 +153,29 @@ def test_a_registry_that_is_killed(registry, reader):
         assert time.monotonic() < end, answer
         time.sleep(0.1)
     assert answer == ("unknown", "the schema registry has no schema 4000002")
+
+
+def test_a_certificate_that_nobody_trusts_is_refused(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append(self.path)
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    read = Reader(f"https://127.0.0.1:{server.server_port}", "avro")
+    result, why = read.read(1, b"\x02")
+    read.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert result == "later" and "certificate" in why and not heard
