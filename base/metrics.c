@@ -44,6 +44,8 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_TEMPLATE_FAILURES] = {"sluice_template_failures_total", "Events on which a template failed."},
     [METRIC_TEMPLATE_RESTARTS] = {"sluice_template_restarts_total", "Template workers that were started again."},
     [METRIC_LOG_LINES_DROPPED] = {"sluice_log_lines_dropped_total", "Log lines dropped because stderr was not read fast enough."},
+    [METRIC_CLIENTS_ABANDONED] = {"sluice_clients_abandoned_total",
+                                  "Clients of a broker that did not close in time, so that their memory was given up."},
 };
 
 static const MetricFamilyInfo families[FAMILY_COUNT_] = {

@@ -41,6 +41,16 @@ const char *connection_place(const Connection *connection) {
     return connection_value(connection, connection->type->place);
 }
 
+bool connection_next(const char **at, Span *ret_name, Span *ret_value) {
+    if (!*at || !**at) return false;
+    const char *equals = strchr(*at, '='), *end = strchr(*at, '\n');
+    check(equals && end && equals < end);
+    *ret_name = (Span){*at, (size_t)(equals - *at)};
+    *ret_value = (Span){equals + 1, (size_t)(end - equals - 1)};
+    *at = end + 1;
+    return true;
+}
+
 const Connection *connections_find(const Connections *connections, const char *name) {
     for (size_t i = 0; i < connections->count; i++)
         if (strcmp(connections->items[i].name, name) == 0) return &connections->items[i];
@@ -88,6 +98,8 @@ bool connections_equal(const Connections *a, const Connections *b) {
 
 #define TYPES_MAX 16
 #define FIELDS_MAX 32
+#define REFUSALS_MAX 128
+#define MAP_ENTRIES_MAX 200
 
 /* A field of another type is refused by its name; so is what the type itself knows to be wrong. */
 static size_t add_refusals(const ConnectionType *const *types, const ConnectionType *type, Refusal *refusals, char (*reasons)[96]) {
@@ -97,7 +109,7 @@ static size_t add_refusals(const ConnectionType *const *types, const ConnectionT
     for (size_t i = 0; types[i]; i++) {
         for (const ConnectionField *field = types[i]->fields; field->name; field++) {
             if (find_field(type, field->name)) continue;
-            check(count < FIELDS_MAX);
+            check(count < REFUSALS_MAX);
             (void)snprintf(reasons[count], sizeof *reasons, "belongs to connections of type \"%s\"", types[i]->name);
             refusals[count] = (Refusal){field->name, reasons[count]};
             count++;
@@ -107,12 +119,74 @@ static size_t add_refusals(const ConnectionType *const *types, const ConnectionT
     return count;
 }
 
+/* ---- maps ---------------------------------------------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int read_map_name(Fault *fault, const Node *entry, const ConnectionField *field) {
+    for (const ConnectionRefusal *refused = field->refused_names; refused && refused->name; refused++) {
+        if (strcmp(refused->name, entry->key) != 0) continue;
+        (void)fault_at(fault, entry, "%s", refused->reason);
+        fault->at_key = true;
+        return -EINVAL;
+    }
+    if (entry->key[0] && text_is_plain(span_of(entry->key)) && !strchr(entry->key, '=')) return 0;
+    int r = fault_at(fault, entry, "has a name that is empty, or holds control characters or a '='");
+    fault->at_key = true;
+    return r;
+}
+
+static int read_map_value(Fault *fault, const Node *entry, const ConnectionField *field, Buffer *out) {
+    const char *text;
+    if (json_is_boolean(entry->value)) {
+        buffer_append_text(out, json_is_true(entry->value) ? "true" : "false");
+        return 0;
+    }
+    if (json_is_integer(entry->value)) {
+        buffer_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(entry->value));
+        return 0;
+    }
+    int r = node_text(fault, entry, 0, field->bytes_most, &text);
+    if (r < 0) return r;
+    if (!text_is_plain(span_of(text))) return fault_at(fault, entry, "must not hold control characters");
+    buffer_append_text(out, text);
+    return 0;
+}
+
+static int read_map(Fault *fault, const Node *node, const ConnectionField *field, char **ret_text) {
+    if (!json_is_object(node->value)) return fault_at(fault, node, "must be a map of names to values, not %s", json_kind(node->value));
+    size_t count = json_object_size(node->value), at = 0;
+    if (count > MAP_ENTRIES_MAX) return fault_at(fault, node, "must have at most %d entries", MAP_ENTRIES_MAX);
+    if (count == 0) return 0;
+    const char *names[MAP_ENTRIES_MAX], *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)node->value, name, value) names[at++] = name;
+    qsort(names, count, sizeof *names, compare_names);
+    _cleanup_(buffer_deinit) Buffer out = {0};
+    for (size_t i = 0; i < count; i++) {
+        Node entry = node_member(node, names[i]);
+        int r = read_map_name(fault, &entry, field);
+        if (r < 0) return r;
+        buffer_printf(&out, "%s=", names[i]);
+        r = read_map_value(fault, &entry, field, &out);
+        if (r < 0) return r;
+        buffer_append_byte(&out, '\n');
+    }
+    *ret_text = text_copy(buffer_text(&out));
+    return 0;
+}
+
+/* ---- connections --------------------------------------------------------------------------------------------------------------------- */
+
 static int read_field(Fault *fault, const Node *object, const ConnectionField *field, bool is_local, char **ret_text) {
     Node node = node_member(object, field->name);
     if (!node_given(&node)) {
         if (is_local && field->local_value) *ret_text = text_copy(field->local_value);
         return *ret_text || !field->needed ? 0 : fault_at(fault, object, "needs %s", field->needed);
     }
+    if (field->is_map) return read_map(fault, &node, field, ret_text);
     const char *text;
     int r = node_text(fault, &node, 1, field->bytes_most, &text);
     if (r < 0) return r;
@@ -125,8 +199,8 @@ static int read_fields(Fault *fault, const Node *node, const ConnectionType *con
     const ConnectionType *type = connection->type;
     size_t count = field_count(type);
     const char *names[FIELDS_MAX + 2] = {"type"};
-    Refusal refusals[FIELDS_MAX + 1];
-    char reasons[FIELDS_MAX][96];
+    Refusal refusals[REFUSALS_MAX + 1];
+    char reasons[REFUSALS_MAX][96];
     check(count <= FIELDS_MAX);
     for (size_t i = 0; i < count; i++) names[i + 1] = type->fields[i].name;
     (void)add_refusals(types, type, refusals, reasons);
@@ -136,11 +210,14 @@ static int read_fields(Fault *fault, const Node *node, const ConnectionType *con
     for (size_t i = 0; r == 0 && i < count; i++) r = read_field(fault, node, &type->fields[i], is_local, &connection->values[i]);
     if (r < 0 || !type->validate) return r;
     Error wrong = {0};
-    const char *field = NULL;
-    if (type->validate(connection, &field, &wrong) == 0) return 0;
-    check(field);
-    Node place = node_member(node, field);
-    return fault_at(fault, &place, "%s", wrong.text);
+    ConnectionPlace place = {0};
+    if (type->validate(connection, &place, &wrong) == 0) return 0;
+    check(place.field);
+    Node field = node_member(node, place.field);
+    if (place.entry.size == 0) return fault_at(fault, &field, "%s", wrong.text);
+    _cleanup_free_ char *name = text_copy_span(place.entry);
+    Node entry = node_member(&field, name);
+    return fault_at(fault, &entry, "%s", wrong.text);
 }
 
 static int read_connection(Fault *fault, const Node *node, const ConnectionType *const *types, Connection *connection) {
@@ -225,6 +302,7 @@ static void check_type(const ConnectionType *type) {
         check(sentence > 1 && field->sentence[sentence - 1] == '.' && field->bytes_most > 0);
         check(find_field(type, field->name) == field && strcmp(field->name, "type") != 0);
         check(!field->needed || !field->default_value);
+        check(field->is_map ? !field->needed && !field->default_value && !field->local_value : !field->refused_names);
     }
     for (const ConnectionRefusal *refused = type->refused; refused && refused->name; refused++) check(!find_field(type, refused->name));
 }
@@ -249,7 +327,8 @@ void connection_document(const ConnectionType *type, Buffer *out) {
     buffer_append_text(out, "| field | default | range | meaning |\n|---|---|---|---|\n");
     for (const ConnectionField *field = type->fields; field->name; field++) {
         const char *missing = field->needed ? "(required)" : field->default_value ? field->default_value : "(none)";
-        buffer_printf(out, "| `%s` | %s | 1..%zu bytes | %s", field->name, missing, field->bytes_most, field->sentence);
+        const char *least = field->is_map ? "a map; values of 0" : "1";
+        buffer_printf(out, "| `%s` | %s | %s..%zu bytes | %s", field->name, missing, least, field->bytes_most, field->sentence);
         if (field->local_value) buffer_printf(out, " `" LOCAL "` has `%s` by default.", field->local_value);
         buffer_append_text(out, " |\n");
     }

@@ -10,20 +10,16 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/span.h"
 #include "config/expansions.h"
 
 typedef struct Connection Connection;
 
-/* One row a field: the parser, --print-config and the errors come from it. */
-typedef struct ConnectionField {
-    const char *name; /* as in the config file; NULL ends the table */
-    size_t bytes_most;
-    const char *needed;        /* required: what to say when it is missing, behind `needs `; NULL: optional */
-    const char *local_value;   /* what the connection "local" has where the field is missing; NULL: nothing */
-    const char *default_value; /* what connection_effective gives where it is missing; NULL: nothing */
-    bool is_secret_file;       /* names a file that others should not read */
-    const char *sentence;      /* what it is, for the documents */
-} ConnectionField;
+/* A field, or one entry of a map: what an error is about. */
+typedef struct ConnectionPlace {
+    const char *field;
+    Span entry; /* its name; empty: the field itself */
+} ConnectionPlace;
 
 /* A name that people try, and why not: `reason` follows `Field "x" `. */
 typedef struct ConnectionRefusal {
@@ -31,15 +27,29 @@ typedef struct ConnectionRefusal {
     const char *reason;
 } ConnectionRefusal;
 
+/* One row a field: the parser, --print-config and the errors come from it. */
+typedef struct ConnectionField {
+    const char *name; /* as in the config file; NULL ends the table */
+    size_t bytes_most;
+    /* A map of names to texts, numbers and booleans; bytes_most is of one value. Its text has a line `NAME=VALUE` for each, by name: see
+     * connection_next. */
+    bool is_map;
+    const ConnectionRefusal *refused_names; /* of a map; NULL: none */
+    const char *needed;                     /* required: what to say when it is missing, behind `needs `; NULL: optional */
+    const char *local_value;                /* what the connection "local" has where the field is missing; NULL: nothing */
+    const char *default_value;              /* what connection_effective gives where it is missing; NULL: nothing */
+    bool is_secret_file;                    /* names a file that others should not read */
+    const char *sentence;                   /* what it is, for the documents */
+} ConnectionField;
+
 typedef struct ConnectionType {
     const char *name; /* as in the config file: "sqlite" */
     const ConnectionField *fields;
     const ConnectionRefusal *refused; /* NULL: none */
     const char *place;                /* the field that says where: connections with equal ones are one destination */
     bool one_a_place;                 /* a second connection with the same place is refused */
-    /* Are the fields sound together? 0; or -EINVAL, `*ret_field` is the name of the one that is not, and the text follows `Field "x" `. NULL:
-     * always. */
-    int (*validate)(const Connection *connection, const char **ret_field, Error *error);
+    /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the text follows `Field "x" `. NULL: always. */
+    int (*validate)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
 } ConnectionType;
 
 struct Connection {
@@ -60,6 +70,9 @@ const char *connection_value(const Connection *connection, const char *field);
 /* The same, or the default of the field. */
 const char *connection_effective(const Connection *connection, const char *field);
 const char *connection_place(const Connection *connection);
+
+/* The next entry of a map's text, at *at, which begins as the text itself and may be NULL; false: there is none. */
+bool connection_next(const char **at, Span *ret_name, Span *ret_value);
 
 /* The fields of a type as a Markdown table. */
 void connection_document(const ConnectionType *type, Buffer *out);

@@ -260,15 +260,32 @@ static void put_quoted(Buffer *out, const char *text) {
 }
 
 /* What a variable or file gave is shown as its name, which reads as the same again. */
-static void put_member(const Connection *connection, Buffer *out, const char *name, const char *text) {
+static void put_value(const Connection *connection, Buffer *out, const char *text) {
     _cleanup_(buffer_deinit) Buffer named = {0};
-    if (text == NULL) return;
-    buffer_printf(out, "    %s: ", name);
     if (expansions_name(connection->expansions, text, &named))
         buffer_printf(out, "\"%s\"", buffer_text(&named));
     else
         put_quoted(out, text);
     buffer_append_byte(out, '\n');
+}
+
+static void put_member(const Connection *connection, Buffer *out, const char *name, const char *text) {
+    if (text == NULL) return;
+    buffer_printf(out, "    %s: ", name);
+    put_value(connection, out, text);
+}
+
+static void put_map(const Connection *connection, Buffer *out, const char *name, const char *text) {
+    if (text == NULL) return;
+    Span entry, value;
+    buffer_printf(out, "    %s:\n", name);
+    while (connection_next(&text, &entry, &value)) {
+        _cleanup_free_ char *key = text_copy_span(entry), *of = text_copy_span(value);
+        buffer_append_text(out, "      ");
+        put_quoted(out, key);
+        buffer_append_text(out, ": ");
+        put_value(connection, out, of);
+    }
 }
 
 static void print_connections(const Connections *connections, Buffer *out) {
@@ -278,7 +295,7 @@ static void print_connections(const Connections *connections, Buffer *out) {
         buffer_printf(out, "  \"%s\":\n", connection->name);
         put_member(connection, out, "type", connection->type->name);
         for (const ConnectionField *field = connection->type->fields; field->name; field++)
-            put_member(connection, out, field->name, connection_value(connection, field->name));
+            (field->is_map ? put_map : put_member)(connection, out, field->name, connection_value(connection, field->name));
     }
 }
 

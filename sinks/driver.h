@@ -128,13 +128,14 @@ typedef enum SinkFault {
     SINK_FAULT_TLS,         /* the two sides do not agree on encryption, or a certificate is not trusted */
     SINK_FAULT_LOGIN,       /* the login was refused */
     SINK_FAULT_DATABASE,    /* the database, or the file's folder, is missing, or it is no database */
+    SINK_FAULT_TOPIC,       /* a topic that a source reads is missing */
     SINK_FAULT_RIGHTS,      /* a right is missing that an import needs */
     SINK_FAULT_OTHER,
 } SinkFault;
 #define SINK_FAULT_COUNT (SINK_FAULT_OTHER + 1)
 
 typedef struct SinkTest {
-    const char *const *tables; /* in: ids of the tables that sinks on the connection have */
+    const char *const *tables; /* in: ids of the tables that sinks on the connection have; of a broker, the topics that sources read */
     size_t table_count;
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
     SinkFault fault;              /* out */
@@ -170,11 +171,14 @@ typedef struct SinkDriver {
     SinkFault (*test)(const Connection *connection, const char *data_directory, SinkTest *test, Error *error);
 } SinkDriver;
 
-extern const ConnectionType connection_type_sqlite, connection_type_postgres;
+extern const ConnectionType connection_type_sqlite, connection_type_postgres, connection_type_kafka;
 extern const SinkDriver sink_driver_sqlite, sink_driver_postgres;
 
 /* All types of connections, for options_load; ends with NULL. The connection "local" is of the first one. */
 extern const ConnectionType *const connection_types[];
+/* NULL: connections of the type serve sources, and no sink can import there. */
 const SinkDriver *sink_driver_of(const ConnectionType *type);
+/* Tests a connection of any type, also of those that serve sources only: see SinkDriver.test. */
+SinkFault sink_connection_test(const Connection *connection, const char *data_directory, SinkTest *test, Error *error);
 /* As in the API: "unreachable"; NULL: SINK_SOUND. */
 const char *sink_fault_name(SinkFault fault);

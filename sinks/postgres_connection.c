@@ -57,9 +57,9 @@ static bool has_password(const char *uri) {
     return false;
 }
 
-static int validate(const Connection *connection, const char **ret_field, Error *error) {
+static int validate(const Connection *connection, ConnectionPlace *ret_place, Error *error) {
     const char *uri = connection_value(connection, "uri");
-    *ret_field = "uri";
+    ret_place->field = "uri";
     if (strncmp(uri, "postgresql://", 13) != 0 && strncmp(uri, "postgres://", 11) != 0)
         return error_set(error, -EINVAL, "must begin with postgresql://");
     if (has_password(uri)) return error_set(error, -EINVAL, "must not hold a password: put it in a file and name that in \"passwordFile\"");

@@ -60,7 +60,11 @@ int change_check_version(const ChangeRequest *request, uint32_t number, Failure 
 
 int change_check_connection(const Control *control, const Sink *sink, Failure *failure) {
     const Connections *list = &control->options.options->list;
-    if (connections_find(list, sink->target.connection)) return 0;
+    const Connection *found = connections_find(list, sink->target.connection);
+    if (found && sink_driver_of(found->type)) return 0;
+    if (found)
+        return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: it serves sources, and no sink can import there.",
+                           found->name, found->type->name);
     _cleanup_(buffer_deinit) Buffer names = {0};
     for (size_t i = 0; i < list->count; i++) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", list->items[i].name);
     return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", sink->target.connection,
@@ -79,7 +83,8 @@ static bool same_table(const Control *control, const Sink *a, const Sink *b) {
     const Connections *list = &control->options.options->list;
     if (!same_destination(list, a->target.connection, b->target.connection)) return false;
     const Connection *connection = connections_find(list, a->target.connection);
-    return !connection || sink_driver_of(connection->type)->same_target(&a->target, &b->target);
+    const SinkDriver *driver = connection ? sink_driver_of(connection->type) : NULL;
+    return !driver || driver->same_target(&a->target, &b->target);
 }
 
 static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {

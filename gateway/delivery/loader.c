@@ -54,7 +54,8 @@ static bool may_run(const Loaders *loaders, const LoadJob *job) {
     Rivals rivals = find_rivals(loaders, job);
     if (rivals.same_sink) return false;
     if (rivals.here == 0) return true;
-    unsigned most = connection ? driver_of(loaders, connection)->jobs_most : 0;
+    const SinkDriver *driver = connection ? driver_of(loaders, connection) : NULL;
+    unsigned most = driver ? driver->jobs_most : 0;
     if (most > 0 && rivals.here >= most) return false;
     if (rivals.shared >= loaders->shared) return false;
     if (!is_import(job)) return true; /* somebody waits for what the check of a table says */

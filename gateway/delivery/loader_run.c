@@ -35,6 +35,12 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
         (void)error_set(&job->request.error, -ENOENT, "There is no connection \"%s\" in the configuration.", job->connection);
         return SINK_REFUSED;
     }
+    const SinkDriver *driver = driver_of(loader->loaders, connection);
+    if (!driver) { /* the configuration was changed under a sink */
+        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" is of type %s, which serves sources only.", connection->name,
+                        connection->type->name);
+        return SINK_REFUSED;
+    }
     Kept *oldest = &loader->kept[0];
     for (size_t i = 0; i < SESSIONS_A_LOADER; i++) {
         Kept *kept = &loader->kept[i];
@@ -47,7 +53,6 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
         if (kept->used < oldest->used) oldest = kept;
     }
     drop_session(oldest);
-    const SinkDriver *driver = driver_of(loader->loaders, connection);
     check(driver->transactional && driver->keeps_ledger && driver->keeps_order);
     char name[256];
     (void)snprintf(name, sizeof name, "sluice %s", job->label);
@@ -305,7 +310,10 @@ static void test_connection(const Loader *loader, LoadJob *job) {
     job->test->tables = (const char *const *)job->tables;
     job->test->table_count = job->table_count;
     job->test->patience = &loader->patience;
-    SinkFault fault = driver_of(loaders, connection)->test(connection, loaders->options.data_directory, job->test, &job->request.error);
+    const char *directory = loaders->options.data_directory;
+    SinkFault fault = loaders->options.driver_of
+                          ? driver_of(loaders, connection)->test(connection, directory, job->test, &job->request.error)
+                          : sink_connection_test(connection, directory, job->test, &job->request.error);
     check(fault == job->test->fault);
     job->test->patience = NULL;
     if (fault != SINK_SOUND) expansions_hide(connection->expansions, &job->request.error);

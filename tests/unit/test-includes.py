@@ -57,7 +57,7 @@ VENDORS = {
     r"libpq-fe\.h": r"sinks/postgres\w*\.[ch]",
     r"sqlite3\.h": r"sinks/sqlite\w*\.[ch]",
     r"libjsonnet(_fmt)?\.h": r"gateway/templates/\w+\.[ch]",
-    r"rdkafka\.h": r"sinks/kafka\.[ch]",
+    r"(librdkafka/)?rdkafka(_mock)?\.h": r"sinks/kafka_parts\.h",
     r"nats\.h": r"sinks/nats\.[ch]",
     r"yaml\.h": r"config/yaml\w*\.[ch]",
     r"avro(\.h|/.*)": r"gateway/values/avro_form\w*\.[ch]",
@@ -67,7 +67,7 @@ VENDORS = {
 }
 
 # Files that a vendor's header does not reach, by way of our own headers either.
-APART = [("gateway/rows", r"h2o(/.*)?\.h"), ("gateway/flow", r"h2o(/.*)?\.h")]
+APART = [("gateway/rows", r"h2o(/.*)?\.h"), ("gateway/flow", r"h2o(/.*)?\.h"), ("gateway", r"(librdkafka/)?rdkafka(_mock)?\.h")]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)
 

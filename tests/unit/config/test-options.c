@@ -249,6 +249,88 @@ static void what_is_printed_can_be_read_again(void **state) {
     options_deinit(&options);
 }
 
+#define KAFKA "connections:\n  k: {type: kafka, brokers: 'a:1,b:2'"
+
+static void a_map_keeps_its_entries(void **state) {
+    Options options = load(
+        KAFKA ", properties: {socket.timeout.ms: 5000, log.thread.name: true, client.rack: 'a \"b\"', ssl.cipher.suites: ''}}\n", NULL);
+    const Connection *connection = connections_find(&options.list, "k");
+    assert_string_equal(connection_value(connection, "properties"),
+                        "client.rack=a \"b\"\nlog.thread.name=true\nsocket.timeout.ms=5000\nssl.cipher.suites=\n");
+    const char *at = connection_value(connection, "properties");
+    Span name, value;
+    assert_true(connection_next(&at, &name, &value));
+    assert_memory_equal(name.data, "client.rack", name.size);
+    assert_memory_equal(value.data, "a \"b\"", value.size);
+    for (int i = 0; i < 3; i++) assert_true(connection_next(&at, &name, &value));
+    assert_int_equal(value.size, 0);
+    assert_false(connection_next(&at, &name, &value));
+    at = NULL;
+    assert_false(connection_next(&at, &name, &value));
+    Buffer first = {0}, second = {0};
+    options_print(&options, &first);
+    Options again = load(buffer_text(&first), NULL);
+    options_print(&again, &second);
+    assert_string_equal(buffer_text(&first), buffer_text(&second));
+    assert_non_null(strstr(buffer_text(&first), "\"client.rack\": \"a \\\"b\\\"\""));
+    assert_string_equal(connection_value(connections_find(&again.list, "k"), "properties"), connection_value(connection, "properties"));
+    buffer_deinit(&first);
+    buffer_deinit(&second);
+    options_deinit(&again);
+    options_deinit(&options);
+    options = load(KAFKA ", properties: {}}\n", NULL);
+    assert_null(connection_value(connections_find(&options.list, "k"), "properties"));
+    options_deinit(&options);
+}
+
+static void connections_to_kafka_are_checked(void **state) {
+    static const char *const good[] = {
+        "}",
+        ", securityProtocol: SASL_SSL, saslMechanism: SCRAM-SHA-512, saslUsername: u, saslPasswordFile: p, sslCa: c, clientId: x}",
+        ", securityProtocol: ssl, sslCertificate: c, sslKey: k, sslKeyPasswordFile: p}",
+    };
+    static const char *const bad[][2] = {
+        {", securityProtocol: tls}", "\"connections.k.securityProtocol\" must be plaintext, ssl, sasl_plaintext or sasl_ssl"},
+        {", securityProtocol: sasl_ssl, saslMechanism: PLAIN, saslUsername: u}", "\"connections.k.saslPasswordFile\" is needed"},
+        {", securityProtocol: sasl_ssl, saslMechanism: GSSAPI, saslUsername: u, saslPasswordFile: p}", "saslMechanism\" must be PLAIN"},
+        {", saslUsername: u}", "saslUsername\" has no use"},
+        {", sslCa: c}", "sslCa\" has no use"},
+        {", securityProtocol: ssl, sslKey: k}", "sslKey\" needs \"sslCertificate\""},
+        {", securityProtocol: ssl, sslKeyPasswordFile: k}", "sslKeyPasswordFile\" needs \"sslKey\""},
+        {", saslPassword: hush}", "saslPassword\" must not stand here: put it in a file and name that in \"saslPasswordFile\""},
+        {", uri: x}", "belongs to connections of type \"postgres\""},
+        {", properties: [a]}", "properties\" must be a map of names to values"},
+        {", properties: {nonsense: 1}}", "properties.nonsense\" is not a property of librdkafka"},
+        {", properties: {socket.timeout.ms: soon}}", "properties.socket.timeout.ms\" cannot be set: "},
+        {", properties: {socket.timeout.ms: [1]}}", "socket.timeout.ms\" must be"},
+        {", properties: {'a=b': 1}}", "has a name that"},
+        {", properties: {group.id: x}}", "properties.group.id\" is set by Sluice: each source has a group of its own"},
+        {", properties: {partition.assignment.strategy: cooperative-sticky}}",
+         "cooperative-sticky can hang or read twice in librdkafka before 2.6.1"},
+        {", properties: {enable.auto.commit: true}}", "positions are stored at the destination"},
+        {", properties: {isolation.level: read_uncommitted}}", "only what was committed is read"},
+        {", properties: {plugin.library.paths: /x.so}}", "it loads code"},
+        {", properties: {sasl.password: hush}}", "put it in a file and name that in \"saslPasswordFile\""},
+        {", properties: {bootstrap.servers: 'c:1'}}", "has a field of its own: \"brokers\""},
+    };
+    static const char *const brokers[][2] = {
+        {"", "brokers"}, {"a:1,,b:2", "must be host:port"}, {"u:hush@a:1", "must not hold a login"}, {"SSL://a:1", "without a protocol"}};
+    char text[400];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        (void)snprintf(text, sizeof text, KAFKA "%s\n", good[i]);
+        Options options = load(text, NULL);
+        options_deinit(&options);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        (void)snprintf(text, sizeof text, KAFKA "%s\n", bad[i][0]);
+        assert_refused(text, NULL, bad[i][1]);
+    }
+    for (size_t i = 0; i < sizeof brokers / sizeof *brokers; i++) {
+        (void)snprintf(text, sizeof text, "connections:\n  k: {type: kafka, brokers: '%s'}\n", brokers[i][0]);
+        assert_refused(text, NULL, brokers[i][1]);
+    }
+}
+
 static void a_reload_takes_what_can_change(void **state) {
     Options options = load(NULL, NULL);
     Options fresh = load("intake: 127.0.0.1:5\nlimits.body: 1MB\nlimits.sources: 7\nlog-level: debug\nthreads: 2\nconnections: {w: {type: "
@@ -295,6 +377,8 @@ int main(void) {
         cmocka_unit_test(addresses_and_urls),
         cmocka_unit_test(a_password_in_a_uri_is_refused_and_not_shown),
         cmocka_unit_test(what_is_printed_can_be_read_again),
+        cmocka_unit_test(a_map_keeps_its_entries),
+        cmocka_unit_test(connections_to_kafka_are_checked),
         cmocka_unit_test(a_reload_takes_what_can_change),
         cmocka_unit_test(options_are_documented),
         cmocka_unit_test(the_example_is_right),

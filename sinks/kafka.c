@@ -1,0 +1,760 @@
+#include "sinks/kafka.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/thread.h"
+#include "sinks/kafka_parts.h"
+
+#define QUEUED_BYTES_DEFAULT ((size_t)8 << 20)
+#define QUEUED_BYTES_LEAST ((size_t)1 << 20)
+#define PENDING_MOST 64      /* events of callbacks that wait to be handed out: older trouble gives way */
+#define LOCAL_LIMIT_MS 10000 /* what the library's main thread may take for a change of its own state */
+#define LOG_LEVEL_SHOWN 5    /* of syslog: a notice */
+#define HANG_UPS_MOST 3
+#define STALL (5 * USEC_MS)         /* see wake_fetchers */
+#define WAKES_MOST ((size_t)64)     /* partitions that are woken at once */
+#define WITHOUT_GROUP "sluice-none" /* the library assigns only with a group's name; it is never joined */
+
+typedef struct Assigned {
+    char *topic;
+    int32_t partition;
+    int64_t position; /* what follows what was handed out */
+    bool paused;
+    bool stopped; /* out of range, or at a record that cannot be read: nothing is handed out until a seek */
+    bool at_end;
+} Assigned;
+
+typedef struct Pending {
+    KafkaEventKind kind;
+    size_t index;
+    int64_t offset;
+    uint64_t generation;
+    bool lost;
+    KafkaVerdict verdict;
+    SinkFault fault;
+    char *topic;
+    int32_t partition;
+    Error error;
+} Pending;
+
+struct KafkaConsumer {
+    ThreadOwner owner;
+    rd_kafka_t *handle;
+    char *name; /* of the connection; a copy, for what is given up may outlive that */
+    bool has_group;
+    bool closing; /* the thread that closes it has it now */
+    size_t queued_bytes, bytes_since_empty;
+    /* What the group offered last. */
+    KafkaPartition *offered;
+    size_t offered_count;
+    uint64_t generation;
+    bool offer_holds;
+    Assigned *assigned;
+    size_t assigned_count;
+    size_t *by_name;                    /* indexes of assigned, by topic and partition */
+    const rd_kafka_topic_t *last_topic; /* the last look-up: records of a partition come in a row */
+    int32_t last_partition;
+    size_t last_index;
+    Pending pending[PENDING_MOST];
+    size_t pending_count;
+    Pending handed;              /* the last one that was handed out: its texts are valid until the next call */
+    rd_kafka_message_t *current; /* handed out */
+    rd_kafka_message_t *held;    /* came with a callback, whose event goes first */
+    KafkaHeader *headers;
+    size_t header_room;
+    /* The last trouble with connections, for who waits for an answer. */
+    bool all_down;
+    unsigned hang_ups; /* of brokers that may expect TLS */
+    bool has_trouble;
+    SinkFault trouble_fault;
+    KafkaVerdict trouble_verdict;
+    Error trouble;
+};
+
+/* ---- what is assigned ---------------------------------------------------------------------------------------------------------------- */
+
+static void forget_look_up(KafkaConsumer *consumer) {
+    consumer->last_topic = NULL;
+    consumer->last_index = KAFKA_NO_INDEX;
+}
+
+static int compare_place(const char *a, int32_t a_partition, const char *b, int32_t b_partition) {
+    int r = strcmp(a, b);
+    return r ? r : (a_partition > b_partition) - (a_partition < b_partition);
+}
+
+static int compare_indexes(const void *a, const void *b, void *context) {
+    const Assigned *assigned = context, *x = &assigned[*(const size_t *)a], *y = &assigned[*(const size_t *)b];
+    return compare_place(x->topic, x->partition, y->topic, y->partition);
+}
+
+static size_t find_index(const KafkaConsumer *consumer, const char *topic, int32_t partition) {
+    size_t low = 0, high = consumer->assigned_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const Assigned *at = &consumer->assigned[consumer->by_name[middle]];
+        int r = compare_place(topic, partition, at->topic, at->partition);
+        if (r == 0) return consumer->by_name[middle];
+        if (r < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return KAFKA_NO_INDEX;
+}
+
+static size_t index_of(KafkaConsumer *consumer, const rd_kafka_message_t *message) {
+    if (!message->rkt) return KAFKA_NO_INDEX;
+    if (message->rkt == consumer->last_topic && message->partition == consumer->last_partition) return consumer->last_index;
+    consumer->last_index = find_index(consumer, rd_kafka_topic_name(message->rkt), message->partition);
+    consumer->last_topic = message->rkt;
+    consumer->last_partition = message->partition;
+    return consumer->last_index;
+}
+
+static void free_assigned(KafkaConsumer *consumer) {
+    for (size_t i = 0; i < consumer->assigned_count; i++) free(consumer->assigned[i].topic);
+    free(consumer->assigned);
+    free(consumer->by_name);
+    consumer->assigned = NULL;
+    consumer->by_name = NULL;
+    consumer->assigned_count = 0;
+    forget_look_up(consumer);
+}
+
+static void free_offered(KafkaConsumer *consumer) {
+    for (size_t i = 0; i < consumer->offered_count; i++) free((char *)(uintptr_t)consumer->offered[i].topic);
+    free(consumer->offered);
+    consumer->offered = NULL;
+    consumer->offered_count = 0;
+}
+
+/* Lists of the library: one partition, or those that are assigned and `which` holds for. */
+static rd_kafka_topic_partition_list_t *list_one(const Assigned *assigned) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    check(list);
+    rd_kafka_topic_partition_list_add(list, assigned->topic, assigned->partition)->offset = assigned->position;
+    return list;
+}
+
+static bool is_paused(const Assigned *assigned) {
+    return assigned->paused;
+}
+
+static bool is_any(const Assigned *assigned) {
+    return assigned;
+}
+
+static rd_kafka_topic_partition_list_t *list_where(const KafkaConsumer *consumer, bool (*which)(const Assigned *assigned)) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)consumer->assigned_count);
+    check(list);
+    for (size_t i = 0; i < consumer->assigned_count; i++) {
+        const Assigned *at = &consumer->assigned[i];
+        if (which(at)) rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->position;
+    }
+    return list;
+}
+
+static int failed(const KafkaConsumer *consumer, const char *what, rd_kafka_resp_err_t code, Error *error) {
+    return error_set(error, -EIO, "Connection \"%s\": %s: %s.", consumer->name, what, rd_kafka_err2str(code));
+}
+
+/* ---- events -------------------------------------------------------------------------------------------------------------------------- */
+
+static void remove_pending(KafkaConsumer *consumer, size_t at) {
+    free(consumer->pending[at].topic);
+    memmove(&consumer->pending[at], &consumer->pending[at + 1], (consumer->pending_count - at - 1) * sizeof *consumer->pending);
+    consumer->pending_count--;
+}
+
+static Pending *add_pending(KafkaConsumer *consumer, KafkaEventKind kind) {
+    for (size_t i = 0; consumer->pending_count == PENDING_MOST; i++) {
+        check(i < PENDING_MOST);
+        if (consumer->pending[i].kind == KAFKA_TROUBLE) remove_pending(consumer, i);
+    }
+    Pending *pending = &consumer->pending[consumer->pending_count++];
+    *pending = (Pending){.kind = kind, .index = KAFKA_NO_INDEX, .offset = KAFKA_NOT_THERE, .partition = -1};
+    return pending;
+}
+
+/* Of what was assigned: it is no more. */
+static void drop_pending_partitions(KafkaConsumer *consumer) {
+    for (size_t i = consumer->pending_count; i-- > 0;)
+        if (consumer->pending[i].kind == KAFKA_ASSIGNED || consumer->pending[i].index != KAFKA_NO_INDEX) remove_pending(consumer, i);
+}
+
+static void drop_held(KafkaConsumer *consumer, size_t index) {
+    if (!consumer->held || (index != KAFKA_NO_INDEX && index_of(consumer, consumer->held) != index)) return;
+    rd_kafka_message_destroy(consumer->held);
+    consumer->held = NULL;
+}
+
+/* What was handed out is not valid any more. */
+static void begin_call(KafkaConsumer *consumer) {
+    check_on_thread(&consumer->owner);
+    if (consumer->current) rd_kafka_message_destroy(consumer->current);
+    consumer->current = NULL;
+    free(consumer->handed.topic);
+    consumer->handed = (Pending){0};
+}
+
+static void add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const char *words, const char *topic, int32_t partition,
+                        size_t index, int64_t offset) {
+    Pending *pending = add_pending(consumer, KAFKA_TROUBLE);
+    char text[KAFKA_WORDS_SIZE];
+    kafka_words(code, words, text);
+    pending->index = index;
+    pending->offset = offset;
+    pending->topic = text_copy(topic);
+    pending->partition = partition;
+    pending->fault = kafka_fault_of(code, words);
+    pending->verdict = kafka_verdict_of(code, words);
+    (void)error_set(&pending->error, -EIO, "Connection \"%s\": %s.", consumer->name, text);
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        consumer->all_down = true;
+    } else if (!topic && (!consumer->has_trouble || consumer->trouble_verdict != KAFKA_STOP_ALL)) {
+        consumer->has_trouble = true;
+        consumer->trouble = pending->error;
+        consumer->trouble_fault = pending->fault;
+        consumer->trouble_verdict = pending->verdict;
+    }
+}
+
+/* ---- callbacks: on the thread that polls, or the one that closes --------------------------------------------------------------------- */
+
+static void resume_all(KafkaConsumer *consumer) {
+    rd_kafka_topic_partition_list_t *paused = list_where(consumer, is_paused);
+    /* [S] a pause outlives the assignment in librdkafka 2.0.2: the partition would stay silent when it comes back. */
+    if (paused->cnt > 0) (void)rd_kafka_resume_partitions(consumer->handle, paused);
+    rd_kafka_topic_partition_list_destroy(paused);
+}
+
+static void on_revoked(KafkaConsumer *consumer) {
+    bool known = consumer->offer_holds;
+    for (size_t i = 0; i < consumer->pending_count; i++) known = known && consumer->pending[i].kind != KAFKA_ASSIGNED;
+    bool lost = rd_kafka_assignment_lost(consumer->handle);
+    resume_all(consumer);
+    (void)rd_kafka_assign(consumer->handle, NULL);
+    consumer->offer_holds = false;
+    drop_pending_partitions(consumer);
+    drop_held(consumer, KAFKA_NO_INDEX);
+    free_assigned(consumer);
+    if (known) add_pending(consumer, KAFKA_REVOKED)->lost = lost; /* else nobody has heard of the assignment */
+}
+
+static void on_assigned(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *partitions) {
+    drop_pending_partitions(consumer);
+    free_offered(consumer);
+    consumer->offered_count = (size_t)partitions->cnt;
+    consumer->offered = calloc(consumer->offered_count + 1, sizeof *consumer->offered);
+    check(consumer->offered);
+    for (size_t i = 0; i < consumer->offered_count; i++)
+        consumer->offered[i] = (KafkaPartition){
+            .topic = text_copy(partitions->elems[i].topic), .partition = partitions->elems[i].partition, .offset = KAFKA_NOT_THERE};
+    consumer->offer_holds = true;
+    add_pending(consumer, KAFKA_ASSIGNED)->generation = ++consumer->generation;
+}
+
+static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *partitions, void *context) {
+    KafkaConsumer *consumer = context;
+    consumer->handle = handle;
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !consumer->closing)
+        on_assigned(consumer, partitions); /* rd_kafka_assign follows when the caller knows the offsets: the library waits for it */
+    else
+        on_revoked(consumer);
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *words, void *context) {
+    KafkaConsumer *consumer = context;
+    char fatal[512];
+    if (consumer->closing) return;
+    if (code == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(handle, fatal, sizeof fatal) != RD_KAFKA_RESP_ERR_NO_ERROR) words = fatal;
+    add_trouble(consumer, (rd_kafka_resp_err_t)code, words, NULL, -1, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
+}
+
+static void on_commit(rd_kafka_t *handle, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *offsets, void *context) {
+    const KafkaConsumer *consumer = context;
+    (void)handle;
+    (void)offsets;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NO_OFFSET) return;
+    log_info("connection %s: the group's offsets were not committed (positions are not affected): %s", consumer->name,
+             rd_kafka_err2str(code));
+}
+
+/*
+ * What matters comes as an event as well, but for one thing: a broker that expects TLS hangs up on plain text, and the library only logs what
+ * that may mean.
+ */
+static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *words) {
+    KafkaConsumer *consumer = rd_kafka_opaque(handle);
+    if (level <= LOG_LEVEL_SHOWN)
+        log_info("connection %s: librdkafka: %s: %s", consumer->name, facility, words);
+    else
+        log_debug("connection %s: librdkafka: %s: %s", consumer->name, facility, words);
+    if (!strstr(words, "incorrect security.protocol") || consumer->closing) return;
+    consumer->hang_ups++;
+    if (consumer->has_trouble) return;
+    char text[KAFKA_WORDS_SIZE];
+    kafka_words(RD_KAFKA_RESP_ERR__TRANSPORT, words, text);
+    consumer->has_trouble = true;
+    consumer->trouble_fault = SINK_FAULT_TLS;
+    consumer->trouble_verdict = KAFKA_PASSES; /* it hangs up when it is stopped, too */
+    (void)error_set(&consumer->trouble, -EIO, "Connection \"%s\": %s.", consumer->name, text);
+}
+
+/* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
+
+static void free_consumer(KafkaConsumer *consumer) {
+    begin_call(consumer);
+    drop_held(consumer, KAFKA_NO_INDEX);
+    while (consumer->pending_count > 0) remove_pending(consumer, consumer->pending_count - 1);
+    free_offered(consumer);
+    free_assigned(consumer);
+    free(consumer->headers);
+    free(consumer->name);
+    free(consumer);
+}
+
+static int set_number(rd_kafka_conf_t *configuration, const char *name, size_t value, Error *error) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "%zu", value);
+    return kafka_configuration_set(configuration, name, text, error);
+}
+
+static int configure(KafkaConsumer *consumer, rd_kafka_conf_t *configuration, const KafkaOptions *options, Error *error) {
+    int r = kafka_configuration_set(configuration, "group.id", options->group ? options->group : WITHOUT_GROUP, error);
+    if (r == 0) r = set_number(configuration, "queued.max.messages.kbytes", consumer->queued_bytes / 1024, error);
+    /* What one broker sends at once goes beyond the queue's limit: not by more than the limit itself. */
+    if (r == 0) r = set_number(configuration, "fetch.max.bytes", consumer->queued_bytes, error);
+    rd_kafka_conf_set_opaque(configuration, consumer);
+    rd_kafka_conf_set_rebalance_cb(configuration, on_rebalance);
+    rd_kafka_conf_set_error_cb(configuration, on_error);
+    rd_kafka_conf_set_offset_commit_cb(configuration, on_commit);
+    rd_kafka_conf_set_log_cb(configuration, on_log);
+    return r;
+}
+
+static int subscribe(const KafkaConsumer *consumer, const KafkaOptions *options, Error *error) {
+    if (!options->group) return 0;
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new((int)options->topic_count);
+    check(topics);
+    for (size_t i = 0; i < options->topic_count; i++) rd_kafka_topic_partition_list_add(topics, options->topics[i], RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the topics cannot be subscribed", code, error);
+}
+
+static int start(KafkaConsumer *consumer, rd_kafka_conf_t *configuration, const KafkaOptions *options, SinkFault *ret_fault, Error *error) {
+    char words[512] = "", text[KAFKA_WORDS_SIZE];
+    int r = configure(consumer, configuration, options, error);
+    consumer->handle = r == 0 ? rd_kafka_new(RD_KAFKA_CONSUMER, configuration, words, sizeof words) : NULL;
+    if (!consumer->handle) {
+        *ret_fault = strstr(words, "ssl.") || strstr(words, "SSL") ? SINK_FAULT_TLS : SINK_FAULT_OTHER;
+        kafka_words(RD_KAFKA_RESP_ERR__INVALID_ARG, words, text);
+        if (r == 0) r = error_set(error, -EINVAL, "Connection \"%s\": %s.", consumer->name, text);
+        rd_kafka_conf_destroy(configuration);
+        return r;
+    }
+    /* All callbacks come out of consumer_poll, those of the log (log.queue) too. */
+    (void)rd_kafka_poll_set_consumer(consumer->handle);
+    check(rd_kafka_set_log_queue(consumer->handle, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR);
+    r = subscribe(consumer, options, error);
+    if (r < 0) *ret_fault = SINK_FAULT_OTHER;
+    return r;
+}
+
+int kafka_consumer_open(const Connection *connection, const char *data_directory, const KafkaOptions *options, KafkaConsumer **ret_consumer,
+                        SinkFault *ret_fault, Error *error) {
+    check(options->group ? options->topic_count > 0 : options->topic_count == 0);
+    SinkFault fault = SINK_FAULT_OTHER;
+    rd_kafka_conf_t *configuration;
+    int r = kafka_configuration_new(connection, data_directory, &configuration, &fault, error);
+    if (r < 0) {
+        char text[sizeof((Error *)0)->text];
+        if (error) {
+            (void)snprintf(text, sizeof text, "%s", error->text);
+            (void)error_set(error, r, "Connection \"%s\": %.600s.", connection->name, text);
+        }
+    } else {
+        KafkaConsumer *consumer = calloc(1, sizeof *consumer);
+        check(consumer);
+        consumer->name = text_copy(connection->name);
+        consumer->has_group = options->group;
+        consumer->queued_bytes = options->queued_bytes ? options->queued_bytes : QUEUED_BYTES_DEFAULT;
+        if (consumer->queued_bytes < QUEUED_BYTES_LEAST) consumer->queued_bytes = QUEUED_BYTES_LEAST;
+        forget_look_up(consumer);
+        r = start(consumer, configuration, options, &fault, error);
+        if (r == 0)
+            *ret_consumer = consumer;
+        else if (consumer->handle)
+            (void)kafka_consumer_close(consumer, 5 * USEC_SECOND);
+        else
+            free_consumer(consumer);
+    }
+    if (r < 0 && ret_fault) *ret_fault = fault;
+    return r;
+}
+
+static void free_closed(void *context) {
+    KafkaConsumer *consumer = context;
+    thread_owner_bind(&consumer->owner);
+    free_consumer(consumer);
+}
+
+bool kafka_consumer_close(KafkaConsumer *take_consumer, usec_t limit) {
+    if (!take_consumer) return true;
+    begin_call(take_consumer);
+    drop_held(take_consumer, KAFKA_NO_INDEX);
+    take_consumer->closing = true;
+    return kafka_end(take_consumer->handle, free_closed, take_consumer, take_consumer->name, limit);
+}
+
+/* ---- poll ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void hand_out(KafkaConsumer *consumer, KafkaEvent *ret_event) {
+    consumer->handed = consumer->pending[0];
+    consumer->pending[0].topic = NULL;
+    remove_pending(consumer, 0);
+    const Pending *from = &consumer->handed;
+    *ret_event = (KafkaEvent){.kind = from->kind,
+                              .index = from->index,
+                              .offset = from->offset,
+                              .timestamp = KAFKA_NOT_THERE,
+                              .generation = from->generation,
+                              .lost = from->lost,
+                              .verdict = from->verdict,
+                              .fault = from->fault,
+                              .topic = from->topic,
+                              .partition = from->partition,
+                              .error = from->error};
+    if (from->kind != KAFKA_ASSIGNED) return;
+    ret_event->partitions = consumer->offered;
+    ret_event->partition_count = consumer->offered_count;
+}
+
+/* Not `error`: it is large, and a record has none. */
+static KafkaEventKind set_event(KafkaEvent *event, KafkaEventKind kind, size_t index, int64_t offset) {
+    event->kind = kind;
+    event->index = index;
+    event->offset = offset;
+    event->key = event->value = (Span){0};
+    event->timestamp = KAFKA_NOT_THERE;
+    event->partitions = NULL;
+    event->partition_count = 0;
+    event->generation = 0;
+    event->lost = false;
+    event->verdict = KAFKA_PASSES;
+    event->fault = SINK_SOUND;
+    event->topic = NULL;
+    event->partition = -1;
+    return kind;
+}
+
+static Span span_or_null(const void *data, size_t size) {
+    return (Span){data, size};
+}
+
+static KafkaEventKind take_record(KafkaConsumer *consumer, rd_kafka_message_t *take_message, size_t index, KafkaEvent *ret_event) {
+    Assigned *assigned = &consumer->assigned[index];
+    consumer->current = take_message;
+    assigned->position = take_message->offset + 1;
+    assigned->at_end = false;
+    consumer->bytes_since_empty += take_message->len + take_message->key_len;
+    (void)set_event(ret_event, KAFKA_RECORD, index, take_message->offset);
+    ret_event->key = span_or_null(take_message->key, take_message->key_len);
+    ret_event->value = span_or_null(take_message->payload, take_message->len);
+    ret_event->topic = assigned->topic;
+    ret_event->partition = assigned->partition;
+    rd_kafka_timestamp_type_t type;
+    int64_t timestamp = rd_kafka_message_timestamp(take_message, &type);
+    ret_event->timestamp = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? KAFKA_NOT_THERE : timestamp;
+    return KAFKA_RECORD;
+}
+
+/* Is it about a record, which is passed over by the library? Whoever does not stop there loses it. */
+static bool is_of_record(rd_kafka_resp_err_t code) {
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE:
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE: return true;
+    default: return false;
+    }
+}
+
+static KafkaEventKind take_trouble(KafkaConsumer *consumer, const rd_kafka_message_t *message, size_t index, KafkaEvent *ret_event) {
+    const char *topic = message->rkt ? rd_kafka_topic_name(message->rkt) : NULL;
+    if (topic && message->partition >= 0 && index == KAFKA_NO_INDEX) return KAFKA_NOTHING; /* not assigned any more */
+    if (!topic && !consumer->has_group) return KAFKA_NOTHING;                              /* of the group that is not joined */
+    if (index != KAFKA_NO_INDEX && is_of_record(message->err)) consumer->assigned[index].stopped = true;
+    check(consumer->pending_count == 0);
+    add_trouble(consumer, message->err, rd_kafka_message_errstr(message), topic, message->partition, index,
+                message->rkt ? message->offset : KAFKA_NOT_THERE);
+    hand_out(consumer, ret_event);
+    return KAFKA_TROUBLE;
+}
+
+/* What becomes of a message; KAFKA_NOTHING: it is of no use. Takes it. */
+static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *take, KafkaEvent *ret_event) {
+    size_t index = index_of(consumer, take);
+    Assigned *assigned = index == KAFKA_NO_INDEX ? NULL : &consumer->assigned[index];
+    KafkaEventKind kind = KAFKA_NOTHING;
+    bool silent = assigned && (assigned->paused || assigned->stopped);
+    if (take->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (assigned && !silent && take->offset >= assigned->position) return take_record(consumer, take, index, ret_event);
+    } else if (take->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        if (assigned && !silent && take->offset >= assigned->position) {
+            assigned->position = take->offset;
+            assigned->at_end = true;
+            kind = set_event(ret_event, KAFKA_END, index, take->offset);
+        }
+    } else if (take->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+        if (assigned && !assigned->stopped) {
+            assigned->stopped = true;
+            kind = set_event(ret_event, KAFKA_OUT_OF_RANGE, index, assigned->position);
+        }
+    } else {
+        kind = take_trouble(consumer, take, index, ret_event);
+    }
+    if (kind != KAFKA_NOTHING && kind != KAFKA_TROUBLE) {
+        ret_event->topic = assigned->topic;
+        ret_event->partition = assigned->partition;
+    }
+    rd_kafka_message_destroy(take);
+    return kind;
+}
+
+/*
+ * [S] librdkafka 2.0.2 does not notice that its queue has room again: a broker's thread that found it full sleeps for up to a second, or until
+ * something else wakes it. A seek does, and one to where reading is changes nothing, since the queue is empty. Only after a whole queue was
+ * handed out without a break: else the thread was not asleep, and what it is fetching would be thrown away.
+ */
+static void wake_fetchers(KafkaConsumer *consumer) {
+    if (consumer->bytes_since_empty < consumer->queued_bytes / 4 * 3) return;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)WAKES_MOST);
+    check(list);
+    for (size_t i = 0; i < consumer->assigned_count && list->cnt < (int)WAKES_MOST; i++) {
+        const Assigned *at = &consumer->assigned[i];
+        if (at->position >= 0 && !at->at_end && !at->paused && !at->stopped)
+            rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->position;
+    }
+    if (list->cnt > 0) rd_kafka_error_destroy(rd_kafka_seek_partitions(consumer->handle, list, LOCAL_LIMIT_MS));
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static int to_ms(usec_t wait) {
+    if (wait <= 0) return 0;
+    return wait > 60 * USEC_SECOND ? 60000 : (int)((wait + USEC_MS - 1) / USEC_MS);
+}
+
+static rd_kafka_message_t *poll_library(KafkaConsumer *consumer, usec_t wait) {
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, 0);
+    if (message || consumer->pending_count > 0) return message;
+    if (wait > STALL && consumer->bytes_since_empty > 0) {
+        message = rd_kafka_consumer_poll(consumer->handle, to_ms(STALL));
+        if (!message && consumer->pending_count == 0) wake_fetchers(consumer);
+        if (!message) consumer->bytes_since_empty = 0;
+        if (message || consumer->pending_count > 0) return message;
+        wait -= STALL;
+    }
+    return wait > 0 ? rd_kafka_consumer_poll(consumer->handle, to_ms(wait)) : NULL;
+}
+
+KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEvent *ret_event) {
+    begin_call(consumer);
+    Clock *clock = clock_system();
+    usec_t deadline = 0;
+    for (;;) {
+        if (consumer->pending_count > 0) {
+            hand_out(consumer, ret_event);
+            return ret_event->kind;
+        }
+        rd_kafka_message_t *message = consumer->held ? steal(consumer->held) : poll_library(consumer, wait);
+        if (consumer->pending_count > 0) { /* what the callbacks brought came before the message */
+            if (message && index_of(consumer, message) == KAFKA_NO_INDEX && message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+                rd_kafka_message_destroy(message);
+            else
+                consumer->held = message;
+            continue;
+        }
+        if (message) {
+            KafkaEventKind kind = take_message(consumer, message, ret_event);
+            if (kind != KAFKA_NOTHING) return kind;
+        }
+        usec_t now = clock->boot(clock);
+        if (deadline == 0) deadline = now + (message ? wait : 0);
+        if (!message || now >= deadline) return set_event(ret_event, KAFKA_NOTHING, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
+        wait = deadline - now;
+    }
+}
+
+size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_headers) {
+    check_on_thread(&consumer->owner);
+    rd_kafka_headers_t *headers;
+    *ret_headers = consumer->headers;
+    if (!consumer->current || rd_kafka_message_headers(consumer->current, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR) return 0;
+    size_t count = rd_kafka_header_cnt(headers);
+    if (count > consumer->header_room) {
+        consumer->headers = reallocarray(consumer->headers, count, sizeof *consumer->headers);
+        check(consumer->headers);
+        consumer->header_room = count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const void *value;
+        size_t size;
+        KafkaHeader *header = &consumer->headers[i];
+        check(rd_kafka_header_get_all(headers, i, &header->name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR);
+        header->value = span_or_null(value, size);
+    }
+    *ret_headers = consumer->headers;
+    return count;
+}
+
+/* ---- what the caller decides --------------------------------------------------------------------------------------------------------- */
+
+/* All that is assigned, from its positions. */
+static int assign_again(KafkaConsumer *consumer, Error *error) {
+    rd_kafka_topic_partition_list_t *all = list_where(consumer, is_any), *paused = list_where(consumer, is_paused);
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, all);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && paused->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, paused);
+    rd_kafka_topic_partition_list_destroy(all);
+    rd_kafka_topic_partition_list_destroy(paused);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the partitions cannot be assigned", code, error);
+}
+
+int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const KafkaPartition *partitions, size_t count, Error *error) {
+    check_on_thread(&consumer->owner); /* not begin_call: the partitions may be those of the event */
+    if (consumer->has_group && (!consumer->offer_holds || generation != consumer->generation)) return KAFKA_ASSIGN_STALE;
+    resume_all(consumer);
+    drop_held(consumer, KAFKA_NO_INDEX);
+    for (size_t i = consumer->pending_count; i-- > 0;)
+        if (consumer->pending[i].index != KAFKA_NO_INDEX) remove_pending(consumer, i);
+    free_assigned(consumer);
+    consumer->assigned = calloc(count + 1, sizeof *consumer->assigned);
+    consumer->by_name = calloc(count + 1, sizeof *consumer->by_name);
+    check(consumer->assigned && consumer->by_name);
+    consumer->assigned_count = count;
+    for (size_t i = 0; i < count; i++) {
+        check(partitions[i].offset >= KAFKA_EARLIEST);
+        consumer->by_name[i] = i;
+        consumer->assigned[i] = (Assigned){
+            .topic = text_copy(partitions[i].topic), .partition = partitions[i].partition, .position = partitions[i].offset};
+    }
+    qsort_r(consumer->by_name, count, sizeof *consumer->by_name, compare_indexes, consumer->assigned);
+    for (size_t i = 1; i < count; i++) check(compare_indexes(&consumer->by_name[i - 1], &consumer->by_name[i], consumer->assigned) < 0);
+    begin_call(consumer);
+    return assign_again(consumer, error);
+}
+
+int kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset, Error *error) {
+    begin_call(consumer);
+    check(index < consumer->assigned_count && offset >= KAFKA_EARLIEST);
+    Assigned *assigned = &consumer->assigned[index];
+    drop_held(consumer, index);
+    for (size_t i = consumer->pending_count; i-- > 0;)
+        if (consumer->pending[i].index == index) remove_pending(consumer, i);
+    bool was_stopped = assigned->stopped;
+    assigned->position = offset;
+    assigned->stopped = assigned->at_end = false;
+    if (assigned->paused && !was_stopped) return 0; /* the resume begins there */
+    rd_kafka_topic_partition_list_t *list = list_one(assigned);
+    rd_kafka_error_t *refusal = rd_kafka_seek_partitions(consumer->handle, list, LOCAL_LIMIT_MS);
+    rd_kafka_resp_err_t code = refusal ? rd_kafka_error_code(refusal) : list->elems[0].err;
+    rd_kafka_error_destroy(refusal);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return 0;
+    /* [S] a partition that is out of range, or not begun yet, takes no seek; and one alone cannot be assigned anew. */
+    return assign_again(consumer, error);
+}
+
+int kafka_consumer_pause(KafkaConsumer *consumer, size_t index, Error *error) {
+    begin_call(consumer);
+    check(index < consumer->assigned_count);
+    Assigned *assigned = &consumer->assigned[index];
+    if (assigned->paused) return 0;
+    drop_held(consumer, index);
+    rd_kafka_topic_partition_list_t *list = list_one(assigned);
+    rd_kafka_resp_err_t code = rd_kafka_pause_partitions(consumer->handle, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return failed(consumer, "the partition cannot be paused", code, error);
+    assigned->paused = true;
+    return 0;
+}
+
+int kafka_consumer_resume(KafkaConsumer *consumer, size_t index, Error *error) {
+    begin_call(consumer);
+    check(index < consumer->assigned_count);
+    Assigned *assigned = &consumer->assigned[index];
+    /* [S] resuming what was not paused throws away what was fetched, and may read it again. */
+    if (!assigned->paused) return 0;
+    rd_kafka_topic_partition_list_t *list = list_one(assigned);
+    rd_kafka_resp_err_t code = rd_kafka_resume_partitions(consumer->handle, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return failed(consumer, "the partition cannot be resumed", code, error);
+    assigned->paused = false;
+    /* The library goes on behind what it handed to us, which may be more than was handed out. */
+    return assigned->stopped ? 0 : kafka_consumer_seek(consumer, index, assigned->position, error);
+}
+
+int64_t kafka_consumer_position(const KafkaConsumer *consumer, size_t index) {
+    check_on_thread(&consumer->owner);
+    check(index < consumer->assigned_count);
+    return consumer->assigned[index].position;
+}
+
+void kafka_consumer_bounds(const KafkaConsumer *consumer, size_t index, int64_t *ret_first, int64_t *ret_end) {
+    check_on_thread(&consumer->owner);
+    check(index < consumer->assigned_count);
+    const Assigned *at = &consumer->assigned[index];
+    *ret_first = *ret_end = KAFKA_NOT_THERE;
+    int64_t first, end;
+    if (rd_kafka_get_watermark_offsets(consumer->handle, at->topic, at->partition, &first, &end) != RD_KAFKA_RESP_ERR_NO_ERROR) return;
+    if (first >= 0) *ret_first = first;
+    if (end >= 0) *ret_end = end;
+}
+
+int kafka_consumer_commit(KafkaConsumer *consumer, const KafkaPartition *offsets, size_t count, Error *error) {
+    check_on_thread(&consumer->owner);
+    check(consumer->has_group);
+    if (count == 0) return 0;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+    check(list);
+    for (size_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(list, offsets[i].topic, offsets[i].partition)->offset = offsets[i].offset;
+    rd_kafka_resp_err_t code = rd_kafka_commit(consumer->handle, list, 1);
+    rd_kafka_topic_partition_list_destroy(list);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the group's offsets cannot be committed", code, error);
+}
+
+/* ---- for kafka_query.c --------------------------------------------------------------------------------------------------------------- */
+
+rd_kafka_t *kafka_consumer_handle(KafkaConsumer *consumer) {
+    begin_call(consumer);
+    return consumer->handle;
+}
+
+const char *kafka_consumer_name(const KafkaConsumer *consumer) {
+    return consumer->name;
+}
+
+int kafka_consumer_trouble(KafkaConsumer *consumer, bool waits, SinkFault *ret_fault, Error *error) {
+    check_on_thread(&consumer->owner);
+    if (!consumer->held) consumer->held = rd_kafka_consumer_poll(consumer->handle, 0);
+    bool helpless = consumer->all_down || consumer->hang_ups >= HANG_UPS_MOST || consumer->trouble_verdict == KAFKA_STOP_ALL;
+    if (!consumer->has_trouble || (waits && !helpless)) return 0;
+    *ret_fault = consumer->trouble_fault;
+    return error_set(error, consumer->trouble.code, "%s", consumer->trouble.text);
+}
+
+void kafka_consumer_answered(KafkaConsumer *consumer) {
+    consumer->all_down = consumer->has_trouble = false;
+    consumer->hang_ups = 0;
+}
