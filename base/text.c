@@ -145,16 +145,6 @@ char *text_copy_span(Span text) {
     return copy;
 }
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
-Span text_trim(Span text) {
-    while (text.size > 0 && is_blank(text.data[0])) text = (Span){text.data + 1, text.size - 1};
-    while (text.size > 0 && is_blank(text.data[text.size - 1])) text.size--;
-    return text;
-}
-
 ptrdiff_t text_percent_decode(Span text, bool plus, char *to, const char **ret_wrong) {
     char *start = to;
     for (size_t i = 0; i < text.size; i++) {

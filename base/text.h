@@ -56,7 +56,11 @@ char *text_copy(const char *text);
 char *text_copy_span(Span text);
 
 /* Without spaces and tabs (HTTP's optional white space, RFC 9110) at both ends. */
-Span text_trim(Span text);
+static inline Span text_trim(Span text) {
+    for (; text.size && (*text.data == ' ' || *text.data == '\t'); text.data++) text.size--;
+    while (text.size && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t')) text.size--;
+    return text;
+}
 static inline bool text_begins(Span text, Span with) {
     return text.size >= with.size && (with.size == 0 || memcmp(text.data, with.data, with.size) == 0);
 }

@@ -21,7 +21,8 @@ static void start_millisecond(UuidSource *source, uint64_t ms) {
 }
 
 void uuid_next(UuidSource *source, usec_t wall, Uuid *ret_id) {
-    uint64_t ms = wall > 0 ? (uint64_t)wall / (uint64_t)USEC_MS : 0;
+    uint64_t ms = wall == source->wall ? 0 : wall > 0 ? (uint64_t)wall / (uint64_t)USEC_MS : 0;
+    source->wall = wall;
     if (ms > source->last_ms) {
         start_millisecond(source, ms);
     } else if (++source->counter >= COUNTER_END) {
@@ -34,13 +35,32 @@ void uuid_next(UuidSource *source, usec_t wall, Uuid *ret_id) {
     memcpy(ret_id->bytes + 8, &low, sizeof low);
 }
 
+/* The hexadecimal digits of 4 bytes, in their order: each half byte in a byte of its own becomes its digit at once with the others. */
+static inline uint64_t digits_of(const uint8_t *bytes) {
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    uint64_t halves = word;
+    halves = (halves | halves << 16) & 0x0000FFFF0000FFFF;
+    halves = (halves | halves << 8) & 0x00FF00FF00FF00FF;
+    halves = (halves >> 4 & 0x000F000F000F000F) | (halves & 0x000F000F000F000F) << 8;
+    uint64_t letters = (halves + 0x0606060606060606) >> 4 & 0x0101010101010101; /* 10 and above */
+    return halves + 0x3030303030303030 + letters * ('a' - '0' - 10);
+}
+
 void uuid_format(const Uuid *id, char *out) {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < sizeof id->bytes; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) *out++ = '-';
-        *out++ = digits[id->bytes[i] >> 4];
-        *out++ = digits[id->bytes[i] & 15];
-    }
+    uint64_t digits[4];
+    for (size_t i = 0; i < 4; i++) digits[i] = digits_of(id->bytes + 4 * i);
+    const char *text = (const char *)digits;
+    memcpy(out, text, 8);
+    out[8] = '-';
+    memcpy(out + 9, text + 8, 4);
+    out[13] = '-';
+    memcpy(out + 14, text + 12, 4);
+    out[18] = '-';
+    memcpy(out + 19, text + 16, 4);
+    out[23] = '-';
+    memcpy(out + 24, text + 20, 4);
+    memcpy(out + 28, text + 24, 8);
 }
 
 static int digit_value(char digit) {

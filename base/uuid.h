@@ -17,6 +17,7 @@ typedef struct Uuid {
  * overflows the millisecond is stepped on). One thread. All-zero is a fresh one. */
 typedef struct UuidSource {
     uint64_t last_ms;
+    usec_t wall; /* as it was given last; within one millisecond it mostly is the same, that of a turn */
     uint32_t counter;
     uint64_t pool[32]; /* random bits, fetched in blocks */
     uint32_t pool_left;

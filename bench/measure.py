@@ -13,6 +13,7 @@ import time
 
 from harness import BUILD, COLUMNS, EVENT, Intake, Yardstick, alternate, machine, print_table, row, wrk
 from mapping_rows import count_instructions, measure_added_sinks, measure_mapping, measure_templates
+from path_instructions import count_path
 
 from postgres import Postgres, programs  # found through harness
 from sluice import NEVER, Gateway, wait_until
@@ -134,13 +135,18 @@ def main():
     parser.add_argument("--import-rows", type=int, default=1_000_000)
     parser.add_argument("--template-events", type=int, default=1_000_000, help="of P5's memory")
     parser.add_argument("--instructions", action="store_true", help="count instructions with callgrind, measure nothing else")
+    parser.add_argument("--whole", action="store_true", help="with --instructions: of the gateway from HTTP to the commit, not of the mapping")
+    parser.add_argument("--beside", metavar="SLUICE", help="with --whole: another program to compare with")
     parser.add_argument("rows", nargs="*", default=ROWS, help=" ".join(ROWS))
     options = parser.parse_args()
     unknown = set(options.rows) - set(ROWS)
     if unknown:
         parser.error(f"there is no row {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
     if options.instructions:
-        count_instructions()
+        if options.whole:
+            count_path(options.beside)
+        else:
+            count_instructions()
         return
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     rows = []

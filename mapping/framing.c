@@ -15,18 +15,22 @@ static Span without_mark(Span text) {
     return (Span){text.data + size, text.size - size};
 }
 
-void frames_resume(FrameReader *reader, Framing framing, Span content_type, Span body) {
+/* What the types that always mean one framing make of the source's. */
+static Framing framing_of(Framing framing, Span content_type) {
     Span type = content_type_essence(content_type);
-    if (span_equal_nocase(type, SPAN("application/x-ndjson")) || span_equal_nocase(type, SPAN("application/jsonl")))
-        framing = FRAMING_NDJSON;
-    else if (span_equal_nocase(type, SPAN("application/cloudevents+json")))
-        framing = FRAMING_SINGLE;
-    else if (span_equal_nocase(type, SPAN("application/cloudevents-batch+json")))
-        framing = FRAMING_ARRAY;
+    if (span_equal_nocase(type, SPAN("application/x-ndjson")) || span_equal_nocase(type, SPAN("application/jsonl"))) return FRAMING_NDJSON;
+    if (span_equal_nocase(type, SPAN("application/cloudevents+json"))) return FRAMING_SINGLE;
+    if (span_equal_nocase(type, SPAN("application/cloudevents-batch+json"))) return FRAMING_ARRAY;
+    return framing;
+}
+
+void frames_resume(FrameReader *reader, Framing framing, Span content_type, Span body) {
+    bool is_json = span_equal(content_type, SPAN("application/json")); /* most often, and as it is written most often */
+    if (!is_json) framing = framing_of(framing, content_type);
     if (!body.data) body.data = "";
     bool splits_json = framing != FRAMING_SINGLE && framing != FRAMING_LINES;
     *reader = (FrameReader){
-        .framing = framing, .kind = splits_json ? BODY_JSON : body_kind(content_type), .left = body, .begin = body.data};
+        .framing = framing, .kind = is_json || splits_json ? BODY_JSON : body_kind(content_type), .left = body, .begin = body.data};
 }
 
 void frames_start(FrameReader *reader, Framing framing, Span content_type, Span body) {
@@ -36,7 +40,7 @@ void frames_start(FrameReader *reader, Framing framing, Span content_type, Span 
 }
 
 static void advance(FrameReader *reader, const char *to) {
-    check(to >= reader->left.data && (size_t)(to - reader->left.data) <= reader->left.size);
+    check_debug(to >= reader->left.data && (size_t)(to - reader->left.data) <= reader->left.size);
     reader->left.size -= (size_t)(to - reader->left.data);
     reader->left.data = to;
 }
@@ -55,10 +59,6 @@ static const char *pass_space(const char *p, const char *end) {
     return p;
 }
 
-static bool only_space(Span line) {
-    return pass_space(line.data, line.data + line.size) == line.data + line.size;
-}
-
 /* The first line that is not blank; many blank ones take one pass. */
 static const char *pass_blank_lines(const char *p, const char *end) {
     const char *line = p;
@@ -73,17 +73,15 @@ static const char *pass_empty_lines(const char *p, const char *end) {
 }
 
 static int next_line(FrameReader *reader, Span *ret_event) {
-    const char *first = reader->left.data, *end = end_of(reader);
-    advance(reader, reader->framing == FRAMING_NDJSON ? pass_blank_lines(first, end) : pass_empty_lines(first, end));
-    while (reader->left.size > 0) {
-        const char *start = reader->left.data, *newline = memchr(start, '\n', reader->left.size);
-        const char *stop = newline ? newline : end_of(reader);
-        advance(reader, newline ? newline + 1 : stop);
-        if (newline && stop > start && stop[-1] == '\r') stop--;
-        *ret_event = (Span){start, (size_t)(stop - start)};
-        if (ret_event->size > 0 && (reader->framing == FRAMING_LINES || !only_space(*ret_event))) return 0;
-    }
-    return FRAMES_END;
+    const char *start = reader->left.data, *const end = end_of(reader);
+    if (start < end && text_is_space(*start))
+        start = reader->framing == FRAMING_NDJSON ? pass_blank_lines(start, end) : pass_empty_lines(start, end);
+    const char *newline = start < end ? memchr(start, '\n', (size_t)(end - start)) : NULL, *stop = newline ? newline : end;
+    advance(reader, newline ? newline + 1 : end);
+    if (newline && stop[-1] == '\r') stop--;
+    if (stop == start) return FRAMES_END; /* a line with nothing, or with nothing but space, has been passed over */
+    *ret_event = (Span){start, (size_t)(stop - start)};
+    return 0;
 }
 
 /* Behind the string that begins at `p`, or NULL when it has no end. */
@@ -237,7 +235,7 @@ static bool is_json_in_a_form(Span event) {
 int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
     int r = next_frame(reader, &ret_frame->body, error);
     if (r != 0) return r;
-    check(ret_frame->body.data >= reader->begin && ret_frame->body.data + ret_frame->body.size <= end_of(reader));
+    check_debug(ret_frame->body.data >= reader->begin && ret_frame->body.data + ret_frame->body.size <= end_of(reader));
     reader->index++;
     ret_frame->kind = reader->kind;
     if (reader->kind == BODY_FORM && is_json_in_a_form(ret_frame->body)) ret_frame->kind = BODY_JSON;

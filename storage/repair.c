@@ -113,6 +113,19 @@ static int run(Repair *repair, const RepairStep *step, const BadRecord *bad, Err
     return r < 0 ? error_set(error, r, "%s", why.text) : 0;
 }
 
+/* Of a pack that can be read; what cannot be counted now stays as it was. */
+static int count_done(Repair *repair, const Uuid *id, Error *error) {
+    PackRecord pack;
+    Error why = {0};
+    int r = ledger_find_pack(repair->txn, id, &pack, &why);
+    if (r == 0) r = ledger_count_pack(repair->txn, id, &pack.slices, &pack.done, &why);
+    if (r == 0) {
+        pack.last_done = repair->running;
+        r = ledger_put_pack(repair->txn, &pack, &why);
+    }
+    return r < 0 && r != -EBADMSG ? error_set(error, r, "%s", why.text) : 0;
+}
+
 static int repair_ledger(Repair *repair, Error *error) {
     /* What is written below counts bytes. */
     for (size_t i = 0; i < repair->count; i++) {
@@ -129,6 +142,10 @@ static int repair_ledger(Repair *repair, Error *error) {
             int r = run(repair, &steps[s], &repair->bad[i], error);
             if (r < 0) return r;
         }
+    }
+    for (size_t i = 0; i < repair->pack_count; i++) {
+        int r = count_done(repair, &repair->packs[i], error);
+        if (r < 0) return r;
     }
     if (repair->count > 0) {
         int r = ledger_make_index(repair->txn, error);
@@ -176,6 +193,7 @@ int repair_records(Txn *txn, Files *files, usec_t running, Damages *ret_damages,
     for (size_t i = 0; i < repair.count; i++) buffer_deinit(&repair.bad[i].key);
     free(repair.bad);
     free(repair.sinks);
+    free(repair.packs);
     if (r < 0) {
         free(damages.items);
         return r;

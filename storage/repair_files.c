@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cursor.h"
 #include "base/text.h"
 #include "storage/repair_private.h"
@@ -58,6 +59,15 @@ static int state_from_ranges(Txn *txn, FileRecord *file, Error *error) {
     return r < 0 ? r : 0;
 }
 
+/* Its slices are done with it. */
+static int note_pack(void *context, const SliceRecord *slice, Error *error) {
+    Repair *repair = context;
+    if (repair->pack_count > 0 && uuid_equal(&repair->packs[repair->pack_count - 1], &slice->pack)) return 0;
+    array_reserve(repair->packs, repair->pack_count, repair->pack_capacity);
+    repair->packs[repair->pack_count++] = slice->pack;
+    return 0;
+}
+
 int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, bool is_bridge, Error *error) {
     check(file->state == FILE_CLOSED);
     uint64_t end = file->first_row + file->rows, lost = 0;
@@ -79,7 +89,8 @@ int repair_lose_file(Repair *repair, const BadRecord *bad, FileRecord *file, boo
                                    is_bridge ? "nothing says any more which table its rows go to: they are read again"
                                              : "nothing says any more which table its rows go to: they are quarantined");
     if (is_bridge) damage->returned = lost;
-    return 0;
+    int r = ledger_visit_slices(repair->txn, file->sink, file->first_row, file->rows, note_pack, repair, error);
+    return r == -EBADMSG ? 0 : r;
 }
 
 static int write_file(Repair *repair, const BadRecord *bad, FileRecord *file, RepairGather *gather, Error *error) {

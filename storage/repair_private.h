@@ -24,6 +24,8 @@ typedef struct Repair {
     Damages *damages;
     uint32_t *sinks; /* to be verified */
     size_t sink_count, sink_capacity;
+    Uuid *packs; /* to be counted anew: files of theirs were given up */
+    size_t pack_count, pack_capacity;
 } Repair;
 
 /* Ends a walk and is not passed up. */

@@ -2,8 +2,6 @@
 
 #include "base/error.h"
 
-/* A request with too many header lines has at least so many bytes: the cheapest look of all. */
-#define HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
 /* Framing that a byte of a chunked body may have, beside limits.headers for all of it: a chunk
  * of one byte has 5. */
 #define FRAMING_A_BYTE 8
@@ -24,9 +22,7 @@ bool http_connection_examine(HttpConnection *connection, size_t begin, size_t fr
     return http_chunked_take(&connection->chunked, (Span){input->bytes + fresh, input->size - fresh}) != CHUNKED_BAD;
 }
 
-bool http_connection_body_is_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
-    *ret_reason = "The library and the gateway do not agree where the body of the request ends.";
-    if (!connection->head.chunked) return body_size == connection->head.length;
+bool http_connection_chunks_are_sound(const HttpConnection *connection, size_t body_size, const char **ret_reason) {
     ChunkedBody chunked = connection->head_at ? connection->chunked : (ChunkedBody){0};
     ChunkedResult result = http_chunked_take(&chunked, (Span){0});
     if (result == CHUNKED_DONE && chunked.data == body_size) return true;
@@ -47,10 +43,10 @@ size_t http_connection_arrived(const HttpConnection *connection) {
                    : connection->socket->input->size;
 }
 
-void http_connection_cut_next_head(HttpConnection *connection) {
+void http_connection_cut_long_head(HttpConnection *connection) {
     h2o_buffer_t *input = connection->socket->input;
     size_t begin = connection->request_size, limit = connection->loop->limits.header_bytes;
-    if (begin == 0 || input->size < begin + H2O_MAX_REQLEN) return;
+    check(begin > 0 && input->size >= begin + H2O_MAX_REQLEN);
     if (memmem(input->bytes + begin, H2O_MAX_REQLEN, "\r\n\r\n", 4)) return;
     check(limit + 1 < H2O_MAX_REQLEN);
     input->size = begin + limit + 1;
@@ -58,10 +54,9 @@ void http_connection_cut_next_head(HttpConnection *connection) {
 
 /* Senders mostly repeat themselves: where the last head of this connection ended, this one ends,
  * too, or earlier. */
-bool http_connection_has_many_headers(const HttpConnection *connection) {
+bool http_connection_counts_headers(const HttpConnection *connection) {
     const h2o_buffer_t *input = connection->socket->input;
     size_t last = connection->head.size;
-    if (input->size < HEADERS_LEAST_BYTES) return false;
-    if (last >= 4 && last <= HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
+    if (last >= 4 && last <= HTTP_HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
     return http_head_longer((Span){input->bytes, input->size}, H2O_MAX_HEADERS);
 }

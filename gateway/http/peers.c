@@ -27,9 +27,8 @@ void http_connection_put(HttpConnection *connection) {
     put_last(&connection->loop->silent, connection);
 }
 
-void http_connection_heard(HttpConnection *connection) {
-    check(h2o_linklist_is_linked(&connection->order_link));
-    if (connection->served) return;
+void http_connection_heard_first(HttpConnection *connection) {
+    check(!connection->served && h2o_linklist_is_linked(&connection->order_link));
     usec_t now = clock_system()->boot(clock_system());
     check(now >= connection->heard);
     connection->heard = now;

@@ -12,7 +12,10 @@ HttpConnection *http_connection_next(HttpLoop *loop, HttpConnection *connection)
 HttpConnection *http_connection_of_link(h2o_linklist_t *link);
 /* A new one, as the last of its list. */
 void http_connection_put(HttpConnection *connection);
-void http_connection_heard(HttpConnection *connection);  /* bytes came */
+void http_connection_heard_first(HttpConnection *connection);          /* bytes came, and no whole request came yet */
+static inline void http_connection_heard(HttpConnection *connection) { /* bytes came */
+    if (!connection->served) http_connection_heard_first(connection);
+}
 void http_connection_served(HttpConnection *connection); /* a whole request came */
 /* Does the kernel hold bytes of it? */
 bool http_connection_unread(const HttpConnection *connection);

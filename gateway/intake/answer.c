@@ -21,7 +21,12 @@ typedef struct Lines {
     char text[HEADER_BYTES_MOST];
 } Lines;
 
-static void put(Lines *lines, Span text) {
+/* Without clearing the text: that would take as many instructions as all that is put there. */
+static void lines_init(Lines *lines) {
+    lines->size = 0;
+}
+
+static inline void put(Lines *lines, Span text) {
     check(lines->size + text.size <= sizeof lines->text);
     memcpy(lines->text + lines->size, text.data, text.size);
     lines->size += text.size;
@@ -88,7 +93,8 @@ void intake_error_body(void *context, int status, const char *name, const char *
 /* ---- 2xx ------------------------------------------------------------------------------------------------------------------------------- */
 
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body) {
-    Lines lines = {.size = 0};
+    Lines lines;
+    lines_init(&lines);
     put_request_id(&lines, intake);
     if (event) {
         put(&lines, SPAN("\r\nSluice-Event-Id: "));
@@ -106,7 +112,8 @@ void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const 
 }
 
 void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers, Span body) {
-    Lines lines = {.size = 0};
+    Lines lines;
+    lines_init(&lines);
     put_request_id(&lines, intake);
     put(&lines, SPAN("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n" CORS));
     if (headers) put(&lines, span_of(headers));
@@ -201,7 +208,8 @@ static void json_sinks_refused(Buffer *out, const SnapshotSource *source, const 
 }
 
 void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal) {
-    Lines lines = {.size = 0};
+    Lines lines;
+    lines_init(&lines);
     Buffer *out = &intake->text;
     bool minimal = source && http_of(source)->error_detail == ERROR_DETAIL_MINIMAL;
     const char *message = minimal ? minimal_message(refusal) : refusal->message;

@@ -144,11 +144,15 @@ static __attribute__((noinline)) bool refuse_rows(const Intake *intake, CallRefu
     return false;
 }
 
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
+static inline bool gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
     if (index == 0) gather->first = event->id;
     size_t failed = row_batch_map(intake->turn, &gather->part, event);
     if (failed && !may_quarantine(intake, call, gather, index, refusal)) return false;
     return row_batch_keep(intake->turn, &gather->part, event, call->content_type) || refuse_rows(intake, refusal);
+}
+
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
+    return gather_event(intake, call, gather, event, index, refusal);
 }
 
 void intake_refuse_in_flight(CallRefusal *refusal) {
@@ -181,7 +185,7 @@ bool intake_gather(Intake *intake, const Call *call, Gather *gather, CallRefusal
             common.kind = call->frames[index].kind;
             uuid_next(&intake->ids, call->received, &common.id);
         }
-        taken = intake_gather_event(intake, call, gather, event, index, refusal);
+        taken = gather_event(intake, call, gather, event, index, refusal);
     }
     if (taken && intake_gather_admit(intake, gather, refusal)) {
         intake_gather_end(intake, gather);

@@ -2,18 +2,22 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdint.h>
 #include <string.h>
 
 #define BASIC_BYTES_MOST 576 /* user, colon and password; a multiple of 3 */
 
 bool credential_matches(const char *expected, Span given) {
-    /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor content. */
-    char a[CREDENTIAL_BYTES_MOST] = {0}, b[CREDENTIAL_BYTES_MOST] = {0};
+    /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor content. OpenSSL takes 7 instructions for
+     * a byte: it gets the differences of all words in one. */
+    uint64_t a[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, differences = 0;
+    static const uint64_t none = 0;
     size_t expected_size = expected ? strnlen(expected, sizeof a) : 0;
     size_t given_size = given.size < sizeof b ? given.size : sizeof b;
     if (expected_size) memcpy(a, expected, expected_size);
     if (given_size) memcpy(b, given.data, given_size);
-    bool different = CRYPTO_memcmp(a, b, sizeof a) != 0;
+    for (size_t i = 0; i < sizeof a / sizeof *a; i++) differences |= a[i] ^ b[i];
+    bool different = CRYPTO_memcmp(&differences, &none, sizeof none) != 0;
     return !(different | (expected_size != given.size) | (expected_size == 0));
 }
 

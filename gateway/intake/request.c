@@ -31,13 +31,10 @@ static bool overloaded(CallRefusal *refusal, const char *message) {
 /* ---- body and events --------------------------------------------------------------------------------------------------------------------- */
 
 /* The body without its encoding; decoded bytes lie in the intake's scratch until the next request. */
-static bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body, CallRefusal *refusal) {
+static __attribute__((noinline)) bool decode(Intake *intake, const Call *call, ContentEncoding encoding, Span *ret_body,
+                                             CallRefusal *refusal) {
     Span sent = {call->request->entity.base, call->request->entity.len};
     Error error = {0};
-    if (encoding == ENCODING_IDENTITY) {
-        *ret_body = sent;
-        return true;
-    }
     if (encoding == ENCODING_UNSUPPORTED) {
         refuse(refusal, 415, "unsupportedMediaType", "The Content-Encoding is not supported: send " DECODE_ACCEPTED ", or none.");
         refusal->headers = "Accept-Encoding: " DECODE_ACCEPTED "\r\n";
@@ -69,14 +66,15 @@ typedef enum SplitResult { SPLIT_DONE, SPLIT_REFUSED, SPLIT_LONG } SplitResult;
 /* The events of a request that is mapped at once. */
 static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *refusal) {
     FrameReader frames;
-    Error error = {0};
+    Error error; /* not cleared, for each request: frames_next sets it when it fails */
     Frame frame;
     int r;
+    const size_t event_bytes = intake->options.limits.event_bytes;
     frames_start(&frames, http_of(call->source)->framing, call->content_type, body);
     call->count = 0;
     while ((r = frames_next(&frames, &frame, &error)) == 0) {
         if (call->count == FRAMES_MOST || (body.size > AT_ONCE_BYTES && frame.body.size < body.size / 2)) return SPLIT_LONG;
-        if (intake_refuse_event(intake, call, frame.body, refusal)) return SPLIT_REFUSED;
+        if (frame.body.size > event_bytes && intake_refuse_event(intake, call, frame.body, refusal)) return SPLIT_REFUSED;
         intake->frames[call->count++] = frame;
     }
     call->frames = intake->frames;
@@ -88,9 +86,8 @@ static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *ref
 /* ---- limits ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* The bucket is one number: the time at which it is full again. A request larger than the burst passes when it is full. */
-bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal) {
+static __attribute__((noinline)) bool charge(const Intake *intake, const Call *call, CallRefusal *refusal) {
     const HttpSource *source = http_of(call->source);
-    if (source->rate_events == 0 || call->count == 0) return true;
     int64_t rate = source->rate_events, burst = source->rate_burst;
     int64_t cost = (int64_t)call->count * USEC_SECOND / rate, depth = burst * USEC_SECOND / rate;
     usec_t now = intake->options.clock->boot(intake->options.clock);
@@ -110,8 +107,13 @@ bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *ref
     }
 }
 
+bool intake_within_rate(const Intake *intake, const Call *call, CallRefusal *refusal) {
+    return http_of(call->source)->rate_events == 0 || call->count == 0 || charge(intake, call, refusal);
+}
+
 static bool gates_open(const Call *call, CallRefusal *refusal) {
-    for (size_t i = 0; i < plan_sink_count(call->source->plan); i++) {
+    size_t count = plan_sink_count(call->source->plan);
+    for (size_t i = 0; i < count; i++) {
         if (!atomic_load_explicit(&call->source->gates[i]->closed, memory_order_relaxed)) continue;
         overloaded(refusal, "A sink of the source has used up its share of the disk; events are taken again when it has been imported.");
         refusal->sink = plan_sink(call->source->plan, i);
@@ -233,7 +235,10 @@ static bool take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
         refusal->retry_after = 60;
         return false;
     }
-    if (!decode(intake, call, encoding, &body, refusal)) return false;
+    if (encoding == ENCODING_IDENTITY)
+        body = (Span){call->request->entity.base, call->request->entity.len};
+    else if (!decode(intake, call, encoding, &body, refusal))
+        return false;
     switch (split(intake, call, body, refusal)) {
     case SPLIT_REFUSED: return false;
     case SPLIT_LONG:

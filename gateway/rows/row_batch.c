@@ -130,6 +130,7 @@ static BatchSource *add_source(RowBatch *batch, SnapshotSource *source, BatchSou
     BatchSource *made = arena_zalloc(arena, sizeof *made);
     made->source = source;
     made->count = plan_sink_count(source->plan);
+    check(made->count > 0);
     made->sinks = arena_zalloc(arena, made->count * sizeof *made->sinks);
     made->rows = arena_alloc(arena, made->count * sizeof *made->rows);
     for (size_t i = 0; i < made->count; i++) {
@@ -178,8 +179,8 @@ static size_t fresh_bytes(const BatchSink *sink) {
     return sink->append.rows.size - kept_end(sink);
 }
 
-static void count_row(BatchSink *sink, size_t row, Arena *arena, usec_t received) {
-    if (sink->piece.bytes + row > PIECE_BYTES) close_piece(sink, arena);
+/* There is room for it in the open piece. */
+static inline void count_row(BatchSink *sink, size_t row, usec_t received) {
     if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
     sink->append.last_time = received;
     sink->piece.bytes += row;
@@ -196,12 +197,13 @@ void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source
     }
     check(batch->append->snapshot == snapshot);
     BatchSource *found = find_source(batch, source);
+    ret_part->tally.events = ret_part->tally.stored = ret_part->tally.rejected = 0;
     for (size_t i = 0; i < found->count; i++) {
         const BatchSink *sink = &found->sinks[i];
+        ret_part->tally.sink_rejected[i] = 0;
         ret_part->marks[i] = (RowMark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
                                        sink->append.last_time};
     }
-    ret_part->tally = (RowTally){0};
     ret_part->bytes = ret_part->elsewhere = 0;
     ret_part->claim = take_claim;
     ret_part->source = found;
@@ -284,21 +286,34 @@ void row_batch_leave(RowPart *part) {
     cut_rows(part->source);
 }
 
-/* The rows of the event at hand; false: with `more` it is too much. */
-static bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, usec_t received) {
-    BatchSink *sinks = part->source->sinks, *end = sinks + part->source->count;
-    uint64_t bytes = part->bytes + more;
-    for (const BatchSink *sink = sinks; sink < end; sink++) bytes += fresh_bytes(sink);
-    if (bytes > batch->maker->part_bytes) return false;
-    for (BatchSink *sink = sinks; sink < end; sink++) {
+/* The rows of the event at hand are of the part, whose rows have `bytes` then. */
+static inline void count_rows(RowPart *part, uint64_t bytes, usec_t received) {
+    BatchSink *sink = part->source->sinks, *end = sink + part->source->count;
+    do {
         size_t row = fresh_bytes(sink);
-        if (row > 0) count_row(sink, row, &batch->append->arena, received);
-    }
+        if (row > 0) count_row(sink, row, received);
+    } while (++sink < end);
     part->bytes = bytes;
+    part->has_event = false;
+}
+
+/* Closes the pieces that the rows would make too large; false: with `more` they are too much. */
+static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, usec_t received) {
+    BatchSink *sinks = part->source->sinks;
+    uint64_t bytes = part->bytes + more;
+    for (size_t i = 0; i < part->source->count; i++) bytes += fresh_bytes(&sinks[i]);
+    if (bytes > batch->maker->part_bytes) return false;
+    for (size_t i = 0; i < part->source->count; i++)
+        if (sinks[i].piece.bytes + fresh_bytes(&sinks[i]) > PIECE_BYTES) close_piece(&sinks[i], &batch->append->arena);
+    count_rows(part, bytes, received);
     part->tally.events++;
     part->tally.stored += part->failed < part->source->count;
-    part->has_event = false;
     return true;
+}
+
+static __attribute__((noinline)) bool leave(RowPart *part) {
+    row_batch_leave(part);
+    return false;
 }
 
 static __attribute__((noinline)) bool keep_with_rejects(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
@@ -307,18 +322,33 @@ static __attribute__((noinline)) bool keep_with_rejects(RowBatch *batch, RowPart
     uint64_t bytes = add_rejects(batch, part, event, content_type);
     if (!keep_rows(batch, part, bytes, event->received)) {
         cut_rejects(batch, tail, count);
-        return false;
+        return leave(part);
     }
     part->tally.rejected++;
     for (size_t i = 0; i < part->source->count; i++) part->tally.sink_rejected[i] += batch->maker->failures[i].error != MAP_OK;
     return true;
 }
 
+static __attribute__((noinline)) bool keep_slowly(RowBatch *batch, RowPart *part, usec_t received) {
+    return keep_rows(batch, part, 0, received) || leave(part);
+}
+
+/* For each event: what is mostly so calls nothing, and needs nothing saved on the stack. */
 bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
     check(part->has_event);
-    bool kept = part->failed ? keep_with_rejects(batch, part, event, content_type) : keep_rows(batch, part, 0, event->received);
-    if (!kept) row_batch_leave(part);
-    return kept;
+    if (__builtin_expect(part->failed > 0, 0)) return keep_with_rejects(batch, part, event, content_type);
+    const uint64_t most = batch->maker->part_bytes;
+    const BatchSink *sink = part->source->sinks, *end = sink + part->source->count;
+    uint64_t bytes = part->bytes;
+    do {
+        size_t row = fresh_bytes(sink);
+        bytes += row;
+        if (__builtin_expect(bytes > most || sink->piece.bytes + row > PIECE_BYTES, 0)) return keep_slowly(batch, part, event->received);
+    } while (++sink < end);
+    count_rows(part, bytes, event->received);
+    part->tally.events++;
+    part->tally.stored++;
+    return true;
 }
 
 bool row_batch_admit(RowBatch *batch, RowPart *part) {

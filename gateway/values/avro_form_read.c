@@ -31,7 +31,7 @@ typedef struct Reading {
     size_t depth;
     bool done;
     int failed; /* what was found wrong here, not by libavro: a negated errno, `why` says it */
-    char why[160];
+    const char *why;
 } Reading;
 
 enum { GO_ON = 0, STOP = 1 }; /* what callbacks return: libavro passes up what is not 0 */
@@ -60,7 +60,7 @@ static void give_back(Reading *reading, const void *value) {
 static int stop(Reading *reading, int code, const char *why) {
     if (reading->failed == 0) {
         reading->failed = code;
-        (void)snprintf(reading->why, sizeof reading->why, "%s", why);
+        reading->why = why;
     }
     return STOP;
 }

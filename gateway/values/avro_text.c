@@ -162,8 +162,7 @@ void avro_put_double(Buffer *out, double value) {
     char text[32] = "";
     for (int digits = 15; digits <= 17; digits++) {
         (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        double again = strtod(text, NULL);
-        if (memcmp(&again, &value, sizeof value) == 0) break;
+        if (strtod(text, NULL) == value) break;
     }
     put_finite(out, text);
 }
@@ -173,8 +172,7 @@ void avro_put_float(Buffer *out, float value) {
     char text[32] = "";
     for (int digits = 6; digits <= 9; digits++) {
         (void)snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        float again = strtof(text, NULL);
-        if (memcmp(&again, &value, sizeof value) == 0) break;
+        if (strtof(text, NULL) == value) break;
     }
     put_finite(out, text);
 }

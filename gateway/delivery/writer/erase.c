@@ -9,6 +9,7 @@
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "storage/partitions.h"
 #include "storage/rejects.h"
 
 /* Nothing of it waits or is on its way. */
@@ -23,6 +24,7 @@ int writer_erase(Writer *writer, Txn *txn, const uint32_t *sinks, size_t count, 
         if (sink && !is_idle(sink)) continue;
         int r = totals_remove(txn, sinks[i], error);
         if (r == 0) r = ledger_forget_ranges(txn, sinks[i], error);
+        if (r == 0) r = partition_ends_forget(txn, sinks[i], error);
         if (r == 0) r = rejects_forget_sink(txn, sinks[i], error);
         if (r == 0) r = writer_forget_damage(txn, sinks[i], error);
         if (r < 0) return r;

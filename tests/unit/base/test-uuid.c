@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/uuid.h"
@@ -88,6 +89,19 @@ static void text_goes_both_ways(void **state) {
     assert_true(uuid_is_nil(&(Uuid){0}));
 }
 
+static void each_byte_has_its_digits_at_each_place(void **state) {
+    char text[UUID_TEXT_SIZE], wanted[64];
+    for (unsigned value = 0; value < 256; value++) {
+        Uuid id;
+        for (unsigned i = 0; i < sizeof id.bytes; i++) id.bytes[i] = (uint8_t)(value + 17 * i);
+        char *to = wanted;
+        for (unsigned i = 0; i < sizeof id.bytes; i++)
+            to += sprintf(to, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id.bytes[i]);
+        uuid_format(&id, text);
+        assert_memory_equal(text, wanted, sizeof text);
+    }
+}
+
 static void other_texts_are_refused(void **state) {
     static const char *const texts[] = {
         "",
@@ -111,6 +125,7 @@ int main(void) {
         cmocka_unit_test(ids_ascend_when_the_clock_goes_back),
         cmocka_unit_test(random_parts_differ),
         cmocka_unit_test(text_goes_both_ways),
+        cmocka_unit_test(each_byte_has_its_digits_at_each_place),
         cmocka_unit_test(other_texts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

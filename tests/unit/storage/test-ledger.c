@@ -40,7 +40,7 @@ static void add_slice(Txn *txn, FileRecord *file, uint64_t pack, uint64_t rows) 
 }
 
 static int see_ranges(void *context, const RangeRecord *range, Error *error) {
-    static const char letters[] = "siexdD";
+    static const char letters[] = "siexdDor";
     char **at = context;
     *at += sprintf(*at, "%c%" PRIu64 "+%" PRIu64 " ", letters[range->state], range->first_row, range->rows);
     return 0;
@@ -451,6 +451,7 @@ static void test_map_full(void **state) {
 /* --- against a model: the state of every row, from one seed --- */
 
 #define SINKS 3
+#define BRIDGE 3 /* the sink that has runs */
 #define ROWS 4000
 
 typedef struct Model {
@@ -490,6 +491,25 @@ static void model_verify(Model *model, Txn *txn) {
     assert_ok(ledger_verify_packs(txn, error));
 }
 
+static bool waits(const FileRecord *file) {
+    return file->state == FILE_OPEN || file->state == FILE_CLOSED;
+}
+
+/* A slice with one to three runs, of which some have no rows. */
+static void add_bridge_slice(Txn *txn, FileRecord *file, uint64_t pack, uint64_t rows, Random *random) {
+    OffsetRun runs[3];
+    SliceRecord slice = make_slice(file, pack, rows);
+    uint64_t left = rows;
+    slice.run_count = (uint32_t)random_below(random, 3) + 1;
+    for (uint32_t i = 0; i < slice.run_count; i++) {
+        uint64_t of_run = i + 1 == slice.run_count ? left : random_below(random, left + 1);
+        int64_t first = (int64_t)random_below(random, 1000);
+        runs[i] = (OffsetRun){.sink = file->sink, .partition = i % 2 + 1, .first = first, .next = first + 5, .rows = of_run};
+        left -= of_run;
+    }
+    assert_ok(ledger_add_slice(txn, file, &slice, runs, error));
+}
+
 static void step_stage(Model *model, Txn *txn, Random *random) {
     uint64_t pack = model->next_id++;
     add_pack(txn, pack);
@@ -503,7 +523,10 @@ static void step_stage(Model *model, Txn *txn, Random *random) {
             *file = make_file(model->next_id++, sink, *end);
             assert_ok(ledger_open_file(txn, file, error));
         }
-        add_slice(txn, file, pack, rows);
+        if (sink == BRIDGE)
+            add_bridge_slice(txn, file, pack, rows, random);
+        else
+            add_slice(txn, file, pack, rows);
         fill(model, sink, *end, rows, 0, 's');
         *end += rows;
     }
@@ -514,14 +537,44 @@ static void step_damage(Model *model, Txn *txn, Random *random) {
     uint64_t rows = random_below(random, 4) + 1, *end = &model->end[sink - 1];
     if (*end + rows >= ROWS) return;
     FileRecord *file = open_file_of(model, sink);
-    bool discard = random_below(random, 2) && !file;
+    bool discard = random_below(random, 2) && !file, returned = !discard && sink == BRIDGE && random_below(random, 2);
     if (discard)
         assert_ok(ledger_discard_rows(txn, sink, *end, rows, error));
+    else if (returned)
+        assert_ok(ledger_return_rows(txn, sink, *end, rows, error));
     else
         assert_ok(ledger_skip_rows(txn, sink, *end, rows, error));
-    if (file) file->rows += rows, file->damaged_rows += rows;
-    fill(model, sink, *end, rows, 0, discard ? 'D' : 'x');
+    if (file) {
+        file->rows += rows;
+        *(returned ? &file->left_out : &file->damaged_rows) += rows;
+    }
+    fill(model, sink, *end, rows, 0, discard ? 'D' : returned ? 'r' : 'x');
     *end += rows;
+}
+
+/* Up to three ranges of rows at random: they are left out when all of them are staged, and nothing is when not. */
+static void step_leave_out(Model *model, Txn *txn, Random *random) {
+    if (model->file_count == 0) return;
+    FileRecord *file = &model->files[random_below(random, model->file_count)];
+    RangeRecord ranges[3];
+    size_t count = 0;
+    uint64_t row = file->first_row, end = file->first_row + file->rows;
+    bool staged = waits(file);
+    while (count < 3 && row < end) {
+        row += random_below(random, 4);
+        if (row >= end) break;
+        uint64_t most = end - row < 3 ? end - row : 3;
+        RangeRecord range = {.first_row = row, .rows = random_below(random, most) + 1};
+        range.state = random_below(random, 2) ? RANGE_OVERTAKEN : RANGE_RETURNED;
+        for (uint64_t i = row; i < row + range.rows; i++) staged = staged && model->rows[file->sink - 1][i] == 's';
+        row += range.rows;
+        ranges[count++] = range;
+    }
+    if (count == 0) return;
+    int result = ledger_leave_out(txn, file, ranges, count, NULL);
+    assert_int_equal(result, staged ? 0 : -EBADMSG);
+    for (size_t i = 0; i < count && result == 0; i++)
+        fill(model, file->sink, ranges[i].first_row, ranges[i].rows, 's', ranges[i].state == RANGE_OVERTAKEN ? 'o' : 'r');
 }
 
 static void step_file(Model *model, Txn *txn, Random *random) {
@@ -534,7 +587,7 @@ static void step_file(Model *model, Txn *txn, Random *random) {
         break;
     case 1: /* one row that is staged: quarantined, in a file that waits; refused else */
         if (row >= file->first_row + file->rows) break;
-        if ((file->state == FILE_OPEN || file->state == FILE_CLOSED) && model->rows[file->sink - 1][row] == 's') {
+        if (waits(file) && model->rows[file->sink - 1][row] == 's') {
             assert_ok(ledger_quarantine_rows(txn, file, row, 1, error));
             model->rows[file->sink - 1][row] = 'x';
         } else {
@@ -544,6 +597,7 @@ static void step_file(Model *model, Txn *txn, Random *random) {
     default: {
         FileState state = (FileState[]){FILE_IMPORTED, FILE_EXPIRED, FILE_DELETED}[random_below(random, 3)];
         bool legal = file->state == FILE_CLOSED || (file->state == FILE_OPEN && state == FILE_DELETED);
+        if (file->sink == BRIDGE && state == FILE_EXPIRED && file->bytes > 0) legal = false; /* it has a slice with runs */
         int result = ledger_end_file(txn, file, state, (usec_t)model->next_id, (usec_t)model->next_id, NULL);
         assert_int_equal(result, legal ? 0 : -EBADMSG);
         if (!legal) break;
@@ -564,7 +618,7 @@ static void step_forget(Model *model, Txn *txn, Random *random) {
         int result = ledger_find_file(txn, &model->files[i].id, &found, NULL);
         if (result == 0) {
             assert_true(found.state == model->files[i].state && found.rows == model->files[i].rows &&
-                        found.damaged_rows == model->files[i].damaged_rows);
+                        found.damaged_rows == model->files[i].damaged_rows && found.left_out == model->files[i].left_out);
             file_record_deinit(&found);
             continue;
         }
@@ -585,11 +639,12 @@ static void run_model(uint64_t seed) {
         Txn *txn = fixture_write(&fixture);
         *before = *model;
         for (uint64_t n = random_below(&random, 4) + 1; n > 0; n--) {
-            switch (random_below(&random, 8)) {
+            switch (random_below(&random, 9)) {
             case 0:
             case 1: step_stage(model, txn, &random); break;
             case 2: step_damage(model, txn, &random); break;
             case 3: step_forget(model, txn, &random); break;
+            case 4: step_leave_out(model, txn, &random); break;
             default: step_file(model, txn, &random);
             }
         }

@@ -516,6 +516,41 @@ static void test_damaged_records_are_written_anew(void **state) {
     }
 }
 
+/* Nothing says any more which table its rows go to. */
+static void test_a_file_whose_target_is_lost_is_returned(void **state) {
+    World world;
+    Uuid pack = fixture_id(50);
+    uint64_t digest;
+    world_init(&world);
+    Txn *txn = fixture_write(&world.fixture);
+    assert_ok(ledger_keep_target(txn, &world.file, &digest, error));
+    assert_ok(pack_remove(world.files, &pack, error));
+    fixture_commit(txn);
+    char key[17] = {'T'};
+    store_be32(key + 1, 1);
+    store_be32(key + 5, 1);
+    store_be64(key + 9, digest);
+    fixture_flip(&world.fixture, DB_FILES, (Span){.data = key, .size = sizeof key}, 90);
+    txn = fixture_write(&world.fixture);
+    Damages damages;
+    assert_ok(repair_records(txn, world.files, 10, &damages, error));
+    assert_int_equal(damages.count, 1);
+    assert_true(damages.items[0].returned == 9 && damages.items[0].rows == 0 && !damages.items[0].stays);
+    assert_non_null(strstr(damages.items[0].text, "read again"));
+    free(damages.items);
+    FileRecord file;
+    assert_ok(ledger_find_file(txn, &world.file.id, &file, error));
+    assert_true(file.state == FILE_DELETED && file.left_out == 9);
+    file_record_deinit(&file);
+    RangeRecord range;
+    assert_ok(ranges_find(txn, 1, 1, &range, error));
+    assert_true(range.state == RANGE_RETURNED && range.rows == 9);
+    assert_ok(ledger_verify(txn, 1, 10, error));
+    assert_ok(ledger_verify_packs(txn, error));
+    fixture_commit(txn);
+    world_deinit(&world);
+}
+
 static void test_damaged_totals_are_counted_anew(void **state) {
     World world;
     char key[] = "T\0\0\0\1";
@@ -640,6 +675,7 @@ int main(void) {
         cmocka_unit_test(test_a_file_is_divided_at_ends_of_runs),
         cmocka_unit_test(test_a_file_with_a_lost_slice_is_divided),
         cmocka_unit_test(test_damaged_records_are_written_anew),
+        cmocka_unit_test(test_a_file_whose_target_is_lost_is_returned),
         cmocka_unit_test(test_damaged_totals_are_counted_anew),
         cmocka_unit_test(test_records_of_a_program_without_runs),
     };

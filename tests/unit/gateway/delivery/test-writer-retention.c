@@ -10,6 +10,7 @@
 
 #include "base/metrics.h"
 #include "storage/environment_private.h"
+#include "storage/partitions.h"
 #include "storage/rejects.h"
 #include "tests/support/memory-files.h"
 #include "tests/unit/gateway/delivery/fixture.h"
@@ -389,7 +390,16 @@ static void test_an_erased_sink_leaves_nothing(void **state) {
     assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 1);
     assert_int_equal(rejects_of(fixture, 1), 1);
     assert_true(records(fixture) > 5);
+    Txn *txn;
+    int64_t end;
+    assert_int_equal(txn_begin_write(fixture->environment, &txn, NULL), 0);
+    for (uint32_t sink = 1; sink <= 2; sink++) assert_int_equal(partition_end_set(txn, sink, 7, 100, NULL), 0);
+    assert_int_equal(txn_commit(txn, NULL), 0);
     erase(fixture, 1);
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(partition_end_find(txn, 1, 7, &end, NULL), PARTITION_NOT_FOUND);
+    assert_int_equal(partition_end_find(txn, 2, 7, &end, NULL), 0); /* another sink's */
+    txn_abort(txn);
     assert_int_equal(rejects_of(fixture, 1), 0);
     assert_int_equal(fixture_statistics(fixture, 1).totals.imported.rows, 0);
     fixture_stop(fixture, true);

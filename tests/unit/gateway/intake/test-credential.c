@@ -39,6 +39,23 @@ static void longest(void **state) {
     assert_false(credential_matches(SECRET, (Span){secret, CREDENTIAL_BYTES_MOST + 1}));
 }
 
+static void each_bit_counts(void **state) {
+    (void)state;
+    char secret[CREDENTIAL_BYTES_MOST + 1] = "", given[CREDENTIAL_BYTES_MOST];
+    for (size_t size = 1; size <= CREDENTIAL_BYTES_MOST; size++) {
+        memset(secret, 'a', size);
+        memcpy(given, secret, size);
+        for (size_t i = 0; i < size; i++) {
+            for (unsigned bit = 1; bit < 256; bit <<= 1) {
+                given[i] = (char)(secret[i] ^ (char)bit);
+                assert_false(credential_matches(secret, (Span){given, size}));
+            }
+            given[i] = secret[i];
+        }
+        assert_true(credential_matches(secret, (Span){given, size}));
+    }
+}
+
 static void headers(void **state) {
     (void)state;
     const Span none = {0};
@@ -94,8 +111,13 @@ static void base64_is_decoded_strictly(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches), cmocka_unit_test(no_source_matches_nothing),  cmocka_unit_test(longest),
-        cmocka_unit_test(headers), cmocka_unit_test(base64_is_decoded_strictly), cmocka_unit_test(a_long_basic_password_is_none),
+        cmocka_unit_test(matches),
+        cmocka_unit_test(no_source_matches_nothing),
+        cmocka_unit_test(longest),
+        cmocka_unit_test(each_bit_counts),
+        cmocka_unit_test(headers),
+        cmocka_unit_test(base64_is_decoded_strictly),
+        cmocka_unit_test(a_long_basic_password_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
