@@ -1,5 +1,6 @@
 #include "base/checksum.h"
 
+#include <string.h>
 #include <xxhash.h>
 
 #include "base/error.h"
@@ -11,6 +12,13 @@ static XXH3_state_t *state_of(Checksum *checksum) {
 
 uint64_t checksum_of(const void *data, size_t size) {
     return XXH3_64bits(size ? data : "", size);
+}
+
+void checksum_wide(const void *data, size_t size, uint8_t ret_bytes[static 16]) {
+    XXH128_canonical_t canonical;
+    _Static_assert(sizeof canonical.digest == 16, "128 bits");
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(size ? data : "", size));
+    memcpy(ret_bytes, canonical.digest, sizeof canonical.digest);
 }
 
 Checksum *checksum_new(void) {

@@ -6,7 +6,10 @@
 
 uint64_t checksum_of(const void *data, size_t size);
 
-/* The same over pieces. */
+/* XXH3-128, in its canonical form: big-endian. */
+void checksum_wide(const void *data, size_t size, uint8_t ret_bytes[static 16]);
+
+/* The first one over pieces. */
 typedef struct Checksum Checksum;
 Checksum *checksum_new(void);
 void checksum_free(Checksum *checksum);

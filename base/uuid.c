@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/random.h"
 
 enum { COUNTER_END = 1 << 12 };
@@ -45,6 +46,12 @@ static inline uint64_t digits_of(const uint8_t *bytes) {
     halves = (halves >> 4 & 0x000F000F000F000F) | (halves & 0x000F000F000F000F) << 8;
     uint64_t letters = (halves + 0x0606060606060606) >> 4 & 0x0101010101010101; /* 10 and above */
     return halves + 0x3030303030303030 + letters * ('a' - '0' - 10);
+}
+
+void uuid_derive(Span name, Uuid *ret_id) {
+    checksum_wide(name.data, name.size, ret_id->bytes);
+    ret_id->bytes[6] = (uint8_t)((ret_id->bytes[6] & 0x0F) | 0x80);
+    ret_id->bytes[8] = (uint8_t)((ret_id->bytes[8] & 0x3F) | 0x80);
 }
 
 void uuid_format(const Uuid *id, char *out) {

@@ -1,4 +1,4 @@
-/* UUIDs, RFC 9562 version 7: time-ordered. */
+/* UUIDs of RFC 9562: version 7, which are time-ordered, and version 8, which are made of a name. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +24,9 @@ typedef struct UuidSource {
 } UuidSource;
 
 void uuid_next(UuidSource *source, usec_t wall, Uuid *ret_id);
+/* Version 8: the XXH3-128 of the name (xxHash specification 0.1.1, canonical, so big-endian) with the bits of version and variant set: 122 bits
+ * of it are left. Equal names have equal ids, for ever. Not for secrets, and not for names that somebody may make alike on purpose. */
+void uuid_derive(Span name, Uuid *ret_id);
 /* Writes UUID_TEXT_SIZE lower-case bytes, no NUL. */
 void uuid_format(const Uuid *id, char *out);
 bool uuid_parse(Span text, Uuid *ret_id); /* lower or upper case, with hyphens */

@@ -6,7 +6,7 @@
 #include "config/definition_parts.h"
 #include "config/source_kind.h"
 
-const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "uuid", "json", NULL};
+const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "meta", "uuid", "json", NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
 const char *const strategy_names[] = {"append", "merge", NULL};
@@ -15,13 +15,49 @@ const char *const framing_names[] = {"single", "ndjson", "array", "concatenated"
 const char *const error_detail_names[] = {"full", "minimal", NULL};
 
 const char *column_type_name(ColumnType type) {
-    check(type <= COLUMN_TEMPLATE);
+    check(type <= COLUMN_META);
     return column_type_names[type];
 }
 
 const char *data_type_name(DataType type) {
     check(type <= DATA_BYTES);
     return data_type_names[type];
+}
+
+bool meta_field_fits(MetaField field, DataType type) {
+    if (type == DATA_TEXT || type == DATA_BYTES) return true;
+    switch (field) {
+    case META_PARTITION:
+    case META_OFFSET:
+    case META_SEQUENCE: return type == DATA_INTEGER || type == DATA_NUMBER || type == DATA_DECIMAL;
+    case META_TIMESTAMP: return type == DATA_TIMESTAMP || type == DATA_DATE;
+    case META_KEY: return true; /* its sender decides */
+    case META_TOPIC:
+    case META_SUBJECT:
+    case META_STREAM:
+    case META_BRIDGE: return false;
+    case META_FIELD_COUNT_: break;
+    }
+    unreachable();
+}
+
+unsigned source_meta_fields(const Source *source) {
+    return source->kind->meta_fields;
+}
+
+void source_meta_words(const Source *source, Buffer *out) {
+    unsigned fields = source_meta_fields(source);
+    buffer_printf(out, "sources of type \"%s\" have ", source_kind_name(source));
+    if (fields)
+        meta_fields_list(fields, out);
+    else
+        buffer_append_text(out, "no meta fields");
+}
+
+bool source_kinds_have_meta(void) {
+    for (size_t i = 0; source_kinds[i]; i++)
+        if (source_kinds[i]->meta_fields) return true;
+    return false;
 }
 
 const char *source_kind_name(const Source *source) {

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "config/meta_field.h"
 #include "config/settings.h"
 
 typedef enum ColumnType {
@@ -22,6 +23,7 @@ typedef enum ColumnType {
     COLUMN_HEADERS,
     COLUMN_PATH,
     COLUMN_TEMPLATE,
+    COLUMN_META,
 } ColumnType;
 
 typedef enum DataType {
@@ -41,10 +43,11 @@ typedef struct Column {
     ColumnType type;
     DataType data_type;
     bool primary_key;
-    bool raw_string;     /* path, template: a JSON string is unquoted and unescaped */
-    char *path;          /* COLUMN_PATH, else NULL */
-    char *default_value; /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */
-    char *template_text; /* COLUMN_TEMPLATE: Jsonnet, else NULL */
+    bool raw_string;      /* path, template: a JSON string is unquoted and unescaped */
+    char *path;           /* COLUMN_PATH, else NULL */
+    char *default_value;  /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */
+    char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
+    MetaField meta_field; /* COLUMN_META */
 } Column;
 
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
@@ -173,6 +176,11 @@ const char *source_kind_name(const Source *source);
 bool source_first_sink_rejects(const Source *source);
 Framing source_framing(const Source *source);
 const char *source_without_sink(const Source *source);
+unsigned source_meta_fields(const Source *source); /* META_BIT of those that its events have */
+/* `sources of type "kafka" have topic, offset`, or `… have no meta fields` */
+void source_meta_words(const Source *source, Buffer *out);
+/* Has any kind of source meta fields? */
+bool source_kinds_have_meta(void);
 
 /* The API's form (new reference). Secrets are shown as they are, or as "***". */
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);
@@ -194,3 +202,5 @@ bool identifier_valid(const char *id);
 
 const char *column_type_name(ColumnType type);
 const char *data_type_name(DataType type);
+/* Can values of the field be of that type? */
+bool meta_field_fits(MetaField field, DataType type);

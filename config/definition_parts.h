@@ -33,6 +33,8 @@ void sink_check(const Sink *sink);
 /* The request form read into a new object. `old` (NULL: none) gives what a request may leave out and the server decided once. */
 int source_read(Fault *fault, const Node *body, const Source *old, Source **ret_source);
 int sink_read(Fault *fault, const Node *body, bool first_rejects, const Sink *old, Sink **ret_sink);
+/* Do the events of the source have what the columns of the sink, which was read from `body`, are filled with? */
+int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink *sink);
 
 void pause_copy(Pause *to, const Pause *from); /* `to` holds none */
 

@@ -84,6 +84,19 @@ int sink_read(Fault *fault, const Node *body, bool first_rejects, const Sink *ol
     return 0;
 }
 
+int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink *sink) {
+    for (size_t i = 0; i < sink->target.column_count; i++) {
+        const Column *column = &sink->target.columns[i];
+        if (column->type != COLUMN_META || source_meta_fields(source) & META_BIT(column->meta_field)) continue;
+        Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), columns = node_member(&mapping, "columns");
+        Node item = node_item(&columns, i), field = node_member(&item, "field");
+        _cleanup_(buffer_deinit) Buffer words = {0};
+        source_meta_words(source, &words);
+        return fault_at(fault, &field, "is \"%s\", but %s", meta_field_name(column->meta_field), buffer_text(&words));
+    }
+    return 0;
+}
+
 int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, Error *error) {
     Fault fault = {.error = error};
     Node root = {.value = body};

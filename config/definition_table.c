@@ -18,9 +18,10 @@
 /* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Types that can never hold what such a column gives are refused here, not event by event. */
-static bool can_hold(ColumnType column, DataType data) {
+static bool can_hold(const Column *column) {
+    DataType data = column->data_type;
     if (data == DATA_TEXT || data == DATA_BYTES) return true;
-    switch (column) {
+    switch (column->type) {
     case COLUMN_ID:
     case COLUMN_IP: return false;
     case COLUMN_DATETIME: return data == DATA_TIMESTAMP || data == DATA_DATE;
@@ -28,14 +29,18 @@ static bool can_hold(ColumnType column, DataType data) {
     case COLUMN_BODY:
     case COLUMN_PATH:
     case COLUMN_TEMPLATE: return true;
+    case COLUMN_META: return meta_field_fits(column->meta_field, data);
     }
     unreachable();
 }
 
 static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
-    if (!can_hold(column->type, column->data_type)) {
+    if (!can_hold(column)) {
         Node data = node_member(node, "dataType");
+        if (column->type == COLUMN_META)
+            return fault_at(fault, &data, "is \"%s\", which the meta field \"%s\" never fits", data_type_name(column->data_type),
+                            meta_field_name(column->meta_field));
         return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" never fits", data_type_name(column->data_type),
                         column_type_name(column->type));
     }
@@ -65,8 +70,13 @@ static const FieldInfo template_rows[] = {
 static const FieldTable template_fields = {.owners = "templates", .fields = template_rows, .size = sizeof(Column)};
 
 /* "uuid" and "json" are other names; what is written is the first name of a type. */
-static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP, COLUMN_BODY, COLUMN_HEADERS,
-                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_ID, COLUMN_PATH};
+static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP,   COLUMN_BODY, COLUMN_HEADERS,
+                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_META, COLUMN_ID,   COLUMN_PATH};
+
+static bool offers_type(unsigned type) {
+    return type != COLUMN_META || source_kinds_have_meta();
+}
+
 static const Refusal not_types[] = {{"meta", "which " FIELD_NOT_BUILT " (it comes with the bridges)"}, {0}};
 static const Refusal column_refusals[] = {{"mask", FIELD_NOT_BUILT}, {0}};
 
@@ -85,6 +95,7 @@ static const FieldInfo column_rows[] = {
      .choices = column_type_names,
      .values = type_values,
      .not_choices = not_types,
+     .offers = offers_type,
      .needed = "a \"type\"",
      .sentence = "What it is filled with; `uuid` is `id`, and `json` is `path`."},
     {.name = "primaryKey",
@@ -125,6 +136,13 @@ static const FieldInfo column_rows[] = {
      .kinds = KIND(COLUMN_TEMPLATE),
      .needed = "a \"template\": {\"language\": \"jsonnet\", \"content\": …}",
      .sentence = "What gives its value."},
+    {.name = "field",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Column, meta_field),
+     .choices = meta_field_names,
+     .kinds = KIND(COLUMN_META),
+     .needed = "a \"field\"",
+     .sentence = "What it takes from the record; which there are hangs on the type of the source."},
     {0},
 };
 const FieldTable column_fields = {.owners = "columns",

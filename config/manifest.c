@@ -69,14 +69,15 @@ static int refuse_twin_sink(Fault *fault, const Node *node, const ManifestSource
     return 0;
 }
 
-static int read_sink(Fault *fault, const Node *node, bool first_rejects, ManifestSource *source, size_t index) {
+static int read_sink(Fault *fault, const Node *node, const Source *definition, ManifestSource *source, size_t index) {
     static const char *const without[] = {"settings", NULL};
     if (!json_is_object(node->value)) return fault_at(fault, node, "must be an object, not %s", json_kind(node->value));
     source->sinks[index] = body_of(node->value, without);
     source->sink_count = index + 1;
     Node body = {.value = source->sinks[index], .parent = node->parent, .key = node->key, .index = node->index};
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
-    int r = sink_read(fault, &body, first_rejects, NULL, &sink);
+    int r = sink_read(fault, &body, index == 0 && source_first_sink_rejects(definition), NULL, &sink);
+    if (r == 0) r = sink_suits(fault, &body, definition, sink);
     if (r == 0) r = refuse_twin_sink(fault, node, source, index, sink->sink_id);
     if (r == 0) r = read_settings(fault, node, &source->sink_settings[index]);
     if (r < 0) return r;
@@ -84,7 +85,7 @@ static int read_sink(Fault *fault, const Node *node, bool first_rejects, Manifes
     return 0;
 }
 
-static int read_sinks(Fault *fault, const Node *root, bool first_rejects, ManifestSource *source) {
+static int read_sinks(Fault *fault, const Node *root, const Source *definition, ManifestSource *source) {
     Node sinks = node_member(root, "sinks");
     if (!node_given(&sinks)) return 0;
     int r = node_array(fault, &sinks, 0, SINKS_A_SOURCE_MAX);
@@ -95,7 +96,7 @@ static int read_sinks(Fault *fault, const Node *root, bool first_rejects, Manife
     check(source->sinks != NULL && source->sink_settings != NULL);
     for (size_t i = 0; r == 0 && i < count; i++) {
         Node sink = node_item(&sinks, i);
-        r = read_sink(fault, &sink, i == 0 && first_rejects, source, i);
+        r = read_sink(fault, &sink, definition, source, i);
     }
     return r;
 }
@@ -107,7 +108,7 @@ static int read_source(Fault *fault, const Node *root, ManifestSource *source) {
     _cleanup_(cleanup_source_unref) Source *definition = NULL;
     int r = source_read(fault, &body, NULL, &definition);
     if (r == 0) r = read_settings(fault, root, &source->settings);
-    if (r == 0) r = read_sinks(fault, root, source_first_sink_rejects(definition), source);
+    if (r == 0) r = read_sinks(fault, root, definition, source);
     if (r < 0) return r;
     check(json_object_set_new(source->source, "sourceId", json_string(definition->source_id)) == 0);
     return 0;

@@ -35,6 +35,7 @@ struct SourceKind {
     Framing (*framing)(const void *part);
     /* What becomes of its events while it has no enabled sink: a clause that follows "The source has no enabled sink now: ". */
     const char *(*without_sink)(const void *part);
+    unsigned meta_fields; /* META_BIT of those that its events have; 0: none */
 };
 
 /* All of them; ends with NULL. The first one is the default of `type`. */

@@ -253,6 +253,14 @@ static MapError put_headers(Mapper *mapper, const PlanColumn *compiled, const Ev
     return put_checked(mapper, compiled, buffer_span(&mapper->headers), VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
 }
 
+static MapError put_meta(const Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
+    const Column *column = compiled->column;
+    Span value = event->meta ? event->meta->values[column->meta_field] : (Span){0};
+    if (!value.data) return put_null(compiled, row, failure);
+    if (column->data_type == DATA_DATE && column->meta_field == META_TIMESTAMP && value.size > DATE_SIZE) value.size = DATE_SIZE;
+    return put_checked(mapper, compiled, value, 0, row, failure);
+}
+
 /* Any column. */
 static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row,
                                                      MapFailure *failure) {
@@ -268,6 +276,7 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
     case COLUMN_IP: return event->ip.size ? put_checked(mapper, compiled, event->ip, 0, row, failure) : put_null(compiled, row, failure);
     case COLUMN_BODY: return put_checked(mapper, compiled, event->body, mapper->body_known, row, failure);
     case COLUMN_HEADERS: return put_headers(mapper, compiled, event, row, failure);
+    case COLUMN_META: return put_meta(mapper, compiled, event, row, failure);
     case COLUMN_PATH: return put_path(mapper, compiled, row, failure);
     case COLUMN_TEMPLATE: return put_template(mapper, compiled, event, row, failure);
     }

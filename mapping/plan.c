@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "mapping/cell.h"
 #include "mapping/json_text.h"
 #include "mapping/plan_parts.h"
@@ -67,7 +68,7 @@ static bool names(const char *template_text, const char *name) {
 
 static unsigned template_needs(const char *text) {
     return (names(text, "Body") ? PLAN_NEEDS_JSON : 0u) | (names(text, "Header") || names(text, "HeaderStr") ? PLAN_NEEDS_HEADERS : 0u) |
-           (names(text, "Ip") ? PLAN_NEEDS_IP : 0u);
+           (names(text, "Ip") ? PLAN_NEEDS_IP : 0u) | (names(text, "Meta") ? PLAN_NEEDS_META : 0u);
 }
 
 /*
@@ -82,6 +83,7 @@ typedef struct Lookup {
 /* While a plan is made. */
 typedef struct Compile {
     Plan *plan;
+    const Source *source;
     Lookup templates, columns;
 } Compile;
 
@@ -121,6 +123,7 @@ static bool type_can_fit(const Column *column) {
     case COLUMN_BODY:
     case COLUMN_PATH:
     case COLUMN_TEMPLATE: return true;
+    case COLUMN_META: return meta_field_fits(column->meta_field, type);
     }
     unreachable();
 }
@@ -164,9 +167,18 @@ static PlanOp op_of(const Column *column) {
     case COLUMN_IP:
     case COLUMN_BODY:
     case COLUMN_HEADERS:
+    case COLUMN_META:
     case COLUMN_TEMPLATE: return PLAN_PUT_OTHER;
     }
     unreachable();
+}
+
+static int compile_meta(const Source *source, Plan *plan, const Column *column, Error *error) {
+    plan->needs |= PLAN_NEEDS_META;
+    if (source_meta_fields(source) & META_BIT(column->meta_field)) return 0;
+    _cleanup_(buffer_deinit) Buffer words = {0};
+    source_meta_words(source, &words);
+    return error_set(error, -EINVAL, "its meta field is \"%s\", but %s", meta_field_name(column->meta_field), buffer_text(&words));
 }
 
 static int compile_column(Compile *compile, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
@@ -182,6 +194,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     case COLUMN_DATETIME: compiled->size = column->data_type == DATA_DATE ? DATE_SIZE : TIME_SIZE; return 0;
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;
     case COLUMN_HEADERS: plan->needs |= PLAN_NEEDS_HEADERS; return 0;
+    case COLUMN_META: return compile_meta(compile->source, plan, column, error);
     case COLUMN_PATH: {
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
         plan->needs |= PLAN_NEEDS_JSON;
@@ -242,14 +255,14 @@ typedef struct ColumnPlace {
 static bool same_cell(const PlanColumn *a, const PlanColumn *b) {
     const Column *x = a->column, *y = b->column;
     return x->type == y->type && x->data_type == y->data_type && x->raw_string == y->raw_string && x->primary_key == y->primary_key &&
-           a->slot == b->slot && a->template_index == b->template_index && a->has_default == b->has_default &&
-           span_equal(a->default_cell, b->default_cell);
+           x->meta_field == y->meta_field && a->slot == b->slot && a->template_index == b->template_index &&
+           a->has_default == b->has_default && span_equal(a->default_cell, b->default_cell);
 }
 
 static uint64_t hash_cell(const PlanColumn *compiled) {
     const Column *column = compiled->column;
-    uint32_t fields[] = {column->type,   column->data_type,        column->raw_string,   column->primary_key,
-                         compiled->slot, compiled->template_index, compiled->has_default};
+    uint32_t fields[] = {column->type,   column->data_type,        column->raw_string,    column->primary_key,
+                         compiled->slot, compiled->template_index, compiled->has_default, column->meta_field};
     return hash_bytes(hash_bytes(0, fields, sizeof fields), compiled->default_cell.data, compiled->default_cell.size);
 }
 
@@ -373,7 +386,7 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
     for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->target.column_count;
     plan->templates = calloc(columns + 1, sizeof *plan->templates);
     check(plan->sinks && plan->templates && columns < UINT32_MAX);
-    Compile compile = {.plan = plan};
+    Compile compile = {.plan = plan, .source = source};
     lookup_init(&compile.templates, columns);
     lookup_init(&compile.columns, columns);
     int r = 0;

@@ -25,6 +25,7 @@ enum {
     PLAN_NEEDS_JSON = 1, /* a path column or a template that names Body */
     PLAN_NEEDS_HEADERS = 2,
     PLAN_NEEDS_IP = 4,
+    PLAN_NEEDS_META = 8, /* a meta column or a template that names Meta */
 };
 
 /* -EINVAL names sink, column and place in the path, or the default value that does not fit its dataType. Keeps references on the sinks. */
@@ -57,6 +58,13 @@ typedef struct TemplateResult {
     Span text; /* compact JSON; the reason when failed */
 } TemplateResult;
 
+/* What the record that an event was read from has besides its value; meta.h makes it. */
+typedef struct EventMeta {
+    unsigned fields; /* META_BIT of those that events of the source have; what they hold is: */
+    Span values
+        [META_FIELD_COUNT_]; /* without data: NULL. Numbers as digits, the time as RFC 3339; the key may be any bytes, or none at all */
+} EventMeta;
+
 typedef struct Event {
     Span body;
     BodyKind kind;
@@ -65,6 +73,7 @@ typedef struct Event {
     Span ip;                    /* text; may be empty unless PLAN_NEEDS_IP */
     const EventHeader *headers; /* as received, without those of header_is_secret; any order; repeated names allowed */
     size_t header_count;
+    const EventMeta *meta;           /* NULL: none; may be NULL unless PLAN_NEEDS_META */
     const TemplateResult *templates; /* plan_template_count items, or NULL when there are none */
 } Event;
 

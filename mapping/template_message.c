@@ -67,12 +67,35 @@ void template_put_load(Buffer *out, const TemplateLoad *load) {
     frame_end(out, start);
 }
 
-enum { EVENT_FIXED_BYTES = 8 + 4 + 8 + 1 + 8 + 4 + 4 + 4 };
+enum { EVENT_FIXED_BYTES = 8 + 4 + 8 + 1 + 8 + 4 + 4 + 4 + 4 };
+
+/* META_BIT of the fields that are not NULL. */
+static unsigned meta_there(const EventMeta *meta) {
+    unsigned there = 0;
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (meta->values[field].data) there |= META_BIT(field);
+    return there;
+}
 
 size_t template_event_bytes(const TemplateEventMessage *event) {
     size_t bytes = TEMPLATE_FRAME_HEAD_BYTES + EVENT_FIXED_BYTES + event->body.size + event->ip.size;
     for (uint32_t i = 0; i < event->header_count; i++) bytes += 8 + event->headers[i].name.size + event->headers[i].value.size;
+    if (!event->meta || !event->meta->fields) return bytes;
+    bytes += 4;
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (event->meta->values[field].data) bytes += 4 + event->meta->values[field].size;
     return bytes;
+}
+
+/* The fields of the source; unless there are none, those that are not NULL, and their values. */
+static void put_meta(Buffer *out, const EventMeta *meta) {
+    buffer_put_u32(out, meta ? meta->fields : 0);
+    if (!meta || !meta->fields) return;
+    unsigned there = meta_there(meta);
+    check((there & ~meta->fields) == 0);
+    buffer_put_u32(out, there);
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (there & META_BIT(field)) buffer_put_block(out, meta->values[field]);
 }
 
 void template_put_event(Buffer *out, const TemplateEventMessage *event) {
@@ -90,6 +113,7 @@ void template_put_event(Buffer *out, const TemplateEventMessage *event) {
         buffer_put_block(out, event->headers[i].name);
         buffer_put_block(out, event->headers[i].value);
     }
+    put_meta(out, event->meta);
     frame_end(out, start);
     check(out->size - start == template_event_bytes(event)); /* what the broker counts on */
 }
@@ -161,6 +185,18 @@ int template_read_load(Span payload, Arena *arena, TemplateLoad *ret_load) {
     return 0;
 }
 
+static const EventMeta *read_meta(Cursor *cursor, Arena *arena) {
+    unsigned fields = cursor_u32(cursor);
+    if (fields == 0) return NULL;
+    unsigned there = cursor_u32(cursor);
+    if (fields >= META_BIT(META_FIELD_COUNT_) || there & ~fields) cursor->failed = true;
+    EventMeta *meta = arena_zalloc(arena, sizeof *meta);
+    meta->fields = fields;
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (there & META_BIT(field)) meta->values[field] = cursor_block(cursor);
+    return meta;
+}
+
 int template_read_event(Span payload, Arena *arena, TemplateEventMessage *ret_event) {
     Cursor cursor = cursor_of(payload);
     TemplateEventMessage event = {.number = cursor_u64(&cursor)};
@@ -181,6 +217,7 @@ int template_read_event(Span payload, Arena *arena, TemplateEventMessage *ret_ev
         }
         event.headers = headers;
     }
+    event.meta = read_meta(&cursor, arena);
     if (finished(&cursor) < 0) return -EBADMSG;
     *ret_event = event;
     return 0;

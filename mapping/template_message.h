@@ -59,6 +59,7 @@ typedef struct TemplateEventMessage {
     Span ip;
     const EventHeader *headers;
     uint32_t header_count;
+    const EventMeta *meta; /* NULL: none */
 } TemplateEventMessage;
 
 typedef struct TemplateResultMessage {

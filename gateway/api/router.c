@@ -40,7 +40,7 @@ static const ApiRoute routes[] = {
     {"PUT", SOURCE "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SOURCE "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},
     {"PATCH", SOURCE "/settings", ROLE_OPERATOR, API_JSON, 0, api_settings_patch, {0}},
-    {"POST", SOURCE "/test", ROLE_OPERATOR, API_ANY_BODY, 0, api_test, {0}},
+    {"POST", SOURCE "/test", ROLE_OPERATOR, API_ANY_BODY, 0, api_test, {"meta"}},
     {"GET", SOURCE "/tasks/{task}", ROLE_READ, API_NO_BODY, API_NO_LOOK, api_tasks_get, {0}},
     {"GET", SOURCE "/sinks", ROLE_READ, API_NO_BODY, 0, api_sinks_list, {"afterId", "limit"}},
     {"POST", SOURCE "/sinks", ROLE_ADMIN, API_JSON, 0, api_sinks_create, {0}},

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "gateway/api/router.h"
 #include "gateway/rows/dry_run.h"
+#include "mapping/meta.h"
 #include "mapping/row.h"
 
 #define HEADERS_MOST 200
@@ -114,8 +115,46 @@ static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADE
     return count;
 }
 
+/* The parameter: a JSON object of fields and their values, texts or numbers. `texts` keeps them. */
+static int read_meta(const ApiRequest *request, EventMeta *meta, Arena *texts, Error *error) {
+    const Source *source = request->source->source;
+    *meta = (EventMeta){.fields = source_meta_fields(source)};
+    if (!request->parameters[0]) return 0;
+    json_error_t place;
+    json_t *given = json_loads(request->parameters[0], JSON_REJECT_DUPLICATES, &place);
+    const char *name;
+    json_t *value;
+    int r = 0;
+    if (!json_is_object(given)) r = error_set(error, -EINVAL, "Parameter \"meta\" is a JSON object of meta fields.");
+    json_object_foreach(given, name, value) {
+        char digits[24];
+        Span text = {json_string_value(value), json_string_length(value)};
+        if (json_is_integer(value)) {
+            (void)snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(value));
+            text = span_of(digits);
+        } else if (json_is_null(value)) {
+            continue;
+        } else if (!json_is_string(value)) {
+            r = error_set(error, -EINVAL, "Parameter \"meta\": the value of \"%.60s\" must be a text or a whole number.", name);
+            break;
+        }
+        text = (Span){arena_copy(texts, text), text.size};
+        r = event_meta_set(meta, source, span_of(name), text, error);
+        if (r < 0) {
+            r = error_set(error, r, "Parameter \"meta\": %s.", error->text);
+            break;
+        }
+    }
+    json_decref(given);
+    return r;
+}
+
 static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error) {
     const ApiCall *call = request->call;
+    EventMeta meta;
+    _cleanup_(arena_deinit) Arena texts = {0};
+    int r = read_meta(request, &meta, &texts, error);
+    if (r < 0) return r;
     const Options *options = request->view->options;
     EventHeader headers[HEADERS_MOST];
     UuidSource ids = {0};
@@ -124,6 +163,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .content_type = span_of(call->body_type),
         .headers = headers,
         .header_count = read_headers(call, headers),
+        .meta = meta.fields ? &meta : NULL,
         .ip = span_of(call->peer),
         .received = request->view->clock->wall(request->view->clock),
         .ids = &ids,

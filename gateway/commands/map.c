@@ -16,12 +16,15 @@
 #include "sinks/driver.h"
 
 #define HEADERS_MOST 100
+#define META_MOST (2 * META_FIELD_COUNT_) /* of several kinds of sources; more are not taken */
 
 typedef struct MapRequest {
     const char *manifest, *columns, *config, *event, *source, *sink;
     Span content_type; /* empty: none */
     EventHeader headers[HEADERS_MOST];
     size_t header_count;
+    MapMeta meta[META_MOST];
+    size_t meta_count;
     bool csv, encoded;
 } MapRequest;
 
@@ -36,6 +39,14 @@ static int add_header(const Command *command, MapRequest *request, const char *v
     if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value;
     if (span_equal_nocase(header.name, SPAN("content-encoding"))) request->encoded = true;
     request->headers[request->header_count++] = header;
+    return 0;
+}
+
+static int add_meta(const Command *command, MapRequest *request, const char *value) {
+    const char *equals = strchr(value, '=');
+    if (!equals || equals == value) return arguments_wrong(command, "--meta wants 'FIELD=VALUE', not", value);
+    if (request->meta_count == META_MOST) return arguments_wrong(command, "there are too many meta values", NULL);
+    request->meta[request->meta_count++] = (MapMeta){.field = {value, (size_t)(equals - value)}, .value = span_of(equals + 1)};
     return 0;
 }
 
@@ -56,7 +67,9 @@ static int parse(const Arguments *arguments, MapRequest *ret_request) {
     for (size_t i = 0; i < arguments->given_count; i++) {
         const Argument *given = &arguments->given[i];
         if (strcmp(given->name, "content-type") == 0) ret_request->content_type = span_of(given->value);
-        int code = strcmp(given->name, "header") == 0 ? add_header(command, ret_request, given->value) : 0;
+        int code = 0;
+        if (strcmp(given->name, "header") == 0) code = add_header(command, ret_request, given->value);
+        if (strcmp(given->name, "meta") == 0) code = add_meta(command, ret_request, given->value);
         if (code != 0) return code;
     }
     if (!ret_request->manifest && !ret_request->columns)
@@ -197,6 +210,8 @@ static int open_input(const MapRequest *request, MapInput *ret_input, Error *err
         .content_type = request->content_type,
         .headers = request->headers,
         .header_count = request->header_count,
+        .meta = request->meta,
+        .meta_count = request->meta_count,
     };
     if (!is_file) return 0;
     ret_input->fd = open(request->event, O_RDONLY | O_CLOEXEC);
@@ -262,6 +277,12 @@ static const CommandOption options[] = {
     {0},
 };
 
+/* The option of sources that are no part of every build. */
+static const char *meta_option(size_t index, bool *ret_flag) {
+    *ret_flag = false;
+    return index == 0 && source_kinds_have_meta() ? "meta" : NULL;
+}
+
 const Command command_map = {
     .name = "map",
     .summary = "Dry run: print the rows that each sink would get.",
@@ -272,5 +293,6 @@ const Command command_map = {
         "What cannot be mapped is reported on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway\n"
         "is needed. Exit code: 0 all events were mapped; 1 some were not, or a definition is wrong; 2 the command line is wrong, or\n"
         "reading, writing or the template workers failed.\n",
+    .more = meta_option,
     .run = run,
 };

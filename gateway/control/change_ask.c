@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/templates/lexer.h"
 
 #define CHANGES_MOST 1000 /* on their way at once */
 
@@ -14,11 +15,27 @@ static bool has_template(const Sink *sink, const char *text) {
     return false;
 }
 
+/* A template is as good for one source as for another, but for what it takes from the records of a broker. */
+static int check_meta(const Source *source, const Column *column, Failure *failure) {
+    Span text = span_of(column->template_text), found = template_find_meta(text, source_meta_fields(source));
+    if (!found.data) return 0;
+    unsigned line, at;
+    char excerpt[TEXT_EXCERPT_SIZE];
+    _cleanup_(buffer_deinit) Buffer words = {0};
+    template_place_at(text, found.data, &line, &at);
+    source_meta_words(source, &words);
+    (void)error_set(&failure->error, -EINVAL, "The template of column \"%s\": line %u, column %u: \"%s\" is not there: %s", column->name,
+                    line, at, text_excerpt(found, excerpt), buffer_text(&words));
+    return failure_bad_request(failure);
+}
+
 /* Templates that are new with this change; those without a verdict are added to *needed. */
-static int check_templates(Control *control, const Sink *sink, const Sink *old, TemplateCheck **needed, Failure *failure) {
+static int check_templates(Control *control, const Source *source, const Sink *sink, const Sink *old, TemplateCheck **needed,
+                           Failure *failure) {
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];
         if (!column->template_text || has_template(old, column->template_text)) continue;
+        if (check_meta(source, column, failure) < 0) return -1;
         int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
         if (r == TEMPLATE_UNKNOWN) {
@@ -60,7 +77,8 @@ int change_check(Control *control, const ChangeRequest *request, const ChangeOut
     TemplateCheck *needed = NULL;
     for (size_t i = 0; i < outcome->sink_count; i++) {
         const RegistrySink *old = known ? registry_find_sink(known, outcome->sinks[i]->sink_id) : NULL;
-        if (check_templates(control, outcome->sinks[i], old ? old->sink : NULL, &needed, failure) == 0) continue;
+        const Source *source = outcome->source ? outcome->source : known->source;
+        if (check_templates(control, source, outcome->sinks[i], old ? old->sink : NULL, &needed, failure) == 0) continue;
         template_check_free(needed);
         return -1;
     }

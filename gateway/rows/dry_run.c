@@ -9,6 +9,7 @@
 #include "gateway/rows/row_batch.h"
 #include "mapping/framing.h"
 #include "mapping/headers.h"
+#include "mapping/meta.h"
 
 struct DryRun {
     SnapshotSource source; /* of its own, with the plan only */
@@ -77,6 +78,11 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
     Frame frame;
     int r;
     event.headers = copy_headers(&run->arena, request, &event.header_count);
+    if (request->meta) {
+        EventMeta *meta = event_meta_copy(&run->arena, request->meta);
+        event_meta_complete(meta, &run->arena);
+        event.meta = meta;
+    }
     (request->resumes ? frames_resume : frames_start)(&frames, framing, request->content_type, buffer_span(&run->body));
     while ((r = frames_next(&frames, &frame, error)) == 0) {
         event.body = frame.body;

@@ -20,6 +20,7 @@ typedef struct DryRunRequest {
     Span content_type;          /* empty: none sent */
     const EventHeader *headers; /* Content-Type not among them is added */
     size_t header_count;
+    const EventMeta *meta; /* of each event; NULL: none */
     Span ip;
     usec_t received; /* wall time */
     UuidSource *ids; /* where the events get their ids */

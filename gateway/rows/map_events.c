@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "gateway/rows/dry_run.h"
 #include "gateway/templates/broker.h"
+#include "mapping/meta.h"
 #include "mapping/row.h"
 
 #define READ_BYTES ((size_t)256 * 1024)
@@ -76,6 +77,15 @@ static int written(Error *error) {
 
 /* ---- events -------------------------------------------------------------------------------------------------------------------------------- */
 
+/* The meta values that were given, as events of the source have them. */
+static int set_meta(const MapRun *run, const Source *source, EventMeta *meta, Error *error) {
+    *meta = (EventMeta){.fields = source_meta_fields(source)};
+    int r = 0;
+    for (size_t i = 0; i < run->input->meta_count && r == 0; i++)
+        r = event_meta_set(meta, source, run->input->meta[i].field, run->input->meta[i].value, error);
+    return r;
+}
+
 static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
     DryRunRequest request = {
         .body = text,
@@ -94,7 +104,11 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
     for (size_t i = 0; i < run->target_count; i++) {
         Framing framing = source_framing(run->targets[i].source);
         if (run->input->lines && framing != FRAMING_LINES) framing = FRAMING_NDJSON;
-        int r = dry_run_new(run->targets[i].plan, framing, &request, &runs[i], error);
+        EventMeta meta;
+        int r = set_meta(run, run->targets[i].source, &meta, error);
+        if (r < 0) return r;
+        request.meta = meta.fields ? &meta : NULL;
+        r = dry_run_new(run->targets[i].plan, framing, &request, &runs[i], error);
         if (r < 0) return error_prefix(error, "%s", run->input->name);
     }
     return 0;

@@ -16,6 +16,11 @@ typedef struct MapTarget {
     Plan *plan;
 } MapTarget;
 
+/* A meta value that each event shall have. */
+typedef struct MapMeta {
+    Span field, value;
+} MapMeta;
+
 typedef struct MapInput {
     int fd;
     const char *name; /* for messages */
@@ -23,6 +28,8 @@ typedef struct MapInput {
     Span content_type;
     const EventHeader *headers;
     size_t header_count;
+    const MapMeta *meta;
+    size_t meta_count;
 } MapInput;
 
 typedef struct MapCounts {

@@ -11,7 +11,7 @@
 
 /* One event of a batch; the spans point into the batch's arena (or memory that lives as long). */
 typedef struct TemplateEvent {
-    Event event;             /* in: body, kind, received, ip, headers */
+    Event event;             /* in: body, kind, received, ip, headers, meta */
     TemplateResult *results; /* out: plan_template_count(plan) items, in the batch's arena */
     bool unavailable; /* out: it could not be evaluated and is not to blame for it: to be sent again; `results` are failed and say why */
     void *cookie;     /* of the sender */

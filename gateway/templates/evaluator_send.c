@@ -21,13 +21,17 @@ static void put_event(Evaluator *evaluator, const WindowEvent *item) {
                                     .body = event->body,
                                     .ip = event->ip,
                                     .headers = event->headers,
-                                    .header_count = (uint32_t)event->header_count};
+                                    .header_count = (uint32_t)event->header_count,
+                                    .meta = event->meta};
     template_put_event(&evaluator->data_out, &message);
 }
 
 static size_t event_bytes(const Event *event) {
-    TemplateEventMessage message = {
-        .body = event->body, .ip = event->ip, .headers = event->headers, .header_count = (uint32_t)event->header_count};
+    TemplateEventMessage message = {.body = event->body,
+                                    .ip = event->ip,
+                                    .headers = event->headers,
+                                    .header_count = (uint32_t)event->header_count,
+                                    .meta = event->meta};
     return template_event_bytes(&message);
 }
 

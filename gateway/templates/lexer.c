@@ -229,6 +229,35 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
     }
 }
 
+/* `Meta (` where an expression can begin: neither a member nor the name of something that is bound or declared there. */
+static bool is_call(const Lexeme *before, const Lexeme *next) {
+    static const char *const bind[] = {"local", "for", "function"};
+    if (!is_symbol(next, '(') || is_symbol(before, ',') || is_symbol(before, '{')) return false;
+    return before->kind != TOKEN_NAME || !is_one_of(before->text, bind, sizeof bind / sizeof *bind);
+}
+
+Span template_find_meta(Span text, unsigned fields) {
+    Lexer lexer = {.at = text.data, .end = text.data + text.size};
+    Lexeme before = {0}, token;
+    Span found = {0};
+    if (text.size == 0) return found;
+    for (; (token = next_token(&lexer)).kind != TOKEN_END; before = token) {
+        if (token.kind != TOKEN_NAME || !span_equal(token.text, SPAN("Meta")) || is_symbol(&before, '.')) continue;
+        Lexer ahead = lexer;
+        Lexeme next = next_token(&ahead), name = next_token(&ahead), end = next_token(&ahead);
+        if (!is_call(&before, &next)) return (Span){0};
+        bool written = name.kind == TOKEN_STRING && name.text.data == name.at + 1 && is_symbol(&end, ')') &&
+                       !(name.text.size && memchr(name.text.data, '\\', name.text.size));
+        MetaField field;
+        if (found.data || (fields && !written)) continue;
+        if (!fields)
+            found = token.text;
+        else if (!meta_field_find(name.text, &field) || !(fields & META_BIT(field)))
+            found = name.text;
+    }
+    return found;
+}
+
 /* To libjsonnet a verbatim string stands in one line, however many line ends it holds, and the line that ends a text block starts where the
  * block's last empty lines do. Walks `text` as it counts, to the start of `line` at most; returns the lines that it saw. */
 static unsigned walk_lines(Span text, unsigned line, const char **ret_start) {

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/span.h"
+#include "config/meta_field.h"
 
 /* Called for each `std.NAME` and `std['NAME']` with a span into the template, and with an empty one (data NULL) for a `std` that stands
  * alone: it is handed on, or bound anew. */
@@ -16,6 +17,13 @@ typedef void (*TemplateStdVisit)(void *context, Span name);
 
 /* 0, or -EINVAL "line L, column C: …". `visit` may be NULL. */
 int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error);
+
+/*
+ * The first call of Meta for a field that is not among `fields` (META_BIT): a span of `Meta` or, when other fields are there, of the field's name in
+ * the template. Data NULL: there is none, or only the evaluation knows, as of a name that is not written out, or when the template binds Meta
+ * anew. For a text that template_lex accepts.
+ */
+Span template_find_meta(Span text, unsigned fields);
 
 /* Where `at`, in the text or at its end, is for people: all line ends count, and a character is one column. Both from 1. */
 void template_place_at(Span text, const char *at, unsigned *ret_line, unsigned *ret_column);

@@ -117,6 +117,42 @@ static Value *native_ip(void *context, NativeArguments arguments, int *ok) {
     return make_text(worker, worker->event->ip);
 }
 
+#define EXACT_NUMBER_MAX (UINT64_C(1) << 53)
+
+/* A number as a number, exactly; any other field as text. NULL is null: a record without a key is none that failed. */
+static Value *make_meta(Worker *worker, MetaField field, Span value) {
+    if (!value.data) return worker_make_null(worker);
+    if (field != META_PARTITION && field != META_OFFSET && field != META_SEQUENCE) {
+        size_t bad = text_check(value);
+        if (bad == value.size) return make_text(worker, value);
+        worker_note(worker, "Meta('%s'): it is not UTF-8 text without NUL at byte %zu", meta_field_name(field), bad);
+        return worker_make_null(worker);
+    }
+    uint64_t number = 0;
+    for (size_t i = 0; i < value.size && number <= EXACT_NUMBER_MAX; i++) number = number * 10 + (uint64_t)(value.data[i] - '0');
+    if (number <= EXACT_NUMBER_MAX) return jsonnet_json_make_number(worker->vm, (double)number);
+    worker_note(worker, "Meta('%s'): it is too large for a number of a template, only a column of type meta has it",
+                meta_field_name(field));
+    return worker_make_null(worker);
+}
+
+static Value *native_meta(void *context, NativeArguments arguments, int *ok) {
+    Worker *worker = context;
+    const char *name = text_argument(worker, arguments);
+    MetaField field;
+    if (!name) return refuse_call(worker, ok, "Meta(field): the field is a string");
+    *ok = 1;
+    check(worker->event && worker->running);
+    const EventMeta *meta = worker->event->meta;
+    if (meta && meta_field_find(span_of(name), &field) && meta->fields & META_BIT(field))
+        return make_meta(worker, field, meta->values[field]);
+    Buffer fields = {0};
+    if (meta) meta_fields_list(meta->fields, &fields);
+    worker_note(worker, "Meta('%.100s'): the source has no such field%s%s", name, meta ? ", but " : "", meta ? buffer_text(&fields) : "");
+    buffer_deinit(&fields);
+    return worker_make_null(worker);
+}
+
 static Value *native_now(void *context, NativeArguments arguments, int *ok) {
     Worker *worker = context;
     const char *format = text_argument(worker, arguments);
@@ -133,6 +169,7 @@ static Value *native_now(void *context, NativeArguments arguments, int *ok) {
 void worker_add_natives(Worker *worker) {
     static const char *const none[] = {NULL};
     static const char *const one[] = {"value", NULL};
+    static const char *const field[] = {"field", NULL};
     static const struct {
         const char *name;
         JsonnetNativeCallback *callback;
@@ -147,6 +184,7 @@ void worker_add_natives(Worker *worker) {
         {"missHeader", native_miss_header, one},
         {"headerText", native_header_text, none},
         {"ip", native_ip, none},
+        {"meta", native_meta, field},
         {"now", native_now, one},
     };
     for (size_t i = 0; i < sizeof natives / sizeof *natives; i++)

@@ -11,8 +11,8 @@ enum {
     ITEM_TAIL_LINES = 1, /* below it */
 };
 
-#define PARAMETERS "std, Body, BodyStr, Header, HeaderStr, Ip, Now"
-#define ARGUMENTS "safe, Body, BodyStr, Header, HeaderStr, Ip, Now"
+#define PARAMETERS "std, Body, BodyStr, Header, HeaderStr, Ip, Meta, Now"
+#define ARGUMENTS "safe, Body, BodyStr, Header, HeaderStr, Ip, Meta, Now"
 
 /* -- documents and program -- */
 
@@ -68,6 +68,7 @@ static void put_wrapper(const Worker *worker, Buffer *program) {
                        "hasHeader = std.native('hasHeader'), getHeader = std.native('getHeader'), missHeader = std.native('missHeader'),\n"
                        "now = std.native('now'),\n"
                        "BodyStr = std.native('bodyText'), HeaderStr = std.native('headerText'), Ip = std.native('ip'),\n"
+                       "Meta = std.native('meta'),\n"
                        "Body(path='.', default=absent) =\n"
                        "  if hasBody(path) then foundBody() else if isAbsent(default) then missBody(path) else default,\n"
                        "Header(name='', default=absent) =\n"
