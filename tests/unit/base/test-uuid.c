@@ -73,6 +73,30 @@ static void random_parts_differ(void **state) {
     assert_true((ones & zeros) == (UINT64_MAX & ~(uint64_t)0xC0)); /* all but the variant's two bits vary */
 }
 
+/* As python3 -c 'import xxhash; print(xxhash.xxh3_128_hexdigest(NAME))' gives them, with 4 bits of the version and 2 of the variant set. */
+static void a_name_has_one_id(void **state) {
+    static char many[1000];
+    memset(many, 'x', sizeof many);
+    const struct {
+        Span name;
+        const char *id;
+    } rows[] = {
+        {{0}, "99aa06d3-0147-88d8-a001-c324468d497f"},
+        {SPAN(""), "99aa06d3-0147-88d8-a001-c324468d497f"},
+        {SPAN("abc"), "06b05ab6-733a-8185-b8af-5f94892f3950"},
+        {{many, sizeof many}, "50a1af5a-5f2d-8f01-80a4-877b962cba82"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Uuid id;
+        char text[UUID_TEXT_SIZE + 1] = "";
+        uuid_derive(rows[i].name, &id);
+        uuid_format(&id, text);
+        assert_string_equal(text, rows[i].id);
+        assert_int_equal(id.bytes[6] >> 4, 8);
+        assert_int_equal(id.bytes[8] >> 6, 2);
+    }
+}
+
 static void text_goes_both_ways(void **state) {
     Uuid id, other;
     char text[UUID_TEXT_SIZE + 1] = "";
@@ -124,6 +148,7 @@ int main(void) {
         cmocka_unit_test(ids_ascend_within_a_millisecond),
         cmocka_unit_test(ids_ascend_when_the_clock_goes_back),
         cmocka_unit_test(random_parts_differ),
+        cmocka_unit_test(a_name_has_one_id),
         cmocka_unit_test(text_goes_both_ways),
         cmocka_unit_test(each_byte_has_its_digits_at_each_place),
         cmocka_unit_test(other_texts_are_refused),

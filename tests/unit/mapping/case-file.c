@@ -11,8 +11,8 @@
 
 #define BODY_BYTES_MOST (4u << 20)
 
-static const char *const fields[] = {"name",    "contentType", "headers", "body",  "bodyHex",  "bodyRuns",
-                                     "columns", "cells",       "status",  "error", "accepted", "placed"};
+static const char *const fields[] = {"name",  "contentType", "headers", "body",     "bodyHex", "bodyRuns", "columns",
+                                     "cells", "status",      "error",   "accepted", "placed",  "meta"};
 
 static Span text_of(const json_t *string) {
     return (Span){json_string_value(string), json_string_length(string)};
@@ -75,6 +75,15 @@ static int read_request(MappingCase *item, const json_t *json, Error *error) {
     if (item->headers && !json_is_object(item->headers)) return wrong(item, error, "headers is an object of texts");
     json_object_foreach((json_t *)(uintptr_t)item->headers, name, value) {
         if (!json_is_string(value)) return wrong(item, error, "headers is an object of texts");
+    }
+    item->meta = json_object_get(json, "meta");
+    if (item->meta && !json_is_object(item->meta)) return wrong(item, error, "meta is an object of texts");
+    json_object_foreach((json_t *)(uintptr_t)item->meta, name, value) {
+        Buffer bytes = {0};
+        const char *hex = json_string_value(json_object_get(value, "hex"));
+        bool right = json_is_string(value) || json_is_null(value) || (hex && read_hex(hex, &bytes));
+        buffer_deinit(&bytes);
+        if (!right) return wrong(item, error, "a value of meta is text, null, or {\"hex\": two digits a byte}");
     }
     return read_body(item, json, error);
 }
@@ -190,6 +199,15 @@ json_t *mapping_case_columns(const MappingCase *item) {
                                                 "defaultValue", "none");
     check(columns);
     return columns;
+}
+
+bool mapping_case_meta(const json_t *value, Buffer *out) {
+    if (json_is_null(value)) return false;
+    if (json_is_string(value))
+        buffer_append_span(out, text_of(value));
+    else
+        check(read_hex(json_string_value(json_object_get(value, "hex")), out));
+    return true;
 }
 
 bool mapping_case_has_template(const MappingCase *item) {

@@ -15,6 +15,7 @@ typedef struct MappingCase {
     Buffer body;
     Span content_type;     /* empty: none is sent */
     const json_t *headers; /* object of strings, or NULL */
+    const json_t *meta;    /* object of strings, nulls and {"hex"}, or NULL */
     const json_t *columns; /* array; NULL: the case is only about whether the body is JSON */
     const json_t *cells;   /* of the row; NULL: there is none, or it does not matter */
     int status;            /* 0: the event is mapped */
@@ -34,4 +35,6 @@ int mapping_cases_load(const char *folder, MappingCases *ret_cases, Error *error
 void mapping_cases_deinit(MappingCases *cases);
 /* A copy of the columns: what a sink is made of. For a case without, one column at a path that no body has, with a default. */
 json_t *mapping_case_columns(const MappingCase *item);
+/* The bytes of a value of `meta`; false: it is null. */
+bool mapping_case_meta(const json_t *value, Buffer *out);
 bool mapping_case_has_template(const MappingCase *item);

@@ -13,8 +13,10 @@
 
 #include "base/buffer.h"
 #include "case-file.h"
+#include "config/source_kind.h"
 #include "guard.h"
 #include "mapping/framing.h"
+#include "mapping/meta.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
@@ -22,6 +24,11 @@
 #define HEADERS_MOST 64
 #define BODY_PLACED_MOST 1024 /* a longer body is not placed elsewhere */
 #define PADDING_MOST 130      /* two blocks of a scanner that looks at 64 bytes at a time */
+
+/* A kind whose events have every field, beside the one that there is: the list that this program defines goes before that of the library. */
+static const SourceKind every_field = {.name = "every", .meta_fields = META_BIT(META_FIELD_COUNT_) - 1};
+const SourceKind *const source_kinds[] = {&source_kind_http, &every_field, NULL};
+const char *const source_kind_names[] = {"http", "every", NULL};
 
 static const char *folder;
 static MappingCases cases;
@@ -70,7 +77,7 @@ static void check_refused(const MappingCase *item, const MapFailure *failure, Sp
 
 static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard) {
     Sink *sink = sink_of(item);
-    Source source = {.source_id = (char *)"source"};
+    Source source = {.source_id = (char *)"source", .kind = &every_field};
     Plan *plan;
     Error error = {0};
     if (plan_compile(&source, &sink, 1, &plan, &error) < 0) fail_msg("%s: case \"%s\": %s", item->file, item->name, error.text);
@@ -82,11 +89,28 @@ static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard
         assert_true(header_count < HEADERS_MOST);
         headers[header_count++] = (EventHeader){span_of(key), text_of(value)};
     }
+    EventMeta meta = {.fields = every_field.meta_fields};
+    Arena arena = {0};
+    json_object_foreach((json_t *)(uintptr_t)item->meta, key, value) {
+        Buffer bytes = {0};
+        if (mapping_case_meta(value, &bytes)) {
+            Span text = {arena_copy(&arena, buffer_span(&bytes)), bytes.size};
+            if (event_meta_set(&meta, &source, span_of(key), text, &error) < 0)
+                fail_msg("%s: case \"%s\": %s", item->file, item->name, error.text);
+        }
+        buffer_deinit(&bytes);
+    }
+    event_meta_complete(&meta, &arena);
     FrameReader frames;
     Frame frame;
     frames_start(&frames, FRAMING_SINGLE, item->content_type, guard_place(guard, item->body.data, item->body.size));
     assert_int_equal(frames_next(&frames, &frame, NULL), 0);
-    Event event = {.body = frame.body, .kind = frame.kind, .received = 1136214245000000, .headers = headers, .header_count = header_count};
+    Event event = {.body = frame.body,
+                   .kind = frame.kind,
+                   .received = 1136214245000000,
+                   .headers = headers,
+                   .header_count = header_count,
+                   .meta = item->meta ? &meta : NULL};
     Buffer row = {0}, *rows = &row;
     MapFailure failure = {0};
     (void)mapper_map(mapper, plan, &event, &rows, &failure);
@@ -97,6 +121,7 @@ static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard
         check_cells(item, buffer_span(&row));
     }
     buffer_deinit(&row);
+    arena_deinit(&arena);
     plan_unref(plan);
     sink_unref(sink);
 }
@@ -240,6 +265,9 @@ static void a_wrong_file_is_told(void **state) {
         {"[{\"name\":\"n\",\"bodyRuns\":[[\"a\",99999999]],\"accepted\":true}]", "4 MB at most"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"contentType\":1,\"accepted\":true}]", "contentType is text"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"headers\":{\"a\":1},\"accepted\":true}]", "headers is an object of texts"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":[],\"accepted\":true}]", "meta is an object of texts"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":{\"key\":1},\"accepted\":true}]", "a value of meta is text"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":{\"key\":{\"hex\":\"0\"}},\"accepted\":true}]", "a value of meta is text"},
         {"[{\"name\":\"n\",\"body\":\"1\"}]", "one of cells, status and accepted"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"status\":422}]", "one of cells, status and accepted"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":1}]", "accepted is true or false"},

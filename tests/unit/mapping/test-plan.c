@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "config/source_kind.h"
 #include "guard.h"
+#include "mapping/meta.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
 
@@ -33,14 +35,17 @@ typedef struct Run {
     MapFailure failures[4];
 } Run;
 
-static void run_start(Run *run, Sink *sinks, size_t count, size_t row_bytes_most) {
+static void run_start_of(Run *run, const Source *source, Sink *sinks, size_t count, size_t row_bytes_most) {
     *run = (Run){.mapper = mapper_new(row_bytes_most)};
     Sink *list[4];
     for (size_t i = 0; i < count; i++) list[i] = &sinks[i];
     for (size_t i = 0; i < 4; i++) run->row_list[i] = &run->rows[i];
     Error error = {0};
-    Source source = {0};
-    if (plan_compile(&source, list, count, &run->plan, &error) < 0) fail_msg("%s", error.text);
+    if (plan_compile(source, list, count, &run->plan, &error) < 0) fail_msg("%s", error.text);
+}
+
+static void run_start(Run *run, Sink *sinks, size_t count, size_t row_bytes_most) {
+    run_start_of(run, &(Source){0}, sinks, count, row_bytes_most);
 }
 
 static void run_end(Run *run) {
@@ -82,6 +87,94 @@ static void what_sluice_fills(void **state) {
     assert_int_equal(run_map(&run, &event), 0);
     row_is(&run, 0, SOME_ID ",2006-01-03T15:04:05.123Z,2006-01-03T15:04:05.123000Z,2006-01-03,,\"\"\n");
     run_end(&run);
+}
+
+/* Headers of records are less tame than those of requests: any bytes, no value, no name, the same name again and again. */
+static void headers_of_records(void **state) {
+    Column columns[] = {{NAME("h"), .type = COLUMN_HEADERS, .data_type = DATA_JSON}, {0}};
+    Sink sink = sink_with("s", columns);
+    Run run;
+    run_start(&run, &sink, 1, 1 << 20);
+    EventHeader headers[] = {{SPAN("trace"), SPAN("1")},
+                             {SPAN("Trace"), {0}},
+                             {SPAN("trace"), SPAN("3")},
+                             {SPAN("trace id"), SPAN("a b")},
+                             {{0}, SPAN("no name")},
+                             {SPAN("n"), SPAN("a\0b")},
+                             {SPAN("x"), SPAN("\xff")},
+                             {SPAN("gr\xc3\xb6\xc3\x9f"
+                                   "e"),
+                              SPAN("\xe2\x82\xac")},
+                             {SPAN("trace"), SPAN("\"")}};
+    assert_int_equal(run_map(&run, &(Event){.headers = headers, .header_count = sizeof headers / sizeof *headers}), 0);
+    RowReader reader = {.text = buffer_span(&run.rows[0])};
+    RowCell cell;
+    assert_int_equal(row_read(&reader, &cell, 1), 0);
+    const char expected[] = "{\"\":\"no name\",\"Gr\xc3\xb6\xc3\x9f"
+                            "e\":\"\xe2\x82\xac\",\"N\":\"a\\u0000b\",\"Trace\":\"1, , 3, \\\"\","
+                            "\"Trace id\":\"a b\",\"X\":\"\xc3\xbf\"}";
+    if (cell.size != sizeof expected - 1 || memcmp(cell.data, expected, cell.size) != 0)
+        fail_msg("%.*s, not %s", (int)cell.size, cell.data, expected);
+    row_reader_deinit(&reader);
+    run_end(&run);
+}
+
+static const SourceKind tap = {.name = "tap", .meta_fields = META_KAFKA};
+
+/* What is equal in two sinks is made once; what is not, is not mixed up. */
+static void meta_of_a_record(void **state) {
+    Column columns[] = {{NAME("o"), .type = COLUMN_META, .meta_field = META_OFFSET, .data_type = DATA_INTEGER},
+                        {NAME("k"), .type = COLUMN_META, .meta_field = META_KEY},
+                        {NAME("t"), .type = COLUMN_META, .meta_field = META_TOPIC},
+                        {NAME("day"), .type = COLUMN_META, .meta_field = META_TIMESTAMP, .data_type = DATA_DATE},
+                        {0}};
+    Column others[] = {{NAME("p"), .type = COLUMN_META, .meta_field = META_PARTITION, .data_type = DATA_INTEGER},
+                       {NAME("k"), .type = COLUMN_META, .meta_field = META_KEY},
+                       {NAME("t"), .type = COLUMN_META, .meta_field = META_TOPIC},
+                       {NAME("b"), .type = COLUMN_META, .meta_field = META_BRIDGE, .primary_key = true},
+                       {0}};
+    Sink sinks[] = {sink_with("s", columns), sink_with("o", others)};
+    Run run;
+    run_start_of(&run, &(Source){.kind = &tap}, sinks, 2, 1 << 20);
+    assert_int_equal(plan_needs(run.plan), PLAN_NEEDS_META);
+    RecordMeta record = {0};
+    record_meta_kafka(&record, SPAN("a,b"), 0, 3, 17, SPAN("\"k\""), 1136214245123);
+    assert_int_equal(run_map(&run, &(Event){.meta = &record.meta}), 0);
+    row_is(&run, 0, "17,\"\"\"k\"\"\",\"a,b\",2006-01-02\n");
+    row_is(&run, 1, "3,\"\"\"k\"\"\",\"a,b\",\"kafka:a,b:3:17\"\n");
+    buffer_clear(&run.rows[0]);
+    buffer_clear(&run.rows[1]);
+    record_meta_kafka(&record, SPAN("t"), 0, 0, 0, SPAN("\xff"), -1);
+    assert_int_equal(run_map(&run, &(Event){.meta = &record.meta}), 2);
+    assert_int_equal(run.failures[0].error, MAP_WRONG_TYPE);
+    assert_string_equal(run.failures[0].column, "k");
+    assert_string_equal(run.failures[0].message, "Column \"k\" of dataType text: \"\\xff\" is not UTF-8 text without NUL, declare "
+                                                 "\"dataType\": \"bytes\" for the column of such senders.");
+    record_meta_kafka(&record, SPAN("t"), 0, 0, 0, (Span){0}, -1);
+    assert_int_equal(run_map(&run, &(Event){.meta = &record.meta}), 0);
+    row_is(&run, 0, "0,,t,\n");
+    buffer_clear(&run.rows[0]);
+    assert_int_equal(run_map(&run, &(Event){0}), 1); /* an event without: all is NULL, and a key is not */
+    row_is(&run, 0, ",,,\n");
+    assert_string_equal(run.failures[1].column, "b");
+    record_meta_deinit(&record);
+    run_end(&run);
+}
+
+static void a_source_without_the_field_has_no_such_column(void **state) {
+    Column columns[] = {{NAME("c"), .type = COLUMN_META, .meta_field = META_SUBJECT}, {0}};
+    Sink sink = sink_with("s", columns), *list = &sink;
+    Plan *plan;
+    Error error = {0};
+    assert_int_equal(plan_compile(&(Source){.kind = &tap}, &list, 1, &plan, &error), -EINVAL);
+    assert_string_equal(error.text, "sink \"s\", column \"c\": its meta field is \"subject\", but sources of type \"tap\" have topic, "
+                                    "partition, offset, key, timestamp, bridge");
+    assert_int_equal(plan_compile(&(Source){.kind = &source_kind_http}, &list, 1, &plan, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "its meta field is \"subject\", but sources of type \"http\" have no meta fields"));
+    columns[0].meta_field = META_OFFSET;
+    columns[0].data_type = DATA_DATE;
+    assert_int_equal(plan_compile(&(Source){.kind = &tap}, &list, 1, &plan, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "cannot be of dataType date"));
 }
 
 static void headers_are_one_object(void **state) {
@@ -192,6 +285,8 @@ static void what_templates_need(void **state) {
                 {"HeaderStr()", PLAN_NEEDS_HEADERS},
                 {"Header('x') + Ip() + Body().a", PLAN_NEEDS_HEADERS | PLAN_NEEDS_IP | PLAN_NEEDS_JSON},
                 {"Ip", PLAN_NEEDS_IP},
+                {"Meta('key')", PLAN_NEEDS_META},
+                {"Metadata + 'x.Meta_' + MyMeta", 0},
                 {"Zip + Ips", 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Column columns[] = {{NAME("t"), TEMPLATE(rows[i].text)}, {0}};
@@ -576,7 +671,10 @@ static void large_values_are_refused_in_little_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_sluice_fills),
+        cmocka_unit_test(meta_of_a_record),
+        cmocka_unit_test(a_source_without_the_field_has_no_such_column),
         cmocka_unit_test(headers_are_one_object),
+        cmocka_unit_test(headers_of_records),
         cmocka_unit_test(templates_give_cells),
         cmocka_unit_test(white_space_around_a_result_goes),
         cmocka_unit_test(what_templates_need),

@@ -54,6 +54,9 @@ static int read_any(TemplateFrameKind kind, Span payload) {
 static const Span texts[] = {TEXT("Body('a')"), TEXT(""), TEXT("1\n+ 2")};
 static const EventHeader headers[] = {{TEXT("accept"), TEXT("*/*")}, {TEXT("x"), TEXT("")}};
 
+static const EventMeta meta = {.fields = META_BIT(META_TOPIC) | META_BIT(META_KEY) | META_BIT(META_OFFSET) | META_BIT(META_BRIDGE),
+                               .values = {[META_TOPIC] = TEXT("t"), [META_KEY] = TEXT(""), [META_BRIDGE] = TEXT("\xff\0")}};
+
 static void put_each(Buffer frames[6]) {
     template_put_load(&frames[0],
                       &(TemplateLoad){.check_only = true, .stack_frames = 500, .memory_bytes = 1u << 28, .count = 3, .texts = texts});
@@ -65,7 +68,8 @@ static void put_each(Buffer frames[6]) {
                                                            .body = SPAN("a=\0b"),
                                                            .ip = SPAN("::1"),
                                                            .headers = headers,
-                                                           .header_count = 2});
+                                                           .header_count = 2,
+                                                           .meta = &meta});
     template_put_result(&frames[2], &(TemplateResultMessage){.number = 9, .template_index = 2, .failed = true, .text = SPAN("why")});
     template_put_child(&frames[3], &(TemplateChildMessage){.serial = 3});
     template_put_died(&frames[4], &(TemplateDiedMessage){.serial = 3,
@@ -99,6 +103,11 @@ static void what_is_put_is_read(void **state) {
     assert_true(span_equal(event.body, SPAN("a=\0b")) && span_equal(event.ip, SPAN("::1")));
     for (size_t i = 0; i < 2; i++)
         assert_true(span_equal(event.headers[i].name, headers[i].name) && span_equal(event.headers[i].value, headers[i].value));
+    assert_int_equal(event.meta->fields, meta.fields);
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++) {
+        assert_int_equal(event.meta->values[field].data != NULL, meta.values[field].data != NULL);
+        assert_true(span_equal(event.meta->values[field], meta.values[field]));
+    }
     assert_int_equal(template_event_bytes(&event), frames[1].size);
 
     TemplateResultMessage result;

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "gateway/rows/row_batch.h"
 #include "gateway/rows/template_events.h"
+#include "mapping/meta.h"
 
 #define ROW_BYTES 5000
 #define PART_BYTES ((size_t)8 << 20)
@@ -519,6 +520,33 @@ static void events_are_copied_for_the_broker(void **state) {
     template_batch_free(batch);
 }
 
+static void an_event_of_a_record_is_copied_whole(void **state) {
+    (void)state;
+    add_source(TEMPLATE_SINK, NULL, 0);
+    begin_world(PART_BYTES, 1000000);
+    Plan *plan = world.sources[0]->plan;
+    char body[] = "{\"a\":1}", name[] = "trace", value[] = "v", key[] = "k";
+    EventHeader header = {{name, 5}, {value, 1}};
+    RecordMeta record = {0};
+    record_meta_kafka(&record, SPAN("t"), 0, 1, 2, span_of(key), -1);
+    Event event = {
+        .id = {{7}}, .body = span_of(body), .kind = BODY_OTHER, .received = 5, .headers = &header, .header_count = 1, .meta = &record.meta};
+    TemplateBatch *batch = template_batch_new(plan_ref(plan), 2, world.gone, 1);
+    template_events_put(batch, 1, &event, &header);
+    memset(body, 0, sizeof body);
+    memset(name, 0, sizeof name);
+    memset(key, 0, sizeof key);
+    record_meta_deinit(&record);
+    const Event *copy = &batch->events[1].event;
+    assert_true(span_equal(copy->body, SPAN("{\"a\":1}")) && copy->kind == BODY_OTHER && copy->received == 5);
+    assert_int_equal(copy->id.bytes[0], 7);
+    assert_true(span_equal(copy->headers[0].name, SPAN("trace")) && copy->header_count == 1);
+    assert_true(span_equal(copy->meta->values[META_KEY], SPAN("k")) && span_equal(copy->meta->values[META_BRIDGE], SPAN("kafka:t:1:2")));
+    assert_null(copy->meta->values[META_TIMESTAMP].data);
+    assert_ptr_equal(batch->events[1].cookie, &header);
+    template_batch_free(batch);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -532,6 +560,7 @@ int main(void) {
         TEST(any_course_gives_what_was_kept),
         TEST(batches_of_one_maker_are_apart),
         TEST(events_are_copied_for_the_broker),
+        TEST(an_event_of_a_record_is_copied_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,9 @@
 
 #include "base/buffer.h"
 #include "gateway/templates/broker.h"
+#include "gateway/templates/lexer.h"
 #include "mapping/framing.h"
+#include "mapping/meta.h"
 #include "mapping/row.h"
 
 /* SPAN for static objects. */
@@ -187,6 +189,25 @@ static const Case cases[] = {
     {"Header()", "{\"Accept\":\"*/*\",\"X-Header-1\":\"one, two\"}", NULL},
     {"HeaderStr()", "\"Accept: */*\\nX-Header-1: one, two\\n\"", NULL},
     {"Ip()", "\"192.0.2.7\"", NULL},
+    {"Meta('topic')", "\"shop.orders\"", NULL},
+    {"Meta('partition')", "3", NULL},
+    {"Meta('offset')", "9007199254740992", NULL},
+    {"Meta(field='key')", "\"k\\\"1\"", NULL},
+    {"Meta('key') tailstrict", "\"k\\\"1\"", NULL},
+    {"if Meta('timestamp') == null then 'none' else 1", "\"none\"", NULL},
+    {"[Meta(f) for f in ['topic', 'partition']]", "[\"shop.orders\",3]", NULL},
+    {"std.map(Meta, ['topic'])", "[\"shop.orders\"]", NULL},
+    {"local Meta(x) = x + 1; Meta(1)", "2", NULL},
+    {"Meta('bridge') + '/' + Meta('offset') % 10", "\"kafka:shop.orders:3:9007199254740992/2\"", NULL},
+    {"Meta('sequence')", NULL, "Meta('sequence'): it is too large for a number of a template"},
+    {"Meta('subject')", NULL, "Meta('subject'): it is not UTF-8 text without NUL at byte 1"},
+    {"Meta('stream')", NULL,
+     "Meta('stream'): the source has no such field, but topic, partition, offset, key, subject, sequence, timestamp, bridge"},
+    {"Meta('Topic')", NULL, "Meta('Topic'): the source has no such field"},
+    {"Meta('')", NULL, "Meta(''): the source has no such field"},
+    {"Meta(1)", NULL, "Meta(field): the field is a string"},
+    {"Meta({})", NULL, "primitives"},
+    {"Meta()", NULL, "field"},
     {"Now()", "\"2006-01-02T15:04:05.123Z\"", NULL},
     {"Now('%d.%m.%Y %%f %f %H')", "\"02.01.2006 %f 123 15\"", NULL},
     {"Now('')", "\"\"", NULL},
@@ -220,6 +241,18 @@ static const Case cases[] = {
 static void templates_give_what_is_documented(void **state) {
     static const EventHeader headers[] = {
         {TEXT("x-header-1"), TEXT("one")}, {TEXT("accept"), TEXT("*/*")}, {TEXT("X-Header-1"), TEXT("two")}};
+    /* Kafka's fields, and two of NATS with values that a template cannot take. */
+    static const EventMeta meta = {
+        .fields = META_BIT(META_TOPIC) | META_BIT(META_PARTITION) | META_BIT(META_OFFSET) | META_BIT(META_KEY) | META_BIT(META_SUBJECT) |
+                  META_BIT(META_SEQUENCE) | META_BIT(META_TIMESTAMP) | META_BIT(META_BRIDGE),
+        .values = {[META_TOPIC] = TEXT("shop.orders"),
+                   [META_PARTITION] = TEXT("3"),
+                   [META_OFFSET] = TEXT("9007199254740992"),
+                   [META_KEY] = TEXT("k\"1"),
+                   [META_SUBJECT] = TEXT("s\xff"),
+                   [META_SEQUENCE] = TEXT("9007199254740993"),
+                   [META_BRIDGE] = TEXT("kafka:shop.orders:3:9007199254740992")},
+    };
     Templates *templates = start_with(&usual);
     Mailbox *reply = mailbox();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -230,6 +263,7 @@ static void templates_give_what_is_documented(void **state) {
             batch->events[j].event.ip = SPAN("192.0.2.7");
             batch->events[j].event.headers = headers;
             batch->events[j].event.header_count = 3;
+            batch->events[j].event.meta = &meta;
         }
         (void)run_batch(templates, batch);
         for (size_t j = 0; j < 2; j++) {
@@ -241,6 +275,75 @@ static void templates_give_what_is_documented(void **state) {
     }
     mailbox_free(reply);
     stop(templates);
+}
+
+/* Many events in one process: none sees what the one before had. */
+static void each_event_has_its_own_meta(void **state) {
+    enum { EVENTS = 200 };
+    Templates *templates = start_with(&usual);
+    Mailbox *reply = mailbox();
+    Plan *plan = plan_of_one("[Meta('offset'), Meta('key')]");
+    assert_int_equal(plan_needs(plan), PLAN_NEEDS_META);
+    TemplateBatch *batch = template_batch_new(plan, EVENTS, reply, REPLY);
+    RecordMeta record = {0};
+    for (size_t i = 0; i < EVENTS; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        record_meta_kafka(&record, SPAN("t"), 0, 0, (int64_t)i, i % 3 == 0 ? (Span){0} : i % 3 == 1 ? SPAN("") : span_of(key), -1);
+        batch->events[i].event = event_of(batch, "{}");
+        batch->events[i].event.meta = i % 5 == 4 ? NULL : event_meta_copy(&batch->arena, &record.meta);
+    }
+    record_meta_deinit(&record);
+    (void)run_batch(templates, batch);
+    for (size_t i = 0; i < EVENTS; i++) {
+        char text[48];
+        (void)snprintf(text, sizeof text, i % 3 == 0 ? "[%zu,null]" : i % 3 == 1 ? "[%zu,\"\"]" : "[%zu,\"k%zu\"]", i, i);
+        if (i % 5 == 4)
+            expect(batch, i, 0, true, "Meta('offset'): the source has no such field");
+        else
+            expect(batch, i, 0, false, text);
+    }
+    template_batch_free(batch);
+    mailbox_free(reply);
+    stop(templates);
+}
+
+/* What is found is a span of the template; NULL: nothing. */
+static void a_field_that_the_source_lacks_is_found_in_the_text(void **state) {
+    static const struct {
+        const char *text, *of_kafka, *of_http;
+    } rows[] = {
+        {"1", NULL, NULL},
+        {"Meta('topic')", NULL, "Meta"},
+        {"Meta('key') + Meta(\"topc\")", "topc", "Meta"},
+        {"Meta(@'subject')", NULL, "Meta"}, /* is written in a way that is left to the evaluation */
+        {"Meta('sub\\u006aect')", NULL, "Meta"},
+        {"Meta('subject')", "subject", "Meta"},
+        {"1 + Meta ( 'subject' )", "subject", "Meta"},
+        {"Meta('sub' + 'ject')", NULL, "Meta"},
+        {"local f = 'x'; Meta(f)", NULL, "Meta"},
+        {"Meta('')", "", "Meta"},
+        {"Body('Meta(1)') // Meta('subject')", NULL, NULL},
+        {"Body('a').Meta('subject')", NULL, NULL},
+        {"{ Meta('subject'): 1 }", NULL, NULL},
+        {"[Meta('topic'), Meta('subject')]", NULL, NULL},
+        {"local Meta(x) = x; Meta('subject')", NULL, NULL},
+        {"local a = 1, Meta(x) = x; Meta('subject')", NULL, NULL},
+        {"local Meta = 1; Meta", NULL, NULL},
+        {"(function(Meta) Meta('subject'))(std.length)", NULL, NULL},
+        {"[Meta('subject') for Meta in [std.length]]", NULL, NULL},
+        {"MetaData('subject') + self.Meta", NULL, NULL},
+        {"Meta", NULL, NULL},
+        {"", NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int http = 0; http < 2; http++) {
+            Span found = template_find_meta(span_of(rows[i].text), http ? 0 : META_KAFKA);
+            const char *expected = http ? rows[i].of_http : rows[i].of_kafka;
+            if ((found.data != NULL) != (expected != NULL) || (expected && !span_equal(found, span_of(expected))))
+                fail_msg("%s: found %.*s, not %s", rows[i].text, (int)found.size, found.data ? found.data : "",
+                         expected ? expected : "nothing");
+        }
 }
 
 static void bodies_of_every_kind(void **state) {
@@ -804,7 +907,7 @@ static void check_names_the_place(void **state) {
         const char *text;
         const char *says; /* NULL: fine */
     } texts[] = {
-        {"Body('a').b.c + Header('x') + Ip()", NULL},
+        {"Body('a').b.c + Header('x') + Ip() + Meta('topic')", NULL},
         {"local x = 1; // comment\n{ a: x, 'import': 2, s: \"import 'x'\", t: @'import' }", NULL},
         {"error 'only at run time'", NULL},
         {"std.asciiUpper(Body('a'))", NULL},
@@ -1052,6 +1155,8 @@ int main(int argc, char **argv) {
     cases_folder = argv[2];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_give_what_is_documented),
+        cmocka_unit_test(each_event_has_its_own_meta),
+        cmocka_unit_test(a_field_that_the_source_lacks_is_found_in_the_text),
         cmocka_unit_test(bodies_of_every_kind),
         cmocka_unit_test(paths_that_events_make_up_cost_nobody_anything),
         cmocka_unit_test(every_case_with_a_template_holds),
