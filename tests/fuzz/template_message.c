@@ -128,6 +128,12 @@ static void event_returns(Span left, Arena *arena, Buffer *out) {
     for (uint32_t i = 0; i < event.header_count; i++) headers[i] = (EventHeader){take_text(&left), take_text(&left)};
     event.headers = headers;
     event.ip = take_text(&left);
+    EventMeta meta = {.fields = (unsigned)fuzz_number(&left, 2) % META_BIT(META_FIELD_COUNT_)};
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (meta.fields & META_BIT(field) && fuzz_byte(&left) & 1) meta.values[field] = take_text(&left);
+    for (MetaField field = 0; field < META_FIELD_COUNT_; field++)
+        if (meta.values[field].data && meta.values[field].size == 0) meta.values[field].data = "";
+    event.meta = &meta;
     event.body = left;
     template_put_event(out, &event);
     check(template_event_bytes(&event) == out->size);
@@ -136,6 +142,10 @@ static void event_returns(Span left, Arena *arena, Buffer *out) {
     check(got.number == event.number && got.first_template == event.first_template && got.budget_usec == event.budget_usec);
     check(got.kind == event.kind && got.received == event.received && got.header_count == event.header_count);
     check(span_equal(got.body, event.body) && span_equal(got.ip, event.ip));
+    check((got.meta ? got.meta->fields : 0) == meta.fields);
+    for (MetaField field = 0; field < META_FIELD_COUNT_ && got.meta; field++)
+        check((got.meta->values[field].data != NULL) == (meta.values[field].data != NULL) &&
+              span_equal(got.meta->values[field], meta.values[field]));
     for (uint32_t i = 0; i < event.header_count; i++)
         check(span_equal(got.headers[i].name, headers[i].name) && span_equal(got.headers[i].value, headers[i].value));
 }

@@ -5,12 +5,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 /* clang-format on */
 
 #include "base/text.h"
+#include "config/definition_parts.h"
+#include "config/manifest.h"
 #include "config/source_http.h"
 #include "config/source_kind.h"
 
@@ -61,8 +64,13 @@ static const char *runs_dry(const void *part) {
     return "the well stays full.";
 }
 
-static const SourceKind drip = {
-    .name = "drip", .fields = &drip_fields, .first_sink_rejects = quarantines, .framing = one_by_one, .without_sink = runs_dry};
+static const SourceKind drip = {.name = "drip",
+                                .fields = &drip_fields,
+                                .first_sink_rejects = quarantines,
+                                .framing = one_by_one,
+                                .without_sink = runs_dry,
+                                .meta_fields = META_BIT(META_TOPIC) | META_BIT(META_OFFSET) | META_BIT(META_KEY) |
+                                               META_BIT(META_TIMESTAMP)};
 
 const SourceKind *const source_kinds[] = {&source_kind_http, &drip, NULL};
 const char *const source_kind_names[] = {"http", "drip", NULL};
@@ -162,12 +170,120 @@ static void a_source_stays_of_its_kind(void **state) {
     source_unref(old);
 }
 
+/* The type meta is there since one of the kinds has meta fields. */
+#define SINK(column) "{\"name\":\"k\",\"table\":{\"tableId\":\"k\",\"mapping\":{\"columns\":[" column "]}}}"
+
+static int make_sink(const char *text, Sink **ret_sink, Error *error) {
+    json_t *body = json_loads(text, 0, NULL);
+    assert_non_null(body);
+    int r = sink_from_request(body, true, ret_sink, error);
+    json_decref(body);
+    return r;
+}
+
+static void a_column_takes_a_meta_field(void **state) {
+    (void)state;
+    Sink *sink, *loaded, *copy, *other;
+    Error error = {0};
+    assert_int_equal(make_sink(SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\",\"dataType\":\"integer\",\"primaryKey\":true}"),
+                               &sink, &error),
+                     0);
+    assert_int_equal(sink->target.columns[0].type, COLUMN_META);
+    assert_int_equal(sink->target.columns[0].meta_field, META_OFFSET);
+    sink_stamp(sink, 1, 2, "me", "");
+    json_t *stored = sink_store(sink), *again, *shown = sink_to_json(sink);
+    assert_int_equal(sink_load(stored, &loaded, &error), 0);
+    copy = sink_copy(loaded);
+    again = sink_store(copy);
+    assert_true(json_equal(stored, again));
+    const json_t *columns = json_object_get(json_object_get(json_object_get(shown, "table"), "mapping"), "columns");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(columns, 0), "field")), "offset");
+    assert_int_equal(make_sink(SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"key\",\"primaryKey\":true}"), &other, &error), 0);
+    assert_true(sink_target_differs(sink, other));
+    assert_false(sink_target_differs(sink, copy));
+    json_decref(stored);
+    json_decref(again);
+    json_decref(shown);
+    sink_unref(sink);
+    sink_unref(loaded);
+    sink_unref(copy);
+    sink_unref(other);
+}
+
+static void wrong_meta_columns_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *says;
+    } cases[] = {
+        {SINK("{\"name\":\"o\",\"type\":\"meta\"}"), "needs a \"field\""},
+        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"header\"}"),
+         "columns[0].field\" must be one of topic, partition, offset, key, subject, stream, sequence, timestamp, bridge, not \"header\""},
+        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"topic\",\"path\":\"a\"}"), "belongs to columns of type"},
+        {SINK("{\"name\":\"o\",\"type\":\"id\",\"field\":\"topic\"}"), "columns[0].field\" belongs to columns of type \"meta\" only"},
+        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\",\"dataType\":\"json\"}"),
+         "columns[0].dataType\" is \"json\", which the meta field \"offset\" never fits"},
+        {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"bridge\",\"dataType\":\"integer\"}"),
+         "which the meta field \"bridge\" never fits"},
+        {SINK("{\"name\":\"o\",\"type\":\"mta\"}"),
+         "must be one of id, datetime, ip, body, headers, path, template, meta, uuid, json, not"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Sink *sink = NULL;
+        Error error = {0};
+        assert_int_equal(make_sink(cases[i].body, &sink, &error), -EINVAL);
+        if (!strstr(error.text, cases[i].says)) fail_msg("\"%s\" lacks \"%s\"", error.text, cases[i].says);
+    }
+}
+
+static void the_documents_offer_what_some_kind_has(void **state) {
+    (void)state;
+    Buffer text = {0};
+    field_table_document(&column_fields, &text);
+    assert_non_null(strstr(buffer_text(&text), "`template`, `meta`, `uuid`"));
+    assert_non_null(strstr(buffer_text(&text), "| `field` | choice | (required) | `topic`, `partition`"));
+    buffer_deinit(&text);
+}
+
+static void a_manifest_holds_what_its_source_has(void **state) {
+    (void)state;
+    static const struct {
+        const char *type, *field, *says; /* NULL: sound */
+    } cases[] = {
+        {"drip", "offset", NULL},
+        {"drip", "subject",
+         "m:5:39: Field \"sinks[0].table.mapping.columns[0].field\" is \"subject\", but sources of type \"drip\" have topic, offset, key, "
+         "timestamp"},
+        {"http", "offset",
+         "m:5:39: Field \"sinks[0].table.mapping.columns[0].field\" is \"offset\", but sources of type \"http\" have no meta fields"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[400];
+        int size = snprintf(text, sizeof text,
+                            "{kind: source, sourceId: s, name: s, type: %s, %s sinks: [{sinkId: k, name: k, table: {tableId: k,\n"
+                            "  mapping: {\n"
+                            "  columns:\n"
+                            "  [\n"
+                            "  {name: c, type: meta,        field: %s}]}}}]}\n",
+                            cases[i].type, strcmp(cases[i].type, "drip") == 0 ? "drip: {well: w}," : "", cases[i].field);
+        Manifest manifest;
+        Error error = {0};
+        int r = manifest_parse("m", text, (size_t)size, &manifest, &error);
+        assert_int_equal(r, cases[i].says ? -EINVAL : 0);
+        if (r == 0) manifest_deinit(&manifest);
+        if (cases[i].says && !strstr(error.text, cases[i].says)) fail_msg("\"%s\" lacks \"%s\"", error.text, cases[i].says);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_tables_are_sound),
         cmocka_unit_test(each_kind_has_its_own_part),
         cmocka_unit_test(wrong_kinds_and_fields_of_others_are_refused),
         cmocka_unit_test(a_source_stays_of_its_kind),
+        cmocka_unit_test(a_column_takes_a_meta_field),
+        cmocka_unit_test(wrong_meta_columns_are_refused),
+        cmocka_unit_test(the_documents_offer_what_some_kind_has),
+        cmocka_unit_test(a_manifest_holds_what_its_source_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

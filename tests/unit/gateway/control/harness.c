@@ -254,6 +254,15 @@ static void *answer_first(void *context) {
     return NULL;
 }
 
+static void show_nothing(SourceRunner *runner, Snapshot *snapshot) {
+    (void)runner, (void)snapshot;
+}
+
+static size_t drain_nothing(SourceRunner *runner, usec_t until) {
+    (void)runner, (void)until;
+    return 0;
+}
+
 void harness_start(Harness *harness) {
     Error error = {0};
     running = harness;
@@ -296,6 +305,11 @@ void harness_start(Harness *harness) {
     snapshot_unref(first);
     http_runner_init(&harness->http_sources, harness->loops, HARNESS_LOOPS);
     harness->runners[0] = &harness->http_sources.runner;
+    for (size_t i = 1; source_kinds[i]; i++) {
+        assert_true(i <= sizeof harness->others / sizeof *harness->others);
+        harness->others[i - 1] = (SourceRunner){.kind = source_kinds[i], .show = show_nothing, .drain = drain_nothing};
+        harness->runners[i] = &harness->others[i - 1];
+    }
     ControlPeers peers = {.writer = harness->writer, .runners = harness->runners, .intake_url = "http://127.0.0.1:7000"};
     control_connect(harness->control, &peers);
 

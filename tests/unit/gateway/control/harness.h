@@ -23,7 +23,8 @@ typedef struct Harness {
     Control *control;
     Mailbox *writer, *loops[HARNESS_LOOPS], *client;
     HttpRunner http_sources;
-    SourceRunner *runners[2];
+    SourceRunner others[4];        /* of kinds that only the test has: they run nothing */
+    SourceRunner *runners[6];      /* ends with NULL */
     Snapshot *held[HARNESS_LOOPS]; /* what each loop runs */
     char token[64];                /* sent with each call; the first start's admin token */
 
