@@ -195,6 +195,21 @@ static void values_out_of_range_are_refused(void **state) {
     event[20] = 0;
     memset(event + 12, 0, 8); /* budget */
     assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), -EBADMSG);
+    event[12] = 1;
+    assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), 0);
+    /* Behind the meta fields of the source and those that have a value there are a text of 1 byte, one of none, and one of 2. */
+    char *fields = frames[1].data + frames[1].size - (4 + 1 + 4 + 4 + 2) - 8, *there = fields + 4;
+    assert_int_equal((unsigned char)fields[0] | (unsigned)fields[1] << 8, meta.fields);
+    fields[1] |= META_BIT(META_FIELD_COUNT_) >> 8; /* a field that there is not */
+    assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), -EBADMSG);
+    fields[1] ^= META_BIT(META_FIELD_COUNT_) >> 8;
+    fields[0] ^= META_BIT(META_TOPIC); /* a value of a field that the source does not have */
+    assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), -EBADMSG);
+    fields[0] ^= META_BIT(META_TOPIC);
+    there[0] ^= META_BIT(META_OFFSET); /* and its value is not there */
+    assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), -EBADMSG);
+    there[0] ^= META_BIT(META_OFFSET);
+    assert_int_equal(read_any(TEMPLATE_FRAME_EVENT, payload_of(&frames[1], TEMPLATE_FRAME_EVENT)), 0);
     result[12] = 2; /* failed */
     assert_int_equal(read_any(TEMPLATE_FRAME_RESULT, payload_of(&frames[2], TEMPLATE_FRAME_RESULT)), -EBADMSG);
     died[4] = TEMPLATE_DEATH_KILLED + 1;
