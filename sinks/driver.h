@@ -3,10 +3,14 @@
  * honestly how it ended. SINK_DONE is returned only after the destination's COMMIT succeeded or its ledger said that it had.
  *
  * Ledger: a table at the destination (postgres: schema "sluice", table "files"; sqlite: "_sluice_files"; an option of the connection) of
- *   file_id uuid primary key, instance uuid, sink text, table_name text, first_row, rows, bytes, checksum, imported_at.
+ *   file_id uuid primary key, instance uuid, sink text, table_name text, first_row, rows, bytes, checksum, imported_at, left_out, outcomes.
  * Inserting a file's id is the look-up and comes first in the import's transaction: a duplicate means that it was imported before.
  * A row that is there with other values than the file's is SINK_REFUSED "ledgerConflict", never "done"; but for up to damaged_rows more rows:
  * they were imported before they were damaged. Fewer are a conflict: what an import leaves out is recorded before it begins.
+ *
+ * Positions: another table there (postgres: "sluice"."positions"; sqlite: "_sluice_positions"; an option of the connection), where it stands
+ * up to which offset a consumer group's records of a partition are in a table (sinks/positions.h). An import of files with runs sets them in its
+ * transaction. It needs the columns left_out and outcomes of the ledger, and the table: claim makes what is missing of both.
  */
 #pragma once
 
@@ -14,12 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/span.h"
 #include "base/uuid.h"
 #include "config/connection.h"
 #include "config/definition.h"
+#include "sinks/positions.h"
 
 typedef enum SinkResult {
     SINK_DONE = 0,
@@ -30,11 +36,17 @@ typedef enum SinkResult {
     SINK_UNREACHABLE = 3, /* as SINK_RETRY, and it is the connection's fault: pause all its sinks */
 } SinkResult;
 
+typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
+
 typedef struct SinkCell {
     const char *data; /* valid until the next call on the rows */
     size_t size;
     bool is_null;
 } SinkCell;
+
+typedef struct SinkRange {
+    uint64_t first_row, rows; /* rows > 0 */
+} SinkRange;
 
 /* The rows of one file, in row-number order, read once or more. Implemented by the gateway; the loader's thread only. */
 typedef struct SinkRows SinkRows;
@@ -47,16 +59,25 @@ struct SinkRows {
     int (*block)(SinkRows *rows, Span *ret_csv, uint64_t *ret_first_row, uint64_t *ret_rows, Error *error);
     /* One row as cells (column_count of them). 0 or SINK_ROWS_END. */
     int (*next)(SinkRows *rows, SinkCell *cells, uint64_t *ret_row, Error *error);
+    /* From the next seek on, the rows of the ranges (copied; in ascending order, they do not touch each other) are not there, and those of an earlier
+     * call are. The numbers of a block's rows have no hole. */
+    void (*leave_out)(SinkRows *rows, const SinkRange *ranges, size_t count);
 };
 
 typedef struct ImportFile {
     Uuid id;
     uint64_t first_row;
-    uint64_t rows; /* that the readers give: less what is damaged. Out: more, when it was imported before some were damaged */
+    /* That the readers give when nothing is left out: less what is damaged. Out: more, when it was imported before some were damaged. */
+    uint64_t rows;
     uint64_t bytes;
     uint64_t damaged_rows; /* that the readers do not give, but may have given to an earlier import */
     uint64_t checksum;
     SinkRows *reader;
+    /* Of a bridge's sink, else NULL: the runs that its rows belong to, in row order, also those of the damaged rows (`lost`). All rows are in one. Out:
+     * their outcomes; of a file that was imported before, those of that import. */
+    ImportRun *runs;
+    size_t run_count;
+    uint64_t left_out;     /* out: of the rows, those of runs that are not taken; the others were imported or refused */
     bool already_imported; /* out: the ledger had it; its rows were not read */
 } ImportFile;
 
@@ -74,11 +95,20 @@ typedef struct ImportJob {
     const SinkTarget *target; /* the file's own copy */
     ImportFile *files;        /* in row order */
     size_t file_count;
+    /*
+     * Of a bridge's sink, else NULL: the positions of the partitions that the files' runs belong to, in key order, each once. Out: as they were read,
+     * and as they are after SINK_DONE. The import reads them without a lock, decides which runs go in, and sets those that change, as its last
+     * statement before COMMIT and only where they are as they were read. When one is not, it rolls back and starts over, a few times, then it is
+     * SINK_RETRY with -EBUSY. A position that is missing is SINK_REFUSED "positionsMissing" with -ENODATA: an import never makes one.
+     */
+    ImportPosition *positions;
+    size_t position_count;
     const Uuid *settled; /* ledger rows that nobody asks for any more: delete them in the same transaction */
     size_t settled_count;
     uint32_t bad_rows_most; /* more refused rows than this: SINK_REFUSED */
-    /* Makes refused rows durable; called at most once, before COMMIT, only when there are any or store_none is set (an earlier try may have
-     * left some behind that this one must replace). Not 0: roll back, SINK_RETRY. */
+    /* Makes refused rows durable; called before COMMIT, only when there are any or store_none is set (an earlier try may have left some behind that
+     * this one must replace). Once, but for an import that starts over since a position has changed: each call replaces what the one before it
+     * stored. Not 0: roll back, SINK_RETRY. */
     bool store_none;
     int (*store_rejects)(void *context, const SinkReject *rejects, size_t count, Error *error);
     /* Called now and then; true: give up (roll back, SINK_RETRY, or SINK_UNREACHABLE when the destination does not answer at all). `working`:
@@ -99,7 +129,75 @@ typedef struct ImportJob {
     bool proven_absent;
 } ImportJob;
 
-typedef struct SinkSession SinkSession; /* an open connection; one thread at a time */
+/*
+ * What is done about positions without rows. Each is one transaction, on a loader's thread; the caller owns everything. Not SINK_DONE: nothing
+ * was changed, or it is unknown (SINK_RETRY, SINK_UNREACHABLE); all of them may simply be done again.
+ */
+typedef struct PositionsOwner { /* for people who look at the table */
+    Uuid instance;
+    const char *sink_label;
+} PositionsOwner;
+
+/* One partition of a claim. */
+typedef struct PositionClaim {
+    PartitionKey key;
+    const char *topic_id; /* of the broker, as it tells it; NULL: it does not */
+    int64_t start;        /* where the sink begins when it is claimed for the first time */
+    int64_t earliest;     /* where it begins with a partition or topic that came later */
+    int64_t next;         /* out: where it stands */
+    bool was_there;       /* out: it stood there before */
+} PositionClaim;
+
+/* Positions for all partitions of some topics, of one cluster and group. What is there wins and is read back. What is missing begins at `start`
+ * when the table has no position of the group at all, else at `earliest`: all topics of the first time belong in one claim. */
+typedef struct ClaimJob {
+    PositionsOwner owner;
+    const SinkTarget *target;
+    PositionClaim *claims; /* in key order, each once; at least one */
+    size_t count;
+} ClaimJob;
+
+/* Advances positions over runs of no rows, or over rows that nobody wants (of a file that is deleted), and reads positions. */
+typedef struct PositionsJob {
+    PositionsOwner owner;
+    const SinkTarget *target;
+    ImportPosition *positions; /* in key order, each once: all whose runs are here, and all others that are to be read */
+    size_t position_count;
+    ImportRun *runs; /* decided as in an import; NULL: only read */
+    size_t run_count;
+} PositionsJob;
+
+/* Sets positions of one cluster and group, and makes those that are missing. */
+typedef struct SeekJob {
+    PositionsOwner owner;
+    const SinkTarget *target;
+    ImportPosition *positions; /* in key order, each once. In: next. Out: found and read, as it was before */
+    size_t count;
+    bool backwards; /* a position may go back; else that is SINK_REFUSED with -ERANGE, nothing is set, and `read` says where it is */
+    bool compare;   /* only where each is as found and read say; else SINK_RETRY with -EBUSY, nothing is set, and they say what is there */
+} SeekJob;
+
+/* A group's position, as `list` gives it; the texts belong to the arena. */
+typedef struct ListedPosition {
+    PartitionKey key;
+    const char *topic_id; /* NULL: none */
+    int64_t next;
+} ListedPosition;
+
+typedef struct PositionsDriver {
+    SinkResult (*claim)(SinkSession *session, ClaimJob *job, Error *error);
+    /* Compare-and-set as in an import. -ENODATA as there, but only for positions that a run needs: others that are missing are not `found`. */
+    SinkResult (*advance)(SinkSession *session, PositionsJob *job, Error *error);
+    SinkResult (*seek)(SinkSession *session, SeekJob *job, Error *error);
+    /* All of the group in the table, in key order; *ret_list is of the arena. None when there is no table of positions. */
+    SinkResult (*list)(SinkSession *session, const SinkTarget *target, const char *group, Arena *arena, ListedPosition **ret_list,
+                       size_t *ret_count, Error *error);
+    /* Removes all of the group in the table (a purge). */
+    SinkResult (*remove)(SinkSession *session, const SinkTarget *target, const char *group, uint64_t *ret_count, Error *error);
+    /* To another table of the same database (`?positions=keep`). What is there already wins. */
+    SinkResult (*copy)(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
+                       Error *error);
+} PositionsDriver;
 
 /*
  * How long the caller bears a call that waits: for the network, for a server that is silent, for a lock. Asked several times a second while one
@@ -137,6 +235,7 @@ typedef enum SinkFault {
 typedef struct SinkTest {
     const char *const *tables; /* in: ids of the tables that sinks on the connection have; of a broker, the topics that sources read */
     size_t table_count;
+    bool with_positions;          /* in: sinks of bridges are among them, so that positions are needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
     SinkFault fault;              /* out */
     char version[128];            /* out: of the destination, "PostgreSQL 15.6"; "" when it was not reached */
@@ -146,11 +245,12 @@ typedef struct SinkTest {
 typedef struct SinkDriver {
     const ConnectionType *type; /* the connections that it serves */
     /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
-    unsigned jobs_most;    /* on one connection at once; 0: any number */
-    bool transactional;    /* an import is there whole or not at all */
-    bool keeps_ledger;     /* at the destination, in the import's transaction */
-    bool keeps_order;      /* rows of one import take effect in their order, so that the last of equal keys wins */
-    SinkTargetType target; /* the targets that it takes; the others are never given to it */
+    unsigned jobs_most;               /* on one connection at once; 0: any number */
+    bool transactional;               /* an import is there whole or not at all */
+    bool keeps_ledger;                /* at the destination, in the import's transaction */
+    bool keeps_order;                 /* rows of one import take effect in their order, so that the last of equal keys wins */
+    const PositionsDriver *positions; /* it keeps positions in the import's transaction; NULL: it takes no rows of bridges */
+    SinkTargetType target;            /* the targets that it takes; the others are never given to it */
     /* Are two targets on one connection one and the same? Pure. */
     bool (*same_target)(const SinkTarget *target, const SinkTarget *other);
     /* `data_directory`: what relative paths are relative to. */

@@ -1,5 +1,6 @@
 #include "sinks/positions.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -13,6 +14,13 @@ int partition_key_compare(const PartitionKey *a, const PartitionKey *b) {
     return order;
 }
 
+bool positions_are_ordered(const ImportPosition *positions, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (partition_key_compare(&positions[i - 1].key, &positions[i].key) >= 0) return false;
+    }
+    return true;
+}
+
 void positions_begin(ImportPosition *positions, size_t count) {
     for (size_t i = 0; i < count; i++) {
         positions[i].next = positions[i].read;
@@ -22,7 +30,7 @@ void positions_begin(ImportPosition *positions, size_t count) {
 
 static RunOutcome decide(ImportPosition *position, const ImportRun *run) {
     if (position->stopped) return RUN_RETURNED;
-    if (run->first == position->next) {
+    if (run->first == position->next && !run->lost) {
         position->next = run->next;
         return RUN_TAKEN;
     }
@@ -38,8 +46,32 @@ uint64_t positions_decide(ImportPosition *positions, size_t position_count, Impo
         check(run->position < position_count && run->first < run->next);
         check(i == 0 || run->first_row == run[-1].first_row + run[-1].rows);
         run->outcome = decide(&positions[run->position], run);
-        if (run->outcome != RUN_TAKEN) left_out += run->rows;
+        if (run->outcome != RUN_TAKEN && !run->lost) left_out += run->rows;
         check(positions[run->position].next >= positions[run->position].read);
     }
     return left_out;
+}
+
+static const char letters[] = {[RUN_TAKEN] = 't', [RUN_OVERTAKEN] = 'o', [RUN_RETURNED] = 'r'};
+
+void runs_put_outcomes(const ImportRun *runs, size_t count, Buffer *out) {
+    for (size_t i = 0, same; i < count; i += same) {
+        check(runs[i].outcome >= RUN_TAKEN && runs[i].outcome <= RUN_RETURNED);
+        for (same = 1; i + same < count && runs[i + same].outcome == runs[i].outcome;) same++;
+        buffer_printf(out, "%c%zu", letters[runs[i].outcome], same);
+    }
+}
+
+bool runs_take_outcomes(ImportRun *runs, size_t count, const char *text) {
+    size_t at = 0;
+    while (*text) {
+        const char *letter = memchr(letters + RUN_TAKEN, *text, sizeof letters - RUN_TAKEN);
+        if (!letter || text[1] < '1' || text[1] > '9') return false;
+        char *end;
+        unsigned long long same = strtoull(text + 1, &end, 10);
+        if (same > count - at) return false;
+        for (; same > 0; same--) runs[at++].outcome = (RunOutcome)(letter - letters);
+        text = end;
+    }
+    return at == count;
 }

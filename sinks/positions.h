@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
+
 /* One partition of one generation of a topic, as one group reads it. The table belongs to the import. */
 typedef struct PartitionKey {
     const char *cluster; /* of the broker, as it names itself */
@@ -26,10 +28,14 @@ int partition_key_compare(const PartitionKey *a, const PartitionKey *b);
 
 typedef struct ImportPosition {
     PartitionKey key; /* in; the caller's texts */
+    bool found;       /* the destination has it; a driver sets it with `read` */
     int64_t read;     /* as the destination has it; set it before positions_decide */
     int64_t next;     /* out: as it will be; equal to read when no run was taken */
     bool stopped;     /* out: a run does not follow the position, so nothing behind it may be imported */
 } ImportPosition;
+
+/* Are the keys in their order, each once? */
+bool positions_are_ordered(const ImportPosition *positions, size_t count);
 
 typedef enum RunOutcome {
     RUN_TAKEN = 1, /* it begins at the position: its rows are imported */
@@ -42,10 +48,19 @@ typedef struct ImportRun {
     int64_t first, next; /* offsets, first < next */
     uint64_t first_row;  /* number of its first row; with rows = 0: of the row that would follow */
     uint64_t rows;       /* whole records: a record's rows are never in two runs */
+    bool lost;           /* in: its rows cannot be read any more, so that it is never taken */
     RunOutcome outcome;  /* out */
 } ImportRun;
 
 /* Before the runs of the first file of an import. */
 void positions_begin(ImportPosition *positions, size_t count);
-/* Decides about the runs of the next file, in their order. Returns how many rows are left out. */
+/* Decides about the runs of the next file, in their order. Returns how many rows are left out, of those that are not lost. */
 uint64_t positions_decide(ImportPosition *positions, size_t position_count, ImportRun *runs, size_t run_count);
+
+/*
+ * The outcomes of a file's runs as text, for the ledger: a letter for each outcome (t, o, r) and how many runs in a row have it, "t12o1r7". Empty
+ * without runs.
+ */
+void runs_put_outcomes(const ImportRun *runs, size_t count, Buffer *out);
+/* Sets the outcomes from such a text. false: it is none of so many runs; then they are undefined. */
+bool runs_take_outcomes(ImportRun *runs, size_t count, const char *text);

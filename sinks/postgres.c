@@ -1,9 +1,10 @@
 /*
  * PostgreSQL. One import is one transaction: the ids of its files into the ledger (which is the look-up as well), settled ids out of
- * it, the rows by COPY, refused rows to the job, COMMIT. What a lost connection leaves unknown, the next try asks the ledger.
+ * it, the rows by COPY, refused rows to the job, the positions of runs (postgres_positions.h), COMMIT. What a lost connection leaves unknown, the next try asks the ledger.
  *
  * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key or row-level
- * security also SELECT, UPDATE (strategy merge) and TEMPORARY on the database; CREATE only where something is missing.
+ * security also SELECT, UPDATE (strategy merge) and TEMPORARY on the database; for files with runs SELECT, INSERT and UPDATE on the positions, and
+ * DELETE to remove them; CREATE only where something is missing.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,14 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sinks/chained_files.h"
 #include "sinks/driver.h"
+#include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
 #include "sinks/postgres_load.h"
+#include "sinks/postgres_positions.h"
 #include "sinks/postgres_session.h"
 #include "sinks/postgres_table.h"
 #include "sinks/postgres_test.h"
-
-#define TABLE_LOCK_MS 2000
+#include "sinks/postgres_transaction.h"
 
 static PostgresSession *session_of(SinkSession *session) {
     return (PostgresSession *)(void *)session;
@@ -52,7 +55,7 @@ static SinkResult pg_inspect(SinkSession *session, const SinkTarget *target, Tab
 /* Does what the ledger has of the file equal what the file says? */
 static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *entry, ImportFile *file, Error *error) {
     Buffer sql = {0};
-    buffer_append_text(&sql, "SELECT " LEDGER_COLUMNS " FROM ");
+    buffer_printf(&sql, "SELECT %s FROM ", entry->columns);
     postgres_put_ledger(&sql, session);
     buffer_append_text(&sql, " WHERE file_id = $1::uuid");
     PGresult *row = NULL;
@@ -62,9 +65,11 @@ static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *en
     if (PQntuples(row) != 1) {
         (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", entry->file);
         result = SINK_RETRY;
+    } else {
+        const char *there[LEDGER_COLUMNS_OF_RUNS_COUNT];
+        for (size_t i = 0; i < entry->count; i++) there[i] = PQgetisnull(row, 0, (int)i) ? NULL : PQgetvalue(row, 0, (int)i);
+        result = ledger_entry_compare(entry, file, there, error);
     }
-    for (size_t i = 0; i < LEDGER_COLUMN_COUNT && result == SINK_DONE; i++)
-        result = ledger_entry_compare(entry, file, i, PQgetvalue(row, 0, (int)i), error);
     PQclear(row);
     return result;
 }
@@ -77,14 +82,19 @@ static SinkResult enter_in_ledger(PostgresSession *session, const ImportJob *job
     Buffer sql = {0};
     buffer_append_text(&sql, "INSERT INTO ");
     postgres_put_ledger(&sql, session);
-    buffer_append_text(&sql, " (" LEDGER_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (file_id) DO NOTHING");
+    buffer_printf(&sql, " (%s) VALUES ($1", entry.columns);
+    for (size_t i = 1; i < entry.count; i++) buffer_printf(&sql, ", $%zu", i + 1);
+    buffer_append_text(&sql, ") ON CONFLICT (file_id) DO NOTHING");
     PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), LEDGER_COLUMN_COUNT, entry.values, &answer, error);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), entry.count, entry.values, &answer, error);
     buffer_deinit(&sql);
-    if (result != SINK_DONE) return result;
-    file->already_imported = strcmp(PQcmdTuples(answer), "0") == 0;
-    PQclear(answer);
-    return file->already_imported ? compare_ledger(session, &entry, file, error) : SINK_DONE;
+    if (result == SINK_DONE) {
+        file->already_imported = strcmp(PQcmdTuples(answer), "0") == 0;
+        PQclear(answer);
+        if (file->already_imported) result = compare_ledger(session, &entry, file, error);
+    }
+    ledger_entry_deinit(&entry);
+    return result;
 }
 
 static SinkResult forget_settled(PostgresSession *session, const ImportJob *job, Error *error) {
@@ -107,34 +117,12 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
     return result;
 }
 
-static SinkResult commit(PostgresSession *session, Error *error) {
-    check(postgres_session_is(session, POSTGRES_TRANSACTION));
-    PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->statement_limit, "COMMIT", 0, NULL, &answer, error);
-    if (result == SINK_DONE && strcmp(PQcmdStatus(answer), "COMMIT") != 0) {
-        /* COMMIT of a transaction that has failed succeeds, as ROLLBACK. */
-        (void)error_set(error, -EIO, "The server answered COMMIT with %s; nothing was changed.", PQcmdStatus(answer));
-        result = SINK_RETRY;
-    } else if (session->is_broken) {
-        (void)error_prefix(error, "It is unknown whether the import was committed, the next try will find out");
-        result = SINK_RETRY;
-    }
-    PQclear(answer);
-    return result;
-}
-
 /* Opens the transaction, and keeps an eye on it. */
 static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *error) {
-    check(postgres_session_is(session, POSTGRES_IDLE));
-    Buffer sql = {0};
-    /* What another session commits meanwhile must be seen: READ COMMITTED. */
-    buffer_append_text(&sql, "BEGIN ISOLATION LEVEL READ COMMITTED; ");
-    postgres_put_settings(&sql, session);
     /* Deferred constraints must refuse their row while it can still be told apart from the others. */
-    buffer_append_text(&sql, "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()");
+    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()";
     PGresult *answer = NULL;
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
-    buffer_deinit(&sql);
+    SinkResult result = postgres_begin(session, import_has_runs(job), sql, &answer, error);
     if (result != SINK_DONE) return result;
     if (job->progress)
         postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), job->patience ? job->patience : USEC_MINUTE);
@@ -155,7 +143,7 @@ static SinkResult lock_table(PostgresSession *session, const SinkTarget *target,
     buffer_printf(&sql,
                   "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ROW EXCLUSIVE MODE; SET LOCAL lock_timeout = %d;"
                   " SELECT pg_catalog.row_security_active(%s::pg_catalog.text)",
-                  TABLE_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
+                  POSTGRES_BRIEF_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
     PGresult *answer = NULL;
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
     if (result == SINK_DONE) *ret_row_security = PQgetvalue(answer, 0, 0)[0] == 't';
@@ -166,32 +154,97 @@ static SinkResult lock_table(PostgresSession *session, const SinkTarget *target,
     return result;
 }
 
-static SinkResult import_files(PostgresSession *session, ImportJob *job, Error *error) {
+/* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there. */
+static SinkResult enter_files(PostgresSession *session, const ImportJob *job, size_t *ret_waiting, Error *error) {
+    SinkResult result = SINK_DONE;
+    *ret_waiting = 0;
+    if (import_has_runs(job)) {
+        result = postgres_positions_read(session, job->target, job->positions, job->position_count, error);
+        if (result == SINK_DONE) result = import_runs_begin(job, error);
+    }
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        if (import_has_runs(job)) import_runs_decide(job, i);
+        result = enter_in_ledger(session, job, &job->files[i], error);
+        if (job->files[i].already_imported && import_has_runs(job)) import_runs_take_back(job, i);
+        if (!job->files[i].already_imported) ++*ret_waiting;
+    }
+    check(*ret_waiting <= job->file_count);
+    return result;
+}
+
+/* With runs, what must be sent first to a temporary table is sent whole before the first row is written: a row that was written is locked, and
+ * nobody else may have to wait for this side. */
+static SinkResult load_files(PostgresLoad *load, const ImportJob *job, Error *error) {
+    SinkResult result = SINK_DONE;
+    for (size_t i = 0; i < job->file_count; i++) {
+        if (job->files[i].runs && !job->files[i].already_imported) import_runs_leave_out(&job->files[i]);
+    }
+    if (import_has_runs(job) && !load->is_direct) {
+        ChainedFiles chain;
+        chained_files_init(&chain, job);
+        if (chain.count > 0) result = postgres_load_file(load, &chain.whole, error);
+        if (result == SINK_DONE) chained_files_name_rejects(&chain, &load->rejects);
+        chained_files_deinit(&chain);
+        return result;
+    }
+    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        const ImportFile *file = &job->files[i];
+        if (!file->already_imported && (file->left_out < file->rows || !file->runs)) result = postgres_load_file(load, file, error);
+    }
+    return result;
+}
+
+/* *ret_lost: it must begin again, since a position has changed. */
+static SinkResult import_files(PostgresSession *session, ImportJob *job, bool *ret_lost, Error *error) {
+    const PositionsOwner owner = {.instance = job->instance, .sink_label = job->sink_label};
     SinkResult result = begin(session, job, error);
     size_t waiting = 0;
-    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
-        result = enter_in_ledger(session, job, &job->files[i], error);
-        if (!job->files[i].already_imported) waiting++;
-    }
-    check(waiting <= job->file_count);
+    *ret_lost = false;
+    if (result == SINK_DONE) result = enter_files(session, job, &waiting, error);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
     if (result == SINK_DONE) result = forget_settled(session, job, error);
     bool has_row_security = false;
     if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->target, &has_row_security, error);
     PostgresLoad load = {0};
     if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, has_row_security, error);
-    for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
-        if (!job->files[i].already_imported) result = postgres_load_file(&load, &job->files[i], error);
-    }
+    if (result == SINK_DONE && waiting > 0) result = load_files(&load, job, error);
     if (result == SINK_DONE && waiting > 0) result = postgres_load_end(&load, error);
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
+    if (result == SINK_DONE && import_has_runs(job))
+        result = postgres_positions_set(session, &owner, job->target, job->positions, job->position_count, ret_lost, error);
     if (result == SINK_DONE) {
         check(!load.has_savepoint && load.rejects.refused <= job->bad_rows_most);
         check(waiting > 0 || job->rejected_rows == 0);
         job->proven_absent = false;
-        result = commit(session, error);
+        result = postgres_commit(session, "import", error);
     }
     postgres_load_deinit(&load);
+    return result;
+}
+
+static void forget_try(ImportJob *job) {
+    job->rejected_rows = job->swallowed_rows = 0;
+    for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
+    import_runs_forget(job);
+}
+
+/* The import, from the beginning as long as positions change under it. */
+static SinkResult import_until_set(PostgresSession *session, ImportJob *job, Error *error) {
+    const bool stored_none = job->store_none;
+    bool lost = true;
+    SinkResult result = SINK_RETRY;
+    for (int starts = 0; lost && starts < IMPORT_STARTS_MOST; starts++) {
+        if (starts > 0) {
+            postgres_session_unwatch(session);
+            postgres_roll_back(session);
+            job->store_none = job->store_none || job->rejected_rows > 0; /* what the last start stored is replaced */
+            forget_try(job);
+            if (session->is_broken) break;
+        }
+        if (error) *error = (Error){0};
+        result = import_files(session, job, &lost, error);
+    }
+    job->store_none = stored_none;
     return result;
 }
 
@@ -203,23 +256,20 @@ static SinkResult pg_import(SinkSession *sink_session, ImportJob *job, Error *er
     if (job->longest > 0) session->statement_limit = job->longest;
     usec_t began = clock_system()->boot(clock_system());
     session->looked = began;
-    job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
+    forget_try(job);
     SinkResult result = postgres_session_use(session, error);
     session->progress = job->progress;
-    if (result == SINK_DONE) result = import_files(session, job, error);
+    if (result == SINK_DONE) result = import_until_set(session, job, error);
     postgres_session_unwatch(session);
     if (result != SINK_DONE) {
         /* Others may cancel a statement as well. */
         job->took_too_long = strcmp(session->failure.sqlstate, "57014") == 0 &&
                              clock_system()->boot(clock_system()) - began >= postgres_server_limit(session);
-        job->rejected_rows = job->swallowed_rows = 0;
-        for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
+        forget_try(job);
     }
     /* The caller wants to hear why it failed, not that the rollback did. */
-    if (result != SINK_DONE && !session->is_broken && PQtransactionStatus(session->connection) != PQTRANS_IDLE &&
-        postgres_run(session, session->silence_limit, "ROLLBACK", 0, NULL, NULL, NULL) != SINK_DONE && !session->is_broken)
-        postgres_session_break(session);
+    if (result != SINK_DONE) postgres_roll_back(session);
     session->progress = NULL;
     check(postgres_session_is(session, POSTGRES_IDLE));
     return result;
@@ -266,6 +316,7 @@ const SinkDriver sink_driver_postgres = {
     .transactional = true,
     .keeps_ledger = true,
     .keeps_order = true,
+    .positions = &postgres_positions,
     .connect = pg_connect,
     .prepare = pg_prepare,
     .inspect = pg_inspect,

@@ -20,6 +20,10 @@ static const ConnectionField fields[] = {
      .bytes_most = 127,
      .default_value = "sluice.files",
      .sentence = "The table of imported files, as schema.table."},
+    {.name = "positionsTable",
+     .bytes_most = 127,
+     .default_value = "sluice.positions",
+     .sentence = "The table of the positions of sources that pull, as schema.table."},
     {0},
 };
 

@@ -14,6 +14,7 @@
 #define SILENCE_LIMIT (60 * USEC_SECOND)
 #define STATEMENT_LIMIT (15 * USEC_MINUTE)      /* of an import whose job does not say */
 #define SERVER_LIMIT_MOST (INT32_MAX * USEC_MS) /* PostgreSQL counts its limits as 32-bit milliseconds */
+#define DDL_TRIES_MOST 5
 #define WAIT_TURN USEC_SECOND
 #define PROBE_INTERVAL_LEAST (100 * USEC_MS)
 #define PROBE_INTERVAL_MOST (10 * USEC_SECOND)
@@ -54,17 +55,17 @@ void postgres_put_settings(Buffer *out, const PostgresSession *session) {
 }
 
 /* "sluice.files": schema up to the last dot; no dot: schema public. */
-static void name_ledger(PostgresSession *session, const char *name) {
+static void split_name(const char *name, char **ret_schema, char **ret_table) {
     const char *dot = strrchr(name, '.');
-    session->ledger_schema = dot ? strndup(name, (size_t)(dot - name)) : strdup("public");
-    session->ledger_table = strdup(dot ? dot + 1 : name);
-    check(session->ledger_schema && session->ledger_table);
+    *ret_schema = dot ? strndup(name, (size_t)(dot - name)) : strdup("public");
+    *ret_table = strdup(dot ? dot + 1 : name);
+    check(*ret_schema && *ret_table);
 }
 
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,
                                  const SinkPatience *patience, PostgresSession **ret_session, SinkFault *ret_fault, Error *error) {
     PGconn *libpq = NULL;
-    const char *ledger = connection_effective(connection, "ledgerTable");
+    const char *ledger = connection_effective(connection, "ledgerTable"), *positions = connection_effective(connection, "positionsTable");
     SinkResult result = postgres_connect(connection, data_directory, application_name, patience, &libpq, ret_fault, error);
     if (result != SINK_DONE) return result;
     (void)PQsetNoticeReceiver(libpq, drop_notice, NULL);
@@ -77,7 +78,8 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
                                  .statement_limit = STATEMENT_LIMIT,
                                  .turn = WAIT_TURN};
     check(session->name);
-    name_ledger(session, ledger);
+    split_name(ledger, &session->ledger_schema, &session->ledger_table);
+    split_name(positions, &session->positions_schema, &session->positions_table);
     *ret_session = session;
     return SINK_DONE;
 }
@@ -116,6 +118,8 @@ void postgres_session_free(PostgresSession *session) {
     free(session->name);
     free(session->ledger_schema);
     free(session->ledger_table);
+    free(session->positions_schema);
+    free(session->positions_table);
     free(session);
 }
 
@@ -196,6 +200,18 @@ SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGres
     postgres_put_settings(&text, session);
     buffer_append_text(&text, sql);
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&text), 0, NULL, ret_result, error);
+    buffer_deinit(&text);
+    return result;
+}
+
+SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error) {
+    Buffer text = {0};
+    buffer_printf(&text, "SET LOCAL lock_timeout = %d; %s", POSTGRES_BRIEF_LOCK_MS, sql);
+    SinkResult result = SINK_RETRY;
+    for (int tries = 0; tries < DDL_TRIES_MOST && result != SINK_DONE; tries++) {
+        result = postgres_run_locally(session, buffer_text(&text), NULL, error);
+        if (result != SINK_DONE && strcmp(session->failure.sqlstate, "55P03") != 0) break;
+    }
     buffer_deinit(&text);
     return result;
 }

@@ -6,7 +6,7 @@
  *
  * A session may go through a pooler that gives each transaction another server connection (PgBouncer with
  * pool_mode=transaction). So nothing of ours outlives a transaction there: settings are SET LOCAL, the temporary table is
- * dropped at COMMIT, statements have no names, and there are no advisory locks, no LISTEN, no WITH HOLD.
+ * dropped at COMMIT, statements have no names, advisory locks are those of a transaction, and there is no LISTEN and no WITH HOLD.
  */
 #pragma once
 
@@ -25,12 +25,15 @@
 typedef struct pg_conn PGconn;
 
 #define POSTGRES_LOCK_MS 10000 /* what a statement may wait for a lock */
+#define POSTGRES_BRIEF_LOCK_MS 2000
 
 typedef struct PostgresSession {
     PGconn *connection;
     char *name;          /* of the connection, for texts */
     char *ledger_schema; /* of the ledger */
     char *ledger_table;
+    char *positions_schema; /* of the table of positions */
+    char *positions_table;
     usec_t silence_limit;    /* for short statements */
     usec_t statement_limit;  /* for statements that the server may work on for long without a word, and for rows that it does not take */
     usec_t turn;             /* while it waits: how often it looks around */
@@ -77,6 +80,10 @@ usec_t postgres_server_limit(const PostgresSession *session);
 void postgres_put_settings(Buffer *out, const PostgresSession *session);
 /* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in front, all of it is one transaction. */
 SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error);
+
+/* The same for a statement that changes objects: it waits for a lock for 2 s at most, since whoever wants the table then waits behind it, and tries
+ * again a few times. */
+SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error);
 
 /* Sends a piece of COPY input. */
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);

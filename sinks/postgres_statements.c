@@ -54,7 +54,12 @@ static void put_append(Buffer *out, const SinkTarget *target) {
     put_insert_into(out, target);
     buffer_append_text(out, "SELECT ");
     put_numbered(out, target, "", false, ", ");
-    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ctid");
+    buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
+    if (sink_table_has_key(target)) {
+        put_numbered(out, target, "", true, ", ");
+        buffer_append_text(out, ", ");
+    }
+    buffer_append_text(out, "ctid");
     if (sink_table_has_key(target)) put_conflict_ignored(out, target);
 }
 
@@ -86,7 +91,8 @@ static void put_append_naming_duplicates(Buffer *out, const SinkTarget *target) 
     put_insert_into(out, target);
     buffer_append_text(out, "SELECT ");
     put_numbered(out, target, "", false, ", ");
-    buffer_append_text(out, " FROM numbered WHERE turn = 1 ORDER BY place");
+    buffer_append_text(out, " FROM numbered WHERE turn = 1 ORDER BY ");
+    put_numbered(out, target, "", true, ", ");
     put_conflict_ignored(out, target);
     buffer_append_text(out, " RETURNING ");
     const char *separator = "";

@@ -1,6 +1,7 @@
 /*
  * The SQL of an import's rows, made once an import. Directly: COPY into the table. Else, with a primary key or row-level security (which COPY does
- * not take): COPY into a temporary table, then one statement from there.
+ * not take): COPY into a temporary table, then one statement from there, in the order of the primary key if there is one: two sessions with the same
+ * keys then wait for each other and do not deadlock.
  */
 #pragma once
 

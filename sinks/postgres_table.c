@@ -79,6 +79,10 @@ void postgres_put_ledger(Buffer *out, const PostgresSession *session) {
     put_qualified(out, session->ledger_schema, session->ledger_table);
 }
 
+void postgres_put_positions(Buffer *out, const PostgresSession *session) {
+    put_qualified(out, session->positions_schema, session->positions_table);
+}
+
 static SinkResult run(PostgresSession *session, const char *sql, size_t count, const char *const *values, PGresult **ret_result,
                       Error *error) {
     return postgres_run(session, session->silence_limit, sql, count, values, ret_result, error);
@@ -144,14 +148,14 @@ static SinkResult create(PostgresSession *session, const PostgresPresence *prese
     if (!presence->schema) {
         buffer_append_text(&sql, "CREATE SCHEMA IF NOT EXISTS ");
         sql_put_identifier(&sql, schema);
-        result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
+        result = postgres_run_ddl(session, buffer_text(&sql), error);
     }
     if (result == SINK_DONE) {
         buffer_clear(&sql);
         buffer_append_text(&sql, "CREATE TABLE ");
         put_qualified(&sql, schema, name);
         buffer_printf(&sql, " (%s)", definition);
-        result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
+        result = postgres_run_ddl(session, buffer_text(&sql), error);
     }
     buffer_deinit(&sql);
     return result;
@@ -189,7 +193,7 @@ static SinkResult add_columns(PostgresSession *session, const SinkTarget *target
         separator = ", ";
     }
     SinkResult result = SINK_DONE;
-    if (separator[0] == ',') result = postgres_run_locally(session, buffer_text(&sql), NULL, error);
+    if (separator[0] == ',') result = postgres_run_ddl(session, buffer_text(&sql), error);
     if (result == SINK_REFUSED && lost_race(session)) result = SINK_RETRY;
     buffer_deinit(&sql);
     return result;
@@ -261,7 +265,8 @@ SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget
 /* Names that the server would cut, or that are nobody's. */
 static SinkResult check_names(const PostgresSession *session, const SinkTarget *target, const char *schema, const char *name,
                               Error *error) {
-    const char *const names[] = {schema, name, session->ledger_schema, session->ledger_table};
+    const char *const names[] = {
+        schema, name, session->ledger_schema, session->ledger_table, session->positions_schema, session->positions_table};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (names[i][0] && strlen(names[i]) <= POSTGRES_NAME_BYTES_MOST) continue;
         (void)error_set(error, -EINVAL, "\"%s\" cannot be the name of a PostgreSQL schema or table: it must have 1 to %d bytes.", names[i],
@@ -278,16 +283,56 @@ static SinkResult check_names(const PostgresSession *session, const SinkTarget *
         (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", target->table.table_id);
         return SINK_REFUSED;
     }
+    if (strcmp(schema, session->positions_schema) == 0 && strcmp(name, session->positions_table) == 0) {
+        (void)error_set(error, -EINVAL, "\"%s\" is the table of positions and cannot take rows.", target->table.table_id);
+        return SINK_REFUSED;
+    }
     return SINK_DONE;
 }
 
 static SinkResult prepare_ledger(PostgresSession *session, Error *error) {
     static const char definition[] =
         "file_id uuid PRIMARY KEY, instance uuid NOT NULL, sink text NOT NULL, table_name text NOT NULL, first_row bigint NOT NULL,"
-        " rows bigint NOT NULL, bytes bigint NOT NULL, checksum text NOT NULL, imported_at timestamptz NOT NULL DEFAULT now()";
+        " rows bigint NOT NULL, bytes bigint NOT NULL, checksum text NOT NULL, imported_at timestamptz NOT NULL DEFAULT now(),"
+        " left_out bigint NOT NULL DEFAULT 0, outcomes text";
     PostgresPresence presence;
     bool created;
     return ensure(session, session->ledger_schema, session->ledger_table, definition, &presence, &created, error);
+}
+
+/* Of a ledger from before there were positions. */
+static SinkResult complete_ledger(PostgresSession *session, Error *error) {
+    static const char columns[] =
+        "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"
+        " AND a.attname IN ('left_out', 'outcomes') AND NOT a.attisdropped) = 2";
+    bool complete = false;
+    SinkResult result = ask(session, columns, 2, (const char *const[]){session->ledger_schema, session->ledger_table}, &complete, error);
+    if (result != SINK_DONE || complete) return result;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "ALTER TABLE ");
+    postgres_put_ledger(&sql, session);
+    buffer_append_text(&sql, " ADD COLUMN IF NOT EXISTS left_out bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS outcomes text");
+    result = postgres_run_ddl(session, buffer_text(&sql), error);
+    buffer_deinit(&sql);
+    if (result == SINK_REFUSED && lost_race(session)) result = SINK_RETRY;
+    if (result != SINK_DONE)
+        (void)error_prefix(error, "the columns left_out bigint and outcomes text cannot be added to the ledger %s.%s",
+                           session->ledger_schema, session->ledger_table);
+    return result;
+}
+
+SinkResult postgres_table_prepare_positions(PostgresSession *session, Error *error) {
+    static const char definition[] =
+        "cluster text, group_id text, table_name text, topic text, generation int, partition int, next_offset bigint NOT NULL,"
+        " topic_id text, sink text NOT NULL, instance uuid NOT NULL, at timestamptz NOT NULL DEFAULT now(),"
+        " PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition)";
+    PostgresPresence presence;
+    bool created;
+    SinkResult result = prepare_ledger(session, error);
+    if (result == SINK_DONE) result = complete_ledger(session, error);
+    if (result != SINK_DONE) return result;
+    return ensure(session, session->positions_schema, session->positions_table, definition, &presence, &created, error);
 }
 
 SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error) {

@@ -14,6 +14,9 @@
  */
 SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error);
 
+/* The ledger with the columns that runs need, and the table of positions. */
+SinkResult postgres_table_prepare_positions(PostgresSession *session, Error *error);
+
 /* As the driver's inspect. */
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
 
@@ -33,3 +36,4 @@ SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget
 /* "schema"."table" of a table id: schema up to the last dot; no dot: schema public. */
 void postgres_put_table(Buffer *out, const SinkTarget *target);
 void postgres_put_ledger(Buffer *out, const PostgresSession *session);
+void postgres_put_positions(Buffer *out, const PostgresSession *session);

@@ -5,15 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buffer.h"
+#include "sinks/postgres_array.h"
 #include "sinks/postgres_session.h"
 
 #define ANSWER_LIMIT (10 * USEC_SECOND)
 
-/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays). A row for each right that is missing: schema, name, what.
+/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6 those of the positions ($5 NULL: nobody needs them).
+ * A row for each right that is missing: schema, name, what.
  * A last one, of the name "", when the role may create no schema. */
 static const char question[] =
     "WITH wanted (place, schema, name) AS (SELECT 0::bigint, $1::text, $2::text UNION ALL"
+    " SELECT -1::bigint, $5::text, $6::text WHERE $5::text IS NOT NULL UNION ALL"
     " SELECT t.place, t.schema, t.name FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) WITH ORDINALITY AS t "
     "(schema, name, "
     "place)),"
@@ -24,38 +26,32 @@ static const char question[] =
     " WHEN c.oid IS NULL THEN CASE WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'CREATE') THEN 'table' END"
     " WHEN w.place = 0 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, "
     "'INSERT')"
-    " AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'ledger' END"
+    " AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'ledger'"
+    " WHEN $5::text IS NOT NULL AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND (SELECT pg_catalog.count(*) FROM"
+    " pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('left_out', 'outcomes') AND NOT a.attisdropped) < 2"
+    " THEN 'columns' END"
+    " WHEN w.place = -1 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid,"
+    " 'INSERT') AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')) THEN 'positions' END"
     " WHEN NOT pg_catalog.has_any_column_privilege(c.oid, 'INSERT') THEN 'insert' END AS lacks"
     " FROM may, wanted w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema"
     " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)"
     " SELECT schema, name, lacks FROM (SELECT place, schema, name, lacks FROM found WHERE lacks IS NOT NULL"
     " UNION ALL SELECT NULL, '', '', 'make_schema' FROM may WHERE NOT make_schema) AS line ORDER BY place NULLS LAST";
 
-static void put_element(Buffer *out, const char *text, size_t size) {
-    buffer_append_byte(out, out->size == 0 ? '{' : ',');
-    buffer_append_byte(out, '"');
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] == '"' || text[i] == '\\') buffer_append_byte(out, '\\');
-        buffer_append_byte(out, text[i]);
-    }
-    buffer_append_byte(out, '"');
-}
-
-static void put_array_end(Buffer *out) {
-    buffer_append_text(out, out->size == 0 ? "{}" : "}");
-}
-
 static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult **ret_rows, Error *error) {
     Buffer schemas = {0}, names = {0};
     for (size_t i = 0; i < test->table_count; i++) {
         const char *id = test->tables[i], *dot = strrchr(id, '.'), *schema = dot ? id : "public", *name = dot ? dot + 1 : id;
-        put_element(&schemas, schema, dot ? (size_t)(dot - id) : strlen(schema));
-        put_element(&names, name, strlen(name));
+        postgres_array_add(&schemas, (Span){.data = schema, .size = dot ? (size_t)(dot - id) : strlen(schema)});
+        postgres_array_add(&names, span_of(name));
     }
-    put_array_end(&schemas);
-    put_array_end(&names);
-    const char *const values[] = {session->ledger_schema, session->ledger_table, buffer_text(&schemas), buffer_text(&names)};
-    SinkResult result = postgres_run(session, session->silence_limit, question, 4, values, ret_rows, error);
+    const char *const values[] = {session->ledger_schema,
+                                  session->ledger_table,
+                                  postgres_array_end(&schemas),
+                                  postgres_array_end(&names),
+                                  test->with_positions ? session->positions_schema : NULL,
+                                  session->positions_table};
+    SinkResult result = postgres_run(session, session->silence_limit, question, 6, values, ret_rows, error);
     buffer_deinit(&schemas);
     buffer_deinit(&names);
     return result;
@@ -76,6 +72,15 @@ static void say_what_lacks(const char *connection, const char *schema, const cha
     else if (strcmp(lacks, "ledger") == 0)
         (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or DELETE on the ledger \"%s.%s\"%s.", connection,
                         schema, name, more);
+    else if (strcmp(lacks, "columns") == 0)
+        (void)error_set(
+            error, -EPERM,
+            "Connection \"%s\": the ledger \"%s.%s\" lacks the columns left_out bigint and outcomes text, and only its owner may add "
+            "them%s.",
+            connection, schema, name, more);
+    else if (strcmp(lacks, "positions") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or UPDATE on the positions \"%s.%s\"%s.",
+                        connection, schema, name, more);
     else
         (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks INSERT on the table \"%s.%s\"%s.", connection, schema, name,
                         more);

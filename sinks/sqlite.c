@@ -3,33 +3,24 @@
  * one by one through a prepared statement, all in one transaction: a row that the table refuses undoes only itself.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "sinks/driver.h"
+#include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
 #include "sinks/sqlite_load.h"
-#include "sinks/sqlite_lock.h"
+#include "sinks/sqlite_positions.h"
+#include "sinks/sqlite_session.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/sqlite_test.h"
 #include "sinks/table_shape.h"
 
 #define STEPS_BETWEEN_PROGRESS 100000 /* of SQLite's machine: within a statement that works for long, a trigger's most often */
-
-typedef struct SqliteSession {
-    sqlite3 *database;
-    char *ledger; /* name of the table */
-    dev_t device; /* device and inode of the open file */
-    ino_t inode;
-    SqliteLock lock;
-} SqliteSession;
 
 static SqliteSession *session_of(SinkSession *session) {
     return (SqliteSession *)(void *)session;
@@ -39,101 +30,27 @@ static void cleanup_statement(sqlite3_stmt **statement) {
     (void)sqlite3_finalize(*statement);
 }
 
-static void session_free(SqliteSession *session) {
-    (void)sqlite3_close(session->database);
-    free(session->ledger);
-    free(session);
-}
-
 static void sqlite_disconnect(SinkSession *session) {
-    if (session) session_free(session_of(session));
-}
-
-static bool find_file(const SqliteSession *session, dev_t *ret_device, ino_t *ret_inode) {
-    struct stat status;
-    const char *path = sqlite3_db_filename(session->database, "main");
-    if (!path || stat(path, &status) < 0) return false;
-    *ret_device = status.st_dev;
-    *ret_inode = status.st_ino;
-    return true;
-}
-
-/*
- * Somebody may have removed the file, or put another one in its place: what is written into the open one then is in no table that anybody can
- * read. Asked before the import and after its COMMIT; the next try opens what is there now, with a ledger of its own.
- */
-static SinkResult check_file(const SqliteSession *session, Error *error) {
-    dev_t device;
-    ino_t inode;
-    if (find_file(session, &device, &inode) && device == session->device && inode == session->inode) return SINK_DONE;
-    (void)error_set(error, -ESTALE, "The file of the tables was removed or replaced while it was open; it is opened anew.");
-    return SINK_RETRY;
-}
-
-/* Turns WAL on; a file system that cannot do it answers with the mode that stays. */
-static SinkResult use_wal(sqlite3 *database, const char *path, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(database, "PRAGMA journal_mode=WAL", -1, &statement, NULL) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
-        return sqlite_failure(database, "open the file", error);
-    const char *mode = (const char *)sqlite3_column_text(statement, 0);
-    if (mode && strcmp(mode, "wal") == 0) return SINK_DONE;
-    (void)error_set(error, -ENOTSUP, "SQLite cannot use a write-ahead log for %s (journal mode %s).", path, mode ? mode : "unknown");
-    return SINK_REFUSED;
-}
-
-/* SQLite would make it readable for everybody; its -wal and -shm get the mode of the file. What is there already keeps its mode. */
-static void make_private(const char *path) {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0) (void)close(fd);
-}
-
-static SinkResult open_database(SqliteSession *session, const char *path, Error *error) {
-    make_private(path);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    if (sqlite3_open_v2(path, &session->database, flags, NULL) != SQLITE_OK) {
-        check(session->database); /* NULL only without memory */
-        return sqlite_failure(session->database, "open the file", error);
-    }
-    sqlite_lock_use(&session->lock, session->database);
-    SinkResult result = use_wal(session->database, path, error);
-    if (result != SINK_DONE) return result;
-    if (!find_file(session, &session->device, &session->inode)) {
-        (void)error_set(error, -ENOENT, "SQLite cannot open the file: it was removed at once.");
-        return SINK_RETRY;
-    }
-    return sqlite_run(session->database, "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864", "set the session up", error);
+    sqlite_session_free(session_of(session));
 }
 
 static SinkResult sqlite_connect(const Connection *connection, const char *data_directory, const char *application_name,
                                  const SinkPatience *patience, SinkSession **ret_session, Error *error) {
-    char *path = NULL;
-    const char *file = connection_value(connection, "path"), *ledger = connection_effective(connection, "ledgerTable");
-    bool absolute = file[0] == '/';
-    check(asprintf(&path, "%s%s%s", absolute ? "" : data_directory, absolute ? "" : "/", file) >= 0);
-    SqliteSession *session = calloc(1, sizeof *session);
-    check(session);
-    session->lock.patience = patience;
-    session->ledger = strdup(ledger);
-    check(session->ledger);
-    SinkResult result = open_database(session, path, error);
-    if (result != SINK_DONE) {
-        (void)error_prefix(error, "connection \"%s\" (%s)", connection->name, path);
-        session_free(session);
-    } else {
-        *ret_session = (SinkSession *)(void *)session;
-    }
-    free(path);
+    SqliteSession *session = NULL;
+    SinkResult result = sqlite_session_open(connection, data_directory, patience, &session, error);
+    if (result == SINK_DONE) *ret_session = (SinkSession *)(void *)session;
     return result;
 }
 
 static SinkResult sqlite_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
     check(target->type == TARGET_TABLE);
-    return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, target, error);
+    return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, session_of(session)->positions, target, error);
 }
 
 static SinkResult sqlite_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
     check(target->type == TARGET_TABLE);
-    return sqlite_table_inspect(session_of(session)->database, session_of(session)->ledger, target, ret_inspection, error);
+    return sqlite_table_inspect(session_of(session)->database, session_of(session)->ledger, session_of(session)->positions, target,
+                                ret_inspection, error);
 }
 
 /* SQLite's progress handler. It works on this very thread: what calls here is at work. */
@@ -154,7 +71,7 @@ static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entr
     _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
     check(!sqlite3_get_autocommit(session->database));
     Buffer sql = {0};
-    buffer_append_text(&sql, "SELECT " LEDGER_COLUMNS " FROM ");
+    buffer_printf(&sql, "SELECT %s FROM ", entry->columns);
     sql_put_identifier(&sql, session->ledger);
     buffer_append_text(&sql, " WHERE file_id = ?");
     SinkResult result = prepare_statement(session->database, buffer_text(&sql), &select, error);
@@ -162,29 +79,38 @@ static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entr
     if (result != SINK_DONE) return result;
     (void)sqlite3_bind_text(select, 1, entry->file, -1, SQLITE_STATIC);
     if (sqlite3_step(select) != SQLITE_ROW) return sqlite_failure(session->database, "read the ledger", error);
-    for (int i = 0; i < LEDGER_COLUMN_COUNT && result == SINK_DONE; i++)
-        result = ledger_entry_compare(entry, file, (size_t)i, (const char *)sqlite3_column_text(select, i), error);
-    return result;
+    const char *there[LEDGER_COLUMNS_OF_RUNS_COUNT];
+    for (size_t i = 0; i < entry->count; i++) there[i] = (const char *)sqlite3_column_text(select, (int)i);
+    return ledger_entry_compare(entry, file, there, error);
+}
+
+static SinkResult insert_entry(SqliteSession *session, const LedgerEntry *entry, bool *ret_was_there, Error *error) {
+    check(!sqlite3_get_autocommit(session->database));
+    _cleanup_(cleanup_statement) sqlite3_stmt *insert = NULL;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "INSERT INTO ");
+    sql_put_identifier(&sql, session->ledger);
+    buffer_printf(&sql, " (%s) VALUES (?", entry->columns);
+    for (size_t i = 1; i < entry->count; i++) buffer_append_text(&sql, ",?");
+    buffer_append_text(&sql, ") ON CONFLICT (file_id) DO NOTHING");
+    SinkResult result = prepare_statement(session->database, buffer_text(&sql), &insert, error);
+    buffer_deinit(&sql);
+    if (result != SINK_DONE) return result;
+    /* STRICT turns the text of the numbers into integers. */
+    for (size_t i = 0; i < entry->count; i++) (void)sqlite3_bind_text(insert, (int)i + 1, entry->values[i], -1, SQLITE_STATIC);
+    if (sqlite3_step(insert) != SQLITE_DONE) return sqlite_failure(session->database, "write the ledger", error);
+    *ret_was_there = sqlite3_changes64(session->database) == 0;
+    return SINK_DONE;
 }
 
 /* Inserts the file's id, which is the look-up as well. */
 static SinkResult enter_in_ledger(SqliteSession *session, const ImportJob *job, ImportFile *file, Error *error) {
     LedgerEntry entry;
-    check(!sqlite3_get_autocommit(session->database));
     ledger_entry_init(&entry, job, file);
-    _cleanup_(cleanup_statement) sqlite3_stmt *insert = NULL;
-    Buffer sql = {0};
-    buffer_append_text(&sql, "INSERT INTO ");
-    sql_put_identifier(&sql, session->ledger);
-    buffer_append_text(&sql, " (" LEDGER_COLUMNS ") VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (file_id) DO NOTHING");
-    SinkResult result = prepare_statement(session->database, buffer_text(&sql), &insert, error);
-    buffer_deinit(&sql);
-    if (result != SINK_DONE) return result;
-    /* STRICT turns the text of the numbers into integers. */
-    for (int i = 0; i < LEDGER_COLUMN_COUNT; i++) (void)sqlite3_bind_text(insert, i + 1, entry.values[i], -1, SQLITE_STATIC);
-    if (sqlite3_step(insert) != SQLITE_DONE) return sqlite_failure(session->database, "write the ledger", error);
-    file->already_imported = sqlite3_changes64(session->database) == 0;
-    return file->already_imported ? compare_ledger(session, &entry, file, error) : SINK_DONE;
+    SinkResult result = insert_entry(session, &entry, &file->already_imported, error);
+    if (result == SINK_DONE && file->already_imported) result = compare_ledger(session, &entry, file, error);
+    ledger_entry_deinit(&entry);
+    return result;
 }
 
 static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
@@ -206,21 +132,32 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
 static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, Error *error) {
     SinkResult result = SINK_DONE;
     bool all_new = true;
+    if (import_has_runs(job)) {
+        result = sqlite_positions_read(session, job->target, job->positions, job->position_count, error);
+        if (result == SINK_DONE) result = import_runs_begin(job, error);
+    }
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
+        if (import_has_runs(job)) import_runs_decide(job, i);
         result = enter_in_ledger(session, job, &job->files[i], error);
+        if (job->files[i].already_imported && import_has_runs(job)) import_runs_take_back(job, i);
         all_new = all_new && !job->files[i].already_imported;
     }
     job->proven_absent = result == SINK_DONE && all_new;
     for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
     if (result == SINK_DONE) result = sqlite_load_begin(load, session->database, job, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
-        if (!job->files[i].already_imported) result = sqlite_load_file(load, &job->files[i], error);
+        ImportFile *file = &job->files[i];
+        if (file->already_imported) continue;
+        if (file->runs) import_runs_leave_out(file);
+        if (file->left_out < file->rows || !file->runs) result = sqlite_load_file(load, file, error);
     }
     return result == SINK_DONE ? sqlite_load_end(load, error) : result;
 }
 
-static void roll_back(sqlite3 *database) {
-    if (!sqlite3_get_autocommit(database)) (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+static void forget_try(ImportJob *job) {
+    job->rejected_rows = job->swallowed_rows = 0;
+    for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
+    import_runs_forget(job);
 }
 
 /* With all rows in, in an open transaction; again without each row that makes SQLite roll it back. */
@@ -236,6 +173,7 @@ static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob
             return result;
         }
         sqlite_load_restart(load);
+        forget_try(job);
         if (error) *error = (Error){0};
     }
 }
@@ -251,11 +189,15 @@ static bool prove_absence(SqliteSession *session, const ImportJob *job) {
     if (sqlite_run(database, "BEGIN IMMEDIATE", "begin", NULL) != SINK_DONE) return false;
     bool proven = true;
     for (size_t i = 0; i < job->file_count && proven; i++) {
-        proven = enter_in_ledger(session, job, &job->files[i], NULL) == SINK_DONE && !job->files[i].already_imported &&
+        LedgerEntry entry;
+        bool was_there = false;
+        ledger_entry_init(&entry, job, &job->files[i]);
+        proven = insert_entry(session, &entry, &was_there, NULL) == SINK_DONE && !was_there &&
                  forget(session, &job->files[i].id, NULL) == SINK_DONE;
+        ledger_entry_deinit(&entry);
     }
     proven = proven && sqlite_run(database, "COMMIT", "commit", NULL) == SINK_DONE;
-    roll_back(database);
+    sqlite_roll_back(database);
     return proven;
 }
 
@@ -265,9 +207,9 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     SqliteSession *session = session_of(sink_session);
     sqlite3 *database = session->database;
     check(sqlite3_get_autocommit(database)); /* no transaction is open */
-    job->rejected_rows = job->swallowed_rows = 0;
     job->took_too_long = job->proven_absent = false;
-    SinkResult result = check_file(session, error);
+    forget_try(job);
+    SinkResult result = sqlite_session_check_file(session, error);
     if (result != SINK_DONE) return result;
     SqliteLoad load = {.job = job};
     if (job->progress) sqlite3_progress_handler(database, STEPS_BETWEEN_PROGRESS, look_around, &load);
@@ -280,19 +222,19 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     }
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
     sqlite_load_deinit(&load); /* statements end before the transaction */
+    const PositionsOwner owner = {.instance = job->instance, .sink_label = job->sink_label};
+    if (result == SINK_DONE && import_has_runs(job))
+        result = sqlite_positions_set(session, &owner, job->target, job->positions, job->position_count, error);
     /* A failed COMMIT may still have reached the disk: the next try asks the ledger. */
     if (result == SINK_DONE) {
         job->proven_absent = false;
         check(!sqlite3_get_autocommit(database));
         result = sqlite_run(database, "COMMIT", "commit", error);
     }
-    if (result == SINK_DONE) result = check_file(session, error);
-    roll_back(database);
+    if (result == SINK_DONE) result = sqlite_session_check_file(session, error);
+    sqlite_roll_back(database);
     job->proven_absent = result != SINK_DONE && told_to_stop && job->proven_absent && prove_absence(session, job);
-    if (result != SINK_DONE) {
-        job->rejected_rows = job->swallowed_rows = 0;
-        for (size_t i = 0; i < job->file_count; i++) job->files[i].already_imported = false;
-    }
+    if (result != SINK_DONE) forget_try(job);
     return result;
 }
 
@@ -333,6 +275,7 @@ const SinkDriver sink_driver_sqlite = {
     .transactional = true,
     .keeps_ledger = true,
     .keeps_order = true,
+    .positions = &sqlite_positions,
     .connect = sqlite_connect,
     .prepare = sqlite_prepare,
     .inspect = sqlite_inspect,

@@ -8,6 +8,10 @@ static const ConnectionField fields[] = {
      .local_value = "tables.db",
      .sentence = "The database file, relative to the data directory unless it is absolute."},
     {.name = "ledgerTable", .bytes_most = 127, .default_value = "_sluice_files", .sentence = "The table of imported files."},
+    {.name = "positionsTable",
+     .bytes_most = 127,
+     .default_value = "_sluice_positions",
+     .sentence = "The table of the positions of sources that pull."},
     {0},
 };
 

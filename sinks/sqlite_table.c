@@ -202,26 +202,60 @@ static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *e
     sql_put_identifier(&sql, ledger);
     buffer_append_text(&sql, " (file_id TEXT PRIMARY KEY, instance TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, "
                              "first_row INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum TEXT NOT NULL, "
-                             "imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) STRICT, WITHOUT ROWID");
+                             "imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                             "left_out INTEGER NOT NULL DEFAULT 0, outcomes TEXT) STRICT, WITHOUT ROWID");
     result = sqlite_run(database, buffer_text(&sql), "create the ledger", error);
     buffer_deinit(&sql);
     return result;
 }
 
-static SinkResult refuse_ledger(const char *ledger, const SinkTarget *target, Error *error) {
-    if (strcasecmp(target->table.table_id, ledger) != 0) return SINK_DONE;
-    (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", ledger);
+/* Of a ledger from before there were positions. */
+static SinkResult add_ledger_column(sqlite3 *database, const char *ledger, const char *name, const char *type, Error *error) {
+    if (sqlite3_table_column_metadata(database, "main", ledger, name, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK) return SINK_DONE;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "ALTER TABLE ");
+    sql_put_identifier(&sql, ledger);
+    buffer_printf(&sql, " ADD COLUMN %s %s", name, type);
+    SinkResult result = sqlite_run(database, buffer_text(&sql), "add a column to the ledger", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger, const char *positions, Error *error) {
+    check(!sqlite3_get_autocommit(database));
+    SinkResult result = prepare_ledger(database, ledger, error);
+    if (result == SINK_DONE) result = add_ledger_column(database, ledger, "left_out", "INTEGER NOT NULL DEFAULT 0", error);
+    if (result == SINK_DONE) result = add_ledger_column(database, ledger, "outcomes", "TEXT", error);
+    if (result != SINK_DONE) return result;
+    Buffer sql = {0};
+    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
+    sql_put_identifier(&sql, positions);
+    buffer_append_text(&sql,
+                       " (cluster TEXT NOT NULL, group_id TEXT NOT NULL, table_name TEXT NOT NULL, topic TEXT NOT NULL, "
+                       "generation INTEGER NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, topic_id TEXT, "
+                       "sink TEXT NOT NULL, instance TEXT NOT NULL, at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                       "PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition)) STRICT, WITHOUT ROWID");
+    result = sqlite_run(database, buffer_text(&sql), "create the table of positions", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+static SinkResult refuse_own_tables(const char *ledger, const char *positions, const SinkTarget *target, Error *error) {
+    bool is_ledger = strcasecmp(target->table.table_id, ledger) == 0;
+    if (!is_ledger && strcasecmp(target->table.table_id, positions) != 0) return SINK_DONE;
+    (void)error_set(error, -EINVAL, "\"%s\" is %s and cannot take rows.", target->table.table_id,
+                    is_ledger ? "the ledger of imported files" : "the table of positions");
     return SINK_REFUSED;
 }
 
-SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const SinkTarget *target, TableInspection *ret_inspection,
-                                Error *error) {
-    SinkResult result = refuse_ledger(ledger, target, error);
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target,
+                                TableInspection *ret_inspection, Error *error) {
+    SinkResult result = refuse_own_tables(ledger, positions, target, error);
     return result == SINK_DONE ? inspect_table(database, target, ret_inspection, error) : result;
 }
 
-SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const SinkTarget *target, Error *error) {
-    SinkResult result = refuse_ledger(ledger, target, error);
+SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target, Error *error) {
+    SinkResult result = refuse_own_tables(ledger, positions, target, error);
     if (result != SINK_DONE) return result;
     /* The write lock is taken first, so that what is found holds until what is missing was made. */
     result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);

@@ -11,11 +11,14 @@
 typedef struct sqlite3 sqlite3;
 
 /* Creates ledger and table if missing, else compares (and adds columns, when the table's on_schema_drift is evolve). */
-SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const SinkTarget *target, Error *error);
+SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target, Error *error);
+
+/* The ledger with the columns that runs need, and the table of positions. In an open transaction. */
+SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger, const char *positions, Error *error);
 
 /* As the driver's inspect. */
-SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const SinkTarget *target, TableInspection *ret_inspection,
-                                Error *error);
+SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target,
+                                TableInspection *ret_inspection, Error *error);
 
 /* Does the table fit the sink? Changes nothing, also with on_schema_drift evolve. SINK_REFUSED names each difference. */
 SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error);

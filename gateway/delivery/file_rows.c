@@ -18,6 +18,8 @@ struct FileRows {
     size_t count;
     size_t columns;
     ptrdiff_t damaged;
+    SinkRange *left_out; /* rows that are not given */
+    size_t left_out_count;
 
     size_t at;         /* slice that is read */
     SliceReader *open; /* on slices[at]; NULL: not opened yet */
@@ -32,6 +34,26 @@ static void close_slice(FileRows *rows) {
     rows->left = (Span){0};
 }
 
+/* The first range that ends behind the row; NULL: none. */
+static const SinkRange *range_at(const FileRows *rows, uint64_t row) {
+    size_t from = 0, to = rows->left_out_count;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (rows->left_out[middle].first_row + rows->left_out[middle].rows <= row)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < rows->left_out_count ? &rows->left_out[from] : NULL;
+}
+
+/* Is no row of the slice to be given? Then it need not be readable either. */
+static bool is_left_out(const FileRows *rows, size_t slice) {
+    const SliceRecord *record = &rows->slices[slice];
+    const SinkRange *range = range_at(rows, record->first_row);
+    return range && range->first_row <= record->first_row && range->first_row + range->rows >= record->first_row + record->rows;
+}
+
 /* The bytes may be there at the next try: a folder that is not mounted, a disk that comes back. Never damage. */
 static int unread(const FileRows *rows, int code, Error *error) {
     const SliceRecord *slice = &rows->slices[rows->at];
@@ -40,11 +62,31 @@ static int unread(const FileRows *rows, int code, Error *error) {
     return code;
 }
 
-/* Fills `left`. 0 or SINK_ROWS_END. */
+static size_t next_row_size(FileRows *rows) {
+    size_t size = row_size(rows->left);
+    return size ? size : rows->left.size; /* the checksum holds, so this does not happen; and no loop if it does */
+}
+
+static void drop_row(FileRows *rows) {
+    size_t size = next_row_size(rows);
+    rows->left.data += size;
+    rows->left.size -= size;
+    rows->next_row++;
+}
+
+/* From `left`, up to the first row that is given. */
+static void drop_left_out(FileRows *rows) {
+    const SinkRange *range = rows->left_out_count > 0 && rows->left.size > 0 ? range_at(rows, rows->next_row) : NULL;
+    if (!range || range->first_row > rows->next_row) return;
+    while (rows->left.size > 0 && rows->next_row < range->first_row + range->rows) drop_row(rows);
+}
+
+/* Fills `left`; its first row is to be given. 0 or SINK_ROWS_END. */
 static int refill(FileRows *rows, Error *error) {
+    drop_left_out(rows);
     while (rows->left.size == 0) {
         if (!rows->open) {
-            while (rows->at < rows->count && rows->skipped[rows->at]) rows->at++;
+            while (rows->at < rows->count && (rows->skipped[rows->at] || is_left_out(rows, rows->at))) rows->at++;
             if (rows->at == rows->count) return SINK_ROWS_END;
             int r = slice_open(rows->files, &rows->slices[rows->at], &rows->open, error);
             if (r < 0) return unread(rows, r, error);
@@ -61,13 +103,9 @@ static int refill(FileRows *rows, Error *error) {
             close_slice(rows);
             rows->at++;
         }
+        drop_left_out(rows);
     }
     return 0;
-}
-
-static size_t next_row_size(FileRows *rows) {
-    size_t size = row_size(rows->left);
-    return size ? size : rows->left.size; /* the checksum holds, so this does not happen; and no loop if it does */
 }
 
 static int seek(SinkRows *reader, uint64_t row, Error *error) {
@@ -84,10 +122,7 @@ static int seek(SinkRows *reader, uint64_t row, Error *error) {
         int r = refill(rows, error);
         if (r != 0) return r < 0 ? r : 0;
         if (rows->next_row >= row) return 0;
-        size_t size = next_row_size(rows);
-        rows->left.data += size;
-        rows->left.size -= size;
-        rows->next_row++;
+        drop_row(rows);
     }
 }
 
@@ -95,18 +130,29 @@ static int block(SinkRows *reader, Span *ret_csv, uint64_t *ret_first_row, uint6
     FileRows *rows = (FileRows *)reader;
     int r = refill(rows, error);
     if (r != 0) return r;
-    Span given = rows->left;
-    uint64_t count = 0;
-    for (; rows->left.size > 0; count++) {
-        size_t size = next_row_size(rows);
-        rows->left.data += size;
-        rows->left.size -= size;
-    }
-    *ret_csv = given;
-    *ret_first_row = rows->next_row;
-    *ret_rows = count;
-    rows->next_row += count;
+    const SinkRange *range = rows->left_out_count > 0 ? range_at(rows, rows->next_row) : NULL;
+    uint64_t first = rows->next_row, end = range ? range->first_row : UINT64_MAX;
+    const char *start = rows->left.data;
+    check(first < end);
+    while (rows->left.size > 0 && rows->next_row < end) drop_row(rows);
+    *ret_csv = (Span){.data = start, .size = (size_t)(rows->left.data - start)};
+    *ret_first_row = first;
+    *ret_rows = rows->next_row - first;
     return 0;
+}
+
+static void leave_out(SinkRows *reader, const SinkRange *ranges, size_t count) {
+    FileRows *rows = (FileRows *)reader;
+    free(rows->left_out);
+    rows->left_out = calloc(count + 1, sizeof *ranges);
+    check(rows->left_out);
+    rows->left_out_count = count;
+    for (size_t i = 0; i < count; i++) {
+        check(ranges[i].rows > 0 && (i == 0 || ranges[i].first_row > ranges[i - 1].first_row + ranges[i - 1].rows));
+        rows->left_out[i] = ranges[i];
+    }
+    close_slice(rows);
+    rows->at = 0;
 }
 
 static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *error) {
@@ -128,7 +174,7 @@ FileRows *file_rows_new(Files *files, const SliceRecord *slices, size_t count, s
     check(columns > 0 && columns <= COLUMNS_A_SINK_MAX);
     FileRows *rows = calloc(1, sizeof *rows);
     check(rows);
-    rows->reader = (SinkRows){.seek = seek, .block = block, .next = next};
+    rows->reader = (SinkRows){.seek = seek, .block = block, .next = next, .leave_out = leave_out};
     rows->files = files;
     rows->slices = slices;
     rows->count = count;
@@ -170,5 +216,6 @@ void file_rows_free(FileRows *rows) {
     close_slice(rows);
     row_reader_deinit(&rows->cells);
     free(rows->skipped);
+    free(rows->left_out);
     free(rows);
 }

@@ -132,6 +132,7 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
         }
     }
     free(files);
+    for (size_t i = 0; i < import->job->file_count; i++) import->job->files[i].rejected_rows = 0; /* this call replaces an earlier one */
     if (message.request.result < 0)
         return error_set(error, message.request.result, "the refused rows cannot be kept: %s", message.request.error.text);
     if (count > 0) import->job->rejects_pending = true; /* for another try of this job */

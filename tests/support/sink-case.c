@@ -8,6 +8,25 @@
 #include "base/random.h"
 #include "sinks/csv_record.h"
 
+static bool is_left_out(const TextRows *rows, uint64_t number) {
+    for (size_t i = 0; i < rows->left_out_count; i++) {
+        if (number >= rows->left_out[i].first_row && number - rows->left_out[i].first_row < rows->left_out[i].rows) return true;
+    }
+    return false;
+}
+
+static void skip_left_out(TextRows *rows) {
+    while (rows->at < rows->count && is_left_out(rows, rows->items[rows->at].number)) rows->at++;
+}
+
+static void rows_leave_out(SinkRows *sink_rows, const SinkRange *ranges, size_t count) {
+    TextRows *rows = (TextRows *)(void *)sink_rows;
+    rows->left_out = reallocarray(rows->left_out, count + 1, sizeof *ranges);
+    check(rows->left_out);
+    for (size_t i = 0; i < count; i++) rows->left_out[i] = ranges[i];
+    rows->left_out_count = count;
+}
+
 static int rows_seek(SinkRows *sink_rows, uint64_t row, Error *error) {
     TextRows *rows = (TextRows *)(void *)sink_rows;
     for (rows->at = 0; rows->at < rows->count && rows->items[rows->at].number < row;) rows->at++;
@@ -16,6 +35,7 @@ static int rows_seek(SinkRows *sink_rows, uint64_t row, Error *error) {
 
 static int rows_block(SinkRows *sink_rows, Span *ret_csv, uint64_t *ret_first_row, uint64_t *ret_rows, Error *error) {
     TextRows *rows = (TextRows *)(void *)sink_rows;
+    skip_left_out(rows);
     if (rows->at == rows->count) return SINK_ROWS_END;
     rows->blocks_given++;
     if (rows->at_block) rows->at_block(rows->context, rows->blocks_given);
@@ -25,7 +45,8 @@ static int rows_block(SinkRows *sink_rows, Span *ret_csv, uint64_t *ret_first_ro
     size_t size = 0;
     uint64_t count = 0;
     /* A block's numbers have no hole. */
-    while (rows->at < rows->count && rows->items[rows->at].number == first->number + count && (size == 0 || size < rows->block_bytes)) {
+    while (rows->at < rows->count && rows->items[rows->at].number == first->number + count && (size == 0 || size < rows->block_bytes) &&
+           !is_left_out(rows, first->number + count)) {
         size += rows->items[rows->at++].size;
         count++;
     }
@@ -37,6 +58,7 @@ static int rows_block(SinkRows *sink_rows, Span *ret_csv, uint64_t *ret_first_ro
 
 static int rows_next(SinkRows *sink_rows, SinkCell *cells, uint64_t *ret_row, Error *error) {
     TextRows *rows = (TextRows *)(void *)sink_rows;
+    skip_left_out(rows);
     if (rows->at == rows->count) return SINK_ROWS_END;
     memcpy(cells, rows->items[rows->at].cells, rows->column_count * sizeof *cells);
     *ret_row = rows->items[rows->at++].number;
@@ -44,7 +66,7 @@ static int rows_next(SinkRows *sink_rows, SinkCell *cells, uint64_t *ret_row, Er
 }
 
 void text_rows_init(TextRows *rows, size_t column_count, uint64_t first_row) {
-    *rows = (TextRows){.rows = {.seek = rows_seek, .block = rows_block, .next = rows_next},
+    *rows = (TextRows){.rows = {.seek = rows_seek, .block = rows_block, .next = rows_next, .leave_out = rows_leave_out},
                        .column_count = column_count,
                        .block_bytes = 1 << 20,
                        .next_number = first_row};
@@ -71,6 +93,7 @@ void text_rows_deinit(TextRows *rows) {
     arena_deinit(&rows->arena);
     buffer_deinit(&rows->csv);
     free(rows->items);
+    free(rows->left_out);
     *rows = (TextRows){0};
 }
 
@@ -149,7 +172,7 @@ ImportJob *sink_case_job(SinkCase *sink_case) {
         file->checksum = 0xfedcba9876543210;
         file->reader = &rows->rows;
         file->already_imported = false;
-        file->damaged_rows = 0;
+        file->damaged_rows = file->left_out = 0;
     }
     sink_case->reject_count = 0;
     sink_case->store_calls = 0;

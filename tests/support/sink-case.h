@@ -28,6 +28,8 @@ typedef struct TextRows {
     uint64_t fail_at_block;                          /* this one (from 1) fails with -EIO; 0: none */
     void (*at_block)(void *context, uint64_t block); /* called before a block is given; may be NULL */
     void *context;
+    SinkRange *left_out;
+    size_t left_out_count;
 } TextRows;
 
 void text_rows_init(TextRows *rows, size_t column_count, uint64_t first_row);

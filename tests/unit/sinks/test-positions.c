@@ -138,6 +138,38 @@ static void test_keys_have_one_order(void **state) {
     assert_true(partition_key_compare(&a, &b) < 0);
 }
 
+static void test_a_lost_run_is_returned_and_its_rows_are_not_counted(void **state) {
+    Case the;
+    begin(&the, 10, 0);
+    add(&the, 0, 5, 10, 5);
+    add(&the, 0, 10, 20, 4);
+    add(&the, 0, 20, 30, 3);
+    the.runs[0].lost = the.runs[1].lost = true;
+    assert_int_equal(decide(&the), 3);
+    assert_int_equal(the.runs[0].outcome, RUN_OVERTAKEN); /* nobody needs them */
+    assert_int_equal(the.runs[1].outcome, RUN_RETURNED);
+    assert_int_equal(the.runs[2].outcome, RUN_RETURNED);
+    assert_int_equal(the.positions[0].next, 10);
+}
+
+static void test_outcomes_as_text(void **state) {
+    static const char *const good[] = {"", "t1", "o3", "t12o1r7", "r1t1r1"};
+    static const char *const bad[] = {"t", "x3", "t3", "t1t", "t01t1", "t-2", "t99999999999999999999", "t1 o1"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        ImportRun runs[20] = {0};
+        size_t count = i == 0 ? 0 : i == 1 ? 1 : i == 2 ? 3 : i == 3 ? 20 : 3;
+        assert_true(runs_take_outcomes(runs, count, good[i]));
+        Buffer text = {0};
+        runs_put_outcomes(runs, count, &text);
+        assert_string_equal(buffer_text(&text), good[i]);
+        buffer_deinit(&text);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ImportRun runs[2] = {0};
+        assert_false(runs_take_outcomes(runs, 2, bad[i]));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_runs_that_follow_the_position_are_taken),
@@ -147,6 +179,8 @@ int main(void) {
         cmocka_unit_test(test_a_hole_holds_for_the_later_files_of_the_import),
         cmocka_unit_test(test_two_readers_of_one_partition_never_double_and_never_leave_a_hole),
         cmocka_unit_test(test_keys_have_one_order),
+        cmocka_unit_test(test_a_lost_run_is_returned_and_its_rows_are_not_counted),
+        cmocka_unit_test(test_outcomes_as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

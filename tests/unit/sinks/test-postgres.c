@@ -446,7 +446,7 @@ static SinkFault test_at(const char *uri, const char *password_file, const char 
                          Error *error) {
     char name[] = "warehouse";
     _cleanup_free_ char *copy = strdup(uri), *file = password_file ? strdup(password_file) : NULL;
-    char *fields[] = {copy, file, NULL};
+    char *fields[] = {copy, file, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
     *test = (SinkTest){.tables = tables, .table_count = table_count};
     *error = (Error){0};

@@ -662,7 +662,7 @@ static void a_slow_statement_is_work_and_can_be_interrupted(void **state) {
 
 static SinkFault try_test(const char *path, SinkTest *test, Error *error) {
     char name[] = "local", *copy = strdup(path);
-    char *fields[] = {copy, NULL};
+    char *fields[] = {copy, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_sqlite, .values = fields};
     *test = (SinkTest){0};
     *error = (Error){0};

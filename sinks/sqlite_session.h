@@ -1,0 +1,27 @@
+/* SQLite: an open database file, as the driver keeps it. One thread at a time. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "sinks/driver.h"
+#include "sinks/sqlite_lock.h"
+
+typedef struct SqliteSession {
+    sqlite3 *database;
+    char *ledger;    /* name of the table */
+    char *positions; /* name of the table of positions */
+    dev_t device;    /* device and inode of the open file */
+    ino_t inode;
+    SqliteLock lock;
+} SqliteSession;
+
+/* As the driver's connect. */
+SinkResult sqlite_session_open(const Connection *connection, const char *data_directory, const SinkPatience *patience,
+                               SqliteSession **ret_session, Error *error);
+void sqlite_session_free(SqliteSession *session); /* NULL-safe */
+/*
+ * Somebody may have removed the file, or put another one in its place: what is written into the open one then is in no table that anybody can
+ * read. Asked before the import and after its COMMIT; the next try opens what is there now, with a ledger of its own. SINK_RETRY with -ESTALE.
+ */
+SinkResult sqlite_session_check_file(const SqliteSession *session, Error *error);
+void sqlite_roll_back(sqlite3 *database); /* if a transaction is open */
