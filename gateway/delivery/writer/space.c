@@ -65,10 +65,11 @@ int writer_trim(Writer *writer, Txn *txn, Error *error) {
     bool keeps = writer->log->kept_to > 0;
     uint64_t before = keeps ? least(writer->log->trim_to, writer->log->kept_from) : writer->log->trim_to;
     int r = commit_log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
-    if (r == 0 && keeps && deleted == 0)
+    bool goes_on = keeps && writer->log->kept_to < writer->log->trim_to; /* there may be more behind what is kept */
+    if (r == 0 && goes_on && deleted == 0)
         r = commit_log_trim_from(txn, writer->log->kept_to + 1, writer->log->trim_to, TRIM_GROUPS_MOST, &deleted, error);
-    else if (r == 0 && keeps)
-        deleted = TRIM_GROUPS_MOST; /* there may be more behind */
+    else if (r == 0 && goes_on)
+        deleted = TRIM_GROUPS_MOST;
     if (r < 0) return r;
     if (deleted < TRIM_GROUPS_MOST) log_state_trimmed(writer->log);
     return 0;

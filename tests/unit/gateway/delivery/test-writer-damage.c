@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/metrics.h"
+#include "storage/catalog.h"
 #include "storage/environment_private.h"
 #include "storage/ledger.h"
 #include "tests/support/memory-files.h"
@@ -288,12 +289,42 @@ static void test_a_ledger_of_an_older_program_gets_an_index(void **state) {
     all_packs_go(fixture);
 }
 
+/* ---- sinks that are stopped ----------------------------------------------------------------------------------------------------------- */
+
+static void put_note_that_stays(Fixture *fixture, const char *key) {
+    Txn *txn;
+    assert_int_equal(txn_begin_write(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(catalog_put(txn, CATALOG_META, span_of(key), SPAN("{\"text\":\"it is damaged\",\"stays\":true}"), NULL), 0);
+    assert_int_equal(txn_commit(txn, NULL), 0);
+}
+
+static void test_rows_of_a_stopped_sink_stay_behind_older_rows_of_another(void **state) {
+    Fixture *fixture = *state;
+    define(fixture);
+    fixture_append(fixture, 2, "older", 5, 20);
+    fixture_run(fixture);
+    fixture_append(fixture, 1, "kept", 5, 20);
+    fixture_run(fixture);
+    put_note_that_stays(fixture, "damage.sink/1");
+    restart(fixture);
+    assert_true(atomic_load(&fixture->gates[1]->closed));
+    fixture_close(fixture, 2, CLOSE_FLUSH);
+    fixture_run(fixture);
+    assert_true(fixture_has(fixture, "older-4"));
+    Key kept;
+    assert_true(find_key(fixture, DB_LOG, 0, &kept));
+    restart(fixture);
+    assert_true(find_key(fixture, DB_LOG, 0, &kept));
+    assert_int_equal(fixture->broken, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_record_before_a_start),
         cmocka_unit_test(test_any_record_while_it_runs),
         cmocka_unit_test(test_any_record_of_what_is_retained),
         cmocka_unit_test_setup_teardown(test_a_ledger_of_an_older_program_gets_an_index, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_rows_of_a_stopped_sink_stay_behind_older_rows_of_another, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_rows_that_nothing_points_to_are_quarantined, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
