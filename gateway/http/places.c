@@ -2,11 +2,12 @@
  * Who goes when there are more connections than places. By rank, and in a rank the one that was heard last the longest ago, of all loops:
  *
  * - RANK_SILENT: it never sent a whole request, and what it sent is nothing, a part of a head, or a head that the handler would refuse;
- * - RANK_IDLE: it is kept between two requests;
+ * - RANK_IDLE: it is kept between two requests, or has a part of a later one that shows neither a source with its secret nor bytes at the least
+ *   rate;
  * - RANK_STALLED: its first request is on its way, with a source and its secret, but brings nothing for a while; or it shows nothing yet,
  *   but brings bytes at the least rate that a body may have.
  *
- * Nobody else goes: who has a request with the handler, an answer on its way, or a first request that is known and goes on. A new connection
+ * Nobody else goes: who has a request with the handler, an answer on its way, or a request that is known and goes on. A new connection
  * is then refused; each of the others has its own deadline (sweep.c).
  *
  * Only a connection's own loop can end it. Each loop publishes when its first of each rank was heard last. Where another loop has the one that
@@ -40,7 +41,7 @@ static bool is_known(HttpConnection *connection) {
 
 static bool comes_fast(const HttpConnection *connection, usec_t now) {
     const h2o_buffer_t *input = connection->socket->input;
-    usec_t age = now > connection->opened ? now - connection->opened : 0;
+    usec_t since = connection->served ? connection->heard : connection->opened, age = now > since ? now - since : 0;
     uint64_t wanted = connection->loop->limits.body_rate_least * (uint64_t)age / (uint64_t)USEC_SECOND;
     return input->size > wanted;
 }
@@ -48,7 +49,10 @@ static bool comes_fast(const HttpConnection *connection, usec_t now) {
 static PlaceRank rank_of(HttpConnection *connection, usec_t now) {
     if (connection->doomed) return RANK_KEPT;
     ConnectionState state = http_connection_state(connection);
-    if (connection->served) return state == CONNECTION_IDLE ? RANK_IDLE : RANK_KEPT;
+    if (connection->served) {
+        bool shows_nothing = state == CONNECTION_UNFINISHED && !is_known(connection) && !comes_fast(connection, now);
+        return state == CONNECTION_IDLE || shows_nothing ? RANK_IDLE : RANK_KEPT;
+    }
     if (state == CONNECTION_IDLE) return RANK_SILENT;
     if (state != CONNECTION_UNFINISHED) return RANK_KEPT;
     if (is_known(connection)) return now - connection->heard > STALL ? RANK_STALLED : RANK_KEPT;

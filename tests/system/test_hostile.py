@@ -264,6 +264,23 @@ def test_silent_strangers_do_not_end_slow_uploads(gateway_factory, loops, chunke
         upload.close()
 
 
+def test_strangers_that_were_answered_hold_no_place(gateway_factory):
+    """One request that nobody knows, its answer, and the first byte of the next: that must not count as a request on its way."""
+    gateway = gateway_factory(arguments=["--limits.connections", "50"]).start()
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
+    strangers = [open_socket(gateway.intake) for _ in range(50)]
+    for stranger in strangers:
+        stranger.sendall(b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stranger.recv(4096).startswith(b"HTTP/1.1 404")
+        stranger.sendall(b"G")
+    begin = time.monotonic()
+    wait_until("an honest sender has a place", lambda: gateway.post(url, "{}").status == 200)
+    assert time.monotonic() - begin < 5, "the strangers' places are held until their heads time out"
+    for stranger in strangers:
+        stranger.close()
+
+
 def test_too_few_descriptors_are_refused_with_a_sentence(gateway_factory):
     gateway = gateway_factory()
     gateway.descriptors = 200
