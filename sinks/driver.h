@@ -226,14 +226,15 @@ typedef enum SinkFault {
     SINK_FAULT_TLS,         /* the two sides do not agree on encryption, or a certificate is not trusted */
     SINK_FAULT_LOGIN,       /* the login was refused */
     SINK_FAULT_DATABASE,    /* the database, or the file's folder, is missing, or it is no database */
-    SINK_FAULT_TOPIC,       /* a topic that a source reads is missing */
+    SINK_FAULT_TOPIC,       /* a topic or stream that a source reads is missing */
     SINK_FAULT_RIGHTS,      /* a right is missing that an import needs */
     SINK_FAULT_OTHER,
 } SinkFault;
 #define SINK_FAULT_COUNT (SINK_FAULT_OTHER + 1)
 
 typedef struct SinkTest {
-    const char *const *tables; /* in: ids of the tables that sinks on the connection have; of a broker, the topics that sources read */
+    const char *const
+        *tables; /* in: ids of the tables that sinks on the connection have; of a broker, the topics or streams that sources read */
     size_t table_count;
     bool with_positions;          /* in: sinks of bridges are among them, so that positions are needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
@@ -271,7 +272,7 @@ typedef struct SinkDriver {
     SinkFault (*test)(const Connection *connection, const char *data_directory, SinkTest *test, Error *error);
 } SinkDriver;
 
-extern const ConnectionType connection_type_sqlite, connection_type_postgres, connection_type_kafka;
+extern const ConnectionType connection_type_sqlite, connection_type_postgres, connection_type_kafka, connection_type_nats;
 extern const SinkDriver sink_driver_sqlite, sink_driver_postgres;
 
 /* All types of connections, for options_load; ends with NULL. The connection "local" is of the first one. */

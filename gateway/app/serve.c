@@ -1,12 +1,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "config/options.h"
 #include "gateway/app/app.h"
 #include "gateway/app/program.h"
 #include "sinks/driver.h"
+#include "sinks/nats.h"
 
 static int print_config(const char *config_file, char *const *options) {
     Options effective;
@@ -38,6 +40,8 @@ static int serve(const char *config_file, char *const *options, bool give_up_mis
         app_stop(app);
     }
     log_stop();
+    /* A thread that hangs in a client's library may still use what exit takes away. */
+    if (nats_left_behind() > 0) _exit(code);
     return code;
 }
 

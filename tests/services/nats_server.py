@@ -23,19 +23,24 @@ class NatsError(Exception):
 
 
 class Nats:
-    """`settings`: text that is added to its configuration (users, TLS); `login`: fields of the CONNECT that this class itself sends."""
+    """
+    `settings`: text that is added to its configuration (users, TLS); `login`: fields of the CONNECT that this class itself sends, None where it
+    cannot log in (TLS, signatures): then the server counts as ready when it listens. `jetstream`: without it the server has none.
+    """
 
-    def __init__(self, settings="", login=None):
+    def __init__(self, settings="", login=(), jetstream=True):
         program = shutil.which("nats-server") or "/usr/sbin/nats-server"
         assert pathlib.Path(program).exists(), "nats-server is not installed: apt-get install nats-server"
         self.program = program
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="sluice-nats-"))
         self.port = free_port()
-        self.login = login or {}
+        self.login = None if login is None or not jetstream else dict(login)
         self.process = None
         self.connection = None
         (self.directory / "server.conf").write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self.directory}/store" }}\n{settings}\n'
+            f'listen: "127.0.0.1:{self.port}"\n'
+            + (f'jetstream {{ store_dir: "{self.directory}/store" }}\n' if jetstream else "")
+            + f"{settings}\n"
         )
         self.start()
 
@@ -55,13 +60,17 @@ class Nats:
         end = time.monotonic() + DEADLINE
         while True:
             try:
-                if self.jetstream("INFO"):
+                if self.listens() if self.login is None else self.jetstream("INFO"):
                     return
             except (OSError, NatsError):
                 self.disconnect()
             assert self.process.poll() is None, self.log_text
             assert time.monotonic() < end, self.log_text
             time.sleep(0.02)
+
+    def listens(self):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as plain:
+            return plain.recv(5) == b"INFO "
 
     def stop(self, kind=signal.SIGTERM):
         self.disconnect()

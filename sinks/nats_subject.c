@@ -1,0 +1,93 @@
+#include "sinks/nats_subject.h"
+
+#include "base/text.h"
+
+#define TOKENS_PLAIN 9   /* $JS.ACK.STREAM.CONSUMER.delivered.stream.consumer.time.pending */
+#define TOKENS_DOMAIN 11 /* $JS.ACK.DOMAIN.ACCOUNT.STREAM..., and perhaps one more of random letters */
+#define TOKENS_MOST 16
+#define NAME_BYTES_MOST 255
+
+bool nats_servers_next(NatsServers *servers) {
+    if (!servers->rest) return false;
+    const char *end = strchrnul(servers->rest, ',');
+    servers->url = text_trim((Span){servers->rest, (size_t)(end - servers->rest)});
+    servers->rest = *end ? end + 1 : NULL;
+    return true;
+}
+
+/* How many there are, TOKENS_MOST + 1 if there are more. */
+static size_t split(Span text, Span *tokens) {
+    size_t count = 0;
+    const char *start = text.data, *end = text.data + text.size;
+    for (const char *at = start;; at++) {
+        if (at < end && *at != '.') continue;
+        if (count == TOKENS_MOST) return TOKENS_MOST + 1;
+        tokens[count++] = (Span){start, (size_t)(at - start)};
+        if (at == end) return count;
+        start = at + 1;
+    }
+}
+
+static bool number(Span token, uint64_t most, uint64_t *ret_number) {
+    uint64_t value = 0;
+    if (token.size == 0) return false;
+    for (size_t i = 0; i < token.size; i++) {
+        if (token.data[i] < '0' || token.data[i] > '9') return false;
+        unsigned digit = (unsigned)(token.data[i] - '0');
+        if (value > (most - digit) / 10) return false;
+        value = value * 10 + digit;
+    }
+    *ret_number = value;
+    return true;
+}
+
+bool nats_subject_is_ack(Span reply) {
+    return text_begins(reply, SPAN("$JS.ACK."));
+}
+
+bool nats_subject_parse(Span reply, NatsDelivery *ret_delivery) {
+    Span tokens[TOKENS_MOST];
+    if (!nats_subject_is_ack(reply)) return false;
+    size_t count = split(reply, tokens);
+    if (count > TOKENS_MOST || (count != TOKENS_PLAIN && count < TOKENS_DOMAIN)) return false;
+    const Span *token = tokens + (count == TOKENS_PLAIN ? 2 : 4);
+    NatsDelivery delivery = {.stream = token[0], .consumer = token[1]};
+    uint64_t time;
+    if (token[0].size == 0 || token[1].size == 0 || !number(token[2], UINT64_MAX, &delivery.delivered) ||
+        !number(token[3], UINT64_MAX, &delivery.stream_sequence) || !number(token[4], UINT64_MAX, &delivery.consumer_sequence) ||
+        !number(token[5], INT64_MAX, &time) || !number(token[6], UINT64_MAX, &delivery.pending))
+        return false;
+    if (delivery.delivered == 0 || delivery.stream_sequence == 0 || delivery.consumer_sequence == 0) return false;
+    delivery.time_nsec = (int64_t)time;
+    *ret_delivery = delivery;
+    return true;
+}
+
+bool nats_subject_name_valid(Span name) {
+    if (name.size == 0 || name.size > NAME_BYTES_MOST || text_check(name) != name.size) return false;
+    for (size_t i = 0; i < name.size; i++)
+        if ((unsigned char)name.data[i] <= ' ' || name.data[i] == 0x7f || strchr(".*>/\\", name.data[i])) return false;
+    return true;
+}
+
+bool nats_subject_filter_valid(Span subject) {
+    if (subject.size == 0 || subject.size > NAME_BYTES_MOST || text_check(subject) != subject.size) return false;
+    size_t start = 0;
+    for (size_t i = 0; i <= subject.size; i++) {
+        bool ends = i == subject.size;
+        if (!ends && ((unsigned char)subject.data[i] <= ' ' || subject.data[i] == 0x7f)) return false;
+        if (!ends && subject.data[i] != '.') continue;
+        Span token = {subject.data + start, i - start};
+        if (token.size == 0) return false;
+        if (token.size > 1 && (memchr(token.data, '*', token.size) || memchr(token.data, '>', token.size))) return false;
+        if (token.data[0] == '>' && !ends) return false;
+        start = i + 1;
+    }
+    return true;
+}
+
+NatsStreamChange nats_stream_change(const NatsStream *before, const NatsStream *now, uint64_t next) {
+    if (before->created_nsec != now->created_nsec || now->last_sequence < before->last_sequence) return NATS_STREAM_ANEW;
+    if (next > 0 && now->last_sequence + 1 < next) return NATS_STREAM_ANEW;
+    return next > 0 && now->first_sequence > next ? NATS_STREAM_CUT : NATS_STREAM_GOES_ON;
+}
