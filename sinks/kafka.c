@@ -71,7 +71,7 @@ struct KafkaConsumer {
     size_t header_room;
     /* The last trouble with connections, for who waits for an answer. */
     bool all_down;
-    unsigned hang_ups; /* of brokers that may expect TLS */
+    unsigned hang_ups; /* of brokers that expect TLS, a login or a certificate, or are just being stopped */
     bool has_trouble;
     SinkFault trouble_fault;
     KafkaVerdict trouble_verdict;
@@ -205,6 +205,18 @@ static void begin_call(KafkaConsumer *consumer) {
     consumer->handed = (Pending){0};
 }
 
+/* The most telling one is kept: what ends the consumer, else what is more than "not reached". */
+static void note_trouble(KafkaConsumer *consumer, SinkFault fault, KafkaVerdict verdict, const Error *error) {
+    bool tells = fault != SINK_FAULT_UNREACHABLE;
+    if (tells && verdict == KAFKA_PASSES) consumer->hang_ups++;
+    if (consumer->has_trouble && consumer->trouble_verdict == KAFKA_STOP_ALL) return;
+    if (consumer->has_trouble && consumer->trouble_fault != SINK_FAULT_UNREACHABLE && !tells) return;
+    consumer->has_trouble = true;
+    consumer->trouble = *error;
+    consumer->trouble_fault = fault;
+    consumer->trouble_verdict = verdict;
+}
+
 static void add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const char *words, const char *topic, int32_t partition,
                         size_t index, int64_t offset) {
     Pending *pending = add_pending(consumer, KAFKA_TROUBLE);
@@ -215,16 +227,12 @@ static void add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const
     pending->topic = text_copy(topic);
     pending->partition = partition;
     pending->fault = kafka_fault_of(code, words);
-    pending->verdict = kafka_verdict_of(code, words);
+    pending->verdict = kafka_verdict_of(code);
     (void)error_set(&pending->error, -EIO, "Connection \"%s\": %s.", consumer->name, text);
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         consumer->all_down = true;
-    } else if (!topic && (!consumer->has_trouble || consumer->trouble_verdict != KAFKA_STOP_ALL)) {
-        consumer->has_trouble = true;
-        consumer->trouble = pending->error;
-        consumer->trouble_fault = pending->fault;
-        consumer->trouble_verdict = pending->verdict;
-    }
+    else if (!topic)
+        note_trouble(consumer, pending->fault, pending->verdict, &pending->error);
 }
 
 /* ---- callbacks: on the thread that polls, or the one that closes --------------------------------------------------------------------- */
@@ -299,14 +307,11 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     else
         log_debug("connection %s: librdkafka: %s: %s", consumer->name, facility, words);
     if (!strstr(words, "incorrect security.protocol") || consumer->closing) return;
-    consumer->hang_ups++;
-    if (consumer->has_trouble) return;
     char text[KAFKA_WORDS_SIZE];
+    Error error = {0};
     kafka_words(RD_KAFKA_RESP_ERR__TRANSPORT, words, text);
-    consumer->has_trouble = true;
-    consumer->trouble_fault = SINK_FAULT_TLS;
-    consumer->trouble_verdict = KAFKA_PASSES; /* it hangs up when it is stopped, too */
-    (void)error_set(&consumer->trouble, -EIO, "Connection \"%s\": %s.", consumer->name, text);
+    (void)error_set(&error, -EIO, "Connection \"%s\": %s.", consumer->name, text);
+    note_trouble(consumer, SINK_FAULT_TLS, KAFKA_PASSES, &error);
 }
 
 /* ---- open and close ------------------------------------------------------------------------------------------------------------------ */

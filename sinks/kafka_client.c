@@ -184,7 +184,7 @@ SinkFault kafka_fault_of(rd_kafka_resp_err_t code, const char *words) {
     }
 }
 
-KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code, const char *words) {
+KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code) {
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR__FATAL:
     case RD_KAFKA_RESP_ERR__FENCED:
@@ -212,9 +212,7 @@ KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code, const char *words) {
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_COMPRESSION_TYPE:
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: return KAFKA_STOP_PARTITION;
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-        /* What the broker answers to a wrong protocol or certificate does not change by itself. */
-        return kafka_fault_of(code, words) == SINK_FAULT_UNREACHABLE ? KAFKA_PASSES : KAFKA_STOP_ALL;
+    /* Of a broken connection too, whatever the words guess: a broker that is stopped hangs up in the middle as well. */
     default: return KAFKA_PASSES; /* the library tries again */
     }
 }

@@ -13,7 +13,7 @@ int kafka_configuration_set(rd_kafka_conf_t *configuration, const char *name, co
 
 /* What an error of the library is about. `words` tell more than its code where a connection breaks. */
 SinkFault kafka_fault_of(rd_kafka_resp_err_t code, const char *words);
-KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code, const char *words);
+KafkaVerdict kafka_verdict_of(rd_kafka_resp_err_t code);
 #define KAFKA_WORDS_SIZE 512
 /* The library's words as one clause without a period at its end: without thread names, durations and line ends. `words` may be NULL. */
 void kafka_words(rd_kafka_resp_err_t code, const char *words, char out[static KAFKA_WORDS_SIZE]);

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -186,3 +188,22 @@ def test_every_login(gateway_factory, kafka, certificates):
         (certificates / "gone").unlink()
     wait_until("all threads of the tests have ended", lambda: count_threads(gateway) <= threads)
     assert PASSWORD not in gateway.log_text()
+
+
+@pytest.mark.kafka
+def test_the_client_on_a_real_broker(kafka, certificates):
+    """Transactions, times, rights and a full queue: tests/unit/sinks/test-kafka-broker.c."""
+    program = pathlib.Path(BINARY).parent / "tests/unit/sinks/test-kafka-broker"
+    for topic in ("transactions", "times", "many", "readable", "described", "hidden"):
+        kafka.create_topic(topic)
+    acl = ("kafka.admin.AclCommand", "--bootstrap-server", kafka.brokers, "--add", "--allow-principal", "User:alice")
+    kafka.java(*acl, "--operation", "Read", "--topic", "readable")
+    kafka.java(*acl, "--operation", "Describe", "--topic", "described")
+    names = {
+        "KAFKA_BROKERS": kafka.brokers,
+        "KAFKA_LOGIN_BROKERS": f"127.0.0.1:{kafka.listener_ports['SASLPT']}",
+        "KAFKA_PASSWORD_FILE": str(certificates / "password"),
+    }
+    ended = subprocess.run([program], env={**os.environ, **names}, capture_output=True, text=True, timeout=150)
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
