@@ -89,6 +89,45 @@ static void leaves_nothing_behind(void **state) {
     free(as_other_client("RESET ALL"));
 }
 
+/* Positions: a claim, imports of runs with a plain and a keyed table, and what is done without rows; nothing of it is left for the next client. */
+static void positions_through_the_pooler(void **state) {
+    free(as_other_client("RESET ALL"));
+    for (int keyed = 0; keyed < 2; keyed++) {
+        _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
+        CASE(keyed ? "placed_keyed" : "placed", keyed ? "n:integer:key v:text" : "n:integer v:text", 1);
+        prepare(session, &box);
+        PartitionKey key = {.cluster = "c", .group = "g", .topic = "t"};
+        PositionClaim claim = {.key = key, .start = 5};
+        ClaimJob claims = {.owner = {.sink_label = "shop/orders"}, .target = &box.target, .claims = &claim, .count = 1};
+        must(driver->positions->claim(session, &claims, &error), &error);
+        assert_int_equal(claim.next, 5);
+        ImportPosition position = {.key = key};
+        ImportRun runs[] = {{.first = 0, .next = 5, .first_row = 1, .rows = 1}, {.first = 5, .next = 9, .first_row = 2, .rows = 2}};
+        ADD(&box.rows[0], "1", "x");
+        ADD(&box.rows[0], "2", "x");
+        ADD(&box.rows[0], "3", "x");
+        for (int try = 0; try < 2; try++) {
+            ImportJob *job = sink_case_job(&box);
+            job->positions = &position;
+            job->position_count = 1;
+            job->files[0].runs = runs;
+            job->files[0].run_count = 2;
+            must(driver->import(session, job, &error), &error);
+            assert_int_equal(box.files[0].left_out, 1);
+            assert_int_equal(box.files[0].already_imported, try > 0);
+            assert_int_equal(position.next, 9);
+            assert_other_client(all_settings, "on 0 0 0 0 notice");
+        }
+        SeekJob seek = {.owner = claims.owner, .target = &box.target, .positions = &position, .count = 1};
+        position.next = 20;
+        must(driver->positions->seek(session, &seek, &error), &error);
+        assert_other_client("SELECT next_offset FROM sluice.positions ORDER BY at DESC LIMIT 1", "20");
+        assert_other_client("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0");
+    }
+    assert_rows("SELECT n FROM placed ORDER BY n", "2\n3");
+    assert_rows("SELECT n FROM placed_keyed ORDER BY n", "2\n3");
+}
+
 /* Clients take turns between transactions, also after one that was rolled back. */
 static void takes_turns_with_others(void **state) {
     _cleanup_(cleanup_session) SinkSession *session = open_session_at(pooler->uri);
@@ -159,9 +198,8 @@ static int start_pooler(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(leaves_nothing_behind),
-        cmocka_unit_test(takes_turns_with_others),
-        cmocka_unit_test(the_server_restarts_behind_the_pooler),
+        cmocka_unit_test(leaves_nothing_behind),           cmocka_unit_test(positions_through_the_pooler),
+        cmocka_unit_test(takes_turns_with_others),         cmocka_unit_test(the_server_restarts_behind_the_pooler),
         cmocka_unit_test(a_slow_statement_in_a_full_pool),
     };
     if (access("/usr/sbin/pgbouncer", X_OK) != 0 && access("/usr/bin/pgbouncer", X_OK) != 0) {
