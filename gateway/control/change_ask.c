@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "gateway/control/change_parts.h"
-#include "gateway/templates/lexer.h"
+#include "gateway/templates/check.h"
 
 #define CHANGES_MOST 1000 /* on their way at once */
 
@@ -15,27 +15,16 @@ static bool has_template(const Sink *sink, const char *text) {
     return false;
 }
 
-/* A template is as good for one source as for another, but for what it takes from the records of a broker. */
-static int check_meta(const Source *source, const Column *column, Failure *failure) {
-    Span text = span_of(column->template_text), found = template_find_meta(text, source_meta_fields(source));
-    if (!found.data) return 0;
-    unsigned line, at;
-    char excerpt[TEXT_EXCERPT_SIZE];
-    _cleanup_(buffer_deinit) Buffer words = {0};
-    template_place_at(text, found.data, &line, &at);
-    source_meta_words(source, &words);
-    (void)error_set(&failure->error, -EINVAL, "The template of column \"%s\": line %u, column %u: \"%s\" is not there: %s", column->name,
-                    line, at, text_excerpt(found, excerpt), buffer_text(&words));
-    return failure_bad_request(failure);
-}
-
 /* Templates that are new with this change; those without a verdict are added to *needed. */
 static int check_templates(Control *control, const Source *source, const Sink *sink, const Sink *old, TemplateCheck **needed,
                            Failure *failure) {
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];
         if (!column->template_text || has_template(old, column->template_text)) continue;
-        if (check_meta(source, column, failure) < 0) return -1;
+        if (template_check_meta(column->template_text, source, &failure->error) < 0) {
+            error_prefix(&failure->error, "The template of column \"%s\"", column->name);
+            return failure_bad_request(failure);
+        }
         int r = template_verdicts_find(control->verdicts, column->template_text, &failure->error);
         if (r == 0) continue;
         if (r == TEMPLATE_UNKNOWN) {

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "gateway/rows/dry_run.h"
 #include "gateway/templates/broker.h"
+#include "gateway/templates/check.h"
 #include "mapping/meta.h"
 #include "mapping/row.h"
 
@@ -291,6 +292,19 @@ static void add_templates(const MapTarget *target, TemplateCheck *asked, Buffer 
     }
 }
 
+/* Of those of a target, by the fields that its source has. */
+static int check_meta(const MapTarget *target, Error *error) {
+    for (size_t i = 0; i < target->sink_count; i++) {
+        const Sink *sink = target->sinks[i];
+        for (size_t c = 0; c < sink->target.column_count; c++) {
+            const Column *column = &sink->target.columns[c];
+            if (!column->template_text || template_check_meta(column->template_text, target->source, error) == 0) continue;
+            return error_prefix(error, "sink %s: the template of column \"%s\"", sink->sink_id, column->name);
+        }
+    }
+    return 0;
+}
+
 /* As when a sink is created: a template that is wrong is told once, with its place. */
 static int check_templates(MapRun *run, Error *error) {
     _cleanup_(buffer_deinit) Buffer places = {0};
@@ -323,7 +337,9 @@ int map_events(const MapTarget *targets, size_t target_count, const MapInput *in
                MapCounts *ret_counts, Error *error) {
     *ret_counts = (MapCounts){0};
     MapRun run = {.targets = targets, .target_count = target_count, .input = input, .options = options, .csv = csv, .counts = ret_counts};
-    int r = start_templates(&run, error);
+    int r = 0;
+    for (size_t i = 0; i < target_count && r == 0; i++) r = check_meta(&targets[i], error);
+    if (r == 0) r = start_templates(&run, error);
     if (r == 0) r = input->lines ? map_stream(&run, error) : map_body(&run, error);
     templates_free(run.templates);
     if (run.mailbox) mailbox_free(run.mailbox);

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/text.h"
 #include "gateway/templates/lexer.h"
 #include "mapping/template_message.h"
 
@@ -68,6 +70,18 @@ static int look_at(Span text, Error *error) {
     if (text.size > TEMPLATE_TEXT_BYTES_MAX)
         return error_set(error, -EINVAL, "the template is longer than %d bytes", TEMPLATE_TEXT_BYTES_MAX);
     return template_lex(text, NULL, NULL, error);
+}
+
+int template_check_meta(const char *text, const Source *source, Error *error) {
+    Span found = template_find_meta(span_of(text), source_meta_fields(source));
+    if (!found.data) return 0;
+    unsigned line, column;
+    char excerpt[TEXT_EXCERPT_SIZE];
+    _cleanup_(buffer_deinit) Buffer words = {0};
+    template_place_at(span_of(text), found.data, &line, &column);
+    source_meta_words(source, &words);
+    return error_set(error, -EINVAL, "line %u, column %u: \"%s\" is not there: %s", line, column, text_excerpt(found, excerpt),
+                     buffer_text(&words));
 }
 
 /* Those that the next process gets: up to the first one that is wrong at a look. */

@@ -27,5 +27,8 @@ typedef enum CheckerState {
 CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t now);
 /* Ends the process if there is one; the check is the caller's again. */
 TemplateCheck *checker_free(Checker *checker, Reaper *reaper, usec_t now);
+/* Does the template ask for a meta field that the source lacks? That is another question than the ones of a TemplateCheck, whose answers hold
+ * for any source. -EINVAL with line and column: it does, as far as its text tells. Pure; any thread. */
+int template_check_meta(const char *text, const Source *source, Error *error);
 /* The result of a check whose time is over. */
 void checker_time_over(TemplateCheck *asked);

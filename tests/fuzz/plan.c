@@ -68,6 +68,10 @@ static bool lexer_takes(Span text, const char *before, const char *after) {
     check(r == 0 || (r == -EINVAL && strncmp(error.text, "line ", 5) == 0));
     check(template_lex(bytes, NULL, NULL, NULL) == r);
     check(names <= 2 * bytes.size + 2);
+    for (unsigned fields = 0; fields < 3; fields++) {
+        Span found = template_find_meta(bytes, fields);
+        check(!found.data || (found.data >= bytes.data && found.size <= bytes.size - (size_t)(found.data - bytes.data)));
+    }
     bool deep = r && strstr(error.text, "nested too deep");
     free((char *)(uintptr_t)bytes.data);
     buffer_deinit(&whole);

@@ -101,6 +101,17 @@ static void a_manifest_names_the_place_of_a_field_that_is_not_there(void **state
                            "type \"http\" have no meta fields"));
 }
 
+static void a_template_that_asks_for_another_field_is_told_once(void **state) {
+    (void)state;
+    write_file("tap.yaml", "kind: source\nsourceId: t\nname: t\ntype: tap\nsinks:\n"
+                           "  - {sinkId: k, name: k, table: {tableId: k, mapping: {columns: [\n"
+                           "      {name: x, type: template, template: {language: jsonnet, content: \"1 + Meta('stream')\"}}]}}}\n");
+    assert_int_equal(MAP("-f", "tap.yaml"), EXIT_INVALID);
+    assert_string_equal(read_file("out"), "");
+    assert_string_equal(read_file("err"), "sluice map: sink k: the template of column \"x\": line 1, column 11: \"stream\" is not there: "
+                                          "sources of type \"tap\" have topic, partition, offset, key, timestamp, bridge\n");
+}
+
 static int set_up(void **state) {
     (void)state;
     return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
@@ -117,6 +128,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_have_the_values_that_are_given),
         cmocka_unit_test(wrong_values_are_refused),
+        cmocka_unit_test(a_template_that_asks_for_another_field_is_told_once),
         cmocka_unit_test(a_manifest_names_the_place_of_a_field_that_is_not_there),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
