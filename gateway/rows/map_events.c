@@ -315,7 +315,9 @@ static int check_templates(MapRun *run, Error *error) {
     check(mailbox_take(run->mailbox) == &asked->request.message);
     int r = asked->request.result;
     if (r < 0) {
-        const EventPlace *place = (const EventPlace *)(void *)places.data + asked->passed;
+        const EventPlace *place = (const EventPlace *)(void *)places.data;
+        check(asked->passed < asked->count);
+        while (strcmp(place->column->template_text, asked->texts[asked->passed]) != 0) place++; /* equal texts are checked once */
         *error = asked->request.error;
         r = error_prefix(error, "sink %s: the template of column \"%s\"", place->sink->sink_id, place->column->name);
     }

@@ -183,6 +183,11 @@ def test_mistakes(columns, tmp_path):
         ends(1, reason, "--columns", columns)
     columns.write_text("[{name: t, type: template, template: {language: jsonnet, content: 'Body(1) +'}}]")
     ends(1, 'template of column "t": line 1, column 10', "--columns", columns, stdin=b"{}\n{}")
+    columns.write_text(  # equal texts are checked once
+        "[{name: a, type: template, template: &one {language: jsonnet, content: '1'}}, {name: b, type: template, template: *one},"
+        " {name: c, type: template, template: {language: jsonnet, content: 'nope'}}]"
+    )
+    ends(1, 'template of column "c": line 1, column 1: Unknown variable: nope', "--columns", columns, stdin=b"{}\n{}")
 
 
 def test_limits_come_from_options(columns, tmp_path):
