@@ -233,8 +233,8 @@ typedef enum SinkFault {
 #define SINK_FAULT_COUNT (SINK_FAULT_OTHER + 1)
 
 typedef struct SinkTest {
-    const char *const
-        *tables; /* in: ids of the tables that sinks on the connection have; of a broker, the topics or streams that sources read */
+    /* In: ids of the tables that sinks on the connection have; of a broker, the topics or streams that sources read. */
+    const char *const *tables;
     size_t table_count;
     bool with_positions;          /* in: sinks of bridges are among them, so that positions are needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
