@@ -61,6 +61,7 @@ static SinkResult compare_ledger(PostgresSession *session, const LedgerEntry *en
     PGresult *row = NULL;
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 1, entry->values, &row, error);
     buffer_deinit(&sql);
+    if (result == SINK_DONE) result = postgres_expect(session, &row, 0, (int)entry->count, error);
     if (result != SINK_DONE) return result;
     if (PQntuples(row) != 1) {
         (void)error_set(error, -EAGAIN, "File %s left the ledger while it was looked up.", entry->file);
@@ -123,6 +124,7 @@ static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *e
     static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()";
     PGresult *answer = NULL;
     SinkResult result = postgres_begin(session, import_has_runs(job), sql, &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 2, error);
     if (result != SINK_DONE) return result;
     if (job->progress)
         postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), job->patience ? job->patience : USEC_MINUTE);
@@ -146,6 +148,7 @@ static SinkResult lock_table(PostgresSession *session, const SinkTarget *target,
                   POSTGRES_BRIEF_LOCK_MS, buffer_text(&name), POSTGRES_LOCK_MS, literal);
     PGresult *answer = NULL;
     SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&sql), 0, NULL, &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 1, error);
     if (result == SINK_DONE) *ret_row_security = PQgetvalue(answer, 0, 0)[0] == 't';
     PQclear(answer);
     PQfreemem(literal);

@@ -63,6 +63,7 @@ static SinkResult carry(PostgresLoad *load, Attempt *attempt, Buffer *sql, PGres
 static SinkResult count(PostgresLoad *load, Buffer *sql, uint64_t *ret_count, Error *error) {
     PGresult *answer = NULL;
     SinkResult result = simple(load, buffer_text(sql), &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(load->session, &answer, 1, 1, error);
     if (result == SINK_DONE) *ret_count = strtoull(PQgetvalue(answer, 0, 0), NULL, 10);
     PQclear(answer);
     return result;
@@ -251,6 +252,7 @@ static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *e
     if (result == SINK_DONE) result = simple(load, "ROLLBACK TO SAVEPOINT sluice_append", NULL, error);
     answer = NULL;
     if (result == SINK_DONE) result = carry(load, attempt, &load->statements.duplicates, &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(load->session, &answer, 0, 3, error);
     if (result != SINK_DONE) return result;
     /* A trigger that changes keys, or that swallows a row whose key comes again, makes names that are not those of the missing rows. */
     if (swallows && inserted + (uint64_t)PQntuples(answer) != attempt->rows && attempt->rows > 1)

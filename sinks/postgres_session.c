@@ -302,6 +302,30 @@ static SinkResult flush(PostgresSession *session, Error *error) {
     }
 }
 
+/* The other side does not do what PostgreSQL does: it is something else, or something between changes what is said. No session with it can be
+ * trusted, and what it says must not reach an invariant of ours. */
+static SinkResult surprised(PostgresSession *session, const char *by_what, Error *error) {
+    session->failure = (PostgresFailure){0};
+    (void)error_set(error, -EPROTO, "Connection \"%s\": the server does not behave as PostgreSQL does: %s.", session->name, by_what);
+    return ended(session, SINK_UNREACHABLE, error);
+}
+
+/* Does the session's state follow from the statement and how it ended? */
+static bool state_fits(const PostgresSession *session, PostgresState before, const char *sql, bool succeeded) {
+    if (strncmp(sql, "BEGIN", 5) == 0)
+        return postgres_session_is(session, POSTGRES_TRANSACTION) || (!succeeded && postgres_session_is(session, POSTGRES_IDLE));
+    if (strcmp(sql, "COMMIT") == 0 || strcmp(sql, "ROLLBACK") == 0) return !succeeded || postgres_session_is(session, POSTGRES_IDLE);
+    bool copies = succeeded && strstr(sql, " FROM STDIN ");
+    return postgres_session_is(session, copies ? POSTGRES_COPYING : before);
+}
+
+SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_least, int columns, Error *error) {
+    if (PQntuples(*answer) >= rows_least && (PQntuples(*answer) == 0 || PQnfields(*answer) == columns)) return SINK_DONE;
+    PQclear(*answer);
+    *answer = NULL;
+    return surprised(session, "an answer lacks rows or columns that were asked for", error);
+}
+
 /* Collects the results of what was sent: the first failure, else the last result. */
 static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret_result, Error *error) {
     PGresult *last = NULL;
@@ -323,6 +347,11 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
         PGresult *next = PQgetResult(session->connection);
         if (!next) break;
         ExecStatusType status = PQresultStatus(next);
+        if (status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) { /* comes again and again until its rows are read */
+            PQclear(next);
+            PQclear(last);
+            return surprised(session, "it sends rows where none were asked for", error);
+        }
         bool is_good = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_COPY_IN;
         if (!is_good && !failed) postgres_failure_init(&session->failure, next);
         if (!is_good) failed = true;
@@ -351,13 +380,20 @@ static SinkResult collect(PostgresSession *session, usec_t limit, PGresult **ret
 SinkResult postgres_run(PostgresSession *session, usec_t limit, const char *sql, size_t count, const char *const *values,
                         PGresult **ret_result, Error *error) {
     if (session->is_broken) return broken(session, error);
-    check(postgres_session_is(session, POSTGRES_IDLE) || postgres_session_is(session, POSTGRES_TRANSACTION));
+    PostgresState before = postgres_session_is(session, POSTGRES_IDLE) ? POSTGRES_IDLE : POSTGRES_TRANSACTION;
+    check(postgres_session_is(session, before));
     session->failure = (PostgresFailure){0};
     int sent = count > 0 ? PQsendQueryParams(session->connection, sql, (int)count, NULL, values, NULL, NULL, 0)
                          : PQsendQuery(session->connection, sql);
     if (!sent) return lost(session, error);
     SinkResult result = flush(session, error);
-    return result == SINK_DONE ? collect(session, limit, ret_result, error) : result;
+    if (result == SINK_DONE) result = collect(session, limit, ret_result, error);
+    if (session->is_broken || state_fits(session, before, sql, result == SINK_DONE)) return result;
+    if (result == SINK_DONE && ret_result) {
+        PQclear(*ret_result);
+        *ret_result = NULL;
+    }
+    return surprised(session, "a statement left the session in a state that it cannot be in", error);
 }
 
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error) {
@@ -396,6 +432,10 @@ SinkResult postgres_copy_end(PostgresSession *session, uint64_t *ret_rows, Error
     SinkResult result = flush(session, error);
     PGresult *answer = NULL;
     if (result == SINK_DONE) result = collect(session, session->statement_limit, &answer, error);
+    if (!postgres_session_is(session, POSTGRES_TRANSACTION)) {
+        PQclear(answer);
+        return surprised(session, "the end of a COPY left the session in a state that it cannot be in", error);
+    }
     if (result != SINK_DONE) return result;
     *ret_rows = strtoull(PQcmdTuples(answer), NULL, 10);
     PQclear(answer);

@@ -85,6 +85,9 @@ SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGres
  * again a few times. */
 SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error);
 
+/* For who reads cells of an answer: it has so many rows at least, and so many columns. Else the session is broken and *answer cleared. */
+SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_least, int columns, Error *error);
+
 /* Sends a piece of COPY input. */
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);
 /* Has the server said something while the rows flow (most often: that it refused one)? End the COPY then; the answer tells. */

@@ -108,6 +108,7 @@ static SinkResult look(PostgresSession *session, const char *schema, const char 
                               " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 WHERE n.nspname = $1";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 2, (const char *const[]){schema, name}, &rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 3, error);
     if (result != SINK_DONE) return result;
     *ret_presence = (PostgresPresence){.schema = PQntuples(rows) > 0};
     if (ret_presence->schema && !PQgetisnull(rows, 0, 1)) {
@@ -130,6 +131,7 @@ static SinkResult read_columns(PostgresSession *session, const PostgresPresence 
         " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 1, (const char *const[]){presence->oid}, &rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 5, error);
     if (result != SINK_DONE) return result;
     for (int i = 0; i < PQntuples(rows); i++) {
         FoundColumn *column = found_table_add(found, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));
@@ -235,6 +237,7 @@ SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *ta
 static SinkResult ask(PostgresSession *session, const char *sql, size_t count, const char *const *values, bool *ret_answer, Error *error) {
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, count, values, &rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, 1, error);
     if (result == SINK_DONE) *ret_answer = PQgetvalue(rows, 0, 0)[0] == 't';
     PQclear(rows);
     return result;

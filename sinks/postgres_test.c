@@ -52,6 +52,7 @@ static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult *
                                   test->with_positions ? session->positions_schema : NULL,
                                   session->positions_table};
     SinkResult result = postgres_run(session, session->silence_limit, question, 6, values, ret_rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, ret_rows, 0, 3, error);
     buffer_deinit(&schemas);
     buffer_deinit(&names);
     return result;

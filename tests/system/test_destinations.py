@@ -1,11 +1,14 @@
 """Destinations that live their own life: a PostgreSQL server that is restarted, triggers and policies of the tables."""
 
 import re
+import time
 
 import pytest
+from lying_postgres import LIES, LyingPostgres
 from postgres import Postgres
 from sluice import AT_ONCE, NEVER, request, wait_until
 
+CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
 COLUMNS = [{"type": "path", "name": "n", "path": "n", "dataType": "integer"}]
 
 
@@ -18,7 +21,7 @@ def server():
 
 @pytest.fixture
 def gateway(gateway_factory, server):
-    return gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {server.uri}\n").start()
+    return gateway_factory(CONFIG.format(uri=server.uri)).start()
 
 
 def metric(gateway, name):
@@ -85,3 +88,31 @@ def test_rows_that_a_trigger_takes_are_counted_and_the_rest_goes_on(gateway, ser
     assert metric(gateway, "sluice_rows_swallowed_total") == 12
     assert metric(gateway, "sluice_rows_rejected_total") == 10
     assert "2 rows of shop/rows were not stored by a trigger of the table rows" in gateway.log_text()
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_server_that_lies_costs_time_and_nothing_else(gateway_factory, postgres, lie):
+    """Rows that were promised wait until the connection leads to a real server again; what the other one says ends sessions, not the gateway."""
+    table = "lie_" + lie.lower().replace(" ", "_")
+    gateway = gateway_factory(CONFIG.format(uri=postgres.uri)).start()
+    url = gateway.add_source("shop", framing="ndjson")
+    gateway.add_sink("shop", "rows", COLUMNS, NEVER, connection="warehouse", table=table)
+    assert gateway.post(url, '{"n":1}\n{"n":2}').status == 200
+    gateway.stop()
+    liar = LyingPostgres(lie)
+    gateway.config.write_text(CONFIG.format(uri=liar.uri))
+    gateway.start()
+    test = gateway.api("POST", "/connections/warehouse/test", wait=30)
+    assert test.status == 200, test
+    flush = gateway.api("POST", "/sources/shop/sinks/rows/flush", wait=20)
+    assert flush.status in (200, 202) and flush.json["status"] != "success", flush
+    wait_until("the server was asked", lambda: liar.statements > 2)
+    assert gateway.process.poll() is None
+    began = time.monotonic()
+    gateway.stop()
+    assert time.monotonic() - began < 15
+    liar.close()
+    gateway.config.write_text(CONFIG.format(uri=postgres.uri))
+    gateway.start()
+    gateway.flush("shop", "rows")
+    assert postgres.rows(f"SELECT n FROM {table} ORDER BY n") == [(1,), (2,)]
