@@ -470,7 +470,7 @@ bool nats_client_working(NatsClient *client, const char *reply) {
     return acknowledge(client, reply, SPAN("+WPI"));
 }
 
-static NatsResult not_connected(const NatsClient *client, Error *error) {
+NatsResult nats_not_connected(const NatsClient *client, Error *error) {
     if (client->status.error.code)
         (void)error_set(error, client->status.error.code, "%s", client->status.error.text);
     else
@@ -505,7 +505,7 @@ static NatsResult await(NatsClient *client, const char *subject, const char *rep
         if (nats_violated(client, violations, subject, error) || nats_violated(client, violations, client->inbox, error))
             return NATS_RESULT_NO_RIGHTS;
         advance(client);
-        if (!client->connection || !client->answers) return not_connected(client, error);
+        if (!client->connection || !client->answers) return nats_not_connected(client, error);
         if (sink_patience_is_over(client->options.patience))
             return no_answer(client, subject, -ECANCELED, "there was no answer yet", error);
         if (nats_now() >= end) return no_answer(client, subject, -ETIMEDOUT, "the server gave no answer in time", error);
@@ -549,16 +549,15 @@ static NatsResult read_answer(NatsClient *client, const char *subject, natsMsg *
     return result;
 }
 
-/* A request to any subject. */
-static NatsResult ask(NatsClient *client, const char *subject, const json_t *body, json_t **ret_answer, Error *error) {
+NatsResult nats_ask(NatsClient *client, const char *subject, const json_t *body, json_t **ret_answer, Error *error) {
     char reply[80];
-    if (!nats_client_poll(client, client->options.request_limit)) return not_connected(client, error);
+    if (!nats_client_poll(client, client->options.request_limit)) return nats_not_connected(client, error);
     NatsResult result = subscribe_to_answers(client, error);
     if (result != NATS_RESULT_DONE) return result;
     (void)snprintf(reply, sizeof reply, "%s.%" PRIu64, client->inbox, ++client->requests);
     _cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     uint64_t violations = nats_violations(client);
-    if (!nats_publish(client, subject, reply, span_of(text))) return not_connected(client, error);
+    if (!nats_publish(client, subject, reply, span_of(text))) return nats_not_connected(client, error);
     natsMsg *message = NULL;
     result = await(client, subject, reply, violations, &message, error);
     if (result == NATS_RESULT_DONE) result = read_answer(client, subject, message, ret_answer, error);
@@ -569,125 +568,5 @@ static NatsResult ask(NatsClient *client, const char *subject, const json_t *bod
 NatsResult nats_request(NatsClient *client, const char *what, const json_t *body, json_t **ret_answer, Error *error) {
     char subject[640];
     check((size_t)snprintf(subject, sizeof subject, "$JS.API.%s", what) < sizeof subject);
-    return ask(client, subject, body, ret_answer, error);
-}
-
-/* ---- what the API says ---- */
-
-bool nats_parse_time(const char *text, int64_t *ret_nsec) {
-    struct tm parts = {0};
-    const char *rest = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) : NULL;
-    if (!rest) return false;
-    int64_t nsec = 0, unit = 100000000, offset = 0;
-    if (*rest == '.')
-        for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10) nsec += (*rest - '0') * unit;
-    unsigned hours, minutes;
-    char sign;
-    int used = 0;
-    if (sscanf(rest, "%c%2u:%2u%n", &sign, &hours, &minutes, &used) == 3 && rest[used] == '\0' && (sign == '+' || sign == '-'))
-        offset = (int64_t)(hours * 60 + minutes) * 60 * (sign == '+' ? 1 : -1);
-    else if (strcmp(rest, "Z") != 0)
-        return false;
-    int64_t seconds = (int64_t)timegm(&parts) - offset;
-    if (seconds < INT64_MIN / 1000000000 + 1 || seconds > INT64_MAX / 1000000000 - 1) return false;
-    *ret_nsec = seconds * 1000000000 + nsec;
-    return true;
-}
-
-uint64_t nats_number(const json_t *object, const char *name) {
-    json_int_t value = json_integer_value(json_object_get(object, name));
-    return value > 0 ? (uint64_t)value : 0;
-}
-
-static NatsResult bad_name(const NatsClient *client, const char *what, const char *name, Error *error) {
-    (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be the name of a %s.", client->options.connection->name, name,
-                    what);
-    return NATS_RESULT_REFUSED;
-}
-
-NatsResult nats_client_jetstream(NatsClient *client, Error *error) {
-    json_t *answer = NULL;
-    NatsResult result = nats_request(client, "INFO", NULL, &answer, error);
-    json_decref(answer);
-    return result;
-}
-
-NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream *ret_stream, Error *error) {
-    char what[300];
-    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
-    (void)snprintf(what, sizeof what, "STREAM.INFO.%s", stream);
-    json_t *answer = NULL;
-    NatsResult result = nats_request(client, what, NULL, &answer, error);
-    if (result == NATS_RESULT_MISSING)
-        (void)error_set(error, -ENOENT, "Connection \"%s\": there is no stream \"%s\".", client->options.connection->name, stream);
-    if (result != NATS_RESULT_DONE) return result;
-    const json_t *state = json_object_get(answer, "state");
-    const char *retention = json_string_value(json_object_get(json_object_get(answer, "config"), "retention"));
-    NatsStream found = {.first_sequence = nats_number(state, "first_seq"),
-                        .last_sequence = nats_number(state, "last_seq"),
-                        .messages = nats_number(state, "messages"),
-                        .keeps_messages = retention && strcmp(retention, "limits") == 0};
-    /* An empty stream says 0 for both, or the next for the first. */
-    if (found.messages == 0 && found.first_sequence <= found.last_sequence) found.first_sequence = found.last_sequence + 1;
-    bool valid = json_is_object(state) && nats_parse_time(json_string_value(json_object_get(answer, "created")), &found.created_nsec);
-    json_decref(answer);
-    if (valid) {
-        *ret_stream = found;
-        return NATS_RESULT_DONE;
-    }
-    (void)error_set(error, -EBADMSG, "Connection \"%s\": the information on stream \"%s\" lacks its state or when it was created.",
-                    client->options.connection->name, stream);
-    return NATS_RESULT_REFUSED;
-}
-
-NatsResult nats_client_account(NatsClient *client, char ret_account[static NATS_ACCOUNT_SIZE], Error *error) {
-    json_t *answer = NULL;
-    NatsResult result = ask(client, "$SYS.REQ.USER.INFO", NULL, &answer, error);
-    const char *account = json_string_value(json_object_get(json_object_get(answer, "data"), "account"));
-    bool said = account && strlen(account) < NATS_ACCOUNT_SIZE;
-    if (said) (void)snprintf(ret_account, NATS_ACCOUNT_SIZE, "%s", account);
-    json_decref(answer);
-    if (said || result == NATS_RESULT_RETRY || result == NATS_RESULT_NO_RIGHTS) return result;
-    (void)error_set(error, -ENOENT, "Connection \"%s\": the server does not say which account the login has: nats-server does since 2.10.",
-                    client->options.connection->name);
-    return NATS_RESULT_MISSING;
-}
-
-/* May the login publish to the subject? Without a reply subject there is no answer, but to the request behind it. */
-static NatsResult may_publish(NatsClient *client, const char *subject, const char *body, Error *error) {
-    uint64_t violations = nats_violations(client);
-    if (!nats_publish(client, subject, NULL, span_of(body))) return not_connected(client, error);
-    /* -ERR stands before the answer to a request that is sent behind; its note is made on another thread, a moment later. */
-    json_t *answer = NULL;
-    NatsResult result = nats_request(client, "INFO", NULL, &answer, error);
-    json_decref(answer);
-    if (result != NATS_RESULT_DONE) return result;
-    for (usec_t end = nats_now() + SINK_PATIENCE_TURN; nats_now() < end;) {
-        if (nats_violated(client, violations, subject, error)) return NATS_RESULT_NO_RIGHTS;
-        (void)nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
-    }
-    return NATS_RESULT_DONE;
-}
-
-NatsResult nats_client_rights(NatsClient *client, const char *stream, const char *durable, Error *error) {
-    /* A body that is no JSON is refused before anything is done; sequence 0 is that of no message. */
-    static const char *const subjects[][2] = {{"$JS.API.CONSUMER.INFO.%s.%s", ""},
-                                              {"$JS.API.CONSUMER.DURABLE.CREATE.%s.%s", "{"},
-                                              {"$JS.API.CONSUMER.MSG.NEXT.%s.%s", "{"},
-                                              {"$JS.ACK.%s.%s.1.0.0.0.0", "+WPI"}};
-    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
-    if (durable && !nats_subject_name_valid(span_of(durable))) return bad_name(client, "consumer", durable, error);
-    NatsResult result = nats_client_jetstream(client, error);
-    char subject[640];
-    if (!durable && result == NATS_RESULT_DONE) {
-        (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.%s", stream);
-        return may_publish(client, subject, "{", error);
-    }
-    for (size_t i = 0; i < sizeof subjects / sizeof *subjects && result == NATS_RESULT_DONE; i++) {
-        const char *at = strstr(subjects[i][0], "%s");
-        int head = (int)(at - subjects[i][0]);
-        (void)snprintf(subject, sizeof subject, "%.*s%s.%s%s", head, subjects[i][0], stream, durable, at + strlen("%s.%s"));
-        result = may_publish(client, subject, subjects[i][1], error);
-    }
-    return result;
+    return nats_ask(client, subject, body, ret_answer, error);
 }

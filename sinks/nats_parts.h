@@ -43,6 +43,10 @@ struct NatsClient {
 SinkFault nats_login_set(const NatsClient *client, natsOptions *options, Span server, Error *error);
 bool nats_login_demands_tls(const NatsClient *client, Span server);
 
+/* Says why there is no connection. */
+NatsResult nats_not_connected(const NatsClient *client, Error *error);
+/* A request to any subject; see nats_request. */
+NatsResult nats_ask(NatsClient *client, const char *subject, const json_t *body, json_t **ret_answer, Error *error);
 /* A request of the JetStream API ("STREAM.INFO.name"), its answer as an object: json_decref. `body` may be NULL. */
 NatsResult nats_request(NatsClient *client, const char *what, const json_t *body, json_t **ret_answer, Error *error);
 /* Publishes; false: not connected. */
