@@ -26,8 +26,8 @@ static Plan *plan_of(const Source *source, const char *columns) {
     json_t *list = json_loads(columns, 0, NULL);
     assert_non_null(list);
     json_t *body = json_pack("{s:s, s:{s:s, s:{s:o}}}", "name", "k", "table", "tableId", "k", "mapping", "columns", list);
-    Sink *sink;
-    Plan *plan;
+    Sink *sink = NULL;
+    Plan *plan = NULL;
     Error error = {0};
     if (sink_from_request(body, false, &sink, &error) < 0 || plan_compile(source, &sink, 1, &plan, &error) < 0) fail_msg("%s", error.text);
     json_decref(body);
