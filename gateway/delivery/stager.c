@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/thread.h"
+#include "gateway/delivery/run_list.h"
 #include "gateway/flow/messages.h"
 #include "mapping/row.h"
 #include "storage/commit_log.h"
@@ -29,14 +30,16 @@ struct Stager {
 
 /* One sink's share of a group, as it stands in the map: valid while the read transaction lasts. */
 typedef struct Part {
-    GroupEntry entry;
+    GroupEntry entry; /* without rows: only runs */
     Span rows;
+    size_t first_run, run_count; /* of its item's runs */
 } Part;
 
 typedef struct Item {
     StageItem *stage;
     Part *parts;
     size_t count, capacity;
+    OffsetRuns runs; /* of all parts */
 } Item;
 
 Stager *stager_new(Environment *environment, Files *files, const Uuid *instance) {
@@ -79,13 +82,31 @@ static Item *find_item(Item *items, size_t count, uint32_t sink, uint64_t first_
     return item->sink == sink && first_row < item->first_row + item->rows ? &items[low - 1] : NULL;
 }
 
+/* The item that runs without rows ride with, which stand in `commit` before the row: those that a sink's items are read from do not overlap. */
+static Item *find_item_of_runs(Item *items, size_t count, uint32_t sink, uint64_t row, uint64_t commit) {
+    for (int behind = 0; behind < 2; behind++) { /* before a row of it, or behind its last one */
+        Item *item = row > (uint64_t)behind ? find_item(items, count, sink, row - (uint64_t)behind) : NULL;
+        if (item && item->stage->has_runs && commit >= item->stage->from_commit && commit <= item->stage->to_commit) return item;
+    }
+    return NULL;
+}
+
+static void collect_runs(Item *item, const GroupView *group, size_t entry) {
+    const OffsetRun *runs;
+    Part *part = &item->parts[item->count - 1];
+    part->first_run = item->runs.count;
+    part->run_count = item->stage->has_runs ? group_runs(group, entry, &runs) : 0;
+    for (size_t i = 0; i < part->run_count; i++) offset_runs_add(&item->runs, &runs[i]);
+}
+
 static int collect_group(Item *items, size_t count, const GroupView *group, Error *error) {
     for (size_t i = 0; i < group->count; i++) {
         const GroupEntry *entry = &group->entries[i];
-        Item *item = find_item(items, count, entry->sink, entry->first_row);
+        Item *item = entry->rows > 0 ? find_item(items, count, entry->sink, entry->first_row)
+                                     : find_item_of_runs(items, count, entry->sink, entry->first_row, group->commit);
         if (!item) continue;
-        if (entry->first_row + entry->rows > item->stage->first_row + item->stage->rows ||
-            entry->mapping_version != item->stage->mapping_version)
+        if (entry->rows > 0 && (entry->first_row + entry->rows > item->stage->first_row + item->stage->rows ||
+                                entry->mapping_version != item->stage->mapping_version))
             return error_set(error, -EBADMSG,
                              "commit %" PRIu64 " holds rows %" PRIu64 " to %" PRIu64 " of sink %u, which do not fit its slice",
                              group->commit, entry->first_row, entry->first_row + entry->rows - 1, entry->sink);
@@ -95,6 +116,7 @@ static int collect_group(Item *items, size_t count, const GroupView *group, Erro
             check(item->parts);
         }
         item->parts[item->count++] = (Part){.entry = *entry, .rows = group->rows[i]};
+        collect_runs(item, group, i);
     }
     return 0;
 }
@@ -133,7 +155,7 @@ static void find_damage(Item *item, size_t *ret_parts) {
             behind = part->entry.first_row > expected ? part->entry.first_row : end;
             break;
         }
-        if (!group_rows_intact(&part->entry, part->rows)) {
+        if (part->entry.rows > 0 && !group_rows_intact(&part->entry, part->rows)) {
             behind = expected + part->entry.rows;
             break;
         }
@@ -146,7 +168,28 @@ static void find_damage(Item *item, size_t *ret_parts) {
     *ret_parts = parts;
 }
 
-static int write_slice(Stager *stager, Stage *stage, PackWriter **writer, const Item *item, size_t parts, Error *error) {
+/* Those of the parts; the slice has them. */
+static void take_runs(const Item *item, size_t parts) {
+    RunList list = {0};
+    for (size_t i = 0; i < parts; i++)
+        for (size_t k = 0; k < item->parts[i].run_count; k++) run_list_add(&list, &item->runs.items[item->parts[i].first_run + k]);
+    check(list.runs.count <= UINT32_MAX);
+    item->stage->slice.run_count = (uint32_t)list.runs.count;
+    item->stage->runs = steal(list.runs.items);
+    run_list_deinit(&list);
+}
+
+/* `runs`: slice->run_count of them. */
+static int begin_slice(Txn *txn, PackWriter *writer, SliceRecord *slice, const char *description, const OffsetRun *runs, Error *error) {
+    if (slice->run_count == 0) return pack_begin_slice(writer, slice, span_of(description), error);
+    Partitions partitions = {0};
+    int r = partitions_of_runs(txn, runs, slice->run_count, &partitions, error);
+    if (r == 0) r = pack_begin_slice_with_runs(writer, slice, span_of(description), runs, &partitions, error);
+    partitions_deinit(&partitions);
+    return r;
+}
+
+static int write_slice(Stager *stager, Txn *txn, Stage *stage, PackWriter **writer, const Item *item, size_t parts, Error *error) {
     StageItem *out = item->stage;
     SliceRecord *slice = &out->slice;
     check(parts > 0 && parts <= item->count && out->rows > 0);
@@ -157,15 +200,17 @@ static int write_slice(Stager *stager, Stage *stage, PackWriter **writer, const 
         if (i == 0 || entry->first_time < slice->first_time) slice->first_time = entry->first_time;
         if (i == 0 || entry->last_time > slice->last_time) slice->last_time = entry->last_time;
     }
+    if (out->has_runs) take_runs(item, parts);
     int r = *writer ? 0 : pack_create(stager->files, &stage->pack, &stager->instance, writer, error);
-    if (r == 0) r = pack_begin_slice(*writer, slice, span_of(out->description), error);
-    for (size_t i = 0; i < parts && r == 0; i++) r = pack_add_rows(*writer, item->parts[i].rows, error);
+    if (r == 0) r = begin_slice(txn, *writer, slice, out->description, out->runs, error);
+    for (size_t i = 0; i < parts && r == 0; i++)
+        if (item->parts[i].rows.size > 0) r = pack_add_rows(*writer, item->parts[i].rows, error);
     if (r == 0) r = pack_end_slice(*writer, slice, error);
     return r;
 }
 
 /* Behind a cut the sink's later rows have to wait. */
-static int write_items(Stager *stager, Stage *stage, Item *items, PackWriter **writer, Error *error) {
+static int write_items(Stager *stager, Txn *txn, Stage *stage, Item *items, PackWriter **writer, Error *error) {
     uint32_t cut = 0; /* sink whose item ended early */
     for (size_t i = 0; i < stage->count; i++) {
         Item *item = &items[i];
@@ -177,8 +222,8 @@ static int write_items(Stager *stager, Stage *stage, Item *items, PackWriter **w
         size_t parts;
         find_damage(item, &parts);
         if (item->stage->rows + item->stage->damaged_rows < wanted) cut = item->stage->sink;
-        if (parts == 0) continue;
-        int r = write_slice(stager, stage, writer, item, parts, error);
+        if (item->stage->rows == 0) continue;
+        int r = write_slice(stager, txn, stage, writer, item, parts, error);
         if (r < 0) return r;
         stage->record.slices++;
     }
@@ -207,7 +252,7 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
     PackWriter *writer = NULL;
     int r = txn_begin_read(stager->environment, &txn, error);
     if (r == 0) r = collect(txn, items, stage->count, error);
-    if (r == 0) r = write_items(stager, stage, items, &writer, error);
+    if (r == 0) r = write_items(stager, txn, stage, items, &writer, error);
     if (txn) txn_abort(txn);
     stage->record.id = stage->pack;
     if (r == 0 && writer) {
@@ -216,7 +261,10 @@ static int write_pack(Stager *stager, Stage *stage, Error *error) {
         if (r < 0) (void)pack_remove(stager->files, &stage->pack, NULL);
     }
     pack_abandon(writer);
-    for (size_t i = 0; i < stage->count; i++) free(items[i].parts);
+    for (size_t i = 0; i < stage->count; i++) {
+        free(items[i].parts);
+        offset_runs_deinit(&items[i].runs);
+    }
     free(items);
     return r;
 }
@@ -251,12 +299,14 @@ static int move_rows(OpenSlice *source, uint64_t rows, PackWriter *writer, Error
     return 0;
 }
 
-static int move_slice(Stager *stager, const Divide *divide, const SliceRecord *slice, SliceRecord *parts, size_t count, PackWriter *writer,
-                      Error *error) {
+/* `runs`: those of the slice. */
+static int move_slice(Stager *stager, Txn *txn, const Divide *divide, const SliceRecord *slice, const OffsetRun *runs, SliceRecord *parts,
+                      size_t count, PackWriter *writer, Error *error) {
     OpenSlice source = {0};
     int r = slice_open(stager->files, slice, &source.open, error);
     for (size_t i = 0; i < count && r == 0; i++) {
-        r = pack_begin_slice(writer, &parts[i], span_of(divide->description), error);
+        r = begin_slice(txn, writer, &parts[i], divide->description, runs, error);
+        if (parts[i].run_count > 0) runs += parts[i].run_count;
         if (r == 0) r = move_rows(&source, parts[i].rows, writer, error);
         if (r == 0) r = pack_end_slice(writer, &parts[i], error);
     }
@@ -278,17 +328,22 @@ static int find_damaged(Stager *stager, Divide *divide, size_t from, Error *erro
 }
 
 static int divide_file(Stager *stager, Divide *divide, Error *error) {
+    Txn *txn = NULL;
     PackWriter *writer = NULL;
     size_t done = 0;
-    int r = pack_create(stager->files, &divide->pack, &stager->instance, &writer, error);
+    const OffsetRun *runs = divide->runs.items;
+    int r = txn_begin_read(stager->environment, &txn, error);
+    if (r == 0) r = pack_create(stager->files, &divide->pack, &stager->instance, &writer, error);
     for (size_t i = 0; i < divide->slice_count && r == 0; i++) {
         const SliceRecord *slice = &divide->slices[i];
         size_t count = 0;
         while (done + count < divide->part_count && divide->parts[done + count].first_row < slice->first_row + slice->rows) count++;
-        r = move_slice(stager, divide, slice, divide->parts + done, count, writer, error);
+        r = move_slice(stager, txn, divide, slice, runs, divide->parts + done, count, writer, error);
         if (r == SLICE_READ_DAMAGED) r = find_damaged(stager, divide, i, error);
         done += count;
+        if (slice->run_count > 0) runs += slice->run_count;
     }
+    if (txn) txn_abort(txn);
     check(r != 0 || done == divide->part_count); /* each part was written */
     divide->record.id = divide->pack;
     if (r == 0) {

@@ -23,6 +23,7 @@
 #include "sinks/driver.h"
 #include "storage/catalog.h"
 #include "storage/ledger.h"
+#include "storage/partitions.h"
 #include "storage/rejects.h"
 #include "storage/totals.h"
 
@@ -58,8 +59,18 @@ typedef enum MessageKind {
 /* A run of whole rows of one sink, at most about 1 MB (or one longer row): what the writer may put in one group. */
 typedef struct AppendPiece {
     size_t offset, bytes; /* in AppendSink.rows */
-    uint64_t rows;
+    uint64_t rows;        /* none only where there are runs */
+    size_t run_count;     /* of a bridge's sink: so many of AppendSink.runs, behind those of the piece before, have its rows */
 } AppendPiece;
+
+/* What the records [first, next) of one partition became in one sink (storage/offset_run.h). */
+typedef struct AppendRun {
+    size_t partition;    /* index in Append.partitions */
+    bool sets_end;       /* the first one after an assignment or a seek: it need not go on where the sink's last run ended */
+    int64_t first, next; /* offsets: 0 <= first < next */
+    uint64_t rows;
+    int64_t end; /* out, APPEND_MISPLACED: what the sink has of the partition without this Append ends here; -1: it has nothing */
+} AppendRun;
 
 /* Rows of one sink under one mapping version, in the order of acknowledgement. */
 typedef struct AppendSink {
@@ -68,6 +79,8 @@ typedef struct AppendSink {
     Buffer rows;         /* row text (mapping/row.h) */
     AppendPiece *pieces; /* in the Append's arena; they cover rows whole */
     size_t piece_count;
+    AppendRun *runs; /* in the arena; in the order of the rows; the pieces have them whole. NULL: not a bridge's */
+    size_t run_count;
     usec_t first_time, last_time; /* receive times, wall */
 } AppendSink;
 
@@ -90,6 +103,8 @@ typedef enum AppendResult {
     APPEND_DONE,   /* committed and synced */
     APPEND_FULL,   /* nothing stored: the disk budget or the map is full (503) */
     APPEND_FAILED, /* nothing stored, as far as known: the writer is broken (503) */
+    /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each run says where that is. */
+    APPEND_MISPLACED,
 } AppendResult;
 
 /* All that one turn of a loop gathered. Stored in one transaction: whole or not at all. */
@@ -103,6 +118,8 @@ typedef struct Append {
     size_t reject_count;
     AppendSkip *skips; /* in the arena */
     size_t skip_count;
+    Partition *partitions; /* in the arena, with their texts: those that the runs are of. Out: their numbers, of an Append that is done */
+    size_t partition_count;
     uint64_t bytes;      /* counted against the bytes in flight (usage.h), given back by the loop */
     AppendResult result; /* out */
     /* loop */
@@ -227,8 +244,10 @@ typedef struct StageItem {
     uint64_t first_row, rows;
     uint64_t from_commit, to_commit; /* where they lie in the log, inclusive */
     Uuid file;
+    bool has_runs;                        /* they are of a bridge */
     char *description;                    /* owned: table target JSON */
     SliceRecord slice;                    /* out */
+    OffsetRun *runs;                      /* out: slice.run_count of them; owned */
     uint64_t damaged_first, damaged_rows; /* out: rows in a damaged group; the slice ends before them (rows may be 0) */
 } StageItem;
 
@@ -264,6 +283,7 @@ typedef struct Divide {
     char *description;   /* owned: table target JSON */
     SliceRecord *slices; /* owned; what can be read of it, in row order */
     size_t slice_count;
+    OffsetRuns runs;     /* of all slices, one after the other; as many of each slice, and of each part, as its run_count says */
     bool *slice_damaged; /* owned; out: by slice, found damaged; NULL: none, the result is -EBADMSG otherwise */
     SliceRecord *parts;  /* owned; none lies in two of `slices`. In: sink, mapping version, rows, times, file. Out: the rest */
     size_t part_count;

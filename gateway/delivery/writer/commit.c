@@ -9,12 +9,14 @@
 #include "base/metrics.h"
 #include "gateway/delivery/writer/group_plan.h"
 #include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
+#include "storage/partitions.h"
 
 /* Row text of one sink, a link of its segment's chain until the group is written. */
 typedef struct Piece {
@@ -22,15 +24,23 @@ typedef struct Piece {
     size_t next; /* 1 + index; 0: the last */
 } Piece;
 
+/* A link of its segment's chain of runs. */
+typedef struct PendingRun {
+    OffsetRun run;
+    size_t next; /* 1 + index; 0: the last */
+} PendingRun;
+
 typedef struct Segment {
     GroupSegment group;
-    size_t first, last; /* 1 + index of pieces */
+    size_t first, last;         /* 1 + index of pieces */
+    size_t first_run, last_run; /* 1 + index of runs; 0: it is not of a bridge */
 } Segment;
 
 typedef struct WrittenEntry {
     uint64_t commit;
     usec_t commit_time;
     GroupEntry entry;
+    size_t first_run, run_count; /* among those of the transaction */
 } WrittenEntry;
 
 typedef struct WrittenGroup {
@@ -43,10 +53,13 @@ typedef struct GroupBuilder GroupBuilder;
 struct GroupBuilder {
     uint64_t transaction; /* a new number for each */
     uint64_t stamp;       /* of the group being gathered: a new number for each */
+    uint64_t append;      /* with runs, that is looked at: a new number for each */
     Segment *segments;
     size_t segment_count, segment_capacity;
     Piece *pieces;
     size_t piece_count, piece_capacity;
+    PendingRun *pending_runs;
+    size_t pending_run_count, pending_run_capacity;
     uint64_t bytes;
 
     /* scratch of a flush */
@@ -57,6 +70,7 @@ struct GroupBuilder {
 
     uint64_t next_commit;
     usec_t commit_time; /* of the last group */
+    OffsetRuns runs;    /* of what is written, in the order of `written` */
     WrittenEntry *written;
     size_t written_count, written_capacity;
     WrittenGroup *groups;
@@ -75,6 +89,8 @@ void group_builder_free(GroupBuilder *builder) {
     if (!builder) return;
     free(builder->segments);
     free(builder->pieces);
+    free(builder->pending_runs);
+    offset_runs_deinit(&builder->runs);
     free(builder->sorted);
     free(builder->spans);
     free(builder->written);
@@ -89,12 +105,28 @@ static void begin_group(GroupBuilder *builder) {
     builder->stamp++;
     builder->segment_count = 0;
     builder->piece_count = 0;
+    builder->pending_run_count = 0;
     builder->bytes = 0;
 }
 
 static int by_sink(const void *a, const void *b) {
     const GroupEntry *left = &((const Segment *)a)->group.entry, *right = &((const Segment *)b)->group.entry;
     return left->sink < right->sink ? -1 : left->sink > right->sink;
+}
+
+/* Behind those of the groups before. */
+static void flatten_runs(GroupBuilder *builder) {
+    OffsetRuns *runs = &builder->runs;
+    size_t begin = runs->count;
+    for (size_t i = 0; i < builder->segment_count; i++)
+        for (size_t run = builder->segments[i].first_run; run; run = builder->pending_runs[run - 1].next)
+            offset_runs_add(runs, &builder->pending_runs[run - 1].run);
+    check(runs->count - begin == builder->pending_run_count);
+    for (size_t i = 0; i < builder->segment_count; i++) {
+        if (builder->sorted[i].run_count == 0) continue;
+        builder->sorted[i].runs = runs->items + begin;
+        begin += builder->sorted[i].run_count;
+    }
 }
 
 static void flatten(GroupBuilder *builder) {
@@ -111,6 +143,7 @@ static void flatten(GroupBuilder *builder) {
             builder->spans[at++] = builder->pieces[piece - 1].rows;
         builder->sorted[i].piece_count = at - begin;
     }
+    if (builder->pending_run_count > 0) flatten_runs(builder);
 }
 
 static int flush_group(Writer *writer, Txn *txn, Error *error) {
@@ -123,12 +156,19 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
     check(commit > writer->log->last_commit); /* a group is committed once */
     builder->commit_time = writer->now->wall > builder->commit_time ? writer->now->wall : builder->commit_time + 1;
     int r = commit_log_append(txn, commit, builder->commit_time, builder->sorted, builder->segment_count, error);
+    for (size_t i = 0; i < builder->segment_count && r == 0; i++)
+        if (builder->sorted[i].run_count > 0) r = partition_ends_set(txn, builder->sorted[i].runs, builder->sorted[i].run_count, error);
     if (r < 0) return r;
 
     for (size_t i = 0; i < builder->segment_count; i++) {
+        const GroupSegment *segment = &builder->sorted[i];
         array_reserve(builder->written, builder->written_count, builder->written_capacity);
         builder->written[builder->written_count++] = (WrittenEntry){
-            .commit = commit, .commit_time = builder->commit_time, .entry = builder->sorted[i].entry};
+            .commit = commit,
+            .commit_time = builder->commit_time,
+            .entry = segment->entry,
+            .first_run = segment->run_count > 0 ? (size_t)(segment->runs - builder->runs.items) : 0,
+            .run_count = segment->run_count};
     }
     array_reserve(builder->groups, builder->group_count, builder->group_capacity);
     builder->groups[builder->group_count++] = (WrittenGroup){.commit = commit,
@@ -137,12 +177,37 @@ static int flush_group(Writer *writer, Txn *txn, Error *error) {
     return 0;
 }
 
-static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink *from, const AppendPiece *piece, Error *error) {
+static void add_runs(GroupBuilder *builder, Segment *segment, const Append *append, const AppendRun *runs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        array_reserve(builder->pending_runs, builder->pending_run_count, builder->pending_run_capacity);
+        builder->pending_runs[builder->pending_run_count++] = (PendingRun){
+            .run = {.sink = segment->group.entry.sink,
+                    .partition = append->partitions[runs[i].partition].number,
+                    .first = runs[i].first,
+                    .next = runs[i].next,
+                    .rows = runs[i].rows}};
+        size_t link = builder->pending_run_count;
+        if (segment->last_run) builder->pending_runs[segment->last_run - 1].next = link;
+        if (!segment->first_run) segment->first_run = link;
+        segment->last_run = link;
+    }
+    segment->group.run_count += count;
+    builder->bytes += count * sizeof(OffsetRun);
+}
+
+/* An entry holds one mapping version, and is one sink's: of a bridge, or not. What a slice may have of runs it may have, too. */
+static bool fits_entry(const Segment *segment, const AppendSink *from, const AppendPiece *piece) {
+    return segment->group.entry.mapping_version == from->mapping_version && (segment->group.run_count > 0) == (piece->run_count > 0) &&
+           segment->group.run_count + piece->run_count <= LOG_RUN_RUNS_MOST;
+}
+
+static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const Append *append, const AppendSink *from, const AppendPiece *piece,
+                     const AppendRun *runs, Error *error) {
     GroupBuilder *builder = writer->builder;
-    check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MOST && piece->rows > 0);
-    bool other_version = sink->plan->group == builder->stamp &&
-                         builder->segments[sink->plan->segment].group.entry.mapping_version != from->mapping_version;
-    if (other_version || builder->bytes + piece->bytes > COMMIT_LOG_GROUP_BYTES_MOST) {
+    check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MOST && (piece->rows > 0 || piece->run_count > 0));
+    check(piece->run_count <= LOG_RUN_RUNS_MOST);
+    bool other_entry = sink->plan->group == builder->stamp && !fits_entry(&builder->segments[sink->plan->segment], from, piece);
+    if (other_entry || builder->bytes + piece->bytes + piece->run_count * sizeof(OffsetRun) > COMMIT_LOG_GROUP_BYTES_MOST) {
         int r = flush_group(writer, txn, error);
         if (r < 0) return r;
     }
@@ -151,7 +216,8 @@ static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink
         sink->plan->next_row = sink->totals.next_row;
     }
     array_reserve(builder->pieces, builder->piece_count, builder->piece_capacity);
-    builder->pieces[builder->piece_count++] = (Piece){.rows = {.data = from->rows.data + piece->offset, .size = piece->bytes}};
+    builder->pieces[builder->piece_count++] = (Piece){
+        .rows = {.data = piece->bytes > 0 ? from->rows.data + piece->offset : NULL, .size = piece->bytes}};
     size_t link = builder->piece_count;
 
     if (sink->plan->group != builder->stamp) {
@@ -179,6 +245,7 @@ static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const AppendSink
     if (from->last_time > entry->last_time) entry->last_time = from->last_time;
     sink->plan->next_row += piece->rows;
     builder->bytes += piece->bytes;
+    if (piece->run_count > 0) add_runs(builder, &builder->segments[sink->plan->segment], append, runs, piece->run_count);
     return 0;
 }
 
@@ -204,14 +271,62 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
     return 0;
 }
 
-static int add_append(Writer *writer, Txn *txn, const Append *append, Error *error) {
+/* Do all runs go on where their partitions end? If they do, the ends are as they leave them. */
+static bool place_runs(Writer *writer, const Append *append) {
+    GroupBuilder *builder = writer->builder;
+    bool placed = true;
+    builder->append++;
+    for (size_t i = 0; i < append->sink_count; i++) {
+        SinkState *sink = append->sinks[i].run_count > 0 ? writer_sink_added(writer, append->sinks[i].sink) : NULL;
+        for (size_t k = 0; k < append->sinks[i].run_count; k++) {
+            AppendRun *run = &append->sinks[i].runs[k];
+            check(run->partition < append->partition_count);
+            uint32_t partition = append->partitions[run->partition].number;
+            run->end = sink_ends_planned(sink->ends, builder->transaction, partition);
+            bool follows = sink_ends_try(sink->ends, builder->transaction, builder->append, partition, run->first, run->next,
+                                         run->sets_end);
+            placed = placed && follows;
+        }
+    }
+    for (size_t i = 0; i < append->sink_count && placed; i++)
+        for (size_t k = 0; k < append->sinks[i].run_count; k++)
+            sink_ends_plan(writer_sink(writer, append->sinks[i].sink)->ends, builder->transaction,
+                           append->partitions[append->sinks[i].runs[k].partition].number);
+    return placed;
+}
+
+enum { RUNS_MISPLACED = 1 };
+
+static int add_partitions(Writer *writer, Txn *txn, Append *append, Error *error) {
+    for (size_t i = 0; i < append->partition_count; i++) {
+        Partition *partition = &append->partitions[i];
+        const Partition *known = partitions_find(writer->partitions, partition);
+        int r = known ? 0 : partitions_add(txn, writer->partitions, partition, &partition->number, error);
+        if (r < 0) return r;
+        if (known) partition->number = known->number;
+    }
+    return place_runs(writer, append) ? 0 : RUNS_MISPLACED;
+}
+
+static int add_append(Writer *writer, Txn *txn, Append *append, Error *error) {
+    append->result = APPEND_DONE;
+    if (append->partition_count > 0) {
+        int r = add_partitions(writer, txn, append, error);
+        if (r == RUNS_MISPLACED) append->result = APPEND_MISPLACED;
+        if (r != 0) return r < 0 ? r : 0;
+    }
     for (size_t i = 0; i < append->sink_count; i++) {
         const AppendSink *from = &append->sinks[i];
         SinkState *sink = writer_sink_added(writer, from->sink);
+        size_t run = 0;
         for (size_t k = 0; k < from->piece_count; k++) {
-            int r = add_piece(writer, txn, sink, from, &from->pieces[k], error);
+            check(from->pieces[k].run_count <= from->run_count - run);
+            const AppendRun *runs = from->pieces[k].run_count > 0 ? from->runs + run : NULL;
+            int r = add_piece(writer, txn, sink, append, from, &from->pieces[k], runs, error);
             if (r < 0) return r;
+            run += from->pieces[k].run_count;
         }
+        check(run == from->run_count);
     }
     for (size_t i = 0; i < append->reject_count; i++) {
         int r = add_reject(writer, txn, &append->rejects[i], error);
@@ -229,11 +344,12 @@ static void begin_plan(Writer *writer) {
     builder->next_commit = writer->log->last_commit + 1;
     builder->commit_time = writer->log->last_commit_time;
     builder->written_count = 0;
+    builder->runs.count = 0;
     builder->group_count = 0;
     builder->rejecting_count = 0;
 }
 
-static int write_appends(Writer *writer, Txn *txn, Append *const *appends, size_t count, bool *ret_stored, Error *error) {
+static int write_appends(Writer *writer, Txn *txn, Append **appends, size_t count, bool *ret_stored, Error *error) {
     int r = 0;
     for (size_t i = 0; i < count && r == 0; i++) r = add_append(writer, txn, appends[i], error);
     if (r == 0) r = flush_group(writer, txn, error);
@@ -253,10 +369,12 @@ static void apply(Writer *writer) {
         const WrittenEntry *written = &builder->written[i];
         SinkState *sink = writer_sink(writer, written->entry.sink);
         Error error = {0};
-        check(sink && written->entry.first_row == sink->totals.next_row && written->entry.rows > 0);
+        const OffsetRun *runs = written->run_count > 0 ? builder->runs.items + written->first_run : NULL;
+        check(sink && written->entry.first_row == sink->totals.next_row && (written->entry.rows > 0 || runs));
         int r = totals_add(&sink->totals, written->commit, written->commit_time, &written->entry, &error);
         check(r == 0); /* the numbers were given from these totals */
-        sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, writer->now->boot);
+        sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, runs, written->run_count, writer->now->boot);
+        for (size_t k = 0; k < written->run_count; k++) sink_ends_put(sink->ends, runs[k].partition, runs[k].next);
         writer_mark_dirty(writer, sink);
         writer_touch(writer, sink);
     }
@@ -278,8 +396,9 @@ static void count_skips(Writer *writer, const Append *append) {
     }
 }
 
-static void forget_plan(Writer *writer) {
+static void forget_plan(Writer *writer, size_t partitions) {
     GroupBuilder *builder = writer->builder;
+    partitions_undo(writer->partitions, partitions);
     for (size_t i = 0; i < builder->rejecting_count; i++) builder->rejecting[i]->plan->rejected_events = 0;
 }
 
@@ -291,7 +410,7 @@ static uint64_t append_bytes(const Append *append) {
 }
 
 /* 0 committed, -ENOSPC nothing is changed, other: broken. */
-static int try_commit(Writer *writer, Append *const *appends, size_t count) {
+static int try_commit(Writer *writer, Append **appends, size_t count) {
     Error error = {0};
     Txn *txn;
     bool stored = false;
@@ -301,23 +420,25 @@ static int try_commit(Writer *writer, Append *const *appends, size_t count) {
     if (environment_reserve(writer->options.environment, bytes) == -ENOSPC) return -ENOSPC;
     if (!writer_record_begin(writer, &txn)) return -EIO;
     begin_plan(writer);
+    size_t partitions = writer->partitions->count;
     int r = write_appends(writer, txn, appends, count, &stored, &error);
     if (r < 0) {
         txn_abort(txn);
-        forget_plan(writer);
+        forget_plan(writer, partitions);
         if (r != -ENOSPC) writer_break(writer, "cannot write a commit group", &error);
         return r;
     }
     r = writer_end_txn(writer, txn, &error);
     if (r < 0) {
-        forget_plan(writer);
+        forget_plan(writer, partitions);
         /* A full disk: nothing was committed for sure. Else what it holds now is not known. */
         if (r != -ENOSPC) writer_break(writer, "cannot commit", &error);
         return r;
     }
     if (stored) writer_totals_stored(writer);
     apply(writer);
-    for (size_t i = 0; i < count; i++) count_skips(writer, appends[i]);
+    for (size_t i = 0; i < count; i++)
+        if (appends[i]->result == APPEND_DONE) count_skips(writer, appends[i]);
     return 0;
 }
 
@@ -382,5 +503,5 @@ void writer_commit(Writer *writer, Append **appends, size_t count) {
         memmove(appends + largest, appends + largest + 1, (count - largest - 1) * sizeof *appends);
         count--;
     }
-    answer_all(appends, count, r == 0 ? APPEND_DONE : APPEND_FAILED);
+    for (size_t i = 0; i < count; i++) answer(appends[i], r == 0 ? appends[i]->result : APPEND_FAILED);
 }

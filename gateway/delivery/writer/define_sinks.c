@@ -11,6 +11,7 @@
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
 #include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -22,6 +23,7 @@
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "storage/partitions.h"
 
 static char *target_text(const Sink *sink) {
     json_t *stored = sink_target_store(&sink->target);
@@ -73,6 +75,9 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
         dropped += sink->log->runs[i].rows;
     }
     sink_log_clear(sink->log);
+    int r = sink->ends->count > 0 ? partition_ends_forget(txn, sink->totals.sink, error) : 0;
+    if (r < 0) return r;
+    sink_ends_clear(sink->ends);
     SinkTotals *totals = &sink->totals;
     totals->staged_row = totals->next_row;
     totals->first_commit = 0;

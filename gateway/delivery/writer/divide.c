@@ -25,6 +25,7 @@ void divide_free(Divide *divide) {
     if (!divide) return;
     free(divide->description);
     free(divide->slices);
+    offset_runs_deinit(&divide->runs);
     free(divide->slice_damaged);
     free(divide->parts);
     free(divide);
@@ -36,18 +37,32 @@ static uint64_t rows_of(const SliceRecord *slices, size_t count) {
     return rows;
 }
 
-/* Cuts the slices so that each part has an equal share of the rows that can be read. The first keeps the file's id: if the proof were wrong, that would
+/* Rows of the slice that may go to a part that has room for `room`, and the runs that have them: those behind its last row go with that. */
+static uint64_t cut_slice(const SliceRecord *slice, uint64_t at, const OffsetRun *runs, size_t run_count, uint64_t room,
+                          uint32_t *ret_runs) {
+    uint64_t rows = room < slice->rows - at ? room : slice->rows - at;
+    *ret_runs = 0;
+    if (run_count == 0) return rows;
+    size_t taken = offset_runs_cut(runs, run_count, rows, &rows);
+    *ret_runs = (uint32_t)(at + rows == slice->rows ? run_count : taken);
+    return rows;
+}
+
+/* Cuts the slices so that each part has an equal share of the rows that can be read, as far as runs let it. The first keeps the file's id: if the proof were wrong, that would
  * be a ledgerConflict and not a second copy. */
 static void cut(Writer *writer, Divide *divide) {
     uint64_t rows = rows_of(divide->slices, divide->slice_count), parts = rows < PARTS ? rows : PARTS, part = 0, before = 0;
     Uuid id = divide->file;
     divide->parts = calloc(divide->slice_count + PARTS, sizeof *divide->parts);
     check(divide->parts);
+    const OffsetRun *runs = divide->runs.items;
     for (size_t i = 0; i < divide->slice_count; i++) {
         const SliceRecord *slice = &divide->slices[i];
+        size_t runs_left = slice->run_count;
         for (uint64_t at = 0; at < slice->rows;) {
             uint64_t end = (part + 1) * rows / parts; /* of this part, in rows that can be read */
-            uint64_t count = end - before < slice->rows - at ? end - before : slice->rows - at;
+            uint32_t taken;
+            uint64_t count = cut_slice(slice, at, runs, runs_left, end - before, &taken);
             SliceRecord *cut_off = &divide->parts[divide->part_count++];
             *cut_off = (SliceRecord){.sink = slice->sink,
                                      .mapping_version = slice->mapping_version,
@@ -55,10 +70,15 @@ static void cut(Writer *writer, Divide *divide) {
                                      .rows = count,
                                      .first_time = slice->first_time,
                                      .last_time = slice->last_time,
-                                     .file = id};
+                                     .file = id,
+                                     .run_count = taken};
+            if (taken > 0) runs += taken;
+            runs_left -= taken;
             at += count;
             before += count;
-            if (before == end && ++part < parts) uuid_next(&writer->ids, writer->now->wall, &id);
+            if (before < end) continue;
+            while (part < parts && (part + 1) * rows / parts <= before) part++;
+            if (part < parts) uuid_next(&writer->ids, writer->now->wall, &id);
         }
     }
     check(before == rows && part == parts);
@@ -72,6 +92,7 @@ static int read_file(Writer *writer, Divide *divide, Error *error) {
     r = ledger_find_file(txn, &divide->file, &file, error);
     if (r == LEDGER_NOT_FOUND) r = error_set(error, -EBADMSG, "a file that waits is not in the ledger");
     if (r == 0) r = slices_read(txn, &file, &divide->slices, &divide->slice_count, error);
+    if (r == 0) r = ledger_file_runs(txn, &file, &divide->runs, error);
     txn_abort(txn);
     if (r == 0 && rows_of(divide->slices, divide->slice_count) < 2) r = error_set(error, -EINVAL, "a file of one row cannot be divided");
     if (r == 0) {
@@ -108,6 +129,12 @@ void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
     }
     uuid_next(&writer->ids, writer->now->wall, &divide->pack);
     cut(writer, divide);
+    if (uuid_equal(&divide->parts[divide->part_count - 1].file, &divide->file)) {
+        (void)error_set(&error, -EINVAL, "a file of one run of records cannot be divided");
+        failed(writer, sink, &divide->file, &error);
+        divide_free(divide);
+        return;
+    }
     waiting_leave_rest(file, &file->dividing);
     writer->stages->in_flight++; /* it keeps the stager busy, and a drain waits for it */
     mailbox_post(writer->options.stager, &divide->request.message);
@@ -135,7 +162,8 @@ static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divi
 
 static int record(Writer *writer, Txn *txn, SinkState *sink, const Divide *divide, Error *error) {
     int r = ledger_add_pack(txn, &divide->record, error);
-    if (r == 0) r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, NULL, writer->now->running, error);
+    if (r == 0)
+        r = ledger_divide_file(txn, &divide->file, divide->parts, divide->part_count, divide->runs.items, writer->now->running, error);
     if (r == 0) r = rejects_drop_pending(txn, &divide->file, error);
     return r == 0 ? replace_waiting(writer, txn, sink, divide, error) : r;
 }

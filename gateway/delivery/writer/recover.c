@@ -12,6 +12,7 @@
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -20,6 +21,7 @@
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "storage/partitions.h"
 #include "storage/recovery.h"
 
 #define NEXT_TRY_MOST (10 * USEC_MINUTE)
@@ -41,6 +43,11 @@ static usec_t boot_of(const Writer *writer, usec_t wall) {
 
 static int load_totals(void *context, const SinkTotals *totals, Error *error) {
     writer_sink_added(context, totals->sink)->totals = *totals;
+    return 0;
+}
+
+static int load_end(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
+    sink_ends_put(writer_sink_added(context, sink)->ends, partition, end);
     return 0;
 }
 
@@ -105,7 +112,17 @@ static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *
     writer_mark_dirty(recovery->writer, sink);
 }
 
-static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *group, const GroupEntry *entry) {
+static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *group, size_t index) {
+    const GroupEntry *entry = &group->entries[index];
+    const OffsetRun *runs = NULL;
+    size_t run_count = group_runs(group, index, &runs);
+    usec_t since = boot_of(recovery->writer, group->commit_time);
+    if (entry->rows == 0) {
+        /* Those before the next row may have been staged or imported: deciding about them again does no harm. */
+        if (entry->first_row >= sink->totals.staged_row && !sink->stopped)
+            sink_log_add(sink->log, group->commit, group->commit_time, entry, runs, run_count, since);
+        return;
+    }
     uint64_t expected = sink_log_end(sink->log, sink->totals.staged_row), end = entry->first_row + entry->rows;
     if (end <= expected || sink->stopped) return;
     if (entry->first_row > expected && recovery->damaged_groups == 0) {
@@ -118,7 +135,7 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
     GroupEntry waiting = *entry;
     waiting.first_row = expected;
     waiting.rows = end - expected;
-    sink_log_add(sink->log, group->commit, group->commit_time, &waiting, boot_of(recovery->writer, group->commit_time));
+    sink_log_add(sink->log, group->commit, group->commit_time, &waiting, runs, run_count, since);
 }
 
 static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
@@ -142,7 +159,7 @@ static int replay_log(Recovery *recovery, Txn *txn, Error *error) {
         for (size_t i = 0; i < group.count; i++) {
             SinkState *sink = writer_sink_added(writer, group.entries[i].sink);
             if (group.commit > recovery->as_of) replay_totals(recovery, sink, &group, &group.entries[i]);
-            replay_rows(recovery, sink, &group, &group.entries[i]);
+            replay_rows(recovery, sink, &group, i);
         }
     }
     commit_log_reader_free(reader);
@@ -186,7 +203,8 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
         uint32_t version = sink->log->count ? sink->log->runs[sink->log->count - 1].mapping_version : 0;
         if (version == 0 && sink->versions->count) version = sink->versions->items[sink->versions->count - 1].version;
         GroupEntry lost = {.sink = totals->sink, .mapping_version = version, .first_row = end, .rows = totals->next_row - end};
-        sink_log_add(sink->log, recovery->last_damaged, recovery->writer->log->last_commit_time, &lost, recovery->writer->now->boot);
+        sink_log_add(sink->log, recovery->last_damaged, recovery->writer->log->last_commit_time, &lost, NULL, 0,
+                     recovery->writer->now->boot);
     } else if (!sink->stopped && end != totals->next_row) {
         (void)snprintf(why, sizeof why, "rows %" PRIu64 " to %" PRIu64 " are neither staged nor in the log", end, totals->next_row - 1);
         writer_stop_sink(sink, why);
@@ -222,6 +240,8 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     environment_reads(writer->options.environment, true);
     r = totals_load(txn, load_totals, writer, error);
     environment_reads(writer->options.environment, false);
+    if (r == 0) r = partitions_load(txn, writer->partitions, error);
+    if (r == 0) r = partition_ends_visit(txn, 0, load_end, writer, error);
     return r;
 }
 

@@ -8,6 +8,7 @@
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/settled.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/staging.h"
 #include "gateway/delivery/writer/step_clock.h"
@@ -21,6 +22,7 @@ typedef struct SinkBlock {
     SinkRules rules;
     SinkVersions versions;
     SinkLog log;
+    SinkEnds ends;
     SinkStaging stage;
     OpenFile open;
     WaitingFiles waiting;
@@ -37,6 +39,7 @@ static SinkState *sink_new(uint32_t number) {
     sink->rules = &block->rules;
     sink->versions = &block->versions;
     sink->log = &block->log;
+    sink->ends = &block->ends;
     sink->stage = &block->stage;
     sink->open = &block->open;
     sink->waiting = &block->waiting;
@@ -54,6 +57,7 @@ static void sink_free(SinkState *sink) {
     free(sink->label);
     versions_deinit(sink->versions);
     sink_log_deinit(sink->log);
+    sink_ends_deinit(sink->ends);
     if (sink->open->exists) open_file_forget(sink->open);
     waiting_deinit(sink->waiting);
     settled_deinit(sink->settled);

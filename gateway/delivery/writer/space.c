@@ -48,11 +48,12 @@ void writer_find_trim(Writer *writer) {
     for (size_t i = 0; i < writer->sinks->capacity; i++) {
         const SinkState *sink = writer->sinks->items[i];
         const SinkLog *log = sink ? sink->log : NULL;
-        if (!log || log->count == 0) continue;
-        if (sink->stopped) {
+        uint64_t oldest = log ? sink_log_oldest(log) : 0;
+        if (oldest == 0) continue;
+        if (!sink->stopped) {
+            needed = least(needed, oldest);
+        } else if (log->count > 0) {
             log_state_keep(writer->log, log->runs[0].from_commit, log->runs[log->count - 1].to_commit);
-        } else if (log->runs[0].from_commit < needed) {
-            needed = log->runs[0].from_commit;
         }
     }
     log_state_let_go(writer->log, needed);

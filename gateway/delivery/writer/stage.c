@@ -16,6 +16,7 @@
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
 #include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -179,7 +180,7 @@ static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState 
     bool fits = sink->open->exists;
     uint32_t version = sink->open->exists ? sink->open->file.mapping_version : 0;
     for (size_t i = 0; i < runs; i++) {
-        Run *run = &sink->log->runs[i];
+        LogRun *run = &sink->log->runs[i];
         check(!run->staging);
         if (!fits || run->mapping_version != version) {
             uuid_next(&writer->ids, writer->now->wall, &file);
@@ -193,7 +194,8 @@ static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState 
                             .mapping_version = run->mapping_version,
                             .first_row = run->first_row,
                             .rows = run->rows,
-                            .from_commit = run->from_commit,
+                            .from_commit = run->runs_from,
+                            .has_runs = run->run_count > 0,
                             .to_commit = run->to_commit,
                             .file = file,
                             .description = strdup(versions_find(sink->versions, run->mapping_version)->target)};
@@ -230,7 +232,10 @@ void writer_give_out_stages(Writer *writer) {
 
 void stage_free(Stage *stage) {
     if (!stage) return;
-    for (size_t i = 0; i < stage->count; i++) free(stage->items[i].description);
+    for (size_t i = 0; i < stage->count; i++) {
+        free(stage->items[i].description);
+        free(stage->items[i].runs);
+    }
     free(stage->items);
     free(stage);
 }
@@ -272,7 +277,7 @@ static int record_slice(Writer *writer, Txn *txn, SinkState *sink, const StageIt
     int r = 0;
     if (sink->open->exists && !uuid_equal(&sink->open->file.id, &item->file)) r = close_open_file(writer, txn, sink, CLOSE_CHANGE, error);
     if (r == 0 && !sink->open->exists) r = open_file(writer, txn, sink, item, error);
-    if (r == 0) r = ledger_add_slice(txn, &sink->open->file, &item->slice, NULL, error);
+    if (r == 0) r = ledger_add_slice(txn, &sink->open->file, &item->slice, item->runs, error);
     if (r < 0) return r;
 
     Tally *staged = &sink->totals.staged;
@@ -286,16 +291,20 @@ static int record_slice(Writer *writer, Txn *txn, SinkState *sink, const StageIt
 }
 
 static int record_damage(Txn *txn, SinkState *sink, const StageItem *item, Error *error) {
-    int r = ledger_skip_rows(txn, item->sink, item->damaged_first, item->damaged_rows, error);
+    /* The broker still has what a bridge read: the runs behind the damage do not follow, and are given back at their import. */
+    bool returned = item->has_runs || sink_ends_any(sink->ends);
+    int r = returned ? ledger_return_rows(txn, item->sink, item->damaged_first, item->damaged_rows, error)
+                     : ledger_skip_rows(txn, item->sink, item->damaged_first, item->damaged_rows, error);
     if (r < 0) return r;
     if (sink->open->exists) {
         sink->open->file.rows += item->damaged_rows;
-        sink->open->file.damaged_rows += item->damaged_rows;
+        *(returned ? &sink->open->file.left_out : &sink->open->file.damaged_rows) += item->damaged_rows;
     }
-    sink->totals.dropped_rows += item->damaged_rows;
+    totals_lose(&sink->totals, returned ? RANGE_RETURNED : RANGE_QUARANTINED, item->damaged_rows);
     drop_from_log(sink, item->damaged_rows, 0);
-    log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in the log and cannot be read: they are quarantined",
-              item->damaged_first, item->damaged_first + item->damaged_rows - 1, sink->label ? sink->label : "?");
+    log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in the log and cannot be read: they are %s", item->damaged_first,
+              item->damaged_first + item->damaged_rows - 1, sink->label ? sink->label : "?",
+              returned ? "read again from the broker" : "quarantined");
     return 0;
 }
 

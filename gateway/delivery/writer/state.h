@@ -4,6 +4,7 @@
  *
  *   step_clock.h   the time of the step
  *   sinks.h        all sinks by number, and when each is judged again
+ *   storage/partitions.h  the partitions that bridges read
  *   stored.h       the totals that changed since they were stored
  *   log_state.h    the commit log: how large it is, what may be trimmed
  *   connections.h  the connections, and the sinks that queue there
@@ -12,7 +13,7 @@
  *   space_state.h  how much space is used
  *   drain_state.h  how far the end is
  *   lending.h      whether another thread may read all this
- *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, staging.h, open_file.h, waiting.h, imports.h, settled.h, waiters.h
+ *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, sink_ends.h, staging.h, open_file.h, waiting.h, imports.h, settled.h, waiters.h
  *
  * and the files that work on them, none of which includes one that includes it:
  *
@@ -52,6 +53,7 @@
 #include "storage/totals.h"
 
 struct WaitingFile; /* waiting.h */
+struct Partitions;  /* storage/partitions.h */
 
 typedef struct SinkState {
     Timer timer; /* first: judged again when it is due */
@@ -69,6 +71,7 @@ typedef struct SinkState {
     struct SinkRules *rules;       /* rules.h */
     struct SinkVersions *versions; /* versions.h */
     struct SinkLog *log;           /* sink_log.h: its rows in the log */
+    struct SinkEnds *ends;         /* sink_ends.h: of a bridge's sink, how far the log has the partitions */
     struct SinkStaging *stage;     /* staging.h: on the way from the log into packs */
     struct OpenFile *open;         /* open_file.h */
     struct WaitingFiles *waiting;  /* waiting.h: closed files */
@@ -90,6 +93,7 @@ struct Writer {
     /* its parts, in one block with it */
     struct StepClock *now;               /* step_clock.h */
     struct SinkTable *sinks;             /* sinks.h */
+    struct Partitions *partitions;       /* that bridges read: storage/partitions.h */
     struct StoredTotals *stored;         /* stored.h */
     struct LogState *log;                /* log_state.h */
     struct ConnectionTable *connections; /* connections.h */

@@ -174,6 +174,7 @@ typedef struct WriterBlock {
     Writer writer; /* first */
     StepClock now;
     SinkTable sinks;
+    Partitions partitions;
     StoredTotals stored;
     LogState log;
     ConnectionTable connections;
@@ -190,6 +191,7 @@ static Writer *writer_new(const WriterOptions *options) {
     writer->options = *options;
     writer->now = &block->now;
     writer->sinks = &block->sinks;
+    writer->partitions = &block->partitions;
     writer->stored = &block->stored;
     writer->log = &block->log;
     writer->connections = &block->connections;
@@ -301,6 +303,7 @@ void writer_abandon(Writer *writer) {
         if (sink) sink_waiters_fail(sink, 0, -ECANCELED, "The gateway is shutting down.");
     }
     sinks_deinit(writer->sinks);
+    partitions_deinit(writer->partitions);
     connection_table_deinit(writer->connections);
     mailbox_free(writer->mailbox);
     group_builder_free(writer->builder);

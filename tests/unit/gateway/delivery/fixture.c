@@ -165,6 +165,9 @@ static void collect(Fixture *fixture) {
         fixture->done += append->result == APPEND_DONE;
         fixture->full += append->result == APPEND_FULL;
         fixture->failed += append->result == APPEND_FAILED;
+        fixture->misplaced += append->result == APPEND_MISPLACED;
+        for (size_t i = 0; append->result == APPEND_MISPLACED && i < append->sinks[0].run_count; i++)
+            fixture->ends[i] = append->sinks[0].runs[i].end;
         for (size_t i = 0; i < append->sink_count; i++) buffer_deinit(&append->sinks[i].rows);
         arena_deinit(&append->arena);
         free(append);
@@ -365,6 +368,46 @@ void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigne
         while (out->rows.size - start + 1 < bytes) buffer_append_byte(&out->rows, 'x');
         buffer_append_text(&out->rows, "y\n");
         out->pieces[out->piece_count++] = (AppendPiece){.offset = start, .bytes = out->rows.size - start, .rows = 1};
+    }
+    mailbox_post(writer_mailbox(fixture->writer), &append->message);
+}
+
+#define PARTITIONS_MOST 8
+
+void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count) {
+    Append *append = calloc(1, sizeof *append);
+    append->message.kind = MESSAGE_APPEND;
+    append->reply = fixture->loop;
+    append->sinks = arena_zalloc(&append->arena, count * sizeof *append->sinks);
+    append->partitions = arena_zalloc(&append->arena, PARTITIONS_MOST * sizeof *append->partitions);
+    append->partition_count = PARTITIONS_MOST;
+    for (int32_t i = 0; i < PARTITIONS_MOST; i++)
+        append->partitions[i] = (Partition){.cluster = (char *)(uintptr_t) "cluster",
+                                            .group = (char *)(uintptr_t) "group",
+                                            .topic = (char *)(uintptr_t) "orders",
+                                            .topic_id = (char *)(uintptr_t) "",
+                                            .partition = i};
+    for (size_t i = 0; i < count; i++) {
+        const FixtureRun *run = &runs[i];
+        AppendSink *out = append->sink_count > 0 ? &append->sinks[append->sink_count - 1] : NULL;
+        if (!out || out->sink != run->sink) {
+            out = &append->sinks[append->sink_count++];
+            *out = (AppendSink){
+                .sink = run->sink, .mapping_version = 1, .first_time = fixture->clock.wall_now, .last_time = fixture->clock.wall_now};
+            out->pieces = arena_zalloc(&append->arena, count * sizeof *out->pieces);
+            out->runs = arena_zalloc(&append->arena, count * sizeof *out->runs);
+        }
+        size_t start = out->rows.size;
+        for (unsigned k = 0; k < run->rows; k++) {
+            size_t begin = out->rows.size;
+            buffer_printf(&out->rows, "%d:%lld-%u,", (int)run->partition, (long long)run->first, k);
+            while (out->rows.size - begin + 1 < run->bytes) buffer_append_byte(&out->rows, 'x');
+            buffer_append_text(&out->rows, "y\n");
+        }
+        out->pieces[out->piece_count++] = (AppendPiece){
+            .offset = start, .bytes = out->rows.size - start, .rows = run->rows, .run_count = 1};
+        out->runs[out->run_count++] = (AppendRun){
+            .partition = (size_t)run->partition, .sets_end = run->sets_end, .first = run->first, .next = run->next, .rows = run->rows};
     }
     mailbox_post(writer_mailbox(fixture->writer), &append->message);
 }

@@ -44,7 +44,8 @@ typedef struct Fixture {
     uint64_t arrived, imports, connects;
     size_t settled;
     /* what came back */
-    unsigned done, full, failed;
+    unsigned done, full, failed, misplaced;
+    int64_t ends[8]; /* of the runs of the first sink of the Append that was misplaced last */
     unsigned drained, broken;
     int close_result;
     uint64_t close_rows;
@@ -65,6 +66,17 @@ void fixture_pause_connection(Fixture *fixture, const char *name, bool paused);
 void fixture_discard(Fixture *fixture, uint32_t sink);
 /* Posts rows "PREFIX-0,…" to the sink, each of about `bytes`. */
 void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes);
+/* A run of records of partition `partition` of topic "orders": its rows are "PARTITION:FIRST-0,…". */
+typedef struct FixtureRun {
+    uint32_t sink;
+    int32_t partition;
+    int64_t first, next;
+    unsigned rows;
+    bool sets_end;
+    size_t bytes; /* of a row; 0: as few as there can be */
+} FixtureRun;
+/* Posts one Append of all runs, by ascending sink. */
+void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count);
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);
 /* Runs all three until nothing is left to do at this moment. */
 void fixture_run(Fixture *fixture);

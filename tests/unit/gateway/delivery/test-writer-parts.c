@@ -40,7 +40,7 @@ static Uuid uuid_of(unsigned char number) {
 
 static void add_rows(SinkLog *log, uint64_t commit, uint32_t version, uint64_t first_row, uint64_t rows, uint64_t bytes) {
     GroupEntry entry = {.sink = 1, .mapping_version = version, .first_row = first_row, .rows = (uint32_t)rows, .bytes = bytes};
-    sink_log_add(log, commit, 1000, &entry, 5);
+    sink_log_add(log, commit, 1000, &entry, NULL, 0, 5);
 }
 
 static void check_log(void *log) {

@@ -1,0 +1,18 @@
+/*
+ * Runs of one sink in the order of its rows. One without rows that goes on where the last one of its partition ended is joined to that, so that gaps
+ * and records that became no rows do not make the list longer. Pure.
+ */
+#pragma once
+
+#include "storage/offset_run.h"
+
+/* All-zero is empty. */
+typedef struct RunList {
+    OffsetRuns runs;
+    uint32_t *last; /* by number of the partition: 1 + index of its last run; 0: it has none */
+    size_t last_capacity;
+} RunList;
+
+void run_list_add(RunList *list, const OffsetRun *run);
+void run_list_clear(RunList *list);
+void run_list_deinit(RunList *list);

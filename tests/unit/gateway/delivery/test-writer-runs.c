@@ -1,0 +1,362 @@
+/* Runs of bridges through the writer and the stager: where they have to begin, what of them is in the log, in slices and in files. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cursor.h"
+#include "gateway/delivery/writer/sink_ends.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "storage/commit_log.h"
+#include "storage/environment_private.h"
+#include "storage/ledger.h"
+#include "storage/pack.h"
+#include "storage/partitions.h"
+#include "tests/unit/gateway/delivery/fixture.h"
+
+#define NEVER (20 * USEC_HOUR) /* an import interval that no test reaches */
+#define APPEND(...) fixture_append_runs(fixture, (FixtureRun[]){__VA_ARGS__}, sizeof((FixtureRun[]){__VA_ARGS__}) / sizeof(FixtureRun))
+
+static Txn *begin_read(Fixture *fixture) {
+    Txn *txn;
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    return txn;
+}
+
+/* The ends that are stored. */
+static int64_t stored_end(Fixture *fixture, uint32_t sink, uint32_t partition) {
+    Txn *txn = begin_read(fixture);
+    int64_t end = -1;
+    int r = partition_end_find(txn, sink, partition, &end, NULL);
+    txn_abort(txn);
+    return r == 0 ? end : -1;
+}
+
+static void flush(Fixture *fixture, uint32_t sink) {
+    fixture_close(fixture, sink, CLOSE_FLUSH);
+    fixture_run(fixture);
+}
+
+static void verify(Fixture *fixture, uint32_t sink, uint64_t staged_row) {
+    Error error = {0};
+    Txn *txn = begin_read(fixture);
+    if (ledger_verify(txn, sink, staged_row, &error) < 0) fail_msg("%s", error.text);
+    txn_abort(txn);
+}
+
+typedef struct Found {
+    Fixture *fixture;
+    Txn *txn;
+    OffsetRuns runs;
+    size_t slices;
+} Found;
+
+/* The ledger's runs of a slice are those that the slice says itself. */
+static int add_slice(void *context, const SliceRecord *slice, Error *error) {
+    Found *found = context;
+    size_t before = found->runs.count;
+    found->slices++;
+    assert_int_equal(ledger_read_runs(found->txn, slice->sink, slice->first_row, &found->runs, error), 0);
+    assert_int_equal(found->runs.count - before, slice->run_count);
+    SliceReader *reader;
+    SliceRuns own = {0};
+    assert_int_equal(slice_open(found->fixture->files, slice, &reader, error), 0);
+    assert_int_equal(slice_runs(reader, &own, error), 0);
+    assert_int_equal(own.runs.count, slice->run_count);
+    for (size_t i = 0; i < own.runs.count; i++) {
+        const Partition *partition = partitions_get(&own.partitions, own.runs.items[i].partition);
+        assert_non_null(partition);
+        assert_string_equal(partition->topic, "orders");
+        assert_int_equal(own.runs.items[i].next, found->runs.items[before + i].next);
+    }
+    slice_runs_deinit(&own);
+    slice_close(reader);
+    return 0;
+}
+
+static Found slices_of(Fixture *fixture, uint32_t sink) {
+    Found found = {.fixture = fixture, .txn = begin_read(fixture)};
+    Error error = {0};
+    assert_int_equal(ledger_visit_slices(found.txn, sink, 1, UINT64_MAX / 2, add_slice, &found, &error), 0);
+    txn_abort(found.txn);
+    return found;
+}
+
+static void run_is(const OffsetRun *run, int64_t first, int64_t next, uint64_t rows) {
+    assert_int_equal(run->first, first);
+    assert_int_equal(run->next, next);
+    assert_int_equal(run->rows, rows);
+}
+
+/* ---- where a run begins ------------------------------------------------------------------------------------------------------------- */
+
+static void test_runs_go_on_where_the_partition_ends(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 5, .rows = 5}); /* nobody said that it begins there */
+    fixture_run(fixture);
+    assert_int_equal(fixture->misplaced, 1);
+    assert_int_equal(fixture->ends[0], -1);
+    APPEND({.sink = 1, .partition = 0, .first = 10, .next = 15, .rows = 5, .sets_end = true});
+    APPEND({.sink = 1, .partition = 0, .first = 15, .next = 18, .rows = 2}); /* of the same transaction */
+    fixture_run(fixture);
+    assert_int_equal(fixture->done, 2);
+    assert_int_equal(stored_end(fixture, 1, 1), 18);
+    APPEND({.sink = 1, .partition = 0, .first = 18, .next = 20, .rows = 2}, {.sink = 1, .partition = 1, .first = 7, .next = 9, .rows = 1});
+    fixture_run(fixture);
+    assert_int_equal(fixture->misplaced, 2); /* whole */
+    assert_int_equal(fixture->ends[0], 18);
+    assert_int_equal(fixture->ends[1], -1);
+    assert_int_equal(stored_end(fixture, 1, 1), 18);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.received.rows, 7);
+    APPEND({.sink = 1, .partition = 0, .first = 18, .next = 20, .rows = 2},
+           {.sink = 1, .partition = 1, .first = 7, .next = 9, .rows = 1, .sets_end = true});
+    fixture_run(fixture);
+    assert_int_equal(fixture->done, 3);
+    assert_int_equal(fixture->broken, 0);
+}
+
+static void test_each_sink_has_its_own_end(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_define(fixture, 2, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 5, .rows = 5, .sets_end = true},
+           {.sink = 2, .partition = 0, .first = 3, .next = 5, .rows = 2, .sets_end = true});
+    APPEND({.sink = 1, .partition = 0, .first = 5, .next = 7, .rows = 1}, {.sink = 2, .partition = 0, .first = 3, .next = 7, .rows = 1});
+    fixture_run(fixture);
+    assert_int_equal(fixture->misplaced, 1);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.received.rows, 5); /* sink 1 alone would have fitted */
+    assert_int_equal(fixture_statistics(fixture, 2).totals.received.rows, 2);
+}
+
+/* The next one is smaller and has room, but it may not go in over the hole. */
+static void test_behind_an_append_without_room_nothing_fits(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 10, .rows = 10, .sets_end = true});
+    fixture_run(fixture);
+    FixtureRun large[7];
+    for (unsigned i = 0; i < 7; i++)
+        large[i] = (FixtureRun){.sink = 1, .first = 10 + 10 * i, .next = 20 + 10 * i, .rows = 10, .bytes = 1 << 20};
+    fixture_append_runs(fixture, large, 7);
+    APPEND({.sink = 1, .partition = 0, .first = 80, .next = 90, .rows = 10});
+    (void)writer_step(fixture->writer);
+    fixture_run(fixture);
+    assert_int_equal(fixture->full, 1);
+    assert_int_equal(fixture->misplaced, 1);
+    assert_int_equal(fixture->ends[0], 10);
+    assert_int_equal(stored_end(fixture, 1, 1), 10);
+    fixture_pass(fixture, 2 * USEC_SECOND);
+    fixture_run(fixture);
+    APPEND({.sink = 1, .partition = 0, .first = 10, .next = 20, .rows = 10});
+    fixture_run(fixture);
+    assert_int_equal(fixture->done, 2);
+    assert_int_equal(fixture->broken, 0);
+}
+
+static void test_ends_outlive_a_start(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 3, .first = 0, .next = 5, .rows = 5, .sets_end = true});
+    APPEND({.sink = 1, .partition = 3, .first = 5, .next = 9});
+    fixture_run(fixture);
+    fixture_stop(fixture, false);
+    fixture_start(fixture);
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 3, .first = 5, .next = 8, .rows = 3});
+    APPEND({.sink = 1, .partition = 3, .first = 9, .next = 12, .rows = 3});
+    flush(fixture, 1);
+    assert_int_equal(fixture->misplaced, 1);
+    assert_int_equal(fixture->ends[0], 9);
+    assert_int_equal(fixture->done, 3);
+    verify(fixture, 1, 9);
+}
+
+/* ---- from the log into slices -------------------------------------------------------------------------------------------------------- */
+
+static void test_slices_have_the_runs_of_their_rows(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_define(fixture, 2, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .sets_end = true}); /* before the first row */
+    (void)writer_step(fixture->writer);
+    APPEND({.sink = 1, .partition = 0, .first = 4, .next = 9, .rows = 3},
+           {.sink = 1, .partition = 1, .first = 100, .next = 102, .rows = 2, .sets_end = true},
+           {.sink = 2, .partition = 0, .first = 0, .next = 9, .rows = 1, .sets_end = true});
+    (void)writer_step(fixture->writer);
+    fixture_append(fixture, 3, "of-an-http-source", 2, 20);
+    APPEND({.sink = 1, .partition = 0, .first = 9, .next = 12}); /* goes with the run before it */
+    (void)writer_step(fixture->writer);
+    APPEND({.sink = 1, .partition = 1, .first = 102, .next = 103, .rows = 1});
+    flush(fixture, 1);
+    Found found = slices_of(fixture, 1);
+    assert_int_equal(found.slices, 1);
+    assert_int_equal(found.runs.count, 4);
+    run_is(&found.runs.items[0], 0, 4, 0);
+    run_is(&found.runs.items[1], 4, 12, 3);
+    run_is(&found.runs.items[2], 100, 102, 2);
+    run_is(&found.runs.items[3], 102, 103, 1);
+    offset_runs_deinit(&found.runs);
+}
+
+static unsigned groups_left(Fixture *fixture) {
+    CommitLogReader *reader;
+    GroupView group;
+    unsigned count = 0;
+    Txn *txn = begin_read(fixture);
+    assert_int_equal(commit_log_reader_new(txn, 1, &reader, NULL), 0);
+    while (commit_log_read(reader, &group, NULL) == 0) count++;
+    commit_log_reader_free(reader);
+    txn_abort(txn);
+    return count;
+}
+
+static void test_the_log_keeps_runs_without_rows(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_define(fixture, 2, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .rows = 3, .sets_end = true});
+    flush(fixture, 1);
+    APPEND({.sink = 1, .partition = 0, .first = 4, .next = 9});
+    fixture_run(fixture);
+    fixture_append(fixture, 2, "of-an-http-source", 2, 20);
+    flush(fixture, 2);
+    assert_int_equal(groups_left(fixture), 2);
+    APPEND({.sink = 1, .partition = 0, .first = 9, .next = 10, .rows = 1}); /* takes them along */
+    flush(fixture, 1);
+    assert_int_equal(groups_left(fixture), 0);
+    Found found = slices_of(fixture, 1);
+    assert_int_equal(found.runs.count, 3);
+    run_is(&found.runs.items[1], 4, 9, 0);
+    run_is(&found.runs.items[2], 9, 10, 1);
+    offset_runs_deinit(&found.runs);
+}
+
+static void test_damage_in_the_log_is_read_again(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    for (int64_t i = 0; i < 3; i++) {
+        APPEND({.sink = 1, .partition = 0, .first = 10 * i, .next = 10 * i + 10, .rows = 4, .sets_end = i == 0});
+        (void)writer_step(fixture->writer);
+    }
+    Txn *txn;
+    char key[8];
+    store_be64(key, 2);
+    Span value;
+    assert_int_equal(txn_begin_write(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(db_get(txn, DB_LOG, (Span){key, 8}, &value, NULL), 0);
+    char *copy = malloc(value.size);
+    memcpy(copy, value.data, value.size);
+    copy[value.size - 2] ^= 1;
+    assert_int_equal(db_put(txn, DB_LOG, (Span){key, 8}, (Span){copy, value.size}, NULL), 0);
+    assert_int_equal(txn_commit(txn, NULL), 0);
+    free(copy);
+    flush(fixture, 1);
+    SinkTotals totals = fixture_statistics(fixture, 1).totals;
+    assert_int_equal(totals.dropped_rows, 0);
+    assert_int_equal(totals.returned_rows, 4);
+    verify(fixture, 1, 13);
+    assert_int_equal(fixture->broken, 0);
+}
+
+static void test_a_file_is_divided_where_runs_end(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture->fast_rows = 30;
+    for (int64_t i = 0; i < 4; i++)
+        APPEND({.sink = 1, .partition = 0, .first = 100 * i, .next = 100 * i + 90, .rows = 25, .sets_end = i == 0},
+               {.sink = 1, .partition = 0, .first = 100 * i + 90, .next = 100 * i + 100});
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 100);
+    Found found = slices_of(fixture, 1);
+    assert_int_equal(found.slices, 4);
+    assert_int_equal(found.runs.count, 4);
+    for (int64_t i = 0; i < 4; i++) run_is(&found.runs.items[i], 100 * i, 100 * i + 100, 25);
+    offset_runs_deinit(&found.runs);
+    verify(fixture, 1, 101);
+}
+
+static void test_a_file_of_one_run_is_not_divided(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture->fast_rows = 30;
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 1, .rows = 50, .sets_end = true});
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 0);
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 1);
+    fixture->fast_rows = 0;
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 50);
+}
+
+/* ---- parts -------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_ends_of_a_transaction_hold_for_it_alone(void **state) {
+    SinkEnds ends = {0};
+    assert_int_equal(sink_ends_find(&ends, 7), -1);
+    assert_false(sink_ends_try(&ends, 1, 1, 7, 0, 5, false));
+    assert_false(sink_ends_any(&ends));
+    assert_true(sink_ends_try(&ends, 1, 2, 7, 3, 5, true));
+    assert_true(sink_ends_try(&ends, 1, 2, 7, 5, 6, false));
+    assert_int_equal(sink_ends_planned(&ends, 1, 7), -1); /* tried alone is not of it */
+    sink_ends_plan(&ends, 1, 7);
+    assert_int_equal(sink_ends_planned(&ends, 1, 7), 6);
+    assert_int_equal(sink_ends_planned(&ends, 2, 7), -1); /* the transaction was aborted */
+    sink_ends_put(&ends, 7, 6);
+    sink_ends_put(&ends, 3, 9);
+    assert_int_equal(sink_ends_find(&ends, 3), 9);
+    assert_int_equal(sink_ends_find(&ends, 7), 6);
+    assert_true(sink_ends_any(&ends));
+    sink_ends_clear(&ends);
+    assert_false(sink_ends_any(&ends));
+    sink_ends_deinit(&ends);
+}
+
+static void test_runs_without_rows_go_with_the_next_rows(void **state) {
+    SinkLog log = {0};
+    OffsetRun gap = {.sink = 1, .partition = 1, .first = 0, .next = 5};
+    OffsetRun more = {.sink = 1, .partition = 1, .first = 5, .next = 6};
+    OffsetRun rows = {.sink = 1, .partition = 1, .first = 6, .next = 9, .rows = 2};
+    GroupEntry empty = {.sink = 1, .mapping_version = 1, .first_row = 1};
+    GroupEntry full = {.sink = 1, .mapping_version = 1, .first_row = 1, .rows = 2, .bytes = 10};
+    sink_log_add(&log, 3, 0, &empty, &gap, 1, 0);
+    sink_log_add(&log, 4, 0, &empty, &more, 1, 0);
+    sink_log_check(&log, false);
+    assert_int_equal(log.idle.runs.count, 1);
+    assert_int_equal(log.idle.runs.items[0].next, 6);
+    assert_int_equal(sink_log_oldest(&log), 3);
+    sink_log_add(&log, 5, 0, &full, &rows, 1, 0);
+    sink_log_check(&log, false);
+    assert_int_equal(log.idle.runs.count, 0);
+    assert_int_equal(log.runs[0].runs_from, 3);
+    assert_int_equal(log.runs[0].from_commit, 5);
+    log.runs[0].staging = true;
+    OffsetRun behind = {.sink = 1, .partition = 1, .first = 9, .next = 12};
+    sink_log_add(&log, 6, 0, &empty, &behind, 1, 0);
+    assert_int_equal(log.runs[0].to_commit, 5); /* it is on its way */
+    sink_log_drop(&log, 2, 10);
+    assert_int_equal(sink_log_oldest(&log), 6);
+    sink_log_check(&log, false);
+    sink_log_deinit(&log);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_runs_go_on_where_the_partition_ends),
+        TEST(test_each_sink_has_its_own_end),
+        TEST(test_behind_an_append_without_room_nothing_fits),
+        TEST(test_ends_outlive_a_start),
+        TEST(test_slices_have_the_runs_of_their_rows),
+        TEST(test_the_log_keeps_runs_without_rows),
+        TEST(test_damage_in_the_log_is_read_again),
+        TEST(test_a_file_is_divided_where_runs_end),
+        TEST(test_a_file_of_one_run_is_not_divided),
+        cmocka_unit_test(test_ends_of_a_transaction_hold_for_it_alone),
+        cmocka_unit_test(test_runs_without_rows_go_with_the_next_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
