@@ -162,21 +162,25 @@ int ledger_visit_slices(Txn *txn, uint32_t sink, uint64_t first_row, uint64_t ro
 int ledger_visit_packs(Txn *txn, PackVisit visit, void *context, Error *error);
 int ledger_visit_ranges(Txn *txn, uint32_t sink, RangeVisit visit, void *context, Error *error); /* by first row */
 /* Only what waits: files that are open or closed, by sink and first row, and packs with slices that are not done. */
-int ledger_visit_waiting_files(Txn *txn, FileVisit visit, void *context, Error *error);
+/* `damaged`: of the sink a file waits that cannot be read or that the visit does not take (-EBADMSG); 0 leaves it out. */
+typedef int (*FileDamaged)(void *context, uint32_t sink, Error *error);
+int ledger_visit_waiting_files(Txn *txn, FileVisit visit, FileDamaged damaged, void *context, Error *error);
 int ledger_visit_waiting_packs(Txn *txn, PackVisit visit, void *context, Error *error);
 /* Files of the sink in any state, the last one first. */
 int ledger_visit_last_files(Txn *txn, uint32_t sink, size_t most, FileVisit visit, void *context, Error *error);
 int ledger_pack_bytes(Txn *txn, uint64_t *ret_bytes, Error *error); /* of all packs that are known */
 /* Makes anew what finds these: for a ledger of a program that did not keep it, and after damage. */
 int ledger_make_index(Txn *txn, Error *error);
+/* Is it another one than would be made now? */
+int ledger_index_differs(Txn *txn, bool *ret_differs, Error *error);
 int ledger_has_index(Txn *txn, bool *ret_has, Error *error);
 enum { LEDGER_NOT_FOUND = 1 };
 int ledger_find_file(Txn *txn, const Uuid *id, FileRecord *ret_file, Error *error);
 /* The sink's open file. */
 int ledger_find_open_file(Txn *txn, uint32_t sink, FileRecord *ret_file, Error *error);
 int ledger_find_pack(Txn *txn, const Uuid *id, PackRecord *ret_pack, Error *error);
-/* Of the ids (in any order) those stay that the ledger does not know, ascending. A record that is damaged is known. A walk beside
- * the ids in the order of the keys: quick also for a million of them. */
+/* Of the ids (in any order) those stay that the ledger does not know, ascending: it has neither a record of the pack nor a slice in it. A
+ * record that is damaged is known. A walk beside the ids in the order of the keys: quick also for a million of them. */
 int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error);
 /* Where the sink's ranges end: number of its first row that is not staged; 1 for a new sink. */
 int ledger_end_row(Txn *txn, uint32_t sink, uint64_t *ret_row, Error *error);

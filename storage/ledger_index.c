@@ -112,9 +112,21 @@ int ledger_visit_waiting_packs(Txn *txn, PackVisit visit, void *context, Error *
         memcpy(id.bytes, key.data + 1, sizeof id.bytes);
         result = ledger_find_pack(txn, &id, &pack, error);
         if (result == 0) result = visit(context, &pack, error);
+        if (result == LEDGER_NOT_FOUND) result = error_set(error, -EBADMSG, "a pack waits but is not in the ledger");
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
+    return result < 0 ? result : 0;
+}
+
+/* Is a slice in it, whatever became of its record? */
+static int has_slices(Txn *txn, const Uuid *pack, bool *ret_has, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    LedgerKey prefix = ledger_id_key(LEDGER_PACK_SLICE, pack);
+    Span key = ledger_key_span(&prefix), value;
+    int result = db_cursor(txn, DB_FILES, &cursor, error);
+    if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    *ret_has = result == 0 && span_starts_with(key, ledger_key_span(&prefix));
     return result < 0 ? result : 0;
 }
 
@@ -144,6 +156,8 @@ int ledger_keep_unknown_packs(Txn *txn, Uuid *ids, size_t *count, Error *error) 
         }
         if (result < 0) return result;
         stands = result == 0;
+        if (!known) result = has_slices(txn, &ids[i], &known, error);
+        if (result < 0) return result;
         check(unknown <= i);
         if (!known) ids[unknown++] = ids[i];
     }
@@ -183,24 +197,30 @@ int index_file(Txn *txn, uint32_t sink, uint64_t first_row, bool waits, Error *e
     return waits ? put(txn, &key, error) : drop(txn, &key, error);
 }
 
-int ledger_visit_waiting_files(Txn *txn, FileVisit visit, void *context, Error *error) {
+static int visit_waiting_file(Txn *txn, uint32_t sink, uint64_t first_row, FileVisit visit, void *context, Error *error) {
+    _cleanup_(file_record_deinit) FileRecord file = {0};
+    LedgerKey at = ledger_row_key(LEDGER_FILE, sink, first_row);
+    Span value;
+    int result = db_get(txn, DB_FILES, ledger_key_span(&at), &value, error);
+    if (result == DB_NOT_FOUND)
+        return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " waits but is not there", sink, first_row);
+    if (result == 0) result = ledger_decode_file(txn, ledger_key_span(&at), value, &file, error);
+    return result == 0 ? visit(context, &file, error) : result;
+}
+
+int ledger_visit_waiting_files(Txn *txn, FileVisit visit, FileDamaged damaged, void *context, Error *error) {
     _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
     char kind = LEDGER_WAITING_FILE;
     Span prefix = {.data = &kind, .size = 1}, key = prefix, value;
     int result = db_cursor(txn, DB_FILES, &cursor, error);
     if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
     while (result == 0 && span_starts_with(key, prefix)) {
-        _cleanup_(file_record_deinit) FileRecord file = {0};
         uint32_t sink;
         uint64_t first_row;
         result = ledger_parse_row_key(key, &sink, &first_row, error);
         if (result < 0) return result;
-        LedgerKey at = ledger_row_key(LEDGER_FILE, sink, first_row);
-        result = db_get(txn, DB_FILES, ledger_key_span(&at), &value, error);
-        if (result == DB_NOT_FOUND)
-            return error_set(error, -EBADMSG, "the file of sink %" PRIu32 " from row %" PRIu64 " waits but is not there", sink, first_row);
-        if (result == 0) result = ledger_decode_file(txn, ledger_key_span(&at), value, &file, error);
-        if (result == 0) result = visit(context, &file, error);
+        result = visit_waiting_file(txn, sink, first_row, visit, context, error);
+        if (result == -EBADMSG) result = damaged(context, sink, error);
         if (result < 0) return result;
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
@@ -262,9 +282,51 @@ static int note_file(void *context, const FileRecord *file, Error *error) {
     return 0;
 }
 
+static const char kinds[] = {LEDGER_WAITING_PACK, LEDGER_DONE_PACK, LEDGER_WAITING_FILE};
+
+static int compare_keys(const void *a, const void *b) {
+    const LedgerKey *left = a, *right = b;
+    if (left->size != right->size) return left->size < right->size ? -1 : 1;
+    return memcmp(left->bytes, right->bytes, left->size);
+}
+
+static int compare_index(Txn *txn, const Keys *keys, bool *ret_differs, Error *error) {
+    size_t found = 0;
+    for (size_t i = 0; i < sizeof kinds && !*ret_differs; i++) {
+        _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+        Span prefix = {.data = &kinds[i], .size = 1}, key = prefix, value;
+        int result = db_cursor(txn, DB_FILES, &cursor, error);
+        if (result == 0) result = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+        for (; result == 0 && span_starts_with(key, prefix); result = db_move(cursor, MDB_NEXT, &key, &value, error)) {
+            LedgerKey wanted = {.size = key.size};
+            bool fits = key.size <= sizeof wanted.bytes;
+            if (fits) memcpy(wanted.bytes, key.data, key.size);
+            *ret_differs = *ret_differs || !fits || !keys->count ||
+                           !bsearch(&wanted, keys->items, keys->count, sizeof wanted, compare_keys);
+            found++;
+        }
+        if (result < 0) return result;
+    }
+    *ret_differs = *ret_differs || found != keys->count;
+    return 0;
+}
+
+int ledger_index_differs(Txn *txn, bool *ret_differs, Error *error) {
+    Keys keys = {0};
+    uint64_t bytes = 0;
+    int result = ledger_visit_packs(txn, note_pack, &keys, error);
+    if (result == 0) result = ledger_visit_files(txn, 0, note_file, &keys, error);
+    *ret_differs = false;
+    if (result == 0) result = ledger_pack_bytes(txn, &bytes, error);
+    if (result == 0 || result == -EBADMSG) *ret_differs = result < 0 || bytes != keys.bytes;
+    if (keys.count) qsort(keys.items, keys.count, sizeof *keys.items, compare_keys);
+    if (result == 0) result = compare_index(txn, &keys, ret_differs, error);
+    free(keys.items);
+    return result == -EBADMSG ? 0 : result;
+}
+
 int ledger_make_index(Txn *txn, Error *error) {
     check(txn_may_write(txn));
-    static const char kinds[] = {LEDGER_WAITING_PACK, LEDGER_DONE_PACK, LEDGER_WAITING_FILE};
     Keys keys = {0};
     int result = 0;
     for (size_t i = 0; i < sizeof kinds && result == 0; i++) result = drop_all(txn, kinds[i], error);

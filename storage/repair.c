@@ -12,23 +12,26 @@ static bool is_kind(const BadRecord *bad, char kind, size_t size) {
     return bad->key.size == size && bad->key.data[0] == kind;
 }
 
+void repair_note_sink(Repair *repair, uint32_t sink) {
+    for (size_t i = 0; i < repair->sink_count; i++)
+        if (repair->sinks[i] == sink) return;
+    array_reserve(repair->sinks, repair->sink_count, repair->sink_capacity);
+    repair->sinks[repair->sink_count++] = sink;
+}
+
 Damage *repair_report(Repair *repair, uint32_t sink, uint64_t rows, const char *why, const char *done) {
     check(rows == 0 || sink);
     array_reserve(repair->damages->items, repair->damages->count, repair->damages->capacity);
     Damage *damage = &repair->damages->items[repair->damages->count++];
     *damage = (Damage){.sink = sink, .rows = rows};
     (void)snprintf(damage->text, sizeof damage->text, "%s; %s", why, done);
-    for (size_t i = 0; i < repair->sink_count; i++)
-        if (repair->sinks[i] == sink) return damage;
-    if (sink == 0) return damage;
-    array_reserve(repair->sinks, repair->sink_count, repair->sink_capacity);
-    repair->sinks[repair->sink_count++] = sink;
+    if (sink) repair_note_sink(repair, sink);
     return damage;
 }
 
 /* ---- what is damaged ------------------------------------------------------------------------------------------------------------------ */
 
-static int open_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error) {
+int repair_open_file_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error) {
     Cursor fields;
     int r = record_open(value, LEDGER_FILE_ID, 1, "a file's id", &fields, error);
     if (r < 0) return r;
@@ -53,7 +56,7 @@ static int decode(Txn *txn, Span key, Span value, Error *error) {
         if (r == 0) file_record_deinit(&file);
         return r;
     case LEDGER_FILE_ID:
-        return key.size == 17 ? open_id(value, &sink, &row, error) : error_set(error, -EBADMSG, "a file's id has a wrong key");
+        return key.size == 17 ? repair_open_file_id(value, &sink, &row, error) : error_set(error, -EBADMSG, "a file's id has a wrong key");
     case LEDGER_SLICE: return ledger_decode_slice(key, value, &slice, error);
     case LEDGER_PACK: return ledger_decode_pack(key, value, &pack, error);
     case LEDGER_RANGE: return ledger_decode_range(key, value, &range, error);
@@ -76,13 +79,7 @@ static int find_bad(Repair *repair, Error *error) {
     while (r == 0) {
         Error why = {0};
         r = decode(repair->txn, key, value, &why);
-        if (r < 0) {
-            array_reserve(repair->bad, repair->count, repair->capacity);
-            BadRecord *bad = &repair->bad[repair->count++];
-            *bad = (BadRecord){0};
-            buffer_append_span(&bad->key, key);
-            (void)snprintf(bad->why, sizeof bad->why, "%.199s", why.text);
-        }
+        if (r < 0) repair_note_bad(repair, key, why.text);
         r = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return r < 0 ? r : 0;
@@ -147,10 +144,6 @@ static int repair_ledger(Repair *repair, Error *error) {
         int r = count_done(repair, &repair->packs[i], error);
         if (r < 0) return r;
     }
-    if (repair->count > 0) {
-        int r = ledger_make_index(repair->txn, error);
-        if (r < 0) return r;
-    }
     for (size_t i = 0; i < repair->count; i++) {
         const BadRecord *bad = &repair->bad[i];
         bool done = is_kind(bad, LEDGER_BYTES, 1);
@@ -162,6 +155,28 @@ static int repair_ledger(Repair *repair, Error *error) {
         (void)repair_report(repair, 0, 0, bad->why, "it is removed");
     }
     return 0;
+}
+
+static void forget_bad(Repair *repair) {
+    for (size_t i = 0; i < repair->count; i++) buffer_deinit(&repair->bad[i].key);
+    repair->count = repair->pack_count = 0;
+}
+
+static int repair_found(Repair *repair, int (*find)(Repair *repair, Error *error), Error *error) {
+    int r = find(repair, error);
+    if (r == 0) r = repair_ledger(repair, error);
+    forget_bad(repair);
+    return r;
+}
+
+static int repair_index(Repair *repair, Error *error) {
+    bool differs;
+    int r = ledger_index_differs(repair->txn, &differs, error);
+    if (r < 0 || !differs) return r;
+    if (repair->damages->count == 0)
+        (void)repair_report(repair, 0, 0, "files or packs are not where those that wait or are done are looked for",
+                            "this index is made anew, nothing is lost");
+    return ledger_make_index(repair->txn, error);
 }
 
 static int verify_sinks(Repair *repair, Error *error) {
@@ -186,11 +201,14 @@ int repair_records(Txn *txn, Files *files, usec_t running, Damages *ret_damages,
     Damages damages = {0};
     Repair repair = {.txn = txn, .files = files, .running = running, .damages = &damages};
     int r = repair_partitions(&repair, error);
-    if (r == 0) r = find_bad(&repair, error);
-    if (r == 0) r = repair_ledger(&repair, error);
+    if (r == 0) r = repair_found(&repair, find_bad, error);
+    if (r == 0) r = repair_found(&repair, repair_find_misplaced, error);
+    if (r == 0) r = repair_found(&repair, repair_find_uncounted, error);
+    if (r == 0) r = repair_index(&repair, error);
     if (r == 0) r = repair_totals(txn, found_totals, &repair, error);
+    if (r == 0) r = repair_note_all_sinks(&repair, error);
     if (r == 0) r = verify_sinks(&repair, error);
-    for (size_t i = 0; i < repair.count; i++) buffer_deinit(&repair.bad[i].key);
+    forget_bad(&repair);
     free(repair.bad);
     free(repair.sinks);
     free(repair.packs);

@@ -38,6 +38,19 @@ static inline uint64_t least(uint64_t a, uint64_t b) {
 /* Notes what became of a record; its sink is verified at the end. `rows`: that were quarantined because of it. */
 Damage *repair_report(Repair *repair, uint32_t sink, uint64_t rows, const char *why, const char *done);
 
+/* A record that is to be written anew; once only. */
+void repair_note_bad(Repair *repair, Span key, const char *why);
+void repair_note_sink(Repair *repair, uint32_t sink);
+int repair_open_file_id(Span value, uint32_t *ret_sink, uint64_t *ret_first_row, Error *error);
+
+/* ---- repair_links.c: all records can be read by now ---- */
+/* Removes what lies under a damaged key, and notes what is missing of targets, ranges, slices, files and their ids. */
+int repair_find_misplaced(Repair *repair, Error *error);
+/* After those were repaired: notes rows that wait and are in no slice, and packs that do not count their slices. */
+int repair_find_uncounted(Repair *repair, Error *error);
+/* So that each is verified. */
+int repair_note_all_sinks(Repair *repair, Error *error);
+
 /* Each from what stands in those before it: targets, ranges, slices, files, ids of files, packs. -EBADMSG: what it would be made from is not there
  * either. */
 int repair_target(Repair *repair, const BadRecord *bad, Error *error);

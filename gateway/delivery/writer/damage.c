@@ -46,7 +46,9 @@ void writer_stop_sink(SinkState *sink, const char *why) {
 
 void damage_take_note(SinkState *sink, const char *text, bool stays) {
     (void)snprintf(sink->damage, sizeof sink->damage, "%.*s", (int)sizeof sink->damage - 1, text);
-    if (stays) writer_stop_sink(sink, text);
+    if (!stays) return;
+    sink->stays_stopped = true;
+    writer_stop_sink(sink, text);
 }
 
 static int load_note(void *context, Span key, Span document, Error *error) {
@@ -88,12 +90,23 @@ static void tell(const Damages *damages) {
     metrics_add(METRIC_DAMAGED_RECORDS, damages->count);
 }
 
+/* What is known of sinks that stay stopped is no news: or each look at them would call for the next one. */
+static void leave_out_known(const Writer *writer, Damages *damages) {
+    size_t kept = 0;
+    for (size_t i = 0; i < damages->count; i++) {
+        const SinkState *sink = writer_sink(writer, damages->items[i].sink);
+        if (!damages->items[i].stays || !sink || !sink->stays_stopped) damages->items[kept++] = damages->items[i];
+    }
+    damages->count = kept;
+}
+
 int damage_repair(Writer *writer, Damages *ret_damages, Error *error) {
     Txn *txn;
     Damages damages = {0};
     int r = txn_begin_write(writer->options.environment, &txn, error);
     if (r < 0) return r;
     r = repair_records(txn, writer->options.files, writer->now->running, &damages, error);
+    if (r == 0) leave_out_known(writer, &damages);
     if (r == 0) r = record(writer, txn, &damages, error);
     if (r < 0 || damages.count == 0) {
         txn_abort(txn);

@@ -69,7 +69,7 @@ static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
 usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     usec_t next = USEC_NEVER;
     if (sink->waiting->count == 0 || sink->imports->running || writer->drain->begun || writer->broken) return next;
-    if (!sink->rules->known || sink->rules->paused) {
+    if (!sink->rules->known || sink->rules->paused || sink->stays_stopped) {
         if (sink->imports->queued_on) connection_leave_queue(sink);
         return next;
     }

@@ -19,6 +19,7 @@
 #include "gateway/delivery/writer/space_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/sums.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiting.h"
 #include "storage/partitions.h"
@@ -28,6 +29,7 @@
 
 typedef struct Recovery {
     Writer *writer;
+    bool may_repair;
     uint64_t as_of; /* the stored totals are true for this commit */
     uint64_t damaged_groups;
     uint64_t last_damaged;
@@ -80,6 +82,12 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         writer_touch(writer, sink);
     }
     return 0;
+}
+
+/* Of a sink that stays stopped: what waits stays where it is. */
+static int skip_file(void *context, uint32_t number, Error *error) {
+    const SinkState *sink = writer_sink(context, number);
+    return sink && sink->stopped ? 0 : -EBADMSG;
 }
 
 /* ---- the log ------------------------------------------------------------------------------------------------------------------------- */
@@ -191,8 +199,12 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     SinkTotals *totals = &sink->totals;
     uint64_t staged_row;
     int r = ledger_end_row(txn, totals->sink, &staged_row, error);
-    if (r < 0) return r;
+    if (r < 0 && !(r == -EBADMSG && sink->stopped)) return r;
+    if (r < 0) staged_row = totals->staged_row;
     char why[200];
+    if (staged_row != totals->staged_row && recovery->may_repair && !sink->stopped)
+        return error_set(error, -EBADMSG, "the ranges of sink %" PRIu32 " end at row %" PRIu64 ", but rows below %" PRIu64 " are staged",
+                         totals->sink, staged_row, totals->staged_row);
     if (staged_row != totals->staged_row) {
         (void)snprintf(why, sizeof why, "its statistics say that rows up to %" PRIu64 " are staged, its ledger ends at %" PRIu64,
                        totals->staged_row - 1, staged_row - 1);
@@ -212,8 +224,12 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     totals->first_commit = sink->log->count ? sink->log->runs[0].from_commit : 0;
     totals->oldest_commit_time = sink->log->count ? sink->log->runs[0].commit_time : 0;
     if (sink->log->count > 0) writer_touch(recovery->writer, sink);
+    /* A file that waits may be missing where those are looked for. */
+    if (recovery->may_repair && !sink->stopped && recovery->damaged_groups == 0 && sums_unaccounted(sink) != 0)
+        return error_set(error, -EBADMSG, "the numbers of rows of sink %" PRIu32 " do not add up", totals->sink);
     bool has_rows = sink->log->count > 0 || sink->open->exists;
-    return has_rows ? versions_read(sink->versions, recovery->writer->connections, error) : 0;
+    r = has_rows ? versions_read(sink->versions, recovery->writer->connections, error) : 0;
+    return r == -EBADMSG && sink->stopped ? 0 : r;
 }
 
 /* The stager's first work: what it finds takes long when very many packs are retained, and nobody waits for it. */
@@ -249,7 +265,7 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
     if (r == 0) r = writer_load_damage(writer, txn, error);
-    if (r == 0) r = ledger_visit_waiting_files(txn, load_file, writer, error);
+    if (r == 0) r = ledger_visit_waiting_files(txn, load_file, skip_file, writer, error);
     if (r == 0) r = ledger_pack_bytes(txn, &writer->space->staging_bytes, error);
     if (r == 0) r = replay_log(recovery, txn, error);
     environment_reads(writer->options.environment, true);
@@ -288,8 +304,8 @@ static int mind_index(Writer *writer, Error *error) {
     return r;
 }
 
-int writer_recover(Writer *writer, Error *error) {
-    Recovery recovery = {.writer = writer};
+int writer_recover(Writer *writer, bool may_repair, Error *error) {
+    Recovery recovery = {.writer = writer, .may_repair = may_repair};
     int r = mind_index(writer, error);
     if (r == 0) r = in_transaction(&recovery, recover_totals, error);
     if (r == 0) r = writer_mind_missing(writer, error);

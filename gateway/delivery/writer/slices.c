@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/slices.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -35,10 +36,27 @@ static int drop_damaged(void *context, const RangeRecord *range, Error *error) {
     return 0;
 }
 
+/* Do the slices that are left have all rows of the file but those that nobody reads? They follow each other, since all are of one sink. */
+static int check_rows(const FileRecord *file, const FileSlices *list, Error *error) {
+    uint64_t rows = 0, at = file->first_row;
+    bool fits = true;
+    for (size_t i = 0; i < list->count; i++) {
+        const SliceRecord *slice = &list->items[i];
+        fits = fits && slice->first_row >= at;
+        at = slice->first_row + slice->rows;
+        rows += slice->rows;
+    }
+    if (fits && at <= file->first_row + file->rows && rows == file_readable_rows(file)) return 0;
+    return error_set(error, -EBADMSG,
+                     "the file of sink %" PRIu32 " from row %" PRIu64 " has %" PRIu64 " rows that can be read, its slices have %" PRIu64,
+                     file->sink, file->first_row, file_readable_rows(file), rows);
+}
+
 int slices_read(Txn *txn, const FileRecord *file, SliceRecord **ret_slices, size_t *ret_count, Error *error) {
     FileSlices list = {.file = &file->id};
     int r = ledger_visit_slices(txn, file->sink, file->first_row, file->rows, add_slice, &list, error);
     if (r == 0 && file_readable_rows(file) < file->rows) r = ledger_visit_ranges(txn, file->sink, drop_damaged, &list, error);
+    if (r == 0) r = check_rows(file, &list, error);
     if (r < 0) {
         free(list.items);
         return r;

@@ -61,6 +61,7 @@ typedef struct SinkState {
     bool dirty;           /* totals changed since they were stored */
     bool changed;         /* in this step, or is looked at anyway: sums.h */
     bool stopped;         /* its numbers have an unexplained hole */
+    bool stays_stopped;   /* what is stored of it does not fit together: none of its files is touched */
     uint64_t unaccounted; /* received rows that are nowhere: sums.h */
     char *label;          /* "SOURCE/SINK"; NULL: not known yet */
     char last_error[256];

@@ -14,8 +14,7 @@
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
 
-/* Received rows that are nowhere, as a difference without sign: 0 but for what damage did to the statistics. */
-static uint64_t unaccounted(const SinkState *sink) {
+uint64_t sums_unaccounted(const SinkState *sink) {
     const SinkTotals *totals = &sink->totals;
     const OpenFile *open = sink->open;
     uint64_t waits = sink->log->rows + sink->waiting->rows + (open->exists ? file_readable_rows(&open->file) : 0);
@@ -24,7 +23,7 @@ static uint64_t unaccounted(const SinkState *sink) {
 }
 
 void sums_note_repair(SinkState *sink) {
-    sink->unaccounted = unaccounted(sink);
+    sink->unaccounted = sums_unaccounted(sink);
 }
 
 void sums_begin(Writer *writer) {
@@ -40,7 +39,7 @@ static void check_rows(const SinkState *sink) {
     const SinkLog *log = sink->log;
     const OpenFile *open = sink->open;
     const WaitingFiles *waiting = sink->waiting;
-    check(unaccounted(sink) == sink->unaccounted);
+    check(sums_unaccounted(sink) == sink->unaccounted);
     check(totals->staged_row <= totals->next_row);
     check(totals->next_row - totals->staged_row == log->rows);
     check((log->count == 0) == (log->rows == 0));

@@ -7,6 +7,8 @@
 
 #include "gateway/delivery/writer/state.h"
 
+/* Received rows that are nowhere, as a difference without sign: 0 but for what damage did to the statistics. */
+uint64_t sums_unaccounted(const SinkState *sink);
 /* The writer was opened. */
 void sums_begin(Writer *writer);
 /* The sink's statistics were changed by a repair. */

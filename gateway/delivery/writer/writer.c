@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "base/log.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
 #include "gateway/delivery/writer/asked.h"
@@ -206,16 +207,16 @@ static Writer *writer_new(const WriterOptions *options) {
     return writer;
 }
 
-/* `ret_repaired`: damaged records refused it, and were repaired. */
-static int open_once(const WriterOptions *options, Writer **ret_writer, bool *ret_repaired, Error *error) {
+static int open_once(const WriterOptions *options, bool may_repair, Writer **ret_writer, Error *error) {
     Writer *writer = writer_new(options);
     look_at_clock(writer);
     writer->stored->at = writer->now->boot;
     writer->space->checked = writer->space->retained_checked = writer->space->expiry_checked = writer->now->boot - USEC_DAY;
-    int r = writer_recover(writer, error);
+    int r = writer_recover(writer, may_repair, error);
     if (r < 0) {
         Error why = {0};
-        *ret_repaired = r == -EBADMSG && writer_repair_for_next(writer, &why) == 0;
+        if (r == -EBADMSG && may_repair && writer_repair_for_next(writer, &why) < 0)
+            log_failure(LOG_ERROR, "damaged records cannot be repaired", &why);
         writer_abandon(writer);
         return r;
     }
@@ -225,12 +226,10 @@ static int open_once(const WriterOptions *options, Writer **ret_writer, bool *re
 }
 
 int writer_open(const WriterOptions *options, Writer **ret_writer, Error *error) {
-    bool repaired = false;
     Error first = {0};
-    int r = open_once(options, ret_writer, &repaired, &first);
-    if (r == 0) return 0;
-    if (repaired) return open_once(options, ret_writer, &repaired, error);
-    return error_set(error, r, "%s", first.text);
+    int r = open_once(options, true, ret_writer, &first);
+    if (r == -EBADMSG) return open_once(options, false, ret_writer, error);
+    return r < 0 ? error_set(error, r, "%s", first.text) : 0;
 }
 
 /* Nobody will answer any more: send back what has a sender, free the rest. */
