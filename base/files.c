@@ -79,7 +79,13 @@ static int real_create(Files *files, const char *path, mode_t mode, File **ret_f
 }
 
 static int real_open(Files *files, const char *path, File **ret_file, Error *error) {
-    return file_new(files, path, O_RDONLY, 0, "open", ret_file, error);
+    /* Not blocking: whoever put a pipe there may never write to it. */
+    int result = file_new(files, path, O_RDONLY | O_NONBLOCK, 0, "open", ret_file, error);
+    struct stat status;
+    if (result < 0) return result;
+    if (fstat((*ret_file)->fd, &status) == 0 && (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))) return 0;
+    files->close(files, *ret_file);
+    return error_set(error, -EINVAL, "cannot open \"%s\": it is not a regular file", path);
 }
 
 static int fail_again(const File *file, Error *error) {
@@ -196,15 +202,19 @@ static int real_sync_directory(Files *files, const char *path, Error *error) {
     return 0;
 }
 
+/* Pipes, sockets and devices: nothing here reads them. */
+enum { NOT_A_FILE = 1 };
+
 static int look_at(DIR *directory, const struct dirent *entry, bool names_only, FileInfo *ret_info) {
     struct stat status;
     if (names_only && entry->d_type != DT_UNKNOWN) {
         *ret_info = (FileInfo){.is_directory = entry->d_type == DT_DIR};
-        return 0;
+        bool is_other = entry->d_type == DT_FIFO || entry->d_type == DT_SOCK || entry->d_type == DT_CHR || entry->d_type == DT_BLK;
+        return is_other ? NOT_A_FILE : 0;
     }
     if (fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0) return -errno;
     *ret_info = info_of(&status);
-    return 0;
+    return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISLNK(status.st_mode) ? 0 : NOT_A_FILE;
 }
 
 static int walk(DIR *directory, const char *path, bool names_only, FilesVisit visit, void *context, Error *error) {
@@ -218,6 +228,7 @@ static int walk(DIR *directory, const char *path, bool names_only, FilesVisit vi
         int result = look_at(directory, entry, names_only, &info);
         if (result == -ENOENT) continue; /* removed meanwhile */
         if (result < 0) return fail(error, "look at", entry->d_name);
+        if (result == NOT_A_FILE) continue;
         result = visit(context, entry->d_name, &info);
         if (result != 0) return result;
     }

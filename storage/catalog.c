@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <jansson.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -125,4 +126,17 @@ int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit vis
         result = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return result < 0 ? result : 0;
+}
+
+int catalog_next_sink(Txn *txn, uint32_t *ret_number, Error *error) {
+    Span document;
+    *ret_number = UINT32_MAX;
+    int result = catalog_get(txn, CATALOG_META, SPAN(CATALOG_NUMBERS), &document, error);
+    if (result == CATALOG_NOT_FOUND || result == -EBADMSG) return 0;
+    if (result < 0) return result;
+    json_t *numbers = json_loadb(document.data, document.size, 0, NULL);
+    json_int_t sink = json_integer_value(json_object_get(numbers, "sink"));
+    json_decref(numbers);
+    if (sink > 0 && sink <= UINT32_MAX) *ret_number = (uint32_t)sink;
+    return 0;
 }

@@ -30,3 +30,8 @@ int catalog_remove(Txn *txn, Collection collection, Span key, Error *error); /* 
 /* A walk leaves damaged documents out, with a log line and a count; in the place of a damaged definition stands its newest version. */
 typedef int (*CatalogVisit)(void *context, Span key, Span document, Error *error); /* < 0 ends the walk; must not write */
 int catalog_visit(Txn *txn, Collection collection, Span prefix, CatalogVisit visit, void *context, Error *error); /* in key order */
+
+/* In CATALOG_META: {"source", "sink"}, the numbers that the next ones get. */
+#define CATALOG_NUMBERS "control.numbers"
+/* The number that the next sink gets; UINT32_MAX: it is not known. */
+int catalog_next_sink(Txn *txn, uint32_t *ret_number, Error *error);

@@ -3,10 +3,26 @@
 #include <errno.h>
 
 #include "storage/catalog.h"
+#include "storage/environment_private.h"
 #include "storage/ledger.h"
 #include "storage/pack.h"
 
 #define KEY SPAN("instance") /* in CATALOG_META */
+
+/* An environment that holds anything had an instance: it is written before all else. */
+static int holds_anything(Txn *txn, bool *ret_holds, Error *error) {
+    static const Database databases[] = {DB_CATALOG, DB_FILES, DB_LOG, DB_STATISTICS};
+    *ret_holds = false;
+    for (size_t i = 0; i < sizeof databases / sizeof *databases && !*ret_holds; i++) {
+        _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+        Span key = {0}, value;
+        int r = db_cursor(txn, databases[i], &cursor, error);
+        if (r == 0) r = db_move(cursor, MDB_FIRST, &key, &value, error);
+        if (r < 0) return r;
+        *ret_holds = r == 0;
+    }
+    return 0;
+}
 
 int instance_read(Environment *environment, Uuid *ret_instance, Error *error) {
     Txn *txn;
@@ -20,10 +36,13 @@ int instance_read(Environment *environment, Uuid *ret_instance, Error *error) {
         if (!quoted || !uuid_parse((Span){.data = document.data + 1, .size = UUID_TEXT_SIZE}, &instance))
             r = error_set(error, -EBADMSG, "it is not an id");
     }
+    bool holds = false;
+    if (r == CATALOG_NOT_FOUND) r = holds_anything(txn, &holds, error);
+    if (r == 0 && holds) r = error_set(error, -EBADMSG, "it is missing");
     txn_abort(txn);
     if (r == -EBADMSG) return INSTANCE_DAMAGED;
     if (r < 0) return r;
-    *ret_instance = r == CATALOG_NOT_FOUND ? (Uuid){0} : instance;
+    *ret_instance = instance; /* nil, unless it was read */
     return 0;
 }
 

@@ -10,7 +10,7 @@
 #include "base/uuid.h"
 #include "storage/environment.h"
 
-/* Nil: none is written in it. INSTANCE_DAMAGED: what is written cannot be read; `error` says why. */
+/* Nil: none is written in it, nor anything else. INSTANCE_DAMAGED: it cannot be read, or is missing where other records are; `error` says why. */
 enum { INSTANCE_DAMAGED = 1 };
 int instance_read(Environment *environment, Uuid *ret_instance, Error *error);
 int instance_write(Environment *environment, const Uuid *instance, Error *error);

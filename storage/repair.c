@@ -207,6 +207,7 @@ int repair_records(Txn *txn, Files *files, usec_t running, Damages *ret_damages,
     if (r == 0) r = repair_index(&repair, error);
     if (r == 0) r = repair_totals(txn, found_totals, &repair, error);
     if (r == 0) r = repair_note_all_sinks(&repair, error);
+    for (size_t i = 0; i < repair.sink_count && r == 0; i++) r = repair_missing_totals(txn, repair.sinks[i], found_totals, &repair, error);
     if (r == 0) r = verify_sinks(&repair, error);
     forget_bad(&repair);
     free(repair.bad);

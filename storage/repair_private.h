@@ -91,3 +91,5 @@ int repair_is_bridge(Txn *txn, uint32_t sink, bool *ret_is, Error *error);
 typedef void (*RepairFound)(void *context, uint32_t sink, const char *why, const char *done);
 /* Totals, and what they are true for. After the ledger. */
 int repair_totals(Txn *txn, RepairFound found, void *context, Error *error);
+/* Of a sink that has rows in the ledger. After those. */
+int repair_missing_totals(Txn *txn, uint32_t sink, RepairFound found, void *context, Error *error);

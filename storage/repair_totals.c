@@ -72,8 +72,23 @@ static int count_anew(Txn *txn, uint32_t sink, uint64_t as_of, Error *error) {
     totals.next_row = totals.staged_row;
     if (r == 0) r = read_log(txn, as_of, &totals, error);
     totals.received.rows = totals.next_row - 1;
-    totals.rejected_events = 1; /* unknown; there may be some to look after */
+    totals.rejected_events = 1;                                                 /* unknown; there may be some to look after */
+    if (r == 0 && totals.next_row == 1) return totals_remove(txn, sink, error); /* of no sink: its key is damaged */
     return r == 0 ? totals_store(txn, &totals, error) : r;
+}
+
+int repair_missing_totals(Txn *txn, uint32_t sink, RepairFound found, void *context, Error *error) {
+    SinkTotals totals;
+    TotalsAsOf as_of;
+    uint64_t end;
+    int r = totals_find(txn, sink, &totals, error);
+    if (r != TOTALS_NOT_FOUND) return r == -EBADMSG ? 0 : r;
+    r = ledger_end_row(txn, sink, &end, error);
+    if (r < 0 || end == 1) return r == -EBADMSG ? 0 : r;
+    r = totals_load_as_of(txn, &as_of, error);
+    if (r == 0) r = count_anew(txn, sink, as_of.commit ? as_of.commit : UINT64_MAX, error);
+    if (r == 0) found(context, sink, "the statistics of a sink are missing", "its rows were counted anew; bytes and rejects are not known");
+    return r;
 }
 
 static int newest_pack(void *context, const PackRecord *pack, Error *error) {

@@ -12,7 +12,7 @@
 #include "storage/catalog.h"
 #include "storage/totals.h"
 
-#define NUMBERS_KEY "control.numbers"
+#define NUMBERS_KEY CATALOG_NUMBERS
 
 /* ---- arrays in order of ids ---------------------------------------------------------------------------------------------------------- */
 
@@ -216,7 +216,9 @@ static int load_sink(void *context, Span key, Span document, Error *error) {
     if (r == 0 && sink->number != number) r = error_set(error, -EBADMSG, "it has another number");
     if (r == 0 && !found) r = error_set(error, -EBADMSG, "there is no source number %u", source_number);
     if (r == 0 && registry_find_sink(loading->by_number[low], sink->sink_id)) r = error_set(error, -EBADMSG, "another sink has its id");
-    if (loading->registry->next_sink <= number) loading->registry->next_sink = number + 1;
+    /* A key can be damaged while the document is not. */
+    uint32_t given = sink ? sink->number : number;
+    if (loading->registry->next_sink <= given) loading->registry->next_sink = given + 1;
     if (r < 0) {
         sink_unref(sink);
         return leave_out("sink", number, error);

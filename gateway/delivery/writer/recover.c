@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/give_up.h"
@@ -30,7 +31,8 @@
 typedef struct Recovery {
     Writer *writer;
     bool may_repair;
-    uint64_t as_of; /* the stored totals are true for this commit */
+    uint32_t next_sink; /* no sink has this number or a greater one */
+    uint64_t as_of;     /* the stored totals are true for this commit */
     uint64_t damaged_groups;
     uint64_t last_damaged;
 } Recovery;
@@ -54,9 +56,15 @@ static int load_end(void *context, uint32_t sink, uint32_t partition, int64_t en
 }
 
 static int load_version(void *context, Span key, Span document, Error *error) {
-    Writer *writer = context;
+    const Recovery *recovery = context;
+    Writer *writer = recovery->writer;
     uint32_t number;
     int r = versions_sink_of(key, &number, error);
+    if (r < 0 || number == 0 || number >= recovery->next_sink) {
+        log_error("a record of where files of a sink go has a damaged key: it is left out");
+        metrics_add(METRIC_DAMAGED_RECORDS, 1);
+        return 0;
+    }
     if (r == 0) versions_load(writer_sink_added(writer, number)->versions, key, document);
     return r;
 }
@@ -263,7 +271,8 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
 
 static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
-    int r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, writer, error);
+    int r = catalog_next_sink(txn, &recovery->next_sink, error);
+    if (r == 0) r = catalog_visit(txn, CATALOG_VERSIONS, SPAN("t"), load_version, recovery, error);
     if (r == 0) r = writer_load_damage(writer, txn, error);
     if (r == 0) r = ledger_visit_waiting_files(txn, load_file, skip_file, writer, error);
     if (r == 0) r = ledger_pack_bytes(txn, &writer->space->staging_bytes, error);

@@ -289,6 +289,28 @@ static void a_missing_root_is_an_error(void **state) {
     assert_non_null(strstr(error.text, "/nonexistent/sluice"));
 }
 
+static int count_entry(void *context, const char *name, const FileInfo *info) {
+    ++*(unsigned *)context;
+    return 0;
+}
+
+static void pipes_are_neither_opened_nor_listed(void **state) {
+    char path[512];
+    File *file;
+    Error error = {0};
+    unsigned listed = 0, named = 0;
+    (void)snprintf(path, sizeof path, "%s/pipe", root);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    (void)alarm(20); /* an open that waits for a writer never ends */
+    assert_int_equal(files->open(files, "pipe", &file, &error), -EINVAL);
+    (void)alarm(0);
+    assert_non_null(strstr(error.text, "not a regular file"));
+    assert_int_equal(files->list(files, "", count_entry, &listed, NULL), 0);
+    assert_int_equal(files->names(files, "", count_entry, &named, NULL), 0);
+    assert_int_equal(listed + named, 0);
+    assert_int_equal(files->remove(files, "pipe", NULL), 0);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -301,6 +323,7 @@ int main(void) {
         test(list_visits_each_entry_until_told_to_stop),
         test(paths_stay_below_the_root),
         test(links_are_not_followed),
+        test(pipes_are_neither_opened_nor_listed),
         test(a_failed_append_is_final),
         test(descriptors_do_not_leak_into_children),
         test(replace_swaps_the_whole_content),

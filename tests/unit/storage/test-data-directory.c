@@ -288,6 +288,26 @@ static void write_pack(const char *path, Uuid id, const Uuid *instance) {
 }
 
 /* It stands in the format file, and in the header of each pack. */
+static void remove_instance(Fixture *fixture, void *context) {
+    Txn *txn = fixture_write(fixture);
+    assert_ok(db_remove(txn, DB_CATALOG, SPAN("Minstance"), error));
+    assert_ok(txn_commit(txn, error));
+}
+
+/* The environment holds other records: it is not new. */
+static void test_a_missing_instance_is_written_anew(void **state) {
+    char folder[256], path[512];
+    fixture_make_folder(folder);
+    path_in(path, folder, "data");
+    Uuid instance = open_and_close(path, true), known = fixture_id(2);
+    change_environment(path, add_pack, &known);
+    write_pack(path, known, &instance);
+    change_environment(path, remove_instance, NULL);
+    Uuid found = open_and_close(path, false);
+    assert_true(uuid_equal(&found, &instance));
+    fixture_remove_folder(folder);
+}
+
 static void test_a_damaged_instance_is_written_anew(void **state) {
     char folder[256], path[512];
     fixture_make_folder(folder);
@@ -365,6 +385,7 @@ int main(void) {
         cmocka_unit_test(test_format_numbers),
         cmocka_unit_test(test_environment_and_staging_must_match),
         cmocka_unit_test(test_crash_at_the_first_start),
+        cmocka_unit_test(test_a_missing_instance_is_written_anew),
         cmocka_unit_test(test_a_damaged_instance_is_written_anew),
         cmocka_unit_test(test_a_damaged_instance_beside_staged_files_of_others),
     };

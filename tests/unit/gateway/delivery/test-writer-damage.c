@@ -398,6 +398,20 @@ static void test_rows_of_a_stopped_sink_stay_behind_older_rows_of_another(void *
     assert_int_equal(fixture->broken, 0);
 }
 
+static void test_a_version_of_a_sink_that_cannot_be_is_left_out(void **state) {
+    Fixture *fixture = *state;
+    char key[9] = {'t', 0x40, 0, 0, 1, 0, 0, 0, 1};
+    Txn *txn;
+    define(fixture);
+    assert_int_equal(txn_begin_write(fixture->environment, &txn, NULL), 0);
+    assert_int_equal(catalog_put(txn, CATALOG_VERSIONS, (Span){.data = key, .size = sizeof key}, SPAN("{}"), NULL), 0);
+    assert_int_equal(catalog_put(txn, CATALOG_META, SPAN(CATALOG_NUMBERS), SPAN("{\"sink\":3,\"source\":2}"), NULL), 0);
+    assert_int_equal(txn_commit(txn, NULL), 0);
+    uint64_t before = metrics_read(METRIC_DAMAGED_RECORDS);
+    restart(fixture); /* it would take gigabytes */
+    assert_int_equal(metrics_read(METRIC_DAMAGED_RECORDS), before + 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_record_before_a_start),
@@ -405,6 +419,7 @@ int main(void) {
         cmocka_unit_test(test_any_record_of_what_is_retained),
         cmocka_unit_test_setup_teardown(test_a_ledger_of_an_older_program_gets_an_index, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_rows_of_a_stopped_sink_stay_behind_older_rows_of_another, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_version_of_a_sink_that_cannot_be_is_left_out, fixture_setup, fixture_teardown),
         cmocka_unit_test(test_any_record_that_is_missing),
         cmocka_unit_test(test_any_record_under_another_key),
         cmocka_unit_test_setup_teardown(test_rows_that_nothing_points_to_are_quarantined, fixture_setup, fixture_teardown),
