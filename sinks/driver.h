@@ -73,7 +73,8 @@ typedef struct ImportFile {
     uint64_t damaged_rows; /* that the readers do not give, but may have given to an earlier import */
     uint64_t checksum;
     SinkRows *reader;
-    /* Of a bridge's sink, else NULL: the runs that its rows belong to, in row order, also those of the damaged rows (`lost`). All rows are in one. Out:
+    /* Of a bridge's sink, else NULL: the runs that its rows belong to, in row order, also those of the damaged rows (`lost`). All rows that the
+     * readers give are in one. Out:
      * their outcomes; of a file that was imported before, those of that import. */
     ImportRun *runs;
     size_t run_count;

@@ -44,7 +44,7 @@ uint64_t positions_decide(ImportPosition *positions, size_t position_count, Impo
     for (size_t i = 0; i < run_count; i++) {
         ImportRun *run = &runs[i];
         check(run->position < position_count && run->first < run->next);
-        check(i == 0 || run->first_row == run[-1].first_row + run[-1].rows);
+        check(i == 0 || run->first_row >= run[-1].first_row + run[-1].rows);
         run->outcome = decide(&positions[run->position], run);
         if (run->outcome != RUN_TAKEN && !run->lost) left_out += run->rows;
         check(positions[run->position].next >= positions[run->position].read);

@@ -19,8 +19,12 @@ void load_job_free(LoadJob *job) {
         file_record_deinit(&job->files[i].file);
         free(job->files[i].slices);
         free(job->files[i].slice_damaged);
+        free(job->files[i].runs);
     }
     free(job->files);
+    free(job->runs);
+    free(job->positions);
+    partitions_deinit(&job->partitions);
     free(job->connection);
     free(job->label);
     sink_target_deinit(&job->target);

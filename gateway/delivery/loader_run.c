@@ -221,7 +221,9 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
                                 .bytes = file->bytes,
                                 .damaged_rows = file->rows - file_readable_rows(file),
                                 .checksum = file->checksum,
-                                .reader = file_rows_reader(rows[i])};
+                                .reader = file_rows_reader(rows[i]),
+                                .runs = job->files[i].runs,
+                                .run_count = job->files[i].run_count};
         file_rows_size(rows[i], &files[i].rows, &bytes);
         check(files[i].rows == file_readable_rows(file));                                                   /* slices_read */
         check(i == 0 || file->first_row >= job->files[i - 1].file.first_row + job->files[i - 1].file.rows); /* in row order */
@@ -232,6 +234,8 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .target = &job->target,
         .files = files,
         .file_count = job->file_count,
+        .positions = job->positions,
+        .position_count = job->position_count,
         .settled = job->settled,
         .settled_count = job->settled_count,
         .bad_rows_most = options->bad_rows_most,
@@ -266,9 +270,29 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     return result;
 }
 
+/* Rows of a broker may not go where no position can go with them. */
+static SinkResult check_positions(const Kept *kept, LoadJob *job) {
+    if (job->position_count == 0 || kept->driver->positions) return SINK_DONE;
+    (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no positions, so it takes no rows of a broker.",
+                    job->connection);
+    return SINK_REFUSED;
+}
+
+static SinkResult advance_positions(const Loader *loader, Kept *kept, LoadJob *job) {
+    PositionsJob positions = {.owner = {.instance = loader->loaders->options.instance, .sink_label = job->label},
+                              .target = &job->target,
+                              .positions = job->positions,
+                              .position_count = job->position_count,
+                              .runs = job->runs,
+                              .run_count = job->run_count};
+    SinkResult result = check_positions(kept, job);
+    return result == SINK_DONE ? kept->driver->positions->advance(kept->session, &positions, &job->request.error) : result;
+}
+
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
-    SinkResult result = prepare(kept, &job->target, digest, &job->request.error);
+    SinkResult result = check_positions(kept, job);
+    if (result == SINK_DONE) result = prepare(kept, &job->target, digest, &job->request.error);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);
@@ -335,6 +359,8 @@ void loader_run(Loader *loader, LoadJob *job) {
         if (job->request.result != SINK_DONE) return;
         if (job->request.message.kind == MESSAGE_PREPARE) {
             job->request.result = (int)prepare_asked(kept, job);
+        } else if (job->request.message.kind == MESSAGE_POSITIONS) {
+            job->request.result = (int)advance_positions(loader, kept, job);
         } else {
             job->request.result = (int)import_with(loader, kept, job);
         }

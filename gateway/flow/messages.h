@@ -45,6 +45,7 @@ typedef enum MessageKind {
     MESSAGE_SWEEP,           /* W -> S        Sweep: look for what an earlier process left in staging/; the first one of a start */
     MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
+    MESSAGE_POSITIONS,       /* W -> D -> W   LoadJob: advance positions over runs whose rows nobody imports */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
     MESSAGE_TEST_CONNECTION, /* C -> D -> C   LoadJob: could imports into the connection work? */
@@ -299,18 +300,27 @@ typedef struct LoadFile {
     bool already_imported;  /* out: the destination's ledger had it */
     uint64_t found_rows;    /* out: of its damaged rows, those that the destination has: they were imported before they were damaged */
     uint64_t rejected_rows; /* out: made pending by this import */
-    bool *slice_damaged;    /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
+    /* Of a bridge's sink, else NULL: the runs of all its slices, in row order; owned. Out, SINK_DONE: what became of them. */
+    ImportRun *runs;
+    size_t run_count;
+    bool *slice_damaged; /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
 } LoadFile;
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Request request;   /* MESSAGE_IMPORT, MESSAGE_PREPARE or MESSAGE_TEST_CONNECTION; result: a SinkResult */
+    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
     uint32_t sink;
     LoadFile *files; /* MESSAGE_IMPORT; owned */
     size_t file_count;
+    /* Of a bridge's sink, else none: the positions of the partitions that runs are of, in key order; owned. Out, SINK_DONE: as they are now. */
+    ImportPosition *positions;
+    size_t position_count;
+    Partitions partitions; /* owned: the texts of their keys */
+    ImportRun *runs;       /* MESSAGE_POSITIONS; owned. Out, SINK_DONE: what became of them */
+    size_t run_count;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
     bool failed_before;         /* the last import of the sink did not succeed */

@@ -9,6 +9,7 @@
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
+#include "gateway/delivery/writer/positions_alone.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
@@ -122,12 +123,18 @@ static int delete_file(Writer *writer, SinkState *sink, size_t index, FileRecord
     return 0;
 }
 
+enum { ACTION_BEGUN = 1 }; /* answered later */
+
 static int act_on_waiting(Writer *writer, FileAction *action, FileRecord *file) {
     SinkState *sink = writer_sink(writer, file->sink);
     for (size_t i = 0; sink && i < sink->waiting->count; i++) {
         WaitingFile *waiting = &sink->waiting->items[i];
         if (!uuid_equal(&waiting->id, &action->file)) continue;
         if (!waiting_is_at_rest(waiting)) return error_set(&action->request.error, -EBUSY, "The file is being imported.");
+        if (action->remove && waiting->bridge) {
+            int r = writer_begin_delete(writer, sink, waiting, action);
+            return r < 0 ? r : ACTION_BEGUN;
+        }
         if (action->remove) return delete_file(writer, sink, i, file, &action->request.error);
         waiting->next_try = 0;
         waiting->connection->paused_until = 0;
@@ -163,6 +170,7 @@ void writer_file_action(Writer *writer, FileAction *action) {
         }
         file_record_deinit(&file);
     }
+    if (r == ACTION_BEGUN) return;
     action->request.result = r;
     request_answer(&action->request);
 }

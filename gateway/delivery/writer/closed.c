@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/closed.h"
 
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/space_state.h"
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/versions.h"
@@ -23,7 +24,8 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
         .waits_since = writer->now->running,
         .first_failed = file->first_failed,
         .connection = connection,
-        .keyed = keyed,
+        .keyed = keyed || sink_ends_any(sink->ends),
+        .bridge = sink_ends_any(sink->ends),
     };
     if (file->bytes > writer->space->largest_file) writer->space->largest_file = file->bytes;
     return waiting_add(sink->waiting, &waiting);

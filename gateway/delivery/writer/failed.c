@@ -127,6 +127,12 @@ void writer_begin_expire(Writer *writer, SinkState *sink, WaitingFile *file) {
         txn_abort(txn);
     }
     file_record_deinit(&record);
+    for (size_t i = 0; r == 0 && i < expire->slice_count && !file->bridge; i++) file->bridge = expire->slices[i].run_count > 0;
+    if (file->bridge) { /* nobody knew, since the ends of its partitions were lost */
+        file->keyed = true;
+        expire_free(expire);
+        return;
+    }
     if (r < 0) {
         log_failure(LOG_ERROR, "cannot copy a file that failed for too long: it stays among those that wait", &error);
         expire_free(expire);

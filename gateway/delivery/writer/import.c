@@ -16,10 +16,14 @@
 #include "gateway/delivery/writer/drain_state.h"
 #include "gateway/delivery/writer/failed.h"
 #include "gateway/delivery/writer/imports.h"
+#include "gateway/delivery/writer/job_runs.h"
+#include "gateway/delivery/writer/left_out.h"
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/positions_alone.h"
 #include "gateway/delivery/writer/repaired.h"
 #include "gateway/delivery/writer/rules.h"
 #include "gateway/delivery/writer/settled.h"
+#include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/slices.h"
 #include "gateway/delivery/writer/step_clock.h"
@@ -49,6 +53,7 @@ static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
         *next = earlier(*next, sink->imports->paused_until);
         return NULL;
     }
+    if (sink->log->ahead.count > 0) return NULL; /* these positions come before all files */
     for (size_t i = 0; i < sink->waiting->count && i < FILES_LOOKED_AT_MOST; i++) {
         WaitingFile *file = &sink->waiting->items[i];
         bool ready = waiting_is_at_rest(file) && file->next_try <= now;
@@ -66,15 +71,32 @@ static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
     return best;
 }
 
+static void queue_on(SinkState *sink, WriterConnection *connection) {
+    if (sink->imports->queued_on == connection) return;
+    if (sink->imports->queued_on) connection_leave_queue(sink);
+    connection_join_queue(connection, sink);
+}
+
+/* Runs without rows, which nothing that waits comes before. */
+static usec_t consider_positions(Writer *writer, SinkState *sink, usec_t due) {
+    if (due > writer->now->boot) return due;
+    WriterConnection *connection = sink->stopped || sink->stays_stopped ? NULL : writer_positions_connection(writer, sink);
+    if (connection) queue_on(sink, connection);
+    return USEC_NEVER;
+}
+
 usec_t writer_consider_import(Writer *writer, SinkState *sink) {
-    usec_t next = USEC_NEVER;
-    if (sink->waiting->count == 0 || sink->imports->running || writer->drain->begun || writer->broken) return next;
+    usec_t next = USEC_NEVER, positions = writer_positions_due(sink);
+    if (sink->imports->running || writer->drain->begun || writer->broken) return next;
+    if (sink->waiting->count == 0 && positions == USEC_NEVER) return next;
     if (!sink->rules->known || sink->rules->paused || sink->stays_stopped) {
         if (sink->imports->queued_on) connection_leave_queue(sink);
         return next;
     }
+    if (positions != USEC_NEVER) return consider_positions(writer, sink, positions);
     WaitingFile *oldest = &sink->waiting->items[0];
-    usec_t expires = !waiting_is_at_rest(oldest) || oldest->connection->paused ? USEC_NEVER : writer_expires(writer, oldest);
+    bool stays = !waiting_is_at_rest(oldest) || oldest->bridge || oldest->connection->paused;
+    usec_t expires = stays ? USEC_NEVER : writer_expires(writer, oldest);
     if (expires <= writer->now->boot && writer->imports->expiring == 0) {
         writer_begin_expire(writer, sink, oldest);
     } else if (expires != USEC_NEVER) {
@@ -82,9 +104,7 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     }
     WaitingFile *file = pick(writer, sink, &next);
     if (!file) return next;
-    if (sink->imports->queued_on == file->connection) return next;
-    if (sink->imports->queued_on) connection_leave_queue(sink);
-    connection_join_queue(file->connection, sink);
+    queue_on(sink, file->connection);
     return next;
 }
 
@@ -164,6 +184,19 @@ static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
     settled_sort(sink->settled);
 }
 
+/* Nobody knows any more where its records are from: whoever reads the partition finds that they are missing. The rest of its file is tried again. */
+static void return_slice(Writer *writer, SinkState *sink, LoadFile *load, const SliceRecord *slice) {
+    Txn *txn;
+    Error error = {0};
+    WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
+    for (size_t i = 0; i < sink->waiting->count; i++) sink->waiting->items[i].importing = false;
+    writer_touch(writer, sink);
+    if (!writer_record_begin(writer, &txn)) return;
+    writer_mark_dirty(writer, sink);
+    int r = slices_quarantine(txn, sink, waiting, &load->file, slice, &(bool){true}, 1, &error);
+    (void)writer_record_end(writer, txn, r, "cannot record rows of a partition that is not known", &error);
+}
+
 static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     WriterConnection *connection = first->connection;
     LoadJob *job = load_job_new(MESSAGE_IMPORT, writer->mailbox, NULL);
@@ -174,11 +207,19 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
 
     Error error = {0};
     Txn *txn;
+    LoadFile *unknown = NULL;
+    SliceRecord slice;
     int r = txn_begin_read(writer->options.environment, &txn, &error);
     if (r == 0) {
         r = add_files(writer, txn, sink, first, job, &error);
         if (r == 0 && !sink->settled->loaded) load_settled(writer, txn, sink);
+        if (r == 0) r = job_runs_read(txn, writer->partitions, job, &unknown, &slice, &error);
         txn_abort(txn);
+    }
+    if (r == JOB_RUNS_UNKNOWN) {
+        return_slice(writer, sink, unknown, &slice);
+        load_job_free(job);
+        return;
     }
     if (r < 0) {
         log_failure(LOG_ERROR, "cannot prepare an import", &error);
@@ -215,7 +256,12 @@ static void pump(Writer *writer, WriterConnection *connection) {
         if (sink->imports->running) continue;
         usec_t next = USEC_NEVER;
         WaitingFile *file = pick(writer, sink, &next);
-        if (file && file->connection == connection) {
+        if (writer_positions_due(sink) <= writer->now->boot) {
+            if (writer_positions_connection(writer, sink) == connection)
+                writer_start_positions(writer, sink, connection);
+            else
+                writer_touch(writer, sink);
+        } else if (file && file->connection == connection) {
             start_import(writer, sink, file);
         } else {
             writer_touch(writer, sink);
@@ -284,18 +330,19 @@ static int record_file_done(Writer *writer, Txn *txn, SinkState *sink, LoadFile 
     check(waiting->rows == load->file.rows && waiting->first_row == load->file.first_row);
     uint64_t rejected = 0;
     int r = record_found(txn, sink, load, waiting, error);
+    if (r == 0) r = left_out_record(txn, sink, waiting, load, error);
     if (r == 0) r = settle_rejects(txn, load, &rejected, error);
     if (r < 0) return r;
     load->file.rejected_rows = rejected;
     uint64_t rows = file_readable_rows(&load->file);
-    uint64_t bytes = load->file.bytes;
+    uint64_t bytes = rows > 0 ? load->file.bytes : 0;
     check(rejected <= rows && waiting->damaged == load->file.rows - rows);
     load->file.done = done_time(writer);
     r = ledger_end_file(txn, &load->file, FILE_IMPORTED, load->file.done, writer->now->running, error);
     if (r < 0) return r;
 
     Tally *imported = &sink->totals.imported;
-    if (imported->rows == 0) imported->first_time = load->file.first_time;
+    if (imported->rows == 0 && rows > 0) imported->first_time = load->file.first_time;
     imported->last_time = load->file.last_time;
     imported->rows += rows - rejected;
     imported->bytes += bytes;

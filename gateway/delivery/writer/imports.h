@@ -6,6 +6,7 @@
 /* A sink on its way from packs into its table. */
 typedef struct SinkImports {
     bool running;      /* a loader has a job of it */
+    bool positions;    /* that sets positions alone */
     unsigned failures; /* imports that failed since one succeeded */
     usec_t paused_until;
     struct WriterConnection *queued_on; /* NULL: in no queue */

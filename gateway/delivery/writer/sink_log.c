@@ -9,10 +9,17 @@
 /* A log run is staged as one slice, so it ends when it is this large: what a slice may reach (the most of the upload size). */
 #define RUN_BYTES_MOST (50u << 20)
 
-static void add_idle(SinkLog *log, uint64_t commit, const OffsetRun *runs, size_t run_count) {
+static void drop_idle(SinkLog *log) {
+    run_list_clear(&log->idle);
+    log->idle_from = 0;
+}
+
+static void add_idle(SinkLog *log, uint64_t commit, const OffsetRun *runs, size_t run_count, usec_t since) {
     check(run_count > 0);
     for (size_t i = 0; i < run_count; i++) run_list_add(&log->idle, &runs[i]);
-    if (log->idle_from == 0) log->idle_from = commit;
+    if (log->idle_from > 0) return;
+    log->idle_from = commit;
+    log->idle_since = since;
 }
 
 static void add_rows(SinkLog *log, uint64_t commit, usec_t commit_time, const GroupEntry *entry, size_t run_count, usec_t since) {
@@ -34,7 +41,7 @@ static void add_rows(SinkLog *log, uint64_t commit, usec_t commit_time, const Gr
                         .first_time = entry->first_time};
     }
     run->run_count += idle + run_count;
-    if (idle > 0) sink_log_drop_idle(log);
+    if (idle > 0) drop_idle(log);
     run->rows += entry->rows;
     run->bytes += entry->bytes;
     run->to_commit = commit;
@@ -55,7 +62,7 @@ void sink_log_add(SinkLog *log, uint64_t commit, usec_t commit_time, const Group
         last->run_count += run_count;
         last->to_commit = commit;
     } else {
-        add_idle(log, commit, runs, run_count);
+        add_idle(log, commit, runs, run_count, since);
     }
 }
 
@@ -78,16 +85,24 @@ void sink_log_drop(SinkLog *log, uint64_t rows, uint64_t bytes) {
 void sink_log_clear(SinkLog *log) {
     log->count = 0;
     log->rows = log->bytes = 0;
-    sink_log_drop_idle(log);
+    drop_idle(log);
+    sink_log_drop_ahead(log);
 }
 
-void sink_log_drop_idle(SinkLog *log) {
-    run_list_clear(&log->idle);
-    log->idle_from = 0;
-    log->idle_number++;
+void sink_log_send_idle(SinkLog *log) {
+    check(log->ahead.count == 0 && log->idle.runs.count > 0);
+    for (size_t i = 0; i < log->idle.runs.count; i++) offset_runs_add(&log->ahead, &log->idle.runs.items[i]);
+    log->ahead_from = log->idle_from;
+    drop_idle(log);
+}
+
+void sink_log_drop_ahead(SinkLog *log) {
+    log->ahead.count = 0;
+    log->ahead_from = 0;
 }
 
 uint64_t sink_log_oldest(const SinkLog *log) {
+    if (log->ahead_from > 0) return log->ahead_from;
     return log->count ? log->runs[0].runs_from : log->idle_from;
 }
 
@@ -120,10 +135,12 @@ void sink_log_check(const SinkLog *log, bool has_hole) {
     }
     check(rows == log->rows && bytes == log->bytes);
     check((log->idle_from > 0) == (log->idle.runs.count > 0));
+    check((log->ahead_from > 0) == (log->ahead.count > 0));
 }
 
 void sink_log_deinit(SinkLog *log) {
     free(log->runs);
     run_list_deinit(&log->idle);
+    offset_runs_deinit(&log->ahead);
     *log = (SinkLog){0};
 }

@@ -34,8 +34,11 @@ typedef struct SinkLog {
     uint64_t rows, bytes; /* of all log runs */
     /* Runs without rows that are in no log run: they go with the next rows, or are imported alone. */
     RunList idle;
-    uint64_t idle_from;   /* commit that they begin in; 0: there are none */
-    uint64_t idle_number; /* another one each time that all of them have gone */
+    uint64_t idle_from; /* commit that they begin in; 0: there are none */
+    usec_t idle_since;  /* boot: when the oldest of them came */
+    /* Of those, what is imported alone, before all rows. */
+    OffsetRuns ahead;
+    uint64_t ahead_from;
 } SinkLog;
 
 /* Rows that the log holds become waiting ones: the youngest. `since`: boot time. `runs`: of the entry; there may be rows, runs or both. */
@@ -44,8 +47,9 @@ void sink_log_add(SinkLog *log, uint64_t commit, usec_t commit_time, const Group
 /* The oldest rows have left it: not more than the first run has. */
 void sink_log_drop(SinkLog *log, uint64_t rows, uint64_t bytes);
 void sink_log_clear(SinkLog *log);
-/* The runs without rows have gone. */
-void sink_log_drop_idle(SinkLog *log);
+/* The runs without rows are imported alone from now on; then they have gone. */
+void sink_log_send_idle(SinkLog *log);
+void sink_log_drop_ahead(SinkLog *log);
 /* The oldest commit that any of it is in; 0: there is nothing. */
 uint64_t sink_log_oldest(const SinkLog *log);
 /* No run is in a Stage any more. */

@@ -23,6 +23,9 @@
  *   stage.c         what leaves the log: judging sinks, giving out Stages, recording slices, closing files
  *   closed.c        a closed file begins to wait
  *   import.c        what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   positions_alone.c  positions without rows; files of bridges that are deleted
+ *   job_runs.c      the runs of a job
+ *   left_out.c      what an import left out
  *   slices.c        the slices of a file, and those that are damaged
  *   divide.c        a file that takes too long becomes several
  *   failed.c        what a destination did not take: rejects, and files that are set aside

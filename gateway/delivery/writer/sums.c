@@ -63,7 +63,8 @@ static void check_places(const Writer *writer, const SinkState *sink) {
     if (stage->staging) check(writer->stages->in_flight > 0 && sink->log->count > 0 && sink->log->runs[0].staging);
     if (!stage->staging && sink->log->count > 0) check(!sink->log->runs[0].staging);
     if (stage->queued) check(writer->stages->due.count > 0 && sink->log->count > 0);
-    if (imports->running) check(writer->imports->in_flight > 0 && sink->waiting->count > 0 && !imports->queued_on);
+    if (imports->running) check(writer->imports->in_flight > 0 && (imports->positions || sink->waiting->count > 0) && !imports->queued_on);
+    check(imports->running || !imports->positions);
     if (imports->queued_on) check(imports->queued_on->first && (imports->next_queued || imports->queued_on->last == sink));
     if (!imports->queued_on) check(!imports->next_queued);
     if (sink->rules->known) check(sink->label);
@@ -97,7 +98,7 @@ static void check_whole_sink(const Writer *writer, const SinkState *sink, Counts
         check(connection_find(writer->connections, file->connection->name) == file->connection);
         check(writer->space->largest_file >= file->bytes);
     }
-    check(sink->imports->running == (importing > 0));
+    check(sink->imports->running == (importing > 0 || sink->imports->positions));
     counts->dirty += sink->dirty;
     counts->queued += sink->stage->queued;
     counts->running += sink->imports->running;

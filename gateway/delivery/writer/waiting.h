@@ -22,7 +22,8 @@ typedef struct WaitingFile {
     unsigned tries;      /* since this start, that failed */
     usec_t expire_after; /* boot: not before, since its copy could not be written */
     struct WriterConnection *connection;
-    bool keyed;
+    bool keyed;     /* nothing passes it: its table has a key, or it is of a bridge */
+    bool bridge;    /* its rows have runs: it does not expire */
     bool alone;     /* was refused: no other file is drawn into its job */
     bool importing; /* with a loader; of these three at most one */
     bool expiring;  /* with the stager */

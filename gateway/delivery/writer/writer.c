@@ -21,6 +21,7 @@
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/lending.h"
 #include "gateway/delivery/writer/log_state.h"
+#include "gateway/delivery/writer/positions_alone.h"
 #include "gateway/delivery/writer/recover.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -66,6 +67,7 @@ static void handle(Writer *writer, Message *message) {
     case MESSAGE_DIVIDE: writer_divide_ended(writer, (Divide *)message); break;
     case MESSAGE_EXPIRE: writer_expire_ended(writer, (Expire *)message); break;
     case MESSAGE_IMPORT: writer_import_back(writer, (LoadJob *)message); break;
+    case MESSAGE_POSITIONS: writer_positions_back(writer, (LoadJob *)message); break;
     case MESSAGE_PENDING_REJECTS: writer_pending_rejects(writer, (PendingRejects *)message); break;
     case MESSAGE_DRAIN:
         writer_begin_drain(writer);
@@ -277,6 +279,15 @@ static void refuse(Message *message) {
     case MESSAGE_DIVIDE: divide_free((Divide *)message); break;
     case MESSAGE_EXPIRE: expire_free((Expire *)message); break;
     case MESSAGE_IMPORT: load_job_free((LoadJob *)message); break;
+    case MESSAGE_POSITIONS: {
+        FileAction *action = ((LoadJob *)message)->request.context;
+        if (action) {
+            action->request.result = error_set(&action->request.error, -ECANCELED, "%s", text);
+            mailbox_post(action->request.reply, &action->request.message);
+        }
+        load_job_free((LoadJob *)message);
+        break;
+    }
     default: free(message);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "mapping/row.h"
+#include "sinks/import_runs.h"
 #include "tests/support/definitions.h"
 #include "tests/support/memory-files.h"
 
@@ -40,6 +41,42 @@ static SinkResult fake_prepare(SinkSession *session, const SinkTarget *target, E
     return SINK_DONE;
 }
 
+static void read_positions(const Fixture *fixture, ImportPosition *positions, size_t count) {
+    assert_true(positions_are_ordered(positions, count));
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(positions[i].key.topic, "orders");
+        positions[i].found = true;
+        positions[i].read = fixture->positions[positions[i].key.partition];
+    }
+    positions_begin(positions, count);
+}
+
+static void keep_positions(Fixture *fixture, const ImportPosition *positions, size_t count) {
+    for (size_t i = 0; i < count; i++) fixture->positions[positions[i].key.partition] = positions[i].next;
+}
+
+static void decide(const Fixture *fixture, ImportJob *job) {
+    if (!import_has_runs(job)) return;
+    read_positions(fixture, job->positions, job->position_count);
+    for (size_t i = 0; i < job->file_count; i++) {
+        import_runs_decide(job, i);
+        import_runs_leave_out(&job->files[i]);
+    }
+}
+
+static SinkResult fake_advance(SinkSession *session, PositionsJob *job, Error *error) {
+    Fixture *fixture = session->fixture;
+    fixture->advances++;
+    if (fixture->result != SINK_DONE) {
+        (void)error_set(error, -EIO, "as the test wants it");
+        return fixture->result;
+    }
+    read_positions(fixture, job->positions, job->position_count);
+    (void)positions_decide(job->positions, job->position_count, job->runs, job->run_count);
+    keep_positions(fixture, job->positions, job->position_count);
+    return SINK_DONE;
+}
+
 static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error) {
     Fixture *fixture = session->fixture;
     fixture->imports++;
@@ -55,6 +92,7 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
         job->proven_absent = !fixture->unproven;
         return SINK_RETRY;
     }
+    decide(fixture, job);
     if (fixture->in_ledger) {
         job->files[0].already_imported = true;
         job->files[0].rows = fixture->in_ledger;
@@ -89,12 +127,13 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
             }
         }
         if (r < 0) result = SINK_RETRY;
-        if (result == SINK_DONE) assert_int_equal(read, file->rows);
+        if (result == SINK_DONE) assert_int_equal(read, file->rows - file->left_out);
     }
     if (result == SINK_DONE && rejected > 0 && job->store_rejects(job->context, rejects, rejected, error) != 0) result = SINK_RETRY;
     if (result == SINK_DONE) {
         buffer_append_span(&fixture->table, buffer_span(&rows));
         fixture->arrived += arrived;
+        keep_positions(fixture, job->positions, job->position_count);
         fixture->settled += job->settled_count;
         job->rejected_rows = rejected;
     }
@@ -106,7 +145,10 @@ static void fake_disconnect(SinkSession *session) {
     free(session);
 }
 
+static const PositionsDriver positions_driver = {.advance = fake_advance};
+
 static const SinkDriver driver = {.transactional = true,
+                                  .positions = &positions_driver,
                                   .keeps_ledger = true,
                                   .keeps_order = true,
                                   .connect = fake_connect,
@@ -372,6 +414,18 @@ void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigne
     mailbox_post(writer_mailbox(fixture->writer), &append->message);
 }
 
+typedef struct NthFile {
+    unsigned left;
+    Uuid file;
+} NthFile;
+
+static int find_nth(void *context, const FileRecord *file, Error *error) {
+    NthFile *nth = context;
+    if (file->state != FILE_CLOSED || nth->left-- > 0) return 0;
+    nth->file = file->id;
+    return -ECANCELED;
+}
+
 #define PARTITIONS_MOST 8
 
 void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count) {
@@ -410,6 +464,21 @@ void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count)
             .partition = (size_t)run->partition, .sets_end = run->sets_end, .first = run->first, .next = run->next, .rows = run->rows};
     }
     mailbox_post(writer_mailbox(fixture->writer), &append->message);
+}
+
+int fixture_delete_file(Fixture *fixture, uint32_t sink, unsigned index) {
+    Txn *txn;
+    NthFile nth = {.left = index};
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    (void)ledger_visit_files(txn, sink, find_nth, &nth, NULL);
+    txn_abort(txn);
+    Mailbox *reply = mailbox_new(NULL, NULL);
+    FileAction action = {.request.message.kind = MESSAGE_FILE_ACTION, .request.reply = reply, .file = nth.file, .remove = true};
+    mailbox_post(writer_mailbox(fixture->writer), &action.request.message);
+    fixture_run(fixture);
+    assert_ptr_equal(mailbox_take(reply), &action.request.message);
+    mailbox_free(reply);
+    return action.request.result;
 }
 
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason) {

@@ -35,12 +35,14 @@ typedef struct Fixture {
     Sink *sinks[FIXTURE_SINKS];
     usec_t connection_paused; /* running time of its pause; 0: it is not paused */
     /* the destination */
-    SinkResult result;  /* of every import and connect, unless `refused` decides */
-    char refused[32];   /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
-    uint64_t fast_rows; /* an import of more rows takes too long; 0: none does */
-    bool unproven;      /* such an import may have been committed */
-    uint64_t in_ledger; /* not 0: the ledger has the next file already, with so many rows */
-    Buffer table;       /* all rows that arrived, in the order of arrival */
+    SinkResult result;    /* of every import and connect, unless `refused` decides */
+    char refused[32];     /* rows that contain it are refused one by one; files that contain "FILE" as a whole */
+    uint64_t fast_rows;   /* an import of more rows takes too long; 0: none does */
+    bool unproven;        /* such an import may have been committed */
+    int64_t positions[8]; /* by partition of topic "orders" */
+    unsigned advances;    /* jobs of positions alone */
+    uint64_t in_ledger;   /* not 0: the ledger has the next file already, with so many rows */
+    Buffer table;         /* all rows that arrived, in the order of arrival */
     uint64_t arrived, imports, connects;
     size_t settled;
     /* what came back */
@@ -77,6 +79,8 @@ typedef struct FixtureRun {
 } FixtureRun;
 /* Posts one Append of all runs, by ascending sink. */
 void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count);
+/* Deletes the file with that index among those of the sink that wait. Returns the result. */
+int fixture_delete_file(Fixture *fixture, uint32_t sink, unsigned index);
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);
 /* Runs all three until nothing is left to do at this moment. */
 void fixture_run(Fixture *fixture);

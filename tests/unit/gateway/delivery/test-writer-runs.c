@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,7 +258,8 @@ static void test_damage_in_the_log_is_read_again(void **state) {
     flush(fixture, 1);
     SinkTotals totals = fixture_statistics(fixture, 1).totals;
     assert_int_equal(totals.dropped_rows, 0);
-    assert_int_equal(totals.returned_rows, 4);
+    assert_int_equal(totals.returned_rows, 4 + 4); /* what is behind it does not follow */
+    assert_int_equal(fixture->positions[0], 10);
     verify(fixture, 1, 13);
     assert_int_equal(fixture->broken, 0);
 }
@@ -290,6 +292,185 @@ static void test_a_file_of_one_run_is_not_divided(void **state) {
     fixture->fast_rows = 0;
     flush(fixture, 1);
     assert_int_equal(fixture->arrived, 50);
+}
+
+/* ---- imports ------------------------------------------------------------------------------------------------------------------------- */
+
+static void three_files(Fixture *fixture) {
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 4, NEVER);
+    for (int64_t i = 0; i < 3; i++) {
+        APPEND({.sink = 1, .partition = 0, .first = 10 * i, .next = 10 * i + 10, .rows = 4, .sets_end = i == 0});
+        fixture_run(fixture);
+        fixture_close(fixture, 1, CLOSE_CHANGE);
+        fixture_run(fixture);
+    }
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 3);
+}
+
+static void test_what_somebody_else_imported_is_left_out(void **state) {
+    Fixture *fixture = *state;
+    three_files(fixture);
+    fixture->positions[0] = 20;
+    fixture->result = SINK_DONE;
+    flush(fixture, 1);
+    SinkTotals totals = fixture_statistics(fixture, 1).totals;
+    assert_int_equal(fixture->close_result, 0);
+    assert_int_equal(totals.overtaken_rows, 8);
+    assert_int_equal(totals.imported.rows, 4);
+    assert_int_equal(fixture->arrived, 4);
+    assert_true(fixture_has(fixture, "0:20-0"));
+    assert_int_equal(fixture->positions[0], 30);
+    verify(fixture, 1, 13);
+}
+
+/* A destination that was restored, or a position inside a run. */
+static void test_what_does_not_follow_is_returned(void **state) {
+    Fixture *fixture = *state;
+    three_files(fixture);
+    fixture->positions[0] = 12;
+    fixture->result = SINK_DONE;
+    flush(fixture, 1);
+    SinkTotals totals = fixture_statistics(fixture, 1).totals;
+    assert_int_equal(totals.overtaken_rows, 4);
+    assert_int_equal(totals.returned_rows, 8);
+    assert_int_equal(fixture->arrived, 0);
+    assert_int_equal(fixture->positions[0], 12);
+    verify(fixture, 1, 13);
+    /* The bridge goes back, and says that it begins there. */
+    APPEND({.sink = 1, .partition = 0, .first = 12, .next = 30, .rows = 7, .sets_end = true});
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 7);
+    assert_int_equal(fixture->positions[0], 30);
+}
+
+static void test_files_of_a_broker_never_pass_each_other(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 4, NEVER);
+    fixture->fast_rows = 5; /* the first file takes too long, and cannot be divided */
+    fixture->unproven = true;
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 10, .rows = 8, .sets_end = true});
+    fixture_run(fixture);
+    for (int64_t i = 1; i < 4; i++) {
+        APPEND({.sink = 1, .partition = 0, .first = 10 * i, .next = 10 * i + 10, .rows = 4});
+        fixture_close(fixture, 1, CLOSE_CHANGE);
+        fixture_live(fixture, USEC_HOUR);
+    }
+    assert_int_equal(fixture->arrived, 0);
+    fixture_live(fixture, 30 * USEC_DAY); /* nor do they expire */
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 4);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 0);
+    fixture->fast_rows = 0;
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 20);
+    assert_int_equal(fixture->positions[0], 40);
+    verify(fixture, 1, 21);
+}
+
+/* COMMIT was sent and not answered: what became of the file then counts. */
+static void test_a_file_found_imported_has_its_outcomes(void **state) {
+    Fixture *fixture = *state;
+    fixture->result = SINK_RETRY;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 10, .rows = 4, .sets_end = true},
+           {.sink = 1, .partition = 0, .first = 10, .next = 20, .rows = 6});
+    flush(fixture, 1);
+    fixture->result = SINK_DONE;
+    fixture->positions[0] = 10; /* the driver says that the first run was overtaken */
+    fixture->in_ledger = 10;
+    flush(fixture, 1);
+    SinkTotals totals = fixture_statistics(fixture, 1).totals;
+    assert_int_equal(totals.overtaken_rows, 4);
+    assert_int_equal(totals.imported.rows, 6);
+    assert_int_equal(fixture->arrived, 0);
+    verify(fixture, 1, 11);
+}
+
+/* ---- positions alone ----------------------------------------------------------------------------------------------------------------- */
+
+static void test_runs_without_rows_set_the_position_in_time(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .sets_end = true},
+           {.sink = 1, .partition = 1, .first = 0, .next = 7, .sets_end = true});
+    fixture_run(fixture);
+    assert_int_equal(groups_left(fixture), 1);
+    fixture_pass(fixture, 10 * USEC_SECOND);
+    fixture_run(fixture);
+    assert_int_equal(fixture->advances, 1);
+    assert_int_equal(fixture->positions[0], 4);
+    assert_int_equal(fixture->positions[1], 7);
+    assert_int_equal(groups_left(fixture), 0);
+    APPEND({.sink = 1, .partition = 0, .first = 4, .next = 6, .rows = 2});
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 2);
+    fixture_pass(fixture, USEC_MINUTE);
+    fixture_run(fixture);
+    assert_int_equal(fixture->advances, 1);
+}
+
+/* While the destination is away rows come: the positions go first, so that the rows follow them. */
+static void test_rows_wait_for_positions_that_are_on_their_way(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 4, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .sets_end = true});
+    fixture->result = SINK_RETRY;
+    fixture_run(fixture);
+    fixture_pass(fixture, 10 * USEC_SECOND);
+    fixture_run(fixture);
+    APPEND({.sink = 1, .partition = 0, .first = 4, .next = 9, .rows = 4});
+    fixture_close(fixture, 1, CLOSE_CHANGE);
+    fixture_run(fixture);
+    fixture->result = SINK_DONE;
+    fixture_live(fixture, USEC_HOUR);
+    assert_int_equal(fixture->arrived, 4);
+    assert_int_equal(fixture->positions[0], 9);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.returned_rows, 0);
+    assert_int_equal(groups_left(fixture), 0);
+}
+
+static void test_a_start_brings_runs_without_rows_back(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .sets_end = true});
+    fixture_run(fixture);
+    fixture_stop(fixture, false);
+    fixture_start(fixture);
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    fixture_run(fixture);
+    fixture_pass(fixture, 10 * USEC_SECOND);
+    fixture_run(fixture);
+    assert_int_equal(fixture->positions[0], 4);
+    assert_int_equal(groups_left(fixture), 0);
+}
+
+static void test_a_deleted_file_sets_the_position(void **state) {
+    Fixture *fixture = *state;
+    three_files(fixture);
+    fixture_pass(fixture, USEC_SECOND);
+    assert_int_equal(fixture_delete_file(fixture, 1, 1), -EBUSY); /* not the oldest */
+    assert_int_equal(fixture_delete_file(fixture, 1, 0), -EIO);   /* the destination does not answer: it stays */
+    assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 3);
+    fixture->result = SINK_DONE;
+    assert_int_equal(fixture_delete_file(fixture, 1, 0), 0);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.dropped_rows, 4);
+    flush(fixture, 1);
+    assert_int_equal(fixture->arrived, 8);
+    assert_int_equal(fixture->positions[0], 30);
+    verify(fixture, 1, 13);
+}
+
+static void test_discard_forgets_the_ends(void **state) {
+    Fixture *fixture = *state;
+    three_files(fixture);
+    APPEND({.sink = 1, .partition = 0, .first = 30, .next = 35});
+    fixture_run(fixture);
+    fixture_discard(fixture, 1);
+    fixture_run(fixture);
+    assert_int_equal(fixture->define->discarded_rows, 12);
+    assert_int_equal(stored_end(fixture, 1, 1), -1);
+    assert_int_equal(groups_left(fixture), 0);
+    verify(fixture, 1, 13);
 }
 
 /* ---- parts -------------------------------------------------------------------------------------------------------------------------- */
@@ -355,6 +536,15 @@ int main(void) {
         TEST(test_damage_in_the_log_is_read_again),
         TEST(test_a_file_is_divided_where_runs_end),
         TEST(test_a_file_of_one_run_is_not_divided),
+        TEST(test_what_somebody_else_imported_is_left_out),
+        TEST(test_what_does_not_follow_is_returned),
+        TEST(test_files_of_a_broker_never_pass_each_other),
+        TEST(test_a_file_found_imported_has_its_outcomes),
+        TEST(test_runs_without_rows_set_the_position_in_time),
+        TEST(test_rows_wait_for_positions_that_are_on_their_way),
+        TEST(test_a_start_brings_runs_without_rows_back),
+        TEST(test_a_deleted_file_sets_the_position),
+        TEST(test_discard_forgets_the_ends),
         cmocka_unit_test(test_ends_of_a_transaction_hold_for_it_alone),
         cmocka_unit_test(test_runs_without_rows_go_with_the_next_rows),
     };

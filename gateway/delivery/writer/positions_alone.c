@@ -1,0 +1,215 @@
+#include "gateway/delivery/writer/positions_alone.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "gateway/delivery/load_job.h"
+#include "gateway/delivery/writer/drain_state.h"
+#include "gateway/delivery/writer/imports.h"
+#include "gateway/delivery/writer/job_runs.h"
+#include "gateway/delivery/writer/left_out.h"
+#include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_log.h"
+#include "gateway/delivery/writer/sinks.h"
+#include "gateway/delivery/writer/slices.h"
+#include "gateway/delivery/writer/space.h"
+#include "gateway/delivery/writer/step_clock.h"
+#include "gateway/delivery/writer/stored.h"
+#include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/versions.h"
+#include "gateway/delivery/writer/waiters.h"
+#include "storage/rejects.h"
+
+#define POSITIONS_AFTER (5 * USEC_SECOND) /* rows may follow, and take them along */
+
+/* ---- giving out ---------------------------------------------------------------------------------------------------------------------- */
+
+usec_t writer_positions_due(const SinkState *sink) {
+    const SinkLog *log = sink->log;
+    usec_t paused_until = sink->imports->paused_until;
+    if (log->ahead.count > 0) return paused_until;
+    if (log->idle_from == 0 || log->count > 0 || sink->open->exists || sink->waiting->count > 0) return USEC_NEVER;
+    usec_t due = log->idle_since + POSITIONS_AFTER;
+    return due > paused_until ? due : paused_until;
+}
+
+WriterConnection *writer_positions_connection(Writer *writer, SinkState *sink) {
+    const SinkVersion *version = versions_find(sink->versions, versions_current(sink->versions));
+    bool keyed;
+    return version ? versions_connection_of(sink->versions, writer->connections, version->target, &keyed, NULL) : NULL;
+}
+
+static int set_target(LoadJob *job, const char *target, const char *label, Error *error) {
+    json_error_t fault;
+    json_t *stored = json_loads(target, 0, &fault);
+    if (!stored) return error_set(error, -EBADMSG, "a target is not JSON: %s", fault.text);
+    int r = sink_target_load(stored, &job->target, error);
+    json_decref(stored);
+    job->label = strdup(label ? label : "?");
+    check(job->label);
+    return r;
+}
+
+static void post(Writer *writer, SinkState *sink, WriterConnection *connection, LoadJob *job) {
+    check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
+    sink->imports->running = sink->imports->positions = true;
+    connection->running++;
+    writer->imports->in_flight++;
+    writer_touch(writer, sink);
+    writer->options.post_import(writer->options.post_import_context, job);
+}
+
+static LoadJob *make_job(Writer *writer, const SinkState *sink, const WriterConnection *connection, FileAction *action) {
+    LoadJob *job = load_job_new(MESSAGE_POSITIONS, writer->mailbox, action);
+    job->sink = sink->totals.sink;
+    job->connection = strdup(connection->name);
+    check(job->connection);
+    return job;
+}
+
+void writer_start_positions(Writer *writer, SinkState *sink, WriterConnection *connection) {
+    SinkLog *log = sink->log;
+    Error error = {0};
+    if (log->ahead.count == 0) sink_log_send_idle(log);
+    LoadJob *job = make_job(writer, sink, connection, NULL);
+    const SinkVersion *version = versions_find(sink->versions, versions_current(sink->versions));
+    int r = set_target(job, version->target, sink->label, &error);
+    if (r == 0) job_runs_put(writer->partitions, job, log->ahead.items, log->ahead.count);
+    if (r == 0 && job->run_count > 0) {
+        post(writer, sink, connection, job);
+        return;
+    }
+    if (r < 0) log_failure(LOG_ERROR, "positions cannot be set", &error);
+    sink_log_drop_ahead(log); /* what comes later does not follow, and is read again */
+    load_job_free(job);
+}
+
+/* ---- a file is deleted --------------------------------------------------------------------------------------------------------------- */
+
+/* Its runs are those of the job; it is the only file of it. */
+static int read_file(Writer *writer, Txn *txn, LoadJob *job, const WaitingFile *file, Error *error) {
+    LoadFile *load = &job->files[0];
+    LoadFile *damaged;
+    SliceRecord slice;
+    int r = ledger_find_file(txn, &file->id, &load->file, error);
+    if (r == LEDGER_NOT_FOUND) return error_set(error, -EBADMSG, "a file that waits is not in the ledger");
+    if (r < 0) return r;
+    job->file_count = 1;
+    r = slices_read(txn, &load->file, &load->slices, &load->slice_count, error);
+    if (r == 0) r = job_runs_read(txn, writer->partitions, job, &damaged, &slice, error);
+    if (r == JOB_RUNS_UNKNOWN) r = error_set(error, -EBADMSG, "the partition of a run is not known any more");
+    if (r < 0) return r;
+    job->runs = load->runs;
+    job->run_count = load->run_count;
+    load->runs = NULL; /* they come back */
+    return set_target(job, load->file.target, load->file.label, error);
+}
+
+int writer_begin_delete(Writer *writer, SinkState *sink, WaitingFile *file, FileAction *action) {
+    Error *error = &action->request.error;
+    if (file != &sink->waiting->items[0] || sink->log->ahead.count > 0)
+        return error_set(error, -EBUSY, "Files of this sink go in the order of their rows: delete the oldest one first.");
+    if (sink->imports->running || file->connection->paused || writer->drain->begun)
+        return error_set(error, -EBUSY, "The sink is being imported, or its connection is paused.");
+    Txn *txn;
+    LoadJob *job = make_job(writer, sink, file->connection, action);
+    job->files = calloc(1, sizeof *job->files);
+    check(job->files);
+    int r = txn_begin_read(writer->options.environment, &txn, error);
+    if (r == 0) {
+        r = read_file(writer, txn, job, file, error);
+        txn_abort(txn);
+    }
+    if (r < 0) {
+        load_job_free(job);
+        return r;
+    }
+    if (sink->imports->queued_on) connection_leave_queue(sink);
+    waiting_leave_rest(file, &file->importing);
+    post(writer, sink, file->connection, job);
+    return 0;
+}
+
+static int record_deleted(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, WaitingFile *waiting, Error *error) {
+    LoadFile *load = &job->files[0];
+    load->runs = job->runs;
+    load->run_count = job->run_count;
+    int r = left_out_record(txn, sink, waiting, load, error);
+    job->runs = NULL;
+    if (r < 0) return r;
+    uint64_t rows = file_readable_rows(&load->file);
+    r = ledger_end_file(txn, &load->file, FILE_DELETED, writer->now->wall, writer->now->running, error);
+    if (r == 0) r = rejects_drop_pending(txn, &load->file.id, error);
+    if (r < 0) return r;
+    sink->totals.dropped_rows += rows;
+    waiting_remove(sink->waiting, waiting);
+    writer_mark_dirty(writer, sink);
+    return 0;
+}
+
+static int end_delete(Writer *writer, SinkState *sink, LoadJob *job, Error *error) {
+    WaitingFile *waiting = waiting_find(sink->waiting, &job->files[0].file.id);
+    Txn *txn;
+    check(waiting && waiting->importing);
+    waiting_come_back(&waiting->importing);
+    if (job->request.result != SINK_DONE) return error_set(error, -EIO, "%s", job->request.error.text);
+    if (!writer_record_begin(writer, &txn)) return error_set(error, -EROFS, "the writer cannot write any more");
+    uint64_t first_row = job->files[0].file.first_row;
+    int r = record_deleted(writer, txn, sink, job, waiting, error);
+    if (!writer_record_end(writer, txn, r, "cannot delete a file", error)) return -EIO;
+    sink_waiters_fail(sink, first_row, -ECANCELED, "The file was deleted.");
+    return 0;
+}
+
+/* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
+
+static void note_failure(Writer *writer, SinkState *sink, WriterConnection *connection, const LoadJob *job) {
+    (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
+    log_warning("positions of %s are not set, tried again: %s", job->label, job->request.error.text);
+    if (job->request.result == SINK_UNREACHABLE) {
+        if (connection->failures++ == 0) connection->failing_since = writer->now->running;
+        memcpy(connection->last_error, sink->last_error, sizeof connection->last_error);
+        connection->paused_until = writer->now->boot + writer_backoff(writer, connection->failures);
+        scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
+    } else {
+        sink->imports->failures++;
+        sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
+    }
+}
+
+void writer_positions_back(Writer *writer, LoadJob *take_job) {
+    LoadJob *job = take_job;
+    SinkState *sink = writer_sink(writer, job->sink);
+    WriterConnection *connection = connection_find(writer->connections, job->connection);
+    check(sink && sink->imports->running && sink->imports->positions && writer->imports->in_flight > 0);
+    check(connection && connection->running > 0);
+    writer->imports->in_flight--;
+    connection->running--;
+    sink->imports->running = sink->imports->positions = false;
+    bool done = job->request.result == SINK_DONE;
+    if (done) {
+        sink->imports->failures = 0;
+        sink->imports->paused_until = 0;
+        sink->last_error[0] = '\0';
+        connection->failures = 0;
+        connection->paused_until = 0;
+    } else {
+        note_failure(writer, sink, connection, job);
+    }
+    FileAction *action = job->request.context;
+    if (action) {
+        action->request.result = end_delete(writer, sink, job, &action->request.error);
+        request_answer(&action->request);
+    } else if (done) {
+        sink_log_drop_ahead(sink->log);
+        writer_find_trim(writer);
+    }
+    writer_touch(writer, sink);
+    load_job_free(job);
+}
