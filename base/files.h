@@ -27,7 +27,7 @@ typedef int (*FilesVisit)(void *context, const char *name, const FileInfo *info)
 
 struct Files {
     int (*create)(Files *files, const char *path, mode_t mode, File **ret_file, Error *error); /* must not exist */
-    int (*open)(Files *files, const char *path, File **ret_file, Error *error);                /* to read */
+    int (*open)(Files *files, const char *path, File **ret_file, Error *error);                /* to read; -EINVAL: a pipe or a device */
     int (*append)(Files *files, File *file, Span bytes, Error *error);
     /* Exactly `size` bytes from `offset`, else -ENODATA. */
     int (*read)(Files *files, File *file, uint64_t offset, void *buffer, size_t size, Error *error);
@@ -39,6 +39,7 @@ struct Files {
     int (*remove)(Files *files, const char *path, Error *error);                      /* a file or an empty directory */
     int (*make_directory)(Files *files, const char *path, mode_t mode, Error *error); /* 0 when it exists already */
     int (*sync_directory)(Files *files, const char *path, Error *error);              /* "" is the root */
+    /* Pipes, sockets and devices are left out. */
     int (*list)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
     /* As list, but of each only `is_directory` is told: nothing is asked about one of very many. */
     int (*names)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);

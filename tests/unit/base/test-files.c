@@ -295,7 +295,7 @@ static int count_entry(void *context, const char *name, const FileInfo *info) {
 }
 
 static void pipes_are_neither_opened_nor_listed(void **state) {
-    char path[512];
+    char path[sizeof root + 8];
     File *file;
     Error error = {0};
     unsigned listed = 0, named = 0;
