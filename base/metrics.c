@@ -49,40 +49,51 @@ static const MetricInfo infos[METRIC_COUNT_] = {
 };
 
 static const MetricFamilyInfo families[FAMILY_COUNT_] = {
-    [FAMILY_IN_FLIGHT_BYTES] = {"sluice_in_flight_bytes", "gauge", "Bytes of accepted requests that are not committed yet.", {0}},
-    [FAMILY_UNFINISHED_BYTES] = {"sluice_unfinished_bytes", "gauge", "Bytes of request bodies that are still arriving.", {0}},
-    [FAMILY_CONNECTIONS] = {"sluice_connections", "gauge", "Open connections of the intake.", {0}},
-    [FAMILY_INTAKE_STOPPED] = {"sluice_intake_stopped", "gauge", "1 while the disk budget is used up and no event is taken.", {0}},
-    [FAMILY_DATABASE_USED_BYTES] = {"sluice_database_used_bytes", "gauge", "Bytes in use in the local database.", {0}},
-    [FAMILY_DATABASE_LIMIT_BYTES] = {"sluice_database_limit_bytes", "gauge", "Bytes that the local database can hold.", {0}},
-    [FAMILY_SOURCES] = {"sluice_sources", "gauge", "Sources that are not deleted.", {0}},
-    [FAMILY_CONNECTION_UP] = {"sluice_connection_up", "gauge", "0 while the last import could not reach the destination.", {"connection"}},
-    [FAMILY_CONNECTION_PAUSED] = {"sluice_connection_paused", "gauge", "1 while an admin holds back the imports.", {"connection"}},
+    [FAMILY_IN_FLIGHT_BYTES] =
+        {"sluice_in_flight_bytes", SCOPE_GATEWAY, "gauge", "Bytes of accepted requests that are not committed yet.", {0}},
+    [FAMILY_UNFINISHED_BYTES] =
+        {"sluice_unfinished_bytes", SCOPE_GATEWAY, "gauge", "Bytes of request bodies that are still arriving.", {0}},
+    [FAMILY_CONNECTIONS] = {"sluice_connections", SCOPE_GATEWAY, "gauge", "Open connections of the intake.", {0}},
+    [FAMILY_INTAKE_STOPPED] =
+        {"sluice_intake_stopped", SCOPE_GATEWAY, "gauge", "1 while the disk budget is used up and no event is taken.", {0}},
+    [FAMILY_DATABASE_USED_BYTES] = {"sluice_database_used_bytes", SCOPE_GATEWAY, "gauge", "Bytes in use in the local database.", {0}},
+    [FAMILY_DATABASE_LIMIT_BYTES] = {"sluice_database_limit_bytes", SCOPE_GATEWAY, "gauge", "Bytes that the local database can hold.", {0}},
+    [FAMILY_SOURCES] = {"sluice_sources", SCOPE_GATEWAY, "gauge", "Sources that are not deleted.", {0}},
+    [FAMILY_CONNECTION_UP] =
+        {"sluice_connection_up", SCOPE_CONNECTION, "gauge", "0 while the last import could not reach the destination.", {"connection"}},
+    [FAMILY_CONNECTION_PAUSED] =
+        {"sluice_connection_paused", SCOPE_CONNECTION, "gauge", "1 while an admin holds back the imports.", {"connection"}},
     [FAMILY_SINK_ROWS] = {"sluice_sink_rows",
+                          SCOPE_SINK,
                           "gauge",
                           "Rows that wait in the commit log (local) and in staging files (staging), and all that were imported (target).",
                           {"source", "sink", "level"}},
     [FAMILY_SINK_REJECTS] = {"sluice_sink_rejects_total",
+                             SCOPE_SINK,
                              "counter",
                              "Events that the mapping refused (event), and rows that the destination refused (row), since the sink exists.",
                              {"source", "sink", "kind"}},
     [FAMILY_SINK_DROPPED_ROWS] = {"sluice_sink_dropped_rows_total",
+                                  SCOPE_SINK,
                                   "counter",
                                   "Rows that were discarded, expired or damaged, since the sink exists.",
                                   {"source", "sink"}},
     [FAMILY_SINK_SKIPPED_EVENTS] = {"sluice_sink_skipped_events_total",
+                                    SCOPE_SINK,
                                     "counter",
                                     "Events that the sink did not get while it was disabled, since it exists.",
                                     {"source", "sink"}},
     [FAMILY_SINK_OLDEST_SECONDS] = {"sluice_sink_oldest_waiting_seconds",
+                                    SCOPE_SINK,
                                     "gauge",
                                     "How long the oldest row has waited; 0 when none waits.",
                                     {"source", "sink"}},
     [FAMILY_SINK_FAILING] = {"sluice_sink_failing",
+                             SCOPE_SINK,
                              "gauge",
                              "1 while its last import failed, its connection cannot be reached, or it is stopped.",
                              {"source", "sink"}},
-    [FAMILY_SINK_PAUSED] = {"sluice_sink_paused", "gauge", "1 while an admin holds back its imports.", {"source", "sink"}},
+    [FAMILY_SINK_PAUSED] = {"sluice_sink_paused", SCOPE_SINK, "gauge", "1 while an admin holds back its imports.", {"source", "sink"}},
 };
 
 /* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */

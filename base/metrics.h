@@ -64,10 +64,18 @@ typedef enum MetricFamily {
     FAMILY_COUNT_
 } MetricFamily;
 
+/* What a family has its series of. The first labels follow from it. */
+typedef enum MetricScope {
+    SCOPE_GATEWAY = 1, /* one series, without labels */
+    SCOPE_CONNECTION,  /* labels: connection */
+    SCOPE_SINK,        /* labels: source, sink, and perhaps one that divides its values */
+} MetricScope;
+
 #define METRIC_LABELS_MOST 3
 
 typedef struct MetricFamilyInfo {
     const char *name;
+    MetricScope scope;
     const char *type; /* "gauge" or "counter" */
     const char *help;
     const char *labels[METRIC_LABELS_MOST + 1]; /* names; NULL ends them */

@@ -104,8 +104,7 @@ bool connections_equal(const Connections *a, const Connections *b) {
 /* A field of another type is refused by its name; so is what the type itself knows to be wrong. */
 static size_t add_refusals(const ConnectionType *const *types, const ConnectionType *type, Refusal *refusals, char (*reasons)[96]) {
     size_t count = 0;
-    for (const ConnectionRefusal *known = type->refused; known && known->name; known++)
-        refusals[count++] = (Refusal){known->name, known->reason};
+    for (const Refusal *known = type->refused; known && known->name; known++) refusals[count++] = *known;
     for (size_t i = 0; types[i]; i++) {
         for (const ConnectionField *field = types[i]->fields; field->name; field++) {
             if (find_field(type, field->name)) continue;
@@ -126,7 +125,7 @@ static int compare_names(const void *a, const void *b) {
 }
 
 static int read_map_name(Fault *fault, const Node *entry, const ConnectionField *field) {
-    for (const ConnectionRefusal *refused = field->refused_names; refused && refused->name; refused++) {
+    for (const Refusal *refused = field->refused_names; refused && refused->name; refused++) {
         if (strcmp(refused->name, entry->key) != 0) continue;
         (void)fault_at(fault, entry, "%s", refused->reason);
         fault->at_key = true;
@@ -304,7 +303,7 @@ static void check_type(const ConnectionType *type) {
         check(!field->needed || !field->default_value);
         check(field->is_map ? !field->needed && !field->default_value && !field->local_value : !field->refused_names);
     }
-    for (const ConnectionRefusal *refused = type->refused; refused && refused->name; refused++) check(!find_field(type, refused->name));
+    for (const Refusal *refused = type->refused; refused && refused->name; refused++) check(!find_field(type, refused->name));
 }
 
 int connections_read(Fault *fault, const Node *node, const ConnectionType *const *types, Connections *ret_connections) {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/span.h"
 #include "config/expansions.h"
+#include "config/refusal.h"
 
 typedef struct Connection Connection;
 
@@ -21,12 +22,6 @@ typedef struct ConnectionPlace {
     Span entry; /* its name; empty: the field itself */
 } ConnectionPlace;
 
-/* A name that people try, and why not: `reason` follows `Field "x" `. */
-typedef struct ConnectionRefusal {
-    const char *name; /* NULL ends the table */
-    const char *reason;
-} ConnectionRefusal;
-
 /* One row a field: the parser, --print-config and the errors come from it. */
 typedef struct ConnectionField {
     const char *name; /* as in the config file; NULL ends the table */
@@ -34,20 +29,20 @@ typedef struct ConnectionField {
     /* A map of names to texts, numbers and booleans; bytes_most is of one value. Its text has a line `NAME=VALUE` for each, by name: see
      * connection_next. */
     bool is_map;
-    const ConnectionRefusal *refused_names; /* of a map; NULL: none */
-    const char *needed;                     /* required: what to say when it is missing, behind `needs `; NULL: optional */
-    const char *local_value;                /* what the connection "local" has where the field is missing; NULL: nothing */
-    const char *default_value;              /* what connection_effective gives where it is missing; NULL: nothing */
-    bool is_secret_file;                    /* names a file that others should not read */
-    const char *sentence;                   /* what it is, for the documents */
+    const Refusal *refused_names; /* of a map; NULL: none */
+    const char *needed;           /* required: what to say when it is missing, behind `needs `; NULL: optional */
+    const char *local_value;      /* what the connection "local" has where the field is missing; NULL: nothing */
+    const char *default_value;    /* what connection_effective gives where it is missing; NULL: nothing */
+    bool is_secret_file;          /* names a file that others should not read */
+    const char *sentence;         /* what it is, for the documents */
 } ConnectionField;
 
 typedef struct ConnectionType {
     const char *name; /* as in the config file: "sqlite" */
     const ConnectionField *fields;
-    const ConnectionRefusal *refused; /* NULL: none */
-    const char *place;                /* the field that says where: connections with equal ones are one destination */
-    bool one_a_place;                 /* a second connection with the same place is refused */
+    const Refusal *refused; /* NULL: none */
+    const char *place;      /* the field that says where: connections with equal ones are one destination */
+    bool one_a_place;       /* a second connection with the same place is refused */
     /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the text follows `Field "x" `. NULL: always. */
     int (*validate)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
 } ConnectionType;

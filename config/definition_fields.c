@@ -139,8 +139,6 @@ static int complete_source(Fault *fault, const Node *node, void *object) {
 
 static const Refusal source_refusals[] = {
     {"idempotency", FIELD_NOT_BUILT},
-    {"kafka", FIELD_NOT_BUILT},
-    {"nats", FIELD_NOT_BUILT},
     {"number", FIELD_BY_SERVER},
     {"settings", "has an endpoint of its own: …/settings"},
     {"sinks", "has an endpoint of its own: …/sinks"},
@@ -223,5 +221,6 @@ void definition_check_tables(void) {
         field_table_check(kind->fields);
         for (size_t k = 0; k < i; k++) check(strcmp(kind->name, source_kinds[k]->name) != 0);
         check(source_kind_names[i] && strcmp(kind->name, source_kind_names[i]) == 0);
+        for (size_t k = 0; kinds_not_built[k]; k++) check(strcmp(kind->name, kinds_not_built[k]) != 0);
     }
 }

@@ -12,12 +12,22 @@ static const SourceKind *find_kind(const char *name) {
     return NULL;
 }
 
+#define NOT_BUILT_MAX 8
+
+static size_t refuse_kinds_not_built(const char *reason, Refusal refused[static NOT_BUILT_MAX + 1]) {
+    size_t count = 0;
+    for (; kinds_not_built[count]; count++) {
+        check(count < NOT_BUILT_MAX);
+        refused[count] = (Refusal){kinds_not_built[count], reason};
+    }
+    refused[count] = (Refusal){0};
+    return count;
+}
+
 /* Before all other fields, since it decides which ones there are. */
 static int read_kind(Fault *fault, const Node *body, const SourceKind **ret_kind) {
-    static const Refusal not_kinds[] = {{"kafka", "which " FIELD_NOT_BUILT ": use http"},
-                                        {"nats", "which " FIELD_NOT_BUILT ": use http"},
-                                        {"stream", "which " FIELD_NOT_BUILT ": use http"},
-                                        {0}};
+    Refusal not_kinds[NOT_BUILT_MAX + 1];
+    refuse_kinds_not_built("which " FIELD_NOT_BUILT ": use http", not_kinds);
     int index = 0;
     if (!json_is_object(body->value)) return fault_at(fault, body, "must be an object, not %s", json_kind(body->value));
     Node node = node_member(body, "type");
@@ -28,9 +38,10 @@ static int read_kind(Fault *fault, const Node *body, const SourceKind **ret_kind
 
 #define OTHERS_MAX 32
 
-/* The fields of other kinds, which the source could have with another `type`. */
+/* The fields of other kinds, which the source could have with another `type`, or in another build. */
 static void refuse_other_kinds(const SourceKind *kind, Refusal refused[static OTHERS_MAX + 1], char (*reasons)[96]) {
-    size_t count = 0;
+    _Static_assert(NOT_BUILT_MAX <= OTHERS_MAX, "all kinds that are not built fit");
+    size_t count = refuse_kinds_not_built(FIELD_NOT_BUILT, refused);
     for (size_t i = 0; source_kinds[i]; i++) {
         const SourceKind *other = source_kinds[i];
         for (const FieldInfo *field = other->fields->fields; other != kind && field->name; field++) {

@@ -193,11 +193,6 @@ int node_bool(Fault *fault, const Node *node, bool *ret_value) {
     return 0;
 }
 
-int node_optional_bool(Fault *fault, const Node *object, const char *field, bool *value) {
-    Node node = node_member(object, field);
-    return node_given(&node) ? node_bool(fault, &node, value) : 0;
-}
-
 int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, int64_t *ret_value) {
     if (!json_is_integer(node->value)) return fault_at(fault, node, "must be an integer, not %s", json_kind(node->value));
     int64_t value = json_integer_value(node->value);

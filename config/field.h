@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "config/refusal.h"
 
 /* A value and the way to it. Nodes live on the stack of who reads; a parent outlives its children. */
 typedef struct Node Node;
@@ -27,12 +28,6 @@ typedef struct Fault {
     bool at_key;    /* it is the name of the field that is wrong, not its value */
 } Fault;
 
-/* A field that is known, but refused. */
-typedef struct Refusal {
-    const char *name;
-    const char *reason; /* follows `Field "x" `; the last of an array has name NULL */
-} Refusal;
-
 Node node_member(const Node *object, const char *key);
 Node node_item(const Node *array, size_t index);
 /* Neither missing nor null. */
@@ -49,8 +44,6 @@ int node_array(Fault *fault, const Node *node, size_t least, size_t most);
 /* Text without NUL of least..most bytes; borrowed from the JSON. */
 int node_text(Fault *fault, const Node *node, size_t least, size_t most, const char **ret_text);
 int node_bool(Fault *fault, const Node *node, bool *ret_value);
-/* Of a member that may be missing: then *value stays. */
-int node_optional_bool(Fault *fault, const Node *object, const char *field, bool *value);
 int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, int64_t *ret_value);
 /* The index of the text in `choices` (ends with NULL); `refused` (may be NULL): known names with the reason why not. */
 int node_choice(Fault *fault, const Node *node, const char *const *choices, const Refusal *refused, int *ret_choice);

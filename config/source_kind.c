@@ -4,3 +4,4 @@
 
 const SourceKind *const source_kinds[] = {&source_kind_http, NULL};
 const char *const source_kind_names[] = {"http", NULL};
+const char *const kinds_not_built[] = {"kafka", "nats", "stream", NULL};

@@ -41,5 +41,8 @@ struct SourceKind {
 /* All of them; ends with NULL. The first one is the default of `type`. */
 extern const SourceKind *const source_kinds[];
 extern const char *const source_kind_names[]; /* in the same order; ends with NULL */
+/* Kinds that people try and that are not built: as a `type`, and as a field (the object of that kind), they are refused with this reason. None of
+ * them is in source_kinds. Ends with NULL. */
+extern const char *const kinds_not_built[];
 
 extern const SourceKind source_kind_http;

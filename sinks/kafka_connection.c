@@ -14,7 +14,7 @@
 #define SECRET(field) "must not stand here: put it in a file and name that in \"" field "\""
 
 /* What a source decides, what exactly once rests on, what loads code into the gateway, what has a field, and secrets. */
-static const ConnectionRefusal refused_properties[] = {
+static const Refusal refused_properties[] = {
     {"group.id", OWNED "each source has a group of its own"},
     {"group.instance.id", OWNED "several sources and nodes use one connection, and a member's name is for one alone"},
     {"isolation.level", OWNED "only what was committed is read"},
@@ -90,7 +90,7 @@ static const ConnectionField fields[] = {
     {0},
 };
 
-static const ConnectionRefusal refused[] = {
+static const Refusal refused[] = {
     {"saslPassword", SECRET("saslPasswordFile")},
     {"sslKeyPassword", SECRET("sslKeyPasswordFile")},
     {0},

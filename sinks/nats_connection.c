@@ -30,7 +30,7 @@ static const ConnectionField fields[] = {
     {0},
 };
 
-static const ConnectionRefusal refused[] = {
+static const Refusal refused[] = {
     {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
     {"token", "must not stand here: put it in a file and name that in \"tokenFile\""},
     {"nkeySeed", "must not stand here: put it in a file and name that in \"nkeySeedFile\""},

@@ -27,7 +27,7 @@ static const ConnectionField fields[] = {
     {0},
 };
 
-static const ConnectionRefusal refused[] = {
+static const Refusal refused[] = {
     {"password", "must not stand here: put it in a file and name that in \"passwordFile\""},
     {0},
 };

@@ -47,7 +47,8 @@ PostgresBlame postgres_blame_of(const char *sqlstate, const char *function) {
     return is_one_of(sqlstate, unclear_classes) ? POSTGRES_BLAME_MAYBE : POSTGRES_BLAME_ROW;
 }
 
-void postgres_trim(char *text) {
+/* Without the newlines and spaces at its end. */
+static void trim(char *text) {
     for (size_t size = strlen(text); size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ');) text[--size] = '\0';
 }
 
@@ -79,7 +80,7 @@ static void take_sqlstate(char *words, char ret_sqlstate[static 6]) {
 void postgres_connection_words(PGconn *connection, size_t size, char *out, char ret_sqlstate[static 6]) {
     (void)snprintf(out, size, "%s", connection ? PQerrorMessage(connection) : "out of memory");
     take_sqlstate(out, ret_sqlstate);
-    postgres_trim(out);
+    trim(out);
     postgres_hide(out, connection ? PQpass(connection) : NULL);
 }
 
@@ -116,7 +117,7 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
     if (!words) words = PQresultErrorMessage(refusal);
     (void)snprintf(failure->reason, sizeof failure->reason, "%s%s%s", words, names_key && detail ? ": " : "",
                    names_key && detail ? detail : "");
-    postgres_trim(failure->reason);
+    trim(failure->reason);
     const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (!severity) severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY); /* a pooler's own */
     failure->is_fatal = severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);

@@ -37,8 +37,6 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal);
 PostgresBlame postgres_blame_of(const char *sqlstate, const char *function);
 /* Not SINK_DONE. */
 SinkResult postgres_failure_result(const PostgresFailure *failure);
-/* For texts: without the newlines and spaces at its end. */
-void postgres_trim(char *text);
 /* libpq does not write passwords into its messages; this makes sure. */
 void postgres_hide(char *text, const char *secret);
 /*

@@ -194,12 +194,13 @@ SinkResult postgres_session_use(PostgresSession *session, Error *error) {
     return session->has_tried_check ? SINK_DONE : find_out_client_check(session, error);
 }
 
-SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error) {
+/* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in front, all of it is one transaction. */
+static SinkResult run_locally(PostgresSession *session, const char *sql, Error *error) {
     Buffer text = {0};
     check(postgres_session_is(session, POSTGRES_IDLE)); /* the settings would end with the wrong transaction */
     postgres_put_settings(&text, session);
     buffer_append_text(&text, sql);
-    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&text), 0, NULL, ret_result, error);
+    SinkResult result = postgres_run(session, session->silence_limit, buffer_text(&text), 0, NULL, NULL, error);
     buffer_deinit(&text);
     return result;
 }
@@ -209,7 +210,7 @@ SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *er
     buffer_printf(&text, "SET LOCAL lock_timeout = %d; %s", POSTGRES_BRIEF_LOCK_MS, sql);
     SinkResult result = SINK_RETRY;
     for (int tries = 0; tries < DDL_TRIES_MOST && result != SINK_DONE; tries++) {
-        result = postgres_run_locally(session, buffer_text(&text), NULL, error);
+        result = run_locally(session, buffer_text(&text), error);
         if (result != SINK_DONE && strcmp(session->failure.sqlstate, "55P03") != 0) break;
     }
     buffer_deinit(&text);

@@ -78,11 +78,9 @@ usec_t postgres_server_limit(const PostgresSession *session);
  * belongs to the next client.
  */
 void postgres_put_settings(Buffer *out, const PostgresSession *session);
-/* Runs `sql` (several statements, no values) with the settings of a transaction. Without a BEGIN in front, all of it is one transaction. */
-SinkResult postgres_run_locally(PostgresSession *session, const char *sql, PGresult **ret_result, Error *error);
 
-/* The same for a statement that changes objects: it waits for a lock for 2 s at most, since whoever wants the table then waits behind it, and tries
- * again a few times. */
+/* Runs a statement that changes objects, with the settings of a transaction: it waits for a lock for 2 s at most, since whoever wants the table then
+ * waits behind it, and tries again a few times. */
 SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error);
 
 /* For who reads cells of an answer: it has so many rows at least, and so many columns. Else the session is broken and *answer cleared. */

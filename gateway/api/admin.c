@@ -219,10 +219,6 @@ int admin_start(const HttpListener *listener, const HttpLimits *limits, Usage *u
     return 0;
 }
 
-Mailbox *admin_mailbox(Admin *admin) {
-    return http_loop_mailbox(admin->loop);
-}
-
 void admin_stop(Admin *admin) {
     if (!admin) return;
     LastMessage last = {.message.kind = MESSAGE_LAST};

@@ -13,6 +13,5 @@ typedef struct Admin Admin;
 
 /* Starts the loop on `listener`. Calls go to `control` as MESSAGE_API_CALL. */
 int admin_start(const HttpListener *listener, const HttpLimits *limits, Usage *usage, Mailbox *control, Admin **ret_admin, Error *error);
-Mailbox *admin_mailbox(Admin *admin);
 /* Answers what is open with 503. The control thread must not answer calls any more; the ones that it has are freed by control_free. NULL-safe. */
 void admin_stop(Admin *admin);

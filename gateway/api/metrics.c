@@ -76,28 +76,46 @@ static void see(Survey *survey, size_t index, const SinkStatistics *statistics) 
 
 /* ---- the text ------------------------------------------------------------------------------------------------------------------------ */
 
-static void put_gateway(const ControlView *view, Buffer *out) {
+static uint64_t value_of_gateway(const ControlView *view, MetricFamily family) {
     const Usage *usage = view->usage;
-    uint64_t values[FAMILY_SOURCES + 1];
-    environment_usage(view->environment, &values[FAMILY_DATABASE_USED_BYTES], &values[FAMILY_DATABASE_LIMIT_BYTES]);
-    values[FAMILY_IN_FLIGHT_BYTES] = atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes);
-    values[FAMILY_UNFINISHED_BYTES] = atomic_load(&usage->unfinished_bytes);
-    values[FAMILY_CONNECTIONS] = atomic_load(&usage->connections);
-    values[FAMILY_INTAKE_STOPPED] = atomic_load(&usage->intake_stopped);
-    values[FAMILY_SOURCES] = registry_live_sources(view->registry);
-    for (MetricFamily family = 0; family <= FAMILY_SOURCES; family++) {
+    uint64_t used = 0, limit = 0;
+    switch (family) {
+    case FAMILY_IN_FLIGHT_BYTES: return atomic_load(&usage->in_flight_bytes) + atomic_load(&usage->large_bytes);
+    case FAMILY_UNFINISHED_BYTES: return atomic_load(&usage->unfinished_bytes);
+    case FAMILY_CONNECTIONS: return atomic_load(&usage->connections);
+    case FAMILY_INTAKE_STOPPED: return atomic_load(&usage->intake_stopped);
+    case FAMILY_DATABASE_USED_BYTES:
+    case FAMILY_DATABASE_LIMIT_BYTES:
+        environment_usage(view->environment, &used, &limit);
+        return family == FAMILY_DATABASE_USED_BYTES ? used : limit;
+    case FAMILY_SOURCES: return registry_live_sources(view->registry);
+    default: unreachable();
+    }
+}
+
+static void put_gateway(const ControlView *view, Buffer *out) {
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        if (metrics_family(family)->scope != SCOPE_GATEWAY) continue;
         metrics_begin(out, family);
-        metrics_put(out, family, NULL, values[family]);
+        metrics_put(out, family, NULL, value_of_gateway(view, family));
+    }
+}
+
+static uint64_t value_of_connection(const ConnectionStatistics *connection, MetricFamily family) {
+    switch (family) {
+    case FAMILY_CONNECTION_UP: return !connection->failing;
+    case FAMILY_CONNECTION_PAUSED: return connection->paused;
+    default: unreachable();
     }
 }
 
 static void put_connections(const Survey *survey, Buffer *out) {
-    metrics_begin(out, FAMILY_CONNECTION_UP);
-    for (size_t i = 0; i < survey->connection_count; i++)
-        metrics_put(out, FAMILY_CONNECTION_UP, &survey->connections[i].name, !survey->connections[i].failing);
-    metrics_begin(out, FAMILY_CONNECTION_PAUSED);
-    for (size_t i = 0; i < survey->connection_count; i++)
-        metrics_put(out, FAMILY_CONNECTION_PAUSED, &survey->connections[i].name, survey->connections[i].paused);
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        if (metrics_family(family)->scope != SCOPE_CONNECTION) continue;
+        metrics_begin(out, family);
+        for (size_t i = 0; i < survey->connection_count; i++)
+            metrics_put(out, family, &survey->connections[i].name, value_of_connection(&survey->connections[i], family));
+    }
 }
 
 static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
@@ -129,7 +147,8 @@ static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
 
 static void put_sinks(const Scrape *scrape, Buffer *out) {
     size_t count = scrape->own + (scrape->survey.count > scrape->own);
-    for (MetricFamily family = FAMILY_SINK_ROWS; family <= FAMILY_SINK_PAUSED; family++) {
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        if (metrics_family(family)->scope != SCOPE_SINK) continue;
         metrics_begin(out, family);
         for (size_t i = 0; i < count; i++) put_sample(out, family, &scrape->samples[i]);
     }

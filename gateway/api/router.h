@@ -12,7 +12,6 @@
 #define API_BODY_BYTES_MOST (1u << 20)     /* of JSON */
 #define API_MANIFEST_BYTES_MOST (8u << 20) /* of JSON that holds many sinks */
 #define API_PARAMETERS_MOST 4
-#define API_NAMES_MOST 3
 
 typedef struct ApiRequest {
     Control *control;

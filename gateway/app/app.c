@@ -37,6 +37,7 @@
 #define DATABASE_RESERVE_LEAST (16u << 20)
 #define DATABASE_RESERVE_MOST (64u << 20)
 #define BAD_ROWS_MOST 10000      /* refused rows of one file, above which it fails as a whole */
+#define RUNNERS_MOST 8           /* kinds of sources */
 #define DESCRIPTORS_WANTED 65536 /* or more, if limits.connections says so */
 
 struct App {
@@ -67,7 +68,7 @@ struct App {
     Mailbox *loops[LOOPS_MOST];
     size_t loop_count;
     HttpRunner http_sources;
-    SourceRunner *runners[2]; /* one a kind of source; ends with NULL */
+    SourceRunner *runners[RUNNERS_MOST + 1]; /* one a kind of source, see add_runner; ends with NULL */
     Admin *admin;
     Thread deadline_thread; /* ends the process at the shutdown deadline */
     Mailbox *deadline_box;  /* it sleeps there; NULL: it does not run */
@@ -321,6 +322,14 @@ static HttpLimits http_limits(const Options *options) {
     };
 }
 
+/* Control checks that each kind of source has one. */
+static void add_runner(App *app, SourceRunner *runner) {
+    size_t count = 0;
+    while (app->runners[count]) count++;
+    check(count < RUNNERS_MOST);
+    app->runners[count] = runner;
+}
+
 static int start_intake(App *app, Error *error) {
     size_t wanted = loops_wanted(app);
     for (size_t i = 0; i < wanted; i++) {
@@ -351,7 +360,7 @@ static int start_intake(App *app, Error *error) {
     }
     snapshot_unref(steal(app->first_snapshot));
     http_runner_init(&app->http_sources, app->loops, app->loop_count);
-    app->runners[0] = &app->http_sources.runner;
+    add_runner(app, &app->http_sources.runner);
     return 0;
 }
 

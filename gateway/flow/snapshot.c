@@ -44,7 +44,7 @@ SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const 
     return made;
 }
 
-SnapshotSource *snapshot_source_ref(SnapshotSource *source) {
+static SnapshotSource *snapshot_source_ref(SnapshotSource *source) {
     unsigned before = atomic_fetch_add_explicit(&source->references, 1, memory_order_relaxed);
     check(before > 0);
     return source;

@@ -32,7 +32,6 @@ typedef struct SnapshotSource {
 /* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its usage; NULL: none. */
 SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
                                     size_t skipped_count, const SnapshotSource *previous);
-SnapshotSource *snapshot_source_ref(SnapshotSource *source);
 void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
 
 /* `gone`: where MESSAGE_SNAPSHOT_GONE goes when the last reference is dropped. Takes references on the sources; ids are unique. */

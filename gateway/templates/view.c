@@ -64,20 +64,6 @@ static void forget_known(TemplateView *view) {
     view->known_count = 0;
 }
 
-void template_view_free(TemplateView *view) {
-    if (!view) return;
-    forget_known(view);
-    pathset_free(view->paths);
-    for (size_t i = 0; i < view->fresh_count; i++) free(view->fresh[i].text);
-    scanner_deinit(&view->scanner);
-    scanner_deinit(&view->once_scanner);
-    buffer_deinit(&view->form);
-    buffer_deinit(&view->fault);
-    header_writer_deinit(&view->header_writer);
-    buffer_deinit(&view->headers);
-    free(view);
-}
-
 /* `kept` become the known paths. False: together they need more places than a set has; the caller's again. */
 static bool set_known(TemplateView *view, KnownPath *kept, size_t count) {
     check(count <= KNOWN_PATHS_MAX);

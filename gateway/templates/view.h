@@ -15,7 +15,6 @@
 typedef struct TemplateView TemplateView;
 
 TemplateView *template_view_new(void);
-void template_view_free(TemplateView *view); /* NULL-safe */
 void template_view_set(TemplateView *view, const TemplateEventMessage *event);
 
 enum { VIEW_MISSING = 1, VIEW_FAILED = 2 };

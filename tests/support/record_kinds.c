@@ -45,3 +45,4 @@ static const SourceKind nap = {.name = "nap",
 
 const SourceKind *const source_kinds[] = {&source_kind_http, &tap, &nap, NULL};
 const char *const source_kind_names[] = {"http", "tap", "nap", NULL};
+const char *const kinds_not_built[] = {NULL};

@@ -72,6 +72,21 @@ static void every_family_is_sound(void **state) {
         bool is_counter = strcmp(info->type, "counter") == 0, is_total = strcmp(info->name + size - 6, "_total") == 0;
         assert_true(is_counter == is_total);
         assert_null(strpbrk(info->help, "\\\n"));
+        size_t labels = 0;
+        while (info->labels[labels]) labels++;
+        switch (info->scope) {
+        case SCOPE_GATEWAY: assert_int_equal(labels, 0); break;
+        case SCOPE_CONNECTION:
+            assert_int_equal(labels, 1);
+            assert_string_equal(info->labels[0], "connection");
+            break;
+        case SCOPE_SINK:
+            assert_in_range(labels, 2, METRIC_LABELS_MOST);
+            assert_string_equal(info->labels[0], "source");
+            assert_string_equal(info->labels[1], "sink");
+            break;
+        default: fail_msg("%s has no scope", info->name);
+        }
         for (MetricFamily other = 0; other < family; other++) assert_string_not_equal(metrics_family(other)->name, info->name);
     }
 }

@@ -74,6 +74,7 @@ static const SourceKind drip = {.name = "drip",
 
 const SourceKind *const source_kinds[] = {&source_kind_http, &drip, NULL};
 const char *const source_kind_names[] = {"http", "drip", NULL};
+const char *const kinds_not_built[] = {"brook", NULL};
 
 /* ---- tests -------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -141,6 +142,8 @@ static void wrong_kinds_and_fields_of_others_are_refused(void **state) {
         {"{\"name\":\"a\",\"type\":\"drip\",\"drip\":{\"well\":\"w\",\"drops\":10}}", "Field \"drip.drops\" must be 1 to 9, not 10"},
         {"{\"name\":\"a\",\"type\":\"drip\",\"drip\":{\"well\":\"w\"},\"framing\":\"lines\"}",
          "Field \"framing\" belongs to sources of type \"http\""},
+        {"{\"name\":\"a\",\"type\":\"brook\"}", "Field \"type\" is \"brook\", which is not supported by this build yet: use http"},
+        {"{\"name\":\"a\",\"brook\":{}}", "Field \"brook\" is not supported by this build yet"},
         {"{\"name\":\"a\",\"drip\":{\"well\":\"w\"}}", "Field \"drip\" belongs to sources of type \"drip\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -29,6 +29,7 @@
 static const SourceKind every_field = {.name = "every", .meta_fields = META_BIT(META_FIELD_COUNT_) - 1};
 const SourceKind *const source_kinds[] = {&source_kind_http, &every_field, NULL};
 const char *const source_kind_names[] = {"http", "every", NULL};
+const char *const kinds_not_built[] = {NULL};
 
 static const char *folder;
 static MappingCases cases;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/metrics.h"
 #include "config/source_http.h"
 #include "storage/rejects.h"
 #include "tests/unit/gateway/control/harness.h"
@@ -614,6 +615,21 @@ static void test_aggregation(void **state) {
     json_decref(answer);
 }
 
+static void test_every_family_has_a_series(void **state) {
+    Harness *harness = *state;
+    static const char body[] = "{\"name\":\"K\",\"table\":{\"connection\":\"local\",\"tableId\":\"k\"," COLUMNS "}}";
+    assert_string_equal(harness_task(harness, "POST", SINKS, body, NULL), "success");
+    _cleanup_free_ char *text = text_of(harness, "/metrics");
+    for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
+        const MetricFamilyInfo *info = metrics_family(family);
+        _cleanup_free_ char *head = NULL;
+        assert_true(asprintf(&head, "\n# TYPE %s %s\n%s%c", info->name, info->type, info->name, info->labels[0] ? '{' : ' ') > 0);
+        const char *first = strstr(text, head);
+        if (!first) fail_msg("no series of %s", info->name);
+        assert_null(strstr(first + 1, head));
+    }
+}
+
 static void test_metrics_have_a_bound(void **state) {
     Harness *harness = *state;
     for (int i = 0; i < 4; i++) {
@@ -656,6 +672,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_status, start, harness_teardown),
         cmocka_unit_test_setup_teardown(test_status_while_the_disk_hangs, start, harness_teardown),
         cmocka_unit_test_setup_teardown(test_aggregation, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(test_every_family_has_a_series, start, harness_teardown),
         cmocka_unit_test_setup_teardown(test_metrics_have_a_bound, start, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,8 @@
+/* Names that people try, and why not. */
+#pragma once
+
+/* A name that is known, but refused. */
+typedef struct Refusal {
+    const char *name;   /* NULL ends an array */
+    const char *reason; /* follows `Field "x" ` */
+} Refusal;
