@@ -59,8 +59,8 @@ typedef struct Options {
 } Options;
 
 /* Defaults, then the file (NULL: none), then the environment, then `arguments` (NULL: none; ends with NULL): "--name", "value" or
- * "--name=value"; a boolean may stand alone. `types`: of connections, ends with NULL; outlives the options. A wrong value is -EINVAL and says file:line:column, or the variable, or the option, and the
- * range. *ret_options is set on success only. */
+ * "--name=value"; a boolean may stand alone. `types`: of connections, ends with NULL; outlives the options. A wrong value is -EINVAL and
+ * says file:line:column, or the variable, or the option, and the range. *ret_options is set on success only. */
 int options_load(const char *config_file, char *const *arguments, const ConnectionType *const *types, Options *ret_options, Error *error);
 void options_deinit(Options *options);
 /* Takes over what is reloadable from `fresh`; names in `ignored` what differs but needs a restart. */

@@ -5,8 +5,9 @@
  * Both ends are the same build, so there is no version; but the worker runs other people's programs, so the broker believes nothing.
  *
  * Two sockets join them. Control: LOAD to the worker, then CHILD from it for each process it forks to evaluate (with the broker's end of
- * that process's data socket as SCM_RIGHTS), DIED when one ended by itself (when the broker closed the data socket the next CHILD follows), REFUSED when the templates cannot be loaded. Data: EVENT to the
- * evaluating process, RESULT back, one a template, in the order of events and templates.
+ * that process's data socket as SCM_RIGHTS), DIED when one ended by itself (when the broker closed the data socket the next CHILD follows),
+ * REFUSED when the templates cannot be loaded. Data: EVENT to the evaluating process, RESULT back, one a template, in the order of events
+ * and templates.
  */
 #pragma once
 

@@ -116,8 +116,8 @@ typedef struct ImportJob {
      * since the last call the destination was seen at work on a statement of ours, also if no row got further. May be NULL. */
     bool (*progress)(void *context, uint64_t rows_done, bool working);
     void *context;
-    usec_t patience;        /* how long progress bears none of both: a driver looks for signs of work a few times in it; 0: a minute */
-    usec_t longest;         /* what the whole import may take; 0: the driver's own limit */
+    usec_t patience; /* how long an import may go on without a row or a sign of work; a driver looks a few times in it; 0: a minute */
+    usec_t longest;  /* what the whole import may take; 0: the driver's own limit */
     uint64_t rejected_rows; /* out */
     /* Out: rows that a trigger or rule of the table took and did not store. Those that could be named are rejects as well, unless all rows of their
      * file were taken that way. */

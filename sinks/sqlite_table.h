@@ -26,8 +26,8 @@ SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Err
 /* What may happen to a row of the table, by the words of its definition and of triggers. */
 typedef struct SqliteHabits {
     bool may_swallow; /* taken without an error, and not stored: RAISE(IGNORE), ON CONFLICT IGNORE */
-    bool
-        may_fail_half_way; /* refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT FAIL; any trigger may lead there */
+    /* Refused, and what its triggers did, or the row itself, is there: RAISE(FAIL), ON CONFLICT FAIL; any trigger may lead there. */
+    bool may_fail_half_way;
 } SqliteHabits;
 SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, SqliteHabits *ret_habits, Error *error);
 

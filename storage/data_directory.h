@@ -22,7 +22,8 @@ typedef struct DataDirectory {
 } DataDirectory;
 
 /* Makes missing parents. Opens sluice.mdb for a moment to compare its instance id with the directory's (a new one is given it), so no environment
- * of this directory may be open yet. -EBUSY: another process holds it (its pid is named where the file `lock` knows it). -EPROTO: a newer format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing
- * or of another instance, or sluice.mdb is there without the format file: says what to do. -EBADMSG: the format file is damaged. */
+ * of this directory may be open yet. -EBUSY: another process holds it (its pid is named where the file `lock` knows it). -EPROTO: a newer
+ * format, named. -EILSEQ: staging/ is not empty but sluice.mdb is missing or of another instance, or sluice.mdb is there without the format
+ * file: says what to do. -EBADMSG: the format file is damaged. */
 int data_directory_open(const char *path, DataDirectory *ret_directory, Error *error);
 void data_directory_close(DataDirectory *directory);

@@ -1,4 +1,4 @@
-/* What the catalog keeps for a time only: ended tasks and deleted definitions, both 7 days of running time. Control thread. */
+/* Removes from the catalog, every hour, tasks that ended and definitions that were deleted over 7 days of running time ago. Control thread. */
 #pragma once
 
 #include "gateway/control/control.h"

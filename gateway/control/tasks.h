@@ -68,7 +68,8 @@ void tasks_answer(Tasks *tasks, Task *task, ApiCall *take_call, int status);
 /* A task in memory, else NULL. */
 Task *tasks_live(const Tasks *tasks, const char *id);
 enum { TASKS_NOT_FOUND = 1 };
-/* The form of any task; one that an earlier process did not end is shown as failed. `source_id` (NULL: any): only a task of that source. 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be read. */
+/* The form of any task; one that an earlier process did not end is shown as failed. `source_id` (NULL: any): only a task of that source.
+ * 0 or TASKS_NOT_FOUND; < 0: the catalog cannot be read. */
 int tasks_find(const Tasks *tasks, const char *id, const char *source_id, json_t **ret_shown, Error *error);
 /* Answers calls that have waited long enough; returns how long none will have (USEC_NEVER). */
 usec_t tasks_step(Tasks *tasks);

@@ -34,7 +34,8 @@ struct HttpHead;
 
 typedef struct HttpLoop HttpLoop;
 
-/* `listener` is dup'ed, listened on (-EADDRINUSE: somebody else was first) and accepted from at once. `usage` is shared by all loops of a listener. `name` is the thread's and must last. */
+/* `listener` is dup'ed, listened on (-EADDRINUSE: somebody else was first) and accepted from at once. `usage` is shared by all loops of a
+ * listener. `name` is the thread's and must last. */
 int http_loop_start(const char *name, const HttpListener *listener, const HttpLimits *limits, Usage *usage, const HttpHandler *handler,
                     HttpLoop **ret_loop, Error *error);
 Mailbox *http_loop_mailbox(HttpLoop *loop); /* any thread may post */

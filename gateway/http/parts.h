@@ -116,8 +116,8 @@ struct HttpLoop {
     h2o_socket_t *listeners[HTTP_LISTENER_SOCKETS_MOST];
     size_t listener_count;
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
-    h2o_linklist_t silent;   /* connections that never sent a whole request, the one heard last the longest ago first */
-    h2o_linklist_t served;   /* the others, the one whose last request is longest ago first */
+    h2o_linklist_t silent;   /* connections that never sent a whole request, ordered by last activity, the oldest first */
+    h2o_linklist_t served;   /* the others, ordered by last request, the oldest first */
     size_t connection_count; /* of both */
     unsigned index;          /* in what the loops of a listener publish of each other (Usage.first_heard) */
     usec_t now;              /* boot time at the end of the last turn */

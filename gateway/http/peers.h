@@ -1,6 +1,6 @@
 /*
- * The connections of a loop, in two lists, each with the one that was heard last the longest ago first: those that never sent a whole request,
- * and those that did. Loop thread only.
+ * The connections of a loop, in two lists: those that never sent a whole request, and those that did. Each list is ordered by last
+ * activity, the oldest first. Loop thread only.
  */
 #pragma once
 
