@@ -125,6 +125,13 @@ void sink_target_deinit(SinkTarget *target) {
     *target = (SinkTarget){0};
 }
 
+const char *sink_target_name(const SinkTarget *target) {
+    switch (target->type) {
+    case TARGET_TABLE: return target->table.table_id;
+    }
+    unreachable();
+}
+
 void sink_unref(Sink *sink) {
     if (sink == NULL || !drop_reference(&sink->references)) return;
     fields_free(&sink_fields, sink);

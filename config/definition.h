@@ -194,6 +194,8 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
 json_t *sink_target_store(const SinkTarget *target);
 int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error);
 void sink_target_deinit(SinkTarget *target);
+/* What people call the target, of any type: "in.c-shop.orders". Lasts as long as the target. Who needs a table reads target->table. */
+const char *sink_target_name(const SinkTarget *target);
 
 /* "My Source" -> "my-source": accents stripped, at most 48 characters; free(). Empty when nothing is left. */
 char *identifier_slug(const char *name);

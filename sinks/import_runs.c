@@ -29,7 +29,7 @@ SinkResult positions_must_be_there(const ImportPosition *positions, size_t count
 }
 
 SinkResult import_runs_begin(const ImportJob *job, Error *error) {
-    const char *table_id = job->target->table.table_id;
+    const char *table_id = sink_target_name(job->target);
     positions_begin(job->positions, job->position_count);
     for (size_t i = 0; i < job->file_count; i++) {
         const ImportFile *file = &job->files[i];

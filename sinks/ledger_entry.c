@@ -30,7 +30,7 @@ void ledger_entry_init(LedgerEntry *entry, const ImportJob *job, const ImportFil
     for (size_t i = 0; i < file->run_count; i++) all_taken = all_taken && file->runs[i].outcome == RUN_TAKEN;
     if (!all_taken) runs_put_outcomes(file->runs, file->run_count, &entry->outcomes);
     const char *const values[] = {entry->file,      entry->instance,
-                                  job->sink_label,  job->target->table.table_id,
+                                  job->sink_label,  sink_target_name(job->target),
                                   entry->first_row, entry->rows,
                                   entry->bytes,     entry->checksum,
                                   entry->left_out,  all_taken ? NULL : buffer_text(&entry->outcomes)};

@@ -32,8 +32,8 @@ static PostgresSession *session_of(SinkSession *session) {
 
 /* As the tables are looked up: without a dot the schema is public. */
 static void put_table_name(Buffer *out, const SinkTarget *target) {
-    if (!strchr(target->table.table_id, '.')) buffer_append_text(out, "public.");
-    buffer_append_text(out, target->table.table_id);
+    if (!strchr(sink_target_name(target), '.')) buffer_append_text(out, "public.");
+    buffer_append_text(out, sink_target_name(target));
 }
 
 static void lines_init(PositionLines *lines, const SinkTarget *target) {
@@ -286,7 +286,7 @@ static SinkResult advance_once(PostgresSession *session, PositionsJob *job, bool
     SinkResult result = postgres_begin(session, true, "", NULL, error);
     if (result == SINK_DONE) result = postgres_positions_read(session, job->target, job->positions, job->position_count, error);
     if (result == SINK_DONE)
-        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, job->target->table.table_id,
+        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, sink_target_name(job->target),
                                          error);
     if (result == SINK_DONE) {
         positions_begin(job->positions, job->position_count);

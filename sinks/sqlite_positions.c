@@ -26,7 +26,7 @@ static void cleanup_statement(sqlite3_stmt **statement) {
 
 /* SQLite looks tables up without regard to case. free() */
 static char *table_name(const SinkTarget *target) {
-    char *name = strdup(target->table.table_id);
+    char *name = strdup(sink_target_name(target));
     check(name);
     for (char *c = name; *c; c++) {
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
@@ -219,7 +219,7 @@ static SinkResult sqlite_advance(SinkSession *sink_session, PositionsJob *job, E
     SinkResult result = begin(session, false, error);
     if (result == SINK_DONE) result = sqlite_positions_read(session, job->target, job->positions, job->position_count, error);
     if (result == SINK_DONE)
-        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, job->target->table.table_id,
+        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, sink_target_name(job->target),
                                          error);
     if (result == SINK_DONE) {
         positions_begin(job->positions, job->position_count);

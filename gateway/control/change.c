@@ -270,7 +270,7 @@ static void note_made(Change *change, const LoadJob *job) {
     for (size_t i = 0; i < job->target.column_count; i++) grew = grew || job->inspection.adds[i];
     if (!job->inspection.creates && !grew) return;
     buffer_printf(&change->made, "%s%stable \"%s\" of connection \"%s\"", change->made.size ? ", " : "", grew ? "new columns of " : "",
-                  job->target.table.table_id, job->connection);
+                  sink_target_name(&job->target), job->connection);
 }
 
 static void start_prepare(Control *control, Change *change);
@@ -299,7 +299,7 @@ char *change_prepare_failure(const LoadJob *job) {
     char *text = NULL;
     const char *says = job->request.error.text[0] ? job->request.error.text : "no reason was given";
     const char *stop = strchr(".!?", says[strlen(says) - 1]) ? "" : ".";
-    const char *table = job->target.table.table_id, *connection = job->connection;
+    const char *table = sink_target_name(&job->target), *connection = job->connection;
     if (job->request.result == SINK_REFUSED) {
         check(asprintf(&text, "Table \"%s\" of connection \"%s\" cannot take the rows: %s%s", table, connection, says, stop) > 0);
     } else if (job->request.result == SINK_UNREACHABLE) {

@@ -129,7 +129,7 @@ int change_check_table(const Control *control, const char *source_id, const Sink
     }
     if (!taken_sink) return 0;
     return failure_set(failure, 409, "tableTaken", "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already.", taken_source,
-                       taken_sink, sink->target.table.table_id, sink->target.connection);
+                       taken_sink, sink_target_name(&sink->target), sink->target.connection);
 }
 
 int change_check_source_limit(const Control *control, Failure *failure) {

@@ -29,7 +29,7 @@ static json_t *entry_of_change(json_t *take_fields) {
 }
 
 static void plan_sink_entry(ManifestBuild *build, const Sink *sink, json_t *take_entry) {
-    json_t *table = json_pack("{s:s, s:s}", "connection", sink->target.connection, "tableId", sink->target.table.table_id);
+    json_t *table = json_pack("{s:s, s:s}", "connection", sink->target.connection, "tableId", sink_target_name(&sink->target));
     check(table && json_object_set_new(take_entry, "sinkId", json_string(sink->sink_id)) == 0);
     check(json_object_set_new(take_entry, "table", table) == 0 && json_array_append_new(build->sinks, take_entry) == 0);
 }

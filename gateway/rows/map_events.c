@@ -45,7 +45,7 @@ static void print_json(MapRun *run, const Sink *sink, Span row) {
     json_t *columns = json_object();
     for (size_t i = 0; i < sink->target.column_count; i++)
         check(json_object_set_new(columns, sink->target.columns[i].name, dry_run_cell_json(&cells[i])) == 0);
-    json_t *line = json_pack("{s:s, s:s, s:o}", "sinkId", sink->sink_id, "tableId", sink->target.table.table_id, "row", columns);
+    json_t *line = json_pack("{s:s, s:s, s:o}", "sinkId", sink->sink_id, "tableId", sink_target_name(&sink->target), "row", columns);
     check(line);
     _cleanup_free_ char *text = json_dumps(line, JSON_COMPACT);
     check(text);

@@ -490,6 +490,7 @@ static void a_table_stands_alone(void **state) {
     assert_int_equal(sink_target_load(stored, &table, NULL), 0);
     json_t *again = sink_target_store(&table);
     assert_true(json_equal(stored, again));
+    assert_string_equal(sink_target_name(&table), json_string_value(json_object_get(stored, "tableId")));
     sink_target_deinit(&table);
     Error error = {0};
     json_object_del(stored, "tableId");
