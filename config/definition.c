@@ -8,6 +8,19 @@
 
 const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "meta", "uuid", "json", NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
+_Static_assert(sizeof data_type_names / sizeof *data_type_names == DATA_TYPE_COUNT + 1, "a name for each data type, then NULL");
+const DataTraits data_traits[] = {
+    [DATA_TEXT] = {.holds_any = true, .keeps_json = true, .may_be_key = true},
+    [DATA_INTEGER] = {.holds_number = true, .may_be_key = true},
+    [DATA_NUMBER] = {.holds_number = true, .may_be_key = true},
+    [DATA_DECIMAL] = {.holds_number = true, .may_be_key = true},
+    [DATA_BOOLEAN] = {.may_be_key = true},
+    [DATA_TIMESTAMP] = {.holds_time = true, .may_be_key = true},
+    [DATA_DATE] = {.holds_time = true, .is_date = true, .may_be_key = true},
+    [DATA_JSON] = {.holds_json = true, .keeps_json = true},
+    [DATA_BYTES] = {.holds_any = true, .may_be_key = true, .is_binary = true},
+};
+_Static_assert(sizeof data_traits / sizeof *data_traits == DATA_TYPE_COUNT, "traits of each data type");
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
 const char *const strategy_names[] = {"append", "merge", NULL};
 const char *const schema_drift_names[] = {"fail", "evolve", NULL};
@@ -20,23 +33,42 @@ const char *column_type_name(ColumnType type) {
 }
 
 const char *data_type_name(DataType type) {
-    check(type <= DATA_BYTES);
+    check(type < DATA_TYPE_COUNT);
     return data_type_names[type];
 }
 
 bool meta_field_fits(MetaField field, DataType type) {
-    if (type == DATA_TEXT || type == DATA_BYTES) return true;
+    check(type < DATA_TYPE_COUNT);
+    const DataTraits *traits = &data_traits[type];
+    if (traits->holds_any) return true;
     switch (field) {
     case META_PARTITION:
     case META_OFFSET:
-    case META_SEQUENCE: return type == DATA_INTEGER || type == DATA_NUMBER || type == DATA_DECIMAL;
-    case META_TIMESTAMP: return type == DATA_TIMESTAMP || type == DATA_DATE;
+    case META_SEQUENCE: return traits->holds_number;
+    case META_TIMESTAMP: return traits->holds_time;
     case META_KEY: return true; /* its sender decides */
     case META_TOPIC:
     case META_SUBJECT:
     case META_STREAM:
     case META_BRIDGE: return false;
     case META_FIELD_COUNT_: break;
+    }
+    unreachable();
+}
+
+bool column_type_fits(const Column *column) {
+    check(column->data_type < DATA_TYPE_COUNT);
+    const DataTraits *traits = &data_traits[column->data_type];
+    if (traits->holds_any) return true;
+    switch (column->type) {
+    case COLUMN_ID:
+    case COLUMN_IP: return false;
+    case COLUMN_DATETIME: return traits->holds_time;
+    case COLUMN_HEADERS: return traits->holds_json;
+    case COLUMN_BODY:
+    case COLUMN_PATH:
+    case COLUMN_TEMPLATE: return true;
+    case COLUMN_META: return meta_field_fits(column->meta_field, column->data_type);
     }
     unreachable();
 }

@@ -37,6 +37,20 @@ typedef enum DataType {
     DATA_JSON,
     DATA_BYTES,
 } DataType;
+#define DATA_TYPE_COUNT (DATA_BYTES + 1) /* of the last one */
+
+/* What decides about a data type without a switch over all of them. */
+typedef struct DataTraits {
+    bool holds_any;    /* any text */
+    bool holds_number; /* any number */
+    bool holds_time;   /* any RFC 3339 time */
+    bool holds_json;   /* any JSON */
+    bool keeps_json;   /* a JSON value is stored as it is written, a string with its quotes */
+    bool is_date;      /* the day that a time begins with is stored, and not the rest */
+    bool may_be_key;   /* databases compare it */
+    bool is_binary;    /* its cells are \x and hexadecimal digits (row.h), two for each byte */
+} DataTraits;
+extern const DataTraits data_traits[]; /* by DataType */
 
 typedef struct Column {
     char *name; /* 1..63 bytes, no control characters */
@@ -204,5 +218,7 @@ bool identifier_valid(const char *id);
 
 const char *column_type_name(ColumnType type);
 const char *data_type_name(DataType type);
+/* Can what such a column is filled with be of its data type? A type that never fits is refused at once, not event by event. */
+bool column_type_fits(const Column *column);
 /* Can values of the field be of that type? */
 bool meta_field_fits(MetaField field, DataType type);

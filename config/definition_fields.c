@@ -214,6 +214,10 @@ void definition_check_tables(void) {
     field_table_check(&source_state_fields);
     field_table_check(&sink_fields);
     field_table_check(&sink_state_fields);
+    for (unsigned type = 0; type < DATA_TYPE_COUNT; type++) { /* no row is forgotten: it would be all-zero */
+        const DataTraits *traits = &data_traits[type];
+        check(traits->holds_any || traits->holds_number || traits->holds_time || traits->holds_json || traits->may_be_key);
+    }
     check(source_kinds[0]);
     for (size_t i = 0; source_kinds[i]; i++) {
         const SourceKind *kind = source_kinds[i];

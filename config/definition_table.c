@@ -17,26 +17,9 @@
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* Types that can never hold what such a column gives are refused here, not event by event. */
-static bool can_hold(const Column *column) {
-    DataType data = column->data_type;
-    if (data == DATA_TEXT || data == DATA_BYTES) return true;
-    switch (column->type) {
-    case COLUMN_ID:
-    case COLUMN_IP: return false;
-    case COLUMN_DATETIME: return data == DATA_TIMESTAMP || data == DATA_DATE;
-    case COLUMN_HEADERS: return data == DATA_JSON;
-    case COLUMN_BODY:
-    case COLUMN_PATH:
-    case COLUMN_TEMPLATE: return true;
-    case COLUMN_META: return meta_field_fits(column->meta_field, data);
-    }
-    unreachable();
-}
-
 static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
-    if (!can_hold(column)) {
+    if (!column_type_fits(column)) {
         Node data = node_member(node, "dataType");
         if (column->type == COLUMN_META)
             return fault_at(fault, &data, "is \"%s\", which the meta field \"%s\" never fits", data_type_name(column->data_type),
@@ -44,9 +27,9 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
         return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" never fits", data_type_name(column->data_type),
                         column_type_name(column->type));
     }
-    if (column->primary_key && column->data_type == DATA_JSON) {
+    if (column->primary_key && !data_traits[column->data_type].may_be_key) {
         Node key = node_member(node, "primaryKey");
-        return fault_at(fault, &key, "cannot stand on dataType \"json\", which no database compares");
+        return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
     }
     return 0;
 }

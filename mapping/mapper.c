@@ -136,8 +136,14 @@ static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned
     case DATA_TEXT: return known || value_is_text(text);
     case DATA_JSON: return known & VALUE_IS_JSON;
     case DATA_BYTES: return true;
-    default: return false;
+    case DATA_INTEGER:
+    case DATA_NUMBER:
+    case DATA_DECIMAL:
+    case DATA_BOOLEAN:
+    case DATA_TIMESTAMP:
+    case DATA_DATE: return false; /* value_put says first whether it fits */
     }
+    unreachable();
 }
 
 static MapError put_checked(const Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
@@ -167,8 +173,7 @@ static Buffer *take_scratch(Mapper *mapper) {
 
 /* An object or array that may hold white space. */
 static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text, Buffer *row, MapFailure *failure) {
-    DataType type = compiled->column->data_type;
-    if (text.size < mapper->row_bytes_most && (type == DATA_TEXT || type == DATA_JSON)) {
+    if (text.size < mapper->row_bytes_most && compiled->keeps_json) {
         row_put_compact(row, text);
         return MAP_OK;
     }
@@ -195,7 +200,7 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
     Span text = value->text;
     if (value->kind == SCAN_NULL) return put_null(compiled, row, failure);
     if (value->kind == SCAN_STRING) {
-        bool as_it_stands = !column->raw_string && (column->data_type == DATA_TEXT || column->data_type == DATA_JSON);
+        bool as_it_stands = !column->raw_string && compiled->keeps_json;
         check_debug(text.size >= 2); /* its quotes */
         if (!as_it_stands) {
             text = (Span){text.data + 1, text.size - 2};
@@ -257,7 +262,7 @@ static MapError put_meta(const Mapper *mapper, const PlanColumn *compiled, const
     const Column *column = compiled->column;
     Span value = event->meta ? event->meta->values[column->meta_field] : (Span){0};
     if (!value.data) return put_null(compiled, row, failure);
-    if (column->data_type == DATA_DATE && column->meta_field == META_TIMESTAMP && value.size > DATE_SIZE) value.size = DATE_SIZE;
+    if (compiled->is_date && column->meta_field == META_TIMESTAMP && value.size > DATE_SIZE) value.size = DATE_SIZE;
     return put_checked(mapper, compiled, value, 0, row, failure);
 }
 

@@ -112,22 +112,6 @@ static uint32_t add_template(Compile *compile, const char *text) {
     return (uint32_t)plan->template_count - 1;
 }
 
-/* Columns that Sluice fills have one form; a dataType that could never fit is refused here, not event by event. */
-static bool type_can_fit(const Column *column) {
-    DataType type = column->data_type;
-    switch (column->type) {
-    case COLUMN_ID:
-    case COLUMN_IP: return type == DATA_TEXT || type == DATA_BYTES;
-    case COLUMN_DATETIME: return type == DATA_TEXT || type == DATA_BYTES || type == DATA_TIMESTAMP || type == DATA_DATE;
-    case COLUMN_HEADERS: return type == DATA_TEXT || type == DATA_BYTES || type == DATA_JSON;
-    case COLUMN_BODY:
-    case COLUMN_PATH:
-    case COLUMN_TEMPLATE: return true;
-    case COLUMN_META: return meta_field_fits(column->meta_field, type);
-    }
-    unreachable();
-}
-
 /* A default stands for a JSON string with its text. */
 static int compile_default(PlanColumn *compiled, Error *error) {
     const Column *column = compiled->column;
@@ -138,7 +122,7 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     if (text_check(text) < text.size) {
         r = error_set(error, -EINVAL, "defaultValue is not UTF-8");
     } else {
-        bool as_json = !column->raw_string && (column->data_type == DATA_TEXT || column->data_type == DATA_JSON);
+        bool as_json = !column->raw_string && compiled->keeps_json;
         if (as_json) json_quote(&quoted, text);
         if (value_put(&cell, column->data_type, as_json ? buffer_span(&quoted) : text, as_json ? VALUE_IS_JSON : VALUE_IS_TEXT, &reason))
             r = error_set(error, -EINVAL, "defaultValue \"%.100s\" %s", column->default_value, reason);
@@ -156,14 +140,16 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     return 0;
 }
 
+/* PLAN_PUT_OTHER and PLAN_PUT_TYPED are right for any data type; the rest are short cuts where the cell is a mere copy. */
 static PlanOp op_of(const Column *column) {
-    DataType type = column->data_type;
+    const DataTraits *traits = &data_traits[column->data_type];
+    bool is_text = column->data_type == DATA_TEXT;
     switch (column->type) {
-    case COLUMN_ID: return type == DATA_TEXT ? PLAN_PUT_ID : PLAN_PUT_OTHER;
-    case COLUMN_DATETIME: return type == DATA_TEXT || type == DATA_DATE ? PLAN_PUT_TIME : PLAN_PUT_OTHER;
+    case COLUMN_ID: return is_text ? PLAN_PUT_ID : PLAN_PUT_OTHER;
+    case COLUMN_DATETIME: return is_text || traits->is_date ? PLAN_PUT_TIME : PLAN_PUT_OTHER;
     case COLUMN_PATH:
-        if (type == DATA_TEXT) return column->raw_string ? PLAN_PUT_TEXT : PLAN_PUT_JSON;
-        return type == DATA_JSON && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
+        if (is_text && column->raw_string) return PLAN_PUT_TEXT;
+        return traits->keeps_json && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
     case COLUMN_IP:
     case COLUMN_BODY:
     case COLUMN_HEADERS:
@@ -184,14 +170,16 @@ static int compile_meta(const Source *source, Plan *plan, const Column *column, 
 static int compile_column(Compile *compile, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
     Plan *plan = compile->plan;
     compiled->column = column;
-    if (!type_can_fit(column))
+    if (!column_type_fits(column))
         return error_set(error, -EINVAL, "a column of type %s cannot be of dataType %s", column_type_name(column->type),
                          data_type_name(column->data_type));
     compiled->op = op_of(column);
+    compiled->keeps_json = data_traits[column->data_type].keeps_json;
+    compiled->is_date = data_traits[column->data_type].is_date;
     switch (column->type) {
     case COLUMN_ID:
     case COLUMN_BODY: return 0;
-    case COLUMN_DATETIME: compiled->size = column->data_type == DATA_DATE ? DATE_SIZE : TIME_SIZE; return 0;
+    case COLUMN_DATETIME: compiled->size = compiled->is_date ? DATE_SIZE : TIME_SIZE; return 0;
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;
     case COLUMN_HEADERS: plan->needs |= PLAN_NEEDS_HEADERS; return 0;
     case COLUMN_META: return compile_meta(compile->source, plan, column, error);
@@ -331,7 +319,7 @@ static void find_runs(Compile *compile) {
 
 static void check_column(const Plan *plan, const PlanColumn *compiled) {
     const Column *column = compiled->column;
-    check(compiled->op <= PLAN_PUT_OTHER && type_can_fit(column));
+    check(compiled->op <= PLAN_PUT_OTHER && column_type_fits(column));
     check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
     check(compiled->op != PLAN_PUT_TIME || compiled->size == TIME_SIZE || compiled->size == DATE_SIZE);
     check(column->type != COLUMN_PATH || compiled->slot < plan->paths->slot_count);

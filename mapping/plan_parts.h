@@ -23,7 +23,8 @@ typedef struct PlanColumn {
     uint32_t template_index;
     uint32_t size; /* PLAN_PUT_TIME */
     bool has_default;
-    Span default_cell; /* as it goes into the row; owned by the plan */
+    bool keeps_json, is_date; /* of its data type's traits: where each event asks */
+    Span default_cell;        /* as it goes into the row; owned by the plan */
 } PlanColumn;
 
 /*

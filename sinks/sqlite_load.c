@@ -290,8 +290,8 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     const char *reason = load->outcast_count > 0 ? outcast_reason(load, row) : NULL;
     if (reason) return refuse_row(load, file, row, cells, reason, error);
     size_t blob_bytes = 0;
-    for (size_t i = 0; i < target->column_count; i++) {
-        if (target->columns[i].data_type == DATA_BYTES && !cells[i].is_null) blob_bytes += cells[i].size / 2;
+    for (size_t i = 0; load->has_binary && i < target->column_count; i++) {
+        if (data_traits[target->columns[i].data_type].is_binary && !cells[i].is_null) blob_bytes += cells[i].size / 2;
     }
     buffer_clear(&load->blob);
     if (blob_bytes > 0) (void)buffer_reserve(&load->blob, load->present ? 2 * blob_bytes : blob_bytes);
@@ -455,6 +455,9 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
     load->job = job;
     load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE && sink_table_is_all_key(job->target);
     job->swallowed_rows = 0;
+    load->has_binary = false;
+    for (size_t i = 0; i < job->target->column_count; i++)
+        load->has_binary = load->has_binary || data_traits[job->target->columns[i].data_type].is_binary;
     /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
     SinkResult result = prepare_statement(load, put_insert, &load->insert, error);
     if (result == SINK_DONE) result = sqlite_table_habits(database, job->target, &load->habits, error);

@@ -47,6 +47,7 @@ typedef struct SqliteLoad {
     uint64_t rows_done;
     SqliteTally tally;
     SqliteBatch batch;
+    bool has_binary;         /* the sink has columns that are bound as blobs */
     bool told_to_stop;       /* by progress; the caller says so in the error */
     bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
     bool is_examined;        /* the table is not to blame */

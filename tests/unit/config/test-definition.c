@@ -483,6 +483,31 @@ static void a_pause_goes_through_the_catalog(void **state) {
     json_decref(body);
 }
 
+static void each_column_has_the_data_types_that_fit(void **state) {
+    static const struct {
+        ColumnType type;
+        const char *fit;
+    } cases[] = {
+        {COLUMN_ID, "text bytes "},
+        {COLUMN_IP, "text bytes "},
+        {COLUMN_DATETIME, "text timestamp date bytes "},
+        {COLUMN_HEADERS, "text json bytes "},
+        {COLUMN_BODY, "text integer number decimal boolean timestamp date json bytes "},
+        {COLUMN_PATH, "text integer number decimal boolean timestamp date json bytes "},
+        {COLUMN_TEMPLATE, "text integer number decimal boolean timestamp date json bytes "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char fit[128] = "";
+        for (unsigned type = 0; type < DATA_TYPE_COUNT; type++) {
+            Column column = {.type = cases[i].type, .data_type = (DataType)type};
+            if (!column_type_fits(&column)) continue;
+            strcat(fit, data_type_name((DataType)type));
+            strcat(fit, " ");
+        }
+        assert_string_equal(fit, cases[i].fit);
+    }
+}
+
 static void a_table_stands_alone(void **state) {
     Sink *sink = good_sink(full_sink);
     json_t *stored = sink_target_store(&sink->target);
@@ -560,6 +585,7 @@ int main(void) {
         cmocka_unit_test(a_source_goes_through_the_catalog_unchanged),
         cmocka_unit_test(differences_are_named),
         cmocka_unit_test(a_pause_goes_through_the_catalog),
+        cmocka_unit_test(each_column_has_the_data_types_that_fit),
         cmocka_unit_test(a_table_stands_alone),
         cmocka_unit_test(what_no_request_makes_is_not_stored),
         cmocka_unit_test(references_are_counted),
