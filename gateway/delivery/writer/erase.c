@@ -1,5 +1,6 @@
 #include "gateway/delivery/writer/erase.h"
 
+#include "gateway/delivery/writer/connections.h"
 #include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/open_file.h"
@@ -36,6 +37,7 @@ void writer_erased(Writer *writer, const uint32_t *sinks, size_t count) {
     for (size_t i = 0; i < count; i++) {
         SinkState *sink = writer_sink(writer, sinks[i]);
         if (!sink || !is_idle(sink)) continue;
+        if (sink->imports->queued_on) connection_leave_queue(sink); /* for runs without rows, which go with it */
         writer_unmark_dirty(writer, sink);
         writer_sink_remove(writer, sink);
     }

@@ -473,6 +473,31 @@ static void test_discard_forgets_the_ends(void **state) {
     verify(fixture, 1, 13);
 }
 
+/* Its runs without rows wait for a connection that is paused. */
+static void test_a_sink_with_runs_without_rows_is_erased(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    APPEND({.sink = 1, .partition = 0, .first = 0, .next = 4, .sets_end = true});
+    fixture_run(fixture);
+    fixture_pause_connection(fixture, "there", true);
+    fixture_pass(fixture, USEC_MINUTE);
+    fixture_run(fixture);
+    assert_int_equal(fixture->advances, 0);
+    Define *define = calloc(1, sizeof *define);
+    define->request.message.kind = MESSAGE_DEFINE;
+    define->request.reply = fixture->control;
+    define->erased = arena_zalloc(&define->arena, sizeof *define->erased);
+    define->erased[0] = 1;
+    define->erased_count = 1;
+    mailbox_post(writer_mailbox(fixture->writer), &define->request.message);
+    fixture_run(fixture);
+    assert_int_equal(fixture->define->request.result, 0);
+    assert_int_equal(stored_end(fixture, 1, 1), -1);
+    fixture_pause_connection(fixture, "there", false);
+    fixture_run(fixture);
+    assert_int_equal(fixture->advances, 0);
+}
+
 /* ---- parts -------------------------------------------------------------------------------------------------------------------------- */
 
 static void test_ends_of_a_transaction_hold_for_it_alone(void **state) {
@@ -545,6 +570,7 @@ int main(void) {
         TEST(test_a_start_brings_runs_without_rows_back),
         TEST(test_a_deleted_file_sets_the_position),
         TEST(test_discard_forgets_the_ends),
+        TEST(test_a_sink_with_runs_without_rows_is_erased),
         cmocka_unit_test(test_ends_of_a_transaction_hold_for_it_alone),
         cmocka_unit_test(test_runs_without_rows_go_with_the_next_rows),
     };
