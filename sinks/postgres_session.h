@@ -1,8 +1,8 @@
 /*
  * One connection to a PostgreSQL server, never blocking without a limit: libpq in non-blocking mode under poll(2). While it waits it
- * asks `patience` several times a second, and `progress` once, and says whether the server was seen at work (postgres_probe.h) or sent anything. After SINK_UNREACHABLE, an
- * interruption or a lost connection the session is only fit for disconnecting; every call says so with SINK_UNREACHABLE. One
- * thread at a time.
+ * asks `patience` several times a second, and `progress` once, and says whether the server was seen at work (postgres_probe.h) or sent
+ * anything. After SINK_UNREACHABLE, an interruption or a lost connection the session is only fit for disconnecting; every call says so
+ * with SINK_UNREACHABLE. One thread at a time.
  *
  * A session may go through a pooler that gives each transaction another server connection (PgBouncer with
  * pool_mode=transaction). So nothing of ours outlives a transaction there: settings are SET LOCAL, the temporary table is

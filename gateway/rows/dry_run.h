@@ -1,6 +1,7 @@
 /*
  * The way of an event without HTTP and without storing it: for POST …/test and `sluice map`. The same decoding, framing,
- * templates and mapping as the intake. In two steps, since templates are evaluated by other processes: whoever runs it posts the batch and maps when it is back.
+ * templates and mapping as the intake. In two steps, since templates are evaluated by other processes: whoever runs it posts the batch
+ * and maps when it is back.
  */
 #pragma once
 
