@@ -17,6 +17,7 @@
 #define TASK_WAIT_SECONDS 30
 #define TASK_ROUNDS_MOST 120
 
+/* -ENOENT: there is no such file, or no such folder. */
 static int read_token(const char *path, char **ret_token, Error *error) {
     _cleanup_free_ char *folder = strdup(path);
     check(folder);
@@ -28,7 +29,7 @@ static int read_token(const char *path, char **ret_token, Error *error) {
     }
     Files *files;
     int r = files_open(slash ? (folder[0] ? folder : "/") : ".", &files, error);
-    if (r < 0) return r;
+    if (r < 0) return error_prefix(error, "the token file %s", path), r;
     size_t size;
     r = files_read_all(files, name, 4096, ret_token, &size, error);
     files_free(files);
@@ -51,6 +52,16 @@ static int base_url(const char *url, char **ret_url, Error *error) {
     return 0;
 }
 
+/* The token of the gateway whose data directory is `data`. */
+static int read_token_of(const char *data, char **ret_token, Error *error) {
+    _cleanup_free_ char *path = NULL;
+    check(asprintf(&path, "%s/admin.token", data) > 0);
+    int r = read_token(path, ret_token, error);
+    if (r == -ENOENT)
+        return error_set(error, r, "no token: give --token-file, SLUICE_TOKEN, or --data DIR of the gateway (there is no %s)", path);
+    return r;
+}
+
 int api_client_init(ApiClient *client, const char *url, const char *token_file, const char *data, Error *error) {
     *client = (ApiClient){0};
     if (!url) url = getenv("SLUICE_ADMIN");
@@ -58,21 +69,19 @@ int api_client_init(ApiClient *client, const char *url, const char *token_file, 
     int r = base_url(url, &client->url, error);
     if (r < 0) return r;
 
-    const char *token = token_file ? NULL : getenv("SLUICE_TOKEN");
-    if (token) {
+    const char *token = getenv("SLUICE_TOKEN");
+    if (!data) data = getenv("SLUICE_DATA");
+    if (token_file) {
+        r = read_token(token_file, &client->token, error);
+    } else if (token) {
         client->token = strdup(token);
         check(client->token);
     } else {
-        _cleanup_free_ char *path = NULL;
-        if (!token_file) {
-            check(asprintf(&path, "%s/admin.token", data ? data : "./data") > 0);
-            token_file = path;
-        }
-        r = read_token(token_file, &client->token, error);
-        if (r < 0) {
-            api_client_deinit(client);
-            return r;
-        }
+        r = read_token_of(data && data[0] ? data : "./data", &client->token, error);
+    }
+    if (r < 0) {
+        api_client_deinit(client);
+        return r;
     }
     for (const char *c = client->token; *c; c++) {
         if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f) {

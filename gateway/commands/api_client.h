@@ -11,7 +11,7 @@ typedef struct ApiClient {
 } ApiClient;
 
 /* `url`: http:// or https://, "127.0.0.1:7001" is http; NULL: SLUICE_ADMIN, else http://127.0.0.1:7001. `token_file`:
- * NULL: SLUICE_TOKEN (the token itself), or DIR/admin.token of `data`. */
+ * NULL: SLUICE_TOKEN (the token itself), or admin.token in `data`, whose NULL is SLUICE_DATA, else ./data. */
 int api_client_init(ApiClient *client, const char *url, const char *token_file, const char *data, Error *error);
 void api_client_deinit(ApiClient *client);
 
