@@ -66,21 +66,27 @@ static int flush_sink(const ApiClient *client, const Target *sink, Error *error)
     return 0;
 }
 
+/* Those of a source are flushed each, whatever becomes of the others: EXIT_RUNTIME when one failed. */
 static int flush(const ApiClient *client, void *context, Error *error) {
     const Target *target = context;
     if (target->sink) return flush_sink(client, target, error);
-    _cleanup_free_ char *path = path_of(target, "/sinks?limit=100");
+    _cleanup_free_ char *path = path_of(target, "/sinks");
     json_t *answer = NULL;
-    int r = api_client_expect(client, "GET", path, NULL, &answer, error);
+    int r = api_client_list(client, path, "sinks", "sinkId", &answer, error);
     if (r < 0) return r;
+    int code = EXIT_SUCCESS;
     const json_t *sinks = json_object_get(answer, "sinks");
-    for (size_t i = 0; i < json_array_size(sinks) && r == 0; i++) {
+    for (size_t i = 0; i < json_array_size(sinks); i++) {
         Target one = *target;
         one.sink = screen_text(json_array_get(sinks, i), "sinkId");
-        r = flush_sink(client, &one, error);
+        Error problem = {0};
+        if (flush_sink(client, &one, &problem) < 0) {
+            (void)fprintf(stderr, "sluice flush: %s\n", problem.text);
+            code = EXIT_RUNTIME;
+        }
     }
     json_decref(answer);
-    return r;
+    return code;
 }
 
 static int run_flush(const Arguments *arguments) {

@@ -183,6 +183,37 @@ def test_flush_and_get(gateway):
         assert result.returncode == 2 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
 
 
+def test_a_sink_that_fails_stops_no_flush_of_the_others(gateway):
+    url = gateway.add_source("one")
+    for sink in ("a", "b", "c"):
+        gateway.add_sink("one", sink, [{"type": "body", "name": "b"}], NEVER)
+    gateway.post(url, {"a": 1})
+    for sink in ("a", "b"):
+        assert sluice("pause", f"one/{sink}", gateway=gateway).returncode == 0
+    result = sluice("flush", "one", gateway=gateway)
+    assert result.returncode == 2 and result.stdout == "one/c: imported 1 row\n", result
+    failures = result.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in failures] == [["sluice flush", "one/a"], ["sluice flush", "one/b"]], failures
+    assert gateway.rows("SELECT b FROM c") == [('{"a": 1}',)]
+
+
+def test_the_token_comes_from_the_data_directory(gateway, tmp_path):
+    def get(*arguments, **variables):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        command = [BINARY, "get", "--admin", f"http://{gateway.admin}", *arguments]
+        environment.update(variables)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment)
+
+    for found in (get("--data", str(gateway.data)), get(SLUICE_DATA=str(gateway.data))):
+        assert found.returncode == 0 and json.loads(found.stdout)["sources"] == [], found
+    nowhere = str(tmp_path / "nowhere")
+    for missing in (get(), get(SLUICE_DATA=nowhere), get("--data", nowhere, SLUICE_DATA=str(gateway.data)), get("--data", str(tmp_path))):
+        assert missing.returncode == 2 and missing.stdout == "", missing
+        assert missing.stderr.startswith("sluice get: no token: give --token-file, SLUICE_TOKEN, or --data DIR of the gateway"), missing
+    file = get("--token-file", nowhere + "/token", SLUICE_DATA=str(gateway.data))
+    assert file.returncode == 2 and f"the token file {nowhere}/token: " in file.stderr, file
+
+
 def test_pause_and_resume(gateway):
     url = gateway.add_source("one")
     gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
