@@ -117,14 +117,27 @@ static int run_get(const Arguments *arguments) {
 
 /* ---- pause, resume ------------------------------------------------------------------------------------------------------------------- */
 
+/* What still holds the imports of the resumed sink back, "source" or "connection"; "" when nothing does or it cannot be known. */
+static void find_other_pause(const ApiClient *client, const Target *sink, char out[static 32]) {
+    _cleanup_free_ char *path = path_of(sink, "/statistics/total");
+    json_t *statistics = NULL;
+    if (api_client_expect(client, "GET", path, NULL, &statistics, NULL) < 0) statistics = NULL;
+    (void)snprintf(out, 32, "%s", screen_text(json_object_get(statistics, "pausedBy"), "what"));
+    json_decref(statistics);
+}
+
 static int put_verb(const ApiClient *client, void *context, Error *error) {
     const Target *target = context;
     _cleanup_free_ char *rest = NULL, *path = NULL;
     check(asprintf(&rest, "/%s", target->verb) > 0);
     path = path_of(target, rest);
     int r = api_client_expect(client, "PUT", path, NULL, NULL, error);
-    if (r == 0) (void)printf("%s: %sd\n", target->id ? target->id : target->connection, target->verb);
-    return r;
+    if (r < 0) return r;
+    char other[32] = "";
+    if (target->sink && strcmp(target->verb, "resume") == 0) find_other_pause(client, target, other);
+    (void)printf("%s: %sd%s%s\n", target->id ? target->id : target->connection, target->verb, other[0] ? ", but still paused by its " : "",
+                 other);
+    return 0;
 }
 
 static int run_pausing(const Arguments *arguments) {

@@ -231,6 +231,18 @@ def test_pause_and_resume(gateway):
         assert sluice("pause", *wrong, gateway=gateway).returncode == 2, wrong
 
 
+def test_resume_says_what_else_is_paused(gateway):
+    gateway.add_source("one")
+    gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
+    for other, what in ((["one"], "source"), (["--connection", "local"], "connection")):
+        for target in (["one/k"], other):
+            assert sluice("pause", *target, gateway=gateway).returncode == 0
+        result = sluice("resume", "one/k", gateway=gateway)
+        assert result.returncode == 0 and result.stdout == f"one/k: resumed, but still paused by its {what}\n", result
+        assert sluice("resume", *other, gateway=gateway).returncode == 0
+        assert sluice("resume", "one/k", gateway=gateway).stdout == "one/k: resumed\n"
+
+
 def test_aliases_are_applied_once(gateway, tmp_path):
     manifest = tmp_path / "shop.yaml"
     text = MANIFEST.replace("{name: id, type: id}", "{name: id, type: uuid}\n          - {name: doc, type: json, path: doc}")
