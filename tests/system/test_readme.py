@@ -1,8 +1,10 @@
-"""README's commands, as written: run in a network namespace of their own, so that the default ports are free."""
+"""README's commands, as written: run in a network namespace of their own, so that the default ports are free. And ./run."""
 
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -51,3 +53,27 @@ def test_commands_work_as_written(tmp_path):
     assert result.stdout.count("HTTP/1.1 200 OK") >= 3, said
     assert '"status":"success"' in result.stdout.replace(" ", ""), said
     assert "recordsCount" in result.stdout and "hello" in result.stdout, said
+
+
+def test_run_leaves_another_gateway_alone(gateway, tmp_path):
+    """./run itself, in a tree whose packages are there and whose release is the binary under test."""
+    shutil.copy(ROOT / "run", tmp_path / "run")
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    (tmp_path / "build/release").mkdir(parents=True)
+    (tmp_path / "build/release/build.ninja").touch()
+    (tmp_path / "build/release/sluice").symlink_to(BINARY)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/packages").write_text("BUILD_PACKAGES=() USE_PACKAGES=()\n")
+    for tool, line in ((".ci/install", "true"), ("ninja", "echo no work to do")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / tool).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # A token that the other gateway takes: only the script keeps the demo from it.
+    (tmp_path / "data").mkdir(mode=0o700)
+    shutil.copy(gateway.data / "admin.token", tmp_path / "data/admin.token")
+    command = ["./run", "--data", "data", "--intake", "127.0.0.1:0", "--admin", gateway.admin]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment)
+    assert result.returncode == 2 and "is in use by another program" in result.stdout + result.stderr, result
+    assert "Sluice is running" not in result.stdout, result
+    command = [BINARY, "get", "--admin", gateway.admin, "--data", str(gateway.data)]
+    assert json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)["sources"] == []
