@@ -159,17 +159,22 @@ def test_unfinished_bodies_stay_in_their_budget(gateway):
 
 
 def test_connection_cap_answers_503(gateway_factory):
-    """Who is in the middle of a further request keeps the place; a new one is told to come again."""
+    """Who is in the middle of a further request with a source and its secret keeps the place; a new one is told to come again."""
     gateway = gateway_factory(arguments=["--limits.connections", "100"]).start()
+    url = gateway.add_source("s")
+    gateway.add_sink("s", "rows", COLUMNS, NEVER)
     held = [open_socket(gateway.intake) for _ in range(100)]
     for connection in held:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
     assert sum(b"200 OK" in connection.recv(4096) for connection in held) == 100
     for connection in held:
-        connection.sendall(b"GET /health HT")
+        connection.sendall(f"POST {url} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n".encode())
     extra = open_socket(gateway.intake)
     answer = drain(extra)
     assert answer.startswith(b"HTTP/1.1 503") and b"Retry-After" in answer
+    for connection in held:
+        connection.sendall(b"{}")
+    assert sum(connection.recv(4096).startswith(b"HTTP/1.1 200") for connection in held) == 100
     for connection in held:
         connection.close()
     wait_until("places are free again", lambda: request(gateway.intake, "GET", "/health").status == 200)
