@@ -1,5 +1,6 @@
 #include "gateway/flow/request.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 void request_drop(Request *request) {
@@ -8,4 +9,9 @@ void request_drop(Request *request) {
     } else {
         free(request);
     }
+}
+
+void request_refuse(Request *request, const char *text) {
+    request->result = error_set(&request->error, -ECANCELED, "%s", text);
+    request_answer(request);
 }

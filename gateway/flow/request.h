@@ -21,6 +21,8 @@ struct Request {
 
 /* Frees a request that came back to nobody, or never left. */
 void request_drop(Request *request);
+/* Sends it back undone: -ECANCELED with the text, a sentence. */
+void request_refuse(Request *request, const char *text);
 /* Sends it back to who asked. */
 static inline void request_answer(Request *request) {
     check(request->reply && request->message.kind != 0);

@@ -244,51 +244,24 @@ static void refuse(Message *message) {
         mailbox_post(append->reply, message);
         break;
     }
-    case MESSAGE_DEFINE: {
-        Define *define = (Define *)message;
-        define->request.result = error_set(&define->request.error, -ECANCELED, "%s", text);
-        mailbox_post(define->request.reply, message);
-        break;
-    }
-    case MESSAGE_CLOSE: {
-        Close *close = (Close *)message;
-        close->request.result = error_set(&close->request.error, -ECANCELED, "%s", text);
-        mailbox_post(close->request.reply, message);
-        break;
-    }
-    case MESSAGE_TOTALS: mailbox_post(((TotalsQuery *)message)->request.reply, message); break;
-    case MESSAGE_REJECTS_REMOVE: {
-        RejectsRemove *remove = (RejectsRemove *)message;
-        remove->request.result = error_set(&remove->request.error, -ECANCELED, "%s", text);
-        mailbox_post(remove->request.reply, message);
-        break;
-    }
-    case MESSAGE_FILE_ACTION: {
-        FileAction *action = (FileAction *)message;
-        action->request.result = error_set(&action->request.error, -ECANCELED, "%s", text);
-        mailbox_post(action->request.reply, message);
-        break;
-    }
-    case MESSAGE_PENDING_REJECTS: {
-        PendingRejects *pending = (PendingRejects *)message;
-        pending->request.result = error_set(&pending->request.error, -ECANCELED, "%s", text);
-        mailbox_post(pending->request.reply, message);
-        break;
-    }
+    case MESSAGE_DEFINE:
+    case MESSAGE_CLOSE:
+    case MESSAGE_REJECTS_REMOVE:
+    case MESSAGE_FILE_ACTION:
+    case MESSAGE_PENDING_REJECTS: request_refuse((Request *)message, text); break;
+    case MESSAGE_TOTALS: request_answer((Request *)message); break; /* with what it has: nothing */
     case MESSAGE_STAGE: stage_free((Stage *)message); break;
     case MESSAGE_DIVIDE: divide_free((Divide *)message); break;
     case MESSAGE_EXPIRE: expire_free((Expire *)message); break;
     case MESSAGE_IMPORT: load_job_free((LoadJob *)message); break;
     case MESSAGE_POSITIONS: {
         FileAction *action = ((LoadJob *)message)->request.context;
-        if (action) {
-            action->request.result = error_set(&action->request.error, -ECANCELED, "%s", text);
-            mailbox_post(action->request.reply, &action->request.message);
-        }
+        if (action) request_refuse(&action->request, text);
         load_job_free((LoadJob *)message);
         break;
     }
-    default: free(message);
+    case MESSAGE_DRAIN: free(message); break;
+    default: unreachable();
     }
 }
 
