@@ -9,6 +9,7 @@
 #include "storage/partitions_private.h"
 #include "storage/record.h"
 #include "storage/repair.h"
+#include "storage/totals.h"
 #include "tests/support/memory-files.h"
 
 /* Its texts are literals. */
@@ -260,6 +261,12 @@ static void repaired_init(Repaired *all) {
     OffsetRun logged = {.sink = 1, .partition = 5, .first = 0, .next = 1};
     GroupSegment segment = {.entry = {.sink = 1, .mapping_version = 1, .first_row = 2}, .runs = &logged, .run_count = 1};
     assert_ok(commit_log_append(txn, 1, 1, &segment, 1, error));
+    const SinkTotals totals = {.sink = 1,
+                               .next_row = 2,
+                               .staged_row = 2,
+                               .received = {.rows = 1, .bytes = slice.bytes},
+                               .staged = {.rows = 1, .bytes = slice.bytes}};
+    assert_ok(totals_store(txn, &totals, error));
     fixture_commit(txn);
     all->slice = slice;
     partitions_deinit(&partitions);

@@ -735,7 +735,7 @@ static void known_requests_keep_their_places(void **state) {
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         fresh[i] = client_connect(gateway);
         assert_int_equal(ask(fresh[i]), 200);
-        client_send(fresh[i], "G"); /* the next one has begun: it is not idle */
+        client_send(fresh[i], head); /* the next one has begun and is known: it is not idle */
         wanted++;
         assert_true(eventually(so_many_were_evicted));
         assert_true(client_closed(order[i]));
