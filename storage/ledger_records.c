@@ -89,15 +89,6 @@ static usec_t get_time(Cursor *fields) {
     return (usec_t)cursor_u64(fields);
 }
 
-static char *get_text(Cursor *fields) {
-    Span text = cursor_block(fields);
-    char *copy = malloc(text.size + 1);
-    check(copy);
-    if (text.size) memcpy(copy, text.data, text.size);
-    copy[text.size] = '\0';
-    return copy;
-}
-
 static int put(Txn *txn, const LedgerKey *key, Buffer *record, Error *error) {
     record_seal(record);
     return db_put(txn, DB_FILES, ledger_key_span(key), buffer_span(record), error);
@@ -216,15 +207,15 @@ int ledger_decode_file(Txn *txn, Span key, Span value, FileRecord *ret_file, Err
     file.next_try = get_time(&fields);
     if (record_version(value) >= 2) file.first_failed = get_time(&fields);
     bool has_error = cursor_u8(&fields) != 0;
-    file.last_error = get_text(&fields);
+    file.last_error = text_copy_span(cursor_block(&fields));
     uint64_t digest = 0;
     bool has_text = record_version(value) < 3;
     if (has_text) {
-        file.target = get_text(&fields);
+        file.target = text_copy_span(cursor_block(&fields));
     } else {
         digest = cursor_u64(&fields);
     }
-    file.label = get_text(&fields);
+    file.label = text_copy_span(cursor_block(&fields));
     if (record_version(value) >= 4) file.left_out = cursor_u64(&fields);
     if (!has_error) {
         free(file.last_error);

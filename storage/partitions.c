@@ -57,15 +57,6 @@ int partition_compare(const Partition *a, const Partition *b) {
     return order;
 }
 
-static char *get_text(Cursor *fields) {
-    Span text = cursor_block(fields);
-    char *copy = malloc(text.size + 1);
-    check(copy);
-    if (text.size) memcpy(copy, text.data, text.size);
-    copy[text.size] = '\0';
-    return copy;
-}
-
 int partition_decode(Span key, Span value, Partition *ret_partition, Error *error) {
     if (key.size != 5) return error_set(error, -EBADMSG, "the database of positions holds a key of a partition with %zu bytes", key.size);
     Partition partition = {.number = load_be32(key.data + 1)};
@@ -74,10 +65,10 @@ int partition_decode(Span key, Span value, Partition *ret_partition, Error *erro
     Cursor fields;
     int r = record_open(value, CURSOR_PARTITION, VERSION, what, &fields, error);
     if (r < 0) return r;
-    partition.cluster = get_text(&fields);
-    partition.group = get_text(&fields);
-    partition.topic = get_text(&fields);
-    partition.topic_id = get_text(&fields);
+    partition.cluster = text_copy_span(cursor_block(&fields));
+    partition.group = text_copy_span(cursor_block(&fields));
+    partition.topic = text_copy_span(cursor_block(&fields));
+    partition.topic_id = text_copy_span(cursor_block(&fields));
     partition.generation = cursor_u32(&fields);
     partition.partition = (int32_t)cursor_u32(&fields);
     r = record_read_whole(&fields, what, error);
