@@ -18,8 +18,9 @@ static SinkResult missing(const PartitionKey *key, const char *table_id, Error *
     return SINK_REFUSED;
 }
 
-SinkResult positions_must_be_there(const ImportPosition *positions, size_t count, const ImportRun *runs, size_t run_count,
-                                   const char *table_id, Error *error) {
+/* Only those must be there that a run needs. */
+static SinkResult positions_must_be_there(const ImportPosition *positions, size_t count, const ImportRun *runs, size_t run_count,
+                                          const char *table_id, Error *error) {
     for (size_t i = 0; i < run_count; i++) {
         check(runs[i].position < count);
         const ImportPosition *position = &positions[runs[i].position];
@@ -121,5 +122,14 @@ SinkResult seek_check(const SeekJob *job, const ImportPosition *before, Error *e
             return SINK_REFUSED;
         }
     }
+    return SINK_DONE;
+}
+
+SinkResult positions_job_decide(const PositionsJob *job, Error *error) {
+    SinkResult result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count,
+                                                sink_target_name(job->target), error);
+    if (result != SINK_DONE) return result;
+    positions_begin(job->positions, job->position_count);
+    (void)positions_decide(job->positions, job->position_count, job->runs, job->run_count);
     return SINK_DONE;
 }

@@ -12,9 +12,6 @@
 bool import_has_runs(const ImportJob *job);
 /* After they were read: all must be there. SINK_REFUSED: positionsMissing. */
 SinkResult import_runs_begin(const ImportJob *job, Error *error);
-/* The same for some positions: only those must be there that a run needs. */
-SinkResult positions_must_be_there(const ImportPosition *positions, size_t count, const ImportRun *runs, size_t run_count,
-                                   const char *table_id, Error *error);
 /* Decides about the runs of file `index`, and sets left_out. In order of the files. */
 void import_runs_decide(const ImportJob *job, size_t index);
 /* File `index`, the last one that was decided, was imported before: its runs do not count for the positions. */
@@ -26,6 +23,8 @@ void import_runs_forget(ImportJob *job);
 /* Positions that change, in their order; *ret_changed (free()) are their indexes. */
 size_t positions_changed(const ImportPosition *positions, size_t count, size_t **ret_changed);
 
+/* After the positions of the job were read: those that a run needs must be there, SINK_REFUSED: positionsMissing. Decides about the runs. */
+SinkResult positions_job_decide(const PositionsJob *job, Error *error);
 /* The positions of a claim, to be read; free(). Asserts that it is of one cluster and group. */
 ImportPosition *claim_positions(const ClaimJob *job);
 /* Asserts that a seek is in order and of one cluster and group. */

@@ -285,14 +285,9 @@ static SinkResult advance_once(PostgresSession *session, PositionsJob *job, bool
     *ret_lost = false;
     SinkResult result = postgres_begin(session, true, "", NULL, error);
     if (result == SINK_DONE) result = postgres_positions_read(session, job->target, job->positions, job->position_count, error);
+    if (result == SINK_DONE) result = positions_job_decide(job, error);
     if (result == SINK_DONE)
-        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, sink_target_name(job->target),
-                                         error);
-    if (result == SINK_DONE) {
-        positions_begin(job->positions, job->position_count);
-        (void)positions_decide(job->positions, job->position_count, job->runs, job->run_count);
         result = postgres_positions_set(session, &job->owner, job->target, job->positions, job->position_count, ret_lost, error);
-    }
     return end(session, result, "change of positions", error);
 }
 

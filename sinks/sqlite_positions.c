@@ -218,14 +218,8 @@ static SinkResult sqlite_advance(SinkSession *sink_session, PositionsJob *job, E
     SqliteSession *session = session_of(sink_session);
     SinkResult result = begin(session, false, error);
     if (result == SINK_DONE) result = sqlite_positions_read(session, job->target, job->positions, job->position_count, error);
-    if (result == SINK_DONE)
-        result = positions_must_be_there(job->positions, job->position_count, job->runs, job->run_count, sink_target_name(job->target),
-                                         error);
-    if (result == SINK_DONE) {
-        positions_begin(job->positions, job->position_count);
-        (void)positions_decide(job->positions, job->position_count, job->runs, job->run_count);
-        result = sqlite_positions_set(session, &job->owner, job->target, job->positions, job->position_count, error);
-    }
+    if (result == SINK_DONE) result = positions_job_decide(job, error);
+    if (result == SINK_DONE) result = sqlite_positions_set(session, &job->owner, job->target, job->positions, job->position_count, error);
     return end(session, result, error);
 }
 
