@@ -41,7 +41,7 @@ struct Files {
     int (*sync_directory)(Files *files, const char *path, Error *error);              /* "" is the root */
     /* Pipes, sockets and devices are left out. */
     int (*list)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
-    /* As list, but of each only `is_directory` is told: nothing is asked about one of very many. */
+    /* As list, but only the name and `is_directory` of each entry are set: no stat() for each, as there may be very many. */
     int (*names)(Files *files, const char *path, FilesVisit visit, void *context, Error *error);
     int (*space)(Files *files, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, Error *error);
     void (*free)(Files *files); /* NULL-safe through files_free */
