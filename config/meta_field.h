@@ -24,6 +24,13 @@ typedef enum MetaField {
 
 #define META_BIT(field) (1U << (field))
 
+/* All fields that there are, by what they are of. */
+#define META_KAFKA                                                                                                                         \
+    (META_BIT(META_TOPIC) | META_BIT(META_PARTITION) | META_BIT(META_OFFSET) | META_BIT(META_KEY) | META_BIT(META_TIMESTAMP) |             \
+     META_BIT(META_BRIDGE))
+#define META_NATS                                                                                                                          \
+    (META_BIT(META_SUBJECT) | META_BIT(META_STREAM) | META_BIT(META_SEQUENCE) | META_BIT(META_TIMESTAMP) | META_BIT(META_BRIDGE))
+
 extern const char *const meta_field_names[]; /* in the order of the enum; ends with NULL */
 
 const char *meta_field_name(MetaField field);

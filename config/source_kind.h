@@ -46,3 +46,5 @@ extern const char *const source_kind_names[]; /* in the same order; ends with NU
 extern const char *const kinds_not_built[];
 
 extern const SourceKind source_kind_http;
+/* Not in source_kinds yet: nothing runs them. */
+extern const SourceKind source_kind_kafka, source_kind_nats;

@@ -17,13 +17,6 @@
 #include "base/error.h"
 #include "mapping/plan.h"
 
-/* All fields that there are, by what they are of. */
-#define META_KAFKA                                                                                                                         \
-    (META_BIT(META_TOPIC) | META_BIT(META_PARTITION) | META_BIT(META_OFFSET) | META_BIT(META_KEY) | META_BIT(META_TIMESTAMP) |             \
-     META_BIT(META_BRIDGE))
-#define META_NATS                                                                                                                          \
-    (META_BIT(META_SUBJECT) | META_BIT(META_STREAM) | META_BIT(META_SEQUENCE) | META_BIT(META_TIMESTAMP) | META_BIT(META_BRIDGE))
-
 /* The values of one record, and the memory of those that had to be made. All-zero is ready; each call begins anew and keeps the memory. One
  * thread. */
 typedef struct RecordMeta {

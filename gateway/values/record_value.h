@@ -12,16 +12,9 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/span.h"
+#include "config/source_bridge.h"
 #include "gateway/values/schema_registry.h"
 #include "mapping/plan.h"
-
-typedef enum RecordKind {
-    RECORD_JSON,
-    RECORD_TEXT,
-    RECORD_BYTES, /* the body is base64 (RFC 4648) */
-    RECORD_AVRO,
-    RECORD_JSON_SCHEMA,
-} RecordKind;
 
 /* One thread. */
 typedef struct RecordReader {

@@ -1,0 +1,21 @@
+/* Sources of type kafka: records of topics are read by a consumer group. */
+#pragma once
+
+#include "config/source_bridge.h"
+#include "config/source_kind.h"
+
+typedef struct KafkaSource {
+    BridgeSource bridge;
+    char **topics; /* 1..100, each once; a leading ^ makes a regular expression (POSIX, extended) of one */
+    size_t topic_count;
+    char *group_id;             /* NULL: see kafka_source_group */
+    bool tombstones_are_events; /* a record without a value is an event with an empty body; else it is skipped */
+} KafkaSource;
+
+/* The consumer group, which is a part of the key of its positions: as declared, else sluice-PROJECT-SOURCE. free(). */
+char *kafka_source_group(const Source *source, uint32_t project);
+
+/* NULL: it is of another kind. */
+static inline const KafkaSource *source_kafka(const Source *source) {
+    return source->kind == &source_kind_kafka ? source->part : NULL;
+}
