@@ -2,9 +2,9 @@
  * Every message between threads: who sends it, who gets it, who owns it when. Nothing else crosses threads, but the immutable snapshot
  * (snapshot.h), the atomics of usage.h and the counters of base/metrics.h.
  *
- *   L http loop, A admin loop, C control (main), W writer, S stager, D loader, T template broker
+ *   L http loop, B bridge, A admin loop, C control (main), W writer, S stager, D loader, T template broker
  *
- * One way: L -> W -> S, W -> D. Backward edges are the same message coming back done, and small control messages.
+ * One way: L, B -> W -> S, W -> D. Backward edges are the same message coming back done, and small control messages.
  */
 #pragma once
 
@@ -30,13 +30,14 @@
 typedef struct Snapshot Snapshot;
 
 typedef enum MessageKind {
-    MESSAGE_APPEND = 1,      /* L -> W -> L   Append: rows to make durable */
-    MESSAGE_SNAPSHOT,        /* C -> L        SnapshotNews: run this from the next event on */
+    MESSAGE_APPEND = 1,      /* L, B -> W -> L, B  Append: rows to make durable */
+    MESSAGE_PROGRESS,        /* B -> W -> B   Progress: what the writer has of partitions, and what destinations said of them */
+    MESSAGE_SNAPSHOT,        /* C -> L, B     SnapshotNews: run this from the next event on */
     MESSAGE_SNAPSHOT_GONE,   /* any -> C      SnapshotGone: nobody holds that generation any more */
-    MESSAGE_TEMPLATES,       /* L, C -> T -> L, C  TemplateBatch (templates/broker.h) */
+    MESSAGE_TEMPLATES,       /* L, B, C -> T -> back  TemplateBatch (templates/broker.h) */
     MESSAGE_TEMPLATE_CHECK,  /* C -> T -> C   TemplateCheck (templates/broker.h) */
     MESSAGE_DEFINE,          /* C -> W -> C   Define: catalog changes and what the writer must know of sinks, one transaction */
-    MESSAGE_CLOSE,           /* C -> W -> C   Close: close a sink's file; comes back at once, or when all is imported */
+    MESSAGE_CLOSE,           /* C, B -> W -> back  Close: close a sink's file; comes back at once, or when all is imported */
     MESSAGE_TOTALS,          /* C -> W -> C   TotalsQuery: statistics as of the last commit */
     MESSAGE_REJECTS_REMOVE,  /* C -> W -> C   RejectsRemove */
     MESSAGE_FILE_ACTION,     /* C -> W -> C   FileAction: retry or delete a failed or expired file */
@@ -46,12 +47,16 @@ typedef enum MessageKind {
     MESSAGE_EXPIRE,          /* W -> S -> W   Expire: copy a file that failed for too long out of the packs */
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_POSITIONS,       /* W -> D -> W   LoadJob: advance positions over runs whose rows nobody imports */
+    MESSAGE_CLAIM,           /* B -> D -> B   LoadJob: make the positions of all partitions of topics, or read those that are there */
+    MESSAGE_SEEK,            /* B -> D -> B   LoadJob: set positions */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
     MESSAGE_TEST_CONNECTION, /* C -> D -> C   LoadJob: could imports into the connection work? */
     MESSAGE_API_CALL,        /* A -> C -> A   ApiCall (control/call.h) */
-    MESSAGE_DRAIN,           /* C -> L, A, W, S, D: finish what is there, take nothing new */
-    MESSAGE_DRAINED,         /* L, W -> C     Drained: nothing of mine is in flight */
+    MESSAGE_BRIDGE_SEEK,     /* C -> B -> C   BridgeSeek: read from elsewhere */
+    MESSAGE_BRIDGE_SKIP,     /* C -> B -> C   BridgeSkip: go on behind a record that stopped its partition */
+    MESSAGE_DRAIN,           /* C -> L, B, A, W, S, D: finish what is there, take nothing new */
+    MESSAGE_DRAINED,         /* L, B, W -> C  Drained: nothing of mine is in flight */
     MESSAGE_BROKEN,          /* W -> C        the promise cannot be kept any more: stop the process with exit 2 */
 } MessageKind;
 
@@ -126,7 +131,81 @@ typedef struct Append {
     /* loop */
     Arena arena;
     void *tickets; /* the requests that wait for it */
+    /* Of a bridge whose broker keeps what is not acknowledged: what is stored with the rows, whole, in the place of what was stored before
+     * under partitions[0]. Opaque to the writer; size 0: nothing. In the arena. */
+    Span mark;
 } Append;
+
+/* ---- B -> W -> B ------------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * What the writer has of a partition for a sink. Its runs cover the records [from, end) without a hole, as far as they were not decided about at the
+ * destination: what is before `from` was imported or overtaken, and `end` is where the next run has to begin. -1: there is no such
+ * chain: the next run begins at the position at the destination, and sets the end.
+ */
+typedef struct PartitionProgress {
+    int64_t from, end; /* -1, or 0 <= from <= end */
+    int64_t position;  /* as the destination said it last, in this process; -1: it did not, or it has none */
+    bool missing;      /* it said that it has none, though a run needed it */
+} PartitionProgress;
+
+typedef struct SinkProgress {
+    uint32_t sink;                 /* in: number */
+    PartitionProgress *partitions; /* out: one each of Progress.partitions; in the arena */
+    uint64_t waiting_bytes;        /* out: in the log and in files that are not imported */
+    bool paused;                   /* out: imports are held back by an admin */
+    usec_t failing_since;          /* out: boot time since which its destination takes nothing; 0: it does */
+    char error[256];               /* out: of the last failed import */
+} SinkProgress;
+
+/*
+ * What a bridge asks now and then, at least every 10 s while it reads: the writer has the positions of the partitions read at the destinations
+ * about every 5 s until 30 s after the last question. A chain that does not hold the position (from <= position <= end) is forgotten by
+ * the writer then, so that the bridge goes to the position.
+ */
+typedef struct Progress {
+    Request request; /* result: 0 */
+    Arena arena;
+    Partition *partitions; /* in: keys, in the arena with their texts; out: their numbers, 0: the writer has nothing of it */
+    size_t partition_count;
+    SinkProgress *sinks; /* in the arena */
+    size_t sink_count;
+    bool look_now; /* in: have the positions read soon: somebody set them */
+    Span mark;     /* out: Append.mark as it is stored under partitions[0], in the arena; size 0: none */
+} Progress;
+
+/* ---- C -> B -> C ------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum SeekTo { SEEK_EARLIEST, SEEK_LATEST, SEEK_OFFSET, SEEK_TIME } SeekTo;
+
+/* What became of a sink. */
+typedef struct BridgeSeekSink {
+    uint32_t sink;
+    int result;  /* a SinkResult; not SINK_DONE: its positions are as they were */
+    Error error; /* the text to it */
+} BridgeSeekSink;
+
+typedef struct BridgeSeek {
+    Request
+        request; /* result: 0 all sinks; 1 not all, see the sinks; -EINVAL, -ENOENT no such topic or partition, -ENOTCONN the broker cannot be
+                        asked, -ERANGE it would go back, -ECANCELED it ends */
+    char *topic;       /* owned; NULL: all */
+    int32_t partition; /* -1: all */
+    SeekTo to;
+    int64_t at;            /* SEEK_OFFSET: the offset; SEEK_TIME: ms since 1970 */
+    uint32_t sink;         /* number; 0: all enabled ones */
+    bool backwards;        /* it may go back: records come twice */
+    BridgeSeekSink *sinks; /* out; owned */
+    size_t sink_count;
+    uint64_t partitions; /* out: how many positions were set, of each sink */
+} BridgeSeek;
+
+typedef struct BridgeSkip {
+    Request request; /* result: 0; -ENOENT: the partition did not stop there (the error says where it did) */
+    char *topic;     /* owned */
+    int32_t partition;
+    int64_t offset;
+} BridgeSkip;
 
 /* ---- snapshots --------------------------------------------------------------------------------------------------------------------- */
 
@@ -308,7 +387,7 @@ typedef struct LoadFile {
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
+    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
@@ -321,7 +400,10 @@ typedef struct LoadJob {
     Partitions partitions; /* owned: the texts of their keys */
     ImportRun *runs;       /* MESSAGE_POSITIONS; owned. Out, SINK_DONE: what became of them */
     size_t run_count;
-    Uuid *settled; /* ledger rows to delete; owned */
+    PositionClaim *claims; /* MESSAGE_CLAIM: as ClaimJob; owned, the texts are those of `partitions` */
+    size_t claim_count;
+    bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */
+    Uuid *settled;                           /* ledger rows to delete; owned */
     size_t settled_count;
     bool failed_before;         /* the last import of the sink did not succeed */
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */

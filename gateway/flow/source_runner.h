@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "config/source_kind.h"
+#include "gateway/flow/bridge_status.h"
 #include "gateway/flow/snapshot.h"
 
 typedef struct SourceRunner SourceRunner;
@@ -27,6 +28,11 @@ struct SourceRunner {
     /* Stops all: no new events, what has begun goes on until `until` (boot time) at most. Does not wait: each of its threads posts MESSAGE_DRAINED
      * to control at its end; their number is returned. Control thread, at most once; nothing is shown after it. */
     size_t (*drain)(SourceRunner *runner, usec_t until);
+    /* Of kinds that read from a broker, else NULL. Control thread. */
+    /* A reference on the last status of a source, by its number; NULL: it does not run, or said nothing yet. */
+    BridgeStatus *(*status)(SourceRunner *runner, uint32_t source);
+    /* Gives a request to who runs the source; it comes back. false: nobody does, and the caller has it still. */
+    bool (*ask)(SourceRunner *runner, uint32_t source, Request *take_request);
 };
 
 /* Asserts that each kind of source has a runner, and one only. `runners` ends with NULL. */

@@ -1,0 +1,89 @@
+/*
+ * How a bridge is, for people: what the management API, the statistics and the metrics show. The bridge makes a status about once a second and
+ * puts it on its board; whoever wants to know takes the last one. A status never changes and is reference counted, so nobody waits for a
+ * bridge whose broker hangs. Any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+
+typedef enum BridgeState {
+    BRIDGE_STARTING, /* connects, or asks the destinations where to begin */
+    BRIDGE_RUNNING,
+    BRIDGE_WAITING,  /* reads nothing for now: it is too far ahead of a destination, or there is no room; reason says it */
+    BRIDGE_PAUSED,   /* by an admin: its consumer is closed */
+    BRIDGE_IDLE,     /* the source has no enabled sink */
+    BRIDGE_STOPPED,  /* nothing goes on until somebody does something; reason says what */
+    BRIDGE_FINISHED, /* loop: false, all is imported */
+} BridgeState;
+
+/* "starting", "running", …, as in the API. */
+const char *bridge_state_name(BridgeState state);
+
+/* Of one partition and sink. */
+typedef struct BridgeSinkPosition {
+    int64_t next;     /* offset that the sink is given next; -1: not known yet */
+    int64_t position; /* at the destination: all before it is imported; -1: not known */
+} BridgeSinkPosition;
+
+typedef struct BridgePartitionStatus {
+    const char *topic; /* or stream */
+    uint32_t generation;
+    int32_t partition;
+    int64_t read;       /* offset that is read next; -1: not known */
+    int64_t first, end; /* what the broker has: the first offset, and the one behind the last; -1: not known */
+    int64_t lag;        /* records between the least position of the sinks and the end; -1: not known */
+    double lag_seconds; /* age of the record that was read last, while there is more; 0: nothing more is there; < 0: not known */
+    const char
+        *stopped; /* id of why it is not read: "poisonRecord", "positionGap", "positionBeyondEnd", "topicMissing", …; NULL: it is read */
+    int64_t stopped_at;        /* offset, with `stopped` */
+    const char *reason;        /* a sentence, with `stopped` */
+    uint64_t lost;             /* records that the broker removed before they were read, since the start */
+    BridgeSinkPosition *sinks; /* by index of BridgeStatus.sinks */
+} BridgePartitionStatus;
+
+typedef struct BridgeSinkStatus {
+    uint32_t sink;
+    const char *name;             /* sinkId */
+    bool delays;                  /* the source reads no faster than this one takes */
+    const char *stopped, *reason; /* "positionsMissing", "groupShared", …; NULL: it gets records */
+} BridgeSinkStatus;
+
+typedef struct BridgeStatus BridgeStatus;
+struct BridgeStatus {
+    BridgeState state;
+    const char *stopped; /* id, BRIDGE_STOPPED; else NULL */
+    const char *reason;  /* a sentence; NULL: nothing to say */
+    const char *error;   /* the last trouble with the broker; NULL: none */
+    usec_t error_at;     /* wall */
+    const char *cluster; /* id; NULL: not known yet */
+    const char *group;   /* of consumers, or durable */
+    uint64_t records;    /* read since the start */
+    uint64_t bytes;
+    uint64_t poisoned, skipped, tombstones; /* records */
+    uint64_t rebalances;
+    usec_t at; /* wall: when it was made */
+    BridgeSinkStatus *sinks;
+    size_t sink_count;
+    BridgePartitionStatus *partitions; /* that are assigned to this node */
+    size_t partition_count;
+    Arena arena; /* of all of it */
+};
+
+/* All-zero but for its one reference; fill it in, its texts and arrays in its arena, before others see it. */
+BridgeStatus *bridge_status_new(void);
+BridgeStatus *bridge_status_ref(BridgeStatus *status);
+void bridge_status_unref(BridgeStatus *status); /* NULL-safe */
+
+/* Where a bridge shows its status. Reference counted. */
+typedef struct BridgeBoard BridgeBoard;
+BridgeBoard *bridge_board_new(void);
+BridgeBoard *bridge_board_ref(BridgeBoard *board);
+void bridge_board_unref(BridgeBoard *board); /* NULL-safe */
+void bridge_board_put(BridgeBoard *board, BridgeStatus *take_status);
+BridgeStatus *bridge_board_get(BridgeBoard *board); /* a reference; NULL: nothing was put there yet */
