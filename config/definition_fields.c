@@ -7,6 +7,7 @@
 #include "config/definition.h"
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
+#include "config/source_bridge.h"
 #include "config/source_kind.h"
 
 #define NAME_CHARACTERS_MAX 40
@@ -222,6 +223,7 @@ void definition_check_tables(void) {
     for (size_t i = 0; source_kinds[i]; i++) {
         const SourceKind *kind = source_kinds[i];
         check(kind->name && kind->first_sink_rejects && kind->framing && kind->without_sink);
+        check(!kind->bridge || (kind->bridge->connection_type && kind->bridge->group && kind->bridge->new_key && kind->bridge->reads));
         field_table_check(kind->fields);
         for (size_t k = 0; k < i; k++) check(strcmp(kind->name, source_kinds[k]->name) != 0);
         check(source_kind_names[i] && strcmp(kind->name, source_kind_names[i]) == 0);

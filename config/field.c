@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "config/units.h"
 
 Node node_member(const Node *object, const char *key) {
     return (Node){.value = json_object_get(object->value, key), .parent = object, .key = key};
@@ -200,6 +201,52 @@ int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, in
         return fault_at(fault, node, "must be %lld to %lld, not %lld", (long long)least, (long long)most, (long long)value);
     *ret_value = value;
     return 0;
+}
+
+/* `must be a size such as 8MB in 1MB..1GB, not "x"` */
+static int refuse_units(Fault *fault, const Node *node, const char *wanted, Buffer *range) {
+    char excerpt[TEXT_EXCERPT_SIZE];
+    if (json_is_string(node->value))
+        return fault_at(fault, node, "must be %s in %s, not \"%s\"", wanted, buffer_text(range),
+                        text_excerpt(span_of(json_string_value(node->value)), excerpt));
+    if (json_is_integer(node->value))
+        return fault_at(fault, node, "must be %s in %s, not %" JSON_INTEGER_FORMAT, wanted, buffer_text(range),
+                        json_integer_value(node->value));
+    return fault_at(fault, node, "must be %s in %s, not %s", wanted, buffer_text(range), json_kind(node->value));
+}
+
+int node_size(Fault *fault, const Node *node, uint64_t least, uint64_t most, uint64_t *ret_bytes) {
+    uint64_t bytes = 0;
+    int r = -EINVAL;
+    if (json_is_string(node->value)) r = units_parse_size((Span){json_string_value(node->value), json_string_length(node->value)}, &bytes);
+    if (json_is_integer(node->value) && json_integer_value(node->value) >= 0) {
+        bytes = (uint64_t)json_integer_value(node->value);
+        r = 0;
+    }
+    if (r == 0 && bytes >= least && bytes <= most) {
+        *ret_bytes = bytes;
+        return 0;
+    }
+    _cleanup_(buffer_deinit) Buffer range = {0};
+    units_format_size(&range, least);
+    buffer_append_text(&range, "..");
+    units_format_size(&range, most);
+    return refuse_units(fault, node, "a size such as 8MB", &range);
+}
+
+int node_duration(Fault *fault, const Node *node, usec_t least, usec_t most, usec_t *ret_usec) {
+    usec_t usec = 0;
+    int r = -EINVAL;
+    if (json_is_string(node->value)) r = units_parse_time((Span){json_string_value(node->value), json_string_length(node->value)}, &usec);
+    if (r == 0 && usec >= least && usec <= most) {
+        *ret_usec = usec;
+        return 0;
+    }
+    _cleanup_(buffer_deinit) Buffer range = {0};
+    units_format_time(&range, least);
+    buffer_append_text(&range, "..");
+    units_format_time(&range, most);
+    return refuse_units(fault, node, "a length of time such as 30s", &range);
 }
 
 int node_choice(Fault *fault, const Node *node, const char *const *choices, const Refusal *refused, int *ret_choice) {

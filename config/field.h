@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "config/refusal.h"
 
@@ -45,6 +46,9 @@ int node_array(Fault *fault, const Node *node, size_t least, size_t most);
 int node_text(Fault *fault, const Node *node, size_t least, size_t most, const char **ret_text);
 int node_bool(Fault *fault, const Node *node, bool *ret_value);
 int node_integer(Fault *fault, const Node *node, int64_t least, int64_t most, int64_t *ret_value);
+/* A size ("8MB", or a number of bytes) and a length of time ("30s") of least..most. */
+int node_size(Fault *fault, const Node *node, uint64_t least, uint64_t most, uint64_t *ret_bytes);
+int node_duration(Fault *fault, const Node *node, usec_t least, usec_t most, usec_t *ret_usec);
 /* The index of the text in `choices` (ends with NULL); `refused` (may be NULL): known names with the reason why not. */
 int node_choice(Fault *fault, const Node *node, const char *const *choices, const Refusal *refused, int *ret_choice);
 

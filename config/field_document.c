@@ -2,12 +2,15 @@
 
 #include "base/cleanup.h"
 #include "config/field_table.h"
+#include "config/units.h"
 
 static const char *const type_names[] = {
-    [FIELD_TEXT] = "text",     [FIELD_BOOL] = "boolean", [FIELD_COUNT] = "number", [FIELD_CHOICE] = "choice", [FIELD_WORD] = "choice",
-    [FIELD_OBJECT] = "object", [FIELD_LIST] = "list",    [FIELD_TIME] = "time",    [FIELD_OWN] = "object"};
+    [FIELD_TEXT] = "text",     [FIELD_TEXTS] = "list of texts", [FIELD_SIZE] = "size",     [FIELD_DURATION] = "length of time",
+    [FIELD_BOOL] = "boolean",  [FIELD_COUNT] = "number",        [FIELD_CHOICE] = "choice", [FIELD_WORD] = "choice",
+    [FIELD_OBJECT] = "object", [FIELD_LIST] = "list",           [FIELD_TIME] = "time",     [FIELD_OWN] = "object"};
 
 static const char *type_name(const FieldInfo *field) {
+    if (field->type_words) return field->type_words;
     return field->choices ? type_names[FIELD_CHOICE] : type_names[field->type];
 }
 
@@ -29,7 +32,15 @@ static void put_range(const FieldInfo *field, Buffer *out) {
         buffer_printf(out, "%lld..%lld bytes", (long long)field->least, (long long)field->most);
     } else if (field->type == FIELD_COUNT) {
         buffer_printf(out, "%lld..%lld %s", (long long)field->least, (long long)field->most, field->unit);
-    } else if (field->type == FIELD_LIST) {
+    } else if (field->type == FIELD_SIZE) {
+        units_format_size(out, (uint64_t)field->least);
+        buffer_append_text(out, "..");
+        units_format_size(out, (uint64_t)field->most);
+    } else if (field->type == FIELD_DURATION) {
+        units_format_time(out, field->least);
+        buffer_append_text(out, "..");
+        units_format_time(out, field->most);
+    } else if (field->type == FIELD_LIST || field->type == FIELD_TEXTS) {
         buffer_printf(out, "%lld..%lld items", (long long)field->least, (long long)field->most);
     } else if (field->type == FIELD_BOOL) {
         buffer_append_text(out, "true, false");
@@ -56,7 +67,11 @@ static void put_kinds(const FieldTable *table, const FieldInfo *field, Buffer *o
     const FieldInfo *kind = table->fields;
     if (!field->kinds) return;
     while (strcmp(kind->name, table->kind) != 0) kind++;
-    const char *separator = "Type ";
+    if (strcmp(table->kind, "type") == 0)
+        buffer_append_text(out, "Type ");
+    else
+        buffer_printf(out, "`%s` ", table->kind);
+    const char *separator = "";
     for (unsigned value = 0; field->kinds >> value; value++) {
         if (!((field->kinds >> value) & 1)) continue;
         for (size_t i = 0; kind->choices[i]; i++) {

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "config/units.h"
 
 #define FIELDS_MAX 64 /* of all parts of one object */
 
@@ -24,6 +25,10 @@ static size_t *count_in(const FieldInfo *field, void *object) {
 
 static size_t count_of(const FieldInfo *field, const void *object) {
     return *(const size_t *)(const void *)((const char *)object + field->count_offset);
+}
+
+static char **texts_of(const FieldInfo *field, const void *object) {
+    return *(char **const *)place_of(field, object);
 }
 
 static void *item_in(const FieldInfo *field, void *object, size_t index) {
@@ -91,12 +96,26 @@ static uint32_t default_count(const FieldInfo *field) {
     return field->default_value ? (uint32_t)strtoul(field->default_value, NULL, 10) : 0;
 }
 
+static uint64_t default_size(const FieldInfo *field) {
+    uint64_t bytes = 0;
+    check(!field->default_value || units_parse_size(span_of(field->default_value), &bytes) == 0);
+    return bytes;
+}
+
+static usec_t default_duration(const FieldInfo *field) {
+    usec_t usec = 0;
+    check(!field->default_value || units_parse_time(span_of(field->default_value), &usec) == 0);
+    return usec;
+}
+
 static void set_default(const FieldInfo *field, void *object) {
     if (!field->default_value) return;
     switch (field->type) {
     case FIELD_TEXT: *(char **)place_in(field, object) = text_copy(field->default_value); return;
     case FIELD_BOOL: *(bool *)place_in(field, object) = strcmp(field->default_value, "true") == 0; return;
     case FIELD_COUNT: *(uint32_t *)place_in(field, object) = default_count(field); return;
+    case FIELD_SIZE: *(uint64_t *)place_in(field, object) = default_size(field); return;
+    case FIELD_DURATION: *(usec_t *)place_in(field, object) = default_duration(field); return;
     case FIELD_CHOICE: set_choice(field, object, value_at(field, choice_index(field, field->default_value))); return;
     default: return; /* nothing is stored, or what is there stays */
     }
@@ -108,6 +127,32 @@ static int read_text(Fault *fault, const Node *node, const FieldInfo *field, voi
     if (r == 0 && field->is_plain && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
     if (r == 0) *(char **)place_in(field, object) = text_copy(text);
+    return r;
+}
+
+static int read_one_text(Fault *fault, const Node *node, const FieldInfo *field, char *const *others, size_t other_count, char **ret_text) {
+    const char *text;
+    int r = node_text(fault, node, 1, (size_t)field->item_most, &text);
+    if (r == 0 && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
+    if (r == 0 && field->validate) r = field->validate(fault, node);
+    for (size_t i = 0; r == 0 && i < other_count; i++)
+        if (strcmp(others[i], text) == 0) r = fault_at(fault, node, "is there already, as item %zu", i);
+    if (r == 0) *ret_text = text_copy(text);
+    return r;
+}
+
+static int read_texts(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    int r = node_array(fault, node, (size_t)field->least, (size_t)field->most);
+    if (r < 0) return r;
+    size_t count = json_array_size(node->value);
+    char **texts = calloc(count + 1, sizeof *texts);
+    check(texts);
+    *(char ***)place_in(field, object) = texts;
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        Node item = node_item(node, i);
+        r = read_one_text(fault, &item, field, texts, i, &texts[i]);
+        if (r == 0) *count_in(field, object) = i + 1;
+    }
     return r;
 }
 
@@ -168,8 +213,11 @@ static int read_list(Fault *fault, const Node *node, const FieldInfo *field, voi
 static int read_given(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
     switch (field->type) {
     case FIELD_TEXT: return read_text(fault, node, field, object);
+    case FIELD_TEXTS: return read_texts(fault, node, field, object);
     case FIELD_BOOL: return node_bool(fault, node, place_in(field, object));
     case FIELD_COUNT: return read_count(fault, node, field, object);
+    case FIELD_SIZE: return node_size(fault, node, (uint64_t)field->least, (uint64_t)field->most, place_in(field, object));
+    case FIELD_DURATION: return node_duration(fault, node, field->least, field->most, place_in(field, object));
     case FIELD_CHOICE:
     case FIELD_WORD: return read_choice(fault, node, field, object);
     case FIELD_OBJECT: return read_object(fault, node, field->fields, place_in(field, object));
@@ -180,7 +228,7 @@ static int read_given(Fault *fault, const Node *node, const FieldInfo *field, vo
     unreachable();
 }
 
-/* `belongs to columns of type "path" and "template" only` */
+/* `belongs to columns of type "path" and "template" only`, where "type" is the name of the table's `kind` */
 static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable *table, const FieldInfo *field) {
     const FieldInfo *kind = kind_field(table);
     _cleanup_(buffer_deinit) Buffer names = {0};
@@ -188,7 +236,7 @@ static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable
         if (!(left & 1)) continue;
         buffer_printf(&names, "%s\"%s\"", names.size == 0 ? "" : left >> 1 ? ", " : " and ", choice_name(kind, value));
     }
-    return fault_at(fault, node, "belongs to %s of type %s only", table->owners, buffer_text(&names));
+    return fault_at(fault, node, "belongs to %s of %s %s only", table->owners, table->kind, buffer_text(&names));
 }
 
 static int read_field(Fault *fault, const Node *owner, const FieldPart *part, const FieldInfo *field) {
@@ -247,6 +295,22 @@ static json_t *write_text(const char *text) {
     return text ? json_string(text) : NULL;
 }
 
+static json_t *write_texts(const FieldInfo *field, const void *object) {
+    json_t *list = json_array();
+    check(list);
+    for (size_t i = 0; i < count_of(field, object); i++) check(json_array_append_new(list, json_string(texts_of(field, object)[i])) == 0);
+    return list;
+}
+
+static json_t *write_units(const FieldInfo *field, const void *place) {
+    _cleanup_(buffer_deinit) Buffer text = {0};
+    if (field->type == FIELD_SIZE)
+        units_format_size(&text, *(const uint64_t *)place);
+    else
+        units_format_time(&text, *(const usec_t *)place);
+    return json_string(buffer_text(&text));
+}
+
 static json_t *write_object(const FieldTable *table, const void *object, bool with_secrets) {
     json_t *json = json_object();
     check(json);
@@ -272,8 +336,11 @@ static json_t *write_value(const FieldInfo *field, const void *object, bool with
     const void *place = place_of(field, object);
     switch (field->type) {
     case FIELD_TEXT: return write_text(*(char *const *)place);
+    case FIELD_TEXTS: return write_texts(field, object);
     case FIELD_BOOL: return json_boolean(*(const bool *)place);
     case FIELD_COUNT: return json_integer(*(const uint32_t *)place);
+    case FIELD_SIZE:
+    case FIELD_DURATION: return write_units(field, place);
     case FIELD_CHOICE: return json_string(choice_name(field, choice_of(field, object)));
     case FIELD_WORD: return json_string(field->choices[0]);
     case FIELD_OBJECT: return write_object(field->fields, place, with_secrets);
@@ -294,6 +361,8 @@ static bool is_default(const FieldInfo *field, const void *object) {
     }
     case FIELD_BOOL: return *(const bool *)place == (field->default_value && strcmp(field->default_value, "true") == 0);
     case FIELD_COUNT: return *(const uint32_t *)place == default_count(field);
+    case FIELD_SIZE: return *(const uint64_t *)place == default_size(field);
+    case FIELD_DURATION: return *(const usec_t *)place == default_duration(field);
     case FIELD_CHOICE:
         return choice_of(field, object) == (field->default_value ? value_at(field, choice_index(field, field->default_value)) : 0);
     case FIELD_WORD: return true;
@@ -301,6 +370,7 @@ static bool is_default(const FieldInfo *field, const void *object) {
         for (const FieldInfo *inner = field->fields->fields; inner->name; inner++)
             if (!is_default(inner, place)) return false;
         return true;
+    case FIELD_TEXTS:
     case FIELD_LIST: return count_of(field, object) == 0;
     case FIELD_TIME: return *(const usec_t *)place == 0;
     case FIELD_OWN: return false;
@@ -330,12 +400,21 @@ static void unshare_list(const FieldInfo *field, void *object) {
     for (size_t i = 0; i < count; i++) fields_unshare(field->fields, items + i * size);
 }
 
+static void unshare_texts(const FieldInfo *field, void *object) {
+    size_t count = count_of(field, object);
+    char **old = texts_of(field, object), **texts = calloc(count + 1, sizeof *texts);
+    check(texts);
+    for (size_t i = 0; i < count; i++) texts[i] = text_copy(old[i]);
+    *(char ***)place_in(field, object) = texts;
+}
+
 void fields_unshare(const FieldTable *table, void *object) {
     for (const FieldInfo *field = table->fields; field->name; field++) {
         void *place = place_in(field, object);
         if (field->type == FIELD_TEXT) *(char **)place = text_copy(*(char **)place);
         if (field->type == FIELD_OBJECT) fields_unshare(field->fields, place);
         if (field->type == FIELD_LIST) unshare_list(field, object);
+        if (field->type == FIELD_TEXTS) unshare_texts(field, object);
     }
 }
 
@@ -346,11 +425,20 @@ static void free_list(const FieldInfo *field, void *object) {
     *count_in(field, object) = 0;
 }
 
+static void free_texts(const FieldInfo *field, void *object) {
+    char **texts = texts_of(field, object);
+    for (size_t i = 0; i < count_of(field, object); i++) free(texts[i]);
+    free(texts);
+    *(char ***)place_in(field, object) = NULL;
+    *count_in(field, object) = 0;
+}
+
 void fields_free(const FieldTable *table, void *object) {
     for (const FieldInfo *field = table->fields; field->name; field++) {
         void *place = place_in(field, object);
         if (field->type == FIELD_OBJECT) fields_free(field->fields, place);
         if (field->type == FIELD_LIST) free_list(field, object);
+        if (field->type == FIELD_TEXTS) free_texts(field, object);
         if (field->type != FIELD_TEXT) continue;
         free(*(char **)place);
         *(char **)place = NULL;
@@ -364,6 +452,13 @@ static bool equal_lists(const FieldInfo *field, const void *a, const void *b) {
     return true;
 }
 
+static bool equal_texts(const FieldInfo *field, const void *a, const void *b) {
+    if (count_of(field, a) != count_of(field, b)) return false;
+    for (size_t i = 0; i < count_of(field, a); i++)
+        if (strcmp(texts_of(field, a)[i], texts_of(field, b)[i]) != 0) return false;
+    return true;
+}
+
 static bool equal_field(const FieldInfo *field, const void *a, const void *b) {
     const void *x = place_of(field, a), *y = place_of(field, b);
     switch (field->type) {
@@ -372,7 +467,10 @@ static bool equal_field(const FieldInfo *field, const void *a, const void *b) {
         return left && right ? strcmp(left, right) == 0 : left == right;
     }
     case FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
+    case FIELD_TEXTS: return equal_texts(field, a, b);
     case FIELD_COUNT: return *(const uint32_t *)x == *(const uint32_t *)y;
+    case FIELD_SIZE: return *(const uint64_t *)x == *(const uint64_t *)y;
+    case FIELD_DURATION: return *(const usec_t *)x == *(const usec_t *)y;
     case FIELD_CHOICE: return choice_of(field, a) == choice_of(field, b);
     case FIELD_WORD: return true;
     case FIELD_OBJECT: return fields_equal(field->fields, x, y);
@@ -403,13 +501,32 @@ static bool list_holds(const FieldInfo *field, const void *object) {
     return holds;
 }
 
+static bool texts_hold(const FieldInfo *field, const void *object) {
+    size_t count = count_of(field, object);
+    bool holds = count >= (size_t)field->least && count <= (size_t)field->most;
+    for (size_t i = 0; holds && i < count; i++) {
+        Span text = span_of(texts_of(field, object)[i]);
+        holds = text.size > 0 && (int64_t)text.size <= field->item_most && text_is_plain(text);
+    }
+    return holds;
+}
+
 static bool field_holds(const FieldInfo *field, const void *object) {
     const void *place = place_of(field, object);
     switch (field->type) {
     case FIELD_TEXT: return text_holds(field, *(char *const *)place);
     case FIELD_COUNT:
         return is_default(field, object) || (*(const uint32_t *)place >= field->least && *(const uint32_t *)place <= field->most);
+    case FIELD_SIZE: {
+        uint64_t bytes = *(const uint64_t *)place;
+        return bytes >= (uint64_t)field->least && bytes <= (uint64_t)field->most;
+    }
+    case FIELD_DURATION: {
+        usec_t usec = *(const usec_t *)place;
+        return usec >= field->least && usec <= field->most;
+    }
     case FIELD_CHOICE: return choice_name(field, choice_of(field, object));
+    case FIELD_TEXTS: return texts_hold(field, object);
     case FIELD_OBJECT: return (!field->needed && is_default(field, object)) || fields_hold(field->fields, place);
     case FIELD_LIST: return list_holds(field, object);
     case FIELD_BOOL:
@@ -439,6 +556,8 @@ static void check_default(const FieldInfo *field) {
     case FIELD_COUNT:
         check(default_count(field) == 0 || (default_count(field) >= field->least && default_count(field) <= field->most));
         return;
+    case FIELD_SIZE: check(default_size(field) >= (uint64_t)field->least && default_size(field) <= (uint64_t)field->most); return;
+    case FIELD_DURATION: check(default_duration(field) >= field->least && default_duration(field) <= field->most); return;
     case FIELD_CHOICE: check(choice_index(field, field->default_value) >= 0); return;
     default: check(false); return; /* has none */
     }
@@ -453,6 +572,9 @@ static void check_row(const FieldTable *table, const FieldInfo *field) {
     check(field->type != FIELD_WORD || (field->choices[0] && !field->choices[1]));
     check((field->type == FIELD_OBJECT || field->type == FIELD_LIST) == (field->fields != NULL));
     check(field->least <= field->most && (field->type != FIELD_COUNT || (field->least >= 0 && field->most <= UINT32_MAX && field->unit)));
+    bool has_units = field->type == FIELD_SIZE || field->type == FIELD_DURATION;
+    check(!has_units || (field->default_value && field->least >= 0)); /* all-zero is rarely in the range */
+    check((field->type == FIELD_TEXTS) == (field->item_most > 0));
     check(field->type != FIELD_TIME || field->read_only);
     check(field->type != FIELD_OWN || field->read_only || (field->read && field->write));
     check(!field->kinds || kind_field(table) < field);

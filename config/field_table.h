@@ -15,15 +15,19 @@
 #include "config/field.h"
 
 typedef enum FieldType {
-    FIELD_TEXT,   /* char *; NULL: none */
-    FIELD_BOOL,   /* bool */
-    FIELD_COUNT,  /* uint32_t */
-    FIELD_CHOICE, /* an enum */
-    FIELD_WORD,   /* the one choice that there is; nothing is stored */
-    FIELD_OBJECT, /* the fields of `fields`, in the struct at `offset` (which may be that of the object itself) */
-    FIELD_LIST,   /* objects of `fields`: a pointer at `offset`, their number (size_t) at `count_offset` */
-    FIELD_TIME,   /* usec_t, wall time; shown only */
-    FIELD_OWN,    /* by `read` and `write` of its own; nothing in it is owned by the object */
+    FIELD_TEXT,     /* char *; NULL: none */
+    FIELD_TEXTS,    /* a list of texts that differ, each without control characters: a char ** at `offset`, their number (size_t) at
+                     * `count_offset` */
+    FIELD_BOOL,     /* bool */
+    FIELD_COUNT,    /* uint32_t */
+    FIELD_SIZE,     /* uint64_t, bytes: "8MB" */
+    FIELD_DURATION, /* usec_t, a length of time: "30s" */
+    FIELD_CHOICE,   /* an enum */
+    FIELD_WORD,     /* the one choice that there is; nothing is stored */
+    FIELD_OBJECT,   /* the fields of `fields`, in the struct at `offset` (which may be that of the object itself) */
+    FIELD_LIST,     /* objects of `fields`: a pointer at `offset`, their number (size_t) at `count_offset` */
+    FIELD_TIME,     /* usec_t, wall time; shown only */
+    FIELD_OWN,      /* by `read` and `write` of its own; nothing in it is owned by the object */
 } FieldType;
 
 typedef struct FieldTable FieldTable;
@@ -34,9 +38,11 @@ typedef struct FieldInfo {
     size_t offset, count_offset;
     const char *default_value;  /* as a person would write it; NULL: a missing field stays what it was */
     const char *default_words;  /* for the documents, where no constant tells */
-    int64_t least, most;        /* bytes of a text, value of a count, items of a list */
+    int64_t least, most;        /* bytes of a text, value of a count, size or duration, items of a list or of texts */
+    int64_t item_most;          /* bytes of each of several texts, which has one at least */
     const char *unit;           /* of a count */
-    const char *range_words;    /* for the documents, where `validate` decides */
+    const char *range_words;    /* for the documents, where `validate` or `read` decides */
+    const char *type_words;     /* for the documents, of FIELD_OWN; NULL: "object", or "choice" */
     const char *const *choices; /* ends with NULL */
     const unsigned *values;     /* of the choices, by their index; NULL: the index itself. The first one of a value is written */
     const Refusal *not_choices; /* known, and refused; NULL: none */
@@ -50,7 +56,7 @@ typedef struct FieldInfo {
     bool is_plain;         /* a text without control characters */
     bool is_secret;        /* left out where secrets are not shown */
     bool is_optional;      /* not written while it has its default; a text is never written when there is none, nor an empty object */
-    int (*validate)(Fault *fault, const Node *field);          /* after the rest was found right; NULL: none */
+    int (*validate)(Fault *fault, const Node *field);          /* of a text, or each of several: it was found right before; NULL: none */
     int (*read)(Fault *fault, const Node *field, void *place); /* FIELD_OWN */
     json_t *(*write)(const void *place);                       /* FIELD_OWN; new reference, NULL: left out */
     const char *sentence;                                      /* what it is, for the documents; ends with a period */

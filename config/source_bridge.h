@@ -1,10 +1,15 @@
-/* What sources that read a broker ("bridges") declare, whichever broker it is. */
+/*
+ * Sources that read a broker ("bridges"): what all of them declare, whichever broker it is, and what control has to know of them beside what
+ * SourceKind says. The part of such a kind begins with a BridgeSource.
+ */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "config/source_kind.h"
 
 /* What the value of a record is. */
 typedef enum RecordKind {
@@ -20,7 +25,7 @@ typedef enum BridgeStartKind { BRIDGE_START_EARLIEST, BRIDGE_START_LATEST, BRIDG
 
 typedef struct BridgeStart {
     BridgeStartKind kind;
-    usec_t time;       /* BRIDGE_START_TIME: since 1970 */
+    usec_t time;       /* BRIDGE_START_TIME: since 1970, not below 0 */
     uint64_t sequence; /* BRIDGE_START_SEQUENCE, of NATS only: from 1 */
 } BridgeStart;
 
@@ -36,3 +41,21 @@ typedef struct BridgeSource {
     bool loop;                    /* false: it reads up to the end that was there at its start, and is finished */
     uint64_t max_waiting_bytes;   /* how far it reads ahead of its slowest destination */
 } BridgeSource;
+
+struct BridgeKind {
+    const char *connection_type; /* that its connection must have */
+    /* The consumer group of its positions, or what stands for one. free(). */
+    char *(*group)(const Source *source, uint32_t project);
+    /* The field of its part whose change gives its positions another key, so that it starts anew; NULL: the key is the same. */
+    const char *(*new_key)(const Source *old, const Source *now, uint32_t project);
+    /* What a test of its connection looks for (SinkTest.tables): number `index`, from 0. free(). NULL: there are no more. */
+    char *(*reads)(const Source *source, uint32_t project, size_t index);
+};
+
+/* NULL: events are sent to it. */
+static inline const BridgeSource *source_bridge(const Source *source) {
+    return source->kind->bridge ? source->part : NULL;
+}
+
+/* What is wrong with the URL of a schema registry, a clause that begins with "must"; NULL: nothing. */
+const char *registry_url_wrong(const char *url);

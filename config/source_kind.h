@@ -21,6 +21,8 @@ typedef struct SourcePlace {
     bool show_secret;
 } SourcePlace;
 
+typedef struct BridgeKind BridgeKind; /* source_bridge.h */
+
 struct SourceKind {
     const char *name;         /* the value of `type` */
     const FieldTable *fields; /* of its part */
@@ -35,7 +37,8 @@ struct SourceKind {
     Framing (*framing)(const void *part);
     /* What becomes of its events while it has no enabled sink: a clause that follows "The source has no enabled sink now: ". */
     const char *(*without_sink)(const void *part);
-    unsigned meta_fields; /* META_BIT of those that its events have; 0: none */
+    unsigned meta_fields;     /* META_BIT of those that its events have; 0: none */
+    const BridgeKind *bridge; /* of a kind whose sources read a broker (source_bridge.h); NULL: events are sent to them */
 };
 
 /* All of them; ends with NULL. The first one is the default of `type`. */

@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "config/nats_name.h"
 #include "sinks/nats_parts.h"
 
 #define EXPIRES (30 * USEC_SECOND)
@@ -120,7 +121,7 @@ static NatsResult make(NatsConsumer *consumer, json_t *take_config, Error *error
     NatsResult result = nats_request(consumer->client, what, body, &answer, error);
     json_decref(body);
     const char *name = json_string_value(json_object_get(answer, "name"));
-    if (result == NATS_RESULT_DONE && (!name || !nats_subject_name_valid(span_of(name)))) {
+    if (result == NATS_RESULT_DONE && (!name || !nats_name_valid(span_of(name)))) {
         (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s names no consumer.",
                         consumer->client->options.connection->name, what);
         result = NATS_RESULT_REFUSED;
@@ -196,11 +197,11 @@ static NatsResult check_options(const NatsClient *client, const NatsConsumerOpti
     check(options->batch >= 1 && options->heartbeat <= or_expires(options->expires) / 2);
     check(!options->durable || options->ack_wait > 0);
     check(options->start != NATS_START_SEQUENCE || options->sequence > 0);
-    if (!nats_subject_name_valid(span_of(options->stream)))
+    if (!nats_name_valid(span_of(options->stream)))
         (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be the name of a stream.", name, options->stream);
-    else if (options->durable && !nats_subject_name_valid(span_of(options->durable)))
+    else if (options->durable && !nats_name_valid(span_of(options->durable)))
         (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be the name of a consumer.", name, options->durable);
-    else if (options->subject && !nats_subject_filter_valid(span_of(options->subject)))
+    else if (options->subject && !nats_filter_valid(span_of(options->subject)))
         (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be a subject.", name, options->subject);
     else
         return NATS_RESULT_DONE;

@@ -56,5 +56,4 @@ bool nats_violated(NatsClient *client, uint64_t before, const char *subject, Err
 uint64_t nats_violations(NatsClient *client);
 usec_t nats_now(void);
 void nats_make_inbox(char out[static 48]);
-bool nats_parse_time(const char *text, int64_t *ret_nsec); /* RFC 3339 */
 uint64_t nats_number(const json_t *object, const char *name);

@@ -2,29 +2,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/text.h"
+#include "config/nats_name.h"
 #include "sinks/nats_parts.h"
 
-bool nats_parse_time(const char *text, int64_t *ret_nsec) {
-    struct tm parts = {0};
-    const char *rest = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) : NULL;
-    if (!rest) return false;
-    int64_t nsec = 0, unit = 100000000, offset = 0;
-    if (*rest == '.')
-        for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10) nsec += (*rest - '0') * unit;
-    unsigned hours, minutes;
-    char sign;
-    int used = 0;
-    if (sscanf(rest, "%c%2u:%2u%n", &sign, &hours, &minutes, &used) == 3 && rest[used] == '\0' && (sign == '+' || sign == '-'))
-        offset = (int64_t)(hours * 60 + minutes) * 60 * (sign == '+' ? 1 : -1);
-    else if (strcmp(rest, "Z") != 0)
-        return false;
-    int64_t seconds = (int64_t)timegm(&parts) - offset;
-    if (seconds < INT64_MIN / 1000000000 + 1 || seconds > INT64_MAX / 1000000000 - 1) return false;
-    *ret_nsec = seconds * 1000000000 + nsec;
-    return true;
+static bool read_time(const json_t *value, int64_t *ret_nsec) {
+    return json_is_string(value) && clock_parse((Span){json_string_value(value), json_string_length(value)}, ret_nsec);
 }
 
 uint64_t nats_number(const json_t *object, const char *name) {
@@ -47,7 +31,7 @@ NatsResult nats_client_jetstream(NatsClient *client, Error *error) {
 
 NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream *ret_stream, Error *error) {
     char what[300];
-    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
+    if (!nats_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
     (void)snprintf(what, sizeof what, "STREAM.INFO.%s", stream);
     json_t *answer = NULL;
     NatsResult result = nats_request(client, what, NULL, &answer, error);
@@ -62,7 +46,7 @@ NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream
                         .keeps_messages = retention && strcmp(retention, "limits") == 0};
     /* An empty stream says 0 for both, or the next for the first. */
     if (found.messages == 0 && found.first_sequence <= found.last_sequence) found.first_sequence = found.last_sequence + 1;
-    bool valid = json_is_object(state) && nats_parse_time(json_string_value(json_object_get(answer, "created")), &found.created_nsec);
+    bool valid = json_is_object(state) && read_time(json_object_get(answer, "created"), &found.created_nsec);
     json_decref(answer);
     if (valid) {
         *ret_stream = found;
@@ -108,8 +92,8 @@ NatsResult nats_client_rights(NatsClient *client, const char *stream, const char
                                               {"$JS.API.CONSUMER.DURABLE.CREATE.%s.%s", "{"},
                                               {"$JS.API.CONSUMER.MSG.NEXT.%s.%s", "{"},
                                               {"$JS.ACK.%s.%s.1.0.0.0.0", "+WPI"}};
-    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
-    if (durable && !nats_subject_name_valid(span_of(durable))) return bad_name(client, "consumer", durable, error);
+    if (!nats_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
+    if (durable && !nats_name_valid(span_of(durable))) return bad_name(client, "consumer", durable, error);
     NatsResult result = nats_client_jetstream(client, error);
     char subject[640];
     if (!durable && result == NATS_RESULT_DONE) {

@@ -5,7 +5,6 @@
 #define TOKENS_PLAIN 9   /* $JS.ACK.STREAM.CONSUMER.delivered.stream.consumer.time.pending */
 #define TOKENS_DOMAIN 11 /* $JS.ACK.DOMAIN.ACCOUNT.STREAM..., and perhaps one more of random letters */
 #define TOKENS_MOST 16
-#define NAME_BYTES_MOST 255
 
 bool nats_servers_next(NatsServers *servers) {
     if (!servers->rest) return false;
@@ -60,29 +59,6 @@ bool nats_subject_parse(Span reply, NatsDelivery *ret_delivery) {
     if (delivery.delivered == 0 || delivery.stream_sequence == 0 || delivery.consumer_sequence == 0) return false;
     delivery.time_nsec = (int64_t)time;
     *ret_delivery = delivery;
-    return true;
-}
-
-bool nats_subject_name_valid(Span name) {
-    if (name.size == 0 || name.size > NAME_BYTES_MOST || text_check(name) != name.size) return false;
-    for (size_t i = 0; i < name.size; i++)
-        if ((unsigned char)name.data[i] <= ' ' || name.data[i] == 0x7f || strchr(".*>/\\", name.data[i])) return false;
-    return true;
-}
-
-bool nats_subject_filter_valid(Span subject) {
-    if (subject.size == 0 || subject.size > NAME_BYTES_MOST || text_check(subject) != subject.size) return false;
-    size_t start = 0;
-    for (size_t i = 0; i <= subject.size; i++) {
-        bool ends = i == subject.size;
-        if (!ends && ((unsigned char)subject.data[i] <= ' ' || subject.data[i] == 0x7f)) return false;
-        if (!ends && subject.data[i] != '.') continue;
-        Span token = {subject.data + start, i - start};
-        if (token.size == 0) return false;
-        if (token.size > 1 && (memchr(token.data, '*', token.size) || memchr(token.data, '>', token.size))) return false;
-        if (token.data[0] == '>' && !ends) return false;
-        start = i + 1;
-    }
     return true;
 }
 

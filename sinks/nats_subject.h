@@ -31,11 +31,6 @@ typedef struct NatsDelivery {
 bool nats_subject_parse(Span reply, NatsDelivery *ret_delivery);
 bool nats_subject_is_ack(Span reply); /* does it begin as one? */
 
-/* May it be the name of a stream or consumer: 1 to 255 bytes without spaces, control characters, '.', '*', '>', '/' and '\\'? */
-bool nats_subject_name_valid(Span name);
-/* A subject to filter with: tokens of visible characters with '.' between them, '*' and a last '>' as wildcards, at most 255 bytes. */
-bool nats_subject_filter_valid(Span subject);
-
 /* A stream, as its information says. A sequence is given once, so first > last when it is empty. */
 typedef struct NatsStream {
     int64_t created_nsec;    /* since 1970: a stream of the same name that was made anew has another one */

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/array.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "config/source_bridge.h"
 #include "gateway/values/schema_lookup.h"
 
 typedef struct Schema {
@@ -38,17 +38,12 @@ struct SchemaRegistry {
 };
 
 int schema_registry_open(const SchemaRegistrySettings *settings, Clock *clock, SchemaRegistry **ret_registry, Error *error) {
-    const char *url = settings->url;
-    size_t scheme = strncasecmp(url, "http://", 7) == 0 ? 7 : strncasecmp(url, "https://", 8) == 0 ? 8 : 0;
-    if (scheme == 0 || url[scheme] == '\0')
-        return error_set(error, -EINVAL, "the URL of a schema registry begins with http:// or https://");
-    if (strpbrk(url, "@?# \r\n"))
-        return error_set(error, -EINVAL,
-                         "the URL of a schema registry has no user, no question mark and no #: name \"user\" and \"passwordFile\"");
+    const char *wrong = registry_url_wrong(settings->url);
+    if (wrong) return error_set(error, -EINVAL, "the URL of a schema registry %s", wrong);
     SchemaRegistry *registry = calloc(1, sizeof *registry);
     check(registry);
-    registry->url = text_copy(url);
-    for (size_t size = strlen(url); size > scheme + 1 && url[size - 1] == '/'; size--) registry->url[size - 1] = '\0';
+    registry->url = text_copy(settings->url);
+    for (size_t size = strlen(registry->url); registry->url[size - 1] == '/'; size--) registry->url[size - 1] = '\0';
     registry->kind = settings->kind;
     registry->clock = clock;
     int r = schema_lookup_open(registry->url, settings->user, settings->password_file, &registry->lookup, error);

@@ -48,6 +48,50 @@ static void agrees_with_the_c_library(void **state) {
     }
 }
 
+static void times_that_people_write(void **state) {
+    static const struct {
+        const char *text;
+        int64_t nsec;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"1970-01-01t00:00:00.5z", 500000000},
+        {"1970-01-01 01:00:00.000000001+01:00", 1},
+        {"1969-12-31T23:59:59.999Z", -1000000},
+        {"2024-02-29T12:34:56.7891234567-00:30", 1709211896789123456},
+        {"2016-12-31T23:59:60Z", 1483228800000000000},
+        {"2261-12-31T00:00:00Z", 9214560000000000000},
+    };
+    static const char *const bad[] = {"",
+                                      "2024",
+                                      "2024-02-29",
+                                      "2024-02-29T12:34Z",
+                                      "2024-02-29T12:34:56",
+                                      "2023-02-29T12:34:56Z",
+                                      "2024-04-31T12:34:56Z",
+                                      "2024-13-01T12:34:56Z",
+                                      "2024-1-01T12:34:56Z",
+                                      "2024-02-29T24:00:00Z",
+                                      "2024-02-29T12:34:61Z",
+                                      "2024-02-29T12:34:56.Z",
+                                      "2024-02-29T12:34:56Zx",
+                                      "2024-02-29T12:34:56+1:00",
+                                      "2024-02-29T12:34:56+01:60",
+                                      "2024-02-29T12:34:56+01:000",
+                                      "+024-02-29T12:34:56Z",
+                                      " 2024-02-29T12:34:56Z",
+                                      "9999-12-31T00:00:00Z",
+                                      "0001-01-01T00:00:00Z"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int64_t nsec = 7;
+        if (!clock_parse(span_of(good[i].text), &nsec)) fail_msg("%s is refused", good[i].text);
+        assert_int_equal(nsec, good[i].nsec);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t nsec;
+        if (clock_parse(span_of(bad[i]), &nsec)) fail_msg("%s is taken", bad[i]);
+    }
+}
+
 static void the_system_clock_runs(void **state) {
     Clock *clock = clock_system();
     usec_t wall = clock->wall(clock), boot = clock->boot(clock);
@@ -65,6 +109,7 @@ int main(void) {
         cmocka_unit_test(known_moments),
         cmocka_unit_test(the_ends_of_the_range_hold),
         cmocka_unit_test(agrees_with_the_c_library),
+        cmocka_unit_test(times_that_people_write),
         cmocka_unit_test(the_system_clock_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

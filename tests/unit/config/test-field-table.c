@@ -28,6 +28,10 @@ typedef struct Part {
 
 typedef struct Thing {
     char *text, *note;
+    char **names;
+    size_t name_count;
+    uint64_t memory;
+    usec_t patience;
     bool flag;
     uint32_t count, width, made;
     Shape shape;
@@ -62,6 +66,10 @@ static const FieldInfo size_rows[] = {
     {0},
 };
 static const FieldTable size_fields = {.owners = "sizes", .fields = size_rows, .size = sizeof(Thing)};
+static int refuse_nobody(Fault *fault, const Node *field) {
+    return strcmp(json_string_value(field->value), "nob") == 0 ? fault_at(fault, field, "is nobody") : 0;
+}
+
 static const FieldInfo thing_rows[] = {
     {.name = "type", .type = FIELD_WORD, .choices = words, .sentence = "Ty."},
     {.name = "text", .type = FIELD_TEXT, .offset = offsetof(Thing, text), .default_value = "none", .most = 9, .sentence = "T."},
@@ -88,6 +96,32 @@ static const FieldInfo thing_rows[] = {
      .count_offset = offsetof(Thing, part_count),
      .most = 2,
      .fields = &part_fields,
+     .is_optional = true,
+     .sentence = "P."},
+    {.name = "names",
+     .type = FIELD_TEXTS,
+     .offset = offsetof(Thing, names),
+     .count_offset = offsetof(Thing, name_count),
+     .least = 0,
+     .most = 3,
+     .item_most = 4,
+     .validate = refuse_nobody,
+     .is_optional = true,
+     .sentence = "N."},
+    {.name = "memory",
+     .type = FIELD_SIZE,
+     .offset = offsetof(Thing, memory),
+     .default_value = "2KB",
+     .least = 1024,
+     .most = 4096,
+     .is_optional = true,
+     .sentence = "M."},
+    {.name = "patience",
+     .type = FIELD_DURATION,
+     .offset = offsetof(Thing, patience),
+     .default_value = "30s",
+     .least = USEC_SECOND,
+     .most = USEC_MINUTE,
      .is_optional = true,
      .sentence = "P."},
     {.name = "made",
@@ -150,6 +184,9 @@ static void what_is_missing_gets_its_default(void **state) {
     assert_true(thing.flag);
     assert_int_equal(thing.count, 3);
     assert_int_equal(thing.shape, SHAPE_ROUND);
+    assert_int_equal(thing.name_count, 0);
+    assert_int_equal(thing.memory, 2048);
+    assert_int_equal(thing.patience, 30 * USEC_SECOND);
     assert_true(fields_hold(&thing_fields, &thing));
     assert_written(&thing, true, "{\"shape\":\"round\",\"type\":\"thing\",\"text\":\"none\",\"count\":3,\"made\":0}");
     fields_free(&thing_fields, &thing);
@@ -157,7 +194,7 @@ static void what_is_missing_gets_its_default(void **state) {
 
 #define FULL                                                                                                                               \
     "{\"shape\":\"flat\",\"type\":\"thing\",\"text\":\"t\",\"note\":\"n\",\"flag\":false,\"count\":5,\"size\":{\"width\":7},"              \
-    "\"parts\":[{\"label\":\"a\"},{\"label\":\"b\"}]"
+    "\"parts\":[{\"label\":\"a\"},{\"label\":\"b\"}],\"names\":[\"x\",\"y\"],\"memory\":\"4KB\",\"patience\":\"1500ms\""
 
 static void what_was_read_is_written_and_copied(void **state) {
     (void)state;
@@ -173,9 +210,22 @@ static void what_was_read_is_written_and_copied(void **state) {
     copy.parts[1].label[0] = 'c';
     assert_false(fields_equal(&thing_fields, &thing, &copy));
     assert_string_equal(thing.parts[1].label, "b");
+    copy.parts[1].label[0] = 'b';
+    copy.names[1][0] = 'z';
+    assert_false(fields_equal(&thing_fields, &thing, &copy));
+    assert_string_equal(thing.names[1], "y");
+    copy.names[1][0] = 'y';
+    assert_true(fields_equal(&thing_fields, &thing, &copy));
+    copy.memory++;
+    assert_false(fields_equal(&thing_fields, &thing, &copy));
+    copy.memory--;
+    copy.patience++;
+    assert_false(fields_equal(&thing_fields, &thing, &copy));
     fields_free(&thing_fields, &copy);
     assert_null(copy.text);
     assert_int_equal(copy.part_count, 0);
+    assert_null(copy.names);
+    assert_int_equal(copy.name_count, 0);
     fields_free(&thing_fields, &thing);
 }
 
@@ -186,7 +236,7 @@ static void each_row_is_kept(void **state) {
     } cases[] = {
         {"{}", "The definition needs a \"shape\""},
         {"{\"shape\":\"square\"}", "Field \"shape\" must be one of round, flat, ring, not \"square\""},
-        {"{\"shape\":\"round\",\"note\":\"n\"}", "Field \"note\" belongs to things of type \"flat\" only"},
+        {"{\"shape\":\"round\",\"note\":\"n\"}", "Field \"note\" belongs to things of shape \"flat\" only"},
         {"{\"shape\":\"flat\",\"note\":\"0123456789\"}", "Field \"note\" must have 0 to 9 bytes, not 10"},
         {"{\"shape\":\"flat\",\"count\":6}", "Field \"count\" must be 1 to 5, not 6"},
         {"{\"shape\":\"flat\",\"type\":\"other\"}", "Field \"type\" must be one of thing"},
@@ -195,6 +245,21 @@ static void each_row_is_kept(void **state) {
         {"{\"shape\":\"flat\",\"size\":{\"width\":2,\"x\":1}}", "Field \"size.x\" is not known here (allowed: width)"},
         {"{\"shape\":\"flat\",\"parts\":[{\"label\":\"a\"},{}]}", "Field \"parts[1]\" needs a \"label\""},
         {"{\"shape\":\"flat\",\"parts\":[{},{},{}]}", "Field \"parts\" must have 0 to 2 items, not 3"},
+        {"{\"shape\":\"flat\",\"names\":\"a\"}", "Field \"names\" must be an array, not a string"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\",\"b\",\"c\",\"d\"]}", "Field \"names\" must have 0 to 3 items, not 4"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\",\"\"]}", "Field \"names[1]\" must have 1 to 4 bytes, not 0"},
+        {"{\"shape\":\"flat\",\"names\":[\"abcde\"]}", "Field \"names[0]\" must have 1 to 4 bytes, not 5"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\",2]}", "Field \"names[1]\" must be a string, not an integer"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\\n\"]}", "Field \"names[0]\" must not hold control characters"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\",\"b\",\"a\"]}", "Field \"names[2]\" is there already, as item 0"},
+        {"{\"shape\":\"flat\",\"names\":[\"a\",\"nob\"]}", "Field \"names[1]\" is nobody"},
+        {"{\"shape\":\"flat\",\"memory\":\"5KB\"}", "Field \"memory\" must be a size such as 8MB in 1KB..4KB, not \"5KB\""},
+        {"{\"shape\":\"flat\",\"memory\":\"much\"}", "Field \"memory\" must be a size such as 8MB in 1KB..4KB, not \"much\""},
+        {"{\"shape\":\"flat\",\"memory\":1}", "Field \"memory\" must be a size such as 8MB in 1KB..4KB, not 1"},
+        {"{\"shape\":\"flat\",\"memory\":-2000}", "Field \"memory\" must be a size such as 8MB in 1KB..4KB, not -2000"},
+        {"{\"shape\":\"flat\",\"memory\":[]}", "Field \"memory\" must be a size such as 8MB in 1KB..4KB, not an array"},
+        {"{\"shape\":\"flat\",\"patience\":\"2m\"}", "Field \"patience\" must be a length of time such as 30s in 1s..1m, not \"2m\""},
+        {"{\"shape\":\"flat\",\"patience\":30}", "Field \"patience\" must be a length of time such as 30s in 1s..1m, not 30"},
         {"{\"shape\":\"flat\",\"made\":1}", "Field \"made\" is ours"},
         {"{\"shape\":\"flat\",\"cuont\":1}", "Field \"cuont\" is not known here: did you mean \"count\"? (allowed: shape, type, text,"},
     };
@@ -224,6 +289,16 @@ static void what_no_reading_leaves_does_not_hold(void **state) {
     wrong = thing;
     wrong.part_count = 3;
     assert_false(fields_hold(&thing_fields, &wrong));
+    wrong = thing;
+    wrong.memory = 0;
+    assert_false(fields_hold(&thing_fields, &wrong));
+    wrong = thing;
+    wrong.patience = 2 * USEC_MINUTE;
+    assert_false(fields_hold(&thing_fields, &wrong));
+    thing.names[1][0] = 0;
+    assert_false(fields_hold(&thing_fields, &thing));
+    thing.names[1][0] = 'y';
+    assert_true(fields_hold(&thing_fields, &thing));
     thing.parts[0].label[0] = 0;
     assert_false(fields_hold(&thing_fields, &thing));
     fields_free(&thing_fields, &thing);
@@ -235,9 +310,12 @@ static void the_document_has_a_line_a_field(void **state) {
     field_table_document(&thing_fields, &out);
     const char *text = buffer_text(&out);
     assert_non_null(strstr(text, "| `shape` | choice | (required) | `round`, `flat`, `ring` | S. |\n"));
-    assert_non_null(strstr(text, "| `note` | text | (none) | 0..9 bytes | Type `flat` only. N. |\n"));
+    assert_non_null(strstr(text, "| `note` | text | (none) | 0..9 bytes | `shape` `flat` only. N. |\n"));
     assert_non_null(strstr(text, "| `count` | number | 3 | 1..5 pieces | C. |\n"));
     assert_non_null(strstr(text, "| `size.width` | number | (required) | 1..9 metres | W. |\n"));
+    assert_non_null(strstr(text, "| `names` | list of texts | (none) | 0..3 items | N. |\n"));
+    assert_non_null(strstr(text, "| `memory` | size | 2KB | 1KB..4KB | M. |\n"));
+    assert_non_null(strstr(text, "| `patience` | length of time | 30s | 1s..1m | P. |\n"));
     assert_null(strstr(text, "made"));
     assert_null(strstr(text, "label"));
 }
@@ -272,6 +350,15 @@ static void a_wrong_table_ends_the_program(void **state) {
     assert_false(passes(&thing_fields));
     set_up(state);
     rows[5].unit = NULL;
+    assert_false(passes(&thing_fields));
+    set_up(state);
+    rows[9].default_value = "5KB";
+    assert_false(passes(&thing_fields));
+    set_up(state);
+    rows[10].default_value = NULL;
+    assert_false(passes(&thing_fields));
+    set_up(state);
+    rows[8].item_most = 0;
     assert_false(passes(&thing_fields));
     set_up(state);
     rows[3].kinds = 1U << 5;

@@ -1,3 +1,4 @@
+#include "config/nats_name.h"
 #include "sinks/nats_subject.h"
 
 #include <setjmp.h>
@@ -59,14 +60,14 @@ static void names_and_filters(void **state) {
     static const char *const no_names[] = {"", "a.b", "a*", ">", "a b", "a/b", "a\\b", "a\tb", "a\x7f", "\xff"};
     static const char *const filters[] = {"orders", "orders.>", "orders.*.eu", "*", ">", "*.*", "orders.a-b"};
     static const char *const no_filters[] = {"", ".", "a.", ".a", "a..b", "a.>.b", "a.b>", "a*.b", "a b", "a.\n", "\xc3"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(nats_subject_name_valid(span_of(names[i])));
-    for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++) assert_false(nats_subject_name_valid(span_of(no_names[i])));
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) assert_true(nats_subject_filter_valid(span_of(filters[i])));
-    for (size_t i = 0; i < sizeof no_filters / sizeof *no_filters; i++) assert_false(nats_subject_filter_valid(span_of(no_filters[i])));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(nats_name_valid(span_of(names[i])));
+    for (size_t i = 0; i < sizeof no_names / sizeof *no_names; i++) assert_false(nats_name_valid(span_of(no_names[i])));
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) assert_true(nats_filter_valid(span_of(filters[i])));
+    for (size_t i = 0; i < sizeof no_filters / sizeof *no_filters; i++) assert_false(nats_filter_valid(span_of(no_filters[i])));
     char longest[257];
     memset(longest, 'a', sizeof longest);
-    assert_true(nats_subject_name_valid((Span){longest, 255}) && nats_subject_filter_valid((Span){longest, 255}));
-    assert_false(nats_subject_name_valid((Span){longest, 256}) || nats_subject_filter_valid((Span){longest, 256}));
+    assert_true(nats_name_valid((Span){longest, 255}) && nats_filter_valid((Span){longest, 255}));
+    assert_false(nats_name_valid((Span){longest, 256}) || nats_filter_valid((Span){longest, 256}));
 }
 
 static void servers_are_walked(void **state) {
