@@ -245,7 +245,7 @@ static void an_error_of_a_manifest_has_its_place(void **state) {
         {"kind: source\nsourceId: s\ntype: nats\nnats:\n  connection: c\n  stream: S\n  startFrom: {sequence: -1}\n",
          "m:7:25: Field \"nats.startFrom.sequence\" must be"},
         {"kind: source\nsourceId: s\ntype: nats\nnats:\n  connection: c\n  stream: S\n  batch: 1\n",
-         "m:7:3: Field \"nats.batch\" is not known here: did you mean \"batchSize\"?"},
+         "m:7:3: Field \"nats.batch\" is not known here: did you mean \"batchSize\", \"batchTimeout\"?"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Manifest manifest;
