@@ -24,6 +24,8 @@ void load_job_free(LoadJob *job) {
     free(job->files);
     free(job->runs);
     free(job->positions);
+    free(job->claims);
+    arena_deinit(&job->arena);
     partitions_deinit(&job->partitions);
     free(job->connection);
     free(job->label);

@@ -28,6 +28,7 @@ typedef struct Rivals {
     size_t here;    /* on its connection */
     size_t shared;  /* loaders that jobs beyond the first of their connection have */
     bool same_sink; /* an import of its sink runs */
+    bool others;    /* one on its connection is no import */
     bool stalled;   /* one on its connection has made no progress for long */
 } Rivals;
 
@@ -44,6 +45,7 @@ static Rivals find_rivals(const Loaders *loaders, const LoadJob *job) {
         rivals.same_sink = rivals.same_sink || (is_import(other) && is_import(job) && other->sink == job->sink);
         if (strcmp(other->connection, job->connection) != 0) continue;
         rivals.here++;
+        rivals.others = rivals.others || !is_import(other);
         rivals.stalled = rivals.stalled || now - atomic_load(&loaders->loaders[i].progress_at) > STALLED;
     }
     return rivals;
@@ -58,7 +60,7 @@ static bool may_run(const Loaders *loaders, const LoadJob *job) {
     unsigned most = driver ? driver->jobs_most : 0;
     if (most > 0 && rivals.here >= most) return false;
     if (rivals.shared >= loaders->shared) return false;
-    if (!is_import(job)) return true; /* somebody waits for what the check of a table says */
+    if (!is_import(job) && !rivals.others) return true; /* it is short, and imports may hang for reasons of their own */
     if (job->failed_before && rivals.shared + 1 >= loaders->shared) return false;
     return lane_of(loaders, job->connection)->answers && !rivals.stalled;
 }
@@ -79,12 +81,12 @@ static bool suits_another(const Loader *loader, const LoadJob *job) {
     return false;
 }
 
-/* The oldest that may run, taken out; under the lock. */
-static LoadJob *take_job(Loader *loader) {
+static LoadJob *take_oldest(Loader *loader, bool questions) {
     Loaders *loaders = loader->loaders;
     bool takes_tests = loader == &loaders->loaders[loaders->all - 1], takes_others = loader < &loaders->loaders[loaders->count];
     for (LoadJob **at = &loaders->first; *at; at = (LoadJob **)(void *)&(*at)->request.message.next) {
         LoadJob *job = *at;
+        if (is_question(job) != questions) continue;
         if (is_test(job) ? !takes_tests : !takes_others || !may_run(loaders, job) || suits_another(loader, job)) continue;
         *at = (LoadJob *)job->request.message.next;
         if (!job->request.message.next) loaders->tail = at;
@@ -93,10 +95,18 @@ static LoadJob *take_job(Loader *loader) {
     return NULL;
 }
 
+/* The oldest that may run, taken out; under the lock. Questions first. */
+static LoadJob *take_job(Loader *loader) {
+    LoadJob *job = take_oldest(loader, true);
+    return job ? job : take_oldest(loader, false);
+}
+
 void loaders_post(Loaders *loaders, LoadJob *job) {
     check(job->connection && job->request.reply && job->request.result == 0);
     check(!is_import(job) || (job->file_count > 0 && job->sink > 0 && job->label));
     check(!is_test(job) || job->test);
+    check(job->request.message.kind != MESSAGE_CLAIM || (job->claim_count > 0 && job->label));
+    check(job->request.message.kind != MESSAGE_SEEK || (job->position_count > 0 && job->label));
     job->request.message.next = NULL;
     loaders_lock(loaders);
     bool refused = atomic_load(&loaders->phase) != LOADERS_RUN;

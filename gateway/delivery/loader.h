@@ -4,7 +4,8 @@
  *   - one import a sink, one job an SQLite file;
  *   - each connection has one loader of its own, whatever the others do;
  *   - the rest of `threads` is shared. A connection gets of them only while it makes progress: a job of it got a row further or ended with an
- *     answer, and none of those that run has been without progress for two seconds;
+ *     answer, and none of those that run has been without progress for two seconds. One job that is no import may run there all the same;
+ *   - what somebody waits for, the check of a table, a claim and a seek, goes before imports;
  *   - a sink whose last import failed leaves the last shared loader to others;
  *   - tests of connections have a loader of their own, on sessions of their own: they are answered while imports hang.
  */

@@ -87,6 +87,12 @@ static inline bool is_import(const LoadJob *job) {
     return job->request.message.kind == MESSAGE_IMPORT;
 }
 
+/* Somebody waits for what the destination says, so it goes before imports. */
+static inline bool is_question(const LoadJob *job) {
+    int kind = job->request.message.kind;
+    return kind == MESSAGE_PREPARE || kind == MESSAGE_CLAIM || kind == MESSAGE_SEEK;
+}
+
 static inline bool is_test(const LoadJob *job) {
     return job->request.message.kind == MESSAGE_TEST_CONNECTION;
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/delivery/file_rows.h"
+#include "gateway/delivery/loader_positions.h"
 
 #define DRAIN_SILENCE USEC_SECOND /* what an import may be without progress when the loaders drain */
 
@@ -270,28 +271,9 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     return result;
 }
 
-/* Rows of a broker may not go where no position can go with them. */
-static SinkResult check_positions(const Kept *kept, LoadJob *job) {
-    if (job->position_count == 0 || kept->driver->positions) return SINK_DONE;
-    (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no positions, so it takes no rows of a broker.",
-                    job->connection);
-    return SINK_REFUSED;
-}
-
-static SinkResult advance_positions(const Loader *loader, Kept *kept, LoadJob *job) {
-    PositionsJob positions = {.owner = {.instance = loader->loaders->options.instance, .sink_label = job->label},
-                              .target = &job->target,
-                              .positions = job->positions,
-                              .position_count = job->position_count,
-                              .runs = job->runs,
-                              .run_count = job->run_count};
-    SinkResult result = check_positions(kept, job);
-    return result == SINK_DONE ? kept->driver->positions->advance(kept->session, &positions, &job->request.error) : result;
-}
-
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
-    SinkResult result = check_positions(kept, job);
+    SinkResult result = job->position_count > 0 ? loader_takes_positions(kept, job) : SINK_DONE;
     if (result == SINK_DONE) result = prepare(kept, &job->target, digest, &job->request.error);
     if (result != SINK_DONE) return result;
 
@@ -345,6 +327,17 @@ static void test_connection(const Loader *loader, LoadJob *job) {
     job->request.result = SINK_DONE;
 }
 
+static SinkResult run_once(Loader *loader, Kept *kept, LoadJob *job) {
+    switch ((MessageKind)job->request.message.kind) {
+    case MESSAGE_PREPARE: return prepare_asked(kept, job);
+    case MESSAGE_POSITIONS: return loader_advance(loader, kept, job);
+    case MESSAGE_CLAIM: return loader_claim(loader, kept, job);
+    case MESSAGE_SEEK: return loader_seek(loader, kept, job);
+    case MESSAGE_IMPORT: return import_with(loader, kept, job);
+    default: unreachable();
+    }
+}
+
 void loader_run(Loader *loader, LoadJob *job) {
     check_on_thread(&loader->owner);
     if (is_test(job)) {
@@ -357,13 +350,7 @@ void loader_run(Loader *loader, LoadJob *job) {
         job->request.error = (Error){0};
         job->request.result = (int)find_session(loader, job, &kept, &fresh);
         if (job->request.result != SINK_DONE) return;
-        if (job->request.message.kind == MESSAGE_PREPARE) {
-            job->request.result = (int)prepare_asked(kept, job);
-        } else if (job->request.message.kind == MESSAGE_POSITIONS) {
-            job->request.result = (int)advance_positions(loader, kept, job);
-        } else {
-            job->request.result = (int)import_with(loader, kept, job);
-        }
+        job->request.result = (int)run_once(loader, kept, job);
         if (job->request.result == SINK_DONE) return;
         /* Whatever went wrong, the next job begins on a fresh connection and looks at its table again. */
         drop_session(kept);

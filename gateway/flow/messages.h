@@ -400,8 +400,12 @@ typedef struct LoadJob {
     Partitions partitions; /* owned: the texts of their keys */
     ImportRun *runs;       /* MESSAGE_POSITIONS; owned. Out, SINK_DONE: what became of them */
     size_t run_count;
-    PositionClaim *claims; /* MESSAGE_CLAIM: as ClaimJob; owned, the texts are those of `partitions` */
+    /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those of `partitions`. */
+    PositionClaim *claims;
     size_t claim_count;
+    ListedPosition *listed; /* MESSAGE_CLAIM, out, SINK_DONE: all that the table had of the group before; in `arena` */
+    size_t listed_count;
+    Arena arena;
     bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */
     Uuid *settled;                           /* ledger rows to delete; owned */
     size_t settled_count;

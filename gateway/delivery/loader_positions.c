@@ -1,0 +1,65 @@
+#include "gateway/delivery/loader_positions.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/delivery/positions_job.h"
+
+static PositionsOwner owner_of(const Loader *loader, const LoadJob *job) {
+    return (PositionsOwner){.instance = loader->loaders->options.instance, .sink_label = job->label};
+}
+
+SinkResult loader_takes_positions(const Kept *kept, LoadJob *job) {
+    if (kept->driver->positions) return SINK_DONE;
+    (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no positions, so it takes no rows of a broker.",
+                    job->connection);
+    return SINK_REFUSED;
+}
+
+SinkResult loader_advance(const Loader *loader, Kept *kept, LoadJob *job) {
+    PositionsJob positions = {.owner = owner_of(loader, job),
+                              .target = &job->target,
+                              .positions = job->positions,
+                              .position_count = job->position_count,
+                              .runs = job->runs,
+                              .run_count = job->run_count};
+    SinkResult result = loader_takes_positions(kept, job);
+    return result == SINK_DONE ? kept->driver->positions->advance(kept->session, &positions, &job->request.error) : result;
+}
+
+SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job) {
+    SinkResult result = loader_takes_positions(kept, job);
+    arena_deinit(&job->arena); /* of an earlier try */
+    job->arena = (Arena){0};
+    job->listed = NULL;
+    job->listed_count = 0;
+    if (result == SINK_DONE)
+        result = kept->driver->positions->list(kept->session, &job->target, job->claims[0].key.group, &job->arena, &job->listed,
+                                               &job->listed_count, &job->request.error);
+    if (result != SINK_DONE) return result;
+    job->request.error = (Error){0};
+    positions_job_take_generations(job);
+    ClaimJob claim = {.owner = owner_of(loader, job), .target = &job->target, .claims = job->claims, .count = job->claim_count};
+    return kept->driver->positions->claim(kept->session, &claim, &job->request.error);
+}
+
+SinkResult loader_seek(const Loader *loader, Kept *kept, LoadJob *job) {
+    SinkResult result = loader_takes_positions(kept, job);
+    if (result != SINK_DONE) return result;
+    size_t size = job->position_count * sizeof *job->positions;
+    ImportPosition *given = malloc(size);
+    check(given);
+    memcpy(given, job->positions, size);
+    SeekJob seek = {.owner = owner_of(loader, job),
+                    .target = &job->target,
+                    .positions = job->positions,
+                    .count = job->position_count,
+                    .backwards = job->seeks_backwards,
+                    .compare = job->seeks_where_equal};
+    result = kept->driver->positions->seek(kept->session, &seek, &job->request.error);
+    int code = job->request.error.code;
+    if (result != SINK_DONE && code != -EBUSY && code != -ERANGE) memcpy(job->positions, given, size);
+    free(given);
+    return result;
+}

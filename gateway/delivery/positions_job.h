@@ -1,0 +1,35 @@
+/*
+ * Claims and seeks as jobs for a loader: what a bridge has done about positions at the destination of a sink. Any thread; a job belongs to one at a time.
+ */
+#pragma once
+
+#include "gateway/flow/messages.h"
+
+/*
+ * A job of MESSAGE_CLAIM: makes the positions of all these partitions (key, topic_id, start, earliest) for the sink, or reads those that are there. In
+ * any order, of one cluster and group, each topic and partition once; the texts are copied. All topics of the first time belong in one
+ * job. The table of positions need not be there, nor the sink's.
+ *
+ * The job finds the present generation of each topic: a claim of a lower one than the table has becomes one of the highest that it has. Back, with
+ * SINK_DONE, `claims` have next and was_there, and `listed` is what the table had of the group before, of all generations: with another
+ * topic_id at the highest one than the broker tells, the topic was made anew. load_job_free().
+ */
+LoadJob *claim_job_new(const SinkTarget *target, const char *label, uint32_t sink, const PositionClaim *claims, size_t count,
+                       Mailbox *reply, void *context);
+/* NULL: it was not claimed. */
+const PositionClaim *claim_job_find(const LoadJob *job, const char *topic, int32_t partition);
+/* Of the highest generation that was listed; NULL: none of the topic was. */
+const ListedPosition *claim_job_listed(const LoadJob *job, const char *topic);
+
+/*
+ * A job of MESSAGE_SEEK: sets positions (key, next), see SeekJob for `backwards`. `compare`: only where they are as found and read say. In any
+ * order, of one cluster and group, each partition once; the texts are copied. After -EBUSY and -ERANGE, `read` says what is there; after other
+ * failures it is unknown whether they were set. load_job_free().
+ */
+LoadJob *seek_job_new(const SinkTarget *target, const char *label, uint32_t sink, const ImportPosition *positions, size_t count,
+                      bool backwards, bool compare, Mailbox *reply, void *context);
+/* NULL: it is not of the job. */
+const ImportPosition *seek_job_find(const LoadJob *job, const PartitionKey *key);
+
+/* For the loader: raises the generations of the claims by what was listed, and puts them in key order. */
+void positions_job_take_generations(LoadJob *job);
