@@ -8,14 +8,24 @@
 #include "base/metrics.h"
 
 #define PIECE_BYTES ((size_t)1024 * 1024)
+#define PIECE_RUNS ((size_t)10000)                  /* no partition that is quiet makes a piece too large for a group */
 #define KEPT_BUFFER_BYTES ((size_t)2 * 1024 * 1024) /* a larger one was needed once */
 #define LARGE_ARENA_BYTES ((size_t)32 * 1024 * 1024)
 #define KEPT_BYTES ((size_t)16 * 1024 * 1024) /* of all buffers that wait to be used again */
+
+/* Of a sink whose rows are of records. */
+typedef struct SinkRuns {
+    AppendRun open; /* `next` and `rows` are not known yet */
+    bool is_open;
+    uint64_t rows_before; /* of the open piece, that are not of it */
+    size_t room;
+} SinkRuns;
 
 typedef struct BatchSink {
     AppendSink append;
     AppendPiece piece; /* open; offset + bytes is the end of the rows that were kept */
     size_t piece_room;
+    SinkRuns *runs; /* NULL: it has none */
 } BatchSink;
 
 typedef struct BatchSource BatchSource;
@@ -27,6 +37,7 @@ struct BatchSource {
     size_t count;
     uint64_t events;  /* that were taken */
     UsageClaim claim; /* never large */
+    bool has_runs;
 };
 
 typedef struct BatchReject BatchReject;
@@ -43,6 +54,7 @@ struct GatheredAppend {
     uint64_t stored, rejected; /* events */
     BatchSource *sources;      /* in the arena: with what they have in flight */
     UsageClaim large;
+    size_t partition_room;
 };
 
 struct RowMaker {
@@ -156,9 +168,39 @@ static BatchSource *find_source(RowBatch *batch, SnapshotSource *source) {
 
 /* ---- rows -------------------------------------------------------------------------------------------------------------------------------- */
 
+/* The open run ends before the record `next`. */
+static void put_run(BatchSink *sink, Arena *arena, int64_t next) {
+    AppendSink *append = &sink->append;
+    SinkRuns *runs = sink->runs;
+    check(next > runs->open.first);
+    if (append->run_count == runs->room) {
+        runs->room = runs->room ? runs->room * 2 : 4;
+        AppendRun *items = arena_alloc(arena, runs->room * sizeof *items);
+        if (append->run_count) memcpy(items, append->runs, append->run_count * sizeof *items);
+        append->runs = items;
+    }
+    AppendRun *run = &append->runs[append->run_count++];
+    *run = runs->open;
+    run->next = next;
+    run->rows = sink->piece.rows - runs->rows_before;
+    runs->rows_before = sink->piece.rows;
+    sink->piece.run_count++;
+}
+
+/* No piece ends inside a run: the one that has rows in it ends, too, and goes on in the next piece from the record at hand. */
+static __attribute__((noinline)) void cut_run(BatchSink *sink, Arena *arena, int64_t record) {
+    SinkRuns *runs = sink->runs;
+    if (sink->piece.rows > runs->rows_before) {
+        put_run(sink, arena, record);
+        runs->open.first = record;
+        runs->open.sets_end = false;
+    }
+    runs->rows_before = 0;
+}
+
 static __attribute__((noinline)) void close_piece(BatchSink *sink, Arena *arena) {
     AppendSink *append = &sink->append;
-    if (sink->piece.rows == 0) return;
+    if (sink->piece.rows == 0 && sink->piece.run_count == 0) return;
     if (append->piece_count == sink->piece_room) {
         size_t room = sink->piece_room ? sink->piece_room * 2 : 4;
         AppendPiece *pieces = arena_alloc(arena, room * sizeof *pieces);
@@ -216,6 +258,37 @@ size_t row_batch_map(RowBatch *batch, RowPart *part, const Event *event) {
     check(!part->has_event);
     part->has_event = true;
     part->failed = mapper_map(batch->maker->mapper, part->source->source->plan, event, part->source->rows, batch->maker->failures);
+    return part->failed;
+}
+
+size_t row_batch_map_some(RowBatch *batch, RowPart *part, const Event *event, const bool *wanted) {
+    (void)row_batch_map(batch, part, event);
+    for (size_t i = 0; i < part->source->count; i++) {
+        if (wanted[i]) continue;
+        BatchSink *sink = &part->source->sinks[i];
+        MapFailure *failure = &batch->maker->failures[i];
+        sink->append.rows.size = kept_end(sink);
+        part->failed -= failure->error != MAP_OK;
+        failure->error = MAP_OK;
+    }
+    return part->failed;
+}
+
+size_t row_batch_fail(RowBatch *batch, RowPart *part, const bool *wanted, Span sentence) {
+    check(!part->has_event);
+    part->has_event = true;
+    part->failed = 0;
+    for (size_t i = 0; i < part->source->count; i++) {
+        MapFailure *failure = &batch->maker->failures[i];
+        failure->error = MAP_OK;
+        if (wanted && !wanted[i]) continue;
+        size_t size = sentence.size < sizeof failure->message ? sentence.size : sizeof failure->message - 1;
+        if (size < sentence.size)
+            while (size > 0 && ((unsigned char)sentence.data[size] & 0xc0) == 0x80) size--; /* no half of a character */
+        *failure = (MapFailure){.error = MAP_NOT_JSON};
+        memcpy(failure->message, sentence.data, size);
+        part->failed++;
+    }
     return part->failed;
 }
 
@@ -300,14 +373,18 @@ static inline void count_rows(RowPart *part, uint64_t bytes, usec_t received) {
 /* Closes the pieces that the rows would make too large; false: with `more` they are too much. */
 static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, uint64_t more, usec_t received) {
     BatchSink *sinks = part->source->sinks;
-    uint64_t bytes = part->bytes + more;
-    for (size_t i = 0; i < part->source->count; i++) bytes += fresh_bytes(&sinks[i]);
-    if (bytes > batch->maker->part_bytes) return false;
-    for (size_t i = 0; i < part->source->count; i++)
-        if (sinks[i].piece.bytes + fresh_bytes(&sinks[i]) > PIECE_BYTES) close_piece(&sinks[i], &batch->append->arena);
-    count_rows(part, bytes, received);
+    Arena *arena = &batch->append->arena;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < part->source->count; i++) rows += fresh_bytes(&sinks[i]);
+    if (part->bytes + more + rows > batch->maker->part_bytes) return false;
+    for (size_t i = 0; i < part->source->count; i++) {
+        if (sinks[i].piece.bytes + fresh_bytes(&sinks[i]) <= PIECE_BYTES) continue;
+        if (sinks[i].runs) cut_run(&sinks[i], arena, part->record);
+        close_piece(&sinks[i], arena);
+    }
+    count_rows(part, part->bytes + more + rows, received);
     part->tally.events++;
-    part->tally.stored += part->failed < part->source->count;
+    part->tally.stored += rows > 0;
     return true;
 }
 
@@ -351,6 +428,71 @@ bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span con
     return true;
 }
 
+/* ---- runs -------------------------------------------------------------------------------------------------------------------------------- */
+
+void row_batch_runs_begin(RowBatch *batch, RowPart *part, const int64_t *next, const bool *sets_end) {
+    BatchSource *source = part->source;
+    check(!part->has_event && batch->sources == source && !source->next);
+    for (size_t i = 0; i < source->count; i++) {
+        BatchSink *sink = &source->sinks[i];
+        if (!sink->runs) sink->runs = arena_zalloc(&batch->append->arena, sizeof *sink->runs);
+        check(!sink->runs->is_open);
+        sink->runs->is_open = next[i] >= 0;
+        sink->runs->open = (AppendRun){.partition = batch->append->partition_count, .sets_end = sets_end[i], .first = next[i], .end = -1};
+        sink->runs->rows_before = sink->piece.rows;
+    }
+    source->has_runs = true;
+}
+
+void row_batch_runs_end(RowBatch *batch, RowPart *part, const Partition *partition, int64_t end) {
+    Append *append = batch->append;
+    size_t made = 0;
+    check(!part->has_event);
+    for (size_t i = 0; i < part->source->count; i++) {
+        BatchSink *sink = &part->source->sinks[i];
+        size_t count = sink->append.run_count;
+        if (!sink->runs->is_open) continue;
+        if (end > sink->runs->open.first) put_run(sink, &append->arena, end);
+        check(sink->piece.rows == sink->runs->rows_before);
+        sink->runs->is_open = false;
+        if (sink->piece.run_count >= PIECE_RUNS) close_piece(sink, &append->arena);
+        for (; count > 0 && sink->append.runs[count - 1].partition == append->partition_count; count--) made++; /* cut before */
+        made += sink->append.run_count - count;
+    }
+    part->bytes += made * sizeof(AppendRun);
+    if (made > 0) row_batch_name(batch, partition);
+}
+
+void row_batch_name(RowBatch *batch, const Partition *partition) {
+    GatheredAppend *gathered = (GatheredAppend *)batch->append;
+    Append *append = batch->append;
+    Arena *arena = &append->arena;
+    if (append->partition_count == gathered->partition_room) {
+        gathered->partition_room = gathered->partition_room ? gathered->partition_room * 2 : 4;
+        Partition *items = arena_alloc(arena, gathered->partition_room * sizeof *items);
+        if (append->partition_count) memcpy(items, append->partitions, append->partition_count * sizeof *items);
+        append->partitions = items;
+    }
+    append->partitions[append->partition_count++] = (Partition){.cluster = arena_copy(arena, span_of(partition->cluster)),
+                                                                .group = arena_copy(arena, span_of(partition->group)),
+                                                                .topic = arena_copy(arena, span_of(partition->topic)),
+                                                                .topic_id = arena_copy(arena, span_of(partition->topic_id)),
+                                                                .generation = partition->generation,
+                                                                .partition = partition->partition};
+}
+
+/* The part is the only one that has any. */
+static void undo_runs(RowBatch *batch, BatchSource *source) {
+    batch->append->partition_count = 0;
+    for (size_t i = 0; i < source->count; i++) {
+        source->sinks[i].append.run_count = 0;
+        source->sinks[i].runs->is_open = false;
+    }
+    source->has_runs = false;
+}
+
+/* ---- the end of a part ------------------------------------------------------------------------------------------------------------------- */
+
 bool row_batch_admit(RowBatch *batch, RowPart *part) {
     return usage_resize(batch->maker->usage, part->source->source->usage, &part->claim, part->bytes + part->elsewhere);
 }
@@ -378,6 +520,7 @@ void row_batch_undo(RowBatch *batch, RowPart *part) {
         sink->append.first_time = mark->first_time;
         sink->append.last_time = mark->last_time;
     }
+    if (part->source->has_runs) undo_runs(batch, part->source);
     part->has_event = false;
     cut_rejects(batch, part->rejects_tail, part->reject_count);
     usage_release(batch->maker->usage, part->source->source->usage, &part->claim);
@@ -385,12 +528,12 @@ void row_batch_undo(RowBatch *batch, RowPart *part) {
 
 /* ---- the Append -------------------------------------------------------------------------------------------------------------------------- */
 
-/* What disabled sinks did not get of what was gathered. */
+/* What disabled sinks did not get of what was gathered. Records stay where they are, and wait for such a sink. */
 static void note_skips(const RowBatch *batch, Append *append, size_t most) {
     append->skips = arena_alloc(&append->arena, most * sizeof *append->skips);
     append->skip_count = 0;
     for (const BatchSource *source = batch->sources; source; source = source->next) {
-        if (source->events == 0) continue;
+        if (source->events == 0 || source->has_runs) continue;
         for (size_t i = 0; i < source->source->skipped_count; i++)
             append->skips[append->skip_count++] = (AppendSkip){.sink = source->source->skipped[i], .events = source->events};
     }
@@ -400,7 +543,7 @@ static void put_sinks(RowBatch *batch, BatchSource *source) {
     Append *append = batch->append;
     for (size_t i = 0; i < source->count; i++) {
         BatchSink *sink = &source->sinks[i];
-        check(fresh_bytes(sink) == 0);
+        check(fresh_bytes(sink) == 0 && !(sink->runs && sink->runs->is_open));
         close_piece(sink, &append->arena);
         if (sink->append.piece_count)
             append->sinks[append->sink_count++] = sink->append;
@@ -456,7 +599,10 @@ void row_maker_recycle(RowMaker *maker, Append *take_append) {
 }
 
 void row_batch_drop(RowBatch *batch) {
-    for (BatchSource *source = batch->sources; source; source = source->next) cut_rows(source);
+    for (BatchSource *source = batch->sources; source; source = source->next) {
+        cut_rows(source);
+        if (source->has_runs) undo_runs(batch, source);
+    }
     Append *append = row_batch_seal(batch);
     if (!append) return;
     release(batch->maker, (GatheredAppend *)append);

@@ -13,6 +13,12 @@
  * Rows of a sink are in the order of the events, so whoever looks at each event knows whose rows they are. A part may last for a while, as
  * long as it is the only one of its batch.
  *
+ * Events that are records of a broker's partitions have runs as well (flow/messages.h). Such a part is the only one of its batch:
+ *
+ *     row_batch_runs_begin            the records of one partition
+ *       row_batch_map, _map_some, _fail; row_batch_keep, _leave      as above, each record with its offset
+ *     row_batch_runs_end              each sink's run of them; where a piece was full in between, more than one
+ *
  * One thread: that of the RowMaker, which several batches may share.
  */
 #pragma once
@@ -62,6 +68,7 @@ typedef struct RowPart {
     RowTally tally;
     uint64_t bytes;     /* of its rows and rejects so far */
     uint64_t elsewhere; /* set by the caller: of its events that are not mapped yet, since the template broker has them */
+    int64_t record;     /* set by the caller: within runs, the offset of the record that the event at hand is of; it rises */
     UsageClaim claim;   /* for both, as of the last row_batch_admit */
     /* row_batch.c */
     struct BatchSource *source;
@@ -79,7 +86,13 @@ void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source
 
 /* Makes the event's rows. Returns how many sinks failed. Then it is kept or left, before the next one. */
 size_t row_batch_map(RowBatch *batch, RowPart *part, const Event *event);
-/* Of the event at hand, by index of the plan's sinks: why there is no row; NULL: there is one. Until the next event of any batch. */
+/* The same for some sinks, at least one, by index of the plan's sinks: the others get neither a row nor a reject. */
+size_t row_batch_map_some(RowBatch *batch, RowPart *part, const Event *event, const bool *wanted);
+/* In the place of row_batch_map: the event cannot be mapped, and each of those sinks (NULL: all) fails with this sentence, which is cut where it is
+ * longer than MapFailure has room. */
+size_t row_batch_fail(RowBatch *batch, RowPart *part, const bool *wanted, Span sentence);
+/* Of the event at hand, by index of the plan's sinks: why there is no row; NULL: there is one, or none was wanted. Until the next event of any
+ * batch. */
 const MapFailure *row_batch_failure(const RowBatch *batch, size_t sink);
 /* Its row's text; empty: it failed. */
 Span row_batch_row(const RowPart *part, size_t sink);
@@ -90,6 +103,14 @@ const Sink *row_batch_refuser(const RowBatch *batch, const RowPart *part, const 
  * it is left out. */
 bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type);
 void row_batch_leave(RowPart *part);
+
+/* From here on what is kept is of records of one partition. `next`, `sets_end`: by index of the plan's sinks: where the sink's run begins (-1: it has
+ * none, and gets no row), and whether it sets the end. No record below a sink's `next` is mapped for it. */
+void row_batch_runs_begin(RowBatch *batch, RowPart *part, const int64_t *next, const bool *sets_end);
+/* All records before `end` were there: the runs end here. A sink whose run would begin there or behind it has none. `partition` is copied. */
+void row_batch_runs_end(RowBatch *batch, RowPart *part, const Partition *partition, int64_t end);
+/* The Append names this partition, without runs of it. Copied. */
+void row_batch_name(RowBatch *batch, const Partition *partition);
 
 /* Claims bytes in flight for what is kept and what is elsewhere, fewer or more than before; false: there is no room. */
 bool row_batch_admit(RowBatch *batch, RowPart *part);
