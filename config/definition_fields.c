@@ -210,6 +210,10 @@ void sink_check(const Sink *sink) {
     check(fields_hold(&sink_fields, sink) && settings_hold(&sink->settings));
 }
 
+static void bridge_check(const BridgeKind *bridge) {
+    check(bridge->connection_type && bridge->keeps_positions && bridge->group && bridge->new_key && bridge->reads);
+}
+
 void definition_check_tables(void) {
     field_table_check(&source_fields);
     field_table_check(&source_state_fields);
@@ -223,7 +227,7 @@ void definition_check_tables(void) {
     for (size_t i = 0; source_kinds[i]; i++) {
         const SourceKind *kind = source_kinds[i];
         check(kind->name && kind->first_sink_rejects && kind->framing && kind->without_sink);
-        check(!kind->bridge || (kind->bridge->connection_type && kind->bridge->group && kind->bridge->new_key && kind->bridge->reads));
+        if (kind->bridge) bridge_check(kind->bridge);
         field_table_check(kind->fields);
         for (size_t k = 0; k < i; k++) check(strcmp(kind->name, source_kinds[k]->name) != 0);
         check(source_kind_names[i] && strcmp(kind->name, source_kind_names[i]) == 0);

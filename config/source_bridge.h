@@ -44,6 +44,8 @@ typedef struct BridgeSource {
 
 struct BridgeKind {
     const char *connection_type; /* that its connection must have */
+    /* Are positions kept at the destinations of its sinks? Else the broker keeps what is not acknowledged. */
+    bool (*keeps_positions)(const void *part);
     /* The consumer group of its positions, or what stands for one. free(). */
     char *(*group)(const Source *source, uint32_t project);
     /* The field of its part whose change gives its positions another key, so that it starts anew; NULL: the key is the same. */
@@ -55,6 +57,11 @@ struct BridgeKind {
 /* NULL: events are sent to it. */
 static inline const BridgeSource *source_bridge(const Source *source) {
     return source->kind->bridge ? source->part : NULL;
+}
+
+/* Do the destinations of its sinks have to keep positions? */
+static inline bool source_keeps_positions(const Source *source) {
+    return source->kind->bridge && source->kind->bridge->keeps_positions(source->part);
 }
 
 /* What is wrong with the URL of a schema registry, a clause that begins with "must"; NULL: nothing. */

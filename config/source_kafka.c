@@ -103,6 +103,11 @@ char *kafka_source_group(const Source *source, uint32_t project) {
     return kafka->group_id ? text_copy(kafka->group_id) : bridge_default_group(source, project);
 }
 
+static bool keeps_positions(const void *part) {
+    (void)part;
+    return true;
+}
+
 static const char *new_key(const Source *old, const Source *now, uint32_t project) {
     const KafkaSource *was = source_kafka(old), *is = source_kafka(now);
     if (strcmp(was->bridge.connection, is->bridge.connection) != 0) return "kafka.connection";
@@ -115,7 +120,8 @@ static char *reads(const Source *source, uint32_t project, size_t index) {
     return index < kafka->topic_count ? text_copy(kafka->topics[index]) : NULL;
 }
 
-static const BridgeKind kafka_bridge = {.connection_type = "kafka", .group = kafka_source_group, .new_key = new_key, .reads = reads};
+static const BridgeKind kafka_bridge = {
+    .connection_type = "kafka", .keeps_positions = keeps_positions, .group = kafka_source_group, .new_key = new_key, .reads = reads};
 
 const SourceKind source_kind_kafka = {
     .name = "kafka",

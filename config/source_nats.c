@@ -90,6 +90,10 @@ char *nats_source_group(const Source *source, uint32_t project) {
     return nats->durable && has_durable(nats) ? text_copy(nats->durable) : bridge_default_group(source, project);
 }
 
+static bool keeps_positions(const void *part) {
+    return !has_durable(part);
+}
+
 static const char *new_key(const Source *old, const Source *now, uint32_t project) {
     const NatsSource *was = source_nats(old), *is = source_nats(now);
     if (strcmp(was->bridge.connection, is->bridge.connection) != 0) return "nats.connection";
@@ -108,7 +112,8 @@ static char *reads(const Source *source, uint32_t project, size_t index) {
     return text_copy(buffer_text(&text));
 }
 
-static const BridgeKind nats_bridge = {.connection_type = "nats", .group = nats_source_group, .new_key = new_key, .reads = reads};
+static const BridgeKind nats_bridge = {
+    .connection_type = "nats", .keeps_positions = keeps_positions, .group = nats_source_group, .new_key = new_key, .reads = reads};
 
 const SourceKind source_kind_nats = {
     .name = "nats",

@@ -5,10 +5,6 @@
 #include "sinks/kafka_test.h"
 #include "sinks/nats_test.h"
 
-static const SinkDriver *const drivers[] = {&sink_driver_sqlite, &sink_driver_postgres, NULL};
-const ConnectionType *const connection_types[] = {&connection_type_sqlite, &connection_type_postgres, &connection_type_kafka,
-                                                  &connection_type_nats, NULL};
-
 /* Of the types without a driver. */
 static const struct {
     const ConnectionType *type;
@@ -16,7 +12,7 @@ static const struct {
 } brokers[] = {{&connection_type_kafka, kafka_test}, {&connection_type_nats, nats_test}};
 
 const SinkDriver *sink_driver_of(const ConnectionType *type) {
-    for (const SinkDriver *const *driver = drivers; *driver; driver++)
+    for (const SinkDriver *const *driver = sink_drivers; *driver; driver++)
         if ((*driver)->type == type) return *driver;
     return NULL;
 }

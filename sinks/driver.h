@@ -276,6 +276,8 @@ typedef struct SinkDriver {
 extern const ConnectionType connection_type_sqlite, connection_type_postgres, connection_type_kafka, connection_type_nats;
 extern const SinkDriver sink_driver_sqlite, sink_driver_postgres;
 
+/* All drivers; ends with NULL. */
+extern const SinkDriver *const sink_drivers[];
 /* All types of connections, for options_load; ends with NULL. The connection "local" is of the first one. */
 extern const ConnectionType *const connection_types[];
 /* NULL: connections of the type serve sources, and no sink can import there. */

@@ -5,6 +5,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "config/source_bridge.h"
 #include "gateway/api/router.h"
 #include "gateway/delivery/load_job.h"
 
@@ -52,17 +53,52 @@ static void testing_back(Control *control, Errand *errand, Message *take_message
     errand_end(errand);
 }
 
-/* The tables of all sinks that are there. */
-static void find_tables(const Registry *registry, const char *connection, LoadJob *job) {
-    size_t capacity = 0;
+typedef struct TestScope {
+    const ControlView *view;
+    const Connection *connection;
+    LoadJob *job;
+    size_t capacity;
+} TestScope;
+
+/* Each name once: sources may read the same topics. */
+static void add_table(TestScope *scope, char *take_name) {
+    LoadJob *job = scope->job;
+    for (size_t i = 0; i < job->table_count; i++) {
+        if (strcmp(job->tables[i], take_name) != 0) continue;
+        free(take_name);
+        return;
+    }
+    array_reserve(job->tables, job->table_count, scope->capacity);
+    job->tables[job->table_count++] = take_name;
+}
+
+/* The tables of its sinks, when the connection is their destination. */
+static void add_destinations(TestScope *scope, const RegistrySource *source) {
+    for (size_t i = 0; i < source->sink_count; i++) {
+        const Sink *sink = source->sinks[i]->sink;
+        if (sink->deleted != 0 || strcmp(sink->target.connection, scope->connection->name) != 0) continue;
+        add_table(scope, text_copy(sink->target.table.table_id));
+        scope->job->test->with_positions = scope->job->test->with_positions || source_keeps_positions(source->source);
+    }
+}
+
+/* What it reads, when the connection is its broker. */
+static void add_reads(TestScope *scope, const Source *source) {
+    const BridgeSource *bridge = source_bridge(source);
+    const char *type = scope->connection->type->name;
+    if (!bridge || strcmp(bridge->connection, scope->connection->name) != 0 || strcmp(source->kind->bridge->connection_type, type) != 0)
+        return;
+    char *name;
+    for (size_t i = 0; (name = source->kind->bridge->reads(source, scope->view->options->project, i)); i++) add_table(scope, name);
+}
+
+/* Of all sources and sinks that are not deleted. */
+static void find_tables(TestScope *scope) {
+    const Registry *registry = scope->view->registry;
     for (size_t i = 0; i < registry->count; i++) {
-        const RegistrySource *source = registry->sources[i];
-        for (size_t k = 0; source->source->deleted == 0 && k < source->sink_count; k++) {
-            const Sink *sink = source->sinks[k]->sink;
-            if (sink->deleted != 0 || strcmp(sink->target.connection, connection) != 0) continue;
-            array_reserve(job->tables, job->table_count, capacity);
-            job->tables[job->table_count++] = text_copy(sink->target.table.table_id);
-        }
+        if (registry->sources[i]->source->deleted != 0) continue;
+        add_destinations(scope, registry->sources[i]);
+        add_reads(scope, registry->sources[i]->source);
     }
 }
 
@@ -81,6 +117,6 @@ void api_connections_test(ApiRequest *request) {
     job->label = text_copy("test");
     job->test = calloc(1, sizeof *job->test);
     check(job->test);
-    find_tables(request->view->registry, connection->name, job);
+    find_tables(&(TestScope){.view = request->view, .connection = connection, .job = job});
     control_ask_loaders(request->control, &testing->errand, job);
 }

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
 
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
@@ -58,17 +59,26 @@ int change_check_version(const ChangeRequest *request, uint32_t number, Failure 
                        request->if_version);
 }
 
-int change_check_connection(const Control *control, const Sink *sink, Failure *failure) {
+int failure_no_connection(const Control *control, const char *name, Failure *failure) {
     const Connections *list = &control->options.options->list;
-    const Connection *found = connections_find(list, sink->target.connection);
-    if (found && sink_driver_of(found->type)) return 0;
-    if (found)
-        return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: it serves sources, and no sink can import there.",
-                           found->name, found->type->name);
     _cleanup_(buffer_deinit) Buffer names = {0};
     for (size_t i = 0; i < list->count; i++) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", list->items[i].name);
-    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", sink->target.connection,
-                       buffer_text(&names));
+    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", name, buffer_text(&names));
+}
+
+int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure) {
+    const Connection *found = connections_find(&control->options.options->list, sink->target.connection);
+    if (!found) return failure_no_connection(control, sink->target.connection, failure);
+    const SinkDriver *driver = sink_driver_of(found->type);
+    if (!driver)
+        return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: it serves sources, and no sink can import there.",
+                           found->name, found->type->name);
+    if (driver->positions || !source_keeps_positions(source)) return 0;
+    return failure_set(
+        failure, 400, "badRequest",
+        "Connection \"%s\" is of type %s, which keeps no positions: a source of type %s stores them with the rows, and no sink "
+        "of it can import there.",
+        found->name, found->type->name, source_kind_name(source));
 }
 
 /* One destination may have several names in the config file. */
@@ -132,6 +142,16 @@ int change_check_table(const Control *control, const char *source_id, const Sink
                        taken_sink, sink_target_name(&sink->target), sink->target.connection);
 }
 
+int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure) {
+    if (bridge_check_source(control, now, failure) < 0) return -1;
+    if (source_keeps_positions(known->source) || !source_keeps_positions(now)) return 0;
+    for (size_t i = 0; i < known->sink_count; i++) {
+        const Sink *sink = known->sinks[i]->sink;
+        if (sink->deleted == 0 && change_check_connection(control, now, sink, failure) < 0) return -1;
+    }
+    return 0;
+}
+
 int change_check_source_limit(const Control *control, Failure *failure) {
     size_t live = registry_live_sources(&control->registry);
     for (const Change *change = control->changes; change; change = change->next) live += change_adds_source(control, &change->outcome);
@@ -145,7 +165,7 @@ static int check_one_more(const Control *control, const RegistrySource *known, c
                           Failure *failure) {
     if (registry_live_sinks(known) >= SINKS_A_SOURCE_MAX)
         return failure_set(failure, 422, "resourceLimitReached", "A source has at most %d sinks.", SINKS_A_SOURCE_MAX);
-    return change_check_connection(control, sink, failure) < 0
+    return change_check_connection(control, known->source, sink, failure) < 0
                ? -1
                : change_check_table(control, known->source->source_id, sink, outcome, failure);
 }
@@ -172,6 +192,7 @@ static int create_source(Control *control, const ChangeRequest *request, ChangeO
     if (known) return failure_set(failure, 409, "sourceAlreadyExists", "Source \"%s\" exists already.", id);
     outcome->source_is_new = outcome->source_stamps = outcome->shows = true;
     outcome->done = "The source is created.";
+    if (bridge_check_source(control, outcome->source, failure) < 0) return -1;
     return change_check_source_limit(control, failure);
 }
 
@@ -212,8 +233,7 @@ static bool shown_alike(json_t *take_a, json_t *take_b) {
 
 /* ---- what is said of the rows that wait when something ends ------------------------------------------------------------------------- */
 
-/* Takes what is in `text`. */
-static void set_done(ChangeOutcome *outcome, Buffer *text) {
+void outcome_set_done(ChangeOutcome *outcome, Buffer *text) {
     check(!outcome->text);
     outcome->done = outcome->text = buffer_take(text);
 }
@@ -306,7 +326,10 @@ static int change_source(Control *control, const ChangeRequest *request, const R
     if (request->kind == CHANGE_PATCH) {
         if (source_patched(old, request->body, &outcome->source, &failure->error) < 0) return failure_bad_request(failure);
         differs = !shown_alike(source_store(old), source_store(outcome->source));
-        outcome->done = "The source is changed.";
+        if (change_check_source(control, known, outcome->source, failure) < 0) return -1;
+        buffer_append_text(&text, "The source is changed.");
+        bridge_say_change(control, old, outcome->source, &text);
+        outcome_set_done(outcome, &text);
     } else {
         outcome->source = source_copy(old);
     }
@@ -327,14 +350,14 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         outcome->withdraws = true;
         buffer_append_text(&text, "The source is disabled");
         say_source_waits(control, known, outcome, &text);
-        set_done(outcome, &text);
+        outcome_set_done(outcome, &text);
         break;
     case CHANGE_DELETE:
         delete_source(outcome, known, now, usage_running(control->options.usage));
         outcome->withdraws = true;
         buffer_append_text(&text, request->discard ? "The source is deleted, and what waited is dropped." : "The source is deleted");
         if (!request->discard) say_source_waits(control, known, outcome, &text);
-        set_done(outcome, &text);
+        outcome_set_done(outcome, &text);
         break;
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;
@@ -343,12 +366,13 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         break;
     case CHANGE_PAUSE:
         differs = set_pause(control, request, &outcome->source->paused);
-        outcome->shows = false;
-        outcome->done = "The source is paused: events are taken, and no import of its sinks starts.";
+        outcome->shows = source_bridge(old) != NULL;
+        outcome->done = outcome->shows ? "The source is paused: nothing is read, and no import of its sinks starts."
+                                       : "The source is paused: events are taken, and no import of its sinks starts.";
         break;
     case CHANGE_RESUME:
         differs = set_pause(control, request, &outcome->source->paused);
-        outcome->shows = false;
+        outcome->shows = source_bridge(old) != NULL;
         outcome->done = "The source is resumed.";
         break;
     case CHANGE_CREATE:
@@ -382,11 +406,14 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
-    outcome->done = "The sink is changed.";
+    _cleanup_(buffer_deinit) Buffer text = {0};
+    buffer_append_text(&text, "The sink is changed.");
+    bridge_say_target(known->source, old, sink, &text);
+    outcome_set_done(outcome, &text);
     if (!sink_target_differs(old, sink)) return 0;
     of_sink->prepares = !sink->disabled;
     of_sink->closes = true;
-    return change_check_connection(control, sink, failure) < 0
+    return change_check_connection(control, known->source, sink, failure) < 0
                ? -1
                : change_check_table(control, known->source->source_id, sink, outcome, failure);
 }
@@ -396,7 +423,9 @@ static void say_without_sink(const RegistrySource *known, const Sink *disabled, 
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
         if (sink->deleted != 0 || sink->disabled || strcmp(sink->sink_id, disabled->sink_id) == 0) continue;
-        buffer_append_text(out, " New events are not kept for it; its statistics count them as skippedEvents.");
+        buffer_append_text(out, source_bridge(known->source)
+                                    ? " When it is enabled again it goes on where it stopped."
+                                    : " New events are not kept for it; its statistics count them as skippedEvents.");
         return;
     }
     buffer_printf(out, " The source has no enabled sink now: %s", source_without_sink(known->source));
@@ -436,7 +465,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         buffer_append_text(&text, "The sink is disabled");
         say_sink_waits(control, known->source, sink, &text);
         say_without_sink(known, sink, &text);
-        set_done(outcome, &text);
+        outcome_set_done(outcome, &text);
         break;
     case CHANGE_DELETE:
         sink->deleted = now;
@@ -445,7 +474,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         outcome->withdraws = true;
         buffer_append_text(&text, request->discard ? "The sink is deleted, and what waited is dropped." : "The sink is deleted");
         if (!request->discard) say_sink_waits(control, known->source, sink, &text);
-        set_done(outcome, &text);
+        outcome_set_done(outcome, &text);
         break;
     case CHANGE_UNDELETE:
         differs = old->deleted != 0;

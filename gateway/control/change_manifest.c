@@ -15,7 +15,9 @@ typedef struct ManifestBuild {
     Failure *failure;
     json_t *sinks; /* of the plan */
     bool differs;
-    size_t live; /* sinks that there will be */
+    size_t live;      /* sinks that there will be */
+    Buffer said;      /* text: what the change means for what was read; sentences, each with a space before it */
+    bool says_target; /* one of them is of the target of a sink */
 } ManifestBuild;
 
 static json_t *entry(const char *action, json_t *take_fields) {
@@ -50,6 +52,7 @@ static int new_source(ManifestBuild *build) {
     if (apply_settings(&outcome->source->settings, build->manifest->settings, failure) < 0) return -1;
     outcome->source_is_new = outcome->source_stamps = outcome->shows = build->differs = true;
     check(json_object_set_new(outcome->plan, "source", entry("create", NULL)) == 0);
+    if (bridge_check_source(build->control, outcome->source, failure) < 0) return -1;
     return change_check_source_limit(build->control, failure);
 }
 
@@ -59,6 +62,8 @@ static int known_source(ManifestBuild *build) {
     if (change_check_version(build->request, old->version.number, build->failure) < 0) return -1;
     if (source_patched(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
         return failure_bad_request(build->failure);
+    if (change_check_source(build->control, build->known, outcome->source, build->failure) < 0) return -1;
+    bridge_say_change(build->control, old, outcome->source, &build->said);
     bool shows = false;
     json_t *fields = source_differences(old, outcome->source);
     shows = json_array_size(fields) > 0;
@@ -86,7 +91,14 @@ static int new_sink(ManifestBuild *build, size_t index) {
     build->live++;
     build->outcome->shows = build->differs = true;
     plan_sink_entry(build, sink, entry("create", NULL));
-    return change_check_connection(build->control, sink, build->failure);
+    return change_check_connection(build->control, source, sink, build->failure);
+}
+
+static void say_target(ManifestBuild *build, const Sink *old, const Sink *sink) {
+    if (build->says_target) return;
+    size_t before = build->said.size;
+    bridge_say_target(build->outcome->source, old, sink, &build->said);
+    build->says_target = build->said.size > before;
 }
 
 static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
@@ -105,7 +117,8 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     if (!sink_target_differs(old, sink)) return 0;
     of_sink->closes = true;
     of_sink->prepares = !sink->disabled;
-    return change_check_connection(build->control, sink, build->failure);
+    say_target(build, old, sink);
+    return change_check_connection(build->control, build->outcome->source, sink, build->failure);
 }
 
 static int declared_sink(ManifestBuild *build, size_t index) {
@@ -170,6 +183,16 @@ static int build_sinks(ManifestBuild *build) {
     return 0;
 }
 
+/* Takes what was said. */
+static void say_done(ManifestBuild *build) {
+    _cleanup_(buffer_deinit) Buffer text = {0}, said = build->said;
+    build->said = (Buffer){0};
+    if (!build->differs) return;
+    buffer_append_text(&text, build->known ? "The source and its sinks are as declared." : "The source and its sinks are created.");
+    buffer_append_text(&text, buffer_text(&said));
+    outcome_set_done(build->outcome, &text);
+}
+
 int change_build_manifest(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
     ManifestSource manifest;
     if (manifest_source_parse(request->body, request->source_id, &manifest, &failure->error) < 0) return failure_bad_request(failure);
@@ -188,11 +211,13 @@ int change_build_manifest(Control *control, const ChangeRequest *request, Change
     }
     if (r == 0) r = build_sinks(&build);
     manifest_source_deinit(&manifest);
-    if (r < 0) return r;
-
+    if (r < 0) {
+        buffer_deinit(&build.said);
+        return r;
+    }
     drop_unchanged(outcome);
     if (known && change_sync_wait_differs(known, outcome)) outcome->shows = true;
-    outcome->done = !build.differs ? NULL : known ? "The source and its sinks are as declared." : "The source and its sinks are created.";
+    say_done(&build);
     if (known && !outcome->source_stamps) {
         source_unref(outcome->source);
         outcome->source = NULL;

@@ -65,6 +65,8 @@ struct Change {
 void outcome_deinit(ChangeOutcome *outcome);
 /* Adds a sink that changes; the answer is valid until the next one is added. */
 SinkOutcome *outcome_add_sink(ChangeOutcome *outcome, Sink *take_sink);
+/* The sentence of success; takes what is in `text`. */
+void outcome_set_done(ChangeOutcome *outcome, Buffer *text);
 /* From what is committed now. -1: why not. Numbers and versions are not given yet. */
 int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *ret_outcome, Failure *failure);
 /* As above, of CHANGE_MANIFEST; `outcome` is empty, and filled as far as it went when it fails. */
@@ -87,13 +89,26 @@ int failure_bad_request(Failure *failure); /* 400; its text is there already */
 /* 409: the name is taken by what was deleted and is kept. */
 int failure_deleted_source(Failure *failure, const char *source_id);
 int failure_deleted_sink(Failure *failure, const char *source_id, const char *sink_id);
+/* 400: the config file names no such connection. */
+int failure_no_connection(const Control *control, const char *name, Failure *failure);
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
-int change_check_connection(const Control *control, const Sink *sink, Failure *failure);
+/* Can rows of the source go into the connection of the sink? */
+int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure);
 /* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */
 int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure);
+/* Can what it reads, and its sinks, be of the source as it will be? */
+int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure);
 int change_check_source_limit(const Control *control, Failure *failure);
 /* Do the loops have to know of other settings? Only of who waits for the disk. */
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
+
+/* ---- of change_bridge.c: sources that read a broker; of all others they do and say nothing ---- */
+/* Is its connection there, and can it be read? */
+int bridge_check_source(const Control *control, const Source *source, Failure *failure);
+/* What a change of the source means for what it has read; sentences, each with a space before it. */
+void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
+/* The same of a sink's target. */
+void bridge_say_target(const Source *source, const Sink *old, const Sink *now, Buffer *text);
 
 /* ---- of change.c, for change_ask.c ---- */
 /* Where the messages of a change come back. */

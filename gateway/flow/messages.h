@@ -413,7 +413,7 @@ typedef struct LoadJob {
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */
     bool inspects;              /* MESSAGE_PREPARE: only look */
     TableInspection inspection; /* out, MESSAGE_PREPARE that got so far: what it did, or would do */
-    char **tables;              /* MESSAGE_TEST_CONNECTION: of sinks on the connection; owned, each too */
+    char **tables;              /* MESSAGE_TEST_CONNECTION: SinkTest.tables; owned, each too */
     size_t table_count;
     SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
     uint64_t rejected_rows; /* out */

@@ -7,7 +7,8 @@
  * nothing that was mapped with it is uncommitted any more: that is the fence (snapshot.h) by which a change knows that it is through. A source
  * that ends is disabled in the next snapshot, or not in it.
  *
- * Not shown: a pause. What comes in while a source is paused is kept, and only imports wait.
+ * A pause is shown of sources that read a broker only, which close their consumer then (SnapshotSource.source->paused). What is sent to a source
+ * while it is paused is kept, and only imports wait.
  */
 #pragma once
 

@@ -58,6 +58,10 @@ static void answer_tests(Harness *harness) {
         LoadJob *job = waiting_tests;
         waiting_tests = (LoadJob *)job->request.message.next;
         harness->tested_tables = job->table_count;
+        harness->tested_positions = job->test->with_positions;
+        harness->tested[0] = 0;
+        for (size_t i = 0, used = 0; i < job->table_count; i++)
+            used += (size_t)snprintf(harness->tested + used, sizeof harness->tested - used, "%s ", job->tables[i]);
         job->test->fault = harness->fault;
         const char *says = harness->prepare_says ? harness->prepare_says : "";
         if (harness->fault != SINK_SOUND) (void)error_set(&job->request.error, -EIO, "%s", says);
@@ -263,6 +267,17 @@ static size_t drain_nothing(SourceRunner *runner, usec_t until) {
     return 0;
 }
 
+static void load_options(Harness *harness) {
+    Error error = {0};
+    char *none[] = {NULL}, path[128];
+    (void)snprintf(path, sizeof path, "%s/sluice.yaml", harness->directory);
+    if (harness->config) {
+        FILE *file = fopen(path, "w");
+        assert_true(file && fputs(harness->config, file) >= 0 && fclose(file) == 0);
+    }
+    if (options_load(harness->config ? path : NULL, none, connection_types, &harness->options, &error) < 0) fail_msg("%s", error.text);
+}
+
 void harness_start(Harness *harness) {
     Error error = {0};
     running = harness;
@@ -272,8 +287,7 @@ void harness_start(Harness *harness) {
         (void)snprintf(harness->directory, sizeof harness->directory, "%.40s/control-XXXXXX", root ? root : "/tmp");
         assert_non_null(mkdtemp(harness->directory));
     }
-    char *none[] = {NULL};
-    assert_int_equal(options_load(NULL, none, connection_types, &harness->options, &error), 0);
+    load_options(harness);
     harness->data.path = harness->directory;
     assert_int_equal(files_open(harness->directory, &harness->data.files, &error), 0);
     char path[128];

@@ -29,6 +29,7 @@ typedef struct Harness {
     char token[64];                /* sent with each call; the first start's admin token */
 
     /* what the test may set */
+    const char *config; /* text of a config file, read at each start; NULL: none */
     usec_t time_passed; /* added to both clocks, and the running time */
     usec_t wall_jump;   /* added to the wall clock */
     bool loops_stand;   /* the loops take nothing: a fence does not pass */
@@ -49,6 +50,8 @@ typedef struct Harness {
     unsigned defines, prepares, inspections, closes, flushes;
     size_t checked_templates;                                     /* that were asked about */
     size_t tested_tables;                                         /* of the last test of a connection */
+    char tested[256];                                             /* their names, with a space behind each */
+    bool tested_positions;                                        /* of that test */
     size_t largest_query;                                         /* sinks in one question to the writer */
     SinkOrder last_order;                                         /* its references are not held: look at the flags only */
     bool last_sink_paused, last_source_paused, last_sink_deleted; /* of that order */

@@ -1,0 +1,42 @@
+/* What control knows of sources that read a broker, beside what it does for all. */
+#include <string.h>
+
+#include "config/source_bridge.h"
+#include "gateway/control/change_parts.h"
+
+int bridge_check_source(const Control *control, const Source *source, Failure *failure) {
+    const BridgeSource *bridge = source_bridge(source);
+    if (!bridge) return 0;
+    const char *type = source->kind->bridge->connection_type;
+    const Connection *found = connections_find(&control->options.options->list, bridge->connection);
+    if (!found) return failure_no_connection(control, bridge->connection, failure);
+    if (strcmp(found->type->name, type) == 0) return 0;
+    return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: a source of type %s reads a connection of type %s.",
+                       found->name, found->type->name, source->kind->name, type);
+}
+
+static bool starts_alike(const BridgeStart *a, const BridgeStart *b) {
+    return a->kind == b->kind && a->time == b->time && a->sequence == b->sequence;
+}
+
+void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text) {
+    const BridgeSource *was = source_bridge(old), *is = source_bridge(now);
+    if (!was) return;
+    check(old->kind == now->kind && is);
+    const char *field = now->kind->bridge->new_key(old, now, control->options.options->project);
+    if (field) {
+        buffer_printf(text,
+                      " What it has read is kept by \"%s\", which is another one now: it starts anew, as \"startFrom\" says, unless it was "
+                      "read under that before.",
+                      field);
+    } else if (!starts_alike(&was->start, &is->start)) {
+        buffer_append_text(text, " Its \"startFrom\" counts only where nothing was read yet.");
+    }
+}
+
+void bridge_say_target(const Source *source, const Sink *old, const Sink *now, Buffer *text) {
+    bool moves = strcmp(old->target.connection, now->target.connection) != 0 ||
+                 strcmp(sink_target_name(&old->target), sink_target_name(&now->target)) != 0;
+    if (!moves || !source_keeps_positions(source)) return;
+    buffer_append_text(text, " Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
+}

@@ -1,0 +1,233 @@
+/*
+ * Sources of type kafka and nats, by the API: which connections they may have, what changes of them mean, and what a test of a connection looks for.
+ * The lists of kinds and of drivers that this program defines go before those of config/source_kind.c and sinks/driver_list.c.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "config/source_kafka.h"
+#include "config/source_nats.h"
+#include "sinks/driver.h"
+#include "tests/unit/gateway/control/harness.h"
+
+const SourceKind *const source_kinds[] = {&source_kind_http, &source_kind_kafka, &source_kind_nats, NULL};
+const char *const source_kind_names[] = {"http", "kafka", "nats", NULL};
+const char *const kinds_not_built[] = {NULL};
+
+/* A destination that keeps no positions. */
+static const ConnectionField plain_fields[] = {{.name = "path", .bytes_most = 100, .needed = "\"path\"", .sentence = "Where it is."}, {0}};
+static const ConnectionType plain_type = {.name = "plain", .fields = plain_fields, .place = "path"};
+static bool same_target(const SinkTarget *target, const SinkTarget *other) {
+    return strcmp(sink_target_name(target), sink_target_name(other)) == 0;
+}
+static const SinkDriver plain_driver = {.type = &plain_type, .same_target = same_target};
+
+const SinkDriver *const sink_drivers[] = {&sink_driver_sqlite, &sink_driver_postgres, &plain_driver, NULL};
+const ConnectionType *const connection_types[] = {
+    &connection_type_sqlite, &connection_type_postgres, &connection_type_kafka, &connection_type_nats, &plain_type, NULL};
+
+#define BRANCH "/v1/branches/default"
+#define SOURCES BRANCH "/sources"
+#define SINK(id, connection, table)                                                                                                        \
+    "{\"sinkId\":\"" id "\",\"table\":{\"connection\":\"" connection "\",\"tableId\":\"" table                                             \
+    "\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"meta\",\"field\":\"bridge\"}]}}}"
+#define KAFKA(id, connection, topics)                                                                                                      \
+    "{\"sourceId\":\"" id "\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"" connection "\",\"topics\":" topics "}}"
+#define NATS(id, more) "{\"sourceId\":\"" id "\",\"type\":\"nats\",\"nats\":{\"connection\":\"jet\",\"stream\":\"ORDERS\"" more "}}"
+
+static int start(void **state) {
+    Harness *harness = calloc(1, sizeof *harness);
+    assert_non_null(harness);
+    harness->config = "connections:\n"
+                      "  events: {type: kafka, brokers: \"127.0.0.1:9\"}\n"
+                      "  other: {type: kafka, brokers: \"127.0.0.1:10\"}\n"
+                      "  jet: {type: nats, servers: \"nats://127.0.0.1:9\"}\n"
+                      "  heap: {type: plain, path: x}\n";
+    harness_start(harness);
+    *state = harness;
+    return 0;
+}
+
+static void refuses(Harness *harness, const char *method, const char *path, const char *body, const char *part) {
+    json_t *answer;
+    int status = harness_call(harness, method, path, body, &answer);
+    _cleanup_free_ char *text = answer ? json_dumps(answer, JSON_COMPACT) : strdup("");
+    if (status != 400 || !strstr(text, part)) fail_msg("%s %s: %d %s lacks %s", path, body, status, text, part);
+    json_decref(answer);
+}
+
+static void does(Harness *harness, const char *method, const char *path, const char *body, const char *result) {
+    json_t *task = NULL;
+    const char *status = harness_task(harness, method, path, body, &task);
+    const char *text = json_string_value(json_object_get(task, "result"));
+    if (strcmp(status, "success") != 0 || !text || strcmp(text, result) != 0)
+        fail_msg("%s %s: %s %s, not %s", method, path, status, text, result);
+    json_decref(task);
+}
+
+static void its_connection_is_there_and_of_its_type(void **state) {
+    Harness *harness = *state;
+    refuses(harness, "POST", SOURCES, KAFKA("s", "nowhere", "[\"a\"]"),
+            "There is no connection \\\"nowhere\\\". The config file names: \\\"local\\\", \\\"events\\\"");
+    refuses(harness, "POST", SOURCES, KAFKA("s", "local", "[\"a\"]"),
+            "Connection \\\"local\\\" is of type sqlite: a source of type kafka reads a connection of type kafka.");
+    refuses(harness, "POST", SOURCES, KAFKA("s", "jet", "[\"a\"]"), "\\\"jet\\\" is of type nats: a source of type kafka reads");
+    refuses(harness, "PUT", SOURCES "/s/manifest", KAFKA("s", "jet", "[\"a\"]"),
+            "\\\"jet\\\" is of type nats: a source of type kafka reads");
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    refuses(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"connection\":\"heap\"}}", "\\\"heap\\\" is of type plain");
+    refuses(harness, "PUT", SOURCES "/s/manifest", KAFKA("s", "heap", "[\"a\"]"), "\\\"heap\\\" is of type plain");
+}
+
+static void its_sinks_keep_positions(void **state) {
+    Harness *harness = *state;
+    const char *says =
+        "Connection \\\"heap\\\" is of type plain, which keeps no positions: a source of type kafka stores them with the rows";
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    refuses(harness, "POST", SOURCES "/s/sinks", SINK("k", "events", "t"),
+            "\\\"events\\\" is of type kafka: it serves sources, and no sink");
+    refuses(harness, "POST", SOURCES "/s/sinks", SINK("k", "heap", "t"), says);
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"connection\":\"heap\"}}", says);
+    refuses(harness, "PUT", SOURCES "/s/manifest",
+            "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"a\"]},\"sinks\":[" SINK("n", "heap", "u") "]}", says);
+    /* A durable consumer acknowledges: nobody keeps positions for it, until it is one without. */
+    does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
+    does(harness, "POST", SOURCES "/d/sinks", SINK("k", "heap", "v"), "The sink is created.");
+    refuses(harness, "PATCH", SOURCES "/d", "{\"nats\":{\"durable\":\"none\"}}", "\\\"heap\\\" is of type plain, which keeps no positions");
+    does(harness, "DELETE", SOURCES "/d/sinks/k", NULL, "The sink is deleted; what waits is imported.");
+    does(harness, "PATCH", SOURCES "/d", "{\"nats\":{\"durable\":\"none\"}}",
+         "The source is changed. What it has read is kept by \"nats.durable\", which is another one now: it starts anew, as \"startFrom\" "
+         "says, "
+         "unless it was read under that before.");
+}
+
+static void a_change_says_what_becomes_of_what_was_read(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"topics\":[\"a\",\"b\"]}}", "The source is changed.");
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"startFrom\":\"latest\"}}",
+         "The source is changed. Its \"startFrom\" counts only where nothing was read yet.");
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}",
+         "The source is changed. What it has read is kept by \"kafka.groupId\", which is another one now: it starts anew, as \"startFrom\" "
+         "says, "
+         "unless it was read under that before.");
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}", "Nothing had to be changed.");
+    does(harness, "PUT", SOURCES "/s/manifest",
+         "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"other\",\"topics\":[\"a\"]},\"sinks\":[" SINK("k", "local", "u") "]}",
+         "The source and its sinks are as declared. What it has read is kept by \"kafka.connection\", which is another one now: it starts "
+         "anew, "
+         "as \"startFrom\" says, unless it was read under that before. Positions belong to the table: where the new one has none of this "
+         "source, "
+         "it begins as a new sink does.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"tableId\":\"w\"}}",
+         "The sink is changed. Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"onSchemaDrift\":\"evolve\"}}", "The sink is changed.");
+    does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
+    does(harness, "POST", SOURCES "/h/sinks",
+         "{\"sinkId\":\"k\",\"table\":{\"tableId\":\"z\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}",
+         "The sink is created.");
+    does(harness, "PATCH", SOURCES "/h/sinks/k", "{\"table\":{\"tableId\":\"y\"}}", "The sink is changed.");
+}
+
+static bool shown_paused(const Harness *harness, const char *source_id) {
+    const SnapshotSource *shown = snapshot_find(harness->held[0], span_of(source_id));
+    assert_non_null(shown);
+    return shown->source->paused.at != 0;
+}
+
+/* Who reads a broker has to hear of a pause: it closes its consumer. */
+static void a_pause_is_shown(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
+    assert_false(shown_paused(harness, "s"));
+    does(harness, "PUT", SOURCES "/s/pause", NULL, "The source is paused: nothing is read, and no import of its sinks starts.");
+    assert_true(harness->last_source_paused);
+    assert_true(shown_paused(harness, "s"));
+    does(harness, "PATCH", SOURCES "/s", "{\"description\":\"d\"}", "The source is changed.");
+    assert_true(shown_paused(harness, "s"));
+    harness_stop(harness);
+    harness_start(harness);
+    assert_true(shown_paused(harness, "s"));
+    does(harness, "PUT", SOURCES "/s/resume", NULL, "The source is resumed.");
+    assert_false(shown_paused(harness, "s"));
+
+    /* The task waits until nobody goes by the old snapshot. */
+    uint64_t generation = harness->control->generation;
+    harness->loops_stand = true;
+    ApiCall *call = harness_send(harness, "PUT", SOURCES "/s/pause", NULL, 10 * USEC_SECOND);
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_int_equal(harness->control->generation, generation + 1);
+    assert_null(harness_answer(harness));
+    harness->loops_stand = false;
+    ApiCall *answer = NULL;
+    for (int i = 0; i < 20 && !answer; i++) {
+        harness_turn(harness);
+        answer = harness_answer(harness);
+    }
+    assert_ptr_equal(answer, call);
+    api_call_free(answer);
+
+    generation = harness->control->generation;
+    does(harness, "PUT", SOURCES "/h/pause", NULL, "The source is paused: events are taken, and no import of its sinks starts.");
+    assert_int_equal(harness->control->generation, generation);
+}
+
+static void a_disabled_sink_goes_on_later(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
+         "The sink is disabled; what waits is imported. When it is enabled again it goes on where it stopped.");
+    does(harness, "PUT", SOURCES "/s/sinks/l/disable", NULL,
+         "The sink is disabled; what waits is imported. The source has no enabled sink now: nothing is read, and new records wait in the "
+         "broker.");
+}
+
+static void tests(Harness *harness, const char *connection, const char *names, bool positions) {
+    char path[100];
+    (void)snprintf(path, sizeof path, BRANCH "/connections/%s/test", connection);
+    assert_int_equal(harness_call(harness, "POST", path, NULL, NULL), 200);
+    assert_string_equal(harness->tested, names);
+    assert_int_equal(harness->tested_positions, positions);
+}
+
+static void a_test_of_a_connection_looks_for_what_is_read(void **state) {
+    Harness *harness = *state;
+    tests(harness, "events", "", false);
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"b\",\"^a.*\"]"), "The source is created.");
+    does(harness, "POST", SOURCES, KAFKA("t", "events", "[\"c\",\"b\"]"), "The source is created.");
+    does(harness, "POST", SOURCES, KAFKA("u", "other", "[\"d\"]"), "The source is created.");
+    tests(harness, "events", "b ^a.* c ", false);
+    tests(harness, "other", "d ", false);
+    does(harness, "DELETE", SOURCES "/t", NULL, "The source is deleted; what waits is imported.");
+    tests(harness, "events", "b ^a.* ", false);
+    does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
+    does(harness, "POST", SOURCES, NATS("e", ",\"durable\":\"none\""), "The source is created.");
+    tests(harness, "jet", "ORDERS/sluice-1-d ORDERS ", false);
+    does(harness, "POST", SOURCES "/d/sinks", SINK("k", "local", "t"), "The sink is created.");
+    tests(harness, "local", "t ", false);
+    does(harness, "POST", SOURCES "/e/sinks", SINK("k", "local", "u"), "The sink is created.");
+    tests(harness, "local", "t u ", true);
+}
+
+int main(void) {
+    const struct CMUnitTest cases[] = {
+        cmocka_unit_test_setup_teardown(its_connection_is_there_and_of_its_type, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(its_sinks_keep_positions, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_change_says_what_becomes_of_what_was_read, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_test_of_a_connection_looks_for_what_is_read, start, harness_teardown),
+    };
+    return cmocka_run_group_tests(cases, NULL, NULL);
+}
