@@ -164,6 +164,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .headers = headers,
         .header_count = read_headers(call, headers),
         .meta = meta.fields ? &meta : NULL,
+        .bridge = source_bridge(request->source->source),
         .ip = span_of(call->peer),
         .received = request->view->clock->wall(request->view->clock),
         .ids = &ids,

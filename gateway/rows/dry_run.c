@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "gateway/http/decode.h"
 #include "gateway/rows/row_batch.h"
+#include "gateway/values/avro_text.h"
 #include "mapping/framing.h"
 #include "mapping/headers.h"
 #include "mapping/meta.h"
@@ -72,6 +73,24 @@ static int decode(DryRun *run, const DryRunRequest *request, Error *error) {
     return r;
 }
 
+/* The body of an event that is given as the value of a record. */
+static void take_value(DryRun *run, RecordKind kind, Event *event) {
+    switch (kind) {
+    case RECORD_JSON:
+    case RECORD_AVRO:
+    case RECORD_JSON_SCHEMA: event->kind = BODY_JSON; return;
+    case RECORD_TEXT: event->kind = BODY_OTHER; return;
+    case RECORD_BYTES: {
+        _cleanup_(buffer_deinit) Buffer text = {0};
+        avro_put_base64(&text, event->body);
+        event->body = copy(&run->arena, buffer_span(&text));
+        event->kind = BODY_OTHER;
+        return;
+    }
+    }
+    unreachable();
+}
+
 static int split(DryRun *run, Framing framing, const DryRunRequest *request, Error *error) {
     Event event = {.received = request->received, .ip = copy(&run->arena, request->ip)};
     FrameReader frames;
@@ -92,6 +111,7 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
                              request->event_bytes);
         if (run->count == request->events_most)
             return error_set(error, -EFBIG, "The body has too many events: at most %zu are mapped in one run.", request->events_most);
+        if (request->bridge) take_value(run, request->bridge->value, &event);
         uuid_next(request->ids, request->received, &event.id);
         array_reserve(run->events, run->count, run->room);
         run->events[run->count++] = event;

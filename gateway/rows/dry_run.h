@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/uuid.h"
+#include "config/source_bridge.h"
 #include "gateway/templates/broker.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
@@ -22,6 +23,9 @@ typedef struct DryRunRequest {
     const EventHeader *headers; /* Content-Type not among them is added */
     size_t header_count;
     const EventMeta *meta; /* of each event; NULL: none */
+    const BridgeSource
+        *bridge; /* its records are such events: a text is not read as JSON, bytes become base64. Avro and JSON Schema are given in
+                                 * their JSON form. NULL: the events are sent, and the Content-Type says what they are */
     Span ip;
     usec_t received; /* wall time */
     UuidSource *ids; /* where the events get their ids */

@@ -109,6 +109,7 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
         int r = set_meta(run, run->targets[i].source, &meta, error);
         if (r < 0) return r;
         request.meta = meta.fields ? &meta : NULL;
+        request.bridge = source_bridge(run->targets[i].source);
         r = dry_run_new(run->targets[i].plan, framing, &request, &runs[i], error);
         if (r < 0) return error_prefix(error, "%s", run->input->name);
     }

@@ -104,10 +104,61 @@ static void templates_get_what_is_given(void **state) {
     source_unref(source);
 }
 
+static void keep_row_or_refusal(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row) {
+    if (!failure)
+        keep_row(context, event, sink, NULL, row);
+    else
+        buffer_append_text(context, "refused\n");
+}
+
+static const char *const kind_of_values[] = {"json", "text", "bytes", "avro", "jsonSchema"};
+
+/* What path columns and body columns give for one event. */
+static void assert_mapped(Plan *plan, const char *text, RecordKind value, const char *expected) {
+    BridgeSource bridge = {.value = value};
+    UuidSource ids = {0};
+    Error error = {0};
+    DryRunRequest request = {.body = span_of(text),
+                             .bridge = &bridge,
+                             .content_type = SPAN("application/json"),
+                             .ids = &ids,
+                             .events_most = 10,
+                             .body_bytes = 1000,
+                             .event_bytes = 1000,
+                             .row_bytes = 1 << 20};
+    DryRun *run;
+    if (dry_run_new(plan, FRAMING_SINGLE, &request, &run, &error) < 0) fail_msg("%s", error.text);
+    Buffer rows = {0};
+    assert_int_equal(dry_run_events(run), 1);
+    dry_run_map(run, 0, NULL, keep_row_or_refusal, &rows);
+    if (strcmp(buffer_text(&rows), expected) != 0) fail_msg("%s: %s, not %s", kind_of_values[value], buffer_text(&rows), expected);
+    buffer_deinit(&rows);
+    dry_run_free(run);
+}
+
+static void a_value_is_what_its_source_says(void **state) {
+    (void)state;
+    Source *source = source_of("tap");
+    Plan *body = plan_of(source, "[{\"name\":\"b\",\"type\":\"body\"}]");
+    Plan *path = plan_of(source, "[{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]");
+    assert_mapped(body, "{\"a\":1}", RECORD_JSON, "\"{\"\"a\"\":1}\"\n");
+    assert_mapped(body, "{\"a\":1}", RECORD_TEXT, "\"{\"\"a\"\":1}\"\n");
+    assert_mapped(body, "ab\xff", RECORD_BYTES, "YWL/\n");
+    assert_mapped(path, "{\"a\":1}", RECORD_JSON, "1\n");
+    assert_mapped(path, "{\"a\":1}", RECORD_AVRO, "1\n");
+    assert_mapped(path, "{\"a\":1}", RECORD_JSON_SCHEMA, "1\n");
+    assert_mapped(path, "{\"a\":1}", RECORD_TEXT, "refused\n");
+    assert_mapped(path, "{\"a\":1}", RECORD_BYTES, "refused\n");
+    plan_unref(body);
+    plan_unref(path);
+    source_unref(source);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_event_has_what_is_given),
         cmocka_unit_test(templates_get_what_is_given),
+        cmocka_unit_test(a_value_is_what_its_source_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
