@@ -1,12 +1,9 @@
 """
 A Kafka broker (KRaft, one node or several) of the test's own: in a temporary directory, on free loopback ports, gone afterwards.
 
-Its jars come from Maven Central into a cache outside the checkout ($SLUICE_TEST_CACHE, else ~/.cache/sluice-test). Where Java or Maven is
-missing, or the registry refuses, `fetch` raises Unavailable with the reason: the test is skipped, and counted as skipped.
+Its jars come from Maven Central into the cache (cache.py).
 """
 
-import fcntl
-import os
 import pathlib
 import shutil
 import signal
@@ -16,41 +13,25 @@ import tempfile
 import time
 import uuid
 
+from cache import Unavailable, made_once, need, run  # noqa: F401
+
 HERE = pathlib.Path(__file__).parent
-CACHE = pathlib.Path(os.environ.get("SLUICE_TEST_CACHE", pathlib.Path.home() / ".cache" / "sluice-test"))
 VERSIONS = {"3.9": "3.9.2", "4": "4.4.0"}
 DEADLINE = 120
 
 
-class Unavailable(Exception):
-    """The service cannot be had on this machine; the text says why."""
-
-
 def fetch(version="3.9"):
-    """The folder with the jars. Downloads them once; another process that does the same is waited for."""
+    """The folder with the jars."""
+    need("java")
     number = VERSIONS[version]
-    target = CACHE / f"kafka-{number}"
-    done = target / "complete"
-    if done.exists():
-        return target
-    for program in ("java", "mvn"):
-        if not shutil.which(program):
-            raise Unavailable(f"{program} is not installed")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if done.exists():
-            return target
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        command = ["mvn", "-q", "-B", "-f", str(HERE / "kafka-pom.xml"), f"-Dkafka={number}"]
+
+    def copy(target):
+        need("mvn")
+        command = ["mvn", "-q", "-B", "-f", HERE / "kafka-pom.xml", f"-Dkafka={number}"]
         command += ["-P", "reload4j" if version.startswith("3") else "log4j2", "dependency:copy-dependencies"]
-        command += [f"-DoutputDirectory={target / 'lib'}", "-DincludeScope=runtime"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        if ended.returncode != 0:
-            raise Unavailable(f"the jars of Kafka {number} cannot be had: {(ended.stdout + ended.stderr)[-600:]}")
-        done.write_text(number + "\n")
-    return target
+        run(*command, f"-DoutputDirectory={target / 'lib'}", "-DincludeScope=runtime")
+
+    return made_once(f"kafka-{number}", copy)
 
 
 def free_ports(count):

@@ -5,7 +5,6 @@ Both come into the cache outside the checkout, as Kafka does (kafka.py): the reg
 them cannot be had, Unavailable says why.
 """
 
-import fcntl
 import json
 import os
 import pathlib
@@ -20,40 +19,16 @@ import time
 import urllib.error
 import urllib.request
 
-from kafka import CACHE, DEADLINE, Unavailable, free_ports
+from cache import Unavailable, made_once, need, run
+from kafka import DEADLINE, free_ports
 
 VERSION = "2.6.13.Final"
 JAVA_LEAST = 17
 FASTAVRO = "1.13.1"
 
 
-def run(*command):
-    """What it printed; Unavailable when it fails."""
-    try:
-        ended = subprocess.run([str(part) for part in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        raise Unavailable(f"{command[0]}: {problem}") from problem
-    if ended.returncode != 0:
-        raise Unavailable(f"{' '.join(map(str, command))}: {(ended.stdout + ended.stderr)[-600:]}")
-    return ended.stdout + ended.stderr
-
-
-def made_once(name, make):
-    """The folder `name` of the cache, made by make(folder) unless it is there whole; another process that makes it is waited for."""
-    target = CACHE / name
-    done = target / "complete"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            make(target)
-            done.write_text(name + "\n")
-    return target
-
-
 def fetch_apicurio(target):
+    need("mvn")
     artifact = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
     run("mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={target}")
     archive = next(target.glob("*.tar.gz"))
@@ -64,9 +39,7 @@ def fetch_apicurio(target):
 
 def fetch():
     """The folder with the registry."""
-    for program in ("java", "mvn"):
-        if not shutil.which(program):
-            raise Unavailable(f"{program} is not installed")
+    need("java")
     version = re.search(r'version "(\d+)', run("java", "-version"))
     if not version or int(version[1]) < JAVA_LEAST:
         raise Unavailable(f"Apicurio {VERSION} needs Java {JAVA_LEAST}")

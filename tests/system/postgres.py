@@ -25,9 +25,10 @@ def free_port():
 
 
 class Postgres:
-    """PostgreSQL refuses to run as root: then it runs as `postgres` or `nobody`."""
+    """PostgreSQL refuses to run as root: then it runs as `postgres` or `nobody`. `settings`: beside those of start()."""
 
-    def __init__(self):
+    def __init__(self, settings=None):
+        self.settings = settings or {}
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         self.user = None
         if os.getuid() == 0:
@@ -58,6 +59,7 @@ class Postgres:
             "unix_socket_directories": self.directory,
             "fsync": "off",
             "max_connections": 50,
+            **self.settings,
         }
         arguments = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         log = open(self.directory / "log", "ab")
