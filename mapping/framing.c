@@ -238,6 +238,7 @@ int frames_next(FrameReader *reader, Frame *ret_frame, Error *error) {
     check_debug(ret_frame->body.data >= reader->begin && ret_frame->body.data + ret_frame->body.size <= end_of(reader));
     reader->index++;
     ret_frame->kind = reader->kind;
+    ret_frame->large = 0;
     if (reader->kind == BODY_FORM && is_json_in_a_form(ret_frame->body)) ret_frame->kind = BODY_JSON;
     return 0;
 }

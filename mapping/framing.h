@@ -32,6 +32,7 @@ typedef struct FrameReader {
 typedef struct Frame {
     Span body;
     BodyKind kind; /* JSON also where the Content-Type says form, but the event begins with { or [ and is valid JSON */
+    size_t large;  /* 0; for callers that keep only the beginning of an event that is too large: the bytes that it had */
 } Frame;
 
 /* `content_type`: application/x-ndjson and application/jsonl always mean ndjson, cloudevents+json single, cloudevents-batch+json array. */

@@ -144,15 +144,24 @@ static __attribute__((noinline)) bool refuse_rows(const Intake *intake, CallRefu
     return false;
 }
 
-static inline bool gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
+static __attribute__((noinline)) size_t fail_large(Intake *intake, Gather *gather, size_t large) {
+    char sentence[200];
+    int size = snprintf(sentence, sizeof sentence, "The event has %zu bytes; the limit is %zu (option limits.event).", large,
+                        intake->options.limits.event_bytes);
+    return row_batch_fail(intake->turn, &gather->part, NULL, (Span){sentence, (size_t)size});
+}
+
+static inline bool gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t large, size_t index,
+                                CallRefusal *refusal) {
     if (index == 0) gather->first = event->id;
-    size_t failed = row_batch_map(intake->turn, &gather->part, event);
+    size_t failed = __builtin_expect(large > 0, 0) ? fail_large(intake, gather, large) : row_batch_map(intake->turn, &gather->part, event);
     if (failed && !may_quarantine(intake, call, gather, index, refusal)) return false;
     return row_batch_keep(intake->turn, &gather->part, event, call->content_type) || refuse_rows(intake, refusal);
 }
 
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal) {
-    return gather_event(intake, call, gather, event, index, refusal);
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t large, size_t index,
+                         CallRefusal *refusal) {
+    return gather_event(intake, call, gather, event, large, index, refusal);
 }
 
 void intake_refuse_in_flight(CallRefusal *refusal) {
@@ -178,14 +187,17 @@ bool intake_gather(Intake *intake, const Call *call, Gather *gather, CallRefusal
     intake_gather_begin(intake, call, gather);
     for (size_t index = 0; index < call->count && taken; index++) {
         const Event *event = &common;
+        size_t large;
         if (call->prepared) {
             event = &call->prepared[index].event;
+            large = call->prepared[index].large;
         } else {
+            large = call->frames[index].large;
             common.body = call->frames[index].body;
             common.kind = call->frames[index].kind;
             uuid_next(&intake->ids, call->received, &common.id);
         }
-        taken = gather_event(intake, call, gather, event, index, refusal);
+        taken = gather_event(intake, call, gather, event, large, index, refusal);
     }
     if (taken && intake_gather_admit(intake, gather, refusal)) {
         intake_gather_end(intake, gather);

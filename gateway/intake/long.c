@@ -133,7 +133,8 @@ static Step next_frame(Intake *intake, LongCall *job, Frame *ret_frame, CallRefu
         return STEP_REFUSED;
     }
     job->call.count = job->split;
-    if (intake_refuse_event(intake, &job->call, ret_frame->body, refusal)) return STEP_REFUSED;
+    if (ret_frame->body.size > intake->options.limits.event_bytes && !intake_cut_event(intake, &job->call, ret_frame, refusal))
+        return STEP_REFUSED;
     job->split++;
     return STEP_ON;
 }
@@ -156,10 +157,10 @@ static void begin(Intake *intake, LongCall *job) {
     job->begun = true;
 }
 
-static Step map_event(Intake *intake, LongCall *job, const Event *event, CallRefusal *refusal) {
+static Step map_event(Intake *intake, LongCall *job, const Event *event, size_t large, CallRefusal *refusal) {
     begin(intake, job);
     job->call.count = job->mapped + 2; /* how many is not known yet; they are several */
-    return intake_gather_event(intake, &job->call, &job->gather, event, job->mapped++, refusal) ? STEP_ON : STEP_REFUSED;
+    return intake_gather_event(intake, &job->call, &job->gather, event, large, job->mapped++, refusal) ? STEP_ON : STEP_REFUSED;
 }
 
 static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *refusal) {
@@ -171,7 +172,7 @@ static Step map_frame(Intake *intake, LongCall *job, size_t *work, CallRefusal *
     event.kind = frame.kind;
     uuid_next(&intake->ids, job->call.received, &event.id);
     *work += (frame.body.size + EVENT_COST) * plan_sink_count(job->call.source->plan);
-    return map_event(intake, job, &event, refusal);
+    return map_event(intake, job, &event, frame.large, refusal);
 }
 
 /* ---- templates --------------------------------------------------------------------------------------------------------------------------- */
@@ -206,7 +207,7 @@ static Step map_result(Intake *intake, LongCall *job, size_t *work, CallRefusal 
     }
     next->event.templates = next->results;
     *work += next->event.body.size + EVENT_COST;
-    Step step = map_event(intake, job, &next->event, refusal);
+    Step step = map_event(intake, job, &next->event, next->large, refusal);
     if (job->batch_at < batch->count) return step;
     job->batch = NULL;
     template_batch_free(batch);

@@ -31,10 +31,11 @@ static inline const HttpSource *http_of(const SnapshotSource *source) {
 }
 
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
-#define HEADERS_MOST 128       /* more than libh2o takes */
-#define FRAMES_MOST 1000       /* a request of more events is long */
-#define REJECTED_SHOWN 100     /* events that an answer lists */
-#define RETRY_AFTER_OVERLOAD 2 /* seconds */
+#define HEADERS_MOST 128                     /* more than libh2o takes */
+#define FRAMES_MOST 1000                     /* a request of more events is long */
+#define REJECTED_SHOWN 100                   /* events that an answer lists */
+#define LARGE_KEPT_BYTES ((size_t)64 * 1024) /* of an event that is over its limit */
+#define RETRY_AFTER_OVERLOAD 2               /* seconds */
 
 /* ---- requests that wait --------------------------------------------------------------------------------------------------------------- */
 
@@ -149,7 +150,9 @@ void intake_take(Intake *intake, Call *call, ContentEncoding encoding, const Htt
 bool intake_gather(Intake *intake, const Call *call, Gather *gather, CallRefusal *refusal);
 /* The same in steps: begin, then the events, then end or undo. A step that refuses has undone nothing yet. */
 void intake_gather_begin(Intake *intake, const Call *call, Gather *gather);
-bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t index, CallRefusal *refusal);
+/* `large`: as in Frame. */
+bool intake_gather_event(Intake *intake, const Call *call, Gather *gather, const Event *event, size_t large, size_t index,
+                         CallRefusal *refusal);
 bool intake_gather_admit(Intake *intake, Gather *gather, CallRefusal *refusal);
 void intake_gather_end(Intake *intake, Gather *gather);
 void intake_gather_undo(Intake *intake, Gather *gather);
@@ -176,8 +179,8 @@ void intake_store(Intake *intake, const Call *call);
 /* What was gathered is answered, now or by ticket. */
 void intake_answer_gathered(Intake *intake, const Call *call, const Gather *gather);
 void intake_answer_none(Intake *intake, const Call *call);
-/* true: the event, number call->count, is over its limit. */
-bool intake_refuse_event(const Intake *intake, const Call *call, Span body, CallRefusal *refusal);
+/* The event, number call->count, is over its limit. true: all sinks quarantine, so its beginning is kept for the rejects. */
+bool intake_cut_event(const Intake *intake, const Call *call, Frame *frame, CallRefusal *refusal);
 /* `error` of frames_next. */
 void intake_refuse_misfit(const Error *error, CallRefusal *refusal);
 /* Charges call->count events to the source's rate. */

@@ -50,10 +50,20 @@ static __attribute__((noinline)) bool decode(Intake *intake, const Call *call, C
     return true;
 }
 
-bool intake_refuse_event(const Intake *intake, const Call *call, Span body, CallRefusal *refusal) {
-    if (body.size <= intake->options.limits.event_bytes) return false;
-    refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count, body.size,
-           intake->options.limits.event_bytes);
+static bool all_quarantine(const Plan *plan) {
+    for (size_t i = 0; i < plan_sink_count(plan); i++)
+        if (plan_sink(plan, i)->on_invalid == ON_INVALID_REJECT) return false;
+    return true;
+}
+
+bool intake_cut_event(const Intake *intake, const Call *call, Frame *frame, CallRefusal *refusal) {
+    size_t size = frame->body.size, kept = size < LARGE_KEPT_BYTES ? size : LARGE_KEPT_BYTES;
+    if (!call->source->plan || !all_quarantine(call->source->plan))
+        return refuse(refusal, 413, "bodyTooLarge", "Event %zu has %zu bytes; the limit is %zu (option limits.event).", call->count, size,
+                      intake->options.limits.event_bytes);
+    while (kept > 0 && kept < size && ((unsigned char)frame->body.data[kept] & 0xc0) == 0x80) kept--; /* no half of a character */
+    frame->body.size = kept;
+    frame->large = size;
     return true;
 }
 
@@ -74,7 +84,7 @@ static SplitResult split(Intake *intake, Call *call, Span body, CallRefusal *ref
     call->count = 0;
     while ((r = frames_next(&frames, &frame, &error)) == 0) {
         if (call->count == FRAMES_MOST || (body.size > AT_ONCE_BYTES && frame.body.size < body.size / 2)) return SPLIT_LONG;
-        if (frame.body.size > event_bytes && intake_refuse_event(intake, call, frame.body, refusal)) return SPLIT_REFUSED;
+        if (frame.body.size > event_bytes && !intake_cut_event(intake, call, &frame, refusal)) return SPLIT_REFUSED;
         intake->frames[call->count++] = frame;
     }
     call->frames = intake->frames;

@@ -54,7 +54,10 @@ bool intake_park(Intake *intake, const Call *call, CallRefusal *refusal) {
     parked->call.claim = claim;
     /* The scratch of this request is used again by the next one of the same turn. */
     Frame *frames = h2o_mem_alloc_pool(&request->pool, call->count * sizeof *frames);
-    for (size_t i = 0; i < call->count; i++) frames[i] = (Frame){pooled(request, call->frames[i].body), call->frames[i].kind};
+    for (size_t i = 0; i < call->count; i++) {
+        frames[i] = call->frames[i];
+        frames[i].body = pooled(request, frames[i].body);
+    }
     EventHeader *headers = h2o_mem_alloc_pool(&request->pool, (call->common.header_count + 1) * sizeof *headers);
     for (size_t i = 0; i < call->common.header_count; i++)
         headers[i] = (EventHeader){pooled(request, call->common.headers[i].name), pooled(request, call->common.headers[i].value)};

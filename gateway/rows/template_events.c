@@ -44,5 +44,6 @@ void template_events_fill(TemplateBatch *batch, size_t at, const Event *common, 
         uuid_next(ids, event.received, &event.id);
         batch->events[at + i].event = event;
         batch->events[at + i].cookie = cookie;
+        batch->events[at + i].large = frames[i].large;
     }
 }

@@ -15,6 +15,7 @@ typedef struct TemplateEvent {
     TemplateResult *results; /* out: plan_template_count(plan) items, in the batch's arena */
     bool unavailable; /* out: it could not be evaluated and is not to blame for it: to be sent again; `results` are failed and say why */
     void *cookie;     /* of the sender */
+    size_t large;     /* of the sender: as in Frame */
 } TemplateEvent;
 
 typedef struct TemplateBatch {

@@ -116,7 +116,8 @@ def chain(worker):
 def gateway(gateway_factory):
     """On a port that stays the same when it is started again. A sink may have 655 KB of its disk."""
     [port] = free_ports(1)
-    return gateway_factory(arguments=["--intake", f"127.0.0.1:{port}", "--disk.budget", "64MB", "--disk.share", "1"]).start()
+    limits = ["--disk.budget", "64MB", "--disk.share", "1", "--limits.event", "100KB"]
+    return gateway_factory(arguments=["--intake", f"127.0.0.1:{port}", *limits]).start()
 
 
 def order(number):
@@ -193,7 +194,7 @@ def start_both(chain, gateway, topic):
 
 def test_batches_poison_records_and_tombstones(chain, gateway):
     topic = chain.topic()
-    poison = ['{"id":"seventeen"}', '{"amount":1.5}', '{"id":1,"amount":"much"}']
+    poison = ['{"id":"seventeen"}', '{"amount":1.5}', json.dumps({"id": 1, "amount": 1, "text": "x" * 200_000})]
     for start in range(0, 1000, 500):
         chain.kafka.produce(topic, [order(start + i) for i in range(250)] + poison[:1] + [order(start + 250 + i) for i in range(250)])
         chain.kafka.produce(topic, poison[1:])

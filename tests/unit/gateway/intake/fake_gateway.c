@@ -101,6 +101,7 @@ static void keep(FakeGateway *gateway, const Append *append) {
         text_of(reject->column, sizeof reject->column, append->rejects[i].column);
         text_of(reject->reason, sizeof reject->reason, append->rejects[i].reason);
         text_of(reject->body, sizeof reject->body, append->rejects[i].body);
+        reject->body_bytes = append->rejects[i].body.size;
         text_of(reject->content_type, sizeof reject->content_type, append->rejects[i].content_type);
     }
 }

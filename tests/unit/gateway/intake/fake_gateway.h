@@ -23,6 +23,7 @@ typedef struct FakeSource {
 typedef struct FakeReject {
     uint32_t sink;
     char column[64], reason[400], body[200], content_type[64];
+    size_t body_bytes;
 } FakeReject;
 
 typedef struct FakeGateway {

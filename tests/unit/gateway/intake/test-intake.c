@@ -191,6 +191,44 @@ static Buffer gzipped(const char *text) {
     return out;
 }
 
+/* One event that is too large is a reject like any other, where no sink wants the sender to be refused. */
+static void too_large_events(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.limits.event_bytes = 100000;
+    start(&options, 1);
+    Buffer body = {0};
+    buffer_append_text(&body, "{\"a\":1}\n");
+    buffer_printf(&body, "{\"a\":\"%065529d", 0); /* 65535 bytes: the next character does not fit */
+    for (unsigned i = 0; i < 30000; i++) buffer_append_text(&body, "\xc3\xa9");
+    buffer_append_text(&body, "\"}\n{\"a\":3}\n");
+    post("lines", "Content-Type: application/json\r\n", body.data, 200, "Sluice-Events: 2\r\n",
+         "\"events\":{\"accepted\":2,\"rejected\":1,\"duplicate\":0}",
+         "{\"index\":1,\"sinkId\":\"k3\",\"error\":", "The event has 125537 bytes; the limit is 100000 (option limits.event).", NULL);
+    rows_are(3, "1\n3\n");
+    assert_int_equal(gateway->reject_count, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(gateway->rejects[i].sink, 3 + i);
+        assert_int_equal(gateway->rejects[i].body_bytes, 65535);
+        assert_memory_equal(gateway->rejects[i].body, "{\"a\":\"000", 9);
+        assert_string_equal(gateway->rejects[i].content_type, "application/json");
+        assert_non_null(strstr(gateway->rejects[i].reason, "limits.event"));
+    }
+    post("mixed", "", body.data, 413, "stream.in.bodyTooLarge", "Event 1 has 125537 bytes; the limit is 100000", NULL);
+    rows_are(15, "");
+    post("gone", "", body.data, 413, "stream.in.bodyTooLarge", NULL);
+    /* with templates: whatever they made of its beginning */
+    buffer_clear(&body);
+    buffer_printf(&body, "1\n%0125537d\n3\n", 2);
+    post("kept", "", body.data, 200, "Sluice-Events: 2\r\n", NULL);
+    rows_are(14, "\"\"\"result of 1\"\"\"\n\"\"\"result of 3\"\"\"\n");
+    assert_int_equal(gateway->reject_count, 3);
+    assert_int_equal(gateway->rejects[2].sink, 14);
+    assert_non_null(strstr(gateway->rejects[2].reason, "125537"));
+    assert_int_equal(gateway->usage.in_flight_bytes, 0);
+    buffer_deinit(&body);
+}
+
 static void encodings_and_sizes(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -535,6 +573,7 @@ int main(void) {
         TEST(a_source_without_an_enabled_sink),
         TEST(what_a_disabled_sink_did_not_get_is_counted),
         TEST(invalid_events),
+        TEST(too_large_events),
         TEST(encodings_and_sizes),
         TEST(what_columns_see_of_the_request),
         TEST(clients_that_die_are_forgotten),

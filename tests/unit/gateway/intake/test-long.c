@@ -150,6 +150,42 @@ static void long_requests_are_whole_or_nothing(void **state) {
     assert_int_equal(gateway->usage.unfinished_bytes, 0);
 }
 
+static void too_large_events_of_long_requests_are_rejects(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    options.limits.event_bytes = 2000;
+    start(&options, 1);
+    static const struct {
+        const char *source;
+        uint32_t sink;
+        const char *event;
+        unsigned large;
+    } cases[] = {{"half", 13, "{\"a\":1}\n", 3008}, {"kept", 14, "1\n", 3001}};
+    for (size_t i = 0; i < 2; i++) {
+        _cleanup_(buffer_deinit) Buffer body = repeated(cases[i].event, "", 3000);
+        buffer_printf(&body, i == 0 ? "{\"a\":\"%03000d\"}\n" : "%03001d\n", 0);
+        buffer_append_text(&body, cases[i].event);
+        char reason[200];
+        (void)snprintf(reason, sizeof reason, "The event has %u bytes; the limit is 2000 (option limits.event).", cases[i].large);
+        _cleanup_free_ char *answer = post_long(cases[i].source, "", &body);
+        assert_int_equal(status_of(answer), 200);
+        holds(answer, "Sluice-Events: 3001\r\n");
+        holds(answer, "\"index\":3000");
+        assert_int_equal(count_rows(cases[i].sink), 3001);
+        assert_int_equal(gateway->reject_count, i + 1);
+        assert_int_equal(gateway->rejects[i].sink, cases[i].sink);
+        assert_int_equal(gateway->rejects[i].body_bytes, cases[i].large);
+        assert_string_equal(gateway->rejects[i].reason, reason);
+    }
+    Buffer body = repeated(cases[0].event, "", 3000);
+    buffer_printf(&body, "{\"a\":\"%03000d\"}\n", 0);
+    _cleanup_free_ char *refused = post_long("mixed", "", &body);
+    assert_int_equal(status_of(refused), 413);
+    holds(refused, "Event 3000 has 3008 bytes");
+    buffer_deinit(&body);
+    assert_true(eventually(all_released));
+}
+
 static void long_requests_are_counted_for_rates_and_without_a_sink(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -410,6 +446,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(others_are_served_meanwhile),
         TEST(long_requests_are_whole_or_nothing),
+        TEST(too_large_events_of_long_requests_are_rejects),
         TEST(long_requests_are_counted_for_rates_and_without_a_sink),
         TEST(long_requests_are_decoded),
         TEST(templates_of_long_requests_go_in_batches),
