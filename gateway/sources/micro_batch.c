@@ -281,13 +281,16 @@ static void end_sentence(Error *why) {
     if (size > 0 && why->text[size - 1] != '.' && size + 1 < sizeof why->text) memcpy(why->text + size, ".", 2);
 }
 
-static void say_why_later(const RecordReader *reader, Error *why) {
+/* The registry is down, or the answer is on its way. */
+static void say_why_later(MicroBatch *batch, const MicroRecord *record, const Uuid *space, Error *why) {
     SchemaRegistryState state;
-    schema_registry_state(reader->registry, &state);
-    if (state.down_since > 0)
+    schema_registry_state(batch->options.reader->registry, &state);
+    if (state.down_since > 0) {
+        forget_unknown(batch, record, space); /* nobody can tell whether it is known by now */
         (void)error_set(why, -EAGAIN, "The schema registry cannot be asked: %s", state.why);
-    else
+    } else {
         (void)error_set(why, -EAGAIN, "The schema of the record is being looked up.");
+    }
 }
 
 RecordResult micro_read(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, Span *ret_body, BodyKind *ret_kind,
@@ -302,7 +305,7 @@ RecordResult micro_read(MicroBatch *batch, const MicroRecord *record, const Micr
     switch (result) {
     case RECORD_READ: break;
     case RECORD_LATER:
-        say_why_later(reader, why);
+        say_why_later(batch, record, &partition->space, why);
         end_sentence(why);
         return RECORD_LATER;
     case RECORD_UNKNOWN_ID: result = is_unknown_for_good(batch, record, &partition->space) ? RECORD_POISON : RECORD_LATER; break;

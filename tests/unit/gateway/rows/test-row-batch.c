@@ -380,6 +380,110 @@ static void nothing_is_stored_of_a_dry_run(void **state) {
     row_maker_free(NULL);
 }
 
+/* ---- runs -------------------------------------------------------------------------------------------------------------------------------- */
+
+static const Partition quiet = {.cluster = (char *)"c", .group = (char *)"g", .topic = (char *)"t", .partition = 5};
+
+static void a_piece_has_no_more_runs_than_a_group_takes(void **state) {
+    (void)state;
+    RowPart part;
+    add_source(BODY_SINK(""), PATH_SINK(QUARANTINE), 9);
+    begin_world(PART_BYTES, 1u << 30);
+    begin(&part, 0);
+    for (int64_t i = 0; i < 25000; i++) {
+        row_batch_runs_begin(&world.batch, &part, (const int64_t[]){i, i % 2 ? -1 : 7}, (const bool[]){false, true});
+        part.record = i;
+        if (i == 24000) { /* a row among them */
+            Event event = event_of("5", 1);
+            (void)row_batch_map_some(&world.batch, &part, &event, (const bool[]){true, false});
+            assert_true(row_batch_keep(&world.batch, &part, &event, SPAN("")));
+        }
+        row_batch_runs_end(&world.batch, &part, &quiet, i % 3 == 2 ? i : i + 1);
+    }
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    const AppendSink *sink = sink_of(append, 1);
+    assert_int_equal(sink->run_count, 25000 / 3 * 2 + 1);
+    assert_int_equal(sink->piece_count, 2);
+    assert_int_equal(sink->pieces[0].run_count, 10000);
+    assert_int_equal(sink->pieces[0].rows, 0);
+    assert_int_equal(sink->pieces[1].run_count, sink->run_count - 10000);
+    assert_int_equal(sink->pieces[1].rows, 1);
+    assert_int_equal(sink->runs[16000].first, 24000);
+    assert_int_equal(sink->runs[16000].rows, 1);
+    sink = sink_of(append, 2);
+    for (size_t i = 0; i < sink->run_count; i++) assert_true(sink->runs[i].first == 7 && sink->runs[i].sets_end && sink->runs[i].end == -1);
+    assert_int_equal(append->skip_count, 0);
+    assert_true(append->partition_count > sink_of(append, 1)->run_count - 10); /* only those that have runs */
+    assert_true(append->partition_count < 25000);
+    assert_int_equal(append->partitions[0].partition, 5);
+    assert_int_equal(append->bytes, part.bytes);
+    back(append, APPEND_DONE);
+}
+
+static void runs_are_undone_and_dropped(void **state) {
+    (void)state;
+    RowPart part;
+    add_source(BODY_SINK(""), PATH_SINK(QUARANTINE), 0);
+    begin_world(PART_BYTES, 1000000);
+    const int64_t next[] = {0, 0};
+    const bool sets_end[] = {false, false};
+    for (int round = 0; round < 4; round++) {
+        begin(&part, 0);
+        row_batch_runs_begin(&world.batch, &part, next, sets_end);
+        add(&part, "{\"a\":1}", 1);
+        if (round % 2 == 0) row_batch_runs_end(&world.batch, &part, &quiet, 1);
+        if (round < 2) row_batch_undo(&world.batch, &part);
+        if (round < 2) { /* it begins anew in the same batch */
+            begin(&part, 0);
+            row_batch_runs_begin(&world.batch, &part, next, sets_end);
+            row_batch_runs_end(&world.batch, &part, &quiet, 4);
+            end(&part);
+            Append *append = row_batch_seal(&world.batch);
+            assert_int_equal(append->partition_count, 1);
+            assert_int_equal(append->sink_count, 2);
+            assert_int_equal(append->sinks[0].run_count, 1);
+            assert_int_equal(append->sinks[0].runs[0].next, 4);
+            assert_int_equal(append->sinks[0].pieces[0].run_count, 1);
+            assert_int_equal(append->sinks[0].rows.size, 0);
+            back(append, APPEND_DONE);
+        } else {
+            row_batch_drop(&world.batch);
+        }
+    }
+}
+
+static void an_event_that_cannot_be_mapped_fails_with_a_sentence(void **state) {
+    (void)state;
+    RowPart part;
+    const MapFailure *failure;
+    add_source(BODY_SINK(REJECT), PATH_SINK(QUARANTINE), 0);
+    begin_world(PART_BYTES, 1000000);
+    begin(&part, 0);
+    assert_int_equal(row_batch_fail(&world.batch, &part, NULL, SPAN("It is torn.")), 2);
+    assert_ptr_equal(row_batch_refuser(&world.batch, &part, &failure), plan_sink(world.sources[0]->plan, 0));
+    assert_string_equal(failure->message, "It is torn.");
+    assert_null(failure->column);
+    row_is(&part, 0, "");
+    row_batch_leave(&part);
+    char text[400];
+    memset(text, 'x', sizeof text);
+    memcpy(text + 318, "\xc3\xa4", 2); /* 319 bytes are kept */
+    assert_int_equal(row_batch_fail(&world.batch, &part, (const bool[]){false, true}, (Span){text, sizeof text}), 1);
+    assert_null(row_batch_refuser(&world.batch, &part, &failure));
+    assert_null(row_batch_failure(&world.batch, 0));
+    assert_int_equal(strlen(row_batch_failure(&world.batch, 1)->message), 318);
+    assert_true(keep(&part, "torn", 3));
+    assert_int_equal(part.tally.rejected, 1);
+    assert_int_equal(part.tally.stored, 0);
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    assert_int_equal(append->sink_count, 0);
+    assert_int_equal(append->reject_count, 1);
+    assert_true(span_equal(append->rejects[0].body, SPAN("torn")));
+    back(append, APPEND_DONE);
+}
+
 /* ---- many -------------------------------------------------------------------------------------------------------------------------------- */
 
 #define SINKS 4
@@ -557,6 +661,9 @@ int main(void) {
         TEST(what_is_too_much_is_left_out),
         TEST(bytes_in_flight_are_of_rows_and_of_what_is_elsewhere),
         TEST(nothing_is_stored_of_a_dry_run),
+        TEST(a_piece_has_no_more_runs_than_a_group_takes),
+        TEST(runs_are_undone_and_dropped),
+        TEST(an_event_that_cannot_be_mapped_fails_with_a_sentence),
         TEST(any_course_gives_what_was_kept),
         TEST(batches_of_one_maker_are_apart),
         TEST(events_are_copied_for_the_broker),
