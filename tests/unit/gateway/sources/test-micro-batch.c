@@ -331,6 +331,7 @@ static void an_end_covers_what_is_not_there(void **state) {
     runs_are(1, "1:4-6=0");
     assert_int_equal(sink_of(1)->piece_count, 1);
     assert_int_equal(sink_of(1)->first_time, now);
+    assert_int_equal(world.append->bytes, sizeof(AppendRun));
     micro_batch_clear(world.batch);
     micro_batch_end(world.batch, 1, 6);
     make();
@@ -528,7 +529,8 @@ static void a_huge_record_is_cut(void **state) {
     memset(huge, '7', EVENT_BYTES + 1);
     add(0, 0, "{\"a\":1}");
     micro_batch_add(world.batch, 0, &(ClientRecord){.offset = 1, .value = {huge, EVENT_BYTES + 1}});
-    micro_batch_add(world.batch, 0, &(ClientRecord){.offset = 2, .key = {huge, 1}, .value = {huge, EVENT_BYTES}});
+    EventHeader header = {.name = SPAN("h"), .value = {huge, EVENT_BYTES}};
+    micro_batch_add(world.batch, 0, &(ClientRecord){.offset = 2, .value = {huge, 70000}, .headers = &header, .header_count = 1});
     micro_batch_add(world.batch, 0, &(ClientRecord){.offset = 3, .key = {huge, EVENT_BYTES + 1}});
     micro_batch_add(world.batch, 0, &(ClientRecord){.offset = 4, .value = {huge, EVENT_BYTES}});
     assert_true(micro_batch_bytes(world.batch) < EVENT_BYTES + 200000);
@@ -894,6 +896,24 @@ static void templates_are_evaluated_elsewhere(void **state) {
     assert_true(span_equal(reject_at(0, 1)->reason, SPAN("Column \"t\": it broke")));
 }
 
+static void messages_that_are_acked_have_templates(void **state) {
+    (void)state;
+    Error error = {0};
+    begin_world(RECORD_JSON, SINK("t", QUARANTINE, META("offset") "," TEMPLATE), NULL, NULL);
+    world.options.acks = true;
+    anew();
+    world.partitions[0].next = NULL;
+    add_message(7, "{}", "A");
+    add_message(3, "{}", "B");
+    TemplateBatch *templates = ask();
+    assert_non_null(templates);
+    evaluate(templates, (const char *const[]){"1", "2"});
+    assert_int_equal(micro_batch_evaluated(world.batch, templates, &error), 0);
+    make();
+    rows_are(1, "7,1\n3,2\n");
+    goes_on(0, 8);
+}
+
 static void what_could_not_be_evaluated_is_asked_for_again(void **state) {
     (void)state;
     Error error = {0};
@@ -1256,6 +1276,7 @@ int main(void) {
         TEST(a_message_of_jetstream_has_its_own),
         TEST(messages_that_are_acked_have_no_runs),
         TEST(templates_are_evaluated_elsewhere),
+        TEST(messages_that_are_acked_have_templates),
         TEST(what_could_not_be_evaluated_is_asked_for_again),
         TEST(results_that_come_too_late_are_dropped),
         TEST(a_schema_that_is_looked_up_holds_its_partition),
