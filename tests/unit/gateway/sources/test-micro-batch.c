@@ -996,7 +996,7 @@ static void results_that_come_too_late_are_dropped(void **state) {
 /* ---- schemas ----------------------------------------------------------------------------------------------------------------------------- */
 
 #define FRAMED(number, value)                                                                                                              \
-    { "\0\0\0\0" number value, 5 + sizeof value - 1 }
+    { "\0\0\0\0" number value, 5 + sizeof(value) - 1 }
 #define UNKNOWN "{\"error_code\":40403,\"message\":\"Schema not found\"}"
 
 static void add_span(size_t partition, int64_t offset, Span value) {
