@@ -65,6 +65,12 @@ bool nats_end(usec_t limit);
 /* Is JetStream there for this login? */
 NatsResult nats_client_jetstream(NatsClient *client, Error *error);
 NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream *ret_stream, Error *error);
+/* The sequence of the first message from a time on (ns since 1970; before: all of it), whatever its subject; the next one that will be given when
+ * there is none yet. */
+NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error);
+#define NATS_TIME_SIZE 40
+/* RFC 3339 with nine digits, as the server writes times in UTC. */
+void nats_put_time(int64_t nsec, char ret_text[static NATS_TIME_SIZE]);
 #define NATS_ACCOUNT_SIZE 256
 /* Of the login. NATS_RESULT_MISSING: the server does not say it. */
 NatsResult nats_client_account(NatsClient *client, char ret_account[static NATS_ACCOUNT_SIZE], Error *error);

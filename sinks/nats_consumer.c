@@ -65,11 +65,8 @@ static void put_start(const NatsConsumer *consumer, json_t *config) {
     if (start == NATS_START_SEQUENCE)
         put(config, "opt_start_seq", json_integer((json_int_t)(consumer->last_sequence ? consumer->last_sequence + 1 : options->sequence)));
     if (start == NATS_START_TIME) {
-        time_t seconds = (time_t)(options->time_nsec / 1000000000);
-        struct tm parts;
-        char day[32], text[64];
-        check(gmtime_r(&seconds, &parts) && strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &parts) > 0);
-        (void)snprintf(text, sizeof text, "%s.%09" PRId64 "Z", day, options->time_nsec % 1000000000);
+        char text[NATS_TIME_SIZE];
+        nats_put_time(options->time_nsec, text);
         put(config, "opt_start_time", json_string(text));
     }
 }

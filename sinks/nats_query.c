@@ -1,5 +1,6 @@
 /* What the API of JetStream says about streams, accounts and rights. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,16 @@
 
 static bool read_time(const json_t *value, int64_t *ret_nsec) {
     return json_is_string(value) && clock_parse((Span){json_string_value(value), json_string_length(value)}, ret_nsec);
+}
+
+void nats_put_time(int64_t nsec, char ret_text[static NATS_TIME_SIZE]) {
+    int64_t rest = nsec % 1000000000;
+    if (rest < 0) rest += 1000000000;
+    time_t seconds = (time_t)((nsec - rest) / 1000000000);
+    struct tm parts;
+    char day[32];
+    check(gmtime_r(&seconds, &parts) && strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &parts) > 0);
+    (void)snprintf(ret_text, NATS_TIME_SIZE, "%.20s.%09" PRId64 "Z", day, rest);
 }
 
 uint64_t nats_number(const json_t *object, const char *name) {
@@ -55,6 +66,39 @@ NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream
     (void)error_set(error, -EBADMSG, "Connection \"%s\": the information on stream \"%s\" lacks its state or when it was created.",
                     client->options.connection->name, stream);
     return NATS_RESULT_REFUSED;
+}
+
+/* A new consumer stands before the message that it begins with: there is no request that just looks for one. */
+NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error) {
+    char what[600], time[NATS_TIME_SIZE];
+    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
+    nats_put_time(time_nsec > 0 ? time_nsec : 0, time);
+    json_t *body = json_pack("{s:s, s:{s:s, s:s, s:s, s:I, s:b, s:i}}", "stream_name", stream, "config", "deliver_policy", "by_start_time",
+                             "opt_start_time", time, "ack_policy", "none", "inactive_threshold", (json_int_t)5000000000, "mem_storage", 1,
+                             "num_replicas", 1);
+    check(body);
+    (void)snprintf(what, sizeof what, "CONSUMER.CREATE.%s", stream);
+    json_t *answer = NULL;
+    NatsResult result = nats_request(client, what, body, &answer, error);
+    json_decref(body);
+    if (result == NATS_RESULT_MISSING)
+        (void)error_set(error, -ENOENT, "Connection \"%s\": there is no stream \"%s\".", client->options.connection->name, stream);
+    if (result != NATS_RESULT_DONE) return result;
+    const char *name = json_string_value(json_object_get(answer, "name"));
+    const json_t *before = json_object_get(json_object_get(answer, "delivered"), "stream_seq");
+    bool said = name && nats_subject_name_valid(span_of(name)) && json_is_integer(before) && json_integer_value(before) >= 0;
+    if (said) {
+        *ret_sequence = (uint64_t)json_integer_value(before) + 1;
+        char subject[640];
+        (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", stream, name);
+        (void)nats_publish(client, subject, NULL, SPAN("")); /* else it ends by itself in 5 s */
+    } else {
+        (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s does not say where the consumer stands.",
+                        client->options.connection->name, what);
+        result = NATS_RESULT_REFUSED;
+    }
+    json_decref(answer);
+    return result;
 }
 
 NatsResult nats_client_account(NatsClient *client, char ret_account[static NATS_ACCOUNT_SIZE], Error *error) {

@@ -175,6 +175,35 @@ static void where_a_consumer_starts(void **state) {
     case_close(client);
 }
 
+static void which_message_a_time_begins_with(void **state) {
+    NatsClient *client = case_connected(server->port);
+    uint64_t sequence = 0;
+    Error error = {0};
+    struct timespec now;
+    fill(1, 10);
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    int64_t then = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    (void)nanosleep(&(struct timespec){.tv_nsec = 2 * 1000 * 1000}, NULL);
+    fill(11, 5);
+    const struct {
+        int64_t time;
+        uint64_t sequence;
+    } cases[] = {{INT64_MIN, 1}, {-1, 1}, {0, 1}, {then, 11}, {then + (int64_t)3600 * 1000000000, 16}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(nats_client_sequence_at(client, "ORDERS", cases[i].time, &sequence, &error), NATS_RESULT_DONE);
+        assert_int_equal(sequence, cases[i].sequence);
+    }
+    free(test_nats_ask(server, "$JS.API.STREAM.PURGE.ORDERS", ""));
+    assert_int_equal(nats_client_sequence_at(client, "ORDERS", then, &sequence, &error), NATS_RESULT_DONE);
+    assert_int_equal(sequence, 16);
+    assert_int_equal(nats_client_sequence_at(client, "NONE", then, &sequence, &error), NATS_RESULT_MISSING);
+    assert_string_equal(error.text, "Connection \"events\": there is no stream \"NONE\".");
+    char *names = test_nats_ask(server, "$JS.API.CONSUMER.NAMES.ORDERS", "");
+    assert_non_null(strstr(names, "\"consumers\":[]"));
+    free(names);
+    case_close(client);
+}
+
 static void a_message_is_whole(void **state) {
     static const char body[] = "a\0b\r\n\xff";
     NatsClient *client = case_connected(server->port);
@@ -424,6 +453,7 @@ int main(void) {
         cmocka_unit_test_setup(a_durable_consumer_goes_on_where_it_was, each_stream_is_new),
         cmocka_unit_test_setup(a_message_that_is_not_acked_comes_again, each_stream_is_new),
         cmocka_unit_test_setup(where_a_consumer_starts, each_stream_is_new),
+        cmocka_unit_test_setup(which_message_a_time_begins_with, each_stream_is_new),
         cmocka_unit_test_setup(a_message_is_whole, each_stream_is_new),
         cmocka_unit_test_setup(large_messages_come_alone, each_stream_is_new),
         cmocka_unit_test_setup(a_killed_server_costs_nothing, each_stream_is_new),
