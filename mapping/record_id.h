@@ -11,7 +11,7 @@
 #include "base/uuid.h"
 
 /* The space of one partition of one generation of a topic: made once, then used for its records. For JetStream the topic is the stream, and
- * generation and partition are 0. */
+ * the partition is 0. */
 void record_id_space(Span cluster, Span topic, uint32_t generation, int32_t partition, Uuid *ret_space);
 /* `row`: which event of the record it is, from 0. */
 void record_id(const Uuid *space, int64_t offset, uint32_t row, Uuid *ret_id);

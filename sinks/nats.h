@@ -68,6 +68,9 @@ NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream
 /* The sequence of the first message from a time on (ns since 1970; before: all of it), whatever its subject; the next one that will be given when
  * there is none yet. */
 NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error);
+/* How many messages of a subject (NULL: of all) the stream has from a sequence on. */
+NatsResult nats_client_count(NatsClient *client, const char *stream, const char *subject, uint64_t first, uint64_t *ret_count,
+                             Error *error);
 #define NATS_TIME_SIZE 40
 /* RFC 3339 with nine digits, as the server writes times in UTC. */
 void nats_put_time(int64_t nsec, char ret_text[static NATS_TIME_SIZE]);

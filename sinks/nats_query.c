@@ -68,35 +68,58 @@ NatsResult nats_client_stream(NatsClient *client, const char *stream, NatsStream
     return NATS_RESULT_REFUSED;
 }
 
-/* A new consumer stands before the message that it begins with: there is no request that just looks for one. */
-NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error) {
-    char what[600], time[NATS_TIME_SIZE];
-    if (!nats_subject_name_valid(span_of(stream))) return bad_name(client, "stream", stream, error);
-    nats_put_time(time_nsec > 0 ? time_nsec : 0, time);
-    json_t *body = json_pack("{s:s, s:{s:s, s:s, s:s, s:I, s:b, s:i}}", "stream_name", stream, "config", "deliver_policy", "by_start_time",
-                             "opt_start_time", time, "ack_policy", "none", "inactive_threshold", (json_int_t)5000000000, "mem_storage", 1,
+/*
+ * A consumer that is made for a question: it counts what it would deliver, and stands before its first message. `take_start` has where it
+ * begins. *ret_answer: json_decref.
+ */
+static NatsResult ask_with_consumer(NatsClient *client, const char *stream, json_t *take_start, json_t **ret_answer, Error *error) {
+    char what[600], subject[640];
+    json_t *body = json_pack("{s:s, s:o}", "stream_name", stream, "config", take_start), *answer = NULL;
+    json_t *more = json_pack("{s:s, s:I, s:b, s:i}", "ack_policy", "none", "inactive_threshold", (json_int_t)5000000000, "mem_storage", 1,
                              "num_replicas", 1);
-    check(body);
+    check(body && more && json_object_update(take_start, more) == 0);
+    json_decref(more);
     (void)snprintf(what, sizeof what, "CONSUMER.CREATE.%s", stream);
-    json_t *answer = NULL;
-    NatsResult result = nats_request(client, what, body, &answer, error);
+    NatsResult result = nats_name_valid(span_of(stream)) ? nats_request(client, what, body, &answer, error)
+                                                         : bad_name(client, "stream", stream, error);
     json_decref(body);
     if (result == NATS_RESULT_MISSING)
         (void)error_set(error, -ENOENT, "Connection \"%s\": there is no stream \"%s\".", client->options.connection->name, stream);
     if (result != NATS_RESULT_DONE) return result;
     const char *name = json_string_value(json_object_get(answer, "name"));
-    const json_t *before = json_object_get(json_object_get(answer, "delivered"), "stream_seq");
-    bool said = name && nats_subject_name_valid(span_of(name)) && json_is_integer(before) && json_integer_value(before) >= 0;
-    if (said) {
-        *ret_sequence = (uint64_t)json_integer_value(before) + 1;
-        char subject[640];
+    if (name && nats_name_valid(span_of(name)) && json_is_integer(json_object_get(answer, "num_pending")) &&
+        json_is_integer(json_object_get(json_object_get(answer, "delivered"), "stream_seq"))) {
         (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", stream, name);
         (void)nats_publish(client, subject, NULL, SPAN("")); /* else it ends by itself in 5 s */
-    } else {
-        (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s does not say where the consumer stands.",
-                        client->options.connection->name, what);
-        result = NATS_RESULT_REFUSED;
+        *ret_answer = answer;
+        return NATS_RESULT_DONE;
     }
+    json_decref(answer);
+    (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s does not say where the consumer stands.",
+                    client->options.connection->name, what);
+    return NATS_RESULT_REFUSED;
+}
+
+NatsResult nats_client_sequence_at(NatsClient *client, const char *stream, int64_t time_nsec, uint64_t *ret_sequence, Error *error) {
+    char time[NATS_TIME_SIZE];
+    json_t *answer = NULL;
+    nats_put_time(time_nsec > 0 ? time_nsec : 0, time);
+    json_t *start = json_pack("{s:s, s:s}", "deliver_policy", "by_start_time", "opt_start_time", time);
+    check(start);
+    NatsResult result = ask_with_consumer(client, stream, start, &answer, error);
+    if (result == NATS_RESULT_DONE) *ret_sequence = nats_number(json_object_get(answer, "delivered"), "stream_seq") + 1;
+    json_decref(answer);
+    return result;
+}
+
+NatsResult nats_client_count(NatsClient *client, const char *stream, const char *subject, uint64_t first, uint64_t *ret_count,
+                             Error *error) {
+    json_t *answer = NULL;
+    json_t *start = json_pack("{s:s, s:I, s:s*}", "deliver_policy", "by_start_sequence", "opt_start_seq",
+                              (json_int_t)(first > 0 ? first : 1), "filter_subject", subject);
+    check(start);
+    NatsResult result = ask_with_consumer(client, stream, start, &answer, error);
+    if (result == NATS_RESULT_DONE) *ret_count = nats_number(answer, "num_pending");
     json_decref(answer);
     return result;
 }

@@ -5,7 +5,10 @@
  * Threads: all functions are called on the bridge's thread. Those with a limit may wait that long; all others return at once.
  *
  * A client of a broker that keeps what is not acknowledged (a durable consumer of JetStream) `acks`: it has one partition, its records have
- * tokens, and it reads by itself: nothing is assigned, sought or claimed, and the offsets may go back and have holes.
+ * tokens, and it reads by itself: nothing is assigned or claimed, the offsets may go back and have holes, and its END says that all is
+ * acknowledged. `seek` says where a consumer begins that has to be made anew, in the place of what the definition says.
+ *
+ * JetStream has no group: without a durable there is partition 0 of the stream, which is assigned as without a group in Kafka.
  */
 #pragma once
 
@@ -125,6 +128,8 @@ typedef struct BridgeClientType {
     bool (*ack)(BridgeClient *client, const Span *tokens, size_t count);
     /* They are still worked on: the broker shall wait. May be NULL. */
     void (*working)(BridgeClient *client, const Span *tokens, size_t count);
+    /* All up to this offset is acknowledged at the broker, as it said lately; -1: not known. NULL: of a client that does not ack. */
+    int64_t (*acked)(const BridgeClient *client);
 } BridgeClientType;
 enum { CLIENT_ASSIGN_STALE = 1 };
 

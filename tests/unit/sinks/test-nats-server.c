@@ -193,7 +193,19 @@ static void which_message_a_time_begins_with(void **state) {
         assert_int_equal(nats_client_sequence_at(client, "ORDERS", cases[i].time, &sequence, &error), NATS_RESULT_DONE);
         assert_int_equal(sequence, cases[i].sequence);
     }
+    uint64_t count = 0;
+    assert_int_equal(nats_client_count(client, "ORDERS", NULL, 0, &count, &error), NATS_RESULT_DONE);
+    assert_int_equal(count, 15);
+    assert_int_equal(nats_client_count(client, "ORDERS", "orders.odd", 12, &count, &error), NATS_RESULT_DONE);
+    assert_int_equal(count, 2);
+    assert_int_equal(nats_client_count(client, "ORDERS", "orders.even", 15, &count, &error), NATS_RESULT_DONE);
+    assert_int_equal(count, 0);
+    assert_int_equal(nats_client_count(client, "ORDERS", NULL, 16, &count, &error), NATS_RESULT_DONE);
+    assert_int_equal(count, 0);
     free(test_nats_ask(server, "$JS.API.STREAM.PURGE.ORDERS", ""));
+    assert_int_equal(nats_client_count(client, "ORDERS", NULL, 3, &count, &error), NATS_RESULT_DONE);
+    assert_int_equal(count, 0);
+    assert_int_equal(nats_client_count(client, "NONE", NULL, 3, &count, &error), NATS_RESULT_MISSING);
     assert_int_equal(nats_client_sequence_at(client, "ORDERS", then, &sequence, &error), NATS_RESULT_DONE);
     assert_int_equal(sequence, 16);
     assert_int_equal(nats_client_sequence_at(client, "NONE", then, &sequence, &error), NATS_RESULT_MISSING);
