@@ -22,21 +22,15 @@ bool positions_are_ordered(const ImportPosition *positions, size_t count) {
 }
 
 void positions_begin(ImportPosition *positions, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        positions[i].next = positions[i].read;
-        positions[i].stopped = false;
-    }
+    for (size_t i = 0; i < count; i++) positions[i].next = positions[i].read;
 }
 
 static RunOutcome decide(ImportPosition *position, const ImportRun *run) {
-    if (position->stopped) return RUN_RETURNED;
     if (run->first == position->next && !run->lost) {
         position->next = run->next;
         return RUN_TAKEN;
     }
-    if (run->next <= position->next) return RUN_OVERTAKEN;
-    position->stopped = true;
-    return RUN_RETURNED;
+    return run->next <= position->next ? RUN_OVERTAKEN : RUN_RETURNED;
 }
 
 uint64_t positions_decide(ImportPosition *positions, size_t position_count, ImportRun *runs, size_t run_count) {

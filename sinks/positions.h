@@ -31,7 +31,6 @@ typedef struct ImportPosition {
     bool found;       /* the destination has it; a driver sets it with `read` */
     int64_t read;     /* as the destination has it; set it before positions_decide */
     int64_t next;     /* out: as it will be; equal to read when no run was taken */
-    bool stopped;     /* out: a run does not follow the position, so nothing behind it may be imported */
 } ImportPosition;
 
 /* Are the keys in their order, each once? */
@@ -40,7 +39,9 @@ bool positions_are_ordered(const ImportPosition *positions, size_t count);
 typedef enum RunOutcome {
     RUN_TAKEN = 1, /* it begins at the position: its rows are imported */
     RUN_OVERTAKEN, /* the position is behind it: somebody else imported the records */
-    RUN_RETURNED,  /* it begins behind the position, or the position lies inside it: the records are to be read again from the position */
+    /* It begins behind the position, or the position lies inside it: the records are to be read again from the position. Those behind it do not
+     * follow either, until a run begins at the position: the records that were read again, which may lie in the same file. */
+    RUN_RETURNED,
 } RunOutcome;
 
 typedef struct ImportRun {

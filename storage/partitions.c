@@ -16,10 +16,16 @@
 static const char last_number_key[] = {CURSOR_LAST_NUMBER};
 static const Span last_number_span = {.data = last_number_key, .size = 1};
 
-static Span partition_key(uint32_t number, char out[static 5]) {
-    out[0] = CURSOR_PARTITION;
+#define FORGOTTEN (-1) /* in place of an end */
+
+static Span numbered_key(char kind, uint32_t number, char out[static 5]) {
+    out[0] = kind;
     store_be32(out + 1, number);
     return (Span){.data = out, .size = 5};
+}
+
+static Span partition_key(uint32_t number, char out[static 5]) {
+    return numbered_key(CURSOR_PARTITION, number, out);
 }
 
 static Span end_key(uint32_t sink, uint32_t partition, char out[static 9]) {
@@ -274,7 +280,8 @@ int partition_decode_end(Span key, Span value, uint32_t *ret_sink, uint32_t *ret
     int64_t end = (int64_t)cursor_u64(&fields);
     r = record_read_whole(&fields, what, error);
     if (r < 0) return r;
-    if (sink == 0 || partition == 0 || end < 0) return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    if (sink == 0 || partition == 0 || end < FORGOTTEN)
+        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     *ret_sink = sink;
     *ret_partition = partition;
     *ret_end = end;
@@ -286,18 +293,28 @@ int partition_end_find(Txn *txn, uint32_t sink, uint32_t partition, int64_t *ret
     Span key = end_key(sink, partition, bytes), value;
     int r = db_get(txn, DB_CURSORS, key, &value, error);
     if (r != 0) return r == DB_NOT_FOUND ? PARTITION_NOT_FOUND : r;
-    return partition_decode_end(key, value, &sink, &partition, ret_end, error);
+    int64_t end;
+    r = partition_decode_end(key, value, &sink, &partition, &end, error);
+    if (r < 0) return r;
+    if (end == FORGOTTEN) return PARTITION_NOT_FOUND;
+    *ret_end = end;
+    return 0;
 }
 
-int partition_end_set(Txn *txn, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
+static int put_end(Txn *txn, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
     check(txn_may_write(txn));
-    check(sink > 0 && partition > 0 && end >= 0);
+    check(sink > 0 && partition > 0);
     _cleanup_(buffer_deinit) Buffer record = {0};
     char key[9];
     record_begin(&record, CURSOR_END, VERSION);
     buffer_put_u64(&record, (uint64_t)end);
     record_seal(&record);
     return db_put(txn, DB_CURSORS, end_key(sink, partition, key), buffer_span(&record), error);
+}
+
+int partition_end_set(Txn *txn, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
+    check(end >= 0);
+    return put_end(txn, sink, partition, end, error);
 }
 
 int partition_ends_set(Txn *txn, const OffsetRun *runs, size_t count, Error *error) {
@@ -311,10 +328,7 @@ int partition_ends_set(Txn *txn, const OffsetRun *runs, size_t count, Error *err
 }
 
 int partition_end_forget(Txn *txn, uint32_t sink, uint32_t partition, Error *error) {
-    check(txn_may_write(txn));
-    char key[9];
-    int r = db_remove(txn, DB_CURSORS, end_key(sink, partition, key), error);
-    return r < 0 ? r : 0;
+    return put_end(txn, sink, partition, FORGOTTEN, error);
 }
 
 int partition_ends_forget(Txn *txn, uint32_t sink, Error *error) {
@@ -347,4 +361,40 @@ int partition_ends_visit(Txn *txn, uint32_t sink, PartitionEndVisit visit, void 
         r = db_move(cursor, MDB_NEXT, &key, &value, error);
     }
     return r < 0 ? r : 0;
+}
+
+/* ---- marks ---------------------------------------------------------------------------------------------------------------------------- */
+
+int partition_decode_mark(Span key, Span value, Span *ret_mark, Error *error) {
+    if (key.size != 5) return error_set(error, -EBADMSG, "the database of positions holds a key of a mark with %zu bytes", key.size);
+    char what[60];
+    (void)snprintf(what, sizeof what, "the mark of partition number %" PRIu32, load_be32(key.data + 1));
+    Cursor fields;
+    int r = record_open(value, CURSOR_MARK, VERSION, what, &fields, error);
+    if (r < 0) return r;
+    Span mark = cursor_block(&fields);
+    r = record_read_whole(&fields, what, error);
+    if (r < 0) return r;
+    if (mark.size == 0) return error_set(error, -EBADMSG, "the record of %s is empty", what);
+    *ret_mark = mark;
+    return 0;
+}
+
+int partition_mark_set(Txn *txn, uint32_t partition, Span mark, Error *error) {
+    check(txn_may_write(txn));
+    check(partition > 0 && mark.size > 0);
+    _cleanup_(buffer_deinit) Buffer record = {0};
+    char key[5];
+    record_begin(&record, CURSOR_MARK, VERSION);
+    buffer_put_block(&record, mark);
+    record_seal(&record);
+    return db_put(txn, DB_CURSORS, numbered_key(CURSOR_MARK, partition, key), buffer_span(&record), error);
+}
+
+int partition_mark_find(Txn *txn, uint32_t partition, Span *ret_mark, Error *error) {
+    char bytes[5];
+    Span key = numbered_key(CURSOR_MARK, partition, bytes), value;
+    int r = db_get(txn, DB_CURSORS, key, &value, error);
+    if (r != 0) return r == DB_NOT_FOUND ? PARTITION_NOT_FOUND : r;
+    return partition_decode_mark(key, value, ret_mark, error);
 }

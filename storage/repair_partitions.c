@@ -1,6 +1,7 @@
 /*
- * Damaged records of partitions and of how far they were read. An end is forgotten, which costs nothing. A partition is found in the description of a
- * slice that has rows of it. When none says it, it is forgotten: what waits of it is left out by its import, and read again under a new number.
+ * Damaged records of partitions and of how far they were read. An end is forgotten, which costs nothing; a mark is forgotten, too, and its bridge reads
+ * again what the broker was not told of. A partition is found in the description of a slice that has rows of it. When none says it, it is forgotten
+ * with its mark: what waits of it is left out by its import, and read again under a new number.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@ static int decode(Txn *txn, Span key, Span value, Error *error) {
     Partition partition;
     uint32_t sink, number;
     int64_t end;
+    Span mark;
     int r;
     switch (key.size ? key.data[0] : 0) {
     case CURSOR_PARTITION:
@@ -23,6 +25,7 @@ static int decode(Txn *txn, Span key, Span value, Error *error) {
         if (r == 0) partition_deinit(&partition);
         return r;
     case CURSOR_END: return partition_decode_end(key, value, &sink, &number, &end, error);
+    case CURSOR_MARK: return partition_decode_mark(key, value, &mark, error);
     case CURSOR_LAST_NUMBER:
         if (key.size == 1) return partition_last_number(txn, &number, error);
         break;
@@ -103,7 +106,7 @@ static int last_of_keys(Txn *txn, uint32_t *last, Error *error) {
     if (r == 0) r = db_move(cursor, MDB_FIRST, &key, &value, error);
     for (; r == 0; r = db_move(cursor, MDB_NEXT, &key, &value, error)) {
         uint32_t number = 0;
-        if (key.data[0] == CURSOR_PARTITION && key.size == 5) number = load_be32(key.data + 1);
+        if ((key.data[0] == CURSOR_PARTITION || key.data[0] == CURSOR_MARK) && key.size == 5) number = load_be32(key.data + 1);
         if (key.data[0] == CURSOR_END && key.size == 9) number = load_be32(key.data + 5);
         if (number > *last) *last = number;
     }
@@ -144,20 +147,32 @@ static int find_in_pack(void *context, const SliceRecord *slice, const OffsetRun
     return find->found.number ? REPAIR_ENOUGH : 0;
 }
 
-static int forget_ends(Txn *txn, uint32_t number, Error *error) {
-    for (;;) {
-        _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
-        char kind = CURSOR_END;
-        Span prefix = {.data = &kind, .size = 1}, key = prefix, value;
-        int r = db_cursor(txn, DB_CURSORS, &cursor, error);
-        if (r == 0) r = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
-        while (r == 0 && span_starts_with(key, prefix) && !(key.size == 9 && load_be32(key.data + 5) == number))
-            r = db_move(cursor, MDB_NEXT, &key, &value, error);
-        if (r < 0) return r;
-        if (r == DB_NOT_FOUND || !span_starts_with(key, prefix)) return 0;
-        int code = mdb_cursor_del(cursor, 0);
-        if (code) return db_error(error, code, "cannot forget how far a partition was read");
+typedef struct Numbers {
+    uint32_t *items;
+    size_t count, capacity;
+} Numbers;
+
+/* The sinks that have an end of the partition, by the keys alone: other records may be damaged as well. */
+static int find_sinks(Txn *txn, uint32_t number, Numbers *sinks, Error *error) {
+    _cleanup_db_cursor_ MDB_cursor *cursor = NULL;
+    char kind = CURSOR_END;
+    Span prefix = {.data = &kind, .size = 1}, key = prefix, value;
+    int r = db_cursor(txn, DB_CURSORS, &cursor, error);
+    if (r == 0) r = db_move(cursor, MDB_SET_RANGE, &key, &value, error);
+    for (; r == 0 && span_starts_with(key, prefix); r = db_move(cursor, MDB_NEXT, &key, &value, error)) {
+        if (key.size != 9 || load_be32(key.data + 5) != number || load_be32(key.data + 1) == 0) continue;
+        array_reserve(sinks->items, sinks->count, sinks->capacity);
+        sinks->items[sinks->count++] = load_be32(key.data + 1);
     }
+    return r < 0 ? r : 0;
+}
+
+static int forget_ends(Txn *txn, uint32_t number, Error *error) {
+    Numbers sinks = {0};
+    int r = number > 0 ? find_sinks(txn, number, &sinks, error) : 0;
+    for (size_t i = 0; i < sinks.count && r == 0; i++) r = partition_end_forget(txn, sinks.items[i], number, error);
+    free(sinks.items);
+    return r;
 }
 
 static int repair_partition(Repair *repair, const BadRecord *bad, Error *error) {
@@ -170,20 +185,36 @@ static int repair_partition(Repair *repair, const BadRecord *bad, Error *error) 
         if (r == 0) (void)repair_report(repair, 0, 0, bad->why, "it was read again from a staging file, nothing is lost");
         return r;
     }
+    char mark[5] = {CURSOR_MARK};
+    store_be32(mark + 1, find.number);
     r = db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
+    if (r >= 0) r = db_remove(repair->txn, DB_CURSORS, (Span){.data = mark, .size = sizeof mark}, error);
     if (r >= 0) r = forget_ends(repair->txn, find.number, error);
     if (r == 0)
         (void)repair_report(repair, 0, 0, bad->why, "no staging file says which it is: it is removed, and what waits of it is read again");
     return r;
 }
 
+/* What stays says that the sink is one of a bridge. */
+static int repair_end(Repair *repair, const BadRecord *bad, Error *error) {
+    uint32_t sink = load_be32(bad->key.data + 1), partition = load_be32(bad->key.data + 5);
+    bool can_be = sink > 0 && partition > 0;
+    int r = can_be ? partition_end_forget(repair->txn, sink, partition, error)
+                   : db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
+    if (r >= 0) (void)repair_report(repair, 0, 0, bad->why, "it is forgotten: nothing is lost");
+    return r < 0 ? r : 0;
+}
+
 static int repair_one(Repair *repair, const BadRecord *bad, Error *error) {
     char kind = bad->key.size ? bad->key.data[0] : 0;
     if (kind == CURSOR_PARTITION && bad->key.size == 5) return repair_partition(repair, bad, error);
     if (kind == CURSOR_LAST_NUMBER && bad->key.size == 1) return repair_last_number(repair, bad, error);
-    bool is_end = kind == CURSOR_END && bad->key.size == 9;
+    if (kind == CURSOR_END && bad->key.size == 9) return repair_end(repair, bad, error);
+    bool is_mark = kind == CURSOR_MARK && bad->key.size == 5;
     int r = db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
-    if (r >= 0) (void)repair_report(repair, 0, 0, bad->why, is_end ? "it is forgotten: nothing is lost" : "it is removed");
+    if (r >= 0)
+        (void)repair_report(repair, 0, 0, bad->why,
+                            is_mark ? "it is forgotten: messages that the broker still has may come once more" : "it is removed");
     return r < 0 ? r : 0;
 }
 

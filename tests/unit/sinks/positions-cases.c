@@ -126,7 +126,8 @@ static const Decision decisions[] = {
     {"all overtaken", 30, {{10, 20, RUN_OVERTAKEN}, {20, 30, RUN_OVERTAKEN}}, 20, 30},
     {"overtaken, then goes on", 20, {{10, 20, RUN_OVERTAKEN}, {20, 25, RUN_TAKEN}}, 10, 25},
     {"position within a run", 15, {{10, 20, RUN_RETURNED}, {20, 25, RUN_RETURNED}}, 15, 15},
-    {"hole", 10, {{10, 12, RUN_TAKEN}, {13, 20, RUN_RETURNED}, {12, 13, RUN_RETURNED}}, 8, 12},
+    {"hole", 10, {{10, 12, RUN_TAKEN}, {13, 20, RUN_RETURNED}, {20, 21, RUN_RETURNED}}, 8, 12},
+    {"read again", 10, {{13, 20, RUN_RETURNED}, {10, 15, RUN_TAKEN}, {15, 16, RUN_TAKEN}, {14, 17, RUN_RETURNED}}, 10, 16},
     {"below", 5, {{10, 20, RUN_RETURNED}}, 10, 5},
     {"taken in the middle", 12, {{10, 12, RUN_OVERTAKEN}, {12, 14, RUN_TAKEN}, {14, 15, RUN_TAKEN}, {16, 18, RUN_RETURNED}}, 4, 15},
 };

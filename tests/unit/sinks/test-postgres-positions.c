@@ -386,12 +386,11 @@ static void *read_all(void *context) {
         }
         for (size_t file = 0; file < bridge.box.job.file_count; file++) {
             for (size_t k = 0; k < bridge.run_count[file]; k++) {
-                reader->returned += bridge.runs[file][k].outcome == RUN_RETURNED;
-                reader->overtaken += bridge.runs[file][k].outcome == RUN_OVERTAKEN;
+                const ImportRun *run = &bridge.runs[file][k];
+                reader->returned += run->outcome == RUN_RETURNED;
+                reader->overtaken += run->outcome == RUN_OVERTAKEN;
+                if (run->outcome == RUN_RETURNED) at[run->position] = bridge.positions[run->position].next;
             }
-        }
-        for (size_t i = 0; i < PARTS; i++) {
-            if (bridge.positions[i].stopped) at[i] = bridge.positions[i].next;
         }
     }
 out:

@@ -180,10 +180,43 @@ static void test_ends(void **state) {
     assert_ok(partition_end_set(txn, 2, 1, 2, error)); /* a seek goes back */
     assert_ok(partition_end_forget(txn, 1, 2, error));
     assert_ok(partition_end_forget(txn, 1, 2, error));
-    assert_ends(txn, 0, "1:1=9223372036854775807 2:1=2 256:7=0 ");
+    assert_ends(txn, 0, "1:1=9223372036854775807 1:2=-1 2:1=2 256:7=0 "); /* it still says that sink 1 is a bridge's */
+    assert_int_equal(partition_end_find(txn, 1, 2, &end, NULL), PARTITION_NOT_FOUND);
+    assert_ok(partition_end_set(txn, 1, 2, 8, error));
+    assert_ends(txn, 1, "1:1=9223372036854775807 1:2=8 ");
     assert_ok(partition_end_set(txn, 1, 9, 9, error));
     assert_ok(partition_ends_forget(txn, 1, error));
     assert_ends(txn, 0, "2:1=2 256:7=0 ");
+    txn_abort(txn);
+    fixture_deinit(&fixture);
+}
+
+static void assert_mark(Txn *txn, uint32_t partition, const char *expected) {
+    Span mark;
+    assert_ok(partition_mark_find(txn, partition, &mark, error));
+    assert_true(span_equal(mark, span_of(expected)));
+}
+
+/* A mark is replaced whole, and goes with its transaction. */
+static void test_marks(void **state) {
+    Fixture fixture;
+    Span mark;
+    fixture_init(&fixture, 1 << 20);
+    Txn *txn = fixture_write(&fixture);
+    assert_int_equal(partition_mark_find(txn, 1, &mark, NULL), PARTITION_NOT_FOUND);
+    assert_ok(partition_mark_set(txn, 1, SPAN("1-99, 105-107"), error));
+    assert_ok(partition_mark_set(txn, 256, SPAN("another"), error));
+    assert_ok(partition_mark_set(txn, 1, SPAN("1-107"), error));
+    fixture_commit(txn);
+    txn = fixture_write(&fixture);
+    assert_ok(partition_mark_set(txn, 1, SPAN("of a transaction that is aborted"), error));
+    txn_abort(txn);
+    fixture_reopen(&fixture);
+    txn = fixture_read(&fixture);
+    assert_mark(txn, 1, "1-107");
+    assert_mark(txn, 256, "another");
+    assert_int_equal(partition_mark_find(txn, 2, &mark, NULL), PARTITION_NOT_FOUND);
+    assert_ends(txn, 0, ""); /* it is no end */
     txn_abort(txn);
     fixture_deinit(&fixture);
 }
@@ -193,18 +226,23 @@ static void test_flipped_bits_are_noticed(void **state) {
     Fixture fixture;
     Partitions partitions = {0};
     int64_t end;
+    Span mark;
     uint32_t number;
     Partition found;
     fixture_init(&fixture, 1 << 20);
     Txn *txn = fixture_write(&fixture);
     (void)add(txn, &partitions, make("orders", 0, 3));
     assert_ok(partition_end_set(txn, 1, 1, 99, error));
+    assert_ok(partition_mark_set(txn, 1, SPAN("1-7"), error));
     fixture_commit(txn);
     const struct {
         Span key;
         size_t bytes;
-    } records[] = {{SPAN("P\0\0\0\1"), 10 + 4 * 4 + 19 + 8}, {SPAN("N"), 10 + 4}, {SPAN("C\0\0\0\1\0\0\0\1"), 10 + 8}};
-    for (size_t i = 0; i < 3; i++) {
+    } records[] = {{SPAN("P\0\0\0\1"), 10 + 4 * 4 + 19 + 8},
+                   {SPAN("N"), 10 + 4},
+                   {SPAN("C\0\0\0\1\0\0\0\1"), 10 + 8},
+                   {SPAN("M\0\0\0\1"), 10 + 4 + 3}};
+    for (size_t i = 0; i < 4; i++) {
         for (size_t bit = 0; bit < 8 * records[i].bytes; bit++) {
             fixture_flip(&fixture, DB_CURSORS, records[i].key, bit);
             txn = fixture_write(&fixture);
@@ -213,6 +251,7 @@ static void test_flipped_bits_are_noticed(void **state) {
             if (i == 0) assert_fails(partition_find(txn, 1, &found, error), -EBADMSG);
             if (i == 1) assert_fails(partitions_add(txn, &partitions, &key, &number, error), -EBADMSG);
             if (i == 2) assert_fails(partition_end_find(txn, 1, 1, &end, error), -EBADMSG);
+            if (i == 3) assert_fails(partition_mark_find(txn, 1, &mark, error), -EBADMSG);
             txn_abort(txn);
             fixture_flip(&fixture, DB_CURSORS, records[i].key, bit);
         }
@@ -298,7 +337,27 @@ static void test_an_end_is_forgotten(void **state) {
     fixture_flip(&all.fixture, DB_CURSORS, SPAN("C\0\0\0\1\0\0\0\3"), 20);
     repair(&all, "the end of partition number 3 for sink 1 is damaged: its checksum differs; it is forgotten: nothing is lost");
     Txn *txn = fixture_read(&all.fixture);
-    assert_ends(txn, 0, "1:1=10 1:2=10 7:2=10 ");
+    assert_ends(txn, 0, "1:1=10 1:2=10 1:3=-1 7:2=10 ");
+    txn_abort(txn);
+    repaired_deinit(&all);
+}
+
+/* The broker sends once more what it was not told of; nothing else is touched. */
+static void test_a_mark_is_forgotten(void **state) {
+    Repaired all;
+    Span mark;
+    repaired_init(&all);
+    Txn *txn = fixture_write(&all.fixture);
+    assert_ok(partition_mark_set(txn, 2, SPAN("1-7"), error));
+    assert_ok(partition_mark_set(txn, 3, SPAN("1-8"), error));
+    fixture_commit(txn);
+    fixture_flip(&all.fixture, DB_CURSORS, SPAN("M\0\0\0\2"), 120);
+    repair(&all,
+           "the mark of partition number 2 is damaged: its checksum differs; it is forgotten: messages that the broker still has may come");
+    txn = fixture_read(&all.fixture);
+    assert_int_equal(partition_mark_find(txn, 2, &mark, NULL), PARTITION_NOT_FOUND);
+    assert_mark(txn, 3, "1-8");
+    assert_ends(txn, 0, "1:1=10 1:2=10 1:3=10 7:2=10 ");
     txn_abort(txn);
     repaired_deinit(&all);
 }
@@ -330,12 +389,17 @@ static void test_a_partition_that_nothing_says_is_forgotten(void **state) {
         Partitions partitions;
         repaired_init(&all);
         char key[5] = {'P', 0, 0, 0, pack_is_there ? 3 : 2};
+        Span mark;
+        Txn *marks = fixture_write(&all.fixture);
+        assert_ok(partition_mark_set(marks, (uint32_t)key[4], SPAN("1-7"), error));
+        fixture_commit(marks);
         if (!pack_is_there) assert_ok(pack_remove(all.files, &all.slice.pack, error));
         fixture_flip(&all.fixture, DB_CURSORS, (Span){.data = key, .size = 5}, 100);
         repair(&all, "no staging file says which it is: it is removed, and what waits of it is read again");
         Txn *txn = fixture_write(&all.fixture);
         assert_int_equal(partition_find(txn, (uint32_t)key[4], &found, NULL), PARTITION_NOT_FOUND);
-        assert_ends(txn, 0, pack_is_there ? "1:1=10 1:2=10 7:2=10 " : "1:1=10 1:3=10 ");
+        assert_ends(txn, 0, pack_is_there ? "1:1=10 1:2=10 1:3=-1 7:2=10 " : "1:1=10 1:2=-1 1:3=10 7:2=-1 ");
+        assert_int_equal(partition_mark_find(txn, (uint32_t)key[4], &mark, NULL), PARTITION_NOT_FOUND);
         assert_ok(partitions_load(txn, &partitions, error));
         assert_int_equal(partitions.count, 2);
         assert_int_equal(add(txn, &partitions, make("orders", 2, key[4] - 1)), 4);
@@ -379,8 +443,10 @@ int main(void) {
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_ten_thousand_partitions),
         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_marks),
         cmocka_unit_test(test_flipped_bits_are_noticed),
         cmocka_unit_test(test_an_end_is_forgotten),
+        cmocka_unit_test(test_a_mark_is_forgotten),
         cmocka_unit_test(test_a_partition_is_read_again_from_a_pack),
         cmocka_unit_test(test_a_partition_that_nothing_says_is_forgotten),
         cmocka_unit_test(test_the_last_number_is_found_again),
