@@ -33,6 +33,19 @@ void run_list_clear(RunList *list) {
     list->runs.count = 0;
 }
 
+void run_list_remove(RunList *list, uint32_t partition) {
+    if (partition >= list->last_capacity || list->last[partition] == 0) return;
+    list->last[partition] = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->runs.count; i++) {
+        const OffsetRun *run = &list->runs.items[i];
+        if (run->partition == partition) continue;
+        list->runs.items[kept++] = *run;
+        list->last[run->partition] = (uint32_t)kept;
+    }
+    list->runs.count = kept;
+}
+
 void run_list_deinit(RunList *list) {
     offset_runs_deinit(&list->runs);
     free(list->last);

@@ -15,4 +15,6 @@ typedef struct RunList {
 
 void run_list_add(RunList *list, const OffsetRun *run);
 void run_list_clear(RunList *list);
+/* Takes out those of the partition. */
+void run_list_remove(RunList *list, uint32_t partition);
 void run_list_deinit(RunList *list);

@@ -49,6 +49,7 @@ void writer_close_asked(Writer *writer, Close *close) {
     }
     close->up_to_row = sink->totals.next_row;
     close->rows = sink->totals.imported.rows;
+    if (sink->log->idle_from > 0) sink->log->idle_since = 0; /* the positions as well */
     if (sink->log->rows > 0 || sink->open->exists) {
         sink->waiters->close_row = close->up_to_row;
         sink->waiters->close_reason = close->reason;

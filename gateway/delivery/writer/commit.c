@@ -332,7 +332,9 @@ static int add_append(Writer *writer, Txn *txn, Append *append, Error *error) {
         int r = add_reject(writer, txn, &append->rejects[i], error);
         if (r < 0) return r;
     }
-    return 0;
+    if (append->mark.size == 0) return 0;
+    check(append->partition_count > 0);
+    return partition_mark_set(txn, append->partitions[0].number, append->mark, error);
 }
 
 /* ---- one transaction ----------------------------------------------------------------------------------------------------------------- */
@@ -370,11 +372,15 @@ static void apply(Writer *writer) {
         SinkState *sink = writer_sink(writer, written->entry.sink);
         Error error = {0};
         const OffsetRun *runs = written->run_count > 0 ? builder->runs.items + written->first_run : NULL;
+        uint64_t row = written->entry.first_row;
         check(sink && written->entry.first_row == sink->totals.next_row && (written->entry.rows > 0 || runs));
         int r = totals_add(&sink->totals, written->commit, written->commit_time, &written->entry, &error);
         check(r == 0); /* the numbers were given from these totals */
+        for (size_t k = 0; k < written->run_count; k++) {
+            if (sink_ends_add(sink->ends, &runs[k], row, written->commit)) sink_log_forget(sink->log, runs[k].partition);
+            row += runs[k].rows;
+        }
         sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, runs, written->run_count, writer->now->boot);
-        for (size_t k = 0; k < written->run_count; k++) sink_ends_put(sink->ends, runs[k].partition, runs[k].next);
         writer_mark_dirty(writer, sink);
         writer_touch(writer, sink);
     }
@@ -403,7 +409,7 @@ static void forget_plan(Writer *writer, size_t partitions) {
 }
 
 static uint64_t append_bytes(const Append *append) {
-    uint64_t bytes = 0;
+    uint64_t bytes = append->mark.size;
     for (size_t i = 0; i < append->sink_count; i++) bytes += append->sinks[i].rows.size;
     for (size_t i = 0; i < append->reject_count; i++) bytes += append->rejects[i].body.size;
     return bytes;

@@ -10,6 +10,7 @@ typedef struct WriterConnection {
     unsigned running;     /* jobs that are not back */
     unsigned failures;    /* in a row: could not be reached */
     usec_t failing_since; /* running: the first of these */
+    usec_t failing_boot;  /* boot: the same */
     bool paused;          /* by an admin */
     usec_t paused_since;  /* running */
     usec_t paused_until;

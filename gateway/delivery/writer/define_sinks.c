@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/erase.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/imports.h"
@@ -23,6 +24,7 @@
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "gateway/delivery/writer/watch.h"
 #include "storage/partitions.h"
 
 static char *target_text(const Sink *sink) {
@@ -31,6 +33,20 @@ static char *target_text(const Sink *sink) {
     check(text);
     json_decref(stored);
     return text;
+}
+
+/* What comes has other positions than what waits. */
+static bool goes_elsewhere(Writer *writer, const SinkState *sink, const Sink *ordered) {
+    return sink_ends_any(sink->ends) && !versions_go_to(sink->versions, writer->connections, &ordered->target);
+}
+
+static int store_other_place(Writer *writer, Txn *txn, const Sink *ordered, Error *error) {
+    const SinkState *sink = writer_sink(writer, ordered->number);
+    int r = 0;
+    if (!sink || !goes_elsewhere(writer, sink, ordered)) return 0;
+    for (size_t i = 0; i < sink->ends->count && r == 0; i++)
+        if (sink->ends->items[i].end >= 0) r = partition_end_forget(txn, sink->totals.sink, sink->ends->items[i].partition, error);
+    return r;
 }
 
 static int write_define(Writer *writer, Txn *txn, Define *define, char *const *targets, Error *error) {
@@ -43,6 +59,7 @@ static int write_define(Writer *writer, Txn *txn, Define *define, char *const *t
     for (size_t i = 0; i < define->sink_count; i++) {
         const Sink *sink = define->sinks[i].sink;
         int r = versions_store(txn, sink->number, sink->mapping_version, targets[i], error);
+        if (r == 0) r = store_other_place(writer, txn, sink, error);
         if (r < 0) return r;
     }
     return writer_erase(writer, txn, define->erased, define->erased_count, error);
@@ -75,9 +92,9 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
         dropped += sink->log->runs[i].rows;
     }
     sink_log_clear(sink->log);
-    int r = sink->ends->count > 0 ? partition_ends_forget(txn, sink->totals.sink, error) : 0;
+    chains_forget_all(sink);
+    int r = chains_store(txn, sink, error);
     if (r < 0) return r;
-    sink_ends_clear(sink->ends);
     SinkTotals *totals = &sink->totals;
     totals->staged_row = totals->next_row;
     totals->first_commit = 0;
@@ -92,6 +109,11 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
 
 static void know(Writer *writer, const SinkOrder *order, char *take_target) {
     SinkState *sink = writer_sink_added(writer, order->sink->number);
+    if (goes_elsewhere(writer, sink, order->sink)) {
+        chains_forget_all(sink);
+        sink_ends_saved(sink->ends);
+        watch_reset(sink->watch);
+    }
     versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, &order->sink->target);
     sink->rules->known = true;
     writer_pause(writer, sink, order);

@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/loader.h"
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/connections.h"
 #include "gateway/delivery/writer/divide.h"
 #include "gateway/delivery/writer/drain_state.h"
@@ -18,6 +19,7 @@
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/job_runs.h"
 #include "gateway/delivery/writer/left_out.h"
+#include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/positions_alone.h"
 #include "gateway/delivery/writer/repaired.h"
@@ -29,9 +31,11 @@
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/unreachable.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "gateway/delivery/writer/watch.h"
 
 #define JOBS_A_CONNECTION_MOST 8 /* given out at once; the loaders run fewer on one connection */
 #define FILES_A_JOB_MOST 16
@@ -77,6 +81,17 @@ static void queue_on(SinkState *sink, WriterConnection *connection) {
     connection_join_queue(connection, sink);
 }
 
+/* Where its bridge stands with its destination, which is looked at between imports. */
+static usec_t consider_look(Writer *writer, SinkState *sink) {
+    usec_t due = writer_look_due(sink), now = writer->now->boot;
+    if (due > now) return due;
+    WriterConnection *connection = sink->stopped || sink->stays_stopped ? NULL : writer_positions_connection(writer, sink);
+    if (!connection || connection->paused) return USEC_NEVER; /* its resume wakes the sink */
+    if (connection_is_held(connection, now)) return connection->paused_until;
+    queue_on(sink, connection);
+    return now;
+}
+
 /* Runs without rows, which nothing that waits comes before. */
 static usec_t consider_positions(Writer *writer, SinkState *sink, usec_t due) {
     if (due > writer->now->boot) return due;
@@ -85,15 +100,10 @@ static usec_t consider_positions(Writer *writer, SinkState *sink, usec_t due) {
     return USEC_NEVER;
 }
 
-usec_t writer_consider_import(Writer *writer, SinkState *sink) {
-    usec_t next = USEC_NEVER, positions = writer_positions_due(sink);
-    if (sink->imports->running || writer->drain->begun || writer->broken) return next;
-    if (sink->waiting->count == 0 && positions == USEC_NEVER) return next;
-    if (!sink->rules->known || sink->rules->paused || sink->stays_stopped) {
-        if (sink->imports->queued_on) connection_leave_queue(sink);
-        return next;
-    }
+static usec_t consider_files(Writer *writer, SinkState *sink, usec_t positions) {
+    usec_t next = USEC_NEVER;
     if (positions != USEC_NEVER) return consider_positions(writer, sink, positions);
+    if (sink->waiting->count == 0) return next;
     WaitingFile *oldest = &sink->waiting->items[0];
     bool stays = !waiting_is_at_rest(oldest) || oldest->bridge || oldest->connection->paused;
     usec_t expires = stays ? USEC_NEVER : writer_expires(writer, oldest);
@@ -106,6 +116,18 @@ usec_t writer_consider_import(Writer *writer, SinkState *sink) {
     if (!file) return next;
     queue_on(sink, file->connection);
     return next;
+}
+
+usec_t writer_consider_import(Writer *writer, SinkState *sink) {
+    usec_t positions = writer_positions_due(sink);
+    if (sink->imports->running || writer->drain->begun || writer->broken) return USEC_NEVER;
+    writer_drop_watched(writer, sink);
+    if (sink->waiting->count == 0 && positions == USEC_NEVER && sink->watch->count == 0) return USEC_NEVER;
+    bool imports = sink->rules->known && !sink->rules->paused && !sink->stays_stopped;
+    if (!imports && sink->imports->queued_on) connection_leave_queue(sink);
+    usec_t next = sink->rules->known && sink->watch->count > 0 ? consider_look(writer, sink) : USEC_NEVER;
+    if (next <= writer->now->boot) return USEC_NEVER; /* when it is back, the rest is considered */
+    return imports ? earlier(next, consider_files(writer, sink, positions)) : next;
 }
 
 /* ---- jobs ---------------------------------------------------------------------------------------------------------------------------- */
@@ -237,6 +259,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     add_settled(sink, connection, job);
     check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
     sink->imports->running = true;
+    sink->imports->begun = writer->log->last_commit;
     connection->running++;
     writer->imports->in_flight++;
     writer->options.post_import(writer->options.post_import_context, job);
@@ -255,10 +278,12 @@ static void pump(Writer *writer, WriterConnection *connection) {
         connection_leave_queue(sink);
         if (sink->imports->running) continue;
         usec_t next = USEC_NEVER;
-        WaitingFile *file = pick(writer, sink, &next);
-        if (writer_positions_due(sink) <= writer->now->boot) {
+        bool imports = !sink->rules->paused && !sink->stays_stopped;
+        bool sets = imports && writer_positions_due(sink) <= writer->now->boot;
+        WaitingFile *file = imports ? pick(writer, sink, &next) : NULL;
+        if (sets || writer_look_due(sink) <= writer->now->boot) {
             if (writer_positions_connection(writer, sink) == connection)
-                writer_start_positions(writer, sink, connection);
+                writer_start_positions(writer, sink, connection, sets);
             else
                 writer_touch(writer, sink);
         } else if (file && file->connection == connection) {
@@ -361,8 +386,13 @@ static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, 
     for (size_t i = 0; i < job->file_count; i++) {
         int r = record_file_done(writer, txn, sink, &job->files[i], connection, error);
         if (r < 0) return r;
+        chains_note_runs(writer, sink, job, job->files[i].runs, job->files[i].run_count);
     }
+    chains_note_positions(writer, sink, job);
+    int r = chains_store(txn, sink, error);
+    if (r < 0) return r;
     sink->imports->failures = 0;
+    sink->imports->failing_since = 0;
     sink->imports->paused_until = 0;
     sink->last_error[0] = '\0';
     connection->failures = 0;
@@ -426,12 +456,11 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
     log_warning("import of %s failed (%s): %s", job->label, job->request.result == SINK_REFUSED ? "refused" : "tried again",
                 job->request.error.text);
+    if (sink->imports->failing_since == 0) sink->imports->failing_since = writer->now->boot;
     if (job->request.result == SINK_UNREACHABLE) {
-        if (connection->failures++ == 0) connection->failing_since = writer->now->running;
-        memcpy(connection->last_error, sink->last_error, sizeof connection->last_error);
-        connection->paused_until = writer->now->boot + writer_backoff(writer, connection->failures);
-        scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
+        writer_note_unreachable(writer, connection, sink->last_error);
     } else {
+        chains_note_missing(writer, sink, job);
         connection->failures = 0; /* it answered */
         sink->imports->failures++;
         sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);

@@ -5,9 +5,11 @@
 
 /* A sink on its way from packs into its table. */
 typedef struct SinkImports {
-    bool running;      /* a loader has a job of it */
-    bool positions;    /* that sets positions alone */
-    unsigned failures; /* imports that failed since one succeeded */
+    bool running;         /* a loader has a job of it */
+    bool positions;       /* that sets positions alone */
+    uint64_t begun;       /* the last commit when that job was given out */
+    unsigned failures;    /* imports that failed since one succeeded */
+    usec_t failing_since; /* boot: since which its destination takes nothing; 0: it does, as far as is known */
     usec_t paused_until;
     struct WriterConnection *queued_on; /* NULL: in no queue */
     struct SinkState *next_queued;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/array.h"
+#include "gateway/delivery/writer/watch.h"
 
 /* While it is made, ImportRun.position is the number of the partition. */
 typedef struct RunReader {
@@ -67,31 +68,51 @@ static void mark(const ImportRun *runs, size_t count, uint32_t *places) {
     for (size_t i = 0; i < count; i++) places[runs[i].position] = 1;
 }
 
-static void add_positions(const Partitions *known, LoadJob *job) {
-    size_t most = 1;
-    for (size_t i = 0; i < known->count; i++)
-        if (known->items[i].number >= most) most = (size_t)known->items[i].number + 1;
-    uint32_t *places = calloc(most, sizeof *places);
-    check(places);
-    mark(job->runs, job->run_count, places);
-    for (size_t i = 0; i < job->file_count; i++) mark(job->files[i].runs, job->files[i].run_count, places);
+static Partition partition_of(const PartitionKey *key) {
+    return (Partition){.cluster = (char *)(uintptr_t)key->cluster,
+                       .group = (char *)(uintptr_t)key->group,
+                       .topic = (char *)(uintptr_t)key->topic,
+                       .generation = key->generation,
+                       .partition = key->partition};
+}
+
+/* The texts of those that are marked in `places`, and of the watched ones: those that have no number get some that are of this job alone. */
+static void copy_partitions(const Partitions *known, LoadJob *job, const Watched *watched, size_t watched_count, uint32_t *places,
+                            size_t most) {
+    for (size_t i = 0; i < watched_count; i++) {
+        const Partition *partition = partitions_find(known, &watched[i].key->partition);
+        if (partition) places[partition->number] = 1;
+    }
     for (size_t i = 0; i < known->count; i++) {
         if (!places[known->items[i].number]) continue;
         Partition copy = partition_copy(&known->items[i]);
         partitions_take(&job->partitions, &copy);
     }
+    for (size_t i = 0; i < watched_count; i++) {
+        if (partitions_find(known, &watched[i].key->partition)) continue;
+        Partition copy = partition_copy(&watched[i].key->partition);
+        copy.number = (uint32_t)(most + i);
+        partitions_take(&job->partitions, &copy);
+    }
+}
+
+static void add_positions(const Partitions *known, LoadJob *job, const Watched *watched, size_t watched_count) {
+    size_t most = 1;
+    for (size_t i = 0; i < known->count; i++)
+        if (known->items[i].number >= most) most = (size_t)known->items[i].number + 1;
+    check(most + watched_count <= UINT32_MAX);
+    uint32_t *places = calloc(most + watched_count, sizeof *places);
+    check(places);
+    mark(job->runs, job->run_count, places);
+    for (size_t i = 0; i < job->file_count; i++) mark(job->files[i].runs, job->files[i].run_count, places);
+    copy_partitions(known, job, watched, watched_count, places, most);
     job->position_count = job->partitions.count;
     job->positions = calloc(job->position_count + 1, sizeof *job->positions);
     check(job->positions);
     for (size_t i = 0; i < job->position_count; i++) job->positions[i].key = key_of(&job->partitions.items[i]);
     qsort(job->positions, job->position_count, sizeof *job->positions, by_key);
     for (size_t i = 0; i < job->position_count; i++) {
-        const PartitionKey *key = &job->positions[i].key;
-        const Partition wanted = {.cluster = (char *)(uintptr_t)key->cluster,
-                                  .group = (char *)(uintptr_t)key->group,
-                                  .topic = (char *)(uintptr_t)key->topic,
-                                  .generation = key->generation,
-                                  .partition = key->partition};
+        const Partition wanted = partition_of(&job->positions[i].key);
         const Partition *partition = partitions_find(&job->partitions, &wanted);
         check(partition);
         places[partition->number] = (uint32_t)i;
@@ -125,18 +146,19 @@ int job_runs_read(Txn *txn, const Partitions *known, LoadJob *job, LoadFile **re
     }
     for (size_t i = 0; i < job->file_count && r == 0 && any; i++)
         if (!all_in_runs(&job->files[i])) r = error_set(error, -EBADMSG, "a file has rows of a broker's records and others");
-    if (r == 0 && any) add_positions(known, job);
+    if (r == 0 && any) add_positions(known, job, NULL, 0);
     return r;
 }
 
-void job_runs_put(const Partitions *known, LoadJob *job, const OffsetRun *runs, size_t count) {
-    job->runs = calloc(count + 1, sizeof *job->runs);
+void job_runs_put(const Partitions *known, LoadJob *job, const JobPositions *wanted) {
+    job->runs = calloc(wanted->run_count + 1, sizeof *job->runs);
     check(job->runs);
-    for (size_t i = 0; i < count; i++) {
-        check(runs[i].rows == 0);
-        if (!partitions_get(known, runs[i].partition)) continue;
+    for (size_t i = 0; i < wanted->run_count; i++) {
+        const OffsetRun *run = &wanted->runs[i];
+        check(run->rows == 0);
+        if (!partitions_get(known, run->partition)) continue;
         job->runs[job->run_count++] = (ImportRun){
-            .position = runs[i].partition, .first = runs[i].first, .next = runs[i].next, .first_row = 1};
+            .position = run->partition, .first = run->first, .next = run->next, .first_row = wanted->next_row};
     }
-    add_positions(known, job);
+    add_positions(known, job, wanted->watched, wanted->watched_count);
 }

@@ -9,12 +9,15 @@
 
 #include "base/log.h"
 #include "gateway/delivery/load_job.h"
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/drain_state.h"
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/job_runs.h"
 #include "gateway/delivery/writer/left_out.h"
+#include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/slices.h"
@@ -22,11 +25,14 @@
 #include "gateway/delivery/writer/step_clock.h"
 #include "gateway/delivery/writer/stored.h"
 #include "gateway/delivery/writer/transaction.h"
+#include "gateway/delivery/writer/unreachable.h"
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/watch.h"
 #include "storage/rejects.h"
 
 #define POSITIONS_AFTER (5 * USEC_SECOND) /* rows may follow, and take them along */
+#define LOOK_EVERY (5 * USEC_SECOND)
 
 /* ---- giving out ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -37,6 +43,27 @@ usec_t writer_positions_due(const SinkState *sink) {
     if (log->idle_from == 0 || log->count > 0 || sink->open->exists || sink->waiting->count > 0) return USEC_NEVER;
     usec_t due = log->idle_since + POSITIONS_AFTER;
     return due > paused_until ? due : paused_until;
+}
+
+usec_t writer_look_due(const SinkState *sink) {
+    return sink->watch->count > 0 ? sink->watch->due : USEC_NEVER;
+}
+
+/* Somebody set or made positions: what waited for that goes at once. */
+static void hurry(SinkState *sink) {
+    sink->imports->paused_until = 0;
+    for (size_t i = 0; i < sink->waiting->count; i++) sink->waiting->items[i].next_try = 0;
+}
+
+void writer_look_now(Writer *writer, SinkState *sink) {
+    sink->watch->due = writer->now->boot;
+    sink->watch->failures = 0;
+    hurry(sink);
+    writer_touch(writer, sink);
+}
+
+void writer_drop_watched(Writer *writer, SinkState *sink) {
+    if (writer_look_due(sink) <= writer->now->boot) watch_drop(writer->watched, sink->watch, writer->now->boot);
 }
 
 WriterConnection *writer_positions_connection(Writer *writer, SinkState *sink) {
@@ -59,6 +86,7 @@ static int set_target(LoadJob *job, const char *target, const char *label, Error
 static void post(Writer *writer, SinkState *sink, WriterConnection *connection, LoadJob *job) {
     check(!sink->imports->running && !sink->imports->queued_on && !connection->paused);
     sink->imports->running = sink->imports->positions = true;
+    sink->imports->begun = writer->log->last_commit;
     connection->running++;
     writer->imports->in_flight++;
     writer_touch(writer, sink);
@@ -73,20 +101,40 @@ static LoadJob *make_job(Writer *writer, const SinkState *sink, const WriterConn
     return job;
 }
 
-void writer_start_positions(Writer *writer, SinkState *sink, WriterConnection *connection) {
+/* They cannot be decided about. */
+static void give_up_ahead(Writer *writer, SinkState *sink) {
+    SinkLog *log = sink->log;
+    while (log->ahead.count > 0) { /* what comes later does not follow: it is read again */
+        uint32_t partition = log->ahead.items[0].partition;
+        sink_ends_forget(sink->ends, partition);
+        sink_log_forget(log, partition);
+    }
+    chains_save(writer, sink);
+}
+
+void writer_start_positions(Writer *writer, SinkState *sink, WriterConnection *connection, bool sets) {
     SinkLog *log = sink->log;
     Error error = {0};
-    if (log->ahead.count == 0) sink_log_send_idle(log);
+    if (sets && log->ahead.count == 0) sink_log_send_idle(log);
+    sink->watch->due = writer->now->boot + LOOK_EVERY;
     LoadJob *job = make_job(writer, sink, connection, NULL);
     const SinkVersion *version = versions_find(sink->versions, versions_current(sink->versions));
     int r = set_target(job, version->target, sink->label, &error);
-    if (r == 0) job_runs_put(writer->partitions, job, log->ahead.items, log->ahead.count);
-    if (r == 0 && job->run_count > 0) {
+    if (r == 0) {
+        const JobPositions wanted = {.runs = log->ahead.items,
+                                     .run_count = sets ? log->ahead.count : 0,
+                                     .next_row = sink->totals.next_row,
+                                     .watched = sink->watch->items,
+                                     .watched_count = sink->watch->count};
+        job_runs_put(writer->partitions, job, &wanted);
+    }
+    if (r == 0 && (job->run_count > 0 || (!sets && job->position_count > 0))) {
         post(writer, sink, connection, job);
         return;
     }
     if (r < 0) log_failure(LOG_ERROR, "positions cannot be set", &error);
-    sink_log_drop_ahead(log); /* what comes later does not follow, and is read again */
+    give_up_ahead(writer, sink);
+    writer_touch(writer, sink);
     load_job_free(job);
 }
 
@@ -142,6 +190,9 @@ static int record_deleted(Writer *writer, Txn *txn, SinkState *sink, LoadJob *jo
     load->run_count = job->run_count;
     int r = left_out_record(txn, sink, waiting, load, error);
     job->runs = NULL;
+    chains_note_runs(writer, sink, job, load->runs, load->run_count);
+    chains_note_positions(writer, sink, job);
+    if (r == 0) r = chains_store(txn, sink, error);
     if (r < 0) return r;
     uint64_t rows = file_readable_rows(&load->file);
     r = ledger_end_file(txn, &load->file, FILE_DELETED, writer->now->wall, writer->now->running, error);
@@ -169,18 +220,48 @@ static int end_delete(Writer *writer, SinkState *sink, LoadJob *job, Error *erro
 
 /* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
 
+static bool only_reads(const LoadJob *job) {
+    return job->run_count == 0 && !job->request.context;
+}
+
 static void note_failure(Writer *writer, SinkState *sink, WriterConnection *connection, const LoadJob *job) {
+    bool reads = only_reads(job);
     (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", job->request.error.text);
-    log_warning("positions of %s are not set, tried again: %s", job->label, job->request.error.text);
+    if (!reads || sink->watch->failures == 0)
+        log_warning("positions of %s are not %s, tried again: %s", job->label, reads ? "read" : "set", job->request.error.text);
+    if (sink->imports->failing_since == 0) sink->imports->failing_since = writer->now->boot;
+    chains_note_missing(writer, sink, job);
     if (job->request.result == SINK_UNREACHABLE) {
-        if (connection->failures++ == 0) connection->failing_since = writer->now->running;
-        memcpy(connection->last_error, sink->last_error, sizeof connection->last_error);
-        connection->paused_until = writer->now->boot + writer_backoff(writer, connection->failures);
-        scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
+        writer_note_unreachable(writer, connection, sink->last_error);
+        sink->watch->failures++;
+    } else if (reads) {
+        connection->failures = 0; /* it answered */
+        sink->watch->failures++;
+        sink->watch->due = writer->now->boot + writer_backoff(writer, sink->watch->failures);
     } else {
         sink->imports->failures++;
         sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
     }
+}
+
+/* Imports that were refused for another reason fail until one succeeds. */
+static void note_success(SinkState *sink, WriterConnection *connection, const LoadJob *job) {
+    connection->failures = 0;
+    connection->paused_until = 0;
+    sink->watch->failures = 0;
+    if (!only_reads(job)) {
+        sink->imports->failures = 0;
+        sink->imports->paused_until = 0;
+    }
+    if (sink->imports->failures > 0 || sink->stopped) return;
+    sink->imports->failing_since = 0;
+    sink->last_error[0] = '\0';
+}
+
+static void note_positions(Writer *writer, SinkState *sink, const LoadJob *job) {
+    bool missed = watch_any_missing(sink->watch);
+    chains_note_positions(writer, sink, job);
+    if (missed && !watch_any_missing(sink->watch)) hurry(sink);
 }
 
 void writer_positions_back(Writer *writer, LoadJob *take_job) {
@@ -192,13 +273,10 @@ void writer_positions_back(Writer *writer, LoadJob *take_job) {
     writer->imports->in_flight--;
     connection->running--;
     sink->imports->running = sink->imports->positions = false;
-    bool done = job->request.result == SINK_DONE;
+    bool nothing_there = only_reads(job) && job->request.result != SINK_DONE && job->request.error.code == -ENODATA;
+    bool done = job->request.result == SINK_DONE || nothing_there;
     if (done) {
-        sink->imports->failures = 0;
-        sink->imports->paused_until = 0;
-        sink->last_error[0] = '\0';
-        connection->failures = 0;
-        connection->paused_until = 0;
+        note_success(sink, connection, job);
     } else {
         note_failure(writer, sink, connection, job);
     }
@@ -207,7 +285,10 @@ void writer_positions_back(Writer *writer, LoadJob *take_job) {
         action->request.result = end_delete(writer, sink, job, &action->request.error);
         request_answer(&action->request);
     } else if (done) {
-        sink_log_drop_ahead(sink->log);
+        chains_note_runs(writer, sink, job, job->runs, job->run_count);
+        note_positions(writer, sink, job);
+        if (job->run_count > 0) sink_log_drop_ahead(sink->log);
+        chains_save(writer, sink);
         writer_find_trim(writer);
     }
     writer_touch(writer, sink);

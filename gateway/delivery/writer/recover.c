@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/give_up.h"
@@ -35,6 +36,7 @@ typedef struct Recovery {
     uint64_t as_of;     /* the stored totals are true for this commit */
     uint64_t damaged_groups;
     uint64_t last_damaged;
+    ChainSearch *chains;
 } Recovery;
 
 /* Boot time of a moment of the wall clock, which may have jumped: never in the future. */
@@ -51,7 +53,7 @@ static int load_totals(void *context, const SinkTotals *totals, Error *error) {
 }
 
 static int load_end(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
-    sink_ends_put(writer_sink_added(context, sink)->ends, partition, end);
+    sink_ends_load(writer_sink_added(context, sink)->ends, partition, end);
     return 0;
 }
 
@@ -128,6 +130,15 @@ static void replay_totals(Recovery *recovery, SinkState *sink, const GroupView *
     writer_mark_dirty(recovery->writer, sink);
 }
 
+/* Those that are not staged: rows from `from` on, and what follows them. */
+static void search_runs(Recovery *recovery, const GroupEntry *entry, const OffsetRun *runs, size_t run_count, uint64_t from) {
+    uint64_t row = entry->first_row;
+    for (size_t i = 0; i < run_count; i++) {
+        if (row >= from) chain_search_run(recovery->chains, entry->sink, &runs[i], row);
+        row += runs[i].rows;
+    }
+}
+
 static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *group, size_t index) {
     const GroupEntry *entry = &group->entries[index];
     const OffsetRun *runs = NULL;
@@ -135,8 +146,9 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
     usec_t since = boot_of(recovery->writer, group->commit_time);
     if (entry->rows == 0) {
         /* Those before the next row may have been staged or imported: deciding about them again does no harm. */
-        if (entry->first_row >= sink->totals.staged_row && !sink->stopped)
-            sink_log_add(sink->log, group->commit, group->commit_time, entry, runs, run_count, since);
+        if (entry->first_row < sink->totals.staged_row || sink->stopped) return;
+        search_runs(recovery, entry, runs, run_count, entry->first_row);
+        sink_log_add(sink->log, group->commit, group->commit_time, entry, runs, run_count, since);
         return;
     }
     uint64_t expected = sink_log_end(sink->log, sink->totals.staged_row), end = entry->first_row + entry->rows;
@@ -151,6 +163,7 @@ static void replay_rows(Recovery *recovery, SinkState *sink, const GroupView *gr
     GroupEntry waiting = *entry;
     waiting.first_row = expected;
     waiting.rows = end - expected;
+    search_runs(recovery, entry, runs, run_count, expected);
     sink_log_add(sink->log, group->commit, group->commit_time, &waiting, runs, run_count, since);
 }
 
@@ -269,6 +282,38 @@ static int recover_totals(Recovery *recovery, Txn *txn, Error *error) {
     return r;
 }
 
+/* Of sinks of bridges: what the files have of their chains. */
+static int search_files(Recovery *recovery, Txn *txn, Error *error) {
+    const Writer *writer = recovery->writer;
+    for (size_t i = 0; i < writer->sinks->capacity; i++) {
+        SinkState *sink = writer->sinks->items[i];
+        if (!sink || !sink_ends_any(sink->ends) || sink->stopped) continue;
+        int r = chain_search_files(recovery->chains, txn, sink, error);
+        if (r == -EBADMSG && !recovery->may_repair) {
+            *error = (Error){0};
+            chains_forget_all(sink);
+        } else if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+static int save_chains(Writer *writer, Error *error) {
+    bool any = false;
+    for (size_t i = 0; i < writer->sinks->capacity; i++)
+        any = any || (writer->sinks->items[i] && writer->sinks->items[i]->ends->unsaved > 0);
+    if (!any) return 0;
+    Txn *txn;
+    int r = txn_begin_write(writer->options.environment, &txn, error);
+    if (r < 0) return r;
+    for (size_t i = 0; i < writer->sinks->capacity && r == 0; i++)
+        if (writer->sinks->items[i]) r = chains_store(txn, writer->sinks->items[i], error);
+    if (r == 0) return txn_commit(txn, error);
+    txn_abort(txn);
+    return r;
+}
+
 static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     Writer *writer = recovery->writer;
     int r = catalog_next_sink(txn, &recovery->next_sink, error);
@@ -276,7 +321,9 @@ static int recover_rest(Recovery *recovery, Txn *txn, Error *error) {
     if (r == 0) r = writer_load_damage(writer, txn, error);
     if (r == 0) r = ledger_visit_waiting_files(txn, load_file, skip_file, writer, error);
     if (r == 0) r = ledger_pack_bytes(txn, &writer->space->staging_bytes, error);
+    if (r == 0) r = search_files(recovery, txn, error);
     if (r == 0) r = replay_log(recovery, txn, error);
+    if (r == 0) chain_search_end(recovery->chains, writer);
     environment_reads(writer->options.environment, true);
     for (size_t i = 0; i < writer->sinks->capacity && r == 0; i++)
         if (writer->sinks->items[i]) r = check_sink(recovery, txn, writer->sinks->items[i], error);
@@ -318,5 +365,9 @@ int writer_recover(Writer *writer, bool may_repair, Error *error) {
     int r = mind_index(writer, error);
     if (r == 0) r = in_transaction(&recovery, recover_totals, error);
     if (r == 0) r = writer_mind_missing(writer, error);
-    return r < 0 ? r : in_transaction(&recovery, recover_rest, error);
+    if (r < 0) return r;
+    recovery.chains = chain_search_new();
+    r = in_transaction(&recovery, recover_rest, error);
+    chain_search_free(recovery.chains);
+    return r < 0 ? r : save_chains(writer, error);
 }

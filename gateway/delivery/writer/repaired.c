@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/damage.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/sinks.h"
@@ -50,6 +51,8 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     sink->totals.returned_rows += damage->returned;
     writer_mark_dirty(writer, sink);
     if (!sink->stopped && reload(writer, txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
+    if (damage->returned > 0) chains_note_loss(sink);
+    if (chains_store(txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
     sums_note_repair(sink);
     if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
     writer_touch(writer, sink);

@@ -19,7 +19,7 @@ static size_t place_of(const SinkEnds *ends, uint32_t partition) {
     return low;
 }
 
-static const SinkEnd *find(const SinkEnds *ends, uint32_t partition) {
+const SinkEnd *sink_ends_find(const SinkEnds *ends, uint32_t partition) {
     size_t place = place_of(ends, partition);
     return place < ends->count && ends->items[place].partition == partition ? &ends->items[place] : NULL;
 }
@@ -30,25 +30,20 @@ static SinkEnd *find_or_add(SinkEnds *ends, uint32_t partition) {
     if (place < ends->count && ends->items[place].partition == partition) return &ends->items[place];
     array_reserve(ends->items, ends->count, ends->capacity);
     memmove(&ends->items[place + 1], &ends->items[place], (ends->count - place) * sizeof *ends->items);
-    ends->items[place] = (SinkEnd){.partition = partition, .end = -1};
+    ends->items[place] = (SinkEnd){.partition = partition, .from = -1, .end = -1};
     ends->count++;
     return &ends->items[place];
 }
 
-int64_t sink_ends_find(const SinkEnds *ends, uint32_t partition) {
-    const SinkEnd *end = find(ends, partition);
-    return end ? end->end : -1;
-}
-
-void sink_ends_put(SinkEnds *ends, uint32_t partition, int64_t end) {
-    check(end >= 0);
-    SinkEnd *item = find_or_add(ends, partition);
-    if (item->end < 0) ends->known++;
-    item->end = end;
+static SinkEnd *find_or_record(SinkEnds *ends, uint32_t partition) {
+    SinkEnd *end = find_or_add(ends, partition);
+    if (!end->recorded) ends->known++;
+    end->recorded = true;
+    return end;
 }
 
 void sink_ends_clear(SinkEnds *ends) {
-    ends->count = ends->known = 0;
+    ends->count = ends->known = ends->unsaved = 0;
 }
 
 void sink_ends_deinit(SinkEnds *ends) {
@@ -56,12 +51,66 @@ void sink_ends_deinit(SinkEnds *ends) {
     *ends = (SinkEnds){0};
 }
 
+/* ---- the chain ----------------------------------------------------------------------------------------------------------------------- */
+
+void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end) {
+    SinkEnd *item = find_or_record(ends, partition);
+    item->from = item->end = end;
+}
+
+void sink_ends_begin_at(SinkEnds *ends, uint32_t partition, int64_t from, uint64_t first_row) {
+    SinkEnd *item = find_or_add(ends, partition);
+    check(item->recorded && from >= 0 && from <= item->end);
+    item->from = from;
+    item->first_row = first_row;
+}
+
+bool sink_ends_add(SinkEnds *ends, const OffsetRun *run, uint64_t first_row, uint64_t commit) {
+    SinkEnd *item = find_or_record(ends, run->partition);
+    bool begins = item->end != run->first;
+    check(run->first < run->next);
+    if (begins) {
+        item->from = run->first;
+        item->first_row = first_row;
+        item->begun = commit;
+    }
+    if (item->unsaved) ends->unsaved--;
+    item->unsaved = false;
+    item->end = run->next;
+    return begins;
+}
+
+bool sink_ends_reach(SinkEnds *ends, uint32_t partition, int64_t position) {
+    SinkEnd *item = find_or_add(ends, partition);
+    if (position < item->from || position > item->end) return false;
+    item->from = position;
+    return true;
+}
+
+void sink_ends_forget(SinkEnds *ends, uint32_t partition) {
+    SinkEnd *item = find_or_add(ends, partition);
+    if (item->end < 0) return;
+    item->from = item->end = -1;
+    ends->unsaved += !item->unsaved;
+    item->unsaved = true;
+}
+
+void sink_ends_saved(SinkEnds *ends) {
+    for (size_t i = 0; i < ends->count && ends->unsaved > 0; i++) {
+        ends->unsaved -= ends->items[i].unsaved;
+        ends->items[i].unsaved = false;
+    }
+    check(ends->unsaved == 0);
+}
+
+/* ---- the transaction in the making --------------------------------------------------------------------------------------------------- */
+
 static int64_t planned(const SinkEnd *end, uint64_t transaction) {
     return end->transaction == transaction ? end->planned : end->end;
 }
 
 int64_t sink_ends_planned(const SinkEnds *ends, uint64_t transaction, uint32_t partition) {
-    const SinkEnd *end = find(ends, partition);
+    const SinkEnd *end = sink_ends_find(ends, partition);
     return end ? planned(end, transaction) : -1;
 }
 
@@ -78,4 +127,20 @@ void sink_ends_plan(SinkEnds *ends, uint64_t transaction, uint32_t partition) {
     SinkEnd *end = find_or_add(ends, partition);
     end->planned = end->tried;
     end->transaction = transaction;
+}
+
+/* ---- checks -------------------------------------------------------------------------------------------------------------------------- */
+
+void sink_ends_check(const SinkEnds *ends, uint64_t next_row) {
+    size_t known = 0;
+    check(ends->unsaved == 0);
+    for (size_t i = 0; i < ends->count; i++) {
+        const SinkEnd *end = &ends->items[i];
+        known += end->recorded;
+        check(i == 0 || end[-1].partition < end->partition);
+        check((end->from < 0) == (end->end < 0) && end->from <= end->end);
+        check(end->recorded || end->end < 0);
+        check(end->first_row <= next_row);
+    }
+    check(known == ends->known);
 }

@@ -101,6 +101,16 @@ void sink_log_drop_ahead(SinkLog *log) {
     log->ahead_from = 0;
 }
 
+void sink_log_forget(SinkLog *log, uint32_t partition) {
+    run_list_remove(&log->idle, partition);
+    if (log->idle.runs.count == 0) log->idle_from = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < log->ahead.count; i++)
+        if (log->ahead.items[i].partition != partition) log->ahead.items[kept++] = log->ahead.items[i];
+    log->ahead.count = kept;
+    if (kept == 0) log->ahead_from = 0;
+}
+
 uint64_t sink_log_oldest(const SinkLog *log) {
     if (log->ahead_from > 0) return log->ahead_from;
     return log->count ? log->runs[0].runs_from : log->idle_from;

@@ -50,6 +50,8 @@ void sink_log_clear(SinkLog *log);
 /* The runs without rows are imported alone from now on; then they have gone. */
 void sink_log_send_idle(SinkLog *log);
 void sink_log_drop_ahead(SinkLog *log);
+/* Those of the partition that no rows follow are of a chain that was forgotten: they need not be decided about. */
+void sink_log_forget(SinkLog *log, uint32_t partition);
 /* The oldest commit that any of it is in; 0: there is nothing. */
 uint64_t sink_log_oldest(const SinkLog *log);
 /* No run is in a Stage any more. */

@@ -15,6 +15,7 @@
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
+#include "gateway/delivery/writer/watch.h"
 
 typedef struct SinkBlock {
     SinkState sink; /* first */
@@ -23,6 +24,7 @@ typedef struct SinkBlock {
     SinkVersions versions;
     SinkLog log;
     SinkEnds ends;
+    SinkWatch watch;
     SinkStaging stage;
     OpenFile open;
     WaitingFiles waiting;
@@ -40,6 +42,7 @@ static SinkState *sink_new(uint32_t number) {
     sink->versions = &block->versions;
     sink->log = &block->log;
     sink->ends = &block->ends;
+    sink->watch = &block->watch;
     sink->stage = &block->stage;
     sink->open = &block->open;
     sink->waiting = &block->waiting;
@@ -52,7 +55,7 @@ static SinkState *sink_new(uint32_t number) {
 
 static void sink_free(SinkState *sink) {
     if (!sink) return;
-    check(!sink->waiters->first);
+    check(!sink->waiters->first && sink->watch->count == 0);
     sink_gate_unref(sink->rules->gate);
     free(sink->label);
     versions_deinit(sink->versions);
@@ -88,6 +91,7 @@ void writer_sink_remove(Writer *writer, SinkState *sink) {
     check(!sink->dirty && !sink->imports->queued_on && !sink->stage->queued);
     scheduler_set(&writer->sinks->timers, &sink->timer, USEC_NEVER);
     if (sink->changed) sink_queue_remove(&writer->sinks->changed, sink);
+    watch_drop(writer->watched, sink->watch, USEC_NEVER);
     writer->sinks->items[number] = NULL;
     sink_free(sink);
 }

@@ -9,6 +9,7 @@
 #include "base/array.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "gateway/delivery/writer/chains.h"
 #include "gateway/delivery/writer/closed.h"
 #include "gateway/delivery/writer/connections.h"
 #include "gateway/delivery/writer/import.h"
@@ -302,6 +303,9 @@ static int record_damage(Txn *txn, SinkState *sink, const StageItem *item, Error
     }
     totals_lose(&sink->totals, returned ? RANGE_RETURNED : RANGE_QUARANTINED, item->damaged_rows);
     drop_from_log(sink, item->damaged_rows, 0);
+    chains_note_loss(sink);
+    r = chains_store(txn, sink, error);
+    if (r < 0) return r;
     log_error("rows %" PRIu64 " to %" PRIu64 " of sink %s are damaged in the log and cannot be read: they are %s", item->damaged_first,
               item->damaged_first + item->damaged_rows - 1, sink->label ? sink->label : "?",
               returned ? "read again from the broker" : "quarantined");

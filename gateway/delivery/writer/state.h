@@ -5,6 +5,7 @@
  *   step_clock.h   the time of the step
  *   sinks.h        all sinks by number, and when each is judged again
  *   storage/partitions.h  the partitions that bridges read
+ *   watch.h        those that they ask for
  *   stored.h       the totals that changed since they were stored
  *   log_state.h    the commit log: how large it is, what may be trimmed
  *   connections.h  the connections, and the sinks that queue there
@@ -13,7 +14,8 @@
  *   space_state.h  how much space is used
  *   drain_state.h  how far the end is
  *   lending.h      whether another thread may read all this
- *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, sink_ends.h, staging.h, open_file.h, waiting.h, imports.h, settled.h, waiters.h
+ *   of a sink: group_plan.h, rules.h, versions.h, sink_log.h, sink_ends.h, watch.h, staging.h, open_file.h, waiting.h, imports.h, settled.h,
+ *     waiters.h
  *
  * and the files that work on them, none of which includes one that includes it:
  *
@@ -21,8 +23,10 @@
  *   transaction.c   transactions of the environment
  *   commit.c        group commit: Appends to commit groups
  *   stage.c         what leaves the log: judging sinks, giving out Stages, recording slices, closing files
+ *   unreachable.c   connections that cannot be reached
  *   closed.c        a closed file begins to wait
  *   import.c        what leaves the packs: picking files, giving out LoadJobs, recording how they ended, pauses
+ *   chains.c        of a bridge's sink, what becomes of the chains of its partitions
  *   positions_alone.c  positions without rows; files of bridges that are deleted
  *   job_runs.c      the runs of a job
  *   left_out.c      what an import left out
@@ -32,6 +36,7 @@
  *   define_sinks.c  what the control thread says of sinks and connections
  *   asked.c         what else the control thread asks for
  *   figures.c       what it asks to know
+ *   progress.c      what a bridge asks
  *   pause.c         imports that an admin holds back
  *   space.c         trimming, retention, the disk budget
  *   drain.c         the end
@@ -75,7 +80,8 @@ typedef struct SinkState {
     struct SinkRules *rules;       /* rules.h */
     struct SinkVersions *versions; /* versions.h */
     struct SinkLog *log;           /* sink_log.h: its rows in the log */
-    struct SinkEnds *ends;         /* sink_ends.h: of a bridge's sink, how far the log has the partitions */
+    struct SinkEnds *ends;         /* sink_ends.h: of a bridge's sink, which records of the partitions wait here */
+    struct SinkWatch *watch;       /* watch.h: of a bridge's sink, where its destination stands */
     struct SinkStaging *stage;     /* staging.h: on the way from the log into packs */
     struct OpenFile *open;         /* open_file.h */
     struct WaitingFiles *waiting;  /* waiting.h: closed files */
@@ -98,6 +104,7 @@ struct Writer {
     struct StepClock *now;               /* step_clock.h */
     struct SinkTable *sinks;             /* sinks.h */
     struct Partitions *partitions;       /* that bridges read: storage/partitions.h */
+    struct WatchedKeys *watched;         /* that they ask for: watch.h */
     struct StoredTotals *stored;         /* stored.h */
     struct LogState *log;                /* log_state.h */
     struct ConnectionTable *connections; /* connections.h */

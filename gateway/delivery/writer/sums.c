@@ -6,6 +6,7 @@
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/rules.h"
+#include "gateway/delivery/writer/sink_ends.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space_state.h"
@@ -87,6 +88,7 @@ typedef struct Counts {
 static void check_whole_sink(const Writer *writer, const SinkState *sink, Counts *counts) {
     const WaitingFiles *waiting = sink->waiting;
     sink_log_check(sink->log, sink->stopped);
+    sink_ends_check(sink->ends, sink->totals.next_row);
     waiting_check(waiting);
     check(places_in(&writer->stages->due, sink) == sink->stage->queued);
     size_t importing = 0;

@@ -44,8 +44,16 @@ uint32_t versions_current(const SinkVersions *versions) {
     return current;
 }
 
+static uint64_t place_of(const SinkTarget *target) {
+    const char *name = sink_target_name(target);
+    uint64_t parts[] = {(uint64_t)target->type, checksum_of(target->connection, strlen(target->connection)),
+                        checksum_of(name, strlen(name))};
+    return checksum_of(parts, sizeof parts);
+}
+
 static void note_target(SinkVersion *version, ConnectionTable *connections, const SinkTarget *target) {
     version->keyed = is_keyed(target);
+    version->place = place_of(target);
     version->connection = connection_added(connections, target->connection);
 }
 
@@ -76,6 +84,13 @@ int versions_read(SinkVersions *versions, ConnectionTable *connections, Error *e
     int r = 0;
     for (size_t i = 0; i < versions->count && r == 0; i++) r = read_target(&versions->items[i], connections, error);
     return r;
+}
+
+bool versions_go_to(SinkVersions *versions, ConnectionTable *connections, const SinkTarget *target) {
+    Error error = {0};
+    SinkVersion *version = versions_find(versions, versions_current(versions));
+    if (!version) return true;
+    return read_target(version, connections, &error) == 0 && version->place == place_of(target);
 }
 
 WriterConnection *versions_connection_of(SinkVersions *versions, ConnectionTable *connections, const char *target, bool *ret_keyed,

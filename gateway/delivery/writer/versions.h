@@ -20,6 +20,7 @@ typedef struct SinkVersion {
     /* What the text says. A start with very many sinks does not read those that nobody asks for. */
     struct WriterConnection *connection; /* NULL: it was not read yet */
     bool keyed;                          /* has a primary key: files are imported strictly in order */
+    uint64_t place;                      /* digest of the connection and the table: targets that differ in columns alone have the same */
 } SinkVersion;
 
 typedef struct SinkVersions {
@@ -39,6 +40,8 @@ int versions_read(SinkVersions *versions, struct ConnectionTable *connections, E
 /* Where a file's target lies, NULL: it is not a target. */
 struct WriterConnection *versions_connection_of(SinkVersions *versions, struct ConnectionTable *connections, const char *target,
                                                 bool *ret_keyed, Error *error);
+/* Do the rows of the latest version go to the connection and table of the target? Also when there is no version yet. */
+bool versions_go_to(SinkVersions *versions, struct ConnectionTable *connections, const SinkTarget *target);
 /* In the catalog. What is stored already is not written again: a start orders all sinks. */
 int versions_store(Txn *txn, uint32_t sink, uint32_t version, const char *target, Error *error);
 /* Adds what versions_store wrote; it is not read yet. */

@@ -22,6 +22,7 @@
 #include "gateway/delivery/writer/lending.h"
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/positions_alone.h"
+#include "gateway/delivery/writer/progress.h"
 #include "gateway/delivery/writer/recover.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -33,6 +34,7 @@
 #include "gateway/delivery/writer/sums.h"
 #include "gateway/delivery/writer/transaction.h"
 #include "gateway/delivery/writer/waiters.h"
+#include "gateway/delivery/writer/watch.h"
 
 #define BACKOFF_FIRST (5 * USEC_SECOND)
 #define BACKOFF_MOST (10 * USEC_MINUTE)
@@ -60,6 +62,7 @@ static void handle(Writer *writer, Message *message) {
     switch (message->kind) {
     case MESSAGE_DEFINE: writer_define(writer, (Define *)message); break;
     case MESSAGE_CLOSE: writer_close_asked(writer, (Close *)message); break;
+    case MESSAGE_PROGRESS: writer_answer_progress(writer, (Progress *)message); break;
     case MESSAGE_TOTALS: writer_answer_totals(writer, (TotalsQuery *)message); break;
     case MESSAGE_REJECTS_REMOVE: writer_remove_rejects(writer, (RejectsRemove *)message); break;
     case MESSAGE_FILE_ACTION: writer_file_action(writer, (FileAction *)message); break;
@@ -178,6 +181,7 @@ typedef struct WriterBlock {
     StepClock now;
     SinkTable sinks;
     Partitions partitions;
+    WatchedKeys watched;
     StoredTotals stored;
     LogState log;
     ConnectionTable connections;
@@ -195,6 +199,7 @@ static Writer *writer_new(const WriterOptions *options) {
     writer->now = &block->now;
     writer->sinks = &block->sinks;
     writer->partitions = &block->partitions;
+    writer->watched = &block->watched;
     writer->stored = &block->stored;
     writer->log = &block->log;
     writer->connections = &block->connections;
@@ -246,6 +251,7 @@ static void refuse(Message *message) {
     }
     case MESSAGE_DEFINE:
     case MESSAGE_CLOSE:
+    case MESSAGE_PROGRESS:
     case MESSAGE_REJECTS_REMOVE:
     case MESSAGE_FILE_ACTION:
     case MESSAGE_PENDING_REJECTS: request_refuse((Request *)message, text); break;
@@ -283,8 +289,11 @@ void writer_abandon(Writer *writer) {
     }
     for (size_t i = 0; i < writer->sinks->capacity; i++) {
         SinkState *sink = writer->sinks->items[i];
-        if (sink) sink_waiters_fail(sink, 0, -ECANCELED, "The gateway is shutting down.");
+        if (!sink) continue;
+        sink_waiters_fail(sink, 0, -ECANCELED, "The gateway is shutting down.");
+        watch_drop(writer->watched, sink->watch, USEC_NEVER);
     }
+    watched_keys_deinit(writer->watched);
     sinks_deinit(writer->sinks);
     partitions_deinit(writer->partitions);
     connection_table_deinit(writer->connections);

@@ -45,23 +45,27 @@ static void read_positions(const Fixture *fixture, ImportPosition *positions, si
     assert_true(positions_are_ordered(positions, count));
     for (size_t i = 0; i < count; i++) {
         assert_string_equal(positions[i].key.topic, "orders");
-        positions[i].found = true;
-        positions[i].read = fixture->positions[positions[i].key.partition];
+        positions[i].found = !fixture->missing[positions[i].key.partition];
+        positions[i].read = positions[i].found ? fixture->positions[positions[i].key.partition] : 0;
     }
     positions_begin(positions, count);
 }
 
 static void keep_positions(Fixture *fixture, const ImportPosition *positions, size_t count) {
-    for (size_t i = 0; i < count; i++) fixture->positions[positions[i].key.partition] = positions[i].next;
+    for (size_t i = 0; i < count; i++)
+        if (positions[i].found) fixture->positions[positions[i].key.partition] = positions[i].next;
 }
 
-static void decide(const Fixture *fixture, ImportJob *job) {
-    if (!import_has_runs(job)) return;
+static SinkResult decide(const Fixture *fixture, ImportJob *job, Error *error) {
+    if (!import_has_runs(job)) return SINK_DONE;
     read_positions(fixture, job->positions, job->position_count);
+    SinkResult result = import_runs_begin(job, error);
+    if (result != SINK_DONE) return result;
     for (size_t i = 0; i < job->file_count; i++) {
         import_runs_decide(job, i);
         import_runs_leave_out(&job->files[i]);
     }
+    return SINK_DONE;
 }
 
 static SinkResult fake_advance(SinkSession *session, PositionsJob *job, Error *error) {
@@ -72,7 +76,8 @@ static SinkResult fake_advance(SinkSession *session, PositionsJob *job, Error *e
         return fixture->result;
     }
     read_positions(fixture, job->positions, job->position_count);
-    (void)positions_decide(job->positions, job->position_count, job->runs, job->run_count);
+    SinkResult result = positions_job_decide(job, error);
+    if (result != SINK_DONE) return result;
     keep_positions(fixture, job->positions, job->position_count);
     return SINK_DONE;
 }
@@ -92,7 +97,8 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
         job->proven_absent = !fixture->unproven;
         return SINK_RETRY;
     }
-    decide(fixture, job);
+    SinkResult decided = decide(fixture, job, error);
+    if (decided != SINK_DONE) return decided;
     if (fixture->in_ledger) {
         job->files[0].already_imported = true;
         job->files[0].rows = fixture->in_ledger;
@@ -370,6 +376,22 @@ void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_
     post_define(fixture, sink, false);
 }
 
+static void change_text(char **text, const char *to) {
+    if (!to) return;
+    free(*text);
+    *text = strdup(to);
+}
+
+void fixture_redefine(Fixture *fixture, uint32_t sink, const char *column, const char *table) {
+    Sink *changed = make_sink(sink, false, 1000, 20 * USEC_HOUR);
+    changed->mapping_version = fixture->sinks[sink]->mapping_version + 1;
+    change_text(&changed->target.columns[1].name, column ? column : fixture->sinks[sink]->target.columns[1].name);
+    change_text(&changed->target.table.table_id, table ? table : fixture->sinks[sink]->target.table.table_id);
+    sink_unref(fixture->sinks[sink]);
+    fixture->sinks[sink] = changed;
+    post_define(fixture, sink, false);
+}
+
 void fixture_pause(Fixture *fixture, uint32_t sink, bool paused) {
     if (!paused) pause_end(&fixture->sinks[sink]->paused);
     if (paused) pause_begin(&fixture->sinks[sink]->paused, fixture->clock.wall_now, usage_running(&fixture->usage), "test");
@@ -395,10 +417,34 @@ void fixture_discard(Fixture *fixture, uint32_t sink) {
     post_define(fixture, sink, true);
 }
 
-void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes) {
+#define PARTITIONS_MOST 8
+
+static Partition *make_partitions(Arena *arena) {
+    Partition *partitions = arena_zalloc(arena, PARTITIONS_MOST * sizeof *partitions);
+    for (int32_t i = 0; i < PARTITIONS_MOST; i++)
+        partitions[i] = (Partition){.cluster = (char *)(uintptr_t) "cluster",
+                                    .group = (char *)(uintptr_t) "group",
+                                    .topic = (char *)(uintptr_t) "orders",
+                                    .topic_id = (char *)(uintptr_t) "",
+                                    .partition = i};
+    return partitions;
+}
+
+static Append *make_append(Fixture *fixture, bool of_bridge) {
     Append *append = calloc(1, sizeof *append);
     append->message.kind = MESSAGE_APPEND;
     append->reply = fixture->loop;
+    if (of_bridge || fixture->mark) {
+        append->partitions = make_partitions(&append->arena);
+        append->partition_count = PARTITIONS_MOST;
+    }
+    if (fixture->mark) append->mark = span_of(fixture->mark);
+    fixture->mark = NULL;
+    return append;
+}
+
+void fixture_append(Fixture *fixture, uint32_t sink, const char *prefix, unsigned rows, size_t bytes) {
+    Append *append = make_append(fixture, false);
     append->sinks = arena_zalloc(&append->arena, sizeof *append->sinks);
     append->sink_count = 1;
     AppendSink *out = append->sinks;
@@ -426,21 +472,36 @@ static int find_nth(void *context, const FileRecord *file, Error *error) {
     return -ECANCELED;
 }
 
-#define PARTITIONS_MOST 8
+FixtureProgress fixture_progress(Fixture *fixture, uint32_t sink, bool look_now) {
+    FixtureProgress result = {0};
+    Mailbox *reply = mailbox_new(NULL, NULL);
+    SinkProgress asked = {.sink = sink};
+    Progress progress = {.request.message.kind = MESSAGE_PROGRESS,
+                         .request.reply = reply,
+                         .partition_count = PARTITIONS_MOST,
+                         .sinks = &asked,
+                         .sink_count = 1,
+                         .look_now = look_now};
+    progress.partitions = make_partitions(&progress.arena);
+    mailbox_post(writer_mailbox(fixture->writer), &progress.request.message);
+    (void)writer_step(fixture->writer);
+    assert_ptr_equal(mailbox_take(reply), &progress.request.message); /* at once */
+    assert_int_equal(progress.request.result, 0);
+    mailbox_free(reply);
+    result.sink = asked;
+    result.sink.partitions = NULL;
+    for (size_t i = 0; i < PARTITIONS_MOST; i++) {
+        result.partitions[i] = asked.partitions[i];
+        result.numbers[i] = progress.partitions[i].number;
+    }
+    if (progress.mark.size > 0) memcpy(result.mark, progress.mark.data, progress.mark.size);
+    arena_deinit(&progress.arena);
+    return result;
+}
 
 void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count) {
-    Append *append = calloc(1, sizeof *append);
-    append->message.kind = MESSAGE_APPEND;
-    append->reply = fixture->loop;
+    Append *append = make_append(fixture, true);
     append->sinks = arena_zalloc(&append->arena, count * sizeof *append->sinks);
-    append->partitions = arena_zalloc(&append->arena, PARTITIONS_MOST * sizeof *append->partitions);
-    append->partition_count = PARTITIONS_MOST;
-    for (int32_t i = 0; i < PARTITIONS_MOST; i++)
-        append->partitions[i] = (Partition){.cluster = (char *)(uintptr_t) "cluster",
-                                            .group = (char *)(uintptr_t) "group",
-                                            .topic = (char *)(uintptr_t) "orders",
-                                            .topic_id = (char *)(uintptr_t) "",
-                                            .partition = i};
     for (size_t i = 0; i < count; i++) {
         const FixtureRun *run = &runs[i];
         AppendSink *out = append->sink_count > 0 ? &append->sinks[append->sink_count - 1] : NULL;

@@ -40,6 +40,7 @@ typedef struct Fixture {
     uint64_t fast_rows;   /* an import of more rows takes too long; 0: none does */
     bool unproven;        /* such an import may have been committed */
     int64_t positions[8]; /* by partition of topic "orders" */
+    bool missing[8];      /* it has no such position */
     unsigned advances;    /* jobs of positions alone */
     uint64_t in_ledger;   /* not 0: the ledger has the next file already, with so many rows */
     Buffer table;         /* all rows that arrived, in the order of arrival */
@@ -47,7 +48,8 @@ typedef struct Fixture {
     size_t settled;
     /* what came back */
     unsigned done, full, failed, misplaced;
-    int64_t ends[8]; /* of the runs of the first sink of the Append that was misplaced last */
+    const char *mark; /* of the next Append, once; NULL: none */
+    int64_t ends[8];  /* of the runs of the first sink of the Append that was misplaced last */
     unsigned drained, broken;
     int close_result;
     uint64_t close_rows;
@@ -62,6 +64,8 @@ void fixture_start(Fixture *fixture);
 void fixture_stop(Fixture *fixture, bool orderly);
 /* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
 void fixture_define(Fixture *fixture, uint32_t sink, bool keyed, int64_t import_rows, usec_t import_age);
+/* Changes where a sink's rows go, by a new mapping version: the name of its second column, and its table; NULL: as it is. */
+void fixture_redefine(Fixture *fixture, uint32_t sink, const char *column, const char *table);
 /* Pauses or resumes a sink that fixture_define made known, and a connection. Of one that is paused it is the same pause: what a start says. */
 void fixture_pause(Fixture *fixture, uint32_t sink, bool paused);
 void fixture_pause_connection(Fixture *fixture, const char *name, bool paused);
@@ -79,6 +83,14 @@ typedef struct FixtureRun {
 } FixtureRun;
 /* Posts one Append of all runs, by ascending sink. */
 void fixture_append_runs(Fixture *fixture, const FixtureRun *runs, size_t count);
+/* What a bridge is told of a sink and the partitions of "orders". */
+typedef struct FixtureProgress {
+    SinkProgress sink; /* without the partitions */
+    PartitionProgress partitions[8];
+    uint32_t numbers[8];
+    char mark[64];
+} FixtureProgress;
+FixtureProgress fixture_progress(Fixture *fixture, uint32_t sink, bool look_now);
 /* Deletes the file with that index among those of the sink that wait. Returns the result. */
 int fixture_delete_file(Fixture *fixture, uint32_t sink, unsigned index);
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);

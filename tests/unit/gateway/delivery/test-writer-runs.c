@@ -500,9 +500,14 @@ static void test_a_sink_with_runs_without_rows_is_erased(void **state) {
 
 /* ---- parts -------------------------------------------------------------------------------------------------------------------------- */
 
+static int64_t end_of(const SinkEnds *ends, uint32_t partition) {
+    const SinkEnd *end = sink_ends_find(ends, partition);
+    return end ? end->end : -1;
+}
+
 static void test_ends_of_a_transaction_hold_for_it_alone(void **state) {
     SinkEnds ends = {0};
-    assert_int_equal(sink_ends_find(&ends, 7), -1);
+    assert_int_equal(end_of(&ends, 7), -1);
     assert_false(sink_ends_try(&ends, 1, 1, 7, 0, 5, false));
     assert_false(sink_ends_any(&ends));
     assert_true(sink_ends_try(&ends, 1, 2, 7, 3, 5, true));
@@ -511,10 +516,11 @@ static void test_ends_of_a_transaction_hold_for_it_alone(void **state) {
     sink_ends_plan(&ends, 1, 7);
     assert_int_equal(sink_ends_planned(&ends, 1, 7), 6);
     assert_int_equal(sink_ends_planned(&ends, 2, 7), -1); /* the transaction was aborted */
-    sink_ends_put(&ends, 7, 6);
-    sink_ends_put(&ends, 3, 9);
-    assert_int_equal(sink_ends_find(&ends, 3), 9);
-    assert_int_equal(sink_ends_find(&ends, 7), 6);
+    assert_true(sink_ends_add(&ends, &(OffsetRun){.partition = 7, .first = 3, .next = 6}, 1, 1));
+    assert_true(sink_ends_add(&ends, &(OffsetRun){.partition = 3, .first = 8, .next = 9}, 1, 1));
+    sink_ends_check(&ends, 1);
+    assert_int_equal(end_of(&ends, 3), 9);
+    assert_int_equal(end_of(&ends, 7), 6);
     assert_true(sink_ends_any(&ends));
     sink_ends_clear(&ends);
     assert_false(sink_ends_any(&ends));
