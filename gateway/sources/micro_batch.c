@@ -174,6 +174,7 @@ static void forget_records(MicroBatch *batch, const MicroList *list) {
 
 void micro_batch_forget(MicroBatch *batch, size_t partition) {
     size_t at = 0;
+    if (batch->was_made) return; /* its results may still be read */
     if (partition == CLIENT_NO_INDEX) {
         micro_batch_clear(batch);
         return;

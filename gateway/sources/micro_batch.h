@@ -77,7 +77,7 @@ void micro_batch_clear(MicroBatch *batch);                /* keeps the memory */
 void micro_batch_add(MicroBatch *batch, size_t partition, const ClientRecord *record);
 /* All before `offset` was handed out or is not there. */
 void micro_batch_end(MicroBatch *batch, size_t partition, int64_t offset);
-/* What is there of the partition is forgotten (a seek, a revoke); CLIENT_NO_INDEX: of all. */
+/* What is there of the partition is forgotten (a seek, a revoke); CLIENT_NO_INDEX: of all. Nothing happens once the batch was made. */
 void micro_batch_forget(MicroBatch *batch, size_t partition);
 bool micro_batch_is_empty(const MicroBatch *batch);
 bool micro_batch_is_full(const MicroBatch *batch);
