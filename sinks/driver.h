@@ -250,6 +250,7 @@ typedef struct SinkDriver {
     unsigned jobs_most;               /* on one connection at once; 0: any number */
     bool transactional;               /* an import is there whole or not at all */
     bool keeps_ledger;                /* at the destination, in the import's transaction */
+    bool is_local;                    /* what it writes is on this machine: two gateways never share it */
     bool keeps_order;                 /* rows of one import take effect in their order, so that the last of equal keys wins */
     const PositionsDriver *positions; /* it keeps positions in the import's transaction; NULL: it takes no rows of bridges */
     SinkTargetType target;            /* the targets that it takes; the others are never given to it */

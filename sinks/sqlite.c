@@ -272,6 +272,7 @@ const SinkDriver sink_driver_sqlite = {
     .jobs_most = 1, /* a database file has one writer */
     .target = TARGET_TABLE,
     .same_target = same_target,
+    .is_local = true,
     .transactional = true,
     .keeps_ledger = true,
     .keeps_order = true,

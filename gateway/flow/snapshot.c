@@ -126,3 +126,11 @@ SnapshotSource *snapshot_find(const Snapshot *snapshot, Span source_id) {
     }
     return NULL;
 }
+
+SnapshotSource *snapshot_next(const Snapshot *snapshot, size_t *at) {
+    while (*at < snapshot->slot_count) {
+        SnapshotSource *source = snapshot->slots[(*at)++].source;
+        if (source) return source;
+    }
+    return NULL;
+}

@@ -42,3 +42,5 @@ void snapshot_gone_free(SnapshotGone *message);
 uint64_t snapshot_generation(const Snapshot *snapshot);
 /* By sourceId; NULL: none. Constant-time in nothing: ids are not secret. */
 SnapshotSource *snapshot_find(const Snapshot *snapshot, Span source_id);
+/* All of them, in no order: `at` begins as 0; NULL: there is no more. */
+SnapshotSource *snapshot_next(const Snapshot *snapshot, size_t *at);

@@ -1,0 +1,327 @@
+/*
+ * Where each sink goes on: first the writer is asked what it has, then the destination where it stands. In this order, since a position moves on
+ * by imports alone, it is inside of what the writer had, unless somebody else has moved it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "gateway/delivery/load_job.h"
+#include "gateway/delivery/positions_job.h"
+#include "gateway/sources/bridge_parts.h"
+
+#define ASK_EVERY USEC_SECOND
+#define ASK_EVERY_WAITING (250 * USEC_MS) /* while there is no room */
+#define LEAVE_AFTER (5 * USEC_MINUTE)     /* of a destination that takes nothing: others may have the partitions */
+
+/* A question to the writer; its answer is dropped when the partitions or sinks have changed since. */
+typedef struct Question {
+    Progress progress; /* first */
+    uint64_t number, epoch;
+    uint64_t posted; /* number of the last Append before it */
+} Question;
+
+typedef struct ClaimContext {
+    uint64_t epoch;
+    size_t sink;
+} ClaimContext;
+
+void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
+    BridgeSink *of = &bridge->sinks[sink];
+    if (of->stopped) return;
+    if (of->look < look) of->look = look;
+    of->look_after = bridge->progress_number;
+    bridge->progress_due = 0;
+}
+
+/* ---- the writer ------------------------------------------------------------------------------------------------------------------------- */
+
+static void drop_question(Request *request) {
+    Progress *progress = (Progress *)request;
+    arena_deinit(&progress->arena);
+    free(progress);
+}
+
+static void ask_writer(Bridge *bridge, usec_t now) {
+    Question *question = calloc(1, sizeof *question);
+    check(question);
+    Progress *progress = &question->progress;
+    Arena *arena = &progress->arena;
+    question->number = ++bridge->progress_number;
+    question->epoch = bridge->epoch;
+    question->posted = bridge->posted;
+    progress->partition_count = bridge->part_count;
+    progress->partitions = arena_zalloc(arena, (bridge->part_count + 1) * sizeof *progress->partitions);
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const Partition *key = &bridge->micro[i].key;
+        Partition *copy = &progress->partitions[i];
+        *copy = *key;
+        copy->cluster = i > 0 && key->cluster == bridge->micro[0].key.cluster ? progress->partitions[0].cluster
+                                                                              : arena_copy(arena, span_of(key->cluster));
+        copy->group = i > 0 && key->group == bridge->micro[0].key.group ? progress->partitions[0].group
+                                                                        : arena_copy(arena, span_of(key->group));
+        copy->topic = arena_copy(arena, span_of(key->topic));
+        copy->topic_id = arena_copy(arena, span_of(key->topic_id));
+    }
+    progress->sink_count = bridge->sink_count;
+    progress->sinks = arena_zalloc(arena, (bridge->sink_count + 1) * sizeof *progress->sinks);
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        progress->sinks[i].sink = bridge->sinks[i].sink->number;
+        bridge->sinks[i].asked_bytes = bridge->sinks[i].posted_bytes;
+    }
+    progress->look_now = bridge->look_now;
+    bridge->look_now = false;
+    bridge->progress_out = true;
+    bridge->progress_due = now + (bridge->room.size > 0 || bridge->phase == BRIDGE_CLOSED ? ASK_EVERY_WAITING : ASK_EVERY);
+    bridge_post_writer(bridge, &progress->request, MESSAGE_PROGRESS, drop_question);
+}
+
+static BridgeAim aim_now(const Bridge *bridge, size_t part, size_t sink) {
+    return (BridgeAim){.next = *bridge_next(bridge, part, sink), .sets_end = bridge->micro[part].sets_end[sink]};
+}
+
+static void sink_missing(Bridge *bridge, size_t sink, const PartitionProgress *progress) {
+    BridgeSink *of = &bridge->sinks[sink];
+    (void)progress;
+    if (of->stopped) return;
+    of->stopped = "positionsMissing";
+    of->reason = "Its destination has no position of a partition that was read already: set one with seek.";
+    of->look = LOOK_NONE;
+    of->began = true;
+    log_warning("sink %s stops: its destination has no position of a partition that was read already; seek sets one", of->label);
+    for (size_t i = 0; i < bridge->part_count; i++) *bridge_next(bridge, i, sink) = -1;
+    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+}
+
+static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progress) {
+    BridgeSink *of = &bridge->sinks[sink];
+    of->waiting_bytes = progress->waiting_bytes;
+    of->posted_bytes -= of->asked_bytes;
+    of->asked_bytes = 0;
+    of->failing_since = progress->failing_since;
+    if (of->claiming || of->look != LOOK_NONE) return; /* its claim has its own words */
+    free(of->error);
+    of->error = progress->error[0] ? text_copy(progress->error) : NULL;
+}
+
+static void take_news(Bridge *bridge, const Question *question, size_t sink) {
+    const SinkProgress *progress = &question->progress.sinks[sink];
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        BridgePart *part = &bridge->parts[i];
+        const PartitionProgress *said = &progress->partitions[i];
+        if (said->position >= 0) part->slots[sink].position = said->position;
+        switch (bridge_news(said, aim_now(bridge, i, sink), part->posted > question->posted)) {
+        case BRIDGE_NEWS_NONE: break;
+        case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink, said); return;
+        case BRIDGE_NEWS_LOOK:
+            bridge_set_aim(bridge, i, sink, (BridgeAim){.next = -1});
+            part_rejoin(bridge, i);
+            claims_look(bridge, sink, LOOK_POSITION);
+            break;
+        }
+    }
+}
+
+/* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
+
+/* Where a sink begins that has come while the others were read for: where these are. */
+static int64_t present_position(const Bridge *bridge, size_t sink, size_t topic, int32_t partition, int64_t otherwise) {
+    if (!bridge->sinks[sink].is_new) return otherwise;
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const BridgePart *part = &bridge->parts[i];
+        if (part->topic == topic && part->partition == partition) return part->read >= 0 ? part->read : otherwise;
+    }
+    return otherwise;
+}
+
+static void post_claim(Bridge *bridge, size_t sink, usec_t now) {
+    const BridgeWorld *world = &bridge->world;
+    BridgeSink *of = &bridge->sinks[sink];
+    size_t count = 0;
+    PositionClaim *claims = calloc(world->partition_count + 1, sizeof *claims);
+    check(claims);
+    for (size_t i = 0; i < world->topic_count; i++) {
+        const BridgeTopic *topic = &world->topics[i];
+        for (size_t k = 0; k < topic->partition_count; k++)
+            claims[count++] = (PositionClaim){
+                .key = {.cluster = world->cluster,
+                        .group = world->group,
+                        .topic = topic->name,
+                        .generation = topic->generation,
+                        .partition = (int32_t)k},
+                .topic_id = topic->topic_id,
+                .start = present_position(bridge, sink, i, (int32_t)k, topic->start[k]),
+                .earliest = topic->earliest[k],
+            };
+    }
+    ClaimContext *context = calloc(1, sizeof *context);
+    check(context);
+    *context = (ClaimContext){.epoch = bridge->epoch, .sink = sink};
+    LoadJob *job = claim_job_new(&of->sink->target, of->label, of->sink->number, claims, count, bridge->mailbox, context);
+    free(claims);
+    of->claiming = true;
+    of->asked = now;
+    bridge_post_job(bridge, job);
+}
+
+/* The writer has answered: what it has of the sink is what the position is compared with. */
+static void take_chains(Bridge *bridge, const Question *question, size_t sink, usec_t now) {
+    BridgeSink *of = &bridge->sinks[sink];
+    const SinkProgress *progress = &question->progress.sinks[sink];
+    bool all = true;
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        BridgeSlot *slot = &bridge->parts[i].slots[sink];
+        slot->chain = (BridgeChain){progress->partitions[i].from, progress->partitions[i].end};
+        if (of->look != LOOK_CHAIN || *bridge_next(bridge, i, sink) >= 0) continue;
+        BridgeAim aim = bridge_aim(slot->chain, slot->position);
+        if (aim.sets_end) aim.next = -1; /* the position may be an old one */
+        all = all && aim.next >= 0;
+        bridge_set_aim(bridge, i, sink, aim);
+    }
+    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+    bool chain = of->look == LOOK_CHAIN;
+    of->look = LOOK_NONE;
+    if (chain && all) {
+        of->began = true;
+        return;
+    }
+    if (of->claiming) return; /* its answer may be older than the writer's: one more follows it */
+    if (bridge->world.partition_count == 0)
+        of->began = true;
+    else
+        post_claim(bridge, sink, now);
+}
+
+void claims_progress_back(Bridge *bridge, Progress *take_progress) {
+    Question *question = (Question *)take_progress;
+    usec_t now = bridge_now(bridge);
+    bridge->progress_out = false;
+    if (question->epoch != bridge->epoch || question->progress.request.result != 0) {
+        bridge->progress_due = question->progress.request.result != 0 ? now + BRIDGE_AGAIN : 0;
+        drop_question(&question->progress.request);
+        return;
+    }
+    uint64_t epoch = bridge->epoch;
+    for (size_t i = 0; i < bridge->sink_count && bridge->epoch == epoch; i++) {
+        BridgeSink *of = &bridge->sinks[i];
+        take_figures(bridge, i, &question->progress.sinks[i]);
+        if (of->stopped) continue;
+        if (of->look == LOOK_NONE)
+            take_news(bridge, question, i);
+        else if (question->number > of->look_after && !of->claiming && now >= of->again)
+            take_chains(bridge, question, i, now);
+    }
+    drop_question(&question->progress.request);
+}
+
+/* ---- a claim is back -------------------------------------------------------------------------------------------------------------------- */
+
+static bool raise_generations(Bridge *bridge, const LoadJob *job) {
+    BridgeWorld *world = &bridge->world;
+    bool raised = false;
+    for (size_t i = 0; i < world->topic_count; i++) {
+        BridgeTopic *topic = &world->topics[i];
+        const PositionClaim *claim = claim_job_find(job, topic->name, 0);
+        const ListedPosition *listed = claim_job_listed(job, topic->name);
+        if (!claim) continue;
+        uint32_t generation = claim->key.generation > topic->generation ? claim->key.generation : topic->generation;
+        bool anew = listed && listed->key.generation == generation && listed->topic_id && listed->topic_id[0] && topic->topic_id &&
+                    strcmp(listed->topic_id, topic->topic_id) != 0;
+        if (anew) {
+            log_warning("source %s: \"%s\" was made anew: it is read from its beginning", bridge->id, topic->name);
+            generation++;
+        }
+        if (generation == topic->generation) continue;
+        if (anew) memcpy(topic->start, topic->earliest, topic->partition_count * sizeof *topic->start);
+        topic_raise(bridge, i, generation);
+        raised = true;
+    }
+    return raised;
+}
+
+static void take_positions(Bridge *bridge, size_t sink, const LoadJob *job) {
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        BridgePart *part = &bridge->parts[i];
+        const PositionClaim *claim = claim_job_find(job, bridge->world.topics[part->topic].name, part->partition);
+        check(claim && claim->next >= 0);
+        BridgeSlot *slot = &part->slots[sink];
+        BridgeAim now = aim_now(bridge, i, sink);
+        slot->position = claim->next;
+        bridge_set_aim(bridge, i, sink,
+                       now.next < 0 ? bridge_aim(slot->chain, claim->next) : bridge_aim_again(now, slot->chain.from, claim->next));
+    }
+    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+}
+
+void claims_back(Bridge *bridge, LoadJob *take_job) {
+    LoadJob *job = take_job;
+    ClaimContext context = *(ClaimContext *)job->request.context;
+    free(job->request.context);
+    if (context.epoch == bridge->epoch) {
+        BridgeSink *of = &bridge->sinks[context.sink];
+        check(of->claiming);
+        of->claiming = false;
+        free(steal(of->error));
+        if (job->request.result == SINK_DONE) {
+            bool raised = raise_generations(bridge, job);
+            of->began = of->began || !raised;
+            of->is_new = of->is_new && raised;
+            if (!raised && !of->stopped) take_positions(bridge, context.sink, job);
+        } else if (!of->stopped) {
+            of->error = text_copy(job->request.error.text);
+            of->again = bridge_now(bridge) + BRIDGE_AGAIN;
+            claims_look(bridge, context.sink, LOOK_POSITION);
+            if (job->request.result == SINK_REFUSED) of->again += 4 * BRIDGE_AGAIN;
+        }
+        bridge->status_at = 0;
+    }
+    load_job_free(job);
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The destination has been waited for: its sink goes on where the writer's chain ends, or not at all. */
+static void go_on_without(Bridge *bridge, size_t sink) {
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        if (*bridge_next(bridge, i, sink) >= 0) continue;
+        bridge_set_aim(bridge, i, sink, bridge_aim(bridge->parts[i].slots[sink].chain, -1));
+        part_rejoin(bridge, i);
+    }
+}
+
+bool claims_have_begun(const Bridge *bridge) {
+    for (size_t i = 0; i < bridge->sink_count; i++)
+        if (!bridge->sinks[i].began) return false;
+    return true;
+}
+
+static bool takes_nothing(const Bridge *bridge, usec_t now) {
+    for (size_t i = 0; i < bridge->sink_count; i++)
+        if (bridge->sinks[i].failing_since > 0 && now - bridge->sinks[i].failing_since >= LEAVE_AFTER) return true;
+    return false;
+}
+
+void claims_step(Bridge *bridge, usec_t now) {
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        BridgeSink *of = &bridge->sinks[i];
+        if (of->began || bridge->phase < BRIDGE_BEGINS) continue;
+        bool failed = !of->claiming && of->again > 0;
+        if (!failed && !(of->claiming && now - of->asked >= BRIDGE_PATIENCE)) continue;
+        of->began = true;
+        go_on_without(bridge, i);
+    }
+    if (bridge->phase >= BRIDGE_BEGINS) {
+        if (bridge->pressed && takes_nothing(bridge, now)) {
+            log_warning("source %s: a destination takes nothing for long; others may read its partitions until it does", bridge->id);
+            bridge->left_for_destination = true;
+            bridge_close_client(bridge);
+        }
+    } else if (bridge->left_for_destination && !takes_nothing(bridge, now)) {
+        bridge->left_for_destination = false;
+        bridge->again = 0;
+    }
+    bool asks = bridge->phase >= BRIDGE_BEGINS || bridge->left_for_destination;
+    if (asks && !bridge->progress_out && now >= bridge->progress_due) ask_writer(bridge, now);
+}

@@ -1,0 +1,63 @@
+/* `loop: false`: a source that reads up to the ends that its partitions had when it began, has all of it imported, and is finished. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "gateway/sources/bridge_parts.h"
+
+void finish_forget(Bridge *bridge) {
+    bridge->finished = false;
+    for (size_t i = 0; i < bridge->sink_count; i++) bridge->sinks[i].imported = bridge->sinks[i].closing = false;
+}
+
+/* Was all of it read, and taken by each sink? */
+static bool all_through(Bridge *bridge) {
+    bool all = true;
+    for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
+        BridgePart *part = &bridge->parts[i];
+        bool through = part->read >= part->limit;
+        if (through && !(part->holds & HOLD_THROUGH)) part_hold(bridge, i, HOLD_THROUGH);
+        if (!through && (part->holds & HOLD_THROUGH)) part_release(bridge, i, HOLD_THROUGH); /* a sink was joined */
+        if (!bridge->client) return false;
+        all = all && through && part->made >= part->limit;
+        for (size_t k = 0; k < bridge->sink_count; k++) all = all && *bridge_next(bridge, i, k) >= part->limit;
+    }
+    return all && bridge->client;
+}
+
+static void post_close(Bridge *bridge, size_t sink) {
+    Close *close = calloc(1, sizeof *close);
+    check(close);
+    close->sink = bridge->sinks[sink].sink->number;
+    close->reason = CLOSE_FLUSH;
+    close->wait_imported = true;
+    close->request.context = bridge; /* its answer counts */
+    bridge->sinks[sink].closing = true;
+    bridge_post_writer(bridge, &close->request, MESSAGE_CLOSE, NULL);
+}
+
+void finish_step(Bridge *bridge, usec_t now) {
+    if (bridge->definition->loop || bridge->phase != BRIDGE_READING || now < bridge->finish_again) return;
+    if (!all_through(bridge) || !flow_is_empty(bridge) || bridge->resync) return;
+    bool imported = true;
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        const BridgeSink *sink = &bridge->sinks[i];
+        imported = imported && sink->imported;
+        if (!sink->imported && !sink->closing) post_close(bridge, i);
+    }
+    if (!imported) return;
+    log_info("source %s: all that was there when it began is imported", bridge->id);
+    bridge->finished = true;
+    bridge->status_at = 0;
+    bridge_close_client(bridge);
+}
+
+void finish_close_back(Bridge *bridge, Close *take_close) {
+    for (size_t i = 0; take_close->request.context && i < bridge->sink_count; i++) {
+        BridgeSink *sink = &bridge->sinks[i];
+        if (sink->sink->number != take_close->sink || !sink->closing) continue;
+        sink->closing = false;
+        sink->imported = take_close->request.result == 0;
+        if (!sink->imported) bridge->finish_again = bridge_now(bridge) + BRIDGE_AGAIN; /* it is paused, or its destination takes nothing */
+    }
+    free(take_close);
+}

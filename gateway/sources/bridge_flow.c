@@ -1,0 +1,494 @@
+/*
+ * Records -> micro-batches -> Appends. One micro-batch is gathered while one that is sealed waits for its templates or for room, and at most two
+ * Appends are with the writer.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "config/source_kafka.h"
+#include "config/source_nats.h"
+#include "gateway/sources/bridge_parts.h"
+
+#define BATCH_BYTES ((size_t)8 << 20)
+#define EVENTS_A_STEP 2000          /* of the client; then messages are looked at */
+#define POLL_SOON (10 * USEC_MS)    /* while something is on its way */
+#define POLL_IDLE (100 * USEC_MS)   /* while nothing is */
+#define NO_ROOM_WAIT (20 * USEC_MS) /* until bytes in flight are asked for again */
+#define HELD_LONGEST USEC_SECOND    /* without polling; then partitions are paused, and what the client has fetched is thrown away */
+#define FULL_WAIT USEC_SECOND
+#define LATER_WAIT USEC_SECOND
+
+/* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */
+
+static void close_reader(Bridge *bridge) {
+    schema_registry_close(bridge->reader.registry);
+    record_reader_deinit(&bridge->reader);
+    bridge->reader = (RecordReader){0};
+}
+
+static void open_reader(Bridge *bridge) {
+    const BridgeSource *definition = bridge->definition;
+    bridge->reader = (RecordReader){.kind = definition->value, .event_bytes_most = bridge->options.event_bytes};
+    if (definition->value != RECORD_AVRO && definition->value != RECORD_JSON_SCHEMA) return;
+    SchemaRegistrySettings settings = {
+        .url = definition->registry_url,
+        .user = definition->registry_user,
+        .kind = definition->value == RECORD_AVRO ? SCHEMA_AVRO : SCHEMA_JSON,
+    };
+    _cleanup_free_ char *file = NULL;
+    const char *password = definition->registry_password_file;
+    if (password) {
+        if (password[0] == '/')
+            file = text_copy(password);
+        else
+            check(asprintf(&file, "%s/%s", bridge->options.data_directory, password) >= 0);
+        settings.password_file = file;
+    }
+    Error error = {0};
+    int r = schema_registry_open(&settings, bridge->options.clock, &bridge->reader.registry, &error);
+    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error); /* the definition was checked: the machine has no thread left */
+}
+
+static void free_batches(Bridge *bridge) {
+    check(!bridge->templates_out);
+    micro_batch_free(steal(bridge->gathered));
+    micro_batch_free(steal(bridge->sealed));
+    bridge->has_sealed = false;
+}
+
+void flow_open(Bridge *bridge) {
+    const KafkaSource *kafka = source_kafka(bridge->source->source);
+    free_batches(bridge);
+    close_reader(bridge);
+    open_reader(bridge);
+    if (!bridge->client) return;
+    MicroOptions options = {
+        .maker = bridge->maker,
+        .reader = &bridge->reader,
+        .event_bytes = bridge->options.event_bytes,
+        .records_most = bridge->definition->batch_size,
+        .bytes_most = BATCH_BYTES,
+        .tombstones_are_events = kafka && kafka->tombstones_are_events,
+        .is_nats = !kafka,
+        .clock = bridge->options.clock,
+    };
+    bridge->gathered = micro_batch_new(&options);
+    bridge->sealed = micro_batch_new(&options);
+    bridge->resync = false;
+    bridge->full_since = 0;
+    bridge->pressed = false;
+    buffer_clear(&bridge->room);
+}
+
+void flow_deinit(Bridge *bridge) {
+    bridge->templates_out = false;
+    free_batches(bridge);
+    close_reader(bridge);
+    buffer_deinit(&bridge->room);
+}
+
+bool flow_is_empty(const Bridge *bridge) {
+    return bridge->in_flight == 0 && !bridge->has_sealed && (!bridge->gathered || micro_batch_is_empty(bridge->gathered));
+}
+
+void flow_forget(Bridge *bridge, size_t part) {
+    if (!bridge->gathered) return;
+    micro_batch_forget(bridge->gathered, part);
+    if (!bridge->has_sealed) return;
+    micro_batch_forget(bridge->sealed, part); /* also while its templates are out */
+    bridge->has_sealed = !micro_batch_is_empty(bridge->sealed);
+}
+
+/* ---- partitions ------------------------------------------------------------------------------------------------------------------------- */
+
+static void apply_holds(Bridge *bridge, size_t part, unsigned before) {
+    Error error = {0};
+    unsigned holds = bridge->parts[part].holds;
+    if (bridge->phase != BRIDGE_READING || (holds != 0) == (before != 0)) return;
+    int r = holds ? bridge->type->pause(bridge->client, part, &error) : bridge->type->resume(bridge->client, part, &error);
+    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+}
+
+void part_hold(Bridge *bridge, size_t part, unsigned hold) {
+    unsigned before = bridge->parts[part].holds;
+    bridge->parts[part].holds |= hold;
+    apply_holds(bridge, part, before);
+}
+
+void part_release(Bridge *bridge, size_t part, unsigned hold) {
+    unsigned before = bridge->parts[part].holds;
+    bridge->parts[part].holds &= ~hold;
+    apply_holds(bridge, part, before);
+}
+
+/* From this offset on, whatever was gathered. */
+void part_read_from(Bridge *bridge, size_t part, int64_t offset) {
+    Error error = {0};
+    uint64_t epoch = bridge->epoch;
+    bridge->parts[part].read = bridge->parts[part].made = offset;
+    flow_forget(bridge, part);
+    if (epoch != bridge->epoch || bridge->phase != BRIDGE_READING) return;
+    int r = bridge->type->seek(bridge->client, part, offset, &error);
+    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+}
+
+void part_rejoin(Bridge *bridge, size_t part) {
+    if (part >= bridge->part_count || bridge->phase != BRIDGE_READING)
+        return; /* it is assigned later, or the client has failed meanwhile */
+    BridgePart *of = &bridge->parts[part];
+    uint64_t epoch = bridge->epoch;
+    int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
+    if (least < 0) {
+        of->made = of->read;
+        flow_forget(bridge, part);
+        if (epoch == bridge->epoch) part_hold(bridge, part, HOLD_NO_SINK);
+        return;
+    }
+    bool is_there = of->made <= least && least <= of->read && !(of->holds & HOLD_NO_SINK);
+    if (!is_there) part_read_from(bridge, part, least);
+    if (epoch == bridge->epoch) part_release(bridge, part, HOLD_NO_SINK | HOLD_RANGE);
+}
+
+void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason) {
+    BridgePart *of = &bridge->parts[part];
+    of->stopped = id;
+    of->stopped_at = offset;
+    free(of->reason);
+    of->reason = text_copy(reason);
+    bridge->status_at = 0;
+    log_warning("source %s: partition %d of \"%s\" stops at offset %lld (%s): %s", bridge->id, of->partition,
+                bridge->world.topics[of->topic].name, (long long)offset, id, reason);
+    part_hold(bridge, part, HOLD_STOPPED);
+}
+
+void part_go_on(Bridge *bridge, size_t part) {
+    if (part >= bridge->part_count) return;
+    BridgePart *of = &bridge->parts[part];
+    if (!of->stopped) return;
+    uint64_t epoch = bridge->epoch;
+    int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
+    of->stopped = NULL;
+    free(steal(of->reason));
+    bridge->status_at = 0;
+    if (least >= 0 && bridge->phase == BRIDGE_READING) part_read_from(bridge, part, least);
+    if (epoch == bridge->epoch) part_release(bridge, part, HOLD_STOPPED);
+}
+
+void flow_resync(Bridge *bridge, usec_t wait) {
+    usec_t at = bridge_now(bridge) + wait;
+    bridge->resync = true;
+    if (at > bridge->resync_at) bridge->resync_at = at;
+}
+
+/* All Appends are back. */
+static void resync(Bridge *bridge) {
+    bridge->resync = false;
+    bridge->resync_at = 0;
+    flow_forget(bridge, CLIENT_NO_INDEX);
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        if (bridge->sinks[i].stopped) continue;
+        for (size_t k = 0; k < bridge->part_count; k++) *bridge_next(bridge, k, i) = -1;
+        claims_look(bridge, i, LOOK_CHAIN);
+    }
+    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+}
+
+/* ---- room ------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Says in `room` why nothing is taken now. */
+static bool has_room(Bridge *bridge, usec_t now) {
+    const Usage *usage = bridge->options.usage;
+    uint64_t most = bridge->definition->max_waiting_bytes;
+    bool waited = bridge->room.size > 0;
+    buffer_clear(&bridge->room);
+    bridge->delaying = -1;
+    if (atomic_load_explicit(&usage->broken, memory_order_relaxed)) {
+        buffer_append_text(&bridge->room, "The gateway cannot write.");
+    } else if (atomic_load_explicit(&usage->intake_stopped, memory_order_relaxed)) {
+        buffer_append_text(&bridge->room, "The disk budget is used up.");
+    } else if (now < bridge->no_room_until) {
+        buffer_append_text(&bridge->room, "The bytes in flight are used up.");
+    }
+    for (size_t i = 0; bridge->room.size == 0 && i < bridge->sink_count; i++) {
+        const BridgeSink *sink = &bridge->sinks[i];
+        uint64_t waiting = sink->waiting_bytes + sink->posted_bytes;
+        bool closed = atomic_load_explicit(&bridge->source->gates[i]->closed, memory_order_relaxed);
+        /* Not too eager to go on: what was fetched is thrown away at each pause. */
+        bool ahead = waiting > (waited && bridge->pressed ? most - most / 4 : most);
+        if (sink->stopped || !(closed || ahead)) continue;
+        bridge->delaying = (int)i;
+        buffer_printf(&bridge->room,
+                      closed ? "Sink \"%s\" has used up its share of the disk." : "It is as far ahead of sink \"%s\" as it may be.",
+                      sink->sink->sink_id);
+    }
+    return bridge->room.size == 0;
+}
+
+static void press(Bridge *bridge, bool pressed) {
+    if (bridge->pressed == pressed) return;
+    bridge->pressed = pressed;
+    bridge->status_at = 0;
+    for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
+        if (pressed)
+            part_hold(bridge, i, HOLD_PRESSURE);
+        else
+            part_release(bridge, i, HOLD_PRESSURE);
+    }
+}
+
+/* ---- Appends ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void take_results(Bridge *bridge, const MicroResult *results, size_t count, usec_t now) {
+    uint64_t epoch = bridge->epoch;
+    for (size_t i = 0; i < count && bridge->epoch == epoch; i++) {
+        const MicroResult *result = &results[i];
+        BridgePart *part = &bridge->parts[result->partition];
+        part->made = result->offset;
+        if (result->stop == MICRO_GOES_ON) continue;
+        micro_batch_forget(bridge->gathered, result->partition); /* what was gathered behind it */
+        part_read_from(bridge, result->partition, result->offset);
+        if (epoch != bridge->epoch) return;
+        if (result->stop == MICRO_POISON) {
+            part_stop(bridge, result->partition, "poisonRecord", result->offset, result->reason);
+        } else {
+            part->later = now + LATER_WAIT;
+            free(part->reason);
+            part->reason = text_copy(result->reason);
+            part_hold(bridge, result->partition, HOLD_LATER);
+        }
+    }
+}
+
+static void post_append(Bridge *bridge, Append *append, const MicroResult *results, size_t count) {
+    BridgePosted *posted = arena_alloc(&append->arena, sizeof *posted);
+    *posted = (BridgePosted){.number = ++bridge->posted, .epoch = bridge->epoch};
+    append->tickets = posted;
+    append->message.kind = MESSAGE_APPEND;
+    append->reply = bridge->mailbox;
+    for (size_t i = 0; i < count; i++) bridge->parts[results[i].partition].posted = posted->number;
+    for (size_t i = 0; i < append->sink_count; i++)
+        for (size_t k = 0; k < bridge->sink_count; k++)
+            if (bridge->sinks[k].sink->number == append->sinks[i].sink) bridge->sinks[k].posted_bytes += append->sinks[i].rows.size;
+    bridge->in_flight++;
+    bridge->owed++;
+    mailbox_post(bridge->options.writer, &append->message);
+}
+
+/* What is sealed becomes rows. */
+static void make(Bridge *bridge, usec_t now) {
+    Append *append = NULL;
+    const MicroResult *results;
+    size_t count;
+    MicroCounts counts = {0};
+    MicroMade made = micro_batch_make(bridge->sealed, bridge->snapshot, bridge->source, bridge->micro, &append, &results, &count, &counts);
+    if (made == MICRO_NO_ROOM) {
+        bridge->no_room_until = now + NO_ROOM_WAIT;
+        return;
+    }
+    bridge->counts.records += counts.records;
+    bridge->counts.bytes += counts.bytes;
+    bridge->counts.tombstones += counts.tombstones;
+    bridge->counts.poisoned += counts.poisoned;
+    bridge->counts.skipped += counts.skipped;
+    if (append) post_append(bridge, append, results, count);
+    bridge->has_sealed = false; /* before the results, which may forget partitions */
+    take_results(bridge, results, count, now);
+    if (bridge->sealed) micro_batch_clear(bridge->sealed);
+}
+
+void flow_append_back(Bridge *bridge, Append *take_append) {
+    Append *append = take_append;
+    const BridgePosted *posted = append->tickets;
+    check(bridge->in_flight > 0);
+    bridge->in_flight--;
+    if (append->result != APPEND_DONE && posted->epoch == bridge->epoch)
+        flow_resync(bridge, append->result == APPEND_MISPLACED ? 0 : FULL_WAIT);
+    row_maker_settle(bridge->maker, append);
+    row_maker_recycle(bridge->maker, append);
+}
+
+/* ---- templates -------------------------------------------------------------------------------------------------------------------------- */
+
+void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch) {
+    Error error = {0};
+    check(bridge->templates_out && bridge->sealed);
+    bridge->templates_out = false;
+    if (micro_batch_evaluated(bridge->sealed, take_batch, &error) == 0) return;
+    bridge->templates_again = bridge_now(bridge) + BRIDGE_AGAIN;
+    bridge_trouble(bridge, SINK_SOUND, &error);
+}
+
+/* Are all templates of what is sealed evaluated? */
+static bool has_templates(Bridge *bridge, usec_t now) {
+    if (bridge->templates_out || now < bridge->templates_again) return false;
+    TemplateBatch *batch = micro_batch_templates(bridge->sealed, bridge->source, bridge->micro, bridge->mailbox);
+    if (!batch) return true;
+    bridge->templates_out = true;
+    bridge->owed++;
+    bridge->options.post_templates(bridge->options.post_templates_context, batch);
+    return false;
+}
+
+/* ---- records ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void take_record(Bridge *bridge, const ClientEvent *event, usec_t now) {
+    BridgePart *part = &bridge->parts[event->index];
+    const ClientRecord *record = &event->record;
+    if (part->holds || record->offset < part->read) return;
+    if (part->limit >= 0 && record->offset >= part->limit) {
+        part->read = part->limit; /* all before it was handed out */
+        micro_batch_end(bridge->gathered, event->index, part->limit);
+        return;
+    }
+    micro_batch_add(bridge->gathered, event->index, record);
+    part->read = record->offset + 1;
+    part->record_time = record->timestamp == CLIENT_NO_TIME ? 0 : record->timestamp;
+    bridge->last_record = now;
+}
+
+static void take_end(Bridge *bridge, const ClientEvent *event) {
+    BridgePart *part = &bridge->parts[event->index];
+    int64_t offset = event->offset;
+    if (part->holds) return;
+    if (part->limit >= 0 && offset > part->limit) offset = part->limit;
+    if (offset <= part->read) return;
+    micro_batch_end(bridge->gathered, event->index, offset);
+    part->read = offset;
+}
+
+static void take_assignment(Bridge *bridge, const ClientEvent *event) {
+    Error error = {0};
+    bridge_works(bridge);
+    flow_forget(bridge, CLIENT_NO_INDEX);
+    parts_drop(bridge);
+    assigned_set(bridge, event->partitions, event->partition_count, event->generation);
+    bridge->phase = BRIDGE_OPEN;
+    bridge->again = 0;
+    bridge->rebalances++;
+    if (event->partition_count > 0) return;
+    bridge->offered = false;
+    if (bridge->type->assign(bridge->client, event->generation, NULL, 0, &error) < 0)
+        bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+}
+
+static void take_revoke(Bridge *bridge) {
+    flow_forget(bridge, CLIENT_NO_INDEX);
+    if (bridge->phase == BRIDGE_READING) bridge_close_files(bridge);
+    bridge->phase = BRIDGE_OPEN;
+    bridge->offered = false;
+    seek_end(bridge, "The partitions were taken away while it was on its way.");
+    parts_drop(bridge);
+    bridge->status_at = 0;
+}
+
+/* Is the event about a partition that is read? */
+static bool is_read(const Bridge *bridge, const ClientEvent *event) {
+    return bridge->phase == BRIDGE_READING && event->index < bridge->part_count;
+}
+
+static void take_event(Bridge *bridge, const ClientEvent *event, usec_t now) {
+    switch (event->kind) {
+    case CLIENT_NOTHING: return;
+    case CLIENT_RECORD:
+        if (is_read(bridge, event)) take_record(bridge, event, now);
+        return;
+    case CLIENT_END:
+        if (is_read(bridge, event)) take_end(bridge, event);
+        return;
+    case CLIENT_ASSIGNED: take_assignment(bridge, event); return;
+    case CLIENT_REVOKED: take_revoke(bridge); return;
+    case CLIENT_OUT_OF_RANGE:
+        if (is_read(bridge, event)) range_out(bridge, event->index, event->offset);
+        return;
+    case CLIENT_PARTITION_TROUBLE:
+        if (is_read(bridge, event))
+            part_stop(bridge, event->index, event->id ? event->id : "partitionTrouble", event->offset, event->error.text);
+        else
+            bridge_trouble(bridge, event->fault, &event->error);
+        return;
+    case CLIENT_PASSING_TROUBLE: bridge_trouble(bridge, event->fault, &event->error); return;
+    case CLIENT_END_OF_CLIENT: bridge_client_failed(bridge, event->fault, &event->error); return;
+    }
+}
+
+/* ---- the step --------------------------------------------------------------------------------------------------------------------------- */
+
+static void release_later(Bridge *bridge, usec_t now) {
+    for (size_t i = 0; i < bridge->part_count && bridge->client; i++)
+        if ((bridge->parts[i].holds & HOLD_LATER) && now >= bridge->parts[i].later) part_release(bridge, i, HOLD_LATER);
+}
+
+static bool may_seal(const Bridge *bridge, usec_t now) {
+    const MicroBatch *gathered = bridge->gathered;
+    if (bridge->has_sealed || bridge->templates_out || bridge->resync || bridge->next_snapshot || micro_batch_is_empty(gathered))
+        return false;
+    if (bridge->quiet && bridge->in_flight < BRIDGE_IN_FLIGHT) return true;
+    return micro_batch_is_full(gathered) || now - micro_batch_since(gathered) >= bridge->definition->batch_timeout;
+}
+
+static void move_on(Bridge *bridge, usec_t now, bool room) {
+    if (may_seal(bridge, now)) {
+        MicroBatch *sealed = bridge->gathered;
+        bridge->gathered = bridge->sealed;
+        bridge->sealed = sealed;
+        bridge->has_sealed = true;
+    }
+    if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= BRIDGE_IN_FLIGHT) return;
+    if (has_templates(bridge, now)) make(bridge, now);
+}
+
+/* The client's events until it has none, or the micro-batch is full. Returns whether it was left with none. */
+static bool poll_client(Bridge *bridge, usec_t wait, usec_t now) {
+    for (unsigned i = 0; i < EVENTS_A_STEP && bridge->client && !micro_batch_is_full(bridge->gathered); i++) {
+        ClientEvent event = {0};
+        ClientEventKind kind = bridge->type->poll(bridge->client, i == 0 ? wait : 0, &event);
+        if (kind == CLIENT_NOTHING) return true;
+        event.kind = kind;
+        take_event(bridge, &event, now);
+    }
+    return false;
+}
+
+static usec_t poll_wait(const Bridge *bridge) {
+    if (bridge->in_flight >= BRIDGE_IN_FLIGHT || bridge->templates_out) return 0; /* the mailbox is waited for */
+    bool rests = bridge->in_flight == 0 && !bridge->has_sealed && !bridge->progress_out && !bridge->seeking &&
+                 bridge->phase == BRIDGE_READING;
+    return rests ? POLL_IDLE : POLL_SOON;
+}
+
+usec_t flow_step(Bridge *bridge, usec_t now) {
+    if (bridge->resync && bridge->in_flight == 0 && !bridge->templates_out && now >= bridge->resync_at) resync(bridge);
+    if (bridge->client) release_later(bridge, now);
+    if (!bridge->client) return 0;
+    bool room = has_room(bridge, now);
+    move_on(bridge, now, room);
+    if (!bridge->client) return 0;
+
+    /* While nothing can be taken, it is not read; for long, the client is only kept alive. */
+    bool full = !room || micro_batch_is_full(bridge->gathered);
+    if (!full) {
+        bridge->full_since = 0;
+        press(bridge, false);
+    } else if (bridge->full_since == 0) {
+        bridge->full_since = now;
+    }
+    bool reading = bridge->phase == BRIDGE_READING;
+    if (full && reading && now - bridge->full_since >= HELD_LONGEST) press(bridge, true);
+    if (!bridge->client) return 0;
+    if (full && reading && !bridge->pressed) return POLL_SOON;
+
+    bool was_full = micro_batch_is_full(bridge->gathered);
+    if (was_full) { /* all is paused: there is no record among what it has */
+        ClientEvent event = {0};
+        event.kind = bridge->type->poll(bridge->client, 0, &event);
+        take_event(bridge, &event, now);
+        return bridge->client && event.kind == CLIENT_NOTHING ? POLL_SOON : 0;
+    }
+    bridge->quiet = poll_client(bridge, poll_wait(bridge), now);
+    if (!bridge->client) return 0;
+    if (bridge->quiet) move_on(bridge, now, room);
+    return bridge->quiet && poll_wait(bridge) == 0 ? POLL_SOON : 0;
+}

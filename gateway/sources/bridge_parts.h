@@ -1,0 +1,319 @@
+/* The inside of a bridge, shared by the files bridge_*.c. All on its thread. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/thread.h"
+#include "config/source_bridge.h"
+#include "gateway/sources/bridge.h"
+#include "gateway/sources/bridge_positions.h"
+#include "gateway/sources/micro_batch.h"
+
+#define BRIDGE_AGAIN USEC_SECOND            /* until something that failed is tried again */
+#define BRIDGE_ASK_LIMIT (10 * USEC_SECOND) /* of a question to the broker */
+#define BRIDGE_PATIENCE (5 * USEC_SECOND)   /* for a destination, before it is gone on without its answer */
+#define BRIDGE_IN_FLIGHT 2                  /* Appends */
+
+/* Why a partition is not read; bits. */
+enum {
+    HOLD_NO_SINK = 1,  /* no sink can be given anything */
+    HOLD_STOPPED = 2,  /* see BridgePart.stopped */
+    HOLD_LATER = 4,    /* until BridgePart.later */
+    HOLD_PRESSURE = 8, /* there is no room */
+    HOLD_THROUGH = 16, /* `loop: false`: it was read up to its end */
+    HOLD_RANGE = 32,   /* its offset is not there; being cleared up */
+};
+
+typedef struct BridgeTopic {
+    const char *name, *topic_id; /* in the world's arena; topic_id NULL: not known */
+    size_t partition_count;
+    uint32_t generation;
+    int64_t *start, *earliest, *end; /* by partition; end: -1 unless the source ends there */
+} BridgeTopic;
+
+/* What the broker said that there is. */
+typedef struct BridgeWorld {
+    Arena arena;
+    const char *cluster; /* NULL: it was not asked yet */
+    char *group;         /* in the arena, as all of it */
+    BridgeTopic *topics; /* by name */
+    size_t topic_count;
+    size_t partition_count; /* of all topics */
+} BridgeWorld;
+
+/* A sink and a partition, besides MicroPartition.next and .sets_end. */
+typedef struct BridgeSlot {
+    int64_t position;  /* at the destination, as last heard; -1: not known */
+    BridgeChain chain; /* of the writer, before its destination was asked */
+} BridgeSlot;
+
+/* A partition that is assigned. Its MicroPartition has the same index. */
+typedef struct BridgePart {
+    size_t topic;
+    int32_t partition;
+    int64_t read; /* offset that the client gives next; -1: nothing is assigned yet */
+    int64_t made; /* records [made, read) are gathered and not made into rows */
+    unsigned holds;
+    usec_t later;        /* boot */
+    uint64_t posted;     /* number of the last Append that has it */
+    int64_t limit;       /* `loop: false`: end at the start */
+    const char *stopped; /* static: an error id; NULL: it goes on */
+    int64_t stopped_at;
+    char *reason; /* owned */
+    uint64_t lost;
+    usec_t range_at;    /* boot: HOLD_RANGE is looked at then */
+    bool range_told;    /* that records are lost */
+    unsigned range_out; /* seeks that are on their way */
+    int64_t committed;  /* told to the broker, for lag tools */
+    usec_t record_time; /* wall: of the record that was read last; 0: none was */
+    BridgeSlot *slots;  /* by sink */
+} BridgePart;
+
+typedef enum BridgeLook {
+    LOOK_NONE,
+    LOOK_CHAIN,    /* where the writer's chain ends is enough, if it has one */
+    LOOK_POSITION, /* the destination is to be asked */
+} BridgeLook;
+
+typedef struct BridgeSink {
+    const Sink *sink; /* of the plan */
+    char *label;      /* owned: "SOURCE/SINK" */
+    bool is_local;    /* its destination is of this machine alone */
+    bool is_new;      /* it came while others were read for, and has not been claimed yet */
+    BridgeLook look;
+    uint64_t look_after; /* the answer to a later question to the writer is needed first */
+    bool claiming;       /* a claim is on its way */
+    bool began;          /* since the assignment its destination has answered, or was waited for */
+    usec_t asked;        /* boot: when the claim was posted */
+    usec_t again;        /* boot: it failed, and is not posted before */
+    char *error;         /* owned: of the last claim or import; NULL: none failed */
+    const char *stopped; /* static: an error id */
+    const char *reason;  /* static, with `stopped` */
+    uint64_t waiting_bytes;
+    uint64_t posted_bytes, asked_bytes; /* posted since the last answer; of them, before the question that is on its way */
+    usec_t failing_since;
+    bool closing, imported; /* `loop: false`: all that was read */
+} BridgeSink;
+
+typedef enum BridgePhase {
+    BRIDGE_CLOSED,  /* there is no client */
+    BRIDGE_OPEN,    /* nothing is assigned */
+    BRIDGE_BEGINS,  /* partitions are known; where to begin is asked */
+    BRIDGE_READING, /* assigned */
+} BridgePhase;
+
+/* Why there is no client, or what the bridge is about to do. */
+typedef enum BridgeWant {
+    WANT_READ,
+    WANT_PAUSED,
+    WANT_IDLE,     /* without an enabled sink */
+    WANT_DISABLED, /* the source */
+    WANT_END,      /* it is gone, or drained */
+} BridgeWant;
+
+typedef struct BridgeAssigned {
+    char *topic; /* owned */
+    int32_t partition;
+} BridgeAssigned;
+
+/* What an Append has in its `tickets`; in its arena. */
+typedef struct BridgePosted {
+    uint64_t number, epoch;
+} BridgePosted;
+
+typedef struct BridgeSeeking BridgeSeeking; /* bridge_seek.c */
+
+/* What a MESSAGE_SEEK was posted for; free(). */
+typedef struct SeekContext {
+    uint64_t epoch;
+    size_t sink;
+    uint32_t number; /* of the sink */
+    bool of_range;   /* the broker does not have what is before `offset` */
+    size_t part;     /* of_range */
+    int64_t offset;
+} SeekContext;
+
+struct Bridge {
+    BridgeOptions options;
+    ThreadOwner owner;
+    Mailbox *mailbox;
+    atomic_bool hurried;
+    SinkPatience patience;
+    uint32_t number; /* of the source */
+    char *id;        /* owned: sourceId */
+
+    /* the definition */
+    Snapshot *snapshot, *next_snapshot; /* references; NULL: none newer came */
+    SnapshotSource *source;             /* of `snapshot`; NULL: gone */
+    const BridgeSource *definition;     /* of it */
+    char *group;                        /* owned */
+    BridgeWant want;
+
+    /* the client */
+    const BridgeClientType *type;
+    BridgeClient *client;
+    BridgePhase phase;
+    usec_t again;      /* boot: it is opened, or what it was asked is asked again, not before */
+    unsigned failures; /* since it worked last */
+    bool has_group;
+    bool left_for_destination; /* closed since a destination takes nothing for long */
+    char *trouble;             /* owned: of the broker; NULL: none */
+    usec_t trouble_at;         /* wall */
+    SinkFault fault;
+
+    /* what is read */
+    BridgeWorld world;
+    BridgeAssigned *assigned; /* owned: what the group offers; without a group all partitions */
+    size_t assigned_count;
+    uint64_t assignment; /* the client's generation of it */
+    bool offered;        /* to be set up, when the world is known */
+    uint64_t epoch;      /* changes with parts and sinks: answers to earlier questions are dropped */
+    BridgeSink *sinks;   /* by index of the plan's sinks */
+    size_t sink_count;
+    BridgePart *parts;
+    MicroPartition *micro; /* by index of parts */
+    int64_t *nexts;        /* owned: of all MicroPartitions */
+    bool *sets;
+    BridgeSlot *slots;
+    size_t part_count;
+
+    /* questions to the writer */
+    bool progress_out;
+    uint64_t progress_number; /* of the last one */
+    usec_t progress_due;      /* boot */
+    bool look_now;
+
+    /* the flow */
+    RowMaker *maker;
+    RecordReader reader;
+    MicroBatch *gathered, *sealed; /* NULL: no client was open yet */
+    bool has_sealed;
+    bool templates_out; /* of what is sealed, or was */
+    usec_t templates_again;
+    unsigned in_flight;
+    uint64_t posted;   /* number of the last Append */
+    bool resync;       /* an Append was refused: when all are back, everything is read again from where the writer has it */
+    usec_t resync_at;  /* boot: not before */
+    bool quiet;        /* the client had nothing */
+    usec_t full_since; /* boot: nothing can be taken since; 0: it can */
+    usec_t no_room_until;
+    bool pressed;       /* partitions are paused since there is no room */
+    Buffer room;        /* why there is no room; empty: there is */
+    int delaying;       /* index of the sink that is why; -1: none */
+    usec_t last_record; /* boot */
+
+    /* `loop: false` */
+    bool finished;
+    usec_t finish_again;
+
+    /* admins */
+    BridgeSeeking *seeking; /* on its way */
+
+    /* counts since the start */
+    MicroCounts counts;
+    uint64_t rebalances, lost;
+
+    /* the end */
+    usec_t drain_until; /* boot */
+    bool draining, ended;
+    size_t owed;      /* messages that will come back */
+    usec_t status_at; /* boot: a new one is due */
+};
+
+static inline usec_t bridge_now(const Bridge *bridge) {
+    return bridge->options.clock->boot(bridge->options.clock);
+}
+
+static inline int64_t *bridge_next(const Bridge *bridge, size_t part, size_t sink) {
+    return &bridge->micro[part].next[sink];
+}
+
+/* ---- bridge.c ---- */
+/* What went wrong at the broker, for people. */
+void bridge_trouble(Bridge *bridge, SinkFault fault, const Error *error);
+/* It works: what went wrong before counts no more. */
+void bridge_works(Bridge *bridge);
+/* The client is of no use any more: it is closed, and another one opened in a moment. */
+void bridge_client_failed(Bridge *bridge, SinkFault fault, const Error *error);
+void bridge_close_client(Bridge *bridge);
+void bridge_open_client(Bridge *bridge);
+void bridge_post_writer(Bridge *bridge, Request *request, MessageKind kind, void (*drop)(Request *request));
+void bridge_post_job(Bridge *bridge, LoadJob *take_job);
+/* Has the writer close what it has of all sinks, so that it is imported soon; nobody waits for it. */
+void bridge_close_files(Bridge *bridge);
+static inline bool bridge_is_hurried(const Bridge *bridge) {
+    return atomic_load(&bridge->hurried);
+}
+
+/* ---- bridge_topics.c ---- */
+/* Asks the broker for topics and offsets; false: not now. */
+bool topics_find(Bridge *bridge);
+void topics_forget(Bridge *bridge);
+/* The partitions that the group offers, or all: the slots of all sinks begin anew. */
+void parts_set_up(Bridge *bridge);
+void parts_drop(Bridge *bridge);
+/* The plan has other sinks: what is known of those that stay is kept. */
+void sinks_set_up(Bridge *bridge);
+void sinks_drop(Bridge *bridge);
+/* The client is given what it reads, as soon as it is known of each sink where it begins. */
+void parts_assign(Bridge *bridge, usec_t now);
+void assigned_set(Bridge *bridge, const ClientPartition *partitions, size_t count, uint64_t generation);
+/* A sink on a destination of this machine cannot share its source with other nodes. */
+void sinks_judge_shared(Bridge *bridge);
+/* A topic was made anew: its partitions have another key from now on. */
+void topic_raise(Bridge *bridge, size_t topic, uint32_t generation);
+
+/* ---- bridge_flow.c ---- */
+void flow_open(Bridge *bridge);
+void flow_deinit(Bridge *bridge);
+/* What is gathered of a partition is forgotten; CLIENT_NO_INDEX: of all. */
+void flow_forget(Bridge *bridge, size_t part);
+/* From this offset on, whatever was gathered of it. */
+void part_read_from(Bridge *bridge, size_t part, int64_t offset);
+/* Reads it from the least offset that a sink is given next. After any change of `next`. */
+void part_rejoin(Bridge *bridge, size_t part);
+void part_hold(Bridge *bridge, size_t part, unsigned hold);
+void part_release(Bridge *bridge, size_t part, unsigned hold);
+/* It is not read until somebody does something. `id`: static. */
+void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason);
+void part_go_on(Bridge *bridge, size_t part); /* it was stopped */
+void flow_append_back(Bridge *bridge, Append *take_append);
+void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch);
+/* Everything is read again from where the writer has it, not before so long. */
+void flow_resync(Bridge *bridge, usec_t wait);
+/* One turn; how long nothing will change without a message. */
+usec_t flow_step(Bridge *bridge, usec_t now);
+bool flow_is_empty(const Bridge *bridge); /* nothing is gathered, or on its way */
+
+/* ---- bridge_claims.c ---- */
+static inline void bridge_set_aim(const Bridge *bridge, size_t part, size_t sink, BridgeAim aim) {
+    bridge->micro[part].next[sink] = aim.next;
+    bridge->micro[part].sets_end[sink] = aim.sets_end;
+}
+/* Where the sink goes on is asked. Partitions for which that is not known get nothing until then. */
+void claims_look(Bridge *bridge, size_t sink, BridgeLook look);
+void claims_step(Bridge *bridge, usec_t now);
+void claims_progress_back(Bridge *bridge, Progress *take_progress);
+void claims_back(Bridge *bridge, LoadJob *take_job);
+bool claims_have_begun(const Bridge *bridge); /* each sink's destination has answered, or was waited for */
+
+/* ---- bridge_range.c ---- */
+void range_out(Bridge *bridge, size_t part, int64_t offset);
+void range_step(Bridge *bridge, usec_t now);
+void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *job);
+
+/* ---- bridge_finish.c ---- */
+void finish_step(Bridge *bridge, usec_t now);
+void finish_close_back(Bridge *bridge, Close *take_close);
+void finish_forget(Bridge *bridge); /* it runs again */
+
+/* ---- bridge_seek.c ---- */
+void seek_asked(Bridge *bridge, BridgeSeek *seek);
+void seek_back(Bridge *bridge, LoadJob *take_job);
+void seek_step(Bridge *bridge, usec_t now);
+void seek_end(Bridge *bridge, const char *text); /* what is on its way is refused */
+void skip_asked(Bridge *bridge, BridgeSkip *skip);
+
+/* ---- bridge_status_make.c ---- */
+void status_step(Bridge *bridge, usec_t now);

@@ -1,0 +1,170 @@
+/* What people see of a bridge. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/sources/bridge_parts.h"
+
+#define STATUS_EVERY USEC_SECOND
+
+static const char *copy(BridgeStatus *status, const char *text) {
+    return text ? arena_copy(&status->arena, span_of(text)) : NULL;
+}
+
+static const char *copy_buffer(BridgeStatus *status, const Buffer *text) {
+    return arena_copy(&status->arena, (Span){.data = text->data, .size = text->size});
+}
+
+/* The least of the sinks' positions; -1: one is not known. */
+static int64_t least_position(const Bridge *bridge, size_t part) {
+    int64_t least = -1;
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        int64_t position = bridge->parts[part].slots[i].position;
+        if (position < 0) return -1;
+        if (least < 0 || position < least) least = position;
+    }
+    return least;
+}
+
+static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
+    const BridgePart *part = &bridge->parts[at];
+    const BridgeTopic *topic = &bridge->world.topics[part->topic];
+    BridgePartitionStatus *to = &status->partitions[at];
+    *to = (BridgePartitionStatus){
+        .topic = copy(status, topic->name),
+        .generation = topic->generation,
+        .partition = part->partition,
+        .read = part->read,
+        .first = -1,
+        .end = -1,
+        .lag = -1,
+        .lag_seconds = -1,
+        .stopped = part->stopped,
+        .stopped_at = part->stopped_at,
+        .reason = copy(status, part->reason),
+        .lost = part->lost,
+        .sinks = arena_alloc(&status->arena, (bridge->sink_count + 1) * sizeof *to->sinks),
+    };
+    if (part->holds & HOLD_RANGE) {
+        to->stopped = "positionGap";
+        to->stopped_at = part->read;
+        to->reason = "The broker has removed records before they were read; what was read before them is imported first.";
+    } else if ((part->holds & HOLD_LATER) && !to->stopped) {
+        to->stopped = "schemaPending";
+        to->stopped_at = part->read;
+    }
+    if (bridge->phase == BRIDGE_READING) bridge->type->bounds(bridge->client, at, &to->first, &to->end);
+    int64_t position = least_position(bridge, at);
+    if (to->end >= 0 && position >= 0) to->lag = to->end > position ? to->end - position : 0;
+    if (to->end >= 0 && part->read >= to->end)
+        to->lag_seconds = 0;
+    else if (to->end >= 0 && part->record_time > 0)
+        to->lag_seconds = (double)(status->at - part->record_time) / (double)USEC_SECOND;
+    for (size_t i = 0; i < bridge->sink_count; i++)
+        to->sinks[i] = (BridgeSinkPosition){.next = *bridge_next(bridge, at, i), .position = part->slots[i].position};
+}
+
+static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
+    const BridgeSink *sink = &bridge->sinks[at];
+    status->sinks[at] = (BridgeSinkStatus){
+        .sink = sink->sink->number,
+        .name = copy(status, sink->sink->sink_id),
+        .delays = bridge->delaying == (int)at,
+        .stopped = sink->stopped,
+        .reason = sink->stopped ? sink->reason : copy(status, sink->error),
+    };
+}
+
+static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
+    size_t stopped = 0;
+    status->state = bridge->phase == BRIDGE_READING ? BRIDGE_RUNNING : BRIDGE_STARTING;
+    if (bridge->phase == BRIDGE_READING && bridge->room.size > 0 && bridge->full_since > 0) {
+        status->state = BRIDGE_WAITING;
+        status->reason = copy_buffer(status, &bridge->room);
+    }
+    if (bridge->left_for_destination) {
+        status->state = BRIDGE_WAITING;
+        status->reason = "A destination has taken nothing for long: its partitions are left to others until it does.";
+    }
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const BridgePartitionStatus *part = &status->partitions[i];
+        if (!part->stopped || (bridge->parts[i].holds & HOLD_LATER)) continue;
+        status->state = BRIDGE_STOPPED;
+        status->stopped = part->stopped;
+        status->reason = part->reason;
+        return;
+    }
+    for (size_t i = 0; i < bridge->sink_count; i++) stopped += bridge->sinks[i].stopped != NULL;
+    if (stopped == 0 || stopped < bridge->sink_count) return;
+    status->state = BRIDGE_STOPPED;
+    status->stopped = bridge->sinks[0].stopped;
+    status->reason = bridge->sinks[0].reason;
+}
+
+static void judge(const Bridge *bridge, BridgeStatus *status) {
+    switch (bridge->want) {
+    case WANT_PAUSED: status->state = BRIDGE_PAUSED; return;
+    case WANT_IDLE: status->state = BRIDGE_IDLE; return;
+    case WANT_DISABLED:
+        status->state = BRIDGE_IDLE;
+        status->reason = "The source is disabled.";
+        return;
+    case WANT_END:
+        status->state = BRIDGE_PAUSED;
+        status->reason = "It ends.";
+        return;
+    case WANT_READ:
+        if (bridge->finished)
+            status->state = BRIDGE_FINISHED;
+        else
+            judge_reading(bridge, status);
+        return;
+    }
+}
+
+static BridgeStatus *make(const Bridge *bridge) {
+    BridgeStatus *status = bridge_status_new();
+    status->at = bridge->options.clock->wall(bridge->options.clock);
+    status->error = copy(status, bridge->trouble);
+    status->error_at = bridge->trouble_at;
+    status->cluster = copy(status, bridge->world.cluster);
+    status->group = copy(status, bridge->group);
+    status->records = bridge->counts.records;
+    status->bytes = bridge->counts.bytes;
+    status->poisoned = bridge->counts.poisoned;
+    status->skipped = bridge->counts.skipped;
+    status->tombstones = bridge->counts.tombstones;
+    status->rebalances = bridge->rebalances;
+    status->sink_count = bridge->sink_count;
+    status->sinks = arena_alloc(&status->arena, (bridge->sink_count + 1) * sizeof *status->sinks);
+    for (size_t i = 0; i < bridge->sink_count; i++) put_sink(bridge, i, status);
+    status->partition_count = bridge->part_count;
+    status->partitions = arena_alloc(&status->arena, (bridge->part_count + 1) * sizeof *status->partitions);
+    for (size_t i = 0; i < bridge->part_count; i++) put_part(bridge, i, status);
+    judge(bridge, status);
+    return status;
+}
+
+/* What lag tools read: no offset is above a position, since nobody else looks at it. */
+static void commit(Bridge *bridge) {
+    if (!bridge->has_group || bridge->phase != BRIDGE_READING) return;
+    ClientPartition *offsets = calloc(bridge->part_count + 1, sizeof *offsets);
+    size_t count = 0;
+    check(offsets);
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        BridgePart *part = &bridge->parts[i];
+        int64_t position = least_position(bridge, i);
+        if (position < 0 || position == part->committed) continue;
+        part->committed = position;
+        offsets[count++] = (ClientPartition){
+            .topic = bridge->world.topics[part->topic].name, .partition = part->partition, .offset = position};
+    }
+    if (count > 0) bridge->type->commit(bridge->client, offsets, count);
+    free(offsets);
+}
+
+void status_step(Bridge *bridge, usec_t now) {
+    if (now < bridge->status_at) return;
+    bridge->status_at = now + STATUS_EVERY;
+    bridge_board_put(bridge->options.board, make(bridge));
+    commit(bridge);
+}

@@ -1,0 +1,107 @@
+/*
+ * A bridge between a broker, a writer and destinations that are all of the test: no threads, no time but the test's own. The writer keeps the rules of
+ * docs/delivery.md for runs, and the destinations decide about them as drivers do, so that tables can be compared with what the broker had. For
+ * tests.
+ */
+#pragma once
+
+#include "gateway/sources/bridge.h"
+
+#define WORLD_PARTITIONS 4
+#define WORLD_SINKS 3
+#define WORLD_OFFSETS 3000
+
+typedef enum WorldRecord { RECORD_NONE, RECORD_GOOD, RECORD_BROKEN } WorldRecord; /* none: a gap; broken: no JSON */
+
+typedef struct WorldPartition {
+    int64_t first, end;
+    uint8_t records[WORLD_OFFSETS];
+} WorldPartition;
+
+/* What the writer has of records for a sink, and was not decided about. */
+typedef struct WorldRun {
+    int partition;
+    int64_t first, next;
+    uint8_t rows[WORLD_OFFSETS / 8 + 1]; /* bits, from `first` on */
+} WorldRun;
+
+typedef struct WorldSink {
+    bool enabled;
+    bool hangs;                                            /* its destination does not answer */
+    bool refuses;                                          /* it does, with an error */
+    int64_t positions[WORLD_PARTITIONS];                   /* at the destination; -1: none */
+    uint8_t table[WORLD_PARTITIONS][WORLD_OFFSETS];        /* how often each record is there */
+    int64_t from[WORLD_PARTITIONS], end[WORLD_PARTITIONS]; /* the writer's chain */
+    int64_t heard[WORLD_PARTITIONS];                       /* position as the writer read it last */
+    bool missing;                                          /* an import found no position */
+    WorldRun *runs;                                        /* in the order of the Appends */
+    size_t run_count, run_room;
+    uint64_t waiting_bytes; /* that the writer tells */
+    usec_t failing_since;
+    unsigned claims, seeks, closes;
+} WorldSink;
+
+typedef struct World {
+    usec_t now;
+    Usage usage;
+    bool has_group;            /* else `loop: false` */
+    const char *sink_settings; /* "onInvalid":…, for all sinks */
+    WorldPartition partitions[WORLD_PARTITIONS];
+    int partition_count;
+    WorldSink sinks[WORLD_SINKS];
+    /* the broker's client */
+    bool is_down; /* nothing can be asked */
+    bool is_open;
+    unsigned opened;
+    bool offers, revokes; /* the group's next word */
+    int offered[WORLD_PARTITIONS], offered_count;
+    int assigned[WORLD_PARTITIONS], assigned_count;
+    int64_t at[WORLD_PARTITIONS]; /* by index of assigned */
+    int64_t told_end[WORLD_PARTITIONS];
+    bool paused[WORLD_PARTITIONS], out_of_range[WORLD_PARTITIONS];
+    int turn;
+    uint64_t handed_out, seeks, polls;
+    int64_t committed[WORLD_PARTITIONS];
+    /* the writer */
+    bool holds_appends; /* they are not answered, and nothing that comes behind them */
+    Message *held[200];
+    size_t held_count;
+    AppendResult result; /* of the next Append that would be done */
+    unsigned appends, misplaced;
+    /* the loaders */
+    LoadJob *jobs[64];
+    size_t job_count;
+    /* the bridge */
+    Mailbox *writer, *gone;
+    BridgeBoard *board;
+    Bridge *bridge;
+    SnapshotSource *source;
+    uint64_t generation;
+    bool is_paused, is_disabled;
+    Mailbox *control;
+} World;
+
+extern World world;
+
+/* A world with so many partitions and the first `sinks` sinks enabled; nothing runs yet. */
+void world_begin(int partitions, int sinks, bool has_group);
+void world_end(void);
+/* Starts the bridge, or starts it anew as after a restart of the process; `forgets`: with an empty data directory. */
+void world_start(void);
+void world_restart(bool forgets);
+void world_show(void); /* a new snapshot: of which sinks are enabled, of a pause */
+void world_put(int partition, unsigned records, WorldRecord kind);
+/* One turn of everything; time goes on by `usec`. */
+void world_step(usec_t usec);
+void world_answer_jobs(void);
+void world_release_appends(void);
+size_t world_appends_held(void);
+/* Imports what waits of a sink, as far as it goes. */
+void world_import(int sink);
+/* Somebody else imports the records up to `next` into the sink's table. */
+void world_overtake(int sink, int partition, int64_t next);
+/* Steps until all that the broker has is imported once into each enabled sink; fails after so many seconds of the world's time. */
+void world_settle(unsigned seconds);
+bool world_is_settled(void);
+/* The last status; the caller's reference is dropped by the next call. */
+const BridgeStatus *world_status(void);

@@ -1,0 +1,571 @@
+/* A bridge between a broker, a writer and destinations that are all of the test. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "bridge_world.h"
+
+static int tear_down(void **state) {
+    (void)state;
+    world_end();
+    return 0;
+}
+
+static void run(unsigned steps, usec_t usec) {
+    for (unsigned i = 0; i < steps; i++) world_step(usec);
+}
+
+static void records_become_rows_once(void **state) {
+    (void)state;
+    world_begin(3, 1, true);
+    for (int p = 0; p < 3; p++) world_put(p, 500, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world_put(1, 7, RECORD_GOOD);
+    world_settle(60);
+    assert_int_equal(world.opened, 1);
+    assert_int_equal(world.misplaced, 0);
+    run(100, 100 * USEC_MS);
+    const BridgeStatus *status = world_status();
+    assert_int_equal(status->state, BRIDGE_RUNNING);
+    assert_string_equal(status->cluster, "c");
+    assert_int_equal(status->records, 1507);
+    assert_int_equal(status->partition_count, 3);
+    assert_int_equal(status->partitions[1].lag, 0);
+    assert_int_equal(world.committed[1], 507);
+}
+
+static void gaps_are_covered(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    world_put(0, 40, RECORD_NONE);
+    world_put(0, 10, RECORD_GOOD);
+    world_put(0, 400, RECORD_NONE);
+    world_put(1, 30, RECORD_NONE);
+    world_start();
+    world_settle(60);
+}
+
+static void what_is_not_json_is_quarantined(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 5, RECORD_GOOD);
+    world_put(0, 1, RECORD_BROKEN);
+    world_put(0, 5, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    run(20, 100 * USEC_MS);
+    assert_int_equal(world_status()->poisoned, 1);
+}
+
+static void a_restart_goes_on(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    for (int p = 0; p < 2; p++) world_put(p, 300, RECORD_GOOD);
+    world_start();
+    run(10, 10 * USEC_MS); /* something is with the writer, and not imported */
+    assert_true(world.sinks[0].run_count > 0);
+    world_restart(false);
+    world_settle(60);
+    world_put(0, 10, RECORD_GOOD);
+    run(10, 10 * USEC_MS);
+    world_restart(true);
+    world_settle(60);
+}
+
+static void a_restart_reads_nothing_twice(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 300, RECORD_GOOD);
+    world_start();
+    run(50, 10 * USEC_MS);
+    assert_int_equal(world.handed_out, 300);
+    world_restart(false);
+    world_settle(60);
+    assert_int_equal(world.handed_out, 300);
+}
+
+static void a_refused_append_is_read_again(void **state) {
+    (void)state;
+    world_begin(2, 1, true);
+    for (int p = 0; p < 2; p++) world_put(p, 400, RECORD_GOOD);
+    world_start();
+    run(3, 10 * USEC_MS);
+    world.result = APPEND_FULL;
+    world_settle(60);
+    world.result = APPEND_FAILED;
+    world_put(0, 100, RECORD_GOOD);
+    world_settle(60);
+}
+
+static void a_chain_that_is_lost_is_noticed(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    run(20, 10 * USEC_MS);
+    /* The first sink's rows were damaged. */
+    world.sinks[0].run_count = 0;
+    world.sinks[0].from[0] = world.sinks[0].end[0] = -1;
+    world_settle(60);
+}
+
+static void somebody_else_has_imported(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 200, RECORD_GOOD);
+    world_start();
+    run(20, 10 * USEC_MS);
+    world_put(0, 500, RECORD_GOOD);
+    world_overtake(0, 0, 650);
+    world_settle(60);
+}
+
+static void a_position_that_was_moved_is_followed(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 200, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    /* A restored destination on a quiet topic. */
+    world.sinks[0].positions[0] = 50;
+    memset(world.sinks[0].table[0] + 50, 0, 150);
+    world_settle(60);
+}
+
+static void a_destination_that_hangs_delays_no_other(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    world.sinks[1].hangs = true;
+    for (int p = 0; p < 2; p++) world_put(p, 200, RECORD_GOOD);
+    world_start();
+    for (int i = 0; i < 1000; i++) {
+        world_step(20 * USEC_MS);
+        world_import(0);
+    }
+    assert_int_equal(world.sinks[0].positions[0], 200);
+    world.sinks[1].hangs = false;
+    world_settle(60);
+}
+
+static void a_destination_that_is_down_at_a_start(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 200, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world_put(0, 50, RECORD_GOOD);
+    run(30, 10 * USEC_MS);
+    world.sinks[0].refuses = true;
+    world_restart(false);
+    world_put(0, 50, RECORD_GOOD);
+    run(100, 20 * USEC_MS); /* it goes on at the end that the writer has */
+    assert_int_equal(world.sinks[0].end[0], 300);
+    world.sinks[0].refuses = false;
+    world_settle(60);
+}
+
+static void partitions_come_and_go(void **state) {
+    (void)state;
+    world_begin(3, 1, true);
+    for (int p = 0; p < 3; p++) world_put(p, 200, RECORD_GOOD);
+    world.offered_count = 2;
+    world_start();
+    run(5, 10 * USEC_MS);
+    world.revokes = true;
+    world.offers = true;
+    world.offered[0] = 2;
+    world.offered_count = 1;
+    run(50, 20 * USEC_MS);
+    world_import(0);
+    assert_int_equal(world.sinks[0].positions[2], 200);
+    assert_true(world.sinks[0].closes > 0);
+    world_overtake(0, 1, 130);
+    world.revokes = true;
+    world.offers = true;
+    for (int p = 0; p < 3; p++) world.offered[p] = p;
+    world.offered_count = 3;
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->rebalances, 3);
+}
+
+static void a_paused_source_reads_nothing(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.is_paused = true;
+    world_show();
+    run(100, 20 * USEC_MS);
+    assert_false(world.is_open);
+    assert_int_equal(world_status()->state, BRIDGE_PAUSED);
+    world_put(0, 100, RECORD_GOOD);
+    run(10, 20 * USEC_MS);
+    world.is_paused = false;
+    world_show();
+    world_settle(60);
+}
+
+static void a_sink_that_is_new_begins_where_the_source_is(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.sinks[1].enabled = true;
+    world_show();
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world.sinks[1].positions[0], 100);
+    memset(world.sinks[1].table[0], 1, 100); /* what it never gets */
+    world_put(0, 100, RECORD_GOOD);
+    world_settle(60);
+    assert_int_equal(world.opened, 1);
+    world.sinks[0].enabled = false;
+    world_show();
+    world_put(0, 100, RECORD_GOOD);
+    world_settle(60);
+    world.sinks[1].enabled = false;
+    world_show();
+    run(100, 20 * USEC_MS);
+    assert_false(world.is_open);
+    assert_int_equal(world_status()->state, BRIDGE_IDLE);
+    world.sinks[0].enabled = world.sinks[1].enabled = true; /* each goes on where it stopped */
+    world_show();
+    world_put(0, 100, RECORD_GOOD);
+    world_settle(60);
+}
+
+static void a_source_that_is_gone_ends(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.is_disabled = true;
+    world_show();
+    run(10, 20 * USEC_MS);
+    assert_false(world.is_open);
+    world.is_disabled = false;
+    world_show();
+    world_put(0, 100, RECORD_GOOD);
+    world_settle(60);
+}
+
+static void it_reads_no_further_ahead_than_it_may(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.sinks[0].waiting_bytes = (uint64_t)1 << 40;
+    run(200, 20 * USEC_MS);
+    world_put(0, 500, RECORD_GOOD);
+    uint64_t before = world.handed_out;
+    run(200, 20 * USEC_MS);
+    assert_int_equal(world.handed_out, before);
+    assert_int_equal(world_status()->state, BRIDGE_WAITING);
+    assert_true(world_status()->sinks[0].delays);
+    assert_true(world.paused[0]);
+    /* Its destination takes nothing for long: others may have the partitions. */
+    world.sinks[0].failing_since = world.now;
+    run(400, USEC_SECOND);
+    assert_false(world.is_open);
+    world.sinks[0].failing_since = 0;
+    world.sinks[0].waiting_bytes = 0;
+    world_settle(60);
+}
+
+static void two_appends_are_in_flight(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_start();
+    run(10, 20 * USEC_MS);
+    world_put(0, 500, RECORD_GOOD);
+    world.holds_appends = true;
+    run(300, 20 * USEC_MS);
+    assert_int_equal(world_appends_held(), 2);
+    assert_true(world.handed_out < 300); /* two, one that is sealed, one that is gathered */
+    assert_true(world.paused[0]);
+    assert_true(world.polls > 100); /* for the heartbeat */
+    world.holds_appends = false;
+    world_settle(60);
+}
+
+static void a_record_that_is_refused_stops_its_partition(void **state) {
+    (void)state;
+    world_begin(2, 1, true);
+    world.sink_settings = "\"onInvalid\":\"reject\",";
+    world_put(0, 60, RECORD_GOOD);
+    world_put(0, 1, RECORD_BROKEN);
+    world_put(0, 60, RECORD_GOOD);
+    world_put(1, 100, RECORD_GOOD);
+    world_start();
+    run(100, 20 * USEC_MS);
+    world_import(0);
+    assert_int_equal(world.sinks[0].positions[0], 60);
+    assert_int_equal(world.sinks[0].positions[1], 100);
+    const BridgeStatus *status = world_status();
+    assert_int_equal(status->state, BRIDGE_STOPPED);
+    assert_string_equal(status->stopped, "poisonRecord");
+    assert_int_equal(status->partitions[0].stopped_at, 60);
+
+    BridgeSkip skip = {.request = {.message = {.kind = MESSAGE_BRIDGE_SKIP}, .reply = world.control}, .topic = (char *)"t", .offset = 61};
+    mailbox_post(bridge_mailbox(world.bridge), &skip.request.message);
+    world_step(0);
+    assert_ptr_equal(mailbox_take(world.control), &skip);
+    assert_int_equal(skip.request.result, -ENOENT);
+    assert_string_equal(skip.request.error.text, "The partition stopped at offset 60, not at 61.");
+
+    skip.offset = 60;
+    mailbox_post(bridge_mailbox(world.bridge), &skip.request.message);
+    world_settle(60);
+    assert_ptr_equal(mailbox_take(world.control), &skip);
+    assert_int_equal(skip.request.result, 0);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->skipped, 1);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+}
+
+static void a_changed_definition_tries_again(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world.sink_settings = "\"onInvalid\":\"reject\",";
+    world_put(0, 60, RECORD_GOOD);
+    world_put(0, 1, RECORD_BROKEN);
+    world_put(0, 60, RECORD_GOOD);
+    world_start();
+    run(100, 20 * USEC_MS);
+    world.sink_settings = "\"onInvalid\":\"quarantine\",";
+    world_show();
+    world_settle(60);
+}
+
+static void records_that_the_broker_removed_are_told(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    run(20, 10 * USEC_MS); /* what waits is imported before the positions are set over the gap */
+    world.is_paused = true;
+    world_show();
+    run(10, 20 * USEC_MS);
+    world_put(0, 100, RECORD_GOOD);
+    world.partitions[0].first = 150;
+    memset(world.partitions[0].records + 100, RECORD_NONE, 50);
+    world.is_paused = false;
+    world_show();
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->partitions[0].lost, 50);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+}
+
+static void a_position_beyond_the_end_stops(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world_restart(true);
+    world.partitions[0].end = 10;
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_STOPPED);
+    assert_string_equal(world_status()->stopped, "positionBeyondEnd");
+    BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_EARLIEST};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(10, 20 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, -ERANGE);
+    free(seek.sinks);
+    seek = (BridgeSeek){.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control},
+                        .partition = -1,
+                        .to = SEEK_EARLIEST,
+                        .backwards = true};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    memset(world.sinks[0].table[0], 0, 100);
+    world_settle(60);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, 0);
+    assert_int_equal(seek.sink_count, 1);
+    free(seek.sinks);
+}
+
+static void a_seek_of_a_paused_source(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
+    world.is_paused = true;
+    world_start();
+    run(10, 20 * USEC_MS);
+    world.sinks[1].refuses = true;
+    BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control},
+                       .topic = (char *)"t",
+                       .partition = 1,
+                       .to = SEEK_OFFSET,
+                       .at = 30};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(20, 20 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, 1);
+    assert_int_equal(seek.sink_count, 2);
+    assert_int_equal(seek.sinks[0].result, SINK_DONE);
+    assert_int_equal(seek.sinks[1].result, SINK_UNREACHABLE);
+    assert_int_equal(world.sinks[0].positions[1], 30);
+    assert_false(world.is_open);
+    free(seek.sinks);
+}
+
+static void a_source_that_ends_is_finished(void **state) {
+    (void)state;
+    world_begin(2, 2, false);
+    world_put(0, 200, RECORD_GOOD);
+    world_put(1, 100, RECORD_GOOD);
+    world_put(1, 30, RECORD_NONE);
+    world_start();
+    run(3, 10 * USEC_MS);
+    world_put(0, 50, RECORD_GOOD); /* too late */
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_false(world.is_open);
+    assert_int_equal(world.sinks[0].positions[0], 200);
+    assert_int_equal(world.sinks[1].positions[1], 130);
+    world_restart(false); /* again, from its positions */
+    world_settle(60);
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+}
+
+static void a_broker_that_is_down_at_the_start(void **state) {
+    (void)state;
+    world_begin(1, 1, false);
+    world_put(0, 100, RECORD_GOOD);
+    world.is_down = true;
+    world_start();
+    run(200, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_STARTING);
+    assert_string_equal(world_status()->error, "the broker is down");
+    world.is_down = false;
+    world_settle(60);
+}
+
+/* ---- anything at any time ---------------------------------------------------------------------------------------------------------------- */
+
+static void disturb(Random *random, int sinks) {
+    int sink = (int)random_below(random, (uint64_t)sinks), partition = (int)random_below(random, (uint64_t)world.partition_count);
+    WorldSink *of = &world.sinks[sink];
+    switch (random_below(random, 16)) {
+    case 0:
+    case 1:
+    case 2:
+        if (world.partitions[partition].end < WORLD_OFFSETS - 100)
+            world_put(partition, (unsigned)random_below(random, 90), (WorldRecord)random_below(random, 3));
+        break;
+    case 3: of->hangs = !of->hangs && random_below(random, 2); break;
+    case 4: of->refuses = !of->refuses && random_below(random, 2); break;
+    case 5: world.holds_appends = !world.holds_appends; break;
+    case 6: world.result = (AppendResult)random_below(random, 3); break;
+    case 7: /* a part of the group's partitions */
+        world.revokes = world.offers = world.is_open;
+        world.offered_count = 0;
+        for (int p = 0; p < world.partition_count; p++)
+            if (random_below(random, 3)) world.offered[world.offered_count++] = p;
+        break;
+    case 8:
+        if (of->positions[partition] >= 0)
+            world_overtake(sink, partition,
+                           of->positions[partition] +
+                               (int64_t)random_below(random, (uint64_t)(world.partitions[partition].end - of->positions[partition]) + 1));
+        break;
+    case 9: world_restart(random_below(random, 3) == 0); break;
+    case 10: /* the writer has lost what it had of the sink */
+        of->run_count = 0;
+        for (int p = 0; p < WORLD_PARTITIONS; p++) of->from[p] = of->end[p] = -1;
+        break;
+    case 11:
+        world.is_paused = !world.is_paused;
+        world_show();
+        break;
+    case 12: world.is_down = !world.is_down; break;
+    case 13: of->waiting_bytes = random_below(random, 2) ? (uint64_t)1 << 40 : 0; break;
+    case 14: world_show(); break;
+    default: world_import(sink);
+    }
+}
+
+static void calm(void) {
+    for (int i = 0; i < WORLD_SINKS; i++) {
+        world.sinks[i].hangs = world.sinks[i].refuses = false;
+        world.sinks[i].waiting_bytes = 0;
+    }
+    world.holds_appends = world.is_down = false;
+    if (world.is_paused) {
+        world.is_paused = false;
+        world_show();
+    }
+    if (world.offered_count == world.partition_count) return; /* what it has must be enough to go on with */
+    world.revokes = world.offers = world.is_open;
+    for (int p = 0; p < world.partition_count; p++) world.offered[p] = p;
+    world.offered_count = world.partition_count;
+}
+
+static void each_record_once_whatever_happens(void **state) {
+    (void)state;
+    const char *only = getenv("SLUICE_BRIDGE_SEED");
+    const char *many = getenv("SLUICE_BRIDGE_SEEDS");
+    uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : many ? strtoull(many, NULL, 10) : 150;
+    for (uint64_t seed = first; seed <= last; seed++) {
+        Random random = {.state = seed};
+        int sinks = 1 + (int)random_below(&random, 3);
+        if (only || many) print_message("seed %llu\n", (unsigned long long)seed);
+        world_begin(1 + (int)random_below(&random, WORLD_PARTITIONS), sinks, true);
+        world_start();
+        for (int i = 0; i < 300; i++) {
+            if (random_below(&random, 4) == 0) disturb(&random, sinks);
+            world_step((usec_t)random_below(&random, 300) * USEC_MS);
+        }
+        calm();
+        if (only) print_message("calm\n");
+        world_settle(120);
+        if (seed < last) world_end();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(records_become_rows_once, tear_down),
+        cmocka_unit_test_teardown(gaps_are_covered, tear_down),
+        cmocka_unit_test_teardown(what_is_not_json_is_quarantined, tear_down),
+        cmocka_unit_test_teardown(a_restart_goes_on, tear_down),
+        cmocka_unit_test_teardown(a_restart_reads_nothing_twice, tear_down),
+        cmocka_unit_test_teardown(a_refused_append_is_read_again, tear_down),
+        cmocka_unit_test_teardown(a_chain_that_is_lost_is_noticed, tear_down),
+        cmocka_unit_test_teardown(somebody_else_has_imported, tear_down),
+        cmocka_unit_test_teardown(a_position_that_was_moved_is_followed, tear_down),
+        cmocka_unit_test_teardown(a_destination_that_hangs_delays_no_other, tear_down),
+        cmocka_unit_test_teardown(a_destination_that_is_down_at_a_start, tear_down),
+        cmocka_unit_test_teardown(partitions_come_and_go, tear_down),
+        cmocka_unit_test_teardown(a_paused_source_reads_nothing, tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
+        cmocka_unit_test_teardown(a_source_that_is_gone_ends, tear_down),
+        cmocka_unit_test_teardown(it_reads_no_further_ahead_than_it_may, tear_down),
+        cmocka_unit_test_teardown(two_appends_are_in_flight, tear_down),
+        cmocka_unit_test_teardown(a_record_that_is_refused_stops_its_partition, tear_down),
+        cmocka_unit_test_teardown(a_changed_definition_tries_again, tear_down),
+        cmocka_unit_test_teardown(records_that_the_broker_removed_are_told, tear_down),
+        cmocka_unit_test_teardown(a_position_beyond_the_end_stops, tear_down),
+        cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
+        cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
+        cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
+        cmocka_unit_test_teardown(each_record_once_whatever_happens, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
