@@ -45,7 +45,7 @@ static json_t *document_of(const ManifestSource *declared) {
 
 /* ---- what is printed -------------------------------------------------------------------------------------------------------------------- */
 
-/* `entry`: {"action","fields"} of the plan. */
+/* `entry`: {"action","fields","note"} of the plan. */
 static void say(Apply *apply, const char *source, const char *sink, const json_t *entry) {
     const char *action = screen_text(entry, "action");
     char mark = '=';
@@ -58,6 +58,8 @@ static void say(Apply *apply, const char *source, const char *sink, const json_t
     for (size_t i = 0; i < json_array_size(fields); i++)
         (void)printf("%s%s", i ? ", " : ": ", json_string_value(json_array_get(fields, i)));
     (void)printf("\n");
+    const char *note = json_string_value(json_object_get(entry, "note"));
+    if (note) (void)printf("  %s%s%s: %s\n", source, sink ? "/" : "", sink ? sink : "", note);
 }
 
 /* A line about a sink's table, whose name and differences may come from ${ENV} or ${FILE}. */

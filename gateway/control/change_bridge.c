@@ -15,6 +15,10 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
                        found->name, found->type->name, source->kind->name, type);
 }
 
+static void begin_sentence(Buffer *text) {
+    if (text->size > 0) buffer_append_byte(text, ' ');
+}
+
 static bool starts_alike(const BridgeStart *a, const BridgeStart *b) {
     return a->kind == b->kind && a->time == b->time && a->sequence == b->sequence;
 }
@@ -25,12 +29,14 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
     check(old->kind == now->kind && is);
     const char *field = now->kind->bridge->new_key(old, now, control->options.options->project);
     if (field) {
+        begin_sentence(text);
         buffer_printf(text,
-                      " What it has read is kept by \"%s\", which is another one now: it starts anew, as \"startFrom\" says, unless it was "
+                      "What it has read is kept by \"%s\", which is another one now: it starts anew, as \"startFrom\" says, unless it was "
                       "read under that before.",
                       field);
     } else if (!starts_alike(&was->start, &is->start)) {
-        buffer_append_text(text, " Its \"startFrom\" counts only where nothing was read yet.");
+        begin_sentence(text);
+        buffer_append_text(text, "Its \"startFrom\" counts only where nothing was read yet.");
     }
 }
 
@@ -38,5 +44,6 @@ void bridge_say_target(const Source *source, const Sink *old, const Sink *now, B
     bool moves = strcmp(old->target.connection, now->target.connection) != 0 ||
                  strcmp(sink_target_name(&old->target), sink_target_name(&now->target)) != 0;
     if (!moves || !source_keeps_positions(source)) return;
-    buffer_append_text(text, " Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
+    begin_sentence(text);
+    buffer_append_text(text, "Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
 }

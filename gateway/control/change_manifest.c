@@ -15,9 +15,8 @@ typedef struct ManifestBuild {
     Failure *failure;
     json_t *sinks; /* of the plan */
     bool differs;
-    size_t live;      /* sinks that there will be */
-    Buffer said;      /* text: what the change means for what was read; sentences, each with a space before it */
-    bool says_target; /* one of them is of the target of a sink */
+    size_t live; /* sinks that there will be */
+    Buffer said; /* text: what the change means for what was read; the notes of the plan, each once */
 } ManifestBuild;
 
 static json_t *entry(const char *action, json_t *take_fields) {
@@ -34,6 +33,15 @@ static void plan_sink_entry(ManifestBuild *build, const Sink *sink, json_t *take
     json_t *table = json_pack("{s:s, s:s}", "connection", sink->target.connection, "tableId", sink_target_name(&sink->target));
     check(table && json_object_set_new(take_entry, "sinkId", json_string(sink->sink_id)) == 0);
     check(json_object_set_new(take_entry, "table", table) == 0 && json_array_append_new(build->sinks, take_entry) == 0);
+}
+
+/* A note on an entry of the plan; empty: none. */
+static void note(ManifestBuild *build, json_t *plan_entry, Buffer *text) {
+    if (text->size == 0) return;
+    check(plan_entry && json_object_set_new(plan_entry, "note", json_string(buffer_text(text))) == 0);
+    if (strstr(buffer_text(&build->said), buffer_text(text))) return;
+    if (build->said.size > 0) buffer_append_byte(&build->said, ' ');
+    buffer_append_span(&build->said, buffer_span(text));
 }
 
 static int apply_settings(Settings *settings, const json_t *items, Failure *failure) {
@@ -63,7 +71,6 @@ static int known_source(ManifestBuild *build) {
     if (source_patched(old, build->manifest->source, &outcome->source, &build->failure->error) < 0)
         return failure_bad_request(build->failure);
     if (change_check_source(build->control, build->known, outcome->source, build->failure) < 0) return -1;
-    bridge_say_change(build->control, old, outcome->source, &build->said);
     bool shows = false;
     json_t *fields = source_differences(old, outcome->source);
     shows = json_array_size(fields) > 0;
@@ -71,7 +78,11 @@ static int known_source(ManifestBuild *build) {
     if (apply_settings(&outcome->source->settings, build->manifest->settings, build->failure) < 0) return -1;
     fields = source_differences(old, outcome->source);
     outcome->source_stamps = json_array_size(fields) > 0;
-    check(json_object_set_new(outcome->plan, "source", entry_of_change(fields)) == 0);
+    json_t *plan_entry = entry_of_change(fields);
+    check(json_object_set_new(outcome->plan, "source", plan_entry) == 0);
+    _cleanup_(buffer_deinit) Buffer text = {0};
+    bridge_say_change(build->control, old, outcome->source, &text);
+    note(build, plan_entry, &text);
     outcome->shows = shows;
     build->differs = outcome->source_stamps;
     return 0;
@@ -94,13 +105,6 @@ static int new_sink(ManifestBuild *build, size_t index) {
     return change_check_connection(build->control, source, sink, build->failure);
 }
 
-static void say_target(ManifestBuild *build, const Sink *old, const Sink *sink) {
-    if (build->says_target) return;
-    size_t before = build->said.size;
-    bridge_say_target(build->outcome->source, old, sink, &build->said);
-    build->says_target = build->said.size > before;
-}
-
 static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     Sink *sink;
     if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
@@ -117,7 +121,9 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     if (!sink_target_differs(old, sink)) return 0;
     of_sink->closes = true;
     of_sink->prepares = !sink->disabled;
-    say_target(build, old, sink);
+    _cleanup_(buffer_deinit) Buffer text = {0};
+    bridge_say_target(build->outcome->source, old, sink, &text);
+    note(build, json_array_get(build->sinks, json_array_size(build->sinks) - 1), &text);
     return change_check_connection(build->control, build->outcome->source, sink, build->failure);
 }
 
@@ -189,7 +195,7 @@ static void say_done(ManifestBuild *build) {
     build->said = (Buffer){0};
     if (!build->differs) return;
     buffer_append_text(&text, build->known ? "The source and its sinks are as declared." : "The source and its sinks are created.");
-    buffer_append_text(&text, buffer_text(&said));
+    if (said.size > 0) buffer_printf(&text, " %s", buffer_text(&said));
     outcome_set_done(build->outcome, &text);
 }
 

@@ -105,9 +105,9 @@ bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *
 /* ---- of change_bridge.c: sources that read a broker; of all others they do and say nothing ---- */
 /* Is its connection there, and can it be read? */
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
-/* What a change of the source means for what it has read; sentences, each with a space before it. */
+/* What a change of the source means for what it has read: appends a sentence, with a space before it when something stands there. */
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
-/* The same of a sink's target. */
+/* The same of a change of a sink's target. */
 void bridge_say_target(const Source *source, const Sink *old, const Sink *now, Buffer *text);
 
 /* ---- of change.c, for change_ask.c ---- */

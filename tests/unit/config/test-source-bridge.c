@@ -255,6 +255,55 @@ static void an_error_of_a_manifest_has_its_place(void **state) {
     }
 }
 
+/* Each option with a value that is wrong, in a line of its own. */
+static void each_wrong_option_has_its_place(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *option, *value;
+    } cases[] = {
+        {"kafka", "connection", "No"},
+        {"kafka", "topics", "orders"},
+        {"kafka", "groupId", "\"\""},
+        {"kafka", "startFrom", "tomorrow"},
+        {"kafka", "batchSize", "1.5"},
+        {"kafka", "batchTimeout", "100"},
+        {"kafka", "value", "xml"},
+        {"kafka", "loop", "never"},
+        {"kafka", "maxWaiting", "10 MiB"},
+        {"kafka", "tombstones", "true"},
+        {"nats", "connection", "a b"},
+        {"nats", "stream", "A.B"},
+        {"nats", "subject", "a b"},
+        {"nats", "durable", "\"*\""},
+        {"nats", "startFrom", "2026-01-01"},
+        {"nats", "batchSize", "-1"},
+        {"nats", "batchTimeout", "0ms"},
+        {"nats", "value", "1"},
+        {"nats", "loop", "1"},
+        {"nats", "maxWaiting", "2TB"},
+    };
+    static const char *const needed[][2] = {{"connection", "c"}, {"topics", "[a]"}, {"stream", "S"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Buffer text = {0};
+        buffer_printf(&text, "kind: source\nsourceId: s\ntype: %s\n%s:\n", cases[i].kind, cases[i].kind);
+        bool is_kafka = strcmp(cases[i].kind, "kafka") == 0;
+        size_t line = 5;
+        for (size_t k = 0; k < 3; k++) {
+            if (k == (is_kafka ? 2 : 1) || strcmp(needed[k][0], cases[i].option) == 0) continue;
+            buffer_printf(&text, "  %s: %s\n", needed[k][0], needed[k][1]);
+            line++;
+        }
+        buffer_printf(&text, "  %s: %s\n", cases[i].option, cases[i].value);
+        char says[200];
+        (void)snprintf(says, sizeof says, "m:%zu:%zu: Field \"%s.%s\"", line, strlen(cases[i].option) + 5, cases[i].kind, cases[i].option);
+        Manifest manifest;
+        Error error = {0};
+        assert_int_equal(manifest_parse("m", buffer_text(&text), text.size, &manifest, &error), -EINVAL);
+        if (strncmp(error.text, says, strlen(says)) != 0) fail_msg("%s: \"%s\", not \"%s\"", buffer_text(&text), error.text, says);
+        buffer_deinit(&text);
+    }
+}
+
 static void the_group_has_a_default(void **state) {
     (void)state;
     static const struct {
@@ -344,6 +393,7 @@ int main(void) {
         cmocka_unit_test(a_start_is_kept_as_it_was_meant),
         cmocka_unit_test(wrong_fields_are_refused_by_name),
         cmocka_unit_test(an_error_of_a_manifest_has_its_place),
+        cmocka_unit_test(each_wrong_option_has_its_place),
         cmocka_unit_test(the_group_has_a_default),
         cmocka_unit_test(a_change_of_the_key_is_known),
         cmocka_unit_test(a_registry_comes_and_goes_with_the_value),

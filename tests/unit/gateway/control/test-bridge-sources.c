@@ -136,6 +136,30 @@ static void a_change_says_what_becomes_of_what_was_read(void **state) {
     does(harness, "PATCH", SOURCES "/h/sinks/k", "{\"table\":{\"tableId\":\"y\"}}", "The sink is changed.");
 }
 
+/* Who applies a manifest reads it in the plan, also before it is done. */
+static void the_plan_of_a_manifest_has_it_too(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    const char *body = "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"other\",\"topics\":[\"a\"]},\"sinks\":[" SINK(
+        "k", "local", "v") "," SINK("l", "local", "u") "]}";
+    json_t *plan;
+    assert_int_equal(harness_call(harness, "PUT", SOURCES "/s/manifest?dryRun=true", body, &plan), 200);
+    const char *of_source = json_string_value(json_object_get(json_object_get(plan, "source"), "note"));
+    const json_t *sinks = json_object_get(plan, "sinks");
+    const char *of_sink = json_string_value(json_object_get(json_array_get(sinks, 0), "note"));
+    assert_true(of_source && strncmp(of_source, "What it has read is kept by \"kafka.connection\", which", 53) == 0);
+    assert_true(of_sink && strncmp(of_sink, "Positions belong to the table:", 30) == 0);
+    assert_null(json_object_get(json_array_get(sinks, 1), "note"));
+    json_decref(plan);
+    json_t *task = NULL;
+    assert_string_equal(harness_task(harness, "PUT", SOURCES "/s/manifest", body, &task), "success");
+    const json_t *outputs = json_object_get(task, "outputs");
+    assert_non_null(json_object_get(json_object_get(outputs, "source"), "note"));
+    json_decref(task);
+}
+
 static bool shown_paused(const Harness *harness, const char *source_id) {
     const SnapshotSource *shown = snapshot_find(harness->held[0], span_of(source_id));
     assert_non_null(shown);
@@ -225,6 +249,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(its_connection_is_there_and_of_its_type, start, harness_teardown),
         cmocka_unit_test_setup_teardown(its_sinks_keep_positions, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_change_says_what_becomes_of_what_was_read, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_test_of_a_connection_looks_for_what_is_read, start, harness_teardown),
