@@ -5,6 +5,7 @@ Maven Central: tests/services/JdkHttpSink.java sends what it sends. Skipped wher
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from kafka import Kafka, free_ports  # noqa: E402
 pytestmark = pytest.mark.kafka
 
 OUTAGE_SECONDS = int(os.environ.get("SLUICE_CONNECT_OUTAGE", 5))
+ROUNDS = int(os.environ.get("SLUICE_CONNECT_ROUNDS", 1))
+SEED = int(os.environ.get("SLUICE_SEED", time.time_ns()))
 PAGE = (ROOT / "docs" / "kafka-connect.md").read_text()
 SINKS = ("camel", "aiven")
 
@@ -96,7 +99,8 @@ def worker(tmp_path_factory):
     kafka = connect = None
     try:
         kafka = Kafka()
-        connect = Connect(kafka, properties("worker.properties")).start()
+        # a worker that is killed again and again gets on
+        connect = Connect(kafka, {**properties("worker.properties"), "offset.flush.interval.ms": 10000}).start()
         yield Chain(kafka, connect, secrets)
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -136,8 +140,8 @@ class Feed(threading.Thread):
 
     def run(self):
         while not self.ending.wait(0.1):
-            self.kafka.produce(self.topic, [order(self.produced + i) for i in range(10)])
-            self.produced += 10
+            self.kafka.produce(self.topic, [order(self.produced + i) for i in range(20)])
+            self.produced += 20
 
     def stop(self):
         self.ending.set()
@@ -182,14 +186,28 @@ def wait_all(chain, gateway, source, topic):
     return len(wanted)
 
 
+def wait_more(gateway, chance, deadline=120):
+    """Until both have sent more, up to a random record."""
+    begin, more = [taken(gateway, sink) for sink in SINKS], chance.randrange(20, 300)
+    wait_until("both send", lambda: all(taken(gateway, sink) > count + more for sink, count in zip(SINKS, begin)), deadline)
+
+
+def check_all(chain, gateway, topic, feed, seed):
+    feed.stop()
+    for sink in SINKS:
+        try:
+            assert wait_all(chain, gateway, sink, topic) == feed.produced
+        except AssertionError as problem:
+            raise AssertionError(f"seed {seed}: {problem}") from None
+    print(f"seed {seed}: {feed.produced} records, taken {[taken(gateway, sink) for sink in SINKS]}")
+
+
 def start_both(chain, gateway, topic):
     for sink in SINKS:
         chain.add_source(gateway, sink)
         more = {"batch_max_size": "4"} if sink == "aiven" else {}
         chain.add_sink(gateway, sink, sink, topic, **more)
-    feed = Feed(chain.kafka, topic)
-    wait_until("both send", lambda: all(taken(gateway, sink) > 50 for sink in SINKS), 120)
-    return feed
+    return Feed(chain.kafka, topic)
 
 
 def test_batches_poison_records_and_tombstones(chain, gateway):
@@ -256,35 +274,36 @@ def test_other_framings(chain, gateway):
 
 
 def test_gateway_killed(chain, gateway):
-    topic = chain.topic()
+    topic, chance = chain.topic(), random.Random(SEED)
     feed = start_both(chain, gateway, topic)
-    for _ in range(2):
-        produced, before = feed.produced, [taken(gateway, sink) for sink in SINKS]
+    for _ in range(2 * ROUNDS):
+        wait_more(gateway, chance)
+        produced = feed.produced
         gateway.kill()
         wait_until("records wait", lambda: feed.produced > produced + 50)
         gateway.start()
-        wait_until("both send again", lambda: all(taken(gateway, sink) > count + 50 for sink, count in zip(SINKS, before)), 120)
-    feed.stop()
-    for sink in SINKS:
-        assert wait_all(chain, gateway, sink, topic) == feed.produced
+    wait_more(gateway, chance)
+    check_all(chain, gateway, topic, feed, SEED)
 
 
 def test_worker_killed(chain, gateway):
-    topic = chain.topic()
+    topic, chance = chain.topic(), random.Random(SEED)
     feed = start_both(chain, gateway, topic)
-    chain.connect.stop(signal.SIGKILL)
-    chain.connect.start()
-    feed.stop()
-    for sink in SINKS:
-        assert wait_all(chain, gateway, sink, topic) == feed.produced
-        # What the worker had not committed was sent again: it is the same rows.
-        assert taken(gateway, sink) > feed.produced
+    for _ in range(ROUNDS):
+        wait_more(gateway, chance)
+        chain.connect.stop(signal.SIGKILL)
+        chain.connect.start()
+    wait_more(gateway, chance)
+    check_all(chain, gateway, topic, feed, SEED)
+    # What the worker had not committed was sent again: it is the same rows.
+    assert all(taken(gateway, sink) > feed.produced for sink in SINKS)
 
 
 def test_gateway_refuses_for_a_while(chain, gateway):
     """A real reason: imports are held back, and the sinks have used up their share of the disk."""
-    topic = chain.topic()
+    topic, chance = chain.topic(), random.Random(SEED)
     feed = start_both(chain, gateway, topic)
+    wait_more(gateway, chance)
     for sink in SINKS:
         gateway.change("PUT", f"/sources/{sink}/pause")
     filler = json.dumps({"_topic": "filler", "_partition": 0, "_offset": 0, "id": 0, "amount": 0}) + "\n"
@@ -298,9 +317,7 @@ def test_gateway_refuses_for_a_while(chain, gateway):
     for sink in SINKS:
         chain.connect.assert_running(sink)
         gateway.change("PUT", f"/sources/{sink}/resume")
-    feed.stop()
-    for sink in SINKS:
-        assert wait_all(chain, gateway, sink, topic) == feed.produced
+    check_all(chain, gateway, topic, feed, SEED)
 
 
 def test_changes_of_a_table_by_debezium(chain, gateway):
