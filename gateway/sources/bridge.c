@@ -121,6 +121,7 @@ void bridge_close_client(Bridge *bridge) {
     if (!bridge->type->close(steal(bridge->client), limit))
         log_warning("source %s: its connection does not close in time and is left behind", bridge->id);
     bridge->phase = BRIDGE_CLOSED;
+    acks_end(bridge);
     bridge->offered = false;
     parts_drop(bridge);
     topics_forget(bridge);
@@ -328,6 +329,7 @@ void bridge_free(Bridge *bridge) {
     mailbox_free(bridge->mailbox);
     check(bridge->owed == 0);
     flow_deinit(bridge);
+    acks_deinit(bridge);
     row_maker_free(bridge->maker);
     free(bridge->trouble);
     free(bridge->group);
@@ -366,6 +368,7 @@ static usec_t work(Bridge *bridge, usec_t now) {
     range_step(bridge, now);
     seek_step(bridge, now);
     finish_step(bridge, now);
+    if (bridge->client && bridge_acks(bridge)) acks_step(bridge, now);
     return bridge->client ? flow_step(bridge, now) : 0;
 }
 

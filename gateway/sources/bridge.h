@@ -7,6 +7,7 @@
  *   bridge_positions.c  where a sink goes on with a partition: decisions, without any I/O
  *   bridge_claims.c     what the writer and the destinations have: asked, and answered
  *   bridge_flow.c       records -> micro-batches -> Appends, and when not to read
+ *   bridge_acks.c       a broker that keeps what is not acknowledged, in the place of claims
  *   bridge_range.c      offsets that the broker does not have
  *   bridge_finish.c     `loop: false`: the end
  *   bridge_seek.c       what an admin asks for

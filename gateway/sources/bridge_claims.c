@@ -21,6 +21,7 @@ typedef struct Question {
     Progress progress; /* first */
     uint64_t number, epoch;
     uint64_t posted; /* number of the last Append before it */
+    bool settled;    /* none was on its way */
 } Question;
 
 typedef struct ClaimContext {
@@ -30,7 +31,8 @@ typedef struct ClaimContext {
 
 void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
     BridgeSink *of = &bridge->sinks[sink];
-    if (of->stopped) return;
+    of->began = of->began || bridge_acks(bridge);
+    if (of->stopped || bridge_acks(bridge)) return;
     if (of->look < look) of->look = look;
     of->look_after = bridge->progress_number;
     bridge->progress_due = 0;
@@ -52,6 +54,7 @@ static void ask_writer(Bridge *bridge, usec_t now) {
     question->number = ++bridge->progress_number;
     question->epoch = bridge->epoch;
     question->posted = bridge->posted;
+    question->settled = bridge->in_flight == 0;
     progress->partition_count = bridge->part_count;
     progress->partitions = arena_zalloc(arena, (bridge->part_count + 1) * sizeof *progress->partitions);
     for (size_t i = 0; i < bridge->part_count; i++) {
@@ -207,12 +210,14 @@ void claims_progress_back(Bridge *bridge, Progress *take_progress) {
     for (size_t i = 0; i < bridge->sink_count && bridge->epoch == epoch; i++) {
         BridgeSink *of = &bridge->sinks[i];
         take_figures(bridge, i, &question->progress.sinks[i]);
-        if (of->stopped) continue;
+        if (of->stopped || bridge_acks(bridge)) continue;
         if (of->look == LOOK_NONE)
             take_news(bridge, question, i);
         else if (question->number > of->look_after && !of->claiming && now >= of->again)
             take_chains(bridge, question, i, now);
     }
+    if (bridge_acks(bridge) && bridge->client && bridge->phase == BRIDGE_BEGINS && question->settled)
+        acks_begin(bridge, question->progress.mark);
     drop_question(&question->progress.request);
 }
 
@@ -292,6 +297,7 @@ static void go_on_without(Bridge *bridge, size_t sink) {
 }
 
 bool claims_have_begun(const Bridge *bridge) {
+    if (bridge_acks(bridge) && !bridge->acks.ready) return false;
     for (size_t i = 0; i < bridge->sink_count; i++)
         if (!bridge->sinks[i].began) return false;
     return true;

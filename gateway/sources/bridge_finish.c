@@ -12,6 +12,7 @@ void finish_forget(Bridge *bridge) {
 /* Was all of it read, and taken by each sink? */
 static bool all_through(Bridge *bridge) {
     bool all = true;
+    if (bridge_acks(bridge)) return acks_are_through(bridge);
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
         BridgePart *part = &bridge->parts[i];
         bool through = part->read >= part->limit;

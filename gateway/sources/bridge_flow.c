@@ -73,6 +73,7 @@ void flow_open(Bridge *bridge) {
         .bytes_most = BATCH_BYTES,
         .tombstones_are_events = kafka && kafka->tombstones_are_events,
         .is_nats = !kafka,
+        .acks = bridge->type->acks,
         .clock = bridge->options.clock,
     };
     bridge->gathered = micro_batch_new(&options);
@@ -94,12 +95,17 @@ bool flow_is_empty(const Bridge *bridge) {
     return bridge->in_flight == 0 && !bridge->has_sealed && (!bridge->gathered || micro_batch_is_empty(bridge->gathered));
 }
 
-void flow_forget(Bridge *bridge, size_t part) {
-    if (!bridge->gathered) return;
+static void forget(Bridge *bridge, size_t part) {
     micro_batch_forget(bridge->gathered, part);
     if (!bridge->has_sealed) return;
     micro_batch_forget(bridge->sealed, part); /* also while its templates are out */
     bridge->has_sealed = !micro_batch_is_empty(bridge->sealed);
+}
+
+void flow_forget(Bridge *bridge, size_t part) {
+    if (!bridge->gathered) return;
+    forget(bridge, part);
+    if (bridge_acks(bridge)) acks_forgot(bridge);
 }
 
 /* ---- partitions ------------------------------------------------------------------------------------------------------------------------- */
@@ -130,7 +136,7 @@ void part_read_from(Bridge *bridge, size_t part, int64_t offset) {
     uint64_t epoch = bridge->epoch;
     bridge->parts[part].read = bridge->parts[part].made = offset;
     flow_forget(bridge, part);
-    if (epoch != bridge->epoch || bridge->phase != BRIDGE_READING) return;
+    if (epoch != bridge->epoch || bridge->phase != BRIDGE_READING || bridge_acks(bridge)) return; /* what is not acked comes again */
     int r = bridge->type->seek(bridge->client, part, offset, &error);
     if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
 }
@@ -138,6 +144,7 @@ void part_read_from(Bridge *bridge, size_t part, int64_t offset) {
 void part_rejoin(Bridge *bridge, size_t part) {
     if (part >= bridge->part_count || bridge->phase != BRIDGE_READING)
         return; /* it is assigned later, or the client has failed meanwhile */
+    if (bridge_acks(bridge)) return;
     BridgePart *of = &bridge->parts[part];
     uint64_t epoch = bridge->epoch;
     int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
@@ -187,6 +194,7 @@ void flow_resync(Bridge *bridge, usec_t wait) {
 static void resync(Bridge *bridge) {
     bridge->resync = false;
     bridge->resync_at = 0;
+    if (bridge_acks(bridge)) return; /* what was refused comes again */
     flow_forget(bridge, CLIENT_NO_INDEX);
     for (size_t i = 0; i < bridge->sink_count; i++) {
         if (bridge->sinks[i].stopped) continue;
@@ -277,6 +285,12 @@ static void post_append(Bridge *bridge, Append *append, const MicroResult *resul
     mailbox_post(bridge->options.writer, &append->message);
 }
 
+static void drop_append(Bridge *bridge, Append *append) {
+    append->result = APPEND_FAILED;
+    row_maker_settle(bridge->maker, append);
+    row_maker_recycle(bridge->maker, append);
+}
+
 /* What is sealed becomes rows. */
 static void make(Bridge *bridge, usec_t now) {
     Append *append = NULL;
@@ -293,10 +307,15 @@ static void make(Bridge *bridge, usec_t now) {
     bridge->counts.tombstones += counts.tombstones;
     bridge->counts.poisoned += counts.poisoned;
     bridge->counts.skipped += counts.skipped;
+    if (bridge_acks(bridge) && !acks_made(bridge, append)) {
+        drop_append(bridge, steal(append));
+        flow_resync(bridge, FULL_WAIT);
+    }
     if (append) post_append(bridge, append, results, count);
     bridge->has_sealed = false; /* before the results, which may forget partitions */
     take_results(bridge, results, count, now);
     if (bridge->sealed) micro_batch_clear(bridge->sealed);
+    if (bridge->client && bridge_acks(bridge)) acks_forgot(bridge);
 }
 
 void flow_append_back(Bridge *bridge, Append *take_append) {
@@ -304,6 +323,7 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
     const BridgePosted *posted = append->tickets;
     check(bridge->in_flight > 0);
     bridge->in_flight--;
+    if (bridge_acks(bridge)) acks_append_back(bridge, append->result == APPEND_DONE);
     if (append->result != APPEND_DONE && posted->epoch == bridge->epoch)
         flow_resync(bridge, append->result == APPEND_MISPLACED ? 0 : FULL_WAIT);
     row_maker_settle(bridge->maker, append);
@@ -337,14 +357,14 @@ static bool has_templates(Bridge *bridge, usec_t now) {
 static void take_record(Bridge *bridge, const ClientEvent *event, usec_t now) {
     BridgePart *part = &bridge->parts[event->index];
     const ClientRecord *record = &event->record;
-    if (part->holds || record->offset < part->read) return;
-    if (part->limit >= 0 && record->offset >= part->limit) {
+    if (part->holds || (bridge_acks(bridge) ? !acks_wants(bridge, record) : record->offset < part->read)) return;
+    if (!bridge_acks(bridge) && part->limit >= 0 && record->offset >= part->limit) {
         part->read = part->limit; /* all before it was handed out */
         micro_batch_end(bridge->gathered, event->index, part->limit);
         return;
     }
     micro_batch_add(bridge->gathered, event->index, record);
-    part->read = record->offset + 1;
+    if (part->read <= record->offset) part->read = record->offset + 1;
     part->record_time = record->timestamp == CLIENT_NO_TIME ? 0 : record->timestamp;
     bridge->last_record = now;
 }
@@ -352,7 +372,8 @@ static void take_record(Bridge *bridge, const ClientEvent *event, usec_t now) {
 static void take_end(Bridge *bridge, const ClientEvent *event) {
     BridgePart *part = &bridge->parts[event->index];
     int64_t offset = event->offset;
-    if (part->holds) return;
+    if (bridge_acks(bridge)) bridge->acks.ended_at = offset;
+    if (part->holds || bridge_acks(bridge)) return;
     if (part->limit >= 0 && offset > part->limit) offset = part->limit;
     if (offset <= part->read) return;
     micro_batch_end(bridge->gathered, event->index, offset);
@@ -421,11 +442,15 @@ static void release_later(Bridge *bridge, usec_t now) {
         if ((bridge->parts[i].holds & HOLD_LATER) && now >= bridge->parts[i].later) part_release(bridge, i, HOLD_LATER);
 }
 
+static unsigned in_flight_most(const Bridge *bridge) {
+    return bridge_acks(bridge) ? 1 : BRIDGE_IN_FLIGHT; /* a mark says what all before it have stored */
+}
+
 static bool may_seal(const Bridge *bridge, usec_t now) {
     const MicroBatch *gathered = bridge->gathered;
     if (bridge->has_sealed || bridge->templates_out || bridge->resync || bridge->next_snapshot || micro_batch_is_empty(gathered))
         return false;
-    if (bridge->quiet && bridge->in_flight < BRIDGE_IN_FLIGHT) return true;
+    if (bridge->quiet && bridge->in_flight < in_flight_most(bridge)) return true;
     return micro_batch_is_full(gathered) || now - micro_batch_since(gathered) >= bridge->definition->batch_timeout;
 }
 
@@ -436,7 +461,7 @@ static void move_on(Bridge *bridge, usec_t now, bool room) {
         bridge->sealed = sealed;
         bridge->has_sealed = true;
     }
-    if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= BRIDGE_IN_FLIGHT) return;
+    if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= in_flight_most(bridge)) return;
     if (has_templates(bridge, now)) make(bridge, now);
 }
 
@@ -453,7 +478,7 @@ static bool poll_client(Bridge *bridge, usec_t wait, usec_t now) {
 }
 
 static usec_t poll_wait(const Bridge *bridge) {
-    if (bridge->in_flight >= BRIDGE_IN_FLIGHT || bridge->templates_out) return 0; /* the mailbox is waited for */
+    if (bridge->in_flight >= in_flight_most(bridge) || bridge->templates_out) return 0; /* the mailbox is waited for */
     bool rests = bridge->in_flight == 0 && !bridge->has_sealed && !bridge->progress_out && !bridge->seeking &&
                  bridge->phase == BRIDGE_READING;
     return rests ? POLL_IDLE : POLL_SOON;
@@ -480,6 +505,7 @@ usec_t flow_step(Bridge *bridge, usec_t now) {
     if (!bridge->client) return 0;
     if (full && reading && !bridge->pressed) return POLL_SOON;
 
+    if (!reading && bridge_acks(bridge)) return POLL_SOON; /* what it hands out now could not be kept */
     bool was_full = micro_batch_is_full(bridge->gathered);
     if (was_full) { /* all is paused: there is no record among what it has */
         ClientEvent event = {0};

@@ -9,6 +9,7 @@
 #include "gateway/sources/bridge.h"
 #include "gateway/sources/bridge_positions.h"
 #include "gateway/sources/micro_batch.h"
+#include "gateway/sources/seen_intervals.h"
 
 #define BRIDGE_AGAIN USEC_SECOND            /* until something that failed is tried again */
 #define BRIDGE_ASK_LIMIT (10 * USEC_SECOND) /* of a question to the broker */
@@ -134,6 +135,20 @@ typedef struct SeekContext {
     int64_t offset;
 } SeekContext;
 
+/* Of a client that acks. */
+typedef struct BridgeAcks {
+    bool ready;              /* the mark was read, so it is known what is committed */
+    SeenIntervals committed; /* as the writer has it */
+    SeenIntervals posted;    /* and with what is on its way to it */
+    SeenIntervals held;      /* what is gathered or sealed */
+    Buffer tokens;           /* of what is posted */
+    Span *spans;             /* owned; into them */
+    size_t span_count;
+    int64_t ended_at;  /* the last END of the client: all before was acked; -1: none came */
+    usec_t working_at; /* boot */
+    uint64_t again;    /* messages that came though they were committed */
+} BridgeAcks;
+
 struct Bridge {
     BridgeOptions options;
     ThreadOwner owner;
@@ -203,6 +218,8 @@ struct Bridge {
     int delaying;       /* index of the sink that is why; -1: none */
     usec_t last_record; /* boot */
 
+    BridgeAcks acks;
+
     /* `loop: false` */
     bool finished;
     usec_t finish_again;
@@ -227,6 +244,10 @@ static inline usec_t bridge_now(const Bridge *bridge) {
 
 static inline int64_t *bridge_next(const Bridge *bridge, size_t part, size_t sink) {
     return &bridge->micro[part].next[sink];
+}
+
+static inline bool bridge_acks(const Bridge *bridge) {
+    return bridge->type && bridge->type->acks;
 }
 
 /* ---- bridge.c ---- */
@@ -314,6 +335,18 @@ void seek_back(Bridge *bridge, LoadJob *take_job);
 void seek_step(Bridge *bridge, usec_t now);
 void seek_end(Bridge *bridge, const char *text); /* what is on its way is refused */
 void skip_asked(Bridge *bridge, BridgeSkip *skip);
+
+/* ---- bridge_acks.c: of a client that acks ---- */
+void acks_begin(Bridge *bridge, Span mark); /* as the writer has it, when nothing is in flight */
+void acks_end(Bridge *bridge);              /* the client is closed */
+void acks_deinit(Bridge *bridge);
+bool acks_wants(Bridge *bridge, const ClientRecord *record); /* false: it is known, or left to the broker */
+void acks_forgot(Bridge *bridge);                            /* something that was gathered or sealed is not any more */
+/* `sealed` was made. Gives the Append its mark; NULL: nothing came of it. false: it must not be posted. */
+bool acks_made(Bridge *bridge, Append *append);
+void acks_append_back(Bridge *bridge, bool done);
+void acks_step(Bridge *bridge, usec_t now);
+bool acks_are_through(const Bridge *bridge); /* `loop: false`: all before the limit is acked */
 
 /* ---- bridge_status_make.c ---- */
 void status_step(Bridge *bridge, usec_t now);

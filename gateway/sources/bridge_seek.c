@@ -36,6 +36,11 @@ void seek_end(Bridge *bridge, const char *text) {
     if (bridge->seeking) answer(bridge, -ECANCELED, text);
 }
 
+static bool reads_a_durable(const Bridge *bridge) {
+    const BridgeClientType *type = bridge->options.client;
+    return (type ? type : bridge_client_of(bridge->source->source))->acks;
+}
+
 void seek_asked(Bridge *bridge, BridgeSeek *seek) {
     const char *why = NULL;
     int result = -EINVAL;
@@ -44,6 +49,8 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
         result = -ECANCELED;
     } else if (!bridge->source || !bridge->source->plan) {
         why = "The source has no enabled sink.";
+    } else if (reads_a_durable(bridge)) {
+        why = "Its durable consumer says what is read: with another \"durable\" it begins anew.";
     } else if (bridge->seeking) {
         why = "Another seek is on its way.";
         result = -EBUSY;

@@ -168,7 +168,7 @@ static void make_slots(Bridge *bridge) {
     bridge->slots = calloc(count + 1, sizeof *bridge->slots);
     check(bridge->nexts && bridge->sets && bridge->slots);
     for (size_t i = 0; i < count; i++) {
-        bridge->nexts[i] = -1;
+        bridge->nexts[i] = bridge_acks(bridge) ? 0 : -1; /* every record is for every sink */
         bridge->slots[i] = (BridgeSlot){.position = -1, .chain = {-1, -1}};
     }
     for (size_t i = 0; i < bridge->part_count; i++) {
@@ -256,7 +256,7 @@ void parts_assign(Bridge *bridge, usec_t now) {
         partitions[i] = (ClientPartition){.topic = topic->name, .partition = part->partition, .offset = part->read};
     }
     Error error = {0};
-    int r = bridge->type->assign(bridge->client, bridge->assignment, partitions, bridge->part_count, &error);
+    int r = bridge_acks(bridge) ? 0 : bridge->type->assign(bridge->client, bridge->assignment, partitions, bridge->part_count, &error);
     free(partitions);
     if (r < 0) {
         bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);

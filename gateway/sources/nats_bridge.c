@@ -98,8 +98,9 @@ static bool is_reading(const BridgeClient *bridge) {
 
 static ClientEventKind turn(BridgeClient *bridge, usec_t wait, ClientEvent *ret_event) {
     if (!nats_client_poll(bridge->client, wait)) return nats_bridge_not_connected(bridge, ret_event);
-    if (is_new_connection(bridge) && bridge->is_known && bridge->consumer) {
-        ClientEventKind kind = nats_bridge_look(bridge, ret_event);
+    if (is_new_connection(bridge)) {
+        bridge->was_first = false; /* deliveries may have been lost with the one before */
+        ClientEventKind kind = bridge->is_known && bridge->consumer ? nats_bridge_look(bridge, ret_event) : CLIENT_NOTHING;
         if (kind != CLIENT_NOTHING) return kind;
     }
     bool waits = bridge->retry_at > nats_bridge_now();

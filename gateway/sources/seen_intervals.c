@@ -113,10 +113,10 @@ bool seen_intervals_is_full(const SeenIntervals *seen) {
     return seen->count > SEEN_INTERVALS_MOST;
 }
 
-void seen_intervals_put(const SeenIntervals *seen, int64_t created_nsec, Span subject, Buffer *out) {
+void seen_intervals_put(const SeenIntervals *seen, Span stream_id, Span subject, Buffer *out) {
     size_t start = out->size;
     buffer_put_u8(out, VERSION);
-    buffer_put_u64(out, (uint64_t)created_nsec);
+    buffer_put_block(out, stream_id);
     buffer_put_block(out, subject);
     buffer_put_u64(out, (uint64_t)seen->last_time);
     buffer_put_u32(out, (uint32_t)seen->count);
@@ -140,7 +140,7 @@ static bool get_items(SeenIntervals *seen, Cursor *fields) {
     return !fields->failed && fields->at == fields->end;
 }
 
-int seen_intervals_get(SeenIntervals *seen, Span mark, int64_t created_nsec, Span subject, Error *error) {
+int seen_intervals_get(SeenIntervals *seen, Span mark, Span stream_id, Span subject, Error *error) {
     Cursor fields = cursor_of(mark), sum = {0};
     bool sound = mark.size > sizeof(uint64_t);
     if (sound) {
@@ -149,14 +149,13 @@ int seen_intervals_get(SeenIntervals *seen, Span mark, int64_t created_nsec, Spa
         sound = cursor_u64(&sum) == checksum_of(mark.data, mark.size - sizeof(uint64_t)) && cursor_u8(&fields) == VERSION;
     }
     if (!sound) return error_set(error, -EBADMSG, "The record of the messages that are committed is damaged.");
-    int64_t created = (int64_t)cursor_u64(&fields);
-    Span filter = cursor_block(&fields);
+    Span id = cursor_block(&fields), filter = cursor_block(&fields);
     SeenIntervals got = {0};
     if (fields.failed || !get_items(&got, &fields)) {
         seen_intervals_deinit(&got);
         return error_set(error, -EBADMSG, "The record of the messages that are committed cannot be read.");
     }
-    bool same = created == created_nsec && span_equal(filter, subject);
+    bool same = span_equal(id, stream_id) && span_equal(filter, subject);
     if (!same) seen_intervals_clear(&got);
     seen_intervals_deinit(seen);
     *seen = got;
