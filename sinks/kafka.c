@@ -25,10 +25,13 @@
 typedef struct Assigned {
     char *topic;
     int32_t partition;
-    int64_t position; /* what follows what was handed out */
-    bool paused;
-    bool stopped; /* out of range, or at a record that cannot be read: nothing is handed out until a seek */
+    int64_t position;            /* what follows what was handed out */
+    bool paused, library_paused; /* what is wanted, and what the library was told; they differ until the next poll */
+    bool seeks;                  /* the library is to be told the position, when it is not paused */
+    bool came;                   /* it has handed us something since it was told */
+    bool stopped;                /* out of range, or at a record that cannot be read: nothing is handed out until a seek */
     bool at_end;
+    int64_t outside; /* this offset was out of range, and nothing has come since; KAFKA_NOT_THERE: none */
 } Assigned;
 
 typedef struct Pending {
@@ -58,6 +61,7 @@ struct KafkaConsumer {
     bool offer_holds;
     Assigned *assigned;
     size_t assigned_count;
+    bool has_changes;                   /* pauses, resumes and seeks that the library was not told of yet */
     size_t *by_name;                    /* indexes of assigned, by topic and partition */
     const rd_kafka_topic_t *last_topic; /* the last look-up: records of a partition come in a row */
     int32_t last_partition;
@@ -136,30 +140,35 @@ static void free_offered(KafkaConsumer *consumer) {
     consumer->offered_count = 0;
 }
 
-/* Lists of the library: one partition, or those that are assigned and `which` holds for. */
-static rd_kafka_topic_partition_list_t *list_one(const Assigned *assigned) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    check(list);
-    rd_kafka_topic_partition_list_add(list, assigned->topic, assigned->partition)->offset = assigned->position;
-    return list;
-}
-
-static bool is_paused(const Assigned *assigned) {
-    return assigned->paused;
-}
-
-static bool is_any(const Assigned *assigned) {
-    return assigned;
-}
-
+/* A list of the library: those that are assigned and `which` holds for, at their positions. */
 static rd_kafka_topic_partition_list_t *list_where(const KafkaConsumer *consumer, bool (*which)(const Assigned *assigned)) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)consumer->assigned_count);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
     check(list);
     for (size_t i = 0; i < consumer->assigned_count; i++) {
         const Assigned *at = &consumer->assigned[i];
         if (which(at)) rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->position;
     }
     return list;
+}
+
+static bool is_any(const Assigned *assigned) {
+    return assigned;
+}
+
+static bool is_paused_there(const Assigned *assigned) {
+    return assigned->library_paused;
+}
+
+static bool is_to_pause(const Assigned *assigned) {
+    return assigned->paused && !assigned->library_paused;
+}
+
+static bool is_to_resume(const Assigned *assigned) {
+    return !assigned->paused && assigned->library_paused;
+}
+
+static bool is_to_seek(const Assigned *assigned) {
+    return assigned->seeks && !assigned->paused;
 }
 
 static int failed(const KafkaConsumer *consumer, const char *what, rd_kafka_resp_err_t code, Error *error) {
@@ -192,6 +201,7 @@ static void drop_pending_partitions(KafkaConsumer *consumer) {
 
 static void drop_held(KafkaConsumer *consumer, size_t index) {
     if (!consumer->held || (index != KAFKA_NO_INDEX && index_of(consumer, consumer->held) != index)) return;
+    if (index != KAFKA_NO_INDEX) consumer->assigned[index].seeks = true; /* it is to come again */
     rd_kafka_message_destroy(consumer->held);
     consumer->held = NULL;
 }
@@ -238,7 +248,7 @@ static void add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const
 /* ---- callbacks: on the thread that polls, or the one that closes --------------------------------------------------------------------- */
 
 static void resume_all(KafkaConsumer *consumer) {
-    rd_kafka_topic_partition_list_t *paused = list_where(consumer, is_paused);
+    rd_kafka_topic_partition_list_t *paused = list_where(consumer, is_paused_there);
     /* [S] a pause outlives the assignment in librdkafka 2.0.2: the partition would stay silent when it comes back. */
     if (paused->cnt > 0) (void)rd_kafka_resume_partitions(consumer->handle, paused);
     rd_kafka_topic_partition_list_destroy(paused);
@@ -471,6 +481,7 @@ static KafkaEventKind take_record(KafkaConsumer *consumer, rd_kafka_message_t *t
     consumer->current = take_message;
     assigned->position = take_message->offset + 1;
     assigned->at_end = false;
+    assigned->outside = KAFKA_NOT_THERE;
     consumer->bytes_since_empty += take_message->len + take_message->key_len;
     (void)set_event(ret_event, KAFKA_RECORD, index, take_message->offset);
     ret_event->key = span_or_null(take_message->key, take_message->key_len);
@@ -513,17 +524,22 @@ static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *
     Assigned *assigned = index == KAFKA_NO_INDEX ? NULL : &consumer->assigned[index];
     KafkaEventKind kind = KAFKA_NOTHING;
     bool silent = assigned && (assigned->paused || assigned->stopped);
+    if (assigned) assigned->came = true;
     if (take->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         if (assigned && !silent && take->offset >= assigned->position) return take_record(consumer, take, index, ret_event);
     } else if (take->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         if (assigned && !silent && take->offset >= assigned->position) {
             assigned->position = take->offset;
             assigned->at_end = true;
+            assigned->outside = KAFKA_NOT_THERE;
             kind = set_event(ret_event, KAFKA_END, index, take->offset);
         }
     } else if (take->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
-        if (assigned && !assigned->stopped) {
+        /* [S] what librdkafka says of an offset may come after the seek away from it, and more than once. */
+        bool is_old = assigned && take->offset == assigned->outside && take->offset != assigned->position;
+        if (assigned && !assigned->stopped && !is_old) {
             assigned->stopped = true;
+            assigned->outside = take->offset;
             kind = set_event(ret_event, KAFKA_OUT_OF_RANGE, index, assigned->position);
         }
     } else {
@@ -555,6 +571,45 @@ static void wake_fetchers(KafkaConsumer *consumer) {
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* All that is assigned, from its positions. */
+static rd_kafka_resp_err_t assign_all(KafkaConsumer *consumer) {
+    rd_kafka_topic_partition_list_t *all = list_where(consumer, is_any), *paused = list_where(consumer, is_paused_there);
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, all);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && paused->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, paused);
+    rd_kafka_topic_partition_list_destroy(all);
+    rd_kafka_topic_partition_list_destroy(paused);
+    return code;
+}
+
+static rd_kafka_resp_err_t seek_all(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *seeks) {
+    rd_kafka_error_t *refusal = rd_kafka_seek_partitions(consumer->handle, seeks, LOCAL_LIMIT_MS);
+    bool refused = refusal;
+    rd_kafka_error_destroy(refusal);
+    for (int i = 0; i < seeks->cnt && !refused; i++) refused = seeks->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR;
+    /* [S] a partition that is out of range, or not begun yet, takes no seek; and one alone cannot be assigned anew. */
+    return refused ? assign_all(consumer) : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* Tells the library of pauses, resumes and seeks: all at once, for each call of it waits until its own threads have done it. */
+static void apply_changes(KafkaConsumer *consumer) {
+    rd_kafka_topic_partition_list_t *pauses = list_where(consumer, is_to_pause), *resumes = list_where(consumer, is_to_resume);
+    rd_kafka_topic_partition_list_t *seeks = list_where(consumer, is_to_seek);
+    consumer->has_changes = false;
+    for (size_t i = 0; i < consumer->assigned_count; i++) {
+        Assigned *at = &consumer->assigned[i];
+        at->library_paused = at->paused;
+        if (is_to_seek(at)) at->seeks = at->came = false;
+    }
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (pauses->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, pauses);
+    if (resumes->cnt > 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR) code = rd_kafka_resume_partitions(consumer->handle, resumes);
+    if (seeks->cnt > 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR) code = seek_all(consumer, seeks);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) add_trouble(consumer, code, NULL, NULL, -1, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
+    rd_kafka_topic_partition_list_destroy(pauses);
+    rd_kafka_topic_partition_list_destroy(resumes);
+    rd_kafka_topic_partition_list_destroy(seeks);
+}
+
 static int to_ms(usec_t wait) {
     if (wait <= 0) return 0;
     return wait > 60 * USEC_SECOND ? 60000 : (int)((wait + USEC_MS - 1) / USEC_MS);
@@ -575,6 +630,7 @@ static rd_kafka_message_t *poll_library(KafkaConsumer *consumer, usec_t wait) {
 
 KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEvent *ret_event) {
     begin_call(consumer);
+    if (consumer->has_changes) apply_changes(consumer);
     Clock *clock = clock_system();
     usec_t deadline = 0;
     for (;;) {
@@ -625,16 +681,6 @@ size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_h
 
 /* ---- what the caller decides --------------------------------------------------------------------------------------------------------- */
 
-/* All that is assigned, from its positions. */
-static int assign_again(KafkaConsumer *consumer, Error *error) {
-    rd_kafka_topic_partition_list_t *all = list_where(consumer, is_any), *paused = list_where(consumer, is_paused);
-    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, all);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && paused->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, paused);
-    rd_kafka_topic_partition_list_destroy(all);
-    rd_kafka_topic_partition_list_destroy(paused);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the partitions cannot be assigned", code, error);
-}
-
 int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const KafkaPartition *partitions, size_t count, Error *error) {
     check_on_thread(&consumer->owner); /* not begin_call: the partitions may be those of the event */
     if (consumer->has_group && (!consumer->offer_holds || generation != consumer->generation)) return KAFKA_ASSIGN_STALE;
@@ -650,63 +696,51 @@ int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const Ka
     for (size_t i = 0; i < count; i++) {
         check(partitions[i].offset >= KAFKA_EARLIEST);
         consumer->by_name[i] = i;
-        consumer->assigned[i] = (Assigned){
-            .topic = text_copy(partitions[i].topic), .partition = partitions[i].partition, .position = partitions[i].offset};
+        consumer->assigned[i] = (Assigned){.topic = text_copy(partitions[i].topic),
+                                           .partition = partitions[i].partition,
+                                           .position = partitions[i].offset,
+                                           .outside = KAFKA_NOT_THERE};
     }
     qsort_r(consumer->by_name, count, sizeof *consumer->by_name, compare_indexes, consumer->assigned);
     for (size_t i = 1; i < count; i++) check(compare_indexes(&consumer->by_name[i - 1], &consumer->by_name[i], consumer->assigned) < 0);
     begin_call(consumer);
-    return assign_again(consumer, error);
+    consumer->has_changes = false;
+    rd_kafka_resp_err_t code = assign_all(consumer);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the partitions cannot be assigned", code, error);
 }
 
-int kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset, Error *error) {
+void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) {
     begin_call(consumer);
     check(index < consumer->assigned_count && offset >= KAFKA_EARLIEST);
     Assigned *assigned = &consumer->assigned[index];
     drop_held(consumer, index);
     for (size_t i = consumer->pending_count; i-- > 0;)
         if (consumer->pending[i].index == index) remove_pending(consumer, i);
-    bool was_stopped = assigned->stopped;
+    bool is_there = offset == assigned->position && !assigned->stopped && !assigned->library_paused;
+    if (!is_there) assigned->seeks = true;
     assigned->position = offset;
     assigned->stopped = assigned->at_end = false;
-    if (assigned->paused && !was_stopped) return 0; /* the resume begins there */
-    rd_kafka_topic_partition_list_t *list = list_one(assigned);
-    rd_kafka_error_t *refusal = rd_kafka_seek_partitions(consumer->handle, list, LOCAL_LIMIT_MS);
-    rd_kafka_resp_err_t code = refusal ? rd_kafka_error_code(refusal) : list->elems[0].err;
-    rd_kafka_error_destroy(refusal);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return 0;
-    /* [S] a partition that is out of range, or not begun yet, takes no seek; and one alone cannot be assigned anew. */
-    return assign_again(consumer, error);
+    consumer->has_changes = true;
 }
 
-int kafka_consumer_pause(KafkaConsumer *consumer, size_t index, Error *error) {
+void kafka_consumer_pause(KafkaConsumer *consumer, size_t index) {
     begin_call(consumer);
     check(index < consumer->assigned_count);
-    Assigned *assigned = &consumer->assigned[index];
-    if (assigned->paused) return 0;
     drop_held(consumer, index);
-    rd_kafka_topic_partition_list_t *list = list_one(assigned);
-    rd_kafka_resp_err_t code = rd_kafka_pause_partitions(consumer->handle, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return failed(consumer, "the partition cannot be paused", code, error);
-    assigned->paused = true;
-    return 0;
+    consumer->assigned[index].paused = true;
+    consumer->has_changes = true;
 }
 
-int kafka_consumer_resume(KafkaConsumer *consumer, size_t index, Error *error) {
+void kafka_consumer_resume(KafkaConsumer *consumer, size_t index) {
     begin_call(consumer);
     check(index < consumer->assigned_count);
     Assigned *assigned = &consumer->assigned[index];
     /* [S] resuming what was not paused throws away what was fetched, and may read it again. */
-    if (!assigned->paused) return 0;
-    rd_kafka_topic_partition_list_t *list = list_one(assigned);
-    rd_kafka_resp_err_t code = rd_kafka_resume_partitions(consumer->handle, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return failed(consumer, "the partition cannot be resumed", code, error);
+    if (!assigned->paused) return;
     assigned->paused = false;
     /* The library goes on behind what it handed to us, which may be more than was handed out. */
-    return assigned->stopped ? 0 : kafka_consumer_seek(consumer, index, assigned->position, error);
+    if (!assigned->stopped && assigned->library_paused && assigned->came) assigned->seeks = true;
+    consumer->has_changes = true;
 }
 
 int64_t kafka_consumer_position(const KafkaConsumer *consumer, size_t index) {

@@ -104,12 +104,15 @@ size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_h
  */
 enum { KAFKA_ASSIGN_STALE = 1 };
 int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const KafkaPartition *partitions, size_t count, Error *error);
-/* From this offset on, whatever was fetched; also of a paused partition, which stays paused, and of one that is out of range. */
-int kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset, Error *error);
-/* What was fetched is thrown away, and read again after a resume. Heartbeats go on as long as the caller polls. A pause of a paused partition and
- * a resume of one that is not do nothing. */
-int kafka_consumer_pause(KafkaConsumer *consumer, size_t index, Error *error);
-int kafka_consumer_resume(KafkaConsumer *consumer, size_t index, Error *error);
+/*
+ * The next three hold at once for what is handed out, and for what is fetched from the next poll on: many of them cost hardly more than one.
+ * Seek: from this offset on, whatever was fetched; also of a paused partition, which stays paused, and of one that is out of range.
+ * Pause: what was fetched is thrown away, and read again after a resume. Heartbeats go on as long as the caller polls. A pause of a paused partition
+ * and a resume of one that is not do nothing.
+ */
+void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset);
+void kafka_consumer_pause(KafkaConsumer *consumer, size_t index);
+void kafka_consumer_resume(KafkaConsumer *consumer, size_t index);
 /* The offset that follows what was handed out. */
 int64_t kafka_consumer_position(const KafkaConsumer *consumer, size_t index);
 /* As of the last fetch: the first offset that is there, and the one behind the last; KAFKA_NOT_THERE: not known yet. A paused partition is not
@@ -146,5 +149,7 @@ typedef struct KafkaOffset {
     bool failed;    /* out: not known; the first failure is in the error */
 } KafkaOffset;
 
-/* All in one go. With transactions that are open the end is that of what is committed. 0: all are known; or < 0. */
-int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, usec_t limit, Error *error);
+/* With transactions that are open the end is that of what is committed. 0: all are known; or < 0, -ECANCELED when the patience (may
+ * be NULL) is over. */
+int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, usec_t limit, const SinkPatience *patience,
+                           Error *error);

@@ -12,6 +12,7 @@
 #define TURN_LEAST                                                                                                                         \
     (100 * USEC_MS) /* of waiting for an answer: the caller's patience is asked between, and a slow answer needs a long one */
 #define TURN_MOST (2 * USEC_SECOND)
+#define OFFSETS_AT_ONCE ((size_t)1000)
 
 /* ---- topics -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -168,35 +169,65 @@ static bool is_of_pass(const KafkaOffset *offset, OffsetPass pass) {
     unreachable();
 }
 
-static int ask_pass(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, OffsetPass pass, usec_t deadline, Error *error) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+typedef struct OffsetQuery {
+    KafkaConsumer *consumer;
+    KafkaOffset *offsets;
+    size_t count;
+    usec_t deadline;
+    const SinkPatience *patience;
+} OffsetQuery;
+
+static rd_kafka_topic_partition_list_t *list_pass(const OffsetQuery *query, OffsetPass pass) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)query->count);
     check(list);
     /* The library puts the "time" into the request as it is, and there -2 and -1 mean the beginning and the end. */
-    for (size_t i = 0; i < count; i++)
-        if (is_of_pass(&offsets[i], pass))
-            rd_kafka_topic_partition_list_add(list, offsets[i].topic, offsets[i].partition)->offset = pass == PASS_BEYOND ? KAFKA_LATEST
-                                                                                                                          : offsets[i].at;
-    usec_t left = deadline - now();
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (list->cnt > 0) code = rd_kafka_offsets_for_times(kafka_consumer_handle(consumer), list, left > USEC_MS ? (int)(left / USEC_MS) : 1);
+    for (size_t i = 0; i < query->count; i++) {
+        const KafkaOffset *offset = &query->offsets[i];
+        if (is_of_pass(offset, pass))
+            rd_kafka_topic_partition_list_add(list, offset->topic, offset->partition)->offset = pass == PASS_BEYOND ? KAFKA_LATEST
+                                                                                                                    : offset->at;
+    }
+    return list;
+}
+
+/* Asks until there is an answer. The time that a turn takes grows, since each asks anew. */
+static rd_kafka_resp_err_t ask_list(const OffsetQuery *query, OffsetPass pass, rd_kafka_topic_partition_list_t **ret_list) {
+    for (usec_t turn = TURN_MOST;; turn = turn * 2 < TURN_MOST ? turn * 2 : TURN_MOST) {
+        usec_t left = query->deadline - now();
+        if (turn > left) turn = left > USEC_MS ? left : USEC_MS;
+        *ret_list = list_pass(query, pass);
+        if ((*ret_list)->cnt == 0) return RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(kafka_consumer_handle(query->consumer), *ret_list, (int)(turn / USEC_MS));
+        if (code != RD_KAFKA_RESP_ERR__TIMED_OUT || now() >= query->deadline || sink_patience_is_over(query->patience)) return code;
+        rd_kafka_topic_partition_list_destroy(*ret_list);
+    }
+}
+
+static int ask_pass(const OffsetQuery *query, OffsetPass pass, Error *error) {
+    rd_kafka_topic_partition_list_t *list;
+    rd_kafka_resp_err_t code = ask_list(query, pass, &list);
+    bool ended = code == RD_KAFKA_RESP_ERR__TIMED_OUT && sink_patience_is_over(query->patience);
     int r = 0, at = 0; /* the answers stay in order */
-    for (size_t i = 0; i < count; i++) {
-        KafkaOffset *offset = &offsets[i];
+    for (size_t i = 0; i < query->count; i++) {
+        KafkaOffset *offset = &query->offsets[i];
         if (!is_of_pass(offset, pass)) continue;
         const rd_kafka_topic_partition_t *answer = &list->elems[at++];
         check(answer->partition == offset->partition && strcmp(answer->topic, offset->topic) == 0);
         rd_kafka_resp_err_t wrong = code ? code : answer->err;
         offset->failed = wrong != RD_KAFKA_RESP_ERR_NO_ERROR;
         if (!offset->failed) offset->offset = answer->offset;
-        if (offset->failed && r == 0)
-            r = error_set(error, -EIO, "Connection \"%s\": the offset of %s, partition %d, is not known: %s.",
-                          kafka_consumer_name(consumer), offset->topic, offset->partition, rd_kafka_err2str(wrong));
+        if (!offset->failed || r < 0) continue;
+        const char *name = kafka_consumer_name(query->consumer);
+        r = ended ? error_set(error, -ECANCELED, "Connection \"%s\": the wait was ended.", name)
+                  : error_set(error, -EIO, "Connection \"%s\": the offset of %s, partition %d, is not known: %s.", name, offset->topic,
+                              offset->partition, rd_kafka_err2str(wrong));
     }
     rd_kafka_topic_partition_list_destroy(list);
     return r;
 }
 
-int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, usec_t limit, Error *error) {
+int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, usec_t limit, const SinkPatience *patience,
+                           Error *error) {
     usec_t deadline = now() + limit;
     int r = 0;
     for (size_t i = 0; i < count; i++) {
@@ -204,9 +235,13 @@ int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t
         offsets[i].offset = KAFKA_NOT_THERE;
         offsets[i].failed = false;
     }
-    for (OffsetPass pass = PASS_EARLIEST; pass <= PASS_BEYOND; pass++) {
-        int code = ask_pass(consumer, offsets, count, pass, deadline, r == 0 ? error : NULL);
-        if (r == 0) r = code;
+    for (size_t at = 0; at < count; at += OFFSETS_AT_ONCE) {
+        size_t left = count - at;
+        OffsetQuery query = {consumer, offsets + at, left < OFFSETS_AT_ONCE ? left : OFFSETS_AT_ONCE, deadline, patience};
+        for (OffsetPass pass = PASS_EARLIEST; pass <= PASS_BEYOND; pass++) {
+            int code = ask_pass(&query, pass, r == 0 ? error : NULL);
+            if (r == 0) r = code;
+        }
     }
     return r;
 }

@@ -43,15 +43,17 @@ typedef struct ClientRecord {
 #define CLIENT_NO_TIME INT64_MIN
 
 typedef enum ClientEventKind {
-    CLIENT_NOTHING,           /* the time is over */
-    CLIENT_RECORD,            /* index, record: valid until the next call on the client */
-    CLIENT_END,               /* index, offset: all before this offset was handed out, or will never be; no more is there now */
-    CLIENT_ASSIGNED,          /* partitions, generation: answer with `assign`, within a minute, also when empty */
-    CLIENT_REVOKED,           /* all partitions are taken away; nothing of them is handed out any more */
-    CLIENT_OUT_OF_RANGE,      /* index, offset: it is not there (any more, or yet). Not read until `seek` */
-    CLIENT_PARTITION_TROUBLE, /* index, id, error: it is not read until something changes at the broker, or until `seek` behind the offset */
-    CLIENT_PASSING_TROUBLE,   /* error: the client tries again by itself; for people to see */
-    CLIENT_END_OF_CLIENT,     /* fault, error: of no use any more; close it, and open another one later */
+    CLIENT_NOTHING,      /* the time is over */
+    CLIENT_RECORD,       /* index, record: valid until the next call on the client */
+    CLIENT_END,          /* index, offset: all before this offset was handed out, or will never be; no more is there now */
+    CLIENT_ASSIGNED,     /* partitions, generation: answer with `assign`, within a minute, also when empty */
+    CLIENT_REVOKED,      /* all partitions are taken away; nothing of them is handed out any more */
+    CLIENT_OUT_OF_RANGE, /* index, offset: it is not there (any more, or yet). Not read until `seek` */
+    /* index, id, error, offset (-1: not of a record): it is not read until something changes at the broker, or until `seek` behind the offset. Another
+     * event of it says that it is read again. */
+    CLIENT_PARTITION_TROUBLE,
+    CLIENT_PASSING_TROUBLE, /* fault, error: the client tries again by itself; for people to see. id, if it is of a topic as a whole */
+    CLIENT_END_OF_CLIENT,   /* fault, error: of no use any more; close it, and open another one later */
 } ClientEventKind;
 
 #define CLIENT_NO_INDEX SIZE_MAX
@@ -64,7 +66,7 @@ typedef struct ClientEvent {
     const ClientPartition *partitions; /* their offsets say nothing */
     size_t partition_count;
     uint64_t generation; /* of the assignment that is offered */
-    const char *id;      /* "topicMissing", "noRights", "recordUnreadable", …: an error id of docs/errors.md */
+    const char *id;      /* "topicMissing", "noRights", "recordUnreadable", …: see the client */
     SinkFault fault;
     Error error;
 } ClientEvent;
@@ -102,8 +104,8 @@ typedef struct ClientOffset {
 typedef struct BridgeClientType {
     const char *name; /* "kafka", "nats" */
     bool acks;
-    /* Waits for no broker. `patience` is over when the bridge shall end: calls that wait give up then. */
-    /* < 0: a setting or a file is wrong; *ret_fault. */
+    /* Waits for no broker. `patience` is over when the bridge shall end: calls that wait give up then, with -ECANCELED.
+     * < 0: a setting or a file is wrong; *ret_fault. The patience is borrowed until close. */
     int (*open)(const Source *source, const Connection *connection, const char *data_directory, uint32_t project,
                 const SinkPatience *patience, BridgeClient **ret_client, SinkFault *ret_fault, Error *error);
     /* Leaves the group. false: it takes longer than `limit` and goes on by itself. NULL-safe. */
@@ -134,5 +136,5 @@ typedef struct BridgeClientType {
 enum { CLIENT_ASSIGN_STALE = 1 };
 
 extern const BridgeClientType bridge_client_kafka, bridge_client_nats, bridge_client_nats_durable;
-/* Which one a source has: by its kind and its definition. */
+/* Which one a source has: by its kind and its definition. NULL: it reads no broker. */
 const BridgeClientType *bridge_client_of(const Source *source);

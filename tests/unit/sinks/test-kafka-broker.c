@@ -102,7 +102,7 @@ static void aborted_transactions_are_gaps(void **state) {
     assert_int_equal(kafka_consumer_position(consumer, 0), 33);
     KafkaOffset end = {.topic = "transactions", .at = KAFKA_LATEST};
     Error error = {0};
-    assert_int_equal(kafka_consumer_offsets(consumer, &end, 1, DEADLINE, &error), 0);
+    assert_int_equal(kafka_consumer_offsets(consumer, &end, 1, DEADLINE, NULL, &error), 0);
     assert_int_equal(end.offset, 33);
     assert_true(kafka_consumer_close(consumer, DEADLINE));
 }
@@ -120,7 +120,7 @@ static void times_are_found(void **state) {
     Error error = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         KafkaOffset offset = {.topic = "times", .at = cases[i].at};
-        if (kafka_consumer_offsets(consumer, &offset, 1, DEADLINE, &error) < 0) fail_msg("%s", error.text);
+        if (kafka_consumer_offsets(consumer, &offset, 1, DEADLINE, NULL, &error) < 0) fail_msg("%s", error.text);
         assert_int_equal(offset.offset, cases[i].offset);
     }
     assert_true(kafka_consumer_close(consumer, DEADLINE));
