@@ -98,6 +98,18 @@ static void sink_missing(Bridge *bridge, size_t sink, const PartitionProgress *p
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
 }
 
+/* Somebody has set the positions. */
+static void end_missing(Bridge *bridge, size_t sink, const SinkProgress *progress) {
+    BridgeSink *of = &bridge->sinks[sink];
+    if (strcmp(of->stopped, "positionsMissing") != 0) return;
+    for (size_t i = 0; i < bridge->part_count; i++)
+        if (progress->partitions[i].missing || progress->partitions[i].position < 0) return;
+    of->stopped = of->reason = NULL;
+    bridge->status_at = 0;
+    log_info("sink %s goes on: its destination has all positions", of->label);
+    claims_look(bridge, sink, LOOK_POSITION);
+}
+
 static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progress) {
     BridgeSink *of = &bridge->sinks[sink];
     of->waiting_bytes = progress->waiting_bytes;
@@ -210,7 +222,11 @@ void claims_progress_back(Bridge *bridge, Progress *take_progress) {
     for (size_t i = 0; i < bridge->sink_count && bridge->epoch == epoch; i++) {
         BridgeSink *of = &bridge->sinks[i];
         take_figures(bridge, i, &question->progress.sinks[i]);
-        if (of->stopped || bridge_acks(bridge)) continue;
+        if (bridge_acks(bridge)) continue;
+        if (of->stopped) {
+            end_missing(bridge, i, &question->progress.sinks[i]);
+            continue;
+        }
         if (of->look == LOOK_NONE)
             take_news(bridge, question, i);
         else if (question->number > of->look_after && !of->claiming && now >= of->again)

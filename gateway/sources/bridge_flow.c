@@ -154,7 +154,7 @@ void part_rejoin(Bridge *bridge, size_t part) {
         if (epoch == bridge->epoch) part_hold(bridge, part, HOLD_NO_SINK);
         return;
     }
-    bool is_there = of->made <= least && least <= of->read && !(of->holds & HOLD_NO_SINK);
+    bool is_there = of->made <= least && least <= of->read && !(of->holds & (HOLD_NO_SINK | HOLD_RANGE));
     if (!is_there) part_read_from(bridge, part, least);
     if (epoch == bridge->epoch) part_release(bridge, part, HOLD_NO_SINK | HOLD_RANGE);
 }
