@@ -327,6 +327,7 @@ static void start_attempt(NatsClient *client) {
     (void)snprintf(client->status.server, sizeof client->status.server, "%.*s", (int)server.size, server.data);
     _cleanup_free_ char *url = text_copy_span(server);
     natsOptions *options = NULL;
+    nats_library_begin();
     check(natsOptions_Create(&options) == NATS_OK);
     Error error = {0};
     SinkFault fault = SINK_FAULT_OTHER;

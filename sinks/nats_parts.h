@@ -57,3 +57,6 @@ uint64_t nats_violations(NatsClient *client);
 usec_t nats_now(void);
 void nats_make_inbox(char out[static 48]);
 uint64_t nats_number(const json_t *object, const char *name);
+
+/* Before the first use of libnats; again and from any thread. */
+void nats_library_begin(void);
