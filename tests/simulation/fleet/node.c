@@ -576,5 +576,3 @@ void node_verify(Gateway *node) {
 const BridgeClientType *bridge_client_of(const Source *source) {
     return &fleet_client;
 }
-return &fleet_client;
-} /* TEMP */
