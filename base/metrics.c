@@ -94,6 +94,38 @@ static const MetricFamilyInfo families[FAMILY_COUNT_] = {
                              "1 while its last import failed, its connection cannot be reached, or it is stopped.",
                              {"source", "sink"}},
     [FAMILY_SINK_PAUSED] = {"sluice_sink_paused", SCOPE_SINK, "gauge", "1 while an admin holds back its imports.", {"source", "sink"}},
+    [FAMILY_BRIDGE_STATE] =
+        {"sluice_bridge_state", SCOPE_BRIDGE, "gauge", "1 for the state that the source is in, 0 for the others.", {"source", "state"}},
+    [FAMILY_BRIDGE_LAG_RECORDS] =
+        {"sluice_bridge_lag_records",
+         SCOPE_BRIDGE,
+         "gauge",
+         "Records of the partitions read here that are not imported by each of its sinks; no series while it is not known.",
+         {"source"}},
+    [FAMILY_BRIDGE_LAG_SECONDS] =
+        {"sluice_bridge_lag_seconds",
+         SCOPE_BRIDGE,
+         "gauge",
+         "Age of the record read last while there are more; 0 when all are read; no series while it is not known.",
+         {"source"}},
+    [FAMILY_BRIDGE_PARTITIONS] = {"sluice_bridge_partitions", SCOPE_BRIDGE, "gauge", "Partitions that this gateway reads.", {"source"}},
+    [FAMILY_BRIDGE_STOPPED_PARTITIONS] = {"sluice_bridge_stopped_partitions",
+                                          SCOPE_BRIDGE,
+                                          "gauge",
+                                          "Partitions of these that are not read until somebody or something changes.",
+                                          {"source"}},
+    [FAMILY_BRIDGE_RECORDS] =
+        {"sluice_bridge_records_total", SCOPE_BRIDGE, "counter", "Records read from the broker since the start.", {"source"}},
+    [FAMILY_BRIDGE_BYTES] = {"sluice_bridge_bytes_total", SCOPE_BRIDGE, "counter", "Bytes of these records.", {"source"}},
+    [FAMILY_BRIDGE_EXCEPTIONS] =
+        {"sluice_bridge_exceptions_total",
+         SCOPE_BRIDGE,
+         "counter",
+         "Records that were not just mapped: that went to the rejects of a sink (poisoned), that an admin skipped (skipped), without a "
+         "value and passed over (tombstone), and that the broker removed before they were read (lost). Since the start.",
+         {"source", "kind"}},
+    [FAMILY_BRIDGE_REBALANCES] =
+        {"sluice_bridge_rebalances_total", SCOPE_BRIDGE, "counter", "Assignments of partitions by the group since the start.", {"source"}},
 };
 
 /* Of one thread at a time. Never freed: the counts of a thread that ended stay, and the next new thread counts on in its cells. */

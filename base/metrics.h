@@ -61,6 +61,15 @@ typedef enum MetricFamily {
     FAMILY_SINK_OLDEST_SECONDS,
     FAMILY_SINK_FAILING,
     FAMILY_SINK_PAUSED,
+    FAMILY_BRIDGE_STATE,
+    FAMILY_BRIDGE_LAG_RECORDS,
+    FAMILY_BRIDGE_LAG_SECONDS,
+    FAMILY_BRIDGE_PARTITIONS,
+    FAMILY_BRIDGE_STOPPED_PARTITIONS,
+    FAMILY_BRIDGE_RECORDS,
+    FAMILY_BRIDGE_BYTES,
+    FAMILY_BRIDGE_EXCEPTIONS,
+    FAMILY_BRIDGE_REBALANCES,
     FAMILY_COUNT_
 } MetricFamily;
 
@@ -69,6 +78,7 @@ typedef enum MetricScope {
     SCOPE_GATEWAY = 1, /* one series, without labels */
     SCOPE_CONNECTION,  /* labels: connection */
     SCOPE_SINK,        /* labels: source, sink, and perhaps one that divides its values */
+    SCOPE_BRIDGE,      /* of sources that read a broker; labels: source, and perhaps one that divides its values */
 } MetricScope;
 
 #define METRIC_LABELS_MOST 3

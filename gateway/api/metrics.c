@@ -5,9 +5,8 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/metrics.h"
+#include "gateway/api/bridge_metrics.h"
 #include "gateway/api/statistics.h"
-
-#define OTHER "(other)" /* no id has parentheses */
 
 /* One sink, or the sum of those that have no series of their own. */
 typedef struct Sample {
@@ -119,8 +118,8 @@ static void put_connections(const Survey *survey, Buffer *out) {
 }
 
 static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
-    const char *labels[METRIC_LABELS_MOST] = {sample->source ? sample->source->source_id : OTHER,
-                                              sample->sink ? sample->sink->sink_id : OTHER};
+    const char *labels[METRIC_LABELS_MOST] = {sample->source ? sample->source->source_id : METRICS_OTHER,
+                                              sample->sink ? sample->sink->sink_id : METRICS_OTHER};
     const char *third[] = {NULL, NULL, NULL};
     uint64_t values[3] = {0};
     switch (family) {
@@ -160,6 +159,7 @@ static void end(Control *control, Survey *survey, bool complete) {
     ApiCall *call = steal(survey->errand.call);
     metrics_format(&call->response);
     put_gateway(control_view(control), &call->response);
+    bridge_metrics_put(control, &call->response);
     if (complete) {
         put_connections(survey, &call->response);
         put_sinks((Scrape *)survey, &call->response);

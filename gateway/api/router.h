@@ -89,6 +89,10 @@ void api_disable(ApiRequest *request);
 void api_undelete(ApiRequest *request);
 void api_pause(ApiRequest *request);
 void api_resume(ApiRequest *request);
+/* bridge.c */
+void api_bridge_get(ApiRequest *request);
+void api_bridge_seek(ApiRequest *request); /* parameter 0: duplicates */
+void api_bridge_skip(ApiRequest *request);
 /* sinks.c */
 void api_sinks_create(ApiRequest *request);
 void api_sinks_list(ApiRequest *request);

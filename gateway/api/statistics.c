@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "config/source_bridge.h"
+#include "gateway/api/bridge_json.h"
 
 static json_t *time_json(usec_t wall) {
     char text[25];
@@ -57,7 +59,7 @@ static json_t *oldest_json(const SinkStatistics *statistics, usec_t now) {
     return json;
 }
 
-json_t *statistics_pause_json(const ControlView *view, const Source *source, const Sink *sink) {
+static json_t *pause_json(const ControlView *view, const Source *source, const Sink *sink) {
     const char *what;
     const Pause *pause = pauses_of_sink(view->pauses, source, sink, &what);
     if (!pause) return json_null();
@@ -66,24 +68,45 @@ json_t *statistics_pause_json(const ControlView *view, const Source *source, con
     return json;
 }
 
+void statistics_set_aspects(const Control *control, const Source *source, const Sink *sink, SinkAspects *ret_aspects) {
+    bool is_bridge = source->kind->bridge != NULL;
+    *ret_aspects = (SinkAspects){.pause = pause_json(control_view(control), source, sink),
+                                 .sink = sink->number,
+                                 .is_bridge = is_bridge,
+                                 .bridge = is_bridge ? control_bridge_status(control, source) : NULL};
+}
+
+void statistics_drop_aspects(SinkAspects *aspects) {
+    json_decref(aspects->pause);
+    bridge_status_unref(aspects->bridge);
+    *aspects = (SinkAspects){0};
+}
+
+static json_t *lag_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now) {
+    double waiting = (double)statistics_waiting(statistics, now) / (double)USEC_SECOND;
+    BridgeLag lag = bridge_lag_of_sink(aspects->bridge, aspects->sink, waiting);
+    return bridge_lag_json(&lag);
+}
+
 json_t *statistics_error_json(const char *last_error) {
     json_t *json = last_error[0] ? json_string(last_error) : json_null();
     return json ? json : json_string("The last import failed; the destination's words are not UTF-8."); /* or cut within a character */
 }
 
-json_t *statistics_to_json(const SinkStatistics *statistics, json_t *take_pause, usec_t now) {
+json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now) {
     const SinkTotals *totals = &statistics->totals;
     json_t *damage = statistics->damage[0] ? json_string(statistics->damage) : json_null();
     if (!damage) damage = json_string("A stored record was damaged: see the log.");
-    json_t *json = json_pack("{s:o, s:{s:o, s:o, s:o}, s:o, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:o, s:b, s:o, s:o}", "total",
+    json_t *json = json_pack("{s:o, s:{s:o, s:o, s:o}, s:o, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o, s:o}", "total",
                              total_json(statistics), "levels", "local", tally_json(&statistics->local), "staging",
                              tally_json(&statistics->staging), "target", target_json(totals), "oldestWaiting", oldest_json(statistics, now),
                              "rejects", "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows,
                              "droppedRows", (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events, "files",
                              "waiting", (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
-                             (int)statistics->paused, "pausedBy", take_pause, "failing", (int)statistics->failing, "lastError",
+                             (int)statistics->paused, "pausedBy", aspects->pause, "failing", (int)statistics->failing, "lastError",
                              statistics_error_json(statistics->last_error), "damage", damage);
     check(json);
+    if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);
     return json;
 }
 
@@ -91,7 +114,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, json_t *take_pause,
 
 typedef struct Query {
     Survey survey; /* first */
-    json_t *pause; /* of the sink, its source or its connection, when it was asked; or null */
+    SinkAspects aspects;
     SinkStatistics statistics;
 } Query;
 
@@ -104,13 +127,13 @@ static void end(Control *control, Survey *survey, bool complete) {
     Query *query = (Query *)survey;
     Clock *clock = control_view(control)->clock;
     if (complete)
-        api_call_answer(steal(survey->errand.call), 200, statistics_to_json(&query->statistics, steal(query->pause), clock->wall(clock)));
+        api_call_answer(steal(survey->errand.call), 200, statistics_to_json(&query->statistics, &query->aspects, clock->wall(clock)));
     else
         api_call_fail_stalled(steal(survey->errand.call));
 }
 
 static void drop(Survey *survey) {
-    json_decref(((Query *)survey)->pause);
+    statistics_drop_aspects(&((Query *)survey)->aspects);
 }
 
 void api_statistics_total(ApiRequest *request) {
@@ -119,6 +142,6 @@ void api_statistics_total(ApiRequest *request) {
     check(query->survey.sinks);
     query->survey.sinks[0] = request->sink->sink->number;
     query->survey.count = 1;
-    query->pause = statistics_pause_json(request->view, request->source->source, request->sink->sink);
+    statistics_set_aspects(request->control, request->source->source, request->sink->sink, &query->aspects);
     survey_start(request, &query->survey);
 }

@@ -4,11 +4,21 @@
 #include <jansson.h>
 
 #include "gateway/api/survey.h"
+#include "gateway/flow/bridge_status.h"
 
-/* `take_pause`: of statistics_pause_json. `now`: wall. */
-json_t *statistics_to_json(const SinkStatistics *statistics, json_t *take_pause, usec_t now);
-/* {"what","at","by"} of what holds back the imports of a sink, or null. */
-json_t *statistics_pause_json(const ControlView *view, const Source *source, const Sink *sink);
+/* What an answer about a sink says beside the writer's statistics: as it was when it was asked for. All-zero: nothing. */
+typedef struct SinkAspects {
+    json_t *pause;        /* {"what","at","by"} of what holds back its imports, or null; owned */
+    uint32_t sink;        /* number */
+    bool is_bridge;       /* its source reads a broker */
+    BridgeStatus *bridge; /* a reference, NULL: not known */
+} SinkAspects;
+
+void statistics_set_aspects(const Control *control, const Source *source, const Sink *sink, SinkAspects *ret_aspects);
+void statistics_drop_aspects(SinkAspects *aspects);
+
+/* `now`: wall. */
+json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *aspects, usec_t now);
 /* null for "". */
 json_t *statistics_error_json(const char *last_error);
 /* How long the oldest row has waited; 0: none waits. */

@@ -5,6 +5,8 @@
 
 #include "base/array.h"
 #include "base/cleanup.h"
+#include "config/source_bridge.h"
+#include "gateway/api/bridge_json.h"
 #include "gateway/api/statistics.h"
 #include "gateway/flow/version.h"
 
@@ -55,11 +57,11 @@ void api_status(ApiRequest *request) {
 /* ---- sources ------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Aggregation {
-    Survey survey;   /* first */
-    json_t *answer;  /* without statistics */
-    json_t **sinks;  /* by index of the survey; in `answer` */
-    json_t **pauses; /* owned */
-    size_t sink_room, pause_room, number_room;
+    Survey survey;        /* first */
+    json_t *answer;       /* without statistics */
+    json_t **sinks;       /* by index of the survey; in `answer` */
+    SinkAspects *aspects; /* the same */
+    size_t sink_room, aspect_room, number_room;
     usec_t now; /* wall, when it was asked */
 } Aggregation;
 
@@ -69,7 +71,7 @@ static void set_state(json_t *json, bool disabled, const Pause *paused) {
     if (paused->at != 0) check(json_object_set_new(json, "paused", pause_to_json(paused)) == 0);
 }
 
-static json_t *add_sink(const ControlView *view, Aggregation *aggregation, const Source *source, const Sink *sink) {
+static json_t *add_sink(const Control *control, Aggregation *aggregation, const Source *source, const Sink *sink) {
     const SinkTarget *target = &sink->target;
     json_t *json = json_pack("{s:s, s:s, s:s, s:{s:s, s:s}}", "sinkId", sink->sink_id, "name", sink->name, "type", "table", "table",
                              "connection", target->connection, "tableId", target->table.table_id);
@@ -79,33 +81,40 @@ static json_t *add_sink(const ControlView *view, Aggregation *aggregation, const
     size_t at = survey->count;
     array_reserve(survey->sinks, at, aggregation->number_room);
     array_reserve(aggregation->sinks, at, aggregation->sink_room);
-    array_reserve(aggregation->pauses, at, aggregation->pause_room);
+    array_reserve(aggregation->aspects, at, aggregation->aspect_room);
     survey->sinks[at] = sink->number;
     aggregation->sinks[at] = json;
-    aggregation->pauses[at] = statistics_pause_json(view, source, sink);
+    statistics_set_aspects(control, source, sink, &aggregation->aspects[at]);
     survey->count++;
     return json;
 }
 
-static json_t *add_source(const ControlView *view, Aggregation *aggregation, const RegistrySource *known) {
+static void set_bridge(const Control *control, const Source *source, json_t *json) {
+    if (!source->kind->bridge) return;
+    BridgeStatus *status = control_bridge_status(control, source);
+    check(json_object_set_new(json, "bridge", bridge_summary_json(source, status)) == 0);
+    bridge_status_unref(status);
+}
+
+static json_t *add_source(const Control *control, Aggregation *aggregation, const RegistrySource *known) {
     const Source *source = known->source;
     json_t *sinks = json_array();
     check(sinks);
     for (size_t i = 0; i < known->sink_count; i++) {
         const Sink *sink = known->sinks[i]->sink;
-        if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(view, aggregation, source, sink)) == 0);
+        if (sink->deleted == 0) check(json_array_append_new(sinks, add_sink(control, aggregation, source, sink)) == 0);
     }
     json_t *json = json_pack("{s:s, s:s, s:s, s:o}", "sourceId", source->source_id, "name", source->name, "type", source_kind_name(source),
                              "sinks", sinks);
     check(json);
     set_state(json, source->disabled, &source->paused);
+    set_bridge(control, source, json);
     return json;
 }
 
 static void aggregation_see(Survey *survey, size_t index, const SinkStatistics *statistics) {
     Aggregation *aggregation = (Aggregation *)survey;
-    json_t *pause = steal(aggregation->pauses[index]);
-    json_t *json = statistics_to_json(statistics, pause, aggregation->now);
+    json_t *json = statistics_to_json(statistics, &aggregation->aspects[index], aggregation->now);
     check(json_object_set_new(aggregation->sinks[index], "statistics", json) == 0);
 }
 
@@ -120,8 +129,8 @@ static void aggregation_end(Control *control, Survey *survey, bool complete) {
 
 static void aggregation_drop(Survey *survey) {
     Aggregation *aggregation = (Aggregation *)survey;
-    for (size_t i = 0; i < survey->count; i++) json_decref(aggregation->pauses[i]);
-    free(aggregation->pauses);
+    for (size_t i = 0; i < survey->count; i++) statistics_drop_aspects(&aggregation->aspects[i]);
+    free(aggregation->aspects);
     free(aggregation->sinks);
     json_decref(aggregation->answer);
 }
@@ -138,7 +147,7 @@ void api_aggregation(ApiRequest *request) {
     for (size_t i = registry_after(registry, page.after_id); i < registry->count && json_array_size(list) < page.limit; i++) {
         const RegistrySource *source = registry->sources[i];
         if (source->source->deleted != 0) continue;
-        check(json_array_append_new(list, add_source(request->view, aggregation, source)) == 0);
+        check(json_array_append_new(list, add_source(request->control, aggregation, source)) == 0);
         last = source->source->source_id;
     }
     aggregation->answer = json_pack("{s:o, s:o}", "sources", list, "page", api_page_json(&page, registry_live_sources(registry), last));

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/position_table.h"
 #include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
 
@@ -109,8 +110,23 @@ static int get(const ApiClient *client, void *context, Error *error) {
     return 0;
 }
 
+/* "positions SOURCE" */
+static int run_get_positions(const Arguments *arguments, bool as_json) {
+    const char *source = arguments->operands[1];
+    if (strcmp(arguments->operands[0], "positions") != 0)
+        return arguments_wrong(arguments->command, "there is an operand too many:", source);
+    if (!is_plain(source) || strchr(source, '/')) return arguments_wrong(arguments->command, "positions are of a SOURCE, not of", source);
+    return position_table_run(arguments, source, as_json);
+}
+
 static int run_get(const Arguments *arguments) {
     Target target;
+    bool is_one = arguments->operand_count < 2;
+    const char *format = arguments_value(arguments, "output");
+    bool as_json = format ? strcmp(format, "json") == 0 : is_one;
+    if (format && !as_json && (is_one || strcmp(format, "table") != 0))
+        return arguments_wrong(arguments->command, is_one ? "the format is json, not" : "the format is table or json, not", format);
+    if (!is_one) return run_get_positions(arguments, as_json);
     int code = read_target(arguments, NULL, &target);
     return code != 0 ? code : remote_run(arguments, get, &target);
 }
@@ -152,6 +168,10 @@ static int run_pausing(const Arguments *arguments) {
 /* ---- the tables ---------------------------------------------------------------------------------------------------------------------- */
 
 static const CommandOption remote_options[] = {REMOTE_OPTIONS, {0}};
+static const CommandOption get_options[] = {
+    {.name = "output", .letter = 'o', .argument = "FORMAT", .sentence = "json (default), or of positions table (default) or json."},
+    REMOTE_OPTIONS,
+    {0}};
 static const CommandOption pausing_options[] = {
     {.name = "connection", .argument = "NAME", .sentence = "All that goes to this connection."}, REMOTE_OPTIONS, {0}};
 
@@ -167,10 +187,12 @@ const Command command_flush = {
 
 const Command command_get = {
     .name = "get",
-    .summary = "Print all sources, one source, or one sink as JSON.",
-    .options = remote_options,
-    .operands = "[SOURCE[/SINK]]",
-    .operands_most = 1,
+    .summary = "Print all sources, one source, or one sink as JSON; or where a source reads its broker.",
+    .options = get_options,
+    .operands = "[[positions] SOURCE[/SINK]]",
+    .operands_most = 2,
+    .notes = "`get positions SOURCE` shows, of each partition that this gateway reads and each sink, the position at the\n"
+             "destination, where the source reads, what the broker has, and the lag.\n",
     .run = run_get,
 };
 

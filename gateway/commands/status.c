@@ -120,6 +120,48 @@ static void print_sources(const json_t *sources) {
     }
 }
 
+/* ---- sources that read a broker ---------------------------------------------------------------------------------------------------- */
+
+static void print_bridge(const json_t *source, const json_t *bridge) {
+    const json_t *lag = json_object_get(bridge, "lag"), *records = json_object_get(lag, "records"),
+                 *seconds = json_object_get(lag, "seconds");
+    char behind[24] = "-", age[32] = "-";
+    if (json_is_integer(records)) (void)snprintf(behind, sizeof behind, "%lld", (long long)json_integer_value(records));
+    if (json_is_number(seconds)) (void)duration((long long)json_number_value(seconds), age);
+    (void)printf("%-30s %-10s %10lld %12s %10s  %s", screen_text(source, "sourceId"), screen_text(source, "type"),
+                 number(bridge, "partitionsCount"), behind, age, screen_text(bridge, "state"));
+    const json_t *stopped = json_object_get(bridge, "stopped");
+    const char *error = screen_text(bridge, "error"), *reason = screen_text(bridge, "reason");
+    if (json_is_object(stopped)) {
+        (void)printf(", %s", screen_text(stopped, "id"));
+        const json_t *offset = json_object_get(stopped, "offset");
+        if (json_is_integer(offset)) {
+            (void)printf(" at offset %lld of partition %lld of ", (long long)json_integer_value(offset), number(stopped, "partition"));
+            screen_print(screen_text(stopped, "topic"));
+        }
+        reason = screen_text(stopped, "reason");
+    }
+    if (reason[0]) (void)printf(": ");
+    screen_print(reason);
+    if (error[0]) (void)printf("; ");
+    screen_print(error);
+    (void)printf("\n");
+}
+
+static void print_bridges(const json_t *sources) {
+    size_t index, count = 0;
+    json_t *source;
+    json_array_foreach(sources, index, source) {
+        const json_t *bridge = json_object_get(source, "bridge");
+        if (!json_is_object(bridge)) continue;
+        if (count++ == 0)
+            (void)printf("\n%-30s %-10s %10s %12s %10s  %s\n", "BROKER'S SOURCE", "TYPE", "PARTITIONS", "LAG", "AGE", "STATE");
+        print_bridge(source, bridge);
+    }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------------------------------- */
+
 /* The status, with all sources in it; without them while their statistics cannot be had. */
 static int get_all(const ApiClient *client, json_t **ret_status, Error *problem, Error *error) {
     int r = api_client_expect(client, "GET", BRANCH "/status", NULL, ret_status, error);
@@ -143,6 +185,7 @@ static int print_status(const ApiClient *client, void *context, Error *error) {
         print_gateway(status);
         print_connections(json_object_get(status, "connections"));
         if (problem.code == 0) print_sources(json_object_get(status, "sources"));
+        if (problem.code == 0) print_bridges(json_object_get(status, "sources"));
     }
     if (problem.code != 0) (void)fprintf(stderr, "sluice status: no statistics: %s\n", problem.text);
     json_decref(status);

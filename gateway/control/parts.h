@@ -9,6 +9,7 @@
  *   change_manifest.c  the same, of a manifest
  *   preview.c          what a manifest would do
  *   flush.c            an import of what waits, as a task
+ *   bridges.c          what is asked of those who read a broker
  *   connection_pause.c pause and resume of a connection
  *   expiry.c           what is over its age goes
  */

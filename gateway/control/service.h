@@ -13,6 +13,7 @@
 #include "gateway/control/pauses.h"
 #include "gateway/control/registry.h"
 #include "gateway/control/tokens.h"
+#include "gateway/flow/bridge_status.h"
 #include "gateway/flow/messages.h"
 #include "gateway/flow/usage.h"
 #include "gateway/templates/batch.h"
@@ -112,6 +113,11 @@ struct Errand {
 void control_ask_writer(Control *control, Errand *errand, Request *take_request);
 void control_ask_loaders(Control *control, Errand *errand, LoadJob *take_job);
 void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take_batch);
+/* Of who reads the broker of a source. false: nobody does (it is disabled, has just been made, or the gateway ends); the request is the caller's
+ * still, and the errand is not on its way. */
+bool control_ask_bridge(Control *control, Errand *errand, const Source *source, Request *take_request);
+/* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker, or nothing was said yet. */
+BridgeStatus *control_bridge_status(const Control *control, const Source *source);
 /* All-zero but for what is given, and as large as the structure that it is the first member of. */
 void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
                  ApiCall *take_call);

@@ -37,11 +37,13 @@ def sluice(*arguments, stdin=None, gateway=None):
     return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=60)
 
 
-COMMANDS = ("serve", "apply", "check", "map", "get", "status", "connections", "flush", "pause", "resume")
+COMMANDS = ("serve", "apply", "check", "map", "get", "status", "connections", "flush", "pause", "resume", "seek", "skip")
 # An option of each command that needs a value, and as many operands as it takes.
 VALUED = {"serve": "--config", "check": "--config", "map": "--columns", "status": "--output", "pause": "--connection"}
-OPERANDS = {"get": ["one"], "connections": ["test", "local"], "flush": ["one"], "pause": ["one"], "resume": ["one"]}
-NEEDED = {"apply": ["-f", "shop.yaml"], "check": ["-f", "shop.yaml"], "map": ["-f", "shop.yaml"]}
+VALUED.update({"seek": "--partition", "skip": "--partition"})
+OPERANDS = {"connections": ["test", "local"], **{name: ["one"] for name in ("get", "flush", "pause", "resume", "seek", "skip")}}
+NEEDED = {name: ["-f", "shop.yaml"] for name in ("apply", "check", "map")}
+NEEDED.update({"seek": ["--to", "latest"], "skip": ["--topic", "t", "--partition", "0", "--offset", "1"]})
 
 
 def wrong_command_line(*arguments):
@@ -74,6 +76,30 @@ def test_a_missing_argument_is_named():
     assert "-f needs a value" in wrong_command_line("apply", "-f")
     assert "name a config file or a manifest" in wrong_command_line("check")
     assert "name one of" in wrong_command_line("resume")
+    assert "--to is missing" in wrong_command_line("seek", "one")
+    assert "SOURCE is missing" in wrong_command_line("seek", "--to", "latest")
+    assert "--offset is missing" in wrong_command_line("skip", "one", "--topic", "t", "--partition", "0")
+
+
+def test_positions_are_named_and_numbers_are_numbers():
+    assert "the target is SOURCE or SOURCE/SINK" in wrong_command_line("get", "One")
+    assert 'positions are of a SOURCE, not of "one/k"' in wrong_command_line("get", "positions", "one/k")
+    assert 'the format is json, not "table"' in wrong_command_line("get", "one", "-o", "table")
+    assert 'the format is table or json, not "text"' in wrong_command_line("get", "positions", "one", "-o", "text")
+    for wrong in ("-1", "x", "1.5", "", "99999999999999999999"):
+        assert "a whole number from 0 is needed" in wrong_command_line("seek", "one", "--to", "latest", f"--partition={wrong}")
+        assert "a whole number from 0 is needed" in wrong_command_line("skip", "one", "--topic", "t", "--partition=0", f"--offset={wrong}")
+    assert 'the offset is too large: "99999999999999999999"' in wrong_command_line("seek", "one", "--to", "99999999999999999999")
+    for command in (["seek", "--to", "1"], ["skip", "--topic", "t", "--partition", "0", "--offset", "1"]):
+        assert 'there is no source "a b"' in wrong_command_line(*command, "a b")
+
+
+def test_a_source_of_another_type_has_no_bridge(gateway):
+    gateway.add_source("one")
+    for command in (["get", "positions", "one"], ["seek", "one", "--to", "latest"], ["skip", "one", "--topic", "t", "--partition", "0", "--offset", "1"]):
+        result = sluice(*command, gateway=gateway)
+        assert result.returncode == 2 and result.stdout == "", result
+        assert result.stderr == f'sluice {command[0]}: Source "one" is of type http, which reads no broker. (HTTP 404)\n', result.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

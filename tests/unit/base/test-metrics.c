@@ -85,6 +85,10 @@ static void every_family_is_sound(void **state) {
             assert_string_equal(info->labels[0], "source");
             assert_string_equal(info->labels[1], "sink");
             break;
+        case SCOPE_BRIDGE:
+            assert_in_range(labels, 1, METRIC_LABELS_MOST);
+            assert_string_equal(info->labels[0], "source");
+            break;
         default: fail_msg("%s has no scope", info->name);
         }
         for (MetricFamily other = 0; other < family; other++) assert_string_not_equal(metrics_family(other)->name, info->name);
