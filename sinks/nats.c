@@ -471,6 +471,10 @@ bool nats_client_working(NatsClient *client, const char *reply) {
     return acknowledge(client, reply, SPAN("+WPI"));
 }
 
+bool nats_client_give_back(NatsClient *client, const char *reply) {
+    return acknowledge(client, reply, SPAN("-NAK"));
+}
+
 NatsResult nats_not_connected(const NatsClient *client, Error *error) {
     if (client->status.error.code)
         (void)error_set(error, client->status.error.code, "%s", client->status.error.text);

@@ -158,3 +158,5 @@ NatsConsumerCounts nats_consumer_counts(const NatsConsumer *consumer);
  * forgets acks of the last moments. */
 bool nats_client_ack(NatsClient *client, const char *reply);
 bool nats_client_working(NatsClient *client, const char *reply);
+/* Sends "-NAK": it is delivered again, at once. */
+bool nats_client_give_back(NatsClient *client, const char *reply);

@@ -82,6 +82,21 @@ bool acks_wants(Bridge *bridge, const ClientRecord *record) {
     return true;
 }
 
+static void give_back(Bridge *bridge, const Span *tokens, size_t count) {
+    if (bridge->client && bridge->type->give_back) bridge->type->give_back(bridge->client, tokens, count);
+}
+
+static void give_back_all(Bridge *bridge, MicroBatch *batch) {
+    const Span *tokens;
+    size_t count = micro_batch_tokens(batch, &tokens);
+    give_back(bridge, tokens, count);
+}
+
+void acks_give_back(Bridge *bridge) {
+    if (bridge->gathered) give_back_all(bridge, bridge->gathered);
+    if (bridge->has_sealed) give_back_all(bridge, bridge->sealed);
+}
+
 static void hold_all(Bridge *bridge, MicroBatch *batch) {
     const Span *tokens;
     size_t count = micro_batch_tokens(batch, &tokens);
@@ -113,7 +128,9 @@ static void keep_tokens(BridgeAcks *acks, const Span *tokens, size_t count) {
 bool acks_made(Bridge *bridge, Append *append) {
     BridgeAcks *acks = &bridge->acks;
     const Span *tokens;
-    size_t count = micro_batch_tokens(bridge->sealed, &tokens);
+    size_t count = micro_batch_left_tokens(bridge->sealed, &tokens);
+    give_back(bridge, tokens, count);
+    count = micro_batch_tokens(bridge->sealed, &tokens);
     if (!append) { /* nothing came of them */
         (void)bridge->type->ack(bridge->client, tokens, count);
         return true;
@@ -128,6 +145,7 @@ bool acks_made(Bridge *bridge, Append *append) {
     if (floor > 0) seen_intervals_join(&acks->posted, (uint64_t)floor);
     if (seen_intervals_is_full(&acks->posted)) { /* far more messages are on their way than the broker should allow */
         seen_intervals_clear(&acks->posted);
+        give_back(bridge, tokens, count);
         return false;
     }
     Buffer mark = {0};
@@ -146,6 +164,7 @@ void acks_append_back(Bridge *bridge, bool done) {
         acks->posted = before;
     }
     if (done && bridge->client) (void)bridge->type->ack(bridge->client, acks->spans, acks->span_count);
+    if (!done) give_back(bridge, acks->spans, acks->span_count);
     seen_intervals_clear(&acks->posted);
     acks->span_count = 0;
 }

@@ -130,6 +130,8 @@ typedef struct BridgeClientType {
     bool (*ack)(BridgeClient *client, const Span *tokens, size_t count);
     /* They are still worked on: the broker shall wait. May be NULL. */
     void (*working)(BridgeClient *client, const Span *tokens, size_t count);
+    /* They are not worked on any more: the broker shall hand them out again, soon. May be NULL. */
+    void (*give_back)(BridgeClient *client, const Span *tokens, size_t count);
     /* All up to this offset is acknowledged at the broker, as it said lately; -1: not known. NULL: of a client that does not ack. */
     int64_t (*acked)(const BridgeClient *client);
 } BridgeClientType;

@@ -104,6 +104,7 @@ static void forget(Bridge *bridge, size_t part) {
 
 void flow_forget(Bridge *bridge, size_t part) {
     if (!bridge->gathered) return;
+    if (bridge_acks(bridge)) acks_give_back(bridge);
     forget(bridge, part);
     if (bridge_acks(bridge)) acks_forgot(bridge);
 }
@@ -256,8 +257,7 @@ static void take_results(Bridge *bridge, const MicroResult *results, size_t coun
         BridgePart *part = &bridge->parts[result->partition];
         part->made = result->offset;
         if (result->stop == MICRO_GOES_ON) continue;
-        micro_batch_forget(bridge->gathered, result->partition); /* what was gathered behind it */
-        part_read_from(bridge, result->partition, result->offset);
+        part_read_from(bridge, result->partition, result->offset); /* what was gathered behind it is forgotten */
         if (epoch != bridge->epoch) return;
         if (result->stop == MICRO_POISON) {
             part_stop(bridge, result->partition, "poisonRecord", result->offset, result->reason);

@@ -341,6 +341,7 @@ void acks_begin(Bridge *bridge, Span mark); /* as the writer has it, when nothin
 void acks_end(Bridge *bridge);              /* the client is closed */
 void acks_deinit(Bridge *bridge);
 bool acks_wants(Bridge *bridge, const ClientRecord *record); /* false: it is known, or left to the broker */
+void acks_give_back(Bridge *bridge);                         /* what is gathered or sealed is about to be forgotten */
 void acks_forgot(Bridge *bridge);                            /* something that was gathered or sealed is not any more */
 /* `sealed` was made. Gives the Append its mark; NULL: nothing came of it. false: it must not be posted. */
 bool acks_made(Bridge *bridge, Append *append);

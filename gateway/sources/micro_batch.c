@@ -205,16 +205,24 @@ uint64_t micro_batch_bytes(const MicroBatch *batch) {
     return batch->live_bytes;
 }
 
-size_t micro_batch_tokens(MicroBatch *batch, const Span **ret_tokens) {
+static size_t list_tokens(MicroBatch *batch, bool left, const Span **ret_tokens) {
     size_t count = 0;
     for (size_t i = 0; i < batch->record_count; i++) {
         const MicroRecord *record = &batch->records[i];
-        if (record->is_gone || (batch->was_made && !record->is_made)) continue;
+        if (record->is_gone || (batch->was_made && !record->is_made) != left) continue;
         array_reserve(batch->tokens, count, batch->token_room);
         batch->tokens[count++] = micro_token(batch, record);
     }
     *ret_tokens = batch->tokens;
     return count;
+}
+
+size_t micro_batch_tokens(MicroBatch *batch, const Span **ret_tokens) {
+    return list_tokens(batch, false, ret_tokens);
+}
+
+size_t micro_batch_left_tokens(MicroBatch *batch, const Span **ret_tokens) {
+    return list_tokens(batch, true, ret_tokens);
 }
 
 /* ---- what the files share ---------------------------------------------------------------------------------------------------------------- */

@@ -86,6 +86,8 @@ uint64_t micro_batch_bytes(const MicroBatch *batch);
 /* Of all records, in the order in which they were added, for acks; once it was made, of those that were not left out by a stop. Valid until the
  * next call. */
 size_t micro_batch_tokens(MicroBatch *batch, const Span **ret_tokens);
+/* Once it was made, of those that were left out by a stop. Valid until the next call. */
+size_t micro_batch_left_tokens(MicroBatch *batch, const Span **ret_tokens);
 
 /* The events whose templates are not evaluated yet; NULL: the plan has none, or all are that can be read now. It is posted by the caller and comes
  * back to `reply` as MESSAGE_TEMPLATES; until then the next one is not asked for. `partitions`: as for micro_batch_make. */

@@ -199,6 +199,11 @@ static void working_nats(BridgeClient *bridge, const Span *tokens, size_t count)
         if (!nats_client_working(bridge->client, nats_token_reply(tokens[i]))) return;
 }
 
+static void give_back_nats(BridgeClient *bridge, const Span *tokens, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!nats_client_give_back(bridge->client, nats_token_reply(tokens[i]))) return;
+}
+
 static int64_t acked_nats(const BridgeClient *bridge) {
     return bridge->acked;
 }
@@ -233,5 +238,6 @@ const BridgeClientType bridge_client_nats_durable = {
     .commit = commit_nats,
     .ack = ack_nats,
     .working = working_nats,
+    .give_back = give_back_nats,
     .acked = acked_nats,
 };

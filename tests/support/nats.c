@@ -175,9 +175,3 @@ void test_nats_publish(TestNats *server, const char *subject, const char *header
         fail(server, "a message was not stored");
     natsMsg_Destroy(answer);
 }
-
-void test_nats_send(TestNats *server, const char *subject, const char *body) {
-    natsConnection *connection = connection_of(server);
-    if (!connection || natsConnection_PublishString(connection, subject, body) != NATS_OK || natsConnection_Flush(connection) != NATS_OK)
-        fail(server, subject);
-}

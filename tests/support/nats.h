@@ -24,5 +24,3 @@ void test_nats_stop(TestNats *server); /* and forget it; NULL-safe */
 char *test_nats_ask(TestNats *server, const char *subject, const char *body);
 /* Publishes a message, with headers as "Name: value\r\n..." or NULL, and waits until a stream has it. */
 void test_nats_publish(TestNats *server, const char *subject, const char *headers, const void *body, size_t size);
-/* Publishes to a subject that no stream has, and waits for nothing: an ack and the like. */
-void test_nats_send(TestNats *server, const char *subject, const char *body);

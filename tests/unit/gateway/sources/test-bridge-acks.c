@@ -218,6 +218,15 @@ static void client_working(BridgeClient *client, const Span *tokens, size_t coun
     }
 }
 
+static void client_give_back(BridgeClient *client, const Span *tokens, size_t count) {
+    (void)client;
+    if (w.is_down) return;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sequence = nats_token_message(tokens[i]).sequence;
+        if (w.due[sequence] != 0) w.due[sequence] = w.now;
+    }
+}
+
 static int64_t client_acked(const BridgeClient *client) {
     (void)client;
     return floor_of();
@@ -236,6 +245,7 @@ static const BridgeClientType client_type = {.name = "world",
                                              .bounds = client_bounds,
                                              .ack = client_ack,
                                              .working = client_working,
+                                             .give_back = client_give_back,
                                              .acked = client_acked};
 
 const BridgeClientType *bridge_client_of(const Source *source) {
@@ -574,6 +584,7 @@ static void a_refused_append_comes_again(void **state) {
     (void)state;
     static const AppendResult results[] = {APPEND_FULL, APPEND_FAILED};
     begin();
+    w.ack_wait = 1000 * USEC_SECOND; /* it is given back */
     start();
     for (size_t i = 0; i < 2; i++) {
         put(100, GOOD);
@@ -619,6 +630,7 @@ static void a_message_that_is_refused_stops(void **state) {
     (void)state;
     begin();
     w.sink_settings = "\"onInvalid\":\"reject\",";
+    w.ack_wait = 1000 * USEC_SECOND; /* what was dropped behind it is given back */
     put(30, GOOD);
     put(1, BROKEN);
     put(30, GOOD);
