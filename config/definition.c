@@ -86,12 +86,6 @@ void source_meta_words(const Source *source, Buffer *out) {
         buffer_append_text(out, "no meta fields");
 }
 
-bool source_kinds_have_meta(void) {
-    for (size_t i = 0; source_kinds[i]; i++)
-        if (source_kinds[i]->meta_fields) return true;
-    return false;
-}
-
 const char *source_kind_name(const Source *source) {
     return source->kind->name;
 }

@@ -193,8 +193,6 @@ const char *source_without_sink(const Source *source);
 unsigned source_meta_fields(const Source *source); /* META_BIT of those that its events have */
 /* `sources of type "kafka" have topic, offset`, or `… have no meta fields` */
 void source_meta_words(const Source *source, Buffer *out);
-/* Has any kind of source meta fields? */
-bool source_kinds_have_meta(void);
 
 /* The API's form (new reference). Secrets are shown as they are, or as "***". */
 json_t *source_to_json(const Source *source, const char *public_url, uint32_t project, bool show_secret);

@@ -104,7 +104,8 @@ static json_t *write_pause(const void *place) {
          .offset = offsetof(Owner, paused),                                                                                                \
          .read_only = BY_PAUSE,                                                                                                            \
          .write = write_pause,                                                                                                             \
-         .sentence = "Since when (`at`), and by whom (`by`), no import starts; left out while it is not paused."},                         \
+         .sentence = "Since when (`at`), and by whom (`by`), no import starts, and a source of a broker is not read; left out while it "   \
+                     "is not paused."},                                                                                                    \
         {.name = "deleted",                                                                                                                \
          .type = FIELD_TIME,                                                                                                               \
          .offset = offsetof(Owner, deleted),                                                                                               \
@@ -183,7 +184,7 @@ static const FieldInfo sink_rows[] = {
     {.name = "onInvalid",
      .type = FIELD_CHOICE,
      .offset = offsetof(Sink, on_invalid),
-     .default_words = "reject for the first sink of a source with `framing: single`, else quarantine",
+     .default_words = "reject for the first sink of a source of type http with `framing: single`, else quarantine",
      .choices = on_invalid_names,
      .sentence = "What becomes of an event that cannot be mapped: its request is refused, or it goes to the sink's rejects."},
     {.name = "table",

@@ -56,11 +56,6 @@ static const FieldTable template_fields = {.owners = "templates", .fields = temp
 static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP,   COLUMN_BODY, COLUMN_HEADERS,
                                        COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_META, COLUMN_ID,   COLUMN_PATH};
 
-static bool offers_type(unsigned type) {
-    return type != COLUMN_META || source_kinds_have_meta();
-}
-
-static const Refusal not_types[] = {{"meta", "which " FIELD_NOT_BUILT " (it comes with the bridges)"}, {0}};
 static const Refusal column_refusals[] = {{"mask", FIELD_NOT_BUILT}, {0}};
 
 static const FieldInfo column_rows[] = {
@@ -77,8 +72,6 @@ static const FieldInfo column_rows[] = {
      .offset = offsetof(Column, type),
      .choices = column_type_names,
      .values = type_values,
-     .not_choices = not_types,
-     .offers = offers_type,
      .needed = "a \"type\"",
      .sentence = "What it is filled with; `uuid` is `id`, and `json` is `path`."},
     {.name = "primaryKey",

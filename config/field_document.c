@@ -15,12 +15,7 @@ static const char *type_name(const FieldInfo *field) {
 }
 
 static void put_choices(const FieldInfo *field, Buffer *out) {
-    const char *separator = "";
-    for (int i = 0; field->choices[i]; i++) {
-        if (!field_offers(field, i)) continue;
-        buffer_printf(out, "%s`%s`", separator, field->choices[i]);
-        separator = ", ";
-    }
+    for (int i = 0; field->choices[i]; i++) buffer_printf(out, "%s`%s`", i > 0 ? ", " : "", field->choices[i]);
 }
 
 static void put_range(const FieldInfo *field, Buffer *out) {
@@ -86,7 +81,7 @@ static void put_kinds(const FieldTable *table, const FieldInfo *field, Buffer *o
 
 static void put_rows(const FieldTable *table, const char *prefix, bool read_only, Buffer *out) {
     for (const FieldInfo *field = table->fields; field->name; field++) {
-        if ((field->read_only != NULL) != read_only || !field_is_offered(table, field)) continue;
+        if ((field->read_only != NULL) != read_only) continue;
         buffer_printf(out, "| `%s%s` | %s | ", prefix, field->name, type_name(field));
         if (!read_only) {
             put_default(field, out);

@@ -163,30 +163,10 @@ static int read_count(Fault *fault, const Node *node, const FieldInfo *field, vo
     return r;
 }
 
-bool field_offers(const FieldInfo *field, int index) {
-    return !field->offers || field->offers(value_at(field, index));
-}
-
-bool field_is_offered(const FieldTable *table, const FieldInfo *field) {
-    if (field->kinds == 0) return true;
-    const FieldInfo *kind = kind_field(table);
-    for (int i = 0; kind->choices[i]; i++)
-        if ((field->kinds >> value_at(kind, i)) & 1 && field_offers(kind, i)) return true;
-    return false;
-}
-
-#define CHOICES_MAX 32
-
 static int read_choice(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
-    const char *offered[CHOICES_MAX + 1];
-    int index, count = 0;
-    for (int i = 0; field->choices[i]; i++) {
-        check(count < CHOICES_MAX);
-        if (field_offers(field, i)) offered[count++] = field->choices[i];
-    }
-    offered[count] = NULL;
-    int r = node_choice(fault, node, offered, field->not_choices, &index);
-    if (r == 0 && field->type == FIELD_CHOICE) set_choice(field, object, value_at(field, choice_index(field, offered[index])));
+    int index;
+    int r = node_choice(fault, node, field->choices, field->not_choices, &index);
+    if (r == 0 && field->type == FIELD_CHOICE) set_choice(field, object, value_at(field, index));
     return r;
 }
 

@@ -46,9 +46,6 @@ typedef struct FieldInfo {
     const char *const *choices; /* ends with NULL */
     const unsigned *values;     /* of the choices, by their index; NULL: the index itself. The first one of a value is written */
     const Refusal *not_choices; /* known, and refused; NULL: none */
-    /* Of a choice: is this value one that this build can do? The others are as if they were not there, and so are fields that only they have.
-     * NULL: all are. */
-    bool (*offers)(unsigned value);
     const FieldTable *fields;
     uint32_t kinds;        /* bits by the value of the table's `kind` that have the field; 0: all */
     const char *needed;    /* what to say behind `needs ` when it is missing; NULL: it may be */
@@ -90,9 +87,6 @@ bool fields_equal(const FieldTable *table, const void *a, const void *b);
 bool fields_hold(const FieldTable *table, const void *object);
 
 bool field_table_has(const FieldTable *table, const char *name);
-/* Is the choice of that index one that this build can do, and has one of them the field? */
-bool field_offers(const FieldInfo *field, int index);
-bool field_is_offered(const FieldTable *table, const FieldInfo *field);
 /* Asserts what the rows promise: names that differ, a sentence, defaults that are in range, choices of one value only where nothing is stored … */
 void field_table_check(const FieldTable *table);
 /* A Markdown table: fields of objects in it under "object.field", those of lists not. What is only shown is left out, unless that is all. */

@@ -125,7 +125,7 @@ static int check_kind(Fault *fault, const Node *root) {
         return fault_plain(fault, root, "A manifest document must be a map that begins with \"kind: source\"");
     Node type = node_member(root, "type"), kind = node_member(root, "kind");
     if (strcmp(text_member(root->value, "type"), "nilus") == 0)
-        return fault_plain(fault, &type, "A stream manifest (type: nilus) is read by the bridges, which this build does not have");
+        return fault_plain(fault, &type, "A stream manifest (type: nilus) " FIELD_NOT_BUILT);
     if (!node_given(&kind)) return fault_plain(fault, root, "A manifest document needs a \"kind\": source");
     static const char *const kinds[] = {"source", NULL};
     int choice;

@@ -2,6 +2,6 @@
 
 #include <stddef.h>
 
-const SourceKind *const source_kinds[] = {&source_kind_http, NULL};
-const char *const source_kind_names[] = {"http", NULL};
-const char *const kinds_not_built[] = {"kafka", "nats", "stream", NULL};
+const SourceKind *const source_kinds[] = {&source_kind_http, &source_kind_kafka, &source_kind_nats, NULL};
+const char *const source_kind_names[] = {"http", "kafka", "nats", NULL};
+const char *const kinds_not_built[] = {"stream", NULL};

@@ -48,6 +48,4 @@ extern const char *const source_kind_names[]; /* in the same order; ends with NU
  * them is in source_kinds. Ends with NULL. */
 extern const char *const kinds_not_built[];
 
-extern const SourceKind source_kind_http;
-/* Not in source_kinds yet: nothing runs them. */
-extern const SourceKind source_kind_kafka, source_kind_nats;
+extern const SourceKind source_kind_http, source_kind_kafka, source_kind_nats;

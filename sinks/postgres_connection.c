@@ -23,7 +23,7 @@ static const ConnectionField fields[] = {
     {.name = "positionsTable",
      .bytes_most = 127,
      .default_value = "sluice.positions",
-     .sentence = "The table of the positions of sources that pull, as schema.table."},
+     .sentence = "The table of the positions of sources that read a broker, as schema.table."},
     {0},
 };
 

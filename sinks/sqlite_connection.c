@@ -11,7 +11,7 @@ static const ConnectionField fields[] = {
     {.name = "positionsTable",
      .bytes_most = 127,
      .default_value = "_sluice_positions",
-     .sentence = "The table of the positions of sources that pull."},
+     .sentence = "The table of the positions of sources that read a broker."},
     {0},
 };
 

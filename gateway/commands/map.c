@@ -268,6 +268,9 @@ static const CommandOption options[] = {
          "The body of one request, read by the source's framing; - is standard input. Without it each line of standard input is an event."},
     {.name = "content-type", .argument = "TYPE", .sentence = "The Content-Type, as a sender would give it."},
     {.name = "header", .argument = "'NAME: VALUE'", .sentence = "A header of the request. May be given again."},
+    {.name = "meta",
+     .argument = "FIELD=VALUE",
+     .sentence = "What a record has besides its value, for sources of type kafka and nats: topic=shop.orders. May be given again."},
     {.name = "format",
      .argument = "FORMAT",
      .sentence = "json (default): one object a row. csv: the row text as it is staged, of one sink."},
@@ -276,12 +279,6 @@ static const CommandOption options[] = {
      .sentence = "The server's config file, for limits.event, .body, .row and the options of templates."},
     {0},
 };
-
-/* The option of sources that are no part of every build. */
-static const char *meta_option(size_t index, bool *ret_flag) {
-    *ret_flag = false;
-    return index == 0 && source_kinds_have_meta() ? "meta" : NULL;
-}
 
 const Command command_map = {
     .name = "map",
@@ -293,6 +290,5 @@ const Command command_map = {
         "What cannot be mapped is reported on standard error as INPUT:LINE: sink ID: column and reason. Nothing is stored and no gateway\n"
         "is needed. Exit code: 0 all events were mapped; 1 some were not, or a definition is wrong; 2 the command line is wrong, or\n"
         "reading, writing or the template workers failed.\n",
-    .more = meta_option,
     .run = run,
 };

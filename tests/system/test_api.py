@@ -94,9 +94,11 @@ def test_lists_have_pages(gateway):
     [
         ({}, "name"),
         ({"name": "x" * 41, "type": "http"}, "name"),
-        ({"name": "x", "type": "ftp"}, "must be one of http, not"),
+        ({"name": "x", "type": "ftp"}, "must be one of http, kafka, nats, not"),
         ({"name": "x", "rate": {"events": 0}}, "rate.events"),
-        ({"name": "x", "type": "kafka"}, "kafka"),
+        ({"name": "x", "type": "kafka"}, 'needs "kafka"'),
+        ({"name": "x", "type": "kafka", "kafka": {"connection": "nowhere", "topics": ["a"]}}, 'There is no connection "nowhere"'),
+        ({"name": "x", "type": "nats", "nats": {"connection": "local", "stream": "S"}}, "reads a connection of type nats"),
         ({"name": "x", "type": "http", "colour": "red"}, "colour"),
         ({"name": "x", "type": "http", "sourceId": "Has Space"}, "sourceId"),
         ({"name": "x", "type": "http", "framing": "xml"}, "framing"),

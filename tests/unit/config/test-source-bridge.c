@@ -1,4 +1,4 @@
-/* Sources of type kafka and nats: the lists of kinds that this program defines go before those of config/source_kind.c. */
+/* Sources of type kafka and nats. */
 /* clang-format off */
 #include <errno.h>
 #include <setjmp.h>
@@ -15,10 +15,6 @@
 #include "config/manifest.h"
 #include "config/source_kafka.h"
 #include "config/source_nats.h"
-
-const SourceKind *const source_kinds[] = {&source_kind_http, &source_kind_kafka, &source_kind_nats, NULL};
-const char *const source_kind_names[] = {"http", "kafka", "nats", NULL};
-const char *const kinds_not_built[] = {"stream", NULL};
 
 static Source *source_of(const char *text) {
     Error error = {0};

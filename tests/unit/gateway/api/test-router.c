@@ -83,7 +83,7 @@ static void test_errors(void **state) {
         {"POST", SOURCES, "{}", 400, "name"},
         {"POST", SOURCES, "{\"name\":\"A\",\"colour\":1}", 400, "colour"},
         {"POST", SOURCES, "{\"name\":7}", 400, "name"},
-        {"POST", SOURCES, "{\"name\":\"A\",\"type\":\"kafka\"}", 400, "type"},
+        {"POST", SOURCES, "{\"name\":\"A\",\"type\":\"stream\"}", 400, "type"},
         {"POST", SOURCES, "{\"name\":\"S\"}", 409, "sourceAlreadyExists"},
         {"PATCH", SOURCES "/s", "{\"sourceId\":\"t\"}", 400, "sourceId"},
         {"PATCH", SOURCES "/s", "{\"disabled\":true}", 400, "disable"},

@@ -1,6 +1,6 @@
 /*
  * Sources of type kafka and nats, by the API: which connections they may have, what changes of them mean, and what a test of a connection looks for.
- * The lists of kinds and of drivers that this program defines go before those of config/source_kind.c and sinks/driver_list.c.
+ * The list of drivers that this program defines goes before that of sinks/driver_list.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,10 +14,6 @@
 #include "config/source_nats.h"
 #include "sinks/driver.h"
 #include "tests/unit/gateway/control/harness.h"
-
-const SourceKind *const source_kinds[] = {&source_kind_http, &source_kind_kafka, &source_kind_nats, NULL};
-const char *const source_kind_names[] = {"http", "kafka", "nats", NULL};
-const char *const kinds_not_built[] = {NULL};
 
 /* A destination that keeps no positions. */
 static const ConnectionField plain_fields[] = {{.name = "path", .bytes_most = 100, .needed = "\"path\"", .sentence = "Where it is."}, {0}};

@@ -83,10 +83,19 @@ static bool complete(SourceRunner *const *runners) {
 
 static void each_kind_has_one_runner(void **state) {
     (void)state;
-    SourceRunner *const right[] = {&http.runner, NULL}, *const none[] = {NULL}, *const two[] = {&http.runner, &http.runner, NULL};
-    assert_true(complete(right));
-    assert_false(complete(none));
-    assert_false(complete(two));
+    enum { KINDS_MOST = 8 };
+    SourceRunner others[KINDS_MOST] = {0}, *runners[KINDS_MOST + 2] = {&http.runner};
+    size_t count = 1;
+    assert_ptr_equal(source_kinds[0], http.runner.kind);
+    for (; source_kinds[count]; count++) {
+        assert_true(count < KINDS_MOST);
+        others[count] = (SourceRunner){.kind = source_kinds[count], .show = http.runner.show, .drain = http.runner.drain};
+        runners[count] = &others[count];
+    }
+    assert_true(complete(runners));
+    assert_false(complete(runners + 1));
+    runners[count] = &http.runner;
+    assert_false(complete(runners));
 }
 
 int main(void) {
