@@ -191,6 +191,35 @@ def test_every_login(gateway_factory, kafka, certificates):
 
 
 @pytest.mark.kafka
+def test_the_topics_of_sources_are_looked_for(gateway_factory, kafka, certificates):
+    """A source without sinks reads nothing, but a test of its connection asks for its topics."""
+    for topic in ("listed.one", "listed.two"):
+        kafka.create_topic(topic)
+    acl = ("kafka.admin.AclCommand", "--bootstrap-server", kafka.brokers, "--add", "--allow-principal", "User:alice")
+    kafka.java(*acl, "--operation", "Describe", "--topic", "listed.two")
+    login = {"securityProtocol": "sasl_plaintext", "saslMechanism": "PLAIN", "saslUsername": "alice", "saslPasswordFile": str(certificates / "password")}
+    alice = {"type": "kafka", "brokers": f"127.0.0.1:{kafka.listener_ports['SASLPT']}", **login}
+    gateway = gateway_factory(config(events={"type": "kafka", "brokers": kafka.brokers}, alice=alice)).start()
+    assert "rights on topics were not tested" in test_one(gateway, "events")["note"]
+
+    def add(source, connection, *topics):
+        gateway.change("POST", "/sources", {"sourceId": source, "type": "kafka", "kafka": {"connection": connection, "topics": topics}})
+
+    add("one", "events", "listed.one", r"^listed\..*")
+    add("two", "events", "listed.one")
+    answer = test_one(gateway, "events")
+    assert answer["ok"] and answer["note"] is None, answer
+    add("three", "events", "listed.absent")
+    answer = test_one(gateway, "events")
+    assert answer["fault"] == "topic" and 'the topic "listed.absent" is missing' in answer["message"], answer
+    gateway.change("DELETE", "/sources/three")
+    assert test_one(gateway, "events")["ok"]
+    add("four", "alice", "listed.two")
+    answer = test_one(gateway, "alice")
+    assert answer["fault"] == "rights" and 'lacks Read on the topic "listed.two"' in answer["message"], answer
+
+
+@pytest.mark.kafka
 def test_the_client_on_a_real_broker(kafka, certificates):
     """Transactions, times, rights and a full queue: tests/unit/sinks/test-kafka-broker.c."""
     program = pathlib.Path(BINARY).parent / "tests/unit/sinks/test-kafka-broker"

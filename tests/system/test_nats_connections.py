@@ -145,6 +145,36 @@ def test_each_kind_of_login(gateway_factory, servers, tmp_path):
     assert answer.status == 400 and "serves sources" in str(answer.json), answer
 
 
+def test_the_streams_of_sources_are_looked_for(gateway_factory, servers, tmp_path):
+    """A source without sinks reads nothing, but a test of its connection asks for its stream and its consumer."""
+    password = write(tmp_path / "password", SECRET)
+    api = '"$JS.API.INFO", "$JS.API.STREAM.INFO.>", "$JS.API.ACCOUNT.INFO"'
+    server = servers(
+        f'authorization {{ users: [ {{user: shop, password: "{SECRET}"}}, '
+        f'{{user: reader, password: "{SECRET}", permissions: {{publish: [{api}], subscribe: [">"]}}}} ] }}',
+        {"user": "shop", "pass": SECRET},
+    )
+    server.create_stream("ORDERS", ["orders.>"])
+    connections = {name: f'servers: "{server.uri}", user: {name}, passwordFile: "{password}"' for name in ("shop", "reader")}
+    gateway = gateway_factory(config_of(connections)).start()
+    assert faults_of(gateway, connections) == {"shop": None, "reader": None}
+
+    def add(source, **nats):
+        gateway.change("POST", "/sources", {"sourceId": source, "type": "nats", "nats": nats})
+
+    add("one", connection="shop", stream="ORDERS")
+    add("two", connection="shop", stream="ORDERS", durable="none")
+    assert faults_of(gateway, ["shop"]) == {"shop": None}
+    add("three", connection="shop", stream="GONE")
+    answer = gateway.api("POST", "/connections/shop/test", expect=200).json
+    assert answer["fault"] == "topic" and "GONE" in answer["message"], answer
+    gateway.change("DELETE", "/sources/three")
+    assert faults_of(gateway, ["shop"]) == {"shop": None}
+    add("four", connection="reader", stream="ORDERS")
+    answer = gateway.api("POST", "/connections/reader/test", expect=200).json
+    assert answer["fault"] == "rights" and "$JS.API.CONSUMER" in answer["message"], answer
+
+
 def test_tls(gateway_factory, servers, tmp_path):
     authority = certificate(tmp_path, "ca", "Authority")
     other = certificate(tmp_path, "other-ca", "Another authority")
