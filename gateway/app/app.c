@@ -28,6 +28,7 @@
 #include "gateway/delivery/writer/writer.h"
 #include "gateway/flow/usage.h"
 #include "gateway/intake/intake.h"
+#include "gateway/sources/bridge_runner.h"
 #include "gateway/sources/http_runner.h"
 #include "gateway/templates/broker.h"
 #include "storage/data_directory.h"
@@ -68,6 +69,7 @@ struct App {
     Mailbox *loops[LOOPS_MOST];
     size_t loop_count;
     HttpRunner http_sources;
+    BridgeRunner kafka_sources, nats_sources;
     SourceRunner *runners[RUNNERS_MOST + 1]; /* one a kind of source, see add_runner; ends with NULL */
     Admin *admin;
     Thread deadline_thread; /* ends the process at the shutdown deadline */
@@ -330,6 +332,42 @@ static void add_runner(App *app, SourceRunner *runner) {
     app->runners[count] = runner;
 }
 
+static void post_templates(void *context, TemplateBatch *take_batch) {
+    App *app = context;
+    templates_post(app->templates, take_batch);
+}
+
+/* A thread for each source that reads from a broker. */
+static int start_bridges(App *app, Error *error) {
+    (void)error;
+    BridgeOptions options = {
+        .clock = clock_system(),
+        .usage = &app->usage,
+        .connections = &app->options.list,
+        .data_directory = app->directory.path,
+        .writer = writer_mailbox(app->writer),
+        .post_job = post_import,
+        .post_job_context = app,
+        .post_templates = post_templates,
+        .post_templates_context = app,
+        .project = app->options.project,
+        .event_bytes = app->options.event_bytes,
+        .row_bytes = app->options.row_bytes,
+        .rows_bytes = app->options.request_rows_bytes,
+    };
+    const struct {
+        BridgeRunner *runner;
+        const SourceKind *kind;
+    } kinds[] = {{&app->kafka_sources, &source_kind_kafka}, {&app->nats_sources, &source_kind_nats}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        SourceRunner *runner = &kinds[i].runner->runner;
+        bridge_runner_init(kinds[i].runner, kinds[i].kind, &options, control_mailbox(app->control));
+        runner->show(runner, app->first_snapshot);
+        add_runner(app, runner);
+    }
+    return 0;
+}
+
 static int start_intake(App *app, Error *error) {
     size_t wanted = loops_wanted(app);
     for (size_t i = 0; i < wanted; i++) {
@@ -394,6 +432,7 @@ static const struct {
     {"loaders", start_loaders},
     {"writer thread", start_writer_thread},
     {"definitions", start_definitions},
+    {"bridges", start_bridges},
     {"intake", start_intake},
     {"admin", start_admin},
     {"stager thread", start_stager_thread},
@@ -499,6 +538,11 @@ static void stop_admin(App *app) {
     admin_stop(app->admin);
 }
 
+static void stop_bridges(App *app) {
+    bridge_runner_stop(&app->kafka_sources);
+    bridge_runner_stop(&app->nats_sources);
+}
+
 static void stop_templates(App *app) {
     templates_stop(app->templates);
 }
@@ -532,6 +576,8 @@ static void free_all(App *app) {
     writer_close(app->writer);
     loaders_free(app->loaders);
     templates_free(app->templates);
+    bridge_runner_free(&app->kafka_sources);
+    bridge_runner_free(&app->nats_sources);
     snapshot_unref(app->first_snapshot);
     control_free(app->control);
     environment_close(app->environment);
@@ -543,8 +589,9 @@ static void free_all(App *app) {
 
 /* First whoever asks for something, last whoever answers: no step waits for one before it. Until all threads are joined nothing is freed that
  * another thread may still use: stopped templates and loaders take what is posted to them and send it back at once. A loader may wait for the
- * writer (rejects), a loop for the writer, the loaders and the templates. The control thread is this one. */
-static void (*const stop_list[])(App *app) = {stop_admin, stop_templates, stop_loaders, stop_intake, stop_storage_threads, free_all};
+ * writer (rejects), a loop and a bridge for the writer, the loaders and the templates. The control thread is this one. */
+static void (*const stop_list[])(App *app) = {stop_admin,  stop_bridges,         stop_templates, stop_loaders,
+                                              stop_intake, stop_storage_threads, free_all};
 
 /* Each step is safe when its part never started. */
 void app_stop(App *app) {

@@ -10,6 +10,8 @@
 #include "sinks/driver.h"
 #include "sinks/nats.h"
 
+#define NATS_END_LIMIT (2 * USEC_SECOND) /* of the threads of libnats itself */
+
 static int print_config(const char *config_file, char *const *options) {
     Options effective;
     Error error = {0};
@@ -39,6 +41,7 @@ static int serve(const char *config_file, char *const *options, bool give_up_mis
         if (app_run(app) == -EIO) code = EXIT_RUNTIME;
         app_stop(app);
     }
+    if (nats_left_behind() == 0) (void)nats_end(NATS_END_LIMIT);
     log_stop();
     /* A thread that hangs in a client's library may still use what exit takes away. */
     if (nats_left_behind() > 0) _exit(code);

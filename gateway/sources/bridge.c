@@ -147,6 +147,12 @@ void bridge_open_client(Bridge *bridge) {
         return;
     }
     bridge->type = options->client ? options->client : bridge_client_of(source);
+    if (!bridge->type) {
+        (void)error_set(&error, -ENOSYS, "there is no client for such a source");
+        bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
+        try_later(bridge);
+        return;
+    }
     int r = bridge->type->open(source, connection, options->data_directory, options->project, &bridge->patience, &bridge->client, &fault,
                                &error);
     if (r < 0) {
