@@ -1,0 +1,239 @@
+"""Sources of type kafka: records of a real broker become rows, each once, whatever happens to the gateway."""
+
+import json
+import signal
+import sys
+import uuid
+
+import pytest
+
+from sluice import AT_ONCE, ROOT, wait_until
+
+sys.path.insert(0, str(ROOT / "tests" / "services"))
+
+from kafka import Kafka, Unavailable  # noqa: E402
+
+pytestmark = pytest.mark.kafka
+
+LONG = 120
+FEW = {"storage.level.target.import.trigger.count": 700, "storage.level.target.import.trigger.interval": "30s"}
+COLUMNS = [
+    {"name": "p", "type": "meta", "field": "partition", "dataType": "integer"},
+    {"name": "o", "type": "meta", "field": "offset", "dataType": "integer"},
+    {"name": "n", "type": "path", "path": "n", "dataType": "integer"},
+]
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    try:
+        broker = Kafka()
+    except Unavailable as why:
+        pytest.skip(f"no Kafka: {why}")
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def topic(kafka):
+    return f"t-{uuid.uuid4().hex[:8]}"
+
+
+def config(kafka, postgres=None):
+    text = f"connections:\n  events: {{type: kafka, brokers: \"{kafka.brokers}\"}}\n"
+    if postgres:
+        text += f"  warehouse: {{type: postgres, uri: \"{postgres.uri}\"}}\n"
+    return text
+
+
+def quick(kafka, postgres=None):
+    """A member that is gone is noticed soon. Who is killed while it joins is waited for by the group for five minutes whatever is set here."""
+    text = config(kafka, postgres)
+    properties = "{session.timeout.ms: 3000, heartbeat.interval.ms: 500}"
+    return text.replace("events: {type: kafka,", f"events: {{type: kafka, properties: {properties},")
+
+
+def numbers(first, count):
+    return [json.dumps({"n": n}) for n in range(first, first + count)]
+
+
+def add(gateway, topic, table="t", connection="local", columns=COLUMNS, sink=None, **fields):
+    settings = fields.pop("settings", {})
+    kafka = {"connection": "events", "topics": [topic], **fields}
+    gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "kafka", "kafka": kafka})
+    gateway.add_sink("s", "k", columns, {**AT_ONCE, **settings}, connection=connection, table=table, **(sink or {}))
+
+
+def expected(kafka, topic):
+    """[(partition, offset)] of what the broker has."""
+    return sorted((partition, offset) for partition, offset, _ in kafka.records(topic))
+
+
+def local_rows(gateway, table="t"):
+    return gateway.rows(f'SELECT p, o FROM "{table}" ORDER BY 1, 2')
+
+
+def wait_for(what, rows, wanted, deadline=LONG):
+    try:
+        wait_until(what, lambda: len(rows()) >= len(wanted), deadline)
+    except AssertionError:
+        raise AssertionError(f"{what}: {len(rows())} of {len(wanted)} rows") from None
+    assert rows() == wanted
+
+
+def test_records_become_rows(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 1000))
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    kafka.produce(topic, numbers(1000, 500))
+    wait_for("more rows", lambda: local_rows(gateway), expected(kafka, topic))
+    assert gateway.rows("SELECT n FROM t ORDER BY n") == [(n,) for n in range(1500)]
+
+
+def test_a_restart_goes_on(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 300))
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    gateway.stop()
+    kafka.produce(topic, numbers(300, 300))
+    gateway.start()
+    wait_for("rows after the restart", lambda: local_rows(gateway), expected(kafka, topic))
+    assert "misplaced" not in gateway.log_text()
+
+
+def test_kill_nine_in_load(kafka, topic, gateway_factory):
+    """Rows are with the gateway, or on their way to the table, when it is killed."""
+    gateway = gateway_factory(quick(kafka)).start()
+    add(gateway, topic, batchSize=100, settings={"storage.level.target.import.trigger.count": 500})
+    for turn in range(6):
+        before = len(local_rows(gateway))
+        kafka.produce(topic, numbers(turn * 2000, 2000))
+        wait_until("something is imported", lambda: len(local_rows(gateway)) > before, LONG)
+        gateway.kill()
+        gateway.start()
+    gateway.set("/sources/s/sinks/k", AT_ONCE)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+
+
+def test_a_lost_data_directory(kafka, topic, gateway_factory, postgres):
+    """What the destination has decides, so what was lost is read again."""
+    table = topic.replace("-", "_")
+    first = gateway_factory(config(kafka, postgres)).start()
+    kafka.produce(topic, numbers(0, 2000))
+    add(first, topic, table=f"public.{table}", connection="warehouse", settings=FEW)
+    rows = lambda: rows_of(postgres, table)  # noqa: E731
+    wait_until("some rows", lambda: len(rows()) > 0)
+    first.kill()
+    second = gateway_factory(config(kafka, postgres)).start()
+    add(second, topic, table=f"public.{table}", connection="warehouse")
+    kafka.produce(topic, numbers(2000, 100))
+    wait_for("all rows", rows, expected(kafka, topic))
+
+
+def rows_of(postgres, table):
+    import psycopg2
+
+    try:
+        return postgres.rows(f'SELECT p, o FROM "{table}" ORDER BY 1, 2')
+    except psycopg2.errors.UndefinedTable:
+        return []
+
+
+def test_two_nodes_share_a_group(kafka, topic, gateway_factory, postgres):
+    table = topic.replace("-", "_")
+    rows = lambda: rows_of(postgres, table)  # noqa: E731
+    nodes = [gateway_factory(quick(kafka, postgres)).start() for _ in range(2)]
+    kafka.produce(topic, numbers(0, 100))
+    for node in nodes:
+        add(node, topic, table=f"public.{table}", connection="warehouse", batchSize=50)
+    produced = 100
+    for turn in range(4):
+        for _ in range(5):
+            kafka.produce(topic, numbers(produced, 300))
+            produced += 300
+        victim = nodes[turn % 2]
+        if turn < 2:
+            victim.kill()
+        else:
+            victim.process.send_signal(signal.SIGSTOP)
+        kafka.produce(topic, numbers(produced, 300))
+        produced += 300
+        wait_until("the other one goes on", lambda: len(rows()) >= produced - 600, LONG)
+        if turn < 2:
+            victim.start()
+        else:
+            wait_until("the other one has all partitions", lambda: len(rows()) == produced, LONG)
+            victim.process.send_signal(signal.SIGCONT)
+    kafka.produce(topic, numbers(produced, 300))
+    wait_for("all rows", rows, expected(kafka, topic))
+
+
+def test_a_paused_source_reads_nothing(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 100))
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    gateway.change("PUT", "/sources/s/pause")
+    kafka.produce(topic, numbers(100, 100))
+    gateway.change("PUT", "/sources/s/resume")
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+
+
+def test_a_source_that_ends(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 1000))
+    settings = {"storage.level.target.import.trigger.count": 10000000, "storage.level.target.import.trigger.interval": "24h"}
+    add(gateway, topic, loop=False, settings=settings)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    wait_until("it says that it is finished", lambda: "all that was there when it began is imported" in gateway.log_text())
+    kafka.produce(topic, numbers(1000, 10))
+    gateway.change("PUT", "/sources/s/pause")
+    gateway.change("PUT", "/sources/s/resume")
+    wait_for("the rest", lambda: local_rows(gateway), expected(kafka, topic))
+
+
+def test_a_record_that_is_refused(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 10) + ["{"] + numbers(10, 10), partition=0)
+    kafka.produce(topic, numbers(20, 10), partition=1)
+    add(gateway, topic, sink={"onInvalid": "reject"})
+    wanted = [(0, o) for o in range(10)] + [(1, o) for o in range(10)]
+    wait_for("rows before the record, and of the other partition", lambda: local_rows(gateway), wanted)
+    wait_until("it says so", lambda: "stops at offset 10 (poisonRecord)" in gateway.log_text())
+    gateway.change("PATCH", "/sources/s/sinks/k", {"onInvalid": "quarantine"})
+    wanted = [(0, o) for o in range(21) if o != 10] + [(1, o) for o in range(10)]
+    wait_for("rows behind it", lambda: local_rows(gateway), wanted)
+
+
+def test_sinks_come_and_go(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 100))
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    before = expected(kafka, topic)
+    gateway.add_sink("s", "more", COLUMNS, AT_ONCE)
+    kafka.produce(topic, numbers(100, 100))
+    since = [one for one in expected(kafka, topic) if one not in before]
+    wait_for("rows of the first", lambda: local_rows(gateway), expected(kafka, topic))
+    wait_for("rows of the one that is new", lambda: local_rows(gateway, "more"), since)
+    gateway.change("PUT", "/sources/s/sinks/more/disable")
+    kafka.produce(topic, numbers(200, 100))
+    wait_for("rows of the first", lambda: local_rows(gateway), expected(kafka, topic))
+    gateway.change("PUT", "/sources/s/sinks/more/enable")
+    since = [one for one in expected(kafka, topic) if one not in before]
+    wait_for("it goes on where it stopped", lambda: local_rows(gateway, "more"), since)
+    gateway.change("DELETE", "/sources/s")
+
+
+def test_a_local_destination_is_not_shared(kafka, topic, gateway_factory):
+    nodes = [gateway_factory(config(kafka)).start() for _ in range(2)]
+    kafka.produce(topic, numbers(0, 100))
+    add(nodes[0], topic)
+    wait_for("rows", lambda: local_rows(nodes[0]), expected(kafka, topic))
+    add(nodes[1], topic)
+    wait_until("it says so", lambda: any("other nodes read a part of the topics" in node.log_text() for node in nodes), LONG)
+    nodes[1].change("PUT", "/sources/s/disable")
+    kafka.produce(topic, numbers(100, 100))
+    wait_for("rows", lambda: local_rows(nodes[0]), expected(kafka, topic))
