@@ -224,6 +224,7 @@ static void drop_message(Bridge *bridge, Message *message) {
 
 static void begin_drain(Bridge *bridge, Drain *take_drain) {
     bridge->draining = true;
+    atomic_store(&bridge->hurried, true);
     bridge->drain_until = take_drain->until;
     bridge->want = WANT_END;
     free(take_drain);
@@ -232,6 +233,7 @@ static void begin_drain(Bridge *bridge, Drain *take_drain) {
 static void handle(Bridge *bridge, Message *message) {
     switch ((MessageKind)message->kind) {
     case MESSAGE_SNAPSHOT:
+        atomic_store(&bridge->hurried, bridge->draining);
         snapshot_unref(bridge->next_snapshot);
         bridge->next_snapshot = ((SnapshotNews *)message)->snapshot;
         free(message);

@@ -160,15 +160,38 @@ void part_rejoin(Bridge *bridge, size_t part) {
     if (epoch == bridge->epoch) part_release(bridge, part, HOLD_NO_SINK | HOLD_RANGE);
 }
 
-void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason) {
+static void set_stopped(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason) {
     BridgePart *of = &bridge->parts[part];
-    of->stopped = id;
+    of->stopped = id ? id : "partitionTrouble";
     of->stopped_at = offset;
     free(of->reason);
     of->reason = text_copy(reason);
     bridge->status_at = 0;
+}
+
+/* The client does not read it now, and begins again by itself. */
+static void part_note(Bridge *bridge, size_t part, const char *id, const char *reason) {
+    const BridgePart *of = &bridge->parts[part];
+    if (of->holds & HOLD_STOPPED) return;
+    if (!of->stopped)
+        log_warning("source %s: partition %d of \"%s\" is not read now: %s", bridge->id, of->partition,
+                    bridge->world.topics[of->topic].name, reason);
+    set_stopped(bridge, part, id, of->read, reason);
+}
+
+static void part_forget_note(Bridge *bridge, size_t part) {
+    BridgePart *of = &bridge->parts[part];
+    if (!of->stopped || (of->holds & HOLD_STOPPED)) return;
+    of->stopped = NULL;
+    free(steal(of->reason));
+    bridge->status_at = 0;
+}
+
+void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason) {
+    const BridgePart *of = &bridge->parts[part];
+    set_stopped(bridge, part, id, offset, reason);
     log_warning("source %s: partition %d of \"%s\" stops at offset %lld (%s): %s", bridge->id, of->partition,
-                bridge->world.topics[of->topic].name, (long long)offset, id, reason);
+                bridge->world.topics[of->topic].name, (long long)offset, of->stopped, reason);
     part_hold(bridge, part, HOLD_STOPPED);
 }
 
@@ -405,6 +428,16 @@ static void take_revoke(Bridge *bridge) {
     bridge->status_at = 0;
 }
 
+/* At a record it stops until somebody does something; else the client reads it again as soon as it can. */
+static void take_trouble(Bridge *bridge, const ClientEvent *event) {
+    if (bridge->phase != BRIDGE_READING || event->index >= bridge->part_count)
+        bridge_trouble(bridge, event->fault, &event->error);
+    else if (event->offset >= 0)
+        part_stop(bridge, event->index, event->id, event->offset, event->error.text);
+    else
+        part_note(bridge, event->index, event->id, event->error.text);
+}
+
 /* Is the event about a partition that is read? */
 static bool is_read(const Bridge *bridge, const ClientEvent *event) {
     return bridge->phase == BRIDGE_READING && event->index < bridge->part_count;
@@ -414,22 +447,21 @@ static void take_event(Bridge *bridge, const ClientEvent *event, usec_t now) {
     switch (event->kind) {
     case CLIENT_NOTHING: return;
     case CLIENT_RECORD:
-        if (is_read(bridge, event)) take_record(bridge, event, now);
+        if (!is_read(bridge, event)) return;
+        part_forget_note(bridge, event->index);
+        take_record(bridge, event, now);
         return;
     case CLIENT_END:
-        if (is_read(bridge, event)) take_end(bridge, event);
+        if (!is_read(bridge, event)) return;
+        part_forget_note(bridge, event->index);
+        take_end(bridge, event);
         return;
     case CLIENT_ASSIGNED: take_assignment(bridge, event); return;
     case CLIENT_REVOKED: take_revoke(bridge); return;
     case CLIENT_OUT_OF_RANGE:
         if (is_read(bridge, event)) range_out(bridge, event->index, event->offset);
         return;
-    case CLIENT_PARTITION_TROUBLE:
-        if (is_read(bridge, event))
-            part_stop(bridge, event->index, event->id ? event->id : "partitionTrouble", event->offset, event->error.text);
-        else
-            bridge_trouble(bridge, event->fault, &event->error);
-        return;
+    case CLIENT_PARTITION_TROUBLE: take_trouble(bridge, event); return;
     case CLIENT_PASSING_TROUBLE: bridge_trouble(bridge, event->fault, &event->error); return;
     case CLIENT_END_OF_CLIENT: bridge_client_failed(bridge, event->fault, &event->error); return;
     }

@@ -111,6 +111,7 @@ static void show(SourceRunner *of, Snapshot *snapshot) {
         check(news);
         news->message.kind = MESSAGE_SNAPSHOT;
         news->snapshot = snapshot_ref(snapshot);
+        bridge_hurry(thread->bridge); /* somebody may wait for it to be run */
         mailbox_post(bridge_mailbox(thread->bridge), &news->message);
     }
     size_t at = 0;

@@ -237,8 +237,9 @@ void skip_asked(Bridge *bridge, BridgeSkip *skip) {
         BridgePart *part = &bridge->parts[i];
         const char *topic = bridge->world.topics[part->topic].name;
         if (part->partition != skip->partition || strcmp(topic, skip->topic) != 0) continue;
-        if (!part->stopped || part->stopped_at != skip->offset) {
-            if (part->stopped)
+        bool stopped = part->holds & HOLD_STOPPED;
+        if (!stopped || part->stopped_at != skip->offset) {
+            if (stopped)
                 skip->request.result = error_set(&skip->request.error, -ENOENT,
                                                  "The partition stopped at offset %" PRId64 ", not at %" PRId64 ".", part->stopped_at,
                                                  skip->offset);
