@@ -28,8 +28,8 @@ uint64_t nats_number(const json_t *object, const char *name) {
 }
 
 static NatsResult bad_name(const NatsClient *client, const char *what, const char *name, Error *error) {
-    (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be the name of a %s.", client->options.connection->name, name,
-                    what);
+    (void)error_set(error, -EINVAL, "Connection \"%s\": \"%.100s\" cannot be the name of a %s.", client->options.connection->name,
+                    name ? name : "", what);
     return NATS_RESULT_REFUSED;
 }
 
