@@ -120,13 +120,13 @@ def test_kill_nine_in_load(kafka, topic, gateway_factory):
 def test_a_lost_data_directory(kafka, topic, gateway_factory, postgres):
     """What the destination has decides, so what was lost is read again."""
     table = topic.replace("-", "_")
-    first = gateway_factory(config(kafka, postgres)).start()
+    first = gateway_factory(quick(kafka, postgres)).start()
     kafka.produce(topic, numbers(0, 2000))
     add(first, topic, table=f"public.{table}", connection="warehouse", settings=FEW)
     rows = lambda: rows_of(postgres, table)  # noqa: E731
     wait_until("some rows", lambda: len(rows()) > 0)
     first.kill()
-    second = gateway_factory(config(kafka, postgres)).start()
+    second = gateway_factory(quick(kafka, postgres)).start()
     add(second, topic, table=f"public.{table}", connection="warehouse")
     kafka.produce(topic, numbers(2000, 100))
     wait_for("all rows", rows, expected(kafka, topic))

@@ -15,9 +15,9 @@ from sluice import AT_ONCE, DEADLINE, NEVER, request, wait_until
 
 pytestmark = pytest.mark.threads
 
-START_STEPS = 14  # of start_list in gateway/app/app.c
-STOP_STEPS = 6  # of stop_list there
-LOADERS_STOP = 3  # the step that stops the loaders
+START_STEPS = 15  # of start_list in gateway/app/app.c
+STOP_STEPS = 7  # of stop_list there
+LOADERS_STOP = 4  # the step that stops the loaders
 SINKS = 4
 
 
