@@ -7,6 +7,7 @@
 #include "gateway/delivery/writer/figures.h"
 #include "gateway/delivery/writer/import.h"
 #include "gateway/delivery/writer/imports.h"
+#include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/pause.h"
 #include "gateway/delivery/writer/positions_alone.h"
@@ -48,6 +49,7 @@ void writer_close_asked(Writer *writer, Close *close) {
         return;
     }
     close->up_to_row = sink->totals.next_row;
+    close->up_to_commit = writer->log->last_commit;
     close->rows = sink->totals.imported.rows;
     if (sink->log->idle_from > 0) sink->log->idle_since = 0; /* the positions as well */
     if (sink->log->rows > 0 || sink->open->exists) {

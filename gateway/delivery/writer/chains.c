@@ -169,11 +169,13 @@ typedef struct FileSearch {
     Txn *txn;
     const Uuid *file;
     OffsetRuns runs;
+    bool any;
 } FileSearch;
 
 static int search_slice(void *context, const SliceRecord *slice, Error *error) {
     FileSearch *file = context;
     if (slice->run_count == 0 || !uuid_equal(&slice->file, file->file)) return 0;
+    file->any = true;
     file->runs.count = 0;
     int r = ledger_read_runs(file->txn, slice->sink, slice->first_row, &file->runs, error);
     if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "the runs of a slice are not in the ledger");
@@ -185,22 +187,25 @@ static int search_slice(void *context, const SliceRecord *slice, Error *error) {
     return 0;
 }
 
-static int search_file(ChainSearch *search, Txn *txn, uint32_t sink, const Uuid *id, uint64_t first_row, uint64_t rows, Error *error) {
+static int search_file(ChainSearch *search, Txn *txn, uint32_t sink, const Uuid *id, uint64_t first_row, uint64_t rows, bool *ret_any,
+                       Error *error) {
     FileSearch file = {.search = search, .txn = txn, .file = id};
     int r = ledger_visit_slices(txn, sink, first_row, rows, search_slice, &file, error);
     offset_runs_deinit(&file.runs);
+    *ret_any = file.any;
     return r;
 }
 
-int chain_search_files(ChainSearch *search, Txn *txn, const SinkState *sink, Error *error) {
+int chain_search_files(ChainSearch *search, Txn *txn, SinkState *sink, Error *error) {
     uint32_t number = sink->totals.sink;
     const FileRecord *open = &sink->open->file;
     int r = 0;
     for (size_t i = 0; i < sink->waiting->count && r == 0; i++) {
-        const WaitingFile *file = &sink->waiting->items[i];
-        r = search_file(search, txn, number, &file->id, file->first_row, file->rows, error);
+        WaitingFile *file = &sink->waiting->items[i];
+        r = search_file(search, txn, number, &file->id, file->first_row, file->rows, &file->bridge, error);
     }
-    return r == 0 && sink->open->exists ? search_file(search, txn, number, &open->id, open->first_row, open->rows, error) : r;
+    if (r < 0 || !sink->open->exists) return r;
+    return search_file(search, txn, number, &open->id, open->first_row, open->rows, &sink->open->runs, error);
 }
 
 static void end_sink(SinkEnds *found, SinkState *sink) {

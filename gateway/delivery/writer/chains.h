@@ -22,11 +22,12 @@ int chains_store(Txn *txn, SinkState *sink, Error *error);
 /* The same in a transaction of its own, if there is anything to store. */
 void chains_save(Writer *writer, SinkState *sink);
 
-/* At a start: finds where the chains begin from the runs that wait, of the files and then of the log, in the order of their rows. */
+/* At a start: finds where the chains begin from the runs that wait, of the files and then of the log, in the order of their rows. Also which files
+ * have any. */
 typedef struct ChainSearch ChainSearch;
 ChainSearch *chain_search_new(void);
 void chain_search_free(ChainSearch *search);
-int chain_search_files(ChainSearch *search, Txn *txn, const SinkState *sink, Error *error);
+int chain_search_files(ChainSearch *search, Txn *txn, SinkState *sink, Error *error);
 void chain_search_run(ChainSearch *search, uint32_t sink, const OffsetRun *run, uint64_t first_row);
 /* All were found: chains that do not end where the database says are forgotten. */
 void chain_search_end(ChainSearch *search, Writer *writer);

@@ -6,7 +6,7 @@
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiting.h"
 
-WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, Error *error) {
+WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecord *file, bool runs, Error *error) {
     bool keyed;
     struct WriterConnection *connection = versions_connection_of(sink->versions, writer->connections, file->target, &keyed, error);
     if (!connection) return NULL;
@@ -25,7 +25,7 @@ WaitingFile *writer_add_waiting(Writer *writer, SinkState *sink, const FileRecor
         .first_failed = file->first_failed,
         .connection = connection,
         .keyed = keyed || sink_ends_any(sink->ends),
-        .bridge = sink_ends_any(sink->ends),
+        .bridge = runs,
     };
     if (file->bytes > writer->space->largest_file) writer->space->largest_file = file->bytes;
     return waiting_add(sink->waiting, &waiting);

@@ -145,13 +145,14 @@ static int replace_waiting(Writer *writer, Txn *txn, SinkState *sink, const Divi
     WaitingFile *old = waiting_find(sink->waiting, &divide->file);
     check(old && old->dividing);
     usec_t waits_since = old->waits_since;
+    bool runs = old->bridge;
     waiting_remove(sink->waiting, old);
     for (size_t i = 0; i < divide->part_count; i++) {
         FileRecord file = {0};
         if (i > 0 && uuid_equal(&divide->parts[i].file, &divide->parts[i - 1].file)) continue;
         int r = ledger_find_file(txn, &divide->parts[i].file, &file, error);
         if (r != 0) return r < 0 ? r : error_set(error, -EBADMSG, "a part of a file is not in the ledger");
-        WaitingFile *added = writer_add_waiting(writer, sink, &file, error);
+        WaitingFile *added = writer_add_waiting(writer, sink, &file, runs, error);
         file_record_deinit(&file);
         if (!added) return -EBADMSG;
         added->waits_since = waits_since;

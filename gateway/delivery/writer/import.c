@@ -57,7 +57,6 @@ static WaitingFile *pick(Writer *writer, SinkState *sink, usec_t *next) {
         *next = earlier(*next, sink->imports->paused_until);
         return NULL;
     }
-    if (sink->log->ahead.count > 0) return NULL; /* these positions come before all files */
     for (size_t i = 0; i < sink->waiting->count && i < FILES_LOOKED_AT_MOST; i++) {
         WaitingFile *file = &sink->waiting->items[i];
         bool ready = waiting_is_at_rest(file) && file->next_try <= now;
@@ -146,7 +145,7 @@ static int add_file(Txn *txn, LoadJob *job, const WaitingFile *waiting, Error *e
 }
 
 static bool may_join(const Writer *writer, const WaitingFile *first, const WaitingFile *file) {
-    return !first->alone && !file->alone && waiting_is_at_rest(file) && file->digest == first->digest &&
+    return !first->alone && !file->alone && waiting_is_at_rest(file) && file->digest == first->digest && file->bridge == first->bridge &&
            file->next_try <= writer->now->boot;
 }
 

@@ -5,6 +5,7 @@
 
 typedef struct OpenFile {
     bool exists;
+    bool runs;       /* its slices have runs: all or none, since an import takes positions for all rows or for none */
     FileRecord file; /* as in the ledger; while there is one */
     usec_t since;    /* boot: when the oldest row of it came */
 } OpenFile;

@@ -242,6 +242,7 @@ static void note_failure(Writer *writer, SinkState *sink, WriterConnection *conn
         sink->imports->failures++;
         sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
     }
+    if (!reads && !job->request.context) sink_waiters_fail(sink, 0, -ECANCELED, job->request.error.text);
 }
 
 /* Imports that were refused for another reason fail until one succeeds. */
@@ -289,6 +290,7 @@ void writer_positions_back(Writer *writer, LoadJob *take_job) {
         note_positions(writer, sink, job);
         if (job->run_count > 0) sink_log_drop_ahead(sink->log);
         chains_save(writer, sink);
+        sink_waiters_answer(sink);
         writer_find_trim(writer);
     }
     writer_touch(writer, sink);

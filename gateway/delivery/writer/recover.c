@@ -81,7 +81,7 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         return file_record_copy(file, &sink->open->file);
     }
     if (file->state == FILE_CLOSED) {
-        WaitingFile *waiting = writer_add_waiting(writer, sink, file, error);
+        WaitingFile *waiting = writer_add_waiting(writer, sink, file, false, error);
         if (!waiting) return -EBADMSG;
         usec_t pause = file->next_try > writer->now->wall ? file->next_try - writer->now->wall : 0;
         waiting->next_try = writer->now->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
@@ -292,6 +292,7 @@ static int search_files(Recovery *recovery, Txn *txn, Error *error) {
         if (r == -EBADMSG && !recovery->may_repair) {
             *error = (Error){0};
             chains_forget_all(sink);
+            for (size_t k = 0; k < sink->waiting->count; k++) sink->waiting->items[k].bridge = true;
         } else if (r < 0) {
             return r;
         }

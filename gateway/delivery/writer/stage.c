@@ -109,6 +109,7 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
 
 void writer_judge(Writer *writer, SinkState *sink) {
     writer_note_changed(writer, sink);
+    if (sink->waiters->first) sink_waiters_answer(sink);
     usec_t next = writer_consider_import(writer, sink);
     writer_mind_share(writer, sink);
     if (sink->rules->known && !sink->stopped && !sink->stage->staging && !sink->stage->queued) {
@@ -145,7 +146,7 @@ static int close_open_file(Writer *writer, Txn *txn, SinkState *sink, CloseReaso
     check(sink->open->exists && sink->open->file.state == FILE_OPEN && sink->open->file.rows > 0);
     int r = ledger_close_file(txn, &sink->open->file, reason, writer->now->wall, error);
     if (r < 0) return r;
-    if (!writer_add_waiting(writer, sink, &sink->open->file, error)) return -EBADMSG;
+    if (!writer_add_waiting(writer, sink, &sink->open->file, sink->open->runs, error)) return -EBADMSG;
     open_file_forget(sink->open);
     writer_touch(writer, sink);
     return 0;
@@ -178,14 +179,15 @@ static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState 
     check(runs > 0 && sink->stage->queued && !sink->stage->staging);
     check(!sink->open->exists || sink->open->file.first_row + sink->open->file.rows == sink->log->runs[0].first_row);
     Uuid file = sink->open->exists ? sink->open->file.id : (Uuid){0};
-    bool fits = sink->open->exists;
+    bool fits = sink->open->exists, has_runs = sink->open->runs;
     uint32_t version = sink->open->exists ? sink->open->file.mapping_version : 0;
     for (size_t i = 0; i < runs; i++) {
         LogRun *run = &sink->log->runs[i];
         check(!run->staging);
-        if (!fits || run->mapping_version != version) {
+        if (!fits || run->mapping_version != version || (run->run_count > 0) != has_runs) {
             uuid_next(&writer->ids, writer->now->wall, &file);
             version = run->mapping_version;
+            has_runs = run->run_count > 0;
             fits = true;
         }
         run->staging = true;
@@ -270,6 +272,7 @@ static int open_file(Writer *writer, Txn *txn, SinkState *sink, const StageItem 
     }
     sink->open->file = file;
     sink->open->exists = true;
+    sink->open->runs = item->has_runs;
     sink->open->since = sink->log->runs[0].since;
     return 0;
 }

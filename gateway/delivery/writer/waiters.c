@@ -1,6 +1,7 @@
 #include "gateway/delivery/writer/waiters.h"
 
 #include "gateway/delivery/writer/open_file.h"
+#include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/waiting.h"
 
 void sink_waiters_add(SinkState *sink, Close *close) {
@@ -16,7 +17,14 @@ static void answer(SinkState *sink, Close *close, int result) {
     request_answer(&close->request);
 }
 
-static bool all_imported(const SinkState *sink, uint64_t up_to_row) {
+/* Of runs without rows, which are imported in their order. */
+static bool positions_are_set(const SinkLog *log, uint64_t up_to_commit) {
+    return (log->ahead_from == 0 || log->ahead_from > up_to_commit) && (log->idle_from == 0 || log->idle_from > up_to_commit);
+}
+
+static bool all_imported(const SinkState *sink, const Close *close) {
+    uint64_t up_to_row = close->up_to_row;
+    if (!positions_are_set(sink->log, close->up_to_commit)) return false;
     if (sink->totals.staged_row < up_to_row) return false;
     if (sink->open->exists && sink->open->file.first_row < up_to_row) return false;
     const WaitingFiles *waiting = sink->waiting;
@@ -28,7 +36,7 @@ void sink_waiters_answer(SinkState *sink) {
     sink->waiters->first = NULL;
     for (Close *close = waiters, *next; close; close = next) {
         next = (Close *)close->request.message.next;
-        if (all_imported(sink, close->up_to_row)) {
+        if (all_imported(sink, close)) {
             answer(sink, close, 0);
         } else {
             sink_waiters_add(sink, close);

@@ -163,7 +163,7 @@ static const SinkDriver driver = {.transactional = true,
                                   .disconnect = fake_disconnect};
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
-    return &driver;
+    return current->real ? &sink_driver_sqlite : &driver;
 }
 
 /* ---- start and stop ------------------------------------------------------------------------------------------------------------------ */
@@ -193,7 +193,7 @@ void fixture_start(Fixture *fixture) {
     fixture->options.stager = stager_mailbox(fixture->stager);
     if (writer_open(&fixture->options, &fixture->writer, &error) < 0) fail_msg("%s", error.text);
     LoadersOptions loaders = {.connections = &fixture->connections,
-                              .data_directory = "",
+                              .data_directory = fixture->directory,
                               .files = fixture->files,
                               .instance = instance,
                               .writer = writer_mailbox(fixture->writer),
@@ -203,6 +203,15 @@ void fixture_start(Fixture *fixture) {
                               .pump = pump,
                               .pump_context = fixture};
     assert_int_equal(loaders_start(&loaders, &fixture->loaders, &error), 0);
+}
+
+void fixture_use_sqlite(Fixture *fixture) {
+    static char *values[] = {(char *)(uintptr_t) "tables.db", NULL, NULL};
+    static Connection connection = {.name = (char *)(uintptr_t) "there", .type = &connection_type_sqlite, .values = values};
+    fixture_stop(fixture, true);
+    fixture->connections.items = &connection;
+    fixture->real = true;
+    fixture_start(fixture);
 }
 
 static void collect(Fixture *fixture) {
@@ -350,7 +359,7 @@ static Sink *make_sink(uint32_t number, bool keyed, int64_t import_rows, usec_t 
         sink->target.columns[i].type = COLUMN_BODY;
     }
     sink->target.columns[0].primary_key = keyed;
-    set(&sink->settings, SETTING_UPLOAD_COUNT, 10000000);
+    set(&sink->settings, SETTING_UPLOAD_COUNT, current->upload_rows > 0 ? current->upload_rows : 10000000);
     set(&sink->settings, SETTING_UPLOAD_SIZE, 500 << 20);
     set(&sink->settings, SETTING_UPLOAD_INTERVAL, 100 * USEC_DAY);
     set(&sink->settings, SETTING_IMPORT_COUNT, import_rows);

@@ -33,6 +33,7 @@ typedef struct Fixture {
     Source *source;
     SinkGate *gates[FIXTURE_SINKS];
     Sink *sinks[FIXTURE_SINKS];
+    int64_t upload_rows;      /* sinks that are made known from now on are staged at so many rows; 0: not before they are imported */
     usec_t connection_paused; /* running time of its pause; 0: it is not paused */
     /* the destination */
     SinkResult result;    /* of every import and connect, unless `refused` decides */
@@ -46,6 +47,7 @@ typedef struct Fixture {
     Buffer table;         /* all rows that arrived, in the order of arrival */
     uint64_t arrived, imports, connects;
     size_t settled;
+    bool real; /* it is SQLite, see fixture_use_sqlite */
     /* what came back */
     unsigned done, full, failed, misplaced;
     const char *mark; /* of the next Append, once; NULL: none */
@@ -60,6 +62,8 @@ typedef struct Fixture {
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 void fixture_start(Fixture *fixture);
+/* The destination is a real SQLite database from now on, "tables.db" in the directory. Starts anew. */
+void fixture_use_sqlite(Fixture *fixture);
 /* orderly: the writer is closed; else it is thrown away. Files in memory keep everything. */
 void fixture_stop(Fixture *fixture, bool orderly);
 /* Makes the sink known: keyed by its first column, with these import conditions (upload ones are never met before). */
