@@ -305,29 +305,46 @@ static void test_discard_and_erase_end_the_chains(void **state) {
     assert_int_equal(fixture->misplaced, 1);
 }
 
-/* That the sink is one of a bridge is not forgotten with its chains: its files do not pass each other. */
+/* That the sink is one of a bridge is not forgotten with its chains: its files do not pass each other, and do not expire. */
 static void test_files_stay_in_order_without_a_chain(void **state) {
     Fixture *fixture = *state;
-    fixture_define(fixture, 1, false, 1000, NEVER);
-    append_tens(fixture, 0, 10, true);
-    fixture->positions[0] = 5;
-    flush(fixture, 1);
-    chain_is(fixture, 0, -1, -1);
-    restart(fixture);
     fixture_define(fixture, 1, false, 5, NEVER);
-    fixture->fast_rows = 15; /* the first file takes too long, the others would not */
+    fixture->fast_rows = 15; /* the first file takes too long, the other one would not */
     fixture->unproven = true;
-    fixture_run(fixture);
     APPEND({.sink = 1, .partition = 0, .first = 5, .next = 25, .rows = 20, .sets_end = true});
     fixture_run(fixture);
     append_tens(fixture, 25, 35, false);
     fixture_close(fixture, 1, CLOSE_CHANGE);
+    fixture_run(fixture);
+    fixture->positions[0] = 2;
+    assert_int_equal(position_of(fixture, 0), 2);
+    chain_is(fixture, 0, -1, -1);
+    restart(fixture);
+    fixture_define(fixture, 1, false, 5, NEVER);
     fixture_live(fixture, 30 * USEC_DAY);
     assert_int_equal(fixture_statistics(fixture, 1).files_waiting, 2);
-    assert_int_equal(fixture->arrived, 0);
     fixture->fast_rows = 0;
+    fixture->positions[0] = 5;
     flush(fixture, 1);
     assert_int_equal(fixture->positions[0], 35);
+    assert_int_equal(fixture->arrived, 30);
+}
+
+/* A new chain that begins where the old one ended: records without rows are joined to the last run, which has both then. */
+static void test_a_run_of_two_chains(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    append_tens(fixture, 10, 20, true);
+    fixture->positions[0] = 3;
+    assert_int_equal(position_of(fixture, 0), 3);
+    chain_is(fixture, 0, -1, -1);
+    fixture->positions[0] = 20; /* another reader was there */
+    APPEND({.sink = 1, .partition = 0, .first = 20, .next = 25, .sets_end = true});
+    fixture_run(fixture);
+    fixture->positions[0] = 22;
+    flush(fixture, 1);
+    assert_int_equal(fixture_statistics(fixture, 1).totals.returned_rows, 10);
+    chain_is(fixture, 0, -1, -1); /* the records from 22 on wait nowhere */
 }
 
 /* ---- a start ------------------------------------------------------------------------------------------------------------------------- */
@@ -555,6 +572,28 @@ static void test_a_missing_position_stops_its_sink_visibly(void **state) {
     assert_false(well.partitions[0].missing);
     assert_int_equal(well.partitions[0].position, 10);
     assert_string_equal(well.sink.error, "");
+}
+
+/* By whoever: the next reading sees it, and what waited goes then, and not when its next try is due. */
+static void test_a_position_that_somebody_made_is_seen(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    append_tens(fixture, 0, 10, true);
+    fixture->missing[0] = true;
+    flush(fixture, 1);
+    for (unsigned i = 0; i < 1200; i++) { /* the pause between tries is minutes now */
+        (void)fixture_progress(fixture, 1, false);
+        fixture_pass(fixture, USEC_SECOND);
+        fixture_run(fixture);
+    }
+    assert_true(fixture_progress(fixture, 1, false).partitions[0].missing);
+    fixture->missing[0] = false;
+    for (unsigned i = 0; i < 10; i++) {
+        fixture_pass(fixture, USEC_SECOND);
+        fixture_run(fixture);
+    }
+    assert_int_equal(fixture->arrived, 10);
+    assert_false(fixture_progress(fixture, 1, false).partitions[0].missing);
 }
 
 /* A chain that was set while a job was on its way began at a position that is newer than what the job read. */
@@ -821,6 +860,7 @@ int main(void) {
         TEST(test_another_table_has_other_positions),
         TEST(test_discard_and_erase_end_the_chains),
         TEST(test_files_stay_in_order_without_a_chain),
+        TEST(test_a_run_of_two_chains),
         TEST(test_a_start_finds_where_the_chains_begin),
         TEST(test_a_start_after_damage_has_no_chain),
         TEST(test_a_start_after_damage_begins_behind_the_hole),
@@ -829,6 +869,7 @@ int main(void) {
         TEST(test_positions_are_read_while_files_wait),
         TEST(test_a_destination_that_is_away_is_asked_less_often),
         TEST(test_a_missing_position_stops_its_sink_visibly),
+        TEST(test_a_position_that_somebody_made_is_seen),
         TEST(test_what_a_job_read_earlier_says_nothing_of_a_new_chain),
         cmocka_unit_test(test_a_reader_always_gets_to_the_end),
         TEST(test_a_mark_goes_with_its_rows),
