@@ -264,7 +264,12 @@ static void on_revoked(KafkaConsumer *consumer) {
     drop_pending_partitions(consumer);
     drop_held(consumer, KAFKA_NO_INDEX);
     free_assigned(consumer);
-    if (known) add_pending(consumer, KAFKA_REVOKED)->lost = lost; /* else nobody has heard of the assignment */
+    if (!known) return; /* nobody has heard of the assignment */
+    add_pending(consumer, KAFKA_REVOKED)->lost = lost;
+    /* Before the trouble that waits: the caller uses indexes of the assignment until it hears of the revoke. */
+    Pending revoked = consumer->pending[consumer->pending_count - 1];
+    memmove(&consumer->pending[1], &consumer->pending[0], (consumer->pending_count - 1) * sizeof revoked);
+    consumer->pending[0] = revoked;
 }
 
 static void on_assigned(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *partitions) {

@@ -384,6 +384,37 @@ static void a_stale_assignment_is_refused(void **state) {
     mock_cluster_end(&cluster);
 }
 
+/* Stopped longer than its session lasts, as by SIGSTOP, while the broker goes away: trouble and the revoke wait together. */
+static void a_lost_assignment_is_known_before_the_trouble(void **state) {
+    MockCluster cluster;
+    mock_cluster_start(&cluster, 1);
+    kafka_connection_set(&cluster.connection, "properties",
+                         "heartbeat.interval.ms=100\nreconnect.backoff.max.ms=200\nsession.timeout.ms=4000\n");
+    mock_cluster_topic(&cluster, "t", 1);
+    mock_cluster_produce(&cluster, "t", 0, "0");
+    KafkaConsumer *consumer = open_group(&cluster, "g", "t");
+    KafkaEvent event;
+    Error error = {0};
+    await(consumer, KAFKA_ASSIGNED, &event);
+    assert_int_equal(kafka_consumer_assign(consumer, event.generation, &(KafkaPartition){"t", 0, 0}, 1, &error), 0);
+    expect_record(consumer, 0, 0, "0");
+    assert_int_equal(rd_kafka_mock_broker_set_down(cluster.mock, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (usec_t deadline = now() + DEADLINE; event.kind != KAFKA_REVOKED;) {
+        assert_true(now() < deadline);
+        /* The caller may look at any time as long as it has not heard of the revoke. */
+        int64_t first, end;
+        kafka_consumer_bounds(consumer, 0, &first, &end);
+        assert_int_equal(kafka_consumer_position(consumer, 0), 1);
+        (void)usleep(5000000);
+        (void)kafka_consumer_poll(consumer, 0, &event);
+    }
+    assert_true(event.lost);
+    assert_int_equal(rd_kafka_mock_broker_set_up(cluster.mock, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+    await(consumer, KAFKA_ASSIGNED, &event);
+    close_in_time(consumer);
+    mock_cluster_end(&cluster);
+}
+
 /* ---- trouble ------------------------------------------------------------------------------------------------------------------------- */
 
 static void errors_are_told_apart(void **state) {
@@ -702,6 +733,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_small_queue_loses_nothing),
         cmocka_unit_test(two_members_share),
         cmocka_unit_test(a_stale_assignment_is_refused),
+        cmocka_unit_test(a_lost_assignment_is_known_before_the_trouble),
         cmocka_unit_test(errors_are_told_apart),
         cmocka_unit_test(words_become_one_sentence),
         cmocka_unit_test(a_broker_that_is_back_is_read_on),
