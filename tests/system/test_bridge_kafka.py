@@ -49,7 +49,7 @@ def config(kafka, postgres=None):
 def quick(kafka, postgres=None):
     """A member that is gone is noticed soon. Who is killed while it joins is waited for by the group for five minutes whatever is set here."""
     text = config(kafka, postgres)
-    properties = "{session.timeout.ms: 3000, heartbeat.interval.ms: 500}"
+    properties = "{session.timeout.ms: 3000, heartbeat.interval.ms: 500, topic.metadata.refresh.interval.ms: 1000}"
     return text.replace("events: {type: kafka,", f"events: {{type: kafka, properties: {properties},")
 
 
@@ -237,3 +237,64 @@ def test_a_local_destination_is_not_shared(kafka, topic, gateway_factory):
     nodes[1].change("PUT", "/sources/s/disable")
     kafka.produce(topic, numbers(100, 100))
     wait_for("rows", lambda: local_rows(nodes[0]), expected(kafka, topic))
+
+
+def test_partitions_are_added(kafka, topic, gateway_factory):
+    """Nobody has read what they had before they were noticed, so they are read from their beginning, also with `latest`."""
+    gateway = gateway_factory(quick(kafka)).start()
+    kafka.produce(topic, numbers(0, 100))
+    old = expected(kafka, topic)
+    add(gateway, topic, startFrom="latest")
+    wait_until("the positions are there", lambda: gateway.rows("SELECT count(*) FROM _sluice_positions") == [(4,)])
+    kafka.add_partitions(topic, 6)
+    for partition in range(6):
+        kafka.produce(topic, numbers(100, 10), partition=partition)
+    new = [one for one in expected(kafka, topic) if one not in old]
+    wait_for("rows of all partitions", lambda: local_rows(gateway), new)
+
+
+def test_the_broker_and_the_database_are_away(kafka, topic, gateway_factory, postgres):
+    table = topic.replace("-", "_")
+    rows = lambda: rows_of(postgres, table)  # noqa: E731
+    gateway = gateway_factory(quick(kafka, postgres)).start()
+    kafka.produce(topic, numbers(0, 500))
+    add(gateway, topic, table=f"public.{table}", connection="warehouse")
+    wait_for("rows", rows, expected(kafka, topic))
+    postgres.stop()
+    kafka.produce(topic, numbers(500, 500))
+    gateway.kill()
+    gateway.start()
+    kafka.restart(signal.SIGKILL)
+    kafka.produce(topic, numbers(1000, 500))
+    postgres.start()
+    wait_for("all rows", rows, expected(kafka, topic))
+
+
+def test_records_that_were_removed_before_they_were_read(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 100), partition=0)
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    gateway.change("PUT", "/sources/s/pause")
+    kafka.produce(topic, numbers(100, 100), partition=0)
+    kafka.delete_records({(topic, 0): 150})
+    gateway.change("PUT", "/sources/s/resume")
+    wanted = [(0, o) for o in range(200) if not 100 <= o < 150]
+    wait_for("rows around the gap", lambda: local_rows(gateway), wanted)
+    assert "the broker has removed 50 records, from offset 100 on" in gateway.log_text()
+
+
+def test_a_topic_that_is_made_anew(kafka, topic, gateway_factory):
+    """With librdkafka 2.0 nothing says that it is another topic, but that it ends before the position."""
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 100), partition=0)
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    gateway.change("PUT", "/sources/s/pause")
+    kafka.delete_topic(topic)
+    wait_until("the topic is gone", lambda: topic not in kafka.topic_command("--list"))
+    kafka.create_topic(topic, 4)
+    kafka.produce(topic, numbers(0, 10), partition=0)
+    gateway.change("PUT", "/sources/s/resume")
+    wait_until("it stops", lambda: "stops at offset 100 (positionBeyondEnd)" in gateway.log_text(), LONG)
+    assert len(local_rows(gateway)) == 100
