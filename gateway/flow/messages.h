@@ -261,8 +261,8 @@ typedef struct Close {
     Request request; /* result: 0; -ECANCELED the import failed, -EBUSY it is paused (error says why, rows are kept) */
     uint32_t sink;
     CloseReason reason;
-    bool
-        wait_imported; /* come back when every row received before now is imported, and positions over records without rows are set, or that failed */
+    /* Come back when every row received before now is imported, and positions over records without rows are set, or that failed. */
+    bool wait_imported;
     uint64_t rows; /* out: imported since the message came */
     /* writer */
     uint64_t up_to_row, up_to_commit;

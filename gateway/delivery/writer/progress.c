@@ -46,9 +46,9 @@ static uint64_t waiting_bytes(const SinkState *sink) {
     return sink->log->bytes + sink->waiting->bytes + (sink->open->exists ? sink->open->file.bytes : 0);
 }
 
-static void fill_partition(Writer *writer, SinkState *sink, const Partition *partition, PartitionProgress *out) {
+static void fill_partition(Writer *writer, SinkState *sink, const Partition *partition, size_t index, PartitionProgress *out) {
     const SinkEnd *end = sink_ends_find(sink->ends, partition->number);
-    const Watched *watched = watch_ask(writer->watched, sink->watch, partition, writer->now->boot);
+    const Watched *watched = watch_ask(writer->watched, sink->watch, partition, index, writer->now->boot);
     *out = (PartitionProgress){
         .from = end ? end->from : -1, .end = end ? end->end : -1, .position = watched->position, .missing = watched->missing};
 }
@@ -66,7 +66,7 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
         return;
     }
     bool was_watched = sink->watch->count > 0;
-    for (size_t i = 0; i < progress->partition_count; i++) fill_partition(writer, sink, &progress->partitions[i], &out->partitions[i]);
+    for (size_t i = 0; i < progress->partition_count; i++) fill_partition(writer, sink, &progress->partitions[i], i, &out->partitions[i]);
     if (!was_watched) sink->watch->due = writer->now->boot;
     if (progress->look_now) writer_look_now(writer, sink);
     out->waiting_bytes = waiting_bytes(sink);

@@ -77,10 +77,10 @@ static size_t place_of(const SinkWatch *watch, const PartitionKey *key, bool *re
     return low;
 }
 
-Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, usec_t boot) {
-    bool there;
+Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, size_t hint, usec_t boot) {
+    bool there = hint < watch->count && partition_compare(&watch->items[hint].key->partition, partition) == 0;
     PartitionKey key = key_of(partition);
-    size_t place = place_of(watch, &key, &there);
+    size_t place = there ? hint : place_of(watch, &key, &there);
     if (!there) {
         array_reserve(watch->items, watch->count, watch->capacity);
         memmove(&watch->items[place + 1], &watch->items[place], (watch->count - place) * sizeof *watch->items);

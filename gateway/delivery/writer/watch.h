@@ -39,8 +39,9 @@ typedef struct SinkWatch {
     unsigned failures; /* questions alone that were not answered, since one was */
 } SinkWatch;
 
-/* The bridge asks for the partition. Valid until the next call that adds or drops some. */
-Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, usec_t boot);
+/* The bridge asks for the partition. `hint`: index where it may be; a bridge asks for the same ones again, mostly in key order. Valid until the next
+ * call that adds or drops some. */
+Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, size_t hint, usec_t boot);
 /* NULL: nobody asks for it. */
 Watched *watch_find(const SinkWatch *watch, const PartitionKey *key);
 /* Is there one whose position is missing? */

@@ -605,3 +605,48 @@ SinkStatistics fixture_statistics(Fixture *fixture, uint32_t sink) {
 bool fixture_has(Fixture *fixture, const char *text) {
     return fixture->table.size > 0 && memmem(fixture->table.data, fixture->table.size, text, strlen(text)) != NULL;
 }
+
+/* ---- of bridges ------------------------------------------------------------ */
+
+void fixture_flush(Fixture *fixture, uint32_t sink) {
+    fixture_close(fixture, sink, CLOSE_FLUSH);
+    fixture_run(fixture);
+}
+
+int64_t fixture_stored_end(Fixture *fixture, uint32_t sink, uint32_t partition) {
+    Txn *txn;
+    int64_t end = -1;
+    assert_int_equal(txn_begin_read(fixture->environment, &txn, NULL), 0);
+    int r = partition_end_find(txn, sink, partition, &end, NULL);
+    txn_abort(txn);
+    return r == 0 ? end : -1;
+}
+
+void fixture_restart(Fixture *fixture) {
+    fixture_stop(fixture, false);
+    fixture_start(fixture);
+}
+
+void fixture_chain_is(Fixture *fixture, size_t partition, int64_t from, int64_t end) {
+    PartitionProgress progress = fixture_progress(fixture, 1, false).partitions[partition];
+    if (progress.from != from || progress.end != end)
+        fail_msg("the chain is [%lld, %lld) and not [%lld, %lld)", (long long)progress.from, (long long)progress.end, (long long)from,
+                 (long long)end);
+}
+
+int64_t fixture_position_told(Fixture *fixture, size_t partition) {
+    return fixture_progress(fixture, 1, false).partitions[partition].position;
+}
+
+int64_t fixture_position_of(Fixture *fixture, size_t partition) {
+    (void)fixture_progress(fixture, 1, true);
+    fixture_run(fixture);
+    return fixture_progress(fixture, 1, false).partitions[partition].position;
+}
+
+void fixture_append_tens(Fixture *fixture, int64_t first, int64_t next, bool sets_end) {
+    for (; first < next; first += 10, sets_end = false)
+        fixture_append_runs(
+            fixture, &(FixtureRun){.sink = 1, .partition = 0, .first = first, .next = first + 10, .rows = 10, .sets_end = sets_end}, 1);
+    fixture_run(fixture);
+}

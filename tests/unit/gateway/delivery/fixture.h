@@ -95,6 +95,19 @@ typedef struct FixtureProgress {
     char mark[64];
 } FixtureProgress;
 FixtureProgress fixture_progress(Fixture *fixture, uint32_t sink, bool look_now);
+/* Of sink 1: its chain of the partition is this one (-1, -1: there is none). */
+void fixture_chain_is(Fixture *fixture, size_t partition, int64_t from, int64_t end);
+/* Of sink 1: as the writer has it, without reading it; and once it was read. */
+int64_t fixture_position_told(Fixture *fixture, size_t partition);
+int64_t fixture_position_of(Fixture *fixture, size_t partition);
+/* Appends records of partition 0 to sink 1, each a row, by tens. */
+void fixture_append_tens(Fixture *fixture, int64_t first, int64_t next, bool sets_end);
+/* The end that is stored; -1: none. */
+int64_t fixture_stored_end(Fixture *fixture, uint32_t sink, uint32_t partition);
+/* Imports what waits. */
+void fixture_flush(Fixture *fixture, uint32_t sink);
+/* As after a crash. */
+void fixture_restart(Fixture *fixture);
 /* Deletes the file with that index among those of the sink that wait. Returns the result. */
 int fixture_delete_file(Fixture *fixture, uint32_t sink, unsigned index);
 void fixture_close(Fixture *fixture, uint32_t sink, CloseReason reason);
