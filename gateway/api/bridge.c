@@ -49,7 +49,8 @@ static void fail_ended(const Control *control, ApiCall *take_call, const char *m
 /* Answers the call unless somebody reads the source: then the errand takes the call. */
 static bool ask(ApiRequest *request, Errand *errand, Request *message) {
     const Source *source = request->source->source;
-    if (control_ask_bridge(request->control, errand, source, message)) {
+    /* That of a disabled source may go on until the next start: the answer does not hang on that. */
+    if (!source->disabled && control_ask_bridge(request->control, errand, source, message)) {
         errand->call = api_keep(request);
         return true;
     }

@@ -443,17 +443,25 @@ static bool is_read(const Bridge *bridge, const ClientEvent *event) {
     return bridge->phase == BRIDGE_READING && event->index < bridge->part_count;
 }
 
+/* It reads again. */
+static void forget_trouble(Bridge *bridge, size_t part) {
+    part_forget_note(bridge, part);
+    if (!bridge->trouble) return;
+    bridge_works(bridge);
+    bridge->status_at = 0;
+}
+
 static void take_event(Bridge *bridge, const ClientEvent *event, usec_t now) {
     switch (event->kind) {
     case CLIENT_NOTHING: return;
     case CLIENT_RECORD:
         if (!is_read(bridge, event)) return;
-        part_forget_note(bridge, event->index);
+        forget_trouble(bridge, event->index);
         take_record(bridge, event, now);
         return;
     case CLIENT_END:
         if (!is_read(bridge, event)) return;
-        part_forget_note(bridge, event->index);
+        forget_trouble(bridge, event->index);
         take_end(bridge, event);
         return;
     case CLIENT_ASSIGNED: take_assignment(bridge, event); return;

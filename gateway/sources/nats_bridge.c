@@ -89,6 +89,7 @@ static bool is_new_connection(BridgeClient *bridge) {
     nats_client_status(bridge->client, &status);
     bool is_new = status.connects != bridge->connects;
     bridge->connects = status.connects;
+    if (is_new) bridge->end_given = -1; /* it is told again, and says that all is well */
     return is_new;
 }
 

@@ -372,9 +372,9 @@ static void what_cannot_be_sought_says_why(void **state) {
     answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\",\"sink\":\"m\"}", 404, "Source \\\"s\\\" has no sink \\\"m\\\".");
     nobody = true;
     answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Nobody reads source \\\"s\\\" now: ask again in a moment.");
+    nobody = false;
     assert_string_equal(harness_task(harness, "PUT", SOURCES "/s/disable", NULL, NULL), "success");
     answers(harness, "POST", BRIDGE "/seek", "{\"to\":\"latest\"}", 409, "Nobody reads source \\\"s\\\" now: it is disabled.");
-    nobody = false;
     assert_string_equal(harness_task(harness, "POST", SOURCES, NATS("d", ""), NULL), "success");
     answers(harness, "POST", SOURCES "/d/bridge/seek", "{\"to\":\"latest\"}", 409, "stream.api.noPositions");
     assert_int_equal(asked_count, 0);

@@ -179,6 +179,9 @@ static void test_tokens(void **state) {
         {"PATCH", SOURCES "/s/settings", "{\"settings\":[]}", 403, "operator"},
         {"DELETE", SOURCES "/s", NULL, 403, "admin"},
         {"POST", SINKS "/k/flush", NULL, 403, "operator"},
+        {"GET", SOURCES "/s/bridge", NULL, 404, "notABridge"},
+        {"POST", SOURCES "/s/bridge/seek", "{\"to\":\"latest\"}", 403, "operator"},
+        {"POST", SOURCES "/s/bridge/skip", "{\"topic\":\"t\",\"partition\":0,\"offset\":1}", 403, "operator"},
     };
     RUN(harness, reads);
     (void)strcpy(harness->token, operator);
@@ -186,6 +189,8 @@ static void test_tokens(void **state) {
         {"POST", SOURCES, "{\"name\":\"A\"}", 403, "admin"},
         {"PATCH", SOURCES "/s", "{\"name\":\"A\"}", 403, "admin"},
         {"PATCH", SOURCES "/s/settings", "{\"settings\":[]}", 202, "success"},
+        {"POST", SOURCES "/s/bridge/seek", "{\"to\":\"latest\"}", 404, "notABridge"},
+        {"POST", SOURCES "/s/bridge/skip", "{\"topic\":\"t\",\"partition\":0,\"offset\":1}", 404, "notABridge"},
     };
     RUN(harness, operates);
     assert_int_equal(harness_call(harness, "GET", SOURCES "/s", NULL, &answer), 200);
