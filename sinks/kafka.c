@@ -513,12 +513,14 @@ static bool is_of_record(rd_kafka_resp_err_t code) {
 
 static KafkaEventKind take_trouble(KafkaConsumer *consumer, const rd_kafka_message_t *message, size_t index, KafkaEvent *ret_event) {
     const char *topic = message->rkt ? rd_kafka_topic_name(message->rkt) : NULL;
-    if (topic && message->partition >= 0 && index == KAFKA_NO_INDEX) return KAFKA_NOTHING; /* not assigned any more */
-    if (!topic && !consumer->has_group) return KAFKA_NOTHING;                              /* of the group that is not joined */
+    /* [S] what is of a topic as a whole comes with partition 0, and without an offset. */
+    bool of_topic = topic && index == KAFKA_NO_INDEX && message->offset == RD_KAFKA_OFFSET_INVALID;
+    if (topic && index == KAFKA_NO_INDEX && !of_topic) return KAFKA_NOTHING; /* not assigned any more */
+    if (!topic && !consumer->has_group) return KAFKA_NOTHING;                /* of the group that is not joined */
     if (index != KAFKA_NO_INDEX && is_of_record(message->err)) consumer->assigned[index].stopped = true;
     check(consumer->pending_count == 0);
-    add_trouble(consumer, message->err, rd_kafka_message_errstr(message), topic, message->partition, index,
-                message->rkt ? message->offset : KAFKA_NOT_THERE);
+    add_trouble(consumer, message->err, rd_kafka_message_errstr(message), topic, of_topic ? -1 : message->partition, index,
+                topic && message->offset >= 0 ? message->offset : KAFKA_NOT_THERE);
     hand_out(consumer, ret_event);
     return KAFKA_TROUBLE;
 }

@@ -149,7 +149,7 @@ typedef struct KafkaOffset {
     bool failed;    /* out: not known; the first failure is in the error */
 } KafkaOffset;
 
-/* With transactions that are open the end is that of what is committed. 0: all are known; or < 0, -ECANCELED when the patience (may
+/* A partition is asked for at one time only in a call, beside its ends. With transactions that are open the end is that of what is committed. 0: all are known; or < 0, -ECANCELED when the patience (may
  * be NULL) is over. */
 int kafka_consumer_offsets(KafkaConsumer *consumer, KafkaOffset *offsets, size_t count, usec_t limit, const SinkPatience *patience,
                            Error *error);

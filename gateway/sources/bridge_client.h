@@ -114,7 +114,7 @@ typedef struct BridgeClientType {
 
     /* What is there. 0; or < 0 with the fault: the broker did not say it. */
     int (*topics)(BridgeClient *client, Arena *arena, usec_t limit, ClientTopics *ret_topics, SinkFault *ret_fault, Error *error);
-    /* 0: all are known; < 0: the first failure is in the error. */
+    /* A partition is asked for at one time only in a call, beside its ends. 0: all are known; < 0: the first failure is in the error. */
     int (*offsets)(BridgeClient *client, ClientOffset *offsets, size_t count, usec_t limit, Error *error);
 
     /* 0; CLIENT_ASSIGN_STALE: it was revoked in between, or another one follows; < 0. `generation` as offered; 0: without a group. */

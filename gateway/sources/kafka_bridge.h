@@ -7,7 +7,8 @@
  *
  * A partition that cannot be read has one of these ids: "topicMissing", "noRights", "recordUnreadable" (the record at `offset` is
  * broken, or compressed in a way that is not known here). Of the first two the library tries again by itself. Trouble with a topic as a whole comes as
- * CLIENT_PASSING_TROUBLE, with its id; `topics` says which ones cannot be read.
+ * CLIENT_PASSING_TROUBLE, with its id, also when a topic that is read is deleted; `topics` says which ones cannot be read. One that is made anew is
+ * read on at the old position, or is CLIENT_OUT_OF_RANGE there.
  */
 #pragma once
 

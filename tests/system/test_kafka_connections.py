@@ -219,20 +219,37 @@ def test_the_topics_of_sources_are_looked_for(gateway_factory, kafka, certificat
     assert answer["fault"] == "rights" and 'lacks Read on the topic "listed.two"' in answer["message"], answer
 
 
-@pytest.mark.kafka
-def test_the_client_on_a_real_broker(kafka, certificates):
-    """Transactions, times, rights and a full queue: tests/unit/sinks/test-kafka-broker.c."""
-    program = pathlib.Path(BINARY).parent / "tests/unit/sinks/test-kafka-broker"
-    for topic in ("transactions", "times", "many", "readable", "described", "hidden"):
+@pytest.fixture(scope="module")
+def broker_names(kafka, certificates):
+    """What the C programs that run on the broker are told; alice may read one topic, and describe another one."""
+    for topic in ("readable", "described", "hidden"):
         kafka.create_topic(topic)
     acl = ("kafka.admin.AclCommand", "--bootstrap-server", kafka.brokers, "--add", "--allow-principal", "User:alice")
     kafka.java(*acl, "--operation", "Read", "--topic", "readable")
     kafka.java(*acl, "--operation", "Describe", "--topic", "described")
-    names = {
+    return {
         "KAFKA_BROKERS": kafka.brokers,
         "KAFKA_LOGIN_BROKERS": f"127.0.0.1:{kafka.listener_ports['SASLPT']}",
         "KAFKA_PASSWORD_FILE": str(certificates / "password"),
     }
-    ended = subprocess.run([program], env={**os.environ, **names}, capture_output=True, text=True, timeout=150)
+
+
+def run_program(path, names):
+    program = pathlib.Path(BINARY).parent / "tests/unit" / path
+    ended = subprocess.run([program], env={**os.environ, **names}, capture_output=True, text=True, timeout=300)
     print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.kafka
+def test_the_client_on_a_real_broker(kafka, broker_names):
+    """Transactions, times, rights and a full queue: tests/unit/sinks/test-kafka-broker.c."""
+    for topic in ("transactions", "times", "many"):
+        kafka.create_topic(topic)
+    run_program("sinks/test-kafka-broker", broker_names)
+
+
+@pytest.mark.kafka
+def test_the_client_of_sources_on_a_real_broker(broker_names):
+    """Large records, topics that come and go, retention, times, rights: tests/unit/gateway/sources/test-kafka-bridge-broker.c."""
+    run_program("gateway/test-kafka-bridge-broker", broker_names)
