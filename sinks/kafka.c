@@ -716,10 +716,18 @@ int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const Ka
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the partitions cannot be assigned", code, error);
 }
 
+/* NULL: all was revoked, in a call that asked the brokers, and the caller does not know yet. */
+static Assigned *find_assigned(const KafkaConsumer *consumer, size_t index) {
+    if (index < consumer->assigned_count) return &consumer->assigned[index];
+    check(consumer->pending_count > 0 && consumer->pending[0].kind == KAFKA_REVOKED);
+    return NULL;
+}
+
 void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) {
     begin_call(consumer);
-    check(index < consumer->assigned_count && offset >= KAFKA_EARLIEST);
-    Assigned *assigned = &consumer->assigned[index];
+    check(offset >= KAFKA_EARLIEST);
+    Assigned *assigned = find_assigned(consumer, index);
+    if (!assigned) return;
     drop_held(consumer, index);
     for (size_t i = consumer->pending_count; i-- > 0;)
         if (consumer->pending[i].index == index) remove_pending(consumer, i);
@@ -732,18 +740,18 @@ void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) 
 
 void kafka_consumer_pause(KafkaConsumer *consumer, size_t index) {
     begin_call(consumer);
-    check(index < consumer->assigned_count);
+    Assigned *assigned = find_assigned(consumer, index);
+    if (!assigned) return;
     drop_held(consumer, index);
-    consumer->assigned[index].paused = true;
+    assigned->paused = true;
     consumer->has_changes = true;
 }
 
 void kafka_consumer_resume(KafkaConsumer *consumer, size_t index) {
     begin_call(consumer);
-    check(index < consumer->assigned_count);
-    Assigned *assigned = &consumer->assigned[index];
+    Assigned *assigned = find_assigned(consumer, index);
     /* [S] resuming what was not paused throws away what was fetched, and may read it again. */
-    if (!assigned->paused) return;
+    if (!assigned || !assigned->paused) return;
     assigned->paused = false;
     /* The library goes on behind what it handed to us, which may be more than was handed out. */
     if (!assigned->stopped && assigned->library_paused && assigned->came) assigned->seeks = true;
@@ -752,17 +760,17 @@ void kafka_consumer_resume(KafkaConsumer *consumer, size_t index) {
 
 int64_t kafka_consumer_position(const KafkaConsumer *consumer, size_t index) {
     check_on_thread(&consumer->owner);
-    check(index < consumer->assigned_count);
-    return consumer->assigned[index].position;
+    const Assigned *at = find_assigned(consumer, index);
+    return at ? at->position : KAFKA_NOT_THERE;
 }
 
 void kafka_consumer_bounds(const KafkaConsumer *consumer, size_t index, int64_t *ret_first, int64_t *ret_end) {
     check_on_thread(&consumer->owner);
-    check(index < consumer->assigned_count);
-    const Assigned *at = &consumer->assigned[index];
+    const Assigned *at = find_assigned(consumer, index);
     *ret_first = *ret_end = KAFKA_NOT_THERE;
     int64_t first, end;
-    if (rd_kafka_get_watermark_offsets(consumer->handle, at->topic, at->partition, &first, &end) != RD_KAFKA_RESP_ERR_NO_ERROR) return;
+    if (!at || rd_kafka_get_watermark_offsets(consumer->handle, at->topic, at->partition, &first, &end) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
     if (first >= 0) *ret_first = first;
     if (end >= 0) *ret_end = end;
 }

@@ -7,7 +7,7 @@
  *
  * Groups. With a group the members share the partitions: KAFKA_ASSIGNED says which ones this member has got, and reading begins when the caller
  * answers it with kafka_consumer_assign, at offsets that the caller chose. KAFKA_REVOKED takes all of them away; by the time it is handed out,
- * reading has ended. Without a group the caller assigns what it likes. Nothing of an earlier assignment is handed out after a revoke or another
+ * reading has ended, and until then what the caller asks of a partition does nothing. Without a group the caller assigns what it likes. Nothing of an earlier assignment is handed out after a revoke or another
  * assign, nothing of a partition while it is paused, and after a seek nothing but what is there from that offset on.
  *
  * Offsets. The library neither stores nor commits offsets, and never resets a position: what is read is decided by the caller alone. Records of

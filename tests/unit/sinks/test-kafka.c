@@ -357,6 +357,36 @@ static void two_members_share(void **state) {
     mock_cluster_end(&cluster);
 }
 
+/* Who asks the brokers for something else does not hear of a revoke: the partitions may still be spoken of. */
+static void a_revoke_while_brokers_are_asked(void **state) {
+    MockCluster cluster;
+    mock_cluster_start(&cluster, 1);
+    mock_cluster_topic(&cluster, "t", 2);
+    Member members[2] = {{.consumer = open_group(&cluster, "g", "t")}};
+    await_share(members, 1, 2);
+    KafkaEvent event;
+    for (int ends = 0; ends < 2;) ends += next_event(members[0].consumer, &event) == KAFKA_END;
+    members[1].consumer = open_group(&cluster, "g", "t");
+    int64_t first = 0, end = 0;
+    for (usec_t deadline = now() + DEADLINE; end != KAFKA_NOT_THERE;) {
+        SinkFault fault;
+        Error error = {0};
+        assert_true(now() < deadline);
+        (void)kafka_consumer_trouble(members[0].consumer, true, &fault, &error);
+        kafka_consumer_pause(members[0].consumer, 1);
+        kafka_consumer_seek(members[0].consumer, 1, 0);
+        kafka_consumer_resume(members[0].consumer, 1);
+        kafka_consumer_bounds(members[0].consumer, 1, &first, &end);
+        serve(&members[1]);
+    }
+    assert_int_equal(kafka_consumer_position(members[0].consumer, 1), KAFKA_NOT_THERE);
+    assert_int_equal(next_event(members[0].consumer, &event), KAFKA_REVOKED);
+    await_share(members, 2, 1);
+    close_in_time(members[1].consumer);
+    close_in_time(members[0].consumer);
+    mock_cluster_end(&cluster);
+}
+
 static void a_stale_assignment_is_refused(void **state) {
     MockCluster cluster;
     mock_cluster_start(&cluster, 1);
@@ -732,6 +762,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_is_out_of_range_waits_for_a_seek),
         cmocka_unit_test(a_small_queue_loses_nothing),
         cmocka_unit_test(two_members_share),
+        cmocka_unit_test(a_revoke_while_brokers_are_asked),
         cmocka_unit_test(a_stale_assignment_is_refused),
         cmocka_unit_test(a_lost_assignment_is_known_before_the_trouble),
         cmocka_unit_test(errors_are_told_apart),
