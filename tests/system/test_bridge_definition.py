@@ -1,0 +1,137 @@
+"""What a change of a source of type nats means for what it reads, on a real server: pauses, sinks that come and go, another key of its positions."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from sluice import BINARY, wait_until
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "services"))
+
+from nats_server import Nats  # noqa: E402
+
+AT_ONCE = {"storage.level.staging.upload.trigger.count": 1, "storage.level.target.import.trigger.count": 1}
+COLUMNS = [{"name": "message", "type": "meta", "field": "bridge"}, {"name": "body", "type": "body"}]
+KINDS = ["none", "reader"]  # without a durable consumer, and with one
+
+
+@pytest.fixture
+def server():
+    made = Nats()
+    for stream in ("ORDERS", "OTHERS"):
+        made.create_stream(stream, [stream.lower() + ".>"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gateway(gateway_factory, server):
+    return gateway_factory(f'connections:\n  jet: {{type: nats, servers: "{server.uri}"}}\n').start()
+
+
+def add(gateway, durable, *sinks, **nats):
+    gateway.change("POST", "/sources", {"sourceId": "s", "type": "nats", "nats": {"connection": "jet", "stream": "ORDERS", "durable": durable, **nats}})
+    for sink in sinks:
+        gateway.add_sink("s", sink, COLUMNS, settings=AT_ONCE)
+
+
+def bodies(gateway, sink="k"):
+    """In the order in which they were imported."""
+    return [row[0] for row in gateway.rows(f'SELECT body FROM "{sink}" ORDER BY rowid')]
+
+
+def wait_bodies(gateway, expected, sink="k"):
+    try:
+        wait_until("the rows are there", lambda: len(bodies(gateway, sink)) >= len(expected))
+    finally:
+        assert bodies(gateway, sink) == expected, gateway.log_text()[-3000:]
+
+
+def reads_nothing(gateway, server, subject, sink="k"):
+    """What is published now is not there while another source, which is begun now, has read it."""
+    before = bodies(gateway, sink)
+    server.publish(subject, ["unread"])
+    gateway.change("POST", "/sources", {"sourceId": "w", "type": "nats", "nats": {"connection": "jet", "stream": "ORDERS", "durable": "none"}})
+    gateway.add_sink("w", "w", COLUMNS, settings=AT_ONCE)
+    wait_until("the other source has read it", lambda: "unread" in bodies(gateway, "w"))
+    gateway.change("DELETE", "/sources/w?discard=true")
+    assert bodies(gateway, sink) == before
+
+
+@pytest.mark.parametrize("durable", KINDS)
+def test_a_pause_ends_reading_also_behind_a_restart(gateway, server, durable):
+    add(gateway, durable, "k")
+    server.publish("orders.a", ["1", "2"])
+    wait_bodies(gateway, ["1", "2"])
+    task = gateway.change("PUT", "/sources/s/pause")
+    assert task["result"] == "The source is paused: nothing is read, and no import of its sinks starts."
+    reads_nothing(gateway, server, "orders.a")
+    gateway.stop()
+    gateway.start()
+    assert gateway.api("GET", "/sources/s", expect=200).json["paused"]["by"] == "admin.token"
+    assert bodies(gateway) == ["1", "2"]
+    gateway.change("PUT", "/sources/s/resume")
+    wait_bodies(gateway, ["1", "2", "unread"])
+    server.publish("orders.a", ["3"])
+    wait_bodies(gateway, ["1", "2", "unread", "3"])
+
+
+def test_a_disabled_sink_goes_on_where_it_stopped(gateway, server):
+    add(gateway, "none", "k", "l")
+    server.publish("orders.a", ["1"])
+    for sink in "kl":
+        wait_bodies(gateway, ["1"], sink)
+    result = gateway.change("PUT", "/sources/s/sinks/k/disable")["result"]
+    assert result.endswith("When it is enabled again it goes on where it stopped."), result
+    server.publish("orders.a", ["2", "3"])
+    wait_bodies(gateway, ["1", "2", "3"], "l")
+    result = gateway.change("PUT", "/sources/s/sinks/l/disable")["result"]
+    assert result.endswith("nothing is read, and new records wait in the broker."), result
+    server.publish("orders.a", ["4"])
+    gateway.change("PUT", "/sources/s/sinks/k/enable")
+    wait_bodies(gateway, ["1", "2", "3", "4"], "k")
+    assert bodies(gateway, "l") == ["1", "2", "3"]
+    gateway.change("PUT", "/sources/s/sinks/l/enable")
+    wait_bodies(gateway, ["1", "2", "3", "4"], "l")
+
+
+def test_another_key_starts_anew(gateway, server):
+    add(gateway, "reader", "k")
+    server.publish("orders.a", ["1", "2"])
+    server.publish("others.a", ["9"])
+    wait_bodies(gateway, ["1", "2"])
+    result = gateway.change("PATCH", "/sources/s", {"nats": {"batchSize": 7, "startFrom": "latest"}})["result"]
+    assert result == 'The source is changed. Its "startFrom" counts only where nothing was read yet.'
+    server.publish("orders.a", ["3"])
+    wait_bodies(gateway, ["1", "2", "3"])
+    result = gateway.change("PATCH", "/sources/s", {"nats": {"durable": "second", "startFrom": {"sequence": 2}}})["result"]
+    assert '"nats.durable", which is another one now: it starts anew' in result, result
+    wait_bodies(gateway, ["1", "2", "3", "2", "3"])
+    result = gateway.change("PATCH", "/sources/s", {"nats": {"stream": "OTHERS", "startFrom": "earliest"}})["result"]
+    assert '"nats.stream", which is another one now' in result, result
+    wait_bodies(gateway, ["1", "2", "3", "2", "3", "9"])
+    result = gateway.change("PATCH", "/sources/s", {"nats": {"stream": "ORDERS", "durable": "reader"}})["result"]
+    server.publish("orders.a", ["4"])
+    wait_bodies(gateway, ["1", "2", "3", "2", "3", "9", "4"])  # read under that before
+
+
+def test_apply_says_it_before_and_after(gateway, server, tmp_path):
+    add(gateway, "none", "k")
+    server.publish("orders.a", ["1"])
+    wait_bodies(gateway, ["1"])
+    (tmp_path / "s.yaml").write_text("kind: source\nsourceId: s\ntype: nats\nnats: {connection: jet, stream: OTHERS, durable: none}\n")
+    for more in (["--dry-run"], []):
+        command = [BINARY, "apply", "-f", str(tmp_path / "s.yaml"), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data), *more]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert told.returncode == 0, told
+        assert '~ s: nats.stream\n  s: What it has read is kept by "nats.stream", which is another one now: it starts anew' in told.stdout, told
+    server.publish("others.a", ["9"])
+    wait_bodies(gateway, ["1", "9"])
+
+
+@pytest.mark.parametrize("value, body, stored", [("json", '{"a": 1}', '{"a": 1}'), ("text", "plain \u00fc", "plain \u00fc"), ("bytes", b"\xff\x00", "/wA=")])
+def test_what_a_value_is(gateway, server, value, body, stored):
+    add(gateway, "none", "k", value=value)
+    server.publish("orders.a", [body])
+    wait_bodies(gateway, [stored])
