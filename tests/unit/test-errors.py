@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """
 What the documents name is what the code has, both ways: error ids and their statuses (docs/errors.md), metrics, routes and roles of the
-management API (docs/operations.md), failpoints (docs/testing.md).
+management API (docs/operations.md), failpoints (docs/testing.md), what stops a bridge (docs/errors.md, docs/bridges.md).
 """
 
 import pathlib
@@ -142,6 +142,27 @@ def problems_of_failpoints():
         yield f"docs/testing.md has the failpoint {name}, which no code has"
 
 
-found = [problem for check in (problems_of_errors, problems_of_metrics, problems_of_routes, problems_of_failpoints) for problem in check()]
+def problems_of_stops():
+    code = set()
+    for path in sorted((ROOT / "gateway/sources").glob("*.c")):
+        text = path.read_text()
+        code |= set(re.findall(rf"(?:->|\.)stopped = (?:\w+ \? \w+ : )?{NAME}", text))
+        code |= set(re.findall(rf"\bpart_stop\([^;]*?{NAME}", text))
+        for body in re.findall(r"\bid_of\(.*?\n}", text, re.S):
+            code |= set(re.findall(rf"return {NAME};", body))
+    if len(code) < 10:
+        yield f"only {len(code)} ids of what stops a bridge were found in gateway/sources"
+    for document, heading in (("docs/errors.md", "What stops the reading of a broker"), ("docs/bridges.md", "When a source stops")):
+        section = re.search(rf"^## {heading}\n(.*?)(?=^##|\Z)", read(document), re.M | re.S).group(1)
+        rows = re.findall(r"^\| (`.*?) \|", section, re.M)
+        documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+        for name in sorted(code - documented):
+            yield f"{document} lacks what stops a bridge: {name}"
+        for name in sorted(documented - code):
+            yield f"{document} has {name}, which stops no bridge in the code"
+
+
+CHECKS = (problems_of_errors, problems_of_metrics, problems_of_routes, problems_of_failpoints, problems_of_stops)
+found = [problem for check in CHECKS for problem in check()]
 print("\n".join(found) or "the documents name what the code has")
 sys.exit(1 if found else 0)
