@@ -146,3 +146,37 @@ def test_from_a_stream_to_a_table(nats, gateway):
     nats.publish("orders.new", ['{"id":0,"amount":1}'] * 500)
     wait_until("500 more", lambda: len(gateway.rows("SELECT sequence FROM messages")) >= 1500, LONG)
     assert gateway.rows("SELECT sequence FROM messages ORDER BY 1") == [(n,) for n in range(1, 1501)]
+
+
+def test_a_new_sink_with_the_history_and_a_table_that_is_begun_anew(nats, gateway):
+    """What the page says under "New sinks" and "Seek"."""
+    nats.create_stream("ORDERS", ["orders.>"])
+    nats.publish("orders.new", ['{"id":1,"amount":1}'] * 1000)
+    reader = Reader(gateway, {"127.0.0.1:4222": f"127.0.0.1:{nats.port}"})
+    reader.follow("NATS", lambda text: text.startswith("nats "))
+    program, manifest = "build/release/sluice", reader.directory / "messages.yaml"
+    table = lambda name: [number for (number,) in gateway.rows(f"SELECT sequence FROM {name} ORDER BY 1")]  # noqa: E731
+
+    def add_sink(name):
+        head, sink = manifest.read_text().split("sinks:\n")
+        first = sink.split("  - sinkId: ")[1]
+        more = first.replace("orders\n", f"{name}\n", 1).replace("tableId: messages", f"tableId: {name}")
+        manifest.write_text(f"{head}sinks:\n{sink}  - sinkId: {more}")
+        reader.shell(f"{program} apply -f messages.yaml")
+
+    add_sink("later")
+    nats.publish("orders.new", ['{"id":2,"amount":1}'] * 100)
+    wait_until("what came since", lambda: len(table("later")) >= 100, LONG)
+    reader.shell(f"{program} pause messages")
+    add_sink("history")
+    reader.shell(f"{program} resume messages")
+    wait_until("the history", lambda: len(table("history")) >= 1100, LONG)
+    reader.shell(f"{program} pause messages")
+    reader.shell("sqlite3 -cmd '.timeout 10000' data/tables.db 'DELETE FROM messages'")
+    reader.shell(f"{program} seek messages --sink orders --to earliest --duplicates")
+    reader.shell(f"{program} resume messages")
+    wait_until("all once more", lambda: len(table("messages")) >= 1100, LONG)
+    nats.publish("orders.new", ['{"id":3,"amount":1}'] * 10)
+    for name, first in (("messages", 1), ("history", 1), ("later", 1001)):
+        wait_until(name, lambda name=name, first=first: len(table(name)) >= 1111 - first, LONG)
+        assert table(name) == list(range(first, 1111)), name
