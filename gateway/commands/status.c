@@ -154,8 +154,7 @@ static void print_bridges(const json_t *sources) {
     json_array_foreach(sources, index, source) {
         const json_t *bridge = json_object_get(source, "bridge");
         if (!json_is_object(bridge)) continue;
-        if (count++ == 0)
-            (void)printf("\n%-30s %-10s %10s %12s %10s  %s\n", "BROKER'S SOURCE", "TYPE", "PARTITIONS", "LAG", "AGE", "STATE");
+        if (count++ == 0) (void)printf("\n%-30s %-10s %10s %12s %10s  %s\n", "BRIDGE", "TYPE", "PARTITIONS", "LAG", "AGE", "STATE");
         print_bridge(source, bridge);
     }
 }

@@ -207,6 +207,55 @@ def test_a_record_that_is_refused(kafka, topic, gateway_factory):
     wait_for("rows behind it", lambda: local_rows(gateway), wanted)
 
 
+def bridge(gateway):
+    return gateway.api("GET", "/sources/s/bridge", expect=200).json
+
+
+def wait_bridge(gateway, what, condition):
+    def holds():
+        answer = bridge(gateway)
+        return answer if condition(answer) else None
+
+    return wait_until(what, holds, LONG)
+
+
+def seek(gateway, to, duplicates=False, **fields):
+    return gateway.api("POST", f"/sources/s/bridge/seek?duplicates={str(duplicates).lower()}", {"to": to, **fields})
+
+
+def test_where_it_reads_and_seeks(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.create_topic(topic, 4)
+    for partition in range(4):
+        kafka.produce(topic, numbers(0, 10), partition=partition)
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    answer = wait_bridge(gateway, "all is imported", lambda answer: len(answer["partitions"]) == 4 and answer["lag"]["records"] == 0)
+    assert answer["state"] == "running" and answer["type"] == "kafka" and answer["group"] == "sluice-1-s" and answer["cluster"], answer
+    assert [part["partitionId"] for part in answer["partitions"]] == [f"{topic}:{partition}" for partition in range(4)], answer
+    for part in answer["partitions"]:
+        assert (part["read"], part["first"], part["end"], part["lagSeconds"]) == (10, 0, 10, 0), part
+        assert part["sinks"] == [{"sinkId": "k", "next": 10, "position": 10, "lag": 0}], part
+    page = gateway.api("GET", f"/sources/s/bridge?limit=3&afterId={topic}:0", expect=200).json
+    assert [part["partition"] for part in page["partitions"]] == [1, 2, 3] and page["page"]["totalCount"] == 4, page
+
+    refused = seek(gateway, "earliest", partition=2)
+    assert refused.status == 409 and refused.json["error"] == "stream.api.seekGoesBack", refused
+    answer = seek(gateway, {"offset": 7}, True, topic=topic, partition=2)
+    assert answer.status == 200 and answer.json["partitions"] == 1, answer
+    wanted = sorted(expected(kafka, topic) + [(2, 7), (2, 8), (2, 9)])
+    wait_for("rows that come twice", lambda: local_rows(gateway), wanted)
+    # All were written after that time, and none before the next one is.
+    assert seek(gateway, {"time": "2001-01-01T00:00:00Z"}, True, partition=1).status == 200
+    wanted = sorted(wanted + [(1, offset) for offset in range(10)])
+    wait_for("a partition that comes twice", lambda: local_rows(gateway), wanted)
+    assert seek(gateway, {"time": "2200-01-01T00:00:00Z"}).json["partitions"] == 4
+    assert seek(gateway, "latest", topic="others").status == 404
+    assert seek(gateway, "latest", partition=4).status == 404
+    kafka.produce(topic, numbers(10, 1), partition=3)
+    wait_for("what comes next", lambda: local_rows(gateway), sorted([*wanted, (3, 10)]))
+
+
 def test_sinks_come_and_go(kafka, topic, gateway_factory):
     gateway = gateway_factory(config(kafka)).start()
     kafka.produce(topic, numbers(0, 100))
@@ -282,6 +331,8 @@ def test_records_that_were_removed_before_they_were_read(kafka, topic, gateway_f
     wanted = [(0, o) for o in range(200) if not 100 <= o < 150]
     wait_for("rows around the gap", lambda: local_rows(gateway), wanted)
     assert "the broker has removed 50 records, from offset 100 on" in gateway.log_text()
+    answer = wait_bridge(gateway, "they are counted", lambda answer: answer["counts"]["lost"] == 50)
+    assert answer["state"] == "running" and [part["lost"] for part in answer["partitions"] if part["partition"] == 0] == [50], answer
 
 
 def test_a_topic_that_is_made_anew(kafka, topic, gateway_factory):
@@ -298,3 +349,8 @@ def test_a_topic_that_is_made_anew(kafka, topic, gateway_factory):
     gateway.change("PUT", "/sources/s/resume")
     wait_until("it stops", lambda: "stops at offset 100 (positionBeyondEnd)" in gateway.log_text(), LONG)
     assert len(local_rows(gateway)) == 100
+    stopped = wait_bridge(gateway, "it says so", lambda answer: answer["state"] == "stopped")["stopped"]
+    assert stopped["id"] == "positionBeyondEnd" and stopped["topic"] == topic and stopped["partition"] == 0, stopped
+    assert seek(gateway, "earliest", True, partition=0).status == 200
+    wait_for("the new ones", lambda: local_rows(gateway), sorted([(0, o) for o in range(100)] + [(0, o) for o in range(10)]))
+    wait_bridge(gateway, "it reads", lambda answer: answer["state"] == "running" and answer["stopped"] is None)
