@@ -266,7 +266,8 @@ static void take_positions(Bridge *bridge, size_t sink, const LoadJob *job) {
     for (size_t i = 0; i < bridge->part_count; i++) {
         BridgePart *part = &bridge->parts[i];
         const PositionClaim *claim = claim_job_find(job, bridge->world.topics[part->topic].name, part->partition);
-        check(claim && claim->next >= 0);
+        check(claim);
+        if (claim->next < 0) continue; /* somebody has put it there: it is none */
         BridgeSlot *slot = &part->slots[sink];
         BridgeAim now = aim_now(bridge, i, sink);
         slot->position = claim->next;

@@ -116,8 +116,9 @@ static void look(Bridge *bridge, size_t part, usec_t now) {
     int64_t earliest, end, least = bridge_least(bridge->micro[part].next, bridge->sink_count);
     of->range_at = now + BRIDGE_AGAIN;
     if (least < 0) return; /* it joins later */
-    if (ask(bridge, of, &earliest, &end, &error) < 0) {
-        bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
+    int r = ask(bridge, of, &earliest, &end, &error);
+    if (r < 0) {
+        if (r != -ECANCELED) bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
     } else if (least > end) {
         beyond_end(bridge, part, least, end);
     } else if (least < earliest) {

@@ -51,6 +51,8 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
         why = "The source has no enabled sink.";
     } else if (reads_a_durable(bridge)) {
         why = "Its durable consumer says what is read: with another \"durable\" it begins anew.";
+    } else if (seek->to == SEEK_OFFSET && seek->at < 0) {
+        why = "An offset is 0 or above.";
     } else if (bridge->seeking) {
         why = "Another seek is on its way.";
         result = -EBUSY;
@@ -136,7 +138,7 @@ void seek_step(Bridge *bridge, usec_t now) {
     bool known = bridge->client && (bridge->world.cluster || topics_find(bridge));
     if (!bridge->seeking) return;
     if (!known) {
-        if (now >= seeking->until || bridge_is_hurried(bridge)) answer(bridge, -ENOTCONN, "The broker does not answer.");
+        if (now >= seeking->until || bridge->draining) answer(bridge, -ENOTCONN, "The broker does not answer.");
         return;
     }
     seeking->target_count = put_targets(bridge, seeking->seek, NULL);
@@ -149,9 +151,16 @@ void seek_step(Bridge *bridge, usec_t now) {
     (void)put_targets(bridge, seeking->seek, seeking->targets);
     if (seeking->seek->to == SEEK_OFFSET) {
         for (size_t i = 0; i < seeking->target_count; i++) seeking->targets[i].offset = seeking->seek->at;
-    } else if (bridge->type->offsets(bridge->client, seeking->targets, seeking->target_count, BRIDGE_ASK_LIMIT, &error) < 0) {
-        answer(bridge, -ENOTCONN, error.text);
-        return;
+    } else {
+        int r = bridge->type->offsets(bridge->client, seeking->targets, seeking->target_count, BRIDGE_ASK_LIMIT, &error);
+        if (r == -ECANCELED && !bridge->draining) {
+            free(steal(seeking->targets)); /* a message comes; then again */
+            return;
+        }
+        if (r < 0) {
+            answer(bridge, -ENOTCONN, error.text);
+            return;
+        }
     }
     post_all(bridge);
 }

@@ -82,8 +82,10 @@ bool topics_find(Bridge *bridge) {
         r = error.code;
     }
     if (r < 0) {
-        bridge_trouble(bridge, fault, &error);
         topics_forget(bridge);
+        bridge->again = 0;
+        if (r == -ECANCELED) return false; /* a message comes, see bridge_hurry */
+        bridge_trouble(bridge, fault, &error);
         bridge->again = bridge_now(bridge) + BRIDGE_AGAIN;
         return false;
     }

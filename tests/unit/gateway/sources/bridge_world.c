@@ -100,6 +100,12 @@ static ClientEventKind client_poll(BridgeClient *client, usec_t wait, ClientEven
         return CLIENT_REVOKED;
     }
     if (world.offers) return offer(event);
+    if (world.trouble && world.assigned_count > 0) {
+        *event = (ClientEvent){.id = world.trouble, .offset = world.trouble_at};
+        (void)error_set(&event->error, -EIO, "it is in trouble");
+        world.trouble = NULL;
+        return CLIENT_PARTITION_TROUBLE;
+    }
     for (int i = 0; i < world.assigned_count; i++) {
         ClientEventKind kind = hand_out(world.turn, event);
         if (kind != CLIENT_RECORD) world.turn = (world.turn + 1) % world.assigned_count;
@@ -113,7 +119,7 @@ static int client_topics(BridgeClient *client, Arena *arena, usec_t limit, Clien
     *ret_fault = SINK_FAULT_UNREACHABLE;
     if (world.is_down) return error_set(error, -EHOSTUNREACH, "the broker is down");
     ret_topics->items = arena_zalloc(arena, sizeof *ret_topics->items);
-    ret_topics->items[0] = (ClientTopic){.name = "t", .partition_count = (size_t)world.partition_count};
+    ret_topics->items[0] = (ClientTopic){.name = "t", .partition_count = (size_t)world.partition_count, .topic_id = world.topic_id};
     ret_topics->count = 1;
     ret_topics->cluster = "c";
     return 0;
@@ -210,6 +216,14 @@ static int partition_of(const Partition *key) {
     return key->partition;
 }
 
+/* The positions and chains of a sink are those of one generation; those of earlier ones are of no use here. */
+static void meet_generation(WorldSink *sink, uint32_t generation) {
+    assert_true(generation >= sink->generation);
+    if (generation == sink->generation) return;
+    sink->generation = generation;
+    for (int p = 0; p < WORLD_PARTITIONS; p++) sink->positions[p] = sink->from[p] = sink->end[p] = sink->heard[p] = -1;
+}
+
 /* Does each run go on where the chain of its sink ends? */
 static bool is_placed(Append *append) {
     bool placed = true;
@@ -221,6 +235,7 @@ static bool is_placed(Append *append) {
             AppendRun *run = &sink->runs[k];
             int partition = partition_of(&append->partitions[run->partition]);
             assert_true(run->first >= 0 && run->first < run->next);
+            assert_int_equal(append->partitions[run->partition].generation, world.sinks[sink->sink - 1].generation);
             run->end = world.sinks[sink->sink - 1].end[partition];
             placed = placed && (run->sets_end || run->first == ends[partition]);
             ends[partition] = run->next;
@@ -288,6 +303,10 @@ static void answer_progress(Progress *progress) {
         to->failing_since = sink->failing_since;
         for (size_t k = 0; k < progress->partition_count; k++) {
             int partition = partition_of(&progress->partitions[k]);
+            if (progress->partitions[k].generation != sink->generation) {
+                to->partitions[k] = (PartitionProgress){-1, -1, -1, false};
+                continue;
+            }
             if (progress->look_now || world.now / (5 * USEC_SECOND) != (world.now - USEC_SECOND) / (5 * USEC_SECOND)) hear(sink, partition);
             to->partitions[k] = (PartitionProgress){sink->from[partition], sink->end[partition], sink->heard[partition], sink->missing};
         }
@@ -365,15 +384,32 @@ void world_overtake(int sink, int partition, int64_t next) {
         if (world.partitions[partition].records[*position] == RECORD_GOOD) of->table[partition][*position]++;
 }
 
+static void list(LoadJob *job, const WorldSink *sink) {
+    job->listed = arena_zalloc(&job->arena, WORLD_PARTITIONS * sizeof *job->listed);
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        if (sink->positions[p] < 0) continue;
+        PartitionKey key = job->claims[0].key;
+        key.generation = sink->generation;
+        key.partition = p;
+        job->listed[job->listed_count++] = (ListedPosition){.key = key, .topic_id = sink->topic_id, .next = sink->positions[p]};
+    }
+    positions_job_take_generations(job);
+}
+
 static void claim(LoadJob *job, WorldSink *sink) {
     bool any = false;
     sink->claims++;
+    list(job, sink);
     for (int p = 0; p < WORLD_PARTITIONS; p++) any = any || sink->positions[p] >= 0;
+    meet_generation(sink, job->claims[0].key.generation);
     for (size_t i = 0; i < job->claim_count; i++) {
         PositionClaim *of = &job->claims[i];
         int64_t *position = &sink->positions[of->key.partition];
         of->was_there = *position >= 0;
-        if (*position < 0) *position = any ? of->earliest : of->start;
+        if (*position < 0) {
+            *position = any ? of->earliest : of->start;
+            sink->topic_id = world.topic_id;
+        }
         of->next = *position;
     }
 }
@@ -526,7 +562,7 @@ void world_begin(int partitions, int sinks, bool has_group) {
 static const Connections *connections(void) {
     static Connection items[2];
     static Connections all;
-    items[0] = (Connection){.name = (char *)"local", .type = &connection_type_postgres};
+    items[0] = (Connection){.name = (char *)"local", .type = world.is_local ? &connection_type_sqlite : &connection_type_postgres};
     items[1] = (Connection){.name = (char *)"events", .type = &connection_type_kafka};
     all = (Connections){.items = items, .count = 2};
     return &all;

@@ -34,6 +34,8 @@ typedef struct WorldSink {
     int64_t from[WORLD_PARTITIONS], end[WORLD_PARTITIONS]; /* the writer's chain */
     int64_t heard[WORLD_PARTITIONS];                       /* position as the writer read it last */
     bool missing;                                          /* an import found no position */
+    uint32_t generation;                                   /* of the positions and the chains */
+    const char *topic_id;                                  /* that is stored with the positions; NULL: none */
     WorldRun *runs;                                        /* in the order of the Appends */
     size_t run_count, run_room;
     uint64_t waiting_bytes; /* that the writer tells */
@@ -48,6 +50,7 @@ typedef struct World {
     const char *sink_settings; /* "onInvalid":…, for all sinks */
     WorldPartition partitions[WORLD_PARTITIONS];
     int partition_count;
+    const char *topic_id; /* NULL: the broker does not tell it */
     WorldSink sinks[WORLD_SINKS];
     /* the broker's client */
     bool is_down; /* nothing can be asked */
@@ -62,6 +65,9 @@ typedef struct World {
     int turn;
     uint64_t handed_out, seeks, polls;
     int64_t committed[WORLD_PARTITIONS];
+    const char *trouble; /* the next event: of the partition with index 0 */
+    int64_t trouble_at;
+    bool is_local; /* the destinations are of this machine alone */
     /* the writer */
     bool holds_appends; /* they are not answered, and nothing that comes behind them */
     Message *held[200];

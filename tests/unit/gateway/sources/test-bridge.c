@@ -399,6 +399,122 @@ static void a_position_beyond_the_end_stops(void **state) {
     free(seek.sinks);
 }
 
+static void a_topic_that_is_made_anew_is_a_new_generation(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    world.topic_id = "first";
+    world_put(0, 100, RECORD_GOOD);
+    world_put(1, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    assert_int_equal(world.sinks[0].generation, 0);
+    for (int again = 1; again <= 2; again++) { /* while it is read, and while nobody looked */
+        if (again == 2) world.is_paused = true, world_show(), run(10, 20 * USEC_MS);
+        world.topic_id = again == 1 ? "second" : "third";
+        for (int p = 0; p < 2; p++) {
+            world.partitions[p].end = 0;
+            world_put(p, 20 + (unsigned)again, RECORD_GOOD);
+            for (int i = 0; i < 2; i++) memset(world.sinks[i].table[p], 0, WORLD_OFFSETS); /* rows of the first one stay, of course */
+            world.seeks = 0;
+        }
+        if (again == 1) world_restart(false); /* a client notices it when it seeks, or is made */
+        if (again == 2) world.is_paused = false, world_show();
+        world_settle(60);
+        assert_int_equal(world.sinks[0].generation, again);
+        assert_int_equal(world.sinks[1].generation, again);
+    }
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->partitions[0].generation, 2);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+}
+
+static void a_topic_that_is_made_anew_while_it_is_read(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world.topic_id = "first";
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.topic_id = "second";
+    world.partitions[0].end = 0;
+    world_put(0, 20, RECORD_GOOD);
+    memset(world.sinks[0].table[0], 0, WORLD_OFFSETS);
+    world_settle(60);
+    assert_int_equal(world.sinks[0].generation, 1);
+}
+
+static void positions_that_are_missing_stop_their_sink(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.sinks[1].missing = true;
+    world_put(0, 100, RECORD_GOOD);
+    for (int i = 0; i < 100; i++) {
+        world_step(50 * USEC_MS);
+        world_import(0);
+    }
+    assert_int_equal(world.sinks[0].positions[0], 200);
+    const BridgeStatus *status = world_status();
+    assert_string_equal(status->sinks[1].stopped, "positionsMissing");
+    assert_null(status->sinks[0].stopped);
+    assert_int_equal(status->state, BRIDGE_RUNNING);
+    world.sinks[1].missing = false;
+    world_settle(60);
+}
+
+static void what_the_client_tells_of_a_partition(void **state) {
+    (void)state;
+    world_begin(2, 1, true);
+    for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.trouble = "topicMissing"; /* not at a record: it is read again when the client can */
+    world.trouble_at = -1;
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_STOPPED);
+    assert_string_equal(world_status()->stopped, "topicMissing");
+    assert_false(world.paused[0]);
+    world_put(0, 10, RECORD_GOOD);
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+
+    world.trouble = "recordUnreadable"; /* at a record: somebody has to skip it */
+    world.trouble_at = 60;
+    run(5, 20 * USEC_MS);
+    world_put(0, 1, RECORD_NONE);
+    world_put(0, 10, RECORD_GOOD);
+    run(60, 20 * USEC_MS);
+    assert_string_equal(world_status()->stopped, "recordUnreadable");
+    assert_true(world.paused[0]);
+    BridgeSkip skip = {.request = {.message = {.kind = MESSAGE_BRIDGE_SKIP}, .reply = world.control}, .topic = (char *)"t", .offset = 60};
+    mailbox_post(bridge_mailbox(world.bridge), &skip.request.message);
+    world_settle(60);
+    assert_ptr_equal(mailbox_take(world.control), &skip);
+    assert_int_equal(skip.request.result, 0);
+}
+
+static void a_local_destination_is_not_shared(void **state) {
+    (void)state;
+    world_begin(3, 2, true);
+    world.is_local = true;
+    for (int p = 0; p < 3; p++) world_put(p, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.revokes = world.offers = true;
+    world.offered_count = 2;
+    for (int p = 0; p < 3; p++) world_put(p, 50, RECORD_GOOD);
+    run(100, 20 * USEC_MS);
+    assert_string_equal(world_status()->stopped, "groupShared");
+    for (int i = 0; i < 2; i++) world_import(i);
+    assert_int_equal(world.sinks[0].positions[0], 50);
+    world.revokes = world.offers = true;
+    world.offered_count = 3;
+    world_settle(60);
+}
+
 static void a_seek_of_a_paused_source(void **state) {
     (void)state;
     world_begin(2, 2, true);
@@ -562,6 +678,11 @@ int main(void) {
         cmocka_unit_test_teardown(a_changed_definition_tries_again, tear_down),
         cmocka_unit_test_teardown(records_that_the_broker_removed_are_told, tear_down),
         cmocka_unit_test_teardown(a_position_beyond_the_end_stops, tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_is_a_new_generation, tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read, tear_down),
+        cmocka_unit_test_teardown(positions_that_are_missing_stop_their_sink, tear_down),
+        cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
+        cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
