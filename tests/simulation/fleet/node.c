@@ -19,9 +19,6 @@
 #include "tests/simulation/fleet/fleet.h"
 #include "tests/support/memory-files.h"
 
-const SourceKind *const source_kinds[] = {&source_kind_http, &source_kind_kafka, &source_kind_nats, NULL};
-const char *const source_kind_names[] = {"http", "kafka", "nats", NULL};
-const char *const kinds_not_built[] = {NULL};
 
 struct Gateway {
     unsigned index;
@@ -570,9 +567,4 @@ void node_verify(Gateway *node) {
     }
     if (ledger_verify_packs(txn, &error) < 0) fail("%s", error.text);
     txn_abort(txn);
-}
-
-/* Each bridge is given its client. */
-const BridgeClientType *bridge_client_of(const Source *source) {
-    return &fleet_client;
 }
