@@ -19,7 +19,6 @@
 #include "tests/simulation/fleet/fleet.h"
 #include "tests/support/memory-files.h"
 
-
 struct Gateway {
     unsigned index;
     char directory[256];
