@@ -180,3 +180,41 @@ def test_a_new_sink_with_the_history_and_a_table_that_is_begun_anew(nats, gatewa
     for name, first in (("messages", 1), ("history", 1), ("later", 1001)):
         wait_until(name, lambda name=name, first=first: len(table(name)) >= 1111 - first, LONG)
         assert table(name) == list(range(first, 1111)), name
+
+
+@pytest.mark.parametrize("durable", ["none", "sluice-1-messages"])
+def test_the_rights_are_enough(durable, gateway):
+    """The rights of the page's table, and no others."""
+    rows = re.findall(r"^\| `(\$JS\.\S+)` \| (x?) *\| (x?) *\|$", PAGE, re.M)
+    subjects = [subject for subject, none, own in rows if (none if durable == "none" else own)]
+    assert len(subjects) >= 5, rows
+    allowed = ", ".join(f'"{subject}"' for subject in subjects)
+    users = '{user: test, password: "test"}, {user: sluice, password: "secret", permissions: '
+    users += f'{{publish: [{allowed}], subscribe: ["_INBOX.>"]}}}}'
+    server = Nats(f"authorization {{ users: [ {users} ] }}", login={"user": "test", "pass": "test"})
+    try:
+        server.create_stream("ORDERS", ["orders.>"])
+        reader = Reader(gateway, {})
+        for kind, text, name in steps("NATS"):
+            if kind == "yaml":
+                text = text.replace("nats://127.0.0.1:4222", server.uri).replace("durable: none", f"durable: {durable}")
+                text = text.replace("type: nats\n    servers", "type: nats\n    user: sluice\n    passwordFile: password\n    servers")
+                (reader.directory / name).write_text(text)
+        gateway.data.mkdir(mode=0o700)
+        password = gateway.data / "password"
+        password.touch(0o600)
+        password.write_text("secret")
+        reader.run("build/release/sluice serve --config jetstream.yaml")
+        reader.shell("build/release/sluice apply -f messages.yaml")
+        assert "jetstream: ok" in reader.shell("build/release/sluice connections test jetstream").stdout
+        table = lambda: [number for (number,) in gateway.rows("SELECT sequence FROM messages ORDER BY 1")]  # noqa: E731
+        for last in (500, 1000):
+            server.publish("orders.new", ['{"id":1,"amount":1}'] * 500)
+            wait_until("rows", lambda last=last: len(table()) >= last, LONG)
+            server.restart()  # with a new connection as well
+        server.publish("orders.new", ['{"id":1,"amount":1}'] * 500)
+        wait_until("rows", lambda: len(table()) >= 1500, LONG)
+        assert table() == list(range(1, 1501))
+        assert "ermission" not in gateway.log_text(), gateway.log_text()
+    finally:
+        server.close()
