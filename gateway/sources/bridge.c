@@ -140,8 +140,12 @@ void bridge_open_client(Bridge *bridge) {
     const Source *source = bridge->source->source;
     const BridgeOptions *options = &bridge->options;
     const Connection *connection = connections_find(options->connections, bridge->definition->connection);
-    if (!connection) {
-        (void)error_set(&error, -ENOENT, "there is no connection \"%s\"", bridge->definition->connection);
+    const char *wanted = source->kind->bridge->connection_type;
+    if (!connection || strcmp(connection->type->name, wanted) != 0) { /* the config file has changed since the source was declared */
+        if (!connection)
+            (void)error_set(&error, -ENOENT, "there is no connection \"%s\"", bridge->definition->connection);
+        else
+            (void)error_set(&error, -EINVAL, "connection \"%s\" is of type %s, not %s", connection->name, connection->type->name, wanted);
         bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
         try_later(bridge);
         return;

@@ -135,3 +135,27 @@ def test_what_a_value_is(gateway, server, value, body, stored):
     add(gateway, "none", "k", value=value)
     server.publish("orders.a", [body])
     wait_bodies(gateway, [stored])
+
+
+def test_a_connection_that_the_config_file_has_no_more(gateway, server):
+    """Its source says so, and goes on when it is back."""
+    add(gateway, "none", "k")
+    server.publish("orders.a", ["1"])
+    wait_bodies(gateway, ["1"])
+    right = gateway.config.read_text()
+    other = 'connections: {jet: {type: postgres, uri: "postgresql://nobody@127.0.0.1:1/none"}}\n'
+    for text, says in ((other, 'connection "jet" is of type postgres, not nats'), ("", 'there is no connection "jet"')):
+        gateway.stop()
+        gateway.config.write_text(text)
+        gateway.start()
+
+        def told():
+            answer = gateway.api("GET", "/sources/s/bridge")
+            return answer.status == 200 and says in str(answer.json)
+
+        wait_until(f"the source says: {says}", told)
+    gateway.stop()
+    gateway.config.write_text(right)
+    gateway.start()
+    server.publish("orders.a", ["2"])
+    wait_bodies(gateway, ["1", "2"])
