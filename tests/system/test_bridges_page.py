@@ -7,6 +7,8 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -218,3 +220,44 @@ def test_the_rights_are_enough(durable, gateway):
         assert "ermission" not in gateway.log_text(), gateway.log_text()
     finally:
         server.close()
+
+
+def test_a_restored_table_and_a_lost_data_directory(nats, gateway):
+    """Of the table under "What is promised": SQLite, with the database file outside of the data directory. No primary key keeps rows apart."""
+    nats.create_stream("ORDERS", ["orders.>"])
+    reader = Reader(gateway, {"127.0.0.1:4222": f"127.0.0.1:{nats.port}"})
+    for kind, text, name in steps("NATS"):
+        if kind == "yaml":
+            text = text.replace("nats://127.0.0.1:4222", nats.uri).replace("connections:\n", "connections:\n  local: {type: sqlite, path: ../tables.db}\n")
+            (reader.directory / name).write_text(text)
+    reader.run("build/release/sluice serve --config jetstream.yaml")
+    reader.shell("build/release/sluice apply -f messages.yaml")
+
+    def query(*statements):
+        database = sqlite3.connect(reader.directory / "tables.db", timeout=30, isolation_level=None)
+        try:
+            for statement in statements:
+                rows = database.execute(statement).fetchall()
+            return rows
+        except sqlite3.OperationalError as problem:
+            if "no such table" not in str(problem):
+                raise
+            return []
+        finally:
+            database.close()
+
+    def expect(last):
+        wait_until(f"{last} rows", lambda: len(query("SELECT 1 FROM messages")) >= last, LONG)
+        assert query("SELECT sequence FROM messages ORDER BY 1") == [(n,) for n in range(1, last + 1)]
+
+    nats.publish("orders.new", ['{"id":1,"amount":1}'] * 1000)
+    expect(1000)
+    # As a backup of both has it: nothing else happens on the stream.
+    query("BEGIN IMMEDIATE", "DELETE FROM messages WHERE sequence > 400", "UPDATE _sluice_positions SET next_offset = 401", "COMMIT")
+    expect(1000)
+    nats.publish("orders.new", ['{"id":1,"amount":1}'] * 200)
+    gateway.kill()
+    shutil.rmtree(gateway.data)
+    gateway.start()
+    reader.shell("build/release/sluice apply -f messages.yaml")
+    expect(1200)
