@@ -32,8 +32,10 @@ static void *run(void *context) {
             atomic_store(&thread->ended, true);
             if (atomic_load(&thread->life) == BRIDGE_DRAINS) break;
             /* Its source is gone: what it asked for comes back first, so that it can be freed while others run. */
-            if (bridge_is_owed_nothing(thread->bridge) && atomic_compare_exchange_strong(&thread->life, &expected, BRIDGE_GONE))
+            if (bridge_is_owed_nothing(thread->bridge) && atomic_compare_exchange_strong(&thread->life, &expected, BRIDGE_GONE)) {
+                (void)bridge_step(thread->bridge); /* who posts to it after this sees that it is gone */
                 return NULL;
+            }
             expected = BRIDGE_LIVES;
         }
         if (sleep > 0) (void)mailbox_wait(bridge_mailbox(thread->bridge), sleep);
@@ -142,10 +144,11 @@ static BridgeStatus *status(SourceRunner *of, uint32_t source) {
 }
 
 static bool ask(SourceRunner *of, uint32_t source, Request *take_request) {
-    const BridgeRunner *runner = (BridgeRunner *)of;
+    BridgeRunner *runner = (BridgeRunner *)of;
     const BridgeThread *thread = find(runner, source);
     if (!thread || runner->drains) return false;
     mailbox_post(bridge_mailbox(thread->bridge), &take_request->message);
+    if (atomic_load(&thread->life) == BRIDGE_GONE) reap(runner); /* it looks into its mailbox no more: the request comes back now */
     return true;
 }
 

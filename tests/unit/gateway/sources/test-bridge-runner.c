@@ -259,7 +259,7 @@ static int tear_down(void **state) {
 
 /* Shows a snapshot with the first `count` sources; `disabled`: of all. */
 static void show(size_t count, bool disabled) {
-    SnapshotSource *sources[SINKS];
+    SnapshotSource *sources[SINKS] = {0};
     for (size_t i = 0; i < count; i++) {
         Error error = {0};
         Source *source;
@@ -304,7 +304,7 @@ static void wait_read(size_t sink) {
 
 /* Is nobody left who runs the generation? */
 static bool is_gone(uint64_t of) {
-    static bool gone[100];
+    static bool gone[10000];
     for (Message *message = mailbox_take(control), *next; message; message = next) {
         next = message->next;
         assert_int_equal(message->kind, MESSAGE_SNAPSHOT_GONE);
@@ -349,6 +349,47 @@ static void sources_come_and_go(void **state) {
     wait_read(1);
     Request request = {.reply = control};
     assert_false(runner.runner.ask(&runner.runner, 2, &request));
+}
+
+static void skip_drop(Request *request) {
+    free(((BridgeSkip *)request)->topic);
+    free(request);
+}
+
+static bool ask_to_skip(Mailbox *reply) {
+    BridgeSkip *skip = calloc(1, sizeof *skip);
+    assert_non_null(skip);
+    skip->request = (Request){.message.kind = MESSAGE_BRIDGE_SKIP, .reply = reply, .drop = skip_drop};
+    skip->topic = strdup("t");
+    bool taken = runner.runner.ask(&runner.runner, 1, &skip->request);
+    if (!taken) request_drop(&skip->request);
+    return taken;
+}
+
+static size_t take_answers(Mailbox *from) {
+    size_t count = 0;
+    for (Message *message = mailbox_take(from), *next; message; message = next, count++) {
+        next = message->next;
+        assert_int_equal(((BridgeSkip *)message)->request.result < 0, true);
+        request_drop((Request *)message);
+    }
+    return count;
+}
+
+/* Whoever was asked while its source went: no other snapshot has to come before the answer does. */
+static void what_was_asked_comes_back(void **state) {
+    (void)state;
+    Mailbox *asker = mailbox_new(NULL, NULL);
+    for (int round = 0; round < 200; round++) {
+        size_t asked = 0;
+        show(1, false);
+        show(0, false);
+        while (ask_to_skip(asker)) asked++;
+        usec_t until = now() + DEADLINE;
+        for (size_t back = 0; back < asked; back += take_answers(asker))
+            if (now() >= until) fail_msg("round %d: %zu of %zu came back", round, back, asked);
+    }
+    mailbox_free(asker);
 }
 
 static size_t count_drained(void) {
@@ -422,6 +463,7 @@ static void an_end_without_a_drain(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sources_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_asked_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_drain_ends_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broker_that_hangs_holds_up_no_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broker_that_hangs_holds_up_no_change, set_up, tear_down),
