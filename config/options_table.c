@@ -49,7 +49,7 @@ const OptionInfo options_table[] = {
           "Open intake connections of one address, loopback and trusted proxies aside."),
     COUNT("limits.sources", sources_most, "10000", 1, 1000000, LIVE, "Sources that may exist."),
     COUNT("limits.metrics-sinks", metrics_sinks, "1000", 0, 200000, LIVE,
-          "Sinks with series of their own in the metrics, the oldest first; the others are summed."),
+          "Sinks, and sources that read a broker, with series of their own in the metrics, the oldest first; the others are summed."),
     SIZE("limits.event", event_bytes, "1MB", 1 * KB, 15 * MB, RESTART, "Bytes of one event."),
     SIZE("limits.body", body_bytes, "8MB", 1 * KB, 15 * MB, RESTART, "Bytes of a request's body, also after its decompression."),
     SIZE("limits.headers", header_bytes, "16KB", 1 * KB, 64 * KB, RESTART, "Bytes of a request's head."),
