@@ -1,5 +1,6 @@
 """What the rows of bench/run share: the gateway under load, the limits beside it, alternating rounds, and the table."""
 
+import json
 import os
 import pathlib
 import platform
@@ -46,6 +47,10 @@ def wrk(directory, port, paths, body, content_type, seconds, connections=256):
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     assert not bad, output
     return float(re.search(r"Requests/sec:\s*([\d.]+)", output).group(1))
+
+
+def run_json(*command):
+    return json.loads(subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True).stdout)
 
 
 class Yardstick:

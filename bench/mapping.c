@@ -18,7 +18,7 @@
 
 #include "base/buffer.h"
 #include "bench/corpus.h"
-#include "bench/number.h"
+#include "tests/support/number.h"
 #include "mapping/plan_parts.h"
 #include "mapping/scanner.h"
 #include "tests/support/simdjson_peer.h"

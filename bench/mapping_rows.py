@@ -1,7 +1,6 @@
 """Rows of the mapping and of templates: P4, P5, P11, and instructions."""
 
 import concurrent.futures
-import json
 import os
 import pathlib
 import re
@@ -9,7 +8,7 @@ import statistics
 import subprocess
 import tempfile
 
-from harness import BUILD, EVENT, EVENT_PATH, Intake, alternate, row, wrk
+from harness import BUILD, EVENT, EVENT_PATH, Intake, alternate, row, run_json, wrk
 
 MAPPING = str(BUILD / "bench" / "mapping")
 TEMPLATES = str(BUILD / "bench" / "templates")
@@ -21,10 +20,6 @@ TEMPLATE_COLUMNS = [
     {"type": "template", "name": "made", "template": {"language": "jsonnet", "content": TEMPLATE}},
 ]
 RATE = 5000
-
-
-def run_json(*command):
-    return json.loads(subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, check=True).stdout)
 
 
 def measure_mapping(options):

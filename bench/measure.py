@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 
+import bridge_rows
 from harness import BUILD, COLUMNS, EVENT, Intake, Yardstick, alternate, machine, print_table, row, wrk
 from mapping_rows import count_instructions, measure_added_sinks, measure_mapping, measure_templates
 from path_instructions import count_path
@@ -19,7 +20,7 @@ from postgres import Postgres, programs  # found through harness
 from sluice import NEVER, Gateway, wait_until
 
 MANY = 100
-ROWS = ["P1", "P2", "P3", "P4", "P5", "P6", "P11"]
+ROWS = ["P1", "P2", "P3", "P4", "P5", "P6", "P11", *bridge_rows.ROWS]
 
 
 def measure_posts(options, directory):
@@ -134,6 +135,9 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--import-rows", type=int, default=1_000_000)
     parser.add_argument("--template-events", type=int, default=1_000_000, help="of P5's memory")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of P17")
+    parser.add_argument("--messages", type=int, default=200_000, help="of P19")
+    parser.add_argument("--lag", type=int, default=10_000_000, help="records that wait while memory is measured")
     parser.add_argument("--instructions", action="store_true", help="count instructions with callgrind, measure nothing else")
     parser.add_argument("--whole", action="store_true", help="with --instructions: of the gateway from HTTP to the commit, not of the mapping")
     parser.add_argument("--beside", metavar="SLUICE", help="with --whole: another program to compare with")
@@ -163,6 +167,7 @@ def main():
             rows += measure_import(options, directory)
         if "P11" in options.rows:
             rows += measure_added_sinks(options, directory)
+        rows += bridge_rows.measure_bridges(options, directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

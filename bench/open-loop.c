@@ -22,7 +22,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "bench/number.h"
+#include "tests/support/number.h"
 
 enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MOST = 16384, PATIENCE_SECONDS = 30 };
 #define NANOSECONDS 1000000000
