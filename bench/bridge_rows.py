@@ -23,7 +23,7 @@ ROWS = ("P17", "P18", "P19", "memory")
 PARTITIONS = 4
 RATE = 5000
 BATCH = 500
-STAMPED = [*COLUMNS[:6], {"type": "path", "name": "due", "path": "due", "dataType": "BIGINT"}]
+STAMPED = [*COLUMNS[:6], {"type": "path", "name": "due", "path": "due", "dataType": "integer"}]
 PATIENCE = 600
 # Rows of earlier rounds do not make a later one slower, and each commit says when.
 SERVER = {"track_commit_timestamp": "on", "max_wal_size": "4GB"}

@@ -37,6 +37,7 @@ class Nats:
         self.login = None if login is None or not jetstream else dict(login)
         self.process = None
         self.connection = None
+        self.inbox = "inbox"  # another one for each further client
         (self.directory / "server.conf").write_text(
             f'listen: "127.0.0.1:{self.port}"\n'
             + (f'jetstream {{ store_dir: "{self.directory}/store" }}\n' if jetstream else "")
@@ -97,7 +98,7 @@ class Nats:
         plain.close()
         assert self.connection.readline().startswith(b"INFO "), "not a NATS server"
         options = {"verbose": False, "pedantic": False, "headers": True, "name": "test", **self.login}
-        self.connection.write(b"CONNECT " + json.dumps(options).encode() + b"\r\nSUB inbox.> 1\r\nPING\r\n")
+        self.connection.write(b"CONNECT " + json.dumps(options).encode() + f"\r\nSUB {self.inbox}.> 1\r\nPING\r\n".encode())
         self.connection.flush()
         self.read_until(b"PONG")
 
@@ -127,7 +128,7 @@ class Nats:
         """A request of the JetStream API ("STREAM.CREATE.name"); its answer."""
         self.connect()
         data = json.dumps(body).encode() if body is not None else b""
-        self.connection.write(f"PUB $JS.API.{what} inbox.api {len(data)}\r\n".encode() + data + b"\r\n")
+        self.connection.write(f"PUB $JS.API.{what} {self.inbox}.api {len(data)}\r\n".encode() + data + b"\r\n")
         self.connection.flush()
         answer = json.loads(self.read_until(b"never"))
         if "error" in answer:
@@ -152,9 +153,9 @@ class Nats:
             part = bodies[start : start + 500]
             for body in part:
                 if head:
-                    line = f"HPUB {subject} inbox.ack {len(head)} {len(head) + len(body)}\r\n"
+                    line = f"HPUB {subject} {self.inbox}.ack {len(head)} {len(head) + len(body)}\r\n"
                 else:
-                    line = f"PUB {subject} inbox.ack {len(body)}\r\n"
+                    line = f"PUB {subject} {self.inbox}.ack {len(body)}\r\n"
                 self.connection.write(line.encode() + head + body + b"\r\n")
             self.connection.flush()
             for _ in part:

@@ -2,8 +2,8 @@
  * Records for a Kafka broker, and what the broker has of them.
  *
  *   kafka-load produce BROKERS TOPIC COUNT --event FILE [--rate N] [--stamp]
- *   kafka-load flow    BROKERS TOPIC COUNT [--rate N] [--seed N] [--name NAME] [--transactions MOST] [--abort PERCENT]
- *                                          [--tombstones N] [--bad N]
+ *   kafka-load flow    BROKERS TOPIC COUNT [--rate N] [--seed N] [--name NAME] [--first N] [--transactions MOST]
+ *                                          [--abort PERCENT] [--tombstones N] [--bad N]
  *   kafka-load count   BROKERS TOPIC COUNT
  *   kafka-load list    BROKERS TOPIC
  *
@@ -13,7 +13,7 @@
  * `flow` is a producer that lives through faults of the broker: it ends when COUNT records are known to be stored. Records that are stored
  * without that being known come beside them, so what counts is what `list` says. With --transactions it writes transactions of up to MOST
  * records, and aborts PERCENT of them. Of a thousand records N are tombstones, and N are not JSON. Values are {"n":number,...} of different
- * sizes. Each second it prints how many records are stored.
+ * sizes, numbered from --first on. Each second it prints how many records are stored.
  *
  * `count` reads COUNT records with rd_kafka_consumer_poll, and nothing else: the limit of what a consumer can do. Prints JSON.
  *
@@ -37,7 +37,7 @@ enum { VALUE_MOST = 65536, PATIENCE_MS = 60000, PARTITIONS_MOST = 10000 };
 
 typedef struct Load {
     const char *brokers, *topic, *name;
-    uint64_t count, rate, seed;
+    uint64_t count, rate, seed, first;
     bool stamp;
     char event[VALUE_MOST];
     size_t event_size;
@@ -214,7 +214,7 @@ static bool open_producer(Load *load) {
 static rd_kafka_resp_err_t send_one(Load *load) {
     char value[1024];
     int length = snprintf(
-        value, sizeof value, "{\"n\":%llu,\"by\":\"%s\",\"pad\":\"%.*s\"}", (unsigned long long)load->made, load->name,
+        value, sizeof value, "{\"n\":%llu,\"by\":\"%s\",\"pad\":\"%.*s\"}", (unsigned long long)(load->first + load->made), load->name,
         (int)draw(load, 400),
         "abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 "
         "abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 abcdefghijklmnopqrstuvwxyz 0123456789 "
@@ -381,11 +381,17 @@ static void read_event(Load *load, const char *path) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {{"event", required_argument, NULL, 'e'}, {"rate", required_argument, NULL, 'r'},
-                                            {"stamp", no_argument, NULL, 's'},       {"seed", required_argument, NULL, 'S'},
-                                            {"name", required_argument, NULL, 'n'},  {"transactions", required_argument, NULL, 't'},
-                                            {"abort", required_argument, NULL, 'a'}, {"tombstones", required_argument, NULL, 'T'},
-                                            {"bad", required_argument, NULL, 'b'},   {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"event", required_argument, NULL, 'e'},
+                                            {"rate", required_argument, NULL, 'r'},
+                                            {"stamp", no_argument, NULL, 's'},
+                                            {"seed", required_argument, NULL, 'S'},
+                                            {"name", required_argument, NULL, 'n'},
+                                            {"first", required_argument, NULL, 'f'},
+                                            {"transactions", required_argument, NULL, 't'},
+                                            {"abort", required_argument, NULL, 'a'},
+                                            {"tombstones", required_argument, NULL, 'T'},
+                                            {"bad", required_argument, NULL, 'b'},
+                                            {NULL, 0, NULL, 0}};
     static Load load = {.name = "flow", .seed = 1};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
@@ -394,6 +400,7 @@ int main(int argc, char **argv) {
         case 's': load.stamp = true; break;
         case 'S': load.seed = number_of(optarg, 0, INT64_MAX) * 0x9e3779b97f4a7c15 + 1; break;
         case 'n': load.name = optarg; break;
+        case 'f': load.first = number_of(optarg, 0, INT64_MAX / 2); break;
         case 't': load.transactions = (unsigned)number_of(optarg, 1, 100000); break;
         case 'a': load.abort_percent = (unsigned)number_of(optarg, 0, 99); break;
         case 'T': load.tombstones = (unsigned)number_of(optarg, 0, 999); break;
