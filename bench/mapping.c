@@ -18,9 +18,9 @@
 
 #include "base/buffer.h"
 #include "bench/corpus.h"
-#include "tests/support/number.h"
 #include "mapping/plan_parts.h"
 #include "mapping/scanner.h"
+#include "tests/support/number.h"
 #include "tests/support/simdjson_peer.h"
 
 enum { CONTENDERS_MOST = 16, CORPORA_MOST = 16, ROUNDS_MOST = 101, ONLY_MOST = 8 };

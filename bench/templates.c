@@ -21,8 +21,8 @@
 
 #include "base/random.h"
 #include "bench/corpus.h"
-#include "tests/support/number.h"
 #include "gateway/templates/broker.h"
+#include "tests/support/number.h"
 
 enum { ROUNDS_MOST = 101, BATCHES_OUT = 2, PROCESSES_MOST = 64, FAILING_ONE_IN = 10 };
 
