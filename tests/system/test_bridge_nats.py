@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 
 import pytest
 
@@ -71,6 +72,7 @@ def wait_for(rows, wanted, deadline=LONG):
 
 
 @BOTH
+@pytest.mark.threads
 def test_messages_become_rows(gateway_factory, nats, durable):
     nats.publish("orders.a", numbers(1, 1000))
     gateway = gateway_factory(config(nats)).start()
@@ -346,6 +348,30 @@ def test_a_pause(gateway_factory, nats, durable):
     nats.publish("orders.a", numbers(51, 50))
     gateway.change("PUT", "/sources/s/resume")
     wait_for(lambda: local(gateway), range(1, 101))
+
+
+@BOTH
+@pytest.mark.threads
+def test_a_stop_while_the_server_hangs(gateway_factory, nats, durable):
+    """In load, and while it is asked for the stream: nothing waits for it, and nothing leaks."""
+    gateway = gateway_factory(config(nats)).start()
+    add(gateway, durable)
+    for turn in range(2):
+        nats.publish("orders.a", numbers(turn * 3000 + 1, 3000))
+        wait_until("something is imported", lambda turn=turn: len(local(gateway)) > turn * 3000, LONG)
+        nats.process.send_signal(signal.SIGSTOP)
+        try:
+            if turn == 1:
+                gateway.stop()
+                gateway.start()
+                wait_until("it asks", lambda: status(gateway)["state"] == "starting")
+            began = time.monotonic()
+            gateway.stop()
+            assert time.monotonic() - began < 40
+        finally:
+            nats.process.send_signal(signal.SIGCONT)
+        gateway.start()
+        wait_for(lambda: local(gateway), range(1, turn * 3000 + 3001))
 
 
 @BOTH
