@@ -354,3 +354,22 @@ def test_a_topic_that_is_made_anew(kafka, topic, gateway_factory):
     assert seek(gateway, "earliest", True, partition=0).status == 200
     wait_for("the new ones", lambda: local_rows(gateway), sorted([(0, o) for o in range(100)] + [(0, o) for o in range(10)]))
     wait_bridge(gateway, "it reads", lambda answer: answer["state"] == "running" and answer["stopped"] is None)
+
+
+def test_templates_and_a_definition_that_changes_in_load(kafka, topic, gateway_factory):
+    """What is on its way to the template workers is evaluated anew for the new definition; each record is one row."""
+    template = {"type": "template", "rawString": True, "template": {"language": "jsonnet", "content": "Body('n') + ':' + Meta('offset')"}}
+    gateway = gateway_factory(config(kafka)).start()
+    add(gateway, topic, columns=[*COLUMNS, {"name": "m", **template}], batchSize=200, sink={"onSchemaDrift": "evolve"})
+    columns = [*COLUMNS, {"name": "m", **template}]
+    for turn in range(4):
+        kafka.produce(topic, numbers(turn * 1000, 1000))
+        columns = [*columns, {"name": f"more{turn}", "type": "meta", "field": "bridge"}]
+        gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"mapping": {"columns": columns}}})
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    for p, o, n, m, more in gateway.rows("SELECT p, o, n, m, more0 FROM t"):
+        assert m == f"{n}:{o}"
+        assert more in (None, f"kafka:{topic}:{p}:{o}")
+    kafka.produce(topic, numbers(4000, 10))
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    assert gateway.rows("SELECT count(*) FROM t WHERE more3 IS NOT NULL")[0][0] >= 10
