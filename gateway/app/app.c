@@ -127,12 +127,19 @@ static size_t loops_wanted(const App *app) {
     return wanted < LOOPS_MOST ? wanted : LOOPS_MOST;
 }
 
+static unsigned brokers_of(const Connections *connections) {
+    unsigned count = 0;
+    for (size_t i = 0; i < connections->count; i++) count += !sink_driver_of(connections->items[i].type);
+    return count;
+}
+
 /* The limits of both listeners follow what the process may open, so that peers never take the descriptors of files and destinations. */
 static int start_descriptors(App *app, Error *error) {
     DescriptorNeeds needs = {
         .loops = (unsigned)loops_wanted(app),
         .loaders = app->options.loaders + (unsigned)app->options.list.count, /* each connection has one of its own */
         .destinations = (unsigned)app->options.list.count,
+        .brokers = brokers_of(&app->options.list),
         .zygotes = app->options.template_zygotes,
         .intake = app->options.connections,
     };

@@ -10,6 +10,7 @@
 #define FILES 64
 #define EACH_LOADER 8      /* a pack, and a session: SQLite has a database, its log and temporary files */
 #define EACH_DESTINATION 4 /* table checks */
+#define EACH_BROKER 48     /* clients of a few sources, with a socket for each of a few servers, and what wakes their threads */
 #define EACH_ZYGOTE 4      /* control, data, what a new one brings along */
 /* The admin listener gets one part in so many of what is left, within these bounds. */
 #define ADMIN_PART 8
@@ -20,7 +21,7 @@
 int descriptors_share(uint64_t limit, const DescriptorNeeds *needs, DescriptorShares *ret_shares, Error *error) {
     uint64_t fixed = FILES + (uint64_t)(needs->loops + 1) * HTTP_LOOP_DESCRIPTORS + 2 * (uint64_t)HTTP_CONNECTIONS_ABOVE +
                      (uint64_t)(needs->loaders + 1) * EACH_LOADER + (uint64_t)needs->destinations * EACH_DESTINATION +
-                     (uint64_t)needs->zygotes * EACH_ZYGOTE;
+                     (uint64_t)needs->brokers * EACH_BROKER + (uint64_t)needs->zygotes * EACH_ZYGOTE;
     uint64_t least = fixed + ADMIN_LEAST + INTAKE_LEAST;
     if (limit < least)
         return error_set(error, -EINVAL,

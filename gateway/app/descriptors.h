@@ -13,6 +13,7 @@ typedef struct DescriptorNeeds {
     unsigned loops;        /* of the intake; the admin listener's comes on top */
     unsigned loaders;      /* imports at the same time; the loader of tests comes on top */
     unsigned destinations; /* connections that are configured */
+    unsigned brokers;      /* connections that are configured and serve sources */
     unsigned zygotes;      /* template workers that are kept */
     unsigned intake;       /* connections of the intake that are wanted */
 } DescriptorNeeds;

@@ -342,6 +342,8 @@ void bridge_free(Bridge *bridge) {
     check(bridge->owed == 0);
     flow_deinit(bridge);
     acks_deinit(bridge);
+    topics_deinit(bridge);
+    buffer_deinit(&bridge->rest);
     row_maker_free(bridge->maker);
     free(bridge->trouble);
     free(bridge->group);

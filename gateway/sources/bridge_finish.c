@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "gateway/sources/bridge_parts.h"
 
+#define POSITIONS_AGAIN (300 * USEC_MS) /* they are asked for again */
+
 void finish_forget(Bridge *bridge) {
     bridge->finished = false;
     for (size_t i = 0; i < bridge->sink_count; i++) bridge->sinks[i].imported = bridge->sinks[i].closing = false;
@@ -36,9 +38,39 @@ static void post_close(Bridge *bridge, size_t sink) {
     bridge_post_writer(bridge, &close->request, MESSAGE_CLOSE, NULL);
 }
 
+/* Do the destinations say so as well? What was returned is read again, although its import has ended. */
+static bool positions_are_there(const Bridge *bridge) {
+    if (bridge_acks(bridge)) return true;
+    for (size_t i = 0; i < bridge->part_count; i++)
+        for (size_t k = 0; k < bridge->sink_count; k++)
+            if (bridge->parts[i].slots[k].position < bridge->parts[i].limit) return false;
+    return true;
+}
+
+/* What is there behind the ends: it came later, or its transaction was open. */
+static void note_rest(Bridge *bridge) {
+    size_t count = 0;
+    for (size_t i = 0; i < bridge->part_count && !bridge_acks(bridge); i++) {
+        int64_t first, end;
+        bridge->type->bounds(bridge->client, i, &first, &end);
+        count += end > bridge->parts[i].limit;
+    }
+    buffer_clear(&bridge->rest);
+    if (count == 0) return;
+    buffer_printf(&bridge->rest,
+                  "Of %zu partitions the broker has more by now: records that came later, or were in a transaction that was open.", count);
+}
+
+static void forget_imports(Bridge *bridge) {
+    for (size_t i = 0; i < bridge->sink_count; i++) bridge->sinks[i].imported = false;
+}
+
 void finish_step(Bridge *bridge, usec_t now) {
     if (bridge->definition->loop || bridge->phase != BRIDGE_READING || now < bridge->finish_again) return;
-    if (!all_through(bridge) || !flow_is_empty(bridge) || bridge->resync) return;
+    if (!all_through(bridge) || !flow_is_empty(bridge) || bridge->resync) {
+        forget_imports(bridge);
+        return;
+    }
     bool imported = true;
     for (size_t i = 0; i < bridge->sink_count; i++) {
         const BridgeSink *sink = &bridge->sinks[i];
@@ -46,6 +78,13 @@ void finish_step(Bridge *bridge, usec_t now) {
         if (!sink->imported && !sink->closing) post_close(bridge, i);
     }
     if (!imported) return;
+    if (!positions_are_there(bridge)) {
+        bridge->finish_again = now + POSITIONS_AGAIN;
+        bridge->look_now = true;
+        bridge->progress_due = 0;
+        return;
+    }
+    note_rest(bridge);
     log_info("source %s: all that was there when it began is imported", bridge->id);
     bridge->finished = true;
     bridge->status_at = 0;

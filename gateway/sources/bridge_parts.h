@@ -97,6 +97,12 @@ typedef struct BridgeSink {
     bool closing, imported; /* `loop: false`: all that was read */
 } BridgeSink;
 
+/* The highest generation of a topic that was met, also while no client is there. */
+typedef struct BridgeGeneration {
+    char *topic; /* owned */
+    uint32_t generation;
+} BridgeGeneration;
+
 typedef enum BridgePhase {
     BRIDGE_CLOSED,  /* there is no client */
     BRIDGE_OPEN,    /* nothing is assigned */
@@ -179,6 +185,8 @@ struct Bridge {
 
     /* what is read */
     BridgeWorld world;
+    BridgeGeneration *generations; /* owned; of those above 0 */
+    size_t generation_count;
     BridgeAssigned *assigned; /* owned: what the group offers; without a group all partitions */
     size_t assigned_count;
     uint64_t assignment; /* the client's generation of it */
@@ -223,6 +231,7 @@ struct Bridge {
     /* `loop: false` */
     bool finished;
     usec_t finish_again;
+    Buffer rest; /* a sentence on what the broker has behind the ends; empty: nothing */
 
     /* admins */
     BridgeSeeking *seeking; /* on its way */
@@ -271,6 +280,7 @@ static inline bool bridge_is_hurried(const Bridge *bridge) {
 /* Asks the broker for topics and offsets; false: not now. */
 bool topics_find(Bridge *bridge);
 void topics_forget(Bridge *bridge);
+void topics_deinit(Bridge *bridge);
 /* The partitions that the group offers, or all: the slots of all sinks begin anew. */
 void parts_set_up(Bridge *bridge);
 void parts_drop(Bridge *bridge);

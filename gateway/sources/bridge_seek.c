@@ -87,6 +87,12 @@ static size_t put_targets(const Bridge *bridge, const BridgeSeek *seek, ClientOf
     return count;
 }
 
+static int by_place(const void *a, const void *b) {
+    const ClientOffset *one = a, *other = b;
+    int order = strcmp(one->topic, other->topic);
+    return order != 0 ? order : (one->partition > other->partition) - (one->partition < other->partition);
+}
+
 static uint32_t generation_of(const Bridge *bridge, const char *topic) {
     for (size_t i = 0; i < bridge->world.topic_count; i++)
         if (strcmp(bridge->world.topics[i].name, topic) == 0) return bridge->world.topics[i].generation;
@@ -149,6 +155,7 @@ void seek_step(Bridge *bridge, usec_t now) {
     seeking->targets = calloc(seeking->target_count, sizeof *seeking->targets);
     check(seeking->targets);
     (void)put_targets(bridge, seeking->seek, seeking->targets);
+    qsort(seeking->targets, seeking->target_count, sizeof *seeking->targets, by_place);
     if (seeking->seek->to == SEEK_OFFSET) {
         for (size_t i = 0; i < seeking->target_count; i++) seeking->targets[i].offset = seeking->seek->at;
     } else {
@@ -167,6 +174,12 @@ void seek_step(Bridge *bridge, usec_t now) {
 
 /* ---- the destinations have answered ------------------------------------------------------------------------------------------------------- */
 
+/* They are in this order. */
+static const ClientOffset *find_target(const BridgeSeeking *seeking, const char *topic, int32_t partition) {
+    const ClientOffset wanted = {.topic = topic, .partition = partition};
+    return bsearch(&wanted, seeking->targets, seeking->target_count, sizeof wanted, by_place);
+}
+
 /* The sink goes on where it was set to; what waits of it is returned. */
 static void go_there(Bridge *bridge, size_t sink) {
     const BridgeSeeking *seeking = bridge->seeking;
@@ -177,16 +190,13 @@ static void go_there(Bridge *bridge, size_t sink) {
     }
     for (size_t i = 0; i < bridge->part_count; i++) {
         BridgePart *part = &bridge->parts[i];
-        const char *topic = bridge->world.topics[part->topic].name;
-        for (size_t k = 0; k < seeking->target_count; k++) {
-            const ClientOffset *target = &seeking->targets[k];
-            if (target->partition != part->partition || strcmp(target->topic, topic) != 0) continue;
-            part->slots[sink] = (BridgeSlot){.position = target->offset, .chain = {-1, -1}};
-            if (!of->stopped) bridge_set_aim(bridge, i, sink, (BridgeAim){.next = target->offset, .sets_end = true});
-            part->range_told = false;
-            part_go_on(bridge, i);
-            part_rejoin(bridge, i);
-        }
+        const ClientOffset *target = find_target(seeking, bridge->world.topics[part->topic].name, part->partition);
+        if (!target) continue;
+        part->slots[sink] = (BridgeSlot){.position = target->offset, .chain = {-1, -1}};
+        if (!of->stopped) bridge_set_aim(bridge, i, sink, (BridgeAim){.next = target->offset, .sets_end = true});
+        part->range_told = false;
+        part_go_on(bridge, i);
+        part_rejoin(bridge, i);
     }
 }
 

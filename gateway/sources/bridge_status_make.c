@@ -44,7 +44,7 @@ static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
         .lost = part->lost,
         .sinks = arena_alloc(&status->arena, (bridge->sink_count + 1) * sizeof *to->sinks),
     };
-    if (part->holds & HOLD_RANGE) {
+    if ((part->holds & HOLD_RANGE) && part->range_told) {
         to->stopped = "positionGap";
         to->stopped_at = part->read;
         to->reason = "The broker has removed records before they were read; what was read before them is imported first.";
@@ -113,10 +113,12 @@ static void judge(const Bridge *bridge, BridgeStatus *status) {
         status->reason = "It ends.";
         return;
     case WANT_READ:
-        if (bridge->finished)
-            status->state = BRIDGE_FINISHED;
-        else
+        if (!bridge->finished) {
             judge_reading(bridge, status);
+            return;
+        }
+        status->state = BRIDGE_FINISHED;
+        if (bridge->rest.size > 0) status->reason = copy_buffer(status, &bridge->rest);
         return;
     }
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -14,6 +15,33 @@
 void topics_forget(Bridge *bridge) {
     arena_deinit(&bridge->world.arena);
     bridge->world = (BridgeWorld){0};
+}
+
+void topics_deinit(Bridge *bridge) {
+    topics_forget(bridge);
+    for (size_t i = 0; i < bridge->generation_count; i++) free(bridge->generations[i].topic);
+    free(bridge->generations);
+}
+
+static BridgeGeneration *find_generation(const Bridge *bridge, const char *topic) {
+    for (size_t i = 0; i < bridge->generation_count; i++)
+        if (strcmp(bridge->generations[i].topic, topic) == 0) return &bridge->generations[i];
+    return NULL;
+}
+
+static uint32_t known_generation(const Bridge *bridge, const char *topic) {
+    const BridgeGeneration *found = find_generation(bridge, topic);
+    return found ? found->generation : 0;
+}
+
+static void keep_generation(Bridge *bridge, const char *topic, uint32_t generation) {
+    BridgeGeneration *found = find_generation(bridge, topic);
+    if (!found) {
+        array_extend(bridge->generations, bridge->generation_count);
+        found = &bridge->generations[bridge->generation_count++];
+        *found = (BridgeGeneration){.topic = text_copy(topic)};
+    }
+    found->generation = generation;
 }
 
 static int take_topics(Bridge *bridge, SinkFault *ret_fault, Error *error) {
@@ -32,7 +60,10 @@ static int take_topics(Bridge *bridge, SinkFault *ret_fault, Error *error) {
                             topic->name);
             continue;
         }
-        *taken = (BridgeTopic){.name = topic->name, .topic_id = topic->topic_id, .partition_count = topic->partition_count};
+        *taken = (BridgeTopic){.name = topic->name,
+                               .topic_id = topic->topic_id,
+                               .partition_count = topic->partition_count,
+                               .generation = known_generation(bridge, topic->name)};
         taken->start = arena_alloc(&world->arena, taken->partition_count * sizeof *taken->start);
         taken->earliest = arena_alloc(&world->arena, taken->partition_count * sizeof *taken->earliest);
         taken->end = arena_alloc(&world->arena, taken->partition_count * sizeof *taken->end);
@@ -234,6 +265,7 @@ void parts_set_up(Bridge *bridge) {
 void topic_raise(Bridge *bridge, size_t topic, uint32_t generation) {
     check(generation > bridge->world.topics[topic].generation);
     bridge->world.topics[topic].generation = generation;
+    keep_generation(bridge, bridge->world.topics[topic].name, generation);
     for (size_t i = 0; i < bridge->part_count; i++) {
         if (bridge->parts[i].topic != topic) continue;
         set_key(bridge, i);

@@ -37,6 +37,10 @@ static void the_intake_gets_what_is_left(void **state) {
     unsigned before = shares.intake;
     assert_int_equal(descriptors_share(1024, &more, &shares, &error), 0);
     assert_true(shares.intake < before);
+    more.brokers = 2;
+    before = shares.intake;
+    assert_int_equal(descriptors_share(1024, &more, &shares, &error), 0);
+    assert_true(shares.intake < before);
     assert_int_equal(descriptors_share(UINT64_MAX, &more, &shares, &error), 0); /* RLIM_INFINITY */
     assert_int_equal(shares.intake, 10000);
 }

@@ -560,6 +560,26 @@ static void a_source_that_ends_is_finished(void **state) {
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
 }
 
+static void a_source_that_ends_reads_again_what_was_returned(void **state) {
+    (void)state;
+    world_begin(1, 1, false);
+    world_put(0, 200, RECORD_GOOD);
+    world_start();
+    run(3, 10 * USEC_MS);
+    world.partitions[0].end += 5; /* too late, or not committed yet */
+    WorldSink *sink = &world.sinks[0];
+    while (sink->run_count == 0) world_step(10 * USEC_MS);
+    sink->positions[0] = 0;
+    for (size_t i = 0; i < sink->run_count; i++) sink->runs[i].first++; /* its import leaves them out */
+    run(20, 20 * USEC_MS);
+    memset(sink->table[0], 0, WORLD_OFFSETS);
+    for (int i = 0; i < 2000 && sink->positions[0] < 200; i++) world_step(20 * USEC_MS);
+    assert_int_equal(sink->positions[0], 200);
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_non_null(world_status()->reason);
+}
+
 static void a_broker_that_is_down_at_the_start(void **state) {
     (void)state;
     world_begin(1, 1, false);
@@ -685,6 +705,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
+        cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
         cmocka_unit_test_teardown(each_record_once_whatever_happens, tear_down),
     };
