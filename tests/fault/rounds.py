@@ -16,6 +16,7 @@ TABLE = BUILD / "rounds.jsonl"
 
 
 def commit():
+    """Before the rounds begin: the tree may change while they run."""
     name = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     changed = subprocess.run(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
     return name + ("+" if changed else "")
@@ -76,14 +77,14 @@ def main():
     BUILD.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers do not stay behind
     print_table([])
-    bad = 0
+    bad, built_from = 0, commit()
     for number in range(seed, seed + options.rounds):
         directory = BUILD / f"round-{broker.replace(' ', '-').replace(',', '')}-{number}"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         only = [kind for kind in options.only.split(",") if kind]
         ran = Kind(directory, number, records, rate, nodes=nodes, version=version, only=only)
-        one = {"broker": broker, "commit": commit(), "seed": number, "nodes": ran.node_count, **ran.run(), "at": time.strftime("%F %T")}
+        one = {"broker": broker, "commit": built_from, "seed": number, "nodes": ran.node_count, **ran.run(), "at": time.strftime("%F %T")}
         with open(TABLE, "a") as table:
             table.write(json.dumps(one) + "\n")
         print(line(one), flush=True)
