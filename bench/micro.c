@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "bench/number.h"
 #include "gateway/sources/micro_batch.h"
 #include "mapping/record_id.h"
+#include "tests/support/number.h"
 
 enum { PARTITIONS_MOST = 1000, ROW_BYTES = 1 << 20, ROWS_BYTES = 1 << 28 };
 

@@ -121,6 +121,7 @@ int main(int argc, char **argv) {
     done("connection", natsConnection_Connect(&connection, options));
     done("options", jsOptions_Init(&limits));
     limits.PublishAsync.MaxPending = ACKS_WAITING_MOST;
+    limits.PublishAsync.StallWait = PATIENCE_MS;
     limits.Wait = PATIENCE_MS;
     done("JetStream", natsConnection_JetStream(&stream, connection, &limits));
     if (strcmp(command, "publish") == 0 && argc == 6) {
