@@ -25,21 +25,32 @@ static Span subject_of(const Bridge *bridge) {
     return span_of(nats && nats->subject ? nats->subject : "");
 }
 
+/* The mark of the present generation of the stream. false: it is of an earlier one, and that of the next generation is asked for. */
+static bool take_mark(Bridge *bridge, Span mark) {
+    BridgeAcks *acks = &bridge->acks;
+    const BridgeTopic *topic = &bridge->world.topics[0];
+    Error error = {0};
+    seen_intervals_clear(&acks->committed);
+    if (mark.size == 0) return true;
+    int r = seen_intervals_get(&acks->committed, mark, stream_id(bridge), subject_of(bridge), &error);
+    if (r == SEEN_INTERVALS_OF_ANOTHER_STREAM) {
+        topic_raise(bridge, 0, topic->generation + 1);
+        return false;
+    }
+    if (r == SEEN_INTERVALS_OF_ANOTHER_SUBJECT)
+        log_warning("source %s: another subject is read: what comes again of before is stored again", bridge->id);
+    if (r < 0) {
+        log_failure(LOG_ERROR, "what comes again of a stream may be stored again", &error);
+        seen_intervals_clear(&acks->committed);
+    }
+    return true;
+}
+
 void acks_begin(Bridge *bridge, Span mark) {
     BridgeAcks *acks = &bridge->acks;
     Error error = {0};
-    seen_intervals_clear(&acks->committed);
     acks->ended_at = -1;
-    if (mark.size > 0) {
-        int r = seen_intervals_get(&acks->committed, mark, stream_id(bridge), subject_of(bridge), &error);
-        if (r == SEEN_INTERVALS_OF_ANOTHER)
-            log_warning("source %s: the stream was made anew, or another subject is read: what comes again of before is stored again",
-                        bridge->id);
-        if (r < 0) {
-            log_failure(LOG_ERROR, "what comes again of a stream may be stored again", &error);
-            seen_intervals_clear(&acks->committed);
-        }
-    }
+    if (!take_mark(bridge, mark)) return;
     int64_t first, end;
     bridge->type->bounds(bridge->client, 0, &first, &end);
     if (end >= 0) seen_intervals_cut(&acks->committed, (uint64_t)(end > 0 ? end - 1 : 0));

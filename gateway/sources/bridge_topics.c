@@ -270,7 +270,7 @@ void topic_raise(Bridge *bridge, size_t topic, uint32_t generation) {
         if (bridge->parts[i].topic != topic) continue;
         set_key(bridge, i);
         for (size_t k = 0; k < bridge->sink_count; k++) {
-            *bridge_next(bridge, i, k) = -1;
+            *bridge_next(bridge, i, k) = bridge_acks(bridge) ? 0 : -1;
             bridge->parts[i].slots[k] = (BridgeSlot){.position = -1, .chain = {-1, -1}};
         }
         part_rejoin(bridge, i);

@@ -155,9 +155,11 @@ int seen_intervals_get(SeenIntervals *seen, Span mark, Span stream_id, Span subj
         seen_intervals_deinit(&got);
         return error_set(error, -EBADMSG, "The record of the messages that are committed cannot be read.");
     }
-    bool same = span_equal(id, stream_id) && span_equal(filter, subject);
-    if (!same) seen_intervals_clear(&got);
+    int other = !span_equal(id, stream_id)     ? SEEN_INTERVALS_OF_ANOTHER_STREAM
+                : !span_equal(filter, subject) ? SEEN_INTERVALS_OF_ANOTHER_SUBJECT
+                                               : 0;
+    if (other) seen_intervals_clear(&got);
     seen_intervals_deinit(seen);
     *seen = got;
-    return same ? 0 : SEEN_INTERVALS_OF_ANOTHER;
+    return other;
 }

@@ -60,7 +60,7 @@ bool seen_intervals_is_full(const SeenIntervals *seen);
 /* The bytes of a mark (docs/formats.md, "Marks"). `stream_id`: of the stream, another one when it is made anew (ClientTopic.topic_id).
  * `subject`: that the consumer filters with; "" all. */
 void seen_intervals_put(const SeenIntervals *seen, Span stream_id, Span subject, Buffer *out);
-enum { SEEN_INTERVALS_OF_ANOTHER = 1 };
-/* Replaces what `seen` has. SEEN_INTERVALS_OF_ANOTHER: they are of a stream that was made anew since, or of another subject; it is empty then.
- * -EBADMSG: the bytes are no mark; as before. */
+enum { SEEN_INTERVALS_OF_ANOTHER_STREAM = 1, SEEN_INTERVALS_OF_ANOTHER_SUBJECT };
+/* Replaces what `seen` has. > 0: they are of a stream that was made anew since, or of another subject; it is empty then. -EBADMSG: the bytes are no
+ * mark; as before. */
 int seen_intervals_get(SeenIntervals *seen, Span mark, Span stream_id, Span subject, Error *error);

@@ -54,7 +54,8 @@ static struct {
     /* the writer: what is durable */
     unsigned rows[MOST];
     unsigned rejects;
-    Buffer mark;
+    Buffer marks[3]; /* by generation */
+    uint32_t generation_stored;
     AppendResult result;
     bool holds;
     Message *held[200];
@@ -293,8 +294,11 @@ static void store(const Append *append) {
         }
     }
     w.rejects += (unsigned)append->reject_count;
-    buffer_clear(&w.mark);
-    buffer_append_span(&w.mark, append->mark);
+    uint32_t generation = append->partitions[0].generation;
+    assert_in_range(generation, 0, 2);
+    w.generation_stored = generation;
+    buffer_clear(&w.marks[generation]);
+    buffer_append_span(&w.marks[generation], append->mark);
 }
 
 static void answer(Message *message) {
@@ -313,7 +317,8 @@ static void answer(Message *message) {
                 progress->sinks[i].partitions[k] = (PartitionProgress){-1, -1, -1, false};
             progress->sinks[i].waiting_bytes = w.waiting_bytes;
         }
-        progress->mark = (Span){arena_copy(&progress->arena, buffer_span(&w.mark)), w.mark.size};
+        const Buffer *mark = &w.marks[progress->partitions[0].generation];
+        progress->mark = (Span){arena_copy(&progress->arena, buffer_span(mark)), mark->size};
         request_answer(&progress->request);
     } else {
         assert_int_equal(message->kind, MESSAGE_CLOSE);
@@ -482,7 +487,7 @@ static int tear_down(void **state) {
     mailbox_free(w.gone);
     mailbox_free(w.control);
     bridge_board_unref(w.board);
-    buffer_deinit(&w.mark);
+    for (size_t i = 0; i < 3; i++) buffer_deinit(&w.marks[i]);
     buffer_deinit(&w.token);
     assert_int_equal(w.usage.in_flight_bytes + w.usage.large_bytes, 0);
     return 0;
@@ -538,7 +543,7 @@ static void messages_become_rows_and_are_acked(void **state) {
     assert_int_equal(w.opened, 1);
     /* One interval. */
     SeenIntervals seen = {0};
-    assert_int_equal(seen_intervals_get(&seen, buffer_span(&w.mark), span_of(w.stream_id), SPAN(""), NULL), 0);
+    assert_int_equal(seen_intervals_get(&seen, buffer_span(&w.marks[0]), span_of(w.stream_id), SPAN(""), NULL), 0);
     assert_int_equal(seen.count, 1);
     assert_true(seen.items[0].first == 1 && seen.items[0].last == 188);
     seen_intervals_deinit(&seen);
@@ -693,22 +698,30 @@ static void a_source_that_ends_is_finished(void **state) {
     bridge_status_unref(status);
 }
 
-/* What was committed of the old one says nothing about the sequences of the new one. */
+/* What was committed of the old one says nothing about the sequences of the new one, which are a generation of their own. */
 static void a_stream_that_was_made_anew(void **state) {
     (void)state;
+    static const char *const ids[] = {"2026-01-01T00:00:00.000000001Z", "2026-01-01T00:00:00.000000002Z", "2026-01-01T00:00:00.000000003Z"};
     begin();
     put(50, GOOD);
+    for (uint32_t i = 0; i < 3; i++) {
+        memset(w.rows, 0, sizeof w.rows);
+        memset(w.acked, 0, sizeof w.acked);
+        memset(w.due, 0, sizeof w.due);
+        memset(w.times, 0, sizeof w.times);
+        w.next = 1;
+        w.stream_id = ids[i];
+        start();
+        settle(60);
+        assert_int_equal(w.generation_stored, i);
+        stop(true);
+        start(); /* the same one again */
+        put(10, GOOD);
+        settle(60);
+        assert_int_equal(w.generation_stored, i);
+        stop(true);
+    }
     start();
-    settle(60);
-    stop(true);
-    memset(w.rows, 0, sizeof w.rows);
-    memset(w.acked, 0, sizeof w.acked);
-    memset(w.due, 0, sizeof w.due);
-    memset(w.times, 0, sizeof w.times);
-    w.next = 1;
-    w.stream_id = "2026-01-01T00:00:00.000000002Z";
-    start();
-    settle(60);
 }
 
 static void a_mark_that_is_damaged(void **state) {
@@ -718,7 +731,7 @@ static void a_mark_that_is_damaged(void **state) {
     start();
     settle(60);
     stop(true);
-    w.mark.data[3] = (char)(w.mark.data[3] ^ 1);
+    w.marks[0].data[3] = (char)(w.marks[0].data[3] ^ 1);
     put(50, GOOD);
     start();
     settle(60);

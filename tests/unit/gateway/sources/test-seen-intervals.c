@@ -146,10 +146,10 @@ static void a_mark(void **state) {
     assert_true(got.last_time == seen.last_time && has(&got, 997) && has(&got, INT64_MAX / 1000) && !has(&got, 2));
     /* Of a stream that was made anew, and of another subject. */
     assert_int_equal(seen_intervals_get(&got, buffer_span(&mark), SPAN("2026-01-01T00:00:00.000000002Z"), SPAN("orders.>"), &error),
-                     SEEN_INTERVALS_OF_ANOTHER);
+                     SEEN_INTERVALS_OF_ANOTHER_STREAM);
     assert_int_equal(got.count, 0);
     add(&got, 2, 0);
-    assert_int_equal(seen_intervals_get(&got, buffer_span(&mark), CREATED, SPAN("orders.a"), &error), SEEN_INTERVALS_OF_ANOTHER);
+    assert_int_equal(seen_intervals_get(&got, buffer_span(&mark), CREATED, SPAN("orders.a"), &error), SEEN_INTERVALS_OF_ANOTHER_SUBJECT);
     assert_false(has(&got, 2));
     seen_intervals_deinit(&seen);
     seen_intervals_deinit(&got);
