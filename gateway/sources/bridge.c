@@ -125,7 +125,6 @@ void bridge_close_client(Bridge *bridge) {
     bridge->offered = false;
     parts_drop(bridge);
     topics_forget(bridge);
-    seek_end(bridge, "The source is not read any more.");
 }
 
 void bridge_client_failed(Bridge *bridge, SinkFault fault, const Error *error) {
@@ -371,6 +370,7 @@ static usec_t work(Bridge *bridge, usec_t now) {
     if (!bridge->client && !bridge->left_for_destination && now >= bridge->again) bridge_open_client(bridge);
     if (!bridge->client) {
         claims_step(bridge, now);
+        seek_step(bridge, now); /* it cannot be done, and is answered */
         return bridge->left_for_destination ? BRIDGE_AGAIN : bridge->again - now;
     }
     if (bridge->phase == BRIDGE_OPEN && (bridge->offered || !bridge->has_group) && now >= bridge->again && topics_find(bridge)) {

@@ -423,7 +423,6 @@ static void take_revoke(Bridge *bridge) {
     if (bridge->phase == BRIDGE_READING) bridge_close_files(bridge);
     bridge->phase = BRIDGE_OPEN;
     bridge->offered = false;
-    seek_end(bridge, "The partitions were taken away while it was on its way.");
     parts_drop(bridge);
     bridge->status_at = 0;
 }

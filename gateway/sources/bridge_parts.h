@@ -344,6 +344,7 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek);
 void seek_back(Bridge *bridge, LoadJob *take_job);
 void seek_step(Bridge *bridge, usec_t now);
 void seek_end(Bridge *bridge, const char *text); /* what is on its way is refused */
+void seek_forget_world(Bridge *bridge);          /* for topics_forget: it goes on, with another client or with the destinations alone */
 void skip_asked(Bridge *bridge, BridgeSkip *skip);
 
 /* ---- bridge_acks.c: of a client that acks ---- */

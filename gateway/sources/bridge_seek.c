@@ -41,6 +41,13 @@ static bool reads_a_durable(const Bridge *bridge) {
     return (type ? type : bridge_client_of(bridge->source->source))->acks;
 }
 
+void seek_forget_world(Bridge *bridge) {
+    BridgeSeeking *seeking = bridge->seeking;
+    if (!seeking) return;
+    free(steal(seeking->targets));
+    seeking->target_count = 0;
+}
+
 void seek_asked(Bridge *bridge, BridgeSeek *seek) {
     const char *why = NULL;
     int result = -EINVAL;
@@ -143,8 +150,14 @@ void seek_step(Bridge *bridge, usec_t now) {
     if (!bridge->client && (bridge->want != WANT_READ || bridge->finished) && !bridge->templates_out) bridge_open_client(bridge);
     bool known = bridge->client && (bridge->world.cluster || topics_find(bridge));
     if (!bridge->seeking) return;
+    if (!known && bridge->left_for_destination) {
+        answer(bridge, -ENOTCONN,
+               "The source is not read, since its destination has taken nothing for long: pause the source, and seek then.");
+        return;
+    }
     if (!known) {
-        if (now >= seeking->until || bridge->draining) answer(bridge, -ENOTCONN, "The broker does not answer.");
+        if (now >= seeking->until || bridge->draining)
+            answer(bridge, -ENOTCONN, bridge->trouble ? bridge->trouble : "The broker does not answer.");
         return;
     }
     seeking->target_count = put_targets(bridge, seeking->seek, NULL);

@@ -13,6 +13,7 @@
 /* ---- topics ----------------------------------------------------------------------------------------------------------------------------- */
 
 void topics_forget(Bridge *bridge) {
+    seek_forget_world(bridge);
     arena_deinit(&bridge->world.arena);
     bridge->world = (BridgeWorld){0};
 }

@@ -260,6 +260,61 @@ static void a_source_that_is_gone_ends(void **state) {
     world_settle(60);
 }
 
+/* It is answered, within half a minute, with this. */
+static void seek_fails(const char *why) {
+    BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_LATEST};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(60, 500 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, -ENOTCONN);
+    if (!strstr(seek.request.error.text, why)) fail_msg("%s", seek.request.error.text);
+    assert_null(seek.sinks);
+}
+
+/* The destinations decide what became of it, whatever becomes of the client meanwhile. */
+static void a_seek_outlives_its_client(void **state) {
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        world_begin(1, 1, true);
+        world_put(0, 100, RECORD_GOOD);
+        world_start();
+        world_settle(60);
+        world.sinks[0].hangs = true;
+        BridgeSeek seek = {
+            .request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = 0, .to = SEEK_OFFSET, .at = 200};
+        mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+        run(5, 20 * USEC_MS);
+        if (how == 0) world.revokes = world.offers = true;
+        world.is_paused = how == 1;
+        world.is_disabled = how == 2;
+        world_show();
+        run(20, 20 * USEC_MS);
+        assert_null(mailbox_take(world.control));
+        world.sinks[0].hangs = false;
+        run(20, 20 * USEC_MS);
+        assert_ptr_equal(mailbox_take(world.control), &seek);
+        assert_int_equal(seek.request.result, 0);
+        assert_int_equal(world.sinks[0].positions[0], 200);
+        free(seek.sinks);
+        if (how < 2) world_end();
+    }
+}
+
+static void a_seek_does_not_wait_for_ever(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world.is_down = true;
+    world_start();
+    seek_fails("the broker is down");
+    world.is_paused = true;
+    world_show();
+    seek_fails("the broker is down");
+    world.is_paused = world.is_down = false;
+    world_show();
+    world_settle(60);
+}
+
 static void it_reads_no_further_ahead_than_it_may(void **state) {
     (void)state;
     world_begin(1, 1, true);
@@ -279,6 +334,7 @@ static void it_reads_no_further_ahead_than_it_may(void **state) {
     world.sinks[0].failing_since = world.now;
     run(400, USEC_SECOND);
     assert_false(world.is_open);
+    seek_fails("its destination has taken nothing for long");
     world.sinks[0].failing_since = 0;
     world.sinks[0].waiting_bytes = 0;
     world_settle(60);
@@ -704,6 +760,8 @@ int main(void) {
         cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
+        cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
+        cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
