@@ -47,6 +47,7 @@ static NatsResult find_offset(BridgeClient *bridge, const NatsStream *stream, Cl
     ClientWhen when = offset->when;
     int64_t nsec = nsec_of(offset->time, 1000000);
     uint64_t sequence = 0;
+    if (when == CLIENT_START && bridge->acks) when = CLIENT_EARLIEST; /* its consumer knows: to ask would need another right */
     if (when == CLIENT_START) {
         when = bridge->start.kind == BRIDGE_START_EARLIEST ? CLIENT_EARLIEST
                : bridge->start.kind == BRIDGE_START_TIME   ? CLIENT_AT_TIME

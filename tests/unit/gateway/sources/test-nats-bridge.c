@@ -568,6 +568,33 @@ static void rights(void **state) {
     }
 }
 
+/* A durable needs no right that the documents do not name, wherever it begins. */
+static void rights_of_a_durable(void **state) {
+    (void)state;
+    TestNats *own = test_nats_start(
+        "authorization { users: [ {user: any, password: any}, {user: shop, password: a, permissions: {subscribe: [\"_INBOX.>\"], publish: "
+        "[\"$JS.API.INFO\", \"$JS.API.STREAM.INFO.ORDERS\", \"$JS.API.CONSUMER.DURABLE.CREATE.ORDERS.sluice-7-orders\", "
+        "\"$JS.API.CONSUMER.INFO.ORDERS.sluice-7-orders\", \"$JS.API.CONSUMER.MSG.NEXT.ORDERS.sluice-7-orders\", "
+        "\"$JS.ACK.ORDERS.sluice-7-orders.>\"]}} ] }\nno_auth_user: any");
+    free(test_nats_ask(own, "$JS.API.STREAM.CREATE.ORDERS", "{\"name\":\"ORDERS\",\"subjects\":[\"orders.>\"]}"));
+    for (int i = 1; i <= 3; i++) test_nats_publish(own, "orders.a", NULL, "x", 1);
+    char *uri = NULL, id[64];
+    assert_true(asprintf(&uri, "nats://shop:a@127.0.0.1:%d", own->port) > 0);
+    Reader reader;
+    open_at(&reader, &bridge_client_nats_durable, uri, ",\"startFrom\":\"2001-01-01T00:00:00Z\"");
+    assert_int_equal(topic_of(&reader, id).fault, SINK_SOUND);
+    assert_int_equal(offset_of(&reader, CLIENT_START, 0), 1);
+    for (int i = 1; i <= 3; i++) {
+        expect(&reader, CLIENT_RECORD);
+        Span token = buffer_span(&reader.token);
+        assert_true(reader.type->ack(reader.client, &token, 1));
+    }
+    expect_end(&reader, 4);
+    close_reader(&reader);
+    free(uri);
+    test_nats_stop(own);
+}
+
 static void an_account_without_jetstream(void **state) {
     (void)state;
     TestNats *own = test_nats_start("no_auth_user: any\naccounts { A { users: [{user: any, password: any}], jetstream: enabled }, "
@@ -826,6 +853,7 @@ int main(void) {
         cmocka_unit_test_setup(a_subject_that_is_not_of_the_stream, each_stream_is_new),
         cmocka_unit_test_setup(it_reads_on_after_a_kill, each_stream_is_new),
         cmocka_unit_test(rights),
+        cmocka_unit_test(rights_of_a_durable),
         cmocka_unit_test(an_account_without_jetstream),
         cmocka_unit_test(nothing_waits_longer_than_it_may),
         cmocka_unit_test_setup(a_durable_acks, each_stream_is_new),
