@@ -14,6 +14,7 @@
 
 #define ASK_EVERY USEC_SECOND
 #define ASK_EVERY_WAITING (250 * USEC_MS) /* while there is no room */
+#define CLAIMS_MOST 2                     /* of a sink, on their way: those of earlier assignments may hang with its destination */
 #define LEAVE_AFTER (5 * USEC_MINUTE)     /* of a destination that takes nothing: others may have the partitions */
 
 /* A question to the writer; its answer is dropped when the partitions or sinks have changed since. */
@@ -27,6 +28,7 @@ typedef struct Question {
 typedef struct ClaimContext {
     uint64_t epoch;
     size_t sink;
+    uint32_t number; /* of the sink */
 } ClaimContext;
 
 void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
@@ -173,12 +175,31 @@ static void post_claim(Bridge *bridge, size_t sink, usec_t now) {
     }
     ClaimContext *context = calloc(1, sizeof *context);
     check(context);
-    *context = (ClaimContext){.epoch = bridge->epoch, .sink = sink};
+    *context = (ClaimContext){.epoch = bridge->epoch, .sink = sink, .number = of->sink->number};
     LoadJob *job = claim_job_new(&of->sink->target, of->label, of->sink->number, claims, count, bridge->mailbox, context);
     free(claims);
     of->claiming = true;
+    of->was_waited_for = false;
+    of->claims_out++;
     of->asked = now;
     bridge_post_job(bridge, job);
+}
+
+/* The destination does not answer: its sink goes on where the writer's chain ends, or not at all. */
+static void go_on_without(Bridge *bridge, size_t sink) {
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        if (*bridge_next(bridge, i, sink) >= 0) continue;
+        bridge_set_aim(bridge, i, sink, bridge_aim(bridge->parts[i].slots[sink].chain, -1));
+        part_rejoin(bridge, i);
+    }
+}
+
+static void claim_failed(Bridge *bridge, size_t sink, usec_t again) {
+    BridgeSink *of = &bridge->sinks[sink];
+    of->again = again;
+    of->began = true;
+    go_on_without(bridge, sink);
+    claims_look(bridge, sink, LOOK_POSITION);
 }
 
 /* The writer has answered: what it has of the sink is what the position is compared with. */
@@ -205,8 +226,10 @@ static void take_chains(Bridge *bridge, const Question *question, size_t sink, u
     if (of->claiming) return; /* its answer may be older than the writer's: one more follows it */
     if (bridge->world.partition_count == 0)
         of->began = true;
-    else
+    else if (of->claims_out < CLAIMS_MOST)
         post_claim(bridge, sink, now);
+    else
+        claim_failed(bridge, sink, now + BRIDGE_AGAIN);
 }
 
 void claims_progress_back(Bridge *bridge, Progress *take_progress) {
@@ -281,6 +304,8 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
     LoadJob *job = take_job;
     ClaimContext context = *(ClaimContext *)job->request.context;
     free(job->request.context);
+    for (size_t i = 0; i < bridge->sink_count; i++)
+        if (bridge->sinks[i].sink->number == context.number && bridge->sinks[i].claims_out > 0) bridge->sinks[i].claims_out--;
     if (context.epoch == bridge->epoch) {
         BridgeSink *of = &bridge->sinks[context.sink];
         check(of->claiming);
@@ -293,9 +318,7 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
             if (!raised && !of->stopped) take_positions(bridge, context.sink, job);
         } else if (!of->stopped) {
             of->error = text_copy(job->request.error.text);
-            of->again = bridge_now(bridge) + BRIDGE_AGAIN;
-            claims_look(bridge, context.sink, LOOK_POSITION);
-            if (job->request.result == SINK_REFUSED) of->again += 4 * BRIDGE_AGAIN;
+            claim_failed(bridge, context.sink, bridge_now(bridge) + (job->request.result == SINK_REFUSED ? 5 : 1) * BRIDGE_AGAIN);
         }
         bridge->status_at = 0;
     }
@@ -303,15 +326,6 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
 }
 
 /* ---- time ------------------------------------------------------------------------------------------------------------------------------- */
-
-/* The destination has been waited for: its sink goes on where the writer's chain ends, or not at all. */
-static void go_on_without(Bridge *bridge, size_t sink) {
-    for (size_t i = 0; i < bridge->part_count; i++) {
-        if (*bridge_next(bridge, i, sink) >= 0) continue;
-        bridge_set_aim(bridge, i, sink, bridge_aim(bridge->parts[i].slots[sink].chain, -1));
-        part_rejoin(bridge, i);
-    }
-}
 
 bool claims_have_begun(const Bridge *bridge) {
     if (bridge_acks(bridge) && !bridge->acks.ready) return false;
@@ -329,10 +343,8 @@ static bool takes_nothing(const Bridge *bridge, usec_t now) {
 void claims_step(Bridge *bridge, usec_t now) {
     for (size_t i = 0; i < bridge->sink_count; i++) {
         BridgeSink *of = &bridge->sinks[i];
-        if (of->began || bridge->phase < BRIDGE_BEGINS) continue;
-        bool failed = !of->claiming && of->again > 0;
-        if (!failed && !(of->claiming && now - of->asked >= BRIDGE_PATIENCE)) continue;
-        of->began = true;
+        if (!of->claiming || of->was_waited_for || now - of->asked < BRIDGE_PATIENCE || bridge->phase < BRIDGE_BEGINS) continue;
+        of->began = of->was_waited_for = true;
         go_on_without(bridge, i);
     }
     if (bridge->phase >= BRIDGE_BEGINS) {

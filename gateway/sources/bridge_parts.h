@@ -86,6 +86,8 @@ typedef struct BridgeSink {
     uint64_t look_after; /* the answer to a later question to the writer is needed first */
     bool claiming;       /* a claim is on its way */
     bool began;          /* since the assignment its destination has answered, or was waited for */
+    bool was_waited_for; /* the claim takes long: it was gone on without its answer */
+    unsigned claims_out; /* with those of earlier assignments */
     usec_t asked;        /* boot: when the claim was posted */
     usec_t again;        /* boot: it failed, and is not posted before */
     char *error;         /* owned: of the last claim or import; NULL: none failed */

@@ -172,6 +172,45 @@ static void a_destination_that_is_down_at_a_start(void **state) {
     world_settle(60);
 }
 
+static void claims_that_hang_are_few(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.sinks[1].hangs = true;
+    for (int turn = 0; turn < 20; turn++) {
+        world.revokes = world.offers = true;
+        world_put(0, 10, RECORD_GOOD);
+        for (int i = 0; i < 300; i++) world_step(20 * USEC_MS);
+        world_import(0);
+        assert_true(world.job_count <= 2);
+    }
+    assert_int_equal(world.sinks[0].positions[0], 250);
+    assert_int_equal(world.sinks[1].end[0], 250); /* it goes on where the writer's chain ends */
+    world.sinks[1].hangs = false;
+    world_settle(60);
+}
+
+static void a_refused_append_while_a_destination_is_away(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    for (int hangs = 0; hangs < 2; hangs++) {
+        WorldSink *away = &world.sinks[1];
+        away->refuses = !hangs;
+        away->hangs = hangs;
+        world.result = APPEND_FULL;
+        world_put(0, 50, RECORD_GOOD);
+        for (int i = 0; i < 600; i++) world_step(20 * USEC_MS);
+        assert_int_equal(away->end[0], world.partitions[0].end); /* all is with the writer */
+        away->refuses = away->hangs = false;
+        world_settle(60);
+    }
+}
+
 static void partitions_come_and_go(void **state) {
     (void)state;
     world_begin(3, 1, true);
@@ -744,6 +783,8 @@ int main(void) {
         cmocka_unit_test_teardown(a_position_that_was_moved_is_followed, tear_down),
         cmocka_unit_test_teardown(a_destination_that_hangs_delays_no_other, tear_down),
         cmocka_unit_test_teardown(a_destination_that_is_down_at_a_start, tear_down),
+        cmocka_unit_test_teardown(claims_that_hang_are_few, tear_down),
+        cmocka_unit_test_teardown(a_refused_append_while_a_destination_is_away, tear_down),
         cmocka_unit_test_teardown(partitions_come_and_go, tear_down),
         cmocka_unit_test_teardown(a_paused_source_reads_nothing, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
