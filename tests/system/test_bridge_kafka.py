@@ -373,3 +373,43 @@ def test_templates_and_a_definition_that_changes_in_load(kafka, topic, gateway_f
     kafka.produce(topic, numbers(4000, 10))
     wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
     assert gateway.rows("SELECT count(*) FROM t WHERE more3 IS NOT NULL")[0][0] >= 10
+
+
+def test_a_destination_that_is_away_delays_no_other(kafka, topic, gateway_factory, postgres):
+    """Its sink is joined when it answers: the source goes back for it, and the other one gets nothing twice."""
+    table = topic.replace("-", "_")
+    rows = lambda: rows_of(postgres, table)  # noqa: E731
+    gateway = gateway_factory(config(kafka, postgres)).start()
+    kafka.produce(topic, numbers(0, 300))
+    add(gateway, topic)
+    gateway.change("PUT", "/sources/s/pause")
+    gateway.add_sink("s", "far", COLUMNS, AT_ONCE, connection="warehouse", table=f"public.{table}")
+    postgres.stop()
+    try:
+        gateway.change("PUT", "/sources/s/resume")
+        kafka.produce(topic, numbers(300, 300))
+        wait_for("rows of the one that is there", lambda: local_rows(gateway), expected(kafka, topic))
+    finally:
+        postgres.start()
+    wait_for("rows of the other one", rows, expected(kafka, topic))
+    kafka.produce(topic, numbers(600, 100))
+    wait_for("rows of both", rows, expected(kafka, topic))
+    wait_for("rows of both", lambda: local_rows(gateway), expected(kafka, topic))
+
+
+def test_a_stop_while_the_broker_hangs(kafka, topic, gateway_factory):
+    gateway = gateway_factory(config(kafka), arguments=["--shutdown-deadline", "20s"]).start()
+    kafka.produce(topic, numbers(0, 100))
+    add(gateway, topic)
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+    broker = kafka.nodes[0].process
+    broker.send_signal(signal.SIGSTOP)
+    try:
+        gateway.stop()
+        gateway.start()
+        gateway.stop()
+    finally:
+        broker.send_signal(signal.SIGCONT)
+    gateway.start()
+    kafka.produce(topic, numbers(100, 100))
+    wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
