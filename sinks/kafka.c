@@ -31,7 +31,7 @@ typedef struct Assigned {
     bool came;                   /* it has handed us something since it was told */
     bool stopped;                /* out of range, or at a record that cannot be read: nothing is handed out until a seek */
     bool at_end;
-    int64_t outside; /* this offset was out of range, and nothing has come since; KAFKA_NOT_THERE: none */
+    bool fresh; /* nothing has been handed out since it was assigned or sought */
 } Assigned;
 
 typedef struct Pending {
@@ -485,8 +485,7 @@ static KafkaEventKind take_record(KafkaConsumer *consumer, rd_kafka_message_t *t
     Assigned *assigned = &consumer->assigned[index];
     consumer->current = take_message;
     assigned->position = take_message->offset + 1;
-    assigned->at_end = false;
-    assigned->outside = KAFKA_NOT_THERE;
+    assigned->at_end = assigned->fresh = false;
     consumer->bytes_since_empty += take_message->len + take_message->key_len;
     (void)set_event(ret_event, KAFKA_RECORD, index, take_message->offset);
     ret_event->key = span_or_null(take_message->key, take_message->key_len);
@@ -538,15 +537,15 @@ static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *
         if (assigned && !silent && take->offset >= assigned->position) {
             assigned->position = take->offset;
             assigned->at_end = true;
-            assigned->outside = KAFKA_NOT_THERE;
+            assigned->fresh = false;
             kind = set_event(ret_event, KAFKA_END, index, take->offset);
         }
     } else if (take->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
-        /* [S] what librdkafka says of an offset may come after the seek away from it, and more than once. */
-        bool is_old = assigned && take->offset == assigned->outside && take->offset != assigned->position;
-        if (assigned && !assigned->stopped && !is_old) {
+        /* [S] a fetch that was on its way before a seek may fail behind it, and then librdkafka reads nothing: it is told again. */
+        if (assigned && !assigned->stopped && assigned->fresh && assigned->position >= 0 && take->offset != assigned->position) {
+            assigned->seeks = consumer->has_changes = true;
+        } else if (assigned && !assigned->stopped) {
             assigned->stopped = true;
-            assigned->outside = take->offset;
             kind = set_event(ret_event, KAFKA_OUT_OF_RANGE, index, assigned->position);
         }
     } else {
@@ -637,10 +636,10 @@ static rd_kafka_message_t *poll_library(KafkaConsumer *consumer, usec_t wait) {
 
 KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEvent *ret_event) {
     begin_call(consumer);
-    if (consumer->has_changes) apply_changes(consumer);
     Clock *clock = clock_system();
     usec_t deadline = 0;
     for (;;) {
+        if (consumer->has_changes) apply_changes(consumer);
         if (consumer->pending_count > 0) {
             hand_out(consumer, ret_event);
             return ret_event->kind;
@@ -703,10 +702,8 @@ int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const Ka
     for (size_t i = 0; i < count; i++) {
         check(partitions[i].offset >= KAFKA_EARLIEST);
         consumer->by_name[i] = i;
-        consumer->assigned[i] = (Assigned){.topic = text_copy(partitions[i].topic),
-                                           .partition = partitions[i].partition,
-                                           .position = partitions[i].offset,
-                                           .outside = KAFKA_NOT_THERE};
+        consumer->assigned[i] = (Assigned){
+            .topic = text_copy(partitions[i].topic), .partition = partitions[i].partition, .position = partitions[i].offset, .fresh = true};
     }
     qsort_r(consumer->by_name, count, sizeof *consumer->by_name, compare_indexes, consumer->assigned);
     for (size_t i = 1; i < count; i++) check(compare_indexes(&consumer->by_name[i - 1], &consumer->by_name[i], consumer->assigned) < 0);
@@ -735,6 +732,7 @@ void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) 
     if (!is_there) assigned->seeks = true;
     assigned->position = offset;
     assigned->stopped = assigned->at_end = false;
+    assigned->fresh = true;
     consumer->has_changes = true;
 }
 
