@@ -91,7 +91,7 @@ class KafkaRound(Round):
             self.nodes.append(Node(self.directory, number, self.connections(), source, COLUMNS, self.chance.choice(CONDITIONS)))
         half = self.records // 2
         each = ["--tombstones", "3", *(["--rate", max(1, self.rate // 2)] if self.rate else [])]
-        most = self.chance.choice([20, 500, 3000])
+        most = self.chance.choice([20, 500] if self.records < 50_000 else [200, 1000, 5000])  # small ones take long
         self.producers = [
             Producer(self, "plain", half, each),
             Producer(self, "transactions", self.records - half, [*each, "--transactions", most, "--abort", "20"]),

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 
-from faults import ROOT
+from faults import BINARY, ROOT
 
 BUILD = ROOT / "build" / "fault"
 TABLE = BUILD / "rounds.jsonl"
 
 
 def commit():
-    """Before the rounds begin: the tree may change while they run."""
+    """Of the build, as tests/fault/run noted it, else of the tree."""
+    noted = pathlib.Path(BINARY).parent / "commit"
+    if noted.exists():
+        return noted.read_text().strip()
     name = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     changed = subprocess.run(["git", "-C", str(ROOT), "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout.strip()
     return name + ("+" if changed else "")
@@ -77,7 +80,7 @@ def main():
     BUILD.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers do not stay behind
     print_table([])
-    bad, built_from = 0, commit()
+    bad, built_from = 0, commit()  # the tree may change while they run
     for number in range(seed, seed + options.rounds):
         directory = BUILD / f"round-{broker.replace(' ', '-').replace(',', '')}-{number}"
         shutil.rmtree(directory, ignore_errors=True)
