@@ -133,7 +133,7 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
         case BRIDGE_NEWS_NONE: break;
         case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink, said); return;
         case BRIDGE_NEWS_LOOK:
-            bridge_set_aim(bridge, i, sink, (BridgeAim){.next = -1});
+            part_leave(bridge, i, sink);
             part_rejoin(bridge, i);
             claims_look(bridge, sink, LOOK_POSITION);
             break;
@@ -143,12 +143,13 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
 
 /* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
 
-/* Where a sink begins that has come while the others were read for: where these are. */
+/* Where a sink begins that has come while the others were read for: where these are. One whose rows go elsewhere: where it was left. */
 static int64_t present_position(const Bridge *bridge, size_t sink, size_t topic, int32_t partition, int64_t otherwise) {
-    if (!bridge->sinks[sink].is_new) return otherwise;
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePart *part = &bridge->parts[i];
-        if (part->topic == topic && part->partition == partition) return part->read >= 0 ? part->read : otherwise;
+        if (part->topic != topic || part->partition != partition) continue;
+        if (bridge->sinks[sink].moved && part->slots[sink].left >= 0) return part->slots[sink].left;
+        return bridge->sinks[sink].is_new && part->read >= 0 ? part->read : otherwise;
     }
     return otherwise;
 }
@@ -315,6 +316,7 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
             bool raised = raise_generations(bridge, job);
             of->began = of->began || !raised;
             of->is_new = of->is_new && raised;
+            of->moved = of->moved && raised;
             if (!raised && !of->stopped) take_positions(bridge, context.sink, job);
         } else if (!of->stopped) {
             of->error = text_copy(job->request.error.text);

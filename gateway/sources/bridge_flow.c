@@ -150,7 +150,7 @@ void part_rejoin(Bridge *bridge, size_t part) {
     uint64_t epoch = bridge->epoch;
     int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
     if (least < 0) {
-        of->made = of->read;
+        of->read = of->made; /* what is forgotten was not read, for a sink that begins where the source is */
         flow_forget(bridge, part);
         if (epoch == bridge->epoch) part_hold(bridge, part, HOLD_NO_SINK);
         return;
@@ -208,6 +208,18 @@ void part_go_on(Bridge *bridge, size_t part) {
     if (epoch == bridge->epoch) part_release(bridge, part, HOLD_STOPPED);
 }
 
+int64_t part_left(const BridgePart *part, int64_t next, const BridgeSlot *slot) {
+    if (next < 0) return slot->left;
+    return part->refused >= 0 && part->refused < next ? part->refused : next;
+}
+
+void part_leave(Bridge *bridge, size_t part, size_t sink) {
+    BridgeSlot *slot = &bridge->parts[part].slots[sink];
+    int64_t *next = bridge_next(bridge, part, sink);
+    slot->left = part_left(&bridge->parts[part], *next, slot);
+    *next = -1;
+}
+
 void flow_resync(Bridge *bridge, usec_t wait) {
     usec_t at = bridge_now(bridge) + wait;
     bridge->resync = true;
@@ -222,10 +234,15 @@ static void resync(Bridge *bridge) {
     flow_forget(bridge, CLIENT_NO_INDEX);
     for (size_t i = 0; i < bridge->sink_count; i++) {
         if (bridge->sinks[i].stopped) continue;
-        for (size_t k = 0; k < bridge->part_count; k++) *bridge_next(bridge, k, i) = -1;
+        for (size_t k = 0; k < bridge->part_count; k++) part_leave(bridge, k, i);
         claims_look(bridge, i, LOOK_CHAIN);
     }
-    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        BridgePart *part = &bridge->parts[i];
+        if (part->refused >= 0 && part->refused < part->made) part->made = part->refused;
+        part->refused = -1;
+        part_rejoin(bridge, i);
+    }
 }
 
 /* ---- room ------------------------------------------------------------------------------------------------------------------------------- */
@@ -295,11 +312,16 @@ static void take_results(Bridge *bridge, const MicroResult *results, size_t coun
 
 static void post_append(Bridge *bridge, Append *append, const MicroResult *results, size_t count) {
     BridgePosted *posted = arena_alloc(&append->arena, sizeof *posted);
-    *posted = (BridgePosted){.number = ++bridge->posted, .epoch = bridge->epoch};
+    *posted = (BridgePosted){.number = ++bridge->posted, .epoch = bridge->epoch, .part_count = count};
+    posted->parts = arena_alloc(&append->arena, count * sizeof *posted->parts);
     append->tickets = posted;
     append->message.kind = MESSAGE_APPEND;
     append->reply = bridge->mailbox;
-    for (size_t i = 0; i < count; i++) bridge->parts[results[i].partition].posted = posted->number;
+    for (size_t i = 0; i < count; i++) {
+        BridgePart *part = &bridge->parts[results[i].partition];
+        part->posted = posted->number;
+        posted->parts[i] = (struct BridgePostedPart){.part = results[i].partition, .from = part->made};
+    }
     for (size_t i = 0; i < append->sink_count; i++)
         for (size_t k = 0; k < bridge->sink_count; k++)
             if (bridge->sinks[k].sink->number == append->sinks[i].sink) bridge->sinks[k].posted_bytes += append->sinks[i].rows.size;
@@ -347,6 +369,10 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
     check(bridge->in_flight > 0);
     bridge->in_flight--;
     if (bridge_acks(bridge)) acks_append_back(bridge, append->result == APPEND_DONE);
+    for (size_t i = 0; i < posted->part_count && append->result != APPEND_DONE && posted->epoch == bridge->epoch; i++) {
+        BridgePart *part = &bridge->parts[posted->parts[i].part];
+        if (part->refused < 0 || posted->parts[i].from < part->refused) part->refused = posted->parts[i].from;
+    }
     if (append->result != APPEND_DONE && posted->epoch == bridge->epoch)
         flow_resync(bridge, append->result == APPEND_MISPLACED ? 0 : FULL_WAIT);
     row_maker_settle(bridge->maker, append);

@@ -47,7 +47,9 @@ typedef struct BridgeWorld {
 typedef struct BridgeSlot {
     int64_t position;  /* at the destination, as last heard; -1: not known */
     BridgeChain chain; /* of the writer, before its destination was asked */
+    int64_t left;      /* while `next` is not known: where the sink was left, see BridgeSink.moved; -1: not known */
 } BridgeSlot;
+#define BRIDGE_SLOT_NEW ((BridgeSlot){.position = -1, .chain = {-1, -1}, .left = -1})
 
 /* A partition that is assigned. Its MicroPartition has the same index. */
 typedef struct BridgePart {
@@ -58,6 +60,7 @@ typedef struct BridgePart {
     unsigned holds;
     usec_t later;        /* boot */
     uint64_t posted;     /* number of the last Append that has it */
+    int64_t refused;     /* the writer has refused what was made from here on; -1: nothing */
     int64_t limit;       /* `loop: false`: end at the start */
     const char *stopped; /* static: an error id; NULL: it goes on */
     int64_t stopped_at;
@@ -82,6 +85,7 @@ typedef struct BridgeSink {
     char *label;      /* owned: "SOURCE/SINK" */
     bool is_local;    /* its destination is of this machine alone */
     bool is_new;      /* it came while others were read for, and has not been claimed yet */
+    bool moved;       /* its rows go elsewhere from where it was left on, and it has not been claimed there yet */
     BridgeLook look;
     uint64_t look_after; /* the answer to a later question to the writer is needed first */
     bool claiming;       /* a claim is on its way */
@@ -129,6 +133,11 @@ typedef struct BridgeAssigned {
 /* What an Append has in its `tickets`; in its arena. */
 typedef struct BridgePosted {
     uint64_t number, epoch;
+    struct BridgePostedPart {
+        size_t part;
+        int64_t from; /* its records begin there */
+    } * parts;
+    size_t part_count;
 } BridgePosted;
 
 typedef struct BridgeSeeking BridgeSeeking; /* bridge_seek.c */
@@ -315,6 +324,10 @@ void flow_append_back(Bridge *bridge, Append *take_append);
 void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch);
 /* Everything is read again from where the writer has it, not before so long. */
 void flow_resync(Bridge *bridge, usec_t wait);
+/* All before it is with the writer, of a sink that is given `next`, or was. -1: not known. */
+int64_t part_left(const BridgePart *part, int64_t next, const BridgeSlot *slot);
+/* The sink is given nothing of the partition until it is known where it goes on. */
+void part_leave(Bridge *bridge, size_t part, size_t sink);
 /* One turn; how long nothing will change without a message. */
 usec_t flow_step(Bridge *bridge, usec_t now);
 bool flow_is_empty(const Bridge *bridge); /* nothing is gathered, or on its way */

@@ -205,7 +205,7 @@ static void go_there(Bridge *bridge, size_t sink) {
         BridgePart *part = &bridge->parts[i];
         const ClientOffset *target = find_target(seeking, bridge->world.topics[part->topic].name, part->partition);
         if (!target) continue;
-        part->slots[sink] = (BridgeSlot){.position = target->offset, .chain = {-1, -1}};
+        part->slots[sink] = (BridgeSlot){.position = target->offset, .chain = {-1, -1}, .left = -1};
         if (!of->stopped) bridge_set_aim(bridge, i, sink, (BridgeAim){.next = target->offset, .sets_end = true});
         part->range_told = false;
         part_go_on(bridge, i);

@@ -203,7 +203,7 @@ static void make_slots(Bridge *bridge) {
     check(bridge->nexts && bridge->sets && bridge->slots);
     for (size_t i = 0; i < count; i++) {
         bridge->nexts[i] = bridge_acks(bridge) ? 0 : -1; /* every record is for every sink */
-        bridge->slots[i] = (BridgeSlot){.position = -1, .chain = {-1, -1}};
+        bridge->slots[i] = BRIDGE_SLOT_NEW;
     }
     for (size_t i = 0; i < bridge->part_count; i++) {
         bridge->micro[i].next = bridge->nexts + i * sinks;
@@ -247,6 +247,7 @@ void parts_set_up(Bridge *bridge) {
                                          .read = -1,
                                          .made = -1,
                                          .limit = bridge->world.topics[topic].end[assigned->partition],
+                                         .refused = -1,
                                          .committed = -1};
         bridge->micro[at].skip = -1;
         bridge->part_count++;
@@ -272,7 +273,7 @@ void topic_raise(Bridge *bridge, size_t topic, uint32_t generation) {
         set_key(bridge, i);
         for (size_t k = 0; k < bridge->sink_count; k++) {
             *bridge_next(bridge, i, k) = bridge_acks(bridge) ? 0 : -1;
-            bridge->parts[i].slots[k] = (BridgeSlot){.position = -1, .chain = {-1, -1}};
+            bridge->parts[i].slots[k] = BRIDGE_SLOT_NEW;
         }
         part_rejoin(bridge, i);
     }
@@ -319,9 +320,10 @@ static bool same_place(const Sink *a, const Sink *b) {
            strcmp(sink_target_name(&a->target), sink_target_name(&b->target)) == 0;
 }
 
-static const BridgeSink *find_sink(const BridgeSink *sinks, size_t count, const Sink *wanted, size_t *ret_at) {
+/* `moved`: one whose rows went elsewhere. */
+static const BridgeSink *find_sink(const BridgeSink *sinks, size_t count, const Sink *wanted, bool moved, size_t *ret_at) {
     for (size_t i = 0; i < count; i++)
-        if (sinks[i].sink->number == wanted->number && same_place(sinks[i].sink, wanted)) {
+        if (sinks[i].sink->number == wanted->number && same_place(sinks[i].sink, wanted) != moved) {
             *ret_at = i;
             return &sinks[i];
         }
@@ -358,7 +360,8 @@ void sinks_set_up(Bridge *bridge) {
     for (size_t i = 0; i < bridge->sink_count; i++) {
         const Sink *sink = plan_sink(plan, i);
         size_t at;
-        const BridgeSink *known = find_sink(old, old_count, sink, &at);
+        const BridgeSink *known = find_sink(old, old_count, sink, false, &at);
+        const bool moved = !known && find_sink(old, old_count, sink, true, &at);
         BridgeSink *made = &bridge->sinks[i];
         if (known) {
             *made = *known;
@@ -366,6 +369,7 @@ void sinks_set_up(Bridge *bridge) {
         }
         made->sink = sink;
         made->is_new = known ? known->is_new : bridge->phase == BRIDGE_READING;
+        made->moved = moved || (known && known->moved);
         made->is_local = is_local(bridge, sink);
         made->claiming = made->closing = made->imported = false;
         made->posted_bytes = made->asked_bytes = 0;
@@ -375,6 +379,8 @@ void sinks_set_up(Bridge *bridge) {
             bridge->sets[k * bridge->sink_count + i] = sets[k * old_count + at];
             bridge->slots[k * bridge->sink_count + i] = slots[k * old_count + at];
         }
+        for (size_t k = 0; moved && k < bridge->part_count; k++)
+            bridge->parts[k].slots[i].left = part_left(&bridge->parts[k], nexts[k * old_count + at], &slots[k * old_count + at]);
         /* Of one whose answer was on its way, and of a new one. */
         if (bridge->part_count > 0 && (!known || known->claiming || known->look != LOOK_NONE)) claims_look(bridge, i, LOOK_POSITION);
     }

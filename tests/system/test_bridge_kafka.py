@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import threading
 import uuid
 
 import pytest
@@ -413,3 +414,20 @@ def test_a_stop_while_the_broker_hangs(kafka, topic, gateway_factory):
     gateway.start()
     kafka.produce(topic, numbers(100, 100))
     wait_for("rows", lambda: local_rows(gateway), expected(kafka, topic))
+
+
+def test_a_sink_moves_to_another_table_in_load(kafka, topic, gateway_factory):
+    """Each record is in one of the tables: what was read and not given to the writer goes into the new one."""
+    gateway = gateway_factory(quick(kafka)).start()
+    kafka.create_topic(topic, 4)
+    add(gateway, topic, table="t0", settings=FEW)
+    for turn in range(1, 5):
+        producers = [threading.Thread(target=kafka.produce, args=(topic, numbers(0, 3000))) for _ in range(2)]
+        for producer in producers:
+            producer.start()
+        gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": f"t{turn}"}})
+        for producer in producers:
+            producer.join()
+    gateway.set("/sources/s/sinks/k", AT_ONCE)
+    rows = lambda: sorted(row for turn in range(5) for row in local_rows(gateway, f"t{turn}"))  # noqa: E731
+    wait_for("rows of all tables", rows, expected(kafka, topic))

@@ -494,10 +494,10 @@ static SnapshotSource *make_source(void) {
     for (size_t i = 0; i < WORLD_SINKS; i++) {
         if (!world.sinks[i].enabled) continue;
         (void)snprintf(text, sizeof text,
-                       "{\"name\":\"k%zu\",\"type\":\"table\",%s\"table\":{\"tableId\":\"t%zu\",\"mapping\":{\"columns\":["
+                       "{\"name\":\"k%zu\",\"type\":\"table\",%s\"table\":{\"tableId\":\"t%zu_%u\",\"mapping\":{\"columns\":["
                        "{\"name\":\"p\",\"type\":\"meta\",\"field\":\"partition\"},{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\"},"
                        "{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]}}}",
-                       i, world.sink_settings ? world.sink_settings : "", i);
+                       i, world.sink_settings ? world.sink_settings : "", i, world.sinks[i].moves);
         json = json_of(text);
         if (sink_from_request(json, false, &sinks[count], &error) != 0) fail_msg("%s", error.text);
         json_decref(json);
@@ -537,6 +537,14 @@ void world_show(void) {
     news->message.kind = MESSAGE_SNAPSHOT;
     news->snapshot = make_snapshot();
     mailbox_post(bridge_mailbox(world.bridge), &news->message);
+}
+
+void world_move(int sink) {
+    WorldSink *of = &world.sinks[sink];
+    world_import(sink);
+    of->moves++;
+    for (int p = 0; p < WORLD_PARTITIONS; p++) of->positions[p] = of->heard[p] = of->from[p] = of->end[p] = -1;
+    world_show();
 }
 
 /* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */

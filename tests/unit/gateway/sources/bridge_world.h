@@ -38,6 +38,7 @@ typedef struct WorldSink {
     const char *topic_id;                                  /* that is stored with the positions; NULL: none */
     WorldRun *runs;                                        /* in the order of the Appends */
     size_t run_count, run_room;
+    unsigned moves;         /* to other tables; `table` is of all */
     uint64_t waiting_bytes; /* that the writer tells */
     usec_t failing_since;
     unsigned claims, seeks, closes;
@@ -104,6 +105,8 @@ void world_release_appends(void);
 size_t world_appends_held(void);
 /* Imports what waits of a sink, as far as it goes. */
 void world_import(int sink);
+/* The sink's rows go into another table, which has no positions, from now on; what the writer has goes where it went. */
+void world_move(int sink);
 /* Somebody else imports the records up to `next` into the sink's table. */
 void world_overtake(int sink, int partition, int64_t next);
 /* Steps until all that the broker has is imported once into each enabled sink; fails after so many seconds of the world's time. */
