@@ -146,7 +146,8 @@ typedef struct Append {
 typedef struct PartitionProgress {
     int64_t from, end; /* -1, or 0 <= from <= end */
     int64_t position;  /* as the destination said it last, in this process; -1: it did not, or it has none */
-    bool missing;      /* it said that it has none, though a run needed it */
+    bool missing;      /* it said that it has none, though a run needed it, or there is a chain that begins at one */
+    bool known;        /* it was asked since somebody watches the partition: position and missing are its answer */
 } PartitionProgress;
 
 typedef struct SinkProgress {

@@ -100,12 +100,12 @@ static void sink_missing(Bridge *bridge, size_t sink, const PartitionProgress *p
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
 }
 
-/* Somebody has set the positions. */
+/* Somebody has set the positions. Of a partition that came meanwhile there is none yet: it is claimed then. */
 static void end_missing(Bridge *bridge, size_t sink, const SinkProgress *progress) {
     BridgeSink *of = &bridge->sinks[sink];
     if (strcmp(of->stopped, "positionsMissing") != 0) return;
     for (size_t i = 0; i < bridge->part_count; i++)
-        if (progress->partitions[i].missing || progress->partitions[i].position < 0) return;
+        if (progress->partitions[i].missing || !progress->partitions[i].known) return;
     of->stopped = of->reason = NULL;
     bridge->status_at = 0;
     log_info("sink %s goes on: its destination has all positions", of->label);

@@ -68,6 +68,8 @@ static void note_position(SinkState *sink, const ImportPosition *position, const
     if (watched) {
         watched->position = position->found ? position->next : -1;
         watched->missing = watched->missing && !position->found;
+        watched->known = true;
+        watched->read = sink->imports->begun;
     }
     if (!position->found || !chain) return;
     if (!sink_ends_reach(sink->ends, chain->partition, position->next)) forget(sink, chain, "its position is elsewhere");
@@ -87,7 +89,7 @@ static void note_missing(SinkState *sink, const LoadJob *job, const ImportRun *r
         Watched *watched = position->found ? NULL : watch_find(sink->watch, &position->key);
         if (!watched) continue;
         watched->position = -1;
-        watched->missing = true;
+        watched->missing = watched->known = true;
     }
 }
 

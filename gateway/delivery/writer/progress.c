@@ -49,8 +49,13 @@ static uint64_t waiting_bytes(const SinkState *sink) {
 static void fill_partition(Writer *writer, SinkState *sink, const Partition *partition, size_t index, PartitionProgress *out) {
     const SinkEnd *end = sink_ends_find(sink->ends, partition->number);
     const Watched *watched = watch_ask(writer->watched, sink->watch, partition, index, writer->now->boot);
-    *out = (PartitionProgress){
-        .from = end ? end->from : -1, .end = end ? end->end : -1, .position = watched->position, .missing = watched->missing};
+    *out = (PartitionProgress){.from = end ? end->from : -1,
+                               .end = end ? end->end : -1,
+                               .position = watched->position,
+                               .missing = watched->missing,
+                               .known = watched->known};
+    /* The chain began at a position; what was read before that is no news. */
+    if (end && end->end >= 0 && watched->known && watched->position < 0 && watched->read >= end->begun) out->missing = true;
 }
 
 static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {

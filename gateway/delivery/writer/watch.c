@@ -107,7 +107,7 @@ bool watch_any_missing(const SinkWatch *watch) {
 void watch_reset(SinkWatch *watch) {
     for (size_t i = 0; i < watch->count; i++) {
         watch->items[i].position = -1;
-        watch->items[i].missing = false;
+        watch->items[i].missing = watch->items[i].known = false;
     }
     watch->due = 0;
 }

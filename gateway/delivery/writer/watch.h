@@ -30,6 +30,8 @@ typedef struct Watched {
     usec_t asked;     /* boot: the last question */
     int64_t position; /* -1: not known, or there is none */
     bool missing;     /* there is none, and a run needed it */
+    bool known;       /* the destination was asked */
+    uint64_t read;    /* the last commit when it was */
 } Watched;
 
 typedef struct SinkWatch {

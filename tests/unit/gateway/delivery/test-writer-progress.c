@@ -270,6 +270,37 @@ static void test_a_position_that_somebody_made_is_seen(void **state) {
     assert_false(fixture_progress(fixture, 1, false).partitions[0].missing);
 }
 
+/* A table that was emptied, or restored from before the claim: also when nothing waits that would need the position. */
+static void test_a_position_that_vanished_is_missing(void **state) {
+    Fixture *fixture = *state;
+    fixture_define(fixture, 1, false, 1000, NEVER);
+    for (size_t i = 0; i < 8; i++) fixture->missing[i] = true;
+    assert_false(fixture_progress(fixture, 1, false).partitions[0].known);
+    fixture_run(fixture);
+    FixtureProgress new = fixture_progress(fixture, 1, false); /* nobody claimed it yet */
+    assert_true(new.partitions[0].known && !new.partitions[0].missing &&new.partitions[0].position == -1);
+    fixture->missing[0] = false;
+    fixture->positions[0] = 0;
+    fixture_append_tens(fixture, 0, 10, true);
+    assert_false(fixture_progress(fixture, 1, false).partitions[0].missing); /* what was read is older than the chain */
+    fixture_flush(fixture, 1);
+    assert_int_equal(fixture_position_of(fixture, 0), 10);
+    fixture->missing[0] = true;
+    assert_int_equal(fixture_position_of(fixture, 0), -1);
+    FixtureProgress gone = fixture_progress(fixture, 1, false);
+    assert_true(gone.partitions[0].missing && gone.partitions[0].known);
+    assert_false(gone.partitions[1].missing);
+    for (unsigned i = 0; i < 10; i++) fixture_live(fixture, 10 * USEC_MINUTE); /* nobody asks */
+    assert_false(fixture_progress(fixture, 1, false).partitions[0].known);
+    fixture_run(fixture);
+    assert_true(fixture_progress(fixture, 1, false).partitions[0].missing); /* it is not forgotten with the question */
+    fixture->missing[0] = false;
+    fixture->positions[0] = 10;
+    assert_int_equal(fixture_position_of(fixture, 0), 10);
+    assert_false(fixture_progress(fixture, 1, false).partitions[0].missing);
+    fixture_chain_is(fixture, 0, 10, 10);
+}
+
 /* As many as a large cluster has, asked for every second: the writer has other work to do. */
 static void test_ten_thousand_partitions(void **state) {
     Fixture *fixture = *state;
@@ -400,6 +431,7 @@ int main(void) {
         TEST(test_a_drain_answers_what_it_holds),
         TEST(test_positions_are_read_while_a_bridge_asks),
         TEST(test_a_look_can_be_had_at_once),
+        TEST(test_a_position_that_vanished_is_missing),
         TEST(test_ten_thousand_partitions),
         TEST(test_positions_are_read_while_files_wait),
         TEST(test_a_destination_that_is_away_is_asked_less_often),

@@ -308,7 +308,8 @@ static void answer_progress(Progress *progress) {
                 continue;
             }
             if (progress->look_now || world.now / (5 * USEC_SECOND) != (world.now - USEC_SECOND) / (5 * USEC_SECOND)) hear(sink, partition);
-            to->partitions[k] = (PartitionProgress){sink->from[partition], sink->end[partition], sink->heard[partition], sink->missing};
+            to->partitions[k] = (PartitionProgress){sink->from[partition], sink->end[partition], sink->heard[partition], sink->missing,
+                                                    true};
         }
     }
     request_answer(&progress->request);
