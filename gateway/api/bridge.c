@@ -14,6 +14,8 @@
 #define SEEKS_MOST 32
 #define SKIPS_MOST 32
 #define RETRY_AFTER 5 /* seconds */
+/* A destination may be busy with an import, or not answer for a while: the call does not wait for it longer. */
+#define ANSWER_LONGEST (60 * USEC_SECOND)
 
 /* false: answered. */
 static bool is_bridge(ApiRequest *request) {
@@ -46,12 +48,22 @@ static void fail_ended(const Control *control, ApiCall *take_call, const char *m
         api_call_fail(take_call, 409, "bridgeNotRunning", message);
 }
 
+static void overdue(Control *control, Errand *errand) {
+    (void)control;
+    if (errand->call)
+        fail_later(steal(errand->call), 503, "notYetDone",
+                   "It is not done within 60 s, and may still happen: the log says what becomes of it.");
+}
+
 /* Answers the call unless somebody reads the source: then the errand takes the call. */
 static bool ask(ApiRequest *request, Errand *errand, Request *message) {
     const Source *source = request->source->source;
     /* That of a disabled source may go on until the next start: the answer does not hang on that. */
     if (!source->disabled && control_ask_bridge(request->control, errand, source, message)) {
+        Clock *clock = request->view->clock;
         errand->call = api_keep(request);
+        errand->due = clock->boot(clock) + ANSWER_LONGEST;
+        errand->overdue = overdue;
         return true;
     }
     request_drop(message);

@@ -435,6 +435,21 @@ static usec_t mind_late(Control *control) {
     return any ? LATE_INTERVAL : USEC_NEVER;
 }
 
+/* Returns when to look again. */
+static usec_t mind_overdue(Control *control) {
+    usec_t now = control->options.clock->boot(control->options.clock), next = USEC_NEVER;
+    for (Errand *errand = control->errands; errand; errand = errand->next) {
+        if (errand->due == 0) continue;
+        if (now >= errand->due) {
+            errand->due = 0;
+            errand->overdue(control, errand);
+        } else if (errand->due - now < next) {
+            next = errand->due - now;
+        }
+    }
+    return next;
+}
+
 usec_t control_turn(Control *control) {
     check_on_thread(&control->owner);
     Message *message = mailbox_take(control->mailbox);
@@ -445,7 +460,8 @@ usec_t control_turn(Control *control) {
         message = next;
     }
     if (fence) changes_fence(control);
-    usec_t look_again = mind_late(control);
+    usec_t look_again = mind_late(control), overdue = mind_overdue(control);
+    if (overdue < look_again) look_again = overdue;
     size_t parked = 0;
     for (const ParkedCall *at = control->parked; at; at = at->next) parked++;
     check(parked == control->parked_count && parked <= PARKED_MOST);

@@ -107,6 +107,9 @@ struct Errand {
     ApiCall *call; /* owned: to be answered when it ends; NULL: none, or it is answered */
     /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the errand. May be NULL. */
     void (*late)(Control *control, Errand *errand);
+    /* The message is not back at that time (boot; 0: it may take as long as it likes): called once; answers the call and keeps the errand. */
+    usec_t due;
+    void (*overdue)(Control *control, Errand *errand);
 };
 
 /* The request is complete but for whom it comes back to. */

@@ -394,6 +394,26 @@ static void seeks_on_their_way_are_bounded(void **state) {
     answered(harness, 200, "\"sourceId\":\"s\"");
 }
 
+static void an_answer_is_there_in_time(void **state) {
+    Harness *harness = *state;
+    BridgeSeek *seek = sought(harness, "", "{\"to\":\"latest\"}");
+    harness->time_passed += 59 * USEC_SECOND;
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+    assert_true(control_turn(harness->control) <= USEC_SECOND);
+    harness->time_passed += USEC_SECOND;
+    answered(harness, 503, "\"error\":\"stream.api.notYetDone\"");
+    add_sinks(seek, 0, 0);
+    request_answer(&seek->request); /* to nobody */
+    for (int i = 0; i < 3; i++) harness_turn(harness);
+    assert_null(harness_answer(harness));
+    request_answer(&sought(harness, "", "{\"to\":\"latest\"}")->request);
+    answered(harness, 200, "\"sourceId\":\"s\"");
+    harness->time_passed += USEC_MINUTE;
+    harness_turn(harness);
+    assert_null(harness_answer(harness));
+}
+
 /* ---- skip ------------------------------------------------------------------------------------------------------------------------------ */
 
 static BridgeSkip *skipped(Harness *harness) {
@@ -537,9 +557,9 @@ int main(void) {
         CASE(partitions_are_paged),           CASE(wrong_bodies_name_their_place),
         CASE(a_seek_asks_the_bridge),         CASE(a_seek_says_what_became_of_each_sink),
         CASE(what_cannot_be_sought_says_why), CASE(seeks_on_their_way_are_bounded),
-        CASE(a_skip_names_the_record),        CASE(an_end_leaves_nothing_behind),
-        CASE(statistics_have_the_lag),        CASE(every_bridge_has_series),
-        CASE(their_series_have_a_bound),
+        CASE(an_answer_is_there_in_time),     CASE(a_skip_names_the_record),
+        CASE(an_end_leaves_nothing_behind),   CASE(statistics_have_the_lag),
+        CASE(every_bridge_has_series),        CASE(their_series_have_a_bound),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
