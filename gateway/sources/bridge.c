@@ -14,6 +14,7 @@
 
 #define CLOSE_LIMIT (5 * USEC_SECOND) /* of the client; then it is left behind */
 #define AGAIN_MOST (30 * USEC_SECOND)
+#define TELL_EVERY (10 * USEC_SECOND) /* another trouble, in the log */
 
 /* ---- the definition -------------------------------------------------------------------------------------------------------------------- */
 
@@ -90,18 +91,24 @@ void bridge_hurry(Bridge *bridge) {
 /* ---- the client ------------------------------------------------------------------------------------------------------------------------- */
 
 void bridge_trouble(Bridge *bridge, SinkFault fault, const Error *error) {
+    usec_t now = bridge_now(bridge);
     bridge->fault = fault;
     bridge->trouble_at = bridge->options.clock->wall(bridge->options.clock);
     bridge->status_at = 0;
-    if (bridge->trouble && strcmp(bridge->trouble, error->text) == 0) return;
-    log_warning("source %s: %s", bridge->id, error->text);
     free(bridge->trouble);
     bridge->trouble = text_copy(error->text);
+    /* A client says the same of each server, again and again, in turns. */
+    if (bridge->told && (strcmp(bridge->told, error->text) == 0 || now - bridge->told_at < TELL_EVERY)) return;
+    log_warning("source %s: %s", bridge->id, error->text);
+    free(bridge->told);
+    bridge->told = text_copy(error->text);
+    bridge->told_at = now;
 }
 
 void bridge_works(Bridge *bridge) {
     bridge->failures = 0;
     free(steal(bridge->trouble));
+    free(steal(bridge->told));
     bridge->fault = SINK_SOUND;
 }
 
@@ -345,6 +352,7 @@ void bridge_free(Bridge *bridge) {
     buffer_deinit(&bridge->rest);
     row_maker_free(bridge->maker);
     free(bridge->trouble);
+    free(bridge->told);
     free(bridge->group);
     free(bridge->id);
     free(bridge);

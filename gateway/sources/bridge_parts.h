@@ -192,6 +192,8 @@ struct Bridge {
     bool left_for_destination; /* closed since a destination takes nothing for long */
     char *trouble;             /* owned: of the broker; NULL: none */
     usec_t trouble_at;         /* wall */
+    char *told;                /* owned: what was logged last since it worked; NULL: nothing */
+    usec_t told_at;            /* boot */
     SinkFault fault;
 
     /* what is read */
