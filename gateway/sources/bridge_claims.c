@@ -143,12 +143,13 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
 
 /* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
 
-/* Where a sink begins that has come while the others were read for: where these are. One whose rows go elsewhere: where it was left. */
+/* Where a sink begins that has come while the others were read for: where these were then. One whose rows go elsewhere: where it was left. */
 static int64_t present_position(const Bridge *bridge, size_t sink, size_t topic, int32_t partition, int64_t otherwise) {
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePart *part = &bridge->parts[i];
         if (part->topic != topic || part->partition != partition) continue;
-        if (bridge->sinks[sink].moved && part->slots[sink].left >= 0) return part->slots[sink].left;
+        bool begins = bridge->sinks[sink].moved || bridge->sinks[sink].is_new;
+        if (begins && part->slots[sink].left >= 0) return part->slots[sink].left;
         return bridge->sinks[sink].is_new && part->read >= 0 ? part->read : otherwise;
     }
     return otherwise;

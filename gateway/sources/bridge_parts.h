@@ -47,7 +47,7 @@ typedef struct BridgeWorld {
 typedef struct BridgeSlot {
     int64_t position;  /* at the destination, as last heard; -1: not known */
     BridgeChain chain; /* of the writer, before its destination was asked */
-    int64_t left;      /* while `next` is not known: where the sink was left, see BridgeSink.moved; -1: not known */
+    int64_t left; /* while `next` is not known: where the sink was left, or the others when it came, see BridgeSink.moved; -1: not known */
 } BridgeSlot;
 #define BRIDGE_SLOT_NEW ((BridgeSlot){.position = -1, .chain = {-1, -1}, .left = -1})
 

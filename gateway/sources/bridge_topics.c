@@ -381,6 +381,9 @@ void sinks_set_up(Bridge *bridge) {
         }
         for (size_t k = 0; moved && k < bridge->part_count; k++)
             bridge->parts[k].slots[i].left = part_left(&bridge->parts[k], nexts[k * old_count + at], &slots[k * old_count + at]);
+        /* Behind all that was made into rows: until the new one is claimed, the others are read for. */
+        bool comes = made->is_new && !known && !moved;
+        for (size_t k = 0; comes && k < bridge->part_count; k++) bridge->parts[k].slots[i].left = bridge->parts[k].made;
         /* Of one whose answer was on its way, and of a new one. */
         if (bridge->part_count > 0 && (!known || known->claiming || known->look != LOOK_NONE)) claims_look(bridge, i, LOOK_POSITION);
     }

@@ -159,3 +159,21 @@ def test_a_connection_that_the_config_file_has_no_more(gateway, server):
     gateway.start()
     server.publish("orders.a", ["2"])
     wait_bodies(gateway, ["1", "2"])
+
+
+def test_a_new_sink_and_another_table_miss_nothing_of_what_comes_then(gateway, server):
+    add(gateway, "none", "k")
+    server.publish("orders.a", ["1", "2"])
+    wait_bodies(gateway, ["1", "2"])
+    gateway.add_sink("s", "l", COLUMNS, settings=AT_ONCE)
+    server.publish("orders.a", ["3"])
+    wait_bodies(gateway, ["3"], "l")
+    wait_bodies(gateway, ["1", "2", "3"])
+    result = gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "kk"}})["result"]
+    assert "Positions belong to the table" in result, result
+    server.publish("orders.a", ["4"])
+    wait_bodies(gateway, ["4"], "kk")
+    wait_bodies(gateway, ["3", "4"], "l")
+    gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "k"}})
+    wait_bodies(gateway, ["1", "2", "3", "4"])  # it stands behind 3 there
+    assert bodies(gateway, "kk") == ["4"]

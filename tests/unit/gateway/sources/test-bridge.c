@@ -307,6 +307,28 @@ static void a_sink_that_moves_leaves_nothing_out(void **state) {
         }
 }
 
+/* What is read for the others until the destination of the new one answers is read again for it. */
+static void a_sink_that_is_new_misses_nothing_of_what_comes_then(void **state) {
+    (void)state;
+    for (int refuses = 0; refuses < 2; refuses++) {
+        world_begin(2, 1, true);
+        for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
+        world_start();
+        world_settle(60);
+        world.sinks[1].enabled = true;
+        world.sinks[1].refuses = refuses;
+        world_show();
+        for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
+        run(100, 20 * USEC_MS);
+        world_import(0);
+        assert_int_equal(world.sinks[0].positions[0], 150);
+        world.sinks[1].refuses = false;
+        for (int p = 0; p < 2; p++) memset(world.sinks[1].table[p], 1, 100); /* what it never gets */
+        world_settle(60);
+        if (refuses == 0) world_end();
+    }
+}
+
 static void a_source_that_is_gone_ends(void **state) {
     (void)state;
     world_begin(1, 1, true);
@@ -813,6 +835,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_paused_source_reads_nothing, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
         cmocka_unit_test_teardown(a_sink_that_moves_leaves_nothing_out, tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_misses_nothing_of_what_comes_then, tear_down),
         cmocka_unit_test_teardown(a_source_that_is_gone_ends, tear_down),
         cmocka_unit_test_teardown(it_reads_no_further_ahead_than_it_may, tear_down),
         cmocka_unit_test_teardown(two_appends_are_in_flight, tear_down),
