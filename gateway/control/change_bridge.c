@@ -45,5 +45,7 @@ void bridge_say_target(const Source *source, const Sink *old, const Sink *now, B
                  strcmp(sink_target_name(&old->target), sink_target_name(&now->target)) != 0;
     if (!moves || !source_keeps_positions(source)) return;
     begin_sentence(text);
-    buffer_append_text(text, "Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
+    buffer_append_text(
+        text, "Positions belong to the table: where the new one has none of this source, it goes on behind the last record of the old one, "
+              "or begins as \"startFrom\" says if the source is not read now.");
 }

@@ -121,9 +121,10 @@ static void a_change_says_what_becomes_of_what_was_read(void **state) {
          "anew, "
          "as \"startFrom\" says, unless it was read under that before. Positions belong to the table: where the new one has none of this "
          "source, "
-         "it begins as a new sink does.");
+         "it goes on behind the last record of the old one, or begins as \"startFrom\" says if the source is not read now.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"tableId\":\"w\"}}",
-         "The sink is changed. Positions belong to the table: where the new one has none of this source, it begins as a new sink does.");
+         "The sink is changed. Positions belong to the table: where the new one has none of this source, it goes on behind the last record "
+         "of the old one, or begins as \"startFrom\" says if the source is not read now.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"onSchemaDrift\":\"evolve\"}}", "The sink is changed.");
     does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
     does(harness, "POST", SOURCES "/h/sinks",
