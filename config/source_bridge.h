@@ -50,6 +50,8 @@ struct BridgeKind {
     char *(*group)(const Source *source, uint32_t project);
     /* The field of its part whose change gives its positions another key, so that it starts anew; NULL: the key is the same. */
     const char *(*new_key)(const Source *old, const Source *now, uint32_t project);
+    /* Would two sources of one connection take records away from each other, so that the tables of neither are complete? */
+    bool (*shares)(const Source *a, const Source *b, uint32_t project);
     /* What a test of its connection looks for (SinkTest.tables): number `index`, from 0. free(). NULL: there are no more. */
     char *(*reads)(const Source *source, uint32_t project, size_t index);
 };

@@ -120,8 +120,28 @@ static char *reads(const Source *source, uint32_t project, size_t index) {
     return index < kafka->topic_count ? text_copy(kafka->topics[index]) : NULL;
 }
 
-static const BridgeKind kafka_bridge = {
-    .connection_type = "kafka", .keeps_positions = keeps_positions, .group = kafka_source_group, .new_key = new_key, .reads = reads};
+/* A pattern may be of any topic. */
+static bool same_topic(const char *a, const char *b) {
+    return a[0] == '^' || b[0] == '^' || strcmp(a, b) == 0;
+}
+
+/* Members of one group divide the partitions of a topic. Without `loop` all are read, and nobody is joined. */
+static bool shares(const Source *a, const Source *b, uint32_t project) {
+    const KafkaSource *one = source_kafka(a), *other = source_kafka(b);
+    _cleanup_free_ char *group = kafka_source_group(a, project), *other_group = kafka_source_group(b, project);
+    if (!one->bridge.loop || !other->bridge.loop || strcmp(group, other_group) != 0) return false;
+    for (size_t i = 0; i < one->topic_count; i++)
+        for (size_t k = 0; k < other->topic_count; k++)
+            if (same_topic(one->topics[i], other->topics[k])) return true;
+    return false;
+}
+
+static const BridgeKind kafka_bridge = {.connection_type = "kafka",
+                                        .keeps_positions = keeps_positions,
+                                        .group = kafka_source_group,
+                                        .new_key = new_key,
+                                        .shares = shares,
+                                        .reads = reads};
 
 const SourceKind source_kind_kafka = {
     .name = "kafka",

@@ -112,8 +112,18 @@ static char *reads(const Source *source, uint32_t project, size_t index) {
     return text_copy(buffer_text(&text));
 }
 
-static const BridgeKind nats_bridge = {
-    .connection_type = "nats", .keeps_positions = keeps_positions, .group = nats_source_group, .new_key = new_key, .reads = reads};
+/* A durable consumer gives each message to one of those who ask. */
+static bool shares(const Source *a, const Source *b, uint32_t project) {
+    _cleanup_free_ char *durable = nats_source_durable(a, project), *other = nats_source_durable(b, project);
+    return durable && other && strcmp(durable, other) == 0 && strcmp(source_nats(a)->stream, source_nats(b)->stream) == 0;
+}
+
+static const BridgeKind nats_bridge = {.connection_type = "nats",
+                                       .keeps_positions = keeps_positions,
+                                       .group = nats_source_group,
+                                       .new_key = new_key,
+                                       .shares = shares,
+                                       .reads = reads};
 
 const SourceKind source_kind_nats = {
     .name = "nats",

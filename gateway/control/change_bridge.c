@@ -1,8 +1,36 @@
 /* What control knows of sources that read a broker, beside what it does for all. */
 #include <string.h>
 
-#include "config/source_bridge.h"
+#include "base/cleanup.h"
+#include "config/source_kafka.h"
+#include "config/source_nats.h"
 #include "gateway/control/change_parts.h"
+
+static bool shares(const Control *control, const Source *source, const Source *other) {
+    const BridgeSource *bridge = source_bridge(source), *of_other = source_bridge(other);
+    return other->kind == source->kind && other->deleted == 0 && strcmp(other->source_id, source->source_id) != 0 &&
+           strcmp(bridge->connection, of_other->connection) == 0 &&
+           source->kind->bridge->shares(source, other, control->options.options->project);
+}
+
+/* Looks at what is on its way, too. */
+static int check_shared(const Control *control, const Source *source, Failure *failure) {
+    const char *taken = NULL;
+    for (size_t i = 0; i < control->registry.count && !taken; i++) {
+        const Source *other = control->registry.sources[i]->source;
+        if (shares(control, source, other)) taken = other->source_id;
+    }
+    for (const Change *change = control->changes; change && !taken; change = change->next) {
+        const Source *other = change->outcome.source;
+        if (other && shares(control, source, other)) taken = other->source_id;
+    }
+    if (!taken) return 0;
+    _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project);
+    return failure_set(
+        failure, 409, "groupTaken",
+        "Source \"%s\" reads as \"%s\" already: each of the two would get a part of the records only. Give this one another %s.", taken,
+        group, source->kind == &source_kind_kafka ? "\"groupId\"" : "\"durable\"");
+}
 
 int bridge_check_source(const Control *control, const Source *source, Failure *failure) {
     const BridgeSource *bridge = source_bridge(source);
@@ -10,7 +38,7 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
     const char *type = source->kind->bridge->connection_type;
     const Connection *found = connections_find(&control->options.options->list, bridge->connection);
     if (!found) return failure_no_connection(control, bridge->connection, failure);
-    if (strcmp(found->type->name, type) == 0) return 0;
+    if (strcmp(found->type->name, type) == 0) return check_shared(control, source, failure);
     return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: a source of type %s reads a connection of type %s.",
                        found->name, found->type->name, source->kind->name, type);
 }

@@ -312,6 +312,7 @@ static int undelete_source(Control *control, ChangeOutcome *outcome, const Regis
         if (change_check_table(control, known->source->source_id, sink, outcome, failure) < 0) return -1;
     }
     outcome->source->deleted = 0;
+    if (bridge_check_source(control, outcome->source, failure) < 0) return -1;
     return change_check_source_limit(control, failure);
 }
 

@@ -241,6 +241,42 @@ static void a_test_of_a_connection_looks_for_what_is_read(void **state) {
     tests(harness, "local", "t u ", true);
 }
 
+static void refuses_group(Harness *harness, const char *method, const char *path, const char *body) {
+    json_t *answer;
+    int status = harness_call(harness, method, path, body, &answer);
+    const char *id = json_string_value(json_object_get(answer, "error"));
+    if (status != 409 || !id || strcmp(id, "stream.api.groupTaken") != 0) fail_msg("%s %s: %d %s", path, body, status, id ? id : "");
+    json_decref(answer);
+}
+
+#define GROUP(id, connection, topics, more)                                                                                                \
+    "{\"sourceId\":\"" id "\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"" connection "\",\"topics\":" topics more "}}"
+
+static void two_sources_share_no_group(void **state) {
+    Harness *harness = *state;
+    const char *created = "The source is created.";
+    does(harness, "POST", SOURCES, GROUP("a", "events", "[\"t\",\"u\"]", ",\"groupId\":\"g\""), created);
+    refuses_group(harness, "POST", SOURCES, GROUP("b", "events", "[\"u\"]", ",\"groupId\":\"g\""));
+    refuses_group(harness, "POST", SOURCES, GROUP("b", "events", "[\"^x\"]", ",\"groupId\":\"g\""));
+    refuses_group(harness, "PUT", SOURCES "/b/manifest", GROUP("b", "events", "[\"u\"]", ",\"groupId\":\"g\""));
+    refuses_group(harness, "POST", SOURCES, GROUP("b", "events", "[\"t\"]", ",\"groupId\":\"g\""));
+    does(harness, "POST", SOURCES, GROUP("c", "events", "[\"v\"]", ",\"groupId\":\"g\""), created);
+    does(harness, "POST", SOURCES, GROUP("d", "other", "[\"u\"]", ",\"groupId\":\"g\""), created);
+    does(harness, "POST", SOURCES, GROUP("e", "events", "[\"u\"]", ",\"groupId\":\"g\",\"loop\":false"), created);
+    does(harness, "POST", SOURCES, GROUP("f", "events", "[\"u\"]", ""), created);
+    refuses_group(harness, "PATCH", SOURCES "/f", "{\"kafka\":{\"groupId\":\"g\"}}");
+    does(harness, "PATCH", SOURCES "/a", "{\"kafka\":{\"topics\":[\"t\",\"u\",\"w\"]}}", "The source is changed.");
+    does(harness, "DELETE", SOURCES "/a", NULL, "The source is deleted; what waits is imported.");
+    does(harness, "PATCH", SOURCES "/f", "{\"kafka\":{\"groupId\":\"g\"}}",
+         "The source is changed. What it has read is kept by \"kafka.groupId\", which is another one now: it starts anew, as "
+         "\"startFrom\" says, unless it was read under that before.");
+    refuses_group(harness, "PUT", SOURCES "/a/undelete", NULL);
+    does(harness, "POST", SOURCES, NATS("n", ",\"durable\":\"d\""), created);
+    refuses_group(harness, "POST", SOURCES, NATS("m", ",\"durable\":\"d\",\"subject\":\"a\""));
+    does(harness, "POST", SOURCES, NATS("m", ",\"durable\":\"none\""), created);
+    does(harness, "POST", SOURCES, NATS("o", ",\"durable\":\"none\""), created);
+}
+
 int main(void) {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test_setup_teardown(its_connection_is_there_and_of_its_type, start, harness_teardown),
@@ -250,6 +286,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_test_of_a_connection_looks_for_what_is_read, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(two_sources_share_no_group, start, harness_teardown),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
