@@ -404,7 +404,13 @@ static void advance(NatsClient *client) {
     if (!client->connection && !client->attempt && nats_now() >= client->retry_at && nats_left_behind() < LEFT_MOST) start_attempt(client);
 }
 
+uint64_t nats_client_connects(const NatsClient *client) {
+    return client->status.connects;
+}
+
 bool nats_client_poll(NatsClient *client, usec_t wait) {
+    advance(client);
+    if (client->connection || wait <= 0) return client->connection;
     for (usec_t end = nats_now() + wait;;) {
         advance(client);
         usec_t left = end - nats_now();

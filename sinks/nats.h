@@ -55,6 +55,7 @@ NatsClient *nats_client_new(const NatsClientOptions *options); /* connects in th
 /* Waits until it is connected (at most `wait`; 0: only looks) and keeps the connection going otherwise. Is it connected? */
 bool nats_client_poll(NatsClient *client, usec_t wait);
 void nats_client_status(NatsClient *client, NatsClientStatus *ret_status);
+uint64_t nats_client_connects(const NatsClient *client); /* NatsClientStatus.connects alone */
 /* Its consumers are closed before. False: libnats did not let go of the connection within `limit`; a thread was left behind with it. */
 bool nats_client_close(NatsClient *client, usec_t limit); /* NULL-safe */
 /* How many threads are left behind in all of the process now. */

@@ -502,7 +502,8 @@ static int step(NatsConsumer *consumer, usec_t turn, NatsMessage **ret_message, 
     }
     request_more(consumer);
     natsMsg *message = NULL;
-    natsStatus status = natsSubscription_NextMsg(&message, consumer->messages, turn > USEC_MS ? turn / USEC_MS : 1);
+    /* 0: what is there */
+    natsStatus status = natsSubscription_NextMsg(&message, consumer->messages, (turn + USEC_MS - 1) / USEC_MS);
     if (status == NATS_OK) return take(consumer, message, ret_message, error);
     if (status == NATS_NO_RESPONDERS) return look_for_it(consumer, error);
     if (nats_violated(client, consumer->violations, consumer->next, error) ||
@@ -518,11 +519,12 @@ static int step(NatsConsumer *consumer, usec_t turn, NatsMessage **ret_message, 
 
 NatsNext nats_consumer_next(NatsConsumer *consumer, usec_t wait, NatsMessage **ret_message, Error *error) {
     NatsClient *client = consumer->client;
-    for (usec_t end = nats_now() + wait;;) {
-        usec_t left = end - nats_now(), turn = left < SINK_PATIENCE_TURN ? left : SINK_PATIENCE_TURN;
-        int next = step(consumer, turn > 0 ? turn : 0, ret_message, error);
+    usec_t end = wait > 0 ? nats_now() + wait : 0;
+    for (usec_t left = wait > 0 ? wait : 0;; left = end - nats_now()) {
+        if (left < 0) left = 0;
+        int next = step(consumer, left < SINK_PATIENCE_TURN ? left : SINK_PATIENCE_TURN, ret_message, error);
         if (next != GO_ON) return (NatsNext)next;
-        if (nats_now() >= end || sink_patience_is_over(client->options.patience))
+        if (left == 0 || nats_now() >= end || sink_patience_is_over(client->options.patience))
             return nats_client_poll(client, 0) ? NATS_NEXT_QUIET : NATS_NEXT_DOWN;
     }
 }

@@ -85,10 +85,9 @@ static bool close_nats(BridgeClient *take_client, usec_t limit) {
 
 /* The connection is another one than before: what was read may be another stream. */
 static bool is_new_connection(BridgeClient *bridge) {
-    NatsClientStatus status;
-    nats_client_status(bridge->client, &status);
-    bool is_new = status.connects != bridge->connects;
-    bridge->connects = status.connects;
+    uint64_t connects = nats_client_connects(bridge->client);
+    bool is_new = connects != bridge->connects;
+    bridge->connects = connects;
     if (is_new) bridge->end_given = -1; /* it is told again, and says that all is well */
     return is_new;
 }
@@ -104,7 +103,7 @@ static ClientEventKind turn(BridgeClient *bridge, usec_t wait, ClientEvent *ret_
         ClientEventKind kind = bridge->is_known && bridge->consumer ? nats_bridge_look(bridge, ret_event) : CLIENT_NOTHING;
         if (kind != CLIENT_NOTHING) return kind;
     }
-    bool waits = bridge->retry_at > nats_bridge_now();
+    bool waits = bridge->retry_at > 0 && bridge->retry_at > nats_bridge_now();
     if (bridge->stopped && !waits) return nats_bridge_try_again(bridge, ret_event);
     if (bridge->stopped || waits || !is_reading(bridge)) {
         nats_bridge_rest(bridge, wait);
@@ -117,13 +116,14 @@ static ClientEventKind turn(BridgeClient *bridge, usec_t wait, ClientEvent *ret_
 static ClientEventKind poll_nats(BridgeClient *bridge, usec_t wait, ClientEvent *ret_event) {
     nats_message_free(steal(bridge->message));
     *ret_event = (ClientEvent){.index = CLIENT_NO_INDEX, .offset = -1};
-    for (usec_t end = nats_bridge_now() + wait;;) {
-        usec_t left = end - nats_bridge_now();
-        nats_bridge_begin(bridge, (left > 0 ? left : 0) + SLACK);
+    usec_t now = nats_bridge_now(), end = now + wait;
+    for (;; now = nats_bridge_now()) {
+        usec_t left = now < end ? end - now : 0;
+        bridge->call_end = now + left + SLACK;
         if (bridge->is_over) nats_bridge_rest(bridge, left);
-        ClientEventKind kind = bridge->is_over ? CLIENT_NOTHING : turn(bridge, left > 0 ? left : 0, ret_event);
+        ClientEventKind kind = bridge->is_over ? CLIENT_NOTHING : turn(bridge, left, ret_event);
         ret_event->kind = kind;
-        if (kind != CLIENT_NOTHING || nats_bridge_now() >= end || sink_patience_is_over(bridge->patience)) return kind;
+        if (kind != CLIENT_NOTHING || left == 0 || sink_patience_is_over(bridge->patience)) return kind;
     }
 }
 
