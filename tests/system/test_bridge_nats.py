@@ -289,6 +289,22 @@ def test_two_gateways_without_a_durable(gateway_factory, nats, postgres):
     wait_for(lambda: remote(postgres, table), range(1, last + 1))
 
 
+def test_two_gateways_share_a_durable(gateway_factory, nats, postgres):
+    """The weaker promise: nothing is lost. What was not acknowledged by the one comes to the other as well, so it may be there twice."""
+    table = "nats_shared"
+    gateways = [gateway_factory(config(nats, postgres)).start() for _ in range(2)]
+    for gateway in gateways:
+        add(gateway, "own", connection="warehouse", table=table)
+    last = nats.publish("orders.a", numbers(1, 3000))
+    wait_until("rows", lambda: len(set(remote(postgres, table))) == last, LONG)
+    assert remote(postgres, table) == list(range(1, last + 1))  # nobody was killed
+    for gateway in gateways:
+        last = nats.publish("orders.a", numbers(last + 1, 1000))
+        gateway.kill()
+        gateway.start()
+    wait_until("rows", lambda: len(set(remote(postgres, table))) == last, LONG)
+
+
 def test_where_it_is(gateway_factory, nats):
     gateway = gateway_factory(config(nats)).start()
     nats.publish("orders.a", numbers(1, 50))
