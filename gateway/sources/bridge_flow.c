@@ -19,6 +19,7 @@
 #define NO_ROOM_WAIT (20 * USEC_MS) /* until bytes in flight are asked for again */
 #define HELD_LONGEST USEC_SECOND    /* without polling; then partitions are paused, and what the client has fetched is thrown away */
 #define FULL_WAIT USEC_SECOND
+#define REJECTS_FULL_WAIT (5 * USEC_SECOND) /* somebody has to delete rejects */
 #define LATER_WAIT USEC_SECOND
 
 /* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */
@@ -260,6 +261,9 @@ static bool has_room(Bridge *bridge, usec_t now) {
         buffer_append_text(&bridge->room, "The disk budget is used up.");
     } else if (now < bridge->no_room_until) {
         buffer_append_text(&bridge->room, "The bytes in flight are used up.");
+    } else if (now < bridge->full_until) {
+        buffer_append_text(&bridge->room, bridge->full_of_rejects ? "There is no room for more rejects (retention.rejects-size)."
+                                                                  : "There is no room on the disk for what was read.");
     }
     for (size_t i = 0; bridge->room.size == 0 && i < bridge->sink_count; i++) {
         const BridgeSink *sink = &bridge->sinks[i];
@@ -373,8 +377,14 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
         BridgePart *part = &bridge->parts[posted->parts[i].part];
         if (part->refused < 0 || posted->parts[i].from < part->refused) part->refused = posted->parts[i].from;
     }
-    if (append->result != APPEND_DONE && posted->epoch == bridge->epoch)
-        flow_resync(bridge, append->result == APPEND_MISPLACED ? 0 : FULL_WAIT);
+    usec_t wait = append->result == APPEND_MISPLACED ? 0 : FULL_WAIT;
+    if (append->result == APPEND_FULL) {
+        bridge->full_of_rejects = append->reject_count > 0;
+        if (bridge->full_of_rejects) wait = REJECTS_FULL_WAIT;
+        bridge->full_until = bridge_now(bridge) + wait;
+        bridge->status_at = 0;
+    }
+    if (append->result != APPEND_DONE && posted->epoch == bridge->epoch) flow_resync(bridge, wait);
     row_maker_settle(bridge->maker, append);
     row_maker_recycle(bridge->maker, append);
 }

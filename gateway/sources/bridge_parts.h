@@ -234,10 +234,12 @@ struct Bridge {
     bool quiet;        /* the client had nothing */
     usec_t full_since; /* boot: nothing can be taken since; 0: it can */
     usec_t no_room_until;
-    bool pressed;       /* partitions are paused since there is no room */
-    Buffer room;        /* why there is no room; empty: there is */
-    int delaying;       /* index of the sink that is why; -1: none */
-    usec_t last_record; /* boot */
+    usec_t full_until;    /* boot: the writer had no room for an Append; it is not asked before */
+    bool full_of_rejects; /* of one with rejects, so that it may be their room that is used up */
+    bool pressed;         /* partitions are paused since there is no room */
+    Buffer room;          /* why there is no room; empty: there is */
+    int delaying;         /* index of the sink that is why; -1: none */
+    usec_t last_record;   /* boot */
 
     BridgeAcks acks;
 

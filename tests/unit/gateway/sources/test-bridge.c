@@ -105,6 +105,20 @@ static void a_refused_append_is_read_again(void **state) {
     world_settle(60);
 }
 
+static void a_full_room_for_rejects_is_shown(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 3, RECORD_BROKEN);
+    world_start();
+    world.result = APPEND_FULL;
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world.result, APPEND_DONE); /* it was refused */
+    assert_int_equal(world_status()->state, BRIDGE_WAITING);
+    assert_non_null(strstr(world_status()->reason, "retention.rejects-size"));
+    world_settle(60);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+}
+
 static void a_chain_that_is_lost_is_noticed(void **state) {
     (void)state;
     world_begin(1, 2, true);
@@ -824,6 +838,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_restart_goes_on, tear_down),
         cmocka_unit_test_teardown(a_restart_reads_nothing_twice, tear_down),
         cmocka_unit_test_teardown(a_refused_append_is_read_again, tear_down),
+        cmocka_unit_test_teardown(a_full_room_for_rejects_is_shown, tear_down),
         cmocka_unit_test_teardown(a_chain_that_is_lost_is_noticed, tear_down),
         cmocka_unit_test_teardown(somebody_else_has_imported, tear_down),
         cmocka_unit_test_teardown(a_position_that_was_moved_is_followed, tear_down),
