@@ -44,6 +44,8 @@ typedef struct BridgeSource {
 
 struct BridgeKind {
     const char *connection_type; /* that its connection must have */
+    /* Does the broker divide partitions among the members of the group, unless `loop` is false? Else each member reads all. */
+    bool divides_partitions;
     /* Are positions kept at the destinations of its sinks? Else the broker keeps what is not acknowledged. */
     bool (*keeps_positions)(const void *part);
     /* The consumer group of its positions, or what stands for one. free(). */

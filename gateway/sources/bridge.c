@@ -7,8 +7,6 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "config/source_kafka.h"
-#include "config/source_nats.h"
 #include "gateway/delivery/load_job.h"
 #include "gateway/sources/bridge_parts.h"
 
@@ -17,14 +15,6 @@
 #define TELL_EVERY (10 * USEC_SECOND) /* another trouble, in the log */
 
 /* ---- the definition -------------------------------------------------------------------------------------------------------------------- */
-
-static const BridgeSource *definition_of(const Source *source) {
-    const KafkaSource *kafka = source_kafka(source);
-    if (kafka) return &kafka->bridge;
-    const NatsSource *nats = source_nats(source);
-    check(nats);
-    return &nats->bridge;
-}
 
 static BridgeWant want_of(const Bridge *bridge) {
     const SnapshotSource *source = bridge->source;
@@ -40,10 +30,10 @@ static void define(Bridge *bridge) {
     bridge->definition = NULL;
     if (bridge->source) {
         const Source *source = bridge->source->source;
-        bridge->definition = definition_of(source);
-        bridge->group = source_kafka(source) ? kafka_source_group(source, bridge->options.project)
-                                             : nats_source_group(source, bridge->options.project);
-        bridge->has_group = source_kafka(source) && bridge->definition->loop;
+        bridge->definition = source_bridge(source);
+        check(bridge->definition);
+        bridge->group = source->kind->bridge->group(source, bridge->options.project);
+        bridge->has_group = source->kind->bridge->divides_partitions && bridge->definition->loop;
     }
     bridge->want = want_of(bridge);
     if (before != WANT_READ) finish_forget(bridge);

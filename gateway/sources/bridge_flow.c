@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/source_kafka.h"
-#include "config/source_nats.h"
 #include "gateway/sources/bridge_parts.h"
 
 #define BATCH_BYTES ((size_t)8 << 20)
