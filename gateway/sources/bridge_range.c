@@ -56,8 +56,8 @@ static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
                     ": the topic was made anew or has lost records; seek says "
                     "where to go on",
                     at, end);
-    part_release(bridge, part, HOLD_RANGE);
     part_stop(bridge, part, "positionBeyondEnd", at, error.text);
+    part_release(bridge, part, HOLD_RANGE); /* after the stop, which goes on holding it: a client that fails to resume it drops it */
 }
 
 static void tell_lost(Bridge *bridge, size_t part, int64_t at, int64_t earliest) {

@@ -169,8 +169,9 @@ static int client_pause(BridgeClient *client, size_t index, Error *error) {
 }
 
 static int client_resume(BridgeClient *client, size_t index, Error *error) {
-    (void)client, (void)error;
+    (void)client;
     assert_true((int)index < world.assigned_count && world.paused[index]);
+    if (world.fails_to_resume) return error_set(error, -EIO, "it cannot be resumed");
     world.paused[index] = false;
     return 0;
 }

@@ -63,6 +63,7 @@ typedef struct World {
     int64_t at[WORLD_PARTITIONS]; /* by index of assigned */
     int64_t told_end[WORLD_PARTITIONS];
     bool paused[WORLD_PARTITIONS], out_of_range[WORLD_PARTITIONS];
+    bool fails_to_resume;
     int turn;
     uint64_t handed_out, seeks, polls;
     int64_t committed[WORLD_PARTITIONS];

@@ -532,7 +532,9 @@ static void a_position_beyond_the_end_stops(void **state) {
     world_settle(60);
     world_restart(true);
     world.partitions[0].end = 10;
+    world.fails_to_resume = true; /* it stays paused at the client from the first look until somebody seeks */
     run(100, 20 * USEC_MS);
+    world.fails_to_resume = false;
     assert_int_equal(world_status()->state, BRIDGE_STOPPED);
     assert_string_equal(world_status()->stopped, "positionBeyondEnd");
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_EARLIEST};
