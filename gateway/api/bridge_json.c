@@ -92,12 +92,6 @@ json_t *bridge_lag_json(const BridgeLag *lag) {
     return json;
 }
 
-uint64_t bridge_lost(const BridgeStatus *status) {
-    uint64_t lost = 0;
-    for (size_t i = 0; i < status->partition_count; i++) lost += status->partitions[i].lost;
-    return lost;
-}
-
 /* ---- the state ------------------------------------------------------------------------------------------------------------------------- */
 
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status) {
@@ -143,7 +137,7 @@ json_t *bridge_summary_json(const Source *source, const BridgeStatus *status) {
 static json_t *counts_json(const BridgeStatus *status) {
     json_t *json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "records", (json_int_t)status->records, "bytes",
                              (json_int_t)status->bytes, "poisoned", (json_int_t)status->poisoned, "skipped", (json_int_t)status->skipped,
-                             "tombstones", (json_int_t)status->tombstones, "lost", (json_int_t)bridge_lost(status), "rebalances",
+                             "tombstones", (json_int_t)status->tombstones, "lost", (json_int_t)status->lost, "rebalances",
                              (json_int_t)status->rebalances);
     check(json);
     return json;

@@ -18,7 +18,6 @@ BridgeLag bridge_lag(const BridgeStatus *status);
 BridgeLag bridge_lag_of_sink(const BridgeStatus *status, uint32_t sink, double waiting);
 /* {"records","seconds"}; null what is not known. */
 json_t *bridge_lag_json(const BridgeLag *lag);
-uint64_t bridge_lost(const BridgeStatus *status); /* records, of all partitions */
 
 /* `status` may be NULL: then it says what follows from the definition. */
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status);

@@ -62,7 +62,7 @@ static void add(BridgeSample *sample, const Source *source, const BridgeStatus *
     sample->poisoned += status->poisoned;
     sample->skipped += status->skipped;
     sample->tombstones += status->tombstones;
-    sample->lost += bridge_lost(status);
+    sample->lost += status->lost;
     sample->rebalances += status->rebalances;
 }
 

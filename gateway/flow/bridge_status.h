@@ -43,7 +43,7 @@ typedef struct BridgePartitionStatus {
         *stopped; /* id of why it is not read: "poisonRecord", "positionGap", "positionBeyondEnd", "topicMissing", …; NULL: it is read */
     int64_t stopped_at;        /* offset, with `stopped` */
     const char *reason;        /* a sentence, with `stopped` */
-    uint64_t lost;             /* records that the broker removed before they were read, since the start */
+    uint64_t lost;             /* records that the broker removed before they were read, since it was assigned */
     BridgeSinkPosition *sinks; /* by index of BridgeStatus.sinks */
 } BridgePartitionStatus;
 
@@ -66,6 +66,7 @@ struct BridgeStatus {
     uint64_t records;    /* read since the start */
     uint64_t bytes;
     uint64_t poisoned, skipped, tombstones; /* records */
+    uint64_t lost; /* as BridgePartitionStatus.lost, but since the start, of all partitions that were assigned in between */
     uint64_t rebalances;
     usec_t at; /* wall: when it was made */
     BridgeSinkStatus *sinks;

@@ -64,8 +64,8 @@ typedef struct BridgePart {
     int64_t limit;       /* `loop: false`: end at the start */
     const char *stopped; /* static: an error id; NULL: it goes on */
     int64_t stopped_at;
-    char *reason; /* owned */
-    uint64_t lost;
+    char *reason;       /* owned */
+    uint64_t lost;      /* records, since it was assigned */
     usec_t range_at;    /* boot: HOLD_RANGE is looked at then */
     bool range_told;    /* that records are lost */
     unsigned range_out; /* seeks that are on their way */

@@ -135,6 +135,7 @@ static BridgeStatus *make(const Bridge *bridge) {
     status->poisoned = bridge->counts.poisoned;
     status->skipped = bridge->counts.skipped;
     status->tombstones = bridge->counts.tombstones;
+    status->lost = bridge->lost;
     status->rebalances = bridge->rebalances;
     status->sink_count = bridge->sink_count;
     status->sinks = arena_alloc(&status->arena, (bridge->sink_count + 1) * sizeof *status->sinks);

@@ -521,7 +521,13 @@ static void records_that_the_broker_removed_are_told(void **state) {
     world_settle(60);
     run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->partitions[0].lost, 50);
+    assert_int_equal(world_status()->lost, 50);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+    world.is_paused = true;
+    world_show();
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->partition_count, 0);
+    assert_int_equal(world_status()->lost, 50);
 }
 
 static void a_position_beyond_the_end_stops(void **state) {
