@@ -9,10 +9,10 @@
 
 #include "base/log.h"
 #include "gateway/delivery/positions_job.h"
+#include "gateway/flow/partition_key.h"
 #include "gateway/sources/bridge_parts.h"
 
-void range_out(Bridge *bridge, size_t part, int64_t offset) {
-    (void)offset; /* the sinks' own offsets count */
+void range_out(Bridge *bridge, size_t part) {
     bridge->parts[part].range_at = 0;
     flow_forget(bridge, part);
     part_hold(bridge, part, HOLD_RANGE);
@@ -76,10 +76,8 @@ static void tell_lost(Bridge *bridge, size_t part, int64_t at, int64_t earliest)
 /* The sink's position is set behind the gap, if it is still where it was read. */
 static void post_seek(Bridge *bridge, size_t part, size_t sink, int64_t earliest) {
     const BridgeSink *of = &bridge->sinks[sink];
-    const Partition *key = &bridge->micro[part].key;
     ImportPosition position = {
-        .key =
-            {.cluster = key->cluster, .group = key->group, .topic = key->topic, .generation = key->generation, .partition = key->partition},
+        .key = partition_key_of(&bridge->micro[part].key),
         .found = true,
         .read = bridge->parts[part].slots[sink].position,
         .next = earliest,

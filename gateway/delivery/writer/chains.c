@@ -15,6 +15,7 @@
 #include "gateway/delivery/writer/versions.h"
 #include "gateway/delivery/writer/waiting.h"
 #include "gateway/delivery/writer/watch.h"
+#include "gateway/flow/partition_key.h"
 #include "storage/partitions.h"
 
 /* ---- what is forgotten --------------------------------------------------------------------------------------------------------------- */
@@ -28,11 +29,7 @@ static void forget(SinkState *sink, const SinkEnd *end, const char *why) {
 }
 
 static uint32_t number_of(const Writer *writer, const PartitionKey *key) {
-    const Partition wanted = {.cluster = (char *)(uintptr_t)key->cluster,
-                              .group = (char *)(uintptr_t)key->group,
-                              .topic = (char *)(uintptr_t)key->topic,
-                              .generation = key->generation,
-                              .partition = key->partition};
+    const Partition wanted = partition_wanted(key);
     const Partition *known = partitions_find(writer->partitions, &wanted);
     return known ? known->number : 0;
 }

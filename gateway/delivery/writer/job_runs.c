@@ -5,6 +5,7 @@
 
 #include "base/array.h"
 #include "gateway/delivery/writer/watch.h"
+#include "gateway/flow/partition_key.h"
 
 /* While it is made, ImportRun.position is the number of the partition. */
 typedef struct RunReader {
@@ -51,14 +52,6 @@ static int by_key(const void *a, const void *b) {
     return partition_key_compare(&((const ImportPosition *)a)->key, &((const ImportPosition *)b)->key);
 }
 
-static PartitionKey key_of(const Partition *partition) {
-    return (PartitionKey){.cluster = partition->cluster,
-                          .group = partition->group,
-                          .topic = partition->topic,
-                          .generation = partition->generation,
-                          .partition = partition->partition};
-}
-
 /* Numbers become indexes of positions. */
 static void resolve(ImportRun *runs, size_t count, const uint32_t *places) {
     for (size_t i = 0; i < count; i++) runs[i].position = places[runs[i].position];
@@ -66,14 +59,6 @@ static void resolve(ImportRun *runs, size_t count, const uint32_t *places) {
 
 static void mark(const ImportRun *runs, size_t count, uint32_t *places) {
     for (size_t i = 0; i < count; i++) places[runs[i].position] = 1;
-}
-
-static Partition partition_of(const PartitionKey *key) {
-    return (Partition){.cluster = (char *)(uintptr_t)key->cluster,
-                       .group = (char *)(uintptr_t)key->group,
-                       .topic = (char *)(uintptr_t)key->topic,
-                       .generation = key->generation,
-                       .partition = key->partition};
 }
 
 /* The texts of those that are marked in `places`, and of the watched ones: those that have no number get some that are of this job alone. */
@@ -109,10 +94,10 @@ static void add_positions(const Partitions *known, LoadJob *job, const Watched *
     job->position_count = job->partitions.count;
     job->positions = calloc(job->position_count + 1, sizeof *job->positions);
     check(job->positions);
-    for (size_t i = 0; i < job->position_count; i++) job->positions[i].key = key_of(&job->partitions.items[i]);
+    for (size_t i = 0; i < job->position_count; i++) job->positions[i].key = partition_key_of(&job->partitions.items[i]);
     qsort(job->positions, job->position_count, sizeof *job->positions, by_key);
     for (size_t i = 0; i < job->position_count; i++) {
-        const Partition wanted = partition_of(&job->positions[i].key);
+        const Partition wanted = partition_wanted(&job->positions[i].key);
         const Partition *partition = partitions_find(&job->partitions, &wanted);
         check(partition);
         places[partition->number] = (uint32_t)i;

@@ -5,14 +5,7 @@
 
 #include "base/array.h"
 #include "base/error.h"
-
-static PartitionKey key_of(const Partition *partition) {
-    return (PartitionKey){.cluster = partition->cluster,
-                          .group = partition->group,
-                          .topic = partition->topic,
-                          .generation = partition->generation,
-                          .partition = partition->partition};
-}
+#include "gateway/flow/partition_key.h"
 
 /* ---- keys ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -66,7 +59,7 @@ static size_t place_of(const SinkWatch *watch, const PartitionKey *key, bool *re
     *ret_there = false;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        PartitionKey at = key_of(&watch->items[middle].key->partition);
+        PartitionKey at = partition_key_of(&watch->items[middle].key->partition);
         int order = partition_key_compare(&at, key);
         if (order == 0) *ret_there = true;
         if (order < 0)
@@ -79,7 +72,7 @@ static size_t place_of(const SinkWatch *watch, const PartitionKey *key, bool *re
 
 Watched *watch_ask(WatchedKeys *keys, SinkWatch *watch, const Partition *partition, size_t hint, usec_t boot) {
     bool there = hint < watch->count && partition_compare(&watch->items[hint].key->partition, partition) == 0;
-    PartitionKey key = key_of(partition);
+    PartitionKey key = partition_key_of(partition);
     size_t place = there ? hint : place_of(watch, &key, &there);
     if (!there) {
         array_reserve(watch->items, watch->count, watch->capacity);
