@@ -376,7 +376,7 @@ static usec_t work(Bridge *bridge, usec_t now) {
         bridge->phase = BRIDGE_BEGINS;
     }
     claims_step(bridge, now);
-    if (bridge->phase == BRIDGE_BEGINS && claims_have_begun(bridge)) parts_assign(bridge, now);
+    if (bridge->phase == BRIDGE_BEGINS && claims_have_begun(bridge)) parts_assign(bridge);
     range_step(bridge, now);
     seek_step(bridge, now);
     finish_step(bridge, now);

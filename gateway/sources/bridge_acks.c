@@ -83,7 +83,6 @@ bool acks_wants(Bridge *bridge, const ClientRecord *record) {
     int64_t limit = bridge->parts[0].limit;
     if (limit >= 0 && record->offset >= limit) return false; /* it stays at the broker */
     if (seen_intervals_has(&acks->committed, &message)) {
-        acks->again++;
         (void)bridge->type->ack(bridge->client, &record->token, 1);
         return false;
     }

@@ -87,9 +87,8 @@ static BridgeAim aim_now(const Bridge *bridge, size_t part, size_t sink) {
     return (BridgeAim){.next = *bridge_next(bridge, part, sink), .sets_end = bridge->micro[part].sets_end[sink]};
 }
 
-static void sink_missing(Bridge *bridge, size_t sink, const PartitionProgress *progress) {
+static void sink_missing(Bridge *bridge, size_t sink) {
     BridgeSink *of = &bridge->sinks[sink];
-    (void)progress;
     if (of->stopped) return;
     of->stopped = "positionsMissing";
     of->reason = "Its destination has no position of a partition that was read already: set one with seek.";
@@ -131,7 +130,7 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
         if (said->position >= 0) part->slots[sink].position = said->position;
         switch (bridge_news(said, aim_now(bridge, i, sink), part->posted > question->posted)) {
         case BRIDGE_NEWS_NONE: break;
-        case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink, said); return;
+        case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink); return;
         case BRIDGE_NEWS_LOOK:
             part_leave(bridge, i, sink);
             part_rejoin(bridge, i);

@@ -131,7 +131,6 @@ void part_release(Bridge *bridge, size_t part, unsigned hold) {
     apply_holds(bridge, part, before);
 }
 
-/* From this offset on, whatever was gathered. */
 void part_read_from(Bridge *bridge, size_t part, int64_t offset) {
     Error error = {0};
     uint64_t epoch = bridge->epoch;
@@ -412,7 +411,7 @@ static bool has_templates(Bridge *bridge, usec_t now) {
 
 /* ---- records ---------------------------------------------------------------------------------------------------------------------------- */
 
-static void take_record(Bridge *bridge, const ClientEvent *event, usec_t now) {
+static void take_record(Bridge *bridge, const ClientEvent *event) {
     BridgePart *part = &bridge->parts[event->index];
     const ClientRecord *record = &event->record;
     if (part->holds || (bridge_acks(bridge) ? !acks_wants(bridge, record) : record->offset < part->read)) return;
@@ -424,7 +423,6 @@ static void take_record(Bridge *bridge, const ClientEvent *event, usec_t now) {
     micro_batch_add(bridge->gathered, event->index, record);
     if (part->read <= record->offset) part->read = record->offset + 1;
     part->record_time = record->timestamp == CLIENT_NO_TIME ? 0 : record->timestamp;
-    bridge->last_record = now;
 }
 
 static void take_end(Bridge *bridge, const ClientEvent *event) {
@@ -485,13 +483,13 @@ static void forget_trouble(Bridge *bridge, size_t part) {
     bridge->status_at = 0;
 }
 
-static void take_event(Bridge *bridge, const ClientEvent *event, usec_t now) {
+static void take_event(Bridge *bridge, const ClientEvent *event) {
     switch (event->kind) {
     case CLIENT_NOTHING: return;
     case CLIENT_RECORD:
         if (!is_read(bridge, event)) return;
         forget_trouble(bridge, event->index);
-        take_record(bridge, event, now);
+        take_record(bridge, event);
         return;
     case CLIENT_END:
         if (!is_read(bridge, event)) return;
@@ -501,7 +499,7 @@ static void take_event(Bridge *bridge, const ClientEvent *event, usec_t now) {
     case CLIENT_ASSIGNED: take_assignment(bridge, event); return;
     case CLIENT_REVOKED: take_revoke(bridge); return;
     case CLIENT_OUT_OF_RANGE:
-        if (is_read(bridge, event)) range_out(bridge, event->index, event->offset);
+        if (is_read(bridge, event)) range_out(bridge, event->index);
         return;
     case CLIENT_PARTITION_TROUBLE: take_trouble(bridge, event); return;
     case CLIENT_PASSING_TROUBLE: bridge_trouble(bridge, event->fault, &event->error); return;
@@ -540,13 +538,13 @@ static void move_on(Bridge *bridge, usec_t now, bool room) {
 }
 
 /* The client's events until it has none, or the micro-batch is full. Returns whether it was left with none. */
-static bool poll_client(Bridge *bridge, usec_t wait, usec_t now) {
+static bool poll_client(Bridge *bridge, usec_t wait) {
     for (unsigned i = 0; i < EVENTS_A_STEP && bridge->client && !micro_batch_is_full(bridge->gathered); i++) {
         ClientEvent event = {0};
         ClientEventKind kind = bridge->type->poll(bridge->client, i == 0 ? wait : 0, &event);
         if (kind == CLIENT_NOTHING) return true;
         event.kind = kind;
-        take_event(bridge, &event, now);
+        take_event(bridge, &event);
     }
     return false;
 }
@@ -584,10 +582,10 @@ usec_t flow_step(Bridge *bridge, usec_t now) {
     if (was_full) { /* all is paused: there is no record among what it has */
         ClientEvent event = {0};
         event.kind = bridge->type->poll(bridge->client, 0, &event);
-        take_event(bridge, &event, now);
+        take_event(bridge, &event);
         return bridge->client && event.kind == CLIENT_NOTHING ? POLL_SOON : 0;
     }
-    bridge->quiet = poll_client(bridge, poll_wait(bridge), now);
+    bridge->quiet = poll_client(bridge, poll_wait(bridge));
     if (!bridge->client) return 0;
     if (bridge->quiet) move_on(bridge, now, room);
     return bridge->quiet && poll_wait(bridge) == 0 ? POLL_SOON : 0;

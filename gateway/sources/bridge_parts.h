@@ -163,7 +163,6 @@ typedef struct BridgeAcks {
     size_t span_count;
     int64_t ended_at;  /* the last END of the client: all before was acked; -1: none came */
     usec_t working_at; /* boot */
-    uint64_t again;    /* messages that came though they were committed */
 } BridgeAcks;
 
 struct Bridge {
@@ -239,7 +238,6 @@ struct Bridge {
     bool pressed;         /* partitions are paused since there is no room */
     Buffer room;          /* why there is no room; empty: there is */
     int delaying;         /* index of the sink that is why; -1: none */
-    usec_t last_record;   /* boot */
 
     BridgeAcks acks;
 
@@ -303,7 +301,7 @@ void parts_drop(Bridge *bridge);
 void sinks_set_up(Bridge *bridge);
 void sinks_drop(Bridge *bridge);
 /* The client is given what it reads, as soon as it is known of each sink where it begins. */
-void parts_assign(Bridge *bridge, usec_t now);
+void parts_assign(Bridge *bridge);
 void assigned_set(Bridge *bridge, const ClientPartition *partitions, size_t count, uint64_t generation);
 /* A sink on a destination of this machine cannot share its source with other nodes. */
 void sinks_judge_shared(Bridge *bridge);
@@ -349,7 +347,8 @@ void claims_back(Bridge *bridge, LoadJob *take_job);
 bool claims_have_begun(const Bridge *bridge); /* each sink's destination has answered, or was waited for */
 
 /* ---- bridge_range.c ---- */
-void range_out(Bridge *bridge, size_t part, int64_t offset);
+/* The broker does not have the offset that is read next: it is held until range_step has looked at it. */
+void range_out(Bridge *bridge, size_t part);
 void range_step(Bridge *bridge, usec_t now);
 void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *job);
 

@@ -281,7 +281,7 @@ void topic_raise(Bridge *bridge, size_t topic, uint32_t generation) {
     for (size_t i = 0; i < bridge->sink_count; i++) claims_look(bridge, i, LOOK_POSITION);
 }
 
-void parts_assign(Bridge *bridge, usec_t now) {
+void parts_assign(Bridge *bridge) {
     ClientPartition *partitions = calloc(bridge->part_count + 1, sizeof *partitions);
     check(partitions);
     for (size_t i = 0; i < bridge->part_count; i++) {
@@ -303,7 +303,6 @@ void parts_assign(Bridge *bridge, usec_t now) {
         return;
     }
     bridge->phase = BRIDGE_READING;
-    bridge->last_record = now;
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
         unsigned holds = bridge->parts[i].holds;
         bridge->parts[i].holds = 0;
