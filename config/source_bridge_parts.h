@@ -7,23 +7,23 @@
 extern const char *const record_kind_names[]; /* in the order of the enum; ends with NULL */
 extern const FieldTable bridge_registry_fields;
 
-#define BRIDGE_CONNECTION_ROW(broker)                                                                                                      \
+#define BRIDGE_CONNECTION_ROW(words, need)                                                                                                 \
     {                                                                                                                                      \
         .name = "connection", .type = FIELD_TEXT, .offset = offsetof(BridgeSource, connection), .least = 1, .most = 48,                    \
-        .range_words = "name of a connection of type `" broker "`", .needed = "\"connection\": the name of a connection of type " broker,  \
-        .validate = bridge_check_connection, .sentence = "The broker, as the config file names it."                                        \
+        .range_words = (words), .needed = (need), .validate = bridge_check_connection,                                                     \
+        .sentence = "The broker, as the config file names it."                                                                             \
     }
 #define BRIDGE_START_ROW(reader, words, text)                                                                                              \
     {                                                                                                                                      \
         .name = "startFrom", .type = FIELD_OWN, .type_words = "text", .offset = offsetof(BridgeSource, start),                             \
-        .default_words = "earliest", .range_words = words, .read = reader, .write = bridge_write_start, .sentence = text                   \
+        .default_words = "earliest", .range_words = (words), .read = (reader), .write = bridge_write_start, .sentence = (text)             \
     }
 /* Of a table whose `kind` is "value". */
 #define BRIDGE_READING_ROWS(records)                                                                                                       \
     {.name = "batchSize",                                                                                                                  \
      .type = FIELD_COUNT,                                                                                                                  \
      .offset = offsetof(BridgeSource, batch_size),                                                                                         \
-     .default_value = records,                                                                                                             \
+     .default_value = (records),                                                                                                           \
      .least = 1,                                                                                                                           \
      .most = 100000,                                                                                                                       \
      .unit = "records",                                                                                                                    \

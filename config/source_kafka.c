@@ -51,7 +51,7 @@ static json_t *write_tombstones(const void *place) {
 }
 
 static const FieldInfo kafka_rows[] = {
-    BRIDGE_CONNECTION_ROW("kafka"),
+    BRIDGE_CONNECTION_ROW("name of a connection of type `kafka`", "\"connection\": the name of a connection of type kafka"),
     {.name = "topics",
      .type = FIELD_TEXTS,
      .offset = offsetof(KafkaSource, topics),

@@ -23,7 +23,7 @@ static int check_subject(Fault *fault, const Node *field) {
 }
 
 static const FieldInfo nats_rows[] = {
-    BRIDGE_CONNECTION_ROW("nats"),
+    BRIDGE_CONNECTION_ROW("name of a connection of type `nats`", "\"connection\": the name of a connection of type nats"),
     {.name = "stream",
      .type = FIELD_TEXT,
      .offset = offsetof(NatsSource, stream),
