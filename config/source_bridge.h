@@ -48,6 +48,7 @@ struct BridgeKind {
     bool divides_partitions;
     /* Are positions kept at the destinations of its sinks? Else the broker keeps what is not acknowledged. */
     bool (*keeps_positions)(const void *part);
+    const char *group_field; /* of its part, that names the group */
     /* The consumer group of its positions, or what stands for one. free(). */
     char *(*group)(const Source *source, uint32_t project);
     /* The field of its part whose change gives its positions another key, so that it starts anew; NULL: the key is the same. */

@@ -139,6 +139,7 @@ static bool shares(const Source *a, const Source *b, uint32_t project) {
 static const BridgeKind kafka_bridge = {.connection_type = "kafka",
                                         .divides_partitions = true,
                                         .keeps_positions = keeps_positions,
+                                        .group_field = "groupId",
                                         .group = kafka_source_group,
                                         .new_key = new_key,
                                         .shares = shares,

@@ -120,6 +120,7 @@ static bool shares(const Source *a, const Source *b, uint32_t project) {
 
 static const BridgeKind nats_bridge = {.connection_type = "nats",
                                        .keeps_positions = keeps_positions,
+                                       .group_field = "durable",
                                        .group = nats_source_group,
                                        .new_key = new_key,
                                        .shares = shares,

@@ -28,8 +28,8 @@ static int check_shared(const Control *control, const Source *source, Failure *f
     _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project);
     return failure_set(
         failure, 409, "groupTaken",
-        "Source \"%s\" reads as \"%s\" already: each of the two would get a part of the records only. Give this one another %s.", taken,
-        group, source->kind == &source_kind_kafka ? "\"groupId\"" : "\"durable\"");
+        "Source \"%s\" reads as \"%s\" already: each of the two would get a part of the records only. Give this one another \"%s\".", taken,
+        group, source->kind->bridge->group_field);
 }
 
 int bridge_check_source(const Control *control, const Source *source, Failure *failure) {
