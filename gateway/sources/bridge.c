@@ -169,7 +169,8 @@ void bridge_open_client(Bridge *bridge) {
 
 /* ---- messages --------------------------------------------------------------------------------------------------------------------------- */
 
-void bridge_post_writer(Bridge *bridge, Request *request, MessageKind kind, void (*drop)(Request *request)) {
+void bridge_post_writer(Bridge *bridge, Request *take_request, MessageKind kind, void (*drop)(Request *request)) {
+    Request *request = take_request;
     request->message.kind = (int)kind;
     request->reply = bridge->mailbox;
     request->drop = drop;

@@ -11,7 +11,7 @@
  *   bridge_range.c      offsets that the broker does not have
  *   bridge_finish.c     `loop: false`: the end
  *   bridge_seek.c       what an admin asks for
- *   bridge_status_make.c
+ *   bridge_status_make.c  how it is, for people; also the offsets that lag tools read
  *
  * docs/delivery.md has its rules. One thread, but for what says otherwise.
  */

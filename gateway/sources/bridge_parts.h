@@ -1,4 +1,14 @@
-/* The inside of a bridge, shared by the files bridge_*.c. All on its thread. */
+/*
+ * The inside of a bridge, shared by the files bridge_*.c. All on its thread. Times named `now`, and those marked boot, are of the clock's boot time.
+ *
+ * Any call that reaches the client may find that it is of no use any more. Then bridge_client_failed closes it: `client` is NULL, all parts are gone
+ * (`part_count` 0) and pointers to them are invalid, `world` is empty, and `epoch` is another one. Sinks stay. Such calls are part_hold, part_release,
+ * part_stop, part_go_on, part_read_from, part_rejoin, parts_assign, topic_raise, sinks_set_up, acks_begin, claims_back, range_step, seek_step, flow_step.
+ * Who goes on with a part after one of them compares `epoch` with what it was before, or looks at `client`; a loop up to `part_count` ends by itself.
+ *
+ * Functions named X_back with a take_ parameter own a message that the bridge has posted and that is answered. What was asked in an earlier epoch is
+ * freed without effect.
+ */
 #pragma once
 
 #include <stdatomic.h>
@@ -281,7 +291,8 @@ void bridge_works(Bridge *bridge);
 void bridge_client_failed(Bridge *bridge, SinkFault fault, const Error *error);
 void bridge_close_client(Bridge *bridge);
 void bridge_open_client(Bridge *bridge);
-void bridge_post_writer(Bridge *bridge, Request *request, MessageKind kind, void (*drop)(Request *request));
+/* The request is on its way to the writer, who answers to the bridge's mailbox. `drop`: frees it, if the bridge has ended by then; NULL: free(). */
+void bridge_post_writer(Bridge *bridge, Request *take_request, MessageKind kind, void (*drop)(Request *request));
 void bridge_post_job(Bridge *bridge, LoadJob *take_job);
 /* Has the writer close what it has of all sinks, so that it is imported soon; nobody waits for it. */
 void bridge_close_files(Bridge *bridge);

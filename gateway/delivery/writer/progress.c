@@ -81,7 +81,8 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     writer_touch(writer, sink);
 }
 
-void writer_answer_progress(Writer *writer, Progress *progress) {
+void writer_answer_progress(Writer *writer, Progress *take_progress) {
+    Progress *progress = take_progress;
     for (size_t i = 0; i < progress->partition_count; i++) {
         const Partition *known = partitions_find(writer->partitions, &progress->partitions[i]);
         progress->partitions[i].number = known ? known->number : 0;
