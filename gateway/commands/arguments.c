@@ -115,6 +115,12 @@ static void add_operand(Arguments *arguments, const char *operand) {
     arguments->operands[arguments->operand_count++] = operand;
 }
 
+static bool was_given(const Arguments *arguments, const CommandOption *option) {
+    for (size_t i = 0; i < arguments->given_count; i++)
+        if (arguments->given[i].option == option) return true;
+    return false;
+}
+
 static void add_given(Arguments *arguments, const CommandOption *option, const char *name, const char *value) {
     if (option == &help_option) {
         arguments->help = true;
@@ -146,6 +152,7 @@ static int parse_next(Arguments *arguments, const Known *known, int argc, char *
     if (code == '?') return wrong_option(command, "takes no value", dashes, shown);
 
     const CommandOption *row = known->rows[place];
+    if (row && !row->may_repeat && was_given(arguments, row)) return wrong_option(command, "is given twice", dashes, shown);
     const char *value = known->longs[place].has_arg == no_argument ? NULL : optarg;
     if (value && !is_long && optind == at + 1 && value[0] == '=') value++; /* -f=FILE */
     bool may_stand_alone = !row && known->longs[place].has_arg == optional_argument;

@@ -20,6 +20,7 @@ typedef struct CommandOption {
     const char *name; /* without "--" */
     char letter;      /* '\0': none */
     bool required;
+    bool may_repeat;      /* else an option counts once, and given twice it is wrong */
     const char *argument; /* what stands for the value in texts: FILE; NULL: a flag */
     const char *sentence;
 } CommandOption;
@@ -33,7 +34,8 @@ typedef struct Command {
     const char *operands;         /* as in the usage: "[SOURCE[/SINK]]"; NULL: none */
     size_t operands_least, operands_most;
     const char *notes; /* lines below the options of --help; NULL: none */
-    /* More options, by index, until NULL: they take a value, except that a flag may stand alone. NULL: no more. */
+    /* More options, by index, until NULL: they take a value, except that a flag may stand alone. The last
+     * one of a name holds, so that a script can add to the options of another one. NULL: no more. */
     const char *(*more)(size_t index, bool *ret_flag);
     int (*run)(const Arguments *arguments); /* gives the exit code */
 } Command;
@@ -47,7 +49,7 @@ typedef struct Argument {
 /* All is borrowed from the command and argv, but for the two lists. */
 struct Arguments {
     const Command *command;
-    Argument *given; /* in their order; an option may stand more than once */
+    Argument *given; /* in their order; more than once each: those that may repeat, and `more` */
     size_t given_count;
     const char **operands;
     size_t operand_count;
@@ -58,7 +60,7 @@ struct Arguments {
 int arguments_parse(const Command *command, int argc, char **argv, Arguments *ret_arguments);
 void arguments_deinit(Arguments *arguments);
 
-/* The last value of an option of the command's table; NULL: not given. */
+/* The value of an option of the command's table, the last one if it may repeat; NULL: not given. */
 const char *arguments_value(const Arguments *arguments, const char *name);
 bool arguments_flag(const Arguments *arguments, const char *name);
 

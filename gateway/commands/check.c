@@ -7,8 +7,15 @@
 #include "sinks/driver.h"
 
 static const CommandOption options[] = {
-    {.name = "config", .argument = "FILE", .sentence = "A config file: options and connections (YAML). May be given again."},
-    {.name = "file", .letter = 'f', .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML). May be given again."},
+    {.name = "config",
+     .may_repeat = true,
+     .argument = "FILE",
+     .sentence = "A config file: options and connections (YAML). May be given again."},
+    {.name = "file",
+     .letter = 'f',
+     .may_repeat = true,
+     .argument = "FILE",
+     .sentence = "A manifest of sources and sinks (YAML). May be given again."},
     {0},
 };
 

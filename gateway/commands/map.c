@@ -267,8 +267,9 @@ static const CommandOption options[] = {
      .sentence =
          "The body of one request, read by the source's framing; - is standard input. Without it each line of standard input is an event."},
     {.name = "content-type", .argument = "TYPE", .sentence = "The Content-Type, as a sender would give it."},
-    {.name = "header", .argument = "'NAME: VALUE'", .sentence = "A header of the request. May be given again."},
+    {.name = "header", .may_repeat = true, .argument = "'NAME: VALUE'", .sentence = "A header of the request. May be given again."},
     {.name = "meta",
+     .may_repeat = true,
      .argument = "FIELD=VALUE",
      .sentence = "What a record has besides its value, for sources of type kafka and nats: topic=shop.orders. May be given again."},
     {.name = "format",

@@ -81,6 +81,29 @@ def test_a_missing_argument_is_named():
     assert "--offset is missing" in wrong_command_line("skip", "one", "--topic", "t", "--partition", "0")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_counts_once_is_not_given_twice(command, tmp_path):
+    """Whatever the spelling: else one of the two values would be dropped without a word."""
+    (tmp_path / "shop.yaml").write_text(MANIFEST)
+    if command == "check":
+        result = sluice("check", "-f", tmp_path / "shop.yaml", "--file", tmp_path / "shop.yaml")
+        assert result.returncode == 0 and result.stdout.count("shop.yaml: sound\n") == 2, result
+        return
+    fine = [*NEEDED.get(command, []), *OPERANDS.get(command, [])]
+    valued = VALUED.get(command, "--admin")
+    assert f"{valued} is given twice" in wrong_command_line(command, *fine, valued, "1", f"{valued}=2")
+    if "-f" in fine:
+        assert "--file is given twice" in wrong_command_line(command, *fine, "--file", "other.yaml")
+        assert "-f is given twice" in wrong_command_line(command, *fine, "-fshop.yaml")
+
+
+def test_a_flag_counts_once_and_of_an_option_of_the_config_file_the_last_holds():
+    shown = sluice("serve", "--print-config", "--threads=3", "--threads", "4")
+    assert shown.returncode == 0 and "\nthreads: 4\n" in shown.stdout, shown
+    assert "--print-config is given twice" in wrong_command_line("serve", "--print-config", "--print-config")
+    assert "--dry-run is given twice" in wrong_command_line("apply", "--dry-run", "-f", "shop.yaml", "--dry-run")
+
+
 def test_positions_are_named_and_numbers_are_numbers():
     assert "the target is SOURCE or SOURCE/SINK" in wrong_command_line("get", "One")
     assert 'positions are of a SOURCE, not of "one/k"' in wrong_command_line("get", "positions", "one/k")
