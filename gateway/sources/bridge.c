@@ -366,11 +366,13 @@ static usec_t work(Bridge *bridge, usec_t now) {
         bridge_close_client(bridge);
         return USEC_NEVER;
     }
-    if (!bridge->client && !bridge->left_for_destination && now >= bridge->again) bridge_open_client(bridge);
+    /* A new client begins with new micro-batches: what the template broker has of the old ones comes back first. */
+    bool may_open = !bridge->client && !bridge->left_for_destination && !bridge->templates_out;
+    if (may_open && now >= bridge->again) bridge_open_client(bridge);
     if (!bridge->client) {
         claims_step(bridge, now);
         seek_step(bridge, now); /* it cannot be done, and is answered */
-        return bridge->left_for_destination ? BRIDGE_AGAIN : bridge->again - now;
+        return bridge->left_for_destination || bridge->again <= now ? BRIDGE_AGAIN : bridge->again - now;
     }
     if (bridge->phase == BRIDGE_OPEN && (bridge->offered || !bridge->has_group) && now >= bridge->again && topics_find(bridge)) {
         parts_set_up(bridge);

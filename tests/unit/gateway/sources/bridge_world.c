@@ -94,6 +94,11 @@ static ClientEventKind client_poll(BridgeClient *client, usec_t wait, ClientEven
     assert_true(world.is_open);
     world.polls++;
     if (world.is_down) return CLIENT_NOTHING;
+    if (world.ends) {
+        world.ends = false;
+        (void)error_set(&event->error, -EIO, "it is of no use any more");
+        return CLIENT_END_OF_CLIENT;
+    }
     if (world.revokes) {
         world.revokes = false;
         world.assigned_count = 0;
@@ -461,8 +466,17 @@ static void post_job(void *context, LoadJob *take_job) {
 }
 
 static void post_templates(void *context, TemplateBatch *take_batch) {
-    (void)context, (void)take_batch;
-    fail();
+    (void)context;
+    assert_true(world.has_templates && !world.templates);
+    world.templates = take_batch;
+}
+
+void world_templates_back(void) {
+    TemplateBatch *batch = world.templates;
+    assert_non_null(batch);
+    world.templates = NULL;
+    batch->request.message.kind = batch->reply_kind;
+    mailbox_post(batch->request.reply, &batch->request.message);
 }
 
 /* ---- definitions ------------------------------------------------------------------------------------------------------------------------ */
@@ -474,6 +488,8 @@ static json_t *json_of(const char *text) {
 }
 
 static SnapshotSource *make_source(void) {
+    static const char template_column[] =
+        "{\"name\":\"t\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Body().a\"}},";
     Error error = {0};
     Source *source;
     Sink *sinks[WORLD_SINKS];
@@ -498,8 +514,9 @@ static SnapshotSource *make_source(void) {
         (void)snprintf(text, sizeof text,
                        "{\"name\":\"k%zu\",\"type\":\"table\",%s\"table\":{\"tableId\":\"t%zu_%u\",\"mapping\":{\"columns\":["
                        "{\"name\":\"p\",\"type\":\"meta\",\"field\":\"partition\"},{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\"},"
-                       "{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]}}}",
-                       i, world.sink_settings ? world.sink_settings : "", i, world.sinks[i].moves);
+                       "%s{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]}}}",
+                       i, world.sink_settings ? world.sink_settings : "", i, world.sinks[i].moves,
+                       world.has_templates ? template_column : "");
         json = json_of(text);
         if (sink_from_request(json, false, &sinks[count], &error) != 0) fail_msg("%s", error.text);
         json_decref(json);

@@ -63,7 +63,7 @@ typedef struct World {
     int64_t at[WORLD_PARTITIONS]; /* by index of assigned */
     int64_t told_end[WORLD_PARTITIONS];
     bool paused[WORLD_PARTITIONS], out_of_range[WORLD_PARTITIONS];
-    bool fails_to_resume;
+    bool fails_to_resume, ends; /* ends: the next event */
     int turn;
     uint64_t handed_out, seeks, polls;
     int64_t committed[WORLD_PARTITIONS];
@@ -76,6 +76,9 @@ typedef struct World {
     size_t held_count;
     AppendResult result; /* of the next Append that would be done */
     unsigned appends, misplaced;
+    /* the template broker: it keeps what it is given until world_templates_back */
+    bool has_templates; /* of all sinks, from the next snapshot on */
+    TemplateBatch *templates;
     /* the loaders */
     LoadJob *jobs[64];
     size_t job_count;
@@ -104,6 +107,7 @@ void world_step(usec_t usec);
 void world_answer_jobs(void);
 void world_release_appends(void);
 size_t world_appends_held(void);
+void world_templates_back(void); /* not evaluated */
 /* Imports what waits of a sink, as far as it goes. */
 void world_import(int sink);
 /* The sink's rows go into another table, which has no positions, from now on; what the writer has goes where it went. */

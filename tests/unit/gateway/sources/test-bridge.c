@@ -530,6 +530,25 @@ static void records_that_the_broker_removed_are_told(void **state) {
     assert_int_equal(world_status()->lost, 50);
 }
 
+static void a_client_that_ends_while_templates_are_out(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world.has_templates = true;
+    world_put(0, 10, RECORD_GOOD);
+    world_start();
+    run(50, 10 * USEC_MS);
+    assert_non_null(world.templates);
+    world.ends = true;
+    run(100, 100 * USEC_MS); /* longer than until it is tried again */
+    assert_false(world.is_open);
+    world_templates_back();
+    run(50, 10 * USEC_MS);
+    assert_true(world.is_open);
+    assert_int_equal(world.opened, 2);
+    assert_non_null(world.templates); /* the records were read again */
+    world_templates_back();
+}
+
 static void a_position_beyond_the_end_stops(void **state) {
     (void)state;
     world_begin(1, 1, true);
@@ -865,6 +884,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_record_that_is_refused_stops_its_partition, tear_down),
         cmocka_unit_test_teardown(a_changed_definition_tries_again, tear_down),
         cmocka_unit_test_teardown(records_that_the_broker_removed_are_told, tear_down),
+        cmocka_unit_test_teardown(a_client_that_ends_while_templates_are_out, tear_down),
         cmocka_unit_test_teardown(a_position_beyond_the_end_stops, tear_down),
         cmocka_unit_test_teardown(a_topic_that_is_made_anew_is_a_new_generation, tear_down),
         cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read, tear_down),
