@@ -117,7 +117,7 @@ typedef struct BridgeClientType {
     /* A partition is asked for at one time only in a call, beside its ends. 0: all are known; < 0: the first failure is in the error. */
     int (*offsets)(BridgeClient *client, ClientOffset *offsets, size_t count, usec_t limit, Error *error);
 
-    /* 0; CLIENT_ASSIGN_STALE: it was revoked in between, or another one follows; < 0. `generation` as offered; 0: without a group. */
+    /* NULL: of a client that acks. 0; CLIENT_ASSIGN_STALE: it was revoked in between, or another one follows; < 0. `generation` as offered; 0: without a group. */
     int (*assign)(BridgeClient *client, uint64_t generation, const ClientPartition *partitions, size_t count, Error *error);
     int (*seek)(BridgeClient *client, size_t index, int64_t offset, Error *error); /* of a paused partition too, which stays paused */
     int (*pause)(BridgeClient *client, size_t index, Error *error);
@@ -126,9 +126,9 @@ typedef struct BridgeClientType {
     void (*bounds)(const BridgeClient *client, size_t index, int64_t *ret_first, int64_t *ret_end);
     /* For lag tools only: waits for nothing. */
     void (*commit)(BridgeClient *client, const ClientPartition *offsets, size_t count);
-    /* The records are committed here (of a client that acks). false: not connected; they come again. */
+    /* The records are committed here. NULL: of a client that does not ack. false: not connected; they come again. */
     bool (*ack)(BridgeClient *client, const Span *tokens, size_t count);
-    /* They are still worked on: the broker shall wait. May be NULL. */
+    /* They are still worked on: the broker shall wait. NULL: of a client that does not ack. */
     void (*working)(BridgeClient *client, const Span *tokens, size_t count);
     /* They are not worked on any more: the broker shall hand them out again, soon. May be NULL. */
     void (*give_back)(BridgeClient *client, const Span *tokens, size_t count);
