@@ -4,6 +4,7 @@
 
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/source_bridge.h"
 #include "config/source_kind.h"
 
 static const SourceKind *find_kind(const char *name) {
@@ -95,15 +96,25 @@ int sink_read(Fault *fault, const Node *body, bool first_rejects, const Sink *ol
     return 0;
 }
 
+static int column_fault(Fault *fault, const Node *body, size_t index, const char *name, const char *text) {
+    Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), columns = node_member(&mapping, "columns");
+    Node item = node_item(&columns, index), field = node_member(&item, name);
+    return fault_at(fault, &field, "%s", text);
+}
+
 int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink *sink) {
+    const char *paths_wrong = source_paths_wrong(source);
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];
+        _cleanup_(buffer_deinit) Buffer text = {0};
+        if (column->type == COLUMN_PATH && paths_wrong) {
+            buffer_printf(&text, "of column \"%s\" is \"path\", %s", column->name, paths_wrong);
+            return column_fault(fault, body, i, "type", buffer_text(&text));
+        }
         if (column->type != COLUMN_META || source_meta_fields(source) & META_BIT(column->meta_field)) continue;
-        Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), columns = node_member(&mapping, "columns");
-        Node item = node_item(&columns, i), field = node_member(&item, "field");
-        _cleanup_(buffer_deinit) Buffer words = {0};
-        source_meta_words(source, &words);
-        return fault_at(fault, &field, "is \"%s\", but %s", meta_field_name(column->meta_field), buffer_text(&words));
+        buffer_printf(&text, "is \"%s\", but ", meta_field_name(column->meta_field));
+        source_meta_words(source, &text);
+        return column_fault(fault, body, i, "field", buffer_text(&text));
     }
     return 0;
 }

@@ -10,6 +10,13 @@
 
 const char *const record_kind_names[] = {"json", "text", "bytes", "avro", "jsonSchema", NULL};
 
+const char *source_paths_wrong(const Source *source) {
+    const BridgeSource *bridge = source->kind && source->kind->bridge ? source->part : NULL;
+    if (bridge && bridge->value == RECORD_TEXT) return "but the \"value\" of the source is \"text\", which has no paths: use \"body\"";
+    if (bridge && bridge->value == RECORD_BYTES) return "but the \"value\" of the source is \"bytes\", which has no paths: use \"body\"";
+    return NULL;
+}
+
 /* ---- the registry ---------------------------------------------------------------------------------------------------------------------- */
 
 const char *registry_url_wrong(const char *url) {

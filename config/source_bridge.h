@@ -69,5 +69,8 @@ static inline bool source_keeps_positions(const Source *source) {
     return source->kind->bridge && source->kind->bridge->keeps_positions(source->part);
 }
 
+/* Why no column of type `path` can work there, a clause that follows `its type is "path", `; NULL: they can. */
+const char *source_paths_wrong(const Source *source);
+
 /* What is wrong with the URL of a schema registry, a clause that begins with "must"; NULL: nothing. */
 const char *registry_url_wrong(const char *url);

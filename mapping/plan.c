@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "config/source_bridge.h"
 #include "mapping/cell.h"
 #include "mapping/json_text.h"
 #include "mapping/plan_parts.h"
@@ -185,6 +186,8 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     case COLUMN_META: return compile_meta(compile->source, plan, column, error);
     case COLUMN_PATH: {
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
+        const char *wrong = source_paths_wrong(compile->source);
+        if (wrong) return error_set(error, -EINVAL, "its type is \"path\", %s", wrong);
         plan->needs |= PLAN_NEEDS_JSON;
         plan->has_paths = sink->has_paths = true;
         int r = pathset_add(plan->paths, span_of(column->path), &compiled->slot, error);

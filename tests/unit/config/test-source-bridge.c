@@ -224,6 +224,10 @@ static void wrong_fields_are_refused_by_name(void **state) {
     }
 }
 
+#define WITH_VALUE(value, column)                                                                                                          \
+    "kind: source\nsourceId: s\ntype: kafka\nkafka: {connection: c, topics: [a], value: " value "}\nsinks:\n- sinkId: k\n  table:\n"       \
+    "    tableId: k\n    mapping: {columns: [{name: o, type: id}, {name: a, type: " column "}]}\n"
+
 static void an_error_of_a_manifest_has_its_place(void **state) {
     (void)state;
     static const struct {
@@ -242,12 +246,27 @@ static void an_error_of_a_manifest_has_its_place(void **state) {
          "m:7:25: Field \"nats.startFrom.sequence\" must be"},
         {"kind: source\nsourceId: s\ntype: nats\nnats:\n  connection: c\n  stream: S\n  batch: 1\n",
          "m:7:3: Field \"nats.batch\" is not known here: did you mean \"batchSize\", \"batchTimeout\"?"},
+        {WITH_VALUE("text", "path, path: a"),
+         "m:9:62: Field \"sinks[0].table.mapping.columns[1].type\" of column \"a\" is \"path\", but the \"value\" of the source is "
+         "\"text\", which has no paths: use \"body\""},
+        {WITH_VALUE("bytes", "path, path: a"), "but the \"value\" of the source is \"bytes\", which has no paths: use \"body\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Manifest manifest;
         Error error = {0};
         assert_int_equal(manifest_parse("m", cases[i].text, strlen(cases[i].text), &manifest, &error), -EINVAL);
         if (!strstr(error.text, cases[i].says)) fail_msg("\"%s\" lacks \"%s\"", error.text, cases[i].says);
+    }
+}
+
+static void columns_suit_the_value_of_the_source(void **state) {
+    (void)state;
+    static const char *const texts[] = {WITH_VALUE("text", "body"), WITH_VALUE("bytes", "body"), WITH_VALUE("json", "path, path: a")};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Manifest manifest;
+        Error error = {0};
+        if (manifest_parse("m", texts[i], strlen(texts[i]), &manifest, &error) < 0) fail_msg("%s", error.text);
+        manifest_deinit(&manifest);
     }
 }
 
@@ -389,6 +408,7 @@ int main(void) {
         cmocka_unit_test(a_start_is_kept_as_it_was_meant),
         cmocka_unit_test(wrong_fields_are_refused_by_name),
         cmocka_unit_test(an_error_of_a_manifest_has_its_place),
+        cmocka_unit_test(columns_suit_the_value_of_the_source),
         cmocka_unit_test(each_wrong_option_has_its_place),
         cmocka_unit_test(the_group_has_a_default),
         cmocka_unit_test(a_change_of_the_key_is_known),

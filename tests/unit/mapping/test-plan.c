@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "config/source_bridge.h"
 #include "config/source_kind.h"
 #include "guard.h"
 #include "mapping/meta.h"
@@ -397,6 +398,25 @@ static void wrong_columns_are_refused(void **state) {
     refused_plan((Column){NAME("bad"), .type = COLUMN_DATETIME, .data_type = DATA_BOOLEAN}, "boolean");
 }
 
+static void paths_need_values_that_have_some(void **state) {
+    static const BridgeKind bridge_kind = {0};
+    static const SourceKind kind = {.name = "tap", .bridge = &bridge_kind};
+    BridgeSource bridge = {0};
+    Source source = {.kind = &kind, .part = &bridge};
+    Column columns[] = {{NAME("o"), .type = COLUMN_BODY}, {NAME("a"), PATH("a")}, {0}};
+    Sink sink = sink_with("k", columns), *list = &sink;
+    for (bridge.value = RECORD_JSON; bridge.value <= RECORD_JSON_SCHEMA; bridge.value++) {
+        bool has_paths = bridge.value != RECORD_TEXT && bridge.value != RECORD_BYTES;
+        Plan *plan = NULL;
+        Error error = {0};
+        assert_int_equal(plan_compile(&source, &list, 1, &plan, &error), has_paths ? 0 : -EINVAL);
+        if (has_paths)
+            plan_unref(plan);
+        else
+            assert_non_null(strstr(error.text, "sink \"k\", column \"a\": its type is \"path\", but the \"value\" of the source is"));
+    }
+}
+
 /* What an event says is shown in errors, but never raw: cut, and without control characters or half sequences. */
 static void failures_are_text(void **state) {
     Column columns[] = {{NAME("b"), .type = COLUMN_BODY, .data_type = DATA_INTEGER}, {0}};
@@ -685,6 +705,7 @@ int main(void) {
         cmocka_unit_test(large_plans_are_made_and_run),
         cmocka_unit_test(large_values_are_refused_in_little_memory),
         cmocka_unit_test(wrong_columns_are_refused),
+        cmocka_unit_test(paths_need_values_that_have_some),
         cmocka_unit_test(failures_are_text),
         cmocka_unit_test(events_are_read_inside_their_bounds),
     };
