@@ -59,8 +59,11 @@ static const MetricFamilyInfo families[FAMILY_COUNT_] = {
     [FAMILY_DATABASE_USED_BYTES] = {"sluice_database_used_bytes", SCOPE_GATEWAY, "gauge", "Bytes in use in the local database.", {0}},
     [FAMILY_DATABASE_LIMIT_BYTES] = {"sluice_database_limit_bytes", SCOPE_GATEWAY, "gauge", "Bytes that the local database can hold.", {0}},
     [FAMILY_SOURCES] = {"sluice_sources", SCOPE_GATEWAY, "gauge", "Sources that are not deleted.", {0}},
-    [FAMILY_CONNECTION_UP] =
-        {"sluice_connection_up", SCOPE_CONNECTION, "gauge", "0 while the last import could not reach the destination.", {"connection"}},
+    [FAMILY_CONNECTION_UP] = {"sluice_connection_up",
+                              SCOPE_CONNECTION,
+                              "gauge",
+                              "0 while the last import could not reach the destination. Brokers have none.",
+                              {"connection"}},
     [FAMILY_CONNECTION_PAUSED] =
         {"sluice_connection_paused", SCOPE_CONNECTION, "gauge", "1 while an admin holds back the imports.", {"connection"}},
     [FAMILY_SINK_ROWS] = {"sluice_sink_rows",

@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "gateway/api/statistics.h"
+#include "sinks/driver.h"
 
 /* The config refuses passwords in URIs, so nothing secret is in there. */
 static json_t *connection_json(const ControlView *view, const Connection *connection) {
@@ -21,7 +22,8 @@ json_t *api_connections_json(const ControlView *view, const Survey *survey, bool
         json_t *json = connection_json(view, &connections->items[i]);
         const ConnectionStatistics *statistics = &survey->connections[i];
         if (complete) {
-            check(json_object_set_new(json, "failing", json_boolean(statistics->failing)) == 0);
+            bool imports = sink_driver_of(connections->items[i].type) != NULL;
+            check(json_object_set_new(json, "failing", imports ? json_boolean(statistics->failing) : json_null()) == 0);
             check(json_object_set_new(json, "lastError", statistics_error_json(statistics->last_error)) == 0);
         }
         check(json_array_append_new(list, json) == 0);

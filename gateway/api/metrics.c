@@ -7,6 +7,7 @@
 #include "base/metrics.h"
 #include "gateway/api/bridge_metrics.h"
 #include "gateway/api/statistics.h"
+#include "sinks/driver.h"
 
 /* One sink, or the sum of those that have no series of their own. */
 typedef struct Sample {
@@ -108,12 +109,18 @@ static uint64_t value_of_connection(const ConnectionStatistics *connection, Metr
     }
 }
 
-static void put_connections(const Survey *survey, Buffer *out) {
+/* Nothing is imported into a connection that serves sources only: whether it is up is not known here. */
+static bool connection_has(const Connection *connection, MetricFamily family) {
+    return family != FAMILY_CONNECTION_UP || sink_driver_of(connection->type);
+}
+
+static void put_connections(const ControlView *view, const Survey *survey, Buffer *out) {
     for (MetricFamily family = 0; family < FAMILY_COUNT_; family++) {
         if (metrics_family(family)->scope != SCOPE_CONNECTION) continue;
         metrics_begin(out, family);
         for (size_t i = 0; i < survey->connection_count; i++)
-            metrics_put(out, family, &survey->connections[i].name, value_of_connection(&survey->connections[i], family));
+            if (connection_has(&view->options->list.items[i], family))
+                metrics_put(out, family, &survey->connections[i].name, value_of_connection(&survey->connections[i], family));
     }
 }
 
@@ -161,7 +168,7 @@ static void end(Control *control, Survey *survey, bool complete) {
     put_gateway(control_view(control), &call->response);
     bridge_metrics_put(control, &call->response);
     if (complete) {
-        put_connections(survey, &call->response);
+        put_connections(control_view(control), survey, &call->response);
         put_sinks((Scrape *)survey, &call->response);
     }
     call->status = 200;

@@ -38,5 +38,5 @@ void screen_connection_state(const json_t *connection) {
         screen_print(screen_text(connection, "lastError"));
         separator = "; ";
     }
-    if (!separator[0]) (void)printf("%s", failing ? "ok" : "unknown");
+    if (!separator[0]) (void)printf("%s", !failing ? "unknown" : json_is_null(failing) ? "-" : "ok");
 }

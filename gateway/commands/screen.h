@@ -9,5 +9,5 @@ void screen_print(const char *text);
 const char *screen_text(const json_t *object, const char *key);
 /* Indented, on lines of its own. */
 void screen_print_json(const json_t *value);
-/* "ok", or what is wrong with the connection (an item of the API's list), on one line. */
+/* "ok", "-" where nothing is imported, or what is wrong with the connection (an item of the API's list), on one line. */
 void screen_connection_state(const json_t *connection);

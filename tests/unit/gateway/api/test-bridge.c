@@ -496,6 +496,19 @@ static void has(const char *text, const char *line) {
     if (!strstr(text, line)) fail_msg("no %s in %s", line, strstr(text, "# HELP sluice_bridge"));
 }
 
+/* Nothing is imported into a broker, so that it is no connection that is up. */
+static void a_broker_is_neither_up_nor_failing(void **state) {
+    Harness *harness = *state;
+    answers(harness, "GET", BRANCH "/connections", NULL, 200, "\"path\":\"tables.db\",\"failing\":false");
+    answers(harness, "GET", BRANCH "/connections", NULL, 200, "\"brokers\":\"127.0.0.1:9\",\"failing\":null,\"lastError\":null");
+    answers(harness, "GET", BRANCH "/status", NULL, 200, "\"servers\":\"nats://127.0.0.1:9\",\"failing\":null,\"lastError\":null");
+    _cleanup_free_ char *text = metrics_of(harness);
+    has(text, "\nsluice_connection_up{connection=\"local\"} 1\n");
+    assert_null(strstr(text, "sluice_connection_up{connection=\"events\"}"));
+    assert_null(strstr(text, "sluice_connection_up{connection=\"jet\"}"));
+    has(text, "\nsluice_connection_paused{connection=\"events\"} 0\n");
+}
+
 static void every_bridge_has_series(void **state) {
     Harness *harness = *state;
     show_status(make_status(4));
@@ -553,14 +566,23 @@ static void their_series_have_a_bound(void **state) {
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, finish)
     const struct CMUnitTest cases[] = {
-        CASE(others_have_no_bridge),          CASE(a_state_is_there_before_it_runs),
-        CASE(it_shows_what_the_bridge_said),  CASE(what_is_not_known_is_null),
-        CASE(partitions_are_paged),           CASE(wrong_bodies_name_their_place),
-        CASE(a_seek_asks_the_bridge),         CASE(a_seek_says_what_became_of_each_sink),
-        CASE(what_cannot_be_sought_says_why), CASE(seeks_on_their_way_are_bounded),
-        CASE(an_answer_is_there_in_time),     CASE(a_skip_names_the_record),
-        CASE(an_end_leaves_nothing_behind),   CASE(statistics_have_the_lag),
-        CASE(every_bridge_has_series),        CASE(their_series_have_a_bound),
+        CASE(others_have_no_bridge),
+        CASE(a_state_is_there_before_it_runs),
+        CASE(it_shows_what_the_bridge_said),
+        CASE(what_is_not_known_is_null),
+        CASE(partitions_are_paged),
+        CASE(wrong_bodies_name_their_place),
+        CASE(a_seek_asks_the_bridge),
+        CASE(a_seek_says_what_became_of_each_sink),
+        CASE(what_cannot_be_sought_says_why),
+        CASE(seeks_on_their_way_are_bounded),
+        CASE(an_answer_is_there_in_time),
+        CASE(a_skip_names_the_record),
+        CASE(an_end_leaves_nothing_behind),
+        CASE(statistics_have_the_lag),
+        CASE(a_broker_is_neither_up_nor_failing),
+        CASE(every_bridge_has_series),
+        CASE(their_series_have_a_bound),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
