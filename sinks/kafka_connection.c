@@ -60,7 +60,8 @@ static const ConnectionField fields[] = {
     {.name = "brokers",
      .bytes_most = 4096,
      .needed = "\"brokers\": \"host:port,host:port\"",
-     .sentence = "Some brokers of the cluster, as host:port, with commas between; the others are found through them."},
+     .sentence = "Some brokers of the cluster, as host:port, with commas between; without a port it is 9092. The others are found through "
+                 "them."},
     {.name = "securityProtocol", .bytes_most = 32, .default_value = "plaintext", .sentence = "plaintext, ssl, sasl_plaintext or sasl_ssl."},
     {.name = "saslMechanism",
      .bytes_most = 32,

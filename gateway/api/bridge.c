@@ -262,6 +262,8 @@ static void answer_skip(const Control *control, const Skip *skip, const BridgeSk
         api_call_answer(take_call, 200, json);
     } else if (message->request.result == -ENOENT) {
         api_call_fail(take_call, 409, "notStoppedThere", why);
+    } else if (message->request.result == -ENXIO) {
+        api_call_fail(take_call, 404, "partitionNotFound", why);
     } else {
         check(message->request.result == -ECANCELED);
         fail_ended(control, take_call, why);

@@ -198,6 +198,8 @@ const Command command_get = {
 
 const Command command_pause = {
     .name = "pause",
+    .notes = "A source of type kafka or nats is not read either while it is paused. It is read on while only a sink or a connection is,\n"
+             "up to its maxWaiting.\n",
     .summary = "Hold imports back: events are taken and staged, and no import starts.",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",

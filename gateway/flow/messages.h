@@ -202,8 +202,10 @@ typedef struct BridgeSeek {
 } BridgeSeek;
 
 typedef struct BridgeSkip {
-    Request request; /* result: 0; -ENOENT: the partition did not stop there (the error says where it did) */
-    char *topic;     /* owned */
+    /* result: 0; -ENOENT: the partition did not stop there (the error says where it did), or is not read here now; -ENXIO: the source reads no
+     * such partition */
+    Request request;
+    char *topic; /* owned */
     int32_t partition;
     int64_t offset;
 } BridgeSkip;

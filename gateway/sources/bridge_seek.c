@@ -11,6 +11,7 @@
 #include "gateway/sources/bridge_parts.h"
 
 #define SEEK_LONGEST (20 * USEC_SECOND) /* until the broker has said what there is */
+#define NO_SUCH_PLACE "The source reads no such topic or partition."
 
 struct BridgeSeeking {
     BridgeSeek *seek;
@@ -162,7 +163,7 @@ void seek_step(Bridge *bridge, usec_t now) {
     }
     seeking->target_count = put_targets(bridge, seeking->seek, NULL);
     if (seeking->target_count == 0) {
-        answer(bridge, -ENOENT, "The source reads no such topic or partition.");
+        answer(bridge, -ENOENT, NO_SUCH_PLACE);
         return;
     }
     seeking->targets = calloc(seeking->target_count, sizeof *seeking->targets);
@@ -253,6 +254,13 @@ void seek_back(Bridge *bridge, LoadJob *take_job) {
 
 /* ---- skip -------------------------------------------------------------------------------------------------------------------------------- */
 
+/* As far as the broker has said what there is. */
+static bool reads_elsewhere(const Bridge *bridge, const BridgeSkip *skip) {
+    if (!bridge->world.cluster) return true;
+    BridgeSeek place = {.topic = skip->topic, .partition = skip->partition, .to = SEEK_EARLIEST};
+    return put_targets(bridge, &place, NULL) > 0;
+}
+
 /* The record cannot be handed out: what follows it is read. */
 static void read_behind(Bridge *bridge, size_t part, int64_t offset) {
     BridgePart *of = &bridge->parts[part];
@@ -295,6 +303,9 @@ void skip_asked(Bridge *bridge, BridgeSkip *skip) {
         request_answer(&skip->request);
         return;
     }
-    skip->request.result = error_set(&skip->request.error, -ENOENT, "The partition is not read by this gateway now.");
+    if (reads_elsewhere(bridge, skip))
+        skip->request.result = error_set(&skip->request.error, -ENOENT, "The partition is not read by this gateway now.");
+    else
+        skip->request.result = error_set(&skip->request.error, -ENXIO, NO_SUCH_PLACE);
     request_answer(&skip->request);
 }

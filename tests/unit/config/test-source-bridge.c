@@ -187,6 +187,7 @@ static void wrong_fields_are_refused_by_name(void **state) {
         {NATS(",\"startFrom\":{\"sequence\":0}"), "Field \"nats.startFrom.sequence\" must be 1 to 9223372036854775807, not 0"},
         {NATS(",\"startFrom\":{\"sequence\":1,\"time\":2}"), "Field \"nats.startFrom.time\" is not known here"},
         {KAFKA(",\"batchSize\":0"), "Field \"kafka.batchSize\" must be 1 to 100000, not 0"},
+        {KAFKA(",\"batchSize\":1e4"), "Field \"kafka.batchSize\" must be an integer, not a number with a fraction or an exponent"},
         {NATS(",\"batchSize\":100001"), "Field \"nats.batchSize\" must be 1 to 100000, not 100001"},
         {KAFKA(",\"batchTimeout\":\"2m\""), "Field \"kafka.batchTimeout\" must be a length of time such as 30s in 1ms..1m, not \"2m\""},
         {KAFKA(",\"value\":\"protobuf\""), "Field \"kafka.value\" must be one of json, text, bytes, avro, jsonSchema, not \"protobuf\""},

@@ -436,6 +436,10 @@ static void a_skip_names_the_record(void **state) {
     skip->request.result = error_set(&skip->request.error, -ENOENT, "The partition stopped at offset 98, not at 99.");
     request_answer(&skip->request);
     answered(harness, 409, "\"error\":\"stream.api.notStoppedThere\",\"message\":\"The partition stopped at offset 98, not at 99.\"");
+    skip = skipped(harness);
+    skip->request.result = error_set(&skip->request.error, -ENXIO, "The source reads no such topic or partition.");
+    request_answer(&skip->request);
+    answered(harness, 404, "\"error\":\"stream.api.partitionNotFound\",\"message\":\"The source reads no such topic or partition.\"");
     request_refuse(&skipped(harness)->request, "The source is not read any more.");
     answered(harness, 409, "stream.api.bridgeNotRunning");
     nobody = true;

@@ -480,6 +480,14 @@ static void a_record_that_is_refused_stops_its_partition(void **state) {
     assert_int_equal(skip.request.result, -ENOENT);
     assert_string_equal(skip.request.error.text, "The partition stopped at offset 60, not at 61.");
 
+    /* What the source never reads is another answer than what it does not read now. */
+    BridgeSkip nowhere = {.request = {.message = {.kind = MESSAGE_BRIDGE_SKIP}, .reply = world.control}, .topic = (char *)"no.topic"};
+    mailbox_post(bridge_mailbox(world.bridge), &nowhere.request.message);
+    world_step(0);
+    assert_ptr_equal(mailbox_take(world.control), &nowhere);
+    assert_int_equal(nowhere.request.result, -ENXIO);
+    assert_string_equal(nowhere.request.error.text, "The source reads no such topic or partition.");
+
     skip.offset = 60;
     mailbox_post(bridge_mailbox(world.bridge), &skip.request.message);
     world_settle(60);
