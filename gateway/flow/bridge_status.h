@@ -13,9 +13,9 @@
 #include "base/clock.h"
 
 typedef enum BridgeState {
-    BRIDGE_STARTING, /* connects, or asks the destinations where to begin */
+    BRIDGE_STARTING, /* connects, waits for its group, or asks the destinations where to begin */
     BRIDGE_RUNNING,
-    BRIDGE_WAITING,  /* reads nothing for now: it is too far ahead of a destination, or there is no room; reason says it */
+    BRIDGE_WAITING,  /* too far ahead of a destination, without room, or a partition waits for a schema; reason says it */
     BRIDGE_PAUSED,   /* by an admin: its consumer is closed */
     BRIDGE_IDLE,     /* the source has no enabled sink */
     BRIDGE_STOPPED,  /* nothing goes on until somebody does something; reason says what */
@@ -59,7 +59,7 @@ struct BridgeStatus {
     BridgeState state;
     const char *stopped; /* id, BRIDGE_STOPPED; else NULL */
     const char *reason;  /* a sentence; NULL: nothing to say */
-    const char *error;   /* the last trouble with the broker; NULL: none */
+    const char *error;   /* the last trouble with the broker, or a topic that cannot be read; NULL: none */
     usec_t error_at;     /* wall */
     const char *cluster; /* id; NULL: not known yet */
     const char *group;   /* of consumers, or durable */

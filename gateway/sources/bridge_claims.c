@@ -97,12 +97,25 @@ static void sink_missing(Bridge *bridge, size_t sink) {
     log_warning("sink %s stops: its destination has no position of a partition that was read already; seek sets one", of->label);
     for (size_t i = 0; i < bridge->part_count; i++) *bridge_next(bridge, i, sink) = -1;
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
+    bridge->status_at = 0;
+}
+
+/* Where the destination of the sink stands, of which no claim is on its way. */
+static void take_heard(Bridge *bridge, size_t sink, const SinkProgress *progress) {
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const PartitionProgress *said = &progress->partitions[i];
+        if (said->missing)
+            bridge->parts[i].slots[sink].position = -1;
+        else if (said->position >= 0)
+            bridge->parts[i].slots[sink].position = said->position;
+    }
 }
 
 /* Somebody has set the positions. Of a partition that came meanwhile there is none yet: it is claimed then. */
 static void end_missing(Bridge *bridge, size_t sink, const SinkProgress *progress) {
     BridgeSink *of = &bridge->sinks[sink];
     if (strcmp(of->stopped, "positionsMissing") != 0) return;
+    take_heard(bridge, sink, progress);
     for (size_t i = 0; i < bridge->part_count; i++)
         if (progress->partitions[i].missing || !progress->partitions[i].known) return;
     of->stopped = of->reason = NULL;
@@ -124,10 +137,10 @@ static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progre
 
 static void take_news(Bridge *bridge, const Question *question, size_t sink) {
     const SinkProgress *progress = &question->progress.sinks[sink];
+    take_heard(bridge, sink, progress);
     for (size_t i = 0; i < bridge->part_count; i++) {
-        BridgePart *part = &bridge->parts[i];
+        const BridgePart *part = &bridge->parts[i];
         const PartitionProgress *said = &progress->partitions[i];
-        if (said->position >= 0) part->slots[sink].position = said->position;
         switch (bridge_news(said, aim_now(bridge, i, sink), part->posted > question->posted)) {
         case BRIDGE_NEWS_NONE: break;
         case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink); return;

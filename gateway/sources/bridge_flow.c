@@ -207,6 +207,10 @@ void part_go_on(Bridge *bridge, size_t part) {
     if (epoch == bridge->epoch) part_release(bridge, part, HOLD_STOPPED);
 }
 
+bool part_is_pending(const BridgePart *part) {
+    return !part->stopped && part->pending >= 0 && part->made == part->pending; /* else it is read elsewhere by now */
+}
+
 int64_t part_left(const BridgePart *part, int64_t next, const BridgeSlot *slot) {
     if (next < 0) return slot->left;
     return part->refused >= 0 && part->refused < next ? part->refused : next;
@@ -298,6 +302,8 @@ static void take_results(Bridge *bridge, const MicroResult *results, size_t coun
         const MicroResult *result = &results[i];
         BridgePart *part = &bridge->parts[result->partition];
         part->made = result->offset;
+        if (result->stop != MICRO_LATER && part->pending >= 0) bridge->status_at = 0;
+        if (result->stop != MICRO_LATER) part->pending = -1;
         if (result->stop == MICRO_GOES_ON) continue;
         part_read_from(bridge, result->partition, result->offset); /* what was gathered behind it is forgotten */
         if (epoch != bridge->epoch) return;
@@ -305,6 +311,8 @@ static void take_results(Bridge *bridge, const MicroResult *results, size_t coun
             part_stop(bridge, result->partition, "poisonRecord", result->offset, result->reason);
         } else {
             part->later = now + LATER_WAIT;
+            if (part->pending != result->offset) bridge->status_at = 0;
+            part->pending = result->offset;
             free(part->reason);
             part->reason = text_copy(result->reason);
             part_hold(bridge, result->partition, HOLD_LATER);

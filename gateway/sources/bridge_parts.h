@@ -51,6 +51,8 @@ typedef struct BridgeWorld {
     BridgeTopic *topics; /* by name */
     size_t topic_count;
     size_t partition_count; /* of all topics */
+    const char *missing;    /* a sentence on topics that the definition names and that cannot be read; NULL: there are none */
+    usec_t missing_at;      /* wall */
 } BridgeWorld;
 
 /* A sink and a partition, besides MicroPartition.next and .sets_end. */
@@ -69,6 +71,7 @@ typedef struct BridgePart {
     int64_t made; /* records [made, read) are gathered and not made into rows */
     unsigned holds;
     usec_t later;        /* boot */
+    int64_t pending;     /* offset of a record that could not be read for the moment, and is tried again and again; -1: there is none */
     uint64_t posted;     /* number of the last Append that has it */
     int64_t refused;     /* the writer has refused what was made from here on; -1: nothing */
     int64_t limit;       /* `loop: false`: end at the start */
@@ -333,6 +336,8 @@ void part_release(Bridge *bridge, size_t part, unsigned hold);
 /* It is not read until somebody does something. `id`: static. */
 void part_stop(Bridge *bridge, size_t part, const char *id, int64_t offset, const char *reason);
 void part_go_on(Bridge *bridge, size_t part); /* it was stopped */
+/* A record of it cannot be read for the moment: also while it is tried again. */
+bool part_is_pending(const BridgePart *part);
 void flow_append_back(Bridge *bridge, Append *take_append);
 void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch);
 /* Everything is read again from where the writer has it, not before so long. */

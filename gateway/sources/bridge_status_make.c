@@ -1,7 +1,10 @@
 /* What people see of a bridge. */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "gateway/sources/bridge_parts.h"
 
 #define STATUS_EVERY USEC_SECOND
@@ -48,9 +51,9 @@ static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
         to->stopped = "positionGap";
         to->stopped_at = part->read;
         to->reason = "The broker has removed records before they were read; what was read before them is imported first.";
-    } else if ((part->holds & HOLD_LATER) && !to->stopped) {
+    } else if (part_is_pending(part)) {
         to->stopped = "schemaPending";
-        to->stopped_at = part->read;
+        to->stopped_at = part->pending;
     }
     if (bridge->phase == BRIDGE_READING) bridge->type->bounds(bridge->client, at, &to->first, &to->end);
     int64_t position = least_position(bridge, at);
@@ -74,9 +77,56 @@ static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
     };
 }
 
+static const char *say(BridgeStatus *status, const char *format, ...) {
+    _cleanup_free_ char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    check(vasprintf(&text, format, arguments) >= 0);
+    va_end(arguments);
+    return copy(status, text);
+}
+
+/* A sink whose destination does not say where it begins. */
+static bool is_asked_for(const BridgeSink *sink) {
+    if (sink->stopped) return false;
+    return sink->error ? sink->claiming || sink->look == LOOK_POSITION : sink->claiming && sink->was_waited_for;
+}
+
+static bool reads_nothing(const Bridge *bridge) {
+    for (size_t i = 0; i < bridge->part_count; i++)
+        if (!(bridge->parts[i].holds & HOLD_NO_SINK)) return false;
+    return bridge->part_count > 0;
+}
+
+static void judge_sinks(const Bridge *bridge, BridgeStatus *status) {
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        const BridgeSink *sink = &bridge->sinks[i];
+        if (!is_asked_for(sink)) continue;
+        if (reads_nothing(bridge)) status->state = BRIDGE_STARTING;
+        status->reason = say(status, "Sink \"%s\": %s", sink->sink->sink_id,
+                             sink->error ? sink->error : "its destination does not answer where to begin.");
+        return;
+    }
+}
+
+static void judge_pending(const Bridge *bridge, BridgeStatus *status) {
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        const BridgePart *part = &bridge->parts[i];
+        if (!part_is_pending(part)) continue;
+        status->state = BRIDGE_WAITING;
+        status->reason = say(status, "schemaPending at offset %lld of partition %d of %s: %s", (long long)part->pending, part->partition,
+                             bridge->world.topics[part->topic].name,
+                             part->reason ? part->reason : "a value cannot be read for the moment.");
+        return;
+    }
+}
+
 static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
     size_t stopped = 0;
     status->state = bridge->phase == BRIDGE_READING ? BRIDGE_RUNNING : BRIDGE_STARTING;
+    if (bridge->phase == BRIDGE_OPEN && bridge->has_group && !bridge->offered && !bridge->trouble)
+        status->reason = "It waits for the group to give it partitions.";
+    if (bridge->phase >= BRIDGE_BEGINS) judge_sinks(bridge, status);
     if (bridge->phase == BRIDGE_READING && bridge->room.size > 0 && bridge->full_since > 0) {
         status->state = BRIDGE_WAITING;
         status->reason = copy_buffer(status, &bridge->room);
@@ -85,9 +135,10 @@ static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
         status->state = BRIDGE_WAITING;
         status->reason = "A destination has taken nothing for long: its partitions are left to others until it does.";
     }
+    if (bridge->phase == BRIDGE_READING) judge_pending(bridge, status);
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePartitionStatus *part = &status->partitions[i];
-        if (!part->stopped || (bridge->parts[i].holds & HOLD_LATER)) continue;
+        if (!part->stopped || part_is_pending(&bridge->parts[i])) continue;
         status->state = BRIDGE_STOPPED;
         status->stopped = part->stopped;
         status->reason = part->reason;
@@ -126,8 +177,8 @@ static void judge(const Bridge *bridge, BridgeStatus *status) {
 static BridgeStatus *make(const Bridge *bridge) {
     BridgeStatus *status = bridge_status_new();
     status->at = bridge->options.clock->wall(bridge->options.clock);
-    status->error = copy(status, bridge->trouble);
-    status->error_at = bridge->trouble_at;
+    status->error = copy(status, bridge->trouble ? bridge->trouble : bridge->world.missing);
+    status->error_at = bridge->trouble ? bridge->trouble_at : bridge->world.missing_at;
     status->cluster = copy(status, bridge->world.cluster);
     status->group = copy(status, bridge->group);
     status->records = bridge->counts.records;

@@ -122,7 +122,11 @@ bool topics_find(Bridge *bridge) {
         return false;
     }
     bridge_works(bridge);
-    if (missing.code < 0) bridge_trouble(bridge, fault, &missing); /* the others are read */
+    if (missing.code < 0) { /* the others are read */
+        bridge_trouble(bridge, fault, &missing);
+        bridge->world.missing = arena_copy(&bridge->world.arena, span_of(missing.text));
+        bridge->world.missing_at = bridge->trouble_at;
+    }
     bridge->again = 0;
     return true;
 }
@@ -247,6 +251,7 @@ void parts_set_up(Bridge *bridge) {
                                          .read = -1,
                                          .made = -1,
                                          .limit = bridge->world.topics[topic].end[assigned->partition],
+                                         .pending = -1,
                                          .refused = -1,
                                          .committed = -1};
         bridge->micro[at].skip = -1;

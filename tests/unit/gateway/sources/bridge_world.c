@@ -67,7 +67,7 @@ static ClientEventKind offer(ClientEvent *event) {
 }
 
 static ClientEventKind hand_out(int index, ClientEvent *event) {
-    static const char *const values[] = {NULL, "{\"a\":\"x\"}", "{"};
+    static const Span values[] = {{NULL, 0}, {"{\"a\":\"x\"}", 9}, {"{", 1}, {"\0\0\0\0\1x", 6}};
     const WorldPartition *partition = &world.partitions[world.assigned[index]];
     int64_t *at = &world.at[index];
     event->index = (size_t)index;
@@ -83,7 +83,7 @@ static ClientEventKind hand_out(int index, ClientEvent *event) {
         world.told_end[index] = event->offset = *at;
         return CLIENT_END;
     }
-    event->record = (ClientRecord){.offset = *at, .timestamp = world.now, .value = span_of(values[partition->records[*at]])};
+    event->record = (ClientRecord){.offset = *at, .timestamp = world.now, .value = values[partition->records[*at]]};
     ++*at;
     world.handed_out++;
     return CLIENT_RECORD;
@@ -123,9 +123,10 @@ static int client_topics(BridgeClient *client, Arena *arena, usec_t limit, Clien
     (void)client, (void)limit;
     *ret_fault = SINK_FAULT_UNREACHABLE;
     if (world.is_down) return error_set(error, -EHOSTUNREACH, "the broker is down");
-    ret_topics->items = arena_zalloc(arena, sizeof *ret_topics->items);
+    ret_topics->items = arena_zalloc(arena, 2 * sizeof *ret_topics->items);
     ret_topics->items[0] = (ClientTopic){.name = "t", .partition_count = (size_t)world.partition_count, .topic_id = world.topic_id};
-    ret_topics->count = 1;
+    ret_topics->items[1] = (ClientTopic){.name = "u", .fault = SINK_FAULT_TOPIC};
+    ret_topics->count = world.lacks_topic ? 2 : 1;
     ret_topics->cluster = "c";
     return 0;
 }
@@ -501,8 +502,8 @@ static SnapshotSource *make_source(void) {
     (void)snprintf(
         text, sizeof text,
         "{\"sourceId\":\"s\",\"name\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"t\"],\"batchSize\":50,"
-        "\"loop\":%s}}",
-        world.has_group ? "true" : "false");
+        "%s\"loop\":%s}}",
+        world.source_settings ? world.source_settings : "", world.has_group ? "true" : "false");
     json_t *json = json_of(text);
     if (source_from_request(json, &source, &error) != 0) fail_msg("%s", error.text);
     json_decref(json);

@@ -11,7 +11,8 @@
 #define WORLD_SINKS 3
 #define WORLD_OFFSETS 3000
 
-typedef enum WorldRecord { RECORD_NONE, RECORD_GOOD, RECORD_BROKEN } WorldRecord; /* none: a gap; broken: no JSON */
+/* none: a gap; broken: no JSON; of_schema: begins as one of Avro whose schema is number 1 */
+typedef enum WorldRecord { RECORD_NONE, RECORD_GOOD, RECORD_BROKEN, RECORD_OF_SCHEMA } WorldRecord;
 
 typedef struct WorldPartition {
     int64_t first, end;
@@ -47,11 +48,13 @@ typedef struct WorldSink {
 typedef struct World {
     usec_t now;
     Usage usage;
-    bool has_group;            /* else `loop: false` */
-    const char *sink_settings; /* "onInvalid":…, for all sinks */
+    bool has_group;              /* else `loop: false` */
+    const char *source_settings; /* "value":…, of the source */
+    const char *sink_settings;   /* "onInvalid":…, for all sinks */
     WorldPartition partitions[WORLD_PARTITIONS];
     int partition_count;
     const char *topic_id; /* NULL: the broker does not tell it */
+    bool lacks_topic;     /* the definition names another one, which is not there */
     WorldSink sinks[WORLD_SINKS];
     /* the broker's client */
     bool is_down; /* nothing can be asked */

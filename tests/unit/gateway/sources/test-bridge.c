@@ -648,10 +648,93 @@ static void positions_that_are_missing_stop_their_sink(void **state) {
     assert_int_equal(world.sinks[0].positions[0], 200);
     const BridgeStatus *status = world_status();
     assert_string_equal(status->sinks[1].stopped, "positionsMissing");
+    assert_int_equal(status->partitions[0].sinks[0].position, 200);
+    assert_int_equal(status->partitions[0].sinks[1].position, -1);
     assert_null(status->sinks[0].stopped);
     assert_int_equal(status->state, BRIDGE_RUNNING);
     world.sinks[1].missing = false;
     world_settle(60);
+}
+
+static void a_topic_that_is_missing_is_shown_while_others_are_read(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world.lacks_topic = true;
+    for (int i = 0; i < 3; i++) {
+        world_put(0, 50, RECORD_GOOD);
+        if (i == 0) world_start();
+        world_settle(60);
+        run(60, 20 * USEC_MS);
+        assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+        assert_string_equal(world_status()->error, "there is no \"u\"");
+        assert_int_not_equal(world_status()->error_at, 0);
+    }
+    world.lacks_topic = false;
+    world.revokes = world.offers = true; /* the group notices a topic that was made */
+    run(60, 20 * USEC_MS);
+    assert_null(world_status()->error);
+}
+
+static void a_schema_that_is_not_there_yet_is_waited_for(void **state) {
+    (void)state;
+    world_begin(2, 1, true);
+    world.source_settings = "\"value\":\"avro\",\"registry\":{\"url\":\"http://127.0.0.1:1\"},"; /* nobody listens */
+    world_put(0, 1, RECORD_OF_SCHEMA);
+    world_start();
+    run(100, 10 * USEC_MS);
+    for (int i = 0; i < 500; i++) { /* between its tries as well */
+        run(1, 20 * USEC_MS);
+        const BridgeStatus *status = world_status();
+        assert_int_equal(status->state, BRIDGE_WAITING);
+        assert_non_null(strstr(status->reason, "schemaPending at offset 0 of partition 0 of t: "));
+        assert_null(status->stopped);
+        assert_string_equal(status->partitions[0].stopped, "schemaPending");
+        assert_non_null(status->partitions[0].reason);
+        assert_null(status->partitions[1].stopped);
+    }
+}
+
+static void a_destination_that_refuses_is_named(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 50, RECORD_GOOD);
+    world.sinks[0].refuses = world.sinks[1].refuses = true;
+    world_start();
+    run(200, 20 * USEC_MS);
+    for (int i = 0; i < 200; i++) { /* between its tries as well */
+        run(1, 20 * USEC_MS);
+        assert_int_equal(world_status()->state, BRIDGE_STARTING);
+        assert_string_equal(world_status()->reason, "Sink \"k0\": nobody answers");
+    }
+    world.sinks[0].refuses = false;
+    run(300, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+    assert_string_equal(world_status()->reason, "Sink \"k1\": nobody answers");
+    world.sinks[1].refuses = false;
+    world.sinks[1].hangs = true;
+    run(600, 20 * USEC_MS);
+    assert_non_null(strstr(world_status()->reason, "Sink \"k1\": "));
+    world.sinks[1].hangs = false;
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+    assert_null(world_status()->reason);
+}
+
+static void a_group_that_gives_nothing_is_waited_for(void **state) {
+    (void)state;
+    world_begin(1, 1, true);
+    world_put(0, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.revokes = true;
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_STARTING);
+    assert_string_equal(world_status()->reason, "It waits for the group to give it partitions.");
+    world.offers = true;
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+    assert_null(world_status()->reason);
 }
 
 static void what_the_client_tells_of_a_partition(void **state) {
@@ -897,6 +980,10 @@ int main(void) {
         cmocka_unit_test_teardown(a_topic_that_is_made_anew_is_a_new_generation, tear_down),
         cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read, tear_down),
         cmocka_unit_test_teardown(positions_that_are_missing_stop_their_sink, tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_missing_is_shown_while_others_are_read, tear_down),
+        cmocka_unit_test_teardown(a_schema_that_is_not_there_yet_is_waited_for, tear_down),
+        cmocka_unit_test_teardown(a_destination_that_refuses_is_named, tear_down),
+        cmocka_unit_test_teardown(a_group_that_gives_nothing_is_waited_for, tear_down),
         cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
