@@ -238,8 +238,9 @@ def test_a_poison_record_is_skipped(gateway_factory, nats, durable):
     body = {"topic": "ORDERS", "partition": 0, "offset": 12}
     refused = gateway.api("POST", "/sources/s/bridge/skip", body)
     assert refused.status == 409 and refused.json["error"] == "stream.api.notStoppedThere" and "offset 11" in refused.json["message"], refused
-    refused = gateway.api("POST", "/sources/s/bridge/skip", {**body, "partition": 1, "offset": 11})
-    assert refused.status == 409, refused
+    for nowhere in ({"partition": 1}, {"topic": "OTHERS"}):
+        refused = gateway.api("POST", "/sources/s/bridge/skip", {**body, "offset": 11, **nowhere})
+        assert refused.status == 404 and refused.json["error"] == "stream.api.partitionNotFound", (nowhere, refused)
     assert local(gateway) == list(range(1, 11))
     shown = sluice(gateway, "skip", "s", "--topic", "ORDERS", "--partition", "0", "--offset", "11")
     assert shown.returncode == 0 and shown.stdout == "s: offset 11 of partition 0 of ORDERS is skipped\n", shown
