@@ -27,7 +27,7 @@ static void put_payload(Buffer *out) {
     if (chance(10)) buffer_append_text(&text, "BAD");
     for (uint64_t i = below(8); i > 0; i--) buffer_append_text(&text, pieces[below(sizeof pieces / sizeof *pieces)]);
     if (chance(1)) {
-        for (uint64_t i = below(30000); i > 0; i--) buffer_append_byte(&text, (char)('a' + random_next(&world->random) % 26));
+        for (uint64_t i = below(30000); i > 0; i--) buffer_append_byte(&text, (char)('a' + random_next(&course.random) % 26));
     }
     row_put(out, buffer_span(&text));
     buffer_deinit(&text);

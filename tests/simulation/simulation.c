@@ -60,49 +60,6 @@ static struct Sum {
     uint64_t acknowledged, refused, refused_there, rows, rejected, events, imports, found_imported, slow_imports, crashes, expired, changes;
 } sum;
 
-/* ---- telling ------------------------------------------------------------------------------------------------------------------------- */
-
-void fail_at(const char *file, int line, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    (void)fprintf(stderr, "\n%s:%d: seed %llu: ", file, line, (unsigned long long)world->seed);
-    (void)vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    (void)fprintf(stderr, "\nagain: SLUICE_SIMULATION_VERBOSE=1 test-simulation %llu 1\n", (unsigned long long)world->seed);
-    abort();
-}
-
-void say(const char *format, ...) {
-    if (!world->verbose) return;
-    va_list arguments;
-    va_start(arguments, format);
-    (void)fprintf(stderr, "[%lld] ", (long long)(world->clock.boot_now / 1000));
-    (void)vfprintf(stderr, format, arguments);
-    (void)fputc('\n', stderr);
-    va_end(arguments);
-}
-
-uint64_t below(uint64_t limit) {
-    return random_below(&world->random, limit);
-}
-
-bool chance(unsigned percent) {
-    return below(100) < percent;
-}
-
-static usec_t sim_wall(Clock *clock) {
-    return ((SimClock *)clock)->wall_now;
-}
-
-static usec_t sim_boot(Clock *clock) {
-    return ((SimClock *)clock)->boot_now;
-}
-
-static void pass_time(usec_t time) {
-    world->clock.boot_now += time;
-    world->clock.wall_now += time;
-}
-
 /* ---- start and crash ----------------------------------------------------------------------------------------------------------------- */
 
 static const SinkDriver *driver_of(void *context, const ConnectionType *type) {
@@ -132,13 +89,13 @@ static void start(void) {
         .checks_all = true,
         .environment = gateway.environment,
         .files = gateway.files,
-        .clock = &world->clock.clock,
+        .clock = &course.clock.clock,
         .usage = &gateway.usage,
         .instance = instance,
         .stager = stager_mailbox(gateway.stager),
         .control = gateway.control,
         .post_import = post_import,
-        .seed = random_next(&world->random),
+        .seed = random_next(&course.random),
         .disk_budget = 1u << 30,
         .disk_share_percent = 50,
         .log_high_mark = gateway.log_high_mark,
@@ -175,7 +132,7 @@ static void verify_ledger(void);
 
 /* What the clocks may say at the next start: a machine that was off for long, one whose clock is wrong, one that was started anew. */
 static void be_off(void) {
-    SimClock *clock = &world->clock;
+    SimClock *clock = &course.clock;
     if (chance(20)) clock->wall_now += (usec_t)below((uint64_t)(600 * USEC_DAY));
     if (chance(10)) clock->wall_now += 400 * USEC_DAY;
     if (chance(10) && clock->wall_now > 500 * USEC_DAY) clock->wall_now -= 400 * USEC_DAY;
@@ -216,7 +173,7 @@ typedef struct Ticket {
 static void add_rows(Ticket *ticket, AppendSink *out, ModelSink *sink, uint32_t version) {
     uint64_t rows = 1 + below(chance(10) ? 60 : 6);
     *out = (AppendSink){
-        .sink = sink->number, .mapping_version = version, .first_time = world->clock.wall_now, .last_time = world->clock.wall_now};
+        .sink = sink->number, .mapping_version = version, .first_time = course.clock.wall_now, .last_time = course.clock.wall_now};
     out->pieces = arena_alloc(&ticket->append.arena, (size_t)rows * sizeof *out->pieces);
     for (uint64_t i = 0; i < rows; i++) {
         size_t start = out->rows.size;
@@ -235,7 +192,7 @@ static void add_event(Ticket *ticket, AppendReject *out, const ModelSink *sink) 
     (void)snprintf(text, sizeof text, "%zu", ticket->model);
     *out = (AppendReject){.sink = sink->number,
                           .mapping_version = sink->version,
-                          .at = world->clock.wall_now,
+                          .at = course.clock.wall_now,
                           .column = SPAN("payload"),
                           .reason = SPAN("It does not fit."),
                           .content_type = SPAN("text/plain")};
@@ -517,8 +474,8 @@ static void disturb(void) {
     case 3: world->destinations[below(2)].refuses_bad_rows ^= true; break;
     case 4: {
         usec_t most = chance(80) ? 2 * USEC_HOUR : 400 * USEC_DAY;
-        world->clock.wall_now += (usec_t)below((uint64_t)(2 * most)) - most;
-        if (chance(10)) pass_time((usec_t)below((uint64_t)(60 * USEC_DAY))); /* the machine slept */
+        course.clock.wall_now += (usec_t)below((uint64_t)(2 * most)) - most;
+        if (chance(10)) course_pass_time((usec_t)below((uint64_t)(60 * USEC_DAY))); /* the machine slept */
         break;
     }
     case 5: crash(false); break;
@@ -539,7 +496,7 @@ static void act(void) {
     } else if (what < 80) {
         (void)loaders_step(gateway.loaders);
     } else if (what < 90) {
-        pass_time((usec_t)below((uint64_t)(chance(10) ? 10 * USEC_MINUTE : chance(30) ? 40 * USEC_SECOND : USEC_SECOND)));
+        course_pass_time((usec_t)below((uint64_t)(chance(10) ? 10 * USEC_MINUTE : chance(30) ? 40 * USEC_SECOND : USEC_SECOND)));
     } else if (what < 92) {
         size_t index = (size_t)below(world->model.sink_count);
         if (chance(50)) {
@@ -607,7 +564,7 @@ static void settle(void) {
     run_everything();
     for (unsigned round = 0; what_waits() > 0; round++) {
         if (round == 40) fail("it does not come to rest: %zu files and groups wait", what_waits());
-        pass_time(2 * USEC_MINUTE);
+        course_pass_time(2 * USEC_MINUTE);
         run_everything();
     }
     expect(all_idle());
@@ -648,7 +605,7 @@ static void check_space(void) {
     Txn *txn;
     Error error = {0};
     for (unsigned i = 0; i < 4; i++) {
-        pass_time(gateway.retain_imported + USEC_DAY); /* a step of that length counts as an hour */
+        course_pass_time(gateway.retain_imported + USEC_DAY); /* a step of that length counts as an hour */
         run_everything();
     }
     uint64_t first, last;
@@ -668,21 +625,16 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 }
 
 static void begin_world(uint64_t seed, const char *directory) {
-    world->seed = seed;
-    world->random.state = seed * 0x9E3779B97F4A7C15u + 1;
-    world->clock.clock = (Clock){.wall = sim_wall, .boot = sim_boot};
-    world->clock.wall_now = 1700000000 * USEC_SECOND;
-    world->clock.boot_now = 1000 * USEC_SECOND;
+    course_begin("test-simulation", seed);
     world->fault_percent = (unsigned)below(50);
-    world->verbose = getenv("SLUICE_SIMULATION_VERBOSE") != NULL;
     world->model.sink_count = 1 + (size_t)below(SINKS_MOST);
     for (size_t i = 0; i < world->model.sink_count; i++)
         world->model.sinks[i] = (ModelSink){.number = (uint32_t)i + 1, .version = 1, .keyed = chance(40), .connection = (unsigned)below(2)};
 
     gateway = (Gateway){0};
     (void)snprintf(gateway.directory, sizeof gateway.directory, "%s/%llu", directory, (unsigned long long)seed);
-    gateway.files_random.state = random_next(&world->random);
-    gateway.files = memory_files_new(&gateway.files_random, &world->clock.clock);
+    gateway.files_random.state = random_next(&course.random);
+    gateway.files = memory_files_new(&gateway.files_random, &course.clock.clock);
     static const char *const folders[] = {"staging", "staging/orphans", "staging/expired"};
     Error error = {0};
     for (size_t i = 0; i < 3; i++)

@@ -10,21 +10,15 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
-#include "base/clock.h"
-#include "base/random.h"
 #include "base/uuid.h"
 #include "config/definition.h"
 #include "sinks/driver.h"
 #include "storage/environment.h"
+#include "tests/simulation/course.h"
 
 #define SINKS_MOST 5
 #define LOOPS 2
 #define COLUMNS 4 /* row number in the model, key, mapping version, payload */
-
-typedef struct SimClock {
-    Clock clock; /* first */
-    usec_t wall_now, boot_now;
-} SimClock;
 
 /* ---- the model ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -97,9 +91,6 @@ typedef struct Destination {
 } Destination;
 
 typedef struct World {
-    uint64_t seed;
-    Random random;
-    SimClock clock;
     Model model;
     Destination destinations[2];
     unsigned fault_percent; /* of imports */
@@ -107,21 +98,9 @@ typedef struct World {
     bool counted;           /* model_check has counted what there is, and nothing happens any more */
     bool crash_soon;        /* a destination committed and nobody may hear of it */
     uint64_t commits_seen;
-    bool verbose;
 } World;
 
 extern World *world; /* of the seed that runs */
-
-/* Ends the program with the seed and the way to run it again. */
-_Noreturn void fail_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
-#define fail(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
-#define expect(condition)                                                                                                                  \
-    do {                                                                                                                                   \
-        if (!(condition)) fail("does not hold: %s", #condition);                                                                           \
-    } while (0)
-void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* when verbose */
-uint64_t below(uint64_t limit);
-bool chance(unsigned percent);
 
 /* model.c */
 size_t model_add_append(Model *model, unsigned loop);

@@ -78,7 +78,7 @@ static FleetEntry *add_entry(FleetPartition *partition, EntryKind kind) {
     size_t count = (size_t)partition->end;
     array_reserve(partition->entries, count, partition->capacity);
     FleetEntry *entry = &partition->entries[partition->end++];
-    *entry = (FleetEntry){.kind = kind, .at = fleet->clock.wall_now};
+    *entry = (FleetEntry){.kind = kind, .at = course.clock.wall_now};
     return entry;
 }
 
@@ -170,7 +170,7 @@ static void leave(BridgeClient *client) {
 void broker_evict(void) {
     for (size_t i = broker()->member_count; i-- > 0;) {
         BridgeClient *client = broker()->members[i];
-        if (fleet->clock.boot_now - client->polled_at <= SESSION_TIMEOUT) continue;
+        if (course.clock.boot_now - client->polled_at <= SESSION_TIMEOUT) continue;
         say("a member is evicted");
         client->evicted = true;
         client->last_records = (unsigned)below(20);
@@ -209,7 +209,7 @@ static int client_open(const Source *source, const Connection *connection, const
     BridgeClient *client = calloc(1, sizeof *client);
     check(client);
     client->grouped = true;
-    client->polled_at = fleet->clock.boot_now;
+    client->polled_at = course.clock.boot_now;
     join(client);
     *ret_client = client;
     return 0;
@@ -279,7 +279,7 @@ static ClientEventKind lose(BridgeClient *client, ClientEvent *ret_event) {
 
 static ClientEventKind client_poll(BridgeClient *client, usec_t wait, ClientEvent *ret_event) {
     *ret_event = (ClientEvent){.kind = CLIENT_NOTHING, .index = CLIENT_NO_INDEX};
-    client->polled_at = fleet->clock.boot_now;
+    client->polled_at = course.clock.boot_now;
     if (client->evicted) {
         if (client->has && client->last_records > 0) {
             client->last_records--;
@@ -342,7 +342,7 @@ static int client_offsets(BridgeClient *client, ClientOffset *offsets, size_t co
     bool silent = is_silent();
     for (size_t i = 0; i < count; i++) {
         const FleetPartition *partition = broker_find(offsets[i].topic, offsets[i].partition);
-        bool latest = offsets[i].when == CLIENT_LATEST || (offsets[i].when == CLIENT_START && fleet->seed % 2 == 1);
+        bool latest = offsets[i].when == CLIENT_LATEST || (offsets[i].when == CLIENT_START && course.seed % 2 == 1);
         offsets[i].failed = silent || !partition;
         if (!offsets[i].failed) offsets[i].offset = latest ? broker_stable_end(partition) : partition->first;
     }

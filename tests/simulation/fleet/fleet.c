@@ -28,47 +28,8 @@ static struct Sum {
         restores, seeks, kills, stops, sleeps, lost_disks, damaged, refused, evictions, rebalances, out_of_range;
 } sum;
 
-/* ---- telling ------------------------------------------------------------------------------------------------------------------------- */
-
-void fail_at(const char *file, int line, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    (void)fprintf(stderr, "\n%s:%d: seed %llu: ", file, line, (unsigned long long)fleet->seed);
-    (void)vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    (void)fprintf(stderr, "\nagain: SLUICE_SIMULATION_VERBOSE=1 test-fleet %llu 1\n", (unsigned long long)fleet->seed);
-    abort();
-}
-
-void say(const char *format, ...) {
-    if (!fleet->verbose) return;
-    va_list arguments;
-    va_start(arguments, format);
-    (void)fprintf(stderr, "[%lld] ", (long long)(fleet->clock.boot_now / 1000));
-    (void)vfprintf(stderr, format, arguments);
-    (void)fputc('\n', stderr);
-    va_end(arguments);
-}
-
-uint64_t below(uint64_t limit) {
-    return random_below(&fleet->random, limit);
-}
-
-bool chance(unsigned percent) {
-    return below(100) < percent;
-}
-
-static usec_t fleet_wall(Clock *clock) {
-    return ((FleetClock *)clock)->wall_now;
-}
-
-static usec_t fleet_boot(Clock *clock) {
-    return ((FleetClock *)clock)->boot_now;
-}
-
 static void pass_time(usec_t time) {
-    fleet->clock.boot_now += time;
-    fleet->clock.wall_now += time;
+    course_pass_time(time);
     broker_evict();
 }
 
@@ -281,13 +242,8 @@ static void add_up(void) {
 static void run_seed(uint64_t seed, const char *directory) {
     FleetWorld this_world = {0};
     fleet = &this_world;
-    fleet->seed = seed;
-    fleet->random.state = seed * 0x9E3779B97F4A7C15u + 1;
-    fleet->clock.clock = (Clock){.wall = fleet_wall, .boot = fleet_boot};
-    fleet->clock.wall_now = 1700000000 * USEC_SECOND;
-    fleet->clock.boot_now = 1000 * USEC_SECOND;
+    course_begin("test-fleet", seed);
     fleet->fault_percent = (unsigned)below(40);
-    fleet->verbose = getenv("SLUICE_SIMULATION_VERBOSE") != NULL;
     fleet->sink_count = 1 + (size_t)below(FLEET_SINKS_MOST);
     fleet->node_count = 1 + (size_t)below(NODES_MOST);
     broker_begin();

@@ -9,12 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/clock.h"
-#include "base/random.h"
 #include "config/definition.h"
 #include "gateway/flow/bridge_status.h"
 #include "gateway/sources/bridge_client.h"
 #include "sinks/driver.h"
+#include "tests/simulation/course.h"
 
 #define NODES_MOST 3
 #define TOPICS_MOST 2
@@ -22,11 +21,6 @@
 #define FLEET_SINKS_MOST 2
 #define CLUSTER "simulated"
 #define GROUP "fleet"
-
-typedef struct FleetClock {
-    Clock clock; /* first */
-    usec_t wall_now, boot_now;
-} FleetClock;
 
 /* ---- the broker ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -167,9 +161,6 @@ BridgeStatus *node_status(Gateway *node);
 /* ---- the world ----------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct FleetWorld {
-    uint64_t seed;
-    Random random;
-    FleetClock clock;
     FleetBroker broker;
     FleetDestination destination;
     size_t sink_count, node_count;
@@ -177,19 +168,9 @@ typedef struct FleetWorld {
     bool quiet;             /* no faults any more */
     uint64_t refused;       /* Appends, without that the writer saw them */
     bool nested;            /* an import is interrupted by the other nodes */
-    bool verbose;
 } FleetWorld;
 
 extern FleetWorld *fleet;
 
-_Noreturn void fail_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
-#define fail(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
-#define expect(condition)                                                                                                                  \
-    do {                                                                                                                                   \
-        if (!(condition)) fail("does not hold: %s", #condition);                                                                           \
-    } while (0)
-void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* when verbose */
-uint64_t below(uint64_t limit);
-bool chance(unsigned percent);
 /* In the middle of an import: the other nodes do a few things. `session`: of the node that imports. */
 void fleet_interrupt(void);

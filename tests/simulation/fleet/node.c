@@ -241,14 +241,14 @@ static void start_writer(Gateway *node) {
         .checks_all = true,
         .environment = node->environment,
         .files = node->files,
-        .clock = &fleet->clock.clock,
+        .clock = &course.clock.clock,
         .usage = &node->usage,
         .instance = node->instance,
         .stager = stager_mailbox(node->stager),
         .control = node->control,
         .post_import = post_job,
         .post_import_context = node,
-        .seed = random_next(&fleet->random),
+        .seed = random_next(&course.random),
         .disk_budget = 1u << 30,
         .disk_share_percent = 50,
         .log_high_mark = chance(30) ? 20000 : 256u << 20,
@@ -291,7 +291,7 @@ static void start_bridge(Gateway *node) {
     node->snapshot = snapshot_new(1, &node->snapshot_source, 1, node->control);
     node->board = bridge_board_new();
     BridgeOptions options = {
-        .clock = &fleet->clock.clock,
+        .clock = &course.clock.clock,
         .usage = &node->usage,
         .connections = &node->list,
         .data_directory = "",
@@ -377,14 +377,13 @@ void node_kill(Gateway *node) {
 
 void node_stop(Gateway *node) {
     say("node %u stops", node->index);
-    drain_post(bridge_mailbox(node->bridge), fleet->clock.boot_now + 10 * USEC_SECOND);
+    drain_post(bridge_mailbox(node->bridge), course.clock.boot_now + 10 * USEC_SECOND);
     for (unsigned i = 0; i < 200 && !bridge_has_ended(node->bridge); i++) {
         (void)bridge_step(node->bridge);
         deliver(node);
         (void)writer_step(node->writer);
         collect(node);
-        fleet->clock.boot_now += 100 * USEC_MS;
-        fleet->clock.wall_now += 100 * USEC_MS;
+        course_pass_time(100 * USEC_MS);
     }
     if (!bridge_has_ended(node->bridge)) fail("the bridge of node %u does not end", node->index);
     end(node, true);
@@ -396,14 +395,14 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 
 static void make_disk(Gateway *node) {
     Error error = {0};
-    node->files_random.state = random_next(&fleet->random);
-    node->files = memory_files_new(&node->files_random, &fleet->clock.clock);
+    node->files_random.state = random_next(&course.random);
+    node->files = memory_files_new(&node->files_random, &course.clock.clock);
     static const char *const folders[] = {"staging", "staging/orphans", "staging/expired"};
     for (size_t i = 0; i < 3; i++)
         if (node->files->make_directory(node->files, folders[i], 0700, &error) < 0) fail("%s", error.text);
     (void)node->files->sync_directory(node->files, "", NULL);
     (void)node->files->sync_directory(node->files, "staging", NULL);
-    uint64_t id = random_next(&fleet->random);
+    uint64_t id = random_next(&course.random);
     memcpy(node->instance.bytes, &id, sizeof id);
 }
 
@@ -423,7 +422,7 @@ Gateway *node_new(unsigned index, const char *directory) {
     Gateway *node = calloc(1, sizeof *node);
     check(node);
     node->index = index;
-    (void)snprintf(node->directory, sizeof node->directory, "%s/%llu-%u", directory, (unsigned long long)fleet->seed, index);
+    (void)snprintf(node->directory, sizeof node->directory, "%s/%llu-%u", directory, (unsigned long long)course.seed, index);
     static const ConnectionType tables = {.name = "simulated"};
     node->connections[0] = (Connection){.name = (char *)(uintptr_t) "tables", .type = &tables};
     node->connections[1] = (Connection){.name = (char *)(uintptr_t) "events", .type = &connection_type_kafka};
@@ -444,11 +443,11 @@ bool node_runs(const Gateway *node) {
 
 void node_sleep(Gateway *node, usec_t time) {
     say("node %u sleeps for %lld s", node->index, (long long)(time / USEC_SECOND));
-    node->asleep_until = fleet->clock.boot_now + time;
+    node->asleep_until = course.clock.boot_now + time;
 }
 
 bool node_is_asleep(const Gateway *node) {
-    return node->asleep_until > fleet->clock.boot_now;
+    return node->asleep_until > course.clock.boot_now;
 }
 
 BridgeStatus *node_status(Gateway *node) {
