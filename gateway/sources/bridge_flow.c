@@ -244,6 +244,8 @@ static void resync(Bridge *bridge) {
         BridgePart *part = &bridge->parts[i];
         if (part->refused >= 0 && part->refused < part->made) part->made = part->refused;
         part->refused = -1;
+        part->read =
+            -1; /* what was gathered is forgotten, so the client goes back, also where the least offset is that of a stopped sink */
         part_rejoin(bridge, i);
     }
 }
