@@ -348,8 +348,25 @@ static void drop_append(Bridge *bridge, Append *append) {
     row_maker_recycle(bridge->maker, append);
 }
 
+/*
+ * A sink's run never begins before what is gathered: the records between would be left out without a word. Whoever changes an offset has the
+ * partition read from there (part_rejoin), so there is nothing to do here; but a record that is lost is worse than one that is read twice.
+ */
+static void begin_where_gathered(Bridge *bridge) {
+    for (size_t i = 0; i < bridge->part_count && !bridge_acks(bridge); i++) {
+        const BridgePart *part = &bridge->parts[i];
+        int64_t least = bridge_least(bridge->micro[i].next, bridge->sink_count);
+        if (least < 0 || least >= part->made) continue;
+        log_error("bug: partition %d of \"%s\" was gathered from offset %lld on, and a sink wants %lld: it is read again", part->partition,
+                  bridge->world.topics[part->topic].name, (long long)part->made, (long long)least);
+        part_rejoin(bridge, i);
+    }
+}
+
 /* What is sealed becomes rows. */
 static void make(Bridge *bridge, usec_t now) {
+    begin_where_gathered(bridge);
+    if (!bridge->has_sealed || !bridge->client) return;
     Append *append = NULL;
     const MicroResult *results;
     size_t count;
