@@ -146,7 +146,7 @@ void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *
         bridge_set_aim(bridge, context->part, context->sink, (BridgeAim){.next = context->offset, .sets_end = true});
         part->range_at = 0;
         part_rejoin(bridge, context->part); /* other sinks may be read for already */
-    } else { /* somebody else has moved it, or its destination does not answer */
+    } else {                                /* somebody else has moved it, or its destination does not answer */
         claims_look(bridge, context->sink, LOOK_POSITION);
     }
 }
