@@ -41,7 +41,9 @@ def run(kind, tmp_path, records, rate, **fields):
     course = pathlib.Path(tmp_path / "course.log").read_text()
     assert said["wrong"] is None and said["lost"] == said["doubled"] == said["strange"] == 0, f"seed {SEED}, {tmp_path}: {said}\n{course}"
     assert said["records"] >= 0.9 * records
-    assert all(said["faults"].get(fault) for fault in kind.kinds if fault != "empty" or fields["version"] != "durable"), said
+    # What is of no meaning without new records has its time only while they flow: on a loaded machine it may find none.
+    always = set(kind.kinds) - kind.while_flowing - ({"empty"} if fields["version"] == "durable" else set())
+    assert all(said["faults"].get(fault) for fault in always), said
 
 
 @pytest.mark.kafka
