@@ -193,11 +193,6 @@ void bridge_close_files(Bridge *bridge) {
     }
 }
 
-static void drop_append(Bridge *bridge, Append *append) {
-    row_maker_settle(bridge->maker, append);
-    row_maker_recycle(bridge->maker, append);
-}
-
 static void refuse(Request *request) {
     request_refuse(request, "The source is not read any more.");
 }
@@ -218,7 +213,7 @@ static void drop_message(Bridge *bridge, Message *message) {
     bridge->owed--;
     if (message->kind == MESSAGE_CLAIM || message->kind == MESSAGE_SEEK) free(((Request *)message)->context);
     if (message->kind == MESSAGE_APPEND)
-        drop_append(bridge, (Append *)message);
+        flow_recycle(bridge, (Append *)message);
     else
         request_drop((Request *)message);
 }

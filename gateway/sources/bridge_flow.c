@@ -342,10 +342,9 @@ static void post_append(Bridge *bridge, Append *append, const MicroResult *resul
     mailbox_post(bridge->options.writer, &append->message);
 }
 
-static void drop_append(Bridge *bridge, Append *append) {
-    append->result = APPEND_FAILED;
-    row_maker_settle(bridge->maker, append);
-    row_maker_recycle(bridge->maker, append);
+void flow_recycle(Bridge *bridge, Append *take_append) {
+    row_maker_settle(bridge->maker, take_append);
+    row_maker_recycle(bridge->maker, take_append);
 }
 
 /*
@@ -382,7 +381,8 @@ static void make(Bridge *bridge, usec_t now) {
     bridge->counts.poisoned += counts.poisoned;
     bridge->counts.skipped += counts.skipped;
     if (bridge_acks(bridge) && !acks_made(bridge, append)) {
-        drop_append(bridge, steal(append));
+        append->result = APPEND_FAILED;
+        flow_recycle(bridge, steal(append));
         flow_resync(bridge, FULL_WAIT);
     }
     if (append) post_append(bridge, append, results, count);
@@ -410,8 +410,7 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
         bridge->status_at = 0;
     }
     if (append->result != APPEND_DONE && posted->epoch == bridge->epoch) flow_resync(bridge, wait);
-    row_maker_settle(bridge->maker, append);
-    row_maker_recycle(bridge->maker, append);
+    flow_recycle(bridge, append);
 }
 
 /* ---- templates -------------------------------------------------------------------------------------------------------------------------- */

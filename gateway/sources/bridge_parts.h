@@ -339,6 +339,8 @@ void part_go_on(Bridge *bridge, size_t part); /* it was stopped */
 /* A record of it cannot be read for the moment: also while it is tried again. */
 bool part_is_pending(const BridgePart *part);
 void flow_append_back(Bridge *bridge, Append *take_append);
+/* Gives its room and its memory back; counts its events if it is done. */
+void flow_recycle(Bridge *bridge, Append *take_append);
 void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch);
 /* Everything is read again from where the writer has it, not before so long. */
 void flow_resync(Bridge *bridge, usec_t wait);
