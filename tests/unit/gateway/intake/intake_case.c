@@ -113,6 +113,10 @@ bool all_released(void) {
     return atomic_load(&gateway->usage.in_flight_bytes) == 0 && atomic_load(&gateway->usage.connections) == 0;
 }
 
+bool nothing_unfinished(void) {
+    return atomic_load(&gateway->usage.unfinished_bytes) == 0;
+}
+
 bool something_in_flight(void) {
     return atomic_load(&gateway->usage.in_flight_bytes) > 0;
 }

@@ -41,6 +41,7 @@ void rows_are(uint32_t sink, const char *expected);
 bool eventually(bool (*condition)(void)); /* within 5 s */
 usec_t now(void);                         /* boot time */
 bool all_released(void);                  /* no byte in flight, no connection open */
+bool nothing_unfinished(void);            /* no byte of a request that still arrives; the loop's next sweep counts it out */
 bool something_in_flight(void);
 void drain(usec_t until); /* the first loop, as for a stop; boot time */
 bool has_drained(void);   /* once it told; takes the message */
