@@ -144,6 +144,7 @@ static void answer_seek(const Control *control, const Seek *seek, const BridgeSe
     case 0: answer_done(seek, message, take_call); return;
     case -EINVAL: api_call_fail(take_call, 409, "bridgeNotRunning", why); return;
     case -ENOENT: api_call_fail(take_call, 404, "partitionNotFound", why); return;
+    case -EDOM: api_call_fail(take_call, 409, "offsetBeyondEnd", why); return;
     case -ENOTCONN: fail_later(take_call, 503, "brokerUnreachable", why); return;
     case -EBUSY: fail_later(take_call, 503, "overloaded", why); return;
     case -ECANCELED: fail_ended(control, take_call, why); return;

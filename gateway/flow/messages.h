@@ -106,8 +106,10 @@ typedef struct AppendSkip {
 } AppendSkip;
 
 typedef enum AppendResult {
-    APPEND_DONE,   /* committed and synced */
-    APPEND_FULL,   /* nothing stored: the disk budget or the map is full (503) */
+    APPEND_DONE, /* committed and synced */
+    APPEND_FULL, /* nothing stored: the disk budget or the map is full (503) */
+    /* Nothing stored: it has rejects, and rejects are at their cap (503). An Append without rejects is not refused for it. */
+    APPEND_REJECTS_FULL,
     APPEND_FAILED, /* nothing stored, as far as known: the writer is broken (503) */
     /* Nothing stored: a run does not begin where the sink's last run of its partition ended. Each run says where that is. */
     APPEND_MISPLACED,

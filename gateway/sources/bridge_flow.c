@@ -266,7 +266,7 @@ static bool has_room(Bridge *bridge, usec_t now) {
     } else if (now < bridge->no_room_until) {
         buffer_append_text(&bridge->room, "The bytes in flight are used up.");
     } else if (now < bridge->full_until) {
-        buffer_append_text(&bridge->room, bridge->full_of_rejects ? "There is no room for more rejects (retention.rejects-size)."
+        buffer_append_text(&bridge->room, bridge->full_of_rejects ? "Rejects are at their cap (retention.rejects-size)."
                                                                   : "There is no room on the disk for what was read.");
     }
     for (size_t i = 0; bridge->room.size == 0 && i < bridge->sink_count; i++) {
@@ -403,8 +403,8 @@ void flow_append_back(Bridge *bridge, Append *take_append) {
         if (part->refused < 0 || posted->parts[i].from < part->refused) part->refused = posted->parts[i].from;
     }
     usec_t wait = append->result == APPEND_MISPLACED ? 0 : FULL_WAIT;
-    if (append->result == APPEND_FULL) {
-        bridge->full_of_rejects = append->reject_count > 0;
+    if (append->result == APPEND_FULL || append->result == APPEND_REJECTS_FULL) {
+        bridge->full_of_rejects = append->result == APPEND_REJECTS_FULL;
         if (bridge->full_of_rejects) wait = REJECTS_FULL_WAIT;
         bridge->full_until = bridge_now(bridge) + wait;
         bridge->status_at = 0;

@@ -247,7 +247,7 @@ struct Bridge {
     usec_t full_since; /* boot: nothing can be taken since; 0: it can */
     usec_t no_room_until;
     usec_t full_until;    /* boot: the writer had no room for an Append; it is not asked before */
-    bool full_of_rejects; /* of one with rejects, so that it may be their room that is used up */
+    bool full_of_rejects; /* it was refused since rejects are at their cap */
     bool pressed;         /* partitions are paused since there is no room */
     Buffer room;          /* why there is no room; empty: there is */
     int delaying;         /* index of the sink that is why; -1: none */

@@ -80,7 +80,7 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
 
 static size_t put_targets(const Bridge *bridge, const BridgeSeek *seek, ClientOffset *targets) {
     static const ClientWhen whens[] = {
-        [SEEK_EARLIEST] = CLIENT_EARLIEST, [SEEK_LATEST] = CLIENT_LATEST, [SEEK_OFFSET] = CLIENT_EARLIEST, [SEEK_TIME] = CLIENT_AT_TIME};
+        [SEEK_EARLIEST] = CLIENT_EARLIEST, [SEEK_LATEST] = CLIENT_LATEST, [SEEK_OFFSET] = CLIENT_LATEST, [SEEK_TIME] = CLIENT_AT_TIME};
     size_t count = 0;
     for (size_t i = 0; i < bridge->world.topic_count; i++) {
         const BridgeTopic *topic = &bridge->world.topics[i];
@@ -144,6 +144,23 @@ static void post_all(Bridge *bridge) {
     if (seek->sink_count == 0) answer(bridge, -EINVAL, "The sink is not an enabled one of the source.");
 }
 
+/* The targets have the ends: an offset may not be behind one. false: answered. */
+static bool take_offset(Bridge *bridge) {
+    BridgeSeeking *seeking = bridge->seeking;
+    int64_t at = seeking->seek->at;
+    Error error = {0};
+    for (size_t i = 0; i < seeking->target_count; i++) {
+        const ClientOffset *target = &seeking->targets[i];
+        if (at <= target->offset) continue;
+        (void)error_set(&error, -EDOM, "Partition %d of \"%s\" ends at offset %" PRId64 ", so nothing goes on at %" PRId64 ".",
+                        target->partition, target->topic, target->offset, at);
+        answer(bridge, -EDOM, error.text);
+        return false;
+    }
+    for (size_t i = 0; i < seeking->target_count; i++) seeking->targets[i].offset = at;
+    return true;
+}
+
 void seek_step(Bridge *bridge, usec_t now) {
     BridgeSeeking *seeking = bridge->seeking;
     Error error = {0};
@@ -170,20 +187,16 @@ void seek_step(Bridge *bridge, usec_t now) {
     check(seeking->targets);
     (void)put_targets(bridge, seeking->seek, seeking->targets);
     qsort(seeking->targets, seeking->target_count, sizeof *seeking->targets, by_place);
-    if (seeking->seek->to == SEEK_OFFSET) {
-        for (size_t i = 0; i < seeking->target_count; i++) seeking->targets[i].offset = seeking->seek->at;
-    } else {
-        int r = bridge->type->offsets(bridge->client, seeking->targets, seeking->target_count, BRIDGE_ASK_LIMIT, &error);
-        if (r == -ECANCELED && !bridge->draining) {
-            free(steal(seeking->targets)); /* a message comes; then again */
-            return;
-        }
-        if (r < 0) {
-            answer(bridge, -ENOTCONN, error.text);
-            return;
-        }
+    int r = bridge->type->offsets(bridge->client, seeking->targets, seeking->target_count, BRIDGE_ASK_LIMIT, &error);
+    if (r == -ECANCELED && !bridge->draining) {
+        free(steal(seeking->targets)); /* a message comes; then again */
+        return;
     }
-    post_all(bridge);
+    if (r < 0) {
+        answer(bridge, -ENOTCONN, error.text);
+        return;
+    }
+    if (seeking->seek->to != SEEK_OFFSET || take_offset(bridge)) post_all(bridge);
 }
 
 /* ---- the destinations have answered ------------------------------------------------------------------------------------------------------- */

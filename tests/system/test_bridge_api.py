@@ -202,6 +202,9 @@ def test_seek(gateway_factory, nats):
     assert answer.status == 200, answer
     wait_local(gateway, sorted([*range(1, 41), *range(31, 41), *range(61, 66), *range(1, 66)]))
     assert seek(gateway, {"time": "2200-01-01T00:00:00Z"}).status == 200
+    refused = seek(gateway, {"offset": 4711})
+    assert refused.status == 409 and refused.json["error"] == "stream.api.offsetBeyondEnd", refused
+    assert 'Partition 0 of "ORDERS" ends at offset ' in refused.json["message"], refused
 
     for wrong, status, error in (
         ({"to": "latest", "topic": "OTHERS"}, 404, "partitionNotFound"),

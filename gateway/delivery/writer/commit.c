@@ -479,7 +479,7 @@ static size_t refuse_rejects(Writer *writer, Append **appends, size_t count) {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         if (appends[i]->reject_count > 0) {
-            answer(appends[i], APPEND_FULL);
+            answer(appends[i], APPEND_REJECTS_FULL);
         } else {
             appends[kept++] = appends[i];
         }

@@ -221,6 +221,7 @@ static void collect(Fixture *fixture) {
         Append *append = (Append *)message;
         fixture->done += append->result == APPEND_DONE;
         fixture->full += append->result == APPEND_FULL;
+        fixture->rejects_full += append->result == APPEND_REJECTS_FULL;
         fixture->failed += append->result == APPEND_FAILED;
         fixture->misplaced += append->result == APPEND_MISPLACED;
         for (size_t i = 0; append->result == APPEND_MISPLACED && i < append->sinks[0].run_count; i++)

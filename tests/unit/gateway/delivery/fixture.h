@@ -49,7 +49,7 @@ typedef struct Fixture {
     size_t settled;
     bool real; /* it is SQLite, see fixture_use_sqlite */
     /* what came back */
-    unsigned done, full, failed, misplaced;
+    unsigned done, full, rejects_full, failed, misplaced;
     const char *mark; /* of the next Append, once; NULL: none */
     int64_t ends[8];  /* of the runs of the first sink of the Append that was misplaced last */
     unsigned drained, broken;

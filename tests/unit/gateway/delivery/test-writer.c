@@ -122,7 +122,8 @@ static void test_at_the_cap_of_rejects_only_their_requests_are_refused(void **st
     mailbox_post(writer_mailbox(fixture->writer), &append->message);
     fixture_append(fixture, 1, "row", 1, 20);
     fixture_run(fixture);
-    assert_int_equal(fixture->full, 1);
+    assert_int_equal(fixture->rejects_full, 1);
+    assert_int_equal(fixture->full, 0);
     assert_int_equal(fixture->done, 1);
     assert_int_equal(fixture_statistics(fixture, 1).totals.rejected_events, 0);
 }

@@ -110,11 +110,16 @@ static void a_full_room_for_rejects_is_shown(void **state) {
     world_begin(1, 1, true);
     world_put(0, 3, RECORD_BROKEN);
     world_start();
-    world.result = APPEND_FULL;
-    run(100, 20 * USEC_MS);
+    world.result = APPEND_FULL; /* not for its rejects, though it has some */
+    run(100, 5 * USEC_MS);
     assert_int_equal(world.result, APPEND_DONE); /* it was refused */
     assert_int_equal(world_status()->state, BRIDGE_WAITING);
-    assert_non_null(strstr(world_status()->reason, "retention.rejects-size"));
+    assert_null(strstr(world_status()->reason, "retention.rejects-size"));
+    world.result = APPEND_REJECTS_FULL;
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world.result, APPEND_DONE);
+    assert_int_equal(world_status()->state, BRIDGE_WAITING);
+    assert_non_null(strstr(world_status()->reason, "Rejects are at their cap (retention.rejects-size)"));
     world_settle(60);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 }
@@ -379,8 +384,11 @@ static void a_seek_outlives_its_client(void **state) {
         world_start();
         world_settle(60);
         world.sinks[0].hangs = true;
-        BridgeSeek seek = {
-            .request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = 0, .to = SEEK_OFFSET, .at = 200};
+        BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control},
+                           .partition = 0,
+                           .to = SEEK_OFFSET,
+                           .at = 50,
+                           .backwards = true};
         mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
         run(5, 20 * USEC_MS);
         if (how == 0) world.revokes = world.offers = true;
@@ -393,7 +401,7 @@ static void a_seek_outlives_its_client(void **state) {
         run(20, 20 * USEC_MS);
         assert_ptr_equal(mailbox_take(world.control), &seek);
         assert_int_equal(seek.request.result, 0);
-        assert_int_equal(world.sinks[0].positions[0], 200);
+        assert_int_equal(world.sinks[0].positions[0], 50);
         free(seek.sinks);
         if (how < 2) world_end();
     }
@@ -813,6 +821,37 @@ static void a_seek_of_a_paused_source(void **state) {
     free(seek.sinks);
 }
 
+static void a_seek_behind_the_end_is_refused(void **state) {
+    (void)state;
+    world_begin(2, 1, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_put(1, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    BridgeSeek seek = {
+        .request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_OFFSET, .at = 51};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(20, 20 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, -EDOM);
+    assert_string_equal(seek.request.error.text, "Partition 1 of \"t\" ends at offset 50, so nothing goes on at 51.");
+    assert_int_equal(world.sinks[0].positions[0], 100);
+    assert_int_equal(world.sinks[0].positions[1], 50);
+    free(seek.sinks);
+    seek = (BridgeSeek){.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control},
+                        .topic = (char *)"t",
+                        .partition = 0,
+                        .to = SEEK_OFFSET,
+                        .at = 100};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(20, 20 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, 0);
+    free(seek.sinks);
+    world_put(0, 10, RECORD_GOOD);
+    world_settle(60);
+}
+
 static void a_source_that_ends_is_finished(void **state) {
     (void)state;
     world_begin(2, 2, false);
@@ -987,6 +1026,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
+        cmocka_unit_test_teardown(a_seek_behind_the_end_is_refused, tear_down),
         cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
         cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
