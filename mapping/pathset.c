@@ -17,7 +17,9 @@ typedef struct PathStep {
 
 struct PathSteps {
     Buffer text;
-    Buffer steps; /* of PathStep */
+    Buffer steps;  /* of PathStep */
+    uint32_t node; /* of a watched path in a sealed set */
+    bool watched;
 };
 
 static size_t step_count(const PathSteps *path) {
@@ -44,6 +46,7 @@ void pathset_free(PathSet *set) {
     if (!set) return;
     for (uint32_t i = 0; i < set->slot_count; i++) steps_deinit(&set->paths[i]);
     free(set->paths);
+    free(set->same);
     free(set->nodes);
     free(set->keys);
     free(set->indexes);
@@ -158,6 +161,32 @@ static bool same_path(const PathSteps *a, const PathSteps *b) {
     return true;
 }
 
+static uint64_t hash_path(const PathSteps *path) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < step_count(path); i++) {
+        const PathStep *step = step_at(path, i);
+        for (uint32_t at = 0; at < step->size; at++) hash = (hash ^ (unsigned char)step->text[at]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ step->index ^ 0x100) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return hash ^ hash >> 32;
+}
+
+static void put_same(PathSet *set, uint32_t slot) {
+    uint64_t at = hash_path(&set->paths[slot]) & set->same_mask;
+    while (set->same[at]) at = (at + 1) & set->same_mask;
+    set->same[at] = slot + 1;
+}
+
+/* At most half full, so that each search ends. */
+static void grow_same(PathSet *set) {
+    if (set->same && 2 * (set->slot_count + 1) <= set->same_mask) return;
+    set->same_mask = set->same ? set->same_mask * 2 + 1 : 63;
+    free(set->same);
+    set->same = calloc((size_t)set->same_mask + 1, sizeof *set->same);
+    check(set->same);
+    for (uint32_t i = 0; i < set->slot_count; i++) put_same(set, i);
+}
+
 int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
     check(!set->sealed);
     PathSteps steps = {0};
@@ -166,18 +195,43 @@ int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
         steps_deinit(&steps);
         return r;
     }
-    for (uint32_t i = 0; i < set->slot_count; i++) {
-        if (same_path(&set->paths[i], &steps)) {
+    check(set->slot_count < PATH_NONE / 4);
+    grow_same(set);
+    for (uint64_t at = hash_path(&steps) & set->same_mask; set->same[at]; at = (at + 1) & set->same_mask) {
+        uint32_t slot = set->same[at] - 1;
+        if (same_path(&set->paths[slot], &steps)) {
             steps_deinit(&steps);
-            *ret_slot = i;
+            *ret_slot = slot;
             return 0;
         }
     }
-    check(set->slot_count < PATH_NONE);
     array_extend(set->paths, set->slot_count);
     set->paths[set->slot_count] = steps;
     *ret_slot = set->slot_count++;
+    put_same(set, *ret_slot);
     return 0;
+}
+
+void pathset_watch(PathSet *set, uint32_t slot) {
+    check(!set->sealed && slot < set->slot_count);
+    for (size_t i = 0; i < step_count(&set->paths[slot]); i++) check(step_at(&set->paths[slot], i)->index == PATH_NONE);
+    set->paths[slot].watched = true;
+}
+
+size_t pathset_step_count(const PathSet *set, uint32_t slot) {
+    check(slot < set->slot_count);
+    return step_count(&set->paths[slot]);
+}
+
+Span pathset_step(const PathSet *set, uint32_t slot, size_t at) {
+    check(slot < set->slot_count);
+    const PathStep *step = step_at(&set->paths[slot], at);
+    return (Span){step->text, step->size};
+}
+
+uint32_t pathset_node(const PathSet *set, uint32_t slot) {
+    check(set->sealed && slot < set->slot_count && set->paths[slot].watched);
+    return set->paths[slot].node;
 }
 
 /* While the trie is made. */
@@ -231,8 +285,12 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
     node.slot_first = build_count(&build->slots, sizeof(uint32_t));
     uint32_t at = 0;
     for (; at < count && step_count(&paths[slots[at]]) == depth; at++) {
+        PathSteps *path = &build->set->paths[slots[at]];
         buffer_append(&build->slots, &slots[at], sizeof *slots);
         node.slot_count++;
+        if (!path->watched) continue;
+        path->node = number;
+        node.watched = true;
     }
     while (at < count) {
         const PathStep *step = step_at(&paths[slots[at]], depth);
@@ -264,7 +322,8 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
     }
     node.key_first = build_count(&build->keys, sizeof(PathKey));
     node.key_count = build_count(&keys, sizeof(PathKey));
-    node.key_unseen = node.key_count >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << node.key_count) - 1;
+    node.key_unseen = node.key_count > 63 ? ~UINT64_C(0) : (UINT64_C(1) << node.key_count) - 1;
+    if (node.watched) node.key_unseen |= PATH_WATCHED;
     buffer_append(&build->keys, keys.data, keys.size);
     node.index_first = build_count(&build->indexes, sizeof(PathIndex));
     node.index_count = build_count(&indexes, sizeof(PathIndex));
@@ -304,6 +363,8 @@ static int compare_slots(const void *a, const void *b, void *paths) {
 int pathset_seal(PathSet *set, Error *error) {
     check(!set->sealed);
     set->sealed = true;
+    free(set->same);
+    set->same = NULL;
     uint32_t *order = calloc(set->slot_count + 1, sizeof *order);
     check(order);
     for (uint32_t i = 0; i < set->slot_count; i++) order[i] = i;

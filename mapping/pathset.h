@@ -5,7 +5,9 @@
  * `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not, is an index in an array and a key in an object. A
  * quoted step is a JSON string (its escapes count) and is a key only.
  *
- * Built by one thread (new, add…, seal), then immutable and free for all threads.
+ * A place can be watched: the scanner then also notes the members of the object there that no path names.
+ *
+ * Built by one thread (new, add…, watch…, seal), then immutable and free for all threads.
  */
 #pragma once
 
@@ -37,12 +39,15 @@ typedef struct PathIndex {
 /* A place in the document. The ranges are of the arrays of PathSet. A node can be reached over a key or over an index, never twice in a document. */
 typedef struct PathNode {
     uint64_t key_sizes;  /* bit n: there is a key of n bytes, counted modulo 64 */
-    uint64_t key_unseen; /* bit n: the key with place n; all bits when there are more than 64 */
+    uint64_t key_unseen; /* bit n: the key with place n; PATH_WATCHED as well; all bits when there are more than 63 keys */
     uint32_t key_first, key_count;
     uint32_t table_first, table_mask;  /* of `table`; mask 0: no table, look at the keys in turn */
     uint32_t index_first, index_count; /* ascending */
     uint32_t slot_first, slot_count;   /* of the paths that end here */
+    bool watched;                      /* the scanner notes members of an object here that are none of the keys */
 } PathNode;
+
+#define PATH_WATCHED (UINT64_C(1) << 63)
 
 typedef struct PathSteps PathSteps;
 
@@ -57,6 +62,8 @@ typedef struct PathSet {
     uint32_t slot_count;
     size_t key_bytes_most;
     PathSteps *paths; /* by slot */
+    uint32_t *same;   /* while it is built: 1 + slot, by the hash of its path; 0: free */
+    uint32_t same_mask;
     bool sealed;
 } PathSet;
 
@@ -64,6 +71,13 @@ PathSet *pathset_new(void);
 void pathset_free(PathSet *set); /* NULL-safe */
 /* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at which byte of the path and why. */
 int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
+/* The place where the path of this slot ends is watched. Its steps are keys only, so it ends at one place. */
+void pathset_watch(PathSet *set, uint32_t slot);
+/* Steps of the path, and one of them, unescaped; valid as long as the set. */
+size_t pathset_step_count(const PathSet *set, uint32_t slot);
+Span pathset_step(const PathSet *set, uint32_t slot, size_t at);
+/* Of a sealed set, for a path that is watched. */
+uint32_t pathset_node(const PathSet *set, uint32_t slot);
 /* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
 

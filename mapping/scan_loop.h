@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "base/array.h"
 #include "base/error.h"
 #include "mapping/json_text.h"
 #include "mapping/scanner.h"
@@ -107,18 +108,41 @@ static ALWAYS_INLINE const char *pass_number(const char *p, const char *end, con
     return p;
 }
 
-/* The child of the frame's node that this key leads to; a key counts once in a document's object. Quotes are not part of `key`. */
-static uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *frame, Span key, bool escaped, const char *end) {
+/* The key that is meant, or NULL. Quotes are not part of `key`. */
+static ALWAYS_INLINE const PathKey *find_key(Scanner *scanner, const PathSet *set, const PathNode *place, Span key, bool escaped,
+                                             const char *end) {
     if (escaped) {
-        if (key.size / 6 > set->key_bytes_most) return PATH_NONE;
+        if (key.size / 6 > set->key_bytes_most) return NULL;
         buffer_clear(&scanner->key);
-        if (json_unescape(&scanner->key, key)) return PATH_NONE; /* half a surrogate pair equals no path's text */
+        if (json_unescape(&scanner->key, key)) return NULL; /* half a surrogate pair equals no path's text */
         key = buffer_span(&scanner->key);
         end = key.data + key.size;
     }
-    check_debug(frame->node < set->node_count && frame->keys_left <= set->nodes[frame->node].key_count);
-    const PathKey *found = pathset_find(set, &set->nodes[frame->node], key.data, key.size, end);
-    if (!found || scanner->stamps[found->node] == scanner->generation) return PATH_NONE;
+    return pathset_find(set, place, key.data, key.size, end);
+}
+
+/* The key that ends before `key_end` names no path. Where its value begins is found without a check: if it is not JSON, nobody asks. */
+static __attribute__((noinline)) void note_unknown(Scanner *scanner, const PathSet *set, const PathNode *place, Span key, const char *end) {
+    const char *p = key.data + key.size + 1;
+    while (p < end && text_is_space(*p)) p++;
+    if (p < end && *p == ':') p++;
+    while (p < end && text_is_space(*p)) p++;
+    array_reserve(scanner->notes, scanner->note_count, scanner->note_capacity);
+    scanner->notes[scanner->note_count++] = (ScanNote){
+        .key = key.data, .value = p, .key_size = key.size, .node = (uint32_t)(place - set->nodes)};
+}
+
+/* The child of the frame's node that this key leads to; a key counts once in a document's object. Quotes are not part of `key`. */
+static ALWAYS_INLINE uint32_t find_child(Scanner *scanner, const PathSet *set, ScanFrame *frame, Span key, bool escaped, const char *end) {
+    check_debug(frame->node < set->node_count);
+    const PathNode *place = &set->nodes[frame->node];
+    check_debug(frame->keys_left <= place->key_count + place->watched);
+    const PathKey *found = find_key(scanner, set, place, key, escaped, end);
+    if (!found) {
+        if (place->watched) note_unknown(scanner, set, place, key, end);
+        return PATH_NONE;
+    }
+    if (scanner->stamps[found->node] == scanner->generation) return PATH_NONE;
     scanner->stamps[found->node] = scanner->generation;
     frame->keys_left--;
     return found->node;
@@ -212,7 +236,7 @@ value:
         *frame = (ScanFrame){.start = p, .spaces = spaces, .node = node, .object = *p == '{'};
         if (node != PATH_NONE) {
             const PathNode *place = &set->nodes[node];
-            frame->keys_left = place->key_count;
+            frame->keys_left = place->key_count + place->watched;
             frame->index_at = place->index_first;
             frame->index_end = place->index_first + place->index_count;
         }

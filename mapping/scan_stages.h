@@ -166,16 +166,12 @@ static ALWAYS_INLINE bool ends_well(const char *p, const char *next_token, const
 /* The child of `place` that a key leads to, when something keeps find_child_fast from it. */
 static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, const PathSet *set, const PathNode *place, Span key,
                                                             const char *end, uint64_t *unseen) {
-    if (key.size && memchr(key.data, '\\', key.size)) {
-        if (key.size / 6 > set->key_bytes_most) return PATH_NONE;
-        buffer_clear(&scanner->key);
-        if (json_unescape(&scanner->key, key)) return PATH_NONE; /* half a surrogate pair equals no path's text */
-        key = buffer_span(&scanner->key);
-        end = key.data + key.size;
+    const PathKey *found = find_key(scanner, set, place, key, key.size && memchr(key.data, '\\', key.size), end);
+    if (!found) {
+        if (place->watched) note_unknown(scanner, set, place, key, end);
+        return PATH_NONE;
     }
-    const PathKey *found = pathset_find(set, place, key.data, key.size, end);
-    if (!found) return PATH_NONE;
-    if (place->key_count > 64) {
+    if (place->key_count > 63) {
         if (scanner->stamps[found->node] == scanner->generation) return PATH_NONE;
         scanner->stamps[found->node] = scanner->generation;
         return found->node;
@@ -188,9 +184,10 @@ static __attribute__((noinline)) uint32_t find_child_slowly(Scanner *scanner, co
 }
 
 /* The same for a key without escapes and a place with few keys; eight bytes can be read from the key's first on. */
-static ALWAYS_INLINE uint32_t find_child_fast(const PathSet *set, const PathNode *place, const char *key, size_t size, uint64_t *unseen) {
-    check_debug(place->key_count > 0 && place->key_count <= PATH_KEYS_LINEAR && place->table_mask == 0);
-    if (!(place->key_sizes >> (size & 63) & 1)) return PATH_NONE;
+static ALWAYS_INLINE uint32_t find_child_fast(Scanner *scanner, const PathSet *set, const PathNode *place, const char *key, size_t size,
+                                              const char *end, uint64_t *unseen) {
+    check_debug(place->key_count <= PATH_KEYS_LINEAR && place->table_mask == 0 && (place->key_count > 0 || place->watched));
+    if (!(place->key_sizes >> (size & 63) & 1)) goto unknown;
     uint64_t head = text_load8(key);
     if (size < 8) head &= ~(~UINT64_C(0) << (size * 8));
     const PathKey *at = set->keys + place->key_first, *stop = at + place->key_count;
@@ -203,6 +200,8 @@ static ALWAYS_INLINE uint32_t find_child_fast(const PathSet *set, const PathNode
         }
         bit <<= 1;
     } while (++at < stop);
+unknown:
+    if (*unseen & PATH_WATCHED) note_unknown(scanner, set, place, (Span){key, size}, end);
     return PATH_NONE;
 }
 
@@ -351,7 +350,7 @@ key:
         if (__builtin_expect((place->table_mask != 0) | (key > near_end), 0) || (stage.escapes && has_backslash(key, t[1], near_end)))
             node = find_child_slowly(scanner, set, place, (Span){key, size}, end, &frame->unseen);
         else
-            node = find_child_fast(set, place, key, size, &frame->unseen);
+            node = find_child_fast(scanner, set, place, key, size, end, &frame->unseen);
     }
     p = t[3];
     t += 4;

@@ -23,6 +23,7 @@ static void prepare(Scanner *scanner, const PathSet *set) {
 }
 
 void scanner_renew(Scanner *scanner) {
+    scanner->note_count = 0;
     if (++scanner->generation > 0) return;
     if (scanner->stamps) memset(scanner->stamps, 0, scanner->stamp_capacity * sizeof *scanner->stamps);
     if (scanner->values) memset(scanner->values, 0, scanner->value_capacity * sizeof *scanner->values);
@@ -58,7 +59,36 @@ ScanKind scan_kind(Span value) {
     }
 }
 
+static const char *string_end(const char *p) {
+    for (p++; *p != '"'; p++)
+        if (*p == '\\') p++;
+    return p + 1;
+}
+
+const char *scan_value_end(const char *value, const char *end) {
+    check(value < end);
+    const char *p = value;
+    if (*p == '"') return string_end(p);
+    if (*p != '{' && *p != '[') {
+        while (p < end && !text_is_space(*p) && *p != ',' && *p != '}' && *p != ']') p++;
+        return p;
+    }
+    size_t depth = 0;
+    do {
+        check_debug(p < end);
+        if (*p == '"') {
+            p = string_end(p);
+            continue;
+        }
+        if (*p == '{' || *p == '[') depth++;
+        if (*p == '}' || *p == ']') depth--;
+        p++;
+    } while (depth > 0);
+    return p;
+}
+
 void scanner_deinit(Scanner *scanner) {
+    free(scanner->notes);
     free(scanner->stamps);
     free(scanner->values);
     buffer_deinit(&scanner->key);

@@ -6,6 +6,8 @@
  * Of equal keys in one object the first counts for the paths, also when it leads nowhere; keys are compared by what they mean, so
  * "\u0061" is "a".
  *
+ * Members of objects at watched places of the set that no path names are noted (ScanNote): a list that grows with the text.
+ *
  * There are several kernels for different processors, and all give the same: one loop over the bytes (scan_loop.h; portable, and with
  * SSE2), and two stages over blocks of 64 bytes (scan_stages.h; with AVX2 and with AVX-512). The best that the processor has is used.
  */
@@ -39,12 +41,20 @@ typedef struct ScanFrame {
     const char *start;
     size_t spaces;      /* white space passed before it */
     uint32_t node;      /* PATH_NONE: no path comes here */
-    uint32_t keys_left; /* one pass: keys of the node that were not seen yet */
-    uint64_t unseen;    /* two stages: which they are, by their place among the keys of `place` */
+    uint32_t keys_left; /* one pass: keys of the node that were not seen yet, and one more in a watched place */
+    uint64_t unseen;    /* two stages: which they are, by their place among the keys of `place`, and PATH_WATCHED */
     const PathNode *place;
     uint32_t index, index_at, index_end;
     bool object;
 } ScanFrame;
+
+/* A member of an object at a watched place whose key no path names; each of equal keys is noted. */
+typedef struct ScanNote {
+    const char *key;   /* behind its quote */
+    const char *value; /* its first byte; scan_value_end says where it ends */
+    size_t key_size;   /* as it stands in the text */
+    uint32_t node;     /* of the object */
+} ScanNote;
 
 /* One thread's scratch memory. All-zero is ready. */
 typedef struct Scanner {
@@ -53,6 +63,8 @@ typedef struct Scanner {
     size_t stamp_capacity;
     ScanValue *values; /* by slot */
     size_t value_capacity;
+    ScanNote *notes; /* of the last run, in the text's order */
+    size_t note_count, note_capacity;
     Buffer key;            /* an unescaped key */
     uint64_t second_looks; /* texts that a kernel refused and the one-pass loop took: none, or the kernel is wrong */
     ScanFrame frames[SCAN_DEPTH_MAX + 1];
@@ -74,6 +86,8 @@ static inline const ScanValue *scanner_value(const Scanner *scanner, uint32_t sl
 
 /* Of a text that was accepted, without white space around it. */
 ScanKind scan_kind(Span value);
+/* Behind the value that begins at `value` in a text that was accepted and ends at `end`. */
+const char *scan_value_end(const char *value, const char *end);
 
 /* `set` may be NULL: only the check. */
 typedef struct ScanKernel {
