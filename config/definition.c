@@ -11,12 +11,12 @@ const char *const data_type_names[] = {"text", "integer", "number", "decimal", "
 _Static_assert(sizeof data_type_names / sizeof *data_type_names == DATA_TYPE_COUNT + 1, "a name for each data type, then NULL");
 const DataTraits data_traits[] = {
     [DATA_TEXT] = {.holds_any = true, .keeps_json = true, .may_be_key = true},
-    [DATA_INTEGER] = {.holds_number = true, .may_be_key = true},
-    [DATA_NUMBER] = {.holds_number = true, .may_be_key = true},
-    [DATA_DECIMAL] = {.holds_number = true, .may_be_key = true},
+    [DATA_INTEGER] = {.holds_number = true, .may_be_key = true, .has_order = true},
+    [DATA_NUMBER] = {.holds_number = true, .may_be_key = true, .has_order = true},
+    [DATA_DECIMAL] = {.holds_number = true, .may_be_key = true, .has_order = true},
     [DATA_BOOLEAN] = {.may_be_key = true},
-    [DATA_TIMESTAMP] = {.holds_time = true, .may_be_key = true},
-    [DATA_DATE] = {.holds_time = true, .is_date = true, .may_be_key = true},
+    [DATA_TIMESTAMP] = {.holds_time = true, .may_be_key = true, .has_order = true},
+    [DATA_DATE] = {.holds_time = true, .is_date = true, .may_be_key = true, .has_order = true},
     [DATA_JSON] = {.holds_json = true, .keeps_json = true},
     [DATA_BYTES] = {.holds_any = true, .may_be_key = true, .is_binary = true},
 };

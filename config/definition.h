@@ -48,6 +48,7 @@ typedef struct DataTraits {
     bool keeps_json;   /* a JSON value is stored as it is written, a string with its quotes */
     bool is_date;      /* the day that a time begins with is stored, and not the rest */
     bool may_be_key;   /* databases compare it */
+    bool has_order;    /* all destinations put its values in the same order */
     bool is_binary;    /* its cells are \x and hexadecimal digits (row.h), two for each byte */
 } DataTraits;
 extern const DataTraits data_traits[]; /* by DataType */
@@ -92,6 +93,7 @@ typedef enum SinkTargetType { TARGET_TABLE } SinkTargetType;
 typedef struct TableTarget {
     char *table_id; /* "in.c-shop.orders": schema up to the last dot, then the table */
     Strategy strategy;
+    char *newer_by; /* STRATEGY_MERGE: name of the column that tells which of two rows with one key is newer; NULL: the later one is */
     SchemaDrift on_schema_drift;
 } TableTarget;
 

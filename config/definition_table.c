@@ -194,6 +194,25 @@ static int check_connection(Fault *fault, const Node *node) {
     return fault_at(fault, node, "must be the name of a connection of the config file");
 }
 
+static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *target) {
+    Node merge_if = node_member(node, "mergeIf"), newer_by = node_member(&merge_if, "newerBy");
+    if (!target->table.newer_by) return 0;
+    if (target->table.strategy != STRATEGY_MERGE) return fault_at(fault, &merge_if, "belongs to the strategy \"merge\" only");
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
+        if (strcmp(column->name, target->table.newer_by) != 0) continue;
+        if (column->primary_key)
+            return fault_at(fault, &newer_by, "is \"%s\", which is part of the primary key: rows with one key have one value of it",
+                            column->name);
+        if (data_traits[column->data_type].has_order) return 0;
+        return fault_at(fault, &newer_by,
+                        "is \"%s\" of dataType \"%s\", and must be of \"integer\", \"number\", \"decimal\", \"timestamp\" or \"date\"",
+                        column->name, data_type_name(column->data_type));
+    }
+    char excerpt[TEXT_EXCERPT_SIZE];
+    return fault_at(fault, &newer_by, "is \"%s\", which is the name of no column", text_excerpt(span_of(target->table.newer_by), excerpt));
+}
+
 /* The primary key decides which strategy is right, and which is the default. */
 static int complete_table(Fault *fault, const Node *node, void *object) {
     SinkTarget *target = object;
@@ -203,8 +222,21 @@ static int complete_table(Fault *fault, const Node *node, void *object) {
     if (!node_given(&strategy)) target->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
     if (target->table.strategy == STRATEGY_MERGE && !keyed)
         return fault_at(fault, &strategy, "is \"merge\", which needs a column with \"primaryKey\": true");
-    return 0;
+    return check_newer_by(fault, node, target);
 }
+
+static const FieldInfo merge_if_rows[] = {
+    {.name = "newerBy",
+     .type = FIELD_TEXT,
+     .offset = offsetof(SinkTarget, table.newer_by),
+     .least = 1,
+     .most = COLUMN_NAME_BYTES_MAX,
+     .needed = "\"newerBy\"",
+     .range_words = "the name of a column",
+     .sentence = "A row replaces the one with its key only if its value of this column is not less."},
+    {0},
+};
+static const FieldTable merge_if_fields = {.owners = "merges", .fields = merge_if_rows, .size = sizeof(SinkTarget)};
 
 static const Refusal not_strategies[] = {{"replace", "which " FIELD_NOT_BUILT}, {0}};
 static const FieldInfo table_rows[] = {
@@ -232,6 +264,11 @@ static const FieldInfo table_rows[] = {
      .choices = strategy_names,
      .not_choices = not_strategies,
      .sentence = "Whether a row with a known primary key is left out, or replaces the old one."},
+    {.name = "mergeIf",
+     .type = FIELD_OBJECT,
+     .fields = &merge_if_fields,
+     .is_optional = true,
+     .sentence = "Of the strategy merge: when a row replaces the old one; without it the later row always does."},
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
      .offset = offsetof(SinkTarget, table.on_schema_drift),

@@ -282,6 +282,12 @@ static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
     }
     result = count(load, &load->statements.count_keys, &keys, error);
     if (result == SINK_DONE && (merged > keys || keys > attempt->rows)) return miscounted(load, keys, merged, error);
+    if (result == SINK_DONE && merged < keys && load->job->target->table.newer_by) {
+        /* Older rows do not count. */
+        result = count(load, &load->statements.count_absent_keys, &absent, error);
+        if (result == SINK_DONE && absent > keys) return miscounted(load, keys, absent, error);
+        return result == SINK_DONE ? settle_missing(load, attempt, keys, absent, error) : result;
+    }
     return result == SINK_DONE ? settle_missing(load, attempt, keys, keys - merged, error) : result;
 }
 

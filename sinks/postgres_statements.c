@@ -21,16 +21,25 @@ static void put_insert_into(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, ") ");
 }
 
-/* The last of equal keys wins: COPY has filled an empty table from front to back, so ctid is the order of the rows. */
-static void put_merge(Buffer *out, const SinkTarget *target) {
-    put_insert_into(out, target);
+/*
+ * One row of each key. The last one wins: COPY has filled an empty table from front to back, so ctid is the order of the rows. With a column that
+ * tells, the newest one wins, and the last of those.
+ */
+static void put_winners(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "SELECT DISTINCT ON (");
     put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, ") ");
     put_numbered(out, target, "", false, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
     put_numbered(out, target, "", true, ", ");
-    buffer_append_text(out, ", ctid DESC ON CONFLICT (");
+    if (target->table.newer_by) buffer_printf(out, ", c%zu DESC NULLS LAST", sink_table_newer_by(target));
+    buffer_append_text(out, ", ctid DESC");
+}
+
+static void put_merge(Buffer *out, const SinkTarget *target) {
+    put_insert_into(out, target);
+    put_winners(out, target);
+    buffer_append_text(out, " ON CONFLICT (");
     sql_put_columns(out, target, true);
     buffer_append_text(out, sink_table_is_all_key(target) ? ") DO NOTHING" : ") DO UPDATE SET ");
     const char *separator = "";
@@ -42,6 +51,16 @@ static void put_merge(Buffer *out, const SinkTarget *target) {
         sql_put_identifier(out, target->columns[i].name);
         separator = ", ";
     }
+    if (!target->table.newer_by) return;
+    /* NULL is older than all values. */
+    const char *newer_by = target->table.newer_by;
+    buffer_append_text(out, " WHERE EXCLUDED.");
+    sql_put_identifier(out, newer_by);
+    buffer_append_text(out, " >= target.");
+    sql_put_identifier(out, newer_by);
+    buffer_append_text(out, " OR target.");
+    sql_put_identifier(out, newer_by);
+    buffer_append_text(out, " IS NULL");
 }
 
 static void put_conflict_ignored(Buffer *out, const SinkTarget *target) {
@@ -131,11 +150,23 @@ static void put_count_keys(Buffer *out, const SinkTarget *target) {
 }
 
 static void put_count_absent_keys(Buffer *out, const SinkTarget *target) {
-    put_count_keys(out, target);
+    if (target->table.newer_by) {
+        buffer_append_text(out, "SELECT count(*) FROM (");
+        put_winners(out, target);
+        buffer_append_text(out, ") AS key");
+    } else {
+        put_count_keys(out, target);
+    }
     buffer_append_text(out, " WHERE NOT EXISTS (SELECT 1 FROM ");
     postgres_put_table(out, target);
     buffer_append_text(out, " AS target WHERE ");
     put_same_key(out, target, "key.");
+    if (target->table.newer_by) {
+        size_t column = sink_table_newer_by(target);
+        buffer_append_text(out, " AND (target.");
+        sql_put_identifier(out, target->table.newer_by);
+        buffer_printf(out, " >= key.c%zu OR key.c%zu IS NULL)", column, column);
+    }
     buffer_append_byte(out, ')');
 }
 

@@ -16,8 +16,9 @@ typedef struct PostgresStatements {
     Buffer insert;          /* from the temporary table into the target */
     /* The same, and names what was not inserted: place, has an earlier row its key, had the table its key. Empty: no duplicates can be. */
     Buffer duplicates;
-    Buffer count_keys;        /* of a merge: different keys in the temporary table */
-    Buffer count_absent_keys; /* of those, the ones that the target does not have */
+    Buffer count_keys; /* of a merge: different keys in the temporary table */
+    /* Of those, the ones that the target does not have; with a column that tells, also those of which it has an older row. */
+    Buffer count_absent_keys;
 } PostgresStatements;
 
 void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct);

@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/text.h"
 #include "sinks/csv_record.h"
+#include "sinks/sqlite_session.h"
 #include "sinks/table_shape.h"
 
 #define ROWS_BETWEEN_PROGRESS 1024
@@ -22,10 +23,23 @@
 
 /* ---- the statements ---- */
 
+/* Only with a column that tells: the row that LEFT names is not older than the one of RIGHT. NULL is older than all values. */
+static void put_not_older(Buffer *sql, const SinkTarget *target, const char *left, const char *right) {
+    const Column *column = &target->columns[sink_table_newer_by(target)];
+    buffer_append_text(sql, left);
+    sql_put_identifier(sql, column->name);
+    if (column->data_type == DATA_DECIMAL) buffer_append_text(sql, " COLLATE " SQLITE_DECIMAL_ORDER);
+    buffer_printf(sql, " >= %s", right);
+    sql_put_identifier(sql, column->name);
+    buffer_printf(sql, " OR %s", right);
+    sql_put_identifier(sql, column->name);
+    buffer_append_text(sql, " IS NULL");
+}
+
 static void put_insert(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "INSERT INTO ");
     sql_put_identifier(sql, target->table.table_id);
-    buffer_append_text(sql, " (");
+    buffer_append_text(sql, " AS target (");
     sql_put_columns(sql, target, false);
     buffer_append_text(sql, ") VALUES (?");
     for (size_t i = 1; i < target->column_count; i++) buffer_append_text(sql, ",?");
@@ -43,18 +57,34 @@ static void put_insert(Buffer *sql, const SinkTarget *target) {
         sql_put_identifier(sql, target->columns[i].name);
         separator = ", ";
     }
+    if (!target->table.newer_by) return;
+    buffer_append_text(sql, " WHERE ");
+    put_not_older(sql, target, "excluded.", "target.");
 }
 
+/* Is the row's key there, with a row that is not older? All columns are parameters, so that a row is bound as for the insert. */
 static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "SELECT 1 FROM ");
     sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " AS target, (SELECT ");
+    for (size_t i = 0; i < target->column_count; i++) {
+        buffer_append_text(sql, i > 0 ? ", ? AS " : "? AS ");
+        sql_put_identifier(sql, target->columns[i].name);
+    }
+    buffer_append_text(sql, ") AS given");
     const char *separator = " WHERE ";
     for (size_t i = 0; i < target->column_count; i++) {
-        buffer_append_text(sql, separator);
+        if (!target->columns[i].primary_key) continue;
+        buffer_printf(sql, "%starget.", separator);
         sql_put_identifier(sql, target->columns[i].name);
-        buffer_append_text(sql, " = ?");
+        buffer_append_text(sql, " = given.");
+        sql_put_identifier(sql, target->columns[i].name);
         separator = " AND ";
     }
+    if (!target->table.newer_by) return;
+    buffer_append_text(sql, " AND (");
+    put_not_older(sql, target, "target.", "given.");
+    buffer_append_byte(sql, ')');
 }
 
 /* ---- cells ---- */
@@ -453,7 +483,8 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
     thread_owner_bind(&load->owner);
     load->database = database;
     load->job = job;
-    load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE && sink_table_is_all_key(job->target);
+    load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE &&
+                               (sink_table_is_all_key(job->target) || job->target->table.newer_by);
     job->swallowed_rows = 0;
     load->has_binary = false;
     for (size_t i = 0; i < job->target->column_count; i++)

@@ -39,7 +39,7 @@ typedef struct SqliteLoad {
     sqlite3 *database;
     ImportJob *job;
     sqlite3_stmt *insert;
-    sqlite3_stmt *present; /* is there a row with this key? NULL: nobody asks */
+    sqlite3_stmt *present; /* is there a row with this key that is not older? NULL: nobody asks */
     SqliteHabits habits;
     Buffer blob;   /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
     Buffer record; /* a refused row as text */
@@ -49,7 +49,7 @@ typedef struct SqliteLoad {
     SqliteBatch batch;
     bool has_binary;         /* the sink has columns that are bound as blobs */
     bool told_to_stop;       /* by progress; the caller says so in the error */
-    bool keeps_present_rows; /* DO NOTHING: a row may be taken without a change */
+    bool keeps_present_rows; /* DO NOTHING, or an older row: it may be taken without a change */
     bool is_examined;        /* the table is not to blame */
     char unclear_words[400]; /* of the first unclear row */
     /* Rows that rolled the transaction back, by number; the array outlives it. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "sinks/decimal_order.h"
 #include "sinks/sqlite_table.h"
 
 static void cleanup_statement(sqlite3_stmt **statement) {
@@ -22,6 +23,10 @@ void sqlite_session_free(SqliteSession *session) {
     free(session->ledger);
     free(session->positions);
     free(session);
+}
+
+static int compare_decimals(void *context, int left_size, const void *left, int right_size, const void *right) {
+    return decimal_compare((Span){left, (size_t)left_size}, (Span){right, (size_t)right_size});
 }
 
 static bool find_file(const SqliteSession *session, dev_t *ret_device, ino_t *ret_inode) {
@@ -66,6 +71,8 @@ static SinkResult open_database(SqliteSession *session, const char *path, Error 
         return sqlite_failure(session->database, "open the file", error);
     }
     sqlite_lock_use(&session->lock, session->database);
+    if (sqlite3_create_collation(session->database, SQLITE_DECIMAL_ORDER, SQLITE_UTF8, NULL, compare_decimals) != SQLITE_OK)
+        return sqlite_failure(session->database, "set the session up", error);
     SinkResult result = use_wal(session->database, path, error);
     if (result != SINK_DONE) return result;
     if (!find_file(session, &session->device, &session->inode)) {

@@ -6,6 +6,8 @@
 #include "sinks/driver.h"
 #include "sinks/sqlite_lock.h"
 
+#define SQLITE_DECIMAL_ORDER "sluice_decimal" /* a collation of each session: texts of decimal numbers by value */
+
 typedef struct SqliteSession {
     sqlite3 *database;
     char *ledger;    /* name of the table */

@@ -148,6 +148,14 @@ bool sink_table_is_all_key(const SinkTarget *target) {
     return true;
 }
 
+size_t sink_table_newer_by(const SinkTarget *target) {
+    if (!target->table.newer_by) return target->column_count;
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (strcmp(target->columns[i].name, target->table.newer_by) == 0) return i;
+    }
+    unreachable(); /* a definition that was read names one of its columns */
+}
+
 void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules) {
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];

@@ -50,5 +50,7 @@ void sql_put_columns(Buffer *out, const SinkTarget *target, bool keys_only);
 bool sink_table_has_key(const SinkTarget *target);
 /* Is every column part of the primary key? */
 bool sink_table_is_all_key(const SinkTarget *target);
+/* The index of the column that tells which of two rows with one key is newer; column_count: the later row is. */
+size_t sink_table_newer_by(const SinkTarget *target);
 /* "NAME TYPE, …, PRIMARY KEY (…)": what stands between the brackets of CREATE TABLE. */
 void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules);

@@ -195,7 +195,7 @@ class Gateway:
 
     def add_sink(self, source_id, sink_id, columns, settings=None, connection="local", table=None, **fields):
         table_fields = {"connection": connection, "tableId": table or sink_id, "mapping": {"columns": columns}}
-        for key in ("strategy", "onSchemaDrift"):
+        for key in ("strategy", "mergeIf", "onSchemaDrift"):
             if key in fields:
                 table_fields[key] = fields.pop(key)
         body = {"sinkId": sink_id, "name": sink_id[:40], "type": "table", "table": table_fields, **fields}

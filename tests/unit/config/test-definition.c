@@ -142,6 +142,24 @@ static void a_sink_gets_its_defaults(void **state) {
     sink_unref(sink);
 }
 
+static void a_merge_may_have_a_condition(void **state) {
+    const char *text = SINK(KEY_COLUMN ",{\"name\":\"n\",\"type\":\"datetime\",\"dataType\":\"timestamp\"}",
+                            "\"mergeIf\":{\"newerBy\":\"n\"},");
+    Sink *sink = good_sink(text), *plain = NULL, *loaded = NULL;
+    assert_string_equal(sink->target.table.newer_by, "n");
+    json_t *stored = sink_store(sink), *patch = parse("{\"table\":{\"mergeIf\":null}}");
+    assert_int_equal(sink_load(stored, &loaded, NULL), 0);
+    assert_false(sink_target_differs(sink, loaded));
+    assert_int_equal(sink_patched(sink, patch, &plain, NULL), 0);
+    assert_null(plain->target.table.newer_by);
+    assert_true(sink_target_differs(sink, plain)); /* rows of the two never share a file */
+    json_decref(stored);
+    json_decref(patch);
+    sink_unref(sink);
+    sink_unref(plain);
+    sink_unref(loaded);
+}
+
 static void wrong_sinks_are_refused_by_name(void **state) {
     static const struct {
         const char *body, *says;
@@ -153,6 +171,13 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK("", ""), "Field \"table.mapping.columns\" must have 1 to 100 items, not 0"},
         {SINK(ID_COLUMN, "\"strategy\":\"merge\","), "Field \"table.strategy\" is \"merge\", which needs a column"},
         {SINK(ID_COLUMN, "\"strategy\":\"replace\","), "is \"replace\", which is not supported by this build yet"},
+        {SINK(ID_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "Field \"table.mergeIf\" belongs to the strategy \"merge\" only"},
+        {SINK(KEY_COLUMN, "\"strategy\":\"append\",\"mergeIf\":{\"newerBy\":\"id\"},"), "belongs to the strategy \"merge\" only"},
+        {SINK(KEY_COLUMN, "\"mergeIf\":{},"), "Field \"table.mergeIf\" needs \"newerBy\""},
+        {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"n\"},"), "Field \"table.mergeIf.newerBy\" is \"n\", which is the name of no column"},
+        {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "newerBy\" is \"id\", which is part of the primary key"},
+        {SINK(KEY_COLUMN ",{\"name\":\"n\",\"type\":\"body\"}", "\"mergeIf\":{\"newerBy\":\"n\"},"),
+         "newerBy\" is \"n\" of dataType \"text\", and must be of \"integer\""},
         {SINK(ID_COLUMN, "\"connection\":\"../x\","), "Field \"table.connection\" must be the name"},
         {SINK(ID_COLUMN, "\"columns\":[],"), "Field \"table.columns\" is not known here"},
         {SINK("{\"name\":\"m\",\"type\":\"meta\"}", ""), "needs a \"field\""},
@@ -572,6 +597,7 @@ int main(void) {
         cmocka_unit_test(wrong_sources_are_refused_by_name),
         cmocka_unit_test(a_secret_is_never_in_an_error),
         cmocka_unit_test(a_sink_gets_its_defaults),
+        cmocka_unit_test(a_merge_may_have_a_condition),
         cmocka_unit_test(wrong_sinks_are_refused_by_name),
         cmocka_unit_test(table_ids_have_rules),
         cmocka_unit_test(at_most_100_columns),
