@@ -208,12 +208,13 @@ static bool is_after(const BridgePartitionStatus *part, const char *id) {
 }
 
 static void set_partitions(const BridgeStatus *status, const ApiPage *page, json_t *json) {
-    size_t count = status ? status->partition_count : 0;
+    bool is_read = status && status->partition_count > 0;
+    size_t count = !status ? 0 : is_read ? status->partition_count : status->known_count;
     json_t *list = json_array();
     _cleanup_free_ const BridgePartitionStatus **sorted = calloc(count + 1, sizeof *sorted);
     _cleanup_free_ char *last = NULL;
     check(list && sorted);
-    for (size_t i = 0; i < count; i++) sorted[i] = &status->partitions[i];
+    for (size_t i = 0; i < count; i++) sorted[i] = is_read ? &status->partitions[i] : &status->known[i];
     if (count > 1) qsort(sorted, count, sizeof *sorted, compare);
     for (size_t i = 0; i < count && json_array_size(list) < page->limit; i++) {
         if (!is_after(sorted[i], page->after_id)) continue;

@@ -29,6 +29,7 @@ void load_job_free(LoadJob *job) {
     partitions_deinit(&job->partitions);
     free(job->connection);
     free(job->label);
+    free(job->group);
     sink_target_deinit(&job->target);
     free(job->settled);
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);

@@ -28,15 +28,23 @@ SinkResult loader_advance(const Loader *loader, Kept *kept, LoadJob *job) {
     return result == SINK_DONE ? kept->driver->positions->advance(kept->session, &positions, &job->request.error) : result;
 }
 
-SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job) {
+static SinkResult list(const Kept *kept, LoadJob *job, const char *group) {
     SinkResult result = loader_takes_positions(kept, job);
     arena_deinit(&job->arena); /* of an earlier try */
     job->arena = (Arena){0};
     job->listed = NULL;
     job->listed_count = 0;
-    if (result == SINK_DONE)
-        result = kept->driver->positions->list(kept->session, &job->target, job->claims[0].key.group, &job->arena, &job->listed,
-                                               &job->listed_count, &job->request.error);
+    if (result != SINK_DONE) return result;
+    return kept->driver->positions->list(kept->session, &job->target, group, &job->arena, &job->listed, &job->listed_count,
+                                         &job->request.error);
+}
+
+SinkResult loader_list(const Kept *kept, LoadJob *job) {
+    return list(kept, job, job->group);
+}
+
+SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job) {
+    SinkResult result = list(kept, job, job->claims[0].key.group);
     if (result != SINK_DONE) return result;
     job->request.error = (Error){0};
     positions_job_take_generations(job);

@@ -120,6 +120,12 @@ void positions_job_take_generations(LoadJob *job) {
     sort_claims(job->claims, job->claim_count);
 }
 
+LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context) {
+    LoadJob *job = job_new(MESSAGE_LIST, target, label, sink, reply, context);
+    job->group = text_copy(group);
+    return job;
+}
+
 /* ---- seeks --------------------------------------------------------------------------------------------------------------------------- */
 
 static int by_position(const void *a, const void *b) {

@@ -31,5 +31,9 @@ LoadJob *seek_job_new(const SinkTarget *target, const char *label, uint32_t sink
 /* NULL: it is not of the job. */
 const ImportPosition *seek_job_find(const LoadJob *job, const PartitionKey *key);
 
+/* A job of MESSAGE_LIST: back, with SINK_DONE, `listed` is all that the table has of the group, of all clusters and generations, in key order. None when
+ * there is no table of positions. load_job_free(). */
+LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context);
+
 /* For the loader: raises the generations of the claims by what was listed, and puts them in key order. */
 void positions_job_take_generations(LoadJob *job);

@@ -73,6 +73,9 @@ struct BridgeStatus {
     size_t sink_count;
     BridgePartitionStatus *partitions; /* that are assigned to this node */
     size_t partition_count;
+    /* Of a source that is not read, since it is paused, disabled or finished: what its destinations said last. Of each, `position` alone is known. */
+    BridgePartitionStatus *known;
+    size_t known_count;
     Arena arena; /* of all of it */
 };
 

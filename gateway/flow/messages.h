@@ -49,6 +49,7 @@ typedef enum MessageKind {
     MESSAGE_POSITIONS,       /* W -> D -> W   LoadJob: advance positions over runs whose rows nobody imports */
     MESSAGE_CLAIM,           /* B -> D -> B   LoadJob: make the positions of all partitions of topics, or read those that are there */
     MESSAGE_SEEK,            /* B -> D -> B   LoadJob: set positions */
+    MESSAGE_LIST,            /* B -> D -> B   LoadJob: read all positions of a group */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
     MESSAGE_TEST_CONNECTION, /* C -> D -> C   LoadJob: could imports into the connection work? */
@@ -393,7 +394,7 @@ typedef struct LoadFile {
 
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
+    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
@@ -409,7 +410,8 @@ typedef struct LoadJob {
     /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those of `partitions`. */
     PositionClaim *claims;
     size_t claim_count;
-    ListedPosition *listed; /* MESSAGE_CLAIM, out, SINK_DONE: all that the table had of the group before; in `arena` */
+    char *group;            /* MESSAGE_LIST; owned */
+    ListedPosition *listed; /* MESSAGE_CLAIM (before it) and _LIST, out, SINK_DONE: all that the table has of the group; in `arena` */
     size_t listed_count;
     Arena arena;
     bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */

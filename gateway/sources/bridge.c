@@ -121,6 +121,10 @@ void bridge_close_client(Bridge *bridge) {
     acks_end(bridge);
     bridge->offered = false;
     parts_drop(bridge);
+    if (bridge->world.cluster) {
+        free(bridge->last_cluster);
+        bridge->last_cluster = text_copy(bridge->world.cluster);
+    }
     topics_forget(bridge);
 }
 
@@ -163,6 +167,7 @@ void bridge_open_client(Bridge *bridge) {
     }
     bridge->phase = BRIDGE_OPEN;
     bridge->again = 0;
+    if (bridge->want == WANT_READ && !bridge->finished) known_forget(bridge);
     sinks_set_up(bridge);
     flow_open(bridge);
 }
@@ -211,7 +216,8 @@ static void drop_message(Bridge *bridge, Message *message) {
     }
     check(bridge->owed > 0);
     bridge->owed--;
-    if (message->kind == MESSAGE_CLAIM || message->kind == MESSAGE_SEEK) free(((Request *)message)->context);
+    if (message->kind == MESSAGE_CLAIM || message->kind == MESSAGE_SEEK || message->kind == MESSAGE_LIST)
+        free(((Request *)message)->context);
     if (message->kind == MESSAGE_APPEND)
         flow_recycle(bridge, (Append *)message);
     else
@@ -247,6 +253,7 @@ static void handle(Bridge *bridge, Message *message) {
     case MESSAGE_PROGRESS: claims_progress_back(bridge, (Progress *)message); return;
     case MESSAGE_CLAIM: claims_back(bridge, (LoadJob *)message); return;
     case MESSAGE_SEEK: seek_back(bridge, (LoadJob *)message); return;
+    case MESSAGE_LIST: known_back(bridge, (LoadJob *)message); return;
     case MESSAGE_CLOSE: finish_close_back(bridge, (Close *)message); return;
     default: unreachable();
     }
@@ -300,6 +307,7 @@ static void adopt(Bridge *bridge) {
             bridge->again = 0; /* something has changed, so it may go now */
         }
     }
+    known_forget(bridge);
     snapshot_unref(old);
 }
 
@@ -312,6 +320,7 @@ static usec_t end_step(Bridge *bridge, usec_t now) {
     bridge_close_client(bridge);
     seek_end(bridge, "The source is not read any more.");
     sinks_drop(bridge);
+    known_forget(bridge);
     snapshot_unref(steal(bridge->next_snapshot));
     bridge->source = NULL;
     bridge->definition = NULL;
@@ -340,6 +349,7 @@ void bridge_free(Bridge *bridge) {
     free(bridge->trouble);
     free(bridge->told);
     free(bridge->group);
+    free(bridge->last_cluster);
     free(bridge->id);
     free(bridge);
 }
@@ -359,6 +369,7 @@ static usec_t work(Bridge *bridge, usec_t now) {
             return bridge->seeking ? BRIDGE_AGAIN : 0;
         }
         bridge_close_client(bridge);
+        known_step(bridge, now);
         return USEC_NEVER;
     }
     /* A new client begins with new micro-batches: what the template broker has of the old ones comes back first. */

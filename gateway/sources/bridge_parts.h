@@ -178,6 +178,21 @@ typedef struct BridgeAcks {
     usec_t working_at; /* boot */
 } BridgeAcks;
 
+/* What the destinations say while nothing is read. */
+typedef struct BridgeKnownSink {
+    const Sink *sink; /* of the plan */
+    LoadJob *answer;  /* owned: the last one; NULL: none came */
+    bool asked;
+} BridgeKnownSink;
+
+typedef struct BridgeKnown {
+    const Plan *plan; /* of the bridge's snapshot; NULL: nothing is asked */
+    BridgeKnownSink *sinks;
+    size_t count;
+    uint64_t number;  /* changes with `sinks`: answers to earlier questions are dropped */
+    usec_t due, wait; /* boot: of the next question */
+} BridgeKnown;
+
 struct Bridge {
     BridgeOptions options;
     ThreadOwner owner;
@@ -225,6 +240,10 @@ struct Bridge {
     bool *sets;
     BridgeSlot *slots;
     size_t part_count;
+
+    /* what is not */
+    BridgeKnown known;
+    char *last_cluster; /* owned: that was read last; NULL: none was */
 
     /* questions to the writer */
     bool progress_out;
@@ -395,6 +414,12 @@ bool acks_made(Bridge *bridge, Append *append);
 void acks_append_back(Bridge *bridge, bool done);
 void acks_step(Bridge *bridge, usec_t now);
 bool acks_are_through(const Bridge *bridge); /* `loop: false`: all before the limit is acked */
+
+/* ---- bridge_known.c ---- */
+void known_step(Bridge *bridge, usec_t now); /* of a source that is not read */
+void known_forget(Bridge *bridge);           /* it is, or its plan goes */
+void known_back(Bridge *bridge, LoadJob *take_job);
+void known_put(const Bridge *bridge, BridgeStatus *status);
 
 /* ---- bridge_status_make.c ---- */
 void status_step(Bridge *bridge, usec_t now);

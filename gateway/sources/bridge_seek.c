@@ -236,6 +236,7 @@ static void end_seek(Bridge *bridge) {
     }
     bridge->look_now = true; /* the writer forgets what does not go on there */
     bridge->progress_due = 0;
+    bridge->known.due = 0;
     if (done == seek->sink_count)
         answer(bridge, 0, NULL);
     else if (back > 0 && done == 0)

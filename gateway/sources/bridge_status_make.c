@@ -194,6 +194,7 @@ static BridgeStatus *make(const Bridge *bridge) {
     status->partition_count = bridge->part_count;
     status->partitions = arena_alloc(&status->arena, (bridge->part_count + 1) * sizeof *status->partitions);
     for (size_t i = 0; i < bridge->part_count; i++) put_part(bridge, i, status);
+    known_put(bridge, status);
     judge(bridge, status);
     return status;
 }

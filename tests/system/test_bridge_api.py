@@ -192,6 +192,18 @@ def test_seek(gateway_factory, nats):
     nats.publish("orders.a", numbers(41, 20))
     shown = sluice(gateway, "seek", "s", "--to", "latest", "--topic", "ORDERS", "--partition", "0")
     assert shown.returncode == 0 and shown.stdout == "s/k: 1 position set\n", shown
+
+    # What its destination has is shown while nothing is read, also by another process.
+    for restarts in (False, True):
+        if restarts:
+            gateway.stop()
+            gateway.start()
+        answer = wait_bridge(gateway, "positions", lambda answer: answer["partitions"] and answer["partitions"][0]["sinks"][0]["position"] == 61)
+        partition = answer["partitions"][0]
+        assert answer["state"] == "paused" and answer["lag"]["records"] is None and answer["partitionsCount"] == 0, answer
+        assert partition["partitionId"] == "ORDERS:0" and partition["read"] is None and partition["end"] is None, answer
+        shown = sluice(gateway, "get", "positions", "s")
+        assert shown.returncode == 0 and re.search(r"^ORDERS:0 +k +61 +- ", shown.stdout, re.M), shown
     nats.publish("orders.a", numbers(61, 5))
     gateway.change("PUT", "/sources/s/resume")
     wait_local(gateway, sorted([*range(1, 41), *range(31, 41), *range(61, 66)]))

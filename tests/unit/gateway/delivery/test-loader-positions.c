@@ -143,6 +143,14 @@ static void test_a_claim_makes_positions_and_reads_them_back(void **state) {
         assert_int_equal(job->listed_count, 0);
         load_job_free(job);
         assert_false(has_table(connections[i], "claimed"));
+        LoadJob *listed = run(&pool, list_job_new(&target, "shop/orders", 1, "g", pool.bridge, &pool), SINK_DONE);
+        assert_int_equal(listed->listed_count, 3);
+        assert_string_equal(listed->listed[2].key.topic, "u");
+        assert_int_equal(listed->listed[2].next, 30);
+        load_job_free(listed);
+        listed = run(&pool, list_job_new(&target, "shop/orders", 1, "others", pool.bridge, &pool), SINK_DONE);
+        assert_int_equal(listed->listed_count, 0);
+        load_job_free(listed);
         /* What is there wins; a partition that came later begins at the earliest offset. */
         const PositionClaim later[] = {{.key = key_of("t", 0, 2), .start = 99},
                                        {.key = key_of("t", 0, 3), .start = 99, .earliest = 4},

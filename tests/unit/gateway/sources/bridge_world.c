@@ -392,22 +392,21 @@ void world_overtake(int sink, int partition, int64_t next) {
         if (world.partitions[partition].records[*position] == RECORD_GOOD) of->table[partition][*position]++;
 }
 
-static void list(LoadJob *job, const WorldSink *sink) {
+static void list(LoadJob *job, const WorldSink *sink, PartitionKey key) {
     job->listed = arena_zalloc(&job->arena, WORLD_PARTITIONS * sizeof *job->listed);
     for (int p = 0; p < WORLD_PARTITIONS; p++) {
         if (sink->positions[p] < 0) continue;
-        PartitionKey key = job->claims[0].key;
         key.generation = sink->generation;
         key.partition = p;
         job->listed[job->listed_count++] = (ListedPosition){.key = key, .topic_id = sink->topic_id, .next = sink->positions[p]};
     }
-    positions_job_take_generations(job);
 }
 
 static void claim(LoadJob *job, WorldSink *sink) {
     bool any = false;
     sink->claims++;
-    list(job, sink);
+    list(job, sink, job->claims[0].key);
+    positions_job_take_generations(job);
     for (int p = 0; p < WORLD_PARTITIONS; p++) any = any || sink->positions[p] >= 0;
     meet_generation(sink, job->claims[0].key.generation);
     for (size_t i = 0; i < job->claim_count; i++) {
@@ -452,6 +451,8 @@ void world_answer_jobs(void) {
             job->request.result = SINK_UNREACHABLE, (void)error_set(&job->request.error, -EHOSTUNREACH, "nobody answers");
         else if (job->request.message.kind == MESSAGE_CLAIM)
             claim(job, sink);
+        else if (job->request.message.kind == MESSAGE_LIST)
+            list(job, sink, (PartitionKey){.cluster = "c", .group = job->group, .topic = "t"});
         else
             seek(job, sink);
         request_answer(&job->request);

@@ -821,6 +821,51 @@ static void a_seek_of_a_paused_source(void **state) {
     free(seek.sinks);
 }
 
+static void check_known(int64_t first, int64_t second) {
+    const BridgeStatus *status = world_status();
+    assert_int_equal(status->partition_count, 0);
+    assert_int_equal(status->known_count, 2);
+    assert_int_equal(status->sink_count, 2);
+    assert_string_equal(status->sinks[1].name, "k1");
+    assert_string_equal(status->known[1].topic, "t");
+    assert_int_equal(status->known[1].partition, 1);
+    assert_int_equal(status->known[1].read, -1);
+    assert_int_equal(status->known[0].sinks[0].position, first);
+    assert_int_equal(status->known[1].sinks[1].position, second);
+}
+
+/* What a source without a consumer shows is what its destinations say. */
+static void positions_are_known_while_nothing_is_read(void **state) {
+    (void)state;
+    world_begin(2, 2, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_put(1, 50, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->known_count, 0);
+    world.is_paused = true;
+    world_show();
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_PAUSED);
+    check_known(100, 50);
+    world_restart(false);
+    run(60, 20 * USEC_MS);
+    assert_false(world.is_open);
+    check_known(100, 50);
+    world.sinks[1].positions[1] = 70; /* somebody else */
+    run(100, 500 * USEC_MS);
+    check_known(100, 70);
+    world.sinks[1].positions[1] = 50;
+    world.is_paused = false;
+    world_show();
+    world_put(0, 10, RECORD_GOOD);
+    world_settle(60);
+    run(60, 20 * USEC_MS);
+    assert_int_equal(world_status()->known_count, 0);
+    assert_int_equal(world_status()->partition_count, 2);
+}
+
 static void a_seek_behind_the_end_is_refused(void **state) {
     (void)state;
     world_begin(2, 1, true);
@@ -1026,6 +1071,7 @@ int main(void) {
         cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
+        cmocka_unit_test_teardown(positions_are_known_while_nothing_is_read, tear_down),
         cmocka_unit_test_teardown(a_seek_behind_the_end_is_refused, tear_down),
         cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
         cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
