@@ -6,7 +6,8 @@
 #include "config/definition_parts.h"
 #include "config/source_kind.h"
 
-const char *const column_type_names[] = {"id", "datetime", "ip", "body", "headers", "path", "template", "meta", "uuid", "json", NULL};
+const char *const column_type_names[] = {"id",       "datetime", "ip",   "body", "headers", "path",
+                                         "template", "meta",     "rest", "uuid", "json",    NULL};
 const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
 _Static_assert(sizeof data_type_names / sizeof *data_type_names == DATA_TYPE_COUNT + 1, "a name for each data type, then NULL");
 const DataTraits data_traits[] = {
@@ -28,7 +29,7 @@ const char *const framing_names[] = {"single", "ndjson", "array", "concatenated"
 const char *const error_detail_names[] = {"full", "minimal", NULL};
 
 const char *column_type_name(ColumnType type) {
-    check(type <= COLUMN_META);
+    check(type <= COLUMN_REST);
     return column_type_names[type];
 }
 
@@ -64,7 +65,8 @@ bool column_type_fits(const Column *column) {
     case COLUMN_ID:
     case COLUMN_IP: return false;
     case COLUMN_DATETIME: return traits->holds_time;
-    case COLUMN_HEADERS: return traits->holds_json;
+    case COLUMN_HEADERS:
+    case COLUMN_REST: return traits->holds_json;
     case COLUMN_BODY:
     case COLUMN_PATH:
     case COLUMN_TEMPLATE: return true;

@@ -24,6 +24,7 @@ typedef enum ColumnType {
     COLUMN_PATH,
     COLUMN_TEMPLATE,
     COLUMN_META,
+    COLUMN_REST, /* of a target that infers, always its last column: what has no column of its own */
 } ColumnType;
 
 typedef enum DataType {
@@ -53,6 +54,14 @@ typedef struct DataTraits {
 } DataTraits;
 extern const DataTraits data_traits[]; /* by DataType */
 
+/* Who made a column. */
+typedef enum ColumnOrigin {
+    COLUMN_DECLARED,
+    COLUMN_BASE,     /* each target that infers has it: _id, _at, where the record stands, _rest */
+    COLUMN_INFERRED, /* of a field that events have; a path whose value may be missing, or not fit */
+    COLUMN_VARIANT,  /* of the values of a field that do not fit its other columns */
+} ColumnOrigin;
+
 typedef struct Column {
     char *name; /* 1..63 bytes, no control characters */
     ColumnType type;
@@ -63,7 +72,24 @@ typedef struct Column {
     char *default_value;  /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */
     char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
     MetaField meta_field; /* COLUMN_META */
+    ColumnOrigin inferred;
 } Column;
+
+/* The type of a field, whatever its values are: what does not fit goes to a variant. */
+typedef struct TypeHint {
+    char *path;
+    DataType type; /* integer, decimal, boolean, timestamp, text or json */
+} TypeHint;
+
+/* Columns are made of the fields that events have. */
+typedef struct Inference {
+    uint32_t depth; /* 1..5: down to which level the members of objects become columns */
+    TypeHint *hints;
+    size_t hint_count;
+    char **exclude; /* paths that are stored nowhere */
+    size_t exclude_count;
+    uint32_t max_columns; /* 1..1000: of all columns of the target; beyond it fields go to _rest */
+} Inference;
 
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
 typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE } Strategy;
@@ -102,7 +128,8 @@ typedef struct SinkTarget {
     SinkTargetType type;
     char *connection; /* name of a connection */
     Column *columns;
-    size_t column_count; /* 1..100 */
+    size_t column_count; /* 1..100; with `infer` 1..COLUMNS_INFERRED_MAX */
+    Inference *infer;    /* NULL: all columns are declared */
     TableTarget table;   /* of TARGET_TABLE */
 } SinkTarget;
 
@@ -146,7 +173,8 @@ typedef struct Source {
 void definition_check_tables(void);
 
 #define SINKS_A_SOURCE_MAX 20
-#define COLUMNS_A_SINK_MAX 100
+#define COLUMNS_A_SINK_MAX 100    /* that are declared */
+#define COLUMNS_INFERRED_MAX 1000 /* of a target that infers, all of them: no array on a stack is sized by it */
 
 Sink *sink_ref(const Sink *sink);
 void sink_unref(Sink *sink); /* NULL-safe, any thread */
@@ -166,6 +194,9 @@ int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, E
  * has the same version as `old`; the caller sets the next one with …_stamp. */
 int source_patched(const Source *old, const json_t *patch, Source **ret_source, Error *error);
 int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *error);
+/* A sink that infers, and that no source has seen: gets the columns that each such sink of the source has (config/inference.h). Nothing for
+ * others. For an unshared object, before it is stored. */
+void sink_complete(const Source *source, Sink *sink);
 /* Copies to change one thing: a fresh, unshared object (references 1) that its one owner may still write to. */
 Source *source_copy(const Source *source);
 Sink *sink_copy(const Sink *sink);

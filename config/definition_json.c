@@ -34,10 +34,20 @@ json_t *source_request_form(const Source *source) {
     return source_form(source, true);
 }
 
-json_t *sink_request_form(const Sink *sink) {
+/* With the columns that the server made. */
+static json_t *sink_form(const Sink *sink) {
     json_t *json = object_new();
     sink_check(sink);
     fields_write(&sink_fields, sink, true, json);
+    return json;
+}
+
+json_t *sink_request_form(const Sink *sink) {
+    json_t *json = sink_form(sink);
+    json_t *mapping = json_object_get(json_object_get(json, "table"), "mapping"), *columns = json_object_get(mapping, "columns");
+    for (size_t i = json_array_size(columns); i > 0; i--)
+        if (json_object_get(json_array_get(columns, i - 1), "inferred")) check(json_array_remove(columns, i - 1) == 0);
+    if (json_array_size(columns) == 0) check(json_object_del(mapping, "columns") == 0);
     return json;
 }
 
@@ -66,7 +76,7 @@ json_t *source_to_json(const Source *source, const char *public_url, uint32_t pr
 }
 
 json_t *sink_to_json(const Sink *sink) {
-    json_t *json = sink_request_form(sink);
+    json_t *json = sink_form(sink);
     fields_write(&sink_state_fields, sink, false, json);
     return json;
 }
@@ -113,7 +123,7 @@ json_t *sink_store(const Sink *sink) {
     json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted,
                                 sink->deleted_running);
     set(state, "mappingVersion", json_integer(sink->mapping_version));
-    set(stored, "definition", sink_request_form(sink));
+    set(stored, "definition", sink_form(sink));
     set(stored, "state", state);
     return stored;
 }
@@ -211,7 +221,7 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
 }
 
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
-    Fault fault = {.error = error};
+    Fault fault = {.error = error, .is_stored = true};
     Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
     State state = {0};

@@ -38,6 +38,6 @@ int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink 
 
 void pause_copy(Pause *to, const Pause *from); /* `to` holds none */
 
-/* What a request would have to say to get this definition; new references. */
+/* What a request would have to say to get this definition, without what the server made of it; new references. */
 json_t *source_request_form(const Source *source);
 json_t *sink_request_form(const Sink *sink);

@@ -4,6 +4,7 @@
 
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/inference.h"
 #include "config/source_bridge.h"
 #include "config/source_kind.h"
 
@@ -104,6 +105,10 @@ static int column_fault(Fault *fault, const Node *body, size_t index, const char
 
 int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink *sink) {
     const char *paths_wrong = source_paths_wrong(source);
+    if (sink->target.infer && paths_wrong) {
+        Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), infer = node_member(&mapping, "infer");
+        return fault_at(fault, &infer, "needs columns of type \"path\", %s", paths_wrong);
+    }
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];
         _cleanup_(buffer_deinit) Buffer text = {0};
@@ -123,6 +128,12 @@ int sink_from_request(const json_t *body, bool first_rejects, Sink **ret_sink, E
     Fault fault = {.error = error};
     Node root = {.value = body};
     return sink_read(&fault, &root, first_rejects, NULL, ret_sink);
+}
+
+void sink_complete(const Source *source, Sink *sink) {
+    check(atomic_load_explicit(&sink->references, memory_order_relaxed) == 1);
+    if (sink->target.infer) inference_complete(source_meta_fields(source), &sink->target);
+    sink_check(sink);
 }
 
 /* ---- changes ---- */
@@ -194,6 +205,7 @@ int sink_patched(const Sink *old, const json_t *patch, Sink **ret_sink, Error *e
     if (r == 0) r = sink_read(&fault, &root, false, old, &sink);
     if (r != 0) return r;
     sink_copy_state(sink, old);
+    inference_keep(&old->target, &sink->target);
     /* 0 asks the next stamp for its number: the table changed with that version. */
     if (sink_target_differs(old, sink)) sink->mapping_version = 0;
     *ret_sink = steal(sink);

@@ -6,10 +6,11 @@
 #include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
+#include "config/inference.h"
 
 #define COLUMN_NAME_BYTES_MAX 63
 #define TABLE_NAME_BYTES_MAX 63 /* what PostgreSQL keeps of a name */
-#define PATH_BYTES_MAX 1024
+#define PATH_BYTES_MAX INFERENCE_PATH_BYTES_MAX
 #define DEFAULT_BYTES_MAX 65536
 #define TEMPLATE_BYTES_MAX 65536
 
@@ -19,6 +20,10 @@
 
 static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
+    if (column->type == COLUMN_REST && column->inferred != COLUMN_BASE) {
+        Node type = node_member(node, "type");
+        return fault_at(fault, &type, "is \"rest\", a column that only Sluice makes");
+    }
     if (!column_type_fits(column)) {
         Node data = node_member(node, "dataType");
         if (column->type == COLUMN_META)
@@ -53,8 +58,9 @@ static const FieldInfo template_rows[] = {
 static const FieldTable template_fields = {.owners = "templates", .fields = template_rows, .size = sizeof(Column)};
 
 /* "uuid" and "json" are other names; what is written is the first name of a type. */
-static const unsigned type_values[] = {COLUMN_ID,   COLUMN_DATETIME, COLUMN_IP,   COLUMN_BODY, COLUMN_HEADERS,
-                                       COLUMN_PATH, COLUMN_TEMPLATE, COLUMN_META, COLUMN_ID,   COLUMN_PATH};
+static const unsigned type_values[] = {COLUMN_ID,       COLUMN_DATETIME, COLUMN_IP,   COLUMN_BODY, COLUMN_HEADERS, COLUMN_PATH,
+                                       COLUMN_TEMPLATE, COLUMN_META,     COLUMN_REST, COLUMN_ID,   COLUMN_PATH};
+static const char *const origin_names[] = {"declared", "base", "field", "variant", NULL};
 
 static const Refusal column_refusals[] = {{"mask", FIELD_NOT_BUILT}, {0}};
 
@@ -119,6 +125,13 @@ static const FieldInfo column_rows[] = {
      .kinds = KIND(COLUMN_META),
      .needed = "a \"field\"",
      .sentence = "What it takes from the record; which there are hangs on the type of the source."},
+    {.name = "inferred",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Column, inferred),
+     .default_value = "declared",
+     .choices = origin_names,
+     .is_optional = true,
+     .sentence = "Who made it, with `infer`; a column of a request that is not `declared` is not read."},
     {0},
 };
 const FieldTable column_fields = {.owners = "columns",
@@ -141,23 +154,122 @@ static int refuse_twins(Fault *fault, const Node *columns, const SinkTarget *tar
     return 0;
 }
 
+/* What the server made of an earlier request comes back in answers, and is not declared. */
+static void drop_inferred(SinkTarget *target) {
+    size_t kept = 0;
+    for (size_t i = 0; i < target->column_count; i++) {
+        Column *column = &target->columns[i];
+        if (column->inferred == COLUMN_DECLARED)
+            target->columns[kept++] = *column;
+        else
+            fields_free(&column_fields, column);
+    }
+    target->column_count = kept;
+}
+
+static int check_declared(Fault *fault, const Node *node, const SinkTarget *target) {
+    Node columns = node_member(node, "columns"), infer = node_member(node, "infer");
+    size_t declared = 0;
+    for (size_t i = 0; i < target->column_count; i++) declared += target->columns[i].inferred == COLUMN_DECLARED;
+    if (!node_given(&columns) && !target->infer) return fault_at(fault, node, "needs \"columns\"");
+    if ((declared == 0 && !target->infer) || declared > COLUMNS_A_SINK_MAX)
+        return fault_at(fault, &columns, "must have 1 to %d items, not %zu", COLUMNS_A_SINK_MAX, declared);
+    if (target->infer && !fault->is_stored) return fault_at(fault, &infer, FIELD_NOT_BUILT);
+    return 0;
+}
+
+static int refuse_base_name(Fault *fault, const Node *columns, const SinkTarget *target, size_t index) {
+    const Column *column = &target->columns[index];
+    if (!target->infer || column->inferred != COLUMN_DECLARED || !inference_reserves(span_of(column->name))) return 0;
+    Node item = node_item(columns, index), name = node_member(&item, "name");
+    return fault_at(fault, &name, "is \"%s\", a column that \"infer\" makes", column->name);
+}
+
 static int complete_mapping(Fault *fault, const Node *node, void *object) {
-    const SinkTarget *target = object;
+    SinkTarget *target = object;
     Node columns = node_member(node, "columns");
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < target->column_count; i++) r = refuse_twins(fault, &columns, target, i);
+    if (!fault->is_stored) drop_inferred(target);
+    int r = check_declared(fault, node, target);
+    for (size_t i = 0; r == 0 && i < target->column_count; i++) {
+        r = refuse_twins(fault, &columns, target, i);
+        if (r == 0) r = refuse_base_name(fault, &columns, target, i);
+    }
     return r;
 }
 
+static const char *const hint_names[] = {"integer", "decimal", "boolean", "timestamp", "text", "json", NULL};
+static const unsigned hint_values[] = {DATA_INTEGER, DATA_DECIMAL, DATA_BOOLEAN, DATA_TIMESTAMP, DATA_TEXT, DATA_JSON};
+static const FieldInfo hint_rows[] = {
+    {.name = "path",
+     .type = FIELD_TEXT,
+     .offset = offsetof(TypeHint, path),
+     .least = 1,
+     .most = PATH_BYTES_MAX,
+     .needed = "a path",
+     .sentence = "A field."},
+    {.name = "type",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(TypeHint, type),
+     .choices = hint_names,
+     .values = hint_values,
+     .needed = "a type",
+     .sentence = "The data type of its column."},
+    {0},
+};
+static const FieldTable hint_fields = {.owners = "type hints", .fields = hint_rows, .size = sizeof(TypeHint)};
+
+static const FieldInfo inference_rows[] = {
+    {.name = "depth",
+     .type = FIELD_COUNT,
+     .offset = offsetof(Inference, depth),
+     .default_value = "1",
+     .least = 1,
+     .most = 5,
+     .unit = "levels",
+     .sentence = "Down to which level the members of objects become columns of their own; what is deeper is one JSON value."},
+    {.name = "typeHints",
+     .type = FIELD_MAP,
+     .offset = offsetof(Inference, hints),
+     .count_offset = offsetof(Inference, hint_count),
+     .most = INFERENCE_PATHS_MAX,
+     .fields = &hint_fields,
+     .range_words = "paths of fields; `integer`, `decimal`, `boolean`, `timestamp`, `text`, `json`",
+     .is_optional = true,
+     .sentence = "The data types of columns, instead of what the values seem to be."},
+    {.name = "exclude",
+     .type = FIELD_TEXTS,
+     .offset = offsetof(Inference, exclude),
+     .count_offset = offsetof(Inference, exclude_count),
+     .most = INFERENCE_PATHS_MAX,
+     .item_most = PATH_BYTES_MAX,
+     .is_optional = true,
+     .sentence = "Paths of fields that are stored nowhere."},
+    {.name = "maxColumns",
+     .type = FIELD_COUNT,
+     .offset = offsetof(Inference, max_columns),
+     .default_value = "200",
+     .least = 1,
+     .most = COLUMNS_INFERRED_MAX,
+     .unit = "columns",
+     .sentence = "At how many columns of the sink, all counted, fields get no more of their own, and go to `_rest`."},
+    {0},
+};
+static const FieldTable inference_fields = {.owners = "inferences", .fields = inference_rows, .size = sizeof(Inference)};
+
 static const FieldInfo mapping_rows[] = {
+    {.name = "infer",
+     .type = FIELD_OPTIONAL,
+     .offset = offsetof(SinkTarget, infer),
+     .fields = &inference_fields,
+     .sentence = "Columns are made of the fields that events have. Not supported by this build yet."},
     {.name = "columns",
      .type = FIELD_LIST,
      .offset = offsetof(SinkTarget, columns),
      .count_offset = offsetof(SinkTarget, column_count),
-     .least = 1,
-     .most = COLUMNS_A_SINK_MAX,
+     .most = COLUMNS_A_SINK_MAX + COLUMNS_INFERRED_MAX,
      .fields = &column_fields,
-     .needed = "\"columns\"",
+     .default_words = "(required)",
+     .range_words = "1..100 items",
      .sentence = "The columns, in their order; their names differ."},
     {0},
 };
@@ -220,7 +332,10 @@ static int complete_table(Fault *fault, const Node *node, void *object) {
     for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
     Node strategy = node_member(node, "strategy");
     if (!node_given(&strategy)) target->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    if (target->table.strategy == STRATEGY_MERGE && !keyed)
+    /* A row of a sink that infers is told from others by its _id, when nothing else is declared. */
+    Node drift = node_member(node, "onSchemaDrift");
+    if (!node_given(&drift)) target->table.on_schema_drift = target->infer ? SCHEMA_DRIFT_EVOLVE : SCHEMA_DRIFT_FAIL;
+    if (target->table.strategy == STRATEGY_MERGE && !keyed && !target->infer)
         return fault_at(fault, &strategy, "is \"merge\", which needs a column with \"primaryKey\": true");
     return check_newer_by(fault, node, target);
 }
@@ -272,7 +387,7 @@ static const FieldInfo table_rows[] = {
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
      .offset = offsetof(SinkTarget, table.on_schema_drift),
-     .default_value = "fail",
+     .default_words = "fail",
      .choices = schema_drift_names,
      .sentence = "Whether columns that the table lacks are refused, or added to it."},
     {.name = "mapping",
@@ -293,7 +408,7 @@ json_t *sink_target_store(const SinkTarget *target) {
 }
 
 int sink_target_load(const json_t *stored, SinkTarget *ret_target, Error *error) {
-    Fault fault = {.error = error};
+    Fault fault = {.error = error, .is_stored = true};
     Node root = {0}, node = {.value = stored, .parent = &root, .key = "table"};
     SinkTarget target = {.type = TARGET_TABLE};
     FieldPart part = {&table_fields, &target};

@@ -26,6 +26,7 @@ struct Node {
 typedef struct Fault {
     Error *error;   /* may be NULL */
     char path[512]; /* "sinks/0/table", '~' and '/' of a name as "~0" and "~1"; a longer way is cut after a whole step */
+    bool is_stored; /* what is read was written by this program: it may hold what people cannot declare */
     bool at_key;    /* it is the name of the field that is wrong, not its value */
 } Fault;
 

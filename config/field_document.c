@@ -5,9 +5,10 @@
 #include "config/units.h"
 
 static const char *const type_names[] = {
-    [FIELD_TEXT] = "text",     [FIELD_TEXTS] = "list of texts", [FIELD_SIZE] = "size",     [FIELD_DURATION] = "length of time",
-    [FIELD_BOOL] = "boolean",  [FIELD_COUNT] = "number",        [FIELD_CHOICE] = "choice", [FIELD_WORD] = "choice",
-    [FIELD_OBJECT] = "object", [FIELD_LIST] = "list",           [FIELD_TIME] = "time",     [FIELD_OWN] = "object"};
+    [FIELD_TEXT] = "text",       [FIELD_TEXTS] = "list of texts", [FIELD_SIZE] = "size",     [FIELD_DURATION] = "length of time",
+    [FIELD_BOOL] = "boolean",    [FIELD_COUNT] = "number",        [FIELD_CHOICE] = "choice", [FIELD_WORD] = "choice",
+    [FIELD_OBJECT] = "object",   [FIELD_LIST] = "list",           [FIELD_TIME] = "time",     [FIELD_OWN] = "object",
+    [FIELD_OPTIONAL] = "object", [FIELD_MAP] = "object"};
 
 static const char *type_name(const FieldInfo *field) {
     if (field->type_words) return field->type_words;
@@ -35,7 +36,7 @@ static void put_range(const FieldInfo *field, Buffer *out) {
         units_format_time(out, field->least);
         buffer_append_text(out, "..");
         units_format_time(out, field->most);
-    } else if (field->type == FIELD_LIST || field->type == FIELD_TEXTS) {
+    } else if (field->type == FIELD_LIST || field->type == FIELD_TEXTS || field->type == FIELD_MAP) {
         buffer_printf(out, "%lld..%lld items", (long long)field->least, (long long)field->most);
     } else if (field->type == FIELD_BOOL) {
         buffer_append_text(out, "true, false");
@@ -91,7 +92,7 @@ static void put_rows(const FieldTable *table, const char *prefix, bool read_only
         }
         put_kinds(table, field, out);
         buffer_printf(out, "%s |\n", field->sentence);
-        if (field->type != FIELD_OBJECT || read_only) continue;
+        if ((field->type != FIELD_OBJECT && field->type != FIELD_OPTIONAL) || read_only) continue;
         _cleanup_(buffer_deinit) Buffer path = {0};
         buffer_printf(&path, "%s%s.", prefix, field->name);
         put_rows(field->fields, buffer_text(&path), false, out);

@@ -35,6 +35,18 @@ static void *item_in(const FieldInfo *field, void *object, size_t index) {
     return *(char **)place_in(field, object) + index * field->fields->size;
 }
 
+static void *pointer_in(const FieldInfo *field, void *object) {
+    return *(void **)place_in(field, object);
+}
+
+static const void *pointer_of(const FieldInfo *field, const void *object) {
+    return *(void *const *)place_of(field, object);
+}
+
+static bool is_list(const FieldInfo *field) {
+    return field->type == FIELD_LIST || field->type == FIELD_MAP;
+}
+
 static const void *item_of(const FieldInfo *field, const void *object, size_t index) {
     return *(char *const *)place_of(field, object) + index * field->fields->size;
 }
@@ -170,6 +182,8 @@ static int read_choice(Fault *fault, const Node *node, const FieldInfo *field, v
     return r;
 }
 
+static int read_given(Fault *fault, const Node *node, const FieldInfo *field, void *object);
+
 static int read_object(Fault *fault, const Node *node, const FieldTable *table, void *object) {
     FieldPart part = {table, object};
     return fields_read(fault, node, &part, 1, NULL);
@@ -190,6 +204,47 @@ static int read_list(Fault *fault, const Node *node, const FieldInfo *field, voi
     return r;
 }
 
+static int read_optional(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    void *inner = calloc(1, field->fields->size);
+    check(inner);
+    *(void **)place_in(field, object) = inner;
+    return read_object(fault, node, field->fields, inner);
+}
+
+/* A name is text as any other one, and an error in it is one of its member. */
+static int read_map_name(Fault *fault, const Node *member, const FieldInfo *name, void *item) {
+    json_t *text = json_string(member->key);
+    check(text);
+    Node node = *member;
+    node.value = text;
+    int r = read_text(fault, &node, name, item);
+    if (r < 0) fault->at_key = true;
+    json_decref(text);
+    return r;
+}
+
+static int read_map(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    if (!json_is_object(node->value)) return fault_at(fault, node, "must be an object, not %s", json_kind(node->value));
+    size_t count = json_object_size(node->value), at = 0;
+    if (count < (size_t)field->least || count > (size_t)field->most)
+        return fault_at(fault, node, "must have %lld to %lld members, not %zu", (long long)field->least, (long long)field->most, count);
+    char *items = calloc(count + 1, field->fields->size);
+    check(items);
+    *(char **)place_in(field, object) = items;
+    const FieldInfo *rows = field->fields->fields;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)node->value, key, value) {
+        Node member = node_member(node, key);
+        void *item = items + at * field->fields->size;
+        *count_in(field, object) = ++at;
+        int r = read_map_name(fault, &member, &rows[0], item);
+        if (r == 0) r = read_given(fault, &member, &rows[1], item);
+        if (r != 0) return r;
+    }
+    return 0;
+}
+
 static int read_given(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
     switch (field->type) {
     case FIELD_TEXT: return read_text(fault, node, field, object);
@@ -201,7 +256,9 @@ static int read_given(Fault *fault, const Node *node, const FieldInfo *field, vo
     case FIELD_CHOICE:
     case FIELD_WORD: return read_choice(fault, node, field, object);
     case FIELD_OBJECT: return read_object(fault, node, field->fields, place_in(field, object));
+    case FIELD_OPTIONAL: return read_optional(fault, node, field, object);
     case FIELD_LIST: return read_list(fault, node, field, object);
+    case FIELD_MAP: return read_map(fault, node, field, object);
     case FIELD_OWN: return field->read(fault, node, place_in(field, object));
     case FIELD_TIME: break;
     }
@@ -306,6 +363,20 @@ static json_t *write_list(const FieldInfo *field, const void *object, bool with_
     return list;
 }
 
+static json_t *write_value(const FieldInfo *field, const void *object, bool with_secrets);
+
+static json_t *write_map(const FieldInfo *field, const void *object, bool with_secrets) {
+    json_t *map = json_object();
+    const FieldInfo *rows = field->fields->fields;
+    check(map);
+    for (size_t i = 0; i < count_of(field, object); i++) {
+        const void *item = item_of(field, object, i);
+        const char *name = *(char *const *)place_of(&rows[0], item);
+        check(json_object_set_new(map, name, write_value(&rows[1], item, with_secrets)) == 0);
+    }
+    return map;
+}
+
 static json_t *write_time(usec_t wall) {
     char text[25];
     clock_format_utc(wall, text);
@@ -324,7 +395,9 @@ static json_t *write_value(const FieldInfo *field, const void *object, bool with
     case FIELD_CHOICE: return json_string(choice_name(field, choice_of(field, object)));
     case FIELD_WORD: return json_string(field->choices[0]);
     case FIELD_OBJECT: return write_object(field->fields, place, with_secrets);
+    case FIELD_OPTIONAL: return pointer_of(field, object) ? write_object(field->fields, pointer_of(field, object), with_secrets) : NULL;
     case FIELD_LIST: return write_list(field, object, with_secrets);
+    case FIELD_MAP: return write_map(field, object, with_secrets);
     case FIELD_TIME: return write_time(*(const usec_t *)place);
     case FIELD_OWN: return field->write ? field->write(place) : NULL;
     }
@@ -350,8 +423,10 @@ static bool is_default(const FieldInfo *field, const void *object) {
         for (const FieldInfo *inner = field->fields->fields; inner->name; inner++)
             if (!is_default(inner, place)) return false;
         return true;
+    case FIELD_OPTIONAL: return pointer_of(field, object) == NULL;
     case FIELD_TEXTS:
-    case FIELD_LIST: return count_of(field, object) == 0;
+    case FIELD_LIST:
+    case FIELD_MAP: return count_of(field, object) == 0;
     case FIELD_TIME: return *(const usec_t *)place == 0;
     case FIELD_OWN: return false;
     }
@@ -363,7 +438,7 @@ void fields_write(const FieldTable *table, const void *object, bool with_secrets
         if ((field->is_secret && !with_secrets) || (field->is_optional && is_default(field, object))) continue;
         if (!has_field(table, object, field)) continue;
         json_t *value = write_value(field, object, with_secrets);
-        bool may_lack = field->type == FIELD_TEXT || field->type == FIELD_OWN;
+        bool may_lack = field->type == FIELD_TEXT || field->type == FIELD_OWN || field->type == FIELD_OPTIONAL;
         check(value || may_lack);
         if (value) check(json_object_set_new(out, field->name, value) == 0);
     }
@@ -380,6 +455,15 @@ static void unshare_list(const FieldInfo *field, void *object) {
     for (size_t i = 0; i < count; i++) fields_unshare(field->fields, items + i * size);
 }
 
+static void unshare_optional(const FieldInfo *field, void *object) {
+    if (!pointer_in(field, object)) return;
+    void *inner = calloc(1, field->fields->size);
+    check(inner);
+    memcpy(inner, pointer_in(field, object), field->fields->size);
+    *(void **)place_in(field, object) = inner;
+    fields_unshare(field->fields, inner);
+}
+
 static void unshare_texts(const FieldInfo *field, void *object) {
     size_t count = count_of(field, object);
     char **old = texts_of(field, object), **texts = calloc(count + 1, sizeof *texts);
@@ -393,7 +477,8 @@ void fields_unshare(const FieldTable *table, void *object) {
         void *place = place_in(field, object);
         if (field->type == FIELD_TEXT) *(char **)place = text_copy(*(char **)place);
         if (field->type == FIELD_OBJECT) fields_unshare(field->fields, place);
-        if (field->type == FIELD_LIST) unshare_list(field, object);
+        if (field->type == FIELD_OPTIONAL) unshare_optional(field, object);
+        if (is_list(field)) unshare_list(field, object);
         if (field->type == FIELD_TEXTS) unshare_texts(field, object);
     }
 }
@@ -403,6 +488,13 @@ static void free_list(const FieldInfo *field, void *object) {
     free(*(char **)place_in(field, object));
     *(char **)place_in(field, object) = NULL;
     *count_in(field, object) = 0;
+}
+
+static void free_optional(const FieldInfo *field, void *object) {
+    if (!pointer_in(field, object)) return;
+    fields_free(field->fields, pointer_in(field, object));
+    free(pointer_in(field, object));
+    *(void **)place_in(field, object) = NULL;
 }
 
 static void free_texts(const FieldInfo *field, void *object) {
@@ -417,7 +509,8 @@ void fields_free(const FieldTable *table, void *object) {
     for (const FieldInfo *field = table->fields; field->name; field++) {
         void *place = place_in(field, object);
         if (field->type == FIELD_OBJECT) fields_free(field->fields, place);
-        if (field->type == FIELD_LIST) free_list(field, object);
+        if (field->type == FIELD_OPTIONAL) free_optional(field, object);
+        if (is_list(field)) free_list(field, object);
         if (field->type == FIELD_TEXTS) free_texts(field, object);
         if (field->type != FIELD_TEXT) continue;
         free(*(char **)place);
@@ -454,7 +547,12 @@ static bool equal_field(const FieldInfo *field, const void *a, const void *b) {
     case FIELD_CHOICE: return choice_of(field, a) == choice_of(field, b);
     case FIELD_WORD: return true;
     case FIELD_OBJECT: return fields_equal(field->fields, x, y);
-    case FIELD_LIST: return equal_lists(field, a, b);
+    case FIELD_OPTIONAL: {
+        const void *left = pointer_of(field, a), *right = pointer_of(field, b);
+        return left && right ? fields_equal(field->fields, left, right) : left == right;
+    }
+    case FIELD_LIST:
+    case FIELD_MAP: return equal_lists(field, a, b);
     case FIELD_TIME: return *(const usec_t *)x == *(const usec_t *)y;
     case FIELD_OWN: return true; /* compared by its owner */
     }
@@ -508,7 +606,9 @@ static bool field_holds(const FieldInfo *field, const void *object) {
     case FIELD_CHOICE: return choice_name(field, choice_of(field, object));
     case FIELD_TEXTS: return texts_hold(field, object);
     case FIELD_OBJECT: return (!field->needed && is_default(field, object)) || fields_hold(field->fields, place);
-    case FIELD_LIST: return list_holds(field, object);
+    case FIELD_OPTIONAL: return pointer_of(field, object) ? fields_hold(field->fields, pointer_of(field, object)) : !field->needed;
+    case FIELD_LIST:
+    case FIELD_MAP: return list_holds(field, object);
     case FIELD_BOOL:
     case FIELD_WORD:
     case FIELD_TIME:
@@ -550,7 +650,11 @@ static void check_row(const FieldTable *table, const FieldInfo *field) {
     check(!field->needed || (!field->default_value && !field->is_optional && !field->read_only));
     check((field->type == FIELD_CHOICE || field->type == FIELD_WORD) == (field->choices != NULL) || field->type == FIELD_OWN);
     check(field->type != FIELD_WORD || (field->choices[0] && !field->choices[1]));
-    check((field->type == FIELD_OBJECT || field->type == FIELD_LIST) == (field->fields != NULL));
+    check((field->type == FIELD_OBJECT || field->type == FIELD_OPTIONAL || is_list(field)) == (field->fields != NULL));
+    if (field->type == FIELD_MAP) {
+        const FieldInfo *rows = field->fields->fields;
+        check(rows[0].name && rows[0].type == FIELD_TEXT && rows[1].name && !rows[2].name && !field->fields->complete);
+    }
     check(field->least <= field->most && (field->type != FIELD_COUNT || (field->least >= 0 && field->most <= UINT32_MAX && field->unit)));
     bool has_units = field->type == FIELD_SIZE || field->type == FIELD_DURATION;
     check(!has_units || (field->default_value && field->least >= 0)); /* all-zero is rarely in the range */

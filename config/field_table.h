@@ -25,7 +25,10 @@ typedef enum FieldType {
     FIELD_CHOICE,   /* an enum */
     FIELD_WORD,     /* the one choice that there is; nothing is stored */
     FIELD_OBJECT,   /* the fields of `fields`, in the struct at `offset` (which may be that of the object itself) */
+    FIELD_OPTIONAL, /* the fields of `fields`, in a struct of their own: a pointer at `offset`; NULL: none */
     FIELD_LIST,     /* objects of `fields`: a pointer at `offset`, their number (size_t) at `count_offset` */
+    FIELD_MAP,      /* as FIELD_LIST, but written as one object: `fields` has two rows, a FIELD_TEXT that is the name of a member, and what
+                     * its value is */
     FIELD_TIME,     /* usec_t, wall time; shown only */
     FIELD_OWN,      /* by `read` and `write` of its own; nothing in it is owned by the object */
 } FieldType;

@@ -282,6 +282,7 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
     case COLUMN_BODY: return put_checked(mapper, compiled, event->body, mapper->body_known, row, failure);
     case COLUMN_HEADERS: return put_headers(mapper, compiled, event, row, failure);
     case COLUMN_META: return put_meta(mapper, compiled, event, row, failure);
+    case COLUMN_REST: break; /* no plan has it */
     case COLUMN_PATH: return put_path(mapper, compiled, row, failure);
     case COLUMN_TEMPLATE: return put_template(mapper, compiled, event, row, failure);
     }

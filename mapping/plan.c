@@ -155,6 +155,7 @@ static PlanOp op_of(const Column *column) {
     case COLUMN_BODY:
     case COLUMN_HEADERS:
     case COLUMN_META:
+    case COLUMN_REST:
     case COLUMN_TEMPLATE: return PLAN_PUT_OTHER;
     }
     unreachable();
@@ -184,6 +185,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;
     case COLUMN_HEADERS: plan->needs |= PLAN_NEEDS_HEADERS; return 0;
     case COLUMN_META: return compile_meta(compile->source, plan, column, error);
+    case COLUMN_REST: return error_set(error, -EINVAL, "columns that are inferred are not supported by this build yet");
     case COLUMN_PATH: {
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
         const char *wrong = source_paths_wrong(compile->source);

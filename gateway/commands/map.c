@@ -115,7 +115,7 @@ static int add_declared(Targets *targets, const ManifestSource *declared, const 
         const char *id = json_string_value(json_object_get(declared->sinks[i], "sinkId"));
         if (only_sink && strcmp(only_sink, id) != 0) continue;
         r = sink_from_request(declared->sinks[i], i == 0 && source_first_sink_rejects(source), &sinks[count], error);
-        if (r == 0) count++;
+        if (r == 0) sink_complete(source, sinks[count++]);
     }
     if (r == 0 && count > 0) return add_target(targets, source, sinks, count, error);
     for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);

@@ -391,6 +391,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     bool first_rejects = source_first_sink_rejects(known->source) && registry_live_sinks(known) == 0;
     Sink *sink;
     if (sink_from_request(request->body, first_rejects, &sink, &failure->error) < 0) return failure_bad_request(failure);
+    sink_complete(known->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     const RegistrySink *same = registry_find_sink(known, sink->sink_id);
     if (same && same->sink->deleted != 0) return failure_deleted_sink(failure, known->source->source_id, sink->sink_id);
@@ -405,6 +406,7 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
                       bool *ret_differs, Failure *failure) {
     Sink *sink;
     if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
+    sink_complete(known->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
     _cleanup_(buffer_deinit) Buffer text = {0};

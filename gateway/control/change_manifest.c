@@ -96,6 +96,7 @@ static int new_sink(ManifestBuild *build, size_t index) {
     bool first_rejects = source_first_sink_rejects(source) && build->live == 0;
     if (sink_from_request(build->manifest->sinks[index], first_rejects, &sink, &build->failure->error) < 0)
         return failure_bad_request(build->failure);
+    sink_complete(source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = true;
     if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
@@ -108,6 +109,7 @@ static int new_sink(ManifestBuild *build, size_t index) {
 static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     Sink *sink;
     if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
+    sink_complete(build->outcome->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
     json_t *fields = sink_differences(old, sink);
     bool shows = json_array_size(fields) > 0;

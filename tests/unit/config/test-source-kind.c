@@ -228,7 +228,7 @@ static void wrong_meta_columns_are_refused(void **state) {
         {SINK("{\"name\":\"o\",\"type\":\"meta\",\"field\":\"bridge\",\"dataType\":\"integer\"}"),
          "which the meta field \"bridge\" never fits"},
         {SINK("{\"name\":\"o\",\"type\":\"mta\"}"),
-         "must be one of id, datetime, ip, body, headers, path, template, meta, uuid, json, not"},
+         "must be one of id, datetime, ip, body, headers, path, template, meta, rest, uuid, json, not"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Sink *sink = NULL;
@@ -242,7 +242,7 @@ static void the_documents_offer_what_some_kind_has(void **state) {
     (void)state;
     Buffer text = {0};
     field_table_document(&column_fields, &text);
-    assert_non_null(strstr(buffer_text(&text), "`template`, `meta`, `uuid`"));
+    assert_non_null(strstr(buffer_text(&text), "`template`, `meta`, `rest`, `uuid`"));
     assert_non_null(strstr(buffer_text(&text), "| `field` | choice | (required) | `topic`, `partition`"));
     buffer_deinit(&text);
 }

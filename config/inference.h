@@ -1,0 +1,39 @@
+/*
+ * Targets whose columns are made of what events hold. Such a target has, in this order: the base columns _id and _at, and of bridges where
+ * the record stands; the declared columns; those that were inferred, in the order in which they came; and _rest.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/span.h"
+#include "config/definition.h"
+
+#define INFERENCE_PATHS_MAX 1000      /* type hints; excluded paths */
+#define INFERENCE_PATH_BYTES_MAX 1024 /* of a field that gets a column */
+
+/* A column that a field has, or is to get. */
+typedef struct InferredColumn {
+    char *path; /* canonical (column_name.h) */
+    bool is_variant;
+    DataType type;
+    char *name; /* NULL: it has none yet */
+} InferredColumn;
+
+/* Is it the name of a base column of any source? Case is not told apart. */
+bool inference_reserves(Span name);
+/* How many columns more the target may get. 0: nothing is discovered. */
+size_t inference_room(const SinkTarget *target);
+/* Adds columns that have names before _rest, as many as there is room for, and not those that the target has. Their number. */
+size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count);
+
+void inferred_columns_free(InferredColumn *columns, size_t count); /* and the array; NULL-safe */
+InferredColumn inferred_column_copy(const InferredColumn *column);
+
+/* ---- internal to config/ ---- */
+
+/* The base columns of a source whose events have these meta fields (META_BIT), in their places; what else there is stays. */
+void inference_complete(unsigned meta_fields, SinkTarget *target);
+/* `now` was read from a request that changes `old`: it gets the columns that were made for `old` and that still have a meaning. */
+void inference_keep(const SinkTarget *old, SinkTarget *now);

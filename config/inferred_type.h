@@ -1,0 +1,16 @@
+/* The data types of columns that are made of what events hold (config/inference.h): pure. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "config/definition.h"
+
+/* integer, decimal, boolean, timestamp, text and json are. */
+bool inferred_type_valid(DataType type);
+/*
+ * The narrowest type whose column holds the values of both: of what was seen before there is a column. Associative and commutative,
+ * so that the order of events does not count.
+ */
+DataType inferred_type_widen(DataType a, DataType b);
+/* The type of the variant column that takes a value of that type: a time is text there. */
+DataType inferred_type_of_variant(DataType seen);
