@@ -418,9 +418,9 @@ static int look_for_it(NatsConsumer *consumer, Error *error) {
     NatsResult result = ask_info(consumer, consumer->name, &info, error);
     json_decref(info);
     if (result == NATS_RESULT_NO_RIGHTS || result == NATS_RESULT_REFUSED) return NATS_NEXT_REFUSED;
-    if (result != NATS_RESULT_MISSING) return GO_ON;
-    if (consumer->durable) return NATS_NEXT_GONE;
-    make_again(consumer);
+    if (consumer->durable) return result == NATS_RESULT_MISSING ? NATS_NEXT_GONE : GO_ON;
+    /* Without a durable it lives on one server of a cluster: when that is gone, nobody answers for it, and it comes back with it alone. */
+    if (result != NATS_RESULT_DONE) make_again(consumer);
     return GO_ON;
 }
 
@@ -489,6 +489,7 @@ static void notice_silence(NatsConsumer *consumer) {
     if (on_their_way(consumer) == 0 || nats_now() - consumer->heard_at <= consumer->options.heartbeat * 2 + GRACE / 2) return;
     consumer->counts.missed_heartbeats++;
     forget_pulls(consumer);
+    if (!consumer->durable) make_again(consumer); /* see look_for_it */
 }
 
 /* One turn, of at most `turn`. */
