@@ -229,14 +229,18 @@ NatsResult nats_consumer_open(NatsClient *client, const NatsConsumerOptions *opt
     return result;
 }
 
+/* Without a durable: the server need not keep it until it counts as inactive. Nobody waits for an answer. */
+static void remove_it(NatsConsumer *consumer) {
+    char subject[640];
+    check(!consumer->durable);
+    (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", consumer->stream, consumer->name);
+    (void)nats_publish(consumer->client, subject, NULL, SPAN(""));
+}
+
 void nats_consumer_close(NatsConsumer *consumer) {
     if (!consumer) return;
     check_on_thread(&consumer->client->owner);
-    if (consumer->made && !consumer->durable) {
-        char subject[640];
-        (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DELETE.%s.%s", consumer->stream, consumer->name);
-        (void)nats_publish(consumer->client, subject, NULL, SPAN(""));
-    }
+    if (consumer->made && !consumer->durable) remove_it(consumer);
     natsSubscription_Destroy(consumer->messages);
     free(consumer->stream);
     free(consumer->durable);
@@ -334,7 +338,10 @@ static void rest(NatsConsumer *consumer) {
 
 /* Without a durable: the next one that is made goes on behind what was given. */
 static void make_again(NatsConsumer *consumer) {
-    if (consumer->made) consumer->counts.remade++;
+    if (consumer->made) {
+        consumer->counts.remade++;
+        remove_it(consumer);
+    }
     consumer->made = false;
     natsSubscription_Destroy(steal(consumer->messages)); /* what of it still comes is not in order */
     forget_pulls(consumer);

@@ -399,8 +399,6 @@ def test_a_stop_while_the_server_hangs(gateway_factory, nats, durable):
 @BOTH
 def test_the_leader_of_a_stream_is_killed(gateway_factory, durable, monkeypatch):
     """A cluster of three: what is read goes on with another leader."""
-    if durable == "none" and not os.environ.get("SLUICE_LONG_TESTS"):
-        pytest.skip("a consumer without a durable may wait until the server that it lived on is back")
     routes = [free_port() for _ in range(3)]
     urls = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
     servers = []

@@ -341,6 +341,61 @@ static void a_consumer_that_is_gone(void **state) {
     case_close(client);
 }
 
+/* The server that the consumer lived on is gone: nobody answers for it, and another server of the cluster makes a new one. */
+typedef struct Cluster {
+    Plan plan;
+    const char *loss;    /* what a pull from a dead consumer meets; NULL: nothing */
+    unsigned made, dead; /* consumers, in the order of their making; those up to `dead` are gone */
+    uint64_t starts[4];  /* where they begin */
+} Cluster;
+
+static void lose_one(void *context, Script *script, const char *subject, const char *reply, const char *body) {
+    Cluster *cluster = context;
+    if (strstr(subject, ".CREATE.")) {
+        const char *start = strstr(body, "\"opt_start_seq\":");
+        char answer[64];
+        unsigned number = ++cluster->made;
+        cluster->plan.sequence = start ? strtoull(start + 16, NULL, 10) - 1 : 0;
+        cluster->plan.delivery = 0;
+        if (number < 4) cluster->starts[number] = cluster->plan.sequence + 1;
+        (void)snprintf(answer, sizeof answer, "{\"name\":\"c%u\",\"config\":{}}", number);
+        script_send(script, reply, reply, "", NULL, answer);
+        return;
+    }
+    const char *next = strstr(subject, "MSG.NEXT.S.c");
+    if (!next) return; /* INFO of a dead one has no answer either */
+    if (strtoul(next + strlen("MSG.NEXT.S.c"), NULL, 10) > cluster->dead)
+        send_message(&cluster->plan, script, reply);
+    else if (cluster->loss)
+        script_send(script, reply, reply, "", cluster->loss, "");
+    if (cluster->dead < cluster->made && cluster->dead < 2 && cluster->plan.delivery > 0) cluster->dead++;
+}
+
+static void the_server_of_a_consumer_is_gone(void **state) {
+    static const char *const losses[] = {NULL, "NATS/1.0 503\r\n", "NATS/1.0 409 Consumer Deleted\r\n"};
+    for (size_t i = 0; i < sizeof losses / sizeof *losses; i++) {
+        Cluster cluster = {.loss = losses[i]};
+        Script *script = script_start(&(ScriptRules){.publish = lose_one, .context = &cluster});
+        NatsClient *client = case_client(script_port(script), 5 * USEC_SECOND, SHORT);
+        while (!nats_client_poll(client, 100 * USEC_MS)) {
+        }
+        NatsConsumerOptions options = {.stream = "S", .batch = 1, .heartbeat = 200 * USEC_MS, .expires = USEC_SECOND};
+        NatsConsumer *consumer = case_consumer(client, &options);
+        for (uint64_t k = 1; k <= 4; k++) {
+            NatsMessage *message = case_next(consumer);
+            assert_int_equal(message->delivery.stream_sequence, k);
+            nats_message_free(message);
+        }
+        assert_int_equal(nats_consumer_counts(consumer).remade, 2);
+        assert_int_equal(script_published(script, "$JS.API.CONSUMER.DELETE.S.c"), 2); /* in case it is only cut off */
+        nats_consumer_close(consumer);
+        script_stop(script);
+        case_close(client);
+        assert_int_equal(cluster.starts[2], 2);
+        assert_int_equal(cluster.starts[3], 3);
+    }
+}
+
 static void missed_heartbeats(void **state) {
     Plan plan = {.answers = durable_answers};
     Script *script = script_start(&(ScriptRules){.publish = serve, .context = &plan});
@@ -492,6 +547,7 @@ int main(void) {
         cmocka_unit_test(a_right_that_is_missing_is_named_at_once),
         cmocka_unit_test(what_ends_a_request),
         cmocka_unit_test(a_consumer_that_is_gone),
+        cmocka_unit_test(the_server_of_a_consumer_is_gone),
         cmocka_unit_test(missed_heartbeats),
         cmocka_unit_test(a_request_has_an_end_of_its_own),
         cmocka_unit_test(messages_of_others_are_left_out),
