@@ -93,7 +93,7 @@ int kafka_consumer_open(const Connection *connection, const char *data_directory
  */
 bool kafka_consumer_close(KafkaConsumer *take_consumer, usec_t limit);
 
-/* The next event, within `wait`; the kind. The caller comes back within 5 minutes (max.poll.interval.ms), or the group goes on without it. */
+/* The next event, within `wait`; the kind. The caller comes back within a minute (max.poll.interval.ms), or the group goes on without it. */
 KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEvent *ret_event);
 /* Headers of the record that was handed out last, in order; valid until the next call on the consumer. Returns their number. */
 size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_headers);

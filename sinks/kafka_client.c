@@ -129,6 +129,27 @@ static int apply_properties(rd_kafka_conf_t *configuration, const Connection *co
     return r;
 }
 
+/*
+ * A rebalance of a group waits for a member that is alive and does not come back as long as that member's max.poll.interval.ms, by default 5
+ * minutes, and whoever joins waits as well. Nothing that the caller does takes so long.
+ */
+#define POLL_LONGEST_MS 60000
+
+static int bound_polls(rd_kafka_conf_t *configuration, const Connection *connection, Error *error) {
+    const char *at = connection_value(connection, "properties");
+    Span name, value;
+    while (connection_next(&at, &name, &value))
+        if (span_equal(name, SPAN("max.poll.interval.ms"))) return 0;
+    char session[32] = "";
+    size_t size = sizeof session;
+    check(rd_kafka_conf_get(configuration, "session.timeout.ms", session, &size) == RD_KAFKA_CONF_OK);
+    /* The library wants it to be no shorter than the session. */
+    bool longer = strtoul(session, NULL, 10) > POLL_LONGEST_MS;
+    char longest[32];
+    (void)snprintf(longest, sizeof longest, "%d", POLL_LONGEST_MS);
+    return kafka_configuration_set(configuration, "max.poll.interval.ms", longer ? session : longest, error);
+}
+
 int kafka_configuration_new(const Connection *connection, const char *data_directory, rd_kafka_conf_t **ret_configuration,
                             SinkFault *ret_fault, Error *error) {
     rd_kafka_conf_t *configuration = rd_kafka_conf_new();
@@ -139,6 +160,7 @@ int kafka_configuration_new(const Connection *connection, const char *data_direc
         r = kafka_configuration_set(configuration, needed[i][0], needed[i][1], error);
     check(r == 0);
     r = apply_properties(configuration, connection, error);
+    if (r == 0) r = bound_polls(configuration, connection, error);
     for (size_t i = 0; r == 0 && i < sizeof settings / sizeof *settings; i++) {
         r = apply(configuration, connection, data_directory, &settings[i], error);
         if (r < 0) fault = settings[i].fault;

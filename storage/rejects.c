@@ -17,7 +17,7 @@
 #define LAST_NUMBER 'N'
 #define BYTES 'B'
 #define VERSION 1
-#define REJECT_VERSION 2 /* 1: without the running time */
+#define REJECT_VERSION 3 /* 1: without the running time; 2: without the place */
 
 typedef struct Key {
     char bytes[25];
@@ -59,6 +59,7 @@ static void encode(const Reject *reject, Buffer *record) {
     buffer_put_block(record, reject->content_type);
     buffer_put_block(record, reject->data);
     buffer_put_u64(record, (uint64_t)reject->running);
+    buffer_put_block(record, reject->place);
     record_seal(record);
 }
 
@@ -79,6 +80,7 @@ static int decode(Span value, Reject *ret_reject, Error *error) {
     reject.content_type = cursor_block(&fields);
     reject.data = cursor_block(&fields);
     if (record_version(value) >= 2) reject.running = (usec_t)cursor_u64(&fields);
+    if (record_version(value) >= 3) reject.place = cursor_block(&fields);
     result = record_read_whole(&fields, "a reject", error);
     if (result == 0) *ret_reject = reject;
     return result;

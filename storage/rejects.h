@@ -27,6 +27,7 @@ typedef struct Reject {
     Span reason;
     Span content_type;
     Span data;
+    Span place; /* of an event that was read from a broker: its meta value `bridge` (mapping/meta.h); empty: none */
 } Reject;
 
 int rejects_add(Txn *txn, Reject *reject, Error *error); /* visible at once; sets number */

@@ -46,6 +46,7 @@ static json_t *show(const Reject *reject) {
         set_bytes(json, "row", "rowBase64", reject->data);
     } else {
         set_bytes(json, "contentType", "contentTypeBase64", reject->content_type);
+        if (reject->place.size > 0) set_bytes(json, "bridge", "bridgeBase64", reject->place);
         set_bytes(json, "event", "eventBase64", reject->data);
     }
     return json;

@@ -98,6 +98,7 @@ typedef struct AppendReject {
     Uuid event;
     usec_t at;
     Span column, reason, content_type, body;
+    Span place; /* of an event from a broker: its meta value `bridge`; else empty */
 } AppendReject;
 
 /* A disabled sink did not get events that its source took. */

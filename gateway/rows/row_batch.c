@@ -321,7 +321,8 @@ static Span keep(Arena *arena, Span bytes) {
 static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *event, Span content_type) {
     Arena *arena = &batch->append->arena;
     Span body = keep(arena, event->body), type = keep(arena, content_type);
-    uint64_t bytes = body.size + type.size;
+    Span place = event->meta ? keep(arena, event->meta->values[META_BRIDGE]) : (Span){0};
+    uint64_t bytes = body.size + type.size + place.size;
     for (size_t i = 0; i < part->source->count; i++) {
         const MapFailure *failure = &batch->maker->failures[i];
         const Sink *sink = plan_sink(part->source->source->plan, i);
@@ -334,7 +335,8 @@ static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *e
                                       .column = keep(arena, span_of(failure->column)),
                                       .reason = keep(arena, span_of(failure->message)),
                                       .content_type = type,
-                                      .body = body};
+                                      .body = body,
+                                      .place = place};
         bytes += sizeof *node + node->reject.reason.size + node->reject.column.size;
         *batch->rejects_tail = node;
         batch->rejects_tail = &node->next;

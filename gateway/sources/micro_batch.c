@@ -255,10 +255,12 @@ void micro_event(MicroBatch *batch, const MicroRecord *record, const MicroPartit
     *ret_event = (Event){.received = record->received};
     record_id(&partition->space, record->offset, 0, &ret_event->id);
     if ((needs & PLAN_NEEDS_HEADERS) && record->header_count > 0) read_headers(batch, record, ret_event);
-    if (needs & PLAN_NEEDS_META) {
-        read_meta(batch, record, &partition->key);
-        ret_event->meta = &batch->meta.meta;
-    }
+    if (needs & PLAN_NEEDS_META) micro_meta(batch, record, partition, ret_event);
+}
+
+void micro_meta(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, Event *event) {
+    read_meta(batch, record, &partition->key);
+    event->meta = &batch->meta.meta;
 }
 
 static MicroUnknown *find_unknown(MicroBatch *batch, const Uuid *space) {

@@ -91,8 +91,10 @@ static MicroStop stop_for_room(Maker *maker, Event *event, const bool *wanted, S
 }
 
 /* The event was mapped, or has failed; `raw`: the value as it came. */
-static MicroStop keep_event(Maker *maker, Event *event, const bool *wanted, size_t failed, bool is_read, Span raw) {
+static MicroStop keep_event(Maker *maker, const MicroRecord *record, Event *event, const bool *wanted, size_t failed, bool is_read,
+                            Span raw) {
     if (failed == 0 && row_batch_keep(&maker->rows, &maker->part, event, (Span){0})) return MICRO_GOES_ON;
+    if (!event->meta) micro_meta(maker->batch, record, maker->partition, event); /* a reject says where it came from */
     RecordKind kind = maker->batch->options.reader->kind;
     Span type = content_type_of(kind, is_read);
     const MapFailure *failure;
@@ -108,7 +110,7 @@ static MicroStop fail_event(Maker *maker, const MicroRecord *record, const bool 
     Event event;
     micro_event(maker->batch, record, maker->partition, 0, &event);
     size_t failed = row_batch_fail(&maker->rows, &maker->part, wanted, span_of(sentence));
-    return keep_event(maker, &event, wanted, failed, false, micro_value(maker->batch, record));
+    return keep_event(maker, record, &event, wanted, failed, false, micro_value(maker->batch, record));
 }
 
 static MicroStop fail_large(Maker *maker, const MicroRecord *record, const bool *wanted) {
@@ -118,10 +120,10 @@ static MicroStop fail_large(Maker *maker, const MicroRecord *record, const bool 
     return fail_event(maker, record, wanted, text);
 }
 
-static MicroStop map_event(Maker *maker, Event *event, const bool *wanted, Span raw) {
+static MicroStop map_event(Maker *maker, const MicroRecord *record, Event *event, const bool *wanted, Span raw) {
     size_t failed = wanted ? row_batch_map_some(&maker->rows, &maker->part, event, wanted)
                            : row_batch_map(&maker->rows, &maker->part, event);
-    return keep_event(maker, event, wanted, failed, true, raw);
+    return keep_event(maker, record, event, wanted, failed, true, raw);
 }
 
 static MicroStop take_value(Maker *maker, const MicroRecord *record, const bool *wanted) {
@@ -130,7 +132,7 @@ static MicroStop take_value(Maker *maker, const MicroRecord *record, const bool 
     Event event;
     if (maker->has_templates && record->evaluated) {
         event = record->evaluated->event;
-        return map_event(maker, &event, wanted, raw);
+        return map_event(maker, record, &event, wanted, raw);
     }
     Error why;
     Span body;
@@ -148,7 +150,7 @@ static MicroStop take_value(Maker *maker, const MicroRecord *record, const bool 
     micro_event(batch, record, maker->partition, maker->needs, &event);
     event.body = body;
     event.kind = kind;
-    return map_event(maker, &event, wanted, raw);
+    return map_event(maker, record, &event, wanted, raw);
 }
 
 static MicroStop take_record(Maker *maker, const MicroRecord *record) {

@@ -82,6 +82,8 @@ uint64_t micro_record_bytes(const MicroBatch *batch, const MicroRecord *record);
 
 /* All of the event but its body, kind and templates, as far as `needs` (PLAN_NEEDS_…) says; valid until the next one. */
 void micro_event(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, unsigned needs, Event *ret_event);
+/* Its meta values, which live until those of another event are made. */
+void micro_meta(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, Event *event);
 
 /* RECORD_READ, RECORD_POISON or RECORD_LATER, with the reason unless it is read: a schema that the registry does not know is for later, for a
  * time. */

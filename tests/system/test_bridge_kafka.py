@@ -48,7 +48,7 @@ def config(kafka, postgres=None):
 
 
 def quick(kafka, postgres=None):
-    """A member that is gone is noticed soon. Who is killed while it joins is waited for by the group for five minutes whatever is set here."""
+    """A member that is gone is noticed soon."""
     text = config(kafka, postgres)
     properties = "{session.timeout.ms: 3000, heartbeat.interval.ms: 500, topic.metadata.refresh.interval.ms: 1000}"
     return text.replace("events: {type: kafka,", f"events: {{type: kafka, properties: {properties},")

@@ -117,6 +117,8 @@ def test_messages_that_are_no_events(gateway_factory, nats, durable):
     nats.publish("orders.a", [*numbers(1, 3), "", "{", b"\xff\xfe", b"x" * (8 << 20), *numbers(8, 3)])
     wait_for(lambda: local(gateway), [1, 2, 3, 8, 9, 10])
     wait_until("rejects", lambda: gateway.statistics("s", "k")["rejects"]["events"] == 4)
+    rejects = gateway.api("GET", "/sources/s/sinks/k/rejects", expect=200).json["rejects"]
+    assert sorted(reject["bridge"] for reject in rejects) == [f"nats:ORDERS:{sequence}" for sequence in (4, 5, 6, 7)], rejects
 
 
 @BOTH

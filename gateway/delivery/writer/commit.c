@@ -259,7 +259,8 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
                      .column = from->column,
                      .reason = from->reason,
                      .content_type = from->content_type,
-                     .data = from->body};
+                     .data = from->body,
+                     .place = from->place};
     int r = rejects_add(txn, &reject, error);
     if (r < 0) return r;
     SinkState *sink = writer_sink_added(writer, from->sink);
@@ -462,7 +463,7 @@ static size_t refuse_rejects(Writer *writer, Append **appends, size_t count) {
     uint64_t wanted = 0;
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < appends[i]->reject_count; k++)
-            wanted += appends[i]->rejects[k].body.size + appends[i]->rejects[k].reason.size;
+            wanted += appends[i]->rejects[k].body.size + appends[i]->rejects[k].reason.size + appends[i]->rejects[k].place.size;
     bool any = false;
     for (size_t i = 0; i < count; i++) any = any || appends[i]->reject_count > 0;
     if (!any) return count;

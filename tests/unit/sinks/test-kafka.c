@@ -445,6 +445,32 @@ static void a_lost_assignment_is_known_before_the_trouble(void **state) {
     mock_cluster_end(&cluster);
 }
 
+/* How long a group waits for this member when it is alive and does not come back. */
+static void polls_are_bounded(void **state) {
+    static const struct {
+        const char *properties, *longest;
+    } cases[] = {{NULL, "60000"},
+                 {"session.timeout.ms=30000\n", "60000"},
+                 {"session.timeout.ms=90000\n", "90000"},
+                 {"max.poll.interval.ms=250000\n", "250000"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        MockCluster cluster;
+        rd_kafka_conf_t *configuration;
+        Error error = {0};
+        SinkFault fault;
+        char value[32];
+        size_t size = sizeof value;
+        mock_cluster_start(&cluster, 1);
+        if (cases[i].properties) kafka_connection_set(&cluster.connection, "properties", cases[i].properties);
+        assert_int_equal(kafka_configuration_new(&cluster.connection, "/nonexistent", &configuration, &fault, &error), 0);
+        assert_int_equal(rd_kafka_conf_get(configuration, "max.poll.interval.ms", value, &size), RD_KAFKA_CONF_OK);
+        assert_string_equal(value, cases[i].longest);
+        rd_kafka_conf_destroy(configuration);
+        mock_cluster_end(&cluster);
+    }
+    (void)state;
+}
+
 /* ---- trouble ------------------------------------------------------------------------------------------------------------------------- */
 
 static void errors_are_told_apart(void **state) {
@@ -765,6 +791,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_revoke_while_brokers_are_asked),
         cmocka_unit_test(a_stale_assignment_is_refused),
         cmocka_unit_test(a_lost_assignment_is_known_before_the_trouble),
+        cmocka_unit_test(polls_are_bounded),
         cmocka_unit_test(errors_are_told_apart),
         cmocka_unit_test(words_become_one_sentence),
         cmocka_unit_test(a_broker_that_is_back_is_read_on),

@@ -1,5 +1,7 @@
 #include "tests/unit/storage/fixture.h"
 
+#include "storage/environment_private.h"
+#include "storage/record.h"
 #include "storage/rejects.h"
 
 static Reject make_event(uint32_t sink, const char *data) {
@@ -10,7 +12,8 @@ static Reject make_event(uint32_t sink, const char *data) {
                     .column = SPAN("c"),
                     .reason = SPAN("not a number"),
                     .content_type = SPAN("application/json"),
-                    .data = span_of(data)};
+                    .data = span_of(data),
+                    .place = SPAN("kafka:t:3:17")};
 }
 
 static Reject make_row(const Uuid *file, uint64_t row) {
@@ -84,6 +87,7 @@ static void test_events(void **state) {
     assert_true(span_equal(seen.last.reason, SPAN("not a number")) && span_equal(seen.last.content_type, SPAN("application/json")));
     Uuid id = fixture_id(8);
     assert_true(uuid_equal(&seen.last.id, &id));
+    assert_true(span_equal(seen.last.place, SPAN("kafka:t:3:17")));
     assert_ok(rejects_remove(txn, 1, 3, &removed, error));
     assert_int_equal(removed, 3);
     assert_visible(txn, 1, 0, "4:0 ");
@@ -208,11 +212,48 @@ static void test_damage_and_full_map(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* As programs wrote them that did not know the running time, or the place. */
+static void test_older_versions(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 1 << 20);
+    for (uint8_t version = 1; version <= 2; version++) {
+        Buffer record = {0};
+        char key[13] = {'V', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, (char)version};
+        record_begin(&record, 'V', version);
+        buffer_put_u32(&record, 1);
+        buffer_put_u64(&record, 5);
+        buffer_put_u8(&record, 0);
+        for (int i = 0; i < 16; i++) buffer_put_u8(&record, 8);
+        buffer_put_u64(&record, 0);
+        buffer_put_u32(&record, 2);
+        buffer_put_block(&record, SPAN("c"));
+        buffer_put_block(&record, SPAN("why"));
+        buffer_put_block(&record, SPAN("text/plain"));
+        buffer_put_block(&record, SPAN("old"));
+        if (version >= 2) buffer_put_u64(&record, 77);
+        record_seal(&record);
+        Txn *txn = fixture_write(&fixture);
+        assert_ok(db_insert(txn, DB_REJECTS, (Span){.data = key, .size = sizeof key}, buffer_span(&record), error));
+        fixture_commit(txn);
+        txn = fixture_read(&fixture);
+        Seen seen = {0};
+        assert_ok(rejects_visit(txn, 1, version - 1u, see, &seen, error));
+        assert_true(span_equal(seen.last.data, SPAN("old")));
+        assert_int_equal(seen.last.running, version >= 2 ? 77 : 0);
+        assert_int_equal(seen.last.place.size, 0);
+        txn_abort(txn);
+        buffer_deinit(&record);
+    }
+    fixture_deinit(&fixture);
+    (void)state;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_pending),
         cmocka_unit_test(test_damage_and_full_map),
+        cmocka_unit_test(test_older_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

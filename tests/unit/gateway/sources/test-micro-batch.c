@@ -482,6 +482,8 @@ static const AppendReject *reject_at(size_t at, uint32_t sink) {
 static void reject_is(const AppendReject *reject, const char *type, Span body) {
     if (!span_equal(reject->content_type, span_of(type))) fail_msg("%.*s", (int)reject->content_type.size, reject->content_type.data);
     if (!span_equal(reject->body, body)) fail_msg("%.*s", (int)reject->body.size, reject->body.data);
+    if (reject->place.size < 6 || memcmp(reject->place.data, "kafka:", 6) != 0)
+        fail_msg("%.*s", (int)reject->place.size, reject->place.data);
 }
 
 static void what_fails_is_quarantined_as_it_came(void **state) {
@@ -499,6 +501,7 @@ static void what_fails_is_quarantined_as_it_came(void **state) {
     record_id(&world.partitions[1].space, 3, 0, &id);
     assert_true(uuid_equal(&reject->event, &id));
     assert_int_equal(reject->at, now);
+    assert_true(span_equal(reject->place, SPAN("kafka:t:1:3")));
     back(APPEND_DONE);
     assert_int_equal(metrics_read(METRIC_EVENTS_REJECTED), rejected + 1);
     micro_batch_clear(world.batch);
