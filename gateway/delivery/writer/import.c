@@ -316,8 +316,13 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports->in_flight--;
     connection->running--;
     sink->imports->running = false;
-    take_job->request.message.next = (Message *)writer->imports->ended;
-    writer->imports->ended = take_job;
+    take_job->request.message.next = NULL;
+    if (writer->imports->ended) {
+        writer->imports->ended_tail->request.message.next = &take_job->request.message;
+    } else {
+        writer->imports->ended = take_job;
+    }
+    writer->imports->ended_tail = take_job;
 }
 
 /* Rows that were given up as unreadable are at the destination: they were imported before, and nobody heard of it. */
@@ -475,29 +480,20 @@ static void shrink(Writer *writer, SinkState *sink, LoadJob *job) {
     if (job->file_count == 1) writer_begin_divide(writer, sink, waiting_find(sink->waiting, &job->files[0].file.id));
 }
 
-void writer_record_imports(Writer *writer) {
-    Txn *txn = NULL;
-    Error error = {0};
+int writer_record_imports(Writer *writer, Txn *txn, Error *error) {
     int r = 0;
-    LoadJob *jobs = NULL;
-    for (LoadJob *job = writer->imports->ended, *next; job; job = next) { /* oldest first */
-        next = (LoadJob *)job->request.message.next;
-        job->request.message.next = (Message *)jobs;
-        jobs = job;
+    for (LoadJob *job = writer->imports->ended; job && r == 0; job = (LoadJob *)job->request.message.next) {
+        SinkState *sink = writer_sink(writer, job->sink);
+        writer_mark_dirty(writer, sink);
+        r = job->request.result == SINK_DONE ? record_done(writer, txn, sink, job, error) : record_failure(writer, txn, sink, job, error);
     }
-    writer->imports->ended = NULL;
-    if (!jobs) return;
+    return r;
+}
 
-    bool recorded = writer_record_begin(writer, &txn);
-    if (recorded) {
-        for (LoadJob *job = jobs; job && r == 0; job = (LoadJob *)job->request.message.next) {
-            SinkState *sink = writer_sink(writer, job->sink);
-            writer_mark_dirty(writer, sink);
-            r = job->request.result == SINK_DONE ? record_done(writer, txn, sink, job, &error)
-                                                 : record_failure(writer, txn, sink, job, &error);
-        }
-        recorded = writer_record_end(writer, txn, r, "cannot record imports", &error);
-    }
+void writer_imports_recorded(Writer *writer, bool recorded) {
+    LoadJob *jobs = writer->imports->ended;
+    writer->imports->ended = NULL;
+    writer->imports->ended_tail = NULL;
     for (LoadJob *job = jobs, *next; job; job = next) {
         next = (LoadJob *)job->request.message.next;
         SinkState *sink = writer_sink(writer, job->sink);

@@ -18,6 +18,7 @@ typedef struct SinkImports {
 typedef struct ImportState {
     unsigned in_flight; /* jobs that are not back */
     unsigned expiring;  /* files that the stager copies: they failed for too long */
-    LoadJob *ended;     /* came back in this step, linked by message.next, newest first */
-    usec_t last_done;   /* wall: of the file that was imported last */
+    LoadJob *ended;     /* came back in this step and are not recorded, linked by message.next, oldest first */
+    LoadJob *ended_tail;
+    usec_t last_done; /* wall: of the file that was imported last */
 } ImportState;

@@ -34,6 +34,8 @@
 #define OWN_PACK_BYTES (1u << 20)     /* a sink with more gets a pack of its own */
 #define SHARED_PACK_BYTES (32u << 20) /* small sinks share packs up to about this */
 #define SHARED_PACK_SINKS 2000
+#define SMALL_UPLOAD_BYTES (1u << 20) /* a larger one is not held back */
+#define SMALL_UPLOAD_WAIT (100 * USEC_MS)
 #define STAGE_PAUSE_FIRST USEC_SECOND
 #define STAGE_PAUSE_MOST USEC_MINUTE
 
@@ -73,6 +75,17 @@ static bool is_busy(const SinkState *sink) {
     return sink->imports->running || sink->waiting->count > 0;
 }
 
+/*
+ * While files of it wait or are imported, what is staged goes no further: a little of it waits for their end, so that one pack takes what came
+ * meanwhile. Else each Append would become a pack of its own, with all the syncs that a pack has.
+ */
+static void hold_small_upload(const Waiting *waiting, ConditionsVerdict *verdict) {
+    if (!verdict->stage || waiting->log_bytes >= SMALL_UPLOAD_BYTES || waiting->log_age >= SMALL_UPLOAD_WAIT) return;
+    usec_t left = SMALL_UPLOAD_WAIT - waiting->log_age;
+    verdict->stage = false;
+    if (left < verdict->next) verdict->next = left;
+}
+
 static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink) {
     Waiting waiting = {.log_rows = sink->log->rows, .log_bytes = sink->log->bytes};
     if (sink->log->count) waiting.log_age = age(writer->now->boot, sink->log->runs[0].since);
@@ -99,6 +112,7 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
     held.import_rows = held.import_bytes = UINT64_MAX;
     held.import_age = USEC_NEVER;
     ConditionsVerdict verdict = conditions_judge(&held, &waiting, failing);
+    if (!failing) hold_small_upload(&waiting, &verdict);
     /* What is staged already is closed at its size all the same; while imports fail, at its count too: files stay files of usual size. */
     if (sink->open->exists) {
         if (sink->open->file.bytes >= sink->rules->conditions.import_bytes) verdict.close = CLOSE_SIZE;
@@ -321,6 +335,17 @@ static void let_runs_go(SinkState *sink) {
     sink->stage->staging = false;
 }
 
+/*
+ * The import that held it back ended while the slice was on its way: what is staged is enough by itself, and the rows that came meanwhile go into
+ * the next file. Who asked for a file gets all of it.
+ */
+static CloseReason judge_file(const SinkState *sink) {
+    const SinkRules *rules = sink->rules;
+    if (!rules->known || sink->stopped || is_busy(sink) || sink->waiters->close_row > 0) return CLOSE_NONE;
+    if (sink->open->file.rows >= rules->conditions.import_rows) return CLOSE_COUNT;
+    return sink->open->file.bytes >= rules->conditions.import_bytes ? CLOSE_SIZE : CLOSE_NONE;
+}
+
 static int record_sink(Writer *writer, Txn *txn, SinkState *sink, const StageItem *items, size_t count, Error *error) {
     bool cut_short = false;
     for (size_t i = 0; i < count && !cut_short; i++) {
@@ -338,11 +363,13 @@ static int record_sink(Writer *writer, Txn *txn, SinkState *sink, const StageIte
     let_runs_go(sink);
     writer_mark_dirty(writer, sink);
     writer_touch(writer, sink);
-    if (cut_short || sink->stage->close_after == CLOSE_NONE || !sink->open->exists) {
+    CloseReason reason = sink->stage->close_after;
+    if (reason == CLOSE_NONE && sink->open->exists) reason = judge_file(sink);
+    if (cut_short || reason == CLOSE_NONE || !sink->open->exists) {
         sink_waiters_note_closed(sink);
         return 0;
     }
-    int r = close_open_file(writer, txn, sink, sink->stage->close_after, error);
+    int r = close_open_file(writer, txn, sink, reason, error);
     if (r == 0) sink_waiters_note_closed(sink);
     return r;
 }
@@ -362,9 +389,7 @@ static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *err
         if (r == 0) r = drop_versions(txn, sink, error);
         i = end;
     }
-    if (r < 0) return r;
-    writer_find_trim(writer);
-    return writer_trim(writer, txn, error);
+    return r;
 }
 
 static void stage_failed(Writer *writer, Stage *stage) {
@@ -383,20 +408,40 @@ static void stage_failed(Writer *writer, Stage *stage) {
     }
 }
 
-void writer_stage_ended(Writer *writer, Stage *take_stage) {
-    Stage *stage = take_stage;
-    Txn *txn;
-    Error error = {0};
-    check(writer->stages->in_flight > 0 && stage->count > 0);
-    writer->stages->in_flight--;
-    if (stage->request.result < 0) {
-        stage_failed(writer, stage);
-    } else if (writer_record_begin(writer, &txn)) {
-        int r = record_stage(writer, txn, stage, &error);
-        if (writer_record_end(writer, txn, r, "cannot record what was staged", &error)) {
-            writer->space->staging_bytes += stage->record.bytes;
-            writer->stages->failures = 0;
-        }
+void writer_stage_back(Writer *writer, Stage *take_stage) {
+    StageQueue *stages = writer->stages;
+    check(stages->in_flight > 0 && take_stage->count > 0);
+    stages->in_flight--;
+    if (take_stage->request.result < 0) {
+        stage_failed(writer, take_stage);
+        stage_free(take_stage);
+        return;
     }
-    stage_free(stage);
+    take_stage->request.message.next = NULL;
+    if (stages->ended) {
+        stages->ended_tail->request.message.next = &take_stage->request.message;
+    } else {
+        stages->ended = take_stage;
+    }
+    stages->ended_tail = take_stage;
+}
+
+int writer_record_stages(Writer *writer, Txn *txn, Error *error) {
+    int r = 0;
+    for (const Stage *stage = writer->stages->ended; stage && r == 0; stage = (const Stage *)stage->request.message.next)
+        r = record_stage(writer, txn, stage, error);
+    if (r < 0) return r;
+    writer_find_trim(writer);
+    return writer_trim(writer, txn, error);
+}
+
+void writer_stages_recorded(Writer *writer, bool recorded) {
+    Stage *stages = writer->stages->ended;
+    writer->stages->ended = writer->stages->ended_tail = NULL;
+    if (recorded) writer->stages->failures = 0;
+    for (Stage *stage = stages, *next; stage; stage = next) {
+        next = (Stage *)stage->request.message.next;
+        if (recorded) writer->space->staging_bytes += stage->record.bytes;
+        stage_free(stage);
+    }
 }

@@ -5,7 +5,10 @@
 
 void writer_judge(Writer *writer, SinkState *sink);
 void writer_give_out_stages(Writer *writer);
-void writer_stage_ended(Writer *writer, Stage *take_stage);
+void writer_stage_back(Writer *writer, Stage *take_stage);
+/* Of those that came back in this step: what they brought, within the transaction that records it (recorded.h); then what follows from that. */
+int writer_record_stages(Writer *writer, Txn *txn, Error *error);
+void writer_stages_recorded(Writer *writer, bool recorded);
 void writer_close_files(Writer *writer); /* those in the close queue */
 /* The sink is not staged in the next Stages after all. */
 void writer_unqueue_stage(Writer *writer, SinkState *sink);

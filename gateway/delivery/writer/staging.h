@@ -6,7 +6,7 @@
 
 /* A sink on its way from the log into packs. */
 typedef struct SinkStaging {
-    bool staging; /* a Stage holds runs of it */
+    bool staging; /* a Stage holds runs of it that is not recorded */
     bool queued;  /* in StageQueue.due */
     bool pressed; /* pins the oldest groups of a log that is too large */
     CloseReason close_after;
@@ -16,6 +16,8 @@ typedef struct StageQueue {
     SinkQueue due;      /* sinks that go into the next Stages */
     SinkQueue closing;  /* sinks whose open files are closed in one transaction, within the step */
     unsigned in_flight; /* Stages and Divides that are not back */
-    unsigned failures;  /* in a row */
+    Stage *ended;       /* came back in this step and are not recorded, linked by message.next, oldest first */
+    Stage *ended_tail;
+    unsigned failures; /* in a row */
     usec_t paused_until;
 } StageQueue;

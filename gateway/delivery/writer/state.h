@@ -22,6 +22,7 @@
  *   writer.c        the step, messages, open and close; above all others
  *   transaction.c   transactions of the environment
  *   commit.c        group commit: Appends to commit groups
+ *   recorded.c      what came back in a step, in one transaction
  *   stage.c         what leaves the log: judging sinks, giving out Stages, recording slices, closing files
  *   unreachable.c   connections that cannot be reached
  *   closed.c        a closed file begins to wait

@@ -156,7 +156,7 @@ void sums_check(Writer *writer) {
     unsigned running = 0;
     for (size_t i = 0; i < writer->connections->count; i++) running += writer->connections->items[i]->running;
     check(running == writer->imports->in_flight);
-    check(!writer->imports->ended && writer->stages->closing.count == 0);
+    check(!writer->imports->ended && !writer->stages->ended && writer->stages->closing.count == 0);
     check(writer->stored->commit <= writer->log->last_commit);
     if (!writer->options.checks_all) return;
     check_all(writer);

@@ -23,6 +23,7 @@
 #include "gateway/delivery/writer/log_state.h"
 #include "gateway/delivery/writer/positions_alone.h"
 #include "gateway/delivery/writer/progress.h"
+#include "gateway/delivery/writer/recorded.h"
 #include "gateway/delivery/writer/recover.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/space.h"
@@ -66,7 +67,7 @@ static void handle(Writer *writer, Message *message) {
     case MESSAGE_TOTALS: writer_answer_totals(writer, (TotalsQuery *)message); break;
     case MESSAGE_REJECTS_REMOVE: writer_remove_rejects(writer, (RejectsRemove *)message); break;
     case MESSAGE_FILE_ACTION: writer_file_action(writer, (FileAction *)message); break;
-    case MESSAGE_STAGE: writer_stage_ended(writer, (Stage *)message); break;
+    case MESSAGE_STAGE: writer_stage_back(writer, (Stage *)message); break;
     case MESSAGE_DIVIDE: writer_divide_ended(writer, (Divide *)message); break;
     case MESSAGE_EXPIRE: writer_expire_ended(writer, (Expire *)message); break;
     case MESSAGE_IMPORT: writer_import_back(writer, (LoadJob *)message); break;
@@ -80,6 +81,11 @@ static void handle(Writer *writer, Message *message) {
     }
 }
 
+/* They are recorded when all messages are taken, so they do not divide the Appends around them. */
+static bool is_recorded_later(const Message *message) {
+    return message->kind == MESSAGE_STAGE || message->kind == MESSAGE_IMPORT;
+}
+
 static void take_messages(Writer *writer) {
     AppendList list = {0};
     Message *next = NULL;
@@ -88,6 +94,8 @@ static void take_messages(Writer *writer) {
         if (message->kind == MESSAGE_APPEND) {
             array_reserve(list.items, list.count, list.capacity);
             list.items[list.count++] = (Append *)message;
+        } else if (is_recorded_later(message)) {
+            handle(writer, message);
         } else {
             /* In order: a Close takes what was received before it, a Define is known to the rows that come after it. */
             commit_list(writer, &list);
@@ -119,7 +127,7 @@ static usec_t earlier(usec_t a, usec_t b) {
 
 static usec_t step(Writer *writer) {
     take_messages(writer);
-    writer_record_imports(writer);
+    writer_record_ended(writer);
     writer_run_held(writer);
     if (!writer->broken) {
         writer_trim_rest(writer);
@@ -283,6 +291,7 @@ void writer_abandon(Writer *writer) {
         next = held->request.message.next;
         refuse(&held->request.message);
     }
+    writer_stages_recorded(writer, false);
     for (LoadJob *job = writer->imports->ended; job; job = (LoadJob *)next) {
         next = job->request.message.next;
         load_job_free(job);

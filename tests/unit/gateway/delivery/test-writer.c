@@ -84,6 +84,77 @@ static void test_a_large_request_takes_several_groups_and_one_transaction(void *
     assert_int_equal(fixture->arrived, 40);
 }
 
+/* A sink that is staged and imported at each row. Its import of "a" is with the loaders when this returns. */
+static void begin_eager_import(Fixture *fixture) {
+    fixture->upload_rows = 1;
+    fixture_define(fixture, 1, false, 1, NEVER);
+    fixture_run(fixture);
+    fixture_append(fixture, 1, "a", 1, 20);
+    (void)writer_step(fixture->writer);
+    assert_true(stager_step(fixture->stager));
+    (void)writer_step(fixture->writer);
+    assert_false(stager_step(fixture->stager));
+}
+
+/* Each pack costs syncs, and none of them would be imported before that import has ended. */
+static void test_small_uploads_wait_while_an_import_runs(void **state) {
+    Fixture *fixture = *state;
+    begin_eager_import(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_append(fixture, 1, i == 0 ? "b" : i == 1 ? "c" : "d", 1, 20);
+        (void)writer_step(fixture->writer);
+        assert_false(stager_step(fixture->stager));
+    }
+    assert_true(loaders_step(fixture->loaders));
+    (void)writer_step(fixture->writer);
+    assert_true(stager_step(fixture->stager)); /* all three */
+    (void)writer_step(fixture->writer);
+    assert_int_equal(fixture->arrived, 1);
+    assert_true(loaders_step(fixture->loaders));
+    assert_int_equal(fixture->arrived, 4);
+    assert_int_equal(fixture->imports, 2);
+}
+
+/* It may take long, and rows are not to pile up in the log. */
+static void test_small_uploads_do_not_wait_for_a_long_import(void **state) {
+    Fixture *fixture = *state;
+    begin_eager_import(fixture);
+    fixture_append(fixture, 1, "b", 1, 20);
+    usec_t next = writer_step(fixture->writer);
+    assert_false(stager_step(fixture->stager));
+    assert_true(next > 0 && next <= 100 * USEC_MS);
+    fixture_pass(fixture, next);
+    (void)writer_step(fixture->writer);
+    assert_true(stager_step(fixture->stager));
+    fixture_append(fixture, 1, "c", 2, 1 << 20);
+    (void)writer_step(fixture->writer); /* a larger one does not wait at all */
+    assert_true(stager_step(fixture->stager));
+    assert_int_equal(fixture->arrived, 0);
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 4);
+}
+
+/* The rows that came meanwhile would need another pack: they are not waited for. */
+static void test_what_is_staged_when_an_import_ends_is_imported_at_once(void **state) {
+    Fixture *fixture = *state;
+    begin_eager_import(fixture);
+    fixture_append(fixture, 1, "b", 1, 20);
+    fixture_pass(fixture, writer_step(fixture->writer));
+    (void)writer_step(fixture->writer);
+    fixture_append(fixture, 1, "c", 1, 20);
+    assert_true(stager_step(fixture->stager));
+    fixture_append(fixture, 1, "d", 1, 20);
+    assert_true(loaders_step(fixture->loaders));
+    uint64_t before = last_transaction(fixture);
+    (void)writer_step(fixture->writer);
+    assert_int_equal(last_transaction(fixture) - before, 2); /* the Appends, and what came back */
+    assert_true(loaders_step(fixture->loaders));
+    assert_int_equal(fixture->arrived, 2);
+    assert_true(fixture_has(fixture, "b-0"));
+    fixture_run(fixture);
+    assert_int_equal(fixture->arrived, 4);
+}
+
 static void test_a_full_map_refuses_the_large_request_alone(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 10, NEVER);
@@ -713,6 +784,9 @@ int main(void) {
         TEST(test_waiting_requests_share_one_group),
         TEST(test_an_order_that_is_stored_writes_nothing),
         TEST(test_a_large_request_takes_several_groups_and_one_transaction),
+        TEST(test_small_uploads_wait_while_an_import_runs),
+        TEST(test_small_uploads_do_not_wait_for_a_long_import),
+        TEST(test_what_is_staged_when_an_import_ends_is_imported_at_once),
         TEST(test_a_full_map_refuses_the_large_request_alone),
         TEST(test_at_the_cap_of_rejects_only_their_requests_are_refused),
         TEST(test_discard_drops_what_waits_and_says_how_much),
