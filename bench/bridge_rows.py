@@ -132,16 +132,20 @@ def measure_records(options, bridge, broker):
 
 
 def measure_visibility(options, bridge, broker):
-    """P18: from the moment when a record was due to be sent to the commit that makes its row visible."""
-    seen = []
+    """P18: from the moment when a record was due to be sent to the commit that makes its row visible; beside it the acknowledgement."""
+    seen, acknowledged = [], []
+    broker.create_topic("warm", PARTITIONS)
+    produce = [KAFKA_LOAD, "produce", broker.brokers]
+    paced = ["--event", EVENT_PATH, "--rate", RATE, "--stamp"]
+    run_json(*produce, "warm", 3 * RATE, *paced)  # what a broker does first it does slowly
     for number in range(options.rounds):
         name = f"p18-{number}"
         count = RATE * max(options.seconds, 2)
         broker.create_topic(name, PARTITIONS)
-        run_json(KAFKA_LOAD, "produce", broker.brokers, name, RATE, "--event", EVENT_PATH, "--rate", RATE, "--stamp")
+        run_json(*produce, name, RATE, *paced)
         bridge.read(name, name, STAMPED)
         wait_until("what was there is in", lambda: bridge.imported(name) == RATE, PATIENCE)
-        run_json(KAFKA_LOAD, "produce", broker.brokers, name, count, "--event", EVENT_PATH, "--rate", RATE, "--stamp")
+        acknowledged.append(run_json(*produce, name, count, *paced)["acknowledged"])
         wait_until("all is in", lambda: bridge.imported(name) == RATE + count, PATIENCE)
         latency = "extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - due / 1000.0"
         shares = "percentile_disc(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY latency)"
@@ -151,11 +155,13 @@ def measure_visibility(options, bridge, broker):
         seen.append([float(share) for share in shares])
         bridge.remove(name)
     half, most, longest = (statistics.median(values) for values in zip(*seen))
+    ack_half, ack_most, ack_longest = (statistics.median(values) for values in zip(*acknowledged))
+    limit = "the producer's acknowledgement"
     what = f"Kafka to a visible row, {RATE:,} records/s, count condition 1"
     return [
-        row("P18", f"{what}: p50", None, half, None, "ms", "under 60 ms"),
-        row("P18", f"{what}: p99", None, most, None, "ms", "under 300 ms"),
-        row("P18", "(the longest)", None, longest, None, "ms", ""),
+        row("P18", f"{what}: p50", limit, half, ack_half, "ms", "under 60 ms"),
+        row("P18", f"{what}: p99", limit, most, ack_most, "ms", "under 300 ms"),
+        row("P18", "(the longest)", limit, longest, ack_longest, "ms", ""),
     ]
 
 
