@@ -3,10 +3,12 @@
 #include <stdlib.h>
 
 #include "mapping/cell.h"
+#include "mapping/field_value.h"
 #include "mapping/form.h"
 #include "mapping/headers.h"
 #include "mapping/json_text.h"
 #include "mapping/plan_parts.h"
+#include "mapping/rest.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
 #include "mapping/value.h"
@@ -26,6 +28,9 @@ struct Mapper {
     HeaderWriter header_writer;
     Buffer form_json; /* what a form body is for the scanner */
     Buffer scratch;   /* a compacted or unescaped value */
+    Rest rest;        /* of sinks that infer; the one at hand: */
+    const Plan *plan;
+    const PlanSink *sink;
     /* Of the event at hand */
     usec_t time_ms;             /* that `time` says; it is made anew once a millisecond */
     char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
@@ -58,6 +63,7 @@ void mapper_free(Mapper *mapper) {
     buffer_deinit(&mapper->form_json);
     buffer_deinit(&mapper->scratch);
     buffer_deinit(&mapper->headers);
+    rest_deinit(&mapper->rest);
     free(mapper->notes);
     free(mapper->ends);
     free(mapper);
@@ -266,6 +272,33 @@ static MapError put_meta(const Mapper *mapper, const PlanColumn *compiled, const
     return put_checked(mapper, compiled, value, 0, row, failure);
 }
 
+/* What a column that was made takes of its field's value. */
+static MapError put_field(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
+    const PlanSink *sink = mapper->sink;
+    const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
+    const PlanField *field = &sink->fields->fields[compiled->field];
+    if (!value || value->kind == SCAN_NULL) return put_null(compiled, row, failure);
+    mapper->scratch_used = true;
+    if (field->place != PATH_NONE && value->kind == SCAN_OBJECT) { /* its members are fields */
+        if (field_value_is_empty_object(value) && compiled == &sink->columns[sink->fields->columns[field->column_first]])
+            rest_misfit(&mapper->rest, compiled->field);
+        return put_null(compiled, row, failure);
+    }
+    uint32_t column = rest_column(&mapper->rest, sink, compiled->field, value);
+    if (column != compiled - sink->columns) return put_null(compiled, row, failure);
+    return put_json(mapper, compiled, value, row, failure);
+}
+
+static MapError put_rest(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
+    const PlanSink *sink = mapper->sink;
+    const Plan *plan = mapper->plan;
+    if (rest_is_empty(&mapper->rest, &mapper->scanner, sink->fields)) return put_null(compiled, row, failure);
+    mapper->scratch_used = true;
+    Span text = rest_make(&mapper->rest, &mapper->scanner, plan, (uint32_t)(sink - plan->sinks), mapper->text_end);
+    if (text.size == 0) return put_null(compiled, row, failure);
+    return put_checked(mapper, compiled, text, VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
+}
+
 /* Any column. */
 static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row,
                                                      MapFailure *failure) {
@@ -282,11 +315,38 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
     case COLUMN_BODY: return put_checked(mapper, compiled, event->body, mapper->body_known, row, failure);
     case COLUMN_HEADERS: return put_headers(mapper, compiled, event, row, failure);
     case COLUMN_META: return put_meta(mapper, compiled, event, row, failure);
-    case COLUMN_REST: break; /* no plan has it */
-    case COLUMN_PATH: return put_path(mapper, compiled, row, failure);
+    case COLUMN_PATH:
+        if (compiled->op > PLAN_PUT_OTHER) return put_field(mapper, compiled, row, failure);
+        return put_path(mapper, compiled, row, failure);
     case COLUMN_TEMPLATE: return put_template(mapper, compiled, event, row, failure);
+    case COLUMN_REST: return put_rest(mapper, compiled, row, failure);
     }
     unreachable();
+}
+
+/* The same as put_common, of a column that is the only one of its field. */
+static inline char *put_common_field(const Mapper *mapper, const PlanColumn *compiled, char *to, ptrdiff_t room) {
+    const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
+    if (!value || value->kind == SCAN_NULL) return to;
+    const char *text = value->text.data;
+    size_t size = value->text.size;
+    if ((ptrdiff_t)size > room) return NULL;
+    switch (compiled->op) {
+    case PLAN_FIELD_TEXT:
+        if (value->kind != SCAN_STRING || value->escaped) return NULL;
+        return cell_put_string(to, text + 1, size - 2, mapper->text_end);
+    case PLAN_FIELD_INTEGER:
+        if (value->kind != SCAN_NUMBER || size > 18 || *text == '-' || !value_is_plain_integer(value->text)) return NULL;
+        return cell_copy(to, text, size, mapper->text_end);
+    case PLAN_FIELD_DECIMAL:
+        if (value->kind != SCAN_NUMBER || size > 2 * BLOCK_BYTES || !value_is_decimal(value->text)) return NULL;
+        return cell_copy(to, text, size, mapper->text_end);
+    case PLAN_FIELD_BOOLEAN: return value->kind == SCAN_BOOLEAN ? cell_copy(to, text, size, mapper->text_end) : NULL;
+    case PLAN_FIELD_JSON:
+        if (value->kind == SCAN_NUMBER || value->kind == SCAN_BOOLEAN) return cell_copy(to, text, size, mapper->text_end);
+        return value->kind == SCAN_STRING && !value->escaped ? cell_put_quoted_string(to, text, size, mapper->text_end) : NULL;
+    default: return NULL;
+    }
 }
 
 /*
@@ -296,6 +356,7 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
 static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled, const Uuid *id, char *to, ptrdiff_t room) {
     if (compiled->op > PLAN_PUT_JSON) {
         if (compiled->op == PLAN_PUT_ID) return cell_put_id(to, id);
+        if (compiled->op > PLAN_PUT_OTHER) return compiled->op < PLAN_PUT_REST ? put_common_field(mapper, compiled, to, room) : NULL;
         if (compiled->op != PLAN_PUT_TIME) return NULL;
         memcpy(to, mapper->time, sizeof mapper->time);
         return to + compiled->size;
@@ -376,6 +437,17 @@ static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sin
     return true;
 }
 
+/* The row of a sink that infers. */
+static __attribute__((noinline)) MapError begin_fields(Mapper *mapper, const Plan *plan, const PlanSink *sink, MapFailure *failure) {
+    const ScanValue *body = scanner_value(&mapper->scanner, sink->fields->root_slot);
+    if (!body || body->kind != SCAN_OBJECT)
+        return fail(failure, MAP_WRONG_TYPE, NULL, "The body is not a JSON object, and columns are inferred from the members of one.");
+    rest_begin_row(&mapper->rest, sink->fields);
+    mapper->plan = plan;
+    mapper->sink = sink;
+    return MAP_OK;
+}
+
 static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Event *event, Buffer *const *rows, MapFailure *failure) {
     const PlanSink *sink = &plan->sinks[index];
     Buffer *row = rows[index];
@@ -386,11 +458,13 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
         *failure = mapper->body_failure;
         return failure->error;
     }
+    if (__builtin_expect(sink->fields != NULL, 0) && begin_fields(mapper, plan, sink, failure)) return failure->error;
     for (uint32_t i = 0; i < sink->run_count; i++) {
         const PlanRun *run = &sink->runs[i];
         if (run->from != PLAN_OWN && copy_run(mapper, plan, sink, run, rows, row, start, note)) continue;
         MapError error = put_run(mapper, sink, run, event, row, start, note, failure);
         if (error) {
+            if (sink->fields) mapper->rest.found_count = mapper->rest.found_before;
             row->size = start; /* what is behind it stays, for sinks that copy cells from there */
             return error;
         }
@@ -423,6 +497,7 @@ static void trim_all(Mapper *mapper) {
     trim(&mapper->form.nodes);
     trim(&mapper->scratch);
     trim(&mapper->headers);
+    rest_trim(&mapper->rest, &mapper->scanner, SCRATCH_KEPT_BYTES);
     mapper->scratch_used = false;
 }
 
@@ -447,6 +522,7 @@ static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {
         mapper->time_ms = ms;
     }
     mapper->headers_ready = false;
+    if (mapper->rest.found_count > 0 || mapper->rest.arena.used_bytes > 0) rest_begin_event(&mapper->rest);
     mapper->body_known = 0;
     mapper->body_failure.error = MAP_OK;
     if (mapper->note_capacity < plan->sink_count || mapper->end_capacity < plan->ends_count) make_notes(mapper, plan);
@@ -463,4 +539,9 @@ size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *
             if (failures[i].error != MAP_OK && failures[i].error != MAP_ROW_TOO_LARGE) say_it_was_a_form(&failures[i]);
     if (mapper->scratch_used) trim_all(mapper);
     return failed;
+}
+
+const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count) {
+    *ret_count = mapper->rest.found_count;
+    return mapper->rest.found;
 }

@@ -47,6 +47,7 @@ void plan_unref(Plan *plan) {
         for (size_t j = 0; j < sink->column_count; j++) free((char *)(uintptr_t)sink->columns[j].default_cell.data);
         free(sink->columns);
         free(sink->runs);
+        plan_fields_free(sink->fields);
         sink_unref(sink->sink);
     }
     pathset_free(plan->paths);
@@ -141,6 +142,16 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     return 0;
 }
 
+/* A field that is missing is NULL. */
+static int compile_missing(PlanColumn *compiled) {
+    Buffer cell = {0};
+    buffer_reserve(&cell, BLOCK_BYTES);
+    compiled->has_default = true;
+    compiled->default_cell.data = buffer_take(&cell);
+    check(compiled->default_cell.data);
+    return 0;
+}
+
 /* PLAN_PUT_OTHER and PLAN_PUT_TYPED are right for any data type; the rest are short cuts where the cell is a mere copy. */
 static PlanOp op_of(const Column *column) {
     const DataTraits *traits = &data_traits[column->data_type];
@@ -148,14 +159,15 @@ static PlanOp op_of(const Column *column) {
     switch (column->type) {
     case COLUMN_ID: return is_text ? PLAN_PUT_ID : PLAN_PUT_OTHER;
     case COLUMN_DATETIME: return is_text || traits->is_date ? PLAN_PUT_TIME : PLAN_PUT_OTHER;
+    case COLUMN_REST: return PLAN_PUT_REST;
     case COLUMN_PATH:
+        if (column->inferred != COLUMN_DECLARED) return PLAN_FIELD_OTHER; /* plan_fields.c may find a short cut */
         if (is_text && column->raw_string) return PLAN_PUT_TEXT;
         return traits->keeps_json && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
     case COLUMN_IP:
     case COLUMN_BODY:
     case COLUMN_HEADERS:
     case COLUMN_META:
-    case COLUMN_REST:
     case COLUMN_TEMPLATE: return PLAN_PUT_OTHER;
     }
     unreachable();
@@ -181,11 +193,15 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     switch (column->type) {
     case COLUMN_ID:
     case COLUMN_BODY: return 0;
+    case COLUMN_REST:
+        if (!sink->sink->target.infer || column != &sink->sink->target.columns[sink->column_count - 1])
+            return error_set(error, -EINVAL,
+                             "a column of type rest is the last one of a table whose columns are inferred, and of no other");
+        return 0;
     case COLUMN_DATETIME: compiled->size = compiled->is_date ? DATE_SIZE : TIME_SIZE; return 0;
     case COLUMN_IP: plan->needs |= PLAN_NEEDS_IP; return 0;
     case COLUMN_HEADERS: plan->needs |= PLAN_NEEDS_HEADERS; return 0;
     case COLUMN_META: return compile_meta(compile->source, plan, column, error);
-    case COLUMN_REST: return error_set(error, -EINVAL, "columns that are inferred are not supported by this build yet");
     case COLUMN_PATH: {
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
         const char *wrong = source_paths_wrong(compile->source);
@@ -197,6 +213,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
             (void)error_prefix(error, "path \"%.200s\"", column->path);
             return r;
         }
+        if (column->inferred != COLUMN_DECLARED) return compile_missing(compiled);
         return column->default_value ? compile_default(compiled, error) : 0;
     }
     case COLUMN_TEMPLATE:
@@ -226,6 +243,16 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
     compiled->fixed_bytes = compiled->column_count + 2 * CELL_ROOM; /* what ends a cell, and blocks beyond the last */
     plan->ends_count += compiled->column_count;
     if (compiled->column_count == 0) return error_set(error, -EINVAL, "sink \"%s\": there is no column", sink->sink_id);
+    if (sink->target.infer) {
+        const char *wrong = source_paths_wrong(compile->source);
+        if (wrong) return error_set(error, -EINVAL, "sink \"%s\": its columns are inferred, %s", sink->sink_id, wrong);
+        if (sink->target.columns[compiled->column_count - 1].type != COLUMN_REST)
+            return error_set(error, -EINVAL, "sink \"%s\": its columns are inferred, and its last one is not of type rest", sink->sink_id);
+        compiled->fields = calloc(1, sizeof *compiled->fields);
+        check(compiled->fields);
+        plan->needs |= PLAN_NEEDS_JSON;
+        plan->has_paths = compiled->has_paths = true;
+    }
     for (uint32_t i = 0; i < compiled->column_count; i++) {
         const Column *column = &sink->target.columns[i];
         int r = compile_column(compile, compiled, column, &compiled->columns[i], error);
@@ -265,6 +292,7 @@ static ColumnPlace first_place(const Compile *compile, const ColumnPlace *all, u
     const Lookup *lookup = &compile->columns;
     check(number < compile->plan->ends_count && 2 * (uint64_t)number < lookup->mask);
     const PlanColumn *compiled = &sinks[all[number].sink].columns[all[number].column];
+    if (compiled->op > PLAN_PUT_OTHER) return all[number]; /* what it does not take, this sink's rest has */
     uint64_t at = hash_cell(compiled) & lookup->mask;
     for (; lookup->numbers[at]; at = (at + 1) & lookup->mask) {
         ColumnPlace place = all[lookup->numbers[at] - 1];
@@ -322,9 +350,13 @@ static void find_runs(Compile *compile) {
 
 /* -- what the mapper relies on without looking -- */
 
-static void check_column(const Plan *plan, const PlanColumn *compiled) {
+static void check_column(const Plan *plan, const PlanSink *sink, const PlanColumn *compiled) {
     const Column *column = compiled->column;
-    check(compiled->op <= PLAN_PUT_OTHER && column_type_fits(column));
+    check(compiled->op <= PLAN_PUT_REST && column_type_fits(column));
+    check((compiled->op == PLAN_PUT_REST) == (column->type == COLUMN_REST));
+    bool is_field = compiled->op > PLAN_PUT_OTHER && compiled->op < PLAN_PUT_REST;
+    check(is_field == (column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT));
+    check(!is_field || (sink->fields && compiled->field < sink->fields->field_count));
     check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
     check(compiled->op != PLAN_PUT_TIME || compiled->size == TIME_SIZE || compiled->size == DATE_SIZE);
     check(column->type != COLUMN_PATH || compiled->slot < plan->paths->slot_count);
@@ -357,7 +389,7 @@ static void check_plan(const Plan *plan) {
         size_t fixed = sink->column_count + 2 * CELL_ROOM;
         for (uint32_t j = 0; j < sink->column_count; j++) {
             check(sink->columns[j].column == &sink->sink->target.columns[j]);
-            check_column(plan, &sink->columns[j]);
+            check_column(plan, sink, &sink->columns[j]);
             fixed += fixed_bytes(&sink->columns[j]);
         }
         check(sink->fixed_bytes == fixed);
@@ -387,8 +419,10 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
         plan->sink_count++;
         r = compile_sink(&compile, sinks[i], &plan->sinks[i], error);
     }
+    if (r == 0) r = plan_fields_add(plan, error);
     if (r == 0) r = pathset_seal(plan->paths, error);
     if (r == 0) {
+        plan_fields_finish(plan);
         find_runs(&compile);
         check_plan(plan);
     }

@@ -93,9 +93,19 @@ typedef struct MapFailure {
     char message[320];  /* one sentence: place, what is wrong, what would be right; UTF-8, control characters escaped */
 } MapFailure;
 
+/* A column that a sink that infers would have to have, so that a value of an event has a place of its own. */
+typedef struct MapDiscovery {
+    uint32_t sink;   /* index */
+    Span path;       /* of the field, as column_name.h writes it */
+    DataType type;   /* that the value asks for */
+    bool is_variant; /* the field has a column, which does not take such values */
+} MapDiscovery;
+
 Mapper *mapper_new(size_t row_bytes_most);
 void mapper_free(Mapper *mapper);
 
 /* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, and sets failures[i].error. A sink that fails leaves
  * rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
 size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);
+/* Of the last event, for the sinks that did not fail, in their order; no path twice for a sink. Valid until the next event. */
+const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count);

@@ -201,7 +201,7 @@ static ALWAYS_INLINE uint32_t find_child_fast(Scanner *scanner, const PathSet *s
         bit <<= 1;
     } while (++at < stop);
 unknown:
-    if (*unseen & PATH_WATCHED) note_unknown(scanner, set, place, (Span){key, size}, end);
+    if (__builtin_expect((*unseen & PATH_WATCHED) != 0, 0)) note_unknown(scanner, set, place, (Span){key, size}, end);
     return PATH_NONE;
 }
 

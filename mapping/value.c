@@ -185,6 +185,14 @@ static int put_number(Buffer *row, Span text, unsigned known, const char **ret_r
     return 0;
 }
 
+/* Written without exponent, does it take no more digits than a decimal has? */
+static bool takes_decimal(const Number *number) {
+    int64_t whole = (int64_t)number->whole.size + number->exponent, fraction = (int64_t)number->fraction.size - number->exponent;
+    if (whole < 1) whole = 1;
+    if (fraction < 0) fraction = 0;
+    return whole + fraction <= DECIMAL_DIGITS_MAX;
+}
+
 static int put_decimal(Buffer *row, Span text, unsigned known, const char **ret_reason) {
     if ((known & VALUE_IS_NUMBER) && text.size <= DECIMAL_DIGITS_MAX && !has_exponent(text)) {
         row_put_plain(row, text);
@@ -193,10 +201,7 @@ static int put_decimal(Buffer *row, Span text, unsigned known, const char **ret_
     Number number;
     *ret_reason = "is not a number as JSON has it";
     if (!parse_number(text, &number)) return VALUE_DOES_NOT_FIT;
-    int64_t whole = (int64_t)number.whole.size + number.exponent, fraction = (int64_t)number.fraction.size - number.exponent;
-    if (whole < 1) whole = 1;
-    if (fraction < 0) fraction = 0;
-    if (whole + fraction > DECIMAL_DIGITS_MAX) {
+    if (!takes_decimal(&number)) {
         *ret_reason = "takes more than 1,000 digits";
         return VALUE_DOES_NOT_FIT;
     }
@@ -209,6 +214,24 @@ static int put_boolean(Buffer *row, Span text, const char **ret_reason) {
     if (!span_equal(text, SPAN("true")) && !span_equal(text, SPAN("false"))) return VALUE_DOES_NOT_FIT;
     row_put_plain(row, text);
     return 0;
+}
+
+bool value_is_plain_integer(Span number) {
+    static const char most[] = "9223372036854775808"; /* without a sign: one more than the most */
+    bool negative = number.size > 0 && *number.data == '-';
+    size_t at = negative ? 1 : 0, digits = number.size - at;
+    if (digits == 0 || digits > 19) return false;
+    for (size_t i = at; i < number.size; i++)
+        if (!text_is_digit(number.data[i])) return false;
+    if (digits < 19) return true;
+    int order = memcmp(number.data + at, most, 19);
+    return order < 0 || (order == 0 && negative);
+}
+
+bool value_is_decimal(Span number) {
+    if (number.size <= DECIMAL_DIGITS_MAX && !has_exponent(number)) return true;
+    Number parsed;
+    return parse_number(number, &parsed) && takes_decimal(&parsed);
 }
 
 /* `count` digits at `at`, or -1. */
@@ -284,7 +307,10 @@ static bool parse_offset(Span text, size_t at, int *ret_minutes) {
     return true;
 }
 
-static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
+#define TIME_SIZE 27
+
+/* As a timestamp is written. */
+static int format_time(Span text, char out[static TIME_SIZE + 1], const char **ret_reason) {
     Date date;
     *ret_reason = "is not an RFC 3339 time such as 2006-01-02T15:04:05.000Z";
     if (text.size < 20 || !parse_date(text, &date) || !strchr("Tt ", text.data[10]) || text.data[10] == 0) return VALUE_DOES_NOT_FIT;
@@ -319,7 +345,7 @@ static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
     *ret_reason = "is not a time of the years 0001 to 9999 in UTC";
     if (date.year < 1 || date.year > 9999) return VALUE_DOES_NOT_FIT;
     check(in_day >= 0 && in_day < 1440 && date.day >= 1 && date.day <= month_days(date.year, date.month));
-    char out[] = "0000-00-00T00:00:00.000000Z";
+    memcpy(out, "0000-00-00T00:00:00.000000Z", TIME_SIZE + 1);
     format_digits(out, 4, date.year);
     format_digits(out + 5, 2, date.month);
     format_digits(out + 8, 2, date.day);
@@ -327,8 +353,14 @@ static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
     format_digits(out + 14, 2, in_day % 60);
     format_digits(out + 17, 2, second);
     memcpy(out + 20, micros, 6);
-    row_put_plain(row, (Span){out, sizeof out - 1});
     return 0;
+}
+
+static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
+    char out[TIME_SIZE + 1];
+    int r = format_time(text, out, ret_reason);
+    if (r == 0) row_put_plain(row, (Span){out, TIME_SIZE});
+    return r;
 }
 
 static int put_bytes(Buffer *row, Span text) {
@@ -346,6 +378,16 @@ static int put_bytes(Buffer *row, Span text) {
     check((size_t)(to - row->data) - row->size == 2 * text.size + 4);
     row->size = (size_t)(to - row->data);
     return 0;
+}
+
+bool value_is_exact_time(Span text) {
+    if (text.size < 20 || text.size > 128 || (text.data[10] != 'T' && text.data[10] != 't')) return false;
+    if (memcmp(text.data + 17, "60", 2) == 0) return false;
+    for (size_t i = 26; text.data[19] == '.' && i < text.size && text_is_digit(text.data[i]); i++)
+        if (text.data[i] != '0') return false;
+    char out[TIME_SIZE + 1];
+    const char *reason;
+    return format_time(text, out, &reason) == 0;
 }
 
 bool value_is_text(Span text) {

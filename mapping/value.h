@@ -30,6 +30,12 @@ enum {
 /* Is it UTF-8 without NUL? */
 bool value_is_text(Span text);
 enum { VALUE_DOES_NOT_FIT = 1 };
+/* Of a JSON number: digits alone, of a whole number of 64 bits. */
+bool value_is_plain_integer(Span number);
+/* Of a text: an RFC 3339 time that a timestamp holds without a loss: `T` between date and time, at most microseconds, no leap second. */
+bool value_is_exact_time(Span text);
+/* Of a JSON number: one that a decimal holds. */
+bool value_is_decimal(Span number);
 /*
  * Appends the cell of `text` to the row. A JSON string for a type other than text and json comes without quotes and escapes.
  * 0, or VALUE_DOES_NOT_FIT with the rest of a sentence that begins with the value, "is not …" (static); `row` is then as it was.

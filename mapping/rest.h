@@ -1,0 +1,69 @@
+/*
+ * The rest of an event for a sink that infers: what no column of it has taken, as one JSON object with the nesting of the event, and what
+ * columns would have to be there (discoveries). Of equal keys the first counts. Scratch memory of a mapper: one thread.
+ *
+ *     rest_begin_event         once an event
+ *       rest_begin_row         a sink that infers
+ *         rest_column          which column takes a field's value
+ *         rest_misfit          a value that no column took
+ *       rest_is_empty, rest_make   when all columns were looked at
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "mapping/plan_parts.h"
+#include "mapping/scanner.h"
+
+/* A value of the rest, or an object that holds some. */
+typedef struct RestItem {
+    Span key;   /* as it stands in the event, without its quotes; of a path's step: what it means */
+    Span meant; /* of those in the event: unescaped; of half a surrogate pair: as it stands there */
+    Span value; /* NULL: an object of the items inside */
+    uint32_t parent;
+    uint32_t first, last, next; /* items inside; the next one in the same object. REST_NONE */
+    uint32_t field;             /* PATH_NONE: no path names it */
+    uint8_t level;              /* of the body's members: 1 */
+    bool is_step;               /* `key` is of a path */
+    bool is_odd;                /* no path can name it */
+    bool is_linked;             /* its object has it */
+} RestItem;
+
+#define REST_NONE UINT32_MAX
+
+typedef struct Rest {
+    RestItem *items;
+    size_t item_count, item_room;
+    uint32_t *table; /* 1 + item by parent and key; 0: free */
+    size_t table_room;
+    Arena arena; /* unescaped keys; paths of discoveries */
+    Buffer json, path, scratch;
+    uint32_t *misfits; /* fields */
+    size_t misfit_count, misfit_room;
+    MapDiscovery *found;
+    size_t found_count, found_room;
+    size_t found_before; /* of them, those of the rows before this one */
+    uint64_t row;        /* counts rows */
+    uint64_t *chosen_in; /* by field: the row that `chosen` is of */
+    uint32_t *chosen;    /* by field: the column that takes its value; REST_NONE */
+    size_t chosen_room;
+} Rest;
+
+void rest_deinit(Rest *rest);
+/* Gives back what a rare large event made larger; scanner->notes too. */
+void rest_trim(Rest *rest, Scanner *scanner, size_t bytes);
+
+void rest_begin_event(Rest *rest);
+void rest_begin_row(Rest *rest, const PlanFields *fields);
+/* The column of `sink` that takes the field's value, which is neither null nor an object that has a place; REST_NONE: none does. The first time
+ * in a row that there is none it is a misfit. */
+uint32_t rest_column(Rest *rest, const PlanSink *sink, uint32_t field, const ScanValue *value);
+void rest_misfit(Rest *rest, uint32_t field);
+
+/* Is there nothing of a field that no column looks at? */
+bool rest_loose_is_empty(const Scanner *scanner, const PlanFields *fields);
+static inline bool rest_is_empty(const Rest *rest, const Scanner *scanner, const PlanFields *fields) {
+    return scanner->note_count == 0 && rest->misfit_count == 0 && (fields->loose_count == 0 || rest_loose_is_empty(scanner, fields));
+}
+/* The object, valid until the next row; empty: there is nothing. Adds discoveries of the sink with that index. `end`: of the scanned text. */
+Span rest_make(Rest *rest, const Scanner *scanner, const Plan *plan, uint32_t sink, const char *end);
