@@ -160,9 +160,46 @@ const char *sink_target_name(const SinkTarget *target) {
     unreachable();
 }
 
+static void origin_deinit(SinkOrigin *origin) {
+    for (size_t i = 0; i < origin->former_count; i++) sink_target_deinit(&origin->former[i]);
+    free(origin->former);
+    *origin = (SinkOrigin){0};
+}
+
+/* `to` is all-zero. */
+static void target_copy(SinkTarget *to, const SinkTarget *from) {
+    *to = *from;
+    fields_unshare(&table_fields, to);
+}
+
+static void origin_copy(SinkOrigin *to, const SinkOrigin *from) {
+    *to = *from;
+    to->former = calloc(from->former_count + 1, sizeof *to->former);
+    check(to->former);
+    for (size_t i = 0; i < from->former_count; i++) target_copy(&to->former[i], &from->former[i]);
+}
+
+bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b) {
+    return a->type == b->type && strcmp(a->connection, b->connection) == 0 && strcmp(sink_target_name(a), sink_target_name(b)) == 0;
+}
+
+void sink_note_former(Sink *sink, const SinkTarget *old) {
+    SinkOrigin made = {.joins = sink->origin.joins, .former = calloc(SINK_FORMER_MAX, sizeof *made.former)};
+    check(made.former);
+    target_copy(&made.former[made.former_count++], old);
+    for (size_t i = 0; i < sink->origin.former_count && made.former_count < SINK_FORMER_MAX; i++) {
+        const SinkTarget *former = &sink->origin.former[i];
+        if (!sink_target_same_place(former, old) && !sink_target_same_place(former, &sink->target))
+            target_copy(&made.former[made.former_count++], former);
+    }
+    origin_deinit(&sink->origin);
+    sink->origin = made;
+}
+
 void sink_unref(Sink *sink) {
     if (sink == NULL || !drop_reference(&sink->references)) return;
     fields_free(&sink_fields, sink);
+    origin_deinit(&sink->origin);
     version_deinit(&sink->version);
     pause_end(&sink->paused);
     free(sink);
@@ -206,6 +243,7 @@ void source_copy_state(Source *to, const Source *from) {
 void sink_copy_state(Sink *to, const Sink *from) {
     to->number = from->number;
     to->mapping_version = from->mapping_version;
+    origin_copy(&to->origin, &from->origin);
     to->settings = from->settings;
     version_copy(&to->version, &from->version);
     to->created = from->created;
@@ -235,6 +273,7 @@ Sink *sink_copy(const Sink *sink) {
     copy->name = sink->name;
     copy->description = sink->description;
     copy->on_invalid = sink->on_invalid;
+    copy->start = sink->start;
     copy->target = sink->target;
     fields_unshare(&sink_fields, copy);
     sink_copy_state(copy, sink);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "config/bridge_start.h"
 #include "config/meta_field.h"
 #include "config/settings.h"
 
@@ -133,6 +134,21 @@ typedef struct SinkTarget {
     TableTarget table;   /* of TARGET_TABLE */
 } SinkTarget;
 
+#define SINK_FORMER_MAX 4
+
+/* Where a sink begins to read whose table has no position of its source yet; of sources that keep positions at their destinations. */
+typedef struct SinkOrigin {
+    bool joins;         /* it came to a source that had sinks: it begins where these are */
+    SinkTarget *former; /* owned; where its rows went before, the last one first: it begins where they end there */
+    size_t former_count;
+} SinkOrigin;
+
+/* What a sink says of where it begins; of sources that keep positions at their destinations. */
+typedef struct SinkStart {
+    bool given;
+    BridgeStart at;
+} SinkStart;
+
 typedef struct Sink {
     atomic_uint references;
     uint32_t number; /* from the catalog, from 1, never reused; 0 until it has one */
@@ -140,8 +156,10 @@ typedef struct Sink {
     char *name;
     char *description;
     OnInvalid on_invalid;
+    SinkStart start;
     SinkTarget target;
     uint32_t mapping_version; /* number of the version that last changed target; rows of two never share a slice or file */
+    SinkOrigin origin;
     Settings settings;
     DefinitionVersion version;
     usec_t created; /* wall time */
@@ -203,6 +221,10 @@ Sink *sink_copy(const Sink *sink);
 /* Takes copies of the texts; for an unshared object. */
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
+/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the last former one. */
+void sink_note_former(Sink *sink, const SinkTarget *old);
+/* Is it one place, by the names of connection and table? */
+bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b);
 /* Takes a copy of `by`; a pause that has begun keeps its begin. */
 void pause_begin(Pause *pause, usec_t at, usec_t running, const char *by);
 void pause_end(Pause *pause); /* frees its text; also of one that never began */

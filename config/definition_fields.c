@@ -8,6 +8,7 @@
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
 #include "config/source_bridge.h"
+#include "config/source_bridge_parts.h"
 #include "config/source_kind.h"
 
 #define NAME_CHARACTERS_MAX 40
@@ -176,6 +177,18 @@ static const Refusal sink_refusals[] = {
     {"settings", "has an endpoint of its own: …/settings"},
     {0},
 };
+static int read_start(Fault *fault, const Node *field, void *place) {
+    SinkStart *start = place;
+    int r = bridge_read_start_with_sequence(fault, field, &start->at);
+    start->given = r == 0;
+    return r;
+}
+
+static json_t *write_start(const void *place) {
+    const SinkStart *start = place;
+    return start->given ? bridge_write_start(&start->at) : NULL;
+}
+
 static const FieldInfo sink_rows[] = {
     ID_ROW("sinkId", Sink, sink_id),
     NAME_ROW(Sink, "sinkId"),
@@ -187,6 +200,17 @@ static const FieldInfo sink_rows[] = {
      .default_words = "reject for the first sink of a source of type http with `framing: single`, else quarantine",
      .choices = on_invalid_names,
      .sentence = "What becomes of an event that cannot be mapped: its request is refused, or it goes to the sink's rejects."},
+    {.name = "startFrom",
+     .type = FIELD_OWN,
+     .type_words = "text",
+     .offset = offsetof(Sink, start),
+     .default_words = "where the source is then",
+     .range_words = "`earliest`, `latest`, a time (RFC 3339), or for NATS `{sequence: N}`",
+     .read = read_start,
+     .write = write_start,
+     .sentence =
+         "Where it begins while its table has no position of the source. Of sinks whose source keeps positions: Kafka, or NATS with "
+         "`durable: none`."},
     {.name = "table",
      .type = FIELD_OBJECT,
      .offset = offsetof(Sink, target),

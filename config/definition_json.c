@@ -118,11 +118,21 @@ json_t *source_store(const Source *source) {
     return stored;
 }
 
+static void origin_store(const SinkOrigin *origin, json_t *state) {
+    if (origin->joins) set(state, "joins", json_true());
+    if (origin->former_count == 0) return;
+    json_t *former = json_array();
+    check(former);
+    for (size_t i = 0; i < origin->former_count; i++) check(json_array_append_new(former, sink_target_store(&origin->former[i])) == 0);
+    set(state, "former", former);
+}
+
 json_t *sink_store(const Sink *sink) {
     json_t *stored = object_new();
     json_t *state = state_store(sink->number, &sink->settings, &sink->version, sink->created, sink->disabled, &sink->paused, sink->deleted,
                                 sink->deleted_running);
     set(state, "mappingVersion", json_integer(sink->mapping_version));
+    origin_store(&sink->origin, state);
     set(stored, "definition", sink_form(sink));
     set(stored, "state", state);
     return stored;
@@ -220,6 +230,21 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
     return 0;
 }
 
+static int origin_load(Fault *fault, const Node *state, SinkOrigin *origin) {
+    Node joins = node_member(state, "joins"), former = node_member(state, "former");
+    size_t count = json_array_size(former.value);
+    int r = node_given(&joins) ? node_bool(fault, &joins, &origin->joins) : 0;
+    if (r < 0 || count == 0) return r;
+    if (count > SINK_FORMER_MAX) return fault_at(fault, &former, "must have at most %d items", SINK_FORMER_MAX);
+    origin->former = calloc(count, sizeof *origin->former);
+    check(origin->former);
+    for (size_t i = 0; i < count && r == 0; i++) {
+        r = sink_target_load(json_array_get(former.value, i), &origin->former[i], fault->error);
+        if (r == 0) origin->former_count++;
+    }
+    return r;
+}
+
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     Fault fault = {.error = error, .is_stored = true};
     Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
@@ -227,6 +252,7 @@ int sink_load(const json_t *stored, Sink **ret_sink, Error *error) {
     State state = {0};
     int r = sink_read(&fault, &definition, false, NULL, &sink);
     if (r == 0) r = member_u32(&fault, &state_node, "mappingVersion", &sink->mapping_version);
+    if (r == 0) r = origin_load(&fault, &state_node, &sink->origin);
     if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     sink->number = state.number;

@@ -105,6 +105,11 @@ static int column_fault(Fault *fault, const Node *body, size_t index, const char
 
 int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink *sink) {
     const char *paths_wrong = source_paths_wrong(source);
+    _cleanup_free_ char *start_wrong = source_sink_start_wrong(source, sink);
+    if (start_wrong) {
+        Node start = node_member(body, "startFrom");
+        return fault_at(fault, &start, "%s", start_wrong);
+    }
     if (sink->target.infer && paths_wrong) {
         Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), infer = node_member(&mapping, "infer");
         return fault_at(fault, &infer, "needs columns of type \"path\", %s", paths_wrong);

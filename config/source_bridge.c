@@ -17,6 +17,19 @@ const char *source_paths_wrong(const Source *source) {
     return NULL;
 }
 
+char *source_sink_start_wrong(const Source *source, const Sink *sink) {
+    char *text = NULL;
+    if (!sink->start.given) return NULL;
+    if (!source->kind->bridge)
+        check(asprintf(&text, "is for sinks of sources that read a broker: events are sent to a source of type \"%s\"",
+                       source->kind->name) > 0);
+    else if (!source_keeps_positions(source))
+        check(asprintf(&text, "must not stand there: the broker keeps what the source has not acknowledged, for all sinks alike") > 0);
+    else if (sink->start.at.kind == BRIDGE_START_SEQUENCE && source->kind->bridge->divides_partitions)
+        check(asprintf(&text, "must not be a sequence: a source of type \"%s\" has offsets by partition", source->kind->name) > 0);
+    return text;
+}
+
 /* ---- the registry ---------------------------------------------------------------------------------------------------------------------- */
 
 const char *registry_url_wrong(const char *url) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "config/bridge_start.h"
 #include "config/source_kind.h"
 
 /* What the value of a record is. */
@@ -19,15 +20,6 @@ typedef enum RecordKind {
     RECORD_AVRO,
     RECORD_JSON_SCHEMA,
 } RecordKind;
-
-/* Where a sink begins that claims its topic or stream for the first time. */
-typedef enum BridgeStartKind { BRIDGE_START_EARLIEST, BRIDGE_START_LATEST, BRIDGE_START_TIME, BRIDGE_START_SEQUENCE } BridgeStartKind;
-
-typedef struct BridgeStart {
-    BridgeStartKind kind;
-    usec_t time;       /* BRIDGE_START_TIME: since 1970, not below 0 */
-    uint64_t sequence; /* BRIDGE_START_SEQUENCE, of NATS only: from 1 */
-} BridgeStart;
 
 typedef struct BridgeSource {
     char *connection; /* name of a connection; its type is that of the kind */
@@ -68,6 +60,9 @@ static inline const BridgeSource *source_bridge(const Source *source) {
 static inline bool source_keeps_positions(const Source *source) {
     return source->kind->bridge && source->kind->bridge->keeps_positions(source->part);
 }
+
+/* Can the sink say by itself where it begins, as it does? A clause for behind `Field "startFrom" `; NULL: it can, or does not. free(). */
+char *source_sink_start_wrong(const Source *source, const Sink *sink);
 
 /* Why no column of type `path` can work there, a clause that follows `its type is "path", `; NULL: they can. */
 const char *source_paths_wrong(const Source *source);

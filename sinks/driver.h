@@ -193,8 +193,9 @@ typedef struct PositionsDriver {
     /* All of the group in the table, in key order; *ret_list is of the arena. None when there is no table of positions. */
     SinkResult (*list)(SinkSession *session, const SinkTarget *target, const char *group, Arena *arena, ListedPosition **ret_list,
                        size_t *ret_count, Error *error);
-    /* Removes all of the group in the table (a purge). */
-    SinkResult (*remove)(SinkSession *session, const SinkTarget *target, const char *group, uint64_t *ret_count, Error *error);
+    /* Removes all of the group in the table (a purge); but none if another instance than this one has set any of them. NULL: whoever set them. */
+    SinkResult (*remove)(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
+                         Error *error);
     /* To another table of the same database (`?positions=keep`). What is there already wins. */
     SinkResult (*copy)(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
                        Error *error);

@@ -366,15 +366,20 @@ static SinkResult change(PostgresSession *session, const char *sql, size_t count
     return nothing ? SINK_DONE : result;
 }
 
-static SinkResult pg_remove(SinkSession *session, const SinkTarget *target, const char *group, uint64_t *ret_count, Error *error) {
+static SinkResult pg_remove(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
+                            Error *error) {
     static const char sql[] =
         "WITH w AS MATERIALIZED (SELECT " KEY " FROM @ WHERE group_id = $1 AND table_name = $2"
+        " AND NOT EXISTS (SELECT 1 FROM @ AS o WHERE o.group_id = $1 AND o.table_name = $2 AND o.instance <> $3::uuid)"
         " ORDER BY cluster COLLATE \"C\", topic COLLATE \"C\", generation, partition FOR UPDATE)"
         " DELETE FROM @ AS p USING w WHERE p.table_name = $2 AND (p.cluster, p.group_id, p.topic, p.generation, p.partition)"
         " = (w.cluster, w.group_id, w.topic, w.generation, w.partition)";
     Buffer table = {0};
     put_table_name(&table, target);
-    SinkResult result = change(session_of(session), sql, 2, (const char *const[]){group, buffer_text(&table)}, ret_count, error);
+    char own[UUID_TEXT_SIZE + 1];
+    if (instance) ledger_file_text(instance, own);
+    SinkResult result = change(session_of(session), sql, 3, (const char *const[]){group, buffer_text(&table), instance ? own : NULL},
+                               ret_count, error);
     buffer_deinit(&table);
     return result;
 }

@@ -287,20 +287,20 @@ static SinkResult sqlite_list(SinkSession *sink_session, const SinkTarget *targe
     return SINK_DONE;
 }
 
-/* A statement with ?1 = group, ?2 and ?3 = tables. Without a table of positions it changes nothing. */
-static SinkResult change(SqliteSession *session, const char *sql, const char *group, const SinkTarget *first, const SinkTarget *second,
+/* A statement with ?1 = group, ?2 = table, ?3 = `third` (NULL: null). Without a table of positions it changes nothing. */
+static SinkResult change(SqliteSession *session, const char *sql, const char *group, const SinkTarget *target, const char *third,
                          uint64_t *ret_count, Error *error) {
     *ret_count = 0;
     SinkResult result = begin(session, false, error);
     if (result == SINK_DONE && has_table(session)) {
         STATEMENT statement = NULL;
-        _cleanup_free_ char *table = table_name(first), *other = table_name(second);
+        _cleanup_free_ char *table = table_name(target);
         int64_t hit = 0;
         result = prepare(session, sql, &statement, error);
         if (result == SINK_DONE) {
             bind_text(statement, 1, group);
             bind_text(statement, 2, table);
-            bind_text(statement, 3, other);
+            if (third) bind_text(statement, 3, third);
             result = step(session, statement, &hit, error);
             *ret_count = (uint64_t)hit;
         }
@@ -308,8 +308,13 @@ static SinkResult change(SqliteSession *session, const char *sql, const char *gr
     return end(session, result, error);
 }
 
-static SinkResult sqlite_remove(SinkSession *session, const SinkTarget *target, const char *group, uint64_t *ret_count, Error *error) {
-    return change(session_of(session), "DELETE FROM @ WHERE group_id = ?1 AND table_name = ?2", group, target, target, ret_count, error);
+static SinkResult sqlite_remove(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance,
+                                uint64_t *ret_count, Error *error) {
+    static const char sql[] = "DELETE FROM @ WHERE group_id = ?1 AND table_name = ?2 AND NOT EXISTS"
+                              " (SELECT 1 FROM @ AS o WHERE o.group_id = ?1 AND o.table_name = ?2 AND o.instance <> ?3)";
+    char own[UUID_TEXT_SIZE + 1];
+    if (instance) ledger_file_text(instance, own);
+    return change(session_of(session), sql, group, target, instance ? own : NULL, ret_count, error);
 }
 
 static SinkResult sqlite_copy(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
@@ -318,7 +323,8 @@ static SinkResult sqlite_copy(SinkSession *session, const SinkTarget *from, cons
         "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, topic_id, sink, instance)"
         " SELECT cluster, group_id, topic, generation, partition, ?3, next_offset, topic_id, sink, instance FROM @"
         " WHERE group_id = ?1 AND table_name = ?2 ON CONFLICT DO NOTHING";
-    return change(session_of(session), sql, group, from, to, ret_count, error);
+    _cleanup_free_ char *table = table_name(to);
+    return change(session_of(session), sql, group, from, table, ret_count, error);
 }
 
 const PositionsDriver sqlite_positions = {

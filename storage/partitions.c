@@ -16,7 +16,7 @@
 static const char last_number_key[] = {CURSOR_LAST_NUMBER};
 static const Span last_number_span = {.data = last_number_key, .size = 1};
 
-#define FORGOTTEN (-1) /* in place of an end */
+#define FORGOTTEN (-1) /* in place of an end; below it: FORGOTTEN - 1 - end, of what went to another table */
 
 static Span numbered_key(char kind, uint32_t number, char out[static 5]) {
     out[0] = kind;
@@ -280,8 +280,7 @@ int partition_decode_end(Span key, Span value, uint32_t *ret_sink, uint32_t *ret
     int64_t end = (int64_t)cursor_u64(&fields);
     r = record_read_whole(&fields, what, error);
     if (r < 0) return r;
-    if (sink == 0 || partition == 0 || end < FORGOTTEN)
-        return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
+    if (sink == 0 || partition == 0) return error_set(error, -EBADMSG, "the record of %s holds a value that cannot be", what);
     *ret_sink = sink;
     *ret_partition = partition;
     *ret_end = end;
@@ -296,7 +295,7 @@ int partition_end_find(Txn *txn, uint32_t sink, uint32_t partition, int64_t *ret
     int64_t end;
     r = partition_decode_end(key, value, &sink, &partition, &end, error);
     if (r < 0) return r;
-    if (end == FORGOTTEN) return PARTITION_NOT_FOUND;
+    if (end <= FORGOTTEN) return PARTITION_NOT_FOUND;
     *ret_end = end;
     return 0;
 }
@@ -327,8 +326,9 @@ int partition_ends_set(Txn *txn, const OffsetRun *runs, size_t count, Error *err
     return r;
 }
 
-int partition_end_forget(Txn *txn, uint32_t sink, uint32_t partition, Error *error) {
-    return put_end(txn, sink, partition, FORGOTTEN, error);
+int partition_end_forget(Txn *txn, uint32_t sink, uint32_t partition, int64_t left, Error *error) {
+    check(left >= -1 && left < INT64_MAX);
+    return put_end(txn, sink, partition, FORGOTTEN - 1 - left, error);
 }
 
 int partition_ends_forget(Txn *txn, uint32_t sink, Error *error) {
@@ -356,7 +356,8 @@ int partition_ends_visit(Txn *txn, uint32_t sink, PartitionEndVisit visit, void 
         uint32_t of_sink, partition;
         int64_t end;
         r = partition_decode_end(key, value, &of_sink, &partition, &end, error);
-        if (r == 0) r = visit(context, of_sink, partition, end, error);
+        int64_t left = end < FORGOTTEN ? FORGOTTEN - 1 - end : -1;
+        if (r == 0) r = visit(context, of_sink, partition, end < FORGOTTEN ? -1 : end, left, error);
         if (r < 0) return r;
         r = db_move(cursor, MDB_NEXT, &key, &value, error);
     }

@@ -62,12 +62,13 @@ int partition_end_find(Txn *txn, uint32_t sink, uint32_t partition, int64_t *ret
 int partition_end_set(Txn *txn, uint32_t sink, uint32_t partition, int64_t end, Error *error);
 /* Of each sink and partition the `next` of its last run. In the transaction that appends them. */
 int partition_ends_set(Txn *txn, const OffsetRun *runs, size_t count, Error *error);
-/* Where the next run begins is not known any more. The record stays, without an end. */
-int partition_end_forget(Txn *txn, uint32_t sink, uint32_t partition, Error *error);
+/* Where the next run begins is not known any more. The record stays, without an end. `left` -1, or the end of what the log had when the rows of
+ * the sink began to go to another table: those there may begin behind it. */
+int partition_end_forget(Txn *txn, uint32_t sink, uint32_t partition, int64_t left, Error *error);
 /* Removes all records of a sink that is erased. */
 int partition_ends_forget(Txn *txn, uint32_t sink, Error *error);
-/* < 0 from the visit ends the walk and is returned. `sink` 0: all. By sink and partition. `end` -1: it was forgotten. */
-typedef int (*PartitionEndVisit)(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error);
+/* < 0 from the visit ends the walk and is returned. `sink` 0: all. By sink and partition. `end` -1: it was forgotten, with `left`. */
+typedef int (*PartitionEndVisit)(void *context, uint32_t sink, uint32_t partition, int64_t end, int64_t left, Error *error);
 int partition_ends_visit(Txn *txn, uint32_t sink, PartitionEndVisit visit, void *context, Error *error);
 
 /* The mark of a partition. Set: in the place of the one before; it is not empty. Find: 0 or PARTITION_NOT_FOUND; valid until the transaction ends or

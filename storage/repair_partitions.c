@@ -170,7 +170,7 @@ static int find_sinks(Txn *txn, uint32_t number, Numbers *sinks, Error *error) {
 static int forget_ends(Txn *txn, uint32_t number, Error *error) {
     Numbers sinks = {0};
     int r = number > 0 ? find_sinks(txn, number, &sinks, error) : 0;
-    for (size_t i = 0; i < sinks.count && r == 0; i++) r = partition_end_forget(txn, sinks.items[i], number, error);
+    for (size_t i = 0; i < sinks.count && r == 0; i++) r = partition_end_forget(txn, sinks.items[i], number, -1, error);
     free(sinks.items);
     return r;
 }
@@ -199,7 +199,7 @@ static int repair_partition(Repair *repair, const BadRecord *bad, Error *error) 
 static int repair_end(Repair *repair, const BadRecord *bad, Error *error) {
     uint32_t sink = load_be32(bad->key.data + 1), partition = load_be32(bad->key.data + 5);
     bool can_be = sink > 0 && partition > 0;
-    int r = can_be ? partition_end_forget(repair->txn, sink, partition, error)
+    int r = can_be ? partition_end_forget(repair->txn, sink, partition, -1, error)
                    : db_remove(repair->txn, DB_CURSORS, buffer_span(&bad->key), error);
     if (r >= 0) (void)repair_report(repair, 0, 0, bad->why, "it is forgotten: nothing is lost");
     return r < 0 ? r : 0;
@@ -234,7 +234,7 @@ static int is_of_sink(void *context, const SliceRecord *slice, const OffsetRuns 
     return slice->sink == *(const uint32_t *)context ? REPAIR_ENOUGH : 0;
 }
 
-static int any_end(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
+static int any_end(void *context, uint32_t sink, uint32_t partition, int64_t end, int64_t left, Error *error) {
     return REPAIR_ENOUGH;
 }
 

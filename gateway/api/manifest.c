@@ -5,7 +5,8 @@ void api_manifest(ApiRequest *request) {
     ChangeRequest change = {.kind = CHANGE_MANIFEST, .source_id = request->source_id, .body = request->body, .by = request->by};
     bool dry_run = false;
     if (!api_boolean(request, "dryRun", request->parameters[0], &dry_run) ||
-        !api_boolean(request, "prune", request->parameters[1], &change.prune) || !api_if_match(request, &change.if_version))
+        !api_boolean(request, "prune", request->parameters[1], &change.prune) ||
+        !api_keep_positions(request, request->parameters[2], &change.keep_positions) || !api_if_match(request, &change.if_version))
         return;
     Failure failure = {0};
     int r = dry_run ? control_preview(request->control, &change, request->call, &failure)

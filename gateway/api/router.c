@@ -35,7 +35,7 @@ static const ApiRoute routes[] = {
     {"PUT", SOURCE "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SOURCE "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
     {"PUT", SOURCE "/undelete", ROLE_ADMIN, API_NO_BODY, API_DELETED, api_undelete, {0}},
-    {"PUT", SOURCE "/manifest", ROLE_ADMIN, API_MANIFEST, API_NO_LOOK, api_manifest, {"dryRun", "prune"}},
+    {"PUT", SOURCE "/manifest", ROLE_ADMIN, API_MANIFEST, API_NO_LOOK, api_manifest, {"dryRun", "prune", "positions"}},
     {"PUT", SOURCE "/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_pause, {0}},
     {"PUT", SOURCE "/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_resume, {0}},
     {"GET", SOURCE "/settings", ROLE_READ, API_NO_BODY, 0, api_settings_get, {0}},
@@ -48,7 +48,7 @@ static const ApiRoute routes[] = {
     {"GET", SOURCE "/sinks", ROLE_READ, API_NO_BODY, 0, api_sinks_list, {"afterId", "limit"}},
     {"POST", SOURCE "/sinks", ROLE_ADMIN, API_JSON, 0, api_sinks_create, {0}},
     {"GET", SINK, ROLE_READ, API_NO_BODY, 0, api_sinks_get, {0}},
-    {"PATCH", SINK, ROLE_ADMIN, API_JSON, 0, api_patch, {0}},
+    {"PATCH", SINK, ROLE_ADMIN, API_JSON, 0, api_sinks_patch, {"positions"}},
     {"DELETE", SINK, ROLE_ADMIN, API_NO_BODY, 0, api_delete, {"discard"}},
     {"PUT", SINK "/enable", ROLE_ADMIN, API_NO_BODY, 0, api_enable, {0}},
     {"PUT", SINK "/disable", ROLE_ADMIN, API_NO_BODY, 0, api_disable, {0}},
@@ -130,6 +130,13 @@ bool api_boolean(ApiRequest *request, const char *name, const char *text, bool *
     }
     *value = text[0] == 't';
     return true;
+}
+
+bool api_keep_positions(ApiRequest *request, const char *text, bool *value) {
+    *value = text != NULL;
+    if (!text || strcmp(text, "keep") == 0) return true;
+    api_fail(request, 400, "badRequest", "Parameter \"positions\" must be keep.");
+    return false;
 }
 
 /* ---- the path ---------------------------------------------------------------------------------------------------------------------- */

@@ -74,6 +74,8 @@ bool api_page(ApiRequest *request, const char *after_id, const char *limit, ApiP
 json_t *api_page_json(const ApiPage *page, size_t total, const char *last_id);
 /* "true" or "false", else 400 (false). NULL leaves *value. */
 bool api_boolean(ApiRequest *request, const char *name, const char *text, bool *value);
+/* The parameter "positions", which is keep or not given. */
+bool api_keep_positions(ApiRequest *request, const char *text, bool *value);
 
 /* sources.c */
 void api_sources_create(ApiRequest *request);
@@ -83,6 +85,7 @@ void api_sources_get(ApiRequest *request);
 bool api_if_match(ApiRequest *request, uint32_t *ret_version);
 void api_change(ApiRequest *request, ChangeKind kind, bool discard); /* of the source or sink that the path names */
 void api_patch(ApiRequest *request);
+void api_sinks_patch(ApiRequest *request);
 void api_delete(ApiRequest *request); /* parameter 0: discard */
 void api_enable(ApiRequest *request);
 void api_disable(ApiRequest *request);

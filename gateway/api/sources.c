@@ -82,6 +82,11 @@ void api_patch(ApiRequest *request) {
     api_change(request, CHANGE_PATCH, false);
 }
 
+void api_sinks_patch(ApiRequest *request) {
+    ChangeRequest change = {.kind = CHANGE_PATCH, .of_sink = true, .source_id = request->source_id, .sink_id = request->sink_id};
+    if (api_keep_positions(request, request->parameters[0], &change.keep_positions)) start(request, &change);
+}
+
 void api_delete(ApiRequest *request) {
     bool discard = false;
     if (!api_boolean(request, "discard", request->parameters[0], &discard)) return;

@@ -20,7 +20,7 @@
 
 typedef struct Apply {
     const Manifest *manifest; /* what is printed repeats none of the values of its expansions */
-    bool dry_run, prune;
+    bool dry_run, prune, keep_positions;
     unsigned changes;
     bool cannot; /* a dry run found a table that cannot be had */
 } Apply;
@@ -103,8 +103,8 @@ static void say_plan(Apply *apply, const char *source, const json_t *plan) {
 static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
     const char *id = screen_text(declared->source, "sourceId");
     _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s", id, apply->dry_run ? "true" : "false",
-                   apply->prune ? "true" : "false") > 0);
+    check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
+                   apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "") > 0);
     json_t *document = document_of(declared), *answer = NULL;
     int r = api_client_expect(client, "PUT", path, document, &answer, error);
     json_decref(document);
@@ -131,13 +131,24 @@ static int run(const Arguments *arguments) {
         (void)fprintf(stderr, "%s\n", error.text);
         return EXIT_INVALID;
     }
-    Apply apply = {.dry_run = arguments_flag(arguments, "dry-run"), .prune = arguments_flag(arguments, "prune"), .manifest = &manifest};
+    const char *positions = arguments_value(arguments, "positions");
+    if (positions && strcmp(positions, "keep") != 0) {
+        (void)fprintf(stderr, "--positions must be keep, not \"%s\"\n", positions);
+        return EXIT_INVALID;
+    }
+    Apply apply = {.keep_positions = positions != NULL,
+                   .dry_run = arguments_flag(arguments, "dry-run"),
+                   .prune = arguments_flag(arguments, "prune"),
+                   .manifest = &manifest};
     return remote_run(arguments, apply_all, &apply);
 }
 
 static const CommandOption options[] = {
     {.name = "file", .letter = 'f', .required = true, .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
     {.name = "dry-run", .sentence = "Only say what would change."},
+    {.name = "positions",
+     .argument = "keep",
+     .sentence = "Give another table of a sink the positions of the one before, in the same database."},
     {.name = "prune", .sentence = "Delete the sinks of the manifest's sources that it does not name."},
     REMOTE_OPTIONS,
     {0},

@@ -8,8 +8,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/delivery/load_job.h"
+#include "gateway/delivery/positions_job.h"
 
 #define PREPARING_MOST 2 /* on one connection at once */
 
@@ -85,9 +87,10 @@ static void fail_change(Control *control, Change *change, const char *text) {
 
 /* Where a change may go from where it is. */
 static const unsigned next_steps[] = {
-    [CHANGE_QUEUED] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_WITHDRAWING | 1u << CHANGE_DEFINING,
-    [CHANGE_HELD] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_DEFINING,
+    [CHANGE_QUEUED] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_COPYING | 1u << CHANGE_WITHDRAWING | 1u << CHANGE_DEFINING,
+    [CHANGE_HELD] = 1u << CHANGE_HELD | 1u << CHANGE_PREPARING | 1u << CHANGE_COPYING | 1u << CHANGE_DEFINING,
     [CHANGE_PREPARING] = 1u << CHANGE_HELD,
+    [CHANGE_COPYING] = 1u << CHANGE_COPYING | 1u << CHANGE_DEFINING,
     [CHANGE_WITHDRAWING] = 1u << CHANGE_DEFINING,
     [CHANGE_DEFINING] = 1u << CHANGE_FENCING | 1u << CHANGE_CLOSING,
     [CHANGE_FENCING] = 1u << CHANGE_CLOSING,
@@ -98,7 +101,8 @@ static void go_to(Change *change, ChangeStep step) {
     check(next_steps[change->step] & 1u << step);
     check(change->task->status == TASK_PROCESSING);
     check(change->outcome.withdraws || step != CHANGE_WITHDRAWING);
-    check(!change->outcome.withdraws || (step != CHANGE_HELD && step != CHANGE_PREPARING && step != CHANGE_FENCING));
+    check(!change->outcome.withdraws ||
+          (step != CHANGE_HELD && step != CHANGE_PREPARING && step != CHANGE_COPYING && step != CHANGE_FENCING));
     change->step = step;
 }
 
@@ -325,12 +329,47 @@ LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink 
     return job;
 }
 
+/* The next positions that another table is to have as well; none: all of them have. */
+static void start_copy(Control *control, Change *change) {
+    const ChangeOutcome *outcome = &change->outcome;
+    while (change->copied < outcome->sink_count && !outcome->of_sinks[change->copied].keeps) change->copied++;
+    if (change->copied == outcome->sink_count) {
+        start_define(control, change);
+        return;
+    }
+    const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
+    const Source *source = outcome->source ? outcome->source : known->source;
+    const Sink *sink = outcome->sinks[change->copied];
+    _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project), *label = NULL;
+    check(asprintf(&label, "%s/%s", source->source_id, sink->sink_id) > 0 && sink->origin.former_count > 0);
+    go_to(change, CHANGE_COPYING);
+    loaders_post(control->peers.loaders,
+                 copy_job_new(&sink->origin.former[0], &sink->target, label, sink->number, group, control->mailbox, &change->errand));
+}
+
+static void copy_ended(Control *control, Change *change, const LoadJob *job) {
+    if (job->request.result != SINK_DONE) {
+        _cleanup_free_ char *text = NULL;
+        check(asprintf(&text, "Nothing is changed: the positions for table \"%s\" of connection \"%s\" could not be copied: %s.",
+                       sink_target_name(&job->target), job->connection, job->request.error.text) > 0);
+        fail_change(control, change, text);
+        return;
+    }
+    if (job->changed > 0)
+        buffer_printf(&change->made, "%spositions for table \"%s\" of connection \"%s\"", change->made.size ? ", " : "",
+                      sink_target_name(&job->target), job->connection);
+    change->positions += job->changed;
+    outputs_number(change, "copiedPositions", change->positions);
+    change->copied++;
+    start_copy(control, change);
+}
+
 /* The next table that is to be looked at, from change->at on; none: all of them can take the rows. */
 static void start_prepare(Control *control, Change *change) {
     const ChangeOutcome *outcome = &change->outcome;
     while (change->at < outcome->sink_count && !outcome->of_sinks[change->at].prepares) change->at++;
     if (change->at == outcome->sink_count) {
-        start_define(control, change);
+        start_copy(control, change);
         return;
     }
     const Sink *sink = outcome->sinks[change->at];
@@ -460,6 +499,10 @@ void change_back(Control *control, Errand *errand, Message *take_message) {
         prepare_ended(control, change, job);
         load_job_free(job);
         prepare_held(control);
+    } else if (take_message->kind == MESSAGE_GROUP_POSITIONS) {
+        check(change->step == CHANGE_COPYING && change->copied < change->outcome.sink_count);
+        copy_ended(control, change, (LoadJob *)take_message);
+        load_job_free((LoadJob *)take_message);
     } else if (take_message->kind == MESSAGE_DEFINE) {
         Define *define = (Define *)take_message;
         check(change->step == CHANGE_DEFINING && change->at == 0);

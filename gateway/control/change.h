@@ -4,6 +4,7 @@
  *
  *   build       what the definitions become, from what they are now; compile the plan
  *   prepare     a loader checks or creates the tables, one after another
+ *   copy        a loader copies the positions of a table that a sink leaves, if that is asked for
  *   define      the writer stores the definitions and learns what it must know, in one transaction
  *   publish     every loop runs the new plan from its next event on
  *   fence       until every event that was mapped with the old one is committed or refused

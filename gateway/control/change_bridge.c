@@ -43,6 +43,11 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
                        found->name, found->type->name, source->kind->name, type);
 }
 
+int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure) {
+    _cleanup_free_ char *wrong = source_sink_start_wrong(source, sink);
+    return wrong ? failure_set(failure, 400, "badRequest", "Field \"startFrom\" %s.", wrong) : 0;
+}
+
 static void begin_sentence(Buffer *text) {
     if (text->size > 0) buffer_append_byte(text, ' ');
 }
@@ -68,12 +73,41 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
     }
 }
 
-void bridge_say_target(const Source *source, const Sink *old, const Sink *now, Buffer *text) {
-    bool moves = strcmp(old->target.connection, now->target.connection) != 0 ||
-                 strcmp(sink_target_name(&old->target), sink_target_name(&now->target)) != 0;
-    if (!moves || !source_keeps_positions(source)) return;
+static bool moves(const Source *source, const Sink *old, const Sink *now) {
+    return source_keeps_positions(source) && !sink_target_same_place(&old->target, &now->target);
+}
+
+void bridge_note_new(const RegistrySource *known, Sink *sink) {
+    if (source_keeps_positions(known->source)) sink->origin.joins = registry_live_sinks(known) > 0;
+}
+
+bool bridge_note_target(const Source *source, const Sink *old, Sink *now) {
+    bool moved = moves(source, old, now);
+    if (moved) sink_note_former(now, &old->target);
+    return moved;
+}
+
+int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure) {
+    const char *from = old->target.connection, *to = now->target.connection;
+    if (!source_keeps_positions(source))
+        return failure_set(failure, 400, "badRequest",
+                           "Parameter \"positions\" is for sinks of sources that keep positions: source \"%s\" does not.",
+                           source->source_id);
+    if (change_same_destination(control, from, to)) return 0;
+    return failure_set(
+        failure, 400, "badRequest",
+        "Positions can be kept within one database only, and connections \"%s\" and \"%s\" are two: leave \"positions\" out, and "
+        "set them with seek afterwards.",
+        from, to);
+}
+
+void bridge_say_target(const Source *source, const Sink *old, const Sink *now, bool keeps, Buffer *text) {
+    if (!moves(source, old, now)) return;
     begin_sentence(text);
-    buffer_append_text(
-        text, "Positions belong to the table: where the new one has none of this source, it goes on behind the last record of the old one, "
-              "or begins as \"startFrom\" says if the source is not read now.");
+    if (keeps) {
+        buffer_append_text(text, "The new table goes on at the positions of the old one.");
+        return;
+    }
+    buffer_printf(text, "Positions belong to the table: where the new one has none of this source, it %s.",
+                  now->start.given ? "begins as the sink's \"startFrom\" says" : "goes on behind the last record of the old one");
 }

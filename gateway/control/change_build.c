@@ -67,6 +67,7 @@ int failure_no_connection(const Control *control, const char *name, Failure *fai
 }
 
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure) {
+    if (bridge_check_sink(source, sink, failure) < 0) return -1;
     const Connection *found = connections_find(&control->options.options->list, sink->target.connection);
     if (!found) return failure_no_connection(control, sink->target.connection, failure);
     const SinkDriver *driver = sink_driver_of(found->type);
@@ -82,16 +83,17 @@ int change_check_connection(const Control *control, const Source *source, const 
 }
 
 /* One destination may have several names in the config file. */
-static bool same_destination(const Connections *list, const char *a, const char *b) {
+bool change_same_destination(const Control *control, const char *a, const char *b) {
+    const Connections *list = &control->options.options->list;
     if (strcmp(a, b) == 0) return true;
     const Connection *first = connections_find(list, a), *second = connections_find(list, b);
     if (!first || !second || first->type != second->type) return false;
     return strcmp(connection_place(first), connection_place(second)) == 0;
 }
 
-static bool same_table(const Control *control, const Sink *a, const Sink *b) {
+bool change_same_table(const Control *control, const Sink *a, const Sink *b) {
     const Connections *list = &control->options.options->list;
-    if (!same_destination(list, a->target.connection, b->target.connection)) return false;
+    if (!change_same_destination(control, a->target.connection, b->target.connection)) return false;
     const Connection *connection = connections_find(list, a->target.connection);
     const SinkDriver *driver = connection ? sink_driver_of(connection->type) : NULL;
     return !driver || driver->same_target(&a->target, &b->target);
@@ -116,7 +118,8 @@ int change_check_table(const Control *control, const char *source_id, const Sink
         bool own = strcmp(source_id, source->source->source_id) == 0;
         for (size_t k = 0; k < source->sink_count; k++) {
             const Sink *other = own ? becomes(outcome, source->sinks[k]->sink) : source->sinks[k]->sink;
-            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source->source->source_id, other))
+            if (other->deleted != 0 || !change_same_table(control, sink, other) ||
+                same_sink(source_id, sink, source->source->source_id, other))
                 continue;
             taken_source = source->source->source_id;
             taken_sink = other->sink_id;
@@ -124,14 +127,15 @@ int change_check_table(const Control *control, const char *source_id, const Sink
     }
     for (size_t i = 0; i < outcome->sink_count && !taken_sink; i++) { /* new ones */
         const Sink *other = outcome->sinks[i];
-        if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, source_id, other)) continue;
+        if (other->deleted != 0 || !change_same_table(control, sink, other) || same_sink(source_id, sink, source_id, other)) continue;
         taken_source = source_id;
         taken_sink = other->sink_id;
     }
     for (const Change *change = control->changes; change && !taken_sink; change = change->next) {
         for (size_t k = 0; k < change->outcome.sink_count; k++) {
             const Sink *other = change->outcome.sinks[k];
-            if (other->deleted != 0 || !same_table(control, sink, other) || same_sink(source_id, sink, change->request.source_id, other))
+            if (other->deleted != 0 || !change_same_table(control, sink, other) ||
+                same_sink(source_id, sink, change->request.source_id, other))
                 continue;
             taken_source = change->request.source_id;
             taken_sink = other->sink_id;
@@ -397,6 +401,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     if (same && same->sink->deleted != 0) return failure_deleted_sink(failure, known->source->source_id, sink->sink_id);
     if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
     if (check_one_more(control, known, sink, outcome, failure) < 0) return -1;
+    bridge_note_new(known, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
@@ -408,12 +413,14 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
     sink_complete(known->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
+    if (request->keep_positions && bridge_check_keep(control, known->source, old, sink, failure) < 0) return -1;
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
     _cleanup_(buffer_deinit) Buffer text = {0};
     buffer_append_text(&text, "The sink is changed.");
-    bridge_say_target(known->source, old, sink, &text);
+    bridge_say_target(known->source, old, sink, request->keep_positions, &text);
     outcome_set_done(outcome, &text);
-    if (!sink_target_differs(old, sink)) return 0;
+    if (!sink_target_differs(old, sink)) return bridge_check_sink(known->source, sink, failure);
+    of_sink->keeps = bridge_note_target(known->source, old, sink) && request->keep_positions;
     of_sink->prepares = !sink->disabled;
     of_sink->closes = true;
     return change_check_connection(control, known->source, sink, failure) < 0

@@ -7,6 +7,7 @@
 typedef struct SinkOutcome {
     bool is_new;    /* needs a number and a gate */
     bool stamps;    /* has a new version; else it only goes or comes with its source */
+    bool keeps;     /* its new table is given the positions of the old one */
     bool prepares;  /* its table is to be looked at */
     bool closes;    /* its open file goes to another table or has other columns, or it ends while its source goes on */
     SinkGate *gate; /* owned; of a new one, once the change has begun */
@@ -32,6 +33,7 @@ typedef enum ChangeStep {
     CHANGE_QUEUED,
     CHANGE_HELD, /* others are at its connection */
     CHANGE_PREPARING,
+    CHANGE_COPYING, /* positions */
     CHANGE_WITHDRAWING,
     CHANGE_DEFINING,
     CHANGE_FENCING,
@@ -55,11 +57,13 @@ struct Change {
     ChangeStep step;
     usec_t asked;          /* boot time */
     ChangeOutcome outcome; /* while it is queued: as it was when it was asked for, without numbers and gates */
+    size_t copied;         /* index of the sink whose positions are copied, or next */
     size_t at;             /* index of the sink whose table is prepared, or whose file is closed */
     Buffer made;           /* text: the tables that were made or grew so far */
     SnapshotSource *shown; /* what the loops will run */
     uint64_t fence;        /* no generation older than this may live */
     uint64_t discarded_rows;
+    uint64_t positions; /* that were copied */
 };
 
 void outcome_deinit(ChangeOutcome *outcome);
@@ -94,6 +98,8 @@ int failure_no_connection(const Control *control, const char *name, Failure *fai
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
 /* Can rows of the source go into the connection of the sink? */
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure);
+/* Do two sinks import into one table, as far as the config file says? */
+bool change_same_table(const Control *control, const Sink *a, const Sink *b);
 /* Is the table another sink's? `outcome`: what becomes of other sinks of that source; they count as that. */
 int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure);
 /* Can what it reads, and its sinks, be of the source as it will be? */
@@ -107,8 +113,18 @@ bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
 /* What a change of the source means for what it has read: appends a sentence, with a space before it when something stands there. */
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
+/* Can the sink say where it begins as it does? */
+int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
+/* A sink comes to a source, or gets another target: notes what says where it begins to read. */
+void bridge_note_new(const RegistrySource *known, Sink *sink);
+/* true: its rows go elsewhere, and positions count. */
+bool bridge_note_target(const Source *source, const Sink *old, Sink *now);
+/* Can the new target of the sink have the positions of the old one? */
+int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure);
 /* The same of a change of a sink's target. */
-void bridge_say_target(const Source *source, const Sink *old, const Sink *now, Buffer *text);
+void bridge_say_target(const Source *source, const Sink *old, const Sink *now, bool keeps, Buffer *text);
+/* May the two names of connections be of one destination? */
+bool change_same_destination(const Control *control, const char *a, const char *b);
 
 /* ---- of change.c, for change_ask.c ---- */
 /* Where the messages of a change come back. */

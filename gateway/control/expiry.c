@@ -4,22 +4,29 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/cleanup.h"
 #include "base/cursor.h"
 #include "base/log.h"
-#include "gateway/control/parts.h"
+#include "config/source_bridge.h"
+#include "gateway/control/change_parts.h"
+#include "gateway/delivery/load_job.h"
+#include "gateway/delivery/positions_job.h"
 #include "storage/catalog.h"
 
 typedef struct Expiry {
     Errand errand;   /* first */
     uint32_t *sinks; /* numbers of those that are over age, ascending */
     SinkStatistics *statistics;
+    bool *cleared; /* nothing of it is left at its destination but its rows */
     size_t count;
+    size_t at; /* the sink whose positions are removed */
 } Expiry;
 
 static void expiry_drop(Errand *errand) {
     Expiry *expiry = (Expiry *)errand;
     free(expiry->sinks);
     free(expiry->statistics);
+    free(expiry->cleared);
 }
 
 /* In running time: neither a clock that jumps nor a gateway that was off makes anything old. */
@@ -56,11 +63,85 @@ static int compare_numbers(const void *a, const void *b) {
     return first < second ? -1 : first > second;
 }
 
+static const uint32_t *find_sink(const Expiry *expiry, const Sink *sink) {
+    return bsearch(&sink->number, expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
+}
+
 static bool is_idle(const Expiry *expiry, const Sink *sink) {
-    const uint32_t *found = bsearch(&sink->number, expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
+    const uint32_t *found = find_sink(expiry, sink);
     if (!found) return false;
     const SinkStatistics *statistics = &expiry->statistics[found - expiry->sinks];
     return statistics->local.rows == 0 && statistics->staging.rows == 0;
+}
+
+/* ---- positions at destinations: a deleted sink of a bridge keeps them until it goes ---------------------------------------------------------- */
+
+/* Another sink goes on with them, or will remove them. */
+static bool shares_positions(const Control *control, const Source *source, const Sink *sink) {
+    uint32_t project = control->options.options->project;
+    _cleanup_free_ char *group = source->kind->bridge->group(source, project);
+    for (size_t i = 0; i < control->registry.count; i++) {
+        const RegistrySource *other = control->registry.sources[i];
+        if (!source_keeps_positions(other->source) || other->source->kind != source->kind) continue;
+        _cleanup_free_ char *of_other = other->source->kind->bridge->group(other->source, project);
+        if (strcmp(group, of_other) != 0) continue;
+        for (size_t k = 0; k < other->sink_count; k++) {
+            const Sink *found = other->sinks[k]->sink;
+            bool goes_before = over_age(control, found->deleted, found->deleted_running) && found->number < sink->number;
+            if (found->number != sink->number && !goes_before && change_same_table(control, found, sink)) return true;
+        }
+    }
+    return false;
+}
+
+/* The sink of that number, if it goes now. */
+static const Sink *find_going(const Control *control, const Expiry *expiry, uint32_t number, const Source **ret_source) {
+    for (size_t i = 0; i < control->registry.count; i++) {
+        const RegistrySource *source = control->registry.sources[i];
+        if (changes_touch(control, source->source->source_id)) continue;
+        for (size_t k = 0; k < source->sink_count; k++) {
+            const Sink *sink = source->sinks[k]->sink;
+            if (sink->number != number || !over_age(control, sink->deleted, sink->deleted_running) || !is_idle(expiry, sink)) continue;
+            *ret_source = source->source;
+            return sink;
+        }
+    }
+    return NULL;
+}
+
+/* The next positions that are to be removed; NULL: there are none any more. */
+static LoadJob *next_positions(const Control *control, Expiry *expiry) {
+    for (; expiry->at < expiry->count; expiry->at++) {
+        const Source *source;
+        const Sink *sink = find_going(control, expiry, expiry->sinks[expiry->at], &source);
+        if (!sink) continue;
+        expiry->cleared[expiry->at] = true;
+        if (!source_keeps_positions(source) || shares_positions(control, source, sink)) continue;
+        expiry->cleared[expiry->at] = false;
+        _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project), *label = NULL;
+        check(asprintf(&label, "%s/%s", source->source_id, sink->sink_id) > 0);
+        return remove_job_new(&sink->target, label, sink->number, group, control->mailbox, expiry);
+    }
+    return NULL;
+}
+
+static void note_positions(Expiry *expiry, const LoadJob *job) {
+    bool done = job->request.result == SINK_DONE;
+    const char *table = sink_target_name(&job->target);
+    if (!done)
+        log_warning("deleted sink %s stays, since its positions for table \"%s\" of connection \"%s\" cannot be removed: %s", job->label,
+                    table, job->connection, job->request.error.text);
+    else if (job->listed_count > 0)
+        log_warning("positions of deleted sink %s for table \"%s\" of connection \"%s\" stay: another gateway has set them since",
+                    job->label, table, job->connection);
+    else
+        log_info("%llu positions of deleted sink %s are removed from connection \"%s\"", (unsigned long long)job->changed, job->label,
+                 job->connection);
+    expiry->cleared[expiry->at++] = done;
+}
+
+static bool goes(const Expiry *expiry, const Sink *sink) {
+    return is_idle(expiry, sink) && expiry->cleared[find_sink(expiry, sink) - expiry->sinks];
 }
 
 /* Memory forgets at once: should the writer fail to, the next start finds them again. */
@@ -71,7 +152,7 @@ static void erase(Control *control, const Expiry *expiry, Define *define) {
         if (changes_touch(control, source->source->source_id)) continue;
         for (size_t k = source->sink_count; k-- > 0;) {
             RegistrySink *sink = source->sinks[k];
-            if (!over_age(control, sink->sink->deleted, sink->sink->deleted_running) || !is_idle(expiry, sink->sink)) continue;
+            if (!over_age(control, sink->sink->deleted, sink->sink->deleted_running) || !goes(expiry, sink->sink)) continue;
             erase_sink(control, define, source->source, sink->sink);
             registry_remove_sink(source, sink);
         }
@@ -90,8 +171,18 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
         errand_end(errand);
         return;
     }
-    check(take_message->kind == MESSAGE_TOTALS);
-    free(take_message);
+    if (take_message->kind == MESSAGE_GROUP_POSITIONS) {
+        note_positions(expiry, (LoadJob *)take_message);
+        load_job_free((LoadJob *)take_message);
+    } else {
+        check(take_message->kind == MESSAGE_TOTALS);
+        free(take_message);
+    }
+    LoadJob *job = next_positions(control, expiry);
+    if (job) {
+        control_ask_loaders(control, errand, job);
+        return;
+    }
     Define *define = define_new(control->mailbox, NULL);
     erase(control, expiry, define);
     Error error = {0};
@@ -100,6 +191,7 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
 }
 
 void expire(Control *control) {
+    if (control_errands(control, expiry_back) > 0) return; /* a destination is slow */
     Expiry *expiry = errand_new(sizeof *expiry, expiry_back, expiry_drop, NULL);
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
@@ -112,7 +204,8 @@ void expire(Control *control) {
     if (expiry->count > 1) qsort(expiry->sinks, expiry->count, sizeof *expiry->sinks, compare_numbers);
     for (size_t i = 1; i < expiry->count; i++) check(expiry->sinks[i - 1] < expiry->sinks[i]);
     expiry->statistics = calloc(expiry->count + 1, sizeof *expiry->statistics);
-    check(expiry->statistics);
+    expiry->cleared = calloc(expiry->count + 1, sizeof *expiry->cleared);
+    check(expiry->statistics && expiry->cleared);
 
     TotalsQuery *query = calloc(1, sizeof *query);
     check(query);

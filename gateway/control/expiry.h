@@ -1,4 +1,5 @@
-/* Removes from the catalog, every hour, tasks that ended and definitions that were deleted over 7 days of running time ago. Control thread. */
+/* Removes from the catalog, every hour, tasks that ended and definitions that were deleted over 7 days of running time ago. A sink of a source
+ * that keeps positions takes these with it: as long as they cannot be removed at its destination, it stays. Control thread. */
 #pragma once
 
 #include "gateway/control/control.h"

@@ -67,6 +67,7 @@ typedef struct ChangeRequest {
     uint32_t if_version;   /* only if the definition has this version; 0: whatever it has */
     bool discard;          /* delete: drop what waits */
     bool prune;            /* manifest: delete the sinks that it does not name */
+    bool keep_positions;   /* patch of a sink, manifest: another table has the positions of the one before */
     const char *by;        /* who */
 } ChangeRequest;
 

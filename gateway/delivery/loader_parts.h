@@ -90,7 +90,8 @@ static inline bool is_import(const LoadJob *job) {
 /* Somebody waits for what the destination says, so it goes before imports. */
 static inline bool is_question(const LoadJob *job) {
     int kind = job->request.message.kind;
-    return kind == MESSAGE_PREPARE || kind == MESSAGE_CLAIM || kind == MESSAGE_SEEK || kind == MESSAGE_LIST;
+    return kind == MESSAGE_PREPARE || kind == MESSAGE_CLAIM || kind == MESSAGE_SEEK || kind == MESSAGE_LIST || kind == MESSAGE_ORIGIN ||
+           kind == MESSAGE_GROUP_POSITIONS;
 }
 
 static inline bool is_test(const LoadJob *job) {

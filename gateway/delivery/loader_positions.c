@@ -43,10 +43,33 @@ SinkResult loader_list(const Kept *kept, LoadJob *job) {
     return list(kept, job, job->group);
 }
 
+/* What is left of them then is somebody else's, and is listed. */
+static SinkResult remove_group(const Loader *loader, Kept *kept, LoadJob *job) {
+    SinkResult result = kept->driver->positions->remove(kept->session, &job->target, job->group, &loader->loaders->options.instance,
+                                                        &job->changed, &job->request.error);
+    return result == SINK_DONE ? list(kept, job, job->group) : result;
+}
+
+SinkResult loader_group(const Loader *loader, Kept *kept, LoadJob *job) {
+    SinkResult result = loader_takes_positions(kept, job);
+    job->changed = 0;
+    if (result != SINK_DONE) return result;
+    if (job->deed == GROUP_REMOVE) return remove_group(loader, kept, job);
+    return kept->driver->positions->copy(kept->session, &job->copied_from, &job->target, job->group, &job->changed, &job->request.error);
+}
+
+static bool any_listed(const LoadJob *job) {
+    for (size_t i = 0; i < job->listed_count; i++)
+        if (strcmp(job->listed[i].key.cluster, job->claims[0].key.cluster) == 0) return true;
+    return false;
+}
+
 SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job) {
     SinkResult result = list(kept, job, job->claims[0].key.group);
     if (result != SINK_DONE) return result;
     job->request.error = (Error){0};
+    job->claimed = !job->claims_listed || any_listed(job);
+    if (!job->claimed) return SINK_DONE;
     positions_job_take_generations(job);
     ClaimJob claim = {.owner = owner_of(loader, job), .target = &job->target, .claims = job->claims, .count = job->claim_count};
     return kept->driver->positions->claim(kept->session, &claim, &job->request.error);

@@ -8,6 +8,7 @@ SinkResult loader_takes_positions(const Kept *kept, LoadJob *job);
 SinkResult loader_advance(const Loader *loader, Kept *kept, LoadJob *job); /* MESSAGE_POSITIONS */
 /* MESSAGE_CLAIM: lists the group's positions first, and claims of each topic the highest generation that is there. */
 SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job);
-SinkResult loader_list(const Kept *kept, LoadJob *job); /* MESSAGE_LIST */
+SinkResult loader_list(const Kept *kept, LoadJob *job);                  /* MESSAGE_LIST, _ORIGIN */
+SinkResult loader_group(const Loader *loader, Kept *kept, LoadJob *job); /* MESSAGE_GROUP_POSITIONS */
 /* MESSAGE_SEEK. Not SINK_DONE: the positions are as they were given, but for -EBUSY and -ERANGE, when they say what is there. */
 SinkResult loader_seek(const Loader *loader, Kept *kept, LoadJob *job);

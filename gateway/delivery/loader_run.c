@@ -332,8 +332,10 @@ static SinkResult run_once(Loader *loader, Kept *kept, LoadJob *job) {
     case MESSAGE_PREPARE: return prepare_asked(kept, job);
     case MESSAGE_POSITIONS: return loader_advance(loader, kept, job);
     case MESSAGE_CLAIM: return loader_claim(loader, kept, job);
+    case MESSAGE_GROUP_POSITIONS: return loader_group(loader, kept, job);
     case MESSAGE_SEEK: return loader_seek(loader, kept, job);
-    case MESSAGE_LIST: return loader_list(kept, job);
+    case MESSAGE_LIST:
+    case MESSAGE_ORIGIN: return loader_list(kept, job);
     case MESSAGE_IMPORT: return import_with(loader, kept, job);
     default: unreachable();
     }

@@ -7,14 +7,18 @@
 #include "base/text.h"
 #include "gateway/delivery/load_job.h"
 
+static void copy_target(SinkTarget *to, const SinkTarget *from, LoadJob *job) {
+    json_t *stored = sink_target_store(from);
+    check(stored && sink_target_load(stored, to, &job->request.error) == 0);
+    json_decref(stored);
+}
+
 static LoadJob *job_new(MessageKind kind, const SinkTarget *target, const char *label, uint32_t sink, Mailbox *reply, void *context) {
     LoadJob *job = load_job_new(kind, reply, context);
     job->connection = text_copy(target->connection);
     job->label = text_copy(label);
     job->sink = sink;
-    json_t *stored = sink_target_store(target);
-    check(stored && sink_target_load(stored, &job->target, &job->request.error) == 0);
-    json_decref(stored);
+    copy_target(&job->target, target, job);
     return job;
 }
 
@@ -57,9 +61,10 @@ static void sort_claims(PositionClaim *claims, size_t count) {
 }
 
 LoadJob *claim_job_new(const SinkTarget *target, const char *label, uint32_t sink, const PositionClaim *claims, size_t count,
-                       Mailbox *reply, void *context) {
+                       bool only_listed, Mailbox *reply, void *context) {
     check(count > 0);
     LoadJob *job = job_new(MESSAGE_CLAIM, target, label, sink, reply, context);
+    job->claims_listed = only_listed;
     job->claims = calloc(count, sizeof *job->claims);
     check(job->claims);
     memcpy(job->claims, claims, count * sizeof *claims);
@@ -123,6 +128,27 @@ void positions_job_take_generations(LoadJob *job) {
 LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context) {
     LoadJob *job = job_new(MESSAGE_LIST, target, label, sink, reply, context);
     job->group = text_copy(group);
+    return job;
+}
+
+/* ---- all of a group -------------------------------------------------------------------------------------------------------------------- */
+
+static LoadJob *group_job_new(GroupDeed deed, const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply,
+                              void *context) {
+    LoadJob *job = job_new(MESSAGE_GROUP_POSITIONS, target, label, sink, reply, context);
+    job->deed = deed;
+    job->group = text_copy(group);
+    return job;
+}
+
+LoadJob *remove_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context) {
+    return group_job_new(GROUP_REMOVE, target, label, sink, group, reply, context);
+}
+
+LoadJob *copy_job_new(const SinkTarget *from, const SinkTarget *to, const char *label, uint32_t sink, const char *group, Mailbox *reply,
+                      void *context) {
+    LoadJob *job = group_job_new(GROUP_COPY, to, label, sink, group, reply, context);
+    copy_target(&job->copied_from, from, job);
     return job;
 }
 

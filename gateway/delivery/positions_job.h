@@ -12,10 +12,11 @@
  *
  * The job finds the present generation of each topic: a claim of a lower one than the table has becomes one of the highest that it has. Back, with
  * SINK_DONE, `claims` have next and was_there, and `listed` is what the table had of the group before, of all generations: with another
- * topic_id at the highest one than the broker tells, the topic was made anew. load_job_free().
+ * topic_id at the highest one than the broker tells, the topic was made anew. `only_listed`: where the table has no position of the group and the
+ * cluster nothing is claimed, and the job comes back without `claimed`. load_job_free().
  */
 LoadJob *claim_job_new(const SinkTarget *target, const char *label, uint32_t sink, const PositionClaim *claims, size_t count,
-                       Mailbox *reply, void *context);
+                       bool only_listed, Mailbox *reply, void *context);
 /* NULL: it was not claimed. */
 const PositionClaim *claim_job_find(const LoadJob *job, const char *topic, int32_t partition);
 /* Of the highest generation that was listed; NULL: none of the topic was. */
@@ -31,9 +32,17 @@ LoadJob *seek_job_new(const SinkTarget *target, const char *label, uint32_t sink
 /* NULL: it is not of the job. */
 const ImportPosition *seek_job_find(const LoadJob *job, const PartitionKey *key);
 
-/* A job of MESSAGE_LIST: back, with SINK_DONE, `listed` is all that the table has of the group, of all clusters and generations, in key order. None when
+/* A job of MESSAGE_LIST, which may be made one of MESSAGE_ORIGIN: back, with SINK_DONE, `listed` is all that the table has of the group, of all clusters and generations, in key order. None when
  * there is no table of positions. load_job_free(). */
 LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context);
+/*
+ * Jobs of MESSAGE_GROUP_POSITIONS: all positions of the group in the table are removed, unless another gateway has set any of them since, and what is
+ * left comes back in `listed`; or they become those of another table of the same connection as well, but where it has some already. `changed` is how
+ * many. load_job_free().
+ */
+LoadJob *remove_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply, void *context);
+LoadJob *copy_job_new(const SinkTarget *from, const SinkTarget *to, const char *label, uint32_t sink, const char *group, Mailbox *reply,
+                      void *context);
 
 /* For the loader: raises the generations of the claims by what was listed, and puts them in key order. */
 void positions_job_take_generations(LoadJob *job);

@@ -48,6 +48,8 @@ typedef enum MessageKind {
     MESSAGE_IMPORT,          /* W -> D -> W   LoadJob: files into a table */
     MESSAGE_POSITIONS,       /* W -> D -> W   LoadJob: advance positions over runs whose rows nobody imports */
     MESSAGE_CLAIM,           /* B -> D -> B   LoadJob: make the positions of all partitions of topics, or read those that are there */
+    MESSAGE_ORIGIN,          /* B -> D -> B   LoadJob: as MESSAGE_LIST, to know where a sink of another table begins */
+    MESSAGE_GROUP_POSITIONS, /* C -> D -> C   LoadJob: remove or copy all positions of a group in a table */
     MESSAGE_SEEK,            /* B -> D -> B   LoadJob: set positions */
     MESSAGE_LIST,            /* B -> D -> B   LoadJob: read all positions of a group */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
@@ -149,6 +151,7 @@ typedef struct Append {
  */
 typedef struct PartitionProgress {
     int64_t from, end; /* -1, or 0 <= from <= end */
+    int64_t left;      /* no chain: where that of the table ended that the rows went to before; -1: there was none */
     int64_t position;  /* as the destination said it last, in this process; -1: it did not, or it has none */
     bool missing;      /* it said that it has none, though a run needed it, or there is a chain that begins at one */
     bool known;        /* it was asked since somebody watches the partition: position and missing are its answer */
@@ -393,9 +396,13 @@ typedef struct LoadFile {
     bool *slice_damaged; /* out, not SINK_DONE: by slice, found damaged by this import; owned; NULL: none */
 } LoadFile;
 
+/* What is done with all positions of a group in a table. */
+typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY } GroupDeed;
+
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
-    Request request;   /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
+    Request
+        request; /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _ORIGIN, _GROUP_POSITIONS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
@@ -411,8 +418,14 @@ typedef struct LoadJob {
     /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those of `partitions`. */
     PositionClaim *claims;
     size_t claim_count;
-    char *group;            /* MESSAGE_LIST; owned */
-    ListedPosition *listed; /* MESSAGE_CLAIM (before it) and _LIST, out, SINK_DONE: all that the table has of the group; in `arena` */
+    bool claims_listed;     /* MESSAGE_CLAIM: claims nothing where the table has no position of the group and the cluster yet */
+    bool claimed;           /* MESSAGE_CLAIM, out, SINK_DONE: it did not keep from it */
+    char *group;            /* MESSAGE_LIST, _ORIGIN, _GROUP_POSITIONS; owned */
+    GroupDeed deed;         /* MESSAGE_GROUP_POSITIONS */
+    SinkTarget copied_from; /* GROUP_COPY, of the same connection; owned */
+    uint64_t changed;       /* MESSAGE_GROUP_POSITIONS, out, SINK_DONE: how many positions */
+    /* MESSAGE_CLAIM (before it), _LIST, _ORIGIN, GROUP_REMOVE (after it), out, SINK_DONE: all that the table has of the group; in `arena` */
+    ListedPosition *listed;
     size_t listed_count;
     Arena arena;
     bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */

@@ -216,7 +216,7 @@ static void drop_message(Bridge *bridge, Message *message) {
     }
     check(bridge->owed > 0);
     bridge->owed--;
-    if (message->kind == MESSAGE_CLAIM || message->kind == MESSAGE_SEEK || message->kind == MESSAGE_LIST)
+    if (message->kind == MESSAGE_CLAIM || message->kind == MESSAGE_ORIGIN || message->kind == MESSAGE_SEEK || message->kind == MESSAGE_LIST)
         free(((Request *)message)->context);
     if (message->kind == MESSAGE_APPEND)
         flow_recycle(bridge, (Append *)message);
@@ -252,6 +252,7 @@ static void handle(Bridge *bridge, Message *message) {
     case MESSAGE_TEMPLATES: flow_templates_back(bridge, (TemplateBatch *)message); return;
     case MESSAGE_PROGRESS: claims_progress_back(bridge, (Progress *)message); return;
     case MESSAGE_CLAIM: claims_back(bridge, (LoadJob *)message); return;
+    case MESSAGE_ORIGIN: claims_origin_back(bridge, (LoadJob *)message); return;
     case MESSAGE_SEEK: seek_back(bridge, (LoadJob *)message); return;
     case MESSAGE_LIST: known_back(bridge, (LoadJob *)message); return;
     case MESSAGE_CLOSE: finish_close_back(bridge, (Close *)message); return;

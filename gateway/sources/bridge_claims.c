@@ -29,6 +29,7 @@ typedef struct ClaimContext {
     uint64_t epoch;
     size_t sink;
     uint32_t number; /* of the sink */
+    bool only_listed;
 } ClaimContext;
 
 void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
@@ -155,21 +156,27 @@ static void take_news(Bridge *bridge, const Question *question, size_t sink) {
 
 /* ---- the destinations ------------------------------------------------------------------------------------------------------------------- */
 
-/* Where a sink begins that has come while the others were read for: where these were then. One whose rows go elsewhere: where it was left. */
-static int64_t present_position(const Bridge *bridge, size_t sink, size_t topic, int32_t partition, int64_t otherwise) {
-    for (size_t i = 0; i < bridge->part_count; i++) {
-        const BridgePart *part = &bridge->parts[i];
-        if (part->topic != topic || part->partition != partition) continue;
-        bool begins = bridge->sinks[sink].moved || bridge->sinks[sink].is_new;
-        if (begins && part->slots[sink].left >= 0) return part->slots[sink].left;
-        return bridge->sinks[sink].is_new && part->read >= 0 ? part->read : otherwise;
-    }
-    return otherwise;
+static ClaimContext *context_of(const Bridge *bridge, size_t sink) {
+    ClaimContext *context = calloc(1, sizeof *context);
+    check(context);
+    *context = (ClaimContext){.epoch = bridge->epoch, .sink = sink, .number = bridge->sinks[sink].sink->number};
+    return context;
 }
 
-static void post_claim(Bridge *bridge, size_t sink, usec_t now) {
-    const BridgeWorld *world = &bridge->world;
+static void post(Bridge *bridge, size_t sink, LoadJob *take_job) {
     BridgeSink *of = &bridge->sinks[sink];
+    if (!of->claiming) {
+        of->was_waited_for = false;
+        of->asked = bridge_now(bridge);
+    }
+    of->claiming = true;
+    of->claims_out++;
+    bridge_post_job(bridge, take_job);
+}
+
+static void post_claim(Bridge *bridge, size_t sink) {
+    const BridgeWorld *world = &bridge->world;
+    const BridgeSink *of = &bridge->sinks[sink];
     size_t count = 0;
     PositionClaim *claims = calloc(world->partition_count + 1, sizeof *claims);
     check(claims);
@@ -183,20 +190,28 @@ static void post_claim(Bridge *bridge, size_t sink, usec_t now) {
                         .generation = topic->generation,
                         .partition = (int32_t)k},
                 .topic_id = topic->topic_id,
-                .start = present_position(bridge, sink, i, (int32_t)k, topic->start[k]),
+                .start = origin_start(bridge, sink, i, (int32_t)k),
                 .earliest = topic->earliest[k],
             };
     }
-    ClaimContext *context = calloc(1, sizeof *context);
-    check(context);
-    *context = (ClaimContext){.epoch = bridge->epoch, .sink = sink, .number = of->sink->number};
-    LoadJob *job = claim_job_new(&of->sink->target, of->label, of->sink->number, claims, count, bridge->mailbox, context);
+    ClaimContext *context = context_of(bridge, sink);
+    context->only_listed = origin_is_to_be_asked(bridge, sink);
+    LoadJob *job = claim_job_new(&of->sink->target, of->label, of->sink->number, claims, count, context->only_listed, bridge->mailbox,
+                                 context);
     free(claims);
-    of->claiming = true;
-    of->was_waited_for = false;
-    of->claims_out++;
-    of->asked = now;
-    bridge_post_job(bridge, job);
+    post(bridge, sink, job);
+}
+
+/* The next question to a destination, or the claim, when it is known where the sink begins. */
+static void ask_origin(Bridge *bridge, size_t sink) {
+    ClaimContext *context = context_of(bridge, sink);
+    LoadJob *job = origin_job(bridge, sink, context);
+    if (job) {
+        post(bridge, sink, job);
+        return;
+    }
+    free(context);
+    post_claim(bridge, sink);
 }
 
 /* The destination does not answer: its sink goes on where the writer's chain ends, or not at all. */
@@ -224,6 +239,7 @@ static void take_chains(Bridge *bridge, const Question *question, size_t sink, u
     for (size_t i = 0; i < bridge->part_count; i++) {
         BridgeSlot *slot = &bridge->parts[i].slots[sink];
         slot->chain = (BridgeChain){progress->partitions[i].from, progress->partitions[i].end};
+        slot->behind = progress->partitions[i].left;
         if (of->look != LOOK_CHAIN || *bridge_next(bridge, i, sink) >= 0) continue;
         BridgeAim aim = bridge_aim(slot->chain, slot->position);
         if (aim.sets_end) aim.next = -1; /* the position may be an old one */
@@ -241,7 +257,7 @@ static void take_chains(Bridge *bridge, const Question *question, size_t sink, u
     if (bridge->world.partition_count == 0)
         of->began = true;
     else if (of->claims_out < CLAIMS_MOST)
-        post_claim(bridge, sink, now);
+        post_claim(bridge, sink);
     else
         claim_failed(bridge, sink, now + BRIDGE_AGAIN);
 }
@@ -314,16 +330,54 @@ static void take_positions(Bridge *bridge, size_t sink, const LoadJob *job) {
     for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
 }
 
-void claims_back(Bridge *bridge, LoadJob *take_job) {
-    LoadJob *job = take_job;
+static usec_t try_again_at(const Bridge *bridge, SinkResult result) {
+    return bridge_now(bridge) + (result == SINK_REFUSED ? 5 : 1) * BRIDGE_AGAIN;
+}
+
+static ClaimContext take_context(Bridge *bridge, const LoadJob *job) {
     ClaimContext context = *(ClaimContext *)job->request.context;
     free(job->request.context);
     for (size_t i = 0; i < bridge->sink_count; i++)
         if (bridge->sinks[i].sink->number == context.number && bridge->sinks[i].claims_out > 0) bridge->sinks[i].claims_out--;
+    check(context.epoch != bridge->epoch || bridge->sinks[context.sink].claiming);
+    return context;
+}
+
+static void origin_failed(Bridge *bridge, size_t sink) {
+    BridgeSink *of = &bridge->sinks[sink];
+    SinkResult result;
+    free(of->error);
+    of->error = text_copy(origin_error(of, &result));
+    origin_forget(of);
+    of->claiming = false;
+    if (!of->stopped) claim_failed(bridge, sink, try_again_at(bridge, result));
+}
+
+void claims_origin_back(Bridge *bridge, LoadJob *take_job) {
+    ClaimContext context = take_context(bridge, take_job);
     if (context.epoch == bridge->epoch) {
+        if (origin_back(bridge, context.sink, take_job))
+            ask_origin(bridge, context.sink);
+        else
+            origin_failed(bridge, context.sink);
+        bridge->status_at = 0;
+    }
+    load_job_free(take_job);
+}
+
+void claims_back(Bridge *bridge, LoadJob *take_job) {
+    LoadJob *job = take_job;
+    ClaimContext context = take_context(bridge, job);
+    bool begins = job->request.result == SINK_DONE && !job->claimed;
+    if (context.epoch == bridge->epoch && begins) {
+        if (origin_ask(bridge, context.sink))
+            ask_origin(bridge, context.sink);
+        else
+            origin_failed(bridge, context.sink);
+    } else if (context.epoch == bridge->epoch) {
         BridgeSink *of = &bridge->sinks[context.sink];
-        check(of->claiming);
         of->claiming = false;
+        origin_forget(of);
         free(steal(of->error));
         if (job->request.result == SINK_DONE) {
             bool raised = raise_generations(bridge, job);
@@ -333,7 +387,7 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
             if (!raised && !of->stopped) take_positions(bridge, context.sink, job);
         } else if (!of->stopped) {
             of->error = text_copy(job->request.error.text);
-            claim_failed(bridge, context.sink, bridge_now(bridge) + (job->request.result == SINK_REFUSED ? 5 : 1) * BRIDGE_AGAIN);
+            claim_failed(bridge, context.sink, try_again_at(bridge, (SinkResult)job->request.result));
         }
         bridge->status_at = 0;
     }

@@ -85,20 +85,16 @@ typedef struct ClientTopics {
     const char *cluster; /* id, in the arena; never empty */
 } ClientTopics;
 
-typedef enum ClientWhen {
-    CLIENT_EARLIEST,
-    CLIENT_LATEST,
-    CLIENT_AT_TIME,
-    CLIENT_START
-} ClientWhen; /* START: as the definition's startFrom */
+typedef enum ClientWhen { CLIENT_EARLIEST, CLIENT_LATEST, CLIENT_AT_TIME, CLIENT_START } ClientWhen; /* START: see ClientOffset.start */
 
 typedef struct ClientOffset {
     const char *topic;
     int32_t partition;
     ClientWhen when;
-    int64_t time;   /* CLIENT_AT_TIME: ms since 1970 */
-    int64_t offset; /* out: of the first record from then on; of a time behind the last record: the end */
-    bool failed;    /* out */
+    int64_t time;             /* CLIENT_AT_TIME: ms since 1970 */
+    const BridgeStart *start; /* CLIENT_START; NULL: the source's own */
+    int64_t offset;           /* out: of the first record from then on; of a time behind the last record: the end */
+    bool failed;              /* out */
 } ClientOffset;
 
 typedef struct BridgeClientType {

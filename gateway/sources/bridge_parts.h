@@ -3,7 +3,8 @@
  *
  * Any call that reaches the client may find that it is of no use any more. Then bridge_client_failed closes it: `client` is NULL, all parts are gone
  * (`part_count` 0) and pointers to them are invalid, `world` is empty, and `epoch` is another one. Sinks stay. Such calls are part_hold, part_release,
- * part_stop, part_go_on, part_read_from, part_rejoin, parts_assign, topic_raise, sinks_set_up, acks_begin, claims_back, range_step, seek_step, flow_step.
+ * part_stop, part_go_on, part_read_from, part_rejoin, parts_assign, topic_raise, sinks_set_up, acks_begin, claims_back, range_step, claims_origin_back, seek_step,
+ * flow_step.
  * Who goes on with a part after one of them compares `epoch` with what it was before, or looks at `client`; a loop up to `part_count` ends by itself.
  *
  * Functions named X_back with a take_ parameter own a message that the bridge has posted and that is answered. What was asked in an earlier epoch is
@@ -59,9 +60,10 @@ typedef struct BridgeWorld {
 typedef struct BridgeSlot {
     int64_t position;  /* at the destination, as last heard; -1: not known */
     BridgeChain chain; /* of the writer, before its destination was asked */
+    int64_t behind;    /* as PartitionProgress.left, heard with the chain */
     int64_t left; /* while `next` is not known: where the sink was left, or the others when it came, see BridgeSink.moved; -1: not known */
 } BridgeSlot;
-#define BRIDGE_SLOT_NEW ((BridgeSlot){.position = -1, .chain = {-1, -1}, .left = -1})
+#define BRIDGE_SLOT_NEW ((BridgeSlot){.position = -1, .chain = {-1, -1}, .behind = -1, .left = -1})
 
 /* A partition that is assigned. Its MicroPartition has the same index. */
 typedef struct BridgePart {
@@ -93,6 +95,8 @@ typedef enum BridgeLook {
     LOOK_POSITION, /* the destination is to be asked */
 } BridgeLook;
 
+typedef struct BridgeOrigin BridgeOrigin; /* bridge_origins.c */
+
 typedef struct BridgeSink {
     const Sink *sink; /* of the plan */
     char *label;      /* owned: "SOURCE/SINK" */
@@ -100,16 +104,17 @@ typedef struct BridgeSink {
     bool is_new;      /* it came while others were read for, and has not been claimed yet */
     bool moved;       /* its rows go elsewhere from where it was left on, and it has not been claimed there yet */
     BridgeLook look;
-    uint64_t look_after; /* the answer to a later question to the writer is needed first */
-    bool claiming;       /* a claim is on its way */
-    bool began;          /* since the assignment its destination has answered, or was waited for */
-    bool was_waited_for; /* the claim takes long: it was gone on without its answer */
-    unsigned claims_out; /* with those of earlier assignments */
-    usec_t asked;        /* boot: when the claim was posted */
-    usec_t again;        /* boot: it failed, and is not posted before */
-    char *error;         /* owned: of the last claim or import; NULL: none failed */
-    const char *stopped; /* static: an error id */
-    const char *reason;  /* static, with `stopped` */
+    uint64_t look_after;  /* the answer to a later question to the writer is needed first */
+    bool claiming;        /* a claim is on its way */
+    bool began;           /* since the assignment its destination has answered, or was waited for */
+    bool was_waited_for;  /* the claim takes long: it was gone on without its answer */
+    unsigned claims_out;  /* with those of earlier assignments */
+    usec_t asked;         /* boot: when the claim was posted */
+    usec_t again;         /* boot: it failed, and is not posted before */
+    BridgeOrigin *origin; /* owned: where it begins whose table has no position yet, as far as it was asked; NULL: it was not */
+    char *error;          /* owned: of the last claim or import; NULL: none failed */
+    const char *stopped;  /* static: an error id */
+    const char *reason;   /* static, with `stopped` */
     uint64_t waiting_bytes;
     uint64_t posted_bytes, asked_bytes; /* posted since the last answer; of them, before the question that is on its way */
     usec_t failing_since;
@@ -381,7 +386,22 @@ void claims_look(Bridge *bridge, size_t sink, BridgeLook look);
 void claims_step(Bridge *bridge, usec_t now);
 void claims_progress_back(Bridge *bridge, Progress *take_progress);
 void claims_back(Bridge *bridge, LoadJob *take_job);
-bool claims_have_begun(const Bridge *bridge); /* each sink's destination has answered, or was waited for */
+void claims_origin_back(Bridge *bridge, LoadJob *take_job); /* another destination says where a sink begins */
+bool claims_have_begun(const Bridge *bridge);               /* each sink's destination has answered, or was waited for */
+
+/* ---- bridge_origins.c: sinks whose table has no position yet ---- */
+/* Do destinations have to be asked where the sink begins, unless its own has positions? */
+bool origin_is_to_be_asked(const Bridge *bridge, size_t sink);
+/* false: it cannot be known now, see origin_error. */
+bool origin_ask(Bridge *bridge, size_t sink);
+/* The next question; NULL: there is none any more. */
+LoadJob *origin_job(Bridge *bridge, size_t sink, void *context);
+/* An answer. false: where it begins cannot be known now, see origin_error. */
+bool origin_back(Bridge *bridge, size_t sink, const LoadJob *job);
+const char *origin_error(const BridgeSink *sink, SinkResult *ret_result);
+/* Where it begins, as far as it is known. */
+int64_t origin_start(const Bridge *bridge, size_t sink, size_t topic, int32_t partition);
+void origin_forget(BridgeSink *sink); /* NULL-safe as to `origin` */
 
 /* ---- bridge_range.c ---- */
 /* The broker does not have the offset that is read next: it is held until range_step has looked at it. */

@@ -195,7 +195,10 @@ void parts_drop(Bridge *bridge) {
 static void begin_epoch(Bridge *bridge) {
     bridge->epoch++;
     for (size_t i = 0; i < bridge->part_count; i++) bridge->parts[i].range_out = 0;
-    for (size_t i = 0; i < bridge->sink_count; i++) bridge->sinks[i].claiming = false;
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        bridge->sinks[i].claiming = false;
+        origin_forget(&bridge->sinks[i]);
+    }
 }
 
 /* Room for all partitions and sinks, where nothing is known. */
@@ -320,8 +323,7 @@ void parts_assign(Bridge *bridge) {
 /* ---- sinks ------------------------------------------------------------------------------------------------------------------------------ */
 
 static bool same_place(const Sink *a, const Sink *b) {
-    return strcmp(a->target.connection, b->target.connection) == 0 &&
-           strcmp(sink_target_name(&a->target), sink_target_name(&b->target)) == 0;
+    return sink_target_same_place(&a->target, &b->target);
 }
 
 /* `moved`: one whose rows went elsewhere. */
@@ -338,6 +340,7 @@ static void sinks_free(BridgeSink *sinks, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(sinks[i].label);
         free(sinks[i].error);
+        origin_forget(&sinks[i]);
     }
     free(sinks);
 }
@@ -370,6 +373,7 @@ void sinks_set_up(Bridge *bridge) {
         if (known) {
             *made = *known;
             made->error = text_copy(known->error);
+            made->origin = NULL;
         }
         made->sink = sink;
         made->is_new = known ? known->is_new : bridge->phase == BRIDGE_READING;
@@ -386,7 +390,7 @@ void sinks_set_up(Bridge *bridge) {
         for (size_t k = 0; moved && k < bridge->part_count; k++)
             bridge->parts[k].slots[i].left = part_left(&bridge->parts[k], nexts[k * old_count + at], &slots[k * old_count + at]);
         /* Behind all that was made into rows: until the new one is claimed, the others are read for. */
-        bool comes = made->is_new && !known && !moved;
+        bool comes = made->is_new && !known && !moved && sink->origin.former_count == 0;
         for (size_t k = 0; comes && k < bridge->part_count; k++) bridge->parts[k].slots[i].left = bridge->parts[k].made;
         /* Of one whose answer was on its way, and of a new one. */
         if (bridge->part_count > 0 && (!known || known->claiming || known->look != LOOK_NONE)) claims_look(bridge, i, LOOK_POSITION);

@@ -193,10 +193,11 @@ static int64_t when_of(const BridgeSource *source, const ClientOffset *offset) {
     case CLIENT_AT_TIME: return at_time(offset->time);
     case CLIENT_START: break;
     }
-    switch (source->start.kind) {
+    const BridgeStart *start = offset->start ? offset->start : &source->start;
+    switch (start->kind) {
     case BRIDGE_START_EARLIEST: return KAFKA_EARLIEST;
     case BRIDGE_START_LATEST: return KAFKA_LATEST;
-    case BRIDGE_START_TIME: return at_time((source->start.time + USEC_MS - 1) / USEC_MS);
+    case BRIDGE_START_TIME: return at_time((start->time + USEC_MS - 1) / USEC_MS);
     case BRIDGE_START_SEQUENCE: break; /* of NATS */
     }
     unreachable();

@@ -49,12 +49,11 @@ static NatsResult find_offset(BridgeClient *bridge, const NatsStream *stream, Cl
     uint64_t sequence = 0;
     if (when == CLIENT_START && bridge->acks) when = CLIENT_EARLIEST; /* its consumer knows: to ask would need another right */
     if (when == CLIENT_START) {
-        when = bridge->start.kind == BRIDGE_START_EARLIEST ? CLIENT_EARLIEST
-               : bridge->start.kind == BRIDGE_START_TIME   ? CLIENT_AT_TIME
-                                                           : CLIENT_LATEST;
-        nsec = nsec_of(bridge->start.time, 1000);
-        if (bridge->start.kind == BRIDGE_START_SEQUENCE) {
-            offset->offset = (int64_t)nats_bridge_within(stream, bridge->start.sequence);
+        const BridgeStart *start = offset->start ? offset->start : &bridge->start;
+        when = start->kind == BRIDGE_START_EARLIEST ? CLIENT_EARLIEST : start->kind == BRIDGE_START_TIME ? CLIENT_AT_TIME : CLIENT_LATEST;
+        nsec = nsec_of(start->time, 1000);
+        if (start->kind == BRIDGE_START_SEQUENCE) {
+            offset->offset = (int64_t)nats_bridge_within(stream, start->sequence);
             return NATS_RESULT_DONE;
         }
     }

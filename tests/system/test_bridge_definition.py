@@ -177,3 +177,49 @@ def test_a_new_sink_and_another_table_miss_nothing_of_what_comes_then(gateway, s
     gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "k"}})
     wait_bodies(gateway, ["1", "2", "3", "4"])  # it stands behind 3 there
     assert bodies(gateway, "kk") == ["4"]
+
+
+def test_another_table_goes_on_behind_the_old_one(gateway, server):
+    """Also when nobody reads for the sink then: paused, disabled, and with a start between the change and the first claim."""
+    add(gateway, "none", "k")
+    gateway.add_sink("s", "l", COLUMNS, settings=AT_ONCE)
+    server.publish("orders.a", ["1", "2"])
+    wait_bodies(gateway, ["1", "2"])
+    gateway.change("PUT", "/sources/s/pause")
+    server.publish("orders.a", ["3"])
+    gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "k2"}})
+    gateway.kill()
+    gateway.start()
+    gateway.change("PUT", "/sources/s/resume")
+    server.publish("orders.a", ["4"])
+    wait_bodies(gateway, ["3", "4"], "k2")
+    gateway.change("PUT", "/sources/s/sinks/k/disable")
+    server.publish("orders.a", ["5"])
+    gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "k3"}})
+    wait_bodies(gateway, ["1", "2", "3", "4", "5"], "l")
+    gateway.change("PUT", "/sources/s/sinks/k/enable")
+    server.publish("orders.a", ["6"])
+    wait_bodies(gateway, ["5", "6"], "k3")
+    assert (bodies(gateway), bodies(gateway, "k2")) == (["1", "2"], ["3", "4"])
+
+
+def test_where_a_new_sink_begins(gateway, server):
+    add(gateway, "none", "k")
+    server.publish("orders.a", ["1", "2"])
+    wait_bodies(gateway, ["1", "2"])
+    gateway.change("PUT", "/sources/s/pause")
+    server.publish("orders.a", ["3"])
+    for sink, start in (("present", {}), ("first", {"startFrom": "earliest"}), ("last", {"startFrom": "latest"}), ("second", {"startFrom": {"sequence": 2}})):
+        table = {"tableId": sink, "mapping": {"columns": COLUMNS}}
+        gateway.change("POST", "/sources/s/sinks", {"sinkId": sink, "table": table, **start})
+        gateway.set(f"/sources/s/sinks/{sink}", AT_ONCE)
+    gateway.kill()
+    gateway.start()
+    gateway.change("PUT", "/sources/s/resume")
+    for sink, expected in (("present", ["3"]), ("first", ["1", "2", "3"]), ("second", ["2", "3"])):
+        wait_bodies(gateway, expected, sink)
+    positions = "SELECT count(*) FROM _sluice_positions WHERE table_name LIKE '%last'"
+    wait_until("the last one has begun", lambda: gateway.rows(positions) == [(1,)])
+    server.publish("orders.a", ["4"])
+    wait_bodies(gateway, ["4"], "last")
+    wait_bodies(gateway, ["3", "4"], "present")

@@ -159,19 +159,17 @@ def test_a_new_sink_with_the_history_and_a_table_that_is_begun_anew(nats, gatewa
     program, manifest = "build/release/sluice", reader.directory / "messages.yaml"
     table = lambda name: [number for (number,) in gateway.rows(f"SELECT sequence FROM {name} ORDER BY 1")]  # noqa: E731
 
-    def add_sink(name):
+    def add_sink(name, *fields):
         head, sink = manifest.read_text().split("sinks:\n")
         first = sink.split("  - sinkId: ")[1]
-        more = first.replace("orders\n", f"{name}\n", 1).replace("tableId: messages", f"tableId: {name}")
+        more = first.replace("orders\n", "".join(f"{line}\n" for line in (name, *fields)), 1).replace("tableId: messages", f"tableId: {name}")
         manifest.write_text(f"{head}sinks:\n{sink}  - sinkId: {more}")
         reader.shell(f"{program} apply -f messages.yaml")
 
     add_sink("later")
     nats.publish("orders.new", ['{"id":2,"amount":1}'] * 100)
     wait_until("what came since", lambda: len(table("later")) >= 100, LONG)
-    reader.shell(f"{program} pause messages")
-    add_sink("history")
-    reader.shell(f"{program} resume messages")
+    add_sink("history", "    startFrom: earliest")
     wait_until("the history", lambda: len(table("history")) >= 1100, LONG)
     reader.shell(f"{program} pause messages")
     reader.shell("sqlite3 -cmd '.timeout 10000' data/tables.db 'DELETE FROM messages'")

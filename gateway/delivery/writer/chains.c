@@ -108,12 +108,18 @@ void chains_forget_all(SinkState *sink) {
         if (sink->ends->items[i].end >= 0) forget(sink, &sink->ends->items[i], "what waits goes another way");
 }
 
+void chains_leave(SinkState *sink) {
+    for (size_t i = 0; i < sink->ends->count; i++)
+        if (sink->ends->items[i].end >= 0) sink_log_forget(sink->log, sink->ends->items[i].partition);
+    sink_ends_leave(sink->ends);
+}
+
 int chains_store(Txn *txn, SinkState *sink, Error *error) {
     SinkEnds *ends = sink->ends;
     int r = 0;
     if (ends->unsaved == 0) return 0;
     for (size_t i = 0; i < ends->count && r == 0; i++)
-        if (ends->items[i].unsaved) r = partition_end_forget(txn, sink->totals.sink, ends->items[i].partition, error);
+        if (ends->items[i].unsaved) r = partition_end_forget(txn, sink->totals.sink, ends->items[i].partition, ends->items[i].left, error);
     if (r == 0) sink_ends_saved(ends);
     return r;
 }

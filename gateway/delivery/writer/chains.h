@@ -17,6 +17,8 @@ void chains_note_missing(Writer *writer, SinkState *sink, const LoadJob *job);
 void chains_note_loss(SinkState *sink);
 /* What waits goes elsewhere than what comes, or is dropped. */
 void chains_forget_all(SinkState *sink);
+/* The rows of the sink go to another table from now on; the database says so already, see sink_ends_leave. */
+void chains_leave(SinkState *sink);
 /* In the transaction that goes with it. */
 int chains_store(Txn *txn, SinkState *sink, Error *error);
 /* The same in a transaction of its own, if there is anything to store. */

@@ -44,8 +44,11 @@ static int store_other_place(Writer *writer, Txn *txn, const Sink *ordered, Erro
     const SinkState *sink = writer_sink(writer, ordered->number);
     int r = 0;
     if (!sink || !goes_elsewhere(writer, sink, ordered)) return 0;
-    for (size_t i = 0; i < sink->ends->count && r == 0; i++)
-        if (sink->ends->items[i].end >= 0) r = partition_end_forget(txn, sink->totals.sink, sink->ends->items[i].partition, error);
+    for (size_t i = 0; i < sink->ends->count && r == 0; i++) {
+        const SinkEnd *end = &sink->ends->items[i];
+        if (end->end >= 0 || end->unsaved)
+            r = partition_end_forget(txn, sink->totals.sink, end->partition, end->end >= 0 ? end->end : end->left, error);
+    }
     return r;
 }
 
@@ -110,8 +113,7 @@ static int discard(Writer *writer, Txn *txn, SinkState *sink, uint64_t *rows, Er
 static void know(Writer *writer, const SinkOrder *order, char *take_target) {
     SinkState *sink = writer_sink_added(writer, order->sink->number);
     if (goes_elsewhere(writer, sink, order->sink)) {
-        chains_forget_all(sink);
-        sink_ends_saved(sink->ends);
+        chains_leave(sink);
         watch_reset(sink->watch);
     }
     versions_put(sink->versions, writer->connections, order->sink->mapping_version, take_target, &order->sink->target);

@@ -51,6 +51,7 @@ static void fill_partition(Writer *writer, SinkState *sink, const Partition *par
     const Watched *watched = watch_ask(writer->watched, sink->watch, partition, index, writer->now->boot);
     *out = (PartitionProgress){.from = end ? end->from : -1,
                                .end = end ? end->end : -1,
+                               .left = end ? end->left : -1,
                                .position = watched->position,
                                .missing = watched->missing,
                                .known = watched->known};
@@ -67,7 +68,7 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     out->error[0] = '\0';
     if (!sink) { /* nobody ordered it */
         for (size_t i = 0; i < progress->partition_count; i++)
-            out->partitions[i] = (PartitionProgress){.from = -1, .end = -1, .position = -1};
+            out->partitions[i] = (PartitionProgress){.from = -1, .end = -1, .left = -1, .position = -1};
         return;
     }
     bool was_watched = sink->watch->count > 0;

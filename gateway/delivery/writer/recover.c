@@ -52,8 +52,8 @@ static int load_totals(void *context, const SinkTotals *totals, Error *error) {
     return 0;
 }
 
-static int load_end(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
-    sink_ends_load(writer_sink_added(context, sink)->ends, partition, end);
+static int load_end(void *context, uint32_t sink, uint32_t partition, int64_t end, int64_t left, Error *error) {
+    sink_ends_load(writer_sink_added(context, sink)->ends, partition, end, left);
     return 0;
 }
 

@@ -30,7 +30,7 @@ static SinkEnd *find_or_add(SinkEnds *ends, uint32_t partition) {
     if (place < ends->count && ends->items[place].partition == partition) return &ends->items[place];
     array_reserve(ends->items, ends->count, ends->capacity);
     memmove(&ends->items[place + 1], &ends->items[place], (ends->count - place) * sizeof *ends->items);
-    ends->items[place] = (SinkEnd){.partition = partition, .from = -1, .end = -1};
+    ends->items[place] = (SinkEnd){.partition = partition, .from = -1, .end = -1, .left = -1};
     ends->count++;
     return &ends->items[place];
 }
@@ -53,9 +53,11 @@ void sink_ends_deinit(SinkEnds *ends) {
 
 /* ---- the chain ----------------------------------------------------------------------------------------------------------------------- */
 
-void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end) {
+void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end, int64_t left) {
     SinkEnd *item = find_or_record(ends, partition);
+    check(end < 0 || left < 0);
     item->from = item->end = end;
+    item->left = left;
 }
 
 void sink_ends_begin_at(SinkEnds *ends, uint32_t partition, int64_t from, uint64_t first_row) {
@@ -77,6 +79,7 @@ bool sink_ends_add(SinkEnds *ends, const OffsetRun *run, uint64_t first_row, uin
     if (item->unsaved) ends->unsaved--;
     item->unsaved = false;
     item->end = run->next;
+    item->left = -1;
     return begins;
 }
 
@@ -93,6 +96,15 @@ void sink_ends_forget(SinkEnds *ends, uint32_t partition) {
     item->from = item->end = -1;
     ends->unsaved += !item->unsaved;
     item->unsaved = true;
+}
+
+void sink_ends_leave(SinkEnds *ends) {
+    for (size_t i = 0; i < ends->count; i++) {
+        SinkEnd *item = &ends->items[i];
+        if (item->end >= 0) item->left = item->end;
+        item->from = item->end = -1;
+    }
+    sink_ends_saved(ends);
 }
 
 void sink_ends_saved(SinkEnds *ends) {
@@ -140,6 +152,7 @@ void sink_ends_check(const SinkEnds *ends, uint64_t next_row) {
         check(i == 0 || end[-1].partition < end->partition);
         check((end->from < 0) == (end->end < 0) && end->from <= end->end);
         check(end->recorded || end->end < 0);
+        check(end->left < 0 || end->end < 0);
         check(end->first_row <= next_row);
     }
     check(known == ends->known);

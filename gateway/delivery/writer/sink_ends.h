@@ -17,6 +17,7 @@ typedef struct SinkEnd {
     bool recorded;      /* the database has a record of it */
     bool unsaved;       /* it was forgotten, which the database does not say yet */
     int64_t from, end;  /* from <= end; -1: there is no chain */
+    int64_t left;       /* of none: where the last one ended when the sink's rows began to go to another table; else -1 */
     uint64_t first_row; /* number of the first row of the chain, or of the row that follows: runs of rows before it are no part of it */
     uint64_t begun;     /* commit that the chain begins in; 0: the start found it */
     /* of the transaction in the making */
@@ -40,13 +41,15 @@ static inline bool sink_ends_any(const SinkEnds *ends) {
 }
 
 /* A record of the database: -1 says that the end was forgotten. Of the runs that wait nothing is known yet: the chain is empty. */
-void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end);
+void sink_ends_load(SinkEnds *ends, uint32_t partition, int64_t end, int64_t left);
 /* The chain that ends there has runs that wait. */
 void sink_ends_begin_at(SinkEnds *ends, uint32_t partition, int64_t from, uint64_t first_row);
 /* A run follows in the log, its rows from `first_row`, in `commit`. true: it does not go on, so a chain begins with it. */
 bool sink_ends_add(SinkEnds *ends, const OffsetRun *run, uint64_t first_row, uint64_t commit);
 /* The records before the position were imported. false: it is outside of the chain. */
 bool sink_ends_reach(SinkEnds *ends, uint32_t partition, int64_t position);
+/* The rows of the sink go to another table from now on, and the database says so: each chain is forgotten, with its end in `left`. */
+void sink_ends_leave(SinkEnds *ends);
 /* `sink_ends_saved`: once the database says so. */
 void sink_ends_forget(SinkEnds *ends, uint32_t partition);
 void sink_ends_saved(SinkEnds *ends);

@@ -456,8 +456,11 @@ static void claims(void **state) {
     assert_int_equal(count, 6);
     assert_int_equal(list[0].next, 300);
     assert_int_equal(list[1].next, 101);
-    /* A purge. */
-    must(driver->positions->remove(session, target, "g", &changed, &error), &error);
+    /* A purge. What others have set since is theirs. */
+    const Uuid others = {.bytes = {9, 9}};
+    must(driver->positions->remove(session, target, "g", &others, &changed, &error), &error);
+    assert_int_equal(changed, 0);
+    must(driver->positions->remove(session, target, "g", NULL, &changed, &error), &error);
     assert_int_equal(changed, 6);
     must(driver->positions->list(session, target, "g", &arena, &list, &count, &error), &error);
     assert_int_equal(count, 0);
@@ -478,7 +481,7 @@ static void without_a_table_of_positions(void **state) {
     uint64_t changed;
     must(driver->positions->list(session, &bridge.box.target, "g", &arena, &list, &count, &error), &error);
     assert_int_equal(count, 0);
-    must(driver->positions->remove(session, &bridge.box.target, "g", &changed, &error), &error);
+    must(driver->positions->remove(session, &bridge.box.target, "g", NULL, &changed, &error), &error);
     assert_int_equal(changed, 0);
     must(driver->positions->copy(session, &bridge.box.target, &bridge.box.target, "g", &changed, &error), &error);
     assert_int_equal(changed, 0);

@@ -566,9 +566,9 @@ static void rights(void **state) {
     must(driver->positions->seek(session, &seek, &error), &error);
     assert_int_equal(bridge_position(session, &bridge, 0), 7);
     uint64_t removed;
-    assert_int_equal(driver->positions->remove(session, &bridge.box.target, "g", &removed, &error), SINK_REFUSED);
+    assert_int_equal(driver->positions->remove(session, &bridge.box.target, "g", NULL, &removed, &error), SINK_REFUSED);
     run_sql("GRANT DELETE ON sluice.positions TO bridge");
-    must(driver->positions->remove(session, &bridge.box.target, "g", &removed, &error), &error);
+    must(driver->positions->remove(session, &bridge.box.target, "g", NULL, &removed, &error), &error);
     assert_int_equal(removed, 1);
     driver->disconnect(session);
     session = NULL;

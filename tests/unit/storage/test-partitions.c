@@ -143,9 +143,10 @@ static void test_ten_thousand_partitions(void **state) {
     fixture_deinit(&fixture);
 }
 
-static int see_end(void *context, uint32_t sink, uint32_t partition, int64_t end, Error *error) {
+static int see_end(void *context, uint32_t sink, uint32_t partition, int64_t end, int64_t left, Error *error) {
     char **at = context;
     *at += sprintf(*at, "%" PRIu32 ":%" PRIu32 "=%" PRId64 " ", sink, partition, end);
+    if (left >= 0) *at += sprintf(*at, "left %" PRId64 " ", left);
     return 0;
 }
 
@@ -178,10 +179,19 @@ static void test_ends(void **state) {
     assert_int_equal(end, 4);
     assert_int_equal(partition_end_find(txn, 2, 2, &end, NULL), PARTITION_NOT_FOUND);
     assert_ok(partition_end_set(txn, 2, 1, 2, error)); /* a seek goes back */
-    assert_ok(partition_end_forget(txn, 1, 2, error));
-    assert_ok(partition_end_forget(txn, 1, 2, error));
+    assert_ok(partition_end_forget(txn, 1, 2, -1, error));
+    assert_ok(partition_end_forget(txn, 1, 2, -1, error));
     assert_ends(txn, 0, "1:1=9223372036854775807 1:2=-1 2:1=2 256:7=0 "); /* it still says that sink 1 is a bridge's */
     assert_int_equal(partition_end_find(txn, 1, 2, &end, NULL), PARTITION_NOT_FOUND);
+    for (int i = 0; i < 3; i++) { /* its rows go to another table */
+        const int64_t left[] = {0, 8, INT64_MAX - 1};
+        char text[40];
+        (void)snprintf(text, sizeof text, "256:7=-1 left %" PRId64 " ", left[i]);
+        assert_ok(partition_end_forget(txn, 256, 7, left[i], error));
+        assert_ends(txn, 256, text);
+        assert_int_equal(partition_end_find(txn, 256, 7, &end, NULL), PARTITION_NOT_FOUND);
+    }
+    assert_ok(partition_end_set(txn, 256, 7, 0, error));
     assert_ok(partition_end_set(txn, 1, 2, 8, error));
     assert_ends(txn, 1, "1:1=9223372036854775807 1:2=8 ");
     assert_ok(partition_end_set(txn, 1, 9, 9, error));

@@ -70,10 +70,28 @@ static void answer_tests(Harness *harness) {
     }
 }
 
+/* Notes what is done, "remove sluice-1-s t ", and that others have set positions since, if `foreign_positions`. */
+static void answer_positions(Harness *harness, LoadJob *job) {
+    static const char *const deeds[] = {[GROUP_REMOVE] = "remove", [GROUP_COPY] = "copy"};
+    size_t used = strlen(harness->positions);
+    (void)snprintf(harness->positions + used, sizeof harness->positions - used, "%s %s %s%s%s ", deeds[job->deed], job->group,
+                   job->deed == GROUP_COPY ? sink_target_name(&job->copied_from) : "", job->deed == GROUP_COPY ? ">" : "",
+                   sink_target_name(&job->target));
+    job->request.result = (int)harness->prepare;
+    job->changed = harness->foreign_positions ? 0 : 3;
+    job->listed_count = harness->foreign_positions ? 2 : 0;
+    if (harness->prepare != SINK_DONE) (void)error_set(&job->request.error, -EIO, "%s", harness->prepare_says ? harness->prepare_says : "");
+    request_answer(&job->request);
+}
+
 static void run_loader(Harness *harness) {
     if (!harness->loader_stands) answer_tests(harness);
     if (!waiting_job || harness->loader_stands) return;
     LoadJob *job = steal(waiting_job);
+    if (job->request.message.kind == MESSAGE_GROUP_POSITIONS) {
+        answer_positions(harness, job);
+        return;
+    }
     harness->prepares += !job->inspects;
     harness->inspections += job->inspects;
     bool refused = harness->refused_table && strcmp(harness->refused_table, job->target.table.table_id) == 0;

@@ -40,7 +40,9 @@ typedef struct Harness {
     const char *refused_table; /* of this one: SINK_REFUSED, whatever `prepare` says; NULL: none */
     const char *known_table;   /* this one is there; all others would be created; NULL: none is */
     bool loader_stands;
-    SinkFault fault; /* what a test of a connection finds; with prepare_says */
+    bool foreign_positions; /* another gateway has set them */
+    char positions[256];    /* what was done to all positions of groups */
+    SinkFault fault;        /* what a test of a connection finds; with prepare_says */
     bool connections_fail;
     bool checks_stand;    /* of templates */
     bool templates_stand; /* and their evaluation */

@@ -43,6 +43,7 @@ static int start(void **state) {
                       "  events: {type: kafka, brokers: \"127.0.0.1:9\"}\n"
                       "  other: {type: kafka, brokers: \"127.0.0.1:10\"}\n"
                       "  jet: {type: nats, servers: \"nats://127.0.0.1:9\"}\n"
+                      "  warehouse: {type: postgres, uri: \"postgresql://127.0.0.1:9/w\"}\n"
                       "  heap: {type: plain, path: x}\n";
     harness_start(harness);
     *state = harness;
@@ -121,16 +122,153 @@ static void a_change_says_what_becomes_of_what_was_read(void **state) {
          "anew, "
          "as \"startFrom\" says, unless it was read under that before. Positions belong to the table: where the new one has none of this "
          "source, "
-         "it goes on behind the last record of the old one, or begins as \"startFrom\" says if the source is not read now.");
+         "it goes on behind the last record of the old one.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"tableId\":\"w\"}}",
          "The sink is changed. Positions belong to the table: where the new one has none of this source, it goes on behind the last record "
-         "of the old one, or begins as \"startFrom\" says if the source is not read now.");
+         "of the old one.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":\"latest\",\"table\":{\"tableId\":\"w2\"}}",
+         "The sink is changed. Positions belong to the table: where the new one has none of this source, it begins as the sink's "
+         "\"startFrom\" says.");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"onSchemaDrift\":\"evolve\"}}", "The sink is changed.");
     does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
     does(harness, "POST", SOURCES "/h/sinks",
          "{\"sinkId\":\"k\",\"table\":{\"tableId\":\"z\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}",
          "The sink is created.");
     does(harness, "PATCH", SOURCES "/h/sinks/k", "{\"table\":{\"tableId\":\"y\"}}", "The sink is changed.");
+}
+
+/* What the bridge goes by is stored: which sinks came to others, and where the rows of a sink went before. */
+static void where_a_sink_begins_is_stored(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
+         "The sink is disabled; what waits is imported. When it is enabled again it goes on where it stopped.");
+    for (int i = 0; i < 6; i++) {
+        char body[60];
+        (void)snprintf(body, sizeof body, "{\"table\":{\"tableId\":\"v%d\"}}", i % 5);
+        json_t *task = NULL;
+        assert_string_equal(harness_task(harness, "PATCH", SOURCES "/s/sinks/k", body, &task), "success");
+        json_decref(task);
+    }
+    for (int starts = 0; starts < 2; starts++) {
+        const RegistrySource *source = registry_find(&harness->control->registry, "s");
+        const SinkOrigin *k = &registry_find_sink(source, "k")->sink->origin, *l = &registry_find_sink(source, "l")->sink->origin;
+        assert_false(k->joins);
+        assert_true(l->joins);
+        assert_int_equal(l->former_count, 0);
+        assert_int_equal(k->former_count, SINK_FORMER_MAX);
+        for (int i = 0; i < SINK_FORMER_MAX; i++) { /* it is at v0 again */
+            char name[8];
+            (void)snprintf(name, sizeof name, "v%d", 4 - i);
+            assert_string_equal(sink_target_name(&k->former[i]), name);
+        }
+        harness_stop(harness);
+        harness_start(harness);
+    }
+}
+
+static void where_a_sink_begins_is_of_positions_alone(void **state) {
+    Harness *harness = *state;
+    const char *body = "{\"sinkId\":\"k\",\"startFrom\":\"latest\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"b\","
+                       "\"type\":\"body\"}]}}}";
+    does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
+    refuses(harness, "POST", SOURCES "/h/sinks", body, "Field \\\"startFrom\\\" is for sinks of sources that read a broker");
+    does(harness, "POST", SOURCES, NATS("d", ""), "The source is created.");
+    refuses(harness, "POST", SOURCES "/d/sinks", body, "the broker keeps what the source has not acknowledged");
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", body, "The sink is created.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":{\"sequence\":3}}", "must not be a sequence");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":\"soon\"}", "must be earliest, latest or a time");
+    refuses(harness, "PUT", SOURCES "/h/manifest",
+            "{\"sinks\":[{\"sinkId\":\"k\",\"startFrom\":\"latest\",\"table\":{\"tableId\":\"u\",\"mapping\":{\"columns\":[{\"name\":\"b\","
+            "\"type\":\"body\"}]}}}]}",
+            "sinks[0].startFrom");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"startFrom\":null}", "The sink is changed.");
+    const RegistrySource *source = registry_find(&harness->control->registry, "s");
+    assert_false(registry_find_sink(source, "k")->sink->start.given);
+}
+
+static void another_table_keeps_the_positions(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"description\":\"d\"}", "The sink is changed.");
+    assert_string_equal(harness->positions, "");
+    does(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"table\":{\"tableId\":\"u\"}}",
+         "The sink is changed. The new table goes on at the positions of the old one.");
+    assert_string_equal(harness->positions, "copy sluice-1-s t>u ");
+    does(harness, "PUT", SOURCES "/s/sinks/k/disable", NULL,
+         "The sink is disabled; what waits is imported. The source has no enabled sink now: nothing is read, and new records wait in the "
+         "broker.");
+    harness->positions[0] = '\0';
+    json_t *task = NULL;
+    assert_string_equal(
+        harness_task(
+            harness, "PUT", SOURCES "/s/manifest?positions=keep",
+            "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"a\"]},\"sinks\":[" SINK("k", "local", "w") "]}", &task),
+        "success");
+    assert_string_equal(harness->positions, "copy sluice-1-s u>w ");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(task, "outputs"), "copiedPositions")), 3);
+    json_decref(task);
+
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k?positions=drop", "{}", "Parameter \\\"positions\\\" must be keep");
+    refuses(harness, "PATCH", SOURCES "/s?positions=keep", "{}", "positions");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"table\":{\"connection\":\"warehouse\"}}",
+            "connections \\\"local\\\" and \\\"warehouse\\\" are two");
+    does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
+    does(harness, "POST", SOURCES "/h/sinks",
+         "{\"sinkId\":\"k\",\"table\":{\"tableId\":\"z\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"body\"}]}}}",
+         "The sink is created.");
+    refuses(harness, "PATCH", SOURCES "/h/sinks/k?positions=keep", "{\"table\":{\"tableId\":\"y\"}}", "source \\\"h\\\" does not");
+
+    harness->prepare = SINK_UNREACHABLE;
+    harness->prepare_says = "it is down";
+    assert_string_equal(harness_task(harness, "PATCH", SOURCES "/s/sinks/k?positions=keep", "{\"table\":{\"tableId\":\"x\"}}", &task),
+                        "error");
+    const char *text = json_string_value(json_object_get(task, "error"));
+    assert_true(text && strstr(text, "could not be copied: it is down"));
+    json_decref(task);
+    harness->prepare = SINK_DONE;
+}
+
+/* What is deleted for long goes with its positions, but not as long as these cannot be removed, and not those that others have set. */
+static void positions_go_with_their_sink(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("m", "local", "v"), "The sink is created.");
+    for (int i = 0; i < 3; i++) {
+        json_t *task = NULL;
+        char path[60];
+        (void)snprintf(path, sizeof path, SOURCES "/s/sinks/%c", "klm"[i]);
+        assert_string_equal(harness_task(harness, "DELETE", path, NULL, &task), "success");
+        json_decref(task);
+    }
+    does(harness, "POST", SOURCES "/s/sinks", SINK("n", "local", "v"), "The sink is created."); /* goes on with those of m */
+    harness->prepare = SINK_UNREACHABLE;
+    harness->prepare_says = "it is down";
+    harness->time_passed += 8 * USEC_DAY;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    const RegistrySource *source = registry_find(&harness->control->registry, "s");
+    assert_string_equal(harness->positions, "remove sluice-1-s t remove sluice-1-s u ");
+    assert_true(registry_find_sink(source, "k") && registry_find_sink(source, "l"));
+    assert_null(registry_find_sink(source, "m"));
+    harness->positions[0] = '\0';
+    harness->prepare = SINK_DONE;
+    harness->time_passed += 2 * USEC_HOUR;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_string_equal(harness->positions, "remove sluice-1-s t remove sluice-1-s u ");
+    assert_null(registry_find_sink(source, "k"));
+    assert_null(registry_find_sink(source, "l"));
+    assert_non_null(registry_find_sink(source, "n"));
+    harness->foreign_positions = true;
+    does(harness, "DELETE", SOURCES "/s/sinks/n", NULL, "The sink is deleted; what waits is imported.");
+    harness->time_passed += 8 * USEC_DAY;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_null(registry_find_sink(source, "n"));
 }
 
 /* Who applies a manifest reads it in the plan, also before it is done. */
@@ -282,6 +420,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(its_connection_is_there_and_of_its_type, start, harness_teardown),
         cmocka_unit_test_setup_teardown(its_sinks_keep_positions, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_change_says_what_becomes_of_what_was_read, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(where_a_sink_begins_is_stored, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(another_table_keeps_the_positions, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(positions_go_with_their_sink, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(where_a_sink_begins_is_of_positions_alone, start, harness_teardown),
         cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),

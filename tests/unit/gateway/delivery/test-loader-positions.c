@@ -91,7 +91,7 @@ static PartitionKey key_of(const char *topic, uint32_t generation, int32_t parti
 }
 
 static LoadJob *claim(Pool *pool, const SinkTarget *target, const PositionClaim *claims, size_t count) {
-    return run(pool, claim_job_new(target, "shop/orders", 1, claims, count, pool->bridge, pool), SINK_DONE);
+    return run(pool, claim_job_new(target, "shop/orders", 1, claims, count, false, pool->bridge, pool), SINK_DONE);
 }
 
 static LoadJob *seek(Pool *pool, const SinkTarget *target, const ImportPosition *position, bool backwards, bool compare, int result) {
@@ -202,6 +202,41 @@ static void test_a_seek_sets_positions(void **state) {
     }
 }
 
+/* Lists, copies and removes all of a group; a claim that keeps from making the first ones. */
+static void test_all_positions_of_a_group(void **state) {
+    for (size_t i = 0; i < connection_count(); i++) {
+        Pool pool;
+        start(&pool);
+        SinkTarget target = target_of(connections[i], "all"), other = target_of(connections[i], "all_other");
+        const PositionClaim claims[] = {{.key = key_of("t", 0, 0), .start = 3}, {.key = key_of("t", 0, 1), .start = 4}};
+        LoadJob *job = run(&pool, claim_job_new(&target, "shop/orders", 1, claims, 2, true, pool.bridge, NULL), SINK_DONE);
+        assert_false(job->claimed);
+        load_job_free(job);
+        job = run(&pool, list_job_new(&target, "shop/orders", 1, "g", pool.bridge, NULL), SINK_DONE);
+        assert_int_equal(job->listed_count, 0);
+        load_job_free(job);
+        load_job_free(claim(&pool, &target, claims, 2));
+        job = run(&pool, claim_job_new(&target, "shop/orders", 1, claims, 2, true, pool.bridge, NULL), SINK_DONE);
+        assert_true(job->claimed);
+        assert_int_equal(claim_job_find(job, "t", 1)->next, 4);
+        load_job_free(job);
+        job = run(&pool, copy_job_new(&target, &other, "shop/orders", 1, "g", pool.bridge, NULL), SINK_DONE);
+        assert_int_equal(job->changed, 2);
+        load_job_free(job);
+        job = run(&pool, remove_job_new(&target, "shop/orders", 1, "g", pool.bridge, NULL), SINK_DONE);
+        assert_int_equal(job->changed, 2);
+        assert_int_equal(job->listed_count, 0);
+        load_job_free(job);
+        job = run(&pool, list_job_new(&other, "shop/orders", 1, "g", pool.bridge, NULL), SINK_DONE);
+        assert_int_equal(job->listed_count, 2);
+        assert_int_equal(job->listed[1].next, 4);
+        load_job_free(job);
+        sink_target_deinit(&target);
+        sink_target_deinit(&other);
+        end(&pool);
+    }
+}
+
 /* A topic that was made anew: who does not know it gets the positions of the highest generation. */
 static void test_a_claim_finds_the_generation(void **state) {
     for (size_t i = 0; i < connection_count(); i++) {
@@ -266,7 +301,7 @@ static void test_a_claim_at_a_silent_server(void **state) {
     SinkTarget silent = target_of("warehouse", "silent"), target = target_of("local", "silent");
     const PositionClaim claims[] = {{.key = key_of("t", 0, 0), .start = 3}};
     for (uint32_t sink = 1; sink <= 8; sink++)
-        loaders_post(pool.loaders, claim_job_new(&silent, "shop/orders", sink, claims, 1, pool.bridge, NULL));
+        loaders_post(pool.loaders, claim_job_new(&silent, "shop/orders", sink, claims, 1, false, pool.bridge, NULL));
     load_job_free(claim(&pool, &target, claims, 1));
     load_job_free(claim(&pool, &target, claims, 1));
     loaders_drain(pool.loaders);
@@ -309,6 +344,7 @@ int main(void) {
         TEST(test_a_claim_makes_positions_and_reads_them_back),
         TEST(test_a_seek_sets_positions),
         TEST(test_a_claim_finds_the_generation),
+        TEST(test_all_positions_of_a_group),
         TEST(test_a_claim_after_a_restart_of_the_server),
         TEST(test_a_claim_at_a_silent_server),
     };

@@ -275,7 +275,7 @@ static void post_claim(Pool *pool, const char *connection, uint32_t sink, Mailbo
     SinkTarget target;
     target_init(&target, connection);
     const PositionClaim claim = {.key = partition, .topic_id = "id", .start = 5};
-    loaders_post(pool->loaders, claim_job_new(&target, "1", sink, &claim, 1, reply, NULL));
+    loaders_post(pool->loaders, claim_job_new(&target, "1", sink, &claim, 1, false, reply, NULL));
     sink_target_deinit(&target);
 }
 

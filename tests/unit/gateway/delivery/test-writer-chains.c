@@ -147,9 +147,18 @@ static void test_another_table_has_other_positions(void **state) {
     fixture_run(fixture);
     fixture_chain_is(fixture, 0, -1, -1);
     assert_int_equal(fixture_stored_end(fixture, 1, 1), -1);
+    assert_int_equal(fixture_progress(fixture, 1, false).partitions[0].left, 20); /* the other table may begin there */
     fixture_run(fixture);
     fixture_restart(fixture);
     fixture_chain_is(fixture, 0, -1, -1);
+    fixture_redefine(fixture, 1, NULL, "elsewhere again");
+    fixture_run(fixture);
+    assert_int_equal(fixture_progress(fixture, 1, false).partitions[0].left, 20);
+    fixture_append_tens(fixture, 20, 30, true);
+    assert_int_equal(fixture_progress(fixture, 1, false).partitions[0].left, -1);
+    fixture_restart(fixture);
+    assert_int_equal(fixture_progress(fixture, 1, false).partitions[0].end, 30);
+    assert_int_equal(fixture_progress(fixture, 1, false).partitions[0].left, -1);
 }
 
 static void test_discard_and_erase_end_the_chains(void **state) {

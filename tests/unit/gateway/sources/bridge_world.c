@@ -136,7 +136,8 @@ static int client_offsets(BridgeClient *client, ClientOffset *offsets, size_t co
     if (world.is_down) return error_set(error, -EHOSTUNREACH, "the broker is down");
     for (size_t i = 0; i < count; i++) {
         const WorldPartition *partition = &world.partitions[offsets[i].partition];
-        offsets[i].offset = offsets[i].when == CLIENT_LATEST ? partition->end : partition->first;
+        bool latest = offsets[i].when == CLIENT_LATEST || (offsets[i].start && offsets[i].start->kind == BRIDGE_START_LATEST);
+        offsets[i].offset = latest ? partition->end : partition->first;
     }
     return 0;
 }
@@ -279,6 +280,7 @@ static void store(const Append *append) {
             }
             if (run->sets_end) to->from[partition] = run->first;
             to->end[partition] = run->next;
+            to->left[partition] = -1;
         }
         assert_ptr_equal(at, sink->rows.data + sink->rows.size);
     }
@@ -311,12 +313,12 @@ static void answer_progress(Progress *progress) {
         for (size_t k = 0; k < progress->partition_count; k++) {
             int partition = partition_of(&progress->partitions[k]);
             if (progress->partitions[k].generation != sink->generation) {
-                to->partitions[k] = (PartitionProgress){-1, -1, -1, false};
+                to->partitions[k] = (PartitionProgress){-1, -1, -1, -1, false, false};
                 continue;
             }
             if (progress->look_now || world.now / (5 * USEC_SECOND) != (world.now - USEC_SECOND) / (5 * USEC_SECOND)) hear(sink, partition);
-            to->partitions[k] = (PartitionProgress){sink->from[partition], sink->end[partition], sink->heard[partition], sink->missing,
-                                                    true};
+            to->partitions[k] = (PartitionProgress){sink->from[partition],  sink->end[partition], sink->left[partition],
+                                                    sink->heard[partition], sink->missing,        true};
         }
     }
     request_answer(&progress->request);
@@ -392,20 +394,32 @@ void world_overtake(int sink, int partition, int64_t next) {
         if (world.partitions[partition].records[*position] == RECORD_GOOD) of->table[partition][*position]++;
 }
 
-static void list(LoadJob *job, const WorldSink *sink, PartitionKey key) {
+static void list(LoadJob *job, const WorldSink *sink, const int64_t *positions) {
     job->listed = arena_zalloc(&job->arena, WORLD_PARTITIONS * sizeof *job->listed);
     for (int p = 0; p < WORLD_PARTITIONS; p++) {
-        if (sink->positions[p] < 0) continue;
-        key.generation = sink->generation;
-        key.partition = p;
-        job->listed[job->listed_count++] = (ListedPosition){.key = key, .topic_id = sink->topic_id, .next = sink->positions[p]};
+        if (positions[p] < 0) continue;
+        PartitionKey key = {.cluster = "c", .group = "sluice-1-s", .topic = "t", .generation = sink->generation, .partition = p};
+        job->listed[job->listed_count++] = (ListedPosition){.key = key, .topic_id = sink->topic_id, .next = positions[p]};
     }
+}
+
+/* Of any sink, or of the table that it went to before. */
+static void list_group(LoadJob *job) {
+    unsigned number, moves;
+    assert_string_equal(job->group, "sluice-1-s");
+    assert_int_equal(sscanf(sink_target_name(&job->target), "t%u_%u", &number, &moves), 2);
+    WorldSink *sink = &world.sinks[number];
+    sink->lists++;
+    if (moves == sink->moves) list(job, sink, sink->positions);
+    if (moves + 1 == sink->moves) list(job, sink, sink->former);
 }
 
 static void claim(LoadJob *job, WorldSink *sink) {
     bool any = false;
     sink->claims++;
-    list(job, sink, job->claims[0].key);
+    list(job, sink, sink->positions);
+    job->claimed = !job->claims_listed || job->listed_count > 0;
+    if (!job->claimed) return;
     positions_job_take_generations(job);
     for (int p = 0; p < WORLD_PARTITIONS; p++) any = any || sink->positions[p] >= 0;
     meet_generation(sink, job->claims[0].key.generation);
@@ -442,6 +456,9 @@ void world_answer_jobs(void) {
     for (size_t i = 0; i < world.job_count; i++) {
         LoadJob *job = world.jobs[i];
         WorldSink *sink = &world.sinks[job->sink - 1];
+        unsigned asked;
+        if (job->request.message.kind == MESSAGE_ORIGIN && sscanf(sink_target_name(&job->target), "t%u_", &asked) == 1)
+            sink = &world.sinks[asked];
         if (sink->hangs) {
             world.jobs[kept++] = job;
             continue;
@@ -452,7 +469,9 @@ void world_answer_jobs(void) {
         else if (job->request.message.kind == MESSAGE_CLAIM)
             claim(job, sink);
         else if (job->request.message.kind == MESSAGE_LIST)
-            list(job, sink, (PartitionKey){.cluster = "c", .group = job->group, .topic = "t"});
+            list(job, sink, sink->positions);
+        else if (job->request.message.kind == MESSAGE_ORIGIN)
+            list_group(job);
         else
             seek(job, sink);
         request_answer(&job->request);
@@ -487,6 +506,21 @@ static json_t *json_of(const char *text) {
     json_t *value = json_loads(text, 0, NULL);
     assert_non_null(value);
     return value;
+}
+
+static void make_origin(Sink *sink, const WorldSink *of, size_t index) {
+    sink->origin.joins = of->joins;
+    sink->start.given = of->start != NULL;
+    if (of->start) sink->start.at.kind = strcmp(of->start, "latest") == 0 ? BRIDGE_START_LATEST : BRIDGE_START_EARLIEST;
+    for (unsigned move = 0; move < of->moves; move++) {
+        char *table;
+        Sink *old = sink_copy(sink);
+        check(asprintf(&table, "t%zu_%u", index, move) > 0);
+        free(old->target.table.table_id);
+        old->target.table.table_id = table;
+        sink_note_former(sink, &old->target);
+        sink_unref(old);
+    }
 }
 
 static SnapshotSource *make_source(void) {
@@ -524,6 +558,7 @@ static SnapshotSource *make_source(void) {
         json_decref(json);
         sinks[count]->number = (uint32_t)i + 1;
         sinks[count]->mapping_version = 1;
+        make_origin(sinks[count], &world.sinks[i], i);
         gates[count] = sink_gate_new();
         count++;
     }
@@ -564,7 +599,11 @@ void world_move(int sink) {
     WorldSink *of = &world.sinks[sink];
     world_import(sink);
     of->moves++;
-    for (int p = 0; p < WORLD_PARTITIONS; p++) of->positions[p] = of->heard[p] = of->from[p] = of->end[p] = -1;
+    for (int p = 0; p < WORLD_PARTITIONS; p++) {
+        if (of->end[p] >= 0) of->left[p] = of->end[p];
+        of->former[p] = of->positions[p];
+        of->positions[p] = of->heard[p] = of->from[p] = of->end[p] = -1;
+    }
     world_show();
 }
 
@@ -580,7 +619,8 @@ void world_begin(int partitions, int sinks, bool has_group) {
     for (int i = 0; i < WORLD_SINKS; i++) {
         WorldSink *sink = &world.sinks[i];
         sink->enabled = i < sinks;
-        for (int p = 0; p < WORLD_PARTITIONS; p++) sink->positions[p] = sink->from[p] = sink->end[p] = sink->heard[p] = -1;
+        for (int p = 0; p < WORLD_PARTITIONS; p++)
+            sink->positions[p] = sink->from[p] = sink->end[p] = sink->left[p] = sink->former[p] = sink->heard[p] = -1;
     }
     world.writer = mailbox_new(NULL, NULL);
     world.gone = mailbox_new(NULL, NULL);
@@ -645,7 +685,7 @@ void world_restart(bool forgets) {
         sink->hangs = hang[i];
         for (int p = 0; p < WORLD_PARTITIONS; p++) {
             sink->heard[p] = -1;
-            if (forgets) sink->from[p] = sink->end[p] = -1;
+            if (forgets) sink->from[p] = sink->end[p] = sink->left[p] = -1;
         }
         if (forgets) sink->run_count = 0;
     }

@@ -33,6 +33,8 @@ typedef struct WorldSink {
     int64_t positions[WORLD_PARTITIONS];                   /* at the destination; -1: none */
     uint8_t table[WORLD_PARTITIONS][WORLD_OFFSETS];        /* how often each record is there */
     int64_t from[WORLD_PARTITIONS], end[WORLD_PARTITIONS]; /* the writer's chain */
+    int64_t left[WORLD_PARTITIONS];                        /* by a chain of the table before */
+    int64_t former[WORLD_PARTITIONS];                      /* positions of that table; -1: none */
     int64_t heard[WORLD_PARTITIONS];                       /* position as the writer read it last */
     bool missing;                                          /* an import found no position */
     uint32_t generation;                                   /* of the positions and the chains */
@@ -42,7 +44,9 @@ typedef struct WorldSink {
     unsigned moves;         /* to other tables; `table` is of all */
     uint64_t waiting_bytes; /* that the writer tells */
     usec_t failing_since;
-    unsigned claims, seeks, closes;
+    const char *start; /* its startFrom; NULL: it has none */
+    bool joins;        /* it came to a source that had sinks */
+    unsigned claims, lists, seeks, closes;
 } WorldSink;
 
 typedef struct World {

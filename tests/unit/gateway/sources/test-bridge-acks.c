@@ -314,7 +314,7 @@ static void answer(Message *message) {
         for (size_t i = 0; i < progress->sink_count; i++) {
             progress->sinks[i].partitions = arena_zalloc(&progress->arena, (progress->partition_count + 1) * sizeof(PartitionProgress));
             for (size_t k = 0; k < progress->partition_count; k++)
-                progress->sinks[i].partitions[k] = (PartitionProgress){-1, -1, -1, false};
+                progress->sinks[i].partitions[k] = (PartitionProgress){-1, -1, -1, -1, false, false};
             progress->sinks[i].waiting_bytes = w.waiting_bytes;
         }
         const Buffer *mark = &w.marks[progress->partitions[0].generation];

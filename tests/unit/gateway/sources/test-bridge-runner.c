@@ -168,7 +168,7 @@ static void answer(Message *message) {
             int64_t end = atomic_load(&ends[sink->sink]);
             sink->partitions = arena_alloc(&progress->arena, (progress->partition_count + 1) * sizeof *sink->partitions);
             for (size_t k = 0; k < progress->partition_count; k++)
-                sink->partitions[k] = (PartitionProgress){.from = end < 0 ? -1 : 0, .end = end, .position = -1};
+                sink->partitions[k] = (PartitionProgress){.from = end < 0 ? -1 : 0, .end = end, .left = -1, .position = -1};
         }
         request_answer(&progress->request);
         return;
@@ -192,6 +192,7 @@ static void *run_writer(void *context) {
 
 static void post_job(void *context, LoadJob *take_job) {
     (void)context;
+    take_job->claimed = true;
     for (size_t i = 0; i < take_job->claim_count; i++) take_job->claims[i].next = 0;
     request_answer(&take_job->request);
 }

@@ -273,81 +273,6 @@ static void a_paused_source_reads_nothing(void **state) {
     world_settle(60);
 }
 
-static void a_sink_that_is_new_begins_where_the_source_is(void **state) {
-    (void)state;
-    world_begin(1, 1, true);
-    world_put(0, 100, RECORD_GOOD);
-    world_start();
-    world_settle(60);
-    world.sinks[1].enabled = true;
-    world_show();
-    run(100, 20 * USEC_MS);
-    assert_int_equal(world.sinks[1].positions[0], 100);
-    memset(world.sinks[1].table[0], 1, 100); /* what it never gets */
-    world_put(0, 100, RECORD_GOOD);
-    world_settle(60);
-    assert_int_equal(world.opened, 1);
-    world.sinks[0].enabled = false;
-    world_show();
-    world_put(0, 100, RECORD_GOOD);
-    world_settle(60);
-    world.sinks[1].enabled = false;
-    world_show();
-    run(100, 20 * USEC_MS);
-    assert_false(world.is_open);
-    assert_int_equal(world_status()->state, BRIDGE_IDLE);
-    world.sinks[0].enabled = world.sinks[1].enabled = true; /* each goes on where it stopped */
-    world_show();
-    world_put(0, 100, RECORD_GOOD);
-    world_settle(60);
-}
-
-/* What was gathered for the table before, or refused by the writer, goes into the other one. */
-static void a_sink_that_moves_leaves_nothing_out(void **state) {
-    (void)state;
-    for (unsigned steps = 1; steps < 14; steps++)
-        for (unsigned how = 0; how < 6; how++) {
-            bool others = how % 2;
-            world_begin(2, others ? 2 : 1, true);
-            for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
-            world_start();
-            world_settle(60);
-            for (int p = 0; p < 2; p++) world_put(p, 400, RECORD_GOOD);
-            world.holds_appends = how / 2 == 1;
-            run(steps, 10 * USEC_MS);
-            if (how / 2 == 2) world.result = APPEND_FULL;
-            world_move(0);
-            run(3, 10 * USEC_MS);
-            world.holds_appends = false;
-            run(20, 100 * USEC_MS);
-            world_move(0);
-            world_settle(60);
-            if (steps < 13 || how < 5) world_end();
-        }
-}
-
-/* What is read for the others until the destination of the new one answers is read again for it. */
-static void a_sink_that_is_new_misses_nothing_of_what_comes_then(void **state) {
-    (void)state;
-    for (int refuses = 0; refuses < 2; refuses++) {
-        world_begin(2, 1, true);
-        for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
-        world_start();
-        world_settle(60);
-        world.sinks[1].enabled = true;
-        world.sinks[1].refuses = refuses;
-        world_show();
-        for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
-        run(100, 20 * USEC_MS);
-        world_import(0);
-        assert_int_equal(world.sinks[0].positions[0], 150);
-        world.sinks[1].refuses = false;
-        for (int p = 0; p < 2; p++) memset(world.sinks[1].table[p], 1, 100); /* what it never gets */
-        world_settle(60);
-        if (refuses == 0) world_end();
-    }
-}
-
 static void a_source_that_is_gone_ends(void **state) {
     (void)state;
     world_begin(1, 1, true);
@@ -1050,9 +975,6 @@ int main(void) {
         cmocka_unit_test_teardown(a_refused_append_while_a_destination_is_away, tear_down),
         cmocka_unit_test_teardown(partitions_come_and_go, tear_down),
         cmocka_unit_test_teardown(a_paused_source_reads_nothing, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_moves_leaves_nothing_out, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_misses_nothing_of_what_comes_then, tear_down),
         cmocka_unit_test_teardown(a_source_that_is_gone_ends, tear_down),
         cmocka_unit_test_teardown(it_reads_no_further_ahead_than_it_may, tear_down),
         cmocka_unit_test_teardown(two_appends_are_in_flight, tear_down),
