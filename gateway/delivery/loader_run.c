@@ -174,6 +174,22 @@ static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest,
     return SINK_DONE;
 }
 
+/* Of a broker's rows: those that were in a table that is gone are not read again, since their positions stayed. So it is not made without a word. */
+static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t digest) {
+    Error *error = &job->request.error;
+    TableInspection inspection = {0};
+    for (size_t i = 0; i < kept->prepared_count; i++)
+        if (kept->prepared[i] == digest) return SINK_DONE;
+    SinkResult result = kept->driver->inspect(kept->session, &job->target, &inspection, error);
+    if (result == SINK_DONE) result = prepare(kept, &job->target, digest, error);
+    if (result != SINK_DONE || !inspection.creates) return result;
+    job->made_table = true;
+    log_warning("the table %s of %s was not there and is made anew: rows that were in it are not read again, since the positions of the "
+                "source stayed; seek says where to read from",
+                job->target.table.table_id, job->label);
+    return result;
+}
+
 static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
     SinkResult result = kept->driver->inspect(kept->session, &job->target, &job->inspection, &job->request.error);
     return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->target, &job->request.error) : result;
@@ -273,8 +289,10 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
 
 static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
-    SinkResult result = job->position_count > 0 ? loader_takes_positions(kept, job) : SINK_DONE;
-    if (result == SINK_DONE) result = prepare(kept, &job->target, digest, &job->request.error);
+    bool has_positions = job->position_count > 0;
+    SinkResult result = has_positions ? loader_takes_positions(kept, job) : SINK_DONE;
+    if (result == SINK_DONE)
+        result = has_positions ? prepare_with_positions(kept, job, digest) : prepare(kept, &job->target, digest, &job->request.error);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);

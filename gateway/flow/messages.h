@@ -163,6 +163,7 @@ typedef struct SinkProgress {
     uint64_t waiting_bytes;        /* out: in the log and in files that are not imported */
     bool paused;                   /* out: imports are held back by an admin */
     usec_t failing_since;          /* out: boot time since which its destination takes nothing; 0: it does */
+    usec_t made_table;             /* out: wall time when an import found the table missing and made it, since the start; 0: none did */
     char error[256];               /* out: of the last failed import */
 } SinkProgress;
 
@@ -178,8 +179,9 @@ typedef struct Progress {
     size_t partition_count;
     SinkProgress *sinks; /* in the arena */
     size_t sink_count;
-    bool look_now; /* in: have the positions read soon: somebody set them */
-    Span mark;     /* out: Append.mark as it is stored under partitions[0], in the arena; size 0: none */
+    bool look_now;   /* in: have the positions read soon: somebody set them */
+    bool was_sought; /* in: a seek has set them: a table that was made anew is known by now */
+    Span mark;       /* out: Append.mark as it is stored under partitions[0], in the arena; size 0: none */
 } Progress;
 
 /* ---- C -> B -> C ------------------------------------------------------------------------------------------------------------------- */
@@ -439,6 +441,7 @@ typedef struct LoadJob {
     size_t table_count;
     SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
     uint64_t rejected_rows; /* out */
+    bool made_table;        /* out, of an import with positions, also when it failed: the table was not there, and was made */
     bool found_damage;      /* out, not SINK_DONE: that ended it; the next try goes without, once it is recorded */
     bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
     bool proven_absent;     /* out, not SINK_DONE: see ImportJob */

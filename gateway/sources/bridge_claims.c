@@ -78,7 +78,8 @@ static void ask_writer(Bridge *bridge, usec_t now) {
         bridge->sinks[i].asked_bytes = bridge->sinks[i].posted_bytes;
     }
     progress->look_now = bridge->look_now;
-    bridge->look_now = false;
+    progress->was_sought = bridge->was_sought;
+    bridge->look_now = bridge->was_sought = false;
     bridge->progress_out = true;
     bridge->progress_due = now + (bridge->room.size > 0 || bridge->phase == BRIDGE_CLOSED ? ASK_EVERY_WAITING : ASK_EVERY);
     bridge_post_writer(bridge, &progress->request, MESSAGE_PROGRESS, drop_question);
@@ -131,6 +132,7 @@ static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progre
     of->posted_bytes -= of->asked_bytes;
     of->asked_bytes = 0;
     of->failing_since = progress->failing_since;
+    of->made_table = progress->made_table;
     if (of->claiming || of->look != LOOK_NONE) return; /* its claim has its own words */
     free(of->error);
     of->error = progress->error[0] ? text_copy(progress->error) : NULL;

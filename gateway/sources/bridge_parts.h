@@ -118,6 +118,7 @@ typedef struct BridgeSink {
     uint64_t waiting_bytes;
     uint64_t posted_bytes, asked_bytes; /* posted since the last answer; of them, before the question that is on its way */
     usec_t failing_since;
+    usec_t made_table;      /* wall: its table was gone and was made anew; 0: no */
     bool closing, imported; /* `loop: false`: all that was read */
 } BridgeSink;
 
@@ -254,7 +255,7 @@ struct Bridge {
     bool progress_out;
     uint64_t progress_number; /* of the last one */
     usec_t progress_due;      /* boot */
-    bool look_now;
+    bool look_now, was_sought;
 
     /* the flow */
     RowMaker *maker;

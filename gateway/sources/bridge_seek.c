@@ -234,6 +234,7 @@ static void end_seek(Bridge *bridge) {
         done += seek->sinks[i].result == SINK_DONE;
         back += seek->sinks[i].error.code == -ERANGE;
     }
+    bridge->was_sought = bridge->was_sought || done > 0;
     bridge->look_now = true; /* the writer forgets what does not go on there */
     bridge->progress_due = 0;
     bridge->known.due = 0;

@@ -66,17 +66,6 @@ static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
         to->sinks[i] = (BridgeSinkPosition){.next = *bridge_next(bridge, at, i), .position = part->slots[i].position};
 }
 
-static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
-    const BridgeSink *sink = &bridge->sinks[at];
-    status->sinks[at] = (BridgeSinkStatus){
-        .sink = sink->sink->number,
-        .name = copy(status, sink->sink->sink_id),
-        .delays = bridge->delaying == (int)at,
-        .stopped = sink->stopped,
-        .reason = sink->stopped ? sink->reason : copy(status, sink->error),
-    };
-}
-
 static const char *say(BridgeStatus *status, const char *format, ...) {
     _cleanup_free_ char *text = NULL;
     va_list arguments;
@@ -84,6 +73,25 @@ static const char *say(BridgeStatus *status, const char *format, ...) {
     check(vasprintf(&text, format, arguments) >= 0);
     va_end(arguments);
     return copy(status, text);
+}
+
+/* What is to be said of a sink that is not stopped; NULL: nothing. */
+static const char *note_of(const BridgeSink *sink, BridgeStatus *status) {
+    if (sink->error || sink->made_table == 0) return copy(status, sink->error);
+    char at[25];
+    clock_format_utc(sink->made_table, at);
+    return say(status, "Its table was gone and was made anew at %s: rows that were in it are not read again unless seek says so.", at);
+}
+
+static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
+    const BridgeSink *sink = &bridge->sinks[at];
+    status->sinks[at] = (BridgeSinkStatus){
+        .sink = sink->sink->number,
+        .name = copy(status, sink->sink->sink_id),
+        .delays = bridge->delaying == (int)at,
+        .stopped = sink->stopped,
+        .reason = sink->stopped ? sink->reason : note_of(sink, status),
+    };
 }
 
 /* A sink whose destination does not say where it begins. */
@@ -144,7 +152,12 @@ static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
         status->reason = part->reason;
         return;
     }
-    for (size_t i = 0; i < bridge->sink_count; i++) stopped += bridge->sinks[i].stopped != NULL;
+    for (size_t i = 0; i < bridge->sink_count; i++) {
+        const BridgeSink *sink = &bridge->sinks[i];
+        stopped += sink->stopped != NULL;
+        if (sink->made_table != 0 && !sink->stopped && !sink->error && !status->reason)
+            status->reason = say(status, "Sink \"%s\": %s", sink->sink->sink_id, status->sinks[i].reason);
+    }
     if (stopped == 0 || stopped < bridge->sink_count) return;
     status->state = BRIDGE_STOPPED;
     status->stopped = bridge->sinks[0].stopped;

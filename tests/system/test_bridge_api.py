@@ -1,7 +1,9 @@
 """What people see and do of sources that read a broker: the API, the commands, statistics and metrics, on a real nats-server."""
 
+import contextlib
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 
@@ -231,6 +233,29 @@ def test_seek(gateway_factory, nats):
     assert wait_bridge(gateway, "idle", lambda answer: answer["state"] == "idle")["reason"] == "The source is disabled."
     refused = seek(gateway, "latest")
     assert refused.status == 409 and refused.json["error"] == "stream.api.bridgeNotRunning", refused
+
+
+def test_a_table_that_was_dropped_is_not_made_anew_without_a_word(gateway_factory, nats):
+    nats.publish("orders.a", numbers(1, 10))
+    gateway = gateway_factory(config(nats)).start()
+    add_source(gateway)
+    gateway.add_sink("s", "k", COLUMNS, AT_ONCE)
+    wait_local(gateway, range(1, 11))
+    gateway.stop()
+    with contextlib.closing(sqlite3.connect(gateway.data / "tables.db")) as database:
+        database.execute("DROP TABLE k")
+        database.commit()
+    gateway.start()
+    nats.publish("orders.a", numbers(11, 5))
+    wait_local(gateway, range(11, 16))
+    words = "Its table was gone and was made anew at "
+    wait_bridge(gateway, "the note", lambda answer: words in (answer["sinks"] or [{}])[0].get("reason", "") if answer["reason"] else False)
+    assert "is made anew: rows that were in it are not read again" in gateway.log_text()
+    for shown in (sluice(gateway, "status"), sluice(gateway, "get", "positions", "s")):
+        assert shown.returncode == 0 and words in shown.stdout, shown
+    assert seek(gateway, "earliest", "?duplicates=true").status == 200
+    wait_bridge(gateway, "no note", lambda answer: answer["reason"] is None and is_through(answer, 16))
+    assert local(gateway) == sorted([*range(1, 16), *range(11, 16)])
 
 
 @pytest.mark.parametrize("durable", ["none", "own"])

@@ -316,6 +316,7 @@ void writer_import_back(Writer *writer, LoadJob *take_job) {
     writer->imports->in_flight--;
     connection->running--;
     sink->imports->running = false;
+    if (take_job->made_table) sink->made_table = writer->now->wall;
     take_job->request.message.next = NULL;
     if (writer->imports->ended) {
         writer->imports->ended_tail->request.message.next = &take_job->request.message;

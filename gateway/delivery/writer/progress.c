@@ -65,6 +65,7 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     out->waiting_bytes = 0;
     out->paused = false;
     out->failing_since = 0;
+    out->made_table = 0;
     out->error[0] = '\0';
     if (!sink) { /* nobody ordered it */
         for (size_t i = 0; i < progress->partition_count; i++)
@@ -75,6 +76,8 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     for (size_t i = 0; i < progress->partition_count; i++) fill_partition(writer, sink, &progress->partitions[i], i, &out->partitions[i]);
     if (!was_watched) sink->watch->due = writer->now->boot;
     if (progress->look_now) writer_look_now(writer, sink);
+    if (progress->was_sought) sink->made_table = 0;
+    out->made_table = sink->made_table;
     out->waiting_bytes = waiting_bytes(sink);
     out->paused = writer_is_paused(writer, sink);
     out->failing_since = failing_since(writer, sink);

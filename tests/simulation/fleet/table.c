@@ -435,6 +435,11 @@ static SinkResult fleet_prepare(SinkSession *session, const SinkTarget *target, 
     return SINK_DONE;
 }
 
+static SinkResult fleet_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    *ret_inspection = (TableInspection){0};
+    return SINK_DONE;
+}
+
 static SinkResult fleet_look_up(SinkSession *session, const Uuid *file, bool *ret_found, Error *error) {
     *ret_found = find_ledger(file) != NULL;
     return SINK_DONE;
@@ -451,6 +456,7 @@ const SinkDriver fleet_driver = {
     .positions = &fleet_positions,
     .connect = fleet_connect,
     .prepare = fleet_prepare,
+    .inspect = fleet_inspect,
     .import = fleet_import,
     .look_up = fleet_look_up,
     .disconnect = fleet_disconnect,

@@ -147,6 +147,12 @@ static SinkResult fake_import(SinkSession *session, ImportJob *job, Error *error
     return result;
 }
 
+static SinkResult fake_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    (void)session, (void)target, (void)error;
+    *ret_inspection = (TableInspection){0};
+    return SINK_DONE;
+}
+
 static void fake_disconnect(SinkSession *session) {
     free(session);
 }
@@ -159,6 +165,7 @@ static const SinkDriver driver = {.transactional = true,
                                   .keeps_order = true,
                                   .connect = fake_connect,
                                   .prepare = fake_prepare,
+                                  .inspect = fake_inspect,
                                   .import = fake_import,
                                   .disconnect = fake_disconnect};
 

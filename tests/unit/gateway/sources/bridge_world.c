@@ -310,6 +310,8 @@ static void answer_progress(Progress *progress) {
         to->partitions = arena_zalloc(&progress->arena, (progress->partition_count + 1) * sizeof *to->partitions);
         to->waiting_bytes = sink->waiting_bytes;
         to->failing_since = sink->failing_since;
+        if (progress->was_sought) sink->made_table = 0;
+        to->made_table = sink->made_table;
         for (size_t k = 0; k < progress->partition_count; k++) {
             int partition = partition_of(&progress->partitions[k]);
             if (progress->partitions[k].generation != sink->generation) {

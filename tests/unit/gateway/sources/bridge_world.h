@@ -44,6 +44,7 @@ typedef struct WorldSink {
     unsigned moves;         /* to other tables; `table` is of all */
     uint64_t waiting_bytes; /* that the writer tells */
     usec_t failing_since;
+    usec_t made_table; /* its table was gone, until a seek */
     const char *start; /* its startFrom; NULL: it has none */
     bool joins;        /* it came to a source that had sinks */
     unsigned claims, lists, seeks, closes;

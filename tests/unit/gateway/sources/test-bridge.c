@@ -791,6 +791,29 @@ static void positions_are_known_while_nothing_is_read(void **state) {
     assert_int_equal(world_status()->partition_count, 2);
 }
 
+/* Its positions stayed, so what was in it is not read again: that is shown until a seek has set them. */
+static void a_table_that_was_made_anew_is_shown(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    world_settle(60);
+    world.sinks[1].made_table = 1767225600 * USEC_SECOND;
+    run(60, 50 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+    assert_non_null(world_status()->reason);
+    assert_non_null(strstr(world_status()->reason, "Sink \"k1\": Its table was gone and was made anew at 2026-01-01T00:00:00"));
+    assert_null(world_status()->sinks[0].reason);
+    BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_LATEST};
+    mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
+    run(60, 50 * USEC_MS);
+    assert_ptr_equal(mailbox_take(world.control), &seek);
+    assert_int_equal(seek.request.result, 0);
+    free(seek.sinks);
+    assert_null(world_status()->reason);
+    world_settle(60);
+}
+
 static void a_seek_behind_the_end_is_refused(void **state) {
     (void)state;
     world_begin(2, 1, true);
@@ -994,6 +1017,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
         cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
         cmocka_unit_test_teardown(positions_are_known_while_nothing_is_read, tear_down),
+        cmocka_unit_test_teardown(a_table_that_was_made_anew_is_shown, tear_down),
         cmocka_unit_test_teardown(a_seek_behind_the_end_is_refused, tear_down),
         cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
         cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
