@@ -327,10 +327,19 @@ static void drop_message(Message *message) {
     switch ((MessageKind)message->kind) {
     case MESSAGE_API_CALL: api_call_free((ApiCall *)message); return;
     case MESSAGE_SNAPSHOT_GONE: snapshot_gone_free((SnapshotGone *)message); return;
+    case MESSAGE_DISCOVERED: discoveries_unref(discoveries_of(message)); return;
     case MESSAGE_DRAINED:
     case MESSAGE_BROKEN: free(message); return;
     default: request_drop((Request *)message); /* what control asked for, and what comes back */
     }
+}
+
+/* No definition infers yet. */
+static void forget_discovered(Discoveries *take_discoveries) {
+    size_t count;
+    InferredColumn *columns = discoveries_take(take_discoveries, &count);
+    inferred_columns_free(columns, count);
+    discoveries_unref(take_discoveries);
 }
 
 static void dispatch(Control *control, Message *message, bool *fence) {
@@ -340,6 +349,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         snapshot_gone(control, (SnapshotGone *)message);
         *fence = true;
         return;
+    case MESSAGE_DISCOVERED: forget_discovered(discoveries_of(message)); return;
     case MESSAGE_BROKEN:
         free(message);
         control->broken = true;

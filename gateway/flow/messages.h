@@ -34,6 +34,7 @@ typedef enum MessageKind {
     MESSAGE_PROGRESS,        /* B -> W -> B   Progress: what the writer has of partitions, and what destinations said of them */
     MESSAGE_SNAPSHOT,        /* C -> L, B     SnapshotNews: run this from the next event on */
     MESSAGE_SNAPSHOT_GONE,   /* any -> C      SnapshotGone: nobody holds that generation any more */
+    MESSAGE_DISCOVERED,      /* L, B -> C     Discoveries (discoveries.h): a sink that infers has fields without columns */
     MESSAGE_TEMPLATES,       /* L, B, C -> T -> back  TemplateBatch (templates/broker.h) */
     MESSAGE_TEMPLATE_CHECK,  /* C -> T -> C   TemplateCheck (templates/broker.h) */
     MESSAGE_DEFINE,          /* C -> W -> C   Define: catalog changes and what the writer must know of sinks, one transaction */

@@ -21,6 +21,15 @@ struct Snapshot {
     size_t slot_count; /* a power of two */
 };
 
+/* Those of the sink with that number (a reference), or NULL. */
+static Discoveries *same_discoveries(const SnapshotSource *previous, uint32_t sink) {
+    size_t count = previous && previous->infers ? plan_sink_count(previous->plan) : 0;
+    for (size_t i = 0; i < count; i++)
+        if (previous->discoveries[i] && discoveries_sink(previous->discoveries[i]) == sink)
+            return discoveries_ref(previous->discoveries[i]);
+    return NULL;
+}
+
 SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const *gates, const bool *sync_wait, const uint32_t *skipped,
                                     size_t skipped_count, const SnapshotSource *previous) {
     size_t count = plan ? plan_sink_count(plan) : 0;
@@ -41,6 +50,15 @@ SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const 
         made->any_sync_wait = made->any_sync_wait || sync_wait[i];
     }
     made->usage = previous ? source_usage_ref(previous->usage) : source_usage_new();
+    made->discoveries = calloc(count + 1, sizeof(Discoveries *));
+    check(made->discoveries);
+    for (size_t i = 0; i < count; i++) {
+        const Sink *sink = plan_sink(plan, i);
+        if (!sink->target.infer) continue;
+        made->infers = true;
+        made->discoveries[i] = same_discoveries(previous, sink->number);
+        if (!made->discoveries[i]) made->discoveries[i] = discoveries_new(sink->number);
+    }
     return made;
 }
 
@@ -56,7 +74,11 @@ void snapshot_source_unref(SnapshotSource *source) {
     check(before > 0);
     if (before > 1) return;
     size_t count = source->plan ? plan_sink_count(source->plan) : 0;
-    for (size_t i = 0; i < count; i++) sink_gate_unref(source->gates[i]);
+    for (size_t i = 0; i < count; i++) {
+        sink_gate_unref(source->gates[i]);
+        discoveries_unref(source->discoveries[i]);
+    }
+    free(source->discoveries);
     free(source->gates);
     free(source->sync_wait);
     free(source->skipped);
@@ -107,6 +129,11 @@ void snapshot_unref(Snapshot *snapshot) {
     snapshot->gone.message.kind = MESSAGE_SNAPSHOT_GONE;
     snapshot->gone.generation = snapshot->generation;
     mailbox_post(snapshot->mailbox, &snapshot->gone.message);
+}
+
+void snapshot_discovered(const Snapshot *snapshot, const SnapshotSource *source, const MapDiscovery *found) {
+    check(found->sink < plan_sink_count(source->plan));
+    discoveries_add(source->discoveries[found->sink], found, snapshot->mailbox);
 }
 
 void snapshot_gone_free(SnapshotGone *message) {

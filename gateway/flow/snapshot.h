@@ -12,6 +12,7 @@
 
 #include "base/mailbox.h"
 #include "config/definition.h"
+#include "gateway/flow/discoveries.h"
 #include "gateway/flow/messages.h"
 #include "gateway/flow/usage.h"
 #include "mapping/plan.h"
@@ -26,7 +27,9 @@ typedef struct SnapshotSource {
     bool any_sync_wait; /* answer after the commit */
     uint32_t *skipped;  /* numbers of the sinks that are disabled, and not deleted */
     size_t skipped_count;
-    SourceUsage *usage; /* shared by all generations */
+    SourceUsage *usage;        /* shared by all generations */
+    Discoveries **discoveries; /* by index of the plan's sinks; shared by all generations. NULL: the sink does not infer */
+    bool infers;               /* one of them does */
 } SnapshotSource;
 
 /* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its usage; NULL: none. */
@@ -38,6 +41,8 @@ void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
 Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone);
 Snapshot *snapshot_ref(Snapshot *snapshot);
 void snapshot_unref(Snapshot *snapshot); /* any thread; NULL-safe */
+/* What a sink's events have discovered; control is told. Any thread. */
+void snapshot_discovered(const Snapshot *snapshot, const SnapshotSource *source, const MapDiscovery *found);
 void snapshot_gone_free(SnapshotGone *message);
 uint64_t snapshot_generation(const Snapshot *snapshot);
 /* By sourceId; NULL: none. Constant-time in nothing: ids are not secret. */

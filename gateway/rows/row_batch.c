@@ -246,7 +246,7 @@ void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source
         ret_part->marks[i] = (RowMark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
                                        sink->append.last_time};
     }
-    ret_part->bytes = ret_part->elsewhere = 0;
+    ret_part->bytes = ret_part->elsewhere = ret_part->discovered = 0;
     ret_part->claim = take_claim;
     ret_part->source = found;
     ret_part->has_event = false;
@@ -413,7 +413,7 @@ static __attribute__((noinline)) bool keep_slowly(RowBatch *batch, RowPart *part
 }
 
 /* For each event: what is mostly so calls nothing, and needs nothing saved on the stack. */
-bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
+static inline bool keep_event(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
     check(part->has_event);
     if (__builtin_expect(part->failed > 0, 0)) return keep_with_rejects(batch, part, event, content_type);
     const uint64_t most = batch->maker->part_bytes;
@@ -428,6 +428,26 @@ bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span con
     part->tally.events++;
     part->tally.stored++;
     return true;
+}
+
+/* Of a source with sinks that infer: what they lack is told, of the sinks that have a row of the event. */
+static __attribute__((noinline)) bool keep_and_tell(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
+    bool has_row[SINKS_A_SOURCE_MAX];
+    size_t count;
+    for (size_t i = 0; i < part->source->count; i++) has_row[i] = fresh_bytes(&part->source->sinks[i]) > 0;
+    if (!keep_event(batch, part, event, content_type)) return false;
+    const MapDiscovery *found = mapper_discoveries(batch->maker->mapper, &count);
+    for (size_t i = 0; i < count && batch->append->snapshot; i++) {
+        if (!has_row[found[i].sink]) continue;
+        snapshot_discovered(batch->append->snapshot, part->source->source, &found[i]);
+        part->discovered++;
+    }
+    return true;
+}
+
+bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
+    if (__builtin_expect(part->source->source->infers, 0)) return keep_and_tell(batch, part, event, content_type);
+    return keep_event(batch, part, event, content_type);
 }
 
 /* ---- runs -------------------------------------------------------------------------------------------------------------------------------- */

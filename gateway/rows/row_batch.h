@@ -66,10 +66,11 @@ typedef struct RowMark {
 
 typedef struct RowPart {
     RowTally tally;
-    uint64_t bytes;     /* of its rows and rejects so far */
-    uint64_t elsewhere; /* set by the caller: of its events that are not mapped yet, since the template broker has them */
-    int64_t record;     /* set by the caller: within runs, the offset of the record that the event at hand is of; it rises */
-    UsageClaim claim;   /* for both, as of the last row_batch_admit */
+    uint64_t bytes;      /* of its rows and rejects so far */
+    uint64_t elsewhere;  /* set by the caller: of its events that are not mapped yet, since the template broker has them */
+    int64_t record;      /* set by the caller: within runs, the offset of the record that the event at hand is of; it rises */
+    UsageClaim claim;    /* for both, as of the last row_batch_admit */
+    uint64_t discovered; /* values of its events without a column of their own, in sinks that infer: control was told */
     /* row_batch.c */
     struct BatchSource *source;
     size_t failed;  /* sinks, of the event at hand */

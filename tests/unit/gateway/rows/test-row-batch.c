@@ -12,6 +12,7 @@
 #include "gateway/rows/row_batch.h"
 #include "gateway/rows/template_events.h"
 #include "mapping/meta.h"
+#include "tests/support/definitions.h"
 
 #define ROW_BYTES 5000
 #define PART_BYTES ((size_t)8 << 20)
@@ -25,6 +26,9 @@
 #define TEMPLATE_SINK                                                                                                                      \
     "{\"name\":\"t\",\"type\":\"table\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":["                                           \
     "{\"name\":\"t\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Body()\"}}]}}}"
+#define INFER_SINK                                                                                                                         \
+    "{\"name\":\"i\",\"type\":\"table\",\"onInvalid\":\"quarantine\",\"table\":{\"tableId\":\"i\",\"mapping\":{\"columns\":["              \
+    "{\"name\":\"declared\",\"type\":\"path\",\"path\":\"declared\",\"dataType\":\"integer\",\"defaultValue\":\"0\"}]}}}"
 #define QUARANTINE "\"onInvalid\":\"quarantine\","
 #define REJECT "\"onInvalid\":\"reject\","
 
@@ -69,6 +73,7 @@ static void add_source(const char *first, const char *second, uint32_t skipped) 
         json_decref(json);
         sinks[count]->number = ++world.sinks;
         sinks[count]->mapping_version = 7;
+        if (strcmp(texts[count], INFER_SINK) == 0) test_infer(source, sinks[count], 1, 6);
         gates[count] = sink_gate_new();
     }
     if (plan_compile(source, sinks, count, &plan, &error) != 0) fail_msg("%s", error.text);
@@ -653,6 +658,67 @@ static void an_event_of_a_record_is_copied_whole(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* What control was told of sink 2, or "". */
+static void assert_discovered(const char *wanted) {
+    Message *message = mailbox_take(world.gone);
+    Buffer text = {0};
+    size_t count = 0;
+    if (message) {
+        assert_null(message->next);
+        Discoveries *told = discoveries_of(message);
+        assert_int_equal(discoveries_sink(told), 2);
+        InferredColumn *columns = discoveries_take(told, &count);
+        for (size_t i = 0; i < count; i++) buffer_printf(&text, "%s:%s ", columns[i].path, data_type_name(columns[i].type));
+        inferred_columns_free(columns, count);
+        discoveries_unref(told);
+    }
+    assert_string_equal(buffer_text(&text), wanted);
+    buffer_deinit(&text);
+}
+
+/* Of events that are kept, and of sinks that have a row of them; a dry run tells nobody. */
+static void what_kept_events_hold_is_discovered(void **state) {
+    add_source(BODY_SINK(""), INFER_SINK, 0);
+    begin_world(PART_BYTES, 1 << 20);
+    assert_true(world.sources[0]->infers && world.sources[0]->discoveries[1] && !world.sources[0]->discoveries[0]);
+    RowPart part;
+    begin(&part, 0);
+    assert_int_equal(map(&part, "{\"left\":1}", 1), 0);
+    row_batch_leave(&part);
+    assert_discovered("");
+    add(&part, "{\"a\":1,\"declared\":\"no number\"}", 2); /* quarantined */
+    assert_discovered("");
+    assert_int_equal(part.discovered, 0);
+    add(&part, "{\"a\":1,\"b\":\"x\"}", 3);
+    assert_int_equal(part.discovered, 2);
+    Event event = event_of("{\"c\":1}", 4);
+    (void)row_batch_map_some(&world.batch, &part, &event, (bool[]){true, false});
+    assert_true(row_batch_keep(&world.batch, &part, &event, SPAN("")));
+    assert_int_equal(part.discovered, 2);
+    add(&part, "{\"a\":1.5}", 5);
+    assert_discovered("a:decimal b:text ");
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    sink_has(append, 2,
+             "03000000-0000-0000-0000-000000000000,1970-01-01T00:00:00.001000Z,0,\"{\"\"a\"\":1,\"\"b\"\":\"\"x\"\"}\"\n"
+             "05000000-0000-0000-0000-000000000000,1970-01-01T00:00:00.001000Z,0,\"{\"\"a\"\":1.5}\"\n");
+    back(append, APPEND_DONE);
+    assert_discovered("");
+}
+
+/* Generations of a source share what was discovered of a sink that is the same. */
+static void generations_share_discoveries(void **state) {
+    add_source(BODY_SINK(""), INFER_SINK, 0);
+    SnapshotSource *old = world.sources[0];
+    SnapshotSource *next = snapshot_source_new(old->source, old->plan, old->gates, old->sync_wait, NULL, 0, old);
+    assert_ptr_equal(next->discoveries[1], old->discoveries[1]);
+    SnapshotSource *other = snapshot_source_new(old->source, old->plan, old->gates, old->sync_wait, NULL, 0, NULL);
+    assert_ptr_not_equal(other->discoveries[1], old->discoveries[1]);
+    snapshot_source_unref(next);
+    snapshot_source_unref(other);
+    begin_world(PART_BYTES, 1 << 20);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(rows_of_all_sinks_are_gathered),
@@ -668,6 +734,8 @@ int main(void) {
         TEST(batches_of_one_maker_are_apart),
         TEST(events_are_copied_for_the_broker),
         TEST(an_event_of_a_record_is_copied_whole),
+        TEST(what_kept_events_hold_is_discovered),
+        TEST(generations_share_discoveries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
