@@ -7,7 +7,8 @@
  *   mapping EVENT.json --corpus NAME --only NAME --passes N    no clock: N times through the corpus, for callgrind; two N, and the difference
  *   mapping EVENT.json --list                                  what there is, as JSON
  *
- * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), scan-KERNEL (the scanner with the plan's paths),
+ * Contenders: map (the whole mapping for one sink), map-sinks (for --sinks of them), map-infer (for a sink that has inferred a column for each
+ * field of the corpus), map-columns (for a sink that declares the same columns), scan-KERNEL (the scanner with the plan's paths),
  * simdjson (DOM of each event, parser and padding there already), simdjson-many (DOM of all of them as ndjson), jansson.
  */
 #include <getopt.h>
@@ -17,7 +18,11 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/text.h"
 #include "bench/corpus.h"
+#include "config/column_name.h"
+#include "config/inference.h"
+#include "config/inferred_type.h"
 #include "mapping/plan_parts.h"
 #include "mapping/scanner.h"
 #include "tests/support/number.h"
@@ -39,6 +44,8 @@ typedef struct Mapping {
 
 typedef struct Bench {
     Mapping one, many;
+    Mapping infer[CORPORA_MOST], columns[CORPORA_MOST]; /* by corpus; made when they are asked for */
+    const Corpus *corpora;
     Scanner scanner;
     SimdjsonPeer *simdjson, *simdjson_many;
 } Bench;
@@ -82,18 +89,26 @@ static Sink *make_sink(size_t number, bool with_defaults) {
     return sink;
 }
 
+static void mapping_start(Mapping *mapping, Sink **sinks, size_t sink_count) {
+    json_t *body = json_pack("{s:s}", "name", "bench");
+    Source *source = NULL;
+    Error error = {0};
+    if (source_from_request(body, &source, &error) < 0) die("no source", error.text);
+    json_decref(body);
+    plan_unref(mapping->plan);
+    mapping->plan = NULL;
+    if (plan_compile(source, sinks, sink_count, &mapping->plan, &error) < 0) die("no plan", error.text);
+    source_unref(source);
+    for (size_t i = 0; i < sink_count; i++) mapping->rows[i] = &mapping->buffers[i];
+    if (!mapping->mapper) mapping->mapper = mapper_new(ROW_BYTES_MOST);
+    mapping->now = 1795262400 * USEC_SECOND;
+}
+
 static void mapping_init(Mapping *mapping, size_t sink_count, bool with_defaults) {
     Sink *sinks[SINKS_A_SOURCE_MAX] = {NULL};
-    for (size_t i = 0; i < sink_count; i++) {
-        sinks[i] = make_sink(i, with_defaults);
-        mapping->rows[i] = &mapping->buffers[i];
-    }
-    Source source = {.source_id = (char *)"bench"};
-    Error error = {0};
-    if (plan_compile(&source, sinks, sink_count, &mapping->plan, &error) < 0) die("no plan", error.text);
+    for (size_t i = 0; i < sink_count; i++) sinks[i] = make_sink(i, with_defaults);
+    mapping_start(mapping, sinks, sink_count);
     for (size_t i = 0; i < sink_count; i++) sink_unref(sinks[i]);
-    mapping->mapper = mapper_new(ROW_BYTES_MOST);
-    mapping->now = 1795262400 * USEC_SECOND;
 }
 
 static void mapping_deinit(Mapping *mapping) {
@@ -115,6 +130,122 @@ static void map_events(Mapping *mapping, const Corpus *corpus) {
         if (mapping->buffers[0].size < ROWS_KEPT_BYTES) continue;
         for (size_t k = 0; k < sinks; k++) buffer_clear(&mapping->buffers[k]);
     }
+}
+
+/* -- columns that are inferred, and the same ones declared -- */
+
+typedef struct Fields {
+    InferredColumn *items;
+    size_t count;
+} Fields;
+
+static void note_field(Fields *fields, const MapDiscovery *found) {
+    for (size_t i = 0; i < fields->count; i++) {
+        if (!span_equal(span_of(fields->items[i].path), found->path)) continue;
+        fields->items[i].type = inferred_type_widen(fields->items[i].type, found->type);
+        return;
+    }
+    fields->items = reallocarray(fields->items, fields->count + 1, sizeof *fields->items);
+    check(fields->items);
+    char name[32];
+    (void)snprintf(name, sizeof name, "c%zu", fields->count);
+    fields->items[fields->count++] = (InferredColumn){
+        .path = strndup(found->path.data, found->path.size), .type = found->type, .name = text_copy(name)};
+}
+
+/* Of what the sink lacks for the corpus. */
+static Fields find_fields(Mapping *mapping, const Corpus *corpus) {
+    Fields fields = {0};
+    for (size_t i = 0; i < corpus->count; i++) {
+        Event event = {.kind = BODY_JSON, .body = corpus->events[i]};
+        size_t count;
+        buffer_clear(&mapping->buffers[0]);
+        if (mapper_map(mapping->mapper, mapping->plan, &event, mapping->rows, mapping->failures))
+            die("an event was not mapped", mapping->failures[0].message);
+        const MapDiscovery *found = mapper_discoveries(mapping->mapper, &count);
+        for (size_t k = 0; k < count; k++) note_field(&fields, &found[k]);
+    }
+    buffer_clear(&mapping->buffers[0]);
+    return fields;
+}
+
+static Sink *sink_of(json_t *take_mapping) {
+    json_t *body = json_pack("{s:s,s:s,s:s,s:{s:s,s:o}}", "sinkId", "b", "name", "b", "type", "table", "table", "tableId", "b", "mapping",
+                             take_mapping);
+    Sink *sink;
+    Error error = {0};
+    check(body);
+    if (sink_from_request(body, true, &sink, &error) < 0) die("no sink", error.text);
+    json_decref(body);
+    return sink;
+}
+
+/* The columns of a sink that infers, without its rest. */
+static json_t *declared(const Sink *inferred) {
+    static const char *const defaults[DATA_TYPE_COUNT] = {[DATA_INTEGER] = "0",
+                                                          [DATA_DECIMAL] = "0",
+                                                          [DATA_BOOLEAN] = "false",
+                                                          [DATA_TIMESTAMP] = "2026-01-01T00:00:00Z",
+                                                          [DATA_JSON] = "null"};
+    json_t *columns = json_array();
+    for (size_t i = 0; i + 1 < inferred->target.column_count; i++) {
+        const Column *from = &inferred->target.columns[i];
+        if (from->inferred == COLUMN_DECLARED) continue; /* the one that every sink must have */
+        json_t *column = json_pack("{s:s,s:s,s:s}", "type", column_type_name(from->type), "name", from->name, "dataType",
+                                   data_type_name(from->data_type));
+        check(column);
+        if (from->type == COLUMN_PATH) {
+            const char *missing = defaults[from->data_type];
+            json_object_set_new(column, "path", json_string(from->path));
+            json_object_set_new(column, "rawString", json_boolean(from->raw_string));
+            json_object_set_new(column, "defaultValue", json_string(missing ? missing : ""));
+        }
+        json_array_append_new(columns, column);
+    }
+    return json_pack("{s:o}", "columns", columns);
+}
+
+static void prepare_fields(Bench *bench, const Corpus *corpus) {
+    size_t number = (size_t)(corpus - bench->corpora);
+    Mapping *infer = &bench->infer[number], *columns = &bench->columns[number];
+    if (infer->plan) return;
+    json_t *one = json_pack("{s:[{s:s,s:s}]}", "columns", "type", "id", "name", "own_id");
+    Sink *sink = sink_of(one);
+    json_t *body = json_pack("{s:s}", "name", "bench");
+    Source *source = NULL;
+    Error error = {0};
+    if (source_from_request(body, &source, &error) < 0) die("no source", error.text);
+    json_decref(body);
+    sink->target.infer = calloc(1, sizeof *sink->target.infer);
+    check(sink->target.infer);
+    *sink->target.infer = (Inference){.depth = 5, .max_columns = COLUMNS_INFERRED_MAX};
+    sink_complete(source, sink);
+    source_unref(source);
+    mapping_start(infer, &sink, 1);
+    Fields fields = find_fields(infer, corpus);
+    Sink *full = sink_copy(sink);
+    (void)inference_add(&full->target, fields.items, fields.count);
+    sink_unref(sink);
+    mapping_start(infer, &full, 1);
+    inferred_columns_free(fields.items, fields.count);
+    fields = find_fields(infer, corpus);
+    if (fields.count > 0) die("the corpus has a shape that is not stable", fields.items[0].path);
+    sink = sink_of(declared(full));
+    mapping_start(columns, &sink, 1);
+    sink_unref(sink);
+    sink_unref(full);
+}
+
+static void run_map_infer(Bench *bench, const Contender *self, const Corpus *corpus) {
+    (void)self;
+    prepare_fields(bench, corpus);
+    map_events(&bench->infer[corpus - bench->corpora], corpus);
+}
+
+static void run_map_columns(Bench *bench, const Contender *self, const Corpus *corpus) {
+    (void)self;
+    prepare_fields(bench, corpus);
+    map_events(&bench->columns[corpus - bench->corpora], corpus);
 }
 
 static void run_map(Bench *bench, const Contender *self, const Corpus *corpus) {
@@ -219,6 +350,8 @@ static size_t list_contenders(Contender *contenders, const Options *options) {
     size_t count = 0, kernel_count;
     count = add(contenders, count, options, "map", run_map, NULL);
     count = add(contenders, count, options, "map-sinks", run_map_sinks, NULL);
+    count = add(contenders, count, options, "map-infer", run_map_infer, NULL);
+    count = add(contenders, count, options, "map-columns", run_map_columns, NULL);
     const ScanKernel *kernels = scan_kernels(&kernel_count);
     for (size_t i = 0; i < kernel_count; i++) {
         char name[32];
@@ -341,6 +474,7 @@ int main(int argc, char **argv) {
     }
     if (corpus_count == 0) die("no such corpus", options.corpus);
 
+    bench.corpora = corpora;
     mapping_init(&bench.one, 1, options.events);
     mapping_init(&bench.many, options.sinks, options.events);
     bench.simdjson = simdjson_peer_new(0);
@@ -359,6 +493,10 @@ int main(int argc, char **argv) {
     corpus_deinit(&file);
     mapping_deinit(&bench.one);
     mapping_deinit(&bench.many);
+    for (size_t i = 0; i < CORPORA_MOST; i++) {
+        mapping_deinit(&bench.infer[i]);
+        mapping_deinit(&bench.columns[i]);
+    }
     scanner_deinit(&bench.scanner);
     simdjson_peer_free(bench.simdjson);
     simdjson_peer_free(bench.simdjson_many);

@@ -284,6 +284,15 @@ static MapError put_field(Mapper *mapper, const PlanColumn *compiled, Buffer *ro
             rest_misfit(&mapper->rest, compiled->field);
         return put_null(compiled, row, failure);
     }
+    /* What most texts and times need is found while they are put. */
+    if (value->kind == SCAN_STRING && field->column_count == 1) {
+        Span inner = {value->text.data + 1, value->text.size - 2};
+        DataType type = compiled->column->data_type;
+        bool is_time = type == DATA_TIMESTAMP && !value->escaped, is_text = type == DATA_TEXT && value->escaped;
+        if (is_time ? value_put_exact_time(row, inner)
+                    : is_text && inner.size < mapper->row_bytes_most && row_put_unescaped(row, inner) == 0)
+            return MAP_OK;
+    }
     uint32_t column = rest_column(&mapper->rest, sink, compiled->field, value);
     if (column != compiled - sink->columns) return put_null(compiled, row, failure);
     return put_json(mapper, compiled, value, row, failure);

@@ -380,14 +380,25 @@ static int put_bytes(Buffer *row, Span text) {
     return 0;
 }
 
-bool value_is_exact_time(Span text) {
+static bool format_exact_time(Span text, char out[static TIME_SIZE + 1]) {
     if (text.size < 20 || text.size > 128 || (text.data[10] != 'T' && text.data[10] != 't')) return false;
     if (memcmp(text.data + 17, "60", 2) == 0) return false;
     for (size_t i = 26; text.data[19] == '.' && i < text.size && text_is_digit(text.data[i]); i++)
         if (text.data[i] != '0') return false;
-    char out[TIME_SIZE + 1];
     const char *reason;
     return format_time(text, out, &reason) == 0;
+}
+
+bool value_is_exact_time(Span text) {
+    char out[TIME_SIZE + 1];
+    return format_exact_time(text, out);
+}
+
+bool value_put_exact_time(Buffer *row, Span text) {
+    char out[TIME_SIZE + 1];
+    if (!format_exact_time(text, out)) return false;
+    row_put_plain(row, (Span){out, TIME_SIZE});
+    return true;
 }
 
 bool value_is_text(Span text) {

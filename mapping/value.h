@@ -34,6 +34,8 @@ enum { VALUE_DOES_NOT_FIT = 1 };
 bool value_is_plain_integer(Span number);
 /* Of a text: an RFC 3339 time that a timestamp holds without a loss: `T` between date and time, at most microseconds, no leap second. */
 bool value_is_exact_time(Span text);
+/* Appends the cell of a timestamp, if it is such a time. */
+bool value_put_exact_time(Buffer *row, Span text);
 /* Of a JSON number: one that a decimal holds. */
 bool value_is_decimal(Span number);
 /*

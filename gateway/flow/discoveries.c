@@ -14,14 +14,14 @@
 #define TABLE_SIZE 2048 /* a power of two, at least twice DISCOVERIES_MOST */
 _Static_assert(TABLE_SIZE >= 2 * DISCOVERIES_MOST, "a search in the table ends");
 
-typedef struct Field {
+typedef struct DiscoveredField {
     uint64_t hash;
     char *path;
     size_t size;
     bool has_own;
     DataType own;      /* of the field's column */
     unsigned variants; /* bits, by DataType */
-} Field;
+} DiscoveredField;
 
 struct Discoveries {
     Message message; /* first */
@@ -29,7 +29,7 @@ struct Discoveries {
     uint32_t sink;
     pthread_mutex_t lock; /* of what follows */
     bool is_posted;
-    Field *fields;
+    DiscoveredField *fields;
     size_t count, room;
     uint16_t *table; /* 1 + index by hash; 0: free. NULL: nothing was discovered yet */
 };
@@ -72,7 +72,7 @@ uint32_t discoveries_sink(const Discoveries *discoveries) {
 }
 
 /* NULL: there is no room for another field. */
-static Field *find_field(Discoveries *discoveries, Span path) {
+static DiscoveredField *find_field(Discoveries *discoveries, Span path) {
     uint64_t hash = checksum_of(path.data, path.size);
     if (!discoveries->table) {
         discoveries->table = calloc(TABLE_SIZE, sizeof *discoveries->table);
@@ -80,13 +80,13 @@ static Field *find_field(Discoveries *discoveries, Span path) {
     }
     size_t at = hash % TABLE_SIZE;
     for (; discoveries->table[at]; at = (at + 1) % TABLE_SIZE) {
-        Field *field = &discoveries->fields[discoveries->table[at] - 1];
+        DiscoveredField *field = &discoveries->fields[discoveries->table[at] - 1];
         if (field->hash == hash && span_equal((Span){field->path, field->size}, path)) return field;
     }
     if (discoveries->count == DISCOVERIES_MOST) return NULL;
     array_reserve(discoveries->fields, discoveries->count, discoveries->room);
-    Field *field = &discoveries->fields[discoveries->count++];
-    *field = (Field){.hash = hash, .path = strndup(path.data, path.size), .size = path.size};
+    DiscoveredField *field = &discoveries->fields[discoveries->count++];
+    *field = (DiscoveredField){.hash = hash, .path = strndup(path.data, path.size), .size = path.size};
     check(field->path);
     discoveries->table[at] = (uint16_t)discoveries->count;
     return field;
@@ -95,7 +95,7 @@ static Field *find_field(Discoveries *discoveries, Span path) {
 void discoveries_add(Discoveries *discoveries, const MapDiscovery *found, Mailbox *control) {
     check(found->path.size > 0 && inferred_type_valid(found->type));
     check(pthread_mutex_lock(&discoveries->lock) == 0);
-    Field *field = find_field(discoveries, found->path);
+    DiscoveredField *field = find_field(discoveries, found->path);
     if (field && found->is_variant) {
         field->variants |= 1u << found->type;
     } else if (field) {
@@ -116,7 +116,7 @@ Discoveries *discoveries_of(Message *message) {
     return (Discoveries *)message;
 }
 
-static void put_column(InferredColumn *columns, size_t *count, const Field *field, bool is_variant, DataType type) {
+static void put_column(InferredColumn *columns, size_t *count, const DiscoveredField *field, bool is_variant, DataType type) {
     InferredColumn column = {.path = strndup(field->path, field->size), .is_variant = is_variant, .type = type};
     check(column.path);
     columns[(*count)++] = column;
@@ -128,7 +128,7 @@ InferredColumn *discoveries_take(Discoveries *discoveries, size_t *ret_count) {
     check(pthread_mutex_lock(&discoveries->lock) == 0);
     discoveries->is_posted = false;
     for (size_t i = 0; i < discoveries->count; i++) {
-        const Field *field = &discoveries->fields[i];
+        const DiscoveredField *field = &discoveries->fields[i];
         most += field->has_own + (size_t)__builtin_popcount(field->variants);
     }
     if (most > 0) {
@@ -136,7 +136,7 @@ InferredColumn *discoveries_take(Discoveries *discoveries, size_t *ret_count) {
         check(columns);
     }
     for (size_t i = 0; i < discoveries->count; i++) {
-        const Field *field = &discoveries->fields[i];
+        const DiscoveredField *field = &discoveries->fields[i];
         if (field->has_own) put_column(columns, &count, field, false, field->own);
         for (unsigned type = 0; type < DATA_TYPE_COUNT; type++)
             if (field->variants >> type & 1) put_column(columns, &count, field, true, (DataType)type);

@@ -20,6 +20,8 @@
 #define FULL_WAIT USEC_SECOND
 #define REJECTS_FULL_WAIT (5 * USEC_SECOND) /* somebody has to delete rejects */
 #define LATER_WAIT USEC_SECOND
+#define COLUMNS_WAIT (5 * USEC_SECOND)  /* for columns that a micro-batch lacks */
+#define COLUMNS_REST (60 * USEC_SECOND) /* after it was waited in vain */
 
 /* ---- begin and end ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -100,6 +102,7 @@ static void forget(Bridge *bridge, size_t part) {
     if (!bridge->has_sealed) return;
     micro_batch_forget(bridge->sealed, part); /* also while its templates are out */
     bridge->has_sealed = !micro_batch_is_empty(bridge->sealed);
+    if (!bridge->has_sealed) bridge->columns_until = 0;
 }
 
 void flow_forget(Bridge *bridge, size_t part) {
@@ -362,6 +365,19 @@ static void begin_where_gathered(Bridge *bridge) {
     }
 }
 
+/*
+ * What is sealed may wait for columns that its records lack, so that the first rows of a topic have some: from the moment that it is seen until a new
+ * version of the sink is there, or for some seconds. What is in vain once (the destination is down, or definitions change too often) is left for a
+ * while.
+ */
+static bool waits_for_columns(Bridge *bridge, usec_t now) {
+    if (bridge->columns_until == 0) return false;
+    if (now < bridge->columns_until) return snapshot_generation(bridge->snapshot) == bridge->columns_snapshot;
+    bridge->columns_until = 0;
+    bridge->columns_rest_until = now + COLUMNS_REST;
+    return false;
+}
+
 /* What is sealed becomes rows. */
 static void make(Bridge *bridge, usec_t now) {
     begin_where_gathered(bridge);
@@ -370,11 +386,18 @@ static void make(Bridge *bridge, usec_t now) {
     const MicroResult *results;
     size_t count;
     MicroCounts counts = {0};
+    micro_batch_set_patience(bridge->sealed, now >= bridge->columns_rest_until);
     MicroMade made = micro_batch_make(bridge->sealed, bridge->snapshot, bridge->source, bridge->micro, &append, &results, &count, &counts);
     if (made == MICRO_NO_ROOM) {
         bridge->no_room_until = now + NO_ROOM_WAIT;
         return;
     }
+    if (made == MICRO_WAITS) {
+        if (bridge->columns_until == 0) bridge->columns_until = now + COLUMNS_WAIT;
+        bridge->columns_snapshot = snapshot_generation(bridge->snapshot);
+        return;
+    }
+    bridge->columns_until = 0;
     bridge->counts.records += counts.records;
     bridge->counts.bytes += counts.bytes;
     bridge->counts.tombstones += counts.tombstones;
@@ -560,6 +583,7 @@ static void move_on(Bridge *bridge, usec_t now, bool room) {
         bridge->has_sealed = true;
     }
     if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= in_flight_most(bridge)) return;
+    if (waits_for_columns(bridge, now)) return;
     if (has_templates(bridge, now)) make(bridge, now);
 }
 

@@ -271,11 +271,14 @@ struct Bridge {
     bool quiet;        /* the client had nothing */
     usec_t full_since; /* boot: nothing can be taken since; 0: it can */
     usec_t no_room_until;
-    usec_t full_until;    /* boot: the writer had no room for an Append; it is not asked before */
-    bool full_of_rejects; /* it was refused since rejects are at their cap */
-    bool pressed;         /* partitions are paused since there is no room */
-    Buffer room;          /* why there is no room; empty: there is */
-    int delaying;         /* index of the sink that is why; -1: none */
+    usec_t columns_until;      /* boot: what is sealed waits for columns at most so long; 0: it does not */
+    usec_t columns_rest_until; /* boot: nothing waits before */
+    uint64_t columns_snapshot; /* generation of the snapshot whose columns did not do */
+    usec_t full_until;         /* boot: the writer had no room for an Append; it is not asked before */
+    bool full_of_rejects;      /* it was refused since rejects are at their cap */
+    bool pressed;              /* partitions are paused since there is no room */
+    Buffer room;               /* why there is no room; empty: there is */
+    int delaying;              /* index of the sink that is why; -1: none */
 
     BridgeAcks acks;
 

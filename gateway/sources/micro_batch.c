@@ -197,6 +197,10 @@ bool micro_batch_is_full(const MicroBatch *batch) {
     return batch->live >= batch->options.records_most || batch->bytes.size >= batch->options.bytes_most;
 }
 
+void micro_batch_set_patience(MicroBatch *batch, bool is_patient) {
+    batch->is_patient = is_patient;
+}
+
 usec_t micro_batch_since(const MicroBatch *batch) {
     return batch->since;
 }

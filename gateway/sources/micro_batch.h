@@ -83,6 +83,8 @@ bool micro_batch_is_empty(const MicroBatch *batch);
 bool micro_batch_is_full(const MicroBatch *batch);
 usec_t micro_batch_since(const MicroBatch *batch); /* boot: when the first one came; USEC_NEVER: it is empty */
 uint64_t micro_batch_bytes(const MicroBatch *batch);
+/* May micro_batch_make give MICRO_WAITS? Else what has no column goes to the rest. At first it may not. */
+void micro_batch_set_patience(MicroBatch *batch, bool is_patient);
 /* Of all records, in the order in which they were added, for acks; once it was made, of those that were not left out by a stop. Valid until the
  * next call. */
 size_t micro_batch_tokens(MicroBatch *batch, const Span **ret_tokens);
@@ -99,6 +101,7 @@ int micro_batch_evaluated(MicroBatch *batch, TemplateBatch *take_templates, Erro
 typedef enum MicroMade {
     MICRO_MADE,    /* *ret_append is to be posted (message, reply), or NULL: there is nothing that the writer has to know */
     MICRO_NO_ROOM, /* bytes in flight: as before, try again later */
+    MICRO_WAITS,   /* as before: sinks that infer lack columns for it, and control, which was told, is about to make them */
 } MicroMade;
 
 /*

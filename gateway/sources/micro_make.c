@@ -206,14 +206,23 @@ static MicroResult take_partition(Maker *maker, size_t partition, const MicroPar
 
 /* ---- the batch --------------------------------------------------------------------------------------------------------------------------- */
 
-static MicroMade make_nothing(Maker *maker) {
+static void undo(Maker *maker) {
     MicroBatch *batch = maker->batch;
-    batch->refused = maker->part.bytes > maker->part.elsewhere ? maker->part.bytes : maker->part.elsewhere;
     maker->part.elsewhere = 0;
     row_batch_undo(&maker->rows, &maker->part);
     row_batch_drop(&maker->rows);
     for (size_t i = 0; i < batch->record_count; i++) batch->records[i].is_made = false;
+}
+
+static MicroMade make_nothing(Maker *maker) {
+    maker->batch->refused = maker->part.bytes > maker->part.elsewhere ? maker->part.bytes : maker->part.elsewhere;
+    undo(maker);
     return MICRO_NO_ROOM;
+}
+
+static MicroMade wait_for_columns(Maker *maker) {
+    undo(maker);
+    return MICRO_WAITS;
 }
 
 /* Partitions are as the Append leaves them. */
@@ -276,6 +285,7 @@ MicroMade micro_batch_make(MicroBatch *batch, Snapshot *snapshot, SnapshotSource
         array_reserve(batch->results, i, batch->result_room);
         batch->results[i] = take_partition(&maker, batch->listed[i], &partitions[batch->listed[i]]);
     }
+    if (batch->is_patient && maker.part.discovered > 0) return wait_for_columns(&maker);
     if (batch->options.acks && batch->listed_count > 0) row_batch_name(&maker.rows, &partitions[batch->listed[0]].key);
     if (!row_batch_admit(&maker.rows, &maker.part)) return make_nothing(&maker);
     row_batch_end(&maker.rows, &maker.part);

@@ -43,8 +43,9 @@ struct MicroBatch {
     size_t list_count;
     size_t *listed; /* indexes of lists that are not empty, in the order of their first records */
     size_t listed_count, listed_room;
-    usec_t since;       /* boot */
-    bool was_made;      /* micro_batch_make has looked at all */
+    usec_t since;  /* boot */
+    bool was_made; /* micro_batch_make has looked at all */
+    bool is_patient;
     uint64_t refused;   /* bytes in flight that it needed and did not get; 0: none */
     TemplateBatch *out; /* the broker has it; not owned until it is back */
     TemplateBatch **evaluated;

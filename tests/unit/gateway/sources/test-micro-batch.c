@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "gateway/sources/micro_batch.h"
 #include "mapping/record_id.h"
+#include "tests/support/definitions.h"
 #include "tests/support/scripted-registry.h"
 
 #define ROW_BYTES 300000
@@ -69,6 +70,11 @@ static json_t *json_of(const char *text) {
     return value;
 }
 
+/* With `infers`, the first sink has at most so many columns, of which the last are inferred. */
+static uint32_t infers;
+static InferredColumn inferred[4];
+static size_t inferred_count;
+
 static SnapshotSource *source_of(const char *kind, const char *const *texts, size_t count, uint32_t skipped) {
     char text[100];
     Error error = {0};
@@ -87,6 +93,10 @@ static SnapshotSource *source_of(const char *kind, const char *const *texts, siz
         json_decref(json);
         sinks[i]->number = (uint32_t)i + 1;
         sinks[i]->mapping_version = 7;
+        if (infers && i == 0) {
+            test_infer(source, sinks[i], 1, infers);
+            (void)inference_add(&sinks[i]->target, inferred, inferred_count);
+        }
         gates[i] = sink_gate_new();
     }
     if (plan_compile(source, sinks, count, &plan, &error) != 0) fail_msg("%s", error.text);
@@ -135,6 +145,8 @@ static void anew(void) {
 static int set_up(void **state) {
     (void)state;
     memset(&world, 0, sizeof world);
+    infers = 0;
+    inferred_count = 0;
     now = 1000 * USEC_SECOND;
     return 0;
 }
@@ -1264,6 +1276,81 @@ static void any_course_gives_each_record_once(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* ---- columns that are inferred ----------------------------------------------------------------------------------------------------------- */
+
+static MicroMade try_make(void) {
+    return micro_batch_make(world.batch, world.snapshot, world.source, world.partitions, &world.append, &world.results, &world.result_count,
+                            &world.counts);
+}
+
+/* The message of the snapshot's mailbox; how many columns were discovered. */
+static size_t discovered(void) {
+    size_t count;
+    Message *message = mailbox_take(world.gone);
+    if (!message) return 0;
+    assert_null(message->next);
+    Discoveries *told = discoveries_of(message);
+    InferredColumn *columns = discoveries_take(told, &count);
+    inferred_columns_free(columns, count);
+    discoveries_unref(told);
+    return count;
+}
+
+/* A batch waits for the columns that it lacks, and has them when they are there; without patience they are in the rest. */
+static void a_batch_waits_for_columns(void **state) {
+    (void)state;
+    infers = 100;
+    begin_world(RECORD_JSON, SINK("i", QUARANTINE, "{\"name\":\"body\",\"type\":\"body\"}"), SINK("b", QUARANTINE, BODY), NULL);
+    micro_batch_set_patience(world.batch, true);
+    add(0, 0, "{\"n\":1}");
+    add(1, 0, "not JSON");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(try_make(), MICRO_WAITS);
+        assert_null(world.append);
+        assert_false(micro_batch_is_empty(world.batch));
+        assert_int_equal(world.usage.in_flight_bytes, 0);
+        assert_int_equal(world.next[0][0], 0);
+        assert_int_equal(discovered(), 1);
+    }
+    /* The new version. */
+    inferred[0] = (InferredColumn){.path = (char *)(uintptr_t) "n", .type = DATA_INTEGER, .name = (char *)(uintptr_t) "n"};
+    inferred_count = 1;
+    const char *texts[2] = {SINK("i", QUARANTINE, "{\"name\":\"body\",\"type\":\"body\"}"), SINK("b", QUARANTINE, BODY)};
+    SnapshotSource *old = world.source;
+    Snapshot *before = world.snapshot;
+    world.source = source_of("tap", texts, 2, 9);
+    world.snapshot = snapshot_new(2, &world.source, 1, world.gone);
+    snapshot_source_unref(old);
+    snapshot_unref(before);
+    snapshot_gone_free((SnapshotGone *)mailbox_take(world.gone));
+    make();
+    assert_non_null(strstr(buffer_text(&world.append->sinks[0].rows), ",\"{\"\"n\"\":1}\",1,\n"));
+    assert_int_equal(world.append->reject_count, 1);
+    assert_int_equal(discovered(), 0);
+    runs_are(1, "0:0-1=1 1:0-1=0");
+    /* Another field, and no patience any more. */
+    micro_batch_clear(world.batch);
+    add(0, 1, "{\"n\":2,\"m\":3}");
+    assert_int_equal(try_make(), MICRO_WAITS);
+    micro_batch_set_patience(world.batch, false);
+    make();
+    assert_non_null(strstr(buffer_text(&world.append->sinks[0].rows), ",2,\"{\"\"m\"\":3}\"\n"));
+    runs_are(1, "0:1-2=1");
+    assert_int_equal(discovered(), 1);
+}
+
+/* A sink that is full lacks nothing. */
+static void a_full_sink_does_not_wait(void **state) {
+    (void)state;
+    infers = 4;
+    begin_world(RECORD_JSON, SINK("i", QUARANTINE, BODY), NULL, NULL);
+    micro_batch_set_patience(world.batch, true);
+    add(0, 0, "{\"n\":1}");
+    make();
+    assert_int_equal(discovered(), 0);
+    runs_are(1, "0:0-1=1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(records_become_rows_and_runs),
@@ -1288,6 +1375,8 @@ int main(void) {
         TEST(a_schema_that_is_looked_up_holds_its_partition),
         TEST(a_registry_that_is_down_is_named),
         TEST(any_course_gives_each_record_once),
+        TEST(a_batch_waits_for_columns),
+        TEST(a_full_sink_does_not_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
