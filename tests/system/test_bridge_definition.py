@@ -223,3 +223,17 @@ def test_where_a_new_sink_begins(gateway, server):
     server.publish("orders.a", ["4"])
     wait_bodies(gateway, ["4"], "last")
     wait_bodies(gateway, ["3", "4"], "present")
+
+
+def test_a_renamed_table_keeps_its_positions(gateway, server):
+    add(gateway, "none", "k")
+    server.publish("orders.a", ["1", "2"])
+    wait_bodies(gateway, ["1", "2"])
+    gateway.change("PUT", "/sources/s/sinks/k/disable")
+    server.publish("orders.a", ["3"])
+    gateway.change("PATCH", "/sources/s/sinks/k?positions=keep", {"table": {"tableId": "renamed"}})
+    positions = gateway.rows("SELECT next_offset FROM _sluice_positions ORDER BY table_name")
+    assert positions == [(3,), (3,)]
+    gateway.change("PUT", "/sources/s/sinks/k/enable")
+    wait_bodies(gateway, ["3"], "renamed")
+    assert bodies(gateway) == ["1", "2"]
