@@ -131,6 +131,7 @@ typedef struct SinkTarget {
     Column *columns;
     size_t column_count; /* 1..100; with `infer` 1..COLUMNS_INFERRED_MAX */
     Inference *infer;    /* NULL: all columns are declared */
+    char *explode;       /* path of an array of which each element gives a row; NULL: an event is one row. Not with `infer` */
     TableTarget table;   /* of TARGET_TABLE */
 } SinkTarget;
 

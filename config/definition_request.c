@@ -114,6 +114,10 @@ int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink 
         Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), infer = node_member(&mapping, "infer");
         return fault_at(fault, &infer, "needs columns of type \"path\", %s", paths_wrong);
     }
+    if (sink->target.explode && paths_wrong) {
+        Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), explode = node_member(&mapping, "explode");
+        return fault_at(fault, &explode, "needs a path, %s", paths_wrong);
+    }
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];
         _cleanup_(buffer_deinit) Buffer text = {0};

@@ -190,6 +190,10 @@ static int complete_mapping(Fault *fault, const Node *node, void *object) {
     Node columns = node_member(node, "columns");
     if (!fault->is_stored) drop_inferred(target);
     int r = check_declared(fault, node, target);
+    if (r == 0 && target->infer && target->explode) {
+        Node explode = node_member(node, "explode");
+        r = fault_at(fault, &explode, "cannot stand beside \"infer\": declare the columns");
+    }
     for (size_t i = 0; r == 0 && i < target->column_count; i++) {
         r = refuse_twins(fault, &columns, target, i);
         if (r == 0) r = refuse_base_name(fault, &columns, target, i);
@@ -262,6 +266,13 @@ static const FieldInfo mapping_rows[] = {
      .offset = offsetof(SinkTarget, infer),
      .fields = &inference_fields,
      .sentence = "Columns are made of the fields that events have. Not supported by this build yet."},
+    {.name = "explode",
+     .type = FIELD_TEXT,
+     .offset = offsetof(SinkTarget, explode),
+     .least = 1,
+     .most = PATH_BYTES_MAX,
+     .is_optional = true,
+     .sentence = "Path of an array in the event, of which each element gives a row; without it an event is one row."},
     {.name = "columns",
      .type = FIELD_LIST,
      .offset = offsetof(SinkTarget, columns),

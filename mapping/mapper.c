@@ -36,9 +36,11 @@ struct Mapper {
     char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
     Buffer headers;             /* the JSON object once headers_ready */
     bool headers_ready;
-    bool scratch_used;    /* a buffer of this struct may have grown */
-    const char *text_end; /* of the text that was scanned */
-    unsigned body_known;  /* VALUE_IS_… of the body as it stands */
+    bool scratch_used;      /* a buffer of this struct may have grown */
+    const char *text_end;   /* of the text that was scanned */
+    Scanner element;        /* of an array that is exploded */
+    int64_t element_number; /* from 0; -1: the row is of the whole event */
+    unsigned body_known;    /* VALUE_IS_… of the body as it stands */
     MapFailure body_failure;
     RowNote *notes; /* by sink */
     size_t note_capacity;
@@ -52,12 +54,14 @@ Mapper *mapper_new(size_t row_bytes_most) {
     check(mapper);
     mapper->row_bytes_most = row_bytes_most;
     mapper->time_ms = INT64_MIN;
+    mapper->element_number = -1;
     return mapper;
 }
 
 void mapper_free(Mapper *mapper) {
     if (!mapper) return;
     scanner_deinit(&mapper->scanner);
+    scanner_deinit(&mapper->element);
     form_deinit(&mapper->form);
     header_writer_deinit(&mapper->header_writer);
     buffer_deinit(&mapper->form_json);
@@ -221,7 +225,7 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
 }
 
 static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
-    const ScanValue *value = scanner_value(&mapper->scanner, compiled->slot);
+    const ScanValue *value = scanner_value(compiled->of_element ? &mapper->element : &mapper->scanner, compiled->slot);
     if (value) return put_json(mapper, compiled, value, row, failure);
     if (compiled->has_default) {
         if (compiled->default_cell.size >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
@@ -264,10 +268,35 @@ static MapError put_headers(Mapper *mapper, const PlanColumn *compiled, const Ev
     return put_checked(mapper, compiled, buffer_span(&mapper->headers), VALUE_IS_TEXT | VALUE_IS_JSON, row, failure);
 }
 
-static MapError put_meta(const Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
+enum { NUMBER_BYTES = 12 };
+
+/* `#N`, what makes the id of an event that of its element. */
+static size_t put_element_number(char to[static NUMBER_BYTES], const Mapper *mapper) {
+    check(mapper->element_number >= 0 && mapper->element_number < EXPLODED_ROWS_MOST);
+    return (size_t)snprintf(to, NUMBER_BYTES, "#%d", (int)mapper->element_number);
+}
+
+static MapError put_id(const Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
+    char id[UUID_TEXT_SIZE + NUMBER_BYTES];
+    size_t size = UUID_TEXT_SIZE;
+    (void)cell_put_id(id, &event->id);
+    if (mapper->element_number >= 0) size += put_element_number(id + size, mapper);
+    return put_checked(mapper, compiled, (Span){id, size}, VALUE_IS_TEXT, row, failure);
+}
+
+static MapError put_bridge(Mapper *mapper, const PlanColumn *compiled, Span value, Buffer *row, MapFailure *failure) {
+    char number[NUMBER_BYTES];
+    Buffer *scratch = take_scratch(mapper);
+    buffer_append_span(scratch, value);
+    buffer_append(scratch, number, put_element_number(number, mapper));
+    return put_checked(mapper, compiled, buffer_span(scratch), 0, row, failure);
+}
+
+static MapError put_meta(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
     Span value = event->meta ? event->meta->values[column->meta_field] : (Span){0};
     if (!value.data) return put_null(compiled, row, failure);
+    if (column->meta_field == META_BRIDGE && mapper->element_number >= 0) return put_bridge(mapper, compiled, value, row, failure);
     if (compiled->is_date && column->meta_field == META_TIMESTAMP && value.size > DATE_SIZE) value.size = DATE_SIZE;
     return put_checked(mapper, compiled, value, 0, row, failure);
 }
@@ -312,11 +341,7 @@ static MapError put_rest(Mapper *mapper, const PlanColumn *compiled, Buffer *row
 static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row,
                                                      MapFailure *failure) {
     switch (compiled->column->type) {
-    case COLUMN_ID: {
-        char id[UUID_TEXT_SIZE];
-        (void)cell_put_id(id, &event->id);
-        return put_checked(mapper, compiled, (Span){id, sizeof id}, VALUE_IS_TEXT, row, failure);
-    }
+    case COLUMN_ID: return put_id(mapper, compiled, event, row, failure);
     case COLUMN_DATETIME:
         return put_checked(mapper, compiled, (Span){mapper->time, compiled->op == PLAN_PUT_TIME ? compiled->size : TIME_SIZE},
                            VALUE_IS_TEXT, row, failure);
@@ -457,6 +482,77 @@ static __attribute__((noinline)) MapError begin_fields(Mapper *mapper, const Pla
     return MAP_OK;
 }
 
+/* ---- an array, of which each element gives a row ---- */
+
+static __attribute__((noinline)) void say_element(MapFailure *failure, int64_t number) {
+    char text[sizeof failure->message];
+    memcpy(text, failure->message, sizeof text);
+    int size = snprintf(failure->message, sizeof failure->message, "Element %lld: ", (long long)number);
+    check(size > 0);
+    size_t room = sizeof failure->message - (size_t)size - 1, left = strlen(text);
+    if (left > room)
+        for (left = room; left > 0 && ((unsigned char)text[left] & 0xc0) == 0x80;) left--; /* no half of a character */
+    memcpy(failure->message + size, text, left);
+    failure->message[(size_t)size + left] = 0;
+}
+
+static MapError put_element(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row, MapFailure *failure) {
+    size_t start = row->size;
+    for (const PlanColumn *compiled = sink->columns, *stop = compiled + sink->column_count; compiled < stop; compiled++) {
+        MapError error = put_column(mapper, compiled, event, row, failure);
+        if (error) return error;
+        if (row->size - start >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
+        row_next_cell(row);
+    }
+    row->data[row->size - 1] = '\n';
+    return MAP_OK;
+}
+
+static MapError put_elements(Mapper *mapper, const PlanSink *sink, const Event *event, Span array, Buffer *row, MapFailure *failure) {
+    const char *p = array.data + 1, *end = array.data + array.size - 1; /* its brackets */
+    const size_t start = row->size, most = mapper->row_bytes_most > EXPLODED_BYTES_MOST ? mapper->row_bytes_most : EXPLODED_BYTES_MOST;
+    for (int64_t number = 0;; number++) {
+        while (p < end && (text_is_space(*p) || *p == ',')) p++;
+        if (p == end) return MAP_OK;
+        if (number == EXPLODED_ROWS_MOST)
+            return fail(failure, MAP_ROW_TOO_LARGE, NULL, "The array at path \"%.120s\" has more than %d elements.",
+                        sink->sink->target.explode, EXPLODED_ROWS_MOST);
+        const char *stop = scan_value_end(p, end);
+        ScanFault fault;
+        check(stop > p && stop <= end);
+        check(scanner_run(&mapper->element, sink->explode->elements, (Span){p, (size_t)(stop - p)}, &fault) == 0); /* as part of the body */
+        p = stop;
+        mapper->element_number = number;
+        MapError error = put_element(mapper, sink, event, row, failure);
+        mapper->element_number = -1;
+        if (error) {
+            say_element(failure, number);
+            return error;
+        }
+        if (row->size - start > most)
+            return fail(failure, MAP_ROW_TOO_LARGE, NULL, "The rows of the elements at path \"%.120s\" have more than %zu bytes together.",
+                        sink->sink->target.explode, most);
+        failure->rows++;
+    }
+}
+
+static __attribute__((noinline)) MapError explode(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row,
+                                                  MapFailure *failure) {
+    const ScanValue *value = scanner_value(&mapper->scanner, sink->explode->slot);
+    const char *path = sink->sink->target.explode;
+    size_t start = row->size;
+    failure->rows = 0;
+    if (!value) return fail(failure, MAP_MISSING, NULL, "There is no array at path \"%.120s\", which the mapping explodes.", path);
+    if (value->kind != SCAN_ARRAY)
+        return fail(failure, MAP_WRONG_TYPE, NULL, "The value at path \"%.120s\", which the mapping explodes, is not an array.", path);
+    MapError error = put_elements(mapper, sink, event, value->text, row, failure);
+    if (error) {
+        row->size = start;
+        failure->rows = 0;
+    }
+    return failure->error = error;
+}
+
 static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Event *event, Buffer *const *rows, MapFailure *failure) {
     const PlanSink *sink = &plan->sinks[index];
     Buffer *row = rows[index];
@@ -467,7 +563,11 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
         *failure = mapper->body_failure;
         return failure->error;
     }
-    if (__builtin_expect(sink->fields != NULL, 0) && begin_fields(mapper, plan, sink, failure)) return failure->error;
+    if (__builtin_expect(sink->explode != NULL, 0)) return explode(mapper, sink, event, row, failure);
+    if (__builtin_expect(sink->fields != NULL, 0) && begin_fields(mapper, plan, sink, failure)) {
+        failure->rows = 0;
+        return failure->error;
+    }
     for (uint32_t i = 0; i < sink->run_count; i++) {
         const PlanRun *run = &sink->runs[i];
         if (run->from != PLAN_OWN && copy_run(mapper, plan, sink, run, rows, row, start, note)) continue;
@@ -475,6 +575,7 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
         if (error) {
             if (sink->fields) mapper->rest.found_count = mapper->rest.found_before;
             row->size = start; /* what is behind it stays, for sinks that copy cells from there */
+            failure->rows = 0;
             return error;
         }
     }
@@ -482,6 +583,7 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     check_debug(row->data[row->size - 1] == ',');
     row->data[row->size - 1] = '\n';
     failure->error = MAP_OK;
+    failure->rows = 1;
     return MAP_OK;
 }
 

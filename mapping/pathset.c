@@ -187,29 +187,70 @@ static void grow_same(PathSet *set) {
     for (uint32_t i = 0; i < set->slot_count; i++) put_same(set, i);
 }
 
-int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
-    check(!set->sealed);
-    PathSteps steps = {0};
-    int r = parse_path(&steps, path, error);
-    if (r < 0) {
-        steps_deinit(&steps);
-        return r;
-    }
-    check(set->slot_count < PATH_NONE / 4);
+/* Takes the steps. */
+static uint32_t add_steps(PathSet *set, PathSteps *take_steps) {
+    check(!set->sealed && set->slot_count < PATH_NONE / 4);
     grow_same(set);
-    for (uint64_t at = hash_path(&steps) & set->same_mask; set->same[at]; at = (at + 1) & set->same_mask) {
+    for (uint64_t at = hash_path(take_steps) & set->same_mask; set->same[at]; at = (at + 1) & set->same_mask) {
         uint32_t slot = set->same[at] - 1;
-        if (same_path(&set->paths[slot], &steps)) {
-            steps_deinit(&steps);
-            *ret_slot = slot;
-            return 0;
+        if (same_path(&set->paths[slot], take_steps)) {
+            steps_deinit(take_steps);
+            return slot;
         }
     }
     array_extend(set->paths, set->slot_count);
-    set->paths[set->slot_count] = steps;
-    *ret_slot = set->slot_count++;
-    put_same(set, *ret_slot);
-    return 0;
+    set->paths[set->slot_count] = *take_steps;
+    put_same(set, set->slot_count);
+    return set->slot_count++;
+}
+
+int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error) {
+    PathSteps steps = {0};
+    int r = parse_path(&steps, path, error);
+    if (r < 0)
+        steps_deinit(&steps);
+    else
+        *ret_slot = add_steps(set, &steps);
+    return r;
+}
+
+static bool begins_with(const PathSteps *path, const PathSteps *base) {
+    if (step_count(path) < step_count(base)) return false;
+    for (size_t i = 0; i < step_count(base); i++) {
+        const PathStep *step = step_at(path, i), *other = step_at(base, i);
+        if (step->index != other->index || !span_equal((Span){step->text, step->size}, (Span){other->text, other->size})) return false;
+    }
+    return true;
+}
+
+/* The steps from number `from` on, as a path of its own. */
+static PathSteps steps_behind(const PathSteps *path, size_t from) {
+    PathSteps rest = {0};
+    size_t bytes = 0;
+    for (size_t i = from; i < step_count(path); i++) bytes += step_at(path, i)->size;
+    char *text = buffer_reserve(&rest.text, bytes + 1);
+    for (size_t i = from; i < step_count(path); i++) {
+        PathStep step = *step_at(path, i);
+        buffer_append(&rest.text, step.text, step.size);
+        step.text = text;
+        text += step.size;
+        buffer_append(&rest.steps, &step, sizeof step);
+    }
+    return rest;
+}
+
+int pathset_add_below(PathSet *set, Span base, Span path, bool *ret_below, uint32_t *ret_slot, Error *error) {
+    PathSteps steps = {0}, first = {0};
+    int r = parse_path(&steps, path, error);
+    if (r == 0) r = parse_path(&first, base, error);
+    *ret_below = r == 0 && begins_with(&steps, &first);
+    if (*ret_below) {
+        PathSteps rest = steps_behind(&steps, step_count(&first));
+        *ret_slot = add_steps(set, &rest);
+    }
+    steps_deinit(&steps);
+    steps_deinit(&first);
+    return r;
 }
 
 void pathset_watch(PathSet *set, uint32_t slot) {

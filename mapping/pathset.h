@@ -71,6 +71,8 @@ PathSet *pathset_new(void);
 void pathset_free(PathSet *set); /* NULL-safe */
 /* Equal paths (also `a[1]` and `a.1`) share a slot; slots count from 0. -EINVAL: the text says at which byte of the path and why. */
 int pathset_add(PathSet *set, Span path, uint32_t *ret_slot, Error *error);
+/* *ret_below: the path begins with the steps of `base`; then what is left of it was added, and *ret_slot is set. */
+int pathset_add_below(PathSet *set, Span base, Span path, bool *ret_below, uint32_t *ret_slot, Error *error);
 /* The place where the path of this slot ends is watched. Its steps are keys only, so it ends at one place. */
 void pathset_watch(PathSet *set, uint32_t slot);
 /* Steps of the path, and one of them, unescaped; valid as long as the set. */

@@ -48,6 +48,8 @@ void plan_unref(Plan *plan) {
         free(sink->columns);
         free(sink->runs);
         plan_fields_free(sink->fields);
+        if (sink->explode) pathset_free(sink->explode->elements);
+        free(sink->explode);
         sink_unref(sink->sink);
     }
     pathset_free(plan->paths);
@@ -208,7 +210,12 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
         if (wrong) return error_set(error, -EINVAL, "its type is \"path\", %s", wrong);
         plan->needs |= PLAN_NEEDS_JSON;
         plan->has_paths = sink->has_paths = true;
-        int r = pathset_add(plan->paths, span_of(column->path), &compiled->slot, error);
+        Span path = span_of(column->path);
+        int r = 0;
+        if (sink->explode)
+            r = pathset_add_below(sink->explode->elements, span_of(sink->sink->target.explode), path, &compiled->of_element,
+                                  &compiled->slot, error);
+        if (r == 0 && !compiled->of_element) r = pathset_add(plan->paths, path, &compiled->slot, error);
         if (r < 0) {
             (void)error_prefix(error, "path \"%.200s\"", column->path);
             return r;
@@ -223,6 +230,21 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
         return 0;
     }
     unreachable();
+}
+
+static int compile_explode(Compile *compile, PlanSink *sink, Error *error) {
+    Plan *plan = compile->plan;
+    const char *path = sink->sink->target.explode, *wrong = source_paths_wrong(compile->source);
+    if (!path) return 0;
+    if (wrong) return error_set(error, -EINVAL, "sink \"%s\": explode needs a path, %s", sink->sink->sink_id, wrong);
+    sink->explode = calloc(1, sizeof *sink->explode);
+    check(sink->explode);
+    sink->explode->elements = pathset_new();
+    plan->needs |= PLAN_NEEDS_JSON;
+    plan->has_paths = sink->has_paths = true;
+    int r = pathset_add(plan->paths, span_of(path), &sink->explode->slot, error);
+    if (r < 0) (void)error_prefix(error, "sink \"%s\", explode, path \"%.200s\"", sink->sink->sink_id, path);
+    return r;
 }
 
 static size_t fixed_bytes(const PlanColumn *compiled) {
@@ -253,6 +275,8 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
         plan->needs |= PLAN_NEEDS_JSON;
         plan->has_paths = compiled->has_paths = true;
     }
+    int exploded = compile_explode(compile, compiled, error);
+    if (exploded < 0) return exploded;
     for (uint32_t i = 0; i < compiled->column_count; i++) {
         const Column *column = &sink->target.columns[i];
         int r = compile_column(compile, compiled, column, &compiled->columns[i], error);
@@ -262,7 +286,7 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
         }
         compiled->fixed_bytes += fixed_bytes(&compiled->columns[i]);
     }
-    return 0;
+    return compiled->explode ? pathset_seal(compiled->explode->elements, error) : 0;
 }
 
 /* -- runs: equal cells of several sinks are made once -- */
@@ -333,7 +357,7 @@ static void find_runs(Compile *compile) {
         PlanRun run = {0};
         for (uint32_t j = 0; j < sink->column_count; j++, number++) {
             all[number] = (ColumnPlace){i, j};
-            ColumnPlace first = first_place(compile, all, number);
+            ColumnPlace first = sink->explode ? all[number] : first_place(compile, all, number);
             uint32_t from = first.sink == i && first.column == j ? PLAN_OWN : first.sink;
             if (run.count && run.from == from && (from == PLAN_OWN || run.from_first + run.count == first.column)) {
                 run.count++;
@@ -359,7 +383,7 @@ static void check_column(const Plan *plan, const PlanSink *sink, const PlanColum
     check(!is_field || (sink->fields && compiled->field < sink->fields->field_count));
     check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
     check(compiled->op != PLAN_PUT_TIME || compiled->size == TIME_SIZE || compiled->size == DATE_SIZE);
-    check(column->type != COLUMN_PATH || compiled->slot < plan->paths->slot_count);
+    check(column->type != COLUMN_PATH || compiled->slot < (compiled->of_element ? sink->explode->elements : plan->paths)->slot_count);
     check(column->type != COLUMN_TEMPLATE || compiled->template_index < plan->template_count);
     check(compiled->has_default == (compiled->default_cell.data != NULL));
 }
@@ -373,7 +397,7 @@ static void check_runs(const Plan *plan, uint32_t number) {
         check(run->first == next && run->count > 0 && run->count <= sink->column_count - next);
         next += run->count;
         if (run->from == PLAN_OWN) continue;
-        check(run->from <= number && plan->sinks[run->from].is_copied);
+        check(run->from <= number && plan->sinks[run->from].is_copied && !sink->explode && !plan->sinks[run->from].explode);
         uint32_t there = run->from == number ? run->first : plan->sinks[run->from].column_count;
         check(run->from_first < there && run->count <= there - run->from_first);
     }

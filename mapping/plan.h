@@ -86,9 +86,10 @@ typedef enum MapError {
     MAP_ROW_TOO_LARGE, /* 413 */
 } MapError;
 
-/* Why one sink could not take an event. */
+/* How many rows an event gave a sink, or why it could not take the event. */
 typedef struct MapFailure {
     MapError error;
+    uint32_t rows;      /* that were appended; 0 also without an error, when the array to be exploded is empty */
     const char *column; /* of the plan; NULL when it is the whole body */
     char message[320];  /* one sentence: place, what is wrong, what would be right; UTF-8, control characters escaped */
 } MapFailure;
@@ -104,8 +105,12 @@ typedef struct MapDiscovery {
 Mapper *mapper_new(size_t row_bytes_most);
 void mapper_free(Mapper *mapper);
 
-/* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, and sets failures[i].error. A sink that fails leaves
- * rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
+/* Of one event, where a sink explodes an array. More is MAP_ROW_TOO_LARGE. The bytes are those of all its rows, which a larger row alone may have. */
+#define EXPLODED_ROWS_MOST 10000
+#define EXPLODED_BYTES_MOST ((size_t)8 << 20)
+
+/* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, or a row for each element of the array that the sink explodes,
+ * and sets failures[i].error and rows. A sink that fails leaves rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
 size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);
 /* Of the last event, for the sinks that did not fail, in their order; no path twice for a sink. Valid until the next event. */
 const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count);

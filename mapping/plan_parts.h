@@ -31,6 +31,7 @@ typedef struct PlanColumn {
     uint32_t template_index;
     uint32_t size;  /* PLAN_PUT_TIME */
     uint32_t field; /* PLAN_FIELD_…: of the sink's PlanFields */
+    bool of_element; /* path: the slot is of the sink's elements */
     bool has_default;
     bool keeps_json, is_date; /* of its data type's traits: where each event asks */
     Span default_cell;        /* as it goes into the row; owned by the plan */
@@ -81,6 +82,12 @@ typedef struct PlanFields {
     uint32_t field_count, place_count, column_count, loose_count;
 } PlanFields;
 
+/* An array of which each element gives a row. */
+typedef struct PlanExplode {
+    uint32_t slot;     /* of the array, of the plan's path set */
+    PathSet *elements; /* paths within an element */
+} PlanExplode;
+
 /* Of the receive time as text, and of the date that it begins with. */
 enum { TIME_SIZE = 24, DATE_SIZE = 10 };
 
@@ -88,6 +95,7 @@ typedef struct PlanSink {
     Sink *sink;
     PlanColumn *columns;
     PlanRun *runs;
+    PlanExplode *explode; /* NULL: an event is one row. Else no run is copied from or to it */
     uint32_t column_count, run_count;
     size_t fixed_bytes; /* room for all of a row but its texts of any size */
     size_t ends_at;     /* of the mapper's notes of where cells end, one for each column */

@@ -29,12 +29,12 @@ static const char *type_of(const Column *column) {
  * A type is compatible when it keeps the value or refuses the row, but never changes the value silently (as numeric(10,2), char(n) or
  * real would). The columns that Sluice fills by itself may have the type that their text is.
  */
-static bool compatible(const Column *column, const char *found) {
+static bool compatible(const SinkTarget *target, const Column *column, const char *found) {
     if (strcmp(found, type_of(column)) == 0) return true;
     switch (column->data_type) {
     case DATA_TEXT:
         if (strncmp(found, "character varying", 17) == 0) return true;
-        if (column->type == COLUMN_ID) return strcmp(found, "uuid") == 0;
+        if (column->type == COLUMN_ID) return !target->explode && strcmp(found, "uuid") == 0; /* `UUID#N` is none */
         if (column->type == COLUMN_IP) return strcmp(found, "inet") == 0;
         if (column->type == COLUMN_HEADERS) return strcmp(found, "json") == 0 || strcmp(found, "jsonb") == 0;
         if (column->type == COLUMN_DATETIME)

@@ -24,7 +24,7 @@ static const char *type_of(const Column *column) {
 }
 
 /* `found_type` is what read_columns made of the declaration: the type that values get, or ANY when they stay as they are. */
-static bool compatible(const Column *column, const char *found_type) {
+static bool compatible(const SinkTarget *target, const Column *column, const char *found_type) {
     return strcmp(found_type, "ANY") == 0 || strcmp(found_type, type_of(column)) == 0;
 }
 

@@ -28,9 +28,10 @@ typedef struct FoundTable {
 
 /* How a destination thinks about types. */
 typedef struct TypeRules {
-    const char *(*type_of)(const Column *column);                     /* what a new table gets */
-    bool (*compatible)(const Column *column, const char *found_type); /* holds every value of the column unchanged, or refuses it */
-    bool ignore_case;                                                 /* of column names */
+    const char *(*type_of)(const Column *column); /* what a new table gets */
+    /* Holds every value of the column unchanged, or refuses it. */
+    bool (*compatible)(const SinkTarget *target, const Column *column, const char *found_type);
+    bool ignore_case; /* of column names */
 } TypeRules;
 
 /* Copies the texts. */

@@ -10,7 +10,7 @@
 /* Keys of the database `statistics`: 'T' and the sink number (big-endian), and 'A' alone. */
 #define KEY_TOTALS 'T'
 #define KEY_AS_OF 'A'
-#define VERSION 3       /* 2: without overtaken_rows and returned_rows; 1: and without skipped_events */
+#define VERSION 4       /* 3: without empty_events; 2: and without overtaken_rows and returned_rows; 1: and without skipped_events */
 #define AS_OF_VERSION 2 /* 1: without the running time */
 
 void totals_init(SinkTotals *totals, uint32_t sink) {
@@ -110,6 +110,7 @@ int totals_store(Txn *txn, const SinkTotals *totals, Error *error) {
     buffer_put_u64(&record, totals->skipped_events);
     buffer_put_u64(&record, totals->overtaken_rows);
     buffer_put_u64(&record, totals->returned_rows);
+    buffer_put_u64(&record, totals->empty_events);
     record_seal(&record);
     return db_put(txn, DB_STATISTICS, totals_key(totals->sink, key), buffer_span(&record), error);
 }
@@ -122,7 +123,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     Cursor fields;
     int result = record_open(value, KEY_TOTALS, VERSION, what, &fields, error);
     if (result < 0) return result;
-    bool has_skipped = record_version(value) > 1, has_left_out = record_version(value) > 2;
+    bool has_skipped = record_version(value) > 1, has_left_out = record_version(value) > 2, has_empty = record_version(value) > 3;
     SinkTotals totals;
     totals.sink = cursor_u32(&fields);
     totals.next_row = cursor_u64(&fields);
@@ -140,6 +141,7 @@ static int decode(Span key, Span value, SinkTotals *ret_totals, Error *error) {
     totals.skipped_events = has_skipped ? cursor_u64(&fields) : 0;
     totals.overtaken_rows = has_left_out ? cursor_u64(&fields) : 0;
     totals.returned_rows = has_left_out ? cursor_u64(&fields) : 0;
+    totals.empty_events = has_empty ? cursor_u64(&fields) : 0;
     result = record_read_whole(&fields, what, error);
     if (result < 0) return result;
     if (totals.staged_row == 0 || totals.staged_row > totals.next_row)

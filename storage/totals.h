@@ -38,6 +38,7 @@ typedef struct SinkTotals {
                                              crash may be missing */
     uint64_t overtaken_rows;              /* of a bridge: left out since somebody else imported their records */
     uint64_t returned_rows;               /* of a bridge: left out since their records are read again */
+    uint64_t empty_events;                /* that gave no row, since the array that the sink explodes was empty; as skipped_events */
 } SinkTotals;
 
 /* Of a sink that has no rows yet: the next row is number 1. */

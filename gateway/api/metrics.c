@@ -13,7 +13,7 @@
 typedef struct Sample {
     Source *source; /* references; NULL: the sum */
     Sink *sink;
-    uint64_t local, staging, target, rejected_events, rejected_rows, dropped, skipped;
+    uint64_t local, staging, target, rejected_events, rejected_rows, dropped, skipped, empty;
     uint64_t waiting_seconds; /* of the sum: the longest */
     uint64_t failing, paused; /* 0 or 1; of the sum: how many */
 } Sample;
@@ -64,6 +64,7 @@ static void add(Sample *sample, const SinkStatistics *statistics, usec_t now) {
     sample->rejected_rows += totals->rejected_rows;
     sample->dropped += totals->dropped_rows;
     sample->skipped += totals->skipped_events;
+    sample->empty += totals->empty_events;
     sample->failing += statistics->failing || statistics->last_error[0];
     sample->paused += statistics->paused;
     if (waiting > sample->waiting_seconds) sample->waiting_seconds = waiting;
@@ -140,6 +141,7 @@ static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
         break;
     case FAMILY_SINK_DROPPED_ROWS: values[0] = sample->dropped; break;
     case FAMILY_SINK_SKIPPED_EVENTS: values[0] = sample->skipped; break;
+    case FAMILY_SINK_EMPTY_EVENTS: values[0] = sample->empty; break;
     case FAMILY_SINK_OLDEST_SECONDS: values[0] = sample->waiting_seconds; break;
     case FAMILY_SINK_FAILING: values[0] = sample->failing; break;
     case FAMILY_SINK_PAUSED: values[0] = sample->paused; break;

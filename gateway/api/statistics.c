@@ -97,14 +97,15 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
     const SinkTotals *totals = &statistics->totals;
     json_t *damage = statistics->damage[0] ? json_string(statistics->damage) : json_null();
     if (!damage) damage = json_string("A stored record was damaged: see the log.");
-    json_t *json = json_pack("{s:o, s:{s:o, s:o, s:o}, s:o, s:{s:I, s:I}, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o, s:o}", "total",
+    json_t *json = json_pack("{s:o, s:{s:o, s:o, s:o}, s:o, s:{s:I, s:I}, s:I, s:I, s:I, s:{s:I, s:I}, s:b, s:O, s:b, s:o, s:o}", "total",
                              total_json(statistics), "levels", "local", tally_json(&statistics->local), "staging",
                              tally_json(&statistics->staging), "target", target_json(totals), "oldestWaiting", oldest_json(statistics, now),
                              "rejects", "events", (json_int_t)totals->rejected_events, "rows", (json_int_t)totals->rejected_rows,
-                             "droppedRows", (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events, "files",
-                             "waiting", (json_int_t)statistics->files_waiting, "failed", (json_int_t)statistics->files_failed, "paused",
-                             (int)statistics->paused, "pausedBy", aspects->pause, "failing", (int)statistics->failing, "lastError",
-                             statistics_error_json(statistics->last_error), "damage", damage);
+                             "droppedRows", (json_int_t)totals->dropped_rows, "skippedEvents", (json_int_t)totals->skipped_events,
+                             "emptyEvents", (json_int_t)totals->empty_events, "files", "waiting", (json_int_t)statistics->files_waiting,
+                             "failed", (json_int_t)statistics->files_failed, "paused", (int)statistics->paused, "pausedBy", aspects->pause,
+                             "failing", (int)statistics->failing, "lastError", statistics_error_json(statistics->last_error), "damage",
+                             damage);
     check(json);
     if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);
     return json;

@@ -32,10 +32,12 @@ static void test_drop(Errand *errand) {
     row_reader_deinit(&test->reader);
 }
 
-static json_t *row_json(Test *test, const Sink *sink, Span row) {
+/* NULL: no row is left in the reader. */
+static json_t *next_row(Test *test, const Sink *sink) {
     RowCell cells[COLUMNS_A_SINK_MAX];
-    test->reader.text = row;
-    check(row_read(&test->reader, cells, sink->target.column_count) == 0);
+    int r = row_read(&test->reader, cells, sink->target.column_count);
+    if (r == ROW_READ_END) return NULL;
+    check(r == 0);
     json_t *columns = json_array();
     for (size_t i = 0; i < sink->target.column_count; i++) {
         json_t *column = json_pack("{s:s, s:o}", "name", sink->target.columns[i].name, "value", dry_run_cell_json(&cells[i]));
@@ -57,7 +59,7 @@ static json_t *table_of(Test *test, const Sink *sink) {
     return table;
 }
 
-static void visit(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row) {
+static void visit(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span rows) {
     Test *test = context;
     if (test->failure_status) return;
     if (failure) {
@@ -65,13 +67,15 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
         (void)snprintf(test->failure, sizeof test->failure, "Event %zu, sink \"%s\": %s", event, sink->sink_id, failure->message);
         return;
     }
-    test->row_bytes += row.size;
+    test->row_bytes += rows.size;
     if (test->row_bytes > ANSWER_BYTES_MOST) {
         test->failure_status = 413;
         (void)snprintf(test->failure, sizeof test->failure, "The rows take more than %u MB: test fewer events.", ANSWER_BYTES_MOST >> 20);
         return;
     }
-    check(json_array_append_new(json_object_get(table_of(test, sink), "rows"), row_json(test, sink, row)) == 0);
+    json_t *list = json_object_get(table_of(test, sink), "rows"), *row;
+    test->reader.text = rows;
+    while ((row = next_row(test, sink))) check(json_array_append_new(list, row) == 0);
 }
 
 /* Answers the call; `batch` is NULL when there was no template. */

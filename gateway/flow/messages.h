@@ -104,10 +104,11 @@ typedef struct AppendReject {
     Span place; /* of an event from a broker: its meta value `bridge`; else empty */
 } AppendReject;
 
-/* A disabled sink did not get events that its source took. */
+/* Events that its source took and that gave a sink nothing. */
 typedef struct AppendSkip {
     uint32_t sink;
-    uint64_t events;
+    uint64_t events; /* it was disabled */
+    uint64_t empty;  /* the array that it explodes was empty */
 } AppendSkip;
 
 typedef enum AppendResult {
@@ -142,6 +143,10 @@ typedef struct Append {
      * under partitions[0]. Opaque to the writer; size 0: nothing. In the arena. */
     Span mark;
 } Append;
+
+static inline bool append_is_empty(const Append *append) {
+    return append->sink_count == 0 && append->reject_count == 0 && append->skip_count == 0;
+}
 
 /* ---- B -> W -> B ------------------------------------------------------------------------------------------------------------------- */
 

@@ -23,7 +23,7 @@ void intake_flush(Intake *intake) {
     append->message.kind = MESSAGE_APPEND;
     append->reply = http_loop_mailbox(intake->loop);
     intake->appends_out++;
-    if (append->sink_count || append->reject_count) {
+    if (!append_is_empty(append)) {
         mailbox_post(intake->options.writer, &append->message);
     } else { /* everything that was gathered was refused after all */
         append->result = APPEND_DONE;
@@ -99,7 +99,7 @@ static bool refused_by_sink(Intake *intake, size_t index, const Call *call, cons
     if (failure->column)
         size += snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ", column \"%.64s\"", failure->column);
     (void)snprintf(refusal->message + size, sizeof refusal->message - (size_t)size, ": %s%s", failure->message,
-                   too_large ? " (option limits.row)" : "");
+                   too_large && failure->column ? " (option limits.row)" : "");
     buffer_clear(intake->rejected); /* what was quarantined is not stored */
     if (call->count > 1) intake_describe_reject(intake, index, sink, failure);
     refusal->rejected = call->count > 1;

@@ -43,8 +43,8 @@ size_t dry_run_events(const DryRun *run);
 size_t dry_run_line(DryRun *run, size_t event);
 /* The events for the template broker, NULL when the plan has no template. The run must live until the batch is back. */
 TemplateBatch *dry_run_batch(DryRun *run, Mailbox *reply, int reply_kind);
-/* `failure` is NULL and `row` the row's text, or the sink could not be mapped. */
-typedef void (*DryRunVisit)(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row);
+/* `failure` is NULL and `rows` the text of its rows, of which there may be none, or the sink could not be mapped. */
+typedef void (*DryRunVisit)(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span rows);
 /* A cell of such a row as people read it: null or a string, which says so when the bytes are not UTF-8; new reference. */
 json_t *dry_run_cell_json(const RowCell *cell);
 /* One event, the plan's sinks in order. `results`: the batch that came back; NULL when there was none. */

@@ -38,10 +38,12 @@ typedef struct MapRun {
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static void print_json(MapRun *run, const Sink *sink, Span row) {
+/* The next row of the reader; false: there is none. */
+static bool print_json(MapRun *run, const Sink *sink) {
     RowCell cells[COLUMNS_A_SINK_MAX];
-    run->reader.text = row;
-    check(row_read(&run->reader, cells, sink->target.column_count) == 0);
+    int r = row_read(&run->reader, cells, sink->target.column_count);
+    if (r == ROW_READ_END) return false;
+    check(r == 0);
     json_t *columns = json_object();
     for (size_t i = 0; i < sink->target.column_count; i++)
         check(json_object_set_new(columns, sink->target.columns[i].name, dry_run_cell_json(&cells[i])) == 0);
@@ -51,15 +53,15 @@ static void print_json(MapRun *run, const Sink *sink, Span row) {
     check(text);
     json_decref(line);
     (void)puts(text);
+    return true;
 }
 
-static void visit(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span row) {
+static void visit(void *context, size_t event, const Sink *sink, const MapFailure *failure, Span rows) {
     MapRun *run = context;
     if (!failure) {
-        if (run->csv)
-            (void)fwrite(row.data, 1, row.size, stdout);
-        else
-            print_json(run, sink, row);
+        if (rows.size > 0 && run->csv) (void)fwrite(rows.data, 1, rows.size, stdout);
+        run->reader.text = rows;
+        while (!run->csv && print_json(run, sink)) continue;
         return;
     }
     run->refused = true;

@@ -26,7 +26,10 @@ typedef struct BatchSink {
     AppendPiece piece; /* open; offset + bytes is the end of the rows that were kept */
     size_t piece_room;
     SinkRuns *runs; /* NULL: it has none */
+    uint64_t empty; /* events that gave it no row, since there was nothing to explode */
 } BatchSink;
+
+#define NOT_WANTED UINT32_MAX /* MapFailure.rows of a sink that should get nothing */
 
 typedef struct BatchSource BatchSource;
 struct BatchSource {
@@ -221,12 +224,13 @@ static size_t fresh_bytes(const BatchSink *sink) {
     return sink->append.rows.size - kept_end(sink);
 }
 
-/* There is room for it in the open piece. */
-static inline void count_row(BatchSink *sink, size_t row, usec_t received) {
+/* There is room for them in the open piece. */
+static inline void count_event(BatchSink *sink, size_t bytes, uint32_t rows, usec_t received) {
+    check_debug(rows > 0);
     if (sink->piece.rows == 0 && sink->append.piece_count == 0) sink->append.first_time = received;
     sink->append.last_time = received;
-    sink->piece.bytes += row;
-    sink->piece.rows++;
+    sink->piece.bytes += bytes;
+    sink->piece.rows += rows;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------------------------------- */
@@ -243,8 +247,8 @@ void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source
     for (size_t i = 0; i < found->count; i++) {
         const BatchSink *sink = &found->sinks[i];
         ret_part->tally.sink_rejected[i] = 0;
-        ret_part->marks[i] = (RowMark){sink->append.rows.size, sink->append.piece_count, sink->piece, sink->append.first_time,
-                                       sink->append.last_time};
+        ret_part->marks[i] = (RowMark){sink->append.rows.size,  sink->append.piece_count, sink->piece,
+                                       sink->append.first_time, sink->append.last_time,   sink->empty};
     }
     ret_part->bytes = ret_part->elsewhere = ret_part->discovered = 0;
     ret_part->claim = take_claim;
@@ -270,6 +274,7 @@ size_t row_batch_map_some(RowBatch *batch, RowPart *part, const Event *event, co
         sink->append.rows.size = kept_end(sink);
         part->failed -= failure->error != MAP_OK;
         failure->error = MAP_OK;
+        failure->rows = NOT_WANTED;
     }
     return part->failed;
 }
@@ -281,6 +286,7 @@ size_t row_batch_fail(RowBatch *batch, RowPart *part, const bool *wanted, Span s
     for (size_t i = 0; i < part->source->count; i++) {
         MapFailure *failure = &batch->maker->failures[i];
         failure->error = MAP_OK;
+        failure->rows = NOT_WANTED;
         if (wanted && !wanted[i]) continue;
         size_t size = sentence.size < sizeof failure->message ? sentence.size : sizeof failure->message - 1;
         if (size < sentence.size)
@@ -362,11 +368,15 @@ void row_batch_leave(RowPart *part) {
 }
 
 /* The rows of the event at hand are of the part, whose rows have `bytes` then. */
-static inline void count_rows(RowPart *part, uint64_t bytes, usec_t received) {
+static inline void count_rows(RowPart *part, const MapFailure *outcome, uint64_t bytes, usec_t received) {
     BatchSink *sink = part->source->sinks, *end = sink + part->source->count;
     do {
-        size_t row = fresh_bytes(sink);
-        if (row > 0) count_row(sink, row, received);
+        size_t fresh = fresh_bytes(sink);
+        if (fresh > 0)
+            count_event(sink, fresh, outcome->rows, received);
+        else if (outcome->error == MAP_OK && outcome->rows == 0)
+            sink->empty++;
+        outcome++;
     } while (++sink < end);
     part->bytes = bytes;
     part->has_event = false;
@@ -384,7 +394,7 @@ static __attribute__((noinline)) bool keep_rows(RowBatch *batch, RowPart *part, 
         if (sinks[i].runs) cut_run(&sinks[i], arena, part->record);
         close_piece(&sinks[i], arena);
     }
-    count_rows(part, part->bytes + more + rows, received);
+    count_rows(part, batch->maker->failures, part->bytes + more + rows, received);
     part->tally.events++;
     part->tally.stored += rows > 0;
     return true;
@@ -424,9 +434,9 @@ static inline bool keep_event(RowBatch *batch, RowPart *part, const Event *event
         bytes += row;
         if (__builtin_expect(bytes > most || sink->piece.bytes + row > PIECE_BYTES, 0)) return keep_slowly(batch, part, event->received);
     } while (++sink < end);
-    count_rows(part, bytes, event->received);
     part->tally.events++;
-    part->tally.stored++;
+    part->tally.stored += bytes > part->bytes;
+    count_rows(part, batch->maker->failures, bytes, event->received);
     return true;
 }
 
@@ -541,6 +551,7 @@ void row_batch_undo(RowBatch *batch, RowPart *part) {
         sink->piece = mark->piece;
         sink->append.first_time = mark->first_time;
         sink->append.last_time = mark->last_time;
+        sink->empty = mark->empty;
     }
     if (part->source->has_runs) undo_runs(batch, part->source);
     part->has_event = false;
@@ -550,11 +561,20 @@ void row_batch_undo(RowBatch *batch, RowPart *part) {
 
 /* ---- the Append -------------------------------------------------------------------------------------------------------------------------- */
 
-/* What disabled sinks did not get of what was gathered. Records stay where they are, and wait for such a sink. */
+static bool has_empty(const BatchSource *source) {
+    uint64_t empty = 0;
+    for (size_t i = 0; i < source->count; i++) empty += source->sinks[i].empty;
+    return empty > 0;
+}
+
+/* What disabled sinks did not get of what was gathered, and what gave the others nothing. Records stay where they are, and wait for a disabled sink. */
 static void note_skips(const RowBatch *batch, Append *append, size_t most) {
     append->skips = arena_alloc(&append->arena, most * sizeof *append->skips);
     append->skip_count = 0;
     for (const BatchSource *source = batch->sources; source; source = source->next) {
+        for (size_t i = 0; i < source->count; i++)
+            if (source->sinks[i].empty > 0)
+                append->skips[append->skip_count++] = (AppendSkip){.sink = source->sinks[i].append.sink, .empty = source->sinks[i].empty};
         if (source->events == 0 || source->has_runs) continue;
         for (size_t i = 0; i < source->source->skipped_count; i++)
             append->skips[append->skip_count++] = (AppendSkip){.sink = source->source->skipped[i], .events = source->events};
@@ -580,7 +600,7 @@ Append *row_batch_seal(RowBatch *batch) {
     size_t sinks = 0, skips = 0;
     for (BatchSource *source = batch->sources; source; source = source->next) {
         sinks += source->count;
-        skips += source->source->skipped_count;
+        skips += source->source->skipped_count + (has_empty(source) ? source->count : 0);
     }
     append->sinks = arena_alloc(&append->arena, (sinks + 1) * sizeof *append->sinks);
     append->sink_count = 0;

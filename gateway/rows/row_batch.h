@@ -4,7 +4,7 @@
  * knows where events come from or who waits for an answer.
  *
  *     row_batch_begin                a part
- *       row_batch_map                an event: a row or a failure in each sink, to be looked at
+ *       row_batch_map                an event: its rows or a failure in each sink, to be looked at
  *       row_batch_keep, _leave       it is of the part, with what its sinks quarantine; or it is left out, and its neighbours stay
  *       row_batch_admit              bytes in flight for the part so far
  *     row_batch_end, _undo           the part is of the batch, or as if it had never been
@@ -52,7 +52,7 @@ typedef struct RowBatch {
 /* What became of the events of a part. */
 typedef struct RowTally {
     uint64_t events;   /* that were kept */
-    uint64_t stored;   /* of them, those that at least one sink took */
+    uint64_t stored;   /* of them, those that gave at least one sink a row */
     uint64_t rejected; /* of them, those that at least one sink quarantined */
     uint64_t sink_rejected[SINKS_A_SOURCE_MAX];
 } RowTally;
@@ -62,6 +62,7 @@ typedef struct RowMark {
     size_t rows_size, piece_count;
     AppendPiece piece;
     usec_t first_time, last_time;
+    uint64_t empty;
 } RowMark;
 
 typedef struct RowPart {
@@ -95,7 +96,7 @@ size_t row_batch_fail(RowBatch *batch, RowPart *part, const bool *wanted, Span s
 /* Of the event at hand, by index of the plan's sinks: why there is no row; NULL: there is one, or none was wanted. Until the next event of any
  * batch. */
 const MapFailure *row_batch_failure(const RowBatch *batch, size_t sink);
-/* Its row's text; empty: it failed. */
+/* The text of its rows; empty: it failed, or there is none. */
 Span row_batch_row(const RowPart *part, size_t sink);
 /* The first sink that failed and wants the sender to be refused (onInvalid: reject); NULL: none. */
 const Sink *row_batch_refuser(const RowBatch *batch, const RowPart *part, const MapFailure **ret_failure);
@@ -121,7 +122,7 @@ void row_batch_end(RowBatch *batch, RowPart *part);
 void row_batch_undo(RowBatch *batch, RowPart *part);
 
 /* The Append of all that was gathered, to be completed (message, reply) and posted; NULL: nothing was begun. All may have been undone: an Append
- * without sinks and rejects needs no writer. */
+ * for which append_is_empty needs no writer. */
 Append *row_batch_seal(RowBatch *batch);
 /* All that was gathered is as if it had never been, an event at hand too. Parts that were not ended have nothing in flight. */
 void row_batch_drop(RowBatch *batch);

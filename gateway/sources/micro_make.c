@@ -259,7 +259,7 @@ static void set_times(Maker *maker, Append *append) {
 static Append *seal(Maker *maker) {
     RowMaker *rows = maker->batch->options.maker;
     Append *append = row_batch_seal(&maker->rows);
-    if (append->sink_count > 0 || append->reject_count > 0) {
+    if (!append_is_empty(append)) {
         set_times(maker, append);
         return append;
     }

@@ -14,7 +14,8 @@ class Case:
         self.headers = fields.get("headers", {})
         self.columns = fields.get("columns", ABOUT_JSON_ONLY)
         self.status = fields.get("status", 200 if fields.get("accepted", True) else 422)
-        self.cells = fields.get("cells", ["none"]) if self.status == 200 else None
+        self.explode = fields.get("explode")
+        self.rows = fields.get("rows", [fields.get("cells", ["none"])]) if self.status == 200 else None
         self.error = fields.get("error", "")
         if "bodyHex" in fields:
             self.body = bytes.fromhex(fields["bodyHex"])
@@ -28,8 +29,10 @@ class Case:
         return any(column["type"] == "template" for column in self.columns)
 
     def in_sqlite(self):
-        """The cells as SELECT gives them."""
-        return [stored(column.get("dataType", "text"), cell) for column, cell in zip(self.columns, self.cells, strict=True)]
+        """The rows as SELECT gives them."""
+        return [
+            [stored(column.get("dataType", "text"), cell) for column, cell in zip(self.columns, row, strict=True)] for row in self.rows
+        ]
 
 
 def stored(data_type, cell):
@@ -56,8 +59,8 @@ def cases(file="*"):
 
 
 def by_request(chosen):
-    """Lists of cases that have columns, content type and headers in common: they can share a source and a sink."""
+    """Lists of cases that have columns, the array to be exploded, content type and headers in common: they can share a source and a sink."""
     groups = {}
     for case in chosen:
-        groups.setdefault(json.dumps([case.columns, case.content_type, case.headers]), []).append(case)
+        groups.setdefault(json.dumps([case.columns, case.explode, case.content_type, case.headers]), []).append(case)
     return list(groups.values())

@@ -195,6 +195,9 @@ class Gateway:
 
     def add_sink(self, source_id, sink_id, columns, settings=None, connection="local", table=None, **fields):
         table_fields = {"connection": connection, "tableId": table or sink_id, "mapping": {"columns": columns}}
+        if fields.get("explode"):
+            table_fields["mapping"]["explode"] = fields["explode"]
+        fields.pop("explode", None)
         for key in ("strategy", "mergeIf", "onSchemaDrift"):
             if key in fields:
                 table_fields[key] = fields.pop(key)

@@ -3,6 +3,7 @@ All cases of tests/mapping/*.json through the binary, three ways that must agree
 `sluice map`. Cases that have columns, content type and headers in common share a source and a sink, or a run of `sluice map`.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -44,15 +45,14 @@ def problem(case, seen, expected):
 
 
 def test_run(gateway, source, case):
-    """POST .../test: the cells, or status and message."""
+    """POST .../test: the rows, or status and message."""
     headers = {"Authorization": f"Bearer {gateway.token}", **case.headers}
     if case.content_type is not None:
         headers["Content-Type"] = case.content_type
     answer = request(gateway.admin, "POST", f"/v1/branches/default/sources/{source}/test", case.body, headers)
     if answer.status != 200:
         return answer.status, answer.json["message"]
-    (row,) = answer.json["tables"][0]["rows"]
-    return 200, [column["value"] for column in row["columns"]]
+    return 200, [[column["value"] for column in row["columns"]] for row in answer.json["tables"][0]["rows"]]
 
 
 test_run.__test__ = False
@@ -64,7 +64,7 @@ def test_intake_and_test_agree(shared, group):
     name = f"case{shared.case_number}"
     columns = group[0].columns
     url = shared.add_source(name)
-    shared.add_sink(name, name, columns, AT_ONCE, onInvalid="reject")
+    shared.add_sink(name, name, columns, AT_ONCE, onInvalid="reject", explode=group[0].explode)
     problems, stored = [], []
     for case in group:
         answer = shared.post(url, case.body, content_type=case.content_type, headers=case.headers)
@@ -73,17 +73,23 @@ def test_intake_and_test_agree(shared, group):
             problems.append(problem(case, (answer.status, answer.body, status, seen), case.status))
         elif case.status == 200:
             stored.append(case)
-            if seen != case.cells:
-                problems.append(problem(case, seen, case.cells))
+            if seen != case.rows:
+                problems.append(problem(case, seen, case.rows))
         elif case.error not in seen or case.error not in answer.json["message"]:
             problems.append(problem(case, (seen, answer.json["message"]), case.error))
     say(problems)
-    assert shared.statistics(name, name)["levels"]["local"]["recordsCount"] <= len(stored)
+    expected = [row for case in stored for row in case.in_sqlite()]
+    assert shared.statistics(name, name)["levels"]["local"]["recordsCount"] <= len(expected)
     if any(column.get("primaryKey") for column in columns):
         assert len(stored) < 2, "cases with a key in common would replace each other's rows"
-    rows = wait_until("the rows", lambda: len(found := shared.rows(f"SELECT * FROM {name} ORDER BY rowid")) >= len(stored) and [found])[0]
-    assert len(rows) == len(stored)
-    say([problem(case, list(row), case.in_sqlite()) for case, row in zip(stored, rows, strict=True) if list(row) != case.in_sqlite()])
+    rows = wait_until("the rows", lambda: len(found := shared.rows(f"SELECT * FROM {name} ORDER BY rowid")) >= len(expected) and [found])[0]
+    assert len(rows) == len(expected)
+    found = iter(rows)
+    for case in stored:
+        here = [list(next(found)) for _ in case.rows]
+        if here != case.in_sqlite():
+            problems.append(problem(case, here, case.in_sqlite()))
+    say(problems)
 
 
 def run_map(path, group, event, *arguments):
@@ -111,9 +117,9 @@ def check_map(group, result, lines):
     problems = []
     for number, case in enumerate(group):
         if case.status == 200 and (not lines or number not in told):
-            row = next(found, None)
-            if row is None or list(row.values()) != case.cells:
-                problems.append(problem(case, row, case.cells))
+            rows = [list(row.values()) for row in itertools.islice(found, len(case.rows))]
+            if rows != case.rows:
+                problems.append(problem(case, rows, case.rows))
         elif case.status == 200 or case.error not in told.get(number, ""):
             problems.append(problem(case, told.get(number), case.error))
         elif number not in told:
@@ -125,7 +131,8 @@ def check_map(group, result, lines):
 
 @pytest.mark.parametrize("group", groups())
 def test_map_agrees(group, tmp_path):
-    sink = {"sinkId": "k", "name": "k", "table": {"tableId": "t", "mapping": {"columns": group[0].columns}}}
+    mapping = {"columns": group[0].columns, **({"explode": group[0].explode} if group[0].explode else {})}
+    sink = {"sinkId": "k", "name": "k", "table": {"tableId": "t", "mapping": mapping}}
     for framing in ("lines", "single"):
         source = {"kind": "source", "sourceId": "s", "name": "s", "framing": framing, "sinks": [sink]}
         (tmp_path / framing).write_text(json.dumps(source, ensure_ascii=False))

@@ -1,9 +1,10 @@
 """Strategies of tables: which of several rows with one key is there in the end."""
 
 import json
+import re
 
 import pytest
-from sluice import NEVER, wait_until
+from sluice import NEVER, request, wait_until
 
 CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
 
@@ -63,3 +64,52 @@ def test_an_older_row_never_replaces_a_newer_one(destination):
     assert destination.rows("SELECT id, status FROM orders ORDER BY id") == [(1, "paid"), (2, "paid"), (3, "new")]
     # What did not replace a newer row is imported all the same.
     wait_until("all are imported", lambda: gateway.statistics("shop", "orders")["levels"]["target"]["recordsCount"] == 6)
+
+
+def metric(gateway, name):
+    answer = request(gateway.admin, "GET", "/metrics", None, {"Authorization": f"Bearer {gateway.token}"})
+    return re.search(rf"^{name}{{[^}}]*}} (\d+)$", answer.body.decode(), re.MULTILINE).group(1)
+
+
+def test_each_element_of_an_array_gives_a_row(destination):
+    gateway = destination.gateway
+    url = gateway.add_source("shop", framing="ndjson")
+    columns = [
+        {"type": "id", "name": "id", "primaryKey": True},
+        {"type": "path", "name": "o", "path": "order", "dataType": "integer"},
+        {"type": "path", "name": "sku", "path": "items.sku", "rawString": True},
+    ]
+    gateway.add_sink("shop", "orders", columns, NEVER, connection=destination.connection, explode="items", onInvalid="quarantine")
+    answer = gateway.post(
+        url + "?verbose=true",
+        '{"order":1,"items":[{"sku":"a"},{"sku":"b"},{"sku":"c"}]}\n{"order":2,"items":[]}\n{"order":3}\n{"order":4,"items":[{"sku":"d"}]}\n',
+    )
+    assert answer.status == 200
+    assert answer.headers["sluice-events"] == "2"
+    assert answer.json["events"] == {"accepted": 2, "rejected": 1, "duplicate": 0}
+    # Nothing but an empty array: no row anywhere, and counted all the same.
+    assert gateway.post(url, '{"order":5,"items":[]}\n').headers["sluice-events"] == "0"
+    gateway.flush("shop", "orders")
+    assert destination.rows("SELECT o, sku FROM orders ORDER BY o, sku") == [(1, "a"), (1, "b"), (1, "c"), (4, "d")]
+    ids = [id for (id,) in destination.rows("SELECT id FROM orders WHERE o = 1 ORDER BY sku")]
+    assert [id[36:] for id in ids] == ["#0", "#1", "#2"]
+    assert len({id[:36] for id in ids}) == 1
+    statistics = gateway.statistics("shop", "orders")
+    assert statistics["emptyEvents"] == 2
+    assert statistics["rejects"]["events"] == 1
+    assert metric(gateway, "sluice_sink_empty_events_total") == "2"
+    # They are still counted after a start.
+    gateway.stop()
+    gateway.start()
+    assert gateway.statistics("shop", "orders")["emptyEvents"] == 2
+
+
+def test_an_id_of_an_element_is_no_uuid(gateway_factory, postgres):
+    gateway = gateway_factory(CONFIG.format(uri=postgres.uri)).start()
+    gateway.add_source("shop", framing="ndjson")
+    postgres.rows("CREATE TABLE public.exploded (id uuid)")
+    table = {"connection": "warehouse", "tableId": "exploded", "mapping": {"explode": "i", "columns": [{"type": "id", "name": "id"}]}}
+    task = gateway.api("POST", "/sources/shop/sinks", {"sinkId": "s", "name": "s", "type": "table", "table": table}).json
+    assert task["status"] == "error"
+    assert 'column "id" is uuid and should be text' in task["error"]
+    postgres.rows("DROP TABLE public.exploded")

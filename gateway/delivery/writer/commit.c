@@ -399,6 +399,7 @@ static void count_skips(Writer *writer, const Append *append) {
     for (size_t i = 0; i < append->skip_count; i++) {
         SinkState *sink = writer_sink_added(writer, append->skips[i].sink);
         sink->totals.skipped_events += append->skips[i].events;
+        sink->totals.empty_events += append->skips[i].empty;
         writer_mark_dirty(writer, sink);
     }
 }

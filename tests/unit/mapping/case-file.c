@@ -11,8 +11,8 @@
 
 #define BODY_BYTES_MOST (4u << 20)
 
-static const char *const fields[] = {"name",  "contentType", "headers", "body",     "bodyHex", "bodyRuns", "columns",
-                                     "cells", "status",      "error",   "accepted", "placed",  "meta"};
+static const char *const fields[] = {"name",   "contentType", "headers",  "body",   "bodyHex", "bodyRuns", "columns", "cells",
+                                     "status", "error",       "accepted", "placed", "meta",    "rows",     "explode"};
 
 static Span text_of(const json_t *string) {
     return (Span){json_string_value(string), json_string_length(string)};
@@ -93,8 +93,11 @@ static int read_expected(MappingCase *item, const json_t *json, Error *error) {
     const json_t *reason = json_object_get(json, "error"), *placed = json_object_get(json, "placed");
     item->columns = json_object_get(json, "columns");
     item->cells = json_object_get(json, "cells");
-    if ((item->cells != NULL) + (status != NULL) + (accepted != NULL) != 1)
-        return wrong(item, error, "say what is expected by one of cells, status and accepted");
+    item->rows = json_object_get(json, "rows");
+    item->explode = json_string_value(json_object_get(json, "explode"));
+    if ((item->cells != NULL) + (item->rows != NULL) + (status != NULL) + (accepted != NULL) != 1)
+        return wrong(item, error, "say what is expected by one of cells, rows, status and accepted");
+    if (!item->explode != !json_object_get(json, "explode")) return wrong(item, error, "explode is a path");
     if (accepted && !json_is_boolean(accepted)) return wrong(item, error, "accepted is true or false");
     if (!accepted && json_array_size(item->columns) == 0) return wrong(item, error, "columns are missing: a list as in a sink's mapping");
     if (accepted && item->columns) return wrong(item, error, "accepted asks only whether the body is JSON: leave columns out");
@@ -107,9 +110,14 @@ static int read_expected(MappingCase *item, const json_t *json, Error *error) {
     if (item->cells && json_array_size(item->cells) != json_array_size(item->columns))
         return wrong(item, error, "cells is a list of as many as there are columns");
     size_t i;
-    const json_t *cell;
+    const json_t *cell, *row;
     json_array_foreach(item->cells, i, cell) {
         if (!json_is_string(cell) && !json_is_null(cell)) return wrong(item, error, "a cell is text, or null for NULL");
+    }
+    if (item->rows && !json_is_array(item->rows)) return wrong(item, error, "rows is a list of lists of cells");
+    json_array_foreach(item->rows, i, row) {
+        if (json_array_size(row) != json_array_size(item->columns))
+            return wrong(item, error, "each of rows is a list of as many cells as there are columns");
     }
     if (reason && !json_is_string(reason)) return wrong(item, error, "error is a part of the reason");
     if (reason && item->status == 0) return wrong(item, error, "error stands where the event is refused");
@@ -199,6 +207,13 @@ json_t *mapping_case_columns(const MappingCase *item) {
                                                 "defaultValue", "none");
     check(columns);
     return columns;
+}
+
+json_t *mapping_case_mapping(const MappingCase *item) {
+    json_t *mapping = json_pack("{s:o}", "columns", mapping_case_columns(item));
+    check(mapping);
+    if (item->explode) check(json_object_set_new(mapping, "explode", json_string(item->explode)) == 0);
+    return mapping;
 }
 
 bool mapping_case_meta(const json_t *value, Buffer *out) {

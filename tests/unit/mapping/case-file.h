@@ -17,7 +17,9 @@ typedef struct MappingCase {
     const json_t *headers; /* object of strings, or NULL */
     const json_t *meta;    /* object of strings, nulls and {"hex"}, or NULL */
     const json_t *columns; /* array; NULL: the case is only about whether the body is JSON */
-    const json_t *cells;   /* of the row; NULL: there is none, or it does not matter */
+    const json_t *cells;   /* of the row; NULL: there is none, or it does not matter, or there are: */
+    const json_t *rows;    /* of cells; NULL: there is one row, or none */
+    const char *explode;   /* of the mapping; NULL: it has none */
     int status;            /* 0: the event is mapped */
     const char *error;     /* what the reason must hold, or NULL */
     bool placed;           /* stays what it is, JSON or not, inside another document */
@@ -35,6 +37,8 @@ int mapping_cases_load(const char *folder, MappingCases *ret_cases, Error *error
 void mapping_cases_deinit(MappingCases *cases);
 /* A copy of the columns: what a sink is made of. For a case without, one column at a path that no body has, with a default. */
 json_t *mapping_case_columns(const MappingCase *item);
+/* The sink's `mapping`: the columns, and what the case says besides. */
+json_t *mapping_case_mapping(const MappingCase *item);
 /* The bytes of a value of `meta`; false: it is null. */
 bool mapping_case_meta(const json_t *value, Buffer *out);
 bool mapping_case_has_template(const MappingCase *item);

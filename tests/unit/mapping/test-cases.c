@@ -39,8 +39,8 @@ static Span text_of(const json_t *string) {
 }
 
 static Sink *sink_of(const MappingCase *item) {
-    json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:o}}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId",
-                             "in.t", "mapping", "columns", mapping_case_columns(item));
+    json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:o}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId", "in.t",
+                             "mapping", mapping_case_mapping(item));
     assert_non_null(body);
     Sink *sink = NULL;
     Error error = {0};
@@ -49,19 +49,26 @@ static Sink *sink_of(const MappingCase *item) {
     return sink;
 }
 
-static void check_cells(const MappingCase *item, Span row) {
-    RowReader reader = {.text = row};
+/* `cells` NULL: they do not matter. */
+static void check_row(const MappingCase *item, RowReader *reader, const json_t *cells, size_t count, Span text) {
     RowCell got[COLUMNS_A_SINK_MAX];
-    size_t count = item->cells ? json_array_size(item->cells) : 1;
-    assert_int_equal(row_size(row), row.size);
-    if (row_read(&reader, got, count) != 0)
-        fail_msg("%s: case \"%s\": the row is not %zu cells: %.*s", item->file, item->name, count, (int)row.size, row.data);
-    for (size_t i = 0; i < count && item->cells; i++) {
-        const json_t *cell = json_array_get(item->cells, i);
+    if (row_read(reader, got, count) != 0)
+        fail_msg("%s: case \"%s\": the row is not %zu cells: %.*s", item->file, item->name, count, (int)text.size, text.data);
+    for (size_t i = 0; i < count && cells; i++) {
+        const json_t *cell = json_array_get(cells, i);
         if (json_is_null(cell) != got[i].is_null || (!got[i].is_null && !span_equal(text_of(cell), (Span){got[i].data, got[i].size})))
             fail_msg("%s: case \"%s\": cell %zu is %.*s, not %s", item->file, item->name, i + 1, got[i].is_null ? 4 : (int)got[i].size,
                      got[i].is_null ? "NULL" : got[i].data, json_is_null(cell) ? "NULL" : json_string_value(cell));
     }
+}
+
+static void check_rows(const MappingCase *item, Span text, uint32_t told) {
+    RowReader reader = {.text = text};
+    RowCell got[COLUMNS_A_SINK_MAX];
+    size_t count = item->columns ? json_array_size(item->columns) : 1, rows = item->rows ? json_array_size(item->rows) : 1;
+    if (told != rows) fail_msg("%s: case \"%s\": %u rows, not %zu", item->file, item->name, told, rows);
+    if (!item->rows) assert_int_equal(row_size(text), text.size);
+    for (size_t i = 0; i < rows; i++) check_row(item, &reader, item->rows ? json_array_get(item->rows, i) : item->cells, count, text);
     assert_int_equal(row_read(&reader, got, count), ROW_READ_END);
     row_reader_deinit(&reader);
 }
@@ -73,6 +80,7 @@ static void check_refused(const MappingCase *item, const MapFailure *failure, Sp
     if (item->error && !strstr(failure->message, item->error))
         fail_msg("%s: case \"%s\": \"%s\" is not in the reason: %s", item->file, item->name, item->error, failure->message);
     assert_int_equal(row.size, 0);
+    assert_int_equal(failure->rows, 0);
     assert_true(strlen(failure->message) > 10);
 }
 
@@ -119,7 +127,7 @@ static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard
         check_refused(item, &failure, buffer_span(&row));
     } else {
         if (failure.error) fail_msg("%s: case \"%s\": %s", item->file, item->name, failure.message);
-        check_cells(item, buffer_span(&row));
+        check_rows(item, buffer_span(&row), failure.rows);
     }
     buffer_deinit(&row);
     arena_deinit(&arena);
@@ -269,8 +277,8 @@ static void a_wrong_file_is_told(void **state) {
         {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":[],\"accepted\":true}]", "meta is an object of texts"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":{\"key\":1},\"accepted\":true}]", "a value of meta is text"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"meta\":{\"key\":{\"hex\":\"0\"}},\"accepted\":true}]", "a value of meta is text"},
-        {"[{\"name\":\"n\",\"body\":\"1\"}]", "one of cells, status and accepted"},
-        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"status\":422}]", "one of cells, status and accepted"},
+        {"[{\"name\":\"n\",\"body\":\"1\"}]", "one of cells, rows, status and accepted"},
+        {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":true,\"status\":422}]", "one of cells, rows, status and accepted"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"accepted\":1}]", "accepted is true or false"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"cells\":[]}]", "columns are missing"},
         {"[{\"name\":\"n\",\"body\":\"1\",\"columns\":[{\"type\":\"body\",\"name\":\"b\"}],\"cells\":[]}]", "as many as there are columns"},

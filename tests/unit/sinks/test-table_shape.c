@@ -15,7 +15,7 @@ static const char *type_of(const Column *column) {
     return column->data_type == DATA_INTEGER ? "INT" : "TEXT";
 }
 
-static bool compatible(const Column *column, const char *found) {
+static bool compatible(const SinkTarget *target, const Column *column, const char *found) {
     return strcmp(type_of(column), found) == 0;
 }
 

@@ -23,6 +23,9 @@
 #define PATH_SINK(more)                                                                                                                    \
     "{\"name\":\"p\",\"type\":\"table\"," more "\"table\":{\"tableId\":\"p\",\"mapping\":{\"columns\":["                                   \
     "{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]}}}"
+#define EXPLODE_SINK(more)                                                                                                                 \
+    "{\"name\":\"e\",\"type\":\"table\"," more "\"table\":{\"tableId\":\"e\",\"mapping\":{\"explode\":\"i\",\"columns\":["                 \
+    "{\"name\":\"k\",\"type\":\"path\",\"path\":\"k\"},{\"name\":\"i\",\"type\":\"path\",\"path\":\"i\",\"dataType\":\"integer\"}]}}}"
 #define TEMPLATE_SINK                                                                                                                      \
     "{\"name\":\"t\",\"type\":\"table\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":["                                           \
     "{\"name\":\"t\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Body()\"}}]}}}"
@@ -458,6 +461,104 @@ static void runs_are_undone_and_dropped(void **state) {
     }
 }
 
+/* ---- an event of no row, or of several ----------------------------------------------------------------------------------------------------- */
+
+static void an_event_gives_a_row_for_each_element(void **state) {
+    (void)state;
+    RowPart part;
+    add_source(BODY_SINK(""), EXPLODE_SINK(QUARANTINE), 0);
+    add_source(EXPLODE_SINK(QUARANTINE), NULL, 0);
+    begin_world(PART_BYTES, 1000000);
+    begin(&part, 0);
+    assert_int_equal(map(&part, "{\"k\":1,\"i\":[7,8]}", 1), 0);
+    row_is(&part, 1, "1,7\n1,8\n");
+    assert_true(keep(&part, "{\"k\":1,\"i\":[7,8]}", 1));
+    add(&part, "{\"k\":2,\"i\":[]}", 2);
+    add(&part, "{\"k\":3,\"i\":[9,\"x\"]}", 3); /* none of its rows */
+    add(&part, "{\"k\":4}", 4);
+    assert_int_equal(part.tally.events, 4);
+    assert_int_equal(part.tally.stored, 4); /* by the other sink */
+    assert_int_equal(part.tally.rejected, 2);
+    end(&part);
+    begin(&part, 1);
+    add(&part, "{\"k\":5,\"i\":[]}", 5);
+    row_batch_undo(&world.batch, &part);
+    begin(&part, 1);
+    add(&part, "{\"k\":6,\"i\":[]}", 6);
+    add(&part, "{\"k\":7,\"i\":[]}", 7);
+    assert_int_equal(part.tally.events, 2);
+    assert_int_equal(part.tally.stored, 0);
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    sink_has(append, 2, "1,7\n1,8\n");
+    assert_null(sink_of(append, 3));
+    assert_int_equal(append->reject_count, 2);
+    assert_int_equal(append->skip_count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(append->skips[i].events, 0);
+        assert_int_equal(append->skips[i].empty, append->skips[i].sink == 2 ? 1 : 2);
+    }
+    back(append, APPEND_DONE);
+    begin(&part, 1);
+    add(&part, "{\"k\":6,\"i\":[]}", 6);
+    end(&part);
+    append = row_batch_seal(&world.batch);
+    assert_false(append_is_empty(append)); /* it has no row, but is counted */
+    back(append, APPEND_DONE);
+}
+
+/* Records of 0 to 99 rows of some 100 bytes, more than a piece holds. A run has the rows of its records, and no piece ends inside a record. */
+static void runs_are_of_records_and_not_of_rows(void **state) {
+    (void)state;
+    enum { RECORDS = 1000 };
+    RowPart part;
+    Buffer body = {0};
+    uint64_t rows_before[RECORDS + 1] = {0};
+    add_source(EXPLODE_SINK(""), EXPLODE_SINK(""), 0);
+    begin_world(PART_BYTES, 1u << 30);
+    begin(&part, 0);
+    row_batch_runs_begin(&world.batch, &part, (const int64_t[]){100, 600}, (const bool[]){true, false});
+    for (int64_t record = 0; record < RECORDS; record++) {
+        uint64_t rows = (uint64_t)record * 7 % 100;
+        buffer_clear(&body);
+        buffer_printf(&body, "{\"k\":\"%090d\",\"i\":[", (int)record);
+        for (uint64_t i = 0; i < rows; i++) buffer_printf(&body, "%s%d", i > 0 ? "," : "", (int)i);
+        buffer_append_text(&body, "]}");
+        Event event = {.body = buffer_span(&body), .kind = BODY_JSON};
+        part.record = 100 + record;
+        assert_int_equal(row_batch_map_some(&world.batch, &part, &event, (const bool[]){true, part.record >= 600}), 0);
+        assert_true(row_batch_keep(&world.batch, &part, &event, SPAN("")));
+        rows_before[record + 1] = rows_before[record] + rows;
+    }
+    buffer_deinit(&body);
+    row_batch_runs_end(&world.batch, &part, &quiet, 100 + RECORDS);
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    for (uint32_t number = 1; number <= 2; number++) {
+        const AppendSink *sink = sink_of(append, number);
+        int64_t at = number == 1 ? 100 : 600;
+        size_t run = 0;
+        assert_true(sink->piece_count > 2);
+        for (size_t i = 0; i < sink->piece_count; i++) {
+            uint64_t rows = 0, lines = 0;
+            for (size_t k = 0; k < sink->pieces[i].run_count; k++, run++) {
+                assert_int_equal(sink->runs[run].first, at);
+                at = sink->runs[run].next;
+                assert_int_equal(sink->runs[run].rows, rows_before[at - 100] - rows_before[sink->runs[run].first - 100]);
+                rows += sink->runs[run].rows;
+            }
+            for (size_t k = 0; k < sink->pieces[i].bytes; k++) lines += sink->rows.data[sink->pieces[i].offset + k] == '\n';
+            assert_int_equal(sink->pieces[i].rows, rows);
+            assert_int_equal(lines, rows);
+        }
+        assert_int_equal(at, 100 + RECORDS);
+        assert_int_equal(run, sink->run_count);
+    }
+    assert_int_equal(append->skip_count, 2);
+    for (size_t i = 0; i < 2; i++) assert_int_equal(append->skips[i].empty, append->skips[i].sink == 1 ? 10 : 5);
+    back(append, APPEND_DONE);
+}
+
 static void an_event_that_cannot_be_mapped_fails_with_a_sentence(void **state) {
     (void)state;
     RowPart part;
@@ -729,6 +830,8 @@ int main(void) {
         TEST(nothing_is_stored_of_a_dry_run),
         TEST(a_piece_has_no_more_runs_than_a_group_takes),
         TEST(runs_are_undone_and_dropped),
+        TEST(an_event_gives_a_row_for_each_element),
+        TEST(runs_are_of_records_and_not_of_rows),
         TEST(an_event_that_cannot_be_mapped_fails_with_a_sentence),
         TEST(any_course_gives_what_was_kept),
         TEST(batches_of_one_maker_are_apart),
