@@ -116,11 +116,18 @@ typedef struct Pause {
 /* What a sink writes to. */
 typedef enum SinkTargetType { TARGET_TABLE } SinkTargetType;
 
+/* Which events delete the row of their key. All-zero: none does. */
+typedef struct DeleteOn {
+    char *path, *equals; /* those with this text, number or boolean at the path; NULL: none does by it */
+    bool tombstone;      /* records without a value */
+} DeleteOn;
+
 /* What only a table has. */
 typedef struct TableTarget {
     char *table_id; /* "in.c-shop.orders": schema up to the last dot, then the table */
     Strategy strategy;
-    char *newer_by; /* STRATEGY_MERGE: name of the column that tells which of two rows with one key is newer; NULL: the later one is */
+    char *newer_by;     /* STRATEGY_MERGE: name of the column that tells which of two rows with one key is newer; NULL: the later one is */
+    DeleteOn delete_on; /* STRATEGY_MERGE */
     SchemaDrift on_schema_drift;
 } TableTarget;
 
@@ -134,6 +141,15 @@ typedef struct SinkTarget {
     char *explode;       /* path of an array of which each element gives a row; NULL: an event is one row. Not with `infer` */
     TableTarget table;   /* of TARGET_TABLE */
 } SinkTarget;
+
+static inline bool sink_target_deletes(const SinkTarget *target) {
+    return target->table.delete_on.path || target->table.delete_on.tombstone;
+}
+
+/* Cells of a row as it is staged. The last one of a target that deletes is not of a column: NULL, or `d` when the row of the key is deleted. */
+static inline size_t sink_target_cells(const SinkTarget *target) {
+    return target->column_count + sink_target_deletes(target);
+}
 
 #define SINK_FORMER_MAX 4
 
@@ -192,8 +208,9 @@ typedef struct Source {
 void definition_check_tables(void);
 
 #define SINKS_A_SOURCE_MAX 20
-#define COLUMNS_A_SINK_MAX 100    /* that are declared */
-#define COLUMNS_INFERRED_MAX 1000 /* of a target that infers, all of them: no array on a stack is sized by it */
+#define COLUMNS_A_SINK_MAX 100                   /* that are declared */
+#define CELLS_A_ROW_MAX (COLUMNS_A_SINK_MAX + 1) /* of a target that does not infer */
+#define COLUMNS_INFERRED_MAX 1000                /* of a target that infers, all of them: no array on a stack is sized by it */
 
 Sink *sink_ref(const Sink *sink);
 void sink_unref(Sink *sink); /* NULL-safe, any thread */

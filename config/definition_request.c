@@ -6,6 +6,7 @@
 #include "config/definition_parts.h"
 #include "config/inference.h"
 #include "config/source_bridge.h"
+#include "config/source_kafka.h"
 #include "config/source_kind.h"
 
 static const SourceKind *find_kind(const char *name) {
@@ -117,6 +118,16 @@ int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink 
     if (sink->target.explode && paths_wrong) {
         Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), explode = node_member(&mapping, "explode");
         return fault_at(fault, &explode, "needs a path, %s", paths_wrong);
+    }
+    const DeleteOn *on = &sink->target.table.delete_on;
+    Node table = node_member(body, "table"), delete_on = node_member(&table, "deleteOn");
+    if (on->path && paths_wrong) {
+        Node path = node_member(&delete_on, "path");
+        return fault_at(fault, &path, "is a path, %s", paths_wrong);
+    }
+    if (on->tombstone && source_without_tombstones(source)) {
+        Node tombstone = node_member(&delete_on, "tombstone");
+        return fault_at(fault, &tombstone, "is true, %s", source_without_tombstones(source));
     }
     for (size_t i = 0; i < sink->target.column_count; i++) {
         const Column *column = &sink->target.columns[i];

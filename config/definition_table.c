@@ -336,6 +336,31 @@ static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *targ
     return fault_at(fault, &newer_by, "is \"%s\", which is the name of no column", text_excerpt(span_of(target->table.newer_by), excerpt));
 }
 
+/* A record without a value has no body to take a value from. */
+static bool has_tombstones(const Column *column) {
+    return column->type == COLUMN_META || column->type == COLUMN_TEMPLATE;
+}
+
+static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *target) {
+    const DeleteOn *on = &target->table.delete_on;
+    Node delete_on = node_member(node, "deleteOn"), tombstone = node_member(&delete_on, "tombstone");
+    if (!node_given(&delete_on)) return 0;
+    if (target->table.strategy != STRATEGY_MERGE) return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only");
+    if (!on->path != !on->equals) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\" together");
+    if (!on->path && !on->tombstone) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\", or \"tombstone\": true");
+    if (!on->tombstone) return 0;
+    if (target->explode) return fault_at(fault, &tombstone, "cannot stand beside \"explode\": a tombstone has no array");
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
+        bool is_newer_by = target->table.newer_by && strcmp(column->name, target->table.newer_by) == 0;
+        if ((!column->primary_key && !is_newer_by) || has_tombstones(column)) continue;
+        return fault_at(fault, &tombstone,
+                        "needs columns of type \"meta\" or \"template\" as %s: a tombstone has no value for column \"%s\" of type \"%s\"",
+                        is_newer_by ? "\"newerBy\"" : "the primary key", column->name, column_type_name(column->type));
+    }
+    return 0;
+}
+
 /* The primary key decides which strategy is right, and which is the default. */
 static int complete_table(Fault *fault, const Node *node, void *object) {
     SinkTarget *target = object;
@@ -348,8 +373,32 @@ static int complete_table(Fault *fault, const Node *node, void *object) {
     if (!node_given(&drift)) target->table.on_schema_drift = target->infer ? SCHEMA_DRIFT_EVOLVE : SCHEMA_DRIFT_FAIL;
     if (target->table.strategy == STRATEGY_MERGE && !keyed && !target->infer)
         return fault_at(fault, &strategy, "is \"merge\", which needs a column with \"primaryKey\": true");
-    return check_newer_by(fault, node, target);
+    int r = check_newer_by(fault, node, target);
+    return r == 0 ? check_delete_on(fault, node, target) : r;
 }
+
+static const FieldInfo delete_on_rows[] = {
+    {.name = "path",
+     .type = FIELD_TEXT,
+     .offset = offsetof(SinkTarget, table.delete_on.path),
+     .least = 1,
+     .most = PATH_BYTES_MAX,
+     .is_optional = true,
+     .sentence = "Where the value stands in the event that says whether it deletes."},
+    {.name = "equals",
+     .type = FIELD_TEXT,
+     .offset = offsetof(SinkTarget, table.delete_on.equals),
+     .most = DEFAULT_BYTES_MAX,
+     .is_optional = true,
+     .sentence = "The text, number or boolean there with which the row of the event's key is deleted."},
+    {.name = "tombstone",
+     .type = FIELD_BOOL,
+     .offset = offsetof(SinkTarget, table.delete_on.tombstone),
+     .is_optional = true,
+     .sentence = "A record without a value deletes the row of its key."},
+    {0},
+};
+static const FieldTable delete_on_fields = {.owners = "deletions", .fields = delete_on_rows, .size = sizeof(SinkTarget)};
 
 static const FieldInfo merge_if_rows[] = {
     {.name = "newerBy",
@@ -395,6 +444,11 @@ static const FieldInfo table_rows[] = {
      .fields = &merge_if_fields,
      .is_optional = true,
      .sentence = "Of the strategy merge: when a row replaces the old one; without it the later row always does."},
+    {.name = "deleteOn",
+     .type = FIELD_OBJECT,
+     .fields = &delete_on_fields,
+     .is_optional = true,
+     .sentence = "Of the strategy merge: which events delete the row of their key; without it none does."},
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
      .offset = offsetof(SinkTarget, table.on_schema_drift),

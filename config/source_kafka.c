@@ -154,3 +154,8 @@ const SourceKind source_kind_kafka = {
     .meta_fields = META_KAFKA,
     .bridge = &kafka_bridge,
 };
+
+const char *source_without_tombstones(const Source *source) {
+    const KafkaSource *kafka = source_kafka(source);
+    return kafka && kafka->tombstones_are_events ? NULL : "which needs a source of type \"kafka\" with \"tombstones\": \"event\"";
+}

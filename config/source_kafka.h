@@ -15,6 +15,9 @@ typedef struct KafkaSource {
 /* The consumer group, which is a part of the key of its positions: as declared, else sluice-PROJECT-SOURCE. free(). */
 char *kafka_source_group(const Source *source, uint32_t project);
 
+/* NULL: records without a value are events of the source; else why not: what stands behind `tombstone is set, `. */
+const char *source_without_tombstones(const Source *source);
+
 /* NULL: it is of another kind. */
 static inline const KafkaSource *source_kafka(const Source *source) {
     return source->kind == &source_kind_kafka ? source->part : NULL;

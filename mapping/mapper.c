@@ -496,16 +496,53 @@ static __attribute__((noinline)) void say_element(MapFailure *failure, int64_t n
     failure->message[(size_t)size + left] = 0;
 }
 
-static MapError put_element(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row, MapFailure *failure) {
+/* Does the value say so? A string by what it means, a number or boolean as it stands. */
+static bool is_deletion(Mapper *mapper, const PlanSink *sink) {
+    const PlanDelete *on = sink->delete_on;
+    if (!on || !on->by_path) return false;
+    const ScanValue *value = scanner_value(on->of_element ? &mapper->element : &mapper->scanner, on->slot);
+    if (!value || value->kind == SCAN_NULL || value->kind == SCAN_OBJECT || value->kind == SCAN_ARRAY) return false;
+    if (value->kind != SCAN_STRING) return span_equal(value->text, on->equals);
+    Span inner = {value->text.data + 1, value->text.size - 2};
+    if (!value->escaped) return span_equal(inner, on->equals);
+    Buffer *scratch = take_scratch(mapper);
+    return json_unescape(scratch, inner) == 0 && span_equal(buffer_span(scratch), on->equals);
+}
+
+static bool is_of_deletion(const PlanSink *sink, const Column *column) {
+    const char *newer_by = sink->sink->target.table.newer_by;
+    return column->primary_key || (newer_by && strcmp(column->name, newer_by) == 0);
+}
+
+/* A row by its columns one by one, of an element or of a deletion, which has values for its key only. */
+static MapError put_slowly(Mapper *mapper, const PlanSink *sink, const Event *event, bool deletes, Buffer *row, MapFailure *failure) {
     size_t start = row->size;
     for (const PlanColumn *compiled = sink->columns, *stop = compiled + sink->column_count; compiled < stop; compiled++) {
-        MapError error = put_column(mapper, compiled, event, row, failure);
+        MapError error = MAP_OK;
+        if (!deletes || is_of_deletion(sink, compiled->column))
+            error = put_column(mapper, compiled, event, row, failure);
+        else
+            row_put_null(row);
         if (error) return error;
         if (row->size - start >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
         row_next_cell(row);
     }
-    row->data[row->size - 1] = '\n';
+    if (!sink->delete_on)
+        row->data[row->size - 1] = '\n';
+    else if (deletes)
+        buffer_append_span(row, SPAN("d\n"));
+    else
+        row_end(row);
     return MAP_OK;
+}
+
+static __attribute__((noinline)) MapError put_deletion(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row,
+                                                       MapFailure *failure) {
+    size_t start = row->size;
+    MapError error = put_slowly(mapper, sink, event, true, row, failure);
+    if (error) row->size = start;
+    failure->rows = error == MAP_OK;
+    return failure->error = error;
 }
 
 static MapError put_elements(Mapper *mapper, const PlanSink *sink, const Event *event, Span array, Buffer *row, MapFailure *failure) {
@@ -523,7 +560,7 @@ static MapError put_elements(Mapper *mapper, const PlanSink *sink, const Event *
         check(scanner_run(&mapper->element, sink->explode->elements, (Span){p, (size_t)(stop - p)}, &fault) == 0); /* as part of the body */
         p = stop;
         mapper->element_number = number;
-        MapError error = put_element(mapper, sink, event, row, failure);
+        MapError error = put_slowly(mapper, sink, event, is_deletion(mapper, sink), row, failure);
         mapper->element_number = -1;
         if (error) {
             say_element(failure, number);
@@ -559,11 +596,14 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     size_t start = row->size;
     RowNote *note = sink->is_copied ? &mapper->notes[index] : NULL;
     if (note) *note = (RowNote){.start = start};
+    if (__builtin_expect(sink->delete_on != NULL, 0) && event->is_tombstone && sink->sink->target.table.delete_on.tombstone)
+        return put_deletion(mapper, sink, event, row, failure);
     if (sink->has_paths && mapper->body_failure.error) {
         *failure = mapper->body_failure;
         return failure->error;
     }
     if (__builtin_expect(sink->explode != NULL, 0)) return explode(mapper, sink, event, row, failure);
+    if (__builtin_expect(sink->delete_on != NULL, 0) && is_deletion(mapper, sink)) return put_deletion(mapper, sink, event, row, failure);
     if (__builtin_expect(sink->fields != NULL, 0) && begin_fields(mapper, plan, sink, failure)) {
         failure->rows = 0;
         return failure->error;
@@ -581,7 +621,10 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     }
     check(row->size > start); /* each cell has its comma, also an empty one */
     check_debug(row->data[row->size - 1] == ',');
-    row->data[row->size - 1] = '\n';
+    if (__builtin_expect(sink->delete_on != NULL, 0))
+        row_end(row); /* behind an empty last cell */
+    else
+        row->data[row->size - 1] = '\n';
     failure->error = MAP_OK;
     failure->rows = 1;
     return MAP_OK;

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "config/source_bridge.h"
+#include "config/source_kafka.h"
 #include "mapping/cell.h"
 #include "mapping/json_text.h"
 #include "mapping/plan_parts.h"
@@ -50,6 +51,7 @@ void plan_unref(Plan *plan) {
         plan_fields_free(sink->fields);
         if (sink->explode) pathset_free(sink->explode->elements);
         free(sink->explode);
+        free(sink->delete_on);
         sink_unref(sink->sink);
     }
     pathset_free(plan->paths);
@@ -183,6 +185,38 @@ static int compile_meta(const Source *source, Plan *plan, const Column *column, 
     return error_set(error, -EINVAL, "its meta field is \"%s\", but %s", meta_field_name(column->meta_field), buffer_text(&words));
 }
 
+/* A slot of the element that the sink explodes, where the path begins with that of the array, else of the event. */
+static int add_path(Compile *compile, PlanSink *sink, Span path, bool *ret_of_element, uint32_t *ret_slot, Error *error) {
+    Plan *plan = compile->plan;
+    int r = 0;
+    *ret_of_element = false;
+    plan->needs |= PLAN_NEEDS_JSON;
+    plan->has_paths = sink->has_paths = true;
+    if (sink->explode)
+        r = pathset_add_below(sink->explode->elements, span_of(sink->sink->target.explode), path, ret_of_element, ret_slot, error);
+    if (r == 0 && !*ret_of_element) r = pathset_add(plan->paths, path, ret_slot, error);
+    return r;
+}
+
+static int compile_delete(Compile *compile, PlanSink *sink, Error *error) {
+    const DeleteOn *on = &sink->sink->target.table.delete_on;
+    const char *id = sink->sink->sink_id;
+    if (!sink_target_deletes(&sink->sink->target)) return 0;
+    sink->delete_on = calloc(1, sizeof *sink->delete_on);
+    check(sink->delete_on);
+    PlanDelete *compiled = sink->delete_on;
+    if (on->tombstone && source_without_tombstones(compile->source))
+        return error_set(error, -EINVAL, "sink \"%s\", deleteOn: tombstone is true, %s", id, source_without_tombstones(compile->source));
+    if (!on->path) return 0;
+    const char *wrong = source_paths_wrong(compile->source);
+    if (wrong) return error_set(error, -EINVAL, "sink \"%s\", deleteOn: it has a path, %s", id, wrong);
+    compiled->by_path = true;
+    compiled->equals = span_of(on->equals);
+    int r = add_path(compile, sink, span_of(on->path), &compiled->of_element, &compiled->slot, error);
+    if (r < 0) (void)error_prefix(error, "sink \"%s\", deleteOn, path \"%.200s\"", id, on->path);
+    return r;
+}
+
 static int compile_column(Compile *compile, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
     Plan *plan = compile->plan;
     compiled->column = column;
@@ -208,14 +242,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
         const char *wrong = source_paths_wrong(compile->source);
         if (wrong) return error_set(error, -EINVAL, "its type is \"path\", %s", wrong);
-        plan->needs |= PLAN_NEEDS_JSON;
-        plan->has_paths = sink->has_paths = true;
-        Span path = span_of(column->path);
-        int r = 0;
-        if (sink->explode)
-            r = pathset_add_below(sink->explode->elements, span_of(sink->sink->target.explode), path, &compiled->of_element,
-                                  &compiled->slot, error);
-        if (r == 0 && !compiled->of_element) r = pathset_add(plan->paths, path, &compiled->slot, error);
+        int r = add_path(compile, sink, span_of(column->path), &compiled->of_element, &compiled->slot, error);
         if (r < 0) {
             (void)error_prefix(error, "path \"%.200s\"", column->path);
             return r;
@@ -277,6 +304,8 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
     }
     int exploded = compile_explode(compile, compiled, error);
     if (exploded < 0) return exploded;
+    int deletes = compile_delete(compile, compiled, error);
+    if (deletes < 0) return deletes;
     for (uint32_t i = 0; i < compiled->column_count; i++) {
         const Column *column = &sink->target.columns[i];
         int r = compile_column(compile, compiled, column, &compiled->columns[i], error);

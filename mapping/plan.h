@@ -73,6 +73,7 @@ typedef struct Event {
     Span ip;                    /* text; may be empty unless PLAN_NEEDS_IP */
     const EventHeader *headers; /* as received, without those of header_is_secret; any order; repeated names allowed */
     size_t header_count;
+    bool is_tombstone;               /* a record without a value; the body is empty */
     const EventMeta *meta;           /* NULL: none; may be NULL unless PLAN_NEEDS_META */
     const TemplateResult *templates; /* plan_template_count items, or NULL when there are none */
 } Event;

@@ -29,8 +29,8 @@ typedef struct PlanColumn {
     PlanOp op;
     uint32_t slot; /* path: of the plan's path set */
     uint32_t template_index;
-    uint32_t size;  /* PLAN_PUT_TIME */
-    uint32_t field; /* PLAN_FIELD_…: of the sink's PlanFields */
+    uint32_t size;   /* PLAN_PUT_TIME */
+    uint32_t field;  /* PLAN_FIELD_…: of the sink's PlanFields */
     bool of_element; /* path: the slot is of the sink's elements */
     bool has_default;
     bool keeps_json, is_date; /* of its data type's traits: where each event asks */
@@ -91,11 +91,19 @@ typedef struct PlanExplode {
 /* Of the receive time as text, and of the date that it begins with. */
 enum { TIME_SIZE = 24, DATE_SIZE = 10 };
 
+/* Which events give a row that deletes: the cells of the key, and of the column that tells which row is newer. */
+typedef struct PlanDelete {
+    bool by_path, of_element; /* the slot is of the sink's elements */
+    uint32_t slot;
+    Span equals;
+} PlanDelete;
+
 typedef struct PlanSink {
     Sink *sink;
     PlanColumn *columns;
     PlanRun *runs;
-    PlanExplode *explode; /* NULL: an event is one row. Else no run is copied from or to it */
+    PlanExplode *explode;  /* NULL: an event is one row. Else no run is copied from or to it */
+    PlanDelete *delete_on; /* NULL: its rows have no mark. Else each has one more cell */
     uint32_t column_count, run_count;
     size_t fixed_bytes; /* room for all of a row but its texts of any size */
     size_t ends_at;     /* of the mapper's notes of where cells end, one for each column */

@@ -265,30 +265,44 @@ static SinkResult append_new_keys(PostgresLoad *load, Attempt *attempt, Error *e
     return result;
 }
 
-static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
+/* Where a trigger may swallow rows: how many of `wanted` are not as the merge should have made them. */
+static SinkResult settle_unsettled(PostgresLoad *load, Attempt *attempt, uint64_t wanted, Error *error) {
+    uint64_t unsettled = 0;
+    SinkResult result = count(load, &load->statements.count_unsettled, &unsettled, error);
+    if (result == SINK_DONE && unsettled > wanted) return miscounted(load, wanted, unsettled, error);
+    return result == SINK_DONE ? settle_missing(load, attempt, wanted, unsettled, error) : result;
+}
+
+static SinkResult erase(PostgresLoad *load, Attempt *attempt, Error *error) {
+    if (load->statements.erase.size == 0) return SINK_DONE;
     PGresult *answer = NULL;
-    SinkResult result = carry(load, attempt, &load->statements.insert, &answer, error);
+    SinkResult result = carry(load, attempt, &load->statements.erase, &answer, error);
+    PQclear(answer);
+    return result;
+}
+
+static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
+    const SinkTarget *target = load->job->target;
+    PGresult *answer = NULL;
+    SinkResult result = erase(load, attempt, error);
+    if (result == SINK_DONE) result = carry(load, attempt, &load->statements.insert, &answer, error);
     if (result != SINK_DONE) return result;
-    uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = 0, absent = 0;
+    uint64_t merged = strtoull(PQcmdTuples(answer), NULL, 10), keys = 0;
     PQclear(answer);
     if (merged == attempt->rows) return SINK_DONE;
-    if (sink_table_is_all_key(load->job->target)) {
+    if (sink_table_is_all_key(target)) {
         /* DO NOTHING does not count the rows that were there. */
         bool may = false;
         result = may_swallow(load, &may, error);
-        if (result != SINK_DONE || !may) return result;
-        result = count(load, &load->statements.count_absent_keys, &absent, error);
-        return result == SINK_DONE ? settle_missing(load, attempt, attempt->rows, absent, error) : result;
+        return result == SINK_DONE && may ? settle_unsettled(load, attempt, attempt->rows, error) : result;
     }
     result = count(load, &load->statements.count_keys, &keys, error);
     if (result == SINK_DONE && (merged > keys || keys > attempt->rows)) return miscounted(load, keys, merged, error);
-    if (result == SINK_DONE && merged < keys && load->job->target->table.newer_by) {
-        /* Older rows do not count. */
-        result = count(load, &load->statements.count_absent_keys, &absent, error);
-        if (result == SINK_DONE && absent > keys) return miscounted(load, keys, absent, error);
-        return result == SINK_DONE ? settle_missing(load, attempt, keys, absent, error) : result;
-    }
-    return result == SINK_DONE ? settle_missing(load, attempt, keys, keys - merged, error) : result;
+    if (result != SINK_DONE) return result;
+    if (sink_target_deletes(target)) return settle_unsettled(load, attempt, attempt->rows, error);
+    /* Older rows do not count. */
+    if (target->table.newer_by && merged < keys) return settle_unsettled(load, attempt, keys, error);
+    return settle_missing(load, attempt, keys, keys - merged, error);
 }
 
 static SinkResult append_all(PostgresLoad *load, Attempt *attempt, Error *error) {
@@ -380,6 +394,7 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
     uint64_t counted = 0;
     SinkResult result = open_savepoint(load, error);
     if (result == SINK_DONE) result = postgres_copy_end(load->session, &counted, error);
+    if (result == SINK_DONE && statements->erase.size > 0) result = simple(load, buffer_text(&statements->erase), NULL, error);
     if (result == SINK_DONE && statements->insert.size > 0) result = simple(load, buffer_text(&statements->insert), NULL, error);
     if (result == SINK_DONE && statements->duplicates.size > 0) result = simple(load, buffer_text(&statements->duplicates), NULL, error);
     if (result == SINK_DONE) return keep_savepoint(load, error);

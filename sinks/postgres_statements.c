@@ -30,6 +30,7 @@ static void put_winners(Buffer *out, const SinkTarget *target) {
     put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, ") ");
     put_numbered(out, target, "", false, ", ");
+    if (sink_target_deletes(target)) buffer_append_text(out, ", deletes");
     buffer_append_text(out, " FROM pg_temp.sluice_rows ORDER BY ");
     put_numbered(out, target, "", true, ", ");
     if (target->table.newer_by) buffer_printf(out, ", c%zu DESC NULLS LAST", sink_table_newer_by(target));
@@ -38,7 +39,16 @@ static void put_winners(Buffer *out, const SinkTarget *target) {
 
 static void put_merge(Buffer *out, const SinkTarget *target) {
     put_insert_into(out, target);
-    put_winners(out, target);
+    if (sink_target_deletes(target)) {
+        buffer_append_text(out, "SELECT ");
+        put_numbered(out, target, "", false, ", ");
+        buffer_append_text(out, " FROM (");
+        put_winners(out, target);
+        buffer_append_text(out, ") AS key WHERE deletes IS NULL ORDER BY ");
+        put_numbered(out, target, "", true, ", ");
+    } else {
+        put_winners(out, target);
+    }
     buffer_append_text(out, " ON CONFLICT (");
     sql_put_columns(out, target, true);
     buffer_append_text(out, sink_table_is_all_key(target) ? ") DO NOTHING" : ") DO UPDATE SET ");
@@ -136,37 +146,71 @@ static void put_append_naming_duplicates(Buffer *out, const SinkTarget *target) 
 static void put_temporary_table(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, "CREATE TEMPORARY TABLE sluice_rows (");
     put_numbered(out, target, "", false, ", ");
-    buffer_append_text(out, ") ON COMMIT DROP AS SELECT ");
+    buffer_append_text(out, sink_target_deletes(target) ? ", deletes) ON COMMIT DROP AS SELECT " : ") ON COMMIT DROP AS SELECT ");
     sql_put_columns(out, target, false);
+    if (sink_target_deletes(target)) buffer_append_text(out, ", NULL::text");
     buffer_append_text(out, " FROM ");
     postgres_put_table(out, target);
     buffer_append_text(out, " WITH NO DATA");
 }
 
+/* " AND …": the row of the target is not newer than the one of key; NULL is older than all values. */
+static void put_not_newer(Buffer *out, const SinkTarget *target) {
+    if (!target->table.newer_by) return;
+    buffer_append_text(out, " AND (target.");
+    sql_put_identifier(out, target->table.newer_by);
+    buffer_printf(out, " <= key.c%zu OR target.", sink_table_newer_by(target));
+    sql_put_identifier(out, target->table.newer_by);
+    buffer_append_text(out, " IS NULL)");
+}
+
+/* The rows of keys whose winner deletes them, but those that are newer. */
+static void put_erase(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "DELETE FROM ");
+    postgres_put_table(out, target);
+    buffer_append_text(out, " AS target USING (");
+    put_winners(out, target);
+    buffer_append_text(out, ") AS key WHERE key.deletes IS NOT NULL AND ");
+    put_same_key(out, target, "key.");
+    put_not_newer(out, target);
+}
+
 static void put_count_keys(Buffer *out, const SinkTarget *target) {
+    if (sink_target_deletes(target)) {
+        buffer_append_text(out, "SELECT count(*) FROM (");
+        put_winners(out, target);
+        buffer_append_text(out, ") AS key WHERE deletes IS NULL");
+        return;
+    }
     buffer_append_text(out, "SELECT count(*) FROM (SELECT DISTINCT ");
     put_numbered(out, target, "", true, ", ");
     buffer_append_text(out, " FROM pg_temp.sluice_rows) AS key");
 }
 
-static void put_count_absent_keys(Buffer *out, const SinkTarget *target) {
-    if (target->table.newer_by) {
-        buffer_append_text(out, "SELECT count(*) FROM (");
-        put_winners(out, target);
-        buffer_append_text(out, ") AS key");
-    } else {
-        put_count_keys(out, target);
-    }
-    buffer_append_text(out, " WHERE NOT EXISTS (SELECT 1 FROM ");
+static void put_exists(Buffer *out, const SinkTarget *target) {
+    buffer_append_text(out, "EXISTS (SELECT 1 FROM ");
     postgres_put_table(out, target);
     buffer_append_text(out, " AS target WHERE ");
     put_same_key(out, target, "key.");
-    if (target->table.newer_by) {
+}
+
+static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
+    const char *newer_by = target->table.newer_by;
+    buffer_append_text(out, "SELECT count(*) FROM (");
+    put_winners(out, target);
+    buffer_append_text(out, sink_target_deletes(target) ? ") AS key WHERE key.deletes IS NULL AND NOT " : ") AS key WHERE NOT ");
+    put_exists(out, target);
+    if (newer_by) {
         size_t column = sink_table_newer_by(target);
         buffer_append_text(out, " AND (target.");
-        sql_put_identifier(out, target->table.newer_by);
+        sql_put_identifier(out, newer_by);
         buffer_printf(out, " >= key.c%zu OR key.c%zu IS NULL)", column, column);
     }
+    buffer_append_byte(out, ')');
+    if (!sink_target_deletes(target)) return;
+    buffer_append_text(out, " OR key.deletes IS NOT NULL AND ");
+    put_exists(out, target);
+    put_not_newer(out, target);
     buffer_append_byte(out, ')');
 }
 
@@ -187,7 +231,8 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
     if (target->table.strategy == STRATEGY_MERGE) {
         put_merge(&statements->insert, target);
         put_count_keys(&statements->count_keys, target);
-        put_count_absent_keys(&statements->count_absent_keys, target);
+        put_count_unsettled(&statements->count_unsettled, target);
+        if (sink_target_deletes(target)) put_erase(&statements->erase, target);
     } else {
         put_append(&statements->insert, target);
         if (sink_table_has_key(target)) put_append_naming_duplicates(&statements->duplicates, target);
@@ -200,5 +245,6 @@ void postgres_statements_deinit(PostgresStatements *statements) {
     buffer_deinit(&statements->insert);
     buffer_deinit(&statements->duplicates);
     buffer_deinit(&statements->count_keys);
-    buffer_deinit(&statements->count_absent_keys);
+    buffer_deinit(&statements->count_unsettled);
+    buffer_deinit(&statements->erase);
 }

@@ -16,9 +16,11 @@ typedef struct PostgresStatements {
     Buffer insert;          /* from the temporary table into the target */
     /* The same, and names what was not inserted: place, has an earlier row its key, had the table its key. Empty: no duplicates can be. */
     Buffer duplicates;
-    Buffer count_keys; /* of a merge: different keys in the temporary table */
-    /* Of those, the ones that the target does not have; with a column that tells, also those of which it has an older row. */
-    Buffer count_absent_keys;
+    Buffer erase;      /* of a merge with deletions: before `insert`, the rows that are deleted; else empty */
+    Buffer count_keys; /* of a merge: different keys in the temporary table that are not deleted */
+    /* Of those, the ones that the target does not have; with a column that tells, also those of which it has an older row. And the keys to be
+     * deleted that it still has. */
+    Buffer count_unsettled;
 } PostgresStatements;
 
 void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct);

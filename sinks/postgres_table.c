@@ -254,15 +254,18 @@ SinkResult postgres_table_has_part(PostgresSession *session, const SinkTarget *t
 }
 
 SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget *target, bool *ret_may, Error *error) {
-    /* tgtype: 1 for each row, 2 before, 4 INSERT, 16 UPDATE. ev_type: 3 INSERT. */
+    /* tgtype: 1 for each row, 2 before, 4 INSERT, 8 DELETE, 16 UPDATE. ev_type: 3 INSERT, 4 DELETE. */
     static const char sql[] = WITH_PARTS
         "SELECT EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_trigger t ON t.tgrelid = part.oid WHERE NOT t.tgisinternal"
         " AND t.tgenabled <> 'D' AND t.tgtype::int & 3 = 3 AND t.tgtype::int & $3::int <> 0)"
-        " OR EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_rewrite r ON r.ev_class = part.oid WHERE r.ev_type = '3' AND r.ev_enabled <> "
+        " OR EXISTS (SELECT 1 FROM part JOIN pg_catalog.pg_rewrite r ON r.ev_class = part.oid WHERE r.ev_type::text = ANY ($4::text[]) AND "
+        "r.ev_enabled <> "
         "'D')";
     const char *name;
     _cleanup_free_ char *schema = split_table(target, &name);
-    return ask(session, sql, 3, (const char *const[]){schema, name, target->table.strategy == STRATEGY_MERGE ? "20" : "4"}, ret_may, error);
+    bool deletes = sink_target_deletes(target);
+    const char *types = deletes ? "28" : target->table.strategy == STRATEGY_MERGE ? "20" : "4";
+    return ask(session, sql, 4, (const char *const[]){schema, name, types, deletes ? "{3,4}" : "{3}"}, ret_may, error);
 }
 
 /* Names that the server would cut, or that are nobody's. */

@@ -36,14 +36,105 @@ static void put_not_older(Buffer *sql, const SinkTarget *target, const char *lef
     buffer_append_text(sql, " IS NULL");
 }
 
+/*
+ * An older row that comes behind a deletion must not be inserted again within one import, so the keys that it deleted are kept in a temporary
+ * table, if a column tells which row is newer.
+ */
+static bool keeps_deleted(const SinkTarget *target) {
+    return sink_target_deletes(target) && target->table.newer_by;
+}
+
+/* "PREFIX.k = ?1 AND …" */
+static void put_key_is_given(Buffer *sql, const SinkTarget *target, const char *prefix) {
+    const char *separator = "";
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) continue;
+        buffer_printf(sql, "%s%s", separator, prefix);
+        sql_put_identifier(sql, target->columns[i].name);
+        buffer_printf(sql, " = ?%zu", i + 1);
+        separator = " AND ";
+    }
+}
+
+/* The key was deleted in this import by a row that is newer than the given one. */
+static void put_deleted_later(Buffer *sql, const SinkTarget *target) {
+    size_t column = sink_table_newer_by(target);
+    const char *order = target->columns[column].data_type == DATA_DECIMAL ? " COLLATE " SQLITE_DECIMAL_ORDER : "";
+    buffer_append_text(sql, "EXISTS (SELECT 1 FROM temp.sluice_deleted AS gone WHERE ");
+    put_key_is_given(sql, target, "gone.");
+    buffer_append_text(sql, " AND (gone.");
+    sql_put_identifier(sql, target->table.newer_by);
+    buffer_printf(sql, "%s > ?%zu OR gone.", order, column + 1);
+    sql_put_identifier(sql, target->table.newer_by);
+    buffer_printf(sql, " IS NOT NULL AND ?%zu IS NULL))", column + 1);
+}
+
+/* The row of the given key is there, and not newer. All columns are parameters, so that a row is bound as for the insert. */
+static void put_may_be_deleted(Buffer *sql, const SinkTarget *target) {
+    put_key_is_given(sql, target, "");
+    buffer_printf(sql, " AND (?%zu IS NULL OR 1)", target->column_count);
+    if (!target->table.newer_by) return;
+    size_t column = sink_table_newer_by(target);
+    buffer_append_text(sql, " AND (");
+    sql_put_identifier(sql, target->table.newer_by);
+    buffer_printf(sql, "%s <= ?%zu OR ", target->columns[column].data_type == DATA_DECIMAL ? " COLLATE " SQLITE_DECIMAL_ORDER : "",
+                  column + 1);
+    sql_put_identifier(sql, target->table.newer_by);
+    buffer_append_text(sql, " IS NULL)");
+}
+
+static void put_delete(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "DELETE FROM ");
+    sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " WHERE ");
+    put_may_be_deleted(sql, target);
+}
+
+static void put_look_for_deleted(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "SELECT 1 FROM ");
+    sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " WHERE ");
+    put_may_be_deleted(sql, target);
+}
+
+/* Of a key that was deleted twice, the newest deletion is kept. */
+static void put_note_deleted(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "INSERT OR REPLACE INTO temp.sluice_deleted SELECT ");
+    const char *separator = "";
+    for (size_t i = 0; i < target->column_count; i++) {
+        if (!target->columns[i].primary_key) continue;
+        buffer_printf(sql, "%s?%zu", separator, i + 1);
+        separator = ", ";
+    }
+    buffer_printf(sql, ", ?%zu WHERE (?%zu IS NULL OR 1) AND NOT ", sink_table_newer_by(target) + 1, target->column_count);
+    put_deleted_later(sql, target);
+}
+
+static void put_make_deleted(Buffer *sql, const SinkTarget *target) {
+    buffer_append_text(sql, "DROP TABLE IF EXISTS temp.sluice_deleted; CREATE TEMP TABLE sluice_deleted AS SELECT ");
+    sql_put_columns(sql, target, true);
+    buffer_append_text(sql, ", ");
+    sql_put_identifier(sql, target->table.newer_by);
+    buffer_append_text(sql, " FROM main.");
+    sql_put_identifier(sql, target->table.table_id);
+    buffer_append_text(sql, " WHERE 0; CREATE UNIQUE INDEX temp.sluice_deleted_key ON sluice_deleted (");
+    sql_put_columns(sql, target, true);
+    buffer_append_byte(sql, ')');
+}
+
 static void put_insert(Buffer *sql, const SinkTarget *target) {
     buffer_append_text(sql, "INSERT INTO ");
     sql_put_identifier(sql, target->table.table_id);
     buffer_append_text(sql, " AS target (");
     sql_put_columns(sql, target, false);
-    buffer_append_text(sql, ") VALUES (?");
-    for (size_t i = 1; i < target->column_count; i++) buffer_append_text(sql, ",?");
-    buffer_append_byte(sql, ')');
+    buffer_append_text(sql, keeps_deleted(target) ? ") SELECT ?1" : ") VALUES (?1");
+    for (size_t i = 2; i <= target->column_count; i++) buffer_printf(sql, ",?%zu", i);
+    if (keeps_deleted(target)) {
+        buffer_append_text(sql, " WHERE NOT ");
+        put_deleted_later(sql, target);
+    } else {
+        buffer_append_byte(sql, ')');
+    }
     if (target->table.strategy != STRATEGY_MERGE) return;
     buffer_append_text(sql, " ON CONFLICT (");
     sql_put_columns(sql, target, true);
@@ -68,7 +159,7 @@ static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
     sql_put_identifier(sql, target->table.table_id);
     buffer_append_text(sql, " AS target, (SELECT ");
     for (size_t i = 0; i < target->column_count; i++) {
-        buffer_append_text(sql, i > 0 ? ", ? AS " : "? AS ");
+        buffer_printf(sql, "%s?%zu AS ", i > 0 ? ", " : "", i + 1);
         sql_put_identifier(sql, target->columns[i].name);
     }
     buffer_append_text(sql, ") AS given");
@@ -81,10 +172,14 @@ static void put_look_for_key(Buffer *sql, const SinkTarget *target) {
         sql_put_identifier(sql, target->columns[i].name);
         separator = " AND ";
     }
-    if (!target->table.newer_by) return;
-    buffer_append_text(sql, " AND (");
-    put_not_older(sql, target, "target.", "given.");
-    buffer_append_byte(sql, ')');
+    if (target->table.newer_by) {
+        buffer_append_text(sql, " AND (");
+        put_not_older(sql, target, "target.", "given.");
+        buffer_append_byte(sql, ')');
+    }
+    if (!keeps_deleted(target)) return;
+    buffer_append_text(sql, " UNION ALL SELECT 1 WHERE ");
+    put_deleted_later(sql, target);
 }
 
 /* ---- cells ---- */
@@ -168,13 +263,13 @@ static SinkResult refuse_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     SinkResult result = examine_table(load, error);
     if (result != SINK_DONE) return result;
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, load->job->target->column_count);
+    csv_record_put(&load->record, cells, sink_target_cells(load->job->target));
     return sink_rejects_add(&load->rejects, load->job, file, row, reason, buffer_span(&load->record), error);
 }
 
 static void swallow_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells) {
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, load->job->target->column_count);
+    csv_record_put(&load->record, cells, sink_target_cells(load->job->target));
     sink_rejects_add_swallowed(&load->rejects, load->job, file, row, buffer_span(&load->record));
 }
 
@@ -282,22 +377,23 @@ static SinkResult bind_row(SqliteLoad *load, sqlite3_stmt *statement, const Impo
     return SINK_DONE;
 }
 
-static SinkResult is_present(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, bool *ret_present,
-                             Error *error) {
+/* Asks or notes something of a row that can be bound. */
+static SinkResult run_for_row(SqliteLoad *load, sqlite3_stmt *statement, const ImportFile *file, uint64_t row, const SinkCell *cells,
+                              bool *ret_found, Error *error) {
     bool refused;
-    SinkResult result = bind_row(load, load->present, file, row, cells, &refused, error);
+    SinkResult result = bind_row(load, statement, file, row, cells, &refused, error);
     if (result != SINK_DONE) return result;
-    int r = sqlite3_step(load->present);
-    *ret_present = r == SQLITE_ROW;
+    int r = sqlite3_step(statement);
+    *ret_found = r == SQLITE_ROW;
     if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(load->database, "look for a row", error);
-    (void)sqlite3_reset(load->present);
+    (void)sqlite3_reset(statement);
     return result;
 }
 
 /* The statement succeeded and changed nothing. */
 static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
     bool is_there = load->keeps_present_rows;
-    SinkResult result = load->present ? is_present(load, file, row, cells, &is_there, error) : SINK_DONE;
+    SinkResult result = load->present ? run_for_row(load, load->present, file, row, cells, &is_there, error) : SINK_DONE;
     if (result != SINK_DONE) return result;
     if (is_there) {
         load->tally.stored++;
@@ -307,6 +403,20 @@ static SinkResult settle_unchanged(SqliteLoad *load, const ImportFile *file, uin
         (void)error_set(error, -EIO, "SQLite took row %" PRIu64 " without storing it; nothing was changed.", row);
         return SINK_RETRY;
     }
+    return SINK_DONE;
+}
+
+/* The row's deletion went through; a key that was not there is deleted as well. */
+static SinkResult settle_deletion(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, Error *error) {
+    bool is_there = false, none;
+    SinkResult result = SINK_DONE;
+    if (load->still && sqlite3_changes64(load->database) == 0) result = run_for_row(load, load->still, file, row, cells, &is_there, error);
+    if (result == SINK_DONE && load->note) result = run_for_row(load, load->note, file, row, cells, &none, error);
+    if (result != SINK_DONE) return result;
+    if (is_there)
+        swallow_row(load, file, row, cells);
+    else
+        load->tally.stored++;
     return SINK_DONE;
 }
 
@@ -324,21 +434,23 @@ static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t 
         if (data_traits[target->columns[i].data_type].is_binary && !cells[i].is_null) blob_bytes += cells[i].size / 2;
     }
     buffer_clear(&load->blob);
-    if (blob_bytes > 0) (void)buffer_reserve(&load->blob, load->present ? 2 * blob_bytes : blob_bytes);
-    bool refused;
-    SinkResult result = bind_row(load, load->insert, file, row, cells, &refused, error);
+    if (blob_bytes > 0) (void)buffer_reserve(&load->blob, 3 * blob_bytes); /* a row may be bound to as many statements */
+    bool refused, deletes = load->erase && !cells[target->column_count].is_null;
+    sqlite3_stmt *statement = deletes ? load->erase : load->insert;
+    SinkResult result = bind_row(load, statement, file, row, cells, &refused, error);
     if (result != SINK_DONE || refused) return result;
-    int r = sqlite3_step(load->insert);
+    int r = sqlite3_step(statement);
     if (r != SQLITE_DONE) {
         if (!is_row_fault(r)) result = sqlite_failure(load->database, "take a row", error);
         (void)snprintf(ret_words, WORDS_SIZE, "%s", sqlite3_errmsg(load->database));
-        (void)sqlite3_reset(load->insert);
+        (void)sqlite3_reset(statement);
         if (result != SINK_DONE) return result;
         *ret_code = r;
         return sqlite3_get_autocommit(load->database) ? cast_out(load, row, ret_words, error) : SINK_DONE;
     }
-    (void)sqlite3_reset(load->insert);
+    (void)sqlite3_reset(statement);
     load->tally.rows_through++;
+    if (deletes) return settle_deletion(load, file, row, cells, error);
     if (sqlite3_changes64(load->database) != 1) return settle_unchanged(load, file, row, cells, error);
     load->tally.stored++;
     return SINK_DONE;
@@ -433,7 +545,7 @@ static bool is_interrupted(SqliteLoad *load, uint64_t before) {
 }
 
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
-    SinkCell cells[COLUMNS_A_SINK_MAX];
+    SinkCell cells[CELLS_A_ROW_MAX];
     uint64_t rows = 0, first_done = load->rows_done, refused_before = load->rejects.refused;
     check_on_thread(&load->owner);
     check(!sqlite3_get_autocommit(load->database) && load->batch.count == 0 && !file->already_imported);
@@ -447,7 +559,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
         at_end = r == SINK_ROWS_END;
         SinkResult result = SINK_DONE;
         if (load->habits.may_fail_half_way) {
-            if (!at_end) batch_add(&load->batch, row, cells, load->job->target->column_count);
+            if (!at_end) batch_add(&load->batch, row, cells, sink_target_cells(load->job->target));
             if (at_end || batch_is_full(&load->batch)) result = take_batch(load, file, error);
         } else if (!at_end) {
             result = take_row(load, file, row, cells, error);
@@ -478,6 +590,15 @@ static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, c
     return result;
 }
 
+static SinkResult make_deleted(SqliteLoad *load, Error *error) {
+    if (!keeps_deleted(load->job->target)) return SINK_DONE;
+    Buffer sql = {0};
+    put_make_deleted(&sql, load->job->target);
+    SinkResult result = sqlite_run(load->database, buffer_text(&sql), "prepare the import", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
 SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error) {
     check(!sqlite3_get_autocommit(database) && !load->insert && load->rejects.count == 0);
     thread_owner_bind(&load->owner);
@@ -489,11 +610,16 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
     load->has_binary = false;
     for (size_t i = 0; i < job->target->column_count; i++)
         load->has_binary = load->has_binary || data_traits[job->target->columns[i].data_type].is_binary;
+    SinkResult result = make_deleted(load, error);
     /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
-    SinkResult result = prepare_statement(load, put_insert, &load->insert, error);
+    if (result == SINK_DONE) result = prepare_statement(load, put_insert, &load->insert, error);
     if (result == SINK_DONE) result = sqlite_table_habits(database, job->target, &load->habits, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
         result = prepare_statement(load, put_look_for_key, &load->present, error);
+    if (!sink_target_deletes(job->target)) return result;
+    if (result == SINK_DONE) result = prepare_statement(load, put_delete, &load->erase, error);
+    if (result == SINK_DONE && load->habits.may_swallow) result = prepare_statement(load, put_look_for_deleted, &load->still, error);
+    if (result == SINK_DONE && keeps_deleted(job->target)) result = prepare_statement(load, put_note_deleted, &load->note, error);
     return result;
 }
 
@@ -506,6 +632,9 @@ SinkResult sqlite_load_end(SqliteLoad *load, Error *error) {
 void sqlite_load_restart(SqliteLoad *load) {
     (void)sqlite3_finalize(load->insert);
     (void)sqlite3_finalize(load->present);
+    (void)sqlite3_finalize(load->erase);
+    (void)sqlite3_finalize(load->still);
+    (void)sqlite3_finalize(load->note);
     sink_rejects_deinit(&load->rejects);
     buffer_deinit(&load->blob);
     buffer_deinit(&load->record);

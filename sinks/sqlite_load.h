@@ -40,6 +40,9 @@ typedef struct SqliteLoad {
     ImportJob *job;
     sqlite3_stmt *insert;
     sqlite3_stmt *present; /* is there a row with this key that is not older? NULL: nobody asks */
+    /* Of a sink with rows that delete, else NULL: deletes the row of a key; is it still there? (NULL: nobody asks); keeps the key for the rest of the
+     * import (NULL: no column tells which row is newer) */
+    sqlite3_stmt *erase, *still, *note;
     SqliteHabits habits;
     Buffer blob;   /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
     Buffer record; /* a refused row as text */

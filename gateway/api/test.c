@@ -34,8 +34,8 @@ static void test_drop(Errand *errand) {
 
 /* NULL: no row is left in the reader. */
 static json_t *next_row(Test *test, const Sink *sink) {
-    RowCell cells[COLUMNS_A_SINK_MAX];
-    int r = row_read(&test->reader, cells, sink->target.column_count);
+    RowCell cells[CELLS_A_ROW_MAX];
+    int r = row_read(&test->reader, cells, sink_target_cells(&sink->target));
     if (r == ROW_READ_END) return NULL;
     check(r == 0);
     json_t *columns = json_array();
@@ -45,6 +45,8 @@ static json_t *next_row(Test *test, const Sink *sink) {
     }
     json_t *json = json_pack("{s:o}", "columns", columns);
     check(json);
+    if (sink_target_deletes(&sink->target) && !cells[sink->target.column_count].is_null)
+        check(json_object_set_new(json, "deletes", json_true()) == 0);
     return json;
 }
 

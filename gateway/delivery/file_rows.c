@@ -159,7 +159,7 @@ static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *err
     FileRows *rows = (FileRows *)reader;
     int r = refill(rows, error);
     if (r != 0) return r;
-    RowCell read[COLUMNS_A_SINK_MAX];
+    RowCell read[CELLS_A_ROW_MAX];
     rows->cells.text = rows->left;
     r = row_read(&rows->cells, read, rows->columns);
     if (r != 0) return error_set(error, -EBADMSG, "row %" PRIu64 " does not have %zu columns", rows->next_row, rows->columns);
@@ -171,7 +171,7 @@ static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *err
 }
 
 FileRows *file_rows_new(Files *files, const SliceRecord *slices, size_t count, size_t columns) {
-    check(columns > 0 && columns <= COLUMNS_A_SINK_MAX);
+    check(columns > 0 && columns <= CELLS_A_ROW_MAX);
     FileRows *rows = calloc(1, sizeof *rows);
     check(rows);
     rows->reader = (SinkRows){.seek = seek, .block = block, .next = next, .leave_out = leave_out};

@@ -299,7 +299,8 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     FileRows **rows = calloc(job->file_count, sizeof(FileRows *));
     check(files && rows);
     for (size_t i = 0; i < job->file_count; i++)
-        rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count, job->target.column_count);
+        rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count,
+                                sink_target_cells(&job->target));
     result = import_once(loader, kept, job, files, rows, &job->request.error);
     for (size_t i = 0; i < job->file_count && result != SINK_DONE; i++)
         if (find_damage(loader, &job->files[i], rows[i])) job->found_damage = true;

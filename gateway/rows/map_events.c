@@ -40,8 +40,8 @@ typedef struct MapRun {
 
 /* The next row of the reader; false: there is none. */
 static bool print_json(MapRun *run, const Sink *sink) {
-    RowCell cells[COLUMNS_A_SINK_MAX];
-    int r = row_read(&run->reader, cells, sink->target.column_count);
+    RowCell cells[CELLS_A_ROW_MAX];
+    int r = row_read(&run->reader, cells, sink_target_cells(&sink->target));
     if (r == ROW_READ_END) return false;
     check(r == 0);
     json_t *columns = json_object();
@@ -49,6 +49,8 @@ static bool print_json(MapRun *run, const Sink *sink) {
         check(json_object_set_new(columns, sink->target.columns[i].name, dry_run_cell_json(&cells[i])) == 0);
     json_t *line = json_pack("{s:s, s:s, s:o}", "sinkId", sink->sink_id, "tableId", sink_target_name(&sink->target), "row", columns);
     check(line);
+    if (sink_target_deletes(&sink->target) && !cells[sink->target.column_count].is_null)
+        check(json_object_set_new(line, "deletes", json_true()) == 0);
     _cleanup_free_ char *text = json_dumps(line, JSON_COMPACT);
     check(text);
     json_decref(line);

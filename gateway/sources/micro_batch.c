@@ -256,7 +256,7 @@ static void read_meta(MicroBatch *batch, const MicroRecord *record, const Partit
 }
 
 void micro_event(MicroBatch *batch, const MicroRecord *record, const MicroPartition *partition, unsigned needs, Event *ret_event) {
-    *ret_event = (Event){.received = record->received};
+    *ret_event = (Event){.received = record->received, .is_tombstone = !record->has_value};
     record_id(&partition->space, record->offset, 0, &ret_event->id);
     if ((needs & PLAN_NEEDS_HEADERS) && record->header_count > 0) read_headers(batch, record, ret_event);
     if (needs & PLAN_NEEDS_META) micro_meta(batch, record, partition, ret_event);

@@ -235,11 +235,23 @@ static void take_line(Input *input, Span line, size_t number) {
     free(copy);
 }
 
-static Sink *sink_of(json_t *columns) {
+/* The first path of the columns: of an array to be exploded, or of the value that says whether an event deletes. NULL: there is none. */
+static json_t *first_path(const json_t *columns) {
+    for (size_t i = 0; i < json_array_size(columns); i++) {
+        json_t *path = json_object_get(json_array_get(columns, i), "path");
+        if (path) return path;
+    }
+    return NULL;
+}
+
+static Sink *sink_of(json_t *columns, unsigned choices) {
     if (json_array_size(columns) == 0) return NULL;
     json_t *body = json_pack("{s:s, s:s, s:s, s:{s:s, s:{s:O}}}", "sinkId", "sink", "name", "sink", "type", "table", "table", "tableId",
                              "in.t", "mapping", "columns", columns);
     check(body);
+    json_t *table = json_object_get(body, "table"), *path = first_path(columns);
+    if (path && choices % 3 == 1) json_object_set(json_object_get(table, "mapping"), "explode", path);
+    if (path && choices % 4 == 2) json_object_set_new(table, "deleteOn", json_pack("{s:O, s:s}", "path", path, "equals", "1"));
     Sink *sink = NULL, *loaded = NULL;
     Error error = {0};
     int r = sink_from_request(body, true, &sink, &error);
@@ -293,9 +305,11 @@ static bool is_time(Span text) {
            between(text, 17, 0, 59);
 }
 
-static void check_cell(const Column *column, const RowCell *cell) {
+static void check_cell(const Column *column, const RowCell *cell, bool deletes) {
     ScanFault fault;
     Span text = {cell->data, cell->size};
+    if (deletes) check(cell->is_null == !column->primary_key);
+    if (deletes && cell->is_null) return;
     if (cell->is_null) {
         check(!column->primary_key);
         check(column->type == COLUMN_PATH || column->type == COLUMN_TEMPLATE || column->type == COLUMN_IP);
@@ -317,15 +331,18 @@ static void check_cell(const Column *column, const RowCell *cell) {
     }
 }
 
-static void check_row(const Sink *sink, Span row) {
-    RowCell cells[LINES_MAX];
-    RowReader reader = {.text = row};
+static void check_rows(const Sink *sink, Span rows, uint32_t told) {
+    RowCell cells[LINES_MAX + 1];
+    RowReader reader = {.text = rows};
     size_t count = sink->target.column_count;
-    check(row_size(row) == row.size);
-    check(row_read(&reader, cells, count) == 0);
-    check(reader.text.size == 0);
-    for (size_t i = 0; i < count; i++) check_cell(&sink->target.columns[i], &cells[i]);
-    check(row_read(&reader, cells, count) == ROW_READ_END);
+    check(sink->target.explode || (told == 1 && row_size(rows) == rows.size));
+    for (uint32_t row = 0; row < told; row++) {
+        check(row_read(&reader, cells, sink_target_cells(&sink->target)) == 0);
+        bool deletes = sink_target_deletes(&sink->target) && !cells[count].is_null;
+        if (deletes) check(cells[count].size == 1 && *cells[count].data == 'd');
+        for (size_t i = 0; i < count; i++) check_cell(&sink->target.columns[i], &cells[i], deletes);
+    }
+    check(row_read(&reader, cells, sink_target_cells(&sink->target)) == ROW_READ_END);
     row_reader_deinit(&reader);
 }
 
@@ -367,7 +384,7 @@ static void map(const Plan *plan, const Input *input, Mapper *mapper, Buffer *ro
             check_failure(&failures[i]);
             failed--;
         } else {
-            check_row(plan_sink(plan, i), (Span){rows[i].data + 4, rows[i].size - 4});
+            check_rows(plan_sink(plan, i), (Span){rows[i].data + 4, rows[i].size - 4}, failures[i].rows);
         }
     }
     check(failed == 0);
@@ -428,7 +445,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Sink *sinks[2];
     size_t count = 0;
     for (size_t i = 0; i < 2; i++) {
-        sinks[count] = sink_of(input.columns[i]);
+        sinks[count] = sink_of(input.columns[i], input.choices / (unsigned)(i + 1));
         if (sinks[count]) count++;
     }
     if (count) run_sinks(&input, sinks, count);

@@ -137,6 +137,10 @@ void sink_case_init(SinkCase *sink_case, const char *table_id, const char *colum
     target->table.table_id = arena_copy(&sink_case->arena, span_of(table_id));
     target->columns = sink_case->columns;
     for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+        if (strcmp(word, "deletes") == 0) {
+            target->table.delete_on.tombstone = true;
+            continue;
+        }
         Column *column = &sink_case->columns[target->column_count++];
         char *type = strchr(word, ':');
         *type++ = '\0';
@@ -155,7 +159,7 @@ void sink_case_init(SinkCase *sink_case, const char *table_id, const char *colum
                                  .context = sink_case};
     memset(sink_case->job.instance.bytes, 0x11, sizeof sink_case->job.instance.bytes);
     for (size_t i = 0; i < file_count; i++) {
-        text_rows_init(&sink_case->rows[i], target->column_count, 1 + i * 1000000);
+        text_rows_init(&sink_case->rows[i], sink_target_cells(target), 1 + i * 1000000);
         random_bytes(sink_case->files[i].id.bytes, sizeof sink_case->files[i].id.bytes);
     }
 }
@@ -183,7 +187,7 @@ void sink_case_next_file(SinkCase *sink_case, size_t index) {
     TextRows *rows = &sink_case->rows[index];
     uint64_t next = rows->next_number;
     text_rows_deinit(rows);
-    text_rows_init(rows, sink_case->target.column_count, next);
+    text_rows_init(rows, sink_target_cells(&sink_case->target), next);
     random_bytes(sink_case->files[index].id.bytes, sizeof sink_case->files[index].id.bytes);
 }
 

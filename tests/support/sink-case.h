@@ -59,7 +59,8 @@ typedef struct SinkCase {
     uint64_t rows_done, times_working;
 } SinkCase;
 
-/* A table `table_id` with the columns named and typed by "name:type[:key]" separated by spaces, and a job with `file_count` empty files. */
+/* A table `table_id` with the columns named and typed by "name:type[:key]" separated by spaces, and a job with `file_count` empty files.
+ * A last word "deletes": rows have one more cell, NULL or "d". */
 void sink_case_init(SinkCase *sink_case, const char *table_id, const char *columns, size_t file_count);
 /* The job, with the files' counts taken from their rows, ready for import. */
 ImportJob *sink_case_job(SinkCase *sink_case);

@@ -198,7 +198,7 @@ class Gateway:
         if fields.get("explode"):
             table_fields["mapping"]["explode"] = fields["explode"]
         fields.pop("explode", None)
-        for key in ("strategy", "mergeIf", "onSchemaDrift"):
+        for key in ("strategy", "mergeIf", "deleteOn", "onSchemaDrift"):
             if key in fields:
                 table_fields[key] = fields.pop(key)
         body = {"sinkId": sink_id, "name": sink_id[:40], "type": "table", "table": table_fields, **fields}

@@ -431,3 +431,20 @@ def test_a_sink_moves_to_another_table_in_load(kafka, topic, gateway_factory):
     gateway.set("/sources/s/sinks/k", AT_ONCE)
     rows = lambda: sorted(row for turn in range(5) for row in local_rows(gateway, f"t{turn}"))  # noqa: E731
     wait_for("rows of all tables", rows, expected(kafka, topic))
+
+
+def test_a_tombstone_deletes_the_row_of_its_key(kafka, topic, gateway_factory, postgres):
+    table = topic.replace("-", "_")
+    gateway = gateway_factory(quick(kafka, postgres)).start()
+    columns = [
+        {"type": "meta", "name": "k", "field": "key", "primaryKey": True},
+        {"type": "path", "name": "n", "path": "n", "dataType": "integer"},
+    ]
+    keyed = ["-K", "|", "-Z"]  # KEY|VALUE; an empty value is none
+    kafka.produce(topic, ['a|{"n":1}', 'b|{"n":2}', 'c|{"n":3}', "a|", "b|", 'b|{"n":4}'], arguments=keyed)
+    sink = {"strategy": "merge", "deleteOn": {"tombstone": True}}
+    add(gateway, topic, table=f"public.{table}", connection="warehouse", columns=columns, sink=sink, tombstones="event")
+    rows = lambda: postgres.rows(f"SELECT k, n FROM public.{table} ORDER BY k")  # noqa: E731
+    wait_until("the rows that are left", lambda: rows() == [("b", 4), ("c", 3)], LONG)
+    kafka.produce(topic, ["c|", 'd|{"n":5}'], arguments=keyed)
+    wait_until("the next deletion", lambda: rows() == [("b", 4), ("d", 5)], LONG)

@@ -113,3 +113,70 @@ def test_an_id_of_an_element_is_no_uuid(gateway_factory, postgres):
     assert task["status"] == "error"
     assert 'column "id" is uuid and should be text' in task["error"]
     postgres.rows("DROP TABLE public.exploded")
+
+
+def test_an_event_deletes_the_row_of_its_key(destination):
+    gateway = destination.gateway
+    url = gateway.add_source("shop", framing="ndjson")
+    columns = [path("id", "integer", primaryKey=True), path("status"), path("at", "integer")]
+    gateway.add_sink(
+        "shop",
+        "orders",
+        columns,
+        NEVER,
+        connection=destination.connection,
+        strategy="merge",
+        mergeIf={"newerBy": "at"},
+        deleteOn={"path": "op", "equals": "d"},
+        onInvalid="quarantine",
+    )
+    events = [{"id": n, "status": "new", "at": n} for n in range(1, 6)]
+    post_events(gateway, url, *events)
+    gateway.flush("shop", "orders")
+    assert destination.rows("SELECT count(*) FROM orders") == [(5,)]
+    answer = gateway.api("POST", "/sources/shop/test", {"id": 1, "at": 9, "op": "d"}, wait=0, expect=200).json
+    (row,) = answer["tables"][0]["rows"]
+    assert row["deletes"] is True
+    assert [column["value"] for column in row["columns"]] == ["1", None, "9"]
+    post_events(
+        gateway,
+        url,
+        {"id": 1, "at": 9, "op": "d"},
+        {"id": 2, "at": 1, "op": "d"},  # older than the row
+        {"id": 3, "at": 9, "op": "d"},
+        {"id": 3, "at": 8, "status": "older than its deletion"},
+        {"id": 4, "at": 9, "op": "d"},
+        {"id": 4, "at": 10, "status": "again"},
+        {"id": 5, "at": 9, "op": "u", "status": "paid"},
+        {"id": 9, "at": 9, "op": "d"},
+        {"at": 9, "op": "d"},  # which row?
+    )
+    gateway.flush("shop", "orders")
+    assert destination.rows("SELECT id, status FROM orders ORDER BY id") == [(2, "new"), (4, "again"), (5, "paid")]
+    statistics = gateway.statistics("shop", "orders")
+    assert statistics["levels"]["target"]["recordsCount"] == 13
+    assert statistics["rejects"] == {"events": 1, "rows": 0}
+
+
+def test_without_deletions_the_next_rows_have_no_mark(destination):
+    """Rows of two definitions wait side by side, with and without the mark."""
+    gateway = destination.gateway
+    url = gateway.add_source("shop", framing="ndjson")
+    columns = [path("id", "integer", primaryKey=True), path("status", defaultValue="")]
+    gateway.add_sink("shop", "orders", columns, NEVER, connection=destination.connection, deleteOn={"path": "op", "equals": "d"})
+    post_events(gateway, url, {"id": 1, "status": "new"}, {"id": 2, "status": "new"}, {"id": 1, "op": "d"})
+    gateway.change("PATCH", "/sources/shop/sinks/orders", {"table": {"deleteOn": None}})
+    post_events(gateway, url, {"id": 2, "op": "d"}, {"id": 3, "status": "new"})
+    gateway.change("PATCH", "/sources/shop/sinks/orders", {"table": {"deleteOn": {"path": "op", "equals": "d"}}})
+    post_events(gateway, url, {"id": 3, "op": "d"}, {"id": 4, "status": "new"})
+    gateway.flush("shop", "orders")
+    assert destination.rows("SELECT id, status FROM orders ORDER BY id") == [(2, ""), (4, "new")]
+
+
+def test_tombstones_need_a_source_that_has_them(gateway):
+    gateway.add_source("shop", framing="ndjson")
+    column = {"type": "template", "name": "k", "primaryKey": True, "template": {"language": "jsonnet", "content": "Header('X-K')"}}
+    table = {"tableId": "t", "mapping": {"columns": [column]}, "deleteOn": {"tombstone": True}}
+    answer = gateway.api("POST", "/sources/shop/sinks", {"sinkId": "s", "name": "s", "type": "table", "table": table})
+    text = answer.body.decode()
+    assert 'needs a source of type \\"kafka\\" with \\"tombstones\\": \\"event\\"' in text, text

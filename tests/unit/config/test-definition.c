@@ -160,6 +160,23 @@ static void a_merge_may_have_a_condition(void **state) {
     sink_unref(loaded);
 }
 
+static void a_merge_may_delete(void **state) {
+    Sink *plain = good_sink(SINK(KEY_COLUMN, "")), *loaded = NULL;
+    Sink *sink = good_sink(SINK(KEY_COLUMN, "\"deleteOn\":{\"path\":\"op\",\"equals\":\"\"},"));
+    assert_string_equal(sink->target.table.delete_on.path, "op");
+    assert_string_equal(sink->target.table.delete_on.equals, "");
+    assert_int_equal(sink_target_cells(&plain->target), 1);
+    assert_int_equal(sink_target_cells(&sink->target), 2);
+    assert_true(sink_target_differs(sink, plain)); /* rows of the two never share a file */
+    json_t *stored = sink_store(sink);
+    assert_int_equal(sink_load(stored, &loaded, NULL), 0);
+    assert_false(sink_target_differs(sink, loaded));
+    json_decref(stored);
+    sink_unref(sink);
+    sink_unref(plain);
+    sink_unref(loaded);
+}
+
 static void wrong_sinks_are_refused_by_name(void **state) {
     static const struct {
         const char *body, *says;
@@ -178,6 +195,15 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK(KEY_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "newerBy\" is \"id\", which is part of the primary key"},
         {SINK(KEY_COLUMN ",{\"name\":\"n\",\"type\":\"body\"}", "\"mergeIf\":{\"newerBy\":\"n\"},"),
          "newerBy\" is \"n\" of dataType \"text\", and must be of \"integer\""},
+        {SINK(ID_COLUMN, "\"deleteOn\":{\"path\":\"op\",\"equals\":\"d\"},"),
+         "Field \"table.deleteOn\" belongs to the strategy \"merge\" only"},
+        {SINK(KEY_COLUMN, "\"deleteOn\":{},"), "Field \"table.deleteOn\" needs \"path\" and \"equals\", or \"tombstone\": true"},
+        {SINK(KEY_COLUMN, "\"deleteOn\":{\"path\":\"op\"},"), "Field \"table.deleteOn\" needs \"path\" and \"equals\" together"},
+        {SINK(KEY_COLUMN, "\"deleteOn\":{\"equals\":\"d\"},"), "needs \"path\" and \"equals\" together"},
+        {SINK(KEY_COLUMN, "\"deleteOn\":{\"path\":\"op\",\"equals\":1},"), "Field \"table.deleteOn.equals\" must be a string"},
+        {SINK(KEY_COLUMN, "\"deleteOn\":{\"tombstone\":true},"), "Field \"table.deleteOn.tombstone\" needs columns of type \"meta\" or "
+                                                                 "\"template\" as the primary key: a tombstone has no value for "
+                                                                 "column \"id\" of type \"id\""},
         {SINK(ID_COLUMN, "\"connection\":\"../x\","), "Field \"table.connection\" must be the name"},
         {SINK(ID_COLUMN, "\"columns\":[],"), "Field \"table.columns\" is not known here"},
         {SINK("{\"name\":\"m\",\"type\":\"meta\"}", ""), "needs a \"field\""},
@@ -598,6 +624,7 @@ int main(void) {
         cmocka_unit_test(a_secret_is_never_in_an_error),
         cmocka_unit_test(a_sink_gets_its_defaults),
         cmocka_unit_test(a_merge_may_have_a_condition),
+        cmocka_unit_test(a_merge_may_delete),
         cmocka_unit_test(wrong_sinks_are_refused_by_name),
         cmocka_unit_test(table_ids_have_rules),
         cmocka_unit_test(at_most_100_columns),

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "config/source_bridge.h"
+#include "config/source_kafka.h"
 #include "config/source_kind.h"
 #include "guard.h"
 #include "mapping/meta.h"
@@ -688,6 +689,97 @@ static void large_values_are_refused_in_little_memory(void **state) {
     free(body);
 }
 
+/* ---- rows that delete ------------------------------------------------------------------------------------------------------------------- */
+
+static void an_event_may_delete_the_row_of_its_key(void **state) {
+    static const struct {
+        const char *equals, *body, *row, *plain;
+    } cases[] = {
+        {"d", "{\"k\":\"a\",\"v\":\"x,y\",\"n\":2,\"op\":\"c\"}", "a,\"x,y\",2,\n", "\"x,y\",a\n"},
+        {"d", "{\"k\":\"a\",\"v\":\"x\",\"n\":2}", "a,x,2,\n", "x,a\n"},
+        {"d", "{\"k\":\"a\",\"v\":null,\"n\":2,\"op\":null}", "a,,2,\n", ",a\n"},
+        {"d", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":\"d\"}", "a,,3,d\n", "x,a\n"},
+        {"d", "{\"k\":\"a\",\"n\":3,\"op\":\"\\u0064\"}", "a,,3,d\n", NULL}, /* the other sink needs the value */
+        {"d", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":\"D\"}", "a,x,3,\n", "x,a\n"},
+        {"d", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":[\"d\"]}", "a,x,3,\n", "x,a\n"},
+        {"d", "{\"k\":\"a\",\"v\":\"x\",\"op\":\"d\"}", NULL, "x,a\n"}, /* which is newer? */
+        {"d", "{\"v\":\"x\",\"n\":3,\"op\":\"d\"}", NULL, NULL},
+        {"d", "{\"k\":null,\"v\":\"x\",\"n\":3,\"op\":\"d\"}", NULL, NULL},
+        {"d", "", NULL, NULL},
+        {"true", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":true}", "a,,3,d\n", "x,a\n"},
+        {"true", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":\"true\"}", "a,,3,d\n", "x,a\n"},
+        {"1", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":1}", "a,,3,d\n", "x,a\n"},
+        {"1", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":1.0}", "a,x,3,\n", "x,a\n"},
+        {"", "{\"k\":\"a\",\"v\":\"x\",\"n\":3,\"op\":\"\"}", "a,,3,d\n", "x,a\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Column columns[] = {{NAME("k"), PATH("k"), .raw_string = true, .primary_key = true},
+                            {NAME("v"), PATH("v"), .raw_string = true},
+                            {NAME("n"), PATH("n"), .data_type = DATA_INTEGER},
+                            {0}};
+        Column others[] = {
+            {NAME("v"), PATH("v"), .raw_string = true}, {NAME("k"), PATH("k"), .raw_string = true, .primary_key = true}, {0}};
+        Sink sinks[] = {sink_with("deletes", columns), sink_with("plain", others)};
+        sinks[0].target.table = (TableTarget){
+            .strategy = STRATEGY_MERGE,
+            .newer_by = (char *)(uintptr_t) "n",
+            .delete_on = {.path = (char *)(uintptr_t) "op", .equals = (char *)(uintptr_t)cases[i].equals}};
+        Run run;
+        run_start(&run, sinks, 2, 1 << 20);
+        size_t failed = run_map(&run, &(Event){.body = span_of(cases[i].body)});
+        assert_int_equal(failed, !cases[i].row + !cases[i].plain);
+        row_is(&run, 0, cases[i].row ? cases[i].row : "");
+        row_is(&run, 1, cases[i].plain ? cases[i].plain : "");
+        assert_int_equal(run.failures[0].rows, cases[i].row != NULL);
+        run_end(&run);
+    }
+}
+
+static void a_tombstone_may_delete_the_row_of_its_key(void **state) {
+    KafkaSource kafka = {.tombstones_are_events = true};
+    Source source = {.kind = &source_kind_kafka, .part = &kafka};
+    Column columns[] = {{NAME("k"), .type = COLUMN_META, .meta_field = META_KEY, .primary_key = true}, {NAME("v"), PATH("v")}, {0}};
+    Column others[] = {
+        {NAME("k"), .type = COLUMN_META, .meta_field = META_KEY, .primary_key = true}, {NAME("b"), .type = COLUMN_BODY}, {0}};
+    Sink sinks[] = {sink_with("deletes", columns), sink_with("plain", others)}, *list = sinks;
+    sinks[0].target.table = (TableTarget){.strategy = STRATEGY_MERGE, .delete_on.tombstone = true};
+    Run run;
+    RecordMeta meta = {0};
+    run_start_of(&run, &source, sinks, 2, 1 << 20);
+    record_meta_kafka(&meta, SPAN("t"), 0, 1, 2, SPAN("key"), 3);
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"v\":5}"), .meta = &meta.meta}), 0);
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN(""), .is_tombstone = true, .meta = &meta.meta}), 0);
+    row_is(&run, 0, "key,5,\nkey,,d\n");
+    row_is(&run, 1, "key,\"{\"\"v\"\":5}\"\nkey,\"\"\n");
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN(""), .meta = &meta.meta}), 1); /* a value of no bytes is no tombstone */
+    /* A record without a key deletes nothing. */
+    record_meta_kafka(&meta, SPAN("t"), 0, 1, 3, (Span){0}, 3);
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN(""), .is_tombstone = true, .meta = &meta.meta}), 2);
+    assert_string_equal(run.failures[0].column, "k");
+    run_end(&run);
+    record_meta_deinit(&meta);
+    kafka.tombstones_are_events = false;
+    Plan *plan = NULL;
+    Error error = {0};
+    assert_int_equal(plan_compile(&source, &list, 1, &plan, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "sink \"deletes\", deleteOn: tombstone is true, which needs a source of type \"kafka\" with"));
+}
+
+static void an_element_may_delete_the_row_of_its_key(void **state) {
+    Column columns[] = {{NAME("k"), PATH("i.k"), .raw_string = true, .primary_key = true}, {NAME("v"), PATH("i.v")}, {0}};
+    Sink sink = sink_with("s", columns);
+    sink.target.explode = (char *)(uintptr_t) "i";
+    sink.target.table = (TableTarget){.strategy = STRATEGY_MERGE,
+                                      .delete_on = {.path = (char *)(uintptr_t) "i.gone", .equals = (char *)(uintptr_t) "true"}};
+    Run run;
+    run_start(&run, &sink, 1, 1 << 20);
+    assert_int_equal(
+        run_map(&run, &(Event){.body = SPAN("{\"i\":[{\"k\":\"a\",\"v\":1},{\"k\":\"b\",\"gone\":true},{\"k\":\"c\",\"v\":2}]}")}), 0);
+    row_is(&run, 0, "a,1,\nb,,d\nc,2,\n");
+    assert_int_equal(run.failures[0].rows, 3);
+    run_end(&run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_sluice_fills),
@@ -707,6 +799,9 @@ int main(void) {
         cmocka_unit_test(wrong_columns_are_refused),
         cmocka_unit_test(paths_need_values_that_have_some),
         cmocka_unit_test(failures_are_text),
+        cmocka_unit_test(an_event_may_delete_the_row_of_its_key),
+        cmocka_unit_test(a_tombstone_may_delete_the_row_of_its_key),
+        cmocka_unit_test(an_element_may_delete_the_row_of_its_key),
         cmocka_unit_test(events_are_read_inside_their_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

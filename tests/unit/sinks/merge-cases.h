@@ -15,6 +15,7 @@ void cleanup_session(SinkSession **session);
 void assert_rows(const char *sql, const char *wanted);
 void must(SinkResult result, const Error *error);
 void run_sql(const char *text);
+extern const char hold_keys[]; /* SQL after which the rows kc and kq of the table owners (k, v) cannot be deleted */
 
 /* The cases, each with setup and teardown (may be NULL). How many failed. */
 int run_merge_cases(int (*setup)(void **state), int (*teardown)(void **state));
