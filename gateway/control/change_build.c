@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/control/expiry.h"
 
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
     check(status >= 400 && status < 600 && name[0]);
@@ -186,6 +187,14 @@ int failure_deleted_sink(Failure *failure, const char *source_id, const char *si
                        source_id, sink_id);
 }
 
+/* Its positions are removed now, or were: without them it would begin anew, into a table that has its rows. */
+static int check_positions_kept(const Control *control, const Source *source, const Sink *sink, Failure *failure) {
+    if (!source_keeps_positions(source) || !over_age(control, sink->deleted, sink->deleted_running)) return 0;
+    return failure_set(failure, 404, "sinkNotFound",
+                       "Sink \"%s\" of source \"%s\" was deleted over 7 days ago and is removed with its positions.", sink->sink_id,
+                       source->source_id);
+}
+
 /* ---- sources ----------------------------------------------------------------------------------------------------------------------- */
 
 static int create_source(Control *control, const ChangeRequest *request, ChangeOutcome *outcome, Failure *failure) {
@@ -309,8 +318,10 @@ static void delete_source(ChangeOutcome *outcome, const RegistrySource *known, u
 
 static int undelete_source(Control *control, ChangeOutcome *outcome, const RegistrySource *known, Failure *failure) {
     for (size_t i = 0; i < known->sink_count; i++) {
-        if (known->sinks[i]->sink->deleted != known->source->deleted) continue;
-        Sink *sink = sink_copy(known->sinks[i]->sink);
+        const Sink *old = known->sinks[i]->sink;
+        if (old->deleted != known->source->deleted) continue;
+        if (check_positions_kept(control, known->source, old, failure) < 0) return -1;
+        Sink *sink = sink_copy(old);
         sink->deleted = 0;
         (void)outcome_add_sink(outcome, sink);
         if (change_check_table(control, known->source->source_id, sink, outcome, failure) < 0) return -1;
@@ -491,7 +502,9 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         sink->deleted = 0;
         of_sink->prepares = !sink->disabled;
         outcome->done = "The sink is back.";
-        if (differs && check_one_more(control, known, sink, outcome, failure) < 0) return -1;
+        if (differs &&
+            (check_positions_kept(control, known->source, old, failure) < 0 || check_one_more(control, known, sink, outcome, failure) < 0))
+            return -1;
         break;
     case CHANGE_PAUSE:
         differs = set_pause(control, request, &sink->paused);

@@ -29,8 +29,7 @@ static void expiry_drop(Errand *errand) {
     free(expiry->cleared);
 }
 
-/* In running time: neither a clock that jumps nor a gateway that was off makes anything old. */
-static bool over_age(const Control *control, usec_t deleted, usec_t deleted_running) {
+bool over_age(const Control *control, usec_t deleted, usec_t deleted_running) {
     return deleted != 0 && usage_running(control->options.usage) - deleted_running > DELETED_KEPT_FOR;
 }
 
@@ -76,6 +75,12 @@ static bool is_idle(const Expiry *expiry, const Sink *sink) {
 
 /* ---- positions at destinations: a deleted sink of a bridge keeps them until it goes ---------------------------------------------------------- */
 
+/* Of a connection that is not in the config file any more the names are compared. */
+static bool same_positions(const Control *control, const Sink *a, const Sink *b) {
+    bool is_known = connections_find(&control->options.options->list, a->target.connection);
+    return is_known ? change_same_table(control, a, b) : sink_target_same_place(&a->target, &b->target);
+}
+
 /* Another sink goes on with them, or will remove them. */
 static bool shares_positions(const Control *control, const Source *source, const Sink *sink) {
     uint32_t project = control->options.options->project;
@@ -88,7 +93,7 @@ static bool shares_positions(const Control *control, const Source *source, const
         for (size_t k = 0; k < other->sink_count; k++) {
             const Sink *found = other->sinks[k]->sink;
             bool goes_before = over_age(control, found->deleted, found->deleted_running) && found->number < sink->number;
-            if (found->number != sink->number && !goes_before && change_same_table(control, found, sink)) return true;
+            if (found->number != sink->number && !goes_before && same_positions(control, sink, found)) return true;
         }
     }
     return false;

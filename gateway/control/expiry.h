@@ -7,5 +7,7 @@
 #define EXPIRY_INTERVAL USEC_HOUR
 #define DELETED_KEPT_FOR (7 * USEC_DAY)
 
+/* Was it deleted longer ago than it is kept? In running time: neither a clock that jumps nor a gateway that was off makes anything old. */
+bool over_age(const Control *control, usec_t deleted, usec_t deleted_running);
 /* Removes what is over age, through the writer. A deleted sink of which rows still wait stays until they are imported. */
 void expire(Control *control);

@@ -271,6 +271,52 @@ static void positions_go_with_their_sink(void **state) {
     assert_null(registry_find_sink(source, "n"));
 }
 
+static void delete_sink(Harness *harness, const char *path) {
+    json_t *task = NULL;
+    assert_string_equal(harness_task(harness, "DELETE", path, NULL, &task), "success");
+    json_decref(task);
+}
+
+/* It would begin anew, into a table that has its rows. */
+static void a_sink_whose_positions_are_removed_does_not_come_back(void **state) {
+    Harness *harness = *state;
+    json_t *answer;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    delete_sink(harness, SOURCES "/s/sinks/k");
+    does(harness, "PUT", SOURCES "/s/sinks/k/undelete", "", "The sink is back.");
+    delete_sink(harness, SOURCES "/s/sinks/k");
+    delete_sink(harness, SOURCES "/s");
+    harness->loader_stands = true;
+    harness->time_passed += 8 * USEC_DAY;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_non_null(registry_find(&harness->control->registry, "s"));
+    assert_int_equal(harness_call(harness, "PUT", SOURCES "/s/undelete", "", &answer), 404);
+    json_decref(answer);
+    harness->loader_stands = false;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_null(registry_find(&harness->control->registry, "s"));
+}
+
+/* The other one goes to another table: that its connection cannot be asked does not make them one. */
+static void positions_of_an_unknown_connection_are_not_forgotten(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "warehouse", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "warehouse", "u"), "The sink is created.");
+    delete_sink(harness, SOURCES "/s/sinks/k");
+    harness_stop(harness);
+    harness->config = "connections:\n  events: {type: kafka, brokers: \"127.0.0.1:9\"}\n";
+    harness_start(harness);
+    harness->prepare = SINK_UNREACHABLE;
+    harness->prepare_says = "it is not there";
+    harness->time_passed += 8 * USEC_DAY;
+    for (int i = 0; i < 20; i++) harness_turn(harness);
+    assert_string_equal(harness->positions, "remove sluice-1-s t ");
+    assert_non_null(registry_find_sink(registry_find(&harness->control->registry, "s"), "k"));
+}
+
 /* Who applies a manifest reads it in the plan, also before it is done. */
 static void the_plan_of_a_manifest_has_it_too(void **state) {
     Harness *harness = *state;
@@ -423,6 +469,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(where_a_sink_begins_is_stored, start, harness_teardown),
         cmocka_unit_test_setup_teardown(another_table_keeps_the_positions, start, harness_teardown),
         cmocka_unit_test_setup_teardown(positions_go_with_their_sink, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_sink_whose_positions_are_removed_does_not_come_back, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(positions_of_an_unknown_connection_are_not_forgotten, start, harness_teardown),
         cmocka_unit_test_setup_teardown(where_a_sink_begins_is_of_positions_alone, start, harness_teardown),
         cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
