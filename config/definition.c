@@ -163,6 +163,7 @@ const char *sink_target_name(const SinkTarget *target) {
 static void origin_deinit(SinkOrigin *origin) {
     for (size_t i = 0; i < origin->former_count; i++) sink_target_deinit(&origin->former[i]);
     free(origin->former);
+    free(origin->key);
     *origin = (SinkOrigin){0};
 }
 
@@ -174,6 +175,7 @@ static void target_copy(SinkTarget *to, const SinkTarget *from) {
 
 static void origin_copy(SinkOrigin *to, const SinkOrigin *from) {
     *to = *from;
+    to->key = text_copy(from->key);
     to->former = calloc(from->former_count + 1, sizeof *to->former);
     check(to->former);
     for (size_t i = 0; i < from->former_count; i++) target_copy(&to->former[i], &from->former[i]);
@@ -183,11 +185,17 @@ bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b) {
     return a->type == b->type && strcmp(a->connection, b->connection) == 0 && strcmp(sink_target_name(a), sink_target_name(b)) == 0;
 }
 
-void sink_note_former(Sink *sink, const SinkTarget *old) {
-    SinkOrigin made = {.joins = sink->origin.joins, .former = calloc(SINK_FORMER_MAX, sizeof *made.former)};
+bool sink_origin_counts(const SinkOrigin *origin, const char *key) {
+    return !origin->key || !key || strcmp(origin->key, key) == 0;
+}
+
+void sink_note_former(Sink *sink, const SinkTarget *old, const char *key) {
+    bool counts = sink_origin_counts(&sink->origin, key);
+    SinkOrigin made = {
+        .key = text_copy(key), .joins = counts && sink->origin.joins, .former = calloc(SINK_FORMER_MAX, sizeof *made.former)};
     check(made.former);
     target_copy(&made.former[made.former_count++], old);
-    for (size_t i = 0; i < sink->origin.former_count && made.former_count < SINK_FORMER_MAX; i++) {
+    for (size_t i = 0; counts && i < sink->origin.former_count && made.former_count < SINK_FORMER_MAX; i++) {
         const SinkTarget *former = &sink->origin.former[i];
         if (!sink_target_same_place(former, old) && !sink_target_same_place(former, &sink->target))
             target_copy(&made.former[made.former_count++], former);

@@ -155,6 +155,8 @@ static inline size_t sink_target_cells(const SinkTarget *target) {
 
 /* Where a sink begins to read whose table has no position of its source yet; of sources that keep positions at their destinations. */
 typedef struct SinkOrigin {
+    char *
+        key; /* owned: source_positions_key() of its source then: under another one the source starts anew, and none of it counts. NULL: any */
     bool joins;         /* it came to a source that had sinks: it begins where these are */
     SinkTarget *former; /* owned; where its rows went before, the last one first: it begins where they end there */
     size_t former_count;
@@ -239,8 +241,10 @@ Sink *sink_copy(const Sink *sink);
 /* Takes copies of the texts; for an unshared object. */
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
-/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the last former one. */
-void sink_note_former(Sink *sink, const SinkTarget *old);
+/* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the last former one. `key`: as SinkOrigin.key. */
+void sink_note_former(Sink *sink, const SinkTarget *old, const char *key);
+/* Do the facts of the origin count for a source with that key? */
+bool sink_origin_counts(const SinkOrigin *origin, const char *key);
 /* Is it one place, by the names of connection and table? */
 bool sink_target_same_place(const SinkTarget *a, const SinkTarget *b);
 /* Takes a copy of `by`; a pause that has begun keeps its begin. */

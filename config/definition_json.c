@@ -120,6 +120,7 @@ json_t *source_store(const Source *source) {
 
 static void origin_store(const SinkOrigin *origin, json_t *state) {
     if (origin->joins) set(state, "joins", json_true());
+    if (origin->key) set_text(state, "originKey", origin->key);
     if (origin->former_count == 0) return;
     json_t *former = json_array();
     check(former);
@@ -231,6 +232,13 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
 }
 
 static int origin_load(Fault *fault, const Node *state, SinkOrigin *origin) {
+    Node key = node_member(state, "originKey");
+    const char *text = NULL;
+    if (node_given(&key)) {
+        int result = node_text(fault, &key, 0, SIZE_MAX, &text);
+        if (result < 0) return result;
+        origin->key = text_copy(text);
+    }
     Node joins = node_member(state, "joins"), former = node_member(state, "former");
     size_t count = json_array_size(former.value);
     int r = node_given(&joins) ? node_bool(fault, &joins, &origin->joins) : 0;

@@ -17,6 +17,14 @@ const char *source_paths_wrong(const Source *source) {
     return NULL;
 }
 
+char *source_positions_key(const Source *source, uint32_t project) {
+    const BridgeKind *kind = source->kind->bridge;
+    _cleanup_free_ char *group = kind->group(source, project), *stream = kind->divides_partitions ? NULL : kind->reads(source, project, 0);
+    char *key;
+    check(asprintf(&key, "%s %s%s%s", source_bridge(source)->connection, group, stream ? " " : "", stream ? stream : "") > 0);
+    return key;
+}
+
 char *source_sink_start_wrong(const Source *source, const Sink *sink) {
     char *text = NULL;
     if (!sink->start.given) return NULL;

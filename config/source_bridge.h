@@ -61,6 +61,9 @@ static inline bool source_keeps_positions(const Source *source) {
     return source->kind->bridge && source->kind->bridge->keeps_positions(source->part);
 }
 
+/* What positions of a source that keeps them belong to, beside table and topic: with another one it starts anew. free(). */
+char *source_positions_key(const Source *source, uint32_t project);
+
 /* Can the sink say by itself where it begins, as it does? A clause for behind `Field "startFrom" `; NULL: it can, or does not. free(). */
 char *source_sink_start_wrong(const Source *source, const Sink *sink);
 

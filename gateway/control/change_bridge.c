@@ -77,14 +77,17 @@ static bool moves(const Source *source, const Sink *old, const Sink *now) {
     return source_keeps_positions(source) && !sink_target_same_place(&old->target, &now->target);
 }
 
-void bridge_note_new(const RegistrySource *known, Sink *sink) {
-    if (source_keeps_positions(known->source)) sink->origin.joins = registry_live_sinks(known) > 0;
+void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink) {
+    if (!source_keeps_positions(known->source) || registry_live_sinks(known) == 0) return;
+    sink->origin.joins = true;
+    sink->origin.key = source_positions_key(known->source, control->options.options->project);
 }
 
-bool bridge_note_target(const Source *source, const Sink *old, Sink *now) {
-    bool moved = moves(source, old, now);
-    if (moved) sink_note_former(now, &old->target);
-    return moved;
+bool bridge_note_target(const Control *control, const RegistrySource *known, const Source *source, const Sink *old, Sink *now) {
+    if (!moves(source, old, now)) return false;
+    _cleanup_free_ char *key = source_positions_key(known->source, control->options.options->project);
+    sink_note_former(now, &old->target, key);
+    return true;
 }
 
 int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure) {

@@ -412,7 +412,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     if (same && same->sink->deleted != 0) return failure_deleted_sink(failure, known->source->source_id, sink->sink_id);
     if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
     if (check_one_more(control, known, sink, outcome, failure) < 0) return -1;
-    bridge_note_new(known, sink);
+    bridge_note_new(control, known, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = outcome->shows = true;
     outcome->done = "The sink is created.";
     return 0;
@@ -431,7 +431,7 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     bridge_say_target(known->source, old, sink, request->keep_positions, &text);
     outcome_set_done(outcome, &text);
     if (!sink_target_differs(old, sink)) return bridge_check_sink(known->source, sink, failure);
-    of_sink->keeps = bridge_note_target(known->source, old, sink) && request->keep_positions;
+    of_sink->keeps = bridge_note_target(control, known, known->source, old, sink) && request->keep_positions;
     of_sink->prepares = !sink->disabled;
     of_sink->closes = true;
     return change_check_connection(control, known->source, sink, failure) < 0

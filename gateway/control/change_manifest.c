@@ -98,7 +98,7 @@ static int new_sink(ManifestBuild *build, size_t index) {
         return failure_bad_request(build->failure);
     sink_complete(source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
-    if (build->known) bridge_note_new(build->known, sink);
+    if (build->known) bridge_note_new(build->control, build->known, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = true;
     if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
     build->live++;
@@ -122,7 +122,7 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     build->outcome->shows = build->outcome->shows || shows;
     build->differs = build->differs || of_sink->stamps;
     if (!sink_target_differs(old, sink)) return bridge_check_sink(build->outcome->source, sink, build->failure);
-    of_sink->keeps = bridge_note_target(build->outcome->source, old, sink) && build->request->keep_positions;
+    of_sink->keeps = bridge_note_target(build->control, build->known, build->outcome->source, old, sink) && build->request->keep_positions;
     if (of_sink->keeps && bridge_check_keep(build->control, build->outcome->source, old, sink, build->failure) < 0) return -1;
     of_sink->closes = true;
     of_sink->prepares = !sink->disabled;

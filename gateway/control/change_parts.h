@@ -116,9 +116,9 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
 /* Can the sink say where it begins as it does? */
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
 /* A sink comes to a source, or gets another target: notes what says where it begins to read. */
-void bridge_note_new(const RegistrySource *known, Sink *sink);
-/* true: its rows go elsewhere, and positions count. */
-bool bridge_note_target(const Source *source, const Sink *old, Sink *now);
+void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink);
+/* true: its rows go elsewhere, and positions count. `source`: as it will be. */
+bool bridge_note_target(const Control *control, const RegistrySource *known, const Source *source, const Sink *old, Sink *now);
 /* Can the new target of the sink have the positions of the old one? */
 int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure);
 /* The same of a change of a sink's target. */

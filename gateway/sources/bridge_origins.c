@@ -45,6 +45,12 @@ static const BridgePart *find_part(const Bridge *bridge, size_t topic, int32_t p
     return NULL;
 }
 
+/* What its definition says of that, under the key that the source has now. */
+static const SinkOrigin *origin_of(const BridgeSink *sink) {
+    static const SinkOrigin none;
+    return sink->origin_counts ? &sink->sink->origin : &none;
+}
+
 /* ---- what is known here ----------------------------------------------------------------------------------------------------------------- */
 
 /* Of one that has come, or whose rows went elsewhere, while the others were read for: where it was left, or where these were then. */
@@ -52,7 +58,7 @@ static int64_t known_here(const Bridge *bridge, size_t sink, const BridgePart *p
     const BridgeSink *of = &bridge->sinks[sink];
     if (!part) return -1;
     if ((of->moved || of->is_new) && part->slots[sink].left >= 0) return part->slots[sink].left;
-    return of->is_new && of->sink->origin.former_count == 0 ? part->read : -1;
+    return of->is_new && origin_of(of)->former_count == 0 ? part->read : -1;
 }
 
 static bool has_others(const Bridge *bridge) {
@@ -61,7 +67,7 @@ static bool has_others(const Bridge *bridge) {
 
 bool origin_is_to_be_asked(const Bridge *bridge, size_t sink) {
     const BridgeSink *of = &bridge->sinks[sink];
-    const SinkOrigin *origin = &of->sink->origin;
+    const SinkOrigin *origin = origin_of(of);
     if (of->origin) return false;
     if (of->sink->start.given) return true;
     if (origin->former_count == 0 && !(origin->joins && has_others(bridge))) return false;
@@ -118,17 +124,17 @@ static bool all_left(const Bridge *bridge, size_t sink) {
 
 /* The next place that has to be asked; NULL: that was all of them. */
 static const SinkTarget *next_place(const Bridge *bridge, size_t sink) {
-    const Sink *definition = bridge->sinks[sink].sink;
+    const SinkOrigin *definition = origin_of(&bridge->sinks[sink]);
     BridgeOrigin *origin = bridge->sinks[sink].origin;
     if (origin->start) return NULL;
-    for (; origin->former < definition->origin.former_count; origin->former++) {
-        const SinkTarget *former = &definition->origin.former[origin->former];
+    for (; origin->former < definition->former_count; origin->former++) {
+        const SinkTarget *former = &definition->former[origin->former];
         if (origin->any_old) continue;
         if (connections_find(bridge->options.connections, former->connection)) return former;
         log_warning("sink %s: connection \"%s\", where its rows went before, is not there any more", bridge->sinks[sink].label,
                     former->connection);
     }
-    bool is_known = definition->origin.former_count > 0 && (origin->any_old || all_left(bridge, sink));
+    bool is_known = definition->former_count > 0 && (origin->any_old || all_left(bridge, sink));
     /* Those that say by themselves where they begin tell less of where the source is: they are asked when no other one has told it. */
     for (; !is_known && origin->other < 2 * bridge->sink_count; origin->other++) {
         size_t at = origin->other % bridge->sink_count;
@@ -168,7 +174,7 @@ static bool take_listed(const BridgeWorld *world, const LoadJob *job, int64_t *p
 bool origin_back(Bridge *bridge, size_t sink, const LoadJob *job) {
     BridgeSink *of = &bridge->sinks[sink];
     BridgeOrigin *origin = of->origin;
-    bool former = origin->former < of->sink->origin.former_count;
+    bool former = origin->former < origin_of(of)->former_count;
     if (job->request.result == SINK_DONE) {
         if (former)
             origin->any_old = take_listed(&bridge->world, job, origin->old) || origin->any_old;
@@ -212,7 +218,7 @@ int64_t origin_start(const Bridge *bridge, size_t sink, size_t topic, int32_t pa
     size_t index = index_of(&bridge->world, topic, partition);
     if (origin && origin->start) return origin->start[index];
     int64_t start = known_here(bridge, sink, part);
-    if (start < 0 && of->sink->origin.former_count > 0) start = behind_former(origin, part ? &part->slots[sink] : NULL, index);
+    if (start < 0 && origin_of(of)->former_count > 0) start = behind_former(origin, part ? &part->slots[sink] : NULL, index);
     if (start < 0 && origin) start = origin->present[index];
     if (start >= 0) return start;
     /* The sinks that are there already begin with it at its first record. */

@@ -111,6 +111,7 @@ typedef struct BridgeSink {
     unsigned claims_out;  /* with those of earlier assignments */
     usec_t asked;         /* boot: when the claim was posted */
     usec_t again;         /* boot: it failed, and is not posted before */
+    bool origin_counts;   /* what the definition says of where it came from is of the key that the source has */
     BridgeOrigin *origin; /* owned: where it begins whose table has no position yet, as far as it was asked; NULL: it was not */
     char *error;          /* owned: of the last claim or import; NULL: none failed */
     const char *stopped;  /* static: an error id */

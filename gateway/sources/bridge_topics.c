@@ -364,6 +364,7 @@ void sinks_set_up(Bridge *bridge) {
     begin_epoch(bridge);
     bridge->delaying = -1;
     make_slots(bridge);
+    _cleanup_free_ char *key = source_positions_key(bridge->source->source, bridge->options.project);
     for (size_t i = 0; i < bridge->sink_count; i++) {
         const Sink *sink = plan_sink(plan, i);
         size_t at;
@@ -376,6 +377,7 @@ void sinks_set_up(Bridge *bridge) {
             made->origin = NULL;
         }
         made->sink = sink;
+        made->origin_counts = sink_origin_counts(&sink->origin, key);
         made->is_new = known ? known->is_new : bridge->phase == BRIDGE_READING;
         made->moved = moved || (known && known->moved);
         made->is_local = is_local(bridge, sink);
@@ -390,7 +392,7 @@ void sinks_set_up(Bridge *bridge) {
         for (size_t k = 0; moved && k < bridge->part_count; k++)
             bridge->parts[k].slots[i].left = part_left(&bridge->parts[k], nexts[k * old_count + at], &slots[k * old_count + at]);
         /* Behind all that was made into rows: until the new one is claimed, the others are read for. */
-        bool comes = made->is_new && !known && !moved && sink->origin.former_count == 0;
+        bool comes = made->is_new && !known && !moved && (!made->origin_counts || sink->origin.former_count == 0);
         for (size_t k = 0; comes && k < bridge->part_count; k++) bridge->parts[k].slots[i].left = bridge->parts[k].made;
         /* Of one whose answer was on its way, and of a new one. */
         if (bridge->part_count > 0 && (!known || known->claiming || known->look != LOOK_NONE)) claims_look(bridge, i, LOOK_POSITION);

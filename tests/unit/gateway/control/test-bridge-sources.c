@@ -169,6 +169,29 @@ static void where_a_sink_begins_is_stored(void **state) {
     }
 }
 
+/* A source that reads as another group starts anew: where its sinks were before says nothing. */
+static void where_a_sink_began_counts_for_its_group(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("l", "local", "u"), "The sink is created.");
+    json_t *task = NULL;
+    assert_string_equal(harness_task(harness, "PATCH", SOURCES "/s/sinks/l", "{\"table\":{\"tableId\":\"v\"}}", &task), "success");
+    json_decref(task);
+    assert_string_equal(harness_task(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"groupId\":\"g\"}}", &task), "success");
+    json_decref(task);
+    assert_string_equal(harness_task(harness, "PATCH", SOURCES "/s/sinks/l", "{\"table\":{\"tableId\":\"w\"}}", &task), "success");
+    json_decref(task);
+    harness_stop(harness);
+    harness_start(harness);
+    const RegistrySource *source = registry_find(&harness->control->registry, "s");
+    const SinkOrigin *origin = &registry_find_sink(source, "l")->sink->origin;
+    assert_false(origin->joins);
+    assert_int_equal(origin->former_count, 1);
+    assert_string_equal(sink_target_name(&origin->former[0]), "v");
+    assert_string_equal(origin->key, "events g");
+}
+
 static void where_a_sink_begins_is_of_positions_alone(void **state) {
     Harness *harness = *state;
     const char *body = "{\"sinkId\":\"k\",\"startFrom\":\"latest\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"b\","
@@ -471,6 +494,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(positions_go_with_their_sink, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_sink_whose_positions_are_removed_does_not_come_back, start, harness_teardown),
         cmocka_unit_test_setup_teardown(positions_of_an_unknown_connection_are_not_forgotten, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(where_a_sink_began_counts_for_its_group, start, harness_teardown),
         cmocka_unit_test_setup_teardown(where_a_sink_begins_is_of_positions_alone, start, harness_teardown),
         cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),

@@ -512,6 +512,7 @@ static json_t *json_of(const char *text) {
 
 static void make_origin(Sink *sink, const WorldSink *of, size_t index) {
     sink->origin.joins = of->joins;
+    if (of->key) check((sink->origin.key = strdup(of->key)));
     sink->start.given = of->start != NULL;
     if (of->start) sink->start.at.kind = strcmp(of->start, "latest") == 0 ? BRIDGE_START_LATEST : BRIDGE_START_EARLIEST;
     for (unsigned move = 0; move < of->moves; move++) {
@@ -520,7 +521,7 @@ static void make_origin(Sink *sink, const WorldSink *of, size_t index) {
         check(asprintf(&table, "t%zu_%u", index, move) > 0);
         free(old->target.table.table_id);
         old->target.table.table_id = table;
-        sink_note_former(sink, &old->target);
+        sink_note_former(sink, &old->target, NULL);
         sink_unref(old);
     }
 }

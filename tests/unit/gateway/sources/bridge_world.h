@@ -47,6 +47,7 @@ typedef struct WorldSink {
     usec_t made_table; /* its table was gone, until a seek */
     const char *start; /* its startFrom; NULL: it has none */
     bool joins;        /* it came to a source that had sinks */
+    const char *key;   /* that the source had then; NULL: the same */
     unsigned claims, lists, seeks, closes;
 } WorldSink;
 

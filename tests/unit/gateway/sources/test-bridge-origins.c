@@ -243,6 +243,27 @@ static void a_sink_that_is_new_waits_for_the_destinations_of_others(void **state
     world_settle(60);
 }
 
+/* That it came to others was when the source read as another group: in this one it is as new as they are, also when its destination answers late. */
+static void a_source_that_starts_anew_does_so_for_all_sinks(void **state) {
+    (void)state;
+    for (int anew = 0; anew < 2; anew++) {
+        world_begin(1, 2, true);
+        world.sinks[1].joins = true;
+        world.sinks[1].key = anew ? "events before" : "events sluice-1-s";
+        world.sinks[1].refuses = true;
+        world_put(0, 100, RECORD_GOOD);
+        world_start();
+        run(300, 50 * USEC_MS);
+        world_import(0);
+        assert_int_equal(world.sinks[0].positions[0], 100);
+        assert_int_equal(world.sinks[1].positions[0], -1);
+        world.sinks[1].refuses = false;
+        if (!anew) memset(world.sinks[1].table[0], 1, 100); /* what it never gets */
+        world_settle(60);
+        if (!anew) world_end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
@@ -254,6 +275,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_sink_that_is_new_in_a_paused_source_begins_where_it_was, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_it_says, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_waits_for_the_destinations_of_others, tear_down),
+        cmocka_unit_test_teardown(a_source_that_starts_anew_does_so_for_all_sinks, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
