@@ -9,10 +9,13 @@
 #include "base/text.h"
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
+#include "config/stream_manifest.h"
 
 void manifest_source_deinit(ManifestSource *source) {
     json_decref(source->source);
     json_decref(source->settings);
+    json_decref(source->connections);
+    json_decref(source->ignored);
     for (size_t i = 0; i < source->sink_count; i++) {
         json_decref(source->sinks[i]);
         json_decref(source->sink_settings[i]);
@@ -119,13 +122,13 @@ static const char *text_member(const json_t *object, const char *key) {
     return text ? text : "";
 }
 
-/* Only `kind: source` is read here; a stream manifest is known by its type. */
+/* Only `kind: source` is read here; a stream manifest was translated before. */
 static int check_kind(Fault *fault, const Node *root) {
     if (!json_is_object(root->value))
         return fault_plain(fault, root, "A manifest document must be a map that begins with \"kind: source\"");
     Node type = node_member(root, "type"), kind = node_member(root, "kind");
-    if (strcmp(text_member(root->value, "type"), "nilus") == 0)
-        return fault_plain(fault, &type, "A stream manifest (type: nilus) " FIELD_NOT_BUILT);
+    if (stream_manifest_is(root->value))
+        return fault_plain(fault, &type, "A stream manifest (type: nilus) is translated by `sluice apply`: it is not taken here");
     if (!node_given(&kind)) return fault_plain(fault, root, "A manifest document needs a \"kind\": source");
     static const char *const kinds[] = {"source", NULL};
     int choice;
@@ -158,19 +161,39 @@ static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *ma
     return 0;
 }
 
-static int read_document(const YamlDocument *document, Manifest *manifest, Error *error) {
+static int add_source(Fault *fault, const Node *root, Manifest *manifest) {
+    int r = check_kind(fault, root);
+    if (r < 0) return r;
+    array_extend(manifest->sources, manifest->count);
+    ManifestSource *source = &manifest->sources[manifest->count++];
+    *source = (ManifestSource){0};
+    r = read_source(fault, root, source);
+    return r < 0 ? r : refuse_twin_source(fault, root, manifest, text_member(source->source, "sourceId"));
+}
+
+static int add_stream(Fault *fault, const Node *root, const char *name, Manifest *manifest) {
+    _cleanup_(stream_translation_deinit) StreamTranslation translation = {0};
+    int r = stream_manifest_translate(fault, root, name, &manifest->expansions, &translation);
+    if (r < 0) return r;
+    Node translated = {.value = translation.source};
+    r = add_source(fault, &translated, manifest);
+    if (r < 0) {
+        stream_translation_locate(&translation, fault);
+        expansions_hide(&manifest->expansions, fault->error);
+        return r;
+    }
+    ManifestSource *source = &manifest->sources[manifest->count - 1];
+    source->connections = json_incref(translation.connections);
+    source->ignored = json_incref(translation.ignored);
+    return 0;
+}
+
+static int read_document(const YamlDocument *document, const char *name, Manifest *manifest, Error *error) {
     Error why = {0};
     Fault fault = {.error = &why};
     Node root = {.value = yaml_json(document)};
     if (json_is_null(root.value)) return 0;
-    int r = check_kind(&fault, &root);
-    if (r == 0) {
-        array_extend(manifest->sources, manifest->count);
-        ManifestSource *source = &manifest->sources[manifest->count++];
-        *source = (ManifestSource){0};
-        r = read_source(&fault, &root, source);
-        if (r == 0) r = refuse_twin_source(&fault, &root, manifest, text_member(source->source, "sourceId"));
-    }
+    int r = stream_manifest_is(root.value) ? add_stream(&fault, &root, name, manifest) : add_source(&fault, &root, manifest);
     if (r == 0) return 0;
     if (fault.at_key) return yaml_error_at_key(document, fault.path, error, "%s", why.text);
     return yaml_error(document, fault.path, error, "%s", why.text);
@@ -181,7 +204,7 @@ int manifest_parse(const char *name, const char *text, size_t size, Manifest *re
     size_t count = 0;
     Manifest manifest = {0};
     int r = yaml_parse(name, text, size, &documents, &count, error);
-    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], &manifest, error);
+    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], name, &manifest, error);
     if (r == 0 && count > 0) expansions_add_all(&manifest.expansions, yaml_expansions(documents[0]));
     if (r == 0 && manifest.count == 0) r = error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name);
     yaml_documents_free(documents, count);

@@ -6,6 +6,8 @@
  * newline is dropped; a missing one is an error; `$${ENV:` stands for the plain text. A plain scalar gets its type after that, a
  * quoted one is always a string. Inside [] and {} YAML itself wants the quotes.
  *
+ * A stream manifest (stream_manifest.h) is translated first.
+ *
  * Limits: 16 MB of text, 64 levels, 1,000,000 nodes of which 100,000 may come from aliases, 64 MB of text after replacement.
  */
 #pragma once
@@ -42,6 +44,8 @@ typedef struct ManifestSource {
     json_t **sinks;         /* bodies for POST …/sinks, each with sinkId, without settings */
     json_t **sink_settings; /* the same order; NULL items */
     size_t sink_count;
+    json_t *connections; /* of a stream manifest: those that it declares itself, [{"name", "connection"}]; NULL: none */
+    json_t *ignored;     /* of a stream manifest: names of its fields that mean nothing here; NULL: none */
 } ManifestSource;
 
 /* A document as the API takes it, of the source with that id, which the document may leave out. The texts of errors have no place in a file. */

@@ -40,7 +40,7 @@ static int expand_environment(const char *name, Buffer *out, Error *error) {
     return 0;
 }
 
-static int expand_file(const char *document_name, const char *path, Buffer *out, Error *error) {
+int yaml_scalar_expand_file(const char *document_name, const char *path, Buffer *out, Error *error) {
     _cleanup_(buffer_deinit) Buffer full = {0};
     char excerpt[TEXT_EXCERPT_SIZE];
     const char *slash = strrchr(document_name, '/');
@@ -80,7 +80,7 @@ int yaml_scalar_expand(const char *document_name, Span text, Buffer *out, Expans
         _cleanup_(buffer_deinit) Buffer name = {0};
         buffer_append(&name, text.data + at, size);
         int r = environment ? expand_environment(buffer_text(&name), out, error)
-                            : expand_file(document_name, buffer_text(&name), out, error);
+                            : yaml_scalar_expand_file(document_name, buffer_text(&name), out, error);
         if (r < 0) return r;
         if (out->size > SCALAR_BYTES_MAX) return error_set(error, -EINVAL, "too large after replacement");
         at += size + 1;

@@ -1,0 +1,109 @@
+/* The pieces of stream_*.c that work together. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/stream_manifest.h"
+#include "config/stream_uri.h"
+
+/* The objects of the manifest, and the addresses, that have fields: bits. */
+enum {
+    STREAM_TOP = 1,
+    STREAM_SPEC = 2,
+    STREAM_SOURCE = 4,
+    STREAM_SOURCE_OPTIONS = 8,
+    STREAM_SINK = 16,
+    STREAM_SINK_OPTIONS = 32,
+    STREAM_KAFKA = 64,        /* parameters of kafka:// */
+    STREAM_NATS = 128,        /* of nats+jetstream:// */
+    STREAM_KAFKA_DEPOT = 256, /* of dataos://, for the source, when it is read as Kafka */
+    STREAM_NATS_DEPOT = 512,  /* the same, as NATS */
+    STREAM_POSTGRES = 1024,   /* of postgresql:// */
+    STREAM_SINK_DEPOT = 2048, /* of dataos://, for the sink */
+};
+#define STREAM_IN_KAFKA (STREAM_KAFKA | STREAM_KAFKA_DEPOT)
+#define STREAM_IN_NATS (STREAM_NATS | STREAM_NATS_DEPOT)
+#define STREAM_ADDRESSES (STREAM_IN_KAFKA | STREAM_IN_NATS | STREAM_POSTGRES | STREAM_SINK_DEPOT)
+
+typedef enum StreamUse {
+    STREAM_TAKEN,
+    STREAM_IGNORED, /* without a meaning here: said to who applies it */
+    STREAM_REFUSED, /* known, and an error: the sentence says why */
+} StreamUse;
+
+/* What kind of value it is. */
+typedef enum StreamForm {
+    STREAM_TEXT,
+    STREAM_COUNT,   /* an integer of least..most */
+    STREAM_SECONDS, /* a number of seconds, which may have a fraction: 1 ms to 1 min */
+    STREAM_OWN,     /* by `take` */
+} StreamForm;
+
+/* Where it goes, as `field` there. */
+typedef enum StreamInto {
+    STREAM_NOWHERE,    /* by `take` */
+    STREAM_PART,       /* `kafka` or `nats` of the source */
+    STREAM_CONNECTION, /* the connection that the address declares */
+    STREAM_SECRET,     /* a secret file of that */
+    STREAM_FILE,       /* a file of that, which the value names */
+    STREAM_TABLE,      /* `table` of the sink */
+} StreamInto;
+
+typedef struct Stream Stream;
+typedef struct StreamField StreamField;
+
+/* A value that the manifest has. */
+typedef struct StreamGiven {
+    const Node *node;      /* its value, or the address that has it as a parameter */
+    const char *parameter; /* NULL: none */
+    const char *text;      /* with its placeholders filled in; NULL: `node` holds something else */
+} StreamGiven;
+
+struct StreamField {
+    unsigned places;
+    const char *name;  /* with '_' */
+    const char *alias; /* another name; NULL: none */
+    StreamUse use;
+    StreamForm form;
+    StreamInto into;
+    const char *field;
+    int64_t least, most;
+    int (*take)(Stream *stream, const StreamField *field, const StreamGiven *given);
+    const char *needed;        /* what to say behind `needs ` when its object lacks it; NULL: it may */
+    const char *default_words; /* for the documents */
+    const char *becomes;       /* for the documents: where it goes; NULL: as `into` and `field` say */
+    const char *sentence;      /* what it is, or why it is refused, or ignored; ends with a period */
+};
+
+extern const StreamField stream_fields[]; /* ends with a name of NULL */
+
+/* One translation. */
+struct Stream {
+    StreamValues values; /* first */
+    Fault *fault;
+    const char *name; /* of the file */
+    Expansions *expansions;
+    json_t *known;     /* values of placeholders by their names */
+    json_t *projected; /* names that spec.use.projection has; values are true */
+    Node *envs;        /* spec.envs; NULL: not read yet */
+    bool is_nats;
+    const char *place_kind;                  /* "kafka" or "nats", once the source's address is read */
+    const char *source_origin, *sink_origin; /* pointers of what is being read */
+    json_t *source, *part, *table, *sink;    /* of the translated document */
+    json_t *connection, *files;              /* of the address that is read; NULL: it names a connection */
+    json_t *columns;                         /* declared; borrowed from the manifest; NULL: inferred */
+    json_t *keys;                            /* names, of primary_key */
+    json_t *hints, *masks;                   /* {path: data type}, {path: mask}; texts */
+    const char *topic;                       /* source_table; owned by `known_topic` */
+    Buffer parameters;                       /* of the postgres URI */
+    StreamTranslation result;
+};
+
+/* `Field "x" TEXT` at the value, or `Field "spec.source.address" has the parameter "x", which TEXT`. -EINVAL */
+int stream_refuse(Stream *stream, const StreamGiven *given, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Its value, put into the document; `pointer`: of the field in it, for faults. */
+void stream_set(Stream *stream, json_t *object, const char *field, json_t *take_value, const char *pointer, const StreamGiven *given);
+void stream_ignore(Stream *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int stream_text(Stream *stream, const StreamGiven *given, const char **ret_text);
+int stream_bool(Stream *stream, const StreamGiven *given, bool *ret_value);
