@@ -9,6 +9,7 @@
 #include "base/span.h"
 #include "base/text.h"
 #include "config/connection_parts.h"
+#include "config/declared.h"
 #include "config/definition.h"
 
 #define CONNECTIONS_MAX 1000
@@ -51,20 +52,85 @@ bool connection_next(const char **at, Span *ret_name, Span *ret_value) {
     return true;
 }
 
+/* ---- all of them ----------------------------------------------------------------------------------------------------------------------- */
+
+struct DeclaredConnection {
+    Connection connection;
+    DeclaredConnection *older;
+    size_t number;
+    atomic_bool withdrawn;
+};
+
 const Connection *connections_find(const Connections *connections, const char *name) {
     for (size_t i = 0; i < connections->count; i++)
         if (strcmp(connections->items[i].name, name) == 0) return &connections->items[i];
+    for (const DeclaredConnection *at = atomic_load(&connections->declared); at; at = at->older)
+        if (strcmp(at->connection.name, name) == 0 && !atomic_load(&at->withdrawn)) return &at->connection;
     return NULL;
 }
 
+size_t connections_total(const Connections *connections) {
+    const DeclaredConnection *newest = atomic_load(&connections->declared);
+    return newest ? newest->number + 1 : connections->count;
+}
+
+const Connection *connections_at(const Connections *connections, size_t number) {
+    if (number < connections->count) return &connections->items[number];
+    for (const DeclaredConnection *at = atomic_load(&connections->declared); at; at = at->older)
+        if (at->number == number) return atomic_load(&at->withdrawn) ? NULL : &at->connection;
+    unreachable();
+}
+
+static DeclaredConnection *declared_of(const Connections *connections, const Connection *connection) {
+    for (DeclaredConnection *at = atomic_load(&connections->declared); at; at = at->older)
+        if (&at->connection == connection) return at;
+    return NULL;
+}
+
+size_t connections_number(const Connections *connections, const Connection *connection) {
+    const DeclaredConnection *declared = declared_of(connections, connection);
+    if (declared) return declared->number;
+    check(connection >= connections->items && connection < connections->items + connections->count);
+    return (size_t)(connection - connections->items);
+}
+
+bool connections_is_declared(const Connections *connections, const Connection *connection) {
+    return declared_of(connections, connection) != NULL;
+}
+
+const Connection *connections_declare(Connections *connections, Connection *take_connection) {
+    check(!connections_find(connections, take_connection->name));
+    DeclaredConnection *declared = calloc(1, sizeof *declared);
+    check(declared);
+    declared->connection = *take_connection;
+    declared->number = connections_total(connections);
+    declared->older = atomic_load(&connections->declared);
+    *take_connection = (Connection){0};
+    atomic_store(&connections->declared, declared);
+    return &declared->connection;
+}
+
+void connections_withdraw(Connections *connections, const Connection *connection) {
+    DeclaredConnection *declared = declared_of(connections, connection);
+    check(declared && !atomic_load(&declared->withdrawn));
+    atomic_store(&declared->withdrawn, true);
+}
+
+void connection_deinit(Connection *connection) {
+    free(connection->name);
+    for (size_t k = 0; connection->values && k < field_count(connection->type); k++) free(connection->values[k]);
+    free(connection->values);
+    *connection = (Connection){0};
+}
+
 void connections_deinit(Connections *connections) {
-    for (size_t i = 0; i < connections->count; i++) {
-        Connection *connection = &connections->items[i];
-        free(connection->name);
-        for (size_t k = 0; connection->values && k < field_count(connection->type); k++) free(connection->values[k]);
-        free(connection->values);
-    }
+    for (size_t i = 0; i < connections->count; i++) connection_deinit(&connections->items[i]);
     free(connections->items);
+    for (DeclaredConnection *at = atomic_load(&connections->declared), *older; at; at = older) {
+        older = at->older;
+        connection_deinit(&at->connection);
+        free(at);
+    }
     if (connections->expansions) expansions_deinit(connections->expansions);
     free(connections->expansions);
     *connections = (Connections){0};
@@ -82,8 +148,8 @@ static bool same(const char *a, const char *b) {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool same_connection(const Connection *a, const Connection *b) {
-    if (!b || a->type != b->type) return false;
+bool connection_equal(const Connection *a, const Connection *b) {
+    if (a->type != b->type) return false;
     for (size_t i = 0; i < field_count(a->type); i++)
         if (!same(a->values[i], b->values[i])) return false;
     return true;
@@ -91,8 +157,10 @@ static bool same_connection(const Connection *a, const Connection *b) {
 
 bool connections_equal(const Connections *a, const Connections *b) {
     if (a->count != b->count) return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (!same_connection(&a->items[i], connections_find(b, a->items[i].name))) return false;
+    for (size_t i = 0; i < a->count; i++) {
+        const Connection *other = connections_find(b, a->items[i].name);
+        if (!other || !connection_equal(&a->items[i], other)) return false;
+    }
     return true;
 }
 
@@ -220,7 +288,7 @@ static int read_fields(Fault *fault, const Node *node, const ConnectionType *con
 }
 
 static int read_connection(Fault *fault, const Node *node, const ConnectionType *const *types, Connection *connection) {
-    bool is_local = strcmp(node->key, LOCAL) == 0;
+    bool is_local = strcmp(connection->name, LOCAL) == 0;
     const char *names[TYPES_MAX + 1] = {0};
     _cleanup_(buffer_deinit) Buffer list = {0};
     for (size_t i = 0; types[i]; i++) {
@@ -237,6 +305,17 @@ static int read_connection(Fault *fault, const Node *node, const ConnectionType 
     if (is_local && choice != 0) return fault_at(fault, &type, "of the connection \"" LOCAL "\" is always %s", names[0]);
     connection->type = types[choice];
     return read_fields(fault, node, types, is_local, connection);
+}
+
+int connection_read(Fault *fault, const Node *node, const char *name, const ConnectionType *const *types, Connection *ret_connection) {
+    Connection connection = {.name = text_copy(name), .type = types[0]};
+    int r = read_connection(fault, node, types, &connection);
+    if (r < 0) {
+        connection_deinit(&connection);
+        return r;
+    }
+    *ret_connection = connection;
+    return 0;
 }
 
 static int refuse_shared_place(Fault *fault, const Node *node, const Connections *connections) {

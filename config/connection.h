@@ -1,10 +1,11 @@
 /*
- * A named destination of the config file. What a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
+ * A named destination of the config file, or one that was declared through the management API. What a type of connection has for fields, and what makes them sound, is stated by its owner (a sink
  * driver) as a ConnectionType: config/ keeps name, type and the fields' texts, and compares no types. Immutable once loaded. Secrets are read
  * at each connect and never kept, shown or logged.
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,6 +35,7 @@ typedef struct ConnectionField {
     const char *local_value;      /* what the connection "local" has where the field is missing; NULL: nothing */
     const char *default_value;    /* what connection_effective gives where it is missing; NULL: nothing */
     bool is_secret_file;          /* names a file that others should not read */
+    bool is_open_file;            /* names a file that others may read */
     const char *sentence;         /* what it is, for the documents */
 } ConnectionField;
 
@@ -45,6 +47,9 @@ typedef struct ConnectionType {
     bool one_a_place;       /* a second connection with the same place is refused */
     /* Are the fields sound together? 0; or -EINVAL, `ret_place` is the one that is not, and the text follows `Field "x" `. NULL: always. */
     int (*validate)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
+    bool may_be_declared; /* through the management API (declared.h) */
+    /* Then: refuses what would reach files or sockets of the gateway's host beside the fields that name files. NULL: there is none. */
+    int (*validate_declared)(const Connection *connection, ConnectionPlace *ret_place, Error *error);
 } ConnectionType;
 
 struct Connection {
@@ -54,10 +59,18 @@ struct Connection {
     const Expansions *expansions; /* of its Connections: what no message may show; NULL: nothing */
 };
 
+/* One that was declared. It lives as long as its Connections: other threads may have it. */
+typedef struct DeclaredConnection DeclaredConnection;
+
+/*
+ * Those of the config file do not change. One thread declares and withdraws (control; before there are others, who starts them); any thread
+ * looks for them.
+ */
 typedef struct Connections {
     Connection *items; /* "local" (of the first type) is always there */
     size_t count;
-    Expansions *expansions; /* of the config file; owned; NULL: none was read */
+    Expansions *expansions;                 /* of the config file; owned; NULL: none was read */
+    _Atomic(DeclaredConnection *) declared; /* the newest of a list; owned */
 } Connections;
 
 /* The text of a field that the type has; NULL: not given. */
@@ -72,5 +85,18 @@ bool connection_next(const char **at, Span *ret_name, Span *ret_value);
 /* The fields of a type as a Markdown table. */
 void connection_document(const ConnectionType *type, Buffer *out);
 
+static inline bool connection_field_is_file(const ConnectionField *field) {
+    return field->is_secret_file || field->is_open_file;
+}
+
 const Connection *connections_find(const Connections *connections, const char *name); /* NULL: none */
+/* All have a number from 0 on, which stays: those of the config file first. `total` only grows. */
+size_t connections_total(const Connections *connections);
+const Connection *connections_at(const Connections *connections, size_t number); /* NULL: withdrawn */
+size_t connections_number(const Connections *connections, const Connection *connection);
+bool connections_is_declared(const Connections *connections, const Connection *connection);
+/* Adds one, whose name is free; the connection is taken. */
+const Connection *connections_declare(Connections *connections, Connection *take_connection);
+/* It is not found any more. */
+void connections_withdraw(Connections *connections, const Connection *connection);
 void connections_deinit(Connections *connections);

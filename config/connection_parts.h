@@ -10,3 +10,5 @@ int connections_read(Fault *fault, const Node *node, const ConnectionType *const
 /* Copies what the file that they were read from had replaced, once. */
 void connections_keep_expansions(Connections *connections, const Expansions *expansions);
 bool connections_equal(const Connections *a, const Connections *b);
+/* One connection of that name, from its object. */
+int connection_read(Fault *fault, const Node *node, const char *name, const ConnectionType *const *types, Connection *ret_connection);

@@ -92,6 +92,11 @@ bool field_table_has(const FieldTable *table, const char *name) {
     return find(table, name) != NULL;
 }
 
+bool field_table_takes(const FieldTable *table, const char *name) {
+    const FieldInfo *field = find(table, name);
+    return field && !field->read_only;
+}
+
 static const FieldInfo *kind_field(const FieldTable *table) {
     const FieldInfo *field = find(table, table->kind);
     check(field && field->type == FIELD_CHOICE);

@@ -90,6 +90,7 @@ bool fields_equal(const FieldTable *table, const void *a, const void *b);
 bool fields_hold(const FieldTable *table, const void *object);
 
 bool field_table_has(const FieldTable *table, const char *name);
+bool field_table_takes(const FieldTable *table, const char *name); /* it has it, and a request may */
 /* Asserts what the rows promise: names that differ, a sentence, defaults that are in range, choices of one value only where nothing is stored … */
 void field_table_check(const FieldTable *table);
 /* A Markdown table: fields of objects in it under "object.field", those of lists not. What is only shown is left out, unless that is all. */

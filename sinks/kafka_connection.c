@@ -73,9 +73,11 @@ static const ConnectionField fields[] = {
      .sentence = "A file with the password, read at each connect; one newline at its end is dropped. " FILE_WORDS},
     {.name = "sslCa",
      .bytes_most = 4096,
+     .is_open_file = true,
      .sentence = "A PEM file of the authorities that are trusted; without it, those of the system. " FILE_WORDS},
     {.name = "sslCertificate",
      .bytes_most = 4096,
+     .is_open_file = true,
      .sentence = "A PEM file with the client's certificate and its chain, for brokers that ask for one. " FILE_WORDS},
     {.name = "sslKey", .bytes_most = 4096, .is_secret_file = true, .sentence = "A PEM file with the key of the certificate. " FILE_WORDS},
     {.name = "sslKeyPasswordFile",
@@ -183,4 +185,5 @@ const ConnectionType connection_type_kafka = {
     .refused = refused,
     .place = "brokers",
     .validate = validate,
+    .may_be_declared = true,
 };

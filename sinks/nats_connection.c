@@ -12,7 +12,7 @@
 #define SECRET_FILE(label, text)                                                                                                           \
     { .name = (label), .bytes_most = FILE_BYTES, .is_secret_file = true, .sentence = text WHERE }
 #define OPEN_FILE(label, text)                                                                                                             \
-    { .name = (label), .bytes_most = FILE_BYTES, .sentence = text WHERE }
+    { .name = (label), .bytes_most = FILE_BYTES, .is_open_file = true, .sentence = text WHERE }
 
 static const ConnectionField fields[] = {
     {.name = "servers",
@@ -99,4 +99,5 @@ const ConnectionType connection_type_nats = {
     .refused = refused,
     .place = "servers",
     .validate = validate,
+    .may_be_declared = true,
 };

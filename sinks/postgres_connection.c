@@ -70,10 +70,45 @@ static int validate(const Connection *connection, ConnectionPlace *ret_place, Er
     return 0;
 }
 
+/* libpq would take the names of files, sockets and services from a URI. */
+static int validate_declared(const Connection *connection, ConnectionPlace *ret_place, Error *error) {
+    static const char *const harmless[] = {"sslmode",         "connect_timeout",      "application_name",
+                                           "channel_binding", "target_session_attrs", NULL};
+    const char *host = strstr(connection_value(connection, "uri"), "://") + 3;
+    ret_place->field = "uri";
+    size_t size = strcspn(host, "/?");
+    const char *at = memrchr(host, '@', size);
+    if (at) {
+        size -= (size_t)(at + 1 - host);
+        host = at + 1;
+    }
+    for (size_t begin = 0, end; begin <= size; begin = end + 1) { /* libpq takes several, with commas between them */
+        end = begin;
+        while (end < size && host[end] != ',') end++;
+        if (end == begin || host[begin] == ':' || memchr(host + begin, '%', end - begin))
+            return error_set(error, -EINVAL, "must name a host: only the config file can name a socket of the gateway's host");
+    }
+    for (const char *query = strchr(host, '?'); query;) {
+        const char *name = query + 1;
+        Span parameter = {name, strcspn(name, "=&")};
+        bool known = false;
+        for (size_t i = 0; harmless[i]; i++) known = known || parameter_is(parameter, harmless[i]);
+        if (!known) {
+            char excerpt[TEXT_EXCERPT_SIZE];
+            return error_set(error, -EINVAL, "has the parameter \"%s\", which can be given in the config file only",
+                             text_excerpt(parameter, excerpt));
+        }
+        query = strchr(name, '&');
+    }
+    return 0;
+}
+
 const ConnectionType connection_type_postgres = {
     .name = "postgres",
     .fields = fields,
     .refused = refused,
     .place = "uri",
     .validate = validate,
+    .may_be_declared = true,
+    .validate_declared = validate_declared,
 };

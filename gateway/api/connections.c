@@ -1,4 +1,4 @@
-/* Connections: list, pause, resume. */
+/* Connections: list, declare, remove, pause, resume. */
 
 #include "base/cleanup.h"
 #include "gateway/api/statistics.h"
@@ -9,20 +9,20 @@ static json_t *connection_json(const ControlView *view, const Connection *connec
     json_t *json = json_pack("{s:s, s:s, s:s}", "name", connection->name, "type", connection->type->name, connection->type->place,
                              connection_place(connection));
     check(json);
+    if (connections_is_declared(&view->options->list, connection)) check(json_object_set_new(json, "declared", json_true()) == 0);
     const Pause *pause = pauses_find(view->pauses, connection->name);
     if (pause) check(json_object_set_new(json, "paused", pause_to_json(pause)) == 0);
     return json;
 }
 
 json_t *api_connections_json(const ControlView *view, const Survey *survey, bool complete) {
-    const Connections *connections = &view->options->list;
     json_t *list = json_array();
     check(list);
-    for (size_t i = 0; i < connections->count; i++) {
-        json_t *json = connection_json(view, &connections->items[i]);
+    for (size_t i = 0; i < survey->connection_count; i++) {
+        json_t *json = connection_json(view, survey->listed[i]);
         const ConnectionStatistics *statistics = &survey->connections[i];
         if (complete) {
-            bool imports = sink_driver_of(connections->items[i].type) != NULL;
+            bool imports = sink_driver_of(survey->listed[i]->type) != NULL;
             check(json_object_set_new(json, "failing", imports ? json_boolean(statistics->failing) : json_null()) == 0);
             check(json_object_set_new(json, "lastError", statistics_error_json(statistics->last_error)) == 0);
         }
@@ -39,6 +39,31 @@ static void end(Control *control, Survey *survey, bool complete) {
 
 void api_connections(ApiRequest *request) {
     survey_connections_start(request, end);
+}
+
+/* ---- declared connections ---------------------------------------------------------------------------------------------------------- */
+
+void api_connections_declare(ApiRequest *request) {
+    static const char *const actions[] = {[DECLARING_CREATES] = "create", [DECLARING_CHANGES] = "update", [DECLARING_NOTHING] = "none"};
+    bool dry_run = false;
+    Failure failure = {0};
+    Declaring result;
+    if (!api_boolean(request, "dryRun", request->parameters[0], &dry_run)) return;
+    if (control_declare_connection(request->control, request->connection, request->body, dry_run, request->by, &result, &failure) < 0) {
+        api_fail(request, failure.status, failure.name, "%s", failure.error.text);
+        return;
+    }
+    json_t *json = json_pack("{s:s, s:s}", "name", request->connection, "action", actions[result]);
+    check(json);
+    api_answer(request, 200, json);
+}
+
+void api_connections_withdraw(ApiRequest *request) {
+    Failure failure = {0};
+    if (control_withdraw_connection(request->control, request->connection, request->by, &failure) < 0)
+        api_fail(request, failure.status, failure.name, "%s", failure.error.text);
+    else
+        api_answer(request, 200, json_object());
 }
 
 /* ---- pause and resume -------------------------------------------------------------------------------------------------------------- */

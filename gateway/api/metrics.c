@@ -120,7 +120,7 @@ static void put_connections(const ControlView *view, const Survey *survey, Buffe
         if (metrics_family(family)->scope != SCOPE_CONNECTION) continue;
         metrics_begin(out, family);
         for (size_t i = 0; i < survey->connection_count; i++)
-            if (connection_has(&view->options->list.items[i], family))
+            if (connection_has(survey->listed[i], family))
                 metrics_put(out, family, &survey->connections[i].name, value_of_connection(&survey->connections[i], family));
     }
 }

@@ -22,6 +22,8 @@ static const ApiRoute routes[] = {
     {"GET", "/metrics", ROLE_READ, API_NO_BODY, API_ALWAYS, api_metrics, {0}},
     {"GET", "/v1/tasks/{task}", ROLE_READ, API_NO_BODY, 0, api_tasks_get, {0}},
     {"GET", BRANCH "/connections", ROLE_READ, API_NO_BODY, 0, api_connections, {0}},
+    {"PUT", BRANCH "/connections/{connection}", ROLE_ADMIN, API_JSON, 0, api_connections_declare, {"dryRun"}},
+    {"DELETE", BRANCH "/connections/{connection}", ROLE_ADMIN, API_NO_BODY, 0, api_connections_withdraw, {0}},
     {"PUT", BRANCH "/connections/{connection}/pause", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_pause, {0}},
     {"PUT", BRANCH "/connections/{connection}/resume", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_resume, {0}},
     {"POST", BRANCH "/connections/{connection}/test", ROLE_OPERATOR, API_NO_BODY, 0, api_connections_test, {0}},

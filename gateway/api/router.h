@@ -125,6 +125,8 @@ void api_metrics(ApiRequest *request);
 void api_manifest(ApiRequest *request); /* parameters 0: dryRun, 1: prune */
 /* connections.c */
 void api_connections(ApiRequest *request);
+void api_connections_declare(ApiRequest *request); /* parameter 0: dryRun */
+void api_connections_withdraw(ApiRequest *request);
 void api_connections_pause(ApiRequest *request);
 void api_connections_resume(ApiRequest *request);
 /* connection_test.c */

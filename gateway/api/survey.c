@@ -82,6 +82,7 @@ static void survey_drop(Errand *errand) {
     if (survey->drop) survey->drop(survey);
     free(survey->sinks);
     free(survey->connections);
+    free(survey->listed);
     free(survey->statistics);
     free(survey->being_seen);
 }
@@ -115,10 +116,16 @@ void survey_start(ApiRequest *request, Survey *take_survey) {
 
 void survey_all_connections(const ControlView *view, Survey *survey) {
     const Connections *list = &view->options->list;
-    survey->connections = calloc(list->count + 1, sizeof *survey->connections);
-    check(survey->connections);
-    survey->connection_count = list->count;
-    for (size_t i = 0; i < list->count; i++) survey->connections[i].name = list->items[i].name;
+    size_t total = connections_total(list);
+    survey->connections = calloc(total + 1, sizeof *survey->connections);
+    survey->listed = calloc(total + 1, sizeof *survey->listed);
+    check(survey->connections && survey->listed);
+    for (size_t i = 0; i < total; i++) {
+        const Connection *connection = connections_at(list, i);
+        if (!connection) continue;
+        survey->listed[survey->connection_count] = connection;
+        survey->connections[survey->connection_count++].name = connection->name;
+    }
 }
 
 void survey_connections_start(ApiRequest *request, void (*end)(Control *control, Survey *survey, bool complete)) {

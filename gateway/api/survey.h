@@ -13,6 +13,7 @@ struct Survey {
     uint32_t *sinks;
     size_t count;
     ConnectionStatistics *connections; /* out */
+    const Connection **listed;         /* the same ones, of the options */
     size_t connection_count;
     DiskStatistics disk; /* out */
     /* Of sinks[index], in order. May be NULL when there are none. */
@@ -32,7 +33,7 @@ void *survey_new(size_t bytes, void (*see)(Survey *survey, size_t index, const S
                  void (*end)(Control *control, Survey *survey, bool complete), void (*drop)(Survey *survey));
 /* What is asked for is set. Takes the request's call, and the survey, which is freed when it has ended. */
 void survey_start(ApiRequest *request, Survey *take_survey);
-/* Asks for all connections of the config file. */
+/* Asks for all connections. */
 void survey_all_connections(const ControlView *view, Survey *survey);
 /* A survey of all connections and the disk alone. */
 void survey_connections_start(ApiRequest *request, void (*end)(Control *control, Survey *survey, bool complete));

@@ -32,6 +32,7 @@
 #include "gateway/sources/http_runner.h"
 #include "gateway/templates/broker.h"
 #include "storage/data_directory.h"
+#include "storage/declared_files.h"
 #include "storage/environment.h"
 
 #define LOOPS_MOST 64
@@ -129,7 +130,10 @@ static size_t loops_wanted(const App *app) {
 
 static unsigned brokers_of(const Connections *connections) {
     unsigned count = 0;
-    for (size_t i = 0; i < connections->count; i++) count += !sink_driver_of(connections->items[i].type);
+    for (size_t i = 0; i < connections_total(connections); i++) {
+        const Connection *connection = connections_at(connections, i);
+        count += connection && !sink_driver_of(connection->type);
+    }
     return count;
 }
 
@@ -137,8 +141,8 @@ static unsigned brokers_of(const Connections *connections) {
 static int start_descriptors(App *app, Error *error) {
     DescriptorNeeds needs = {
         .loops = (unsigned)loops_wanted(app),
-        .loaders = app->options.loaders + (unsigned)app->options.list.count, /* each connection has one of its own */
-        .destinations = (unsigned)app->options.list.count,
+        .loaders = app->options.loaders + (unsigned)connections_total(&app->options.list), /* each connection has one of its own */
+        .destinations = (unsigned)connections_total(&app->options.list),
         .brokers = brokers_of(&app->options.list),
         .zygotes = app->options.template_zygotes,
         .intake = app->options.connections,
@@ -203,7 +207,7 @@ static int start_directory(App *app, Error *error) {
             warn_if_open(app->directory.path, file, what);
         }
     }
-    return 0;
+    return declared_files_load(app->directory.files, connection_types, &app->options.list, error);
 }
 
 static int start_environment(App *app, Error *error) {

@@ -1,6 +1,6 @@
 /*
  * `sluice apply`: brings a running gateway to what a manifest declares, each source with its sinks in one request that does all of it or
- * nothing. What the manifest does not name stays as it is.
+ * nothing. What the manifest does not name stays as it is. Connections that a stream manifest declares go before its source.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -17,6 +17,7 @@
 #include "gateway/commands/screen.h"
 
 #define SOURCES_PATH "/v1/branches/default/sources"
+#define CONNECTIONS_PATH "/v1/branches/default/connections"
 
 typedef struct Apply {
     const Manifest *manifest; /* what is printed repeats none of the values of its expansions */
@@ -98,6 +99,50 @@ static void say_plan(Apply *apply, const char *source, const json_t *plan) {
     }
 }
 
+/* ---- stream manifests ---------------------------------------------------------------------------------------------------------------- */
+
+static void say_ignored(const ManifestSource *declared) {
+    size_t count = json_array_size(declared->ignored);
+    if (count > 0) (void)printf("  %s: ignored: ", screen_text(declared->source, "sourceId"));
+    for (size_t i = 0; i < count; i++) (void)printf("%s%s", i ? ", " : "", json_string_value(json_array_get(declared->ignored, i)));
+    if (count > 0) (void)printf("\n");
+}
+
+/* The connections that the addresses of the manifest are; *ret_missing: a dry run found one that is not there yet. */
+static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, bool *ret_missing, Error *error) {
+    size_t index;
+    json_t *item;
+    json_array_foreach(declared->connections, index, item) {
+        const char *name = screen_text(item, "name");
+        _cleanup_free_ char *path = NULL;
+        check(asprintf(&path, CONNECTIONS_PATH "/%s?dryRun=%s", name, apply->dry_run ? "true" : "false") > 0);
+        json_t *answer = NULL;
+        int r = api_client_expect(client, "PUT", path, json_object_get(item, "connection"), &answer, error);
+        if (r < 0) return error_prefix(error, "connection %s", name), r;
+        const char *action = screen_text(answer, "action");
+        char mark = strcmp(action, "create") == 0 ? '+' : strcmp(action, "update") == 0 ? '~' : '=';
+        (void)printf("%c connection %s\n", mark, name);
+        apply->changes += mark != '=';
+        if (apply->dry_run && mark == '+') *ret_missing = true;
+        json_decref(answer);
+    }
+    return 0;
+}
+
+/* The gateway cannot compare what needs a connection that it does not have. */
+static int say_unseen(const ApiClient *client, const ManifestSource *declared, Error *error) {
+    const char *id = screen_text(declared->source, "sourceId");
+    _cleanup_free_ char *path = NULL;
+    int status = 0;
+    json_t *answer = NULL;
+    check(asprintf(&path, SOURCES_PATH "/%s", id) > 0);
+    int r = api_client_call(client, "GET", path, NULL, 0, &status, &answer, error);
+    json_decref(answer);
+    if (r < 0) return r;
+    (void)printf("%c %s: it needs a connection that is not there yet, and is not compared further\n", status == 404 ? '+' : '~', id);
+    return 0;
+}
+
 /* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
 
 static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
@@ -105,8 +150,16 @@ static int apply_source(Apply *apply, const ApiClient *client, const ManifestSou
     _cleanup_free_ char *path = NULL;
     check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
                    apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "") > 0);
+    bool missing = false;
+    say_ignored(declared);
+    int r = declare_connections(apply, client, declared, &missing, error);
+    if (r == 0 && missing) {
+        apply->changes++;
+        r = say_unseen(client, declared, error);
+    }
+    if (r < 0 || missing) return r < 0 ? (error_prefix(error, "%s", id), r) : 0;
     json_t *document = document_of(declared), *answer = NULL;
-    int r = api_client_expect(client, "PUT", path, document, &answer, error);
+    r = api_client_expect(client, "PUT", path, document, &answer, error);
     json_decref(document);
     if (r < 0) return error_prefix(error, "%s", id), r;
     say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
@@ -144,7 +197,11 @@ static int run(const Arguments *arguments) {
 }
 
 static const CommandOption options[] = {
-    {.name = "file", .letter = 'f', .required = true, .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
+    {.name = "file",
+     .letter = 'f',
+     .required = true,
+     .argument = "FILE",
+     .sentence = "A manifest of sources and sinks, or of streams (YAML)."},
     {.name = "dry-run", .sentence = "Only say what would change."},
     {.name = "positions",
      .argument = "keep",

@@ -15,7 +15,7 @@ static const CommandOption options[] = {
      .letter = 'f',
      .may_repeat = true,
      .argument = "FILE",
-     .sentence = "A manifest of sources and sinks (YAML). May be given again."},
+     .sentence = "A manifest of sources and sinks, or of streams (YAML). May be given again."},
     {0},
 };
 
@@ -27,7 +27,13 @@ static void check_config(const char *file, Error *error) {
 
 static void check_manifest(const char *file, Error *error) {
     Manifest manifest;
-    if (manifest_load(file, &manifest, error) == 0) manifest_deinit(&manifest);
+    if (manifest_load(file, &manifest, error) < 0) return;
+    for (size_t i = 0; i < manifest.count; i++) {
+        const json_t *ignored = manifest.sources[i].ignored;
+        for (size_t k = 0; k < json_array_size(ignored); k++)
+            (void)printf("%s: ignored: %s\n", file, json_string_value(json_array_get(ignored, k)));
+    }
+    manifest_deinit(&manifest);
 }
 
 static int run(const Arguments *arguments) {

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "config/manifest_form.h"
+#include "config/yaml_write.h"
 #include "gateway/commands/commands.h"
 #include "gateway/commands/position_table.h"
 #include "gateway/commands/remote.h"
@@ -110,6 +112,54 @@ static int get(const ApiClient *client, void *context, Error *error) {
     return 0;
 }
 
+/* ---- get -o yaml ---------------------------------------------------------------------------------------------------------------------- */
+
+static int get_settings(const ApiClient *client, const Target *target, json_t **ret_settings, Error *error) {
+    _cleanup_free_ char *path = path_of(target, "/settings");
+    json_t *answer = NULL;
+    int r = api_client_expect(client, "GET", path, NULL, &answer, error);
+    if (r < 0) return r;
+    *ret_settings = json_incref(json_object_get(answer, "settings"));
+    json_decref(answer);
+    return 0;
+}
+
+static int get_sink_settings(const ApiClient *client, const Target *source, const json_t *sinks, json_t *list, Error *error) {
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < json_array_size(sinks); i++) {
+        Target sink = *source;
+        sink.sink = screen_text(json_array_get(sinks, i), "sinkId");
+        json_t *settings = NULL;
+        r = get_settings(client, &sink, &settings, error);
+        if (r == 0) check(json_array_append_new(list, settings ? settings : json_null()) == 0);
+    }
+    return r;
+}
+
+/* A source as a manifest. */
+static int get_manifest(const ApiClient *client, void *context, Error *error) {
+    const Target *target = context;
+    _cleanup_free_ char *path = path_of(target, ""), *sinks_path = path_of(target, "/sinks");
+    json_t *source = NULL, *settings = NULL, *sinks = NULL, *sink_settings = json_array();
+    check(sink_settings);
+    int r = api_client_expect(client, "GET", path, NULL, &source, error);
+    if (r == 0) r = get_settings(client, target, &settings, error);
+    if (r == 0) r = api_client_list(client, sinks_path, "sinks", "sinkId", &sinks, error);
+    if (r == 0) r = get_sink_settings(client, target, json_object_get(sinks, "sinks"), sink_settings, error);
+    if (r == 0) {
+        json_t *manifest = manifest_form(source, settings, json_object_get(sinks, "sinks"), sink_settings);
+        _cleanup_(buffer_deinit) Buffer text = {0};
+        yaml_write(manifest, &text);
+        json_decref(manifest);
+        (void)fwrite(text.data, 1, text.size, stdout);
+    }
+    json_decref(source);
+    json_decref(settings);
+    json_decref(sinks);
+    json_decref(sink_settings);
+    return r;
+}
+
 /* "positions SOURCE" */
 static int run_get_positions(const Arguments *arguments, bool as_json) {
     const char *source = arguments->operands[1];
@@ -124,11 +174,14 @@ static int run_get(const Arguments *arguments) {
     bool is_one = arguments->operand_count < 2;
     const char *format = arguments_value(arguments, "output");
     bool as_json = format ? strcmp(format, "json") == 0 : is_one;
-    if (format && !as_json && (is_one || strcmp(format, "table") != 0))
-        return arguments_wrong(arguments->command, is_one ? "the format is json, not" : "the format is table or json, not", format);
+    bool as_yaml = is_one && format && strcmp(format, "yaml") == 0;
+    if (format && !as_json && !as_yaml && (is_one || strcmp(format, "table") != 0))
+        return arguments_wrong(arguments->command, is_one ? "the format is json or yaml, not" : "the format is table or json, not", format);
     if (!is_one) return run_get_positions(arguments, as_json);
     int code = read_target(arguments, NULL, &target);
-    return code != 0 ? code : remote_run(arguments, get, &target);
+    if (code == 0 && as_yaml && (!target.id || target.sink))
+        return arguments_wrong(arguments->command, "yaml is for one SOURCE, with all of its sinks", NULL);
+    return code != 0 ? code : remote_run(arguments, as_yaml ? get_manifest : get, &target);
 }
 
 /* ---- pause, resume ------------------------------------------------------------------------------------------------------------------- */
@@ -168,10 +221,12 @@ static int run_pausing(const Arguments *arguments) {
 /* ---- the tables ---------------------------------------------------------------------------------------------------------------------- */
 
 static const CommandOption remote_options[] = {REMOTE_OPTIONS, {0}};
-static const CommandOption get_options[] = {
-    {.name = "output", .letter = 'o', .argument = "FORMAT", .sentence = "json (default), or of positions table (default) or json."},
-    REMOTE_OPTIONS,
-    {0}};
+static const CommandOption get_options[] = {{.name = "output",
+                                             .letter = 'o',
+                                             .argument = "FORMAT",
+                                             .sentence = "json (default), or yaml of a source; of positions table (default) or json."},
+                                            REMOTE_OPTIONS,
+                                            {0}};
 static const CommandOption pausing_options[] = {
     {.name = "connection", .argument = "NAME", .sentence = "All that goes to this connection."}, REMOTE_OPTIONS, {0}};
 
@@ -191,7 +246,8 @@ const Command command_get = {
     .options = get_options,
     .operands = "[[positions] SOURCE[/SINK]]",
     .operands_most = 2,
-    .notes = "`get positions SOURCE` shows, of each partition that this gateway reads and each sink, the position at the\n"
+    .notes = "`get SOURCE -o yaml` prints a manifest of the source with its sinks and settings, in Sluice's own form.\n"
+             "`get positions SOURCE` shows, of each partition that this gateway reads and each sink, the position at the\n"
              "destination, where the source reads, what the broker has, and the lag.\n",
     .run = run_get,
 };

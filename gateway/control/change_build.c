@@ -63,8 +63,11 @@ int change_check_version(const ChangeRequest *request, uint32_t number, Failure 
 int failure_no_connection(const Control *control, const char *name, Failure *failure) {
     const Connections *list = &control->options.options->list;
     _cleanup_(buffer_deinit) Buffer names = {0};
-    for (size_t i = 0; i < list->count; i++) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", list->items[i].name);
-    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". The config file names: %s.", name, buffer_text(&names));
+    for (size_t i = 0; i < connections_total(list); i++) {
+        const Connection *connection = connections_at(list, i);
+        if (connection) buffer_printf(&names, "%s\"%s\"", i ? ", " : "", connection->name);
+    }
+    return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". There are: %s.", name, buffer_text(&names));
 }
 
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure) {

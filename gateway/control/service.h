@@ -96,6 +96,19 @@ int control_show_task(Control *control, const char *task_id, const char *source_
 int control_pause_connection(Control *control, const char *connection, bool pauses, const char *by, ApiCall *call,
                              void (*answer)(const Control *control, ApiCall *take_call, const char *connection), Failure *failure);
 
+/* What becomes of a connection that is declared (config/declared.h). */
+typedef enum Declaring {
+    DECLARING_CREATES,
+    DECLARING_CHANGES, /* what is in its files */
+    DECLARING_NOTHING, /* it is as declared */
+} Declaring;
+
+/* At once; `dry_run`: only says what it would do. -1 and why not, else 0. */
+int control_declare_connection(Control *control, const char *name, const json_t *body, bool dry_run, const char *by, Declaring *ret_result,
+                               Failure *failure);
+/* Removes a declared connection that no source and no sink names. The same. */
+int control_withdraw_connection(Control *control, const char *name, const char *by, Failure *failure);
+
 /* ---- asking other threads ------------------------------------------------------------------------------------------------------------ */
 
 /* Who asked the writer, a loader or the templates, and goes on when the message is back. One message at a time. It is the first member of a

@@ -51,7 +51,7 @@ static Rivals find_rivals(const Loaders *loaders, const LoadJob *job) {
     return rivals;
 }
 
-static bool may_run(const Loaders *loaders, const LoadJob *job) {
+static bool may_run(Loaders *loaders, const LoadJob *job) {
     const Connection *connection = connections_find(loaders->options.connections, job->connection);
     Rivals rivals = find_rivals(loaders, job);
     if (rivals.same_sink) return false;
@@ -194,10 +194,9 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     check(pthread_condattr_destroy(&attributes) == 0);
     size_t threads = options->threads == 0 ? 1 : options->threads < LOADERS_MOST ? options->threads : LOADERS_MOST;
     loaders->shared = threads - 1;
-    loaders->count = loaders->shared + (options->threads > 0 && options->connections->count > 1 ? options->connections->count : 1);
+    size_t connections = connections_total(options->connections);
+    loaders->count = loaders->shared + (options->threads > 0 && connections > 1 ? connections : 1);
     if (loaders->count > THREADS_MOST) loaders->count = THREADS_MOST;
-    loaders->lanes = calloc(options->connections->count + 1, sizeof *loaders->lanes);
-    check(loaders->lanes);
     loaders->all = loaders->count + (options->threads > 0);
     loaders->loaders = calloc(loaders->all, sizeof *loaders->loaders);
     check(loaders->loaders);

@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
+#include "base/array.h"
 #include "base/thread.h"
 #include "gateway/delivery/loader_options.h"
 
@@ -53,7 +55,8 @@ struct Loaders {
     size_t count;  /* at least 1: without threads the caller is the only one. With threads there is one more behind them, for tests */
     size_t all;    /* with that */
     size_t shared; /* of those: not kept for the first job of a connection */
-    Lane *lanes;   /* by connection; one more for names that are none */
+    Lane *lanes;   /* by the number of the connection, and before that one for names that are none */
+    size_t lane_count;
 };
 
 static inline bool is_stopping(const Loaders *loaders) {
@@ -77,10 +80,17 @@ static inline usec_t boot_now(void) {
     return clock_system()->boot(clock_system());
 }
 
-static inline Lane *lane_of(const Loaders *loaders, const char *connection) {
+/* Connections may be declared while it runs. */
+static inline Lane *lane_of(Loaders *loaders, const char *connection) {
     const Connections *connections = loaders->options.connections;
     const Connection *found = connections_find(connections, connection);
-    return &loaders->lanes[found ? (size_t)(found - connections->items) : connections->count];
+    size_t number = found ? 1 + connections_number(connections, found) : 0;
+    if (number >= loaders->lane_count) {
+        loaders->lanes = array_extend_to(loaders->lanes, number + 1, sizeof *loaders->lanes);
+        memset(loaders->lanes + loaders->lane_count, 0, (number + 1 - loaders->lane_count) * sizeof *loaders->lanes);
+        loaders->lane_count = number + 1;
+    }
+    return &loaders->lanes[number];
 }
 
 static inline bool is_import(const LoadJob *job) {

@@ -1,0 +1,19 @@
+/*
+ * The connections that were declared through the management API, in the folder `connections/` of the data directory (docs/formats.md): a
+ * document NAME.json each, and beside it its files, which it names. One thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/files.h"
+#include "config/declared.h"
+
+/* Stores it, its files first. *ret_changed: something of it was not there, or different. */
+int declared_files_store(Files *files, const Declared *declared, bool *ret_changed, Error *error);
+/* Would that change something? */
+int declared_files_differ(Files *files, const Declared *declared, bool *ret_differs, Error *error);
+/* Removes the document, then its files. */
+int declared_files_remove(Files *files, const Connection *connection, Error *error);
+/* Declares all that are there. One that cannot be read, or whose name the config file has, is logged and left out. */
+int declared_files_load(Files *files, const ConnectionType *const *types, Connections *connections, Error *error);

@@ -1,0 +1,228 @@
+"""Stream manifests: those of tests/streams/, applied as they are, with real brokers; what they become, and what is refused where."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import psycopg2
+import pytest
+
+from sluice import BINARY, ROOT, wait_until
+
+sys.path.insert(0, str(ROOT / "tests" / "services"))
+
+from kafka import Kafka, Unavailable  # noqa: E402
+from nats_server import Nats  # noqa: E402
+
+STREAMS = ROOT / "tests" / "streams"
+PASSWORD = "p@ss:w/rd?&#%41{}+ =ü"  # what a URI could not hold as it is
+COLUMNS = """
+      columns:
+        - {name: id, type: path, path: id, dataType: integer}
+        - {name: price, type: path, path: price, dataType: decimal}
+"""
+
+
+def command(gateway, *arguments, environment=None, expect=0):
+    ended = subprocess.run(
+        [BINARY, *arguments, "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, **(environment or {})},
+    )
+    assert ended.returncode == expect, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def wait_finished(gateway, source):
+    def state():
+        answer = gateway.api("GET", f"/sources/{source}/bridge").json
+        assert answer.get("state") != "stopped", answer
+        return answer.get("state") == "finished"
+
+    wait_until(f"{source} is finished", state, 150)
+
+
+def columns_of(manifest, tmp_path):
+    """The manifest with columns of its own."""
+    path = tmp_path / "with-columns.yaml"
+    path.write_text((STREAMS / manifest).read_text().rstrip() + COLUMNS)
+    return path
+
+
+def orders(first, count, **more):
+    return [json.dumps({"id": n, "price": n + 0.5, **more}) for n in range(first, first + count)]
+
+
+def wait_rows(rows, wanted):
+    wanted = list(wanted)
+    wait_until("rows", lambda: len(rows()) >= len(wanted), 150)
+    assert rows() == wanted
+
+
+# ---- NATS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nats():
+    login = {"user": "shop", "pass": PASSWORD}
+    server = Nats(f"authorization: {{ user: shop, password: {json.dumps(PASSWORD, ensure_ascii=False)} }}", login=login)
+    server.create_stream("ORDERS", ["orders.>"])
+    yield server
+    server.close()
+
+
+def nats_environment(nats):
+    return {"NATS_USERNAME": "shop", "NATS_PASSWORD": PASSWORD, "NATS_HOST": f"127.0.0.1:{nats.port}"}
+
+
+def warehouse(postgres):
+    return f'connections:\n  warehouse: {{type: postgres, uri: "{postgres.uri}"}}\n'
+
+
+def clean(postgres, *tables):
+    for table in (*tables, "sluice.positions"):
+        postgres.rows(f"DROP TABLE IF EXISTS {table}")
+
+
+def test_nats_by_its_uri(gateway_factory, nats, postgres, tmp_path):
+    clean(postgres, "raw.messages")
+    nats.publish("orders.new", orders(1, 300))
+    nats.publish("orders.old", orders(1000, 10))
+    gateway = gateway_factory(warehouse(postgres)).start()
+    manifest, environment = columns_of("nats-uri.yaml", tmp_path), nats_environment(nats)
+    said = command(gateway, "apply", "--dry-run", "-f", str(manifest), environment=environment)
+    assert re.search(r"\+ connection nats-[0-9a-f]{12}\n", said) and "3 changes (dry run: none was made)" in said or "2 changes" in said
+    assert gateway.api("GET", "/sources/orders-nats-uri").status == 404
+    said = command(gateway, "apply", "-f", str(manifest), environment=environment)
+    assert "orders-nats-uri: ignored: version, tags, spec.compute, spec.sink.address?purpose" in said
+    wait_finished(gateway, "orders-nats-uri")
+
+    def rows():
+        return [value for (value,) in postgres.rows("SELECT id FROM raw.messages ORDER BY 1")]
+
+    assert rows() == list(range(1, 301))
+    assert "0 changes" in command(gateway, "apply", "-f", str(manifest), environment=environment)
+    assert gateway.api("GET", "/sources/orders-nats-uri").json["version"]["number"] == 1
+    own = command(gateway, "get", "orders-nats-uri", "-o", "yaml")
+    print(own)
+    assert "durable: none" in own and "subject: orders.new" in own and PASSWORD not in own
+    # The connection is there after a start, and a start reads what is new.
+    nats.publish("orders.new", orders(301, 100))
+    gateway.stop()
+    gateway.start()
+    wait_rows(rows, range(1, 401))
+
+
+# ---- Kafka -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, and a broker's certificate for 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *map(str, arguments)], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt")
+    (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.csr")
+    openssl("x509", "-req", "-in", "broker.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san", "-out", "broker.crt")
+    (folder / "broker.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.crt").read_text())
+    return folder
+
+
+KAFKA_PASSWORD = "correct-horse&battery=staple%21"
+
+
+@pytest.fixture(scope="module")
+def kafka(certificates):
+    properties = {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": certificates / "broker.pem",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-256",
+        "listener.name.saslssl.scram-sha-256.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    }
+    try:
+        cluster = Kafka(properties=properties, listeners={"SASLSSL": "SASL_SSL"}, scram={"alice": KAFKA_PASSWORD})
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.kafka
+def test_kafka_by_a_connection(gateway_factory, kafka, postgres, tmp_path):
+    clean(postgres, "raw.orders")
+    kafka.create_topic("shop.orders", partitions=3)
+    kafka.produce("shop.orders", orders(1, 500))
+    gateway = gateway_factory(warehouse(postgres) + f'  events: {{type: kafka, brokers: "{kafka.brokers}"}}\n').start()
+    manifest = columns_of("kafka-connection.yaml", tmp_path)
+    said = command(gateway, "apply", "-f", str(manifest))
+    assert "ignored: version, tags, spec.compute, spec.resources, spec.logLevel, spec.source.address?purpose, spec.sink.address?purpose" in said
+    assert "connection " not in said  # it declares none
+    wait_finished(gateway, "orders-kafka-depot")
+
+    def rows():
+        return [value for (value,) in postgres.rows("SELECT id FROM raw.orders ORDER BY 1")]
+
+    assert rows() == list(range(1, 501))
+    # What it became, applied as it is, is the same.
+    assert "0 changes" in command(gateway, "apply", "-f", str(manifest))
+    own = tmp_path / "own.yaml"
+    own.write_text(command(gateway, "get", "orders-kafka-depot", "-o", "yaml"))
+    assert "0 changes" in command(gateway, "apply", "-f", str(own))
+    assert gateway.api("GET", "/sources/orders-kafka-depot").json["version"]["number"] == 1
+    # A source that goes on.
+    manifest.write_text(manifest.read_text().replace("source-table: shop.orders", "source-table: shop.orders\n      run-in-loop: true"))
+    assert "~ orders-kafka-depot: kafka.loop\n" in command(gateway, "apply", "-f", str(manifest))
+    kafka.produce("shop.orders", orders(501, 100))
+    wait_rows(rows, range(1, 601))
+    assert gateway.api("GET", "/sources/orders-kafka-depot/bridge").json["state"] == "running"
+
+
+def holders(folder, secret):
+    """The files below the folder that hold it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()}
+
+
+@pytest.mark.kafka
+def test_kafka_by_its_uri_with_a_login(gateway_factory, kafka, postgres, certificates, tmp_path):
+    clean(postgres, "raw.states")
+    kafka.create_topic("shop.states", partitions=2)
+    for price in (1, 2):
+        kafka.produce("shop.states", [json.dumps({"id": n, "price": price}) for n in range(200)], partition=0)
+    gateway = gateway_factory().start()
+    manifest = columns_of("kafka-uri.yaml", tmp_path)
+    warehouse_password = "of-the-warehouse"
+    environment = {
+        "KAFKA_BROKERS": f"127.0.0.1:{kafka.listener_ports['SASLSSL']}",
+        "KAFKA_CA": str(certificates / "ca.crt"),
+        "KAFKA_PASSWORD_FILE": str(tmp_path / "password"),
+        "WAREHOUSE_HOST": f"127.0.0.1:{postgres.port}",
+        "WAREHOUSE_PASSWORD": warehouse_password,
+    }
+    (tmp_path / "password").write_text("a-wrong-password\n")
+    said = command(gateway, "apply", "-f", str(manifest), environment=environment)
+    assert said.count("+ connection ") == 2 and "4 changes" in said
+    wait_until("the login is refused", lambda: "uthentication failed" in json.dumps(gateway.api("GET", "/sources/orders-kafka-uri/bridge").json), 90)
+    # Another password is read at the next connect; nothing else changes by it.
+    (tmp_path / "password").write_text(KAFKA_PASSWORD + "\n")
+    said = command(gateway, "apply", "-f", str(manifest), environment=environment)
+    assert said.count("~ connection kafka-") == 1 and "1 change\n" in said
+    wait_finished(gateway, "orders-kafka-uri")
+    assert postgres.rows("SELECT id, price FROM raw.states ORDER BY 1") == [(n, 2) for n in range(200)]
+    assert "0 changes" in command(gateway, "apply", "-f", str(manifest), environment=environment)
+    source = gateway.api("GET", "/sources/orders-kafka-uri").json
+    assert source["kafka"]["groupId"] == "orders-etl" and source["kafka"]["loop"] is False
+    # Secrets stand in their own files alone, which are private.
+    names = {one["type"]: one["name"] for one in gateway.api("GET", "/connections").json["connections"] if one.get("declared")}
+    for secret, file in ((KAFKA_PASSWORD, f"{names['kafka']}.saslPasswordFile"), (warehouse_password, f"{names['postgres']}.passwordFile")):
+        assert holders(gateway.data, secret) == {f"connections/{file}"}
+        assert (gateway.data / "connections" / file).stat().st_mode & 0o777 == 0o600
+        assert secret not in gateway.log_text()
+        assert secret not in command(gateway, "get", "orders-kafka-uri", "-o", "yaml")
+        for path in ("/connections", "/sources/orders-kafka-uri", "/sources/orders-kafka-uri/sinks"):
+            assert secret.encode() not in gateway.api("GET", path).body
+    assert gateway.api("POST", f"/connections/{names['kafka']}/test").json["ok"]
