@@ -38,8 +38,10 @@ static void copy_settings(const json_t *settings, json_t *out) {
 
 static void drop_inferred(json_t *sink) {
     json_t *mapping = json_object_get(json_object_get(sink, "table"), "mapping"), *columns = json_object_get(mapping, "columns");
-    for (size_t i = json_array_size(columns); i > 0; i--)
-        if (json_object_get(json_array_get(columns, i - 1), "inferred")) check(json_array_remove(columns, i - 1) == 0);
+    for (size_t i = json_array_size(columns); i > 0; i--) {
+        const char *by = json_string_value(json_object_get(json_array_get(columns, i - 1), "inferred"));
+        if (by && strcmp(by, "declared") != 0) check(json_array_remove(columns, i - 1) == 0);
+    }
     if (columns && json_array_size(columns) == 0) check(json_object_del(mapping, "columns") == 0);
 }
 

@@ -289,7 +289,8 @@ static int take_use(Stream *stream, const StreamField *field, const StreamGiven 
     .default_words = "3000; of NATS 100", .sentence = "Records that are taken at once, at most."
 #define BATCH_TIMEOUT                                                                                                                      \
     .form = STREAM_SECONDS, .into = STREAM_PART, .field = "batchTimeout", .default_words = "3; of NATS 10",                                \
-    .sentence = "Seconds that records may wait for more of them, at most."
+    .sentence = "Seconds that records may wait for more of them, at most. So often rows are staged, too; they are imported after 30 s at " \
+                "the latest, as settings of the sink."
 
 const StreamField stream_fields[] = {
     /* the document */

@@ -9,6 +9,7 @@
 #include "base/checksum.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "config/column_name.h"
 #include "config/definition.h"
 #include "config/stream_parts.h"
 #include "config/units.h"
@@ -539,18 +540,21 @@ static int complete_columns(Stream *stream, const Node *sink_options, const Node
     return 0;
 }
 
-/* As inferred columns are named. */
-static json_t *column_name(const char *path) {
-    _cleanup_(buffer_deinit) Buffer name = {0};
-    for (; *path && name.size < 63; path++) {
-        char c = *path >= 'A' && *path <= 'Z' ? (char)(*path - 'A' + 'a') : *path;
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80);
-        if (c == '.')
-            buffer_append_text(&name, "__");
-        else
-            buffer_append_byte(&name, is_plain ? c : '_');
-    }
-    return json_string(buffer_text(&name));
+static bool is_taken(void *context, const char *name) {
+    size_t index;
+    json_t *column;
+    json_array_foreach((json_t *)context, index, column) if (span_equal_nocase(span_of(json_string_value(json_object_get(column, "name"))),
+                                                                               span_of(name))) return true;
+    return false;
+}
+
+/* As inferred columns are named; a path that is none is found when the column is read. */
+static json_t *column_name(json_t *columns, const char *path) {
+    char name[COLUMN_NAME_SIZE];
+    _cleanup_(buffer_deinit) Buffer canonical = {0};
+    if (!field_path_canonical(span_of(path), &canonical)) return json_string(path);
+    column_name_of_field(buffer_span(&canonical), is_taken, columns, name);
+    return json_string(name);
 }
 
 /* Keys and masked fields are declared; all others are inferred. */
@@ -560,7 +564,7 @@ static json_t *add_column(Stream *stream, json_t *columns, const char *path) {
     json_array_foreach(columns, index, column) if (strcmp(json_string_value(json_object_get(column, "path")), path) == 0) return column;
     const char *type = json_string_value(json_object_get(stream->hints, path));
     if (!type) type = "text";
-    column = json_pack("{s:o, s:s, s:s, s:s}", "name", column_name(path), "type", "path", "path", path, "dataType", type);
+    column = json_pack("{s:o, s:s, s:s, s:s}", "name", column_name(columns, path), "type", "path", "path", path, "dataType", type);
     check(column && json_array_append_new(columns, column) == 0);
     if (strcmp(type, "text") == 0) check(json_object_set_new(column, "rawString", json_true()) == 0);
     (void)json_object_del(stream->hints, path);
@@ -587,6 +591,17 @@ static void infer_columns(Stream *stream) {
     add_origin(stream, "sinks/0/table/mapping", "spec/sink/options");
 }
 
+/* A stream's rows are wanted soon: they are staged as often as batches end there, and imported as often as a sink may. */
+static void set_intervals(Stream *stream) {
+    const char *timeout = json_string_value(json_object_get(stream->part, "batchTimeout"));
+    usec_t usec = 0;
+    check(units_parse_time(span_of(timeout), &usec) == 0);
+    const char *staging = usec < USEC_SECOND ? "1s" : timeout;
+    json_t *settings = json_pack("{s:s, s:s}", "storage.level.staging.upload.trigger.interval", staging,
+                                 "storage.level.target.import.trigger.interval", "30s");
+    check(settings && json_object_set_new(stream->sink, "settings", settings) == 0);
+}
+
 static int complete(Stream *stream, const Node *spec) {
     Node source = node_member(spec, "source"), sink = node_member(spec, "sink");
     Node source_options = node_member(&source, "options"), sink_options = node_member(&sink, "options");
@@ -602,6 +617,7 @@ static int complete(Stream *stream, const Node *spec) {
         stream_ignore(stream, "primary_key (only merge has a use for it)");
         check(json_array_clear(stream->keys) == 0);
     }
+    set_intervals(stream);
     if (stream->columns) return complete_columns(stream, &sink_options, &source_options);
     infer_columns(stream);
     return 0;

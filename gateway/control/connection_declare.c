@@ -57,7 +57,7 @@ int control_declare_connection(Control *control, const char *name, const json_t 
     Error error = {0};
     Fault fault = {.error = &error};
     Node root = {.value = body};
-    if (control_is_stalled(control)) return failure_set(failure, 503, "diskStalled", "The disk hangs: try again when it answers.");
+    if (control_is_stalled(control)) return failure_set(failure, 503, "notStored", "The disk hangs: try again when it answers.");
     if (declared_read(&fault, &root, name, connection_types, &declared) < 0)
         return failure_set(failure, 400, "badRequest", "%s.", error.text);
     int r = declare(control, &declared, dry_run, by, ret_result, failure);
@@ -95,7 +95,7 @@ int control_withdraw_connection(Control *control, const char *name, const char *
     if (!known) return failure_set(failure, 404, "connectionNotFound", "There is no connection \"%.60s\".", name);
     if (!connections_is_declared(list_of(control), known))
         return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is the config file's: it is removed there.", name);
-    if (control_is_stalled(control)) return failure_set(failure, 503, "diskStalled", "The disk hangs: try again when it answers.");
+    if (control_is_stalled(control)) return failure_set(failure, 503, "notStored", "The disk hangs: try again when it answers.");
     int r = check_unused(control, name, failure);
     if (r < 0) return r;
     if (declared_files_remove(control->options.directory->files, known, &error) < 0) return not_stored(name, &error, failure);

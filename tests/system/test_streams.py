@@ -105,7 +105,6 @@ def test_nats_by_its_uri(gateway_factory, nats, postgres, tmp_path):
     assert "0 changes" in command(gateway, "apply", "-f", str(manifest), environment=environment)
     assert gateway.api("GET", "/sources/orders-nats-uri").json["version"]["number"] == 1
     own = command(gateway, "get", "orders-nats-uri", "-o", "yaml")
-    print(own)
     assert "durable: none" in own and "subject: orders.new" in own and PASSWORD not in own
     # The connection is there after a start, and a start reads what is new.
     nats.publish("orders.new", orders(301, 100))

@@ -64,8 +64,9 @@ static void errors_say_where(void **state) {
     assert_refused("- 1\n", "m.yaml:1:1: A manifest document must be a map");
     assert_refused("name: x\n", "m.yaml:1:1: A manifest document needs a \"kind\": source");
     assert_refused("name: x\nkind: table\n", "m.yaml:2:7: Field \"kind\" must be one of source, not \"table\"");
-    assert_refused("name: x\ntype: nilus\nspec: {type: stream}\n",
-                   "m.yaml:2:7: A stream manifest (type: nilus) is not supported by this build yet");
+    assert_refused("name: x\ntype: nilus\nspec: {type: cdc}\n", "m.yaml:3:14: Field \"spec.type\" is \"cdc\", which follows the changes");
+    assert_refused("name: x\ntype: nilus\nspec: {type: stream, source: 1, sink: 1}\n",
+                   "m.yaml:3:30: Field \"spec.source\" must be an object");
     assert_refused(HEAD "framng: lines\n", "m.yaml:3:1: Field \"framng\" is not known here: did you mean \"framing\"?");
     assert_refused(HEAD "type: ftp\n", "m.yaml:3:7: Field \"type\" must be one of http, kafka, nats, not \"ftp\"");
     assert_refused(HEAD "framing: line\n", "m.yaml:3:10: Field \"framing\" must be one of single");

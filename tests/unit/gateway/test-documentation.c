@@ -24,6 +24,7 @@
 #include "config/options.h"
 #include "config/settings.h"
 #include "config/source_kind.h"
+#include "config/stream_manifest.h"
 #include "config/units.h"
 #include "gateway/app/program.h"
 #include "sinks/driver.h"
@@ -115,17 +116,21 @@ static void put_state(Buffer *out) {
     field_table_document(&source_state_fields, out);
 }
 
+#define OPERATIONS "docs/operations.md"
+#define STREAMS "docs/streams.md"
+
 static const struct Part {
     const char *name;
     void (*put)(Buffer *out);
+    const char *document; /* NULL: OPERATIONS */
 } parts[] = {
     {"commands", program_document}, {"options", options_document}, {"connection-fields", put_connections},
     {"settings", put_settings},     {"source-fields", put_source}, {"source-kinds", put_source_kinds},
     {"sink-fields", put_sink},      {"column-fields", put_column}, {"state-fields", put_state},
-    {"metrics", put_metrics},       {"series", put_families},
+    {"metrics", put_metrics},       {"series", put_families},      {"stream-fields", stream_manifest_document, STREAMS},
 };
 #define PART_COUNT (sizeof parts / sizeof *parts)
-#define DOCUMENT "docs/operations.md"
+static const char *const documents[] = {OPERATIONS, STREAMS, NULL};
 
 /* ---- documents ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -146,15 +151,15 @@ static bool renew(Span document, const struct Part *part, Buffer *out) {
     return true;
 }
 
-static char *document_path(void) {
+static char *document_path(const char *document) {
     const char *tree = getenv("SLUICE_TREE");
     char *path;
-    check(asprintf(&path, "%s/%s", tree ? tree : ".", DOCUMENT) > 0);
+    check(asprintf(&path, "%s/%s", tree ? tree : ".", document) > 0);
     return path;
 }
 
-static void read_document(Buffer *out) {
-    _cleanup_free_ char *path = document_path();
+static void read_document(const char *name, Buffer *out) {
+    _cleanup_free_ char *path = document_path(name);
     FILE *file = fopen(path, "re");
     if (!file) fail_msg("cannot open %s", path);
     size_t size;
@@ -166,10 +171,11 @@ static void read_document(Buffer *out) {
 }
 
 /* The text as it should be; NULL, or the name of a part whose marks are missing. */
-static const char *renew_all(Span document, Buffer *out) {
+static const char *renew_all(const char *name, Span document, Buffer *out) {
     buffer_append_span(out, document);
     for (size_t i = 0; i < PART_COUNT; i++) {
         Buffer next = {0};
+        if (strcmp(parts[i].document ? parts[i].document : OPERATIONS, name) != 0) continue;
         bool found = renew(buffer_span(out), &parts[i], &next);
         if (!found) return parts[i].name;
         buffer_deinit(out);
@@ -178,17 +184,17 @@ static const char *renew_all(Span document, Buffer *out) {
     return NULL;
 }
 
-static int write_document(void) {
+static int write_document(const char *name) {
     _cleanup_(buffer_deinit) Buffer document = {0}, wanted = {0};
-    _cleanup_free_ char *path = document_path();
+    _cleanup_free_ char *path = document_path(name);
     FILE *file = fopen(path, "re");
     if (!file) {
         (void)fprintf(stderr, "cannot open %s: run this in the root of the tree\n", path);
         return 1;
     }
     (void)fclose(file);
-    read_document(&document);
-    const char *missing = renew_all(buffer_span(&document), &wanted);
+    read_document(name, &document);
+    const char *missing = renew_all(name, buffer_span(&document), &wanted);
     if (missing) {
         (void)fprintf(stderr, "%s has no part `<!-- %s -->`\n", path, missing);
         return 1;
@@ -208,7 +214,7 @@ static void put_two_lines(Buffer *out) {
 
 static void what_stands_between_the_marks_is_renewed(void **state) {
     (void)state;
-    static const struct Part part = {"part", put_two_lines};
+    static const struct Part part = {"part", put_two_lines, NULL};
     _cleanup_(buffer_deinit) Buffer out = {0};
     assert_true(renew(SPAN("before\n<!-- part -->\nold\n<!-- /part -->\nbehind\n"), &part, &out));
     assert_string_equal(buffer_text(&out), "before\n<!-- part -->\none\ntwo\n<!-- /part -->\nbehind\n");
@@ -218,22 +224,30 @@ static void what_stands_between_the_marks_is_renewed(void **state) {
     assert_int_equal(out.size, 0);
 }
 
-static void the_documents_say_what_the_tables_say(void **state) {
-    (void)state;
+static void check_document(const char *name) {
     _cleanup_(buffer_deinit) Buffer document = {0}, wanted = {0};
-    read_document(&document);
-    const char *missing = renew_all(buffer_span(&document), &wanted);
-    if (missing) fail_msg("%s has no part `<!-- %s -->`", DOCUMENT, missing);
+    read_document(name, &document);
+    const char *missing = renew_all(name, buffer_span(&document), &wanted);
+    if (missing) fail_msg("%s has no part `<!-- %s -->`", name, missing);
     size_t at = 0;
     while (at < document.size && at < wanted.size && document.data[at] == wanted.data[at]) at++;
     if (at == document.size && at == wanted.size) return;
     unsigned line = 1;
     for (size_t i = 0; i < at; i++) line += wanted.data[i] == '\n';
-    fail_msg("%s differs from the code from line %u on: run test-documentation --write", DOCUMENT, line);
+    fail_msg("%s differs from the code from line %u on: run test-documentation --write", name, line);
+}
+
+static void the_documents_say_what_the_tables_say(void **state) {
+    (void)state;
+    for (size_t i = 0; documents[i]; i++) check_document(documents[i]);
 }
 
 int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--write") == 0) return write_document();
+    if (argc == 2 && strcmp(argv[1], "--write") == 0) {
+        int code = 0;
+        for (size_t i = 0; documents[i] && code == 0; i++) code = write_document(documents[i]);
+        return code;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_stands_between_the_marks_is_renewed),
         cmocka_unit_test(the_documents_say_what_the_tables_say),
