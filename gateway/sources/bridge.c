@@ -297,8 +297,10 @@ static void adopt(Bridge *bridge) {
     bridge->snapshot = steal(bridge->next_snapshot);
     bridge->source = now;
     if (now != before) {
-        bool reads_on = bridge->client && now && now->plan && before && !differs(before->source, now->source);
+        bool changed = now && before && differs(before->source, now->source);
+        bool reads_on = bridge->client && now && now->plan && before && !changed;
         define(bridge);
+        if (changed) finish_forget(bridge); /* it may go on, or have more to read */
         if (bridge->client && (bridge->want != WANT_READ || !reads_on)) bridge_close_client(bridge);
         if (bridge->client) {
             sinks_set_up(bridge);

@@ -1,5 +1,5 @@
 """
-The steps of docs/bridges.md as written, from a broker with records to rows in SQLite. Only ports differ; and the command `nats`, which Debian does
+The steps of docs/bridges.md and docs/streams.md as written, from a broker with records to rows in SQLite. Only ports differ; and the command `nats`, which Debian does
 not have, is done by the client of tests/services, with the arguments that the page has.
 """
 
@@ -26,9 +26,9 @@ PAGE = (ROOT / "docs" / "bridges.md").read_text()
 LONG = 120
 
 
-def steps(heading):
+def steps(heading, page=PAGE):
     """("yaml", text, file name) and ("sh", text, None) of a section, in order."""
-    section = re.search(rf"^### {heading}\n(.*?)(?=^##)", PAGE, re.M | re.S).group(1)
+    section = re.search(rf"^##+ {heading}\n(.*?)(?=^##)", page, re.M | re.S).group(1)
     for block in re.finditer(r"^( *)```(\w+)\n(.*?)^\1```", section, re.M | re.S):
         kind, text = block.group(2), textwrap.dedent(block.group(3))
         name = re.findall(r"`(\w+\.yaml)`", section[: block.start()])[-1] if kind == "yaml" else None
@@ -45,9 +45,9 @@ class Reader:
         (self.directory / "build" / "release").symlink_to(pathlib.Path(BINARY).resolve().parent)
         self.said = {}
 
-    def follow(self, heading, other=None):
+    def follow(self, heading, other=None, page=PAGE):
         """`other`: takes the lines of a block that this machine has no command for; true: it did."""
-        for kind, text, name in steps(heading):
+        for kind, text, name in steps(heading, page):
             for written, there in self.ports.items():
                 text = text.replace(written, there)
             if kind == "yaml":
@@ -56,7 +56,7 @@ class Reader:
                 self.run(text)
 
     def run(self, text):
-        if " serve " in text:
+        if re.search(r" serve\b", text):
             line = text.strip()
             assert "\n" not in line, line
             self.gateway.command = lambda *_: ["bash", "-c", f"cd {shlex.quote(str(self.directory))} && exec {line}"]
@@ -122,6 +122,17 @@ def test_from_a_topic_to_a_table(kafka, gateway):
     assert len(wanted) == 2000
     wait_until("the next thousand", lambda: len(rows()) >= 2000, LONG)
     assert rows() == wanted
+
+
+@pytest.mark.kafka
+def test_a_stream_manifest(kafka, gateway):
+    reader = Reader(gateway, {"127.0.0.1:9092": kafka.brokers})
+    reader.follow("From a topic to a table", page=(ROOT / "docs" / "streams.md").read_text())
+    assert "Ann" in reader.said["rows"] and "1000" in reader.said["rows"], reader.said
+    assert "ignored: version" in reader.said["check"] and "+ orders-stream" in reader.said["apply"], reader.said
+    assert reader.said["get"].startswith("kind: source\n") and "groupId: orders-etl" in reader.said["get"], reader.said
+    assert gateway.rows("SELECT id, amount, customer FROM orders ORDER BY 1") == [(n, f"{n}.50", "Ann") for n in range(1, 1001)]
+    assert gateway.api("GET", "/sources/orders-stream/bridge").json["state"] == "finished"
 
 
 def test_from_a_stream_to_a_table(nats, gateway):

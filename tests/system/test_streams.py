@@ -225,3 +225,116 @@ def test_kafka_by_its_uri_with_a_login(gateway_factory, kafka, postgres, certifi
         for path in ("/connections", "/sources/orders-kafka-uri", "/sources/orders-kafka-uri/sinks"):
             assert secret.encode() not in gateway.api("GET", path).body
     assert gateway.api("POST", f"/connections/{names['kafka']}/test").json["ok"]
+
+
+# ---- what is refused, and where ----------------------------------------------------------------------------------------
+
+
+def check(path, environment):
+    return subprocess.run([BINARY, "check", "-f", str(path)], capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+
+CASES = json.loads((STREAMS / "errors.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["about"] for case in CASES])
+def test_errors_say_where(case, tmp_path):
+    """Each case changes tests/streams/nats-uri.yaml: pairs of what stands there and what stands there instead."""
+    text = (STREAMS / "nats-uri.yaml").read_text()
+    for old, new in zip(case["change"][::2], case["change"][1::2]):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "m.yaml").write_text(text)
+    ended = check(tmp_path / "m.yaml", {"NATS_USERNAME": "shop", "NATS_PASSWORD": PASSWORD, "NATS_HOST": "127.0.0.1:4222"})
+    assert ended.returncode == 1, ended.stdout
+    assert ended.stderr.startswith(f"{tmp_path}/m.yaml:{case['says']}"), ended.stderr
+    assert PASSWORD not in ended.stderr
+
+
+# ---- declared connections ----------------------------------------------------------------------------------------------
+
+
+KAFKA_FIELDS = {"type": "kafka", "brokers": "127.0.0.1:1", "securityProtocol": "sasl_plaintext", "saslMechanism": "PLAIN", "saslUsername": "u"}
+
+
+def declare(gateway, name, body, query=""):
+    return gateway.api("PUT", f"/connections/{name}{query}", body)
+
+
+def test_connections_are_declared(gateway_factory):
+    gateway = gateway_factory("connections:\n  events: {type: kafka, brokers: b}\n").start()
+    one = {**KAFKA_FIELDS, "files": {"saslPasswordFile": "hunter-22"}}
+    assert declare(gateway, "one", one, "?dryRun=true").json == {"name": "one", "action": "create"}
+    assert "one" not in [item["name"] for item in gateway.api("GET", "/connections").json["connections"]]
+    assert declare(gateway, "one", one).json["action"] == "create"
+    assert declare(gateway, "one", one).json["action"] == "none"
+    assert declare(gateway, "one", {**one, "files": {"saslPasswordFile": "hunter-33"}}, "?dryRun=true").json["action"] == "update"
+    assert declare(gateway, "one", one).json["action"] == "none"
+    assert declare(gateway, "one", {**one, "files": {"saslPasswordFile": "hunter-33"}}).json["action"] == "update"
+    stored = gateway.data / "connections" / "one.saslPasswordFile"
+    assert stored.read_text() == "hunter-33" and stored.stat().st_mode & 0o777 == 0o600
+    assert (gateway.data / "connections").stat().st_mode & 0o777 == 0o700
+    answer = declare(gateway, "one", {**one, "saslUsername": "v"})
+    assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionExists")
+    answer = declare(gateway, "events", one)
+    assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionInConfig")
+    # It can be named at once, and is there after a start.
+    gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "kafka", "kafka": {"connection": "one", "topics": ["t"]}})
+    answer = gateway.api("DELETE", "/connections/one")
+    assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionInUse")
+    listed = {item["name"]: item for item in gateway.api("GET", "/connections").json["connections"]}
+    assert listed["one"]["declared"] is True and "declared" not in listed["events"] and listed["one"]["brokers"] == "127.0.0.1:1"
+    gateway.stop()
+    (gateway.data / "connections" / "broken.json").write_text("{")
+    (gateway.data / "connections" / "events.json").write_text(json.dumps({"type": "kafka", "brokers": "other"}))
+    gateway.start()
+    listed = {item["name"]: item for item in gateway.api("GET", "/connections").json["connections"]}
+    assert listed["one"]["declared"] is True and "broken" not in listed and "declared" not in listed["events"]
+    assert "connections/broken.json is left out" in gateway.log_text() and "connections/events.json is left out" in gateway.log_text()
+    assert declare(gateway, "two", {"type": "nats", "servers": "nats://127.0.0.1:1"}).json["action"] == "create"
+    assert gateway.api("DELETE", "/connections/two").status == 200
+    assert gateway.api("DELETE", "/connections/two").status == 404
+    assert not (gateway.data / "connections" / "two.json").exists()
+    assert declare(gateway, "two", {"type": "nats", "servers": "nats://127.0.0.1:2"}).json["action"] == "create"
+    assert gateway.api("POST", "/connections/two/test").json["fault"] == "unreachable"
+    assert gateway.api("DELETE", "/connections/events").json["error"] == "stream.api.connectionInConfig"
+    assert "hunter" not in gateway.log_text()
+
+
+@pytest.mark.parametrize(
+    "name, body, says",
+    [
+        ("a", {}, 'needs a "type"'),
+        ("a", {"type": "sqlite", "path": "/tmp/x.db"}, 'is "sqlite": connections of type kafka, nats and postgres can be declared here'),
+        ("A b", {"type": "nats", "servers": "nats://a"}, ""),
+        ("a", {"type": "nats", "servers": "nats://a", "passwordFile": "/etc/shadow", "user": "u"}, "must not name a file of the gateway's host"),
+        ("a", {"type": "kafka", "brokers": "a", "sslCa": "/etc/x"}, "must not name a file of the gateway's host"),
+        ("a", {"type": "kafka", "brokers": "a", "properties": {"ssl.keystore.location": "/x"}}, "can be given in the config file only"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"brokers": "x"}}, "is no file of a connection of type kafka"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"sslCa": 5}}, "must be a string"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"sslCa": "x" * 70000}}, "must have 1 to 65536 bytes"),
+        ("a", {"type": "kafka", "brokers": "a", "files": {"saslPasswordFile": "x"}}, "has no use without"),
+        ("a", {"type": "kafka"}, 'needs "brokers"'),
+        ("a", {"type": "kafka", "brokers": "a", "what": 1}, '"what" is not known here'),
+        ("a", {"type": "postgres", "uri": "postgresql:///db"}, "must name a host"),
+        ("a", {"type": "postgres", "uri": "postgresql://%2Fvar%2Frun/db"}, "must name a host"),
+        ("a", {"type": "postgres", "uri": "postgresql://h,/db"}, "must name a host"),
+        ("a", {"type": "postgres", "uri": "postgresql://u@/db"}, "must name a host"),
+        ("a", {"type": "postgres", "uri": "postgresql://h/db?host=/var/run"}, 'the parameter "host"'),
+        ("a", {"type": "postgres", "uri": "postgresql://h/db?sslmode=disable&%70assfile=/x"}, "which can be given in the config file only"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p@h/db"}, "must not hold a password"),
+    ],
+)
+def test_what_cannot_be_declared(one_gateway, name, body, says):
+    answer = declare(one_gateway, name.replace(" ", "%20"), body)
+    assert answer.status == 400 and says in answer.json["message"], answer
+    assert not (one_gateway.data / "connections" / f"{name}.json").exists()
+
+
+@pytest.fixture(scope="module")
+def one_gateway(tmp_path_factory):
+    from sluice import Gateway
+
+    gateway = Gateway(tmp_path_factory.mktemp("declared")).start()
+    yield gateway
+    gateway.close()
