@@ -3,12 +3,12 @@
 
 #include "config/stream_parts.h"
 
-typedef struct Place {
+typedef struct StreamPlace {
     unsigned place;
     const char *prefix, *suffix; /* of a field's name */
-} Place;
+} StreamPlace;
 
-static const Place places[] = {
+static const StreamPlace places[] = {
     {STREAM_TOP, "", ""},
     {STREAM_SPEC, "spec.", ""},
     {STREAM_SOURCE, "spec.source.", ""},
@@ -40,7 +40,7 @@ static void put_target(Buffer *out, const StreamField *field, unsigned place) {
     }
 }
 
-static void put_row(Buffer *out, const Place *place, const StreamField *field) {
+static void put_row(Buffer *out, const StreamPlace *place, const StreamField *field) {
     buffer_printf(out, "| `%s%s%s`", place->prefix, field->name, place->suffix[0] == '=' ? "=" : "");
     if (place->suffix[0] == '=' && place->suffix[1]) buffer_append_text(out, place->suffix + 1);
     if (field->alias) buffer_printf(out, ", or `%s`", field->alias);

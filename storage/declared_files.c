@@ -85,13 +85,13 @@ int declared_files_remove(Files *files, const Connection *connection, Error *err
     return r == 0 ? files->sync_directory(files, DECLARED_FOLDER, error) : r;
 }
 
-typedef struct Loading {
+typedef struct DeclaredLoading {
     Files *files;
     const ConnectionType *const *types;
     Connections *connections;
-} Loading;
+} DeclaredLoading;
 
-static int load(const Loading *loading, const char *name, const char *path, Error *error) {
+static int load(const DeclaredLoading *loading, const char *name, const char *path, Error *error) {
     _cleanup_free_ char *text = NULL;
     size_t size;
     Connection connection = {0};
@@ -108,7 +108,7 @@ static int load(const Loading *loading, const char *name, const char *path, Erro
 }
 
 static int visit(void *context, const char *file, const FileInfo *info) {
-    const Loading *loading = context;
+    const DeclaredLoading *loading = context;
     (void)info;
     if (!text_ends(span_of(file), span_of(SUFFIX))) return 0;
     _cleanup_free_ char *name = text_copy_span((Span){file, strlen(file) - strlen(SUFFIX)}), *path = document_path(name);
@@ -122,7 +122,7 @@ static int visit(void *context, const char *file, const FileInfo *info) {
 }
 
 int declared_files_load(Files *files, const ConnectionType *const *types, Connections *connections, Error *error) {
-    Loading loading = {.files = files, .types = types, .connections = connections};
+    DeclaredLoading loading = {.files = files, .types = types, .connections = connections};
     Error why = {0};
     int r = files->info(files, DECLARED_FOLDER, &(FileInfo){0}, &why);
     if (r == -ENOENT) return 0;
