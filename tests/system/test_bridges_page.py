@@ -129,7 +129,7 @@ def test_a_stream_manifest(kafka, gateway):
     reader = Reader(gateway, {"127.0.0.1:9092": kafka.brokers})
     reader.follow("From a topic to a table", page=(ROOT / "docs" / "streams.md").read_text())
     assert "Ann" in reader.said["rows"] and "1000" in reader.said["rows"], reader.said
-    assert "ignored: version" in reader.said["check"] and "+ orders-stream" in reader.said["apply"], reader.said
+    assert "ignored: version" in reader.said["apply"] and "+ orders-stream" in reader.said["apply"], reader.said
     assert reader.said["get"].startswith("kind: source\n") and "groupId: orders-etl" in reader.said["get"], reader.said
     assert gateway.rows("SELECT id, amount, customer FROM orders ORDER BY 1") == [(n, f"{n}.50", "Ann") for n in range(1, 1001)]
     assert gateway.api("GET", "/sources/orders-stream/bridge").json["state"] == "finished"

@@ -865,6 +865,24 @@ static void a_source_that_ends_is_finished(void **state) {
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
 }
 
+/* Without a stop in between: what changed may give it more to read. */
+static void a_finished_source_that_is_changed_goes_on(void **state) {
+    (void)state;
+    world_begin(1, 1, false);
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    world_put(0, 50, RECORD_GOOD);
+    run(100, 20 * USEC_MS);
+    assert_int_equal(world.sinks[0].positions[0], 100);
+    world.has_group = true; /* loop: true */
+    world_show();
+    world_settle(60);
+    assert_int_equal(world.sinks[0].positions[0], 150);
+    assert_int_equal(world_status()->state, BRIDGE_RUNNING);
+}
+
 static void a_source_that_ends_reads_again_what_was_returned(void **state) {
     (void)state;
     world_begin(1, 1, false);
@@ -1022,6 +1040,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
         cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
+        cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
         cmocka_unit_test_teardown(each_record_once_whatever_happens, tear_down),
