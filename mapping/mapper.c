@@ -590,20 +590,33 @@ static __attribute__((noinline)) MapError explode(Mapper *mapper, const PlanSink
     return failure->error = error;
 }
 
+/* The rows of an event in a sink that explodes or deletes. False: it is one row like those of other sinks, with one more cell. */
+static __attribute__((noinline)) bool put_special(Mapper *mapper, const PlanSink *sink, const Event *event, Buffer *row,
+                                                  MapFailure *failure) {
+    if (sink->delete_on && event->is_tombstone && sink->sink->target.table.delete_on.tombstone)
+        (void)put_deletion(mapper, sink, event, row, failure);
+    else if (mapper->body_failure.error)
+        return false; /* it is told there */
+    else if (sink->explode)
+        (void)explode(mapper, sink, event, row, failure);
+    else if (is_deletion(mapper, sink))
+        (void)put_deletion(mapper, sink, event, row, failure);
+    else
+        return false;
+    return true;
+}
+
 static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Event *event, Buffer *const *rows, MapFailure *failure) {
     const PlanSink *sink = &plan->sinks[index];
     Buffer *row = rows[index];
     size_t start = row->size;
     RowNote *note = sink->is_copied ? &mapper->notes[index] : NULL;
     if (note) *note = (RowNote){.start = start};
-    if (__builtin_expect(sink->delete_on != NULL, 0) && event->is_tombstone && sink->sink->target.table.delete_on.tombstone)
-        return put_deletion(mapper, sink, event, row, failure);
+    if (__builtin_expect(sink->is_special, 0) && put_special(mapper, sink, event, row, failure)) return failure->error;
     if (sink->has_paths && mapper->body_failure.error) {
         *failure = mapper->body_failure;
         return failure->error;
     }
-    if (__builtin_expect(sink->explode != NULL, 0)) return explode(mapper, sink, event, row, failure);
-    if (__builtin_expect(sink->delete_on != NULL, 0) && is_deletion(mapper, sink)) return put_deletion(mapper, sink, event, row, failure);
     if (__builtin_expect(sink->fields != NULL, 0) && begin_fields(mapper, plan, sink, failure)) {
         failure->rows = 0;
         return failure->error;
@@ -621,8 +634,8 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     }
     check(row->size > start); /* each cell has its comma, also an empty one */
     check_debug(row->data[row->size - 1] == ',');
-    if (__builtin_expect(sink->delete_on != NULL, 0))
-        row_end(row); /* behind an empty last cell */
+    if (__builtin_expect(sink->is_special, 0))
+        row_end(row); /* behind the last cell, which is empty */
     else
         row->data[row->size - 1] = '\n';
     failure->error = MAP_OK;

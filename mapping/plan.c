@@ -306,6 +306,7 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
     if (exploded < 0) return exploded;
     int deletes = compile_delete(compile, compiled, error);
     if (deletes < 0) return deletes;
+    compiled->is_special = compiled->explode || compiled->delete_on;
     for (uint32_t i = 0; i < compiled->column_count; i++) {
         const Column *column = &sink->target.columns[i];
         int r = compile_column(compile, compiled, column, &compiled->columns[i], error);

@@ -103,6 +103,7 @@ typedef struct PlanSink {
     PlanColumn *columns;
     PlanRun *runs;
     PlanExplode *explode;  /* NULL: an event is one row. Else no run is copied from or to it */
+    bool is_special;       /* one of the two is there */
     PlanDelete *delete_on; /* NULL: its rows have no mark. Else each has one more cell */
     uint32_t column_count, run_count;
     size_t fixed_bytes; /* room for all of a row but its texts of any size */
