@@ -25,6 +25,7 @@ _Static_assert(sizeof data_traits / sizeof *data_traits == DATA_TYPE_COUNT, "tra
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
 const char *const strategy_names[] = {"append", "merge", NULL};
 const char *const schema_drift_names[] = {"fail", "evolve", NULL};
+const char *const body_policy_names[] = {"drop", "keep", NULL};
 const char *const framing_names[] = {"single", "ndjson", "array", "concatenated", "lines", NULL};
 const char *const error_detail_names[] = {"full", "minimal", NULL};
 
@@ -36,6 +37,12 @@ const char *column_type_name(ColumnType type) {
 const char *data_type_name(DataType type) {
     check(type < DATA_TYPE_COUNT);
     return data_type_names[type];
+}
+
+bool sink_masks(const Sink *sink) {
+    for (size_t i = 0; i < sink->target.column_count; i++)
+        if (sink->target.columns[i].mask) return true;
+    return false;
 }
 
 bool meta_field_fits(MetaField field, DataType type) {
@@ -267,6 +274,7 @@ Source *source_copy(const Source *source) {
     copy->source_id = source->source_id;
     copy->name = source->name;
     copy->description = source->description;
+    copy->body_policy = source->body_policy;
     fields_unshare(&source_fields, copy);
     memcpy(copy->part, source->part, source->kind->fields->size);
     fields_unshare(source->kind->fields, copy->part);

@@ -74,6 +74,7 @@ typedef struct Column {
     char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
     MetaField meta_field; /* COLUMN_META */
     ColumnOrigin inferred;
+    char *mask; /* NULL: none; mask_table.h reads it */
 } Column;
 
 /* The type of a field, whatever its values are: what does not fit goes to a variant. */
@@ -96,6 +97,8 @@ typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
 typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE } Strategy;
 typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE } SchemaDrift;
 typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
+/* What is kept of an event beside its rows, where a sink of the source masks a column. */
+typedef enum BodyPolicy { BODY_POLICY_DROP, BODY_POLICY_KEEP } BodyPolicy;
 typedef enum ErrorDetail { ERROR_DETAIL_FULL, ERROR_DETAIL_MINIMAL } ErrorDetail;
 
 /* Which change made a definition what it is. */
@@ -198,6 +201,7 @@ typedef struct Source {
     char *description;
     const SourceKind *kind;
     void *part; /* what its kind declares: HttpSource … (source_http.h) */
+    BodyPolicy body_policy;
     Settings settings;
     DefinitionVersion version;
     usec_t created;
@@ -293,6 +297,8 @@ bool identifier_valid(const char *id);
 
 const char *column_type_name(ColumnType type);
 const char *data_type_name(DataType type);
+/* Does a column of the sink have a mask? */
+bool sink_masks(const Sink *sink);
 /* Can what such a column is filled with be of its data type? A type that never fits is refused at once, not event by event. */
 bool column_type_fits(const Column *column);
 /* Can values of the field be of that type? */

@@ -159,6 +159,13 @@ static const FieldInfo source_rows[] = {
      .read = read_kind,
      .write = write_kind,
      .sentence = "Its kind: how events come in. The fields that follow here are those of all kinds; cannot be changed."},
+    {.name = "bodyPolicy",
+     .type = FIELD_CHOICE,
+     .offset = offsetof(Source, body_policy),
+     .default_value = "drop",
+     .choices = body_policy_names,
+     .is_optional = true,
+     .sentence = "Of a source with a column that has a `mask`: whether rejects keep the event, and columns may hold all of it."},
     {0},
 };
 const FieldTable source_fields = {

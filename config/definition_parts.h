@@ -11,6 +11,7 @@ extern const char *const data_type_names[];
 extern const char *const on_invalid_names[];
 extern const char *const strategy_names[];
 extern const char *const schema_drift_names[];
+extern const char *const body_policy_names[];
 extern const char *const framing_names[];
 extern const char *const error_detail_names[];
 

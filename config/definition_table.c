@@ -7,16 +7,39 @@
 #include "config/definition.h"
 #include "config/definition_parts.h"
 #include "config/inference.h"
+#include "config/mask_table.h"
 
 #define COLUMN_NAME_BYTES_MAX 63
 #define TABLE_NAME_BYTES_MAX 63 /* what PostgreSQL keeps of a name */
 #define PATH_BYTES_MAX INFERENCE_PATH_BYTES_MAX
 #define DEFAULT_BYTES_MAX 65536
 #define TEMPLATE_BYTES_MAX 65536
+#define MASK_BYTES_MAX 1024
 
 #define KIND(type) (1U << (type))
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
+
+static int check_mask(Fault *fault, const Node *node) {
+    Mask mask;
+    Error why = {0};
+    if (mask_parse(span_of(json_string_value(node->value)), &mask, &why) == 0) return 0;
+    return fault_at(fault, node, "%s", why.text);
+}
+
+static int complete_mask(Fault *fault, const Node *node, const Column *column) {
+    Node field = node_member(node, "mask");
+    Mask mask;
+    Error why = {0};
+    check(mask_parse(span_of(column->mask), &mask, NULL) == 0);
+    if (mask_check_type(&mask, column->data_type, &why) < 0) return fault_at(fault, &field, "%s", why.text);
+    if (column->primary_key && !mask.info->may_be_key)
+        return fault_at(fault, &field,
+                        "is \"%s\", which makes rows of one key of rows that have several: a primary key may have "
+                        "\"hash\", \"hmac:KEYNAME\", \"md5\" or \"uuid\"",
+                        mask.info->name);
+    return 0;
+}
 
 static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
@@ -36,7 +59,7 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
         Node key = node_member(node, "primaryKey");
         return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
     }
-    return 0;
+    return column->mask ? complete_mask(fault, node, column) : 0;
 }
 
 static const char *const template_languages[] = {"jsonnet", NULL};
@@ -61,8 +84,6 @@ static const FieldTable template_fields = {.owners = "templates", .fields = temp
 static const unsigned type_values[] = {COLUMN_ID,       COLUMN_DATETIME, COLUMN_IP,   COLUMN_BODY, COLUMN_HEADERS, COLUMN_PATH,
                                        COLUMN_TEMPLATE, COLUMN_META,     COLUMN_REST, COLUMN_ID,   COLUMN_PATH};
 static const char *const origin_names[] = {"declared", "base", "field", "variant", NULL};
-
-static const Refusal column_refusals[] = {{"mask", FIELD_NOT_BUILT}, {0}};
 
 static const FieldInfo column_rows[] = {
     {.name = "name",
@@ -132,14 +153,18 @@ static const FieldInfo column_rows[] = {
      .choices = origin_names,
      .is_optional = true,
      .sentence = "Who made it, with `infer`; a column of a request that is not `declared` is not read."},
+    {.name = "mask",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, mask),
+     .least = 1,
+     .most = MASK_BYTES_MAX,
+     .range_words = "`NAME` or `NAME:PARAMETER`, see [masking](masking.md)",
+     .validate = check_mask,
+     .sentence = "What its value is replaced by before anything is stored."},
     {0},
 };
-const FieldTable column_fields = {.owners = "columns",
-                                  .fields = column_rows,
-                                  .size = sizeof(Column),
-                                  .refused = column_refusals,
-                                  .kind = "type",
-                                  .complete = complete_column};
+const FieldTable column_fields = {
+    .owners = "columns", .fields = column_rows, .size = sizeof(Column), .kind = "type", .complete = complete_column};
 
 /* ---- the mapping -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -327,6 +352,8 @@ static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *targ
         if (column->primary_key)
             return fault_at(fault, &newer_by, "is \"%s\", which is part of the primary key: rows with one key have one value of it",
                             column->name);
+        if (column->mask)
+            return fault_at(fault, &newer_by, "is \"%s\", which has a mask: masked values do not tell which row is newer", column->name);
         if (data_traits[column->data_type].has_order) return 0;
         return fault_at(fault, &newer_by,
                         "is \"%s\" of dataType \"%s\", and must be of \"integer\", \"number\", \"decimal\", \"timestamp\" or \"date\"",

@@ -47,7 +47,19 @@ static int file_value(const YamlDocument *document, const Node *node, const char
     char text[32];
     Span value;
     Error why = {0};
-    if (json_is_string(node->value)) {
+    _cleanup_(buffer_deinit) Buffer list = {0};
+    if (info->type == OPTION_KEYS && json_is_object(node->value)) {
+        const char *name;
+        json_t *file;
+        json_object_foreach((json_t *)(uintptr_t)node->value, name, file) {
+            char place[4 * NAME_BYTES_MAX];
+            (void)snprintf(place, sizeof place, "%s/%.*s", path, NAME_BYTES_MAX, name);
+            if (!json_is_string(file) || strchr(json_string_value(file), ',') || strpbrk(name, "=,"))
+                return yaml_error(document, place, error, "%s: a key must have a file, whose name holds no comma", info->name);
+            buffer_printf(&list, "%s%s=%s", list.size ? "," : "", name, json_string_value(file));
+        }
+        value = buffer_span(&list);
+    } else if (json_is_string(node->value)) {
         value = (Span){json_string_value(node->value), json_string_length(node->value)};
     } else if (json_is_integer(node->value)) {
         value = (Span){text, (size_t)snprintf(text, sizeof text, "%lld", (long long)json_integer_value(node->value))};
@@ -68,15 +80,26 @@ static bool is_group(const char *name) {
     return false;
 }
 
+/* In the file a name may be written in camel case, too: maskKeyFile. */
+static void put_name(char *to, const char *prefix, const char *key) {
+    to += sprintf(to, "%s%s", prefix, *prefix ? "." : "");
+    for (; *key; key++) {
+        bool upper = *key >= 'A' && *key <= 'Z';
+        if (upper) *to++ = '-';
+        *to++ = (char)(upper ? *key - 'A' + 'a' : *key);
+    }
+    *to = 0;
+}
+
 static int file_group(const YamlDocument *document, const Node *group, const char *prefix, const char *path, Options *options,
                       Error *error) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)group->value, key, value) {
-        char name[2 * NAME_BYTES_MAX + 2] = "", place[2 * NAME_BYTES_MAX + 2] = "";
+        char name[4 * NAME_BYTES_MAX + 2] = "", place[2 * NAME_BYTES_MAX + 2] = "";
         Node node = {.value = value, .parent = group, .key = key};
         if (strlen(key) <= NAME_BYTES_MAX) {
-            (void)snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
+            put_name(name, prefix, key);
             (void)snprintf(place, sizeof place, "%s%s%s", path, *path ? "/" : "", key);
         }
         if (strcmp(name, "connections") == 0) continue;
@@ -319,7 +342,10 @@ void options_print(const Options *options, Buffer *out) {
 }
 
 void options_document(Buffer *out) {
-    static const char *const types[] = {"text", "ADDR:PORT", "URL", "networks", "branch", "choice", "boolean", "number", "size", "time"};
+    static const char *const types[] = {
+        [OPTION_TEXT] = "text",    [OPTION_FILE] = "file",         [OPTION_KEYS] = "NAME=FILE, …", [OPTION_ADDRESS] = "ADDR:PORT",
+        [OPTION_URL] = "URL",      [OPTION_NETWORKS] = "networks", [OPTION_BRANCH] = "branch",     [OPTION_CHOICE] = "choice",
+        [OPTION_BOOL] = "boolean", [OPTION_COUNT] = "number",      [OPTION_SIZE] = "size",         [OPTION_TIME] = "time"};
     buffer_append_text(out, "| option | type | default | range | reload | meaning |\n|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < options_table_size; i++) {
         const OptionInfo *info = &options_table[i];

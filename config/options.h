@@ -53,9 +53,11 @@ typedef struct Options {
     usec_t stall_timeout;  /* a commit that takes longer: the disk hangs */
     usec_t import_longest; /* an import is given up after this, whatever its progress */
     usec_t shutdown_deadline;
-    char *log_level;  /* debug, info, warning, error */
-    char *log_format; /* auto, json, text */
-    Connections list; /* `connections:` of the config file, and "local" */
+    char *mask_key_file; /* "": the key of the data directory */
+    char *mask_keys;     /* NAME=FILE, comma-separated; "" none */
+    char *log_level;     /* debug, info, warning, error */
+    char *log_format;    /* auto, json, text */
+    Connections list;    /* `connections:` of the config file, and "local" */
 } Options;
 
 /* Defaults, then the file (NULL: none), then the environment, then `arguments` (NULL: none; ends with NULL): "--name", "value" or

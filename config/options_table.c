@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "config/definition.h"
 #include "config/units.h"
 
 #define KB 1024LL
@@ -95,6 +96,9 @@ const OptionInfo options_table[] = {
     TIME("import-longest", import_longest, "2h", USEC_SECOND, 30 * USEC_DAY, RESTART,
          "How long one import may take with progress; what takes longer is imported in smaller parts."),
     TIME("shutdown-deadline", shutdown_deadline, "30s", USEC_SECOND, USEC_HOUR, LIVE, "How long a shutdown may take."),
+    TEXT("mask-key-file", OPTION_FILE, mask_key_file, "", NULL, RESTART,
+         "The file of the key of masks; empty: the key of the data directory."),
+    TEXT("mask-keys", OPTION_KEYS, mask_keys, "", NULL, RESTART, "Keys of the mask `hmac`, as NAME=FILE, comma-separated."),
     TEXT("log-level", OPTION_CHOICE, log_level, "info", "debug, info, warning, error", LIVE, "The least level that is logged."),
     TEXT("log-format", OPTION_CHOICE, log_format, "auto", "auto, json, text", RESTART, "JSON lines or text; auto: text on a terminal."),
 };
@@ -167,6 +171,28 @@ static bool are_networks(Span text) {
     }
 }
 
+/* NAME=FILE, …; no name twice. */
+static bool are_keys(Span text) {
+    for (Span rest = text; rest.size > 0;) {
+        const char *comma = memchr(rest.data, ',', rest.size);
+        Span item = text_trim((Span){rest.data, comma ? (size_t)(comma - rest.data) : rest.size});
+        const char *equals = item.size > 0 ? memchr(item.data, '=', item.size) : NULL;
+        if (!equals || equals + 1 == item.data + item.size) return false;
+        Span name = {item.data, (size_t)(equals - item.data)};
+        _cleanup_free_ char *copy = name.size > 0 ? text_copy_span(name) : NULL;
+        if (!copy || !identifier_valid(copy)) return false;
+        for (Span before = {text.data, (size_t)(rest.data - text.data)}; before.size > 0;) {
+            const char *end = memchr(before.data, ',', before.size);
+            Span other = text_trim((Span){before.data, end ? (size_t)(end - before.data) : before.size});
+            if (text_begins(other, name) && other.data[name.size] == '=') return false;
+            before = end ? (Span){end + 1, before.size - (size_t)(end - before.data) - 1} : (Span){0};
+        }
+        if (!comma) return true;
+        rest = (Span){comma + 1, rest.size - (size_t)(comma - rest.data) - 1};
+    }
+    return text.size == 0;
+}
+
 static bool is_url(Span text) {
     if (text.size == 0) return true;
     bool http = text.size > 7 && memcmp(text.data, "http://", 7) == 0, https = text.size > 8 && memcmp(text.data, "https://", 8) == 0;
@@ -190,6 +216,9 @@ static const char *text_problem(const OptionInfo *info, Span text) {
     uint64_t number;
     switch (info->type) {
     case OPTION_TEXT: return text.size > 0 ? NULL : "must not be empty";
+    case OPTION_FILE: return NULL;
+    case OPTION_KEYS:
+        return are_keys(text) ? NULL : "must be NAME=FILE, separated by commas, where the names differ and are of a-z, 0-9, '-' and '_'";
     case OPTION_ADDRESS: return is_address(text) ? NULL : "must be ADDR:PORT, such as 127.0.0.1:7000 or [::1]:7000";
     case OPTION_URL: return is_url(text) ? NULL : "must be a URL that begins with http:// or https://";
     case OPTION_NETWORKS: return are_networks(text) ? NULL : "must be networks such as 10.0.0.0/8, separated by commas";

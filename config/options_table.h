@@ -12,6 +12,8 @@
 
 typedef enum OptionType {
     OPTION_TEXT,
+    OPTION_FILE,    /* a path, or empty */
+    OPTION_KEYS,    /* NAME=FILE, … */
     OPTION_ADDRESS, /* ADDR:PORT */
     OPTION_URL,     /* http(s)://…, kept without the last '/' */
     OPTION_NETWORKS,

@@ -7,6 +7,7 @@
 #include "mapping/form.h"
 #include "mapping/headers.h"
 #include "mapping/json_text.h"
+#include "mapping/mask.h"
 #include "mapping/plan_parts.h"
 #include "mapping/rest.h"
 #include "mapping/row.h"
@@ -34,6 +35,7 @@ struct Mapper {
     /* Of the event at hand */
     usec_t time_ms;             /* that `time` says; it is made anew once a millisecond */
     char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
+    Buffer masked;              /* of a mask at work */
     Buffer headers;             /* the JSON object once headers_ready */
     bool headers_ready;
     bool scratch_used;      /* a buffer of this struct may have grown */
@@ -66,6 +68,7 @@ void mapper_free(Mapper *mapper) {
     header_writer_deinit(&mapper->header_writer);
     buffer_deinit(&mapper->form_json);
     buffer_deinit(&mapper->scratch);
+    buffer_deinit(&mapper->masked);
     buffer_deinit(&mapper->headers);
     rest_deinit(&mapper->rest);
     free(mapper->notes);
@@ -156,13 +159,32 @@ static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned
     unreachable();
 }
 
-static MapError put_checked(const Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
+/* `reason`: the rest of a sentence that begins with the value, which is left out where it must not be shown. */
+static MapError fail_value(const PlanColumn *compiled, Span text, const char *reason, MapFailure *failure) {
     const Column *column = compiled->column;
-    const char *reason;
-    if (is_hopeless(mapper, column->data_type, text, known)) return fail_too_large(mapper, column, failure);
-    if (value_put(row, column->data_type, text, known, &reason) == 0) return MAP_OK;
+    if (compiled->hides)
+        return fail(failure, MAP_WRONG_TYPE, column->name,
+                    "Column \"%s\" of dataType %s: the value, which is not shown since the source masks values, %s.", column->name,
+                    data_type_name(column->data_type), reason);
     return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" of dataType %s: \"" EXCERPT_FORMAT "\" %s.", column->name,
                 data_type_name(column->data_type), EXCERPT(text), reason);
+}
+
+static __attribute__((noinline)) MapError put_masked(Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row,
+                                                     MapFailure *failure) {
+    const char *reason;
+    mapper->scratch_used = true;
+    if (mask_put(compiled->mask, text, known, row, &mapper->masked, &reason) == 0) return MAP_OK;
+    return fail_value(compiled, text, reason, failure);
+}
+
+static MapError put_checked(Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
+    const Column *column = compiled->column;
+    const char *reason;
+    if (compiled->mask) return put_masked(mapper, compiled, text, known, row, failure);
+    if (is_hopeless(mapper, column->data_type, text, known)) return fail_too_large(mapper, column, failure);
+    if (value_put(row, column->data_type, text, known, &reason) == 0) return MAP_OK;
+    return fail_value(compiled, text, reason, failure);
 }
 
 static MapError put_null(const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
@@ -195,11 +217,10 @@ static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text
 /* A string with escapes, as what it means. */
 static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span inner, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
-    if (inner.size < mapper->row_bytes_most && column->data_type == DATA_TEXT && row_put_unescaped(row, inner) == 0) return MAP_OK;
+    if (inner.size < mapper->row_bytes_most && column->data_type == DATA_TEXT && !compiled->mask && row_put_unescaped(row, inner) == 0)
+        return MAP_OK;
     Buffer *scratch = take_scratch(mapper);
-    if (json_unescape(scratch, inner))
-        return fail(failure, MAP_WRONG_TYPE, column->name,
-                    "Column \"%s\": \"" EXCERPT_FORMAT "\" holds half a surrogate pair, which is no text.", column->name, EXCERPT(inner));
+    if (json_unescape(scratch, inner)) return fail_value(compiled, inner, "holds half a surrogate pair, which is no text", failure);
     Span text = buffer_span(scratch);
     return put_checked(mapper, compiled, text, text.size && memchr(text.data, 0, text.size) ? 0 : VALUE_IS_TEXT, row, failure);
 }
@@ -241,6 +262,9 @@ static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const E
     const Column *column = compiled->column;
     check(event->templates);
     const TemplateResult *result = &event->templates[compiled->template_index];
+    if (result->failed && compiled->hides)
+        return fail(failure, MAP_TEMPLATE, column->name,
+                    "Column \"%s\": the template failed; its message is not shown since the source masks values.", column->name);
     if (result->failed)
         return fail(failure, MAP_TEMPLATE, column->name, "Column \"%s\": %.*s", column->name,
                     (int)(result->text.size < 512 ? result->text.size : 512), result->text.size ? result->text.data : "");
@@ -276,7 +300,7 @@ static size_t put_element_number(char to[static NUMBER_BYTES], const Mapper *map
     return (size_t)snprintf(to, NUMBER_BYTES, "#%d", (int)mapper->element_number);
 }
 
-static MapError put_id(const Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
+static MapError put_id(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {
     char id[UUID_TEXT_SIZE + NUMBER_BYTES];
     size_t size = UUID_TEXT_SIZE;
     (void)cell_put_id(id, &event->id);
@@ -342,9 +366,7 @@ static __attribute__((noinline)) MapError put_column(Mapper *mapper, const PlanC
                                                      MapFailure *failure) {
     switch (compiled->column->type) {
     case COLUMN_ID: return put_id(mapper, compiled, event, row, failure);
-    case COLUMN_DATETIME:
-        return put_checked(mapper, compiled, (Span){mapper->time, compiled->op == PLAN_PUT_TIME ? compiled->size : TIME_SIZE},
-                           VALUE_IS_TEXT, row, failure);
+    case COLUMN_DATETIME: return put_checked(mapper, compiled, (Span){mapper->time, compiled->size}, VALUE_IS_TEXT, row, failure);
     case COLUMN_IP: return event->ip.size ? put_checked(mapper, compiled, event->ip, 0, row, failure) : put_null(compiled, row, failure);
     case COLUMN_BODY: return put_checked(mapper, compiled, event->body, mapper->body_known, row, failure);
     case COLUMN_HEADERS: return put_headers(mapper, compiled, event, row, failure);
@@ -663,6 +685,7 @@ static void trim_all(Mapper *mapper) {
     trim(&mapper->form.text);
     trim(&mapper->form.nodes);
     trim(&mapper->scratch);
+    trim(&mapper->masked);
     trim(&mapper->headers);
     rest_trim(&mapper->rest, &mapper->scanner, SCRATCH_KEPT_BYTES);
     mapper->scratch_used = false;

@@ -83,6 +83,11 @@ uint32_t pathset_node(const PathSet *set, uint32_t slot);
 /* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
 
+/* How many steps the path has; SIZE_MAX: one of them is only found in an array, or may be. */
+size_t pathset_depth(const PathSet *set, uint32_t slot);
+/* Is the place of `inner` inside that of `outer`, and not the same? */
+bool pathset_encloses(const PathSet *set, uint32_t outer, uint32_t inner);
+
 /* Of all bytes: names that differ in the middle only, such as those of many like fields, must not stand on one place of the table. */
 static inline uint64_t pathset_hash(const char *text, size_t size, uint64_t head, uint64_t tail) {
     const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);

@@ -20,6 +20,10 @@ const Sink *plan_sink(const Plan *plan, size_t index) {
     return plan->sinks[index].sink;
 }
 
+bool plan_drops_bodies(const Plan *plan) {
+    return plan->drops_bodies;
+}
+
 unsigned plan_needs(const Plan *plan) {
     return plan->needs;
 }
@@ -45,7 +49,10 @@ void plan_unref(Plan *plan) {
     if (references != 1) return;
     for (size_t i = 0; i < plan->sink_count; i++) {
         PlanSink *sink = &plan->sinks[i];
-        for (size_t j = 0; j < sink->column_count; j++) free((char *)(uintptr_t)sink->columns[j].default_cell.data);
+        for (size_t j = 0; j < sink->column_count; j++) {
+            free((char *)(uintptr_t)sink->columns[j].default_cell.data);
+            mask_free(sink->columns[j].mask);
+        }
         free(sink->columns);
         free(sink->runs);
         plan_fields_free(sink->fields);
@@ -90,6 +97,7 @@ typedef struct Lookup {
 typedef struct Compile {
     Plan *plan;
     const Source *source;
+    const PlanMasks *masks;
     Lookup templates, columns;
 } Compile;
 
@@ -130,7 +138,9 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     } else {
         bool as_json = !column->raw_string && compiled->keeps_json;
         if (as_json) json_quote(&quoted, text);
-        if (value_put(&cell, column->data_type, as_json ? buffer_span(&quoted) : text, as_json ? VALUE_IS_JSON : VALUE_IS_TEXT, &reason))
+        if (compiled->mask ? mask_put(compiled->mask, text, VALUE_IS_TEXT, &cell, &quoted, &reason)
+                           : value_put(&cell, column->data_type, as_json ? buffer_span(&quoted) : text,
+                                       as_json ? VALUE_IS_JSON : VALUE_IS_TEXT, &reason))
             r = error_set(error, -EINVAL, "defaultValue \"%.100s\" %s", column->default_value, reason);
     }
     buffer_deinit(&quoted);
@@ -160,6 +170,7 @@ static int compile_missing(PlanColumn *compiled) {
 static PlanOp op_of(const Column *column) {
     const DataTraits *traits = &data_traits[column->data_type];
     bool is_text = column->data_type == DATA_TEXT;
+    if (column->mask) return PLAN_PUT_OTHER;
     switch (column->type) {
     case COLUMN_ID: return is_text ? PLAN_PUT_ID : PLAN_PUT_OTHER;
     case COLUMN_DATETIME: return is_text || traits->is_date ? PLAN_PUT_TIME : PLAN_PUT_OTHER;
@@ -217,6 +228,25 @@ static int compile_delete(Compile *compile, PlanSink *sink, Error *error) {
     return r;
 }
 
+/* Several nodes must mask alike what they read together, and what is a key. */
+static int compile_mask(const Compile *compile, const Column *column, PlanColumn *compiled, Error *error) {
+    Mask mask;
+    bool shared = false;
+    check(mask_parse(span_of(column->mask), &mask, NULL) == 0 && mask_takes(&mask, column->data_type));
+    int r = mask_compile(&mask, column->data_type, compile->masks->keys, &compiled->mask, error);
+    if (r == 0 && mask_needs_key(&mask)) {
+        (void)mask_keys_main(compile->masks->keys, &shared);
+        if (!shared && source_bridge(compile->source))
+            r = error_set(error, -EINVAL,
+                          "it needs the option mask-key-file: sources of type \"%s\" may be read by several nodes, which must mask alike",
+                          source_kind_name(compile->source));
+        else if (!shared && column->primary_key)
+            r = error_set(error, -EINVAL, "it needs the option mask-key-file: a primary key must be masked alike by all who write it");
+    }
+    if (r < 0) (void)error_prefix(error, "mask \"%.100s\"", column->mask);
+    return r;
+}
+
 static int compile_column(Compile *compile, PlanSink *sink, const Column *column, PlanColumn *compiled, Error *error) {
     Plan *plan = compile->plan;
     compiled->column = column;
@@ -224,8 +254,11 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
         return error_set(error, -EINVAL, "a column of type %s cannot be of dataType %s", column_type_name(column->type),
                          data_type_name(column->data_type));
     compiled->op = op_of(column);
-    compiled->keeps_json = data_traits[column->data_type].keeps_json;
+    compiled->keeps_json = data_traits[column->data_type].keeps_json && !column->mask; /* masks take what a string means */
     compiled->is_date = data_traits[column->data_type].is_date;
+    compiled->hides = plan->drops_bodies || column->mask;
+    int r = column->mask ? compile_mask(compile, column, compiled, error) : 0;
+    if (r < 0) return r;
     switch (column->type) {
     case COLUMN_ID:
     case COLUMN_BODY: return 0;
@@ -242,7 +275,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
         if (!column->path) return error_set(error, -EINVAL, "a column of type path needs a path");
         const char *wrong = source_paths_wrong(compile->source);
         if (wrong) return error_set(error, -EINVAL, "its type is \"path\", %s", wrong);
-        int r = add_path(compile, sink, span_of(column->path), &compiled->of_element, &compiled->slot, error);
+        r = add_path(compile, sink, span_of(column->path), &compiled->of_element, &compiled->slot, error);
         if (r < 0) {
             (void)error_prefix(error, "path \"%.200s\"", column->path);
             return r;
@@ -325,19 +358,25 @@ typedef struct ColumnPlace {
     uint32_t sink, column;
 } ColumnPlace;
 
+/* The keys of a plan are the same everywhere. */
+static bool same_mask(const char *a, const char *b) {
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
 /* All that a cell depends on, except for the event. */
 static bool same_cell(const PlanColumn *a, const PlanColumn *b) {
     const Column *x = a->column, *y = b->column;
     return x->type == y->type && x->data_type == y->data_type && x->raw_string == y->raw_string && x->primary_key == y->primary_key &&
            x->meta_field == y->meta_field && a->slot == b->slot && a->template_index == b->template_index &&
-           a->has_default == b->has_default && span_equal(a->default_cell, b->default_cell);
+           a->has_default == b->has_default && span_equal(a->default_cell, b->default_cell) && same_mask(x->mask, y->mask);
 }
 
 static uint64_t hash_cell(const PlanColumn *compiled) {
     const Column *column = compiled->column;
     uint32_t fields[] = {column->type,   column->data_type,        column->raw_string,    column->primary_key,
                          compiled->slot, compiled->template_index, compiled->has_default, column->meta_field};
-    return hash_bytes(hash_bytes(0, fields, sizeof fields), compiled->default_cell.data, compiled->default_cell.size);
+    uint64_t hash = hash_bytes(hash_bytes(0, fields, sizeof fields), compiled->default_cell.data, compiled->default_cell.size);
+    return column->mask ? hash_bytes(hash, column->mask, strlen(column->mask)) : hash;
 }
 
 /* The place that first had this cell, which may be this one. `all` lists every place of the plan. */
@@ -412,6 +451,7 @@ static void check_column(const Plan *plan, const PlanSink *sink, const PlanColum
     check(is_field == (column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT));
     check(!is_field || (sink->fields && compiled->field < sink->fields->field_count));
     check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
+    check((compiled->mask != NULL) == (column->mask != NULL) && (!compiled->mask || (compiled->op == PLAN_PUT_OTHER && compiled->hides)));
     check(compiled->op != PLAN_PUT_TIME || compiled->size == TIME_SIZE || compiled->size == DATE_SIZE);
     check(column->type != COLUMN_PATH || compiled->slot < (compiled->of_element ? sink->explode->elements : plan->paths)->slot_count);
     check(column->type != COLUMN_TEMPLATE || compiled->template_index < plan->template_count);
@@ -455,7 +495,79 @@ static void check_plan(const Plan *plan) {
     check(!has_paths || (plan->needs & PLAN_NEEDS_JSON));
 }
 
+/* -- what would be in the clear beside what is masked -- */
+
+/* The paths as they are declared, whatever set the plan has them in. */
+typedef struct ClearSearch {
+    const Plan *plan;
+    PathSet *paths;
+    uint32_t *slots; /* by PlanSink.ends_at and column */
+} ClearSearch;
+
+static bool encloses_a_masked(const ClearSearch *search, uint32_t slot) {
+    for (size_t i = 0; i < search->plan->sink_count; i++) {
+        const PlanSink *sink = &search->plan->sinks[i];
+        for (uint32_t j = 0; j < sink->column_count; j++)
+            if (sink->columns[j].mask && sink->columns[j].column->type == COLUMN_PATH &&
+                pathset_encloses(search->paths, slot, search->slots[sink->ends_at + j]))
+                return true;
+    }
+    return false;
+}
+
+static int refuse_clear_column(const ClearSearch *search, const PlanSink *sink, uint32_t number, Error *error) {
+    static const char way_out[] = "give it a mask, or the source \"bodyPolicy\": \"keep\"";
+    const Column *column = sink->columns[number].column;
+    const Inference *infer = sink->sink->target.infer;
+    const char *id = sink->sink->sink_id;
+    bool is_path = column->type == COLUMN_PATH;
+    uint32_t slot = search->slots[sink->ends_at + number];
+    if (infer && column->mask && is_path && pathset_depth(search->paths, slot) > infer->depth)
+        return error_set(error, -EINVAL,
+                         "sink \"%s\", column \"%s\": path \"%.200s\" is inside of what becomes one column with \"infer\" to a depth of "
+                         "%u, which would hold the value that is masked",
+                         id, column->name, column->path, infer->depth);
+    if (column->mask) return 0;
+    if (column->type == COLUMN_BODY || (is_path && pathset_depth(search->paths, slot) == 0))
+        return error_set(error, -EINVAL, "sink \"%s\", column \"%s\": it would hold the whole event, of which values are masked: %s", id,
+                         column->name, way_out);
+    if (is_path && encloses_a_masked(search, slot))
+        return error_set(error, -EINVAL, "sink \"%s\", column \"%s\": the value at path \"%.200s\" holds one that is masked: %s", id,
+                         column->name, column->path, way_out);
+    return 0;
+}
+
+/* Columns that hold the event itself, or what a masked path is in. */
+static int refuse_clear_columns(const Plan *plan, Error *error) {
+    if (!plan->drops_bodies) return 0;
+    ClearSearch search = {.plan = plan, .paths = pathset_new(), .slots = calloc(plan->ends_count + 1, sizeof *search.slots)};
+    check(search.slots);
+    int r = 0;
+    for (size_t i = 0; i < plan->sink_count; i++) {
+        const PlanSink *sink = &plan->sinks[i];
+        for (uint32_t j = 0; j < sink->column_count && r == 0; j++)
+            if (sink->columns[j].column->type == COLUMN_PATH)
+                r = pathset_add(search.paths, span_of(sink->columns[j].column->path), &search.slots[sink->ends_at + j], error);
+    }
+    for (size_t i = 0; i < plan->sink_count; i++)
+        for (uint32_t j = 0; j < plan->sinks[i].column_count && r == 0; j++) r = refuse_clear_column(&search, &plan->sinks[i], j, error);
+    pathset_free(search.paths);
+    free(search.slots);
+    return r;
+}
+
+static bool any_masks(Sink *const *sinks, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (sink_masks(sinks[i])) return true;
+    return false;
+}
+
 int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error) {
+    return plan_compile_masked(source, sinks, sink_count, &(PlanMasks){0}, ret_plan, error);
+}
+
+int plan_compile_masked(const Source *source, Sink *const *sinks, size_t sink_count, const PlanMasks *masks, Plan **ret_plan,
+                        Error *error) {
     Plan *plan = calloc(1, sizeof *plan);
     check(plan && sink_count < UINT32_MAX);
     atomic_init(&plan->references, 1);
@@ -465,7 +577,8 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
     for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->target.column_count;
     plan->templates = calloc(columns + 1, sizeof *plan->templates);
     check(plan->sinks && plan->templates && columns < UINT32_MAX);
-    Compile compile = {.plan = plan, .source = source};
+    plan->drops_bodies = source->body_policy == BODY_POLICY_DROP && (masks->elsewhere || any_masks(sinks, sink_count));
+    Compile compile = {.plan = plan, .source = source, .masks = masks};
     lookup_init(&compile.templates, columns);
     lookup_init(&compile.columns, columns);
     int r = 0;
@@ -473,6 +586,7 @@ int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Pl
         plan->sink_count++;
         r = compile_sink(&compile, sinks[i], &plan->sinks[i], error);
     }
+    if (r == 0) r = refuse_clear_columns(plan, error);
     if (r == 0) r = plan_fields_add(plan, error);
     if (r == 0) r = pathset_seal(plan->paths, error);
     if (r == 0) {

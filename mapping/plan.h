@@ -16,9 +16,16 @@
 #include "base/span.h"
 #include "base/uuid.h"
 #include "config/definition.h"
+#include "config/mask_keys.h"
 
 typedef struct Plan Plan;
 typedef struct Mapper Mapper;
+
+/* What the masks of columns need. */
+typedef struct PlanMasks {
+    const MaskKeys *keys; /* NULL: none; only read while the plan is made */
+    bool elsewhere;       /* a sink of the source that the plan does not have, since it is disabled, masks a column */
+} PlanMasks;
 
 /* What an event needs so that the plan can map it. */
 enum {
@@ -30,11 +37,16 @@ enum {
 
 /* -EINVAL names sink, column and place in the path, or the default value that does not fit its dataType. Keeps references on the sinks. */
 int plan_compile(const Source *source, Sink *const *sinks, size_t sink_count, Plan **ret_plan, Error *error);
+/* The same with what masks need. -EINVAL also where a key is missing or is not shared as it must be, and where a column would hold in the
+ * clear what another one masks, unless the source's bodyPolicy is keep. */
+int plan_compile_masked(const Source *source, Sink *const *sinks, size_t sink_count, const PlanMasks *masks, Plan **ret_plan, Error *error);
 Plan *plan_ref(Plan *plan);
 void plan_unref(Plan *plan);
 size_t plan_sink_count(const Plan *plan);
 const Sink *plan_sink(const Plan *plan, size_t index);
 unsigned plan_needs(const Plan *plan); /* PLAN_NEEDS_… */
+/* Values are masked, and the bodyPolicy is drop: nothing but rows is kept of an event, and failures show nothing of it. */
+bool plan_drops_bodies(const Plan *plan);
 /* The distinct template texts, by template index: what the template worker evaluates for each event. 0: no template. */
 size_t plan_template_count(const Plan *plan);
 const char *plan_template(const Plan *plan, size_t index);

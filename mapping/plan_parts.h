@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 
+#include "mapping/mask.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
 
@@ -34,7 +35,9 @@ typedef struct PlanColumn {
     bool of_element; /* path: the slot is of the sink's elements */
     bool has_default;
     bool keeps_json, is_date; /* of its data type's traits: where each event asks */
+    bool hides;               /* failures show nothing of its value */
     Span default_cell;        /* as it goes into the row; owned by the plan */
+    CompiledMask *mask;       /* owned; NULL: none */
 } PlanColumn;
 
 /*
@@ -119,6 +122,7 @@ struct Plan {
     size_t sink_count;
     PathSet *paths;
     bool has_paths;
+    bool drops_bodies;
     unsigned needs;
     size_t ends_count;
     const char **templates; /* texts of the sinks */

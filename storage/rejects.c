@@ -17,7 +17,7 @@
 #define LAST_NUMBER 'N'
 #define BYTES 'B'
 #define VERSION 1
-#define REJECT_VERSION 3 /* 1: without the running time; 2: without the place */
+#define REJECT_VERSION 4 /* 1: without the running time; 2: without the place; 3: without what was dropped */
 
 typedef struct Key {
     char bytes[25];
@@ -60,6 +60,8 @@ static void encode(const Reject *reject, Buffer *record) {
     buffer_put_block(record, reject->data);
     buffer_put_u64(record, (uint64_t)reject->running);
     buffer_put_block(record, reject->place);
+    buffer_put_u8(record, reject->dropped);
+    buffer_put_u64(record, reject->event_bytes);
     record_seal(record);
 }
 
@@ -81,6 +83,10 @@ static int decode(Span value, Reject *ret_reject, Error *error) {
     reject.data = cursor_block(&fields);
     if (record_version(value) >= 2) reject.running = (usec_t)cursor_u64(&fields);
     if (record_version(value) >= 3) reject.place = cursor_block(&fields);
+    if (record_version(value) >= 4) {
+        reject.dropped = cursor_u8(&fields) != 0;
+        reject.event_bytes = cursor_u64(&fields);
+    }
     result = record_read_whole(&fields, "a reject", error);
     if (result == 0) *ret_reject = reject;
     return result;

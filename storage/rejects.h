@@ -1,5 +1,5 @@
 /*
- * Rejects: events that a mapping refused under `quarantine`, kept as they came, and rows that a destination refused. Rows are stored
+ * Rejects: events that a mapping refused under `quarantine`, kept as they came, or without their body where values are masked, and rows that a destination refused. Rows are stored
  * pending under (file, row) before the destination's commit and made visible when the file is recorded as imported. Writer's transactions.
  */
 #pragma once
@@ -27,7 +27,9 @@ typedef struct Reject {
     Span reason;
     Span content_type;
     Span data;
-    Span place; /* of an event that was read from a broker: its meta value `bridge` (mapping/meta.h); empty: none */
+    Span place;           /* of an event that was read from a broker: its meta value `bridge` (mapping/meta.h); empty: none */
+    bool dropped;         /* an event that was not kept: data is empty */
+    uint64_t event_bytes; /* that it had; 0 when it was kept */
 } Reject;
 
 int rejects_add(Txn *txn, Reject *reject, Error *error); /* visible at once; sets number */

@@ -31,6 +31,15 @@ static void set_bytes(json_t *object, const char *name, const char *base64_name,
     check(json_object_set_new(object, base64_name, json_string((const char *)text)) == 0);
 }
 
+/* Who exports it must see that there is nothing to send again. */
+static void set_dropped(json_t *object, const Reject *reject) {
+    check(json_object_set_new(object, "event", json_null()) == 0);
+    check(json_object_set_new(object, "eventBytes", json_integer((json_int_t)reject->event_bytes)) == 0);
+    check(json_object_set_new(object, "eventDropped",
+                              json_string("the source masks values, and its bodyPolicy is drop: the event was "
+                                          "not kept, and can only be sent again by its sender")) == 0);
+}
+
 static json_t *show(const Reject *reject) {
     char id[UUID_TEXT_SIZE + 1] = {0}, at[25];
     uuid_format(&reject->id, id);
@@ -47,7 +56,11 @@ static json_t *show(const Reject *reject) {
     } else {
         set_bytes(json, "contentType", "contentTypeBase64", reject->content_type);
         if (reject->place.size > 0) set_bytes(json, "bridge", "bridgeBase64", reject->place);
-        set_bytes(json, "event", "eventBase64", reject->data);
+        if (reject->dropped) {
+            set_dropped(json, reject);
+        } else {
+            set_bytes(json, "event", "eventBase64", reject->data);
+        }
     }
     return json;
 }

@@ -8,12 +8,15 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "base/files.h"
+#include "base/random.h"
 #include "config/manifest.h"
+#include "config/mask_keys.h"
 #include "config/options.h"
 #include "gateway/commands/commands.h"
 #include "gateway/rows/map_events.h"
 #include "mapping/framing.h"
 #include "sinks/driver.h"
+#include "storage/mask_key.h"
 
 #define HEADERS_MOST 100
 #define META_MOST (2 * META_FIELD_COUNT_) /* of several kinds of sources; more are not taken */
@@ -83,6 +86,7 @@ static int parse(const Arguments *arguments, MapRequest *ret_request) {
 typedef struct Targets {
     MapTarget *items;
     size_t count, sinks;
+    MaskKeys *keys;
 } Targets;
 
 static void targets_deinit(Targets *targets) {
@@ -94,6 +98,30 @@ static void targets_deinit(Targets *targets) {
         source_unref(target->source);
     }
     free(targets->items);
+    mask_keys_free(targets->keys);
+}
+
+/* As the server would mask, as far as its keys can be read here. */
+static int find_keys(const Options *options, MaskKeys **ret_keys, Error *error) {
+    MaskKeys *keys;
+    int r = mask_keys_load(options, &keys, error);
+    if (r < 0) return r;
+    *ret_keys = keys;
+    if (mask_keys_main(keys, NULL).size > 0) return 0;
+    _cleanup_(buffer_deinit) Buffer path = {0};
+    Span key;
+    char content[MASK_KEY_BYTES_MIN * 8];
+    buffer_printf(&path, "%s/%s", options->data, MASK_KEY_FILE);
+    int fd = open(buffer_text(&path), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t size = fd < 0 ? -1 : read(fd, content, sizeof content);
+    if (fd >= 0) (void)close(fd);
+    if (size > 0 && mask_key_of_file((Span){content, (size_t)size}, &key, NULL) == 0) {
+        mask_keys_set_own(keys, key);
+        return 0;
+    }
+    random_bytes(content, MASK_KEY_BYTES_MIN * 2);
+    mask_keys_set_own(keys, (Span){content, MASK_KEY_BYTES_MIN * 2});
+    return 0;
 }
 
 static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, size_t sink_count, Error *error) {
@@ -101,7 +129,8 @@ static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, 
     MapTarget *target = &targets->items[targets->count++];
     *target = (MapTarget){.source = take_source, .sinks = take_sinks, .sink_count = sink_count};
     targets->sinks += sink_count;
-    return plan_compile(target->source, target->sinks, target->sink_count, &target->plan, error);
+    PlanMasks masks = {.keys = targets->keys};
+    return plan_compile_masked(target->source, target->sinks, target->sink_count, &masks, &target->plan, error);
 }
 
 static int add_declared(Targets *targets, const ManifestSource *declared, const char *only_sink, Error *error) {
@@ -244,6 +273,7 @@ static int run(const Arguments *arguments) {
     MapCounts counts = {0};
     char *none[] = {NULL};
     int r = options_load(request.config, none, connection_types, &options, &error);
+    if (r == 0) r = find_keys(&options, &targets.keys, &error);
     if (r == 0)
         r = request.manifest ? targets_of_manifest(&request, &targets, &error) : targets_of_columns(request.columns, &targets, &error);
     if (r == 0) r = map(&request, &targets, &options, &counts, &error);
@@ -277,7 +307,7 @@ static const CommandOption options[] = {
      .sentence = "json (default): one object a row. csv: the row text as it is staged, of one sink."},
     {.name = "config",
      .argument = "FILE",
-     .sentence = "The server's config file, for limits.event, .body, .row and the options of templates."},
+     .sentence = "The server's config file, for limits.event, .body, .row, the options of templates and the keys of masks."},
     {0},
 };
 

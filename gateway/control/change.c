@@ -224,7 +224,7 @@ static void take_over(Control *control, Change *change) {
 static void show_committed(Control *control, Change *change) {
     RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     Error error = {0};
-    if (!known || registry_compile(known, NULL, NULL, NULL, 0, &change->shown, &error) < 0) {
+    if (!known || registry_compile(&control->registry, known, NULL, NULL, NULL, 0, &change->shown, &error) < 0) {
         log_failure(LOG_ERROR, "a source cannot be shown again", &error);
         return;
     }
@@ -440,7 +440,7 @@ static int compile(Control *control, Change *change, Error *error) {
     SinkGate **gates = calloc(outcome->sink_count + 1, sizeof *gates);
     check(gates);
     for (size_t i = 0; i < outcome->sink_count; i++) gates[i] = outcome->of_sinks[i].gate;
-    int r = registry_compile(known, outcome->source, outcome->sinks, gates, outcome->sink_count, &change->shown, error);
+    int r = registry_compile(&control->registry, known, outcome->source, outcome->sinks, gates, outcome->sink_count, &change->shown, error);
     free(gates);
     return r;
 }

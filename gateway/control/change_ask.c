@@ -54,7 +54,8 @@ int change_check(Control *control, const ChangeRequest *request, const ChangeOut
     SinkGate *gate = sink_gate_new(), **gates = calloc(outcome->sink_count + 1, sizeof *gates);
     check(gates);
     for (size_t i = 0; i < outcome->sink_count; i++) gates[i] = gate;
-    int r = registry_compile(known, outcome->source, outcome->sinks, gates, outcome->sink_count, &shown, &failure->error);
+    int r = registry_compile(&control->registry, known, outcome->source, outcome->sinks, gates, outcome->sink_count, &shown,
+                             &failure->error);
     free(gates);
     sink_gate_unref(gate);
     if (r < 0) {

@@ -54,6 +54,9 @@ int control_new(const ControlOptions *options, Control **ret_control, Error *err
     control->verdicts = template_verdicts_new();
     int r = tokens_load(&control->tokens, options->environment, error);
     if (r == 0) r = registry_load(&control->registry, options->environment, error);
+    if (r == 0) r = mask_keys_load(options->options, &control->mask_keys, error);
+    control->registry.mask_keys = control->mask_keys;
+    control->registry.files = options->directory->files;
     if (r == 0) r = pauses_load(&control->pauses, options->environment, error);
     if (r < 0) {
         control_free(control);
@@ -96,7 +99,7 @@ static int make_first_token(Control *control, Define *define, Error *error) {
 static int compile_all(Control *control, Error *error) {
     for (size_t i = 0; i < control->registry.count; i++) {
         RegistrySource *source = control->registry.sources[i];
-        int r = registry_compile(source, NULL, NULL, NULL, 0, &source->shown, error);
+        int r = registry_compile(&control->registry, source, NULL, NULL, NULL, 0, &source->shown, error);
         if (r < 0) return error_prefix(error, "source \"%s\"", source->source->source_id);
     }
     return 0;
@@ -594,6 +597,7 @@ void control_free(Control *control) {
     tasks_free(control->tasks);
     tokens_deinit(&control->tokens);
     pauses_deinit(&control->pauses);
+    mask_keys_free(control->mask_keys);
     if (control->wake_fd >= 0) (void)close(control->wake_fd);
     if (control->signal_fd >= 0) (void)close(control->signal_fd);
     free(control->living);

@@ -36,6 +36,7 @@ struct Control {
     ThreadOwner owner;
 
     Registry registry;
+    MaskKeys *mask_keys;
     Tokens tokens;
     Pauses pauses;
     Tasks *tasks;

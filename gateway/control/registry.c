@@ -8,8 +8,10 @@
 #include "base/cleanup.h"
 #include "base/cursor.h"
 #include "base/log.h"
+#include "config/mask_table.h"
 #include "config/settings.h"
 #include "storage/catalog.h"
+#include "storage/mask_key.h"
 #include "storage/totals.h"
 
 #define NUMBERS_KEY CATALOG_NUMBERS
@@ -279,6 +281,7 @@ typedef struct Choice {
     size_t count;
     uint32_t skipped[SINKS_A_SOURCE_MAX + 1]; /* disabled sinks */
     size_t skipped_count;
+    bool skipped_masks; /* one of them has a mask */
 } Choice;
 
 static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
@@ -286,6 +289,7 @@ static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     check(choice->count + choice->skipped_count <= SINKS_A_SOURCE_MAX);
     if (sink->disabled) {
         choice->skipped[choice->skipped_count++] = sink->number;
+        choice->skipped_masks = choice->skipped_masks || sink_masks(sink);
         return;
     }
     size_t at = choice->count++;
@@ -297,8 +301,29 @@ static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     choice->gates[at] = gate;
 }
 
-int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, SinkGate *const *gates, size_t sink_count,
-                     SnapshotSource **ret_shown, Error *error) {
+static bool needs_key(const Sink *sink) {
+    for (size_t i = 0; i < sink->target.column_count; i++) {
+        const char *text = sink->target.columns[i].mask;
+        Mask mask;
+        if (text && mask_parse(span_of(text), &mask, NULL) == 0 && mask_needs_key(&mask)) return true;
+    }
+    return false;
+}
+
+/* The first mask that needs one makes the key of the data directory. */
+static int find_key(const Registry *registry, const Choice *choice, Error *error) {
+    bool needed = false, made;
+    if (!registry->mask_keys || !registry->files || mask_keys_main(registry->mask_keys, NULL).size > 0) return 0;
+    for (size_t i = 0; i < choice->count; i++) needed = needed || needs_key(choice->sinks[i]);
+    if (!needed) return 0;
+    int r = mask_key_own(registry->files, registry->mask_keys, &made, error);
+    if (r == 0 && made)
+        log_warning("the data directory had no mask key: " MASK_KEY_FILE " was made. Values masked before, if any, had another one");
+    return r;
+}
+
+int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
+                     SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error) {
     if (!source) source = known->source;
     if (source->deleted != 0) {
         *ret_shown = NULL;
@@ -316,7 +341,9 @@ int registry_compile(const RegistrySource *known, const Source *source, Sink *co
 
     Plan *plan = NULL;
     if (choice.count > 0) {
-        int r = plan_compile(source, choice.sinks, choice.count, &plan, error);
+        int r = find_key(registry, &choice, error);
+        PlanMasks masks = {.keys = registry->mask_keys, .elsewhere = choice.skipped_masks};
+        if (r == 0) r = plan_compile_masked(source, choice.sinks, choice.count, &masks, &plan, error);
         if (r < 0) return r;
     }
     bool sync_wait[SINKS_A_SOURCE_MAX + 1];

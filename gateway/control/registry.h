@@ -10,7 +10,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "config/definition.h"
+#include "config/mask_keys.h"
 #include "gateway/control/define.h"
 #include "gateway/flow/snapshot.h"
 #include "storage/environment.h"
@@ -33,6 +35,8 @@ typedef struct Registry {
     RegistrySource **sources; /* by id; deleted ones too */
     size_t count, room;
     uint32_t next_source, next_sink; /* numbers */
+    MaskKeys *mask_keys;             /* borrowed, as the next; NULL: there are none */
+    Files *files;                    /* of the data directory, whose own key is made when a mask needs one; NULL: it has none */
 } Registry;
 
 /* Everything from the catalog, with nothing shown yet. -EBADMSG names the record that cannot be read. */
@@ -57,8 +61,8 @@ void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
 
 /* What the loops shall run of a source: `source` (NULL: as it is) with `sinks` in the place of those with their ids (the others as they are).
  * `gates`: by index, those of new sinks. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
-int registry_compile(const RegistrySource *known, const Source *source, Sink *const *sinks, SinkGate *const *gates, size_t sink_count,
-                     SnapshotSource **ret_shown, Error *error);
+int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
+                     SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error);
 /* All that is shown. */
 Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone);
 

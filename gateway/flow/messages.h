@@ -101,7 +101,9 @@ typedef struct AppendReject {
     Uuid event;
     usec_t at;
     Span column, reason, content_type, body;
-    Span place; /* of an event from a broker: its meta value `bridge`; else empty */
+    Span place;   /* of an event from a broker: its meta value `bridge`; else empty */
+    bool dropped; /* the body is left out, since values are masked */
+    uint64_t event_bytes;
 } AppendReject;
 
 /* Events that its source took and that gave a sink nothing. */

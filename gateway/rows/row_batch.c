@@ -323,10 +323,11 @@ static Span keep(Arena *arena, Span bytes) {
     return (Span){arena_copy(arena, bytes), bytes.size};
 }
 
-/* The event as it came, for each sink that failed. What that takes. */
+/* The event as it came, for each sink that failed; without its body where values are masked. What that takes. */
 static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *event, Span content_type) {
     Arena *arena = &batch->append->arena;
-    Span body = keep(arena, event->body), type = keep(arena, content_type);
+    bool dropped = plan_drops_bodies(part->source->source->plan);
+    Span body = dropped ? (Span){0} : keep(arena, event->body), type = keep(arena, content_type);
     Span place = event->meta ? keep(arena, event->meta->values[META_BRIDGE]) : (Span){0};
     uint64_t bytes = body.size + type.size + place.size;
     for (size_t i = 0; i < part->source->count; i++) {
@@ -342,7 +343,9 @@ static uint64_t add_rejects(RowBatch *batch, const RowPart *part, const Event *e
                                       .reason = keep(arena, span_of(failure->message)),
                                       .content_type = type,
                                       .body = body,
-                                      .place = place};
+                                      .place = place,
+                                      .dropped = dropped,
+                                      .event_bytes = dropped ? event->body.size : 0};
         bytes += sizeof *node + node->reject.reason.size + node->reject.column.size;
         *batch->rejects_tail = node;
         batch->rejects_tail = &node->next;

@@ -260,7 +260,9 @@ static int add_reject(Writer *writer, Txn *txn, const AppendReject *from, Error 
                      .reason = from->reason,
                      .content_type = from->content_type,
                      .data = from->body,
-                     .place = from->place};
+                     .place = from->place,
+                     .dropped = from->dropped,
+                     .event_bytes = from->event_bytes};
     int r = rejects_add(txn, &reject, error);
     if (r < 0) return r;
     SinkState *sink = writer_sink_added(writer, from->sink);

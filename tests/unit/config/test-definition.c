@@ -119,6 +119,39 @@ static void a_secret_is_never_in_an_error(void **state) {
     assert_null(strstr(error.text, "hush"));
 }
 
+static void masks_and_what_is_kept_of_bodies(void **state) {
+    Sink *sink = good_sink(SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"mask\":\"fixed:a:b\"}", ""));
+    assert_string_equal(sink->target.columns[0].mask, "fixed:a:b");
+    assert_true(sink_masks(sink));
+    Sink *copy = sink_copy(sink);
+    assert_string_equal(copy->target.columns[0].mask, "fixed:a:b");
+    assert_false(sink_target_differs(sink, copy));
+    copy->target.columns[0].mask[6] = 'c';
+    assert_true(sink_target_differs(sink, copy));
+    sink_unref(copy);
+    json_t *shown = sink_to_json(sink);
+    json_t *column = json_array_get(json_object_get(json_object_get(json_object_get(shown, "table"), "mapping"), "columns"), 0);
+    assert_string_equal(json_string_value(json_object_get(column, "mask")), "fixed:a:b");
+    json_decref(shown);
+    sink_unref(sink);
+    sink = good_sink(SINK(ID_COLUMN, ""));
+    assert_false(sink_masks(sink));
+    sink_unref(sink);
+
+    Source *source, *kept;
+    Error error = {0};
+    assert_int_equal(make_source("{\"name\":\"a\",\"bodyPolicy\":\"throw\"}", &source, &error), -EINVAL);
+    assert_says(&error, "Field \"bodyPolicy\" must be one of drop, keep, not \"throw\"");
+    assert_int_equal(make_source("{\"name\":\"a\"}", &source, &error), 0);
+    assert_int_equal(source->body_policy, BODY_POLICY_DROP);
+    source_unref(source);
+    assert_int_equal(make_source("{\"name\":\"a\",\"bodyPolicy\":\"keep\"}", &source, &error), 0);
+    kept = source_copy(source);
+    assert_int_equal(kept->body_policy, BODY_POLICY_KEEP);
+    source_unref(kept);
+    source_unref(source);
+}
+
 static void a_sink_gets_its_defaults(void **state) {
     Sink *sink = good_sink(SINK(ID_COLUMN ",{\"name\":\"a\",\"type\":\"json\",\"path\":\"a.b\",\"defaultValue\":\"\"}", ""));
     assert_string_equal(sink->sink_id, "orders");
@@ -208,7 +241,17 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK(ID_COLUMN, "\"columns\":[],"), "Field \"table.columns\" is not known here"},
         {SINK("{\"name\":\"m\",\"type\":\"meta\"}", ""), "needs a \"field\""},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":\"x\"}", ""),
-         "Field \"table.mapping.columns[0].mask\" is not supported by this build yet"},
+         "Field \"table.mapping.columns[0].mask\" has no mask \"x\": there are hash[:plain], hmac:KEYNAME, md5, redact"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":\"stars:2\"}", ""),
+         "columns[0].mask\" must be \"stars\": this mask has no parameter"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":5}", ""), "columns[0].mask\" must be a string, not an integer"},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"mask\":\"\"}", ""), "columns[0].mask\" must have 1 to 1024 bytes"},
+        {SINK("{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"dataType\":\"integer\",\"mask\":\"stars\"}", ""),
+         "columns[0].mask\" is \"stars\", which is of columns of dataType \"text\", not \"integer\""},
+        {SINK("{\"name\":\"m\",\"type\":\"id\",\"primaryKey\":true,\"mask\":\"redact\"}", ""), "a primary key may have \"hash\""},
+        {SINK(KEY_COLUMN ",{\"name\":\"m\",\"type\":\"path\",\"path\":\"a\",\"dataType\":\"integer\",\"mask\":\"round:5\"}",
+              "\"mergeIf\":{\"newerBy\":\"m\"},"),
+         "mergeIf.newerBy\" is \"m\", which has a mask"},
         {SINK("{\"name\":\"m\",\"type\":\"path\"}", ""), "needs a \"path\""},
         {SINK("{\"name\":\"m\",\"type\":\"id\",\"path\":\"a\"}", ""), "columns[0].path\" belongs to columns of type \"path\" only"},
         {SINK("{\"name\":\"m\",\"type\":\"body\",\"defaultValue\":\"a\"}", ""), "defaultValue\" belongs to"},
@@ -622,6 +665,7 @@ int main(void) {
         cmocka_unit_test(a_source_gets_its_defaults),
         cmocka_unit_test(wrong_sources_are_refused_by_name),
         cmocka_unit_test(a_secret_is_never_in_an_error),
+        cmocka_unit_test(masks_and_what_is_kept_of_bodies),
         cmocka_unit_test(a_sink_gets_its_defaults),
         cmocka_unit_test(a_merge_may_have_a_condition),
         cmocka_unit_test(a_merge_may_delete),

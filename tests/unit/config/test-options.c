@@ -105,6 +105,20 @@ static void later_ones_win(void **state) {
     options_deinit(&options);
 }
 
+/* A map of keys in the file is what a list is elsewhere; names may be in camel case there. */
+static void keys_of_masks(void **state) {
+    Options options = load("maskKeyFile: /etc/k\nmask-keys: {crm: /etc/a b, x-1: /etc/c=d}\ndisk: {logHighMark: 32MB}\n", NULL);
+    assert_string_equal(options.mask_key_file, "/etc/k");
+    assert_string_equal(options.mask_keys, "crm=/etc/a b,x-1=/etc/c=d");
+    assert_true(options.log_high_mark == 32 << 20);
+    options_deinit(&options);
+    char *const arguments[] = {"--mask-keys", "a=/x, b=y", NULL};
+    options = load("maskKeys: {crm: z}\n", arguments);
+    assert_string_equal(options.mask_keys, "a=/x, b=y");
+    assert_string_equal(options.mask_key_file, "");
+    options_deinit(&options);
+}
+
 static void the_admin_url_of_the_client_is_passed_over(void **state) {
     setenv("SLUICE_ADMIN", "http://127.0.0.1:9999", 1);
     Options options = load(NULL, NULL);
@@ -123,6 +137,12 @@ static void wrong_values_name_place_and_range(void **state) {
     } files[] = {
         {"intake: 127.0.0.1:1\nintaek: x\n", ":2:1: there is no option \"intaek\": did you mean \"intake\"?"},
         {"connexions: {}\n", ":1:1: there is no option \"connexions\""},
+        {"mask-keys: {crm: 5}\n", ":1:18: mask-keys: a key must have a file"},
+        {"mask-keys: {crm: 'a,b'}\n", "whose name holds no comma"},
+        {"mask-keys: {'a b': c}\n", "must be NAME=FILE"},
+        {"mask-keys: a=b,a=c\n", "where the names differ"},
+        {"mask-keys: a=\n", "must be NAME=FILE"},
+        {"maskKeyfile: a\n", "there is no option \"mask-keyfile\": did you mean \"mask-key-file\""},
         {"disk:\n  budgte: 5\n", ":2:3: there is no option \"disk.budgte\": did you mean \"disk.budget\"?"},
         {"tls-cert: x\n", ":1:1: there is no option \"tls-cert\""},
         {"limits:\n  body: 16MB\n", ":2:9: limits.body must be a size such as 8MB in 1KB..15MB, not \"16MB\""},
@@ -372,6 +392,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(later_ones_win),
+        cmocka_unit_test(keys_of_masks),
         cmocka_unit_test(the_admin_url_of_the_client_is_passed_over),
         cmocka_unit_test(wrong_values_name_place_and_range),
         cmocka_unit_test(addresses_and_urls),

@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/metrics.h"
 #include "config/definition_parts.h"
+#include "config/mask_table.h"
 #include "config/options.h"
 #include "config/settings.h"
 #include "config/source_kind.h"
@@ -118,19 +119,21 @@ static void put_state(Buffer *out) {
 
 #define OPERATIONS "docs/operations.md"
 #define STREAMS "docs/streams.md"
+#define MASKING "docs/masking.md"
 
 static const struct Part {
     const char *name;
     void (*put)(Buffer *out);
     const char *document; /* NULL: OPERATIONS */
 } parts[] = {
-    {"commands", program_document}, {"options", options_document}, {"connection-fields", put_connections},
-    {"settings", put_settings},     {"source-fields", put_source}, {"source-kinds", put_source_kinds},
-    {"sink-fields", put_sink},      {"column-fields", put_column}, {"state-fields", put_state},
-    {"metrics", put_metrics},       {"series", put_families},      {"stream-fields", stream_manifest_document, STREAMS},
+    {"commands", program_document},    {"options", options_document}, {"connection-fields", put_connections},
+    {"settings", put_settings},        {"source-fields", put_source}, {"source-kinds", put_source_kinds},
+    {"sink-fields", put_sink},         {"column-fields", put_column}, {"state-fields", put_state},
+    {"metrics", put_metrics},          {"series", put_families},      {"stream-fields", stream_manifest_document, STREAMS},
+    {"masks", mask_document, MASKING},
 };
 #define PART_COUNT (sizeof parts / sizeof *parts)
-static const char *const documents[] = {OPERATIONS, STREAMS, NULL};
+static const char *const documents[] = {OPERATIONS, STREAMS, MASKING, NULL};
 
 /* ---- documents ------------------------------------------------------------------------------------------------------------------------- */
 

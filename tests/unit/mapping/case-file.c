@@ -184,7 +184,7 @@ int mapping_cases_load(const char *folder, MappingCases *ret_cases, Error *error
     check(ret_cases->files);
     for (int i = 0; i < found; i++) {
         const char *name = entries[i]->d_name, *dot = strrchr(name, '.');
-        bool is_list = dot && strcmp(dot, ".json") == 0 && strcmp(name, "event.json") != 0;
+        bool is_list = dot && strcmp(dot, ".json") == 0 && strcmp(name, "event.json") != 0 && strcmp(name, "masks.json") != 0;
         if (is_list && r == 0) r = load_file(folder, name, ret_cases, error);
         free(entries[i]);
     }

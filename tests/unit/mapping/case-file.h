@@ -32,7 +32,7 @@ typedef struct MappingCases {
     size_t file_count;
 } MappingCases;
 
-/* Every *.json of the folder but event.json. -EINVAL: a file is not as README.md says; the text names file, case and what is wrong. */
+/* Every *.json of the folder but event.json and masks.json. -EINVAL: a file is not as README.md says; the text names file, case and what is wrong. */
 int mapping_cases_load(const char *folder, MappingCases *ret_cases, Error *error);
 void mapping_cases_deinit(MappingCases *cases);
 /* A copy of the columns: what a sink is made of. For a case without, one column at a path that no body has, with a default. */

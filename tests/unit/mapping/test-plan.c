@@ -27,6 +27,7 @@ static Sink sink_with(const char *id, Column *columns) {
 #define NAME(text) .name = (char *)(uintptr_t)(text)
 #define PATH(text) .type = COLUMN_PATH, .path = (char *)(uintptr_t)(text)
 #define TEMPLATE(text) .type = COLUMN_TEMPLATE, .template_text = (char *)(uintptr_t)(text)
+#define MASK(text) .mask = (char *)(uintptr_t)(text)
 #define DEFAULT(text) .default_value = (char *)(uintptr_t)(text)
 
 typedef struct Run {
@@ -478,6 +479,177 @@ static void events_are_read_inside_their_bounds(void **state) {
     run_end(&run);
 }
 
+/* ---- masks ---- */
+
+static void masks_are_applied_to_what_a_cell_means(void **state) {
+    Column columns[] = {{NAME("a"), PATH("a"), MASK("stars")},
+                        {NAME("b"), PATH("a"), MASK("partial:1"), .raw_string = true},
+                        {NAME("c"), PATH("c"), MASK("stars"), DEFAULT("none")},
+                        {NAME("n"), PATH("n"), MASK("round:10"), .data_type = DATA_INTEGER},
+                        {NAME("o"), PATH("o"), MASK("hash:plain"), .data_type = DATA_JSON},
+                        {NAME("at"), .type = COLUMN_DATETIME, MASK("year_only"), .data_type = DATA_TIMESTAMP},
+                        {NAME("day"), .type = COLUMN_DATETIME, MASK("month_year"), .data_type = DATA_DATE},
+                        {NAME("id"), .type = COLUMN_ID, MASK("fixed:x, y")},
+                        {NAME("ip"), .type = COLUMN_IP, MASK("redact")},
+                        {0}};
+    Sink sink = sink_with("s", columns);
+    Run run;
+    run_start(&run, &sink, 1, 1 << 20);
+    assert_true(plan_drops_bodies(run.plan));
+    Event event = {.body = SPAN("{\"a\":\"\\u00e9, \\\"b\",\"n\":44.0,\"o\":{ \"x\" : 1 }}"), .id = some_id, .received = 1136214245123999};
+    assert_int_equal(run_map(&run, &event), 0);
+    /* printf '{"x":1}' | sha256sum */
+    row_is(&run, 0,
+           "*****,\xc3\xa9***b,****,40,\"\"\"5041bf1f713df204784353e82f6a4a535931cb64f1f4b4a5aeaffcb720918b22\"\"\","
+           "2006-01-01T00:00:00.000000Z,2006-01-01,\"x, y\",\n");
+    buffer_clear(&run.rows[0]);
+    event.body = SPAN("{\"a\":null,\"c\":null,\"n\":null,\"o\":null}");
+    event.ip = SPAN("::1");
+    assert_int_equal(run_map(&run, &event), 0);
+    row_is(&run, 0, ",,,,,2006-01-01T00:00:00.000000Z,2006-01-01,\"x, y\",REDACTED\n");
+    run_end(&run);
+}
+
+/* Whatever is wrong with an event: nothing of it is in the message, of a masked column or of one beside it. */
+static void failures_show_nothing_where_values_are_masked(void **state) {
+    static const char *const bodies[] = {"{\"m\":\"hush\",\"n\":\"hush\",\"o\":1}",
+                                         "{\"m\":\"hush\",\"n\":1,\"o\":\"hush\"}",
+                                         "{\"m\":\"hush\\ud800\",\"n\":1,\"o\":1}",
+                                         "{\"m\":\"hush\\u0000\",\"n\":1,\"o\":1}",
+                                         "{\"m\":\"hush\",\"n\":1,\"o\":{\"hush\":\"hush\"}}",
+                                         "{\"m\":\"hush\",\"n\":1,\"o\":\"hush\\ud800\"}",
+                                         "{\"hush\":\"hush\"}",
+                                         "{\"m\":\"hush",
+                                         "hush"};
+    Column columns[] = {{NAME("m"), PATH("m"), MASK("stars")},
+                        {NAME("n"), PATH("n"), MASK("round:10"), .data_type = DATA_INTEGER},
+                        {NAME("o"), PATH("o"), .data_type = DATA_INTEGER},
+                        {NAME("t"), TEMPLATE("Body('m')")},
+                        {0}};
+    for (unsigned policy = BODY_POLICY_DROP; policy <= BODY_POLICY_KEEP; policy++) {
+        Sink sink = sink_with("s", columns);
+        Source source = {.body_policy = (BodyPolicy)policy};
+        Run run;
+        run_start_of(&run, &source, &sink, 1, 1 << 20);
+        assert_int_equal(plan_drops_bodies(run.plan), policy == BODY_POLICY_DROP);
+        for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+            for (unsigned kind = BODY_JSON; kind <= BODY_OTHER; kind++) {
+                TemplateResult result = {.failed = true, .text = SPAN("RUNTIME ERROR: hush is not what it should be")};
+                assert_int_equal(run_map(&run, &(Event){.body = span_of(bodies[i]), .kind = (BodyKind)kind, .templates = &result}), 1);
+                bool of_masked = run.failures[0].column && strcmp(run.failures[0].column, "o") != 0 && run.failures[0].column[0] != 't';
+                if (policy == BODY_POLICY_DROP || of_masked)
+                    if (strstr(run.failures[0].message, "hush")) fail_msg("%s: %s", bodies[i], run.failures[0].message);
+                assert_true(strlen(run.failures[0].message) > 10);
+            }
+        }
+        TemplateResult result = {.failed = true, .text = SPAN("RUNTIME ERROR: hush")};
+        Event event = {.body = SPAN("{\"m\":\"hush\",\"n\":1,\"o\":1}"), .templates = &result};
+        assert_int_equal(run_map(&run, &event), 1);
+        assert_int_equal(run.failures[0].error, MAP_TEMPLATE);
+        assert_int_equal(strstr(run.failures[0].message, "hush") != NULL, policy == BODY_POLICY_KEEP);
+        run_end(&run);
+    }
+}
+
+static void refuses_plan(const Source *source, Column *first, Column *second, const PlanMasks *masks, const char *words) {
+    Sink sinks[] = {sink_with("one", first), sink_with("two", second ? second : first)}, *list[] = {&sinks[0], &sinks[1]};
+    Plan *plan;
+    Error error = {0};
+    int r = plan_compile_masked(source, list, second ? 2 : 1, masks, &plan, &error);
+    if (!words && r < 0) fail_msg("%s", error.text);
+    if (words && (r != -EINVAL || !strstr(error.text, words))) fail_msg("\"%s\" is not in \"%s\"", words, r ? error.text : "(compiled)");
+    if (r == 0) plan_unref(plan);
+}
+
+static void what_would_be_in_the_clear_is_refused(void **state) {
+    static const struct {
+        const char *masked, *clear;
+        bool refused;
+    } paths[] = {{"a.b", ".", true},          {"a.b", "a", true},       {"a.b", "a.b", false},         {"a.b", "a.c", false},
+                 {"a.b", "a.b.c", false},     {"a[1].x", "a[1]", true}, {"a[1].x", "a.1", true},       {"a[1].x", "a[2]", false},
+                 {"a[\"b.c\"].d", "a", true}, {"ab.c", "a", false},     {"a[\"b.c\"].d", "a.b", false}};
+    Source drop = {.kind = &source_kind_http}, keep = {.kind = &source_kind_http, .body_policy = BODY_POLICY_KEEP};
+    PlanMasks none = {0}, elsewhere = {.elsewhere = true};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        Column masked[] = {{NAME("m"), PATH(paths[i].masked), MASK("stars")}, {0}}, clear[] = {{NAME("c"), PATH(paths[i].clear)}, {0}};
+        Column covered[] = {{NAME("c"), PATH(paths[i].clear), MASK("stars")}, {0}};
+        refuses_plan(&drop, masked, clear, &none, paths[i].refused ? "sink \"two\", column \"c\": " : NULL);
+        refuses_plan(&drop, clear, masked, &none, paths[i].refused ? "sink \"one\", column \"c\": " : NULL);
+        refuses_plan(&drop, masked, covered, &none, NULL);
+        refuses_plan(&keep, masked, clear, &none, NULL);
+        refuses_plan(&drop, clear, NULL, &none, NULL);
+    }
+    Column masked[] = {{NAME("m"), .type = COLUMN_HEADERS, MASK("stars")}, {0}}, body[] = {{NAME("b"), .type = COLUMN_BODY}, {0}};
+    Column covered[] = {{NAME("b"), .type = COLUMN_BODY, MASK("hash:plain")}, {0}};
+    refuses_plan(&drop, body, NULL, &none, NULL);
+    refuses_plan(&drop, body, NULL, &elsewhere, "it would hold the whole event");
+    refuses_plan(&keep, body, NULL, &elsewhere, NULL);
+    refuses_plan(&drop, masked, body, &none,
+                 "sink \"two\", column \"b\": it would hold the whole event, of which values are masked: give it a mask, "
+                 "or the source \"bodyPolicy\": \"keep\"");
+    refuses_plan(&drop, masked, covered, &none, NULL);
+}
+
+/* What is deeper than the depth is in a column that holds an object, or an array. */
+static void masks_where_columns_are_inferred(void **state) {
+    static const struct {
+        const char *path;
+        uint32_t depth;
+        bool refused;
+    } cases[] = {{"a", 1, false}, {"a.b", 1, true}, {"a.b", 2, false}, {"a[0]", 2, true}, {"a.0", 2, true}, {"a[\"0\"]", 2, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Column columns[] = {{NAME("m"), PATH(cases[i].path), MASK("stars")},
+                            {NAME("_rest"), .type = COLUMN_REST, .data_type = DATA_JSON, .inferred = COLUMN_BASE},
+                            {0}};
+        Inference infer = {.depth = cases[i].depth, .max_columns = 10};
+        Sink sink = sink_with("one", columns), *list = &sink;
+        sink.target.infer = &infer;
+        Source drop = {.kind = &source_kind_http}, keep = {.kind = &source_kind_http, .body_policy = BODY_POLICY_KEEP};
+        Plan *plan;
+        Error error = {0};
+        int r = plan_compile(&drop, &list, 1, &plan, &error);
+        if (r < 0 && !cases[i].refused) fail_msg("%s", error.text);
+        assert_int_equal(r, cases[i].refused ? -EINVAL : 0);
+        if (r == 0)
+            plan_unref(plan);
+        else
+            assert_non_null(strstr(error.text, "is inside of what becomes one column with \"infer\""));
+        assert_int_equal(plan_compile(&keep, &list, 1, &plan, &error), 0);
+        plan_unref(plan);
+    }
+}
+
+static void keys_of_masks(void **state) {
+    static const BridgeKind reads = {.connection_type = "tap"};
+    static const SourceKind bridge = {.name = "tap", .bridge = &reads};
+    static BridgeSource part;
+    Source http = {.kind = &source_kind_http}, tapped = {.kind = &bridge, .part = &part};
+    MaskKeys *own = mask_keys_new(), *shared = mask_keys_new();
+    mask_keys_set_own(own, SPAN("0123456789abcdef"));
+    mask_keys_set_shared(shared, SPAN("0123456789abcdef"));
+    mask_keys_set_named(shared, SPAN("crm"), SPAN("fedcba9876543210"));
+    PlanMasks none = {0}, with_own = {.keys = own}, with_shared = {.keys = shared};
+    Column plain[] = {{NAME("a"), .type = COLUMN_IP, MASK("hash:plain"), .primary_key = true}, {0}};
+    Column keyed[] = {{NAME("a"), .type = COLUMN_IP, MASK("hash")}, {0}},
+           key[] = {{NAME("a"), .type = COLUMN_IP, MASK("uuid"), .primary_key = true}, {0}};
+    Column named[] = {{NAME("a"), .type = COLUMN_IP, MASK("hmac:crm"), .primary_key = true}, {0}};
+    refuses_plan(&http, plain, NULL, &none, NULL);
+    refuses_plan(&tapped, plain, NULL, &with_own, NULL);
+    refuses_plan(&http, keyed, NULL, &none,
+                 "sink \"one\", column \"a\": mask \"hash\": there is no mask key: set the option mask-key-file");
+    refuses_plan(&http, keyed, NULL, &with_own, NULL);
+    refuses_plan(&http, key, NULL, &with_own, "mask \"uuid\": it needs the option mask-key-file: a primary key");
+    refuses_plan(&tapped, keyed, NULL, &with_own, "mask \"hash\": it needs the option mask-key-file: sources of type \"tap\"");
+    refuses_plan(&http, key, NULL, &with_shared, NULL);
+    refuses_plan(&tapped, keyed, key, &with_shared, NULL);
+    refuses_plan(&http, named, NULL, &with_own, "there is no key \"crm\"");
+    refuses_plan(&tapped, named, NULL, &with_shared, NULL);
+    Column wrong[] = {{NAME("a"), PATH("a"), MASK("year_only"), DEFAULT("never")}, {0}};
+    refuses_plan(&http, wrong, NULL, &none, "defaultValue \"never\" is not an RFC 3339 time");
+    mask_keys_free(own);
+    mask_keys_free(shared);
+}
+
 static uint64_t random_state = 88172645463325252;
 static uint32_t random_below(uint32_t limit) {
     random_state ^= random_state << 13;
@@ -510,6 +682,15 @@ static void sinks_together_give_what_each_gives_alone(void **state) {
                                   {PATH("b"), .data_type = DATA_TEXT},
                                   {PATH("c"), .data_type = DATA_JSON},
                                   {PATH("c[0]"), DEFAULT("0"), .raw_string = true},
+                                  {PATH("a"), MASK("hash:plain")},
+                                  {PATH("a"), MASK("stars")},
+                                  {PATH("a"), MASK("stars"), .raw_string = true},
+                                  {PATH("a"), MASK("stars"), DEFAULT("none, such")},
+                                  {PATH("b"), MASK("round:10"), .data_type = DATA_INTEGER},
+                                  {PATH("c"), MASK("md5"), .data_type = DATA_JSON},
+                                  {.type = COLUMN_ID, MASK("md5")},
+                                  {.type = COLUMN_DATETIME, MASK("year_only"), .data_type = DATA_DATE},
+                                  {TEMPLATE("2"), MASK("redact")},
                                   {TEMPLATE("1")},
                                   {TEMPLATE("2"), .raw_string = true}};
     static const char *const bodies[] = {"{\"a\":\"x\",\"b\":1,\"c\":[1,2]}",
@@ -539,7 +720,7 @@ static void sinks_together_give_what_each_gives_alone(void **state) {
             list[i] = &sinks[i];
         }
         size_t most = random_below(3) ? 1 << 20 : 20 + random_below(300);
-        Source source = {0};
+        Source source = {.body_policy = BODY_POLICY_KEEP}; /* else a mask changes the messages of its neighbours */
         Plan *together, *alone[MANY_SINKS];
         assert_int_equal(plan_compile(&source, list, count, &together, NULL), 0);
         for (size_t i = 0; i < count; i++) assert_int_equal(plan_compile(&source, &list[i], 1, &alone[i], NULL), 0);
@@ -796,6 +977,11 @@ int main(void) {
         cmocka_unit_test(sinks_together_give_what_each_gives_alone),
         cmocka_unit_test(large_plans_are_made_and_run),
         cmocka_unit_test(large_values_are_refused_in_little_memory),
+        cmocka_unit_test(masks_are_applied_to_what_a_cell_means),
+        cmocka_unit_test(failures_show_nothing_where_values_are_masked),
+        cmocka_unit_test(what_would_be_in_the_clear_is_refused),
+        cmocka_unit_test(masks_where_columns_are_inferred),
+        cmocka_unit_test(keys_of_masks),
         cmocka_unit_test(wrong_columns_are_refused),
         cmocka_unit_test(paths_need_values_that_have_some),
         cmocka_unit_test(failures_are_text),

@@ -1,5 +1,6 @@
 #include "tests/unit/storage/fixture.h"
 
+#include "base/buffer.h"
 #include "storage/environment_private.h"
 #include "storage/record.h"
 #include "storage/rejects.h"
@@ -53,6 +54,41 @@ static void assert_bytes(Txn *txn) {
     for (int result = db_move(cursor, MDB_FIRST, &key, &value, NULL); result == 0; result = db_move(cursor, MDB_NEXT, &key, &value, NULL))
         if (key.data[0] == 'V' || key.data[0] == 'P') bytes += key.size + value.size;
     assert_int_equal(rejects_bytes(txn), bytes);
+}
+
+/* What was not kept says so; records of the versions before did not know it. */
+static void test_dropped(void **state) {
+    Fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    Txn *txn = fixture_write(&fixture);
+    Reject event = make_event(1, "");
+    event.dropped = true;
+    event.event_bytes = 1234;
+    assert_ok(rejects_add(txn, &event, error));
+    Seen seen = {0};
+    assert_ok(rejects_visit(txn, 1, 0, see, &seen, error));
+    assert_true(seen.last.dropped && seen.last.event_bytes == 1234 && seen.last.data.size == 0);
+
+    Span key = {.data = "V\0\0\0\1\0\0\0\0\0\0\0\2", .size = 13};
+    Buffer record = {0};
+    record_begin(&record, 'V', 2);
+    buffer_put_u32(&record, 1);
+    buffer_put_u64(&record, 5);
+    buffer_put_u8(&record, 0);
+    buffer_append(&record, event.id.bytes, sizeof event.id.bytes);
+    buffer_put_u64(&record, 0);
+    buffer_put_u32(&record, 2);
+    for (int i = 0; i < 3; i++) buffer_put_block(&record, SPAN("x"));
+    buffer_put_block(&record, SPAN("{\"a\":1}"));
+    buffer_put_u64(&record, 7);
+    record_seal(&record);
+    assert_ok(db_put(txn, DB_REJECTS, key, buffer_span(&record), error));
+    assert_ok(rejects_visit(txn, 1, 1, see, &seen, error));
+    assert_true(!seen.last.dropped && seen.last.event_bytes == 0 && seen.last.running == 7);
+    assert_true(span_equal(seen.last.data, SPAN("{\"a\":1}")));
+    buffer_deinit(&record);
+    fixture_commit(txn);
+    fixture_deinit(&fixture);
 }
 
 static void test_events(void **state) {
@@ -250,9 +286,8 @@ static void test_older_versions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_events),
-        cmocka_unit_test(test_pending),
-        cmocka_unit_test(test_damage_and_full_map),
+        cmocka_unit_test(test_dropped),        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_pending),        cmocka_unit_test(test_damage_and_full_map),
         cmocka_unit_test(test_older_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -344,10 +344,12 @@ static void test_rejects(void **state) {
     Error error = {0};
     Txn *txn;
     assert_int_equal(txn_begin_write(harness->environment, &txn, &error), 0);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         Reject reject = {
             .sink = 1,
             .at = 1700000000000000,
+            .dropped = i == 3,
+            .event_bytes = i == 3 ? 77 : 0,
             .column = SPAN("c"),
             .reason = SPAN("no value"),
             .content_type = SPAN("text/plain"),
@@ -358,10 +360,11 @@ static void test_rejects(void **state) {
     }
     assert_int_equal(txn_commit(txn, &error), 0);
     static const Case cases[] = {
-        {"GET", SINKS "/k/rejects?limit=2", NULL, 200, "\"page\":{\"limit\":2,\"totalCount\":3,\"afterId\":\"\",\"lastId\":\"2\"}"},
+        {"GET", SINKS "/k/rejects?limit=2", NULL, 200, "\"page\":{\"limit\":2,\"totalCount\":4,\"afterId\":\"\",\"lastId\":\"2\"}"},
         {"GET", SINKS "/k/rejects", NULL, 200, "\"event\":\"{\\\"a\\\":1}\""},
         {"GET", SINKS "/k/rejects", NULL, 200, "\"eventBase64\":\"/wAB\""},
-        {"GET", SINKS "/k/rejects?afterId=2", NULL, 200, "\"lastId\":\"3\""},
+        {"GET", SINKS "/k/rejects?afterId=2", NULL, 200, "\"lastId\":\"4\""},
+        {"GET", SINKS "/k/rejects?afterId=3", NULL, 200, "\"event\":null,\"eventBytes\":77,\"eventDropped\":\"the source masks values"},
         {"GET", SINKS "/k/rejects?afterId=x", NULL, 400, "afterId"},
         {"GET", SINKS "/k/rejects?format=xml", NULL, 400, "format"},
     };
@@ -372,7 +375,7 @@ static void test_rejects(void **state) {
     assert_string_equal(call->content_type, "application/x-ndjson");
     size_t lines = 0;
     for (size_t i = 0; i < call->response.size; i++) lines += call->response.data[i] == '\n';
-    assert_int_equal(lines, 3);
+    assert_int_equal(lines, 4);
     api_call_free(call);
 }
 

@@ -67,7 +67,7 @@ static void test_compile(void **state) {
     Registry registry = {.next_source = 2, .next_sink = 4};
     RegistrySource *source = registry_put(&registry, source_new_with("s", 1));
     SnapshotSource *shown;
-    assert_int_equal(registry_compile(source, NULL, NULL, NULL, 0, &shown, &error), 0);
+    assert_int_equal(registry_compile(&registry, source, NULL, NULL, NULL, 0, &shown, &error), 0);
     assert_null(shown->plan);
     assert_int_equal(shown->skipped_count, 0);
     source->shown = shown;
@@ -78,7 +78,7 @@ static void test_compile(void **state) {
     Sink *disabled = sink_new_with("c", 3, "z");
     disabled->disabled = true;
     (void)registry_put_sink(source, disabled, NULL);
-    assert_int_equal(registry_compile(source, NULL, NULL, NULL, 0, &shown, &error), 0);
+    assert_int_equal(registry_compile(&registry, source, NULL, NULL, NULL, 0, &shown, &error), 0);
     assert_int_equal(plan_sink_count(shown->plan), 2);
     assert_string_equal(plan_sink(shown->plan, 0)->sink_id, "b");
     assert_ptr_equal(shown->gates[1], registry_find_sink(source, "a")->gate);
@@ -91,7 +91,7 @@ static void test_compile(void **state) {
     /* What a change would make of it. */
     Sink *gone = sink_copy(registry_find_sink(source, "b")->sink);
     gone->deleted = 9;
-    assert_int_equal(registry_compile(source, NULL, &gone, NULL, 1, &shown, &error), 0);
+    assert_int_equal(registry_compile(&registry, source, NULL, &gone, NULL, 1, &shown, &error), 0);
     assert_int_equal(plan_sink_count(shown->plan), 1);
     assert_int_equal(shown->skipped_count, 1);
     snapshot_source_unref(shown);
@@ -99,13 +99,13 @@ static void test_compile(void **state) {
 
     Sink *wrong = sink_new_with("d", 4, "a[");
     SinkGate *gate = sink_gate_new();
-    assert_int_equal(registry_compile(source, NULL, &wrong, &gate, 1, &shown, &error), -EINVAL);
+    assert_int_equal(registry_compile(&registry, source, NULL, &wrong, &gate, 1, &shown, &error), -EINVAL);
     sink_unref(wrong);
     sink_gate_unref(gate);
 
     Source *deleted = source_copy(source->source);
     deleted->deleted = 9;
-    assert_int_equal(registry_compile(source, deleted, NULL, NULL, 0, &shown, &error), 0);
+    assert_int_equal(registry_compile(&registry, source, deleted, NULL, NULL, 0, &shown, &error), 0);
     assert_null(shown);
     source_unref(deleted);
     registry_deinit(&registry);

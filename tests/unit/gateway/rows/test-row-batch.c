@@ -26,6 +26,9 @@
 #define EXPLODE_SINK(more)                                                                                                                 \
     "{\"name\":\"e\",\"type\":\"table\"," more "\"table\":{\"tableId\":\"e\",\"mapping\":{\"explode\":\"i\",\"columns\":["                 \
     "{\"name\":\"k\",\"type\":\"path\",\"path\":\"k\"},{\"name\":\"i\",\"type\":\"path\",\"path\":\"i\",\"dataType\":\"integer\"}]}}}"
+#define MASK_SINK(more)                                                                                                                    \
+    "{\"name\":\"m\",\"type\":\"table\"," more "\"table\":{\"tableId\":\"m\",\"mapping\":{\"columns\":["                                   \
+    "{\"name\":\"m\",\"type\":\"path\",\"path\":\"m\",\"rawString\":true,\"mask\":\"stars\"}]}}}"
 #define TEMPLATE_SINK                                                                                                                      \
     "{\"name\":\"t\",\"type\":\"table\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":["                                           \
     "{\"name\":\"t\",\"type\":\"template\",\"template\":{\"language\":\"jsonnet\",\"content\":\"Body()\"}}]}}}"
@@ -301,6 +304,32 @@ static void a_quarantined_event_is_a_reject_of_its_sink(void **state) {
     assert_true(reject->reason.size > 0);
     back(append, APPEND_DONE);
     assert_int_equal(metrics_read(METRIC_EVENTS_REJECTED), rejected + 1);
+}
+
+/* Of an event of a source with a mask nothing is kept but its rows, whichever sink refuses it, unless the source says so. */
+static void a_masking_source_keeps_no_event(void **state) {
+    (void)state;
+    RowPart part;
+    add_source(MASK_SINK(QUARANTINE), PATH_SINK(QUARANTINE), 0);
+    begin_world(PART_BYTES, 1000000);
+    begin(&part, 0);
+    add(&part, "{\"a\":1,\"m\":\"hush\"}", 1);
+    assert_int_equal(map(&part, "{\"m\":\"hush\"}", 2), 1);
+    assert_true(keep(&part, "{\"m\":\"hush\"}", 2));
+    assert_int_equal(map(&part, "{\"m\":\"hush", 3), 2);
+    assert_true(keep(&part, "{\"m\":\"hush", 3));
+    end(&part);
+    Append *append = row_batch_seal(&world.batch);
+    sink_has(append, 1, "****\n****\n");
+    assert_int_equal(append->reject_count, 3);
+    for (size_t i = 0; i < append->reject_count; i++) {
+        const AppendReject *reject = &append->rejects[i];
+        assert_int_equal(reject->body.size, 0);
+        assert_true(reject->dropped);
+        assert_int_equal(reject->event_bytes, i == 0 ? 12 : 10);
+        assert_true(reject->reason.size > 0 && !memmem(reject->reason.data, reject->reason.size, "hush", 4));
+    }
+    back(append, APPEND_DONE);
 }
 
 static void what_is_too_much_is_left_out(void **state) {
@@ -825,6 +854,7 @@ int main(void) {
         TEST(rows_of_all_sinks_are_gathered),
         TEST(a_refused_event_leaves_its_neighbours),
         TEST(a_quarantined_event_is_a_reject_of_its_sink),
+        TEST(a_masking_source_keeps_no_event),
         TEST(what_is_too_much_is_left_out),
         TEST(bytes_in_flight_are_of_rows_and_of_what_is_elsewhere),
         TEST(nothing_is_stored_of_a_dry_run),

@@ -1,0 +1,16 @@
+/*
+ * The mask key of a data directory: the file `mask.key` (0600), 64 hexadecimal digits, made when the first column with a mask needs it and
+ * no other key is given. Whoever loses it masks differently from then on. Control thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "config/mask_keys.h"
+
+#define MASK_KEY_FILE "mask.key"
+
+/* Gives `keys`, which have no main key, that of the directory, which is made when there is none. */
+int mask_key_own(Files *files, MaskKeys *keys, bool *ret_made, Error *error);
