@@ -51,13 +51,17 @@ static const SinkOrigin *origin_of(const BridgeSink *sink) {
     return sink->origin_counts ? &sink->sink->origin : &none;
 }
 
+bool origin_joins(const BridgeSink *sink) {
+    return origin_of(sink)->joins && origin_of(sink)->former_count == 0;
+}
+
 /* ---- what is known here ----------------------------------------------------------------------------------------------------------------- */
 
 /* Of one that has come, or whose rows went elsewhere, while the others were read for: where it was left, or where these were then. */
 static int64_t known_here(const Bridge *bridge, size_t sink, const BridgePart *part) {
     const BridgeSink *of = &bridge->sinks[sink];
     if (!part) return -1;
-    if ((of->moved || of->is_new) && part->slots[sink].left >= 0) return part->slots[sink].left;
+    if ((of->moved || of->is_new || origin_joins(of)) && part->slots[sink].left >= 0) return part->slots[sink].left;
     return of->is_new && origin_of(of)->former_count == 0 ? part->read : -1;
 }
 

@@ -397,6 +397,8 @@ bool claims_have_begun(const Bridge *bridge);               /* each sink's desti
 /* ---- bridge_origins.c: sinks whose table has no position yet ---- */
 /* Do destinations have to be asked where the sink begins, unless its own has positions? */
 bool origin_is_to_be_asked(const Bridge *bridge, size_t sink);
+/* It came to a source that had sinks, and begins where these are. */
+bool origin_joins(const BridgeSink *sink);
 /* false: it cannot be known now, see origin_error. */
 bool origin_ask(Bridge *bridge, size_t sink);
 /* The next question; NULL: there is none any more. */

@@ -297,6 +297,9 @@ void parts_assign(Bridge *bridge) {
         const BridgeTopic *topic = &bridge->world.topics[part->topic];
         int64_t least = bridge_least(bridge->micro[i].next, bridge->sink_count);
         part->read = part->made = least >= 0 ? least : topic->earliest[part->partition];
+        /* One that joins the others and is not claimed yet, since its destination does not answer: it begins where these go on now. */
+        for (size_t k = 0; k < bridge->sink_count && least >= 0; k++)
+            if (*bridge_next(bridge, i, k) < 0 && origin_joins(&bridge->sinks[k])) part->slots[k].left = least;
         partitions[i] = (ClientPartition){.topic = topic->name, .partition = part->partition, .offset = part->read};
     }
     Error error = {0};

@@ -225,22 +225,48 @@ static void a_sink_that_is_new_begins_where_it_says(void **state) {
 /* It waits, and says why, while nobody can tell where it begins. */
 static void a_sink_that_is_new_waits_for_the_destinations_of_others(void **state) {
     (void)state;
-    world_begin(1, 1, true);
-    world_put(0, 100, RECORD_GOOD);
+    world_begin(2, 2, true);
+    world.offered_count = 1;
+    world.sinks[1].enabled = false;
+    for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
     world_start();
-    world_settle(60);
+    run(50, 20 * USEC_MS);
+    world_import(0);
+    world_overtake(0, 1, 80);
+    run(50, 20 * USEC_MS);
     world.sinks[0].refuses = true;
     world.sinks[1].enabled = world.sinks[1].joins = true;
     world_restart(false);
     run(300, 50 * USEC_MS);
-    assert_int_equal(world.sinks[1].positions[0], -1);
+    assert_int_equal(world.sinks[1].positions[0], -1); /* of the other node's partition nobody else knows it */
     assert_non_null(strstr(world_status()->sinks[1].reason, "cannot be asked"));
     world.sinks[0].refuses = false;
     run(300, 50 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], 100);
-    memset(world.sinks[1].table[0], 1, 100);
-    world_put(0, 10, RECORD_GOOD);
+    assert_int_equal(world.sinks[1].positions[1], 80);
+}
+
+/* It begins where the others went on when its destination did not answer, not where they are when it does. */
+static void a_sink_that_is_new_gets_what_comes_while_its_destination_is_away(void **state) {
+    (void)state;
+    world_begin(1, 2, true);
+    world.sinks[1].enabled = false;
+    world_put(0, 100, RECORD_GOOD);
+    world_start();
+    run(100, 20 * USEC_MS);
+    world_import(0);
+    world.sinks[1].enabled = world.sinks[1].joins = world.sinks[1].refuses = true;
+    world_restart(false);
+    run(300, 50 * USEC_MS);
+    world_put(0, 50, RECORD_GOOD);
+    run(300, 50 * USEC_MS);
+    world_import(0);
+    assert_int_equal(world.sinks[0].positions[0], 150);
+    assert_int_equal(world.sinks[1].positions[0], -1);
+    world.sinks[1].refuses = false;
+    memset(world.sinks[1].table[0], 1, 100); /* what was there before it */
     world_settle(60);
+    assert_int_equal(world.sinks[1].positions[0], 150);
 }
 
 /* That it came to others was when the source read as another group: in this one it is as new as they are, also when its destination answers late. */
@@ -258,7 +284,6 @@ static void a_source_that_starts_anew_does_so_for_all_sinks(void **state) {
         assert_int_equal(world.sinks[0].positions[0], 100);
         assert_int_equal(world.sinks[1].positions[0], -1);
         world.sinks[1].refuses = false;
-        if (!anew) memset(world.sinks[1].table[0], 1, 100); /* what it never gets */
         world_settle(60);
         if (!anew) world_end();
     }
@@ -275,6 +300,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_sink_that_is_new_in_a_paused_source_begins_where_it_was, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_it_says, tear_down),
         cmocka_unit_test_teardown(a_sink_that_is_new_waits_for_the_destinations_of_others, tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_gets_what_comes_while_its_destination_is_away, tear_down),
         cmocka_unit_test_teardown(a_source_that_starts_anew_does_so_for_all_sinks, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,15 +64,23 @@ static void what_the_writer_says_is_news(void **state) {
         bool sets_end, posted;
         BridgeNews news;
     } cases[] = {
-        {{50, 90, 70, false}, 90, false, false, BRIDGE_NEWS_NONE},
-        {{-1, -1, 70, false}, 90, false, false, BRIDGE_NEWS_LOOK}, /* its chain is lost */
-        {{-1, -1, 70, false}, 90, false, true, BRIDGE_NEWS_NONE},  /* the writer will say so of what was posted */
-        {{50, 80, 70, false}, 90, false, false, BRIDGE_NEWS_LOOK},
-        {{50, 90, 70, true}, 90, false, false, BRIDGE_NEWS_MISSING},
-        {{50, 90, 70, false}, -1, false, false, BRIDGE_NEWS_NONE},
-        {{50, 90, 70, false}, 30, true, false, BRIDGE_NEWS_LOOK}, /* moved before anything was read from there */
-        {{50, 90, 30, false}, 30, true, false, BRIDGE_NEWS_NONE},
-        {{-1, -1, -1, false}, 30, true, false, BRIDGE_NEWS_NONE},
+        {{.from = 50, .end = 90, .left = -1, .position = 70, .missing = false}, 90, false, false, BRIDGE_NEWS_NONE},
+        {{.from = -1, .end = -1, .left = -1, .position = 70, .missing = false}, 90, false, false, BRIDGE_NEWS_LOOK}, /* its chain is lost */
+        {{.from = -1, .end = -1, .left = -1, .position = 70, .missing = false},
+         90,
+         false,
+         true,
+         BRIDGE_NEWS_NONE}, /* the writer will say so of what was posted */
+        {{.from = 50, .end = 80, .left = -1, .position = 70, .missing = false}, 90, false, false, BRIDGE_NEWS_LOOK},
+        {{.from = 50, .end = 90, .left = -1, .position = 70, .missing = true}, 90, false, false, BRIDGE_NEWS_MISSING},
+        {{.from = 50, .end = 90, .left = -1, .position = 70, .missing = false}, -1, false, false, BRIDGE_NEWS_NONE},
+        {{.from = 50, .end = 90, .left = -1, .position = 70, .missing = false},
+         30,
+         true,
+         false,
+         BRIDGE_NEWS_LOOK}, /* moved before anything was read from there */
+        {{.from = 50, .end = 90, .left = -1, .position = 30, .missing = false}, 30, true, false, BRIDGE_NEWS_NONE},
+        {{.from = -1, .end = -1, .left = -1, .position = -1, .missing = false}, 30, true, false, BRIDGE_NEWS_NONE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         BridgeAim now = {.next = cases[i].next, .sets_end = cases[i].sets_end};
