@@ -582,7 +582,6 @@ static void infer_columns(Stream *stream) {
     json_object_foreach(stream->masks, field, value) {
         json_t *column = add_column(stream, columns, field);
         check(json_object_set(column, "mask", value) == 0);
-        if (!json_object_get(column, "primaryKey")) check(json_object_set_new(column, "defaultValue", json_string("null")) == 0);
     }
     if (json_object_size(stream->hints) > 0) check(json_object_set(infer, "typeHints", stream->hints) == 0);
     if (json_array_size(columns) > 0) check(json_object_set(mapping, "columns", columns) == 0);

@@ -280,7 +280,9 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
             (void)error_prefix(error, "path \"%.200s\"", column->path);
             return r;
         }
-        if (column->inferred != COLUMN_DECLARED) return compile_missing(compiled);
+        /* A masked field is declared so that it has its mask; it may be missing as the others. */
+        bool is_field = column->inferred != COLUMN_DECLARED || (column->mask && sink->sink->target.infer && !column->primary_key);
+        if (is_field && !column->default_value) return compile_missing(compiled);
         return column->default_value ? compile_default(compiled, error) : 0;
     }
     case COLUMN_TEMPLATE:

@@ -109,7 +109,7 @@ static void by_uris(void **state) {
                 "{\"columns\":[{\"name\":\"id\",\"type\":\"path\",\"path\":\"id\",\"dataType\":\"integer\",\"primaryKey\":true},"
                 "{\"name\":\"ort__name\",\"type\":\"path\",\"path\":\"Ort.Name\",\"dataType\":\"text\",\"rawString\":true,"
                 "\"primaryKey\":true},{\"name\":\"email\",\"type\":\"path\",\"path\":\"email\",\"dataType\":\"text\",\"rawString\":true,"
-                "\"mask\":\"hash\",\"defaultValue\":\"null\"}],"
+                "\"mask\":\"hash\"}],"
                 "\"infer\":{\"depth\":1,\"typeHints\":{\"price\":\"decimal\",\"at\":\"timestamp\"}}}");
     assert_json(json_object_get(json_array_get(translation.connections, 0), "connection"),
                 "{\"type\":\"kafka\",\"brokers\":\"a:1,b:2\",\"securityProtocol\":\"SASL_SSL\",\"saslMechanism\":\"PLAIN\","
