@@ -1,6 +1,7 @@
 #include "sinks/driver.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "sinks/kafka_test.h"
 #include "sinks/nats_test.h"
@@ -10,6 +11,11 @@ static const struct {
     const ConnectionType *type;
     SinkFault (*test)(const Connection *connection, const char *data_directory, SinkTest *test, Error *error);
 } brokers[] = {{&connection_type_kafka, kafka_test}, {&connection_type_nats, nats_test}};
+
+void table_inspection_deinit(TableInspection *inspection) {
+    free(inspection->adds);
+    *inspection = (TableInspection){0};
+}
 
 const SinkDriver *sink_driver_of(const ConnectionType *type) {
     for (const SinkDriver *const *driver = sink_drivers; *driver; driver++)

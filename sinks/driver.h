@@ -1,6 +1,6 @@
 /*
- * A destination, as the loader sees it. A driver is one const struct; it neither retries nor logs: it does one thing and tells
- * honestly how it ended. SINK_DONE is returned only after the destination's COMMIT succeeded or its ledger said that it had.
+ * A destination, as the loader sees it. A driver is one const struct; it neither retries nor logs, but for the statements with which it
+ * makes or changes tables: it does one thing and tells honestly how it ended. SINK_DONE is returned only after the destination's COMMIT succeeded or its ledger said that it had.
  *
  * Ledger: a table at the destination (postgres: schema "sluice", table "files"; sqlite: "_sluice_files"; an option of the connection) of
  *   file_id uuid primary key, instance uuid, sink text, table_name text, first_row, rows, bytes, checksum, imported_at, left_out, outcomes.
@@ -25,6 +25,7 @@
 #include "base/uuid.h"
 #include "config/connection.h"
 #include "config/definition.h"
+#include "config/inference.h"
 #include "sinks/positions.h"
 
 typedef enum SinkResult {
@@ -202,6 +203,21 @@ typedef struct PositionsDriver {
 } PositionsDriver;
 
 /*
+ * Names for the columns of fields that were found: what the map of the table at the destination has, and what is added to it, with the
+ * table's columns, in one transaction, under a lock for the table. So all who import into it use the same names and types. The map is a
+ * table there (postgres: "sluice"."columns"; sqlite: "_sluice_columns"; an option of the connection); it is made when it is missing.
+ */
+typedef struct ColumnsJob {
+    PositionsOwner owner;
+    const SinkTarget *target;     /* that infers */
+    const InferredColumn *wanted; /* without names, each once; the column of a field before its variants */
+    size_t wanted_count;
+    size_t most;             /* columns in the map, of all fields of the table: what is beyond it is not named */
+    InferredColumn *columns; /* out, SINK_DONE: those of `wanted` that have names, with their types; the caller's */
+    size_t count;
+} ColumnsJob;
+
+/*
  * How long the caller bears a call that waits: for the network, for a server that is silent, for a lock. Asked several times a second while one
  * waits, on the caller's thread. When it is over the call gives up as soon as it can: SINK_RETRY with -ECANCELED, or what it found till then.
  */
@@ -217,9 +233,13 @@ static inline bool sink_patience_is_over(const SinkPatience *patience) { /* NULL
 
 /* What prepare would do to a table. */
 typedef struct TableInspection {
-    bool creates;                  /* it is not there */
-    bool adds[COLUMNS_A_SINK_MAX]; /* by index of the sink's columns: it is missing, and would be added */
+    bool creates; /* it is not there */
+    bool *adds;   /* owned; by index of the sink's columns: it is missing, and would be added. NULL: none */
 } TableInspection;
+void table_inspection_deinit(TableInspection *inspection); /* all-zero then */
+static inline bool table_inspection_adds(const TableInspection *inspection, size_t column) {
+    return inspection->adds && inspection->adds[column];
+}
 
 /* What a test of a connection found. */
 typedef enum SinkFault {
@@ -264,7 +284,10 @@ typedef struct SinkDriver {
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
      * missing columns when on_schema_drift is evolve. */
     SinkResult (*prepare)(SinkSession *session, const SinkTarget *target, Error *error);
-    /* Says what prepare would do, and changes nothing; a right that prepare would lack is not looked for. SINK_REFUSED as of prepare. */
+    /* NULL: it keeps no map of columns, and no target there may infer. */
+    SinkResult (*columns)(SinkSession *session, ColumnsJob *job, Error *error);
+    /* Says what prepare would do, and changes nothing; a right that prepare would lack is not looked for. SINK_REFUSED as of prepare.
+     * The inspection is the caller's, whatever the result. */
     SinkResult (*inspect)(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
     SinkResult (*import)(SinkSession *session, ImportJob *job, Error *error);
     /* Is the file in the ledger? */

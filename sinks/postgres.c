@@ -17,6 +17,7 @@
 #include "sinks/driver.h"
 #include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
+#include "sinks/postgres_columns.h"
 #include "sinks/postgres_load.h"
 #include "sinks/postgres_positions.h"
 #include "sinks/postgres_session.h"
@@ -322,6 +323,7 @@ const SinkDriver sink_driver_postgres = {
     .positions = &postgres_positions,
     .connect = pg_connect,
     .prepare = pg_prepare,
+    .columns = postgres_columns,
     .inspect = pg_inspect,
     .import = pg_import,
     .look_up = pg_look_up,

@@ -24,6 +24,10 @@ static const ConnectionField fields[] = {
      .bytes_most = 127,
      .default_value = "sluice.positions",
      .sentence = "The table of the positions of sources that read a broker, as schema.table."},
+    {.name = "columnsTable",
+     .bytes_most = 127,
+     .default_value = "sluice.columns",
+     .sentence = "The table of the names of columns that were inferred, as schema.table."},
     {0},
 };
 

@@ -30,15 +30,9 @@ static PostgresSession *session_of(SinkSession *session) {
     return (PostgresSession *)(void *)session;
 }
 
-/* As the tables are looked up: without a dot the schema is public. */
-static void put_table_name(Buffer *out, const SinkTarget *target) {
-    if (!strchr(sink_target_name(target), '.')) buffer_append_text(out, "public.");
-    buffer_append_text(out, sink_target_name(target));
-}
-
 static void lines_init(PositionLines *lines, const SinkTarget *target) {
     *lines = (PositionLines){0};
-    put_table_name(&lines->table, target);
+    postgres_put_table_name(&lines->table, target);
 }
 
 static void lines_add(PositionLines *lines, const PartitionKey *key) {
@@ -178,7 +172,7 @@ static SinkResult lock_group(PostgresSession *session, const PartitionKey *key, 
     static const char sql[] = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended("
                               "pg_catalog.concat_ws(E'\\x01', 'sluice positions', $1::text, $2::text, $3::text), 0))";
     Buffer table = {0};
-    put_table_name(&table, target);
+    postgres_put_table_name(&table, target);
     SinkResult result = run(session, sql, 3, (const char *const[]){key->cluster, key->group, buffer_text(&table)}, NULL, error);
     buffer_deinit(&table);
     return result;
@@ -325,7 +319,7 @@ static SinkResult pg_list(SinkSession *sink_session, const SinkTarget *target, c
     SinkResult result = postgres_session_use(session, error);
     if (result != SINK_DONE) return result;
     Buffer table = {0};
-    put_table_name(&table, target);
+    postgres_put_table_name(&table, target);
     PGresult *rows = NULL;
     result = run(session, sql, 2, (const char *const[]){group, buffer_text(&table)}, &rows, error);
     buffer_deinit(&table);
@@ -375,7 +369,7 @@ static SinkResult pg_remove(SinkSession *session, const SinkTarget *target, cons
         " DELETE FROM @ AS p USING w WHERE p.table_name = $2 AND (p.cluster, p.group_id, p.topic, p.generation, p.partition)"
         " = (w.cluster, w.group_id, w.topic, w.generation, w.partition)";
     Buffer table = {0};
-    put_table_name(&table, target);
+    postgres_put_table_name(&table, target);
     char own[UUID_TEXT_SIZE + 1];
     if (instance) ledger_file_text(instance, own);
     SinkResult result = change(session_of(session), sql, 3, (const char *const[]){group, buffer_text(&table), instance ? own : NULL},
@@ -391,8 +385,8 @@ static SinkResult pg_copy(SinkSession *session, const SinkTarget *from, const Si
                               " ORDER BY cluster COLLATE \"C\", topic COLLATE \"C\", generation, partition"
                               " ON CONFLICT (cluster, group_id, table_name, topic, generation, partition) DO NOTHING";
     Buffer source = {0}, table = {0};
-    put_table_name(&source, from);
-    put_table_name(&table, to);
+    postgres_put_table_name(&source, from);
+    postgres_put_table_name(&table, to);
     SinkResult result = change(session_of(session), sql, 3, (const char *const[]){group, buffer_text(&source), buffer_text(&table)},
                                ret_count, error);
     buffer_deinit(&source);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "sinks/postgres_connect.h"
 #include "sinks/postgres_probe.h"
 
@@ -80,6 +81,7 @@ SinkResult postgres_session_open(const Connection *connection, const char *data_
     check(session->name);
     split_name(ledger, &session->ledger_schema, &session->ledger_table);
     split_name(positions, &session->positions_schema, &session->positions_table);
+    split_name(connection_effective(connection, "columnsTable"), &session->columns_schema, &session->columns_table);
     *ret_session = session;
     return SINK_DONE;
 }
@@ -120,6 +122,8 @@ void postgres_session_free(PostgresSession *session) {
     free(session->ledger_table);
     free(session->positions_schema);
     free(session->positions_table);
+    free(session->columns_schema);
+    free(session->columns_table);
     free(session);
 }
 
@@ -207,6 +211,7 @@ static SinkResult run_locally(PostgresSession *session, const char *sql, Error *
 
 SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error) {
     Buffer text = {0};
+    log_info("connection %s: %s", session->name, sql);
     buffer_printf(&text, "SET LOCAL lock_timeout = %d; %s", POSTGRES_BRIEF_LOCK_MS, sql);
     SinkResult result = SINK_RETRY;
     for (int tries = 0; tries < DDL_TRIES_MOST && result != SINK_DONE; tries++) {

@@ -34,6 +34,8 @@ typedef struct PostgresSession {
     char *ledger_table;
     char *positions_schema; /* of the table of positions */
     char *positions_table;
+    char *columns_schema; /* of the map of columns */
+    char *columns_table;
     usec_t silence_limit;    /* for short statements */
     usec_t statement_limit;  /* for statements that the server may work on for long without a word, and for rows that it does not take */
     usec_t turn;             /* while it waits: how often it looks around */

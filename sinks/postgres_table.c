@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "sinks/table_shape.h"
 
 #define RACES_MOST 5
@@ -52,7 +53,7 @@ static bool compatible(const SinkTarget *target, const Column *column, const cha
     unreachable();
 }
 
-static const TypeRules rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
+const TypeRules postgres_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
 
 /* Schema (free()) and table (points into the id). */
 static char *split_table(const SinkTarget *target, const char **ret_table) {
@@ -81,6 +82,15 @@ void postgres_put_ledger(Buffer *out, const PostgresSession *session) {
 
 void postgres_put_positions(Buffer *out, const PostgresSession *session) {
     put_qualified(out, session->positions_schema, session->positions_table);
+}
+
+void postgres_put_columns(Buffer *out, const PostgresSession *session) {
+    put_qualified(out, session->columns_schema, session->columns_table);
+}
+
+void postgres_put_table_name(Buffer *out, const SinkTarget *target) {
+    if (!strchr(sink_target_name(target), '.')) buffer_append_text(out, "public.");
+    buffer_append_text(out, sink_target_name(target));
 }
 
 static SinkResult run(PostgresSession *session, const char *sql, size_t count, const char *const *values, PGresult **ret_result,
@@ -188,7 +198,7 @@ static SinkResult add_columns(PostgresSession *session, const SinkTarget *target
     postgres_put_table(&sql, target);
     const char *separator = " ";
     for (size_t i = 0; i < target->column_count; i++) {
-        if (!missing[i]) continue;
+        if (!missing || !missing[i]) continue;
         buffer_printf(&sql, "%sADD COLUMN IF NOT EXISTS ", separator);
         sql_put_identifier(&sql, target->columns[i].name);
         buffer_printf(&sql, " %s", type_of(&target->columns[i]));
@@ -210,7 +220,7 @@ static SinkResult compare(PostgresSession *session, const SinkTarget *target, co
     FoundTable found = {0};
     bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     SinkResult result = read_columns(session, presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, evolve ? adds : NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &postgres_type_rules, evolve ? adds : NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -222,7 +232,7 @@ SinkResult postgres_table_compare(PostgresSession *session, const SinkTarget *ta
     FoundTable found = {0};
     SinkResult result = look(session, schema, name, &presence, error);
     if (result == SINK_DONE && presence.kind) result = read_columns(session, &presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &postgres_type_rules, NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -271,8 +281,14 @@ SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget
 /* Names that the server would cut, or that are nobody's. */
 static SinkResult check_names(const PostgresSession *session, const SinkTarget *target, const char *schema, const char *name,
                               Error *error) {
-    const char *const names[] = {
-        schema, name, session->ledger_schema, session->ledger_table, session->positions_schema, session->positions_table};
+    const char *const names[] = {schema,
+                                 name,
+                                 session->ledger_schema,
+                                 session->ledger_table,
+                                 session->positions_schema,
+                                 session->positions_table,
+                                 session->columns_schema,
+                                 session->columns_table};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (names[i][0] && strlen(names[i]) <= POSTGRES_NAME_BYTES_MOST) continue;
         (void)error_set(error, -EINVAL, "\"%s\" cannot be the name of a PostgreSQL schema or table: it must have 1 to %d bytes.", names[i],
@@ -287,6 +303,10 @@ static SinkResult check_names(const PostgresSession *session, const SinkTarget *
     }
     if (strcmp(schema, session->ledger_schema) == 0 && strcmp(name, session->ledger_table) == 0) {
         (void)error_set(error, -EINVAL, "\"%s\" is the ledger of imported files and cannot take rows.", target->table.table_id);
+        return SINK_REFUSED;
+    }
+    if (strcmp(schema, session->columns_schema) == 0 && strcmp(name, session->columns_table) == 0) {
+        (void)error_set(error, -EINVAL, "\"%s\" is the map of columns and cannot take rows.", target->table.table_id);
         return SINK_REFUSED;
     }
     if (strcmp(schema, session->positions_schema) == 0 && strcmp(name, session->positions_table) == 0) {
@@ -341,27 +361,76 @@ SinkResult postgres_table_prepare_positions(PostgresSession *session, Error *err
     return ensure(session, session->positions_schema, session->positions_table, definition, &presence, &created, error);
 }
 
+SinkResult postgres_table_prepare_columns(PostgresSession *session, Error *error) {
+    static const char definition[] =
+        "table_name text, path text, variant text, column_name text NOT NULL, data_type text NOT NULL, sink text NOT NULL,"
+        " instance uuid NOT NULL, at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (table_name, path, variant),"
+        " UNIQUE (table_name, column_name)";
+    PostgresPresence presence;
+    bool created;
+    return ensure(session, session->columns_schema, session->columns_table, definition, &presence, &created, error);
+}
+
+SinkResult postgres_table_find(PostgresSession *session, const SinkTarget *target, FoundTable *found, size_t *ret_used, Error *error) {
+    static const char sql[] = "SELECT relnatts FROM pg_catalog.pg_class WHERE oid = $1::oid"; /* with those that were dropped */
+    const char *name;
+    _cleanup_free_ char *schema = split_table(target, &name);
+    PostgresPresence presence;
+    PGresult *rows = NULL;
+    *ret_used = 0;
+    SinkResult result = look(session, schema, name, &presence, error);
+    if (result != SINK_DONE || !presence.kind) return result;
+    result = read_columns(session, &presence, found, error);
+    if (result == SINK_DONE) result = run(session, sql, 1, (const char *const[]){presence.oid}, &rows, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 1, 1, error);
+    if (result == SINK_DONE) *ret_used = strtoull(PQgetvalue(rows, 0, 0), NULL, 10);
+    PQclear(rows);
+    return result;
+}
+
+SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target, const ColumnMap *map, Error *error) {
+    Buffer sql = {0};
+    const char *separator = " ";
+    buffer_append_text(&sql, "ALTER TABLE ");
+    postgres_put_table(&sql, target);
+    for (size_t i = map->known; i < map->count; i++) {
+        if (map->there[i - map->known]) continue;
+        const Column column = {.data_type = map->items[i].type};
+        buffer_printf(&sql, "%sADD COLUMN ", separator);
+        sql_put_identifier(&sql, map->items[i].name);
+        buffer_printf(&sql, " %s", type_of(&column));
+        separator = ", ";
+    }
+    SinkResult result = SINK_DONE;
+    if (separator[0] == ',') {
+        log_info("connection %s: %s", session->name, buffer_text(&sql));
+        result = run(session, buffer_text(&sql), 0, NULL, NULL, error);
+        if (result == SINK_REFUSED && lost_race(session)) result = SINK_RETRY;
+    }
+    buffer_deinit(&sql);
+    return result;
+}
+
 SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *target, Error *error) {
-    check(target->column_count <= COLUMNS_A_SINK_MAX);
     const char *name;
     _cleanup_free_ char *schema = split_table(target, &name);
     SinkResult result = check_names(session, target, schema, name, error);
     if (result == SINK_DONE) result = prepare_ledger(session, error);
     if (result != SINK_DONE) return result;
     Buffer definition = {0};
-    sql_put_definition(&definition, target, &rules);
+    sql_put_definition(&definition, target, &postgres_type_rules);
     PostgresPresence presence;
     bool created;
     result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
     buffer_deinit(&definition);
-    bool adds[COLUMNS_A_SINK_MAX] = {false};
+    _cleanup_free_ bool *adds = calloc(target->column_count, sizeof *adds);
+    check(adds);
     if (result == SINK_DONE && !created) result = compare(session, target, &presence, adds, error);
     if (result == SINK_DONE) result = add_columns(session, target, adds, error);
     return result;
 }
 
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
-    check(target->column_count <= COLUMNS_A_SINK_MAX);
     *ret_inspection = (TableInspection){0};
     const char *name;
     _cleanup_free_ char *schema = split_table(target, &name);
@@ -370,5 +439,8 @@ SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *ta
     if (result == SINK_DONE) result = look(session, schema, name, &presence, error);
     if (result != SINK_DONE) return result;
     ret_inspection->creates = presence.kind == 0;
-    return presence.kind ? compare(session, target, &presence, ret_inspection->adds, error) : SINK_DONE;
+    if (!presence.kind) return SINK_DONE;
+    ret_inspection->adds = calloc(target->column_count, sizeof *ret_inspection->adds);
+    check(ret_inspection->adds);
+    return compare(session, target, &presence, ret_inspection->adds, error);
 }

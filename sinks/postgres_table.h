@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "config/definition.h"
+#include "sinks/column_map.h"
 #include "sinks/driver.h"
 #include "sinks/postgres_session.h"
 
@@ -16,6 +17,14 @@ SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *ta
 
 /* The ledger with the columns that runs need, and the table of positions. */
 SinkResult postgres_table_prepare_positions(PostgresSession *session, Error *error);
+
+/* The map of columns. */
+SinkResult postgres_table_prepare_columns(PostgresSession *session, Error *error);
+/* The table's columns, and how many it has used up, with dropped ones; none: it is not there. In a transaction or not. */
+SinkResult postgres_table_find(PostgresSession *session, const SinkTarget *target, FoundTable *found, size_t *ret_used, Error *error);
+/* Adds the new columns of the map that the table lacks. In a transaction, which holds their locks until its end. */
+SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target, const ColumnMap *map, Error *error);
+extern const TypeRules postgres_type_rules;
 
 /* As the driver's inspect. */
 SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error);
@@ -36,4 +45,7 @@ SinkResult postgres_table_may_swallow(PostgresSession *session, const SinkTarget
 /* "schema"."table" of a table id: schema up to the last dot; no dot: schema public. */
 void postgres_put_table(Buffer *out, const SinkTarget *target);
 void postgres_put_ledger(Buffer *out, const PostgresSession *session);
+void postgres_put_columns(Buffer *out, const PostgresSession *session);
+/* "schema.table" as positions and columns are looked up: without a dot the schema is public. */
+void postgres_put_table_name(Buffer *out, const SinkTarget *target);
 void postgres_put_positions(Buffer *out, const PostgresSession *session);

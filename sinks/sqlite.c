@@ -13,6 +13,7 @@
 #include "sinks/driver.h"
 #include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
+#include "sinks/sqlite_columns.h"
 #include "sinks/sqlite_load.h"
 #include "sinks/sqlite_positions.h"
 #include "sinks/sqlite_session.h"
@@ -203,7 +204,6 @@ static bool prove_absence(SqliteSession *session, const ImportJob *job) {
 
 static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error *error) {
     check(job->file_count > 0 && job->target->type == TARGET_TABLE);
-    check(job->target->column_count <= COLUMNS_A_SINK_MAX);
     SqliteSession *session = session_of(sink_session);
     sqlite3 *database = session->database;
     check(sqlite3_get_autocommit(database)); /* no transaction is open */
@@ -279,6 +279,7 @@ const SinkDriver sink_driver_sqlite = {
     .positions = &sqlite_positions,
     .connect = sqlite_connect,
     .prepare = sqlite_prepare,
+    .columns = sqlite_columns,
     .inspect = sqlite_inspect,
     .import = sqlite_import,
     .look_up = sqlite_look_up,

@@ -12,6 +12,10 @@ static const ConnectionField fields[] = {
      .bytes_most = 127,
      .default_value = "_sluice_positions",
      .sentence = "The table of the positions of sources that read a broker."},
+    {.name = "columnsTable",
+     .bytes_most = 127,
+     .default_value = "_sluice_columns",
+     .sentence = "The table of the names of columns that were inferred."},
     {0},
 };
 

@@ -545,7 +545,9 @@ static bool is_interrupted(SqliteLoad *load, uint64_t before) {
 }
 
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
-    SinkCell cells[CELLS_A_ROW_MAX];
+    if (!load->cells) load->cells = calloc(sink_target_cells(load->job->target), sizeof *load->cells);
+    SinkCell *cells = load->cells;
+    check(cells);
     uint64_t rows = 0, first_done = load->rows_done, refused_before = load->rejects.refused;
     check_on_thread(&load->owner);
     check(!sqlite3_get_autocommit(load->database) && load->batch.count == 0 && !file->already_imported);
@@ -640,6 +642,7 @@ void sqlite_load_restart(SqliteLoad *load) {
     buffer_deinit(&load->record);
     arena_deinit(&load->batch.memory);
     free(load->batch.rows);
+    free(load->cells);
     *load = (SqliteLoad){
         .job = load->job, .outcasts = load->outcasts, .outcast_count = load->outcast_count, .outcast_capacity = load->outcast_capacity};
 }

@@ -44,8 +44,9 @@ typedef struct SqliteLoad {
      * import (NULL: no column tells which row is newer) */
     sqlite3_stmt *erase, *still, *note;
     SqliteHabits habits;
-    Buffer blob;   /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
-    Buffer record; /* a refused row as text */
+    SinkCell *cells; /* of the row at hand */
+    Buffer blob;     /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
+    Buffer record;   /* a refused row as text */
     SinkRejects rejects;
     uint64_t rows_done;
     SqliteTally tally;

@@ -24,16 +24,6 @@ static void cleanup_statement(sqlite3_stmt **statement) {
 }
 #define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
-/* SQLite looks tables up without regard to case. free() */
-static char *table_name(const SinkTarget *target) {
-    char *name = strdup(sink_target_name(target));
-    check(name);
-    for (char *c = name; *c; c++) {
-        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
-    }
-    return name;
-}
-
 /* `sql` with the name of the table of positions in the place of each @. */
 static SinkResult prepare(SqliteSession *session, const char *sql, sqlite3_stmt **ret_statement, Error *error) {
     Buffer text = {0};
@@ -89,7 +79,7 @@ SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *targe
         return SINK_REFUSED;
     }
     STATEMENT select = NULL;
-    _cleanup_free_ char *table = table_name(target);
+    _cleanup_free_ char *table = sqlite_table_name(target);
     SinkResult result = prepare(session, "SELECT next_offset FROM @ WHERE " SAME_KEY, &select, error);
     for (size_t i = 0; i < count && result == SINK_DONE; i++) {
         bind_key(select, &positions[i].key, table);
@@ -107,7 +97,7 @@ SinkResult sqlite_positions_set(SqliteSession *session, const PositionsOwner *ow
     check(!sqlite3_get_autocommit(session->database));
     STATEMENT update = NULL;
     _cleanup_free_ size_t *changed = NULL;
-    _cleanup_free_ char *table = table_name(target);
+    _cleanup_free_ char *table = sqlite_table_name(target);
     size_t changes = positions_changed(positions, count, &changed);
     if (changes == 0) return SINK_DONE;
     SinkResult result = prepare(
@@ -145,7 +135,7 @@ static SinkResult group_has_any(SqliteSession *session, const PartitionKey *key,
 
 static SinkResult put_claims(SqliteSession *session, const ClaimJob *job, const ImportPosition *positions, Error *error) {
     STATEMENT insert = NULL;
-    _cleanup_free_ char *table = table_name(job->target);
+    _cleanup_free_ char *table = sqlite_table_name(job->target);
     bool has_any = false;
     SinkResult result = group_has_any(session, &job->claims[0].key, table, &has_any, error);
     if (result == SINK_DONE)
@@ -171,7 +161,7 @@ static SinkResult put_claims(SqliteSession *session, const ClaimJob *job, const 
 
 static SinkResult put_seeks(SqliteSession *session, const SeekJob *job, Error *error) {
     STATEMENT insert = NULL;
-    _cleanup_free_ char *table = table_name(job->target);
+    _cleanup_free_ char *table = sqlite_table_name(job->target);
     SinkResult result = prepare(session,
                                 "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, sink, instance)"
                                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset,"
@@ -269,7 +259,7 @@ static SinkResult sqlite_list(SinkSession *sink_session, const SinkTarget *targe
     SinkResult result = sqlite_session_check_file(session, error);
     if (result != SINK_DONE || !has_table(session)) return result;
     STATEMENT select = NULL;
-    _cleanup_free_ char *table = table_name(target);
+    _cleanup_free_ char *table = sqlite_table_name(target);
     result = prepare(session,
                      "SELECT cluster, topic, generation, partition, topic_id, next_offset FROM @ WHERE group_id = ?1 AND table_name = ?2"
                      " ORDER BY cluster, topic, generation, partition",
@@ -294,7 +284,7 @@ static SinkResult change(SqliteSession *session, const char *sql, const char *gr
     SinkResult result = begin(session, false, error);
     if (result == SINK_DONE && has_table(session)) {
         STATEMENT statement = NULL;
-        _cleanup_free_ char *table = table_name(target);
+        _cleanup_free_ char *table = sqlite_table_name(target);
         int64_t hit = 0;
         result = prepare(session, sql, &statement, error);
         if (result == SINK_DONE) {

@@ -22,6 +22,7 @@ void sqlite_session_free(SqliteSession *session) {
     (void)sqlite3_close(session->database);
     free(session->ledger);
     free(session->positions);
+    free(session->columns);
     free(session);
 }
 
@@ -93,7 +94,8 @@ SinkResult sqlite_session_open(const Connection *connection, const char *data_di
     session->lock.patience = patience;
     session->ledger = strdup(connection_effective(connection, "ledgerTable"));
     session->positions = strdup(connection_effective(connection, "positionsTable"));
-    check(session->ledger && session->positions);
+    session->columns = strdup(connection_effective(connection, "columnsTable"));
+    check(session->ledger && session->positions && session->columns);
     SinkResult result = open_database(session, path, error);
     if (result != SINK_DONE) {
         (void)error_prefix(error, "connection \"%s\" (%s)", connection->name, path);

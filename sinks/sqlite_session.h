@@ -12,6 +12,7 @@ typedef struct SqliteSession {
     sqlite3 *database;
     char *ledger;    /* name of the table */
     char *positions; /* name of the table of positions */
+    char *columns;   /* name of the map of columns */
     dev_t device;    /* device and inode of the open file */
     ino_t inode;
     SqliteLock lock;

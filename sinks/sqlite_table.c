@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "sinks/table_shape.h"
 
 static const char *type_of(const Column *column) {
@@ -28,7 +30,7 @@ static bool compatible(const SinkTarget *target, const Column *column, const cha
     return strcmp(found_type, "ANY") == 0 || strcmp(found_type, type_of(column)) == 0;
 }
 
-static const TypeRules rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
+const TypeRules sqlite_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = true};
 
 /* "Datatypes in SQLite", 3.1: the affinity of a declared type. Others than the four names are shown as declared. */
 static const char *stored_type(const char *declared, bool strict) {
@@ -111,32 +113,51 @@ static SinkResult read_columns(sqlite3 *database, const char *name, bool strict,
     return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(database, "read the table's columns", error);
 }
 
+/* Each statement that makes or changes a table of rows is logged. */
+static SinkResult run_ddl(sqlite3 *database, const char *sql, const char *doing, Error *error) {
+    log_info("%s: %s", sqlite3_db_filename(database, "main"), sql);
+    return sqlite_run(database, sql, doing, error);
+}
+
 static SinkResult create_table(sqlite3 *database, const SinkTarget *target, Error *error) {
     Buffer sql = {0};
     buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
     sql_put_identifier(&sql, target->table.table_id);
     buffer_append_text(&sql, " (");
-    sql_put_definition(&sql, target, &rules);
+    sql_put_definition(&sql, target, &sqlite_type_rules);
     buffer_append_text(&sql, ") STRICT");
-    SinkResult result = sqlite_run(database, buffer_text(&sql), "create the table", error);
+    SinkResult result = run_ddl(database, buffer_text(&sql), "create the table", error);
     buffer_deinit(&sql);
     return result;
 }
 
-static SinkResult add_columns(sqlite3 *database, const SinkTarget *target, const bool *missing, Error *error) {
+static SinkResult add_column(sqlite3 *database, const SinkTarget *target, const Column *column, Error *error) {
     Buffer sql = {0};
+    buffer_append_text(&sql, "ALTER TABLE ");
+    sql_put_identifier(&sql, target->table.table_id);
+    buffer_append_text(&sql, " ADD COLUMN ");
+    sql_put_identifier(&sql, column->name);
+    buffer_printf(&sql, " %s", type_of(column));
+    SinkResult result = run_ddl(database, buffer_text(&sql), "add a column", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+SinkResult sqlite_table_add(sqlite3 *database, const SinkTarget *target, const ColumnMap *map, Error *error) {
+    SinkResult result = SINK_DONE;
+    for (size_t i = map->known; i < map->count && result == SINK_DONE; i++) {
+        if (map->there[i - map->known]) continue;
+        const Column column = {.name = map->items[i].name, .data_type = map->items[i].type};
+        result = add_column(database, target, &column, error);
+    }
+    return result;
+}
+
+static SinkResult add_columns(sqlite3 *database, const SinkTarget *target, const bool *missing, Error *error) {
     SinkResult result = SINK_DONE;
     for (size_t i = 0; i < target->column_count && result == SINK_DONE; i++) {
-        if (!missing[i]) continue;
-        buffer_clear(&sql);
-        buffer_append_text(&sql, "ALTER TABLE ");
-        sql_put_identifier(&sql, target->table.table_id);
-        buffer_append_text(&sql, " ADD COLUMN ");
-        sql_put_identifier(&sql, target->columns[i].name);
-        buffer_printf(&sql, " %s", type_of(&target->columns[i]));
-        result = sqlite_run(database, buffer_text(&sql), "add a column", error);
+        if (missing && missing[i]) result = add_column(database, target, &target->columns[i], error);
     }
-    buffer_deinit(&sql);
     return result;
 }
 
@@ -153,11 +174,28 @@ static SinkResult inspect_table(sqlite3 *database, const SinkTarget *target, Tab
     }
     FoundTable found = {0};
     bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
-    check(target->column_count <= COLUMNS_A_SINK_MAX);
+    ret_inspection->adds = calloc(target->column_count, sizeof *ret_inspection->adds);
+    check(ret_inspection->adds);
     result = read_columns(database, target->table.table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, evolve ? ret_inspection->adds : NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &sqlite_type_rules, evolve ? ret_inspection->adds : NULL, error);
     found_table_deinit(&found);
     return result;
+}
+
+SinkResult sqlite_table_find(sqlite3 *database, const SinkTarget *target, FoundTable *found, Error *error) {
+    SqlitePresence presence = TABLE_ABSENT;
+    SinkResult result = find_table(database, target->table.table_id, &presence, error);
+    if (result != SINK_DONE || presence == TABLE_ABSENT) return result;
+    return read_columns(database, target->table.table_id, presence == TABLE_STRICT, found, error);
+}
+
+char *sqlite_table_name(const SinkTarget *target) {
+    char *name = strdup(sink_target_name(target));
+    check(name);
+    for (char *c = name; *c; c++) {
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+    }
+    return name;
 }
 
 SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Error *error) {
@@ -165,7 +203,7 @@ SinkResult sqlite_table_compare(sqlite3 *database, const SinkTarget *target, Err
     FoundTable found = {0};
     SinkResult result = find_table(database, target->table.table_id, &presence, error);
     if (result == SINK_DONE) result = read_columns(database, target->table.table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &rules, NULL, error);
+    if (result == SINK_DONE) result = sink_table_compare(target, &found, &sqlite_type_rules, NULL, error);
     found_table_deinit(&found);
     return result;
 }
@@ -189,8 +227,10 @@ SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, Sqli
 static SinkResult prepare_table(sqlite3 *database, const SinkTarget *target, Error *error) {
     TableInspection inspection;
     SinkResult result = inspect_table(database, target, &inspection, error);
-    if (result != SINK_DONE) return result;
-    return inspection.creates ? create_table(database, target, error) : add_columns(database, target, inspection.adds, error);
+    if (result == SINK_DONE)
+        result = inspection.creates ? create_table(database, target, error) : add_columns(database, target, inspection.adds, error);
+    table_inspection_deinit(&inspection);
+    return result;
 }
 
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
@@ -236,6 +276,20 @@ SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger,
                        "sink TEXT NOT NULL, instance TEXT NOT NULL, at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
                        "PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition)) STRICT, WITHOUT ROWID");
     result = sqlite_run(database, buffer_text(&sql), "create the table of positions", error);
+    buffer_deinit(&sql);
+    return result;
+}
+
+SinkResult sqlite_table_prepare_columns(sqlite3 *database, const char *columns, Error *error) {
+    check(!sqlite3_get_autocommit(database));
+    Buffer sql = {0};
+    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
+    sql_put_identifier(&sql, columns);
+    buffer_append_text(&sql, " (table_name TEXT NOT NULL, path TEXT NOT NULL, variant TEXT NOT NULL, column_name TEXT NOT NULL, "
+                             "data_type TEXT NOT NULL, sink TEXT NOT NULL, instance TEXT NOT NULL, "
+                             "at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                             "PRIMARY KEY (table_name, path, variant), UNIQUE (table_name, column_name)) STRICT");
+    SinkResult result = sqlite_run(database, buffer_text(&sql), "create the map of columns", error);
     buffer_deinit(&sql);
     return result;
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "config/definition.h"
+#include "sinks/column_map.h"
 #include "sinks/driver.h"
 
 typedef struct sqlite3 sqlite3;
@@ -15,6 +16,16 @@ SinkResult sqlite_table_prepare(sqlite3 *database, const char *ledger, const cha
 
 /* The ledger with the columns that runs need, and the table of positions. In an open transaction. */
 SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger, const char *positions, Error *error);
+
+/* The map of columns. In an open transaction. */
+SinkResult sqlite_table_prepare_columns(sqlite3 *database, const char *columns, Error *error);
+/* The table's columns; none: it is not there. */
+SinkResult sqlite_table_find(sqlite3 *database, const SinkTarget *target, FoundTable *found, Error *error);
+/* Adds the new columns of the map that the table lacks. */
+SinkResult sqlite_table_add(sqlite3 *database, const SinkTarget *target, const ColumnMap *map, Error *error);
+/* As positions and columns are looked up: SQLite looks tables up without regard to case. free() */
+char *sqlite_table_name(const SinkTarget *target);
+extern const TypeRules sqlite_type_rules;
 
 /* As the driver's inspect. */
 SinkResult sqlite_table_inspect(sqlite3 *database, const char *ledger, const char *positions, const SinkTarget *target,

@@ -271,7 +271,7 @@ static void set_unreachable(Control *control, const char *connection, const char
 /* What is there now and was not before stays, whatever becomes of the change. */
 static void note_made(Change *change, const LoadJob *job) {
     bool grew = false;
-    for (size_t i = 0; i < job->target.column_count; i++) grew = grew || job->inspection.adds[i];
+    for (size_t i = 0; i < job->target.column_count; i++) grew = grew || table_inspection_adds(&job->inspection, i);
     if (!job->inspection.creates && !grew) return;
     buffer_printf(&change->made, "%s%stable \"%s\" of connection \"%s\"", change->made.size ? ", " : "", grew ? "new columns of " : "",
                   sink_target_name(&job->target), job->connection);

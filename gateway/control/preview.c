@@ -46,7 +46,8 @@ static void note_table(Preview *preview, const LoadJob *job) {
         json_t *columns = json_array();
         check(columns);
         for (size_t i = 0; i < job->target.column_count; i++)
-            if (job->inspection.adds[i]) check(json_array_append_new(columns, json_string(job->target.columns[i].name)) == 0);
+            if (table_inspection_adds(&job->inspection, i))
+                check(json_array_append_new(columns, json_string(job->target.columns[i].name)) == 0);
         bool adds = json_array_size(columns) > 0;
         set(table, "action", json_string(job->inspection.creates ? "create" : adds ? "addColumns" : "unchanged"));
         if (adds) set(table, "columns", json_incref(columns));

@@ -26,6 +26,7 @@ struct FileRows {
     Span left;         /* of the last block: rows that were not given yet */
     uint64_t next_row; /* number of the first row of `left`, or of the next block */
     RowReader cells;
+    RowCell *read; /* of the row at hand */
 };
 
 static void close_slice(FileRows *rows) {
@@ -159,7 +160,7 @@ static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *err
     FileRows *rows = (FileRows *)reader;
     int r = refill(rows, error);
     if (r != 0) return r;
-    RowCell read[CELLS_A_ROW_MAX];
+    RowCell *read = rows->read;
     rows->cells.text = rows->left;
     r = row_read(&rows->cells, read, rows->columns);
     if (r != 0) return error_set(error, -EBADMSG, "row %" PRIu64 " does not have %zu columns", rows->next_row, rows->columns);
@@ -171,7 +172,7 @@ static int next(SinkRows *reader, SinkCell *cells, uint64_t *ret_row, Error *err
 }
 
 FileRows *file_rows_new(Files *files, const SliceRecord *slices, size_t count, size_t columns) {
-    check(columns > 0 && columns <= CELLS_A_ROW_MAX);
+    check(columns > 0);
     FileRows *rows = calloc(1, sizeof *rows);
     check(rows);
     rows->reader = (SinkRows){.seek = seek, .block = block, .next = next, .leave_out = leave_out};
@@ -179,6 +180,8 @@ FileRows *file_rows_new(Files *files, const SliceRecord *slices, size_t count, s
     rows->slices = slices;
     rows->count = count;
     rows->columns = columns;
+    rows->read = calloc(columns, sizeof *rows->read);
+    check(rows->read);
     rows->damaged = -1;
     rows->skipped = calloc(count + 1, sizeof *rows->skipped);
     check(rows->skipped);
@@ -217,5 +220,6 @@ void file_rows_free(FileRows *rows) {
     row_reader_deinit(&rows->cells);
     free(rows->skipped);
     free(rows->left_out);
+    free(rows->read);
     free(rows);
 }

@@ -36,5 +36,6 @@ void load_job_free(LoadJob *job) {
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
     free(job->tables);
     free(job->test);
+    table_inspection_deinit(&job->inspection);
     free(job);
 }

@@ -191,6 +191,7 @@ static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t dige
 }
 
 static SinkResult prepare_asked(Kept *kept, LoadJob *job) {
+    table_inspection_deinit(&job->inspection); /* of an earlier try */
     SinkResult result = kept->driver->inspect(kept->session, &job->target, &job->inspection, &job->request.error);
     return result == SINK_DONE && !job->inspects ? kept->driver->prepare(kept->session, &job->target, &job->request.error) : result;
 }

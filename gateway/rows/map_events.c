@@ -40,7 +40,8 @@ typedef struct MapRun {
 
 /* The next row of the reader; false: there is none. */
 static bool print_json(MapRun *run, const Sink *sink) {
-    RowCell cells[CELLS_A_ROW_MAX];
+    _cleanup_free_ RowCell *cells = calloc(sink_target_cells(&sink->target), sizeof *cells);
+    check(cells);
     int r = row_read(&run->reader, cells, sink_target_cells(&sink->target));
     if (r == ROW_READ_END) return false;
     check(r == 0);

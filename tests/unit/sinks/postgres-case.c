@@ -17,7 +17,7 @@ const SinkDriver *const driver = &sink_driver_postgres;
 
 SinkResult try_open(const char *uri, const char *password_file, SinkSession **ret_session, Error *error) {
     char name[] = "warehouse", *uri_copy = strdup(uri), *file_copy = password_file ? strdup(password_file) : NULL;
-    char *values[] = {uri_copy, file_copy, NULL, NULL};
+    char *values[] = {uri_copy, file_copy, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = values};
     SinkResult result = driver->connect(&connection, "/tmp", "sluice shop/orders", NULL, ret_session, error);
     free(uri_copy);

@@ -34,7 +34,7 @@ int remove_directory(void **state) {
 
 SinkResult try_open(const char *path, SinkSession **ret_session, Error *error) {
     char name[] = "local", *copy = strdup(path);
-    char *values[] = {copy, NULL, NULL};
+    char *values[] = {copy, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_sqlite, .values = values};
     SinkResult result = driver->connect(&connection, directory, "sluice shop/orders", NULL, ret_session, error);
     free(copy);

@@ -522,7 +522,7 @@ static SinkSession *open_as(const char *role) {
 static SinkFault test_as(const char *role, bool with_positions, Error *error) {
     char uri[200], name[] = "warehouse";
     (void)snprintf(uri, sizeof uri, "postgresql://%s@127.0.0.1:%d/postgres", role, server->port);
-    char *fields[] = {uri, NULL, NULL, NULL};
+    char *fields[] = {uri, NULL, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
     static const char *const tables[] = {"rightly"};
     SinkTest test = {.tables = tables, .table_count = 1, .with_positions = with_positions};

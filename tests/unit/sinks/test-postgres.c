@@ -80,18 +80,22 @@ static void evolves(void **state) {
 /* What prepare would do; nothing is there afterwards that was not before. */
 static void inspects_and_changes_nothing(void **state) {
     SESSION;
-    TableInspection inspection;
+    TableInspection inspection = {0};
     CASE("elsewhere.looked_at", "a:text b:text c:integer", 1);
+    table_inspection_deinit(&inspection);
     must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_true(inspection.creates);
     assert_rows("SELECT count(*) FROM pg_namespace WHERE nspname = 'elsewhere'", "0");
     test_postgres_sql(server, "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.looked_at (b text, a text)");
+    table_inspection_deinit(&inspection);
     assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"c\" (bigint) is missing"));
     box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    table_inspection_deinit(&inspection);
     must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
     assert_true(inspection.adds[2]);
+    table_inspection_deinit(&inspection);
     assert_rows("SELECT count(*) FROM pg_attribute WHERE attrelid = 'elsewhere.looked_at'::regclass AND attnum > 0", "2");
 }
 
@@ -446,7 +450,7 @@ static SinkFault test_at(const char *uri, const char *password_file, const char 
                          Error *error) {
     char name[] = "warehouse";
     _cleanup_free_ char *copy = strdup(uri), *file = password_file ? strdup(password_file) : NULL;
-    char *fields[] = {copy, file, NULL, NULL};
+    char *fields[] = {copy, file, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
     *test = (SinkTest){.tables = tables, .table_count = table_count};
     *error = (Error){0};

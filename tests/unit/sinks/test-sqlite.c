@@ -60,21 +60,26 @@ static void accepts_and_evolves(void **state) {
 /* What prepare would do; nothing is there afterwards that was not before. */
 static void inspects_and_changes_nothing(void **state) {
     SESSION;
-    TableInspection inspection;
+    TableInspection inspection = {0};
     CASE("looked_at", "a:text b:text c:integer", 1);
+    table_inspection_deinit(&inspection);
     must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_true(inspection.creates);
     assert_rows("SELECT count(*) FROM sqlite_schema", "0");
     sql("CREATE TABLE looked_at (b TEXT, a TEXT)");
+    table_inspection_deinit(&inspection);
     assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "column \"c\" (INTEGER) is missing"));
     box.target.table.on_schema_drift = SCHEMA_DRIFT_EVOLVE;
+    table_inspection_deinit(&inspection);
     must(driver->inspect(session, &box.target, &inspection, &error), &error);
     assert_false(inspection.creates || inspection.adds[0] || inspection.adds[1]);
     assert_true(inspection.adds[2]);
     assert_rows("SELECT count(*) FROM pragma_table_info('looked_at')", "2");
     box.target.table.table_id = (char *)"_sluice_files";
+    table_inspection_deinit(&inspection);
     assert_int_equal(driver->inspect(session, &box.target, &inspection, &error), SINK_REFUSED);
+    table_inspection_deinit(&inspection);
 }
 
 static void refuses_what_is_no_table(void **state) {
@@ -662,7 +667,7 @@ static void a_slow_statement_is_work_and_can_be_interrupted(void **state) {
 
 static SinkFault try_test(const char *path, SinkTest *test, Error *error) {
     char name[] = "local", *copy = strdup(path);
-    char *fields[] = {copy, NULL, NULL};
+    char *fields[] = {copy, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_sqlite, .values = fields};
     *test = (SinkTest){0};
     *error = (Error){0};

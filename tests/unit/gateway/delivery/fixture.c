@@ -213,7 +213,7 @@ void fixture_start(Fixture *fixture) {
 }
 
 void fixture_use_sqlite(Fixture *fixture) {
-    static char *values[] = {(char *)(uintptr_t) "tables.db", NULL, NULL};
+    static char *values[] = {(char *)(uintptr_t) "tables.db", NULL, NULL, NULL};
     static Connection connection = {.name = (char *)(uintptr_t) "there", .type = &connection_type_sqlite, .values = values};
     fixture_stop(fixture, true);
     fixture->connections.items = &connection;

@@ -98,7 +98,7 @@ static void start(Gateway *gateway) {
                             .retain_rejects = USEC_DAY,
                             .rejects_bytes = 1u << 20};
     assert_int_equal(writer_open(&writer, &gateway->writer, &error), 0);
-    static char *values[] = {(char *)(uintptr_t) "tables.db", NULL, NULL};
+    static char *values[] = {(char *)(uintptr_t) "tables.db", NULL, NULL, NULL};
     static Connection local = {.name = (char *)(uintptr_t) "local", .type = &connection_type_sqlite, .values = values};
     gateway->connections = (Connections){.items = &local, .count = 1};
     LoadersOptions loaders = {.connections = &gateway->connections,

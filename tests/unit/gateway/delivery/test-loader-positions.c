@@ -30,7 +30,7 @@ typedef struct Pool {
     Mailbox *writer, *bridge;
     Connections connections;
     Connection items[2];
-    char *values[2][4];
+    char *values[2][5];
     Loaders *loaders;
 } Pool;
 

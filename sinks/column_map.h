@@ -1,0 +1,31 @@
+/*
+ * The map of a table's inferred columns, as it is kept at the destination, and what a ColumnsJob adds to it. Pure: the drivers read and
+ * write it, in one transaction.
+ */
+#pragma once
+
+#include "sinks/driver.h"
+#include "sinks/table_shape.h"
+
+typedef struct ColumnMap {
+    InferredColumn *items; /* owned */
+    size_t count, capacity;
+    size_t known; /* of those: as they were read; the others are new */
+    /* Of the new ones, by index - known: the table has the column already. */
+    bool *there;
+} ColumnMap;
+
+/* Copies the texts. `variant`: the name of the type, or "" for the column of the field itself. False: no program wrote that. */
+bool column_map_add(ColumnMap *map, const char *path, const char *variant, const char *name, const char *type);
+void column_map_deinit(ColumnMap *map);
+/* "" for the column of the field itself. */
+const char *column_map_variant(const InferredColumn *column);
+
+/*
+ * What the job wants and the map lacks gets a name, and a place behind the others, as far as the job, and `room` more columns of the table,
+ * allow. A column that the table has already under that name is taken when it may hold the values. `found`: the table; no columns when
+ * it is not there.
+ */
+void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room);
+/* Fills job->columns with those of the map that it wants. */
+void column_map_answer(const ColumnMap *map, ColumnsJob *job);
