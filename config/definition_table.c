@@ -193,13 +193,12 @@ static void drop_inferred(SinkTarget *target) {
 }
 
 static int check_declared(Fault *fault, const Node *node, const SinkTarget *target) {
-    Node columns = node_member(node, "columns"), infer = node_member(node, "infer");
+    Node columns = node_member(node, "columns");
     size_t declared = 0;
     for (size_t i = 0; i < target->column_count; i++) declared += target->columns[i].inferred == COLUMN_DECLARED;
-    if (!node_given(&columns) && !target->infer) return fault_at(fault, node, "needs \"columns\"");
+    if (!node_given(&columns) && !target->infer) return fault_at(fault, node, "needs \"columns\", or \"infer\"");
     if ((declared == 0 && !target->infer) || declared > COLUMNS_A_SINK_MAX)
         return fault_at(fault, &columns, "must have 1 to %d items, not %zu", COLUMNS_A_SINK_MAX, declared);
-    if (target->infer && !fault->is_stored) return fault_at(fault, &infer, FIELD_NOT_BUILT);
     return 0;
 }
 
@@ -290,7 +289,7 @@ static const FieldInfo mapping_rows[] = {
      .type = FIELD_OPTIONAL,
      .offset = offsetof(SinkTarget, infer),
      .fields = &inference_fields,
-     .sentence = "Columns are made of the fields that events have. Not supported by this build yet."},
+     .sentence = "Columns are made of the fields that events have."},
     {.name = "explode",
      .type = FIELD_TEXT,
      .offset = offsetof(SinkTarget, explode),
@@ -304,7 +303,7 @@ static const FieldInfo mapping_rows[] = {
      .count_offset = offsetof(SinkTarget, column_count),
      .most = COLUMNS_A_SINK_MAX + COLUMNS_INFERRED_MAX,
      .fields = &column_fields,
-     .default_words = "(required)",
+     .default_words = "(required, but with `infer`)",
      .range_words = "1..100 items",
      .sentence = "The columns, in their order; their names differ."},
     {0},
@@ -479,7 +478,7 @@ static const FieldInfo table_rows[] = {
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
      .offset = offsetof(SinkTarget, table.on_schema_drift),
-     .default_words = "fail",
+     .default_words = "evolve with `table.mapping.infer`, else fail",
      .choices = schema_drift_names,
      .sentence = "Whether columns that the table lacks are refused, or added to it."},
     {.name = "mapping",

@@ -313,7 +313,7 @@ static SinkResult sqlite_copy(SinkSession *session, const SinkTarget *from, cons
         "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, topic_id, sink, instance)"
         " SELECT cluster, group_id, topic, generation, partition, ?3, next_offset, topic_id, sink, instance FROM @"
         " WHERE group_id = ?1 AND table_name = ?2 ON CONFLICT DO NOTHING";
-    _cleanup_free_ char *table = table_name(to);
+    _cleanup_free_ char *table = sqlite_table_name(to);
     return change(session_of(session), sql, group, from, table, ret_count, error);
 }
 

@@ -409,6 +409,7 @@ static void stamp(const Control *control, const Change *change) {
         [CHANGE_PAUSE] = "paused",
         [CHANGE_RESUME] = "resumed",
         [CHANGE_MANIFEST] = "manifest applied",
+        [CHANGE_INFER] = "columns inferred",
     };
     const ChangeRequest *request = &change->request;
     const ChangeOutcome *outcome = &change->outcome;

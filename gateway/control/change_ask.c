@@ -78,11 +78,17 @@ int change_check(Control *control, const ChangeRequest *request, const ChangeOut
 
 static const char *task_type(const ChangeRequest *request) {
     static const char *const types[][2] = {
-        [CHANGE_CREATE] = {"source.create", "sink.create"},       [CHANGE_PATCH] = {"source.update", "sink.update"},
-        [CHANGE_SETTINGS] = {"source.settings", "sink.settings"}, [CHANGE_ENABLE] = {"source.enable", "sink.enable"},
-        [CHANGE_DISABLE] = {"source.disable", "sink.disable"},    [CHANGE_DELETE] = {"source.delete", "sink.delete"},
-        [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"}, [CHANGE_PAUSE] = {"source.pause", "sink.pause"},
-        [CHANGE_RESUME] = {"source.resume", "sink.resume"},       [CHANGE_MANIFEST] = {"source.manifest", NULL},
+        [CHANGE_CREATE] = {"source.create", "sink.create"},
+        [CHANGE_PATCH] = {"source.update", "sink.update"},
+        [CHANGE_SETTINGS] = {"source.settings", "sink.settings"},
+        [CHANGE_ENABLE] = {"source.enable", "sink.enable"},
+        [CHANGE_DISABLE] = {"source.disable", "sink.disable"},
+        [CHANGE_DELETE] = {"source.delete", "sink.delete"},
+        [CHANGE_UNDELETE] = {"source.undelete", "sink.undelete"},
+        [CHANGE_PAUSE] = {"source.pause", "sink.pause"},
+        [CHANGE_RESUME] = {"source.resume", "sink.resume"},
+        [CHANGE_MANIFEST] = {"source.manifest", NULL},
+        [CHANGE_INFER] = {NULL, "sink.infer"},
     };
     return types[request->kind][request->of_sink];
 }

@@ -396,6 +396,7 @@ static int change_source(Control *control, const ChangeRequest *request, const R
         break;
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
+    case CHANGE_INFER:
     case CHANGE_PATCH: break;
     }
     if (!differs) outcome->done = NULL;
@@ -464,6 +465,12 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
     outcome->shows = true;
     if (request->kind == CHANGE_PATCH) {
         if (patch_sink(control, request, known, old, outcome, &differs, failure) < 0) return -1;
+    } else if (request->kind == CHANGE_INFER) {
+        size_t count;
+        (void)outcome_add_sink(outcome, inference_change(old, request->body, &count));
+        outcome->of_sinks[0].prepares = outcome->of_sinks[0].closes = differs = count > 0;
+        buffer_printf(&text, "%zu column%s inferred.", count, count == 1 ? " is" : "s are");
+        outcome_set_done(outcome, &text);
     } else {
         (void)outcome_add_sink(outcome, sink_copy(old));
     }
@@ -521,6 +528,7 @@ static int change_sink(Control *control, const ChangeRequest *request, const Reg
         break;
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
+    case CHANGE_INFER:
     case CHANGE_PATCH: break;
     }
     if (!differs) outcome->done = NULL;

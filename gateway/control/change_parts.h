@@ -1,6 +1,7 @@
 /* The inside of changes, shared by the files of control that make or show them. */
 #pragma once
 
+#include "config/inference.h"
 #include "gateway/control/parts.h"
 
 /* What becomes of one sink. */
@@ -107,6 +108,12 @@ int change_check_source(const Control *control, const RegistrySource *known, con
 int change_check_source_limit(const Control *control, Failure *failure);
 /* Do the loops have to know of other settings? Only of who waits for the disk. */
 bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *outcome);
+
+/* ---- of inference.c ---- */
+/* Fields of a sink were found, or types of their values that no column of theirs takes; without names, copied. */
+void inference_discovered(Control *control, uint32_t sink, const InferredColumn *columns, size_t count);
+/* A copy of the sink with the columns of a CHANGE_INFER; *ret_count: that it did not have. */
+Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 
 /* ---- of change_bridge.c: sources that read a broker; of all others they do and say nothing ---- */
 /* Is its connection there, and can it be read? */

@@ -456,9 +456,8 @@ static usec_t mind_overdue(Control *control) {
         if (now >= errand->due) {
             errand->due = 0;
             errand->overdue(control, errand);
-        } else if (errand->due - now < next) {
-            next = errand->due - now;
         }
+        if (errand->due > now && errand->due - now < next) next = errand->due - now;
     }
     return next;
 }

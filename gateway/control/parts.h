@@ -8,6 +8,7 @@
  *   change_pending.c   what speaks against it among those that are on their way
  *   change_manifest.c  the same, of a manifest
  *   preview.c          what a manifest would do
+ *   inference.c        columns of fields that were found
  *   flush.c            an import of what waits, as a task
  *   bridges.c          what is asked of those who read a broker
  *   connection_pause.c pause and resume of a connection

@@ -55,6 +55,7 @@ typedef enum ChangeKind {
     CHANGE_UNDELETE,
     CHANGE_PAUSE,
     CHANGE_RESUME,
+    CHANGE_INFER,    /* of a sink: columns of fields that were found; body: what inference.c made */
     CHANGE_MANIFEST, /* of a source that is there or not, with its sinks and settings */
 } ChangeKind;
 

@@ -32,6 +32,8 @@ void load_job_free(LoadJob *job) {
     free(job->label);
     free(job->group);
     sink_target_deinit(&job->target);
+    inferred_columns_free(job->wanted, job->wanted_count);
+    inferred_columns_free(job->named, job->named_count);
     free(job->settled);
     for (size_t i = 0; i < job->table_count; i++) free(job->tables[i]);
     free(job->tables);

@@ -108,6 +108,7 @@ void loaders_post(Loaders *loaders, LoadJob *job) {
     check(job->request.message.kind != MESSAGE_CLAIM || (job->claim_count > 0 && job->label));
     check(job->request.message.kind != MESSAGE_GROUP_POSITIONS || (job->group && job->label));
     check(job->request.message.kind != MESSAGE_SEEK || (job->position_count > 0 && job->label));
+    check(job->request.message.kind != MESSAGE_COLUMNS || (job->wanted_count > 0 && job->label));
     check((job->request.message.kind != MESSAGE_LIST && job->request.message.kind != MESSAGE_ORIGIN) || (job->group && job->label));
     job->request.message.next = NULL;
     loaders_lock(loaders);

@@ -101,7 +101,7 @@ static inline bool is_import(const LoadJob *job) {
 static inline bool is_question(const LoadJob *job) {
     int kind = job->request.message.kind;
     return kind == MESSAGE_PREPARE || kind == MESSAGE_CLAIM || kind == MESSAGE_SEEK || kind == MESSAGE_LIST || kind == MESSAGE_ORIGIN ||
-           kind == MESSAGE_GROUP_POSITIONS;
+           kind == MESSAGE_GROUP_POSITIONS || kind == MESSAGE_COLUMNS;
 }
 
 static inline bool is_test(const LoadJob *job) {

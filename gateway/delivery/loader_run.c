@@ -347,6 +347,24 @@ static void test_connection(const Loader *loader, LoadJob *job) {
     job->request.result = SINK_DONE;
 }
 
+static SinkResult name_columns(const Loader *loader, const Kept *kept, LoadJob *job) {
+    if (!kept->driver->columns) {
+        (void)error_set(&job->request.error, -EINVAL, "Connection \"%s\" keeps no map of columns, so none can be inferred.",
+                        job->connection);
+        return SINK_REFUSED;
+    }
+    ColumnsJob columns = {.owner = {.instance = loader->loaders->options.instance, .sink_label = job->label},
+                          .target = &job->target,
+                          .wanted = job->wanted,
+                          .wanted_count = job->wanted_count,
+                          .most = job->columns_most};
+    SinkResult result = kept->driver->columns(kept->session, &columns, &job->request.error);
+    if (result != SINK_DONE) return result;
+    job->named = columns.columns;
+    job->named_count = columns.count;
+    return SINK_DONE;
+}
+
 static SinkResult run_once(Loader *loader, Kept *kept, LoadJob *job) {
     switch ((MessageKind)job->request.message.kind) {
     case MESSAGE_PREPARE: return prepare_asked(kept, job);
@@ -356,6 +374,7 @@ static SinkResult run_once(Loader *loader, Kept *kept, LoadJob *job) {
     case MESSAGE_SEEK: return loader_seek(loader, kept, job);
     case MESSAGE_LIST:
     case MESSAGE_ORIGIN: return loader_list(kept, job);
+    case MESSAGE_COLUMNS: return name_columns(loader, kept, job);
     case MESSAGE_IMPORT: return import_with(loader, kept, job);
     default: unreachable();
     }

@@ -18,6 +18,7 @@
 #include "base/mailbox.h"
 #include "base/uuid.h"
 #include "config/definition.h"
+#include "config/inference.h"
 #include "gateway/flow/request.h"
 #include "gateway/flow/usage.h"
 #include "sinks/driver.h"
@@ -53,6 +54,7 @@ typedef enum MessageKind {
     MESSAGE_GROUP_POSITIONS, /* C -> D -> C   LoadJob: remove or copy all positions of a group in a table */
     MESSAGE_SEEK,            /* B -> D -> B   LoadJob: set positions */
     MESSAGE_LIST,            /* B -> D -> B   LoadJob: read all positions of a group */
+    MESSAGE_COLUMNS,         /* C -> D -> C   LoadJob: names for the columns of fields that were found */
     MESSAGE_PENDING_REJECTS, /* D -> W -> D   PendingRejects: D waits for it before COMMIT */
     MESSAGE_PREPARE,         /* C -> D -> C   LoadJob: check or create a table */
     MESSAGE_TEST_CONNECTION, /* C -> D -> C   LoadJob: could imports into the connection work? */
@@ -412,7 +414,7 @@ typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY } GroupDeed;
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
     Request
-        request; /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _ORIGIN, _GROUP_POSITIONS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
+        request; /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _ORIGIN, _GROUP_POSITIONS, _COLUMNS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
@@ -439,7 +441,9 @@ typedef struct LoadJob {
     size_t listed_count;
     Arena arena;
     bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */
-    Uuid *settled;                           /* ledger rows to delete; owned */
+    InferredColumn *wanted, *named;          /* MESSAGE_COLUMNS: as ColumnsJob.wanted; out, SINK_DONE: its columns; owned */
+    size_t wanted_count, named_count, columns_most;
+    Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
     bool failed_before;         /* the last import of the sink did not succeed */
     bool rejects_pending;       /* an earlier import of one of the files left rejects behind: they are replaced even by none */

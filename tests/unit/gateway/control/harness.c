@@ -84,12 +84,32 @@ static void answer_positions(Harness *harness, LoadJob *job) {
     request_answer(&job->request);
 }
 
+/* The path is the name; of variants with their type. */
+static void name_columns(Harness *harness, LoadJob *job) {
+    harness->namings++;
+    job->request.result = (int)harness->naming;
+    job->named = calloc(job->wanted_count + 1, sizeof *job->named);
+    assert_non_null(job->named);
+    for (size_t i = 0; i < job->wanted_count && harness->naming == SINK_DONE && i < job->columns_most; i++) {
+        InferredColumn *column = &job->named[job->named_count++];
+        *column = inferred_column_copy(&job->wanted[i]);
+        check(asprintf(&column->name, "%s%s%s", column->path, column->is_variant ? "__v_" : "",
+                       column->is_variant ? data_type_name(column->type) : "") > 0);
+    }
+    if (harness->naming != SINK_DONE) (void)error_set(&job->request.error, -EIO, "the destination is down");
+    request_answer(&job->request);
+}
+
 static void run_loader(Harness *harness) {
     if (!harness->loader_stands) answer_tests(harness);
     if (!waiting_job || harness->loader_stands) return;
     LoadJob *job = steal(waiting_job);
     if (job->request.message.kind == MESSAGE_GROUP_POSITIONS) {
         answer_positions(harness, job);
+        return;
+    }
+    if (job->request.message.kind == MESSAGE_COLUMNS) {
+        name_columns(harness, job);
         return;
     }
     harness->prepares += !job->inspects;

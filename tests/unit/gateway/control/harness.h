@@ -39,6 +39,7 @@ typedef struct Harness {
     const char *prepare_says;
     const char *refused_table; /* of this one: SINK_REFUSED, whatever `prepare` says; NULL: none */
     const char *known_table;   /* this one is there; all others would be created; NULL: none is */
+    SinkResult naming;         /* what the loader answers when it is to name columns */
     bool loader_stands;
     bool foreign_positions; /* another gateway has set them */
     char positions[256];    /* what was done to all positions of groups */
@@ -49,7 +50,7 @@ typedef struct Harness {
 
     /* what happened */
     usec_t drain_until[HARNESS_LOOPS]; /* of the MESSAGE_DRAIN that each loop got */
-    unsigned defines, prepares, inspections, closes, flushes;
+    unsigned namings, defines, prepares, inspections, closes, flushes;
     size_t checked_templates;                                     /* that were asked about */
     size_t tested_tables;                                         /* of the last test of a connection */
     char tested[256];                                             /* their names, with a space behind each */

@@ -1,0 +1,285 @@
+/*
+ * Columns of fields that were found. What loops and bridges say is gathered for a moment, gets its names at the destination, and becomes a
+ * change of the sink as any other. A destination that is down is asked again; until then the fields go to _rest.
+ *
+ *   discovered -> gathers -> a loader names the columns -> CHANGE_INFER -> gathers ...
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "config/inference.h"
+#include "config/inferred_type.h"
+#include "gateway/control/change_parts.h"
+#include "gateway/delivery/load_job.h"
+
+#define GATHER_FOR (250 * USEC_MS) /* fields of one kind of event come together */
+#define CHANGES_MOST 10            /* of a sink within CHANGES_WITHIN */
+#define CHANGES_WITHIN (60 * USEC_SECOND)
+#define RETRY_FIRST USEC_SECOND
+#define RETRY_LONGEST (60 * USEC_SECOND)
+/* A sink has as many columns at most; more variants of them than that are somebody's game, and come again. */
+#define FOUND_MOST ((size_t)4 * COLUMNS_INFERRED_MAX)
+
+/* A sink that has fields without columns. It stays for the limit of changes when it has none. */
+typedef struct Inferring {
+    Errand errand;         /* first; its due time is when the sink's fields are looked at next */
+    uint32_t sink;         /* number */
+    InferredColumn *found; /* that wait; owned */
+    size_t count, room;
+    bool is_asked;                /* a loader names columns */
+    usec_t changes[CHANGES_MOST]; /* boot times of the last changes, a ring */
+    size_t next_change;
+    usec_t retry_after; /* length; 0: the last time it worked */
+    bool said_full;     /* it was logged that there is no room */
+} Inferring;
+
+static void look(Control *control, Errand *errand);
+static void named(Control *control, Errand *errand, Message *take_message);
+
+static void forget(Inferring *inferring) {
+    inferred_columns_free(inferring->found, inferring->count);
+    inferring->found = NULL;
+    inferring->count = inferring->room = 0;
+}
+
+static void inferring_drop(Errand *errand) {
+    forget((Inferring *)errand);
+}
+
+static Inferring *find(const Control *control, uint32_t sink) {
+    for (Errand *errand = control->errands; errand; errand = errand->next) {
+        Inferring *inferring = (Inferring *)errand;
+        if (errand->back == named && inferring->sink == sink) return inferring;
+    }
+    return NULL;
+}
+
+/* NULL: it is gone, or infers nothing (any more). */
+static const RegistrySink *find_sink(const Control *control, uint32_t number, const RegistrySource **ret_source) {
+    const Registry *registry = &control->registry;
+    for (size_t i = 0; i < registry->count; i++)
+        for (size_t k = 0; k < registry->sources[i]->sink_count; k++) {
+            const RegistrySink *known = registry->sources[i]->sinks[k];
+            if (known->sink->number != number) continue;
+            if (known->sink->deleted != 0 || known->sink->disabled || !known->sink->target.infer) return NULL;
+            *ret_source = registry->sources[i];
+            return known;
+        }
+    return NULL;
+}
+
+/* ---- gathering ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_same(const InferredColumn *a, const InferredColumn *b) {
+    return a->is_variant == b->is_variant && (!a->is_variant || a->type == b->type) && strcmp(a->path, b->path) == 0;
+}
+
+static void gather(Inferring *inferring, const InferredColumn *column) {
+    for (size_t i = 0; i < inferring->count; i++) {
+        if (!is_same(&inferring->found[i], column)) continue;
+        if (!column->is_variant) inferring->found[i].type = inferred_type_widen(inferring->found[i].type, column->type);
+        return;
+    }
+    if (inferring->count >= FOUND_MOST) return;
+    array_reserve(inferring->found, inferring->count, inferring->room);
+    InferredColumn copy = inferred_column_copy(column);
+    free(copy.name);
+    copy.name = NULL;
+    inferring->found[inferring->count++] = copy;
+}
+
+/* When the sink may be changed again. */
+static usec_t next_time(const Control *control, const Inferring *inferring) {
+    usec_t now = control->options.clock->boot(control->options.clock), oldest = inferring->changes[inferring->next_change];
+    usec_t due = now + (inferring->retry_after > 0 ? inferring->retry_after : GATHER_FOR);
+    bool is_full = oldest != 0 && oldest + CHANGES_WITHIN > due;
+    return is_full ? oldest + CHANGES_WITHIN : due;
+}
+
+static void plan_look(const Control *control, Inferring *inferring) {
+    if (inferring->count > 0 && !inferring->is_asked && inferring->errand.due == 0) inferring->errand.due = next_time(control, inferring);
+}
+
+void inference_discovered(Control *control, uint32_t sink, const InferredColumn *columns, size_t count) {
+    const RegistrySource *source;
+    check_on_thread(&control->owner);
+    if (!find_sink(control, sink, &source) || control->view.draining) return;
+    Inferring *inferring = find(control, sink);
+    if (!inferring) {
+        inferring = errand_new(sizeof *inferring, named, inferring_drop, NULL);
+        inferring->sink = sink;
+        inferring->errand.overdue = look;
+        errand_begin(control, &inferring->errand);
+    }
+    for (size_t i = 0; i < count; i++) gather(inferring, &columns[i]);
+    plan_look(control, inferring);
+}
+
+/* ---- asking for names ---------------------------------------------------------------------------------------------------------------- */
+
+static bool has_column(const SinkTarget *target, const InferredColumn *column) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *other = &target->columns[i];
+        if (!other->path || strcmp(other->path, column->path) != 0) continue;
+        if (other->inferred == (column->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED) &&
+            (!column->is_variant || other->data_type == column->type))
+            return true;
+    }
+    return false;
+}
+
+static void say_full(Inferring *inferring, const Sink *sink) {
+    if (inferring->said_full) return;
+    inferring->said_full = true;
+    log_warning("sink \"%s\" has %u columns, and may have no more (maxColumns): other fields go to _rest", sink->sink_id,
+                sink->target.infer->max_columns);
+}
+
+/* What the sink has no columns for yet, as many as it may get; fields before variants, whose names follow from theirs. */
+static void take_wanted(Inferring *inferring, const Sink *sink, LoadJob *job) {
+    size_t room = inference_room(&sink->target);
+    job->wanted = calloc(inferring->count + 1, sizeof *job->wanted);
+    check(job->wanted);
+    for (int variants = 0; variants < 2; variants++)
+        for (size_t i = 0; i < inferring->count; i++) {
+            const InferredColumn *column = &inferring->found[i];
+            if (column->is_variant != (variants == 1) || has_column(&sink->target, column)) continue;
+            if (job->wanted_count < room)
+                job->wanted[job->wanted_count++] = inferred_column_copy(column);
+            else
+                say_full(inferring, sink);
+        }
+}
+
+static size_t own_columns(const SinkTarget *target) {
+    size_t count = 0;
+    for (size_t i = 0; i < target->column_count; i++) {
+        ColumnOrigin origin = target->columns[i].inferred;
+        count += origin == COLUMN_BASE || origin == COLUMN_DECLARED;
+    }
+    return count;
+}
+
+static void look(Control *control, Errand *errand) {
+    Inferring *inferring = (Inferring *)errand;
+    const RegistrySource *source = NULL;
+    const RegistrySink *known = find_sink(control, inferring->sink, &source);
+    check(!inferring->is_asked);
+    if (!known || control->view.draining) {
+        forget(inferring);
+        return;
+    }
+    if (changes_touch(control, source->source->source_id)) { /* what comes of it counts */
+        plan_look(control, inferring);
+        return;
+    }
+    const Sink *sink = known->sink;
+    LoadJob *job = change_prepare_job(control, source->source->source_id, sink, errand);
+    job->request.message.kind = MESSAGE_COLUMNS;
+    take_wanted(inferring, sink, job);
+    forget(inferring);
+    if (job->wanted_count == 0) {
+        load_job_free(job);
+        return;
+    }
+    size_t own = own_columns(&sink->target);
+    job->columns_most = sink->target.infer->max_columns > own ? sink->target.infer->max_columns - own : 0;
+    inferring->is_asked = true;
+    control_ask_loaders(control, errand, job);
+}
+
+/* ---- the change ---------------------------------------------------------------------------------------------------------------------- */
+
+/* What inference_change reads. */
+static json_t *body_of(const LoadJob *job) {
+    json_t *columns = json_array();
+    check(columns);
+    for (size_t i = 0; i < job->named_count; i++) {
+        const InferredColumn *column = &job->named[i];
+        json_t *one = json_pack("{s:s, s:b, s:i, s:s}", "path", column->path, "variant", column->is_variant, "type", (int)column->type,
+                                "name", column->name);
+        check(one && json_array_append_new(columns, one) == 0);
+    }
+    json_t *body = json_pack("{s:s, s:s, s:o}", "connection", job->target.connection, "table", sink_target_name(&job->target), "columns",
+                             columns);
+    check(body);
+    return body;
+}
+
+Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count) {
+    Sink *sink = sink_copy(old);
+    const json_t *columns = json_object_get(body, "columns");
+    bool is_same_table = strcmp(json_string_value(json_object_get(body, "connection")), old->target.connection) == 0 &&
+                         strcmp(json_string_value(json_object_get(body, "table")), sink_target_name(&old->target)) == 0;
+    *ret_count = 0;
+    if (!old->target.infer || !is_same_table) return sink; /* somebody was faster */
+    size_t count = json_array_size(columns);
+    InferredColumn *named_columns = calloc(count + 1, sizeof *named_columns);
+    check(named_columns);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *one = json_array_get(columns, i);
+        named_columns[i] = (InferredColumn){.path = text_copy(json_string_value(json_object_get(one, "path"))),
+                                            .name = text_copy(json_string_value(json_object_get(one, "name"))),
+                                            .is_variant = json_is_true(json_object_get(one, "variant")),
+                                            .type = (DataType)json_integer_value(json_object_get(one, "type"))};
+    }
+    *ret_count = inference_add(&sink->target, named_columns, count);
+    inferred_columns_free(named_columns, count);
+    if (*ret_count > 0) sink->mapping_version = 0; /* the next stamp gives it its number */
+    return sink;
+}
+
+static void change(Control *control, Inferring *inferring, const LoadJob *job) {
+    const RegistrySource *source = NULL;
+    const RegistrySink *known = find_sink(control, inferring->sink, &source);
+    if (!known || control->view.draining) return;
+    size_t count;
+    json_t *body = body_of(job);
+    sink_unref(inference_change(known->sink, body, &count));
+    if (count == 0) { /* what has no name now gets none later */
+        json_decref(body);
+        return;
+    }
+    /* They stay until the sink has their columns: the change may fail. */
+    for (size_t i = 0; i < job->named_count; i++) gather(inferring, &job->named[i]);
+    ChangeRequest request = {.kind = CHANGE_INFER,
+                             .of_sink = true,
+                             .source_id = source->source->source_id,
+                             .sink_id = known->sink->sink_id,
+                             .body = body,
+                             .by = "inferred"};
+    Task *task;
+    TemplateCheck *needed = NULL;
+    Failure failure = {0};
+    inferring->changes[inferring->next_change] = control->options.clock->boot(control->options.clock);
+    inferring->next_change = (inferring->next_change + 1) % CHANGES_MOST;
+    int r = change_start(control, &request, &task, &needed, &failure);
+    check(r != CHANGE_NEEDS_TEMPLATES); /* its templates are those that it had */
+    if (r < 0) log_warning("the columns that were inferred for sink %s cannot be added: %s", job->label, failure.error.text);
+    json_decref(body);
+}
+
+static void named(Control *control, Errand *errand, Message *take_message) {
+    Inferring *inferring = (Inferring *)errand;
+    LoadJob *job = (LoadJob *)take_message;
+    check(take_message->kind == MESSAGE_COLUMNS && inferring->is_asked);
+    inferring->is_asked = false;
+    if (job->request.result == SINK_DONE) {
+        inferring->retry_after = 0;
+        change(control, inferring, job);
+    } else {
+        bool is_first = inferring->retry_after == 0;
+        inferring->retry_after = is_first ? RETRY_FIRST : 2 * inferring->retry_after;
+        if (inferring->retry_after > RETRY_LONGEST) inferring->retry_after = RETRY_LONGEST;
+        if (is_first)
+            log_failure(LOG_WARNING, "columns that were inferred get no names yet; their fields go to _rest", &job->request.error);
+        for (size_t i = 0; i < job->wanted_count; i++) gather(inferring, &job->wanted[i]);
+    }
+    load_job_free(job);
+    plan_look(control, inferring);
+}
