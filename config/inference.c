@@ -115,6 +115,21 @@ static void insert_column(SinkTarget *target, size_t at, Column column) {
     target->column_count++;
 }
 
+bool inference_leaves_out(const SinkTarget *target, const char *field) {
+    for (size_t i = 0; i < target->infer->exclude_count; i++) {
+        _cleanup_(buffer_deinit) Buffer path = {0};
+        if (!field_path_canonical(span_of(target->infer->exclude[i]), &path)) continue; /* refused when the plan is made */
+        if (field_path_within(span_of(field), buffer_span(&path))) return true;
+    }
+    for (size_t i = 0; i < target->column_count; i++) {
+        _cleanup_(buffer_deinit) Buffer path = {0};
+        if (target->columns[i].inferred != COLUMN_DECLARED || !target->columns[i].path) continue;
+        if (!field_path_canonical(span_of(target->columns[i].path), &path)) continue;
+        if (span_equal(span_of(field), buffer_span(&path))) return true;
+    }
+    return false;
+}
+
 size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count) {
     size_t added = 0;
     check(target->infer && target->column_count > 0 && target->columns[target->column_count - 1].type == COLUMN_REST);
@@ -126,29 +141,13 @@ size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t c
                          .raw_string = columns[i].type != DATA_JSON,
                          .inferred = columns[i].is_variant ? COLUMN_VARIANT : COLUMN_INFERRED};
         check(column.name && column.path);
-        if (has_column(target, &column)) continue;
+        if (has_column(target, &column) || inference_leaves_out(target, column.path)) continue;
         column.name = text_copy(column.name);
         column.path = text_copy(column.path);
         insert_column(target, target->column_count - 1, column);
         added++;
     }
     return added;
-}
-
-/* Is the field not stored at all, or by a column that is declared? */
-static bool is_gone(const SinkTarget *target, const Column *column) {
-    for (size_t i = 0; i < target->infer->exclude_count; i++) {
-        _cleanup_(buffer_deinit) Buffer path = {0};
-        if (!field_path_canonical(span_of(target->infer->exclude[i]), &path)) continue; /* refused when the plan is made */
-        if (field_path_within(span_of(column->path), buffer_span(&path))) return true;
-    }
-    for (size_t i = 0; i < target->column_count; i++) {
-        _cleanup_(buffer_deinit) Buffer path = {0};
-        if (target->columns[i].inferred != COLUMN_DECLARED || !target->columns[i].path) continue;
-        if (!field_path_canonical(span_of(target->columns[i].path), &path)) continue;
-        if (span_equal(span_of(column->path), buffer_span(&path))) return true;
-    }
-    return false;
 }
 
 /* Without the last base column: _rest. */
@@ -173,7 +172,7 @@ void inference_keep(const SinkTarget *old, SinkTarget *now) {
     for (size_t i = 0; i < old->column_count && !is_other; i++) {
         const Column *column = &old->columns[i];
         if (column->inferred != COLUMN_INFERRED && column->inferred != COLUMN_VARIANT) continue;
-        bool fits = now->column_count + 1 < COLUMNS_INFERRED_MAX && !has_column(now, column) && !is_gone(now, column);
+        bool fits = now->column_count + 1 < COLUMNS_INFERRED_MAX && !has_column(now, column) && !inference_leaves_out(now, column->path);
         if (fits) keep(now, now->column_count, column);
     }
     keep(now, now->column_count, &old->columns[old->column_count - 1]);

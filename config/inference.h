@@ -25,6 +25,8 @@ typedef struct InferredColumn {
 bool inference_reserves(Span name);
 /* How many columns more the target may get. 0: nothing is discovered. */
 size_t inference_room(const SinkTarget *target);
+/* Is the field (its canonical path) not stored at all, or by a column that is declared? */
+bool inference_leaves_out(const SinkTarget *target, const char *field);
 /* Adds columns that have names before _rest, as many as there is room for, and not those that the target has. Their number. */
 size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count);
 

@@ -337,10 +337,10 @@ static void drop_message(Message *message) {
     }
 }
 
-/* No definition infers yet. */
-static void forget_discovered(Discoveries *take_discoveries) {
+static void take_discovered(Control *control, Discoveries *take_discoveries) {
     size_t count;
     InferredColumn *columns = discoveries_take(take_discoveries, &count);
+    inference_discovered(control, discoveries_sink(take_discoveries), columns, count);
     inferred_columns_free(columns, count);
     discoveries_unref(take_discoveries);
 }
@@ -352,7 +352,7 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         snapshot_gone(control, (SnapshotGone *)message);
         *fence = true;
         return;
-    case MESSAGE_DISCOVERED: forget_discovered(discoveries_of(message)); return;
+    case MESSAGE_DISCOVERED: take_discovered(control, discoveries_of(message)); return;
     case MESSAGE_BROKEN:
         free(message);
         control->broken = true;

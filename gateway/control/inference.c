@@ -148,7 +148,9 @@ static void take_wanted(Inferring *inferring, const Sink *sink, LoadJob *job) {
     for (int variants = 0; variants < 2; variants++)
         for (size_t i = 0; i < inferring->count; i++) {
             const InferredColumn *column = &inferring->found[i];
-            if (column->is_variant != (variants == 1) || has_column(&sink->target, column)) continue;
+            if (column->is_variant != (variants == 1) || has_column(&sink->target, column) ||
+                inference_leaves_out(&sink->target, column->path))
+                continue;
             if (job->wanted_count < room)
                 job->wanted[job->wanted_count++] = inferred_column_copy(column);
             else
