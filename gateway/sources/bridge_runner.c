@@ -106,7 +106,7 @@ static void reap(BridgeRunner *runner) {
 
 static void show(SourceRunner *of, Snapshot *snapshot) {
     BridgeRunner *runner = (BridgeRunner *)of;
-    check(!runner->drains);
+    if (runner->drains) return; /* a change that was on its way: they end with what they run */
     reap(runner);
     for (BridgeThread *thread = runner->threads; thread; thread = thread->next) {
         SnapshotNews *news = calloc(1, sizeof *news);

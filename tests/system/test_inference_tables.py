@@ -1,0 +1,198 @@
+"""Sinks that infer: tables that are made of what events hold, hostile senders, and people who change the tables meanwhile."""
+
+import contextlib
+import json
+import sqlite3
+
+import pytest
+from sluice import NEVER, wait_until
+
+CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
+
+
+class Destination:
+    """A gateway and one of its destinations."""
+
+    def __init__(self, gateway, connection, rows):
+        self.gateway = gateway
+        self.connection = connection
+        self.rows = rows
+        self.url = gateway.add_source("shop", framing="ndjson")
+
+    def infer(self, table="events", drift=None, **fields):
+        target = {"connection": self.connection, "tableId": table, "mapping": {"infer": fields}}
+        if drift:
+            target["onSchemaDrift"] = drift
+        self.gateway.change("POST", "/sources/shop/sinks", {"sinkId": table, "name": table, "table": target})
+        self.gateway.set(f"/sources/shop/sinks/{table}", NEVER)
+
+    def post(self, *events):
+        answer = self.gateway.post(self.url, "".join(json.dumps(event) + "\n" for event in events))
+        assert answer.status == 200, answer
+
+    def sink(self, table="events"):
+        return self.gateway.api("GET", f"/sources/shop/sinks/{table}").json
+
+    def columns(self, table="events"):
+        return {column["name"]: column for column in self.sink(table)["table"]["mapping"]["columns"]}
+
+    def wait_columns(self, *names, table="events"):
+        wait_until(f"columns {names}", lambda: set(names) <= set(self.columns(table)))
+
+    def flush(self, table="events"):
+        self.gateway.flush("shop", table)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def destination(request, gateway_factory, postgres):
+    if request.param == "sqlite":
+        gateway = gateway_factory().start()
+        yield Destination(gateway, "local", gateway.rows)
+        return
+    gateway = gateway_factory(CONFIG.format(uri=postgres.uri)).start()
+    yield Destination(gateway, "warehouse", postgres.rows)
+    postgres.rows("DROP TABLE IF EXISTS events")
+    postgres.rows("DROP TABLE IF EXISTS sluice.columns")
+
+
+def test_fields_become_columns(destination):
+    destination.infer()
+    destination.post({"id": 1, "Order-No": "a", "paid": True, "at": "2026-01-02T03:04:05Z"})
+    destination.wait_columns("id", "order_no", "paid", "at")
+    version = destination.sink()["version"]
+    assert version["by"] == "inferred" and version["number"] >= 2
+    destination.post({"id": 2, "Order-No": "b", "price": 1.5}, {"id": "three", "Order-No": None, "paid": False})
+    destination.wait_columns("price", "id__v_text")
+    destination.post({"id": "four", "price": 7})
+    destination.flush()
+    rows = destination.rows("SELECT id, order_no, paid, price, id__v_text, _rest FROM events ORDER BY _at, _id")
+    rest = [json.loads(row[5]) if isinstance(row[5], str) else row[5] for row in rows]
+    assert rest[0] == {"id": 1, "Order-No": "a", "paid": True, "at": "2026-01-02T03:04:05Z"}  # there were no columns yet
+    assert rest[1] == {"price": 1.5} and rest[2] == {"id": "three"}
+    assert [row[0] for row in rows] == [None, 2, None, None]
+    assert rows[3][4] == "four" and float(rows[3][3]) == 7 and rest[3] is None
+    logged = destination.gateway.log_text()
+    assert "ADD COLUMN" in logged and 'order_no' in logged
+
+
+def test_a_restart_keeps_the_columns(destination):
+    destination.infer()
+    destination.post({"a": 1})
+    destination.wait_columns("a")
+    destination.gateway.stop()
+    destination.gateway.start()
+    assert destination.columns()["a"] == {
+        "name": "a",
+        "type": "path",
+        "dataType": "integer",
+        "path": "a",
+        "rawString": True,
+        "inferred": "field",
+    }
+    destination.post({"a": 2})
+    destination.flush()
+    assert sorted(row[0] or 0 for row in destination.rows("SELECT a FROM events")) == [0, 2]
+
+
+def test_an_event_with_many_new_fields_makes_no_wider_a_table_than_it_may(destination):
+    destination.infer(maxColumns=50)
+    many = {f"field {i}": i for i in range(100000)}
+    destination.post(many)
+    wait_until("the table is full", lambda: len(destination.columns()) == 50)
+    versions = destination.sink()["version"]["number"]
+    destination.post({f"other {i}": i for i in range(5000)}, {"field 0": "x", "FIELD 0": 1, "field-0": 2})
+    destination.flush()
+    assert len(destination.columns()) == 50
+    assert destination.sink()["version"]["number"] == versions
+    assert destination.gateway.log_text().count("may have no more (maxColumns)") == 1
+    rows = destination.rows("SELECT _rest FROM events ORDER BY _at, _id")
+    rest = [json.loads(row[0]) if isinstance(row[0], str) else row[0] for row in rows]
+    assert rest[0] == many
+    assert len(rest[1]) == 5000 and rest[2]["field-0"] == 2
+
+
+def test_names_that_collide_and_types_that_flip(destination):
+    destination.infer()
+    destination.post({"Name": 1, "name": 2, "NAME": 3, "na me": 4, "na-me": 5, "xmin": 6, "_id": 7, "rowid": 8, "": 9})
+    wait_until("all have columns", lambda: len(destination.columns()) == 3 + 9)
+    names = [name.lower() for name in destination.columns()]
+    assert len(set(names)) == len(names)
+    destination.post({"Name": 10, "name": 20, "NAME": 30, "na me": 40, "na-me": 50, "xmin": 60, "_id": 70, "rowid": 80, "": 90})
+    destination.flush()
+    paths = {column["path"]: name for name, column in destination.columns().items() if column["type"] == "path"}
+    wanted = {"Name": 10, "name": 20, "NAME": 30, '["na me"]': 40, '["na-me"]': 50, "xmin": 60, "_id": 70, "rowid": 80, '[""]': 90}
+    assert set(paths) == set(wanted)
+    chosen = ", ".join(f'"{paths[path]}"' for path in wanted)
+    assert destination.rows(f"SELECT {chosen} FROM events WHERE _rest IS NULL") == [tuple(wanted.values())]
+    for _ in range(3):
+        destination.post(*[{"name": value} for value in (1, "x", True, {"a": 1}, [1], 1.5, "2026-01-01T00:00:00Z")] * 100)
+    variants = {"name__v_text", "name__v_boolean", "name__v_json", "name__v_decimal"}
+    wait_until("variants", lambda: sum("__v_" in name for name in destination.columns()) == len(variants))
+    destination.flush()
+    assert len(destination.columns()) == 3 + 9 + len(variants)
+
+
+def test_changes_are_limited_and_neighbours_do_not_notice(destination):
+    destination.infer()
+    neighbour = destination.gateway.add_source("quiet", framing="ndjson")
+    destination.gateway.add_sink("quiet", "plain", [{"name": "body", "type": "body"}], NEVER, connection=destination.connection)
+    for i in range(200):
+        destination.post({f"f{i}": i, "x": i})
+        assert destination.gateway.post(neighbour, "{}\n").status == 200
+    version = destination.sink()["version"]["number"]
+    assert version <= 1 + 1 + 10  # the sink, its settings, and changes within a minute
+    assert destination.gateway.api("GET", "/sources/quiet/sinks/plain").json["version"]["number"] == 2
+    destination.gateway.flush("quiet", "plain")
+    assert destination.rows("SELECT count(*) FROM plain") == [(200,)]
+    if destination.connection != "local":
+        destination.rows("DROP TABLE plain")
+
+
+def test_two_gateways_use_the_same_names(gateway_factory, postgres):
+    config = CONFIG.format(uri=postgres.uri)
+    one = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)
+    other = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)
+    one.infer()
+    other.infer()
+    one.post({"Name": 1})
+    one.wait_columns("name")
+    other.post({"name": "text", "Name": "text"})
+    wait_until("both", lambda: sum(column["type"] == "path" for column in other.columns().values()) >= 2)
+    paths = {column["path"]: (name, column.get("dataType", "text")) for name, column in other.columns().items() if column["type"] == "path"}
+    assert paths["Name"] == ("name", "integer")  # what is there wins, also the type
+    assert paths["name"][0].startswith("name_") and paths["name"][1] == "text"
+    postgres.rows("DROP TABLE IF EXISTS events")
+    postgres.rows("DROP TABLE IF EXISTS sluice.columns")
+
+
+def alter(destination, statement):
+    if destination.connection != "local":
+        destination.rows(statement)
+        return
+    with contextlib.closing(sqlite3.connect(destination.gateway.data / "tables.db")) as database:
+        database.execute(statement)
+        database.commit()
+
+
+def test_a_dropped_column_is_made_again(destination):
+    destination.infer()
+    destination.post({"a": 1, "b": 2})
+    destination.wait_columns("a", "b")
+    destination.flush()
+    alter(destination, "ALTER TABLE events DROP COLUMN a")
+    destination.post({"a": 3, "b": 4})
+    destination.flush()
+    assert destination.rows("SELECT a, b FROM events WHERE b IS NOT NULL") == [(3, 4)]
+    again = "ADD COLUMN a" if destination.connection == "local" else "ADD COLUMN IF NOT EXISTS a"
+    assert destination.gateway.log_text().replace('\\"', "").count(again) >= 1
+
+
+def test_fail_names_a_dropped_column(destination):
+    destination.infer(drift="fail")
+    destination.post({"a": 1, "b": 2})
+    destination.wait_columns("a", "b")  # new fields get columns all the same
+    destination.flush()
+    alter(destination, "ALTER TABLE events DROP COLUMN a")
+    destination.post({"a": 3, "b": 4})
+    flush = destination.gateway.api("POST", "/sources/shop/sinks/events/flush").json
+    assert flush["status"] == "error" and 'column "a"' in json.dumps(flush).replace('\\"', '"'), flush
