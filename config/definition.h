@@ -68,6 +68,7 @@ typedef struct Column {
     ColumnType type;
     DataType data_type;
     bool primary_key;
+    bool optional;        /* path: a missing value is NULL */
     bool raw_string;      /* path, template: a JSON string is unquoted and unescaped */
     char *path;           /* COLUMN_PATH, else NULL */
     char *default_value;  /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */

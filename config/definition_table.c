@@ -55,6 +55,10 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
         return fault_at(fault, &data, "is \"%s\", which a column of type \"%s\" never fits", data_type_name(column->data_type),
                         column_type_name(column->type));
     }
+    if (column->optional && (column->primary_key || column->default_value)) {
+        Node optional = node_member(node, "optional");
+        return fault_at(fault, &optional, "cannot stand beside \"%s\"", column->primary_key ? "primaryKey" : "defaultValue");
+    }
     if (column->primary_key && !data_traits[column->data_type].may_be_key) {
         Node key = node_member(node, "primaryKey");
         return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
@@ -127,6 +131,12 @@ static const FieldInfo column_rows[] = {
      .most = DEFAULT_BYTES_MAX,
      .kinds = KIND(COLUMN_PATH),
      .sentence = "Its value where the event has none; without it such an event cannot be mapped."},
+    {.name = "optional",
+     .type = FIELD_BOOL,
+     .offset = offsetof(Column, optional),
+     .kinds = KIND(COLUMN_PATH),
+     .is_optional = true,
+     .sentence = "Its value is NULL where the event has none."},
     {.name = "rawString",
      .type = FIELD_BOOL,
      .offset = offsetof(Column, raw_string),

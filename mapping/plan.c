@@ -281,8 +281,9 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
             return r;
         }
         /* A masked field is declared so that it has its mask; it may be missing as the others. */
-        bool is_field = column->inferred != COLUMN_DECLARED || (column->mask && sink->sink->target.infer && !column->primary_key);
-        if (is_field && !column->default_value) return compile_missing(compiled);
+        bool may_be_missing = column->inferred != COLUMN_DECLARED || column->optional ||
+                              (column->mask && sink->sink->target.infer && !column->primary_key);
+        if (may_be_missing && !column->default_value) return compile_missing(compiled);
         return column->default_value ? compile_default(compiled, error) : 0;
     }
     case COLUMN_TEMPLATE:

@@ -54,13 +54,13 @@ static const InferredColumn *find(const ColumnMap *map, const InferredColumn *wa
     return NULL;
 }
 
-typedef struct Names {
+typedef struct NameSearch {
     const ColumnMap *map;
     const ColumnsJob *job;
     const FoundTable *found;
     const TypeRules *rules;
     const Column *column; /* that is to be named */
-} Names;
+} NameSearch;
 
 static const FoundColumn *find_found(const FoundTable *found, const char *name) {
     for (size_t i = 0; i < found->count; i++)
@@ -69,7 +69,7 @@ static const FoundColumn *find_found(const FoundTable *found, const char *name) 
 }
 
 static bool is_taken(void *context, const char *name) {
-    const Names *names = context;
+    const NameSearch *names = context;
     const SinkTarget *target = names->job->target;
     for (size_t i = 0; i < names->map->count; i++)
         if (span_equal_nocase(span_of(names->map->items[i].name), span_of(name))) return true;
@@ -91,7 +91,7 @@ void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *
         const InferredColumn *wanted = &job->wanted[i];
         if (find(map, wanted)) continue;
         Column column = {.type = COLUMN_PATH, .data_type = wanted->type};
-        Names names = {.map = map, .job = job, .found = found, .rules = rules, .column = &column};
+        NameSearch names = {.map = map, .job = job, .found = found, .rules = rules, .column = &column};
         char name[COLUMN_NAME_SIZE];
         if (wanted->is_variant) {
             const InferredColumn field = {.path = wanted->path};

@@ -242,7 +242,9 @@ static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     if (!known || control->view.draining) return;
     size_t count;
     json_t *body = body_of(job);
-    sink_unref(inference_change(known->sink, body, &count));
+    Sink *changed = inference_change(known->sink, body, &count);
+    if (inference_room(&changed->target) == 0) say_full(inferring, changed);
+    sink_unref(changed);
     if (count == 0) { /* what has no name now gets none later */
         json_decref(body);
         return;

@@ -37,12 +37,12 @@ def sluice(*arguments, stdin=None, gateway=None):
     return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=60)
 
 
-COMMANDS = ("serve", "apply", "check", "map", "get", "status", "connections", "flush", "pause", "resume", "seek", "skip")
+COMMANDS = ("serve", "apply", "check", "map", "infer", "get", "status", "connections", "flush", "pause", "resume", "seek", "skip")
 # An option of each command that needs a value, and as many operands as it takes.
 VALUED = {"serve": "--config", "check": "--config", "map": "--columns", "status": "--output", "pause": "--connection"}
 VALUED.update({"seek": "--partition", "skip": "--partition"})
 OPERANDS = {"connections": ["test", "local"], **{name: ["one"] for name in ("get", "flush", "pause", "resume", "seek", "skip")}}
-NEEDED = {name: ["-f", "shop.yaml"] for name in ("apply", "check", "map")}
+NEEDED = {name: ["-f", "shop.yaml"] for name in ("apply", "check", "map", "infer")}
 NEEDED.update({"seek": ["--to", "latest"], "skip": ["--topic", "t", "--partition", "0", "--offset", "1"]})
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+import subprocess
 
 import pytest
 from sluice import NEVER, wait_until
@@ -27,7 +28,8 @@ class Destination:
         self.gateway.set(f"/sources/shop/sinks/{table}", NEVER)
 
     def post(self, *events):
-        answer = self.gateway.post(self.url, "".join(json.dumps(event) + "\n" for event in events))
+        lines = (json.dumps(event, separators=(",", ":")) + "\n" for event in events)
+        answer = self.gateway.post(self.url, "".join(lines))
         assert answer.status == 200, answer
 
     def sink(self, table="events"):
@@ -96,11 +98,11 @@ def test_a_restart_keeps_the_columns(destination):
 
 def test_an_event_with_many_new_fields_makes_no_wider_a_table_than_it_may(destination):
     destination.infer(maxColumns=50)
-    many = {f"field {i}": i for i in range(100000)}
+    many = {f"{i:x}": 1 for i in range(100000)}
     destination.post(many)
     wait_until("the table is full", lambda: len(destination.columns()) == 50)
     versions = destination.sink()["version"]["number"]
-    destination.post({f"other {i}": i for i in range(5000)}, {"field 0": "x", "FIELD 0": 1, "field-0": 2})
+    destination.post({f"other {i}": i for i in range(5000)}, {"0": "x", "field-0": 2})
     destination.flush()
     assert len(destination.columns()) == 50
     assert destination.sink()["version"]["number"] == versions
@@ -163,6 +165,49 @@ def test_two_gateways_use_the_same_names(gateway_factory, postgres):
     assert paths["name"][0].startswith("name_") and paths["name"][1] == "text"
     postgres.rows("DROP TABLE IF EXISTS events")
     postgres.rows("DROP TABLE IF EXISTS sluice.columns")
+
+
+SAMPLES = [
+    {"id": 1, "Name": "a", "price": 1, "at": "2026-01-02T03:04:05Z", "tags": ["x"]},
+    {"id": 2, "Name": "b", "price": 1.5, "at": "2026-01-02T03:04:05+01:00"},
+    {"id": 3, "name": True, "mixed": 1, "secret": "s"},
+    {"id": 4, "name": None, "mixed": "x"},
+]
+
+
+def test_samples_give_a_manifest(gateway):
+    samples = gateway.directory / "samples.ndjson"
+    samples.write_text("".join(json.dumps(event) + "\n" for event in SAMPLES) + "[1]\n")
+    command = [gateway.binary, "infer", "-f", str(samples), "--exclude", "secret", "--source", "shop", "--table", "made"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done
+    assert "4 events, and 1 that are no JSON objects" in done.stderr and f"{samples}:5: " in done.stderr
+    assert "price" in done.stderr and "50.0%" in done.stderr and "integer 1, decimal 1" in done.stderr
+    manifest = gateway.directory / "made.yaml"
+    manifest.write_text(done.stdout)
+    command = [gateway.binary, "apply", "-f", str(manifest), "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
+    applied = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert applied.returncode == 0, applied
+    columns = gateway.api("GET", "/sources/shop/sinks/shop").json["table"]["mapping"]["columns"]
+    types = [(column["name"], column.get("dataType", "text"), column.get("optional", False)) for column in columns[2:]]
+    collided = types[5][0]
+    assert collided.startswith("name_") and types == [
+        ("id", "integer", False),
+        ("name", "text", True),
+        ("price", "decimal", True),
+        ("at", "timestamp", True),
+        ("tags", "json", True),
+        (collided, "boolean", True),
+        ("mixed", "json", True),
+    ]
+    assert gateway.post(gateway.source_url("shop"), "".join(json.dumps(event) + "\n" for event in SAMPLES)).status == 200
+    gateway.flush("shop", "shop")
+    assert gateway.rows("SELECT id, name, price, mixed FROM made ORDER BY id") == [
+        (1, "a", "1", None),
+        (2, "b", "1.5", None),
+        (3, None, None, "1"),
+        (4, None, None, '"x"'),
+    ]
 
 
 def alter(destination, statement):
