@@ -80,7 +80,7 @@ static bool is_taken(void *context, const char *name) {
     }
     const FoundColumn *there = find_found(names->found, name);
     return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key ||
-                     !names->rules->compatible(names->column, there->type));
+                     !names->rules->compatible(target, names->column, there->type));
 }
 
 void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room) {
