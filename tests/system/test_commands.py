@@ -39,7 +39,7 @@ def sluice(*arguments, stdin=None, gateway=None):
 
 COMMANDS = ("serve", "apply", "check", "map", "infer", "get", "status", "connections", "flush", "pause", "resume", "seek", "skip")
 # An option of each command that needs a value, and as many operands as it takes.
-VALUED = {"serve": "--config", "check": "--config", "map": "--columns", "status": "--output", "pause": "--connection"}
+VALUED = {"serve": "--config", "check": "--config", "map": "--columns", "status": "--output", "pause": "--connection", "infer": "--depth"}
 VALUED.update({"seek": "--partition", "skip": "--partition"})
 OPERANDS = {"connections": ["test", "local"], **{name: ["one"] for name in ("get", "flush", "pause", "resume", "seek", "skip")}}
 NEEDED = {name: ["-f", "shop.yaml"] for name in ("apply", "check", "map", "infer")}
