@@ -318,7 +318,7 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-typedef struct Options {
+typedef struct MappingOptions {
     unsigned rounds;
     double seconds;
     unsigned sinks;
@@ -327,15 +327,15 @@ typedef struct Options {
     size_t only_count;
     unsigned long passes;
     bool json, list;
-} Options;
+} MappingOptions;
 
-static bool wanted(const Options *options, const char *name) {
+static bool wanted(const MappingOptions *options, const char *name) {
     for (size_t i = 0; i < options->only_count; i++)
         if (strcmp(options->only[i], name) == 0) return true;
     return options->only_count == 0;
 }
 
-static size_t add(Contender *contenders, size_t count, const Options *options, const char *name,
+static size_t add(Contender *contenders, size_t count, const MappingOptions *options, const char *name,
                   void (*run)(Bench *, const Contender *, const Corpus *), const ScanKernel *kernel) {
     if (!wanted(options, name)) return count;
     check(count < CONTENDERS_MOST);
@@ -346,7 +346,7 @@ static size_t add(Contender *contenders, size_t count, const Options *options, c
     return count + 1;
 }
 
-static size_t list_contenders(Contender *contenders, const Options *options) {
+static size_t list_contenders(Contender *contenders, const MappingOptions *options) {
     size_t count = 0, kernel_count;
     count = add(contenders, count, options, "map", run_map, NULL);
     count = add(contenders, count, options, "map-sinks", run_map_sinks, NULL);
@@ -390,7 +390,7 @@ static void print(const json_t *results) {
 }
 
 static void rounds(Bench *bench, Contender *contenders, size_t contender_count, const Corpus *corpora, size_t corpus_count,
-                   const Options *options) {
+                   const MappingOptions *options) {
     for (unsigned round = 0; round < options->rounds; round++)
         for (size_t i = 0; i < corpus_count; i++)
             for (size_t k = 0; k < contender_count; k++)
@@ -429,13 +429,13 @@ static void print_list(const Contender *contenders, size_t contender_count, cons
     json_decref(all);
 }
 
-static void parse(int argc, char **argv, Options *options) {
+static void parse(int argc, char **argv, MappingOptions *options) {
     static const struct option known[] = {{"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
                                           {"sinks", required_argument, NULL, 'n'},  {"corpus", required_argument, NULL, 'c'},
                                           {"only", required_argument, NULL, 'o'},   {"events", required_argument, NULL, 'e'},
                                           {"passes", required_argument, NULL, 'p'}, {"json", no_argument, NULL, 'j'},
                                           {"list", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
-    *options = (Options){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
+    *options = (MappingOptions){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
         case 'r': options->rounds = (unsigned)number_of(optarg, 1, ROUNDS_MOST); break;
         case 's': options->seconds = strtod(optarg, NULL); break;
@@ -459,7 +459,7 @@ int main(int argc, char **argv) {
     static Bench bench;
     Corpus corpora[CORPORA_MOST], file = {0};
     size_t corpus_count = 0;
-    Options options;
+    MappingOptions options;
     Error error = {0};
     parse(argc, argv, &options);
     json_object_seed(1); /* not a random one, so that instructions repeat */
