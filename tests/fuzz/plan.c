@@ -4,13 +4,16 @@
  * its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
  *
  * The paths are added to a path set by themselves, the templates go through the lexer. A definition that is accepted is stored, loaded and
- * compiled, for both sinks and for each alone; the rows must be the same, and row_read must find cells that fit their types.
+ * compiled, for both sinks and for each alone; the rows must be the same, and row_read must find cells that fit their types. A third sink infers: once
+ * it has the columns that the event asks for, the event asks for no more.
  */
 #include <errno.h>
 #include <jansson.h>
 
 #include "base/buffer.h"
+#include "config/column_name.h"
 #include "config/definition.h"
+#include "config/inference.h"
 #include "gateway/templates/lexer.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
@@ -312,7 +315,7 @@ static void check_cell(const Column *column, const RowCell *cell, bool deletes) 
     if (deletes && cell->is_null) return;
     if (cell->is_null) {
         check(!column->primary_key);
-        check(column->type == COLUMN_PATH || column->type == COLUMN_TEMPLATE || column->type == COLUMN_IP);
+        check(column->type == COLUMN_PATH || column->type == COLUMN_TEMPLATE || column->type == COLUMN_IP || column->type == COLUMN_REST);
         return;
     }
     switch (column->data_type) {
@@ -332,9 +335,10 @@ static void check_cell(const Column *column, const RowCell *cell, bool deletes) 
 }
 
 static void check_rows(const Sink *sink, Span rows, uint32_t told) {
-    RowCell cells[LINES_MAX + 1];
     RowReader reader = {.text = rows};
     size_t count = sink->target.column_count;
+    RowCell *cells = calloc(count + 1, sizeof *cells);
+    check(cells);
     check(sink->target.explode || (told == 1 && row_size(rows) == rows.size));
     for (uint32_t row = 0; row < told; row++) {
         check(row_read(&reader, cells, sink_target_cells(&sink->target)) == 0);
@@ -344,6 +348,7 @@ static void check_rows(const Sink *sink, Span rows, uint32_t told) {
     }
     check(row_read(&reader, cells, sink_target_cells(&sink->target)) == ROW_READ_END);
     row_reader_deinit(&reader);
+    free(cells);
 }
 
 static void check_failure(const MapFailure *failure) {
@@ -430,6 +435,81 @@ static void run_sinks(const Input *input, Sink **sinks, size_t count) {
     }
 }
 
+/* -- a sink that infers -- */
+
+static Source *real_source(void) {
+    static Source *source;
+    if (source) return source;
+    json_t *body = json_pack("{s:s}", "name", "source");
+    check(body && source_from_request(body, &source, NULL) == 0);
+    json_decref(body);
+    return source;
+}
+
+/* The columns of `declared`, if there are, stay. */
+static Sink *inferring(const Sink *declared, unsigned choices) {
+    json_t *columns = json_pack("[{s:s, s:s}]", "type", "id", "name", "id");
+    Sink *sink = declared ? sink_copy(declared) : sink_of(columns, 0);
+    json_decref(columns);
+    check(sink);
+    sink->target.infer = calloc(1, sizeof *sink->target.infer);
+    check(sink->target.infer);
+    *sink->target.infer = (Inference){.depth = 1 + choices % 5, .max_columns = COLUMNS_INFERRED_MAX};
+    sink_complete(real_source(), sink);
+    return sink;
+}
+
+/* Discoveries of the event; SIZE_MAX: it was not mapped. */
+static size_t map_inferring(const Plan *plan, const Input *input, Mapper *mapper, const MapDiscovery **ret_found) {
+    Buffer row = {0}, *list[] = {&row};
+    MapFailure failure;
+    TemplateResult results[LINES_MAX] = {0};
+    for (size_t i = 0; i < plan_template_count(plan); i++) results[i] = (TemplateResult){.text = SPAN("1")};
+    Event event = {.body = input->body, .kind = input->kind, .ip = SPAN("::1"), .templates = results};
+    size_t count = SIZE_MAX;
+    if (mapper_map(mapper, plan, &event, list, &failure)) {
+        check_failure(&failure);
+    } else {
+        check_rows(plan_sink(plan, 0), buffer_span(&row), failure.rows);
+        *ret_found = mapper_discoveries(mapper, &count);
+    }
+    buffer_deinit(&row);
+    return count;
+}
+
+static void run_inferring(const Input *input, const Sink *declared) {
+    Sink *sink = inferring(declared, input->choices);
+    Plan *plan = compile(&sink, 1);
+    Mapper *mapper = mapper_new((size_t)1 << 24);
+    const MapDiscovery *found = NULL;
+    size_t count = plan ? map_inferring(plan, input, mapper, &found) : SIZE_MAX;
+    if (count != SIZE_MAX) {
+        size_t room = inference_room(&sink->target);
+        Sink *next = sink_copy(sink);
+        for (size_t i = 0; i < count; i++) {
+            char name[32], *path = strndup(found[i].path.data, found[i].path.size);
+            Buffer canonical = {0};
+            (void)snprintf(name, sizeof name, "f%zu", i);
+            check(path && !found[i].is_variant && field_path_canonical(found[i].path, &canonical));
+            check(span_equal(buffer_span(&canonical), found[i].path));
+            InferredColumn column = {.path = path, .type = found[i].type, .name = name};
+            check(inference_add(&next->target, &column, 1) == 1);
+            buffer_deinit(&canonical);
+            free(path);
+        }
+        plan_unref(plan);
+        plan = compile(&next, 1);
+        check(plan && count <= room);
+        size_t again = map_inferring(plan, input, mapper, &found);
+        check(again == SIZE_MAX || again == 0 || count == room);
+        check(again != SIZE_MAX);
+        sink_unref(next);
+    }
+    plan_unref(plan);
+    mapper_free(mapper);
+    sink_unref(sink);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Span left = fuzz_input(data, size);
     Input input = {.columns = {json_array(), json_array()}, .paths = pathset_new(), .paths_hold = true};
@@ -449,6 +529,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (sinks[count]) count++;
     }
     if (count) run_sinks(&input, sinks, count);
+    run_inferring(&input, count && input.choices % 3 && !sinks[0]->target.explode ? sinks[0] : NULL);
     for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);
     json_decref(input.columns[0]);
     json_decref(input.columns[1]);
