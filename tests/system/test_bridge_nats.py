@@ -85,6 +85,21 @@ def test_messages_become_rows(gateway_factory, nats, durable):
 
 
 @BOTH
+def test_the_first_messages_have_inferred_columns(gateway_factory, nats, durable):
+    """They wait for the columns; a topic that waited in the broker leaves nothing in _rest."""
+    nats.publish("orders.a", [json.dumps({"n": n, "name": f"x{n}"}) for n in range(1, 301)])
+    gateway = gateway_factory(config(nats)).start()
+    gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "nats", "nats": {"connection": "events", "stream": "ORDERS", "durable": durable}})
+    gateway.change("POST", "/sources/s/sinks", {"sinkId": "k", "name": "k", "table": {"connection": "local", "tableId": "t", "mapping": {"infer": {}}}})
+    gateway.set("/sources/s/sinks/k", AT_ONCE)
+    wait_until("rows", lambda: len(gateway.rows("SELECT _sequence FROM t")) == 300, LONG)
+    assert gateway.rows("SELECT _sequence, n, name, _subject, _rest FROM t ORDER BY 1") == [(n, n, f"x{n}", "orders.a", None) for n in range(1, 301)]
+    nats.publish("orders.b", ['{"n":301,"more":true}'])
+    wait_until("the next row", lambda: gateway.rows("SELECT 1 FROM t WHERE _sequence = 301"), LONG)
+    assert gateway.rows("SELECT more, _rest FROM t WHERE _sequence = 301") == [(1, None)]
+
+
+@BOTH
 def test_what_a_message_has(gateway_factory, nats, durable):
     columns = [
         {"name": "stream", "type": "meta", "field": "stream"},
