@@ -181,8 +181,10 @@ static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t dige
     for (size_t i = 0; i < kept->prepared_count; i++)
         if (kept->prepared[i] == digest) return SINK_DONE;
     SinkResult result = kept->driver->inspect(kept->session, &job->target, &inspection, error);
+    bool creates = inspection.creates;
+    table_inspection_deinit(&inspection);
     if (result == SINK_DONE) result = prepare(kept, &job->target, digest, error);
-    if (result != SINK_DONE || !inspection.creates) return result;
+    if (result != SINK_DONE || !creates) return result;
     job->made_table = true;
     log_warning("the table %s of %s was not there and is made anew: rows that were in it are not read again, since the positions of the "
                 "source stayed; seek says where to read from",
