@@ -1,6 +1,5 @@
 """Stream manifests: those of tests/streams/, applied as they are, with real brokers; what they become, and what is refused where."""
 
-import functools
 import json
 import os
 import re
@@ -20,13 +19,6 @@ from nats_server import Nats  # noqa: E402
 STREAMS = ROOT / "tests" / "streams"
 PASSWORD = "p@ss:w/rd?&#%41{}+ =ü"  # what a URI could not hold as it is
 
-COLUMNS = """
-      columns:
-        - {name: id, type: path, path: id, dataType: integer}
-        - {name: price, type: path, path: price, dataType: decimal}
-"""
-
-
 def command(gateway, *arguments, environment=None, expect=0):
     ended = subprocess.run(
         [BINARY, *arguments, "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)],
@@ -45,26 +37,9 @@ def wait_finished(gateway, source):
     wait_until(f"{source} is finished", state, 150)
 
 
-@functools.cache
-def infers():
-    """Does this build infer columns?"""
-    ended = subprocess.run([BINARY, "check", "-f", str(STREAMS / "kafka-connection.yaml")], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0 or "infer" in ended.stderr, ended.stderr
-    return ended.returncode == 0
-
-
-def as_it_is(manifest, tmp_path):
-    """The manifest, to which a build that does not infer columns yet needs some added."""
-    if infers():
-        return STREAMS / manifest
-    (tmp_path / manifest).write_text((STREAMS / manifest).read_text().rstrip() + COLUMNS)
-    return tmp_path / manifest
-
-
 def of(column, table):
-    """The values of a column; where it is inferred, a value that came before it is in `_rest`."""
-    value = f"coalesce({column}, (_rest::jsonb->>'{column}')::bigint)" if infers() else column
-    return f"SELECT {value} FROM {table} ORDER BY 1"
+    """The values of an inferred column; a value that came before it is in `_rest`."""
+    return f"SELECT coalesce({column}, (_rest::jsonb->>'{column}')::bigint) FROM {table} ORDER BY 1"
 
 
 def orders(first, count, **more):
@@ -107,7 +82,7 @@ def test_nats_by_its_uri(gateway_factory, nats, postgres, tmp_path):
     nats.publish("orders.new", orders(1, 300))
     nats.publish("orders.old", orders(1000, 10))
     gateway = gateway_factory(warehouse(postgres)).start()
-    manifest, environment = as_it_is("nats-uri.yaml", tmp_path), nats_environment(nats)
+    manifest, environment = STREAMS / "nats-uri.yaml", nats_environment(nats)
     said = command(gateway, "apply", "--dry-run", "-f", str(manifest), environment=environment)
     assert re.search(r"\+ connection nats-[0-9a-f]{12}\n", said) and "3 changes (dry run: none was made)" in said or "2 changes" in said
     assert gateway.api("GET", "/sources/orders-nats-uri").status == 404
@@ -173,7 +148,7 @@ def test_kafka_by_a_connection(gateway_factory, kafka, postgres, tmp_path):
     kafka.create_topic("shop.orders", partitions=3)
     kafka.produce("shop.orders", orders(1, 500))
     gateway = gateway_factory(warehouse(postgres) + f'  events: {{type: kafka, brokers: "{kafka.brokers}"}}\n').start()
-    manifest = as_it_is("kafka-connection.yaml", tmp_path)
+    manifest = STREAMS / "kafka-connection.yaml"
     said = command(gateway, "apply", "-f", str(manifest))
     assert "ignored: version, tags, spec.compute, spec.resources, spec.logLevel, spec.source.address?purpose, spec.sink.address?purpose" in said
     assert "connection " not in said  # it declares none
@@ -209,7 +184,7 @@ def test_kafka_by_its_uri_with_a_login(gateway_factory, kafka, postgres, certifi
     for price in (1, 2):
         kafka.produce("shop.states", [json.dumps({"id": n, "price": price}) for n in range(200)], partition=0)
     gateway = gateway_factory().start()
-    manifest = as_it_is("kafka-uri.yaml", tmp_path)
+    manifest = STREAMS / "kafka-uri.yaml"
     warehouse_password = "of-the-warehouse"
     environment = {
         "KAFKA_BROKERS": f"127.0.0.1:{kafka.listener_ports['SASLSSL']}",

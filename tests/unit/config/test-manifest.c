@@ -76,7 +76,7 @@ static void errors_say_where(void **state) {
     assert_refused(HEAD SINKS "          - {name: x, type: pth}\n",
                    "m.yaml:10:29: Field \"sinks[0].table.mapping.columns[1].type\" must be one of");
     assert_refused(HEAD SINKS "          - {name: x, type: id, mask: 1}\n",
-                   "m.yaml:10:33: Field \"sinks[0].table.mapping.columns[1].mask\" is not supported");
+                   "m.yaml:10:39: Field \"sinks[0].table.mapping.columns[1].mask\" must be a string, not an integer");
     assert_refused(HEAD SINKS "  - sinkId: orders\n    table: {tableId: t, mapping: {columns: [{name: id, type: id}]}}\n",
                    "m.yaml:10:5: Field \"sinks[1]\" has the id \"orders\" of another sink");
     assert_refused(HEAD SINKS "    settings:\n      storage.level.target.import.trigger.count: 0\n",
