@@ -1,9 +1,10 @@
 """A topic of 40 sets of fields, which its senders changed over the years, becomes the table that a person would have written for it.
 
 tests/inference/orders.ndjson holds the events, one for each set, in the order in which they were sent; an empty line: the senders had a
-break, in which the gateway made the columns. Within a part, fields come before values that do not fit, so that the order of the columns
-does not depend on how many messages are read at once. tests/inference/orders.sql is the table as a person writes it. PostgreSQL itself says
-whether the two are equal: both are read back by pg_dump.
+break, in which the gateway made the columns. A part is in the stream before the gateway reads on; in the first one the types of some fields
+are widened. Within a part, fields come before values that do not fit, so that the order of the columns does not depend on how many messages
+are read at once. tests/inference/orders.sql is the table as a person writes it. PostgreSQL itself says whether the two are equal: both are
+read back by pg_dump.
 """
 
 import json
@@ -21,7 +22,6 @@ from nats_server import Nats  # noqa: E402
 
 FOLDER = ROOT / "tests" / "inference"
 LONG = 120
-
 INFER = {"depth": 2, "exclude": ["cardNumber"], "typeHints": {"customer.zip": "text", "shipTo.zip": "text"}}
 KEY = {"name": "order_id", "type": "path", "path": "orderId", "dataType": "integer", "primaryKey": True}
 
@@ -53,6 +53,11 @@ def rows_of(postgres, table):
     return postgres.rows(f"SELECT count(*) FROM {table}")[0][0] if is_there else 0
 
 
+def clean(postgres):
+    for name in ("public.orders", "sluice.columns", "sluice.positions"):
+        postgres.rows(f"DROP TABLE IF EXISTS {name}")
+
+
 def shape(event, path=()):
     """The fields of an event and what kind of value each has."""
     found = set()
@@ -62,7 +67,7 @@ def shape(event, path=()):
 
 
 def test_forty_sets_of_fields_become_the_table_that_a_person_writes(gateway_factory, nats, postgres):
-    postgres.rows("DROP TABLE IF EXISTS public.orders")
+    clean(postgres)
     sent = parts()
     assert len({shape(json.loads(text)) for part in sent for text in part}) == sum(map(len, sent)) == 40
     nats.publish("orders.new", sent[0])  # they are there before the table is
@@ -74,7 +79,7 @@ def test_forty_sets_of_fields_become_the_table_that_a_person_writes(gateway_fact
     gateway.set("/sources/s/sinks/k", AT_ONCE)
     count = 0
     for number, part in enumerate(sent):
-        if number > 0:  # read at once, as those of the first part
+        if number > 0:
             gateway.change("PUT", "/sources/s/pause")
             nats.publish("orders.new", part)
             gateway.change("PUT", "/sources/s/resume")
@@ -88,5 +93,4 @@ def test_forty_sets_of_fields_become_the_table_that_a_person_writes(gateway_fact
     postgres.rows((FOLDER / "orders.sql").read_text())
     written = ddl(postgres, "public.orders")
     assert made == written, "\n".join(made)
-    for name in ("public.orders", "sluice.columns", "sluice.positions"):
-        postgres.rows(f"DROP TABLE IF EXISTS {name}")
+    clean(postgres)
