@@ -70,7 +70,7 @@ static void does(Harness *harness, const char *method, const char *path, const c
 static void its_connection_is_there_and_of_its_type(void **state) {
     Harness *harness = *state;
     refuses(harness, "POST", SOURCES, KAFKA("s", "nowhere", "[\"a\"]"),
-            "There is no connection \\\"nowhere\\\". The config file names: \\\"local\\\", \\\"events\\\"");
+            "There is no connection \\\"nowhere\\\". There are: \\\"local\\\", \\\"events\\\"");
     refuses(harness, "POST", SOURCES, KAFKA("s", "local", "[\"a\"]"),
             "Connection \\\"local\\\" is of type sqlite: a source of type kafka reads a connection of type kafka.");
     refuses(harness, "POST", SOURCES, KAFKA("s", "jet", "[\"a\"]"), "\\\"jet\\\" is of type nats: a source of type kafka reads");
