@@ -80,9 +80,8 @@ void bridge_hurry(Bridge *bridge) {
 
 /* ---- the client ------------------------------------------------------------------------------------------------------------------------- */
 
-void bridge_trouble(Bridge *bridge, SinkFault fault, const Error *error) {
+void bridge_trouble(Bridge *bridge, const Error *error) {
     usec_t now = bridge_now(bridge);
-    bridge->fault = fault;
     bridge->trouble_at = bridge->options.clock->wall(bridge->options.clock);
     bridge->status_at = 0;
     free(bridge->trouble);
@@ -99,7 +98,6 @@ void bridge_works(Bridge *bridge) {
     bridge->failures = 0;
     free(steal(bridge->trouble));
     free(steal(bridge->told));
-    bridge->fault = SINK_SOUND;
 }
 
 static void try_later(Bridge *bridge) {
@@ -128,8 +126,8 @@ void bridge_close_client(Bridge *bridge) {
     topics_forget(bridge);
 }
 
-void bridge_client_failed(Bridge *bridge, SinkFault fault, const Error *error) {
-    bridge_trouble(bridge, fault, error);
+void bridge_client_failed(Bridge *bridge, const Error *error) {
+    bridge_trouble(bridge, error);
     bridge_close_client(bridge);
     try_later(bridge);
 }
@@ -146,14 +144,14 @@ void bridge_open_client(Bridge *bridge) {
             (void)error_set(&error, -ENOENT, "there is no connection \"%s\"", bridge->definition->connection);
         else
             (void)error_set(&error, -EINVAL, "connection \"%s\" is of type %s, not %s", connection->name, connection->type->name, wanted);
-        bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
+        bridge_trouble(bridge, &error);
         try_later(bridge);
         return;
     }
     bridge->type = options->client ? options->client : bridge_client_of(source);
     if (!bridge->type) {
         (void)error_set(&error, -ENOSYS, "there is no client for such a source");
-        bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
+        bridge_trouble(bridge, &error);
         try_later(bridge);
         return;
     }
@@ -161,7 +159,7 @@ void bridge_open_client(Bridge *bridge) {
                                &error);
     if (r < 0) {
         bridge->client = NULL;
-        bridge_trouble(bridge, fault, &error);
+        bridge_trouble(bridge, &error);
         try_later(bridge);
         return;
     }

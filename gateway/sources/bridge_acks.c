@@ -57,7 +57,7 @@ void acks_begin(Bridge *bridge, Span mark) {
     acks->ready = true;
     if (acks->committed.count == 0) return;
     int r = bridge->type->seek(bridge->client, 0, (int64_t)acks->committed.items[0].last + 1, &error);
-    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+    if (r < 0) bridge_client_failed(bridge, &error);
 }
 
 void acks_end(Bridge *bridge) {

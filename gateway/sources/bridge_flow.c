@@ -51,7 +51,7 @@ static void open_reader(Bridge *bridge) {
     }
     Error error = {0};
     int r = schema_registry_open(&settings, bridge->options.clock, &bridge->reader.registry, &error);
-    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error); /* the definition was checked: the machine has no thread left */
+    if (r < 0) bridge_client_failed(bridge, &error); /* the definition was checked: the machine has no thread left */
 }
 
 static void free_batches(Bridge *bridge) {
@@ -119,7 +119,7 @@ static void apply_holds(Bridge *bridge, size_t part, unsigned before) {
     unsigned holds = bridge->parts[part].holds;
     if (bridge->phase != BRIDGE_READING || (holds != 0) == (before != 0)) return;
     int r = holds ? bridge->type->pause(bridge->client, part, &error) : bridge->type->resume(bridge->client, part, &error);
-    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+    if (r < 0) bridge_client_failed(bridge, &error);
 }
 
 void part_hold(Bridge *bridge, size_t part, unsigned hold) {
@@ -141,7 +141,7 @@ void part_read_from(Bridge *bridge, size_t part, int64_t offset) {
     flow_forget(bridge, part);
     if (epoch != bridge->epoch || bridge->phase != BRIDGE_READING || bridge_acks(bridge)) return; /* what is not acked comes again */
     int r = bridge->type->seek(bridge->client, part, offset, &error);
-    if (r < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+    if (r < 0) bridge_client_failed(bridge, &error);
 }
 
 void part_rejoin(Bridge *bridge, size_t part) {
@@ -444,7 +444,7 @@ void flow_templates_back(Bridge *bridge, TemplateBatch *take_batch) {
     bridge->templates_out = false;
     if (micro_batch_evaluated(bridge->sealed, take_batch, &error) == 0) return;
     bridge->templates_again = bridge_now(bridge) + BRIDGE_AGAIN;
-    bridge_trouble(bridge, SINK_SOUND, &error);
+    bridge_trouble(bridge, &error);
 }
 
 /* Are all templates of what is sealed evaluated? */
@@ -496,8 +496,7 @@ static void take_assignment(Bridge *bridge, const ClientEvent *event) {
     bridge->rebalances++;
     if (event->partition_count > 0) return;
     bridge->offered = false;
-    if (bridge->type->assign(bridge->client, event->generation, NULL, 0, &error) < 0)
-        bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+    if (bridge->type->assign(bridge->client, event->generation, NULL, 0, &error) < 0) bridge_client_failed(bridge, &error);
 }
 
 static void take_revoke(Bridge *bridge) {
@@ -512,7 +511,7 @@ static void take_revoke(Bridge *bridge) {
 /* At a record it stops until somebody does something; else the client reads it again as soon as it can. */
 static void take_trouble(Bridge *bridge, const ClientEvent *event) {
     if (bridge->phase != BRIDGE_READING || event->index >= bridge->part_count)
-        bridge_trouble(bridge, event->fault, &event->error);
+        bridge_trouble(bridge, &event->error);
     else if (event->offset >= 0)
         part_stop(bridge, event->index, event->id, event->offset, event->error.text);
     else
@@ -551,8 +550,8 @@ static void take_event(Bridge *bridge, const ClientEvent *event) {
         if (is_read(bridge, event)) range_out(bridge, event->index);
         return;
     case CLIENT_PARTITION_TROUBLE: take_trouble(bridge, event); return;
-    case CLIENT_PASSING_TROUBLE: bridge_trouble(bridge, event->fault, &event->error); return;
-    case CLIENT_END_OF_CLIENT: bridge_client_failed(bridge, event->fault, &event->error); return;
+    case CLIENT_PASSING_TROUBLE: bridge_trouble(bridge, &event->error); return;
+    case CLIENT_END_OF_CLIENT: bridge_client_failed(bridge, &event->error); return;
     }
 }
 

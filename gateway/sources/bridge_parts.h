@@ -228,7 +228,6 @@ struct Bridge {
     usec_t trouble_at;         /* wall */
     char *told;                /* owned: what was logged last since it worked; NULL: nothing */
     usec_t told_at;            /* boot */
-    SinkFault fault;
 
     /* what is read */
     BridgeWorld world;
@@ -316,11 +315,11 @@ static inline bool bridge_acks(const Bridge *bridge) {
 
 /* ---- bridge.c ---- */
 /* What went wrong at the broker, for people. */
-void bridge_trouble(Bridge *bridge, SinkFault fault, const Error *error);
+void bridge_trouble(Bridge *bridge, const Error *error);
 /* It works: what went wrong before counts no more. */
 void bridge_works(Bridge *bridge);
 /* The client is of no use any more: it is closed, and another one opened in a moment. */
-void bridge_client_failed(Bridge *bridge, SinkFault fault, const Error *error);
+void bridge_client_failed(Bridge *bridge, const Error *error);
 void bridge_close_client(Bridge *bridge);
 void bridge_open_client(Bridge *bridge);
 /* The request is on its way to the writer, who answers to the bridge's mailbox. `drop`: frees it, if the bridge has ended by then; NULL: free(). */

@@ -48,7 +48,7 @@ static void beyond_end(Bridge *bridge, size_t part, int64_t at, int64_t end) {
     Error error = {0};
     if (is_anew(bridge, topic)) {
         (void)error_set(&error, -ESTALE, "\"%s\" was made anew", topic->name);
-        bridge_client_failed(bridge, SINK_SOUND, &error); /* a claim finds that it has another id */
+        bridge_client_failed(bridge, &error); /* a claim finds that it has another id */
         return;
     }
     (void)error_set(&error, -ERANGE,
@@ -116,7 +116,7 @@ static void look(Bridge *bridge, size_t part, usec_t now) {
     if (least < 0) return; /* it joins later */
     int r = ask(bridge, of, &earliest, &end, &error);
     if (r < 0) {
-        if (r != -ECANCELED) bridge_trouble(bridge, SINK_FAULT_OTHER, &error);
+        if (r != -ECANCELED) bridge_trouble(bridge, &error);
     } else if (least > end) {
         beyond_end(bridge, part, least, end);
     } else if (least < earliest) {

@@ -284,7 +284,7 @@ static void read_behind(Bridge *bridge, size_t part, int64_t offset) {
     micro_batch_end(bridge->gathered, part, offset + 1);
     of->read = offset + 1;
     bridge->counts.skipped++;
-    if (bridge->type->seek(bridge->client, part, offset + 1, &error) < 0) bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+    if (bridge->type->seek(bridge->client, part, offset + 1, &error) < 0) bridge_client_failed(bridge, &error);
 }
 
 void skip_asked(Bridge *bridge, BridgeSkip *skip) {

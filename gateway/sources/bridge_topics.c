@@ -117,13 +117,13 @@ bool topics_find(Bridge *bridge) {
         topics_forget(bridge);
         bridge->again = 0;
         if (r == -ECANCELED) return false; /* a message comes, see bridge_hurry */
-        bridge_trouble(bridge, fault, &error);
+        bridge_trouble(bridge, &error);
         bridge->again = bridge_now(bridge) + BRIDGE_AGAIN;
         return false;
     }
     bridge_works(bridge);
     if (missing.code < 0) { /* the others are read */
-        bridge_trouble(bridge, fault, &missing);
+        bridge_trouble(bridge, &missing);
         bridge->world.missing = arena_copy(&bridge->world.arena, span_of(missing.text));
         bridge->world.missing_at = bridge->trouble_at;
     }
@@ -306,7 +306,7 @@ void parts_assign(Bridge *bridge) {
     int r = bridge_acks(bridge) ? 0 : bridge->type->assign(bridge->client, bridge->assignment, partitions, bridge->part_count, &error);
     free(partitions);
     if (r < 0) {
-        bridge_client_failed(bridge, SINK_FAULT_OTHER, &error);
+        bridge_client_failed(bridge, &error);
         return;
     }
     if (r == CLIENT_ASSIGN_STALE) { /* a revoke, or another assignment, comes */
