@@ -130,6 +130,16 @@ bool inference_leaves_out(const SinkTarget *target, const char *field) {
     return false;
 }
 
+bool inference_holds_masked(const SinkTarget *masking, const char *field) {
+    for (size_t i = 0; i < masking->column_count; i++) {
+        _cleanup_(buffer_deinit) Buffer path = {0};
+        if (!masking->columns[i].mask || !masking->columns[i].path) continue;
+        if (!field_path_canonical(span_of(masking->columns[i].path), &path)) continue;
+        if (path.size > strlen(field) && field_path_within(buffer_span(&path), span_of(field))) return true;
+    }
+    return false;
+}
+
 size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count) {
     size_t added = 0;
     check(target->infer && target->column_count > 0 && target->columns[target->column_count - 1].type == COLUMN_REST);

@@ -27,6 +27,8 @@ bool inference_reserves(Span name);
 size_t inference_room(const SinkTarget *target);
 /* Is the field (its canonical path) not stored at all, or by a column that is declared? */
 bool inference_leaves_out(const SinkTarget *target, const char *field);
+/* Is a value that the sink masks below that field, so that a column of it would hold the value? `field`: canonical, see column_name.h. */
+bool inference_holds_masked(const SinkTarget *masking, const char *field);
 /* Adds columns that have names before _rest, as many as there is room for, and not those that the target has. Their number. */
 size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count);
 

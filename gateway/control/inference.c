@@ -140,8 +140,16 @@ static void say_full(Inferring *inferring, const Sink *sink) {
                 sink->target.infer->max_columns);
 }
 
+/* An object at its place has columns of what is in it; anything else there stays in _rest: a column would be refused, and others with it. */
+static bool holds_masked(const RegistrySource *source, const char *field) {
+    if (source->source->body_policy != BODY_POLICY_DROP) return false;
+    for (size_t i = 0; i < source->sink_count; i++)
+        if (inference_holds_masked(&source->sinks[i]->sink->target, field)) return true;
+    return false;
+}
+
 /* What the sink has no columns for yet, as many as it may get; fields before variants, whose names follow from theirs. */
-static void take_wanted(Inferring *inferring, const Sink *sink, LoadJob *job) {
+static void take_wanted(Inferring *inferring, const RegistrySource *source, const Sink *sink, LoadJob *job) {
     size_t room = inference_room(&sink->target);
     job->wanted = calloc(inferring->count + 1, sizeof *job->wanted);
     check(job->wanted);
@@ -149,7 +157,7 @@ static void take_wanted(Inferring *inferring, const Sink *sink, LoadJob *job) {
         for (size_t i = 0; i < inferring->count; i++) {
             const InferredColumn *column = &inferring->found[i];
             if (column->is_variant != (variants == 1) || has_column(&sink->target, column) ||
-                inference_leaves_out(&sink->target, column->path))
+                inference_leaves_out(&sink->target, column->path) || holds_masked(source, column->path))
                 continue;
             if (job->wanted_count < room)
                 job->wanted[job->wanted_count++] = inferred_column_copy(column);
@@ -183,7 +191,7 @@ static void look(Control *control, Errand *errand) {
     const Sink *sink = known->sink;
     LoadJob *job = change_prepare_job(control, source->source->source_id, sink, errand);
     job->request.message.kind = MESSAGE_COLUMNS;
-    take_wanted(inferring, sink, job);
+    take_wanted(inferring, source, sink, job);
     forget(inferring);
     if (job->wanted_count == 0) {
         load_job_free(job);

@@ -150,6 +150,22 @@ def test_changes_are_limited_and_neighbours_do_not_notice(destination):
         destination.rows("DROP TABLE plain")
 
 
+def test_what_is_around_a_mask_gets_no_column_and_stops_no_other(destination):
+    masked = [{"name": "email", "type": "path", "path": "user.email", "rawString": True, "mask": "redact", "optional": True}]
+    target = {"connection": destination.connection, "tableId": "events", "mapping": {"infer": {"depth": 2}, "columns": masked}}
+    destination.gateway.change("POST", "/sources/shop/sinks", {"sinkId": "events", "name": "events", "table": target})
+    destination.gateway.set("/sources/shop/sinks/events", NEVER)
+    destination.post({"user": "ann", "k": 1}, {"user": [{"email": "x"}]}, {"user": {"email": "a@b", "name": "A"}, "k": 2})
+    destination.wait_columns("k", "user__name")
+    destination.post({"user": "bea", "late": 1}, {"user": {"email": "c@d", "name": "C"}, "k": 3})
+    destination.wait_columns("late")
+    destination.post({"user": {"email": "c@d", "name": "C"}, "k": 4, "late": 2})
+    destination.flush()
+    assert "user" not in destination.columns()
+    assert destination.rows("SELECT email, user__name, k, late FROM events WHERE late = 2") == [("REDACTED", "C", 4, 2)]
+    assert len(destination.rows("SELECT k FROM events")) == 6
+
+
 def test_two_gateways_use_the_same_names(gateway_factory, postgres):
     config = CONFIG.format(uri=postgres.uri)
     one = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)
