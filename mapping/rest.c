@@ -14,7 +14,7 @@
 
 void rest_deinit(Rest *rest) {
     free(rest->items);
-    free(rest->table);
+    free(rest->order);
     free(rest->misfits);
     free(rest->found);
     free(rest->chosen_in);
@@ -37,10 +37,10 @@ void rest_trim(Rest *rest, Scanner *scanner, size_t bytes) {
         rest->items = NULL;
         rest->item_room = 0;
     }
-    if (rest->table_room * sizeof *rest->table > bytes) {
-        free(rest->table);
-        rest->table = NULL;
-        rest->table_room = 0;
+    if (rest->order_room * sizeof *rest->order > bytes) {
+        free(rest->order);
+        rest->order = NULL;
+        rest->order_room = 0;
     }
     if (rest->json.capacity > bytes) buffer_deinit(&rest->json);
     if (rest->scratch.capacity > bytes) buffer_deinit(&rest->scratch);
@@ -162,33 +162,50 @@ static uint64_t hash_of(const RestItem *item) {
     return (checksum_of(item->meant.data, item->meant.size) ^ item->parent ^ (uint64_t)item->is_odd << 63) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static void put_in_table(Rest *rest, uint32_t number) {
-    uint64_t at = hash_of(&rest->items[number]) >> 20;
-    while (rest->table[at & (rest->table_room - 1)]) at++;
-    rest->table[at & (rest->table_room - 1)] = number + 1;
+static bool is_same_key(const RestItem *a, const RestItem *b) {
+    return a->parent == b->parent && a->is_odd == b->is_odd && span_equal(a->meant, b->meant);
 }
 
-/* Room for one more in a table that is at most half full, so that each search ends. */
-static void grow_table(Rest *rest, size_t first) {
-    if (rest->table_room >= 2 * (rest->item_count + 2)) return;
-    while (rest->table_room < 4 * (rest->item_count + 2)) rest->table_room = rest->table_room ? 2 * rest->table_room : 64;
-    free(rest->table);
-    rest->table = calloc(rest->table_room, sizeof *rest->table);
-    check(rest->table);
-    for (size_t i = first; i < rest->item_count; i++)
-        if (!rest->items[i].is_step) put_in_table(rest, (uint32_t)i);
-}
-
-static bool is_repeated(const Rest *rest, const RestItem *item) {
-    for (uint64_t at = hash_of(item) >> 20;; at++) {
-        uint32_t entry = rest->table[at & (rest->table_room - 1)];
-        if (entry == 0) return false;
-        const RestItem *other = &rest->items[entry - 1];
-        if (other->parent == item->parent && other->is_odd == item->is_odd && span_equal(other->meant, item->meant)) return true;
+/* Equal keys of one object stand together, in the order of the event. */
+static int compare_order(const void *a, const void *b, void *context) {
+    const RestOrder *x = a, *y = b;
+    const RestItem *items = context, *one = &items[x->item], *other = &items[y->item];
+    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
+    if (!is_same_key(one, other)) {
+        if (one->parent != other->parent) return one->parent < other->parent ? -1 : 1;
+        if (one->is_odd != other->is_odd) return one->is_odd ? 1 : -1;
+        if (one->meant.size != other->meant.size) return one->meant.size < other->meant.size ? -1 : 1;
+        return memcmp(one->meant.data, other->meant.data, one->meant.size);
     }
+    return x->item < y->item ? -1 : x->item > y->item;
 }
 
-/* A member that no path names, unless its object had one with that key before. */
+#define FEW_ITEMS 8 /* are compared with each other */
+
+/* Of those from `first` on. */
+static void mark_repeated(Rest *rest, size_t first) {
+    size_t count = rest->item_count - first;
+    if (count <= FEW_ITEMS) {
+        for (size_t i = first + 1; i < rest->item_count; i++)
+            for (size_t k = first; k < i && !rest->items[i].is_repeated; k++)
+                rest->items[i].is_repeated = is_same_key(&rest->items[k], &rest->items[i]);
+        return;
+    }
+    if (rest->order_room < count) {
+        free(rest->order);
+        rest->order_room = 2 * count;
+        rest->order = calloc(rest->order_room, sizeof *rest->order);
+        check(rest->order);
+    }
+    for (size_t i = 0; i < count; i++)
+        rest->order[i] = (RestOrder){.hash = hash_of(&rest->items[first + i]), .item = (uint32_t)(first + i)};
+    qsort_r(rest->order, count, sizeof *rest->order, compare_order, rest->items);
+    for (size_t i = 1; i < count; i++)
+        rest->items[rest->order[i].item].is_repeated = is_same_key(&rest->items[rest->order[i - 1].item],
+                                                                   &rest->items[rest->order[i].item]);
+}
+
+/* A member that no path names. */
 static void add_unknown(const Make *make, uint32_t parent, uint8_t level, Span key, Span value) {
     Rest *rest = make->rest;
     RestItem item = {.key = key, .meant = key, .value = value, .parent = parent, .field = PATH_NONE, .level = level};
@@ -200,11 +217,7 @@ static void add_unknown(const Make *make, uint32_t parent, uint8_t level, Span k
             item.is_odd = memchr(item.meant.data, 0, item.meant.size) != NULL;
         }
     }
-    grow_table(rest, make->fields->place_count);
-    if (is_repeated(rest, &item)) return;
-    uint32_t number = add_item(rest, item);
-    put_in_table(rest, number);
-    link_item(rest, number);
+    link_item(rest, add_item(rest, item));
 }
 
 /* Is the value an object whose members are fields? */
@@ -247,6 +260,7 @@ static void add_notes(const Make *make) {
     /* Items that are added here are looked at, too. */
     for (size_t i = make->fields->place_count; i < make->rest->item_count; i++)
         if (is_open(make, &make->rest->items[i])) open_item(make, (uint32_t)i);
+    mark_repeated(make->rest, make->fields->place_count);
 }
 
 static void add_field(const Make *make, uint32_t number) {
@@ -299,10 +313,13 @@ static void put_object(Make *make, const RestItem *object, bool is_odd) {
     Rest *rest = make->rest;
     size_t path_size = rest->path.size;
     buffer_append_byte(&rest->json, '{');
+    bool is_first = true;
     for (uint32_t number = object->first; number != REST_NONE; number = rest->items[number].next) {
         const RestItem *item = &rest->items[number];
         bool odd = is_odd || item->is_odd;
-        if (number != object->first) buffer_append_byte(&rest->json, ',');
+        if (item->is_repeated) continue;
+        if (!is_first) buffer_append_byte(&rest->json, ',');
+        is_first = false;
         if (item->is_step) {
             json_quote(&rest->json, item->key);
         } else {
@@ -328,7 +345,6 @@ Span rest_make(Rest *rest, const Scanner *scanner, const Plan *plan, uint32_t si
     const PlanFields *fields = plan->sinks[sink].fields;
     Make make = {.rest = rest, .scanner = scanner, .paths = plan->paths, .fields = fields, .end = end, .sink = sink};
     rest->item_count = 0;
-    if (rest->table_room > 0) memset(rest->table, 0, rest->table_room * sizeof *rest->table);
     buffer_clear(&rest->json);
     buffer_clear(&rest->path);
     add_places(&make);

@@ -27,15 +27,22 @@ typedef struct RestItem {
     bool is_step;               /* `key` is of a path */
     bool is_odd;                /* no path can name it */
     bool is_linked;             /* its object has it */
+    bool is_repeated;           /* its object had one with that key before: it is left out, with all inside of it */
 } RestItem;
+
+/* To find equal keys of one object in a time that no choice of keys makes long: sorted, not hashed. */
+typedef struct RestOrder {
+    uint64_t hash;
+    uint32_t item;
+} RestOrder;
 
 #define REST_NONE UINT32_MAX
 
 typedef struct Rest {
     RestItem *items;
     size_t item_count, item_room;
-    uint32_t *table; /* 1 + item by parent and key; 0: free */
-    size_t table_room;
+    RestOrder *order;
+    size_t order_room;
     Arena arena; /* unescaped keys; paths of discoveries */
     Buffer json, path, scratch;
     uint32_t *misfits; /* fields */
