@@ -95,6 +95,20 @@ static int read_scheme(Span *rest, StreamUri *uri, Error *error) {
     return 0;
 }
 
+/* `host` or `host:1234`, several with commas between them; an IPv6 address stands in brackets. */
+static bool ports_are_numbers(const char *hosts) {
+    for (const char *host = hosts;; host++) {
+        const char *end = host + strcspn(host, ","), *bracket = *host == '[' ? memchr(host, ']', (size_t)(end - host)) : NULL;
+        const char *port = bracket ? bracket + 1 : host;
+        port += strcspn(port, ":,");
+        if (*port == ':')
+            for (port++; port < end; port++)
+                if (!is_digit(*port)) return false;
+        if (!*end) return true;
+        host = end;
+    }
+}
+
 /* The login ends at the last '@': one in a password should be encoded, but nothing else can be meant. */
 static int read_authority(StreamValues *values, Span *rest, StreamUri *uri, Error *error) {
     Span host = cut(rest, "/?#");
@@ -106,7 +120,11 @@ static int read_authority(StreamValues *values, Span *rest, StreamUri *uri, Erro
         if (r == 0 && login.size > 0) r = decode(values, "password", (Span){login.data + 1, login.size - 1}, true, &uri->password, error);
         skip(&host, (size_t)(at + 1 - host.data));
     }
-    return r < 0 ? r : decode(values, "host", host, true, &uri->host, error);
+    if (r == 0) r = decode(values, "host", host, true, &uri->host, error);
+    if (r < 0 || ports_are_numbers(uri->host)) return r;
+    /* A password that is not encoded would be taken for one, and shown. */
+    return error_set(error, -EINVAL,
+                     "has a port that is not a number: '/', '?', '#' and '@' of a login are written %%2F, %%3F, %%23 and %%40");
 }
 
 static int add_parameter(StreamValues *values, Span text, StreamUri *uri, Error *error) {

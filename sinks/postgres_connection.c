@@ -65,12 +65,22 @@ static bool has_password(const char *uri) {
     return false;
 }
 
+/* Where a '/' or '?' stands in a login, or a second '@' anywhere, libpq may find another host than a reader does, and a password may be shown. */
+static bool login_is_plain(const char *uri) {
+    const char *rest = strstr(uri, "://") + 3, *at = strchr(rest, '@');
+    return !at || (at < rest + strcspn(rest, "/?#") && !strchr(at + 1, '@'));
+}
+
 static int validate(const Connection *connection, ConnectionPlace *ret_place, Error *error) {
     const char *uri = connection_value(connection, "uri");
     ret_place->field = "uri";
     if (strncmp(uri, "postgresql://", 13) != 0 && strncmp(uri, "postgres://", 11) != 0)
         return error_set(error, -EINVAL, "must begin with postgresql://");
     if (has_password(uri)) return error_set(error, -EINVAL, "must not hold a password: put it in a file and name that in \"passwordFile\"");
+    if (!login_is_plain(uri))
+        return error_set(error, -EINVAL,
+                         "must have one '@' at most, behind the login: other ones, and '/', '?' and '#' in a login, are written %%40, "
+                         "%%2F, %%3F and %%23");
     return 0;
 }
 

@@ -107,7 +107,7 @@ def test_a_flag_counts_once_and_of_an_option_of_the_config_file_the_last_holds()
 def test_positions_are_named_and_numbers_are_numbers():
     assert "the target is SOURCE or SOURCE/SINK" in wrong_command_line("get", "One")
     assert 'positions are of a SOURCE, not of "one/k"' in wrong_command_line("get", "positions", "one/k")
-    assert 'the format is json, not "table"' in wrong_command_line("get", "one", "-o", "table")
+    assert 'the format is json or yaml, not "table"' in wrong_command_line("get", "one", "-o", "table")
     assert 'the format is table or json, not "text"' in wrong_command_line("get", "positions", "one", "-o", "text")
     for wrong in ("-1", "x", "1.5", "", "99999999999999999999"):
         assert "a whole number from 0 is needed" in wrong_command_line("seek", "one", "--to", "latest", f"--partition={wrong}")

@@ -314,6 +314,10 @@ def test_connections_are_declared(gateway_factory):
         ("a", {"type": "postgres", "uri": "postgresql://h/db?host=/var/run"}, 'the parameter "host"'),
         ("a", {"type": "postgres", "uri": "postgresql://h/db?sslmode=disable&%70assfile=/x"}, "which can be given in the config file only"),
         ("a", {"type": "postgres", "uri": "postgresql://u:p@h/db"}, "must not hold a password"),
+        ("a", {"type": "postgres", "uri": "postgresql://u@%2Fvar%2Frun,x@h/db"}, "must have one '@' at most"),
+        ("a", {"type": "postgres", "uri": "postgresql://a?sslmode=x@%2Fvar%2Frun/db"}, "must have one '@' at most"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p?sslmode=x@h/db"}, "must have one '@' at most"),
+        ("a", {"type": "postgres", "uri": "postgresql://u:p/x@h/db"}, "must not hold a password"),
     ],
 )
 def test_what_cannot_be_declared(one_gateway, name, body, says):
