@@ -121,7 +121,7 @@ static int read_authority(StreamValues *values, Span *rest, StreamUri *uri, Erro
         skip(&host, (size_t)(at + 1 - host.data));
     }
     if (r == 0) r = decode(values, "host", host, true, &uri->host, error);
-    if (r < 0 || ports_are_numbers(uri->host)) return r;
+    if (r < 0 || strcmp(uri->scheme, "dataos") == 0 || ports_are_numbers(uri->host)) return r; /* the name of a depot is no host */
     /* A password that is not encoded would be taken for one, and shown. */
     return error_set(error, -EINVAL,
                      "has a port that is not a number: '/', '?', '#' and '@' of a login are written %%2F, %%3F, %%23 and %%40");

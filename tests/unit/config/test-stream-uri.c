@@ -45,6 +45,8 @@ static void the_parts_of_an_address(void **state) {
     assert_null(stream_uri_find(&uri, "none"));
     stream_uri_deinit(&uri);
     assert_int_equal(stream_uri_parse("dataos://depot", &values, &uri, &error), 0);
+    stream_uri_deinit(&uri);
+    assert_int_equal(stream_uri_parse("dataos://depot:path", &values, &uri, &error), 0);
     assert_null(uri.user);
     assert_string_equal(uri.path, "");
     assert_int_equal(uri.parameter_count, 0);
