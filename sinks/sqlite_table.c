@@ -233,20 +233,27 @@ static SinkResult prepare_table(sqlite3 *database, const SinkTarget *target, Err
     return result;
 }
 
+/* One of Sluice's own tables. `what`: for errors. `definition`: from the bracket on. */
+static SinkResult create_own(sqlite3 *database, const char *name, const char *what, const char *definition, Error *error) {
+    Buffer sql = {0};
+    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
+    sql_put_identifier(&sql, name);
+    buffer_append_text(&sql, definition);
+    SinkResult result = sqlite_run(database, buffer_text(&sql), what, error);
+    buffer_deinit(&sql);
+    return result;
+}
+
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
     SqlitePresence presence = TABLE_ABSENT;
     SinkResult result = find_table(database, ledger, &presence, error);
     if (result != SINK_DONE || presence == TABLE_PLAIN || presence == TABLE_STRICT) return result;
-    Buffer sql = {0};
-    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
-    sql_put_identifier(&sql, ledger);
-    buffer_append_text(&sql, " (file_id TEXT PRIMARY KEY, instance TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, "
-                             "first_row INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum TEXT NOT NULL, "
-                             "imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
-                             "left_out INTEGER NOT NULL DEFAULT 0, outcomes TEXT) STRICT, WITHOUT ROWID");
-    result = sqlite_run(database, buffer_text(&sql), "create the ledger", error);
-    buffer_deinit(&sql);
-    return result;
+    return create_own(database, ledger, "create the ledger",
+                      " (file_id TEXT PRIMARY KEY, instance TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, "
+                      "first_row INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum TEXT NOT NULL, "
+                      "imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                      "left_out INTEGER NOT NULL DEFAULT 0, outcomes TEXT) STRICT, WITHOUT ROWID",
+                      error);
 }
 
 /* Of a ledger from before there were positions. */
@@ -267,31 +274,22 @@ SinkResult sqlite_table_prepare_positions(sqlite3 *database, const char *ledger,
     if (result == SINK_DONE) result = add_ledger_column(database, ledger, "left_out", "INTEGER NOT NULL DEFAULT 0", error);
     if (result == SINK_DONE) result = add_ledger_column(database, ledger, "outcomes", "TEXT", error);
     if (result != SINK_DONE) return result;
-    Buffer sql = {0};
-    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
-    sql_put_identifier(&sql, positions);
-    buffer_append_text(&sql,
-                       " (cluster TEXT NOT NULL, group_id TEXT NOT NULL, table_name TEXT NOT NULL, topic TEXT NOT NULL, "
-                       "generation INTEGER NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, topic_id TEXT, "
-                       "sink TEXT NOT NULL, instance TEXT NOT NULL, at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
-                       "PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition)) STRICT, WITHOUT ROWID");
-    result = sqlite_run(database, buffer_text(&sql), "create the table of positions", error);
-    buffer_deinit(&sql);
-    return result;
+    return create_own(database, positions, "create the table of positions",
+                      " (cluster TEXT NOT NULL, group_id TEXT NOT NULL, table_name TEXT NOT NULL, topic TEXT NOT NULL, "
+                      "generation INTEGER NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, topic_id TEXT, "
+                      "sink TEXT NOT NULL, instance TEXT NOT NULL, at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                      "PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition)) STRICT, WITHOUT ROWID",
+                      error);
 }
 
 SinkResult sqlite_table_prepare_columns(sqlite3 *database, const char *columns, Error *error) {
     check(!sqlite3_get_autocommit(database));
-    Buffer sql = {0};
-    buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
-    sql_put_identifier(&sql, columns);
-    buffer_append_text(&sql, " (table_name TEXT NOT NULL, path TEXT NOT NULL, variant TEXT NOT NULL, column_name TEXT NOT NULL, "
-                             "data_type TEXT NOT NULL, sink TEXT NOT NULL, instance TEXT NOT NULL, "
-                             "at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
-                             "PRIMARY KEY (table_name, path, variant), UNIQUE (table_name, column_name)) STRICT");
-    SinkResult result = sqlite_run(database, buffer_text(&sql), "create the map of columns", error);
-    buffer_deinit(&sql);
-    return result;
+    return create_own(database, columns, "create the map of columns",
+                      " (table_name TEXT NOT NULL, path TEXT NOT NULL, variant TEXT NOT NULL, column_name TEXT NOT NULL, "
+                      "data_type TEXT NOT NULL, sink TEXT NOT NULL, instance TEXT NOT NULL, "
+                      "at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), "
+                      "PRIMARY KEY (table_name, path, variant), UNIQUE (table_name, column_name)) STRICT",
+                      error);
 }
 
 static SinkResult refuse_own_tables(const char *ledger, const char *positions, const SinkTarget *target, Error *error) {
