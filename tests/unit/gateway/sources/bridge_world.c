@@ -767,3 +767,13 @@ const BridgeClientType *bridge_client_of(const Source *source) {
     (void)source;
     return &client_type;
 }
+
+int world_tear_down(void **state) {
+    (void)state;
+    world_end();
+    return 0;
+}
+
+void world_run(unsigned steps, usec_t usec) {
+    for (unsigned i = 0; i < steps; i++) world_step(usec);
+}

@@ -106,6 +106,7 @@ extern World world;
 /* A world with so many partitions and the first `sinks` sinks enabled; nothing runs yet. */
 void world_begin(int partitions, int sinks, bool has_group);
 void world_end(void);
+int world_tear_down(void **state); /* the same, for a test that may have failed */
 /* Starts the bridge, or starts it anew as after a restart of the process; `forgets`: with an empty data directory. */
 void world_start(void);
 void world_restart(bool forgets);
@@ -113,6 +114,7 @@ void world_show(void); /* a new snapshot: of which sinks are enabled, of a pause
 void world_put(int partition, unsigned records, WorldRecord kind);
 /* One turn of everything; time goes on by `usec`. */
 void world_step(usec_t usec);
+void world_run(unsigned steps, usec_t usec);
 void world_answer_jobs(void);
 void world_release_appends(void);
 size_t world_appends_held(void);

@@ -9,16 +9,6 @@
 
 #include "bridge_world.h"
 
-static int tear_down(void **state) {
-    (void)state;
-    world_end();
-    return 0;
-}
-
-static void run(unsigned steps, usec_t usec) {
-    for (unsigned i = 0; i < steps; i++) world_step(usec);
-}
-
 static void a_sink_that_is_new_begins_where_the_source_is(void **state) {
     (void)state;
     world_begin(1, 1, true);
@@ -27,7 +17,7 @@ static void a_sink_that_is_new_begins_where_the_source_is(void **state) {
     world_settle(60);
     world.sinks[1].enabled = true;
     world_show();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], 100);
     memset(world.sinks[1].table[0], 1, 100); /* what it never gets */
     world_put(0, 100, RECORD_GOOD);
@@ -39,7 +29,7 @@ static void a_sink_that_is_new_begins_where_the_source_is(void **state) {
     world_settle(60);
     world.sinks[1].enabled = false;
     world_show();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_false(world.is_open);
     assert_int_equal(world_status()->state, BRIDGE_IDLE);
     world.sinks[0].enabled = world.sinks[1].enabled = true; /* each goes on where it stopped */
@@ -60,12 +50,12 @@ static void a_sink_that_moves_leaves_nothing_out(void **state) {
             world_settle(60);
             for (int p = 0; p < 2; p++) world_put(p, 400, RECORD_GOOD);
             world.holds_appends = how / 2 == 1;
-            run(steps, 10 * USEC_MS);
+            world_run(steps, 10 * USEC_MS);
             if (how / 2 == 2) world.result = APPEND_FULL;
             world_move(0);
-            run(3, 10 * USEC_MS);
+            world_run(3, 10 * USEC_MS);
             world.holds_appends = false;
-            run(20, 100 * USEC_MS);
+            world_run(20, 100 * USEC_MS);
             world_move(0);
             world_settle(60);
             if (steps < 13 || how < 5) world_end();
@@ -84,7 +74,7 @@ static void a_sink_that_is_new_misses_nothing_of_what_comes_then(void **state) {
         world.sinks[1].refuses = refuses;
         world_show();
         for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
-        run(100, 20 * USEC_MS);
+        world_run(100, 20 * USEC_MS);
         world_import(0);
         assert_int_equal(world.sinks[0].positions[0], 150);
         world.sinks[1].refuses = false;
@@ -105,13 +95,13 @@ static void a_sink_that_moved_before_a_start_goes_on_behind_its_old_table(void *
         world.is_paused = how >= 2;
         world.sinks[0].hangs = true;
         world_move(0);
-        run(10, 20 * USEC_MS);
+        world_run(10, 20 * USEC_MS);
         for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
         world.is_paused = false;
         world_restart(how % 2 == 1);
         if (how % 2 == 0)
             for (int p = 0; p < 2; p++) world.sinks[0].former[p] = -1;
-        run(10, 20 * USEC_MS);
+        world_run(10, 20 * USEC_MS);
         world.sinks[0].hangs = false;
         world_settle(60);
         if (how < 3) world_end();
@@ -129,7 +119,7 @@ static void a_disabled_sink_that_moves_goes_on_where_it_stopped(void **state) {
     for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
     world_settle(60);
     world_move(1);
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     for (int p = 0; p < 2; p++) world_put(p, 50, RECORD_GOOD);
     world.sinks[1].enabled = true;
     world_show();
@@ -145,19 +135,19 @@ static void a_sink_that_is_new_begins_where_other_nodes_are(void **state) {
         world.sinks[1].enabled = moves;
         for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
         world_start();
-        run(50, 20 * USEC_MS);
+        world_run(50, 20 * USEC_MS);
         for (int i = 0; i <= moves; i++) {
             world_import(i);
             world_overtake(i, 1, 80 - 10 * i);
         }
-        run(50, 20 * USEC_MS);
+        world_run(50, 20 * USEC_MS);
         world.sinks[1].enabled = world.sinks[1].joins = true;
         if (moves)
             world_move(1);
         else
             world_show();
         world_put(0, 10, RECORD_GOOD);
-        run(100, 20 * USEC_MS);
+        world_run(100, 20 * USEC_MS);
         for (int i = 0; i < 2; i++) world_import(i);
         assert_int_equal(world.sinks[1].positions[0], 110);
         assert_int_equal(world.sinks[1].table[0][105], 1);
@@ -177,11 +167,11 @@ static void a_sink_that_is_new_in_a_paused_source_begins_where_it_was(void **sta
         world_settle(60);
         world.is_paused = true;
         world_show();
-        run(10, 20 * USEC_MS);
+        world_run(10, 20 * USEC_MS);
         for (int p = 0; p < 2; p++) world_put(p, 20, RECORD_GOOD);
         world.sinks[1].enabled = world.sinks[1].joins = true;
         world_show();
-        run(10, 20 * USEC_MS);
+        world_run(10, 20 * USEC_MS);
         for (int p = 0; p < 2; p++) memset(world.sinks[1].table[p], 1, 100); /* what it never gets */
         world.is_paused = false;
         if (how == 1)
@@ -203,7 +193,7 @@ static void a_sink_that_is_new_begins_where_it_says(void **state) {
         world_settle(60);
         world.is_paused = how / 2 == 1;
         world_show();
-        run(10, 20 * USEC_MS);
+        world_run(10, 20 * USEC_MS);
         for (int p = 0; world.is_paused && p < 2; p++) world_put(p, 20, RECORD_GOOD);
         world.sinks[1].enabled = world.sinks[1].joins = true;
         world.sinks[1].start = how % 2 ? "latest" : "earliest";
@@ -214,7 +204,7 @@ static void a_sink_that_is_new_begins_where_it_says(void **state) {
             world_restart(false);
         else
             world_show();
-        run(50, 20 * USEC_MS);
+        world_run(50, 20 * USEC_MS);
         for (int p = 0; p < 2; p++) world_put(p, 30, RECORD_GOOD);
         world_settle(60);
         assert_int_equal(world.sinks[0].lists, 0);
@@ -230,18 +220,18 @@ static void a_sink_that_is_new_waits_for_the_destinations_of_others(void **state
     world.sinks[1].enabled = false;
     for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
     world_start();
-    run(50, 20 * USEC_MS);
+    world_run(50, 20 * USEC_MS);
     world_import(0);
     world_overtake(0, 1, 80);
-    run(50, 20 * USEC_MS);
+    world_run(50, 20 * USEC_MS);
     world.sinks[0].refuses = true;
     world.sinks[1].enabled = world.sinks[1].joins = true;
     world_restart(false);
-    run(300, 50 * USEC_MS);
+    world_run(300, 50 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], -1); /* of the other node's partition nobody else knows it */
     assert_non_null(strstr(world_status()->sinks[1].reason, "cannot be asked"));
     world.sinks[0].refuses = false;
-    run(300, 50 * USEC_MS);
+    world_run(300, 50 * USEC_MS);
     assert_int_equal(world.sinks[1].positions[0], 100);
     assert_int_equal(world.sinks[1].positions[1], 80);
 }
@@ -253,13 +243,13 @@ static void a_sink_that_is_new_gets_what_comes_while_its_destination_is_away(voi
     world.sinks[1].enabled = false;
     world_put(0, 100, RECORD_GOOD);
     world_start();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     world_import(0);
     world.sinks[1].enabled = world.sinks[1].joins = world.sinks[1].refuses = true;
     world_restart(false);
-    run(300, 50 * USEC_MS);
+    world_run(300, 50 * USEC_MS);
     world_put(0, 50, RECORD_GOOD);
-    run(300, 50 * USEC_MS);
+    world_run(300, 50 * USEC_MS);
     world_import(0);
     assert_int_equal(world.sinks[0].positions[0], 150);
     assert_int_equal(world.sinks[1].positions[0], -1);
@@ -279,7 +269,7 @@ static void a_source_that_starts_anew_does_so_for_all_sinks(void **state) {
         world.sinks[1].refuses = true;
         world_put(0, 100, RECORD_GOOD);
         world_start();
-        run(300, 50 * USEC_MS);
+        world_run(300, 50 * USEC_MS);
         world_import(0);
         assert_int_equal(world.sinks[0].positions[0], 100);
         assert_int_equal(world.sinks[1].positions[0], -1);
@@ -291,17 +281,17 @@ static void a_source_that_starts_anew_does_so_for_all_sinks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_moves_leaves_nothing_out, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_misses_nothing_of_what_comes_then, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_moved_before_a_start_goes_on_behind_its_old_table, tear_down),
-        cmocka_unit_test_teardown(a_disabled_sink_that_moves_goes_on_where_it_stopped, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_other_nodes_are, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_in_a_paused_source_begins_where_it_was, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_it_says, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_waits_for_the_destinations_of_others, tear_down),
-        cmocka_unit_test_teardown(a_sink_that_is_new_gets_what_comes_while_its_destination_is_away, tear_down),
-        cmocka_unit_test_teardown(a_source_that_starts_anew_does_so_for_all_sinks, tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_the_source_is, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_moves_leaves_nothing_out, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_misses_nothing_of_what_comes_then, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_moved_before_a_start_goes_on_behind_its_old_table, world_tear_down),
+        cmocka_unit_test_teardown(a_disabled_sink_that_moves_goes_on_where_it_stopped, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_other_nodes_are, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_in_a_paused_source_begins_where_it_was, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_begins_where_it_says, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_waits_for_the_destinations_of_others, world_tear_down),
+        cmocka_unit_test_teardown(a_sink_that_is_new_gets_what_comes_while_its_destination_is_away, world_tear_down),
+        cmocka_unit_test_teardown(a_source_that_starts_anew_does_so_for_all_sinks, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

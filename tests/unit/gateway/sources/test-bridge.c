@@ -12,16 +12,6 @@
 #include "base/random.h"
 #include "bridge_world.h"
 
-static int tear_down(void **state) {
-    (void)state;
-    world_end();
-    return 0;
-}
-
-static void run(unsigned steps, usec_t usec) {
-    for (unsigned i = 0; i < steps; i++) world_step(usec);
-}
-
 static void records_become_rows_once(void **state) {
     (void)state;
     world_begin(3, 1, true);
@@ -32,7 +22,7 @@ static void records_become_rows_once(void **state) {
     world_settle(60);
     assert_int_equal(world.opened, 1);
     assert_int_equal(world.misplaced, 0);
-    run(100, 100 * USEC_MS);
+    world_run(100, 100 * USEC_MS);
     const BridgeStatus *status = world_status();
     assert_int_equal(status->state, BRIDGE_RUNNING);
     assert_string_equal(status->cluster, "c");
@@ -61,7 +51,7 @@ static void what_is_not_json_is_quarantined(void **state) {
     world_put(0, 5, RECORD_GOOD);
     world_start();
     world_settle(60);
-    run(20, 100 * USEC_MS);
+    world_run(20, 100 * USEC_MS);
     assert_int_equal(world_status()->poisoned, 1);
 }
 
@@ -70,12 +60,12 @@ static void a_restart_goes_on(void **state) {
     world_begin(2, 2, true);
     for (int p = 0; p < 2; p++) world_put(p, 300, RECORD_GOOD);
     world_start();
-    run(10, 10 * USEC_MS); /* something is with the writer, and not imported */
+    world_run(10, 10 * USEC_MS); /* something is with the writer, and not imported */
     assert_true(world.sinks[0].run_count > 0);
     world_restart(false);
     world_settle(60);
     world_put(0, 10, RECORD_GOOD);
-    run(10, 10 * USEC_MS);
+    world_run(10, 10 * USEC_MS);
     world_restart(true);
     world_settle(60);
 }
@@ -85,7 +75,7 @@ static void a_restart_reads_nothing_twice(void **state) {
     world_begin(1, 1, true);
     world_put(0, 300, RECORD_GOOD);
     world_start();
-    run(50, 10 * USEC_MS);
+    world_run(50, 10 * USEC_MS);
     assert_int_equal(world.handed_out, 300);
     world_restart(false);
     world_settle(60);
@@ -97,7 +87,7 @@ static void a_refused_append_is_read_again(void **state) {
     world_begin(2, 1, true);
     for (int p = 0; p < 2; p++) world_put(p, 400, RECORD_GOOD);
     world_start();
-    run(3, 10 * USEC_MS);
+    world_run(3, 10 * USEC_MS);
     world.result = APPEND_FULL;
     world_settle(60);
     world.result = APPEND_FAILED;
@@ -111,12 +101,12 @@ static void a_full_room_for_rejects_is_shown(void **state) {
     world_put(0, 3, RECORD_BROKEN);
     world_start();
     world.result = APPEND_FULL; /* not for its rejects, though it has some */
-    run(100, 5 * USEC_MS);
+    world_run(100, 5 * USEC_MS);
     assert_int_equal(world.result, APPEND_DONE); /* it was refused */
     assert_int_equal(world_status()->state, BRIDGE_WAITING);
     assert_null(strstr(world_status()->reason, "retention.rejects-size"));
     world.result = APPEND_REJECTS_FULL;
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world.result, APPEND_DONE);
     assert_int_equal(world_status()->state, BRIDGE_WAITING);
     assert_non_null(strstr(world_status()->reason, "Rejects are at their cap (retention.rejects-size)"));
@@ -129,7 +119,7 @@ static void a_chain_that_is_lost_is_noticed(void **state) {
     world_begin(1, 2, true);
     world_put(0, 100, RECORD_GOOD);
     world_start();
-    run(20, 10 * USEC_MS);
+    world_run(20, 10 * USEC_MS);
     /* The first sink's rows were damaged. */
     world.sinks[0].run_count = 0;
     world.sinks[0].from[0] = world.sinks[0].end[0] = -1;
@@ -141,7 +131,7 @@ static void somebody_else_has_imported(void **state) {
     world_begin(1, 1, true);
     world_put(0, 200, RECORD_GOOD);
     world_start();
-    run(20, 10 * USEC_MS);
+    world_run(20, 10 * USEC_MS);
     world_put(0, 500, RECORD_GOOD);
     world_overtake(0, 0, 650);
     world_settle(60);
@@ -181,11 +171,11 @@ static void a_destination_that_is_down_at_a_start(void **state) {
     world_start();
     world_settle(60);
     world_put(0, 50, RECORD_GOOD);
-    run(30, 10 * USEC_MS);
+    world_run(30, 10 * USEC_MS);
     world.sinks[0].refuses = true;
     world_restart(false);
     world_put(0, 50, RECORD_GOOD);
-    run(100, 20 * USEC_MS); /* it goes on at the end that the writer has */
+    world_run(100, 20 * USEC_MS); /* it goes on at the end that the writer has */
     assert_int_equal(world.sinks[0].end[0], 300);
     world.sinks[0].refuses = false;
     world_settle(60);
@@ -236,12 +226,12 @@ static void partitions_come_and_go(void **state) {
     for (int p = 0; p < 3; p++) world_put(p, 200, RECORD_GOOD);
     world.offered_count = 2;
     world_start();
-    run(5, 10 * USEC_MS);
+    world_run(5, 10 * USEC_MS);
     world.revokes = true;
     world.offers = true;
     world.offered[0] = 2;
     world.offered_count = 1;
-    run(50, 20 * USEC_MS);
+    world_run(50, 20 * USEC_MS);
     world_import(0);
     assert_int_equal(world.sinks[0].positions[2], 200);
     assert_true(world.sinks[0].closes > 0);
@@ -251,7 +241,7 @@ static void partitions_come_and_go(void **state) {
     for (int p = 0; p < 3; p++) world.offered[p] = p;
     world.offered_count = 3;
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->rebalances, 3);
 }
 
@@ -263,11 +253,11 @@ static void a_paused_source_reads_nothing(void **state) {
     world_settle(60);
     world.is_paused = true;
     world_show();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_false(world.is_open);
     assert_int_equal(world_status()->state, BRIDGE_PAUSED);
     world_put(0, 100, RECORD_GOOD);
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     world.is_paused = false;
     world_show();
     world_settle(60);
@@ -281,7 +271,7 @@ static void a_source_that_is_gone_ends(void **state) {
     world_settle(60);
     world.is_disabled = true;
     world_show();
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     assert_false(world.is_open);
     world.is_disabled = false;
     world_show();
@@ -293,7 +283,7 @@ static void a_source_that_is_gone_ends(void **state) {
 static void seek_fails(const char *why) {
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_LATEST};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(60, 500 * USEC_MS);
+    world_run(60, 500 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, -ENOTCONN);
     if (!strstr(seek.request.error.text, why)) fail_msg("%s", seek.request.error.text);
@@ -315,15 +305,15 @@ static void a_seek_outlives_its_client(void **state) {
                            .at = 50,
                            .backwards = true};
         mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-        run(5, 20 * USEC_MS);
+        world_run(5, 20 * USEC_MS);
         if (how == 0) world.revokes = world.offers = true;
         world.is_paused = how == 1;
         world.is_disabled = how == 2;
         world_show();
-        run(20, 20 * USEC_MS);
+        world_run(20, 20 * USEC_MS);
         assert_null(mailbox_take(world.control));
         world.sinks[0].hangs = false;
-        run(20, 20 * USEC_MS);
+        world_run(20, 20 * USEC_MS);
         assert_ptr_equal(mailbox_take(world.control), &seek);
         assert_int_equal(seek.request.result, 0);
         assert_int_equal(world.sinks[0].positions[0], 50);
@@ -354,17 +344,17 @@ static void it_reads_no_further_ahead_than_it_may(void **state) {
     world_start();
     world_settle(60);
     world.sinks[0].waiting_bytes = (uint64_t)1 << 40;
-    run(200, 20 * USEC_MS);
+    world_run(200, 20 * USEC_MS);
     world_put(0, 500, RECORD_GOOD);
     uint64_t before = world.handed_out;
-    run(200, 20 * USEC_MS);
+    world_run(200, 20 * USEC_MS);
     assert_int_equal(world.handed_out, before);
     assert_int_equal(world_status()->state, BRIDGE_WAITING);
     assert_true(world_status()->sinks[0].delays);
     assert_true(world.paused[0]);
     /* Its destination takes nothing for long: others may have the partitions. */
     world.sinks[0].failing_since = world.now;
-    run(400, USEC_SECOND);
+    world_run(400, USEC_SECOND);
     assert_false(world.is_open);
     seek_fails("its destination has taken nothing for long");
     world.sinks[0].failing_since = 0;
@@ -376,10 +366,10 @@ static void two_appends_are_in_flight(void **state) {
     (void)state;
     world_begin(1, 1, true);
     world_start();
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     world_put(0, 500, RECORD_GOOD);
     world.holds_appends = true;
-    run(300, 20 * USEC_MS);
+    world_run(300, 20 * USEC_MS);
     assert_int_equal(world_appends_held(), 2);
     assert_true(world.handed_out < 300); /* two, one that is sealed, one that is gathered */
     assert_true(world.paused[0]);
@@ -397,7 +387,7 @@ static void a_record_that_is_refused_stops_its_partition(void **state) {
     world_put(0, 60, RECORD_GOOD);
     world_put(1, 100, RECORD_GOOD);
     world_start();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     world_import(0);
     assert_int_equal(world.sinks[0].positions[0], 60);
     assert_int_equal(world.sinks[0].positions[1], 100);
@@ -426,7 +416,7 @@ static void a_record_that_is_refused_stops_its_partition(void **state) {
     world_settle(60);
     assert_ptr_equal(mailbox_take(world.control), &skip);
     assert_int_equal(skip.request.result, 0);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->skipped, 1);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 }
@@ -439,7 +429,7 @@ static void a_changed_definition_tries_again(void **state) {
     world_put(0, 1, RECORD_BROKEN);
     world_put(0, 60, RECORD_GOOD);
     world_start();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     world.sink_settings = "\"onInvalid\":\"quarantine\",";
     world_show();
     world_settle(60);
@@ -450,23 +440,23 @@ static void records_that_the_broker_removed_are_told(void **state) {
     world_begin(1, 2, true);
     world_put(0, 100, RECORD_GOOD);
     world_start();
-    run(20, 10 * USEC_MS); /* what waits is imported before the positions are set over the gap */
+    world_run(20, 10 * USEC_MS); /* what waits is imported before the positions are set over the gap */
     world.is_paused = true;
     world_show();
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     world_put(0, 100, RECORD_GOOD);
     world.partitions[0].first = 150;
     memset(world.partitions[0].records + 100, RECORD_NONE, 50);
     world.is_paused = false;
     world_show();
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->partitions[0].lost, 50);
     assert_int_equal(world_status()->lost, 50);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     world.is_paused = true;
     world_show();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->partition_count, 0);
     assert_int_equal(world_status()->lost, 50);
 }
@@ -477,13 +467,13 @@ static void a_client_that_ends_while_templates_are_out(void **state) {
     world.has_templates = true;
     world_put(0, 10, RECORD_GOOD);
     world_start();
-    run(50, 10 * USEC_MS);
+    world_run(50, 10 * USEC_MS);
     assert_non_null(world.templates);
     world.ends = true;
-    run(100, 100 * USEC_MS); /* longer than until it is tried again */
+    world_run(100, 100 * USEC_MS); /* longer than until it is tried again */
     assert_false(world.is_open);
     world_templates_back();
-    run(50, 10 * USEC_MS);
+    world_run(50, 10 * USEC_MS);
     assert_true(world.is_open);
     assert_int_equal(world.opened, 2);
     assert_non_null(world.templates); /* the records were read again */
@@ -499,13 +489,13 @@ static void a_position_beyond_the_end_stops(void **state) {
     world_restart(true);
     world.partitions[0].end = 10;
     world.fails_to_resume = true; /* it stays paused at the client from the first look until somebody seeks */
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     world.fails_to_resume = false;
     assert_int_equal(world_status()->state, BRIDGE_STOPPED);
     assert_string_equal(world_status()->stopped, "positionBeyondEnd");
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_EARLIEST};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, -ERANGE);
     free(seek.sinks);
@@ -532,7 +522,7 @@ static void a_topic_that_is_made_anew_is_a_new_generation(void **state) {
     world_settle(60);
     assert_int_equal(world.sinks[0].generation, 0);
     for (int again = 1; again <= 2; again++) { /* while it is read, and while nobody looked */
-        if (again == 2) world.is_paused = true, world_show(), run(10, 20 * USEC_MS);
+        if (again == 2) world.is_paused = true, world_show(), world_run(10, 20 * USEC_MS);
         world.topic_id = again == 1 ? "second" : "third";
         for (int p = 0; p < 2; p++) {
             world.partitions[p].end = 0;
@@ -546,7 +536,7 @@ static void a_topic_that_is_made_anew_is_a_new_generation(void **state) {
         assert_int_equal(world.sinks[0].generation, again);
         assert_int_equal(world.sinks[1].generation, again);
     }
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->partitions[0].generation, 2);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 }
@@ -597,14 +587,14 @@ static void a_topic_that_is_missing_is_shown_while_others_are_read(void **state)
         world_put(0, 50, RECORD_GOOD);
         if (i == 0) world_start();
         world_settle(60);
-        run(60, 20 * USEC_MS);
+        world_run(60, 20 * USEC_MS);
         assert_int_equal(world_status()->state, BRIDGE_RUNNING);
         assert_string_equal(world_status()->error, "there is no \"u\"");
         assert_int_not_equal(world_status()->error_at, 0);
     }
     world.lacks_topic = false;
     world.revokes = world.offers = true; /* the group notices a topic that was made */
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_null(world_status()->error);
 }
 
@@ -614,9 +604,9 @@ static void a_schema_that_is_not_there_yet_is_waited_for(void **state) {
     world.source_settings = "\"value\":\"avro\",\"registry\":{\"url\":\"http://127.0.0.1:1\"},"; /* nobody listens */
     world_put(0, 1, RECORD_OF_SCHEMA);
     world_start();
-    run(100, 10 * USEC_MS);
+    world_run(100, 10 * USEC_MS);
     for (int i = 0; i < 500; i++) { /* between its tries as well */
-        run(1, 20 * USEC_MS);
+        world_run(1, 20 * USEC_MS);
         const BridgeStatus *status = world_status();
         assert_int_equal(status->state, BRIDGE_WAITING);
         assert_non_null(strstr(status->reason, "schemaPending at offset 0 of partition 0 of t: "));
@@ -633,23 +623,23 @@ static void a_destination_that_refuses_is_named(void **state) {
     world_put(0, 50, RECORD_GOOD);
     world.sinks[0].refuses = world.sinks[1].refuses = true;
     world_start();
-    run(200, 20 * USEC_MS);
+    world_run(200, 20 * USEC_MS);
     for (int i = 0; i < 200; i++) { /* between its tries as well */
-        run(1, 20 * USEC_MS);
+        world_run(1, 20 * USEC_MS);
         assert_int_equal(world_status()->state, BRIDGE_STARTING);
         assert_string_equal(world_status()->reason, "Sink \"k0\": nobody answers");
     }
     world.sinks[0].refuses = false;
-    run(300, 20 * USEC_MS);
+    world_run(300, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     assert_string_equal(world_status()->reason, "Sink \"k1\": nobody answers");
     world.sinks[1].refuses = false;
     world.sinks[1].hangs = true;
-    run(600, 20 * USEC_MS);
+    world_run(600, 20 * USEC_MS);
     assert_non_null(strstr(world_status()->reason, "Sink \"k1\": "));
     world.sinks[1].hangs = false;
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     assert_null(world_status()->reason);
 }
@@ -661,11 +651,11 @@ static void a_group_that_gives_nothing_is_waited_for(void **state) {
     world_start();
     world_settle(60);
     world.revokes = true;
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_STARTING);
     assert_string_equal(world_status()->reason, "It waits for the group to give it partitions.");
     world.offers = true;
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     assert_null(world_status()->reason);
 }
@@ -678,21 +668,21 @@ static void what_the_client_tells_of_a_partition(void **state) {
     world_settle(60);
     world.trouble = "topicMissing"; /* not at a record: it is read again when the client can */
     world.trouble_at = -1;
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_STOPPED);
     assert_string_equal(world_status()->stopped, "topicMissing");
     assert_false(world.paused[0]);
     world_put(0, 10, RECORD_GOOD);
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 
     world.trouble = "recordUnreadable"; /* at a record: somebody has to skip it */
     world.trouble_at = 60;
-    run(5, 20 * USEC_MS);
+    world_run(5, 20 * USEC_MS);
     world_put(0, 1, RECORD_NONE);
     world_put(0, 10, RECORD_GOOD);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_string_equal(world_status()->stopped, "recordUnreadable");
     assert_true(world.paused[0]);
     BridgeSkip skip = {.request = {.message = {.kind = MESSAGE_BRIDGE_SKIP}, .reply = world.control}, .topic = (char *)"t", .offset = 60};
@@ -712,7 +702,7 @@ static void a_local_destination_is_not_shared(void **state) {
     world.revokes = world.offers = true;
     world.offered_count = 2;
     for (int p = 0; p < 3; p++) world_put(p, 50, RECORD_GOOD);
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_string_equal(world_status()->stopped, "groupShared");
     for (int i = 0; i < 2; i++) world_import(i);
     assert_int_equal(world.sinks[0].positions[0], 50);
@@ -727,7 +717,7 @@ static void a_seek_of_a_paused_source(void **state) {
     for (int p = 0; p < 2; p++) world_put(p, 100, RECORD_GOOD);
     world.is_paused = true;
     world_start();
-    run(10, 20 * USEC_MS);
+    world_run(10, 20 * USEC_MS);
     world.sinks[1].refuses = true;
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control},
                        .topic = (char *)"t",
@@ -735,7 +725,7 @@ static void a_seek_of_a_paused_source(void **state) {
                        .to = SEEK_OFFSET,
                        .at = 30};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(20, 20 * USEC_MS);
+    world_run(20, 20 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, 1);
     assert_int_equal(seek.sink_count, 2);
@@ -767,26 +757,26 @@ static void positions_are_known_while_nothing_is_read(void **state) {
     world_put(1, 50, RECORD_GOOD);
     world_start();
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->known_count, 0);
     world.is_paused = true;
     world_show();
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_PAUSED);
     check_known(100, 50);
     world_restart(false);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_false(world.is_open);
     check_known(100, 50);
     world.sinks[1].positions[1] = 70; /* somebody else */
-    run(100, 500 * USEC_MS);
+    world_run(100, 500 * USEC_MS);
     check_known(100, 70);
     world.sinks[1].positions[1] = 50;
     world.is_paused = false;
     world_show();
     world_put(0, 10, RECORD_GOOD);
     world_settle(60);
-    run(60, 20 * USEC_MS);
+    world_run(60, 20 * USEC_MS);
     assert_int_equal(world_status()->known_count, 0);
     assert_int_equal(world_status()->partition_count, 2);
 }
@@ -799,14 +789,14 @@ static void a_table_that_was_made_anew_is_shown(void **state) {
     world_start();
     world_settle(60);
     world.sinks[1].made_table = 1767225600 * USEC_SECOND;
-    run(60, 50 * USEC_MS);
+    world_run(60, 50 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
     assert_non_null(world_status()->reason);
     assert_non_null(strstr(world_status()->reason, "Sink \"k1\": Its table was gone and was made anew at 2026-01-01T00:00:00"));
     assert_null(world_status()->sinks[0].reason);
     BridgeSeek seek = {.request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_LATEST};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(60, 50 * USEC_MS);
+    world_run(60, 50 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, 0);
     free(seek.sinks);
@@ -824,7 +814,7 @@ static void a_seek_behind_the_end_is_refused(void **state) {
     BridgeSeek seek = {
         .request = {.message = {.kind = MESSAGE_BRIDGE_SEEK}, .reply = world.control}, .partition = -1, .to = SEEK_OFFSET, .at = 51};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(20, 20 * USEC_MS);
+    world_run(20, 20 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, -EDOM);
     assert_string_equal(seek.request.error.text, "Partition 1 of \"t\" ends at offset 50, so nothing goes on at 51.");
@@ -837,7 +827,7 @@ static void a_seek_behind_the_end_is_refused(void **state) {
                         .to = SEEK_OFFSET,
                         .at = 100};
     mailbox_post(bridge_mailbox(world.bridge), &seek.request.message);
-    run(20, 20 * USEC_MS);
+    world_run(20, 20 * USEC_MS);
     assert_ptr_equal(mailbox_take(world.control), &seek);
     assert_int_equal(seek.request.result, 0);
     free(seek.sinks);
@@ -852,16 +842,16 @@ static void a_source_that_ends_is_finished(void **state) {
     world_put(1, 100, RECORD_GOOD);
     world_put(1, 30, RECORD_NONE);
     world_start();
-    run(3, 10 * USEC_MS);
+    world_run(3, 10 * USEC_MS);
     world_put(0, 50, RECORD_GOOD); /* too late */
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
     assert_false(world.is_open);
     assert_int_equal(world.sinks[0].positions[0], 200);
     assert_int_equal(world.sinks[1].positions[1], 130);
     world_restart(false); /* again, from its positions */
     world_settle(60);
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
 }
 
@@ -871,10 +861,10 @@ static void a_finished_source_that_is_changed_goes_on(void **state) {
     world_begin(1, 1, false);
     world_put(0, 100, RECORD_GOOD);
     world_start();
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
     world_put(0, 50, RECORD_GOOD);
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world.sinks[0].positions[0], 100);
     world.has_group = true; /* loop: true */
     world_show();
@@ -888,17 +878,17 @@ static void a_source_that_ends_reads_again_what_was_returned(void **state) {
     world_begin(1, 1, false);
     world_put(0, 200, RECORD_GOOD);
     world_start();
-    run(3, 10 * USEC_MS);
+    world_run(3, 10 * USEC_MS);
     world.partitions[0].end += 5; /* too late, or not committed yet */
     WorldSink *sink = &world.sinks[0];
     while (sink->run_count == 0) world_step(10 * USEC_MS);
     sink->positions[0] = 0;
     for (size_t i = 0; i < sink->run_count; i++) sink->runs[i].first++; /* its import leaves them out */
-    run(20, 20 * USEC_MS);
+    world_run(20, 20 * USEC_MS);
     memset(sink->table[0], 0, WORLD_OFFSETS);
     for (int i = 0; i < 2000 && sink->positions[0] < 200; i++) world_step(20 * USEC_MS);
     assert_int_equal(sink->positions[0], 200);
-    run(100, 20 * USEC_MS);
+    world_run(100, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_FINISHED);
     assert_non_null(world_status()->reason);
 }
@@ -909,7 +899,7 @@ static void a_broker_that_is_down_at_the_start(void **state) {
     world_put(0, 100, RECORD_GOOD);
     world.is_down = true;
     world_start();
-    run(200, 20 * USEC_MS);
+    world_run(200, 20 * USEC_MS);
     assert_int_equal(world_status()->state, BRIDGE_STARTING);
     assert_string_equal(world_status()->error, "the broker is down");
     world.is_down = false;
@@ -1000,50 +990,50 @@ static void each_record_once_whatever_happens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(records_become_rows_once, tear_down),
-        cmocka_unit_test_teardown(gaps_are_covered, tear_down),
-        cmocka_unit_test_teardown(what_is_not_json_is_quarantined, tear_down),
-        cmocka_unit_test_teardown(a_restart_goes_on, tear_down),
-        cmocka_unit_test_teardown(a_restart_reads_nothing_twice, tear_down),
-        cmocka_unit_test_teardown(a_refused_append_is_read_again, tear_down),
-        cmocka_unit_test_teardown(a_full_room_for_rejects_is_shown, tear_down),
-        cmocka_unit_test_teardown(a_chain_that_is_lost_is_noticed, tear_down),
-        cmocka_unit_test_teardown(somebody_else_has_imported, tear_down),
-        cmocka_unit_test_teardown(a_position_that_was_moved_is_followed, tear_down),
-        cmocka_unit_test_teardown(a_destination_that_hangs_delays_no_other, tear_down),
-        cmocka_unit_test_teardown(a_destination_that_is_down_at_a_start, tear_down),
-        cmocka_unit_test_teardown(claims_that_hang_are_few, tear_down),
-        cmocka_unit_test_teardown(a_refused_append_while_a_destination_is_away, tear_down),
-        cmocka_unit_test_teardown(partitions_come_and_go, tear_down),
-        cmocka_unit_test_teardown(a_paused_source_reads_nothing, tear_down),
-        cmocka_unit_test_teardown(a_source_that_is_gone_ends, tear_down),
-        cmocka_unit_test_teardown(it_reads_no_further_ahead_than_it_may, tear_down),
-        cmocka_unit_test_teardown(two_appends_are_in_flight, tear_down),
-        cmocka_unit_test_teardown(a_record_that_is_refused_stops_its_partition, tear_down),
-        cmocka_unit_test_teardown(a_changed_definition_tries_again, tear_down),
-        cmocka_unit_test_teardown(records_that_the_broker_removed_are_told, tear_down),
-        cmocka_unit_test_teardown(a_client_that_ends_while_templates_are_out, tear_down),
-        cmocka_unit_test_teardown(a_position_beyond_the_end_stops, tear_down),
-        cmocka_unit_test_teardown(a_topic_that_is_made_anew_is_a_new_generation, tear_down),
-        cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read, tear_down),
-        cmocka_unit_test_teardown(positions_that_are_missing_stop_their_sink, tear_down),
-        cmocka_unit_test_teardown(a_topic_that_is_missing_is_shown_while_others_are_read, tear_down),
-        cmocka_unit_test_teardown(a_schema_that_is_not_there_yet_is_waited_for, tear_down),
-        cmocka_unit_test_teardown(a_destination_that_refuses_is_named, tear_down),
-        cmocka_unit_test_teardown(a_group_that_gives_nothing_is_waited_for, tear_down),
-        cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, tear_down),
-        cmocka_unit_test_teardown(a_local_destination_is_not_shared, tear_down),
-        cmocka_unit_test_teardown(a_seek_of_a_paused_source, tear_down),
-        cmocka_unit_test_teardown(positions_are_known_while_nothing_is_read, tear_down),
-        cmocka_unit_test_teardown(a_table_that_was_made_anew_is_shown, tear_down),
-        cmocka_unit_test_teardown(a_seek_behind_the_end_is_refused, tear_down),
-        cmocka_unit_test_teardown(a_seek_outlives_its_client, tear_down),
-        cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, tear_down),
-        cmocka_unit_test_teardown(a_source_that_ends_is_finished, tear_down),
-        cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, tear_down),
-        cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, tear_down),
-        cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, tear_down),
-        cmocka_unit_test_teardown(each_record_once_whatever_happens, tear_down),
+        cmocka_unit_test_teardown(records_become_rows_once, world_tear_down),
+        cmocka_unit_test_teardown(gaps_are_covered, world_tear_down),
+        cmocka_unit_test_teardown(what_is_not_json_is_quarantined, world_tear_down),
+        cmocka_unit_test_teardown(a_restart_goes_on, world_tear_down),
+        cmocka_unit_test_teardown(a_restart_reads_nothing_twice, world_tear_down),
+        cmocka_unit_test_teardown(a_refused_append_is_read_again, world_tear_down),
+        cmocka_unit_test_teardown(a_full_room_for_rejects_is_shown, world_tear_down),
+        cmocka_unit_test_teardown(a_chain_that_is_lost_is_noticed, world_tear_down),
+        cmocka_unit_test_teardown(somebody_else_has_imported, world_tear_down),
+        cmocka_unit_test_teardown(a_position_that_was_moved_is_followed, world_tear_down),
+        cmocka_unit_test_teardown(a_destination_that_hangs_delays_no_other, world_tear_down),
+        cmocka_unit_test_teardown(a_destination_that_is_down_at_a_start, world_tear_down),
+        cmocka_unit_test_teardown(claims_that_hang_are_few, world_tear_down),
+        cmocka_unit_test_teardown(a_refused_append_while_a_destination_is_away, world_tear_down),
+        cmocka_unit_test_teardown(partitions_come_and_go, world_tear_down),
+        cmocka_unit_test_teardown(a_paused_source_reads_nothing, world_tear_down),
+        cmocka_unit_test_teardown(a_source_that_is_gone_ends, world_tear_down),
+        cmocka_unit_test_teardown(it_reads_no_further_ahead_than_it_may, world_tear_down),
+        cmocka_unit_test_teardown(two_appends_are_in_flight, world_tear_down),
+        cmocka_unit_test_teardown(a_record_that_is_refused_stops_its_partition, world_tear_down),
+        cmocka_unit_test_teardown(a_changed_definition_tries_again, world_tear_down),
+        cmocka_unit_test_teardown(records_that_the_broker_removed_are_told, world_tear_down),
+        cmocka_unit_test_teardown(a_client_that_ends_while_templates_are_out, world_tear_down),
+        cmocka_unit_test_teardown(a_position_beyond_the_end_stops, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_is_a_new_generation, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_made_anew_while_it_is_read, world_tear_down),
+        cmocka_unit_test_teardown(positions_that_are_missing_stop_their_sink, world_tear_down),
+        cmocka_unit_test_teardown(a_topic_that_is_missing_is_shown_while_others_are_read, world_tear_down),
+        cmocka_unit_test_teardown(a_schema_that_is_not_there_yet_is_waited_for, world_tear_down),
+        cmocka_unit_test_teardown(a_destination_that_refuses_is_named, world_tear_down),
+        cmocka_unit_test_teardown(a_group_that_gives_nothing_is_waited_for, world_tear_down),
+        cmocka_unit_test_teardown(what_the_client_tells_of_a_partition, world_tear_down),
+        cmocka_unit_test_teardown(a_local_destination_is_not_shared, world_tear_down),
+        cmocka_unit_test_teardown(a_seek_of_a_paused_source, world_tear_down),
+        cmocka_unit_test_teardown(positions_are_known_while_nothing_is_read, world_tear_down),
+        cmocka_unit_test_teardown(a_table_that_was_made_anew_is_shown, world_tear_down),
+        cmocka_unit_test_teardown(a_seek_behind_the_end_is_refused, world_tear_down),
+        cmocka_unit_test_teardown(a_seek_outlives_its_client, world_tear_down),
+        cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, world_tear_down),
+        cmocka_unit_test_teardown(a_source_that_ends_is_finished, world_tear_down),
+        cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, world_tear_down),
+        cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, world_tear_down),
+        cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, world_tear_down),
+        cmocka_unit_test_teardown(each_record_once_whatever_happens, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
