@@ -1,6 +1,6 @@
 /*
- * The connections that were declared through the management API, in the folder `connections/` of the data directory (docs/formats.md): a
- * document NAME.json each, and beside it its files, which it names. One thread.
+ * The connections that were declared through the management API, in the folder `connections/` of the data directory (docs/formats.md): for
+ * each a document NAME.json, which names the files of the connection; these are in the same folder. One thread.
  */
 #pragma once
 

@@ -41,7 +41,7 @@ void snapshot_source_unref(SnapshotSource *source); /* NULL-safe */
 Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone);
 Snapshot *snapshot_ref(Snapshot *snapshot);
 void snapshot_unref(Snapshot *snapshot); /* any thread; NULL-safe */
-/* What a sink's events have discovered; control is told. Any thread. */
+/* Adds what a sink's events have discovered, and wakes the control thread when that was nothing before. Any thread. */
 void snapshot_discovered(const Snapshot *snapshot, const SnapshotSource *source, const MapDiscovery *found);
 void snapshot_gone_free(SnapshotGone *message);
 uint64_t snapshot_generation(const Snapshot *snapshot);
