@@ -14,19 +14,19 @@
 
 static const SettingInfo table[SETTING_COUNT_] = {
     [SETTING_SYNC_WAIT] = {"storage.level.local.encoding.sync.wait", SETTING_BOOL, 1, 0, 1, false,
-                           "Answer the sender after the rows are synced to disk, not when they are accepted in memory."},
+                           "Answer the sender after the rows are synced to disk; if false, when they are accepted in memory."},
     [SETTING_UPLOAD_COUNT] = {"storage.level.staging.upload.trigger.count", SETTING_NUMBER, 10000, 1, 10000000, false,
-                              "Stage what is buffered when so many rows wait."},
+                              "Stage the buffered rows when this many rows are waiting."},
     [SETTING_UPLOAD_SIZE] = {"storage.level.staging.upload.trigger.size", SETTING_SIZE, 5 * MB, 100, 50 * MB, false,
-                             "Stage what is buffered when the rows that wait are so large."},
+                             "Stage the buffered rows when the waiting rows reach this size."},
     [SETTING_UPLOAD_INTERVAL] = {"storage.level.staging.upload.trigger.interval", SETTING_TIME, 30 * USEC_SECOND, USEC_SECOND,
-                                 30 * USEC_MINUTE, false, "Stage what is buffered when the oldest row has waited so long."},
+                                 30 * USEC_MINUTE, false, "Stage the buffered rows when the oldest row has waited this long."},
     [SETTING_IMPORT_COUNT] = {"storage.level.target.import.trigger.count", SETTING_NUMBER, 50000, 1, 10000000, true,
-                              "Import into the table when so many rows wait."},
+                              "Import into the table when this many rows are waiting."},
     [SETTING_IMPORT_SIZE] = {"storage.level.target.import.trigger.size", SETTING_SIZE, 50 * MB, 100, 500 * MB, true,
-                             "Import into the table when the rows that wait are so large."},
+                             "Import into the table when the waiting rows reach this size."},
     [SETTING_IMPORT_INTERVAL] = {"storage.level.target.import.trigger.interval", SETTING_TIME, USEC_MINUTE, 30 * USEC_SECOND,
-                                 24 * USEC_HOUR, true, "Import into the table when the oldest row has waited so long."},
+                                 24 * USEC_HOUR, true, "Import into the table when the oldest row has waited this long."},
 };
 
 const SettingInfo *settings_info(SettingId id) {
