@@ -256,9 +256,8 @@ static void what_is_printed_can_be_read_again(void **state) {
     Options options = load("connections:\n  w: {type: postgres, uri: 'postgresql://u@h/d', passwordFile: p}\n", arguments);
     Buffer first = {0}, second = {0};
     options_print(&options, &first);
-    assert_non_null(
-        strstr(buffer_text(&first),
-               "# Bytes of a request's body, also after its decompression. (default 8MB; 1KB..15MB; needs a restart)\nlimits.body: 8MB\n"));
+    assert_non_null(strstr(buffer_text(&first), "# Maximum size of a request body, before and after its decompression. (default 8MB; "
+                                                "1KB..15MB; needs a restart)\nlimits.body: 8MB\n"));
     Options again = load(buffer_text(&first), NULL);
     options_print(&again, &second);
     assert_string_equal(buffer_text(&first), buffer_text(&second));

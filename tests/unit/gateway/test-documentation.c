@@ -53,7 +53,8 @@ static void put_settings(Buffer *out) {
         put_value(out, info->type, info->least);
         buffer_append_text(out, info->type == SETTING_BOOL ? ", " : "..");
         put_value(out, info->type, info->most);
-        buffer_printf(out, " | %s%s |\n", info->description, info->is_import_condition ? " A change imports the waiting rows at once." : "");
+        buffer_printf(out, " | %s%s |\n", info->description,
+                      info->is_import_condition ? " A change imports the waiting rows at once." : "");
     }
 }
 
