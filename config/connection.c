@@ -57,7 +57,9 @@ bool connection_next(const char **at, Span *ret_name, Span *ret_value) {
 struct DeclaredConnection {
     Connection connection;
     DeclaredConnection *older;
-    size_t number;
+    size_t number; /* the same for all that one name had without a break */
+    size_t total;  /* numbers that were given */
+    size_t age;    /* the place in the list, from 1 on */
     atomic_bool withdrawn;
 };
 
@@ -71,7 +73,7 @@ const Connection *connections_find(const Connections *connections, const char *n
 
 size_t connections_total(const Connections *connections) {
     const DeclaredConnection *newest = atomic_load(&connections->declared);
-    return newest ? newest->number + 1 : connections->count;
+    return newest ? newest->total : connections->count;
 }
 
 const Connection *connections_at(const Connections *connections, size_t number) {
@@ -98,16 +100,36 @@ bool connections_is_declared(const Connections *connections, const Connection *c
     return declared_of(connections, connection) != NULL;
 }
 
-const Connection *connections_declare(Connections *connections, Connection *take_connection) {
-    check(!connections_find(connections, take_connection->name));
+size_t connections_declared(const Connections *connections) {
+    const DeclaredConnection *newest = atomic_load(&connections->declared);
+    return newest ? newest->age : 0;
+}
+
+static const Connection *add(Connections *connections, Connection *take_connection, size_t number) {
     DeclaredConnection *declared = calloc(1, sizeof *declared);
     check(declared);
+    size_t total = connections_total(connections);
     declared->connection = *take_connection;
-    declared->number = connections_total(connections);
+    declared->number = number;
+    declared->total = number < total ? total : number + 1;
+    declared->age = connections_declared(connections) + 1;
     declared->older = atomic_load(&connections->declared);
     *take_connection = (Connection){0};
     atomic_store(&connections->declared, declared);
     return &declared->connection;
+}
+
+const Connection *connections_declare(Connections *connections, Connection *take_connection) {
+    check(!connections_find(connections, take_connection->name));
+    return add(connections, take_connection, connections_total(connections));
+}
+
+const Connection *connections_replace(Connections *connections, const Connection *connection, Connection *take_connection) {
+    DeclaredConnection *former = declared_of(connections, connection);
+    check(former && !atomic_load(&former->withdrawn) && strcmp(connection->name, take_connection->name) == 0);
+    const Connection *added = add(connections, take_connection, former->number);
+    atomic_store(&former->withdrawn, true); /* the newest is found first: there is no moment without one */
+    return added;
 }
 
 void connections_withdraw(Connections *connections, const Connection *connection) {
@@ -153,6 +175,10 @@ bool connection_equal(const Connection *a, const Connection *b) {
     for (size_t i = 0; i < field_count(a->type); i++)
         if (!same(a->values[i], b->values[i])) return false;
     return true;
+}
+
+bool connections_same_place(const Connection *a, const Connection *b) {
+    return a->type == b->type && same(connection_place(a), connection_place(b));
 }
 
 bool connections_equal(const Connections *a, const Connections *b) {

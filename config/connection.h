@@ -97,6 +97,9 @@ size_t connections_number(const Connections *connections, const Connection *conn
 bool connections_is_declared(const Connections *connections, const Connection *connection);
 /* Adds one, whose name is free; the connection is taken. */
 const Connection *connections_declare(Connections *connections, Connection *take_connection);
+/* The one of that name, which was declared, becomes this one, and keeps its number. The one before stays valid for who has it. */
+const Connection *connections_replace(Connections *connections, const Connection *connection, Connection *take_connection);
+size_t connections_declared(const Connections *connections); /* how many were declared or replaced since the start */
 /* It is not found any more. */
 void connections_withdraw(Connections *connections, const Connection *connection);
 void connections_deinit(Connections *connections);

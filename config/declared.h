@@ -3,7 +3,8 @@
  * by its name, so that who may use the API cannot make the gateway read files of its host. What is kept of one is a document that names files
  * in the data directory (storage/declared_files.h).
  *
- * A connection does not change: another one has another name. What is in its files may change, as it is read at each connect.
+ * A connection of a name always says the same place (connections_same_place): another place has another name. All else of it may change,
+ * as it is read at each connect: its login, what kind of login it is, and what is in its files.
  */
 #pragma once
 
@@ -38,4 +39,6 @@ int declared_load(const char *name, const json_t *document, const ConnectionType
 void declared_deinit(Declared *declared);
 
 bool connection_equal(const Connection *a, const Connection *b); /* but for their names */
+/* Of one type, and with the same text of the field that says where. */
+bool connections_same_place(const Connection *a, const Connection *b);
 void connection_deinit(Connection *connection);

@@ -108,8 +108,12 @@ static void say_ignored(const ManifestSource *declared) {
     if (count > 0) (void)printf("\n");
 }
 
-/* The connections that the addresses of the manifest are; *ret_missing: a dry run found one that is not there yet. */
-static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, bool *ret_missing, Error *error) {
+/*
+ * The connections that the addresses of the manifest are. `made`: the names of those that were not there are added. *ret_missing: a dry run
+ * found one.
+ */
+static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, json_t *made, bool *ret_missing,
+                               Error *error) {
     size_t index;
     json_t *item;
     json_array_foreach(declared->connections, index, item) {
@@ -124,6 +128,7 @@ static int declare_connections(Apply *apply, const ApiClient *client, const Mani
         (void)printf("%c connection %s\n", mark, name);
         apply->changes += mark != '=';
         if (apply->dry_run && mark == '+') *ret_missing = true;
+        if (!apply->dry_run && mark == '+') check(json_array_append_new(made, json_string(name)) == 0);
         json_decref(answer);
     }
     return 0;
@@ -145,26 +150,58 @@ static int say_unseen(const ApiClient *client, const ManifestSource *declared, E
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------------------- */
 
-static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
+/* The source was not applied: connections that were made for it go again. The gateway keeps those that something names by now. */
+static void withdraw_connections(const ApiClient *client, const json_t *made) {
+    size_t index;
+    json_t *item;
+    json_array_foreach(made, index, item) {
+        const char *name = json_string_value(item);
+        _cleanup_free_ char *path = NULL;
+        int status = 0;
+        json_t *answer = NULL;
+        Error why = {0};
+        check(asprintf(&path, CONNECTIONS_PATH "/%s", name) > 0);
+        int r = api_client_call(client, "DELETE", path, NULL, 0, &status, &answer, &why);
+        if (r == 0 && status == 200)
+            (void)printf("- connection %s\n", name);
+        else
+            (void)printf("  connection %s stays: %s\n", name, r < 0 ? why.text : screen_text(answer, "message"));
+        json_decref(answer);
+    }
+}
+
+static int apply_document(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
     const char *id = screen_text(declared->source, "sourceId");
     _cleanup_free_ char *path = NULL;
     check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
                    apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "") > 0);
-    bool missing = false;
-    say_ignored(declared);
-    int r = declare_connections(apply, client, declared, &missing, error);
-    if (r == 0 && missing) {
-        apply->changes++;
-        r = say_unseen(client, declared, error);
-    }
-    if (r < 0 || missing) return r < 0 ? (error_prefix(error, "%s", id), r) : 0;
     json_t *document = document_of(declared), *answer = NULL;
-    r = api_client_expect(client, "PUT", path, document, &answer, error);
+    int r = api_client_expect(client, "PUT", path, document, &answer, error);
     json_decref(document);
-    if (r < 0) return error_prefix(error, "%s", id), r;
+    if (r < 0) return r;
     say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
     json_decref(answer);
     return 0;
+}
+
+static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
+    bool missing = false;
+    json_t *made = json_array();
+    check(made);
+    say_ignored(declared);
+    int r = declare_connections(apply, client, declared, made, &missing, error);
+    if (r == 0 && missing) {
+        apply->changes++;
+        r = say_unseen(client, declared, error);
+    } else if (r == 0) {
+        r = apply_document(apply, client, declared, error);
+    }
+    if (r < 0) {
+        error_prefix(error, "%s", screen_text(declared->source, "sourceId"));
+        withdraw_connections(client, made);
+    }
+    json_decref(made);
+    return r;
 }
 
 static int apply_all(const ApiClient *client, void *context, Error *error) {

@@ -21,18 +21,18 @@ static int not_stored(const char *name, const Error *why, Failure *failure) {
 /* May it be declared, as it is? `known`: the one of that name; NULL: none. */
 static int check_known(const Control *control, const Declared *declared, const Connection *known, Failure *failure) {
     const char *name = declared->connection.name;
-    if (!known) {
-        if (connections_total(list_of(control)) - list_of(control)->count < DECLARED_MOST) return 0;
-        return failure_set(failure, 409, "tooManyConnections", "There were %d declared connections since the start, which is the limit.",
-                           DECLARED_MOST);
-    }
-    if (!connections_is_declared(list_of(control), known))
+    if (known && !connections_is_declared(list_of(control), known))
         return failure_set(failure, 409, "connectionInConfig", "Connection \"%s\" is the config file's: it is changed there.", name);
-    if (connection_equal(known, &declared->connection)) return 0;
-    return failure_set(failure, 409, "connectionExists",
-                       "There is another connection \"%s\", and a connection does not change, but for what is in its files: give this one "
-                       "another name.",
-                       name);
+    if (known && connection_equal(known, &declared->connection)) return 0;
+    if (known && !connections_same_place(known, &declared->connection))
+        return failure_set(failure, 409, "connectionExists",
+                           "There is another connection \"%s\", and the type and the field \"%s\" of a connection do not change: give this "
+                           "one another name.",
+                           name, known->type->place);
+    if (connections_declared(list_of(control)) < DECLARED_MOST) return 0;
+    return failure_set(failure, 409, "tooManyConnections",
+                       "Connections were declared and changed %d times since the start, which is the limit until the next one.",
+                       DECLARED_MOST);
 }
 
 static int declare(Control *control, Declared *declared, bool dry_run, const char *by, Declaring *ret_result, Failure *failure) {
@@ -42,12 +42,15 @@ static int declare(Control *control, Declared *declared, bool dry_run, const cha
     Error error = {0};
     int r = check_known(control, declared, known, failure);
     if (r < 0) return r;
-    r = dry_run ? declared_files_differ(files, declared, &changed, &error) : declared_files_store(files, declared, &changed, &error);
+    r = dry_run ? declared_files_differ(files, declared, &changed, &error) : declared_files_store(files, declared, known, &changed, &error);
     if (r < 0) return not_stored(declared->connection.name, &error, failure);
     *ret_result = !known ? DECLARING_CREATES : changed ? DECLARING_CHANGES : DECLARING_NOTHING;
     if (dry_run || *ret_result == DECLARING_NOTHING) return 0;
-    log_info("%s: connection %s is %s", by, declared->connection.name, known ? "given new files" : "declared");
-    if (!known) (void)connections_declare(list_of(control), &declared->connection);
+    log_info("%s: connection %s is %s", by, declared->connection.name, known ? "changed" : "declared");
+    if (!known)
+        (void)connections_declare(list_of(control), &declared->connection);
+    else if (!connection_equal(known, &declared->connection))
+        (void)connections_replace(list_of(control), known, &declared->connection);
     return 0;
 }
 

@@ -51,6 +51,7 @@ static SinkResult find_session(Loader *loader, LoadJob *job, Kept **ret_kept, bo
             *ret_fresh = false;
             return SINK_DONE;
         }
+        if (kept->connection && strcmp(kept->connection->name, connection->name) == 0) drop_session(kept); /* it was changed since */
         if (kept->used < oldest->used) oldest = kept;
     }
     drop_session(oldest);

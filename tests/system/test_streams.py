@@ -104,6 +104,65 @@ def test_nats_by_its_uri(gateway_factory, nats, postgres, tmp_path):
     wait_rows(rows, range(1, 401))
 
 
+def login_manifest(port, parameters, **options):
+    options = {"source_table": "ORDERS", "run_in_loop": True, **options}
+    return json.dumps({  # JSON is YAML, too
+        "name": "logins", "type": "nilus",
+        "spec": {
+            "type": "stream",
+            "source": {"address": f"nats+jetstream://127.0.0.1:{port}{parameters}", "options": options},
+            "sink": {"address": "dataos://local", "options": {"dest_table": "logins", "incremental_strategy": "append"}},
+        },
+    })
+
+
+def stored(gateway):
+    """What stands in the folder of declared connections, without the names of the connections."""
+    return sorted(entry.name.partition(".")[2] for entry in (gateway.data / "connections").iterdir())
+
+
+def test_a_connection_gets_changes_and_loses_its_login(gateway_factory, tmp_path):
+    server = Nats()  # it takes everybody, with any token
+    try:
+        server.create_stream("ORDERS", ["orders.>"])
+        server.publish("orders.new", orders(1, 10))
+        gateway = gateway_factory().start()
+        manifest = tmp_path / "logins.yaml"
+        names = set()
+        for parameters, mark, files in [
+            ("", "+", ["json"]),
+            ("?token=first", "~", ["json", "tokenFile"]),
+            ("?token=first", "=", ["json", "tokenFile"]),
+            ("?token=second", "~", ["json", "tokenFile"]),
+            ("?nkeys_seed=SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY", "~", ["json", "nkeySeedFile"]),
+            ("", "~", ["json"]),
+        ]:
+            manifest.write_text(login_manifest(server.port, parameters))
+            said = command(gateway, "apply", "-f", str(manifest))
+            (found,) = re.findall(r"^(.) connection (nats-[0-9a-f]{12})$", said, re.M)
+            assert found[0] == mark and stored(gateway) == files, (parameters, said)
+            names.add(found[1])
+        assert len(names) == 1  # so what was read stays read
+        gateway.stop()
+        gateway.start()
+        server.publish("orders.new", orders(11, 5))
+        wait_until("rows", lambda: len(gateway.rows("SELECT 1 FROM logins")) >= 15, 150)
+        assert len(gateway.rows("SELECT 1 FROM logins")) == 15
+    finally:
+        server.close()
+
+
+def test_an_apply_that_fails_leaves_no_connection(gateway_factory, tmp_path):
+    gateway = gateway_factory().start()
+    manifest = tmp_path / "fails.yaml"
+    manifest.write_text(login_manifest(1, "?token=hunter-22", mask={"email": "hash"}))  # needs the option mask-key-file
+    said = command(gateway, "apply", "-f", str(manifest), expect=2)
+    (name,) = re.findall(r"^- connection (nats-[0-9a-f]{12})$", said, re.M)
+    assert f"+ connection {name}" in said and "hunter" not in said
+    assert name not in [item["name"] for item in gateway.api("GET", "/connections").json["connections"]]
+    assert stored(gateway) == []
+
+
 # ---- Kafka -----------------------------------------------------------------------------------------------------------
 
 
@@ -265,8 +324,15 @@ def test_connections_are_declared(gateway_factory):
     stored = gateway.data / "connections" / "one.saslPasswordFile"
     assert stored.read_text() == "hunter-33" and stored.stat().st_mode & 0o777 == 0o600
     assert (gateway.data / "connections").stat().st_mode & 0o777 == 0o700
-    answer = declare(gateway, "one", {**one, "saslUsername": "v"})
-    assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionExists")
+    answer = declare(gateway, "one", {**one, "brokers": "127.0.0.1:2"})
+    assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionExists") and '"brokers"' in answer.json["message"]
+    assert declare(gateway, "one", {"type": "nats", "servers": "nats://127.0.0.1:1"}).json["error"] == "stream.api.connectionExists"
+    # The same place with another login, or without one.
+    assert declare(gateway, "one", {"type": "kafka", "brokers": "127.0.0.1:1"}, "?dryRun=true").json["action"] == "update"
+    assert declare(gateway, "one", {"type": "kafka", "brokers": "127.0.0.1:1"}).json["action"] == "update"
+    assert declare(gateway, "one", {"type": "kafka", "brokers": "127.0.0.1:1"}).json["action"] == "none"
+    assert not stored.exists()
+    assert declare(gateway, "one", {**one, "saslUsername": "v"}).json["action"] == "update"
     answer = declare(gateway, "events", one)
     assert (answer.status, answer.json["error"]) == (409, "stream.api.connectionInConfig")
     # It can be named at once, and is there after a start.
@@ -278,7 +344,12 @@ def test_connections_are_declared(gateway_factory):
     gateway.stop()
     (gateway.data / "connections" / "broken.json").write_text("{")
     (gateway.data / "connections" / "events.json").write_text(json.dumps({"type": "kafka", "brokers": "other"}))
+    folder, left = gateway.data / "connections", ["one.sslKey", "one.saslPasswordFile.new", "gone.tokenFile", "gone.json.new"]
+    kept = ["broken.tokenFile", "events.saslPasswordFile", "one.saslPasswordFile"]
+    for name in (*left, *kept):
+        (folder / name).write_text("hunter-22")
     gateway.start()
+    assert [name for name in left if (folder / name).exists()] == [] and [name for name in kept if not (folder / name).exists()] == []
     listed = {item["name"]: item for item in gateway.api("GET", "/connections").json["connections"]}
     assert listed["one"]["declared"] is True and "broken" not in listed and "declared" not in listed["events"]
     assert "connections/broken.json is left out" in gateway.log_text() and "connections/events.json is left out" in gateway.log_text()
