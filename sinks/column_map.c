@@ -35,7 +35,7 @@ bool column_map_add(ColumnMap *map, const char *path, const char *variant, const
 
 void column_map_deinit(ColumnMap *map) {
     inferred_columns_free(map->items, map->count);
-    free(map->there);
+    free(map->states);
     *map = (ColumnMap){0};
 }
 
@@ -83,31 +83,55 @@ static bool is_taken(void *context, const char *name) {
                      !names->rules->compatible(target, names->column, there->type));
 }
 
+/* Does the target have the column already? An import makes it again when the table lacks it. */
+static bool is_of_target(const SinkTarget *target, const InferredColumn *item) {
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
+        bool is_inferred = column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT;
+        if (is_inferred && strcmp(column->name, item->name) == 0) return true;
+    }
+    return false;
+}
+
+/* Its name, a function of the field and of what has a name; false: its field has no column, so there is nothing to differ from. */
+static bool name_of(const NameSearch *names, const InferredColumn *wanted, char ret_name[static COLUMN_NAME_SIZE]) {
+    const InferredColumn field = {.path = wanted->path};
+    if (!wanted->is_variant) {
+        column_name_of_field(span_of(wanted->path), is_taken, (void *)(uintptr_t)names, ret_name);
+        return true;
+    }
+    const InferredColumn *of = find(names->map, &field);
+    if (of) column_name_of_variant(of->name, span_of(wanted->path), wanted->type, is_taken, (void *)(uintptr_t)names, ret_name);
+    return of != NULL;
+}
+
 void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room) {
+    size_t used = 0;
     map->known = map->count;
-    map->there = calloc(job->wanted_count + 1, sizeof *map->there);
-    check(map->there);
-    for (size_t i = 0; i < job->wanted_count && map->count < job->most && room > 0; i++) {
-        const InferredColumn *wanted = &job->wanted[i];
-        if (find(map, wanted)) continue;
-        Column column = {.type = COLUMN_PATH, .data_type = wanted->type};
-        NameSearch names = {.map = map, .job = job, .found = found, .rules = rules, .column = &column};
-        char name[COLUMN_NAME_SIZE];
-        if (wanted->is_variant) {
-            const InferredColumn field = {.path = wanted->path};
-            const InferredColumn *of = find(map, &field);
-            if (!of) continue; /* its field has no column: there is nothing to differ from */
-            column_name_of_variant(of->name, span_of(wanted->path), wanted->type, is_taken, &names, name);
-        } else {
-            column_name_of_field(span_of(wanted->path), is_taken, &names, name);
+    map->states = calloc(map->count + job->wanted_count + 1, sizeof *map->states);
+    check(map->states);
+    for (size_t i = 0; i < map->count; i++) {
+        bool there = find_found(found, map->items[i].name) != NULL;
+        map->states[i] = there || is_of_target(job->target, &map->items[i]) ? COLUMN_MAP_THERE : COLUMN_MAP_GONE;
+        used += map->states[i] == COLUMN_MAP_THERE;
+    }
+    for (size_t i = 0; i < job->wanted_count; i++) {
+        const InferredColumn *wanted = &job->wanted[i], *known = find(map, wanted);
+        size_t at = known ? (size_t)(known - map->items) : map->count;
+        if ((known && map->states[at] != COLUMN_MAP_GONE) || used >= job->most || room == 0) continue;
+        if (!known) {
+            Column column = {.type = COLUMN_PATH, .data_type = wanted->type};
+            NameSearch names = {.map = map, .job = job, .found = found, .rules = rules, .column = &column};
+            char name[COLUMN_NAME_SIZE];
+            if (!name_of(&names, wanted, name)) continue;
+            InferredColumn named = inferred_column_copy(wanted);
+            free(named.name);
+            named.name = text_copy(name);
+            add(map, named);
         }
-        bool there = find_found(found, name) != NULL;
-        map->there[map->count - map->known] = there;
-        room -= !there;
-        InferredColumn named = inferred_column_copy(wanted);
-        free(named.name);
-        named.name = text_copy(name);
-        add(map, named);
+        map->states[at] = find_found(found, map->items[at].name) ? COLUMN_MAP_THERE : COLUMN_MAP_ADDS;
+        room -= map->states[at] == COLUMN_MAP_ADDS;
+        used++;
     }
 }
 
@@ -117,6 +141,6 @@ void column_map_answer(const ColumnMap *map, ColumnsJob *job) {
     job->count = 0;
     for (size_t i = 0; i < job->wanted_count; i++) {
         const InferredColumn *column = find(map, &job->wanted[i]);
-        if (column) job->columns[job->count++] = inferred_column_copy(column);
+        if (column && map->states[column - map->items] != COLUMN_MAP_GONE) job->columns[job->count++] = inferred_column_copy(column);
     }
 }

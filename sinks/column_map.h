@@ -7,12 +7,17 @@
 #include "sinks/driver.h"
 #include "sinks/table_shape.h"
 
+typedef enum ColumnMapState {
+    COLUMN_MAP_THERE, /* the table has it, or the target, whose import makes it again */
+    COLUMN_MAP_GONE,  /* neither does, and it is not wanted, or there is no room for it */
+    COLUMN_MAP_ADDS,  /* the table gets it */
+} ColumnMapState;
+
 typedef struct ColumnMap {
     InferredColumn *items; /* owned */
     size_t count, capacity;
-    size_t known; /* of those: as they were read; the others are new */
-    /* Of the new ones, by index - known: the table has the column already. */
-    bool *there;
+    size_t known;           /* of those: as they were read; the others are new */
+    ColumnMapState *states; /* by index; column_map_extend */
 } ColumnMap;
 
 /* Copies the texts. `variant`: the name of the type, or "" for the column of the field itself. False: no program wrote that. */
@@ -23,8 +28,8 @@ const char *column_map_variant(const InferredColumn *column);
 
 /*
  * What the job wants and the map lacks gets a name, and a place behind the others, as far as the job, and `room` more columns of the table,
- * allow. A column that the table has already under that name is taken when it may hold the values. `found`: the table; no columns when
- * it is not there.
+ * allow. The same holds for what the map has when its column is gone; other lines of gone columns do not count. A column that the table
+ * has already under that name is taken when it may hold the values. `found`: the table; no columns when it is not there.
  */
 void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room);
 /* Fills job->columns with those of the map that it wants. */

@@ -212,8 +212,8 @@ typedef struct ColumnsJob {
     const SinkTarget *target;     /* that infers */
     const InferredColumn *wanted; /* without names, each once; the column of a field before its variants */
     size_t wanted_count;
-    size_t most;             /* columns in the map, of all fields of the table: what is beyond it is not named */
-    InferredColumn *columns; /* out, SINK_DONE: those of `wanted` that have names, with their types; the caller's */
+    size_t most;             /* of the map: columns that the table or the target has; what is beyond it is not named */
+    InferredColumn *columns; /* out, SINK_DONE: those of `wanted` that have names and places, with their types; the caller's */
     size_t count;
 } ColumnsJob;
 

@@ -393,8 +393,8 @@ SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target
     const char *separator = " ";
     buffer_append_text(&sql, "ALTER TABLE ");
     postgres_put_table(&sql, target);
-    for (size_t i = map->known; i < map->count; i++) {
-        if (map->there[i - map->known]) continue;
+    for (size_t i = 0; i < map->count; i++) {
+        if (map->states[i] != COLUMN_MAP_ADDS) continue;
         const Column column = {.data_type = map->items[i].type};
         buffer_printf(&sql, "%sADD COLUMN ", separator);
         sql_put_identifier(&sql, map->items[i].name);

@@ -145,8 +145,8 @@ static SinkResult add_column(sqlite3 *database, const SinkTarget *target, const 
 
 SinkResult sqlite_table_add(sqlite3 *database, const SinkTarget *target, const ColumnMap *map, Error *error) {
     SinkResult result = SINK_DONE;
-    for (size_t i = map->known; i < map->count && result == SINK_DONE; i++) {
-        if (map->there[i - map->known]) continue;
+    for (size_t i = 0; i < map->count && result == SINK_DONE; i++) {
+        if (map->states[i] != COLUMN_MAP_ADDS) continue;
         const Column column = {.name = map->items[i].name, .data_type = map->items[i].type};
         result = add_column(database, target, &column, error);
     }

@@ -71,6 +71,7 @@ static json_t *pause_json(const ControlView *view, const Source *source, const S
 void statistics_set_aspects(const Control *control, const Source *source, const Sink *sink, SinkAspects *ret_aspects) {
     bool is_bridge = source->kind->bridge != NULL;
     *ret_aspects = (SinkAspects){.pause = pause_json(control_view(control), source, sink),
+                                 .nameless = control_nameless_json(control, sink),
                                  .sink = sink->number,
                                  .is_bridge = is_bridge,
                                  .bridge = is_bridge ? control_bridge_status(control, source) : NULL};
@@ -78,6 +79,7 @@ void statistics_set_aspects(const Control *control, const Source *source, const 
 
 void statistics_drop_aspects(SinkAspects *aspects) {
     json_decref(aspects->pause);
+    json_decref(aspects->nameless);
     bridge_status_unref(aspects->bridge);
     *aspects = (SinkAspects){0};
 }
@@ -107,6 +109,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
                              "failing", (int)statistics->failing, "lastError", statistics_error_json(statistics->last_error), "damage",
                              damage);
     check(json);
+    if (aspects->nameless) check(json_object_set(json, "fieldsWithoutColumn", aspects->nameless) == 0);
     if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);
     return json;
 }

@@ -9,6 +9,7 @@
 /* What an answer about a sink says beside the writer's statistics: as it was when it was asked for. All-zero: nothing. */
 typedef struct SinkAspects {
     json_t *pause;        /* {"what","at","by"} of what holds back its imports, or null; owned */
+    json_t *nameless;     /* fields that get no column; owned; NULL: it infers none */
     uint32_t sink;        /* number */
     bool is_bridge;       /* its source reads a broker */
     BridgeStatus *bridge; /* a reference, NULL: not known */

@@ -217,7 +217,10 @@ static void take_over(Control *control, Change *change) {
     ChangeOutcome *outcome = &change->outcome;
     RegistrySource *known = outcome->source ? registry_put(&control->registry, source_ref(outcome->source))
                                             : registry_find(&control->registry, change->request.source_id);
-    for (size_t k = 0; k < outcome->sink_count; k++) (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), outcome->of_sinks[k].gate);
+    for (size_t k = 0; k < outcome->sink_count; k++) {
+        (void)registry_put_sink(known, sink_ref(outcome->sinks[k]), outcome->of_sinks[k].gate);
+        if (change->request.kind != CHANGE_INFER) inference_redefined(control, outcome->sinks[k]->number);
+    }
 }
 
 /* The definition was not stored: what was withdrawn is shown again. */

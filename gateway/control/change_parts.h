@@ -112,6 +112,8 @@ bool change_sync_wait_differs(const RegistrySource *known, const ChangeOutcome *
 /* ---- of inference.c ---- */
 /* Fields of a sink were found, or types of their values that no column of theirs takes; without names, copied. */
 void inference_discovered(Control *control, uint32_t sink, const InferredColumn *columns, size_t count);
+/* Somebody has changed the sink: fields that got no column are asked for again. */
+void inference_redefined(Control *control, uint32_t sink);
 /* A copy of the sink with the columns of a CHANGE_INFER; *ret_count: that it did not have. */
 Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 

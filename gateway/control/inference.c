@@ -15,6 +15,7 @@
 #include "config/inference.h"
 #include "config/inferred_type.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/control/nameless.h"
 #include "gateway/delivery/load_job.h"
 
 #define GATHER_FOR (250 * USEC_MS) /* fields of one kind of event come together */
@@ -34,8 +35,14 @@ typedef struct Inferring {
     bool is_asked;                /* a loader names columns */
     usec_t changes[CHANGES_MOST]; /* boot times of the last changes, a ring */
     size_t next_change;
-    usec_t retry_after; /* length; 0: the last time it worked */
-    bool said_full;     /* it was logged that there is no room */
+    /* After a destination that could not be asked, or an answer or a change that gave no column: */
+    usec_t retry_after;  /* length of the pause; 0: the last time it worked */
+    usec_t not_before;   /* boot time: its end */
+    size_t changed_from; /* number of the sink's columns when its last change began; 0: that change has ended well */
+    bool said_unnamed;   /* it was logged that the destination cannot be asked */
+    bool said_full;      /* it was logged that the sink has no room */
+    bool said_no_room;   /* the same of its table, or of the map there */
+    Nameless nameless;   /* fields that get no column */
 } Inferring;
 
 static void look(Control *control, Errand *errand);
@@ -48,7 +55,13 @@ static void forget(Inferring *inferring) {
 }
 
 static void inferring_drop(Errand *errand) {
-    forget((Inferring *)errand);
+    Inferring *inferring = (Inferring *)errand;
+    forget(inferring);
+    nameless_deinit(&inferring->nameless);
+}
+
+static usec_t boot_now(const Control *control) {
+    return control->options.clock->boot(control->options.clock);
 }
 
 static Inferring *find(const Control *control, uint32_t sink) {
@@ -95,10 +108,21 @@ static void gather(Inferring *inferring, const InferredColumn *column) {
 
 /* When the sink may be changed again. */
 static usec_t next_time(const Control *control, const Inferring *inferring) {
-    usec_t now = control->options.clock->boot(control->options.clock), oldest = inferring->changes[inferring->next_change];
-    usec_t due = now + (inferring->retry_after > 0 ? inferring->retry_after : GATHER_FOR);
+    usec_t due = boot_now(control) + GATHER_FOR, oldest = inferring->changes[inferring->next_change];
+    if (due < inferring->not_before) due = inferring->not_before;
     bool is_full = oldest != 0 && oldest + CHANGES_WITHIN > due;
     return is_full ? oldest + CHANGES_WITHIN : due;
+}
+
+/* Nothing came of it: the next time comes later. */
+static void set_back(const Control *control, Inferring *inferring) {
+    inferring->retry_after = inferring->retry_after == 0 ? RETRY_FIRST : 2 * inferring->retry_after;
+    if (inferring->retry_after > RETRY_LONGEST) inferring->retry_after = RETRY_LONGEST;
+    inferring->not_before = boot_now(control) + inferring->retry_after;
+}
+
+static void worked(Inferring *inferring) {
+    inferring->retry_after = inferring->not_before = 0;
 }
 
 static void plan_look(const Control *control, Inferring *inferring) {
@@ -116,8 +140,26 @@ void inference_discovered(Control *control, uint32_t sink, const InferredColumn 
         inferring->errand.overdue = look;
         errand_begin(control, &inferring->errand);
     }
-    for (size_t i = 0; i < count; i++) gather(inferring, &columns[i]);
+    usec_t now = boot_now(control);
+    for (size_t i = 0; i < count; i++)
+        if (!nameless_has(&inferring->nameless, &columns[i], now)) gather(inferring, &columns[i]);
     plan_look(control, inferring);
+}
+
+void inference_redefined(Control *control, uint32_t sink) {
+    Inferring *inferring = find(control, sink);
+    check_on_thread(&control->owner);
+    if (!inferring) return;
+    nameless_deinit(&inferring->nameless);
+    inferring->said_full = inferring->said_no_room = false;
+    worked(inferring);
+}
+
+json_t *control_nameless_json(const Control *control, const Sink *sink) {
+    static const Nameless none = {0};
+    if (!sink->target.infer) return NULL;
+    const Inferring *inferring = find(control, sink->number);
+    return nameless_json(inferring ? &inferring->nameless : &none);
 }
 
 /* ---- asking for names ---------------------------------------------------------------------------------------------------------------- */
@@ -140,6 +182,16 @@ static void say_full(Inferring *inferring, const Sink *sink) {
                 sink->target.infer->max_columns);
 }
 
+/* A field gets no column, and is not asked for again soon. Many fields can find no room: one of them is in the log. */
+static void leave_nameless(const Control *control, Inferring *inferring, const Sink *sink, const InferredColumn *column, NamelessWhy why) {
+    if (!nameless_add(&inferring->nameless, column, why, boot_now(control))) return;
+    if (why == NAMELESS_NO_ROOM && inferring->said_no_room) return;
+    inferring->said_no_room = inferring->said_no_room || why == NAMELESS_NO_ROOM;
+    log_warning("sink \"%s\": field %.200s%s%s gets no column, and stays in _rest: %s (statistics: fieldsWithoutColumn)", sink->sink_id,
+                column->path, column->is_variant ? " of type " : "", column->is_variant ? data_type_name(column->type) : "",
+                nameless_words(why));
+}
+
 /* An object at its place has columns of what is in it; anything else there stays in _rest: a column would be refused, and others with it. */
 static bool holds_masked(const RegistrySource *source, const char *field) {
     if (source->source->body_policy != BODY_POLICY_DROP) return false;
@@ -149,7 +201,7 @@ static bool holds_masked(const RegistrySource *source, const char *field) {
 }
 
 /* What the sink has no columns for yet, as many as it may get; fields before variants, whose names follow from theirs. */
-static void take_wanted(Inferring *inferring, const RegistrySource *source, const Sink *sink, LoadJob *job) {
+static void take_wanted(const Control *control, Inferring *inferring, const RegistrySource *source, const Sink *sink, LoadJob *job) {
     size_t room = inference_room(&sink->target);
     job->wanted = calloc(inferring->count + 1, sizeof *job->wanted);
     check(job->wanted);
@@ -157,9 +209,11 @@ static void take_wanted(Inferring *inferring, const RegistrySource *source, cons
         for (size_t i = 0; i < inferring->count; i++) {
             const InferredColumn *column = &inferring->found[i];
             if (column->is_variant != (variants == 1) || has_column(&sink->target, column) ||
-                inference_leaves_out(&sink->target, column->path) || holds_masked(source, column->path))
+                inference_leaves_out(&sink->target, column->path))
                 continue;
-            if (job->wanted_count < room)
+            if (holds_masked(source, column->path))
+                leave_nameless(control, inferring, sink, column, NAMELESS_MASKED);
+            else if (job->wanted_count < room)
                 job->wanted[job->wanted_count++] = inferred_column_copy(column);
             else
                 say_full(inferring, sink);
@@ -189,9 +243,14 @@ static void look(Control *control, Errand *errand) {
         return;
     }
     const Sink *sink = known->sink;
+    if (inferring->changed_from > 0 && inferring->changed_from >= sink->target.column_count)
+        set_back(control, inferring); /* its last change has failed */
+    else if (inferring->changed_from > 0)
+        worked(inferring);
+    inferring->changed_from = 0;
     LoadJob *job = change_prepare_job(control, source->source->source_id, sink, errand);
     job->request.message.kind = MESSAGE_COLUMNS;
-    take_wanted(inferring, source, sink, job);
+    take_wanted(control, inferring, source, sink, job);
     forget(inferring);
     if (job->wanted_count == 0) {
         load_job_free(job);
@@ -244,6 +303,24 @@ Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count) {
     return sink;
 }
 
+/* What was asked for and has no column in the sink as it would be: nobody asks for it again. */
+static void find_nameless(const Control *control, Inferring *inferring, const LoadJob *job, const Sink *changed) {
+    if (strcmp(job->target.connection, changed->target.connection) != 0 ||
+        strcmp(sink_target_name(&job->target), sink_target_name(&changed->target)) != 0)
+        return; /* the answer is about another table */
+    for (size_t i = 0; i < job->wanted_count; i++) {
+        const InferredColumn *wanted = &job->wanted[i];
+        bool has_name = false;
+        for (size_t k = 0; k < job->named_count && !has_name; k++) has_name = is_same(&job->named[k], wanted);
+        if (has_column(&changed->target, wanted))
+            nameless_remove(&inferring->nameless, wanted);
+        else if (!has_name)
+            leave_nameless(control, inferring, changed, wanted, NAMELESS_NO_ROOM);
+        else if (!inference_leaves_out(&changed->target, wanted->path) && inference_room(&changed->target) > 0)
+            leave_nameless(control, inferring, changed, wanted, NAMELESS_TAKEN);
+    }
+}
+
 static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     const RegistrySource *source = NULL;
     const RegistrySink *known = find_sink(control, inferring->sink, &source);
@@ -252,13 +329,17 @@ static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     json_t *body = body_of(job);
     Sink *changed = inference_change(known->sink, body, &count);
     if (inference_room(&changed->target) == 0) say_full(inferring, changed);
+    find_nameless(control, inferring, job, changed);
+    /* They stay until the sink has their columns: the change may fail. */
+    for (size_t i = 0; i < job->named_count && count > 0; i++)
+        if (has_column(&changed->target, &job->named[i])) gather(inferring, &job->named[i]);
     sink_unref(changed);
-    if (count == 0) { /* what has no name now gets none later */
+    if (count == 0) {
+        set_back(control, inferring);
         json_decref(body);
         return;
     }
-    /* They stay until the sink has their columns: the change may fail. */
-    for (size_t i = 0; i < job->named_count; i++) gather(inferring, &job->named[i]);
+    inferring->changed_from = known->sink->target.column_count;
     ChangeRequest request = {.kind = CHANGE_INFER,
                              .of_sink = true,
                              .source_id = source->source->source_id,
@@ -268,7 +349,7 @@ static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     Task *task;
     TemplateCheck *needed = NULL;
     Failure failure = {0};
-    inferring->changes[inferring->next_change] = control->options.clock->boot(control->options.clock);
+    inferring->changes[inferring->next_change] = boot_now(control);
     inferring->next_change = (inferring->next_change + 1) % CHANGES_MOST;
     int r = change_start(control, &request, &task, &needed, &failure);
     check(r != CHANGE_NEEDS_TEMPLATES); /* its templates are those that it had */
@@ -282,14 +363,13 @@ static void named(Control *control, Errand *errand, Message *take_message) {
     check(take_message->kind == MESSAGE_COLUMNS && inferring->is_asked);
     inferring->is_asked = false;
     if (job->request.result == SINK_DONE) {
-        inferring->retry_after = 0;
+        inferring->said_unnamed = false;
         change(control, inferring, job);
     } else {
-        bool is_first = inferring->retry_after == 0;
-        inferring->retry_after = is_first ? RETRY_FIRST : 2 * inferring->retry_after;
-        if (inferring->retry_after > RETRY_LONGEST) inferring->retry_after = RETRY_LONGEST;
-        if (is_first)
+        set_back(control, inferring);
+        if (!inferring->said_unnamed)
             log_failure(LOG_WARNING, "columns that were inferred get no names yet; their fields go to _rest", &job->request.error);
+        inferring->said_unnamed = true;
         for (size_t i = 0; i < job->wanted_count; i++) gather(inferring, &job->wanted[i]);
     }
     load_job_free(job);

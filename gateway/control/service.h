@@ -136,6 +136,8 @@ void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take
 bool control_ask_bridge(Control *control, Errand *errand, const Source *source, Request *take_request);
 /* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker, or nothing was said yet. */
 BridgeStatus *control_bridge_status(const Control *control, const Source *source);
+/* What stands in the sink's statistics of fields that get no column (nameless.h); NULL: it infers none. */
+json_t *control_nameless_json(const Control *control, const Sink *sink);
 /* All-zero but for what is given, and as large as the structure that it is the first member of. */
 void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
                  ApiCall *take_call);

@@ -112,6 +112,25 @@ static void the_limit_holds_for_all_fields_of_the_table(void **state) {
     assert_named_up_to(session, &box, 3, "c:integer d:text", "c=c:integer");
 }
 
+static void columns_that_are_gone_leave_their_place_to_others(void **state) {
+    FRESH("_id:text");
+    assert_named_up_to(session, &box, 2, "a:integer b:integer c:text", "a=a:integer b=b:integer");
+    run_sql("ALTER TABLE evolving DROP COLUMN a");
+    assert_named_up_to(session, &box, 2, "c:text d:text", "c=c:text");
+    assert_named_up_to(session, &box, 2, "a:text", "");                   /* there is no place for it any more */
+    assert_named_up_to(session, &box, 3, "a:text d:text", "a=a:integer"); /* the table gets it again, as it was */
+    assert_rows("SELECT a, b, c FROM evolving", "");
+    /* What the sink has is made again: it counts. */
+    run_sql("ALTER TABLE evolving DROP COLUMN a");
+    _cleanup_(sink_case_deinit) SinkCase wide;
+    sink_case_init(&wide, "evolving", "_id:text a:integer", 1);
+    wide.target.infer = &inference;
+    wide.columns[0].inferred = COLUMN_BASE;
+    wide.columns[1].inferred = COLUMN_INFERRED;
+    assert_named_up_to(session, &wide, 3, "d:text", "");
+    assert_named_up_to(session, &box, 3, "d:text", "d=d:text");
+}
+
 static void a_column_that_is_there_is_taken_when_it_fits(void **state) {
     FRESH("_id:text");
     run_sql("ALTER TABLE evolving ADD COLUMN b text");
@@ -162,6 +181,7 @@ int run_columns_cases(int (*setup)(void **state), int (*teardown)(void **state))
         cmocka_unit_test_setup_teardown(names_that_collide_end_in_a_hash, setup, teardown),
         cmocka_unit_test_setup_teardown(variants_stand_behind_their_field, setup, teardown),
         cmocka_unit_test_setup_teardown(the_limit_holds_for_all_fields_of_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(columns_that_are_gone_leave_their_place_to_others, setup, teardown),
         cmocka_unit_test_setup_teardown(a_column_that_is_there_is_taken_when_it_fits, setup, teardown),
         cmocka_unit_test_setup_teardown(the_map_outlives_the_table, setup, teardown),
         cmocka_unit_test_setup_teardown(many_columns_come_at_once, setup, teardown),

@@ -91,6 +91,7 @@ static void name_columns(Harness *harness, LoadJob *job) {
     job->named = calloc(job->wanted_count + 1, sizeof *job->named);
     assert_non_null(job->named);
     for (size_t i = 0; i < job->wanted_count && harness->naming == SINK_DONE && i < job->columns_most; i++) {
+        if (harness->nameless && strcmp(job->wanted[i].path, harness->nameless) == 0) continue;
         InferredColumn *column = &job->named[job->named_count++];
         *column = inferred_column_copy(&job->wanted[i]);
         check(asprintf(&column->name, "%s%s%s", column->path, column->is_variant ? "__v_" : "",

@@ -40,6 +40,7 @@ typedef struct Harness {
     const char *refused_table; /* of this one: SINK_REFUSED, whatever `prepare` says; NULL: none */
     const char *known_table;   /* this one is there; all others would be created; NULL: none is */
     SinkResult naming;         /* what the loader answers when it is to name columns */
+    const char *nameless;      /* the path of a field that it gives no name; NULL: none */
     bool loader_stands;
     bool foreign_positions; /* another gateway has set them */
     char positions[256];    /* what was done to all positions of groups */

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "gateway/control/change_parts.h"
+#include "gateway/control/nameless.h"
 
 #define SOURCES "/v1/branches/default/sources"
 #define SINK SOURCES "/s/sinks/wide"
@@ -141,6 +142,113 @@ static void a_destination_that_is_down_is_asked_again(void **state) {
     assert_columns(harness, "_id _at a:text b:text _rest");
 }
 
+/* The statistics' answer about fields that get no column, compact. */
+static void assert_nameless(Harness *harness, const char *wanted) {
+    json_t *statistics;
+    assert_int_equal(harness_call(harness, "GET", SINK "/statistics/total", NULL, &statistics), 200);
+    char *text = json_dumps(json_object_get(statistics, "fieldsWithoutColumn"), JSON_COMPACT);
+    assert_string_equal(text ? text : "none", wanted);
+    free(text);
+    json_decref(statistics);
+}
+
+static void fields_that_get_no_name_are_not_asked_for_again(void **state) {
+    Harness *harness = *state;
+    make_sink(harness, INFERRING(""));
+    assert_nameless(harness, "{\"count\":0,\"first\":[]}");
+    harness->nameless = "a";
+    for (int i = 0; i < 100; i++) {
+        discover(harness, "a", DATA_TEXT, false); /* of each event that comes */
+        pass(harness, 300 * USEC_MS);
+    }
+    assert_int_equal(harness->namings, 1);
+    assert_nameless(harness, "{\"count\":1,\"first\":[{\"path\":\"a\",\"why\":\"noRoom\"}]}");
+    discover(harness, "b", DATA_TEXT, false);
+    pass(harness, 2 * USEC_SECOND);
+    assert_columns(harness, "_id _at b:text _rest"); /* others get theirs */
+    assert_int_equal(harness->namings, 2);
+    discover(harness, "b", DATA_INTEGER, true);
+    discover(harness, "a", DATA_TEXT, false);
+    pass(harness, 2 * USEC_SECOND);
+    assert_int_equal(harness->namings, 3);
+    /* Some time there may be a place for it. */
+    harness->nameless = NULL;
+    harness->time_passed += 600 * USEC_SECOND;
+    discover(harness, "a", DATA_TEXT, false);
+    pass(harness, 2 * USEC_SECOND);
+    assert_columns(harness, "_id _at b:text b__v_integer:integer a:text _rest");
+    assert_nameless(harness, "{\"count\":0,\"first\":[]}");
+}
+
+static void a_change_of_the_sink_asks_again(void **state) {
+    Harness *harness = *state;
+    make_sink(harness, INFERRING(""));
+    harness->nameless = "a";
+    discover(harness, "a", DATA_TEXT, false);
+    pass(harness, 300 * USEC_MS);
+    assert_int_equal(harness->namings, 1);
+    harness->nameless = NULL;
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"table\":{\"mapping\":{\"infer\":{\"maxColumns\":300}}}}", NULL),
+                        "success");
+    discover(harness, "a", DATA_TEXT, false);
+    pass(harness, 300 * USEC_MS);
+    assert_columns(harness, "_id _at a:text _rest");
+}
+
+static void a_field_whose_name_is_declared_for_another_is_shown(void **state) {
+    Harness *harness = *state;
+    make_sink(harness, "{\"name\":\"Wide\",\"table\":{\"connection\":\"local\",\"tableId\":\"wide\",\"mapping\":{\"infer\":{},"
+                       "\"columns\":[{\"name\":\"A\",\"type\":\"path\",\"path\":\"other\",\"optional\":true}]}}}");
+    for (int i = 0; i < 100; i++) {
+        discover(harness, "a", DATA_TEXT, false); /* the map of the table, which this sink did not make, calls it so */
+        discover(harness, "b", DATA_TEXT, false);
+        pass(harness, 300 * USEC_MS);
+    }
+    assert_int_equal(harness->namings, 1);
+    assert_columns(harness, "_id _at A b:text _rest");
+    assert_nameless(harness, "{\"count\":1,\"first\":[{\"path\":\"a\",\"why\":\"taken\"}]}");
+}
+
+static void a_change_that_fails_is_tried_less_and_less(void **state) {
+    Harness *harness = *state;
+    make_sink(harness, INFERRING(""));
+    harness->prepare = SINK_REFUSED;
+    for (int i = 0; i < 200; i++) {
+        discover(harness, "a", DATA_TEXT, false);
+        pass(harness, 300 * USEC_MS);
+    }
+    assert_true(harness->namings > 3 && harness->namings < 9); /* in a minute */
+    harness->prepare = SINK_DONE;
+    pass(harness, 61 * USEC_SECOND);
+    assert_columns(harness, "_id _at a:text _rest");
+}
+
+static void nameless_fields_are_bounded(void **state) {
+    (void)state;
+    Nameless nameless = {0};
+    for (unsigned i = 0; i < 3 * NAMELESS_MOST; i++) {
+        char path[16];
+        (void)snprintf(path, sizeof path, "f%u", i);
+        const InferredColumn column = {.path = path, .type = DATA_TEXT};
+        assert_true(nameless_add(&nameless, &column, NAMELESS_NO_ROOM, i));
+        assert_false(nameless_add(&nameless, &column, NAMELESS_NO_ROOM, i));
+        assert_true(nameless_has(&nameless, &column, i));
+        assert_false(nameless_has(&nameless, &column, i + NAMELESS_FOR));
+        const InferredColumn variant = {.path = path, .type = DATA_TEXT, .is_variant = true};
+        assert_false(nameless_has(&nameless, &variant, i));
+    }
+    assert_int_equal(nameless.count, NAMELESS_MOST);
+    const InferredColumn first = {.path = (char *)(uintptr_t) "f0"}, last = {.path = (char *)(uintptr_t) "f5999"};
+    assert_false(nameless_has(&nameless, &first, 0));
+    nameless_remove(&nameless, &last);
+    nameless_remove(&nameless, &first);
+    assert_int_equal(nameless.count, NAMELESS_MOST - 1);
+    json_t *json = nameless_json(&nameless);
+    assert_int_equal(json_array_size(json_object_get(json, "first")), NAMELESS_SHOWN);
+    json_decref(json);
+    nameless_deinit(&nameless);
+}
+
 static void people_change_the_sink_meanwhile(void **state) {
     Harness *harness = *state;
     make_sink(harness, INFERRING(""));
@@ -168,6 +276,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(changes_are_limited, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(a_sink_has_no_more_columns_than_it_may, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(a_destination_that_is_down_is_asked_again, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(fields_that_get_no_name_are_not_asked_for_again, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_change_of_the_sink_asks_again, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_field_whose_name_is_declared_for_another_is_shown, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_change_that_fails_is_tried_less_and_less, harness_setup, harness_teardown),
+        cmocka_unit_test(nameless_fields_are_bounded),
         cmocka_unit_test_setup_teardown(people_change_the_sink_meanwhile, harness_setup, harness_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

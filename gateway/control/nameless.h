@@ -1,0 +1,53 @@
+/*
+ * Fields of a sink that get no column: the destination was asked, and had no name or no place for them. They stay in _rest, and the
+ * destination is not asked again before NAMELESS_FOR, or before somebody changes the sink. Control thread.
+ *
+ * Bounded: at most NAMELESS_MOST; what comes then takes the place of the oldest one.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "config/inference.h"
+
+#define NAMELESS_MOST 2000
+#define NAMELESS_FOR (600 * USEC_SECOND)
+#define NAMELESS_SHOWN 20
+
+typedef enum NamelessWhy {
+    NAMELESS_NO_ROOM, /* the map, or the table, has as many columns as it may */
+    NAMELESS_TAKEN,   /* its name in the map is that of another column of the sink */
+    NAMELESS_MASKED,  /* its column would hold a masked value */
+} NamelessWhy;
+
+typedef struct NamelessField {
+    char *path;
+    uint64_t hash; /* of the path */
+    bool is_variant;
+    DataType type; /* of a variant; of the others, as it was seen last */
+    NamelessWhy why;
+    usec_t asked; /* boot time */
+} NamelessField;
+
+/* All-zero: none. */
+typedef struct Nameless {
+    NamelessField *fields; /* owned */
+    size_t count, room;
+    size_t oldest; /* index, when it is full */
+} Nameless;
+
+void nameless_deinit(Nameless *nameless); /* and none is left */
+/* Is it known that the field gets no column now? */
+bool nameless_has(const Nameless *nameless, const InferredColumn *column, usec_t now);
+/* The destination gave it none. true: that is news; false: it is as it was when it was asked for before. */
+bool nameless_add(Nameless *nameless, const InferredColumn *column, NamelessWhy why, usec_t now);
+/* It has a column now. */
+void nameless_remove(Nameless *nameless, const InferredColumn *column);
+/* Words for a log line, behind "field "a" gets no column: ". */
+const char *nameless_words(NamelessWhy why);
+/* {"count":2,"first":[{"path":"a","why":"noRoom"},{"path":"b","variant":"text","why":"taken"}]}: at most NAMELESS_SHOWN of them. */
+json_t *nameless_json(const Nameless *nameless);
