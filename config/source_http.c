@@ -10,6 +10,8 @@
 #define SECRET_CHARACTERS_MIN 32
 #define SECRET_CHARACTERS_MAX 256
 #define RATE_MAX 10000000
+#define ORIGINS_MAX 100
+#define ORIGIN_BYTES_MAX 300
 
 /* The text of a wrong secret stands in no error. */
 static int check_secret(Fault *fault, const Node *field) {
@@ -19,6 +21,46 @@ static int check_secret(Fault *fault, const Node *field) {
     if (length >= SECRET_CHARACTERS_MIN && length <= SECRET_CHARACTERS_MAX && valid == length) return 0;
     return fault_at(fault, field, "must be %d to %d of 0-9, A-Z, a-z, '_' and '-'", SECRET_CHARACTERS_MIN, SECRET_CHARACTERS_MAX);
 }
+
+/* As a browser writes an origin (RFC 6454): it is compared byte by byte. */
+static int check_origin(Fault *fault, const Node *field) {
+    const char *text = json_string_value(field->value);
+    char excerpt[TEXT_EXCERPT_SIZE];
+    (void)text_excerpt(span_of(text), excerpt);
+    if (strcmp(text, "*") == 0) return fault_at(fault, field, "is \"*\": leave \"cors\" out to let pages of all origins send events");
+    const char *host = strstr(text, "://");
+    size_t scheme = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789+.-");
+    if (!host || scheme == 0 || text + scheme != host)
+        return fault_at(fault, field, "is \"%s\": an origin is \"https://HOST\" or \"https://HOST:PORT\", in small letters", excerpt);
+    host += 3;
+    size_t length = *host == '[' ? strcspn(host, "]") + 1 : strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
+    const char *port = host + length;
+    if (length == 0 || length > strlen(host) || (*port && *port != ':'))
+        return fault_at(fault, field, "is \"%s\": an origin is a scheme, a host in small letters and maybe a port, without path and slash",
+                        excerpt);
+    if (*port == '\0') return 0;
+    size_t digits = strspn(port + 1, "0123456789");
+    if (digits == 0 || digits > 5 || port[1 + digits] != '\0') return fault_at(fault, field, "is \"%s\": its port is no number", excerpt);
+    bool is_default = (text_begins(span_of(text), SPAN("https:")) && strcmp(port, ":443") == 0) ||
+                      (text_begins(span_of(text), SPAN("http:")) && strcmp(port, ":80") == 0);
+    if (is_default) return fault_at(fault, field, "is \"%s\": a browser leaves the usual port of the scheme out", excerpt);
+    return 0;
+}
+
+static const FieldInfo cors_rows[] = {
+    {.name = "origins",
+     .type = FIELD_TEXTS,
+     .offset = offsetof(HttpSource, cors_origins),
+     .count_offset = offsetof(HttpSource, cors_origin_count),
+     .least = 1,
+     .most = ORIGINS_MAX,
+     .item_most = ORIGIN_BYTES_MAX,
+     .needed = "\"origins\": a list of them",
+     .validate = check_origin,
+     .sentence = "Origins of these pages, as browsers write them: `https://shop.example`."},
+    {0},
+};
+static const FieldTable cors_fields = {.owners = "cors", .fields = cors_rows, .size = sizeof(HttpSource)};
 
 static int complete_rate(Fault *fault, const Node *node, void *object) {
     (void)fault, (void)node;
@@ -61,6 +103,12 @@ static const FieldInfo http_rows[] = {
      .is_optional = true,
      .default_words = "no limit",
      .sentence = "More events than that are refused with 429."},
+    {.name = "cors",
+     .type = FIELD_OBJECT,
+     .fields = &cors_fields,
+     .is_optional = true,
+     .default_words = "pages of all origins",
+     .sentence = "Only pages of certain origins may send events; requests of other pages are refused with 403."},
     {.name = "discard",
      .type = FIELD_BOOL,
      .offset = offsetof(HttpSource, discard),

@@ -8,7 +8,9 @@ typedef struct HttpSource {
     Framing framing;
     ErrorDetail error_detail;
     uint32_t rate_events, rate_burst; /* events a second and burst; 0: no limit */
-    bool discard;                     /* without an enabled sink its events are taken and thrown away; else they are refused */
+    char **cors_origins;              /* of the pages that may send to it, as browsers write an origin; none: all may */
+    size_t cors_origin_count;
+    bool discard; /* without an enabled sink its events are taken and thrown away; else they are refused */
 } HttpSource;
 
 /* NULL: it is of another kind. */

@@ -57,7 +57,7 @@ static void on_close(void *data) {
 
 static void refuse(HttpLoop *loop, int take_fd, const char *name, const char *message) {
     metrics_add(METRIC_CONNECTIONS_REFUSED, 1);
-    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, name, message, NULL});
+    http_loop_send_raw(loop, take_fd, &(HttpRefusal){503, name, message, NULL}, (Span){0});
     http_loop_linger(loop, take_fd);
 }
 

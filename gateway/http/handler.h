@@ -54,6 +54,8 @@ typedef struct HttpHandler {
     void (*error_body)(void *context, int status, const char *name, const char *message, Buffer *out);
     /* Is this address free of the limit of connections an address (loopback always is)? NULL: none. */
     bool (*unlimited)(void *context, Span address);
-    const char *error_headers; /* lines ("Name: value\r\n") on each of those errors beside Content-Type and X-Request-Id; NULL: none */
+    /* Appends the lines ("Name: value\r\n") that stand on each of those errors besides Content-Type and X-Request-Id. `origin`: what the
+     * request says of it (origin.h), as far as it has come; data NULL: nothing. NULL: no such lines. */
+    void (*error_headers)(Span origin, Buffer *out);
     void *context;
 } HttpHandler;

@@ -11,6 +11,7 @@
 #include "gateway/http/incoming.h"
 #include "gateway/http/input.h"
 #include "gateway/http/linger.h"
+#include "gateway/http/origin.h"
 #include "gateway/http/peers.h"
 #include "gateway/http/places.h"
 #include "gateway/http/refuse.h"
@@ -44,7 +45,7 @@ static void accept_again(HttpLoop *loop) {
 static void reply_error(HttpLoop *loop, h2o_req_t *request, int status, const char *name, const char *message, bool close) {
     HttpReply reply = {.status = status, .close = close};
     metrics_add(METRIC_REQUESTS_REFUSED, 1);
-    http_loop_error(loop, status, name, message, &reply.body, &reply.headers);
+    http_loop_error(loop, status, name, message, http_request_origin(request), &reply.body, &reply.headers);
     http_reply(request, &reply);
 }
 
@@ -187,7 +188,7 @@ static void on_library_error(h2o_filter_t *filter, h2o_req_t *request, h2o_ostre
     }
     metrics_add(METRIC_REQUESTS_REFUSED, 1);
     Span body, headers;
-    http_loop_error(loop, status, name, message, &body, &headers);
+    http_loop_error(loop, status, name, message, http_request_origin(request), &body, &headers);
     ErrorStream *stream = (ErrorStream *)h2o_add_ostream(request, sizeof *stream, slot);
     stream->h2o.do_send = error_stream_send;
     stream->body = h2o_strdup(&request->pool, body.data, body.size);

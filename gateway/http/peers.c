@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/metrics.h"
+#include "gateway/http/origin.h"
 #include "gateway/http/refuse.h"
 
 HttpConnection *http_connection_of_link(h2o_linklist_t *link) {
@@ -73,7 +74,9 @@ void http_connection_end(HttpConnection *connection, const HttpRefusal *refusal)
     check(fd >= 0 && connection->library_read);
     if (refusal) {
         metrics_add(METRIC_REQUESTS_REFUSED, 1);
-        http_loop_send_raw(connection->loop, fd, refusal);
+        HttpHead head;
+        HeadResult result = http_head_check((Span){socket->input->bytes, socket->input->size}, &head);
+        http_loop_send_raw(connection->loop, fd, refusal, result == HEAD_OK ? http_head_origin(&head) : (Span){0});
         connection->linger = true;
     }
     connection->doomed = true;

@@ -80,7 +80,7 @@ static void give_up(HttpConnection *connection) {
     if (http_connection_state(connection) == CONNECTION_UNFINISHED) {
         http_connection_end(connection, &refusal);
     } else { /* an idle one knows that it may be closed at any moment; a new one may just be about to send */
-        if (!connection->served) http_loop_send_raw(connection->loop, h2o_socket_get_fd(connection->socket), &refusal);
+        if (!connection->served) http_loop_send_raw(connection->loop, h2o_socket_get_fd(connection->socket), &refusal, (Span){0});
         http_connection_end(connection, NULL);
     }
 }

@@ -10,7 +10,7 @@ void http_loop_next_id(HttpLoop *loop, char *out) {
     uuid_format(&id, out);
 }
 
-void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span *ret_body, Span *ret_headers) {
+void http_loop_error(HttpLoop *loop, int status, const char *name, const char *message, Span origin, Span *ret_body, Span *ret_headers) {
     Buffer *out = &loop->scratch;
     check_on_thread(&loop->owner);
     check(status >= 400 && status < 600 && name && message);
@@ -23,15 +23,15 @@ void http_loop_error(HttpLoop *loop, int status, const char *name, const char *m
     out->size += UUID_TEXT_SIZE;
     buffer_append_text(out, "\r\n");
     if (status == 503) buffer_append_text(out, "Retry-After: 1\r\n");
-    if (loop->handler.error_headers) buffer_append_text(out, loop->handler.error_headers);
+    if (loop->handler.error_headers) loop->handler.error_headers(origin, out);
     *ret_body = (Span){out->data, body_size};
     *ret_headers = (Span){out->data + body_size, out->size - body_size};
 }
 
-void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal) {
+void http_loop_send_raw(HttpLoop *loop, int fd, const HttpRefusal *refusal, Span origin) {
     Span body, headers;
     check(fd >= 0);
-    http_loop_error(loop, refusal->status, refusal->name, refusal->message, &body, &headers);
+    http_loop_error(loop, refusal->status, refusal->name, refusal->message, origin, &body, &headers);
     Buffer out = {0};
     buffer_printf(&out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n", refusal->status, http_reason(refusal->status),
                   body.size);

@@ -53,7 +53,7 @@ bool http_connection_drain(HttpConnection *connection, ConnectionState state, us
     switch (state) {
     case CONNECTION_IDLE:
         if (http_connection_unread(connection)) return false; /* that is a request */
-        if (!connection->served) http_loop_send_raw(connection->loop, h2o_socket_get_fd(connection->socket), &going);
+        if (!connection->served) http_loop_send_raw(connection->loop, h2o_socket_get_fd(connection->socket), &going, (Span){0});
         http_connection_end(connection, NULL);
         return true;
     case CONNECTION_UNFINISHED:

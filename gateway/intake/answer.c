@@ -2,15 +2,9 @@
 #include <stdio.h>
 
 #include "base/metrics.h"
+#include "gateway/http/origin.h"
+#include "gateway/intake/cors.h"
 #include "gateway/intake/parts.h"
-
-#define CORS                                                                                                                               \
-    "Access-Control-Allow-Origin: *\r\n"                                                                                                   \
-    "Access-Control-Allow-Methods: OPTIONS, POST\r\n"                                                                                      \
-    "Access-Control-Allow-Headers: *, Authorization\r\n"                                                                                   \
-    "Access-Control-Expose-Headers: X-Request-Id, Sluice-Event-Id, Sluice-Events, Retry-After\r\n"
-
-const char intake_cors[] = CORS;
 
 #define HEADER_BYTES_MOST 1024
 
@@ -45,6 +39,11 @@ static void put_request_id(Lines *lines, Intake *intake) {
     check(lines->size + UUID_TEXT_SIZE <= sizeof lines->text);
     http_loop_request_id(intake->loop, lines->text + lines->size);
     lines->size += UUID_TEXT_SIZE;
+}
+
+static void put_cors(Lines *lines, h2o_req_t *request) {
+    check(sizeof lines->text - lines->size >= CORS_BYTES_MOST);
+    lines->size += cors_put(lines->text + lines->size, http_request_origin(request));
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------------------------ */
@@ -104,9 +103,10 @@ void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const 
     put(&lines, SPAN("\r\nSluice-Events: "));
     put_number(&lines, stored);
     if (body.size)
-        put(&lines, SPAN("\r\nContent-Type: application/json\r\n" CORS));
+        put(&lines, SPAN("\r\nContent-Type: application/json\r\n"));
     else
-        put(&lines, SPAN("\r\nContent-Type: text/plain\r\n" CORS));
+        put(&lines, SPAN("\r\nContent-Type: text/plain\r\n"));
+    put_cors(&lines, request);
     HttpReply reply = {.status = status, .headers = {lines.text, lines.size}, .body = body.size ? body : SPAN("OK"), .body_lasts = true};
     http_reply(request, &reply);
 }
@@ -115,10 +115,39 @@ void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers
     Lines lines;
     lines_init(&lines);
     put_request_id(&lines, intake);
-    put(&lines, SPAN("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n" CORS));
+    put(&lines, SPAN("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n"));
+    put_cors(&lines, request);
     if (headers) put(&lines, span_of(headers));
     HttpReply reply = {.status = 200, .headers = {lines.text, lines.size}, .body = body, .body_lasts = true};
     http_reply(request, &reply);
+}
+
+static Span header_of(const h2o_req_t *request, Span name) {
+    ssize_t at = h2o_find_header_by_str(&request->headers, name.data, name.size, -1);
+    if (at < 0) return (Span){0};
+    const h2o_header_t *header = &request->headers.entries[at];
+    return (Span){header->value.base, header->value.len};
+}
+
+void intake_answer_preflight(Intake *intake, h2o_req_t *request, const SnapshotSource *source) {
+    Lines lines;
+    Buffer *out = &intake->text;
+    Span origin = http_request_origin(request);
+    lines_init(&lines);
+    put_request_id(&lines, intake);
+    put(&lines, SPAN("\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\nAllow: OPTIONS, POST\r\n"));
+    buffer_clear(out);
+    buffer_append(out, lines.text, lines.size);
+    if (source && !cors_allows(http_of(source), origin))
+        buffer_append_text(out, CORS_REFUSED);
+    else
+        cors_put_preflight(out, origin, header_of(request, SPAN("access-control-request-headers")));
+    http_reply(request, &(HttpReply){.status = 200, .headers = buffer_span(out)});
+}
+
+void intake_error_headers(Span origin, Buffer *out) {
+    char lines[CORS_BYTES_MOST];
+    buffer_append(out, lines, cors_put(lines, origin));
 }
 
 static void json_sink_stored(Buffer *out, const Sink *sink, int status, uint64_t rejected, size_t events) {
@@ -233,7 +262,11 @@ void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *sou
     }
     buffer_append_text(out, "}\n");
     put_request_id(&lines, intake);
-    put(&lines, SPAN("\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n" CORS));
+    put(&lines, SPAN("\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"));
+    if (refusal->hides)
+        put(&lines, SPAN(CORS_REFUSED));
+    else
+        put_cors(&lines, request);
     if (refusal->retry_after) {
         unsigned seconds = refusal->retry_after > 60 ? 60 : refusal->retry_after;
         put(&lines, SPAN("Retry-After: "));

@@ -5,6 +5,8 @@
 
 #include "base/cleanup.h"
 #include "base/metrics.h"
+#include "gateway/http/origin.h"
+#include "gateway/intake/cors.h"
 #include "gateway/intake/parts.h"
 
 /* ---- waiters --------------------------------------------------------------------------------------------------------------------------- */
@@ -47,13 +49,15 @@ static const HttpRefusal no_source = {404, "noSourceFound", "The specified combi
 static const HttpRefusal no_project = {400, "badRequest", "Invalid project ID: it must be a number.", NULL};
 static const HttpRefusal no_credential = {401, "unauthorized", "The source is not known, or its secret is missing or wrong.",
                                           "WWW-Authenticate: Bearer realm=\"sluice\"\r\nWWW-Authenticate: Basic realm=\"sluice\"\r\n"};
+static const HttpRefusal no_origin = {403, "originNotAllowed", "The source takes no events from pages of this origin (field cors.origins).",
+                                      NULL};
 #define WRONG_METHOD "The method is not allowed here: see the Allow header."
 static const HttpRefusal stream_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, POST\r\n"};
 static const HttpRefusal probe_method = {405, "methodNotAllowed", WRONG_METHOD, "Allow: OPTIONS, GET, HEAD\r\n"};
 static const HttpRefusal no_body_wanted = {400, "badRequest", "A request of this method brings no body here.", NULL};
 
 static void refuse_as(Intake *intake, h2o_req_t *request, const HttpRefusal *answer) {
-    CallRefusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers};
+    CallRefusal refusal = {.status = answer->status, .name = answer->name, .headers = answer->headers, .hides = answer == &no_origin};
     (void)snprintf(refusal.message, sizeof refusal.message, "%s", answer->message);
     intake_refuse(intake, request, NULL, &refusal);
 }
@@ -143,7 +147,9 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
         if (at >= 0) api_key = header_value(&request->headers.entries[at]);
     }
     SnapshotSource *source = find_source(intake, route, project, authorization, api_key);
-    if (source) {
+    if (source && !cors_allows(http_of(source), http_request_origin(request))) {
+        refuse_as(intake, request, &no_origin);
+    } else if (source) {
         if (!source->source->disabled) return source;
         CallRefusal refusal = {.status = 404, .name = "disabledSource"};
         (void)snprintf(refusal.message, sizeof refusal.message, "Source \"%s\" is disabled.", source->source->source_id);
@@ -154,9 +160,16 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
     return NULL;
 }
 
+/* A browser asks without the credentials that are headers: then every source is the same to it, whether there is one or not. */
+static void preflight(Intake *intake, h2o_req_t *request, const Route *route) {
+    uint64_t project;
+    bool known = route->secret_in_url && project_of(route->project, &project);
+    intake_answer_preflight(intake, request, known ? find_source(intake, route, project, (Span){0}, (Span){0}) : NULL);
+}
+
 static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span method) {
     if (method_is(method, SPAN("OPTIONS"))) {
-        intake_answer_plain(intake, request, "Allow: OPTIONS, POST\r\n", SPAN(""));
+        preflight(intake, request, route);
         return;
     }
     if (!method_is(method, SPAN("POST"))) {
@@ -339,7 +352,7 @@ int intake_start(const IntakeOptions *options, const HttpListener *listener, Int
                            .may_send = may_send,
                            .error_body = intake_error_body,
                            .unlimited = unlimited,
-                           .error_headers = intake_cors,
+                           .error_headers = intake_error_headers,
                            .context = intake};
     r = http_loop_start("intake", listener, &options->http, options->usage, &handler, &intake->loop, error);
     if (r < 0) {

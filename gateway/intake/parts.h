@@ -58,6 +58,7 @@ typedef struct CallRefusal {
     unsigned retry_after; /* seconds; 0: no header */
     const char *headers;  /* more header lines, constant; NULL: none */
     const Sink *sink;     /* that refused; NULL: it is not about one */
+    bool hides;           /* the page that sent it may not read why */
     bool rejected;        /* one of many events is why: it is described in the intake's `rejected` text */
     char message[640];
 } CallRefusal;
@@ -194,7 +195,6 @@ bool intake_work(Intake *intake); /* one slice; true: there is more */
 void intake_long_templates_back(Intake *intake, TemplateBatch *batch);
 
 /* answer.c */
-extern const char intake_cors[]; /* header lines */
 /* 2xx. `body` as in Ticket, lasting as long as the request. */
 void intake_answer_stored(Intake *intake, h2o_req_t *request, int status, const Uuid *event, uint64_t stored, Span body);
 /* The JSON of a 2xx into the request's pool. */
@@ -202,6 +202,9 @@ Span intake_stored_body(Intake *intake, const Call *call, const RowTally *tally,
 /* `source` NULL: it is not known, or not to be told. */
 void intake_refuse(Intake *intake, h2o_req_t *request, const SnapshotSource *source, const CallRefusal *refusal);
 void intake_error_body(void *context, int status, const char *name, const char *message, Buffer *out);
+void intake_error_headers(Span origin, Buffer *out); /* for HttpHandler */
+/* To OPTIONS of a source's URL: what a browser asks before it sends what a page wants to send. `source` NULL: it is not known, or not to be told. */
+void intake_answer_preflight(Intake *intake, h2o_req_t *request, const SnapshotSource *source);
 void intake_answer_plain(Intake *intake, h2o_req_t *request, const char *headers, Span body);
 /* Appends {index, sinkId, column, error, message} to intake->rejected. */
 void intake_describe_reject(Intake *intake, size_t index, const Sink *sink, const MapFailure *failure);

@@ -63,9 +63,10 @@ static void a_source_gets_its_defaults(void **state) {
     source_unref(source);
     assert_int_equal(
         make_source("{\"sourceId\":\"a\",\"framing\":\"lines\",\"rate\":{\"events\":5},\"errorDetail\":\"minimal\",\"type\":\"http\","
-                    "\"secret\":\"" SECRET "\"}",
+                    "\"cors\":{\"origins\":[\"https://shop.example\",\"http://[::1]:8080\"]},\"secret\":\"" SECRET "\"}",
                     &source, NULL),
         0);
+    assert_int_equal(source_http(source)->cors_origin_count, 2);
     assert_string_equal(source->name, "a");
     assert_int_equal(source_http(source)->framing, FRAMING_LINES);
     assert_int_equal(source_http(source)->rate_burst, 5);
@@ -98,6 +99,14 @@ static void wrong_sources_are_refused_by_name(void **state) {
         {"{\"name\":\"a\",\"rate\":{\"events\":0}}", "Field \"rate.events\" must be 1 to 10000000, not 0"},
         {"{\"name\":\"a\",\"rate\":{\"burst\":1}}", "Field \"rate\" needs \"events\""},
         {"{\"name\":\"a\",\"rate\":{\"events\":1,\"x\":2}}", "Field \"rate.x\" is not known here (allowed: events, burst)"},
+        {"{\"name\":\"a\",\"cors\":{}}", "Field \"cors\" needs \"origins\""},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[]}}", "Field \"cors.origins\""},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"*\"]}}", "leave \"cors\" out"},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"shop.example\"]}}", "an origin is \"https://HOST\""},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://shop.example/\"]}}", "without path and slash"},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://Shop.example\"]}}", "in small letters"},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://shop.example:443\"]}}", "leaves the usual port"},
+        {"{\"name\":\"a\",\"cors\":{\"origins\":[\"https://[::1\"]}}", "without path and slash"},
         {"{\"name\":\"a\",\"version\":{}}", "Field \"version\" is decided by the server"},
         {"{\"name\":\"a\",\"sinks\":[]}", "endpoint of its own"},
         {"{\"name\":\"a\",\"description\":[]}", "Field \"description\" must be a string, not an array"},

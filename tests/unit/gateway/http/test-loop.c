@@ -263,13 +263,15 @@ static void slow_requests_time_out(void **state) {
     start(&options, 1);
     int head = client_connect(gateway), body = client_connect(gateway), idle = client_connect(gateway);
     client_send(head, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nConte");
-    client_send(body, "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhal");
+    client_send(body,
+                "POST " PATH "body/" FAKE_SECRET " HTTP/1.1\r\nHost: h\r\nOrigin: https://shop.example\r\nContent-Length: 10\r\n\r\nhal");
     _cleanup_free_ char *first = client_answer(head), *second = client_answer(body);
     assert_int_equal(status_of(first), 408);
     assert_int_equal(status_of(second), 408);
     holds(second, "stream.in.requestTimeout");
     holds(second, "\r\nConnection: close\r\n");
-    holds(second, "Access-Control-Allow-Origin: *");
+    holds(first, "Access-Control-Allow-Origin: *");
+    holds(second, "Access-Control-Allow-Origin: https://shop.example\r\nVary: Origin\r\n");
     assert_true(client_closed(head) && client_closed(body));
     assert_true(client_closed(idle)); /* without a word */
     close(head);

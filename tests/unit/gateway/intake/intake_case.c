@@ -28,9 +28,10 @@ const FakeSource sources[] = {
     {SOURCE("ip", ""), {COLUMN_SINK("k11", "{\"name\":\"i\",\"type\":\"ip\"}")}},                             /* 11 */
     {SOURCE("quiet", ",\"errorDetail\":\"minimal\""), {PATH_SINK("k12", "")}},                                /* 12 */
     {SOURCE("gone", ",\"discard\":true,\"framing\":\"ndjson\""), {NULL}},
-    {SOURCE("half", ",\"framing\":\"ndjson\""), {PATH_SINK("k13", QUARANTINE)}, .skipped = 60},             /* 13 */
-    {SOURCE("kept", ",\"framing\":\"ndjson\""), {COLUMN_SINK("k14", TEMPLATE_COLUMN)}},                     /* 14 */
-    {SOURCE("mixed", ",\"framing\":\"ndjson\""), {PATH_SINK("k15", QUARANTINE), BODY_SINK("k16", REJECT)}}, /* 15, 16 */
+    {SOURCE("half", ",\"framing\":\"ndjson\""), {PATH_SINK("k13", QUARANTINE)}, .skipped = 60},                                 /* 13 */
+    {SOURCE("kept", ",\"framing\":\"ndjson\""), {COLUMN_SINK("k14", TEMPLATE_COLUMN)}},                                         /* 14 */
+    {SOURCE("mixed", ",\"framing\":\"ndjson\""), {PATH_SINK("k15", QUARANTINE), BODY_SINK("k16", REJECT)}},                     /* 15, 16 */
+    {SOURCE("listed", ",\"cors\":{\"origins\":[\"https://shop.example\",\"http://localhost:8080\"]}"), {BODY_SINK("k17", "")}}, /* 17 */
     {NULL, {NULL}},
 };
 

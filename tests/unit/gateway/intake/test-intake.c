@@ -93,6 +93,80 @@ static void routes_and_credentials(void **state) {
     assert_int_equal(strlen(a), strlen(b));
 }
 
+/* What a browser wants to know before a page of another origin may send, and may read the answer. */
+static void pages_of_other_origins(void **state) {
+    (void)state;
+    IntakeOptions options = fake_options();
+    start(&options, 1);
+    static const char any[] = "\r\nAccess-Control-Allow-Origin: *\r\n";
+    static const char shop[] =
+        "\r\nAccess-Control-Allow-Origin: https://shop.example\r\nVary: Origin\r\nAccess-Control-Allow-Credentials: true\r\n";
+    static const struct {
+        const char *method, *path, *headers, *body;
+        int status;
+        const char *holds, *lacks;
+    } cases[] = {
+        {"POST", PATH "body/" FAKE_SECRET, "Origin: https://shop.example\r\n", "a", 200, shop, any},
+        {"POST", PATH "body/" FAKE_SECRET, "Origin: null\r\n", "b", 200, "\r\nAccess-Control-Allow-Origin: null\r\n", any},
+        /* No browser sends these. */
+        {"POST", PATH "body/" FAKE_SECRET, "Origin: a b\r\n", "c", 200, any, "Vary"},
+        {"POST", PATH "body/" FAKE_SECRET, "Origin:\r\n", "d", 200, any, "Vary"},
+        /* A preflight gets its names back, also that of a source that nobody knows. */
+        {"OPTIONS", PATH "body/" FAKE_SECRET, "Origin: https://shop.example\r\nAccess-Control-Request-Headers: content-type,x-api-key\r\n",
+         "", 200, "\r\nAccess-Control-Allow-Headers: content-type,x-api-key\r\n", any},
+        {"OPTIONS", PATH "nobody", "Origin: https://shop.example\r\nAccess-Control-Request-Headers: authorization\r\n", "", 200,
+         "\r\nAccess-Control-Allow-Headers: authorization\r\n", any},
+        {"OPTIONS", PATH "body", "Origin: https://shop.example\r\nAccess-Control-Request-Headers: a;b\r\n", "", 200, shop, "Allow-Headers"},
+        {"OPTIONS", PATH "body", "Origin: https://shop.example\r\n", "", 200, "\r\nAccess-Control-Max-Age: 7200\r\n", "Allow-Headers"},
+        {"OPTIONS", PATH "body/" FAKE_SECRET, "", "", 200, "\r\nAccess-Control-Allow-Headers: *, Authorization\r\n", "Vary"},
+        /* Pages may read why something was refused. */
+        {"POST", PATH "nobody/" FAKE_SECRET, "Origin: https://shop.example\r\n", "e", 404, shop, any},
+        {"POST", PATH "path/" FAKE_SECRET, "Origin: https://shop.example\r\n", "{", 422, shop, any},
+        {"GET", "/health", "Origin: https://shop.example\r\n", "", 200, shop, any},
+        {"POST", PATH "body/" FAKE_SECRET, "Origin: https://shop.example\r\nExpect: wonders\r\n", "f", 417, shop, any},
+        /* A source that lists its origins. */
+        {"OPTIONS", PATH "listed/" FAKE_SECRET, "Origin: https://shop.example\r\nAccess-Control-Request-Headers: content-type\r\n", "", 200,
+         shop, any},
+        {"POST", PATH "listed/" FAKE_SECRET, "Origin: https://shop.example\r\n", "g", 200, shop, any},
+        {"POST", PATH "listed/" FAKE_SECRET, "Origin: http://localhost:8080\r\n", "h", 200,
+         "\r\nAccess-Control-Allow-Origin: http://localhost:8080\r\n", any},
+        {"POST", PATH "listed/" FAKE_SECRET, "", "i", 200, any, "Vary"},
+        {"OPTIONS", PATH "listed/" FAKE_SECRET, "Origin: https://shop.example.evil\r\nAccess-Control-Request-Headers: content-type\r\n", "",
+         200, "\r\nVary: Origin\r\n", "Access-Control"},
+        {"POST", PATH "listed/" FAKE_SECRET, "Origin: http://shop.example\r\n", "j", 403, "stream.in.originNotAllowed", "Access-Control"},
+        {"POST", PATH "listed", "Origin: null\r\nX-Api-Key: " FAKE_SECRET "\r\n", "k", 403, "stream.in.originNotAllowed", "Access-Control"},
+        /* Who has no secret learns nothing of the list. */
+        {"OPTIONS", PATH "listed", "Origin: http://evil.example\r\n", "", 200, "\r\nAccess-Control-Allow-Origin: http://evil.example\r\n",
+         any},
+        {"OPTIONS", PATH "listed/0123456789abcdefghijklmnopqrstuvwxyz0123456789AC", "Origin: http://evil.example\r\n", "", 200,
+         "\r\nAccess-Control-Allow-Origin: http://evil.example\r\n", any},
+        {"POST", PATH "listed", "Origin: http://evil.example\r\n", "l", 401, "\r\nAccess-Control-Allow-Origin: http://evil.example\r\n",
+         any},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        _cleanup_free_ char *answer = client_request(gateway, cases[i].method, cases[i].path, cases[i].headers, cases[i].body,
+                                                     strlen(cases[i].body));
+        if (status_of(answer) != cases[i].status) fail_msg("case %zu: %s", i, answer);
+        holds(answer, cases[i].holds);
+        holds_not(answer, cases[i].lacks);
+        holds(answer, "\r\nX-Request-Id: ");
+    }
+    char longer[400] = "Origin: https://";
+    memset(longer + strlen(longer), 'a', 300);
+    strcpy(longer + strlen("Origin: https://") + 300, "\r\n");
+    _cleanup_free_ char *answer = client_request(gateway, "POST", PATH "body/" FAKE_SECRET, longer, "m", 1);
+    holds(answer, any);
+    /* The loop's own answer, to a head whose body does not come. */
+    int fd = client_connect(gateway);
+    client_send(fd, "POST " PATH "body/" FAKE_SECRET
+                    " HTTP/1.1\r\nHost: h\r\nOrigin: https://shop.example\r\nContent-Length: 99000000\r\n\r\nx");
+    _cleanup_free_ char *declared = client_answer(fd);
+    assert_int_equal(status_of(declared), 413);
+    holds(declared, shop);
+    holds_not(declared, any);
+    close(fd);
+}
+
 static void framings(void **state) {
     (void)state;
     IntakeOptions options = fake_options();
@@ -571,6 +645,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(an_event_is_stored),
         TEST(routes_and_credentials),
+        TEST(pages_of_other_origins),
         TEST(framings),
         TEST(a_source_without_an_enabled_sink),
         TEST(what_a_disabled_sink_did_not_get_is_counted),
