@@ -97,6 +97,13 @@ bool field_path_within(Span path, Span of) {
     return text_begins(path, of) && (path.size == of.size || path.data[of.size] == '.' || path.data[of.size] == '[');
 }
 
+size_t field_path_levels(Span path) {
+    _cleanup_(buffer_deinit) Buffer key = {0};
+    size_t levels = 0;
+    for (size_t at = 0; at < path.size; levels++) check(next_key(path, &at, &key));
+    return levels;
+}
+
 /* ---- names ------------------------------------------------------------------------------------------------------------------------------ */
 
 bool column_name_reserved(Span name) {

@@ -21,6 +21,8 @@ void field_path_append(Buffer *path, Span key);
 bool field_path_canonical(Span path, Buffer *out);
 /* Both canonical: are they equal, or is `path` below `of`? */
 bool field_path_within(Span path, Span of);
+/* The number of its keys. `path`: canonical. */
+size_t field_path_levels(Span path);
 
 /* Is the name taken at the destination, or in the definition? Case is not told apart. */
 typedef bool (*ColumnNameTaken)(void *context, const char *name);

@@ -116,6 +116,7 @@ static void insert_column(SinkTarget *target, size_t at, Column column) {
 }
 
 bool inference_leaves_out(const SinkTarget *target, const char *field) {
+    if (field_path_levels(span_of(field)) > target->infer->depth) return true;
     for (size_t i = 0; i < target->infer->exclude_count; i++) {
         _cleanup_(buffer_deinit) Buffer path = {0};
         if (!field_path_canonical(span_of(target->infer->exclude[i]), &path)) continue; /* refused when the plan is made */
@@ -125,7 +126,7 @@ bool inference_leaves_out(const SinkTarget *target, const char *field) {
         _cleanup_(buffer_deinit) Buffer path = {0};
         if (target->columns[i].inferred != COLUMN_DECLARED || !target->columns[i].path) continue;
         if (!field_path_canonical(span_of(target->columns[i].path), &path)) continue;
-        if (span_equal(span_of(field), buffer_span(&path))) return true;
+        if (field_path_within(span_of(field), buffer_span(&path))) return true;
     }
     return false;
 }

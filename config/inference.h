@@ -25,7 +25,8 @@ typedef struct InferredColumn {
 bool inference_reserves(Span name);
 /* How many columns more the target may get. 0: nothing is discovered. */
 size_t inference_room(const SinkTarget *target);
-/* Is the field (its canonical path) not stored at all, or by a column that is declared? */
+/* Has the field (its canonical path) no column by inference: since it is not stored at all, it or what it is in has a column that is
+ * declared, or it is deeper than the depth? */
 bool inference_leaves_out(const SinkTarget *target, const char *field);
 /* Is a value that the sink masks below that field, so that a column of it would hold the value? `field`: canonical, see column_name.h. */
 bool inference_holds_masked(const SinkTarget *masking, const char *field);

@@ -166,6 +166,50 @@ def test_what_is_around_a_mask_gets_no_column_and_stops_no_other(destination):
     assert len(destination.rows("SELECT k FROM events")) == 6
 
 
+def change_mapping(destination, **mapping):
+    destination.gateway.change("PATCH", "/sources/shop/sinks/events", {"table": {"mapping": mapping}})
+
+
+def parsed(value):
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def test_a_mapping_becomes_less_deep_and_deep_again(destination):
+    destination.infer(depth=2)
+    destination.post({"a": {"b": 1, "c": "x"}, "k": 1})
+    destination.wait_columns("a__b", "a__c", "k")
+    change_mapping(destination, infer={"depth": 1})
+    assert "a__b" not in destination.columns()
+    destination.post({"a": {"b": 2}, "k": 2})
+    destination.wait_columns("a")
+    destination.post({"a": {"b": 3}, "k": 3})
+    change_mapping(destination, infer={"depth": 2})
+    destination.post({"a": {"b": 4}, "k": 4})
+    destination.wait_columns("a__b")
+    destination.post({"a": {"b": 5}, "k": 5})
+    destination.flush()
+    rows = destination.rows("SELECT k, a, a__b, _rest FROM events WHERE k IS NOT NULL ORDER BY k")
+    assert [(k, parsed(a), b, parsed(rest)) for k, a, b, rest in rows] == [
+        (2, None, None, {"a": {"b": 2}}),
+        (3, {"b": 3}, None, None),
+        (4, None, None, {"a": {"b": 4}}),
+        (5, None, 5, None),
+    ]
+
+
+def test_what_is_above_inferred_columns_is_declared(destination):
+    destination.infer(depth=3)
+    destination.post({"a": {"b": {"c": 1}, "d": 2}, "k": 1})
+    destination.wait_columns("a__b__c", "a__d", "k")
+    declared = {"name": "all_of_b", "type": "path", "path": "a.b", "dataType": "json", "optional": True}
+    change_mapping(destination, columns=[declared])
+    assert "a__b__c" not in destination.columns() and "a__d" in destination.columns()
+    destination.post({"a": {"b": {"c": 3}, "d": 4}, "k": 5})
+    destination.flush()
+    rows = destination.rows("SELECT all_of_b, a__d, _rest FROM events WHERE k = 5")
+    assert [(parsed(b), d, rest) for b, d, rest in rows] == [({"c": 3}, 4, None)]
+
+
 def test_two_gateways_use_the_same_names(gateway_factory, postgres):
     config = CONFIG.format(uri=postgres.uri)
     one = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)

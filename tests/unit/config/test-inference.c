@@ -168,17 +168,36 @@ static void assert_kept(const char *old_mapping, const char *now_mapping, const 
 
 static void inferred_columns_outlive_a_change(void **state) {
     const char *all = "_id _at a:integer b__c:text a__v_text~text _rest";
-    assert_kept("{\"infer\":{}}", "{\"infer\":{}}", "", all);
-    assert_kept("{\"infer\":{}}", "{\"infer\":{\"maxColumns\":3}}", "", all); /* no column goes */
-    assert_kept("{\"infer\":{}}", "{\"infer\":{}}", ",\"strategy\":\"merge\"", "_id! _at a:integer b__c:text a__v_text~text _rest");
-    assert_kept("{\"infer\":{}}", "{\"infer\":{\"exclude\":[\"b\"]}}", "", "_id _at a:integer a__v_text~text _rest");
-    assert_kept("{\"infer\":{}}", "{\"infer\":{\"exclude\":[\"[\\\"a\\\"]\"]}}", "", "_id _at b__c:text _rest");
-    assert_kept("{\"infer\":{}}", "{\"infer\":{},\"columns\":[{\"name\":\"x\",\"type\":\"path\",\"path\":\"b.c\"}]}", "",
-                "_id _at x a:integer a__v_text~text _rest");
-    assert_kept("{\"infer\":{}}", "{\"infer\":{},\"columns\":[{\"name\":\"A\",\"type\":\"ip\"}]}", "",
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2}}", "", all);
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2,\"maxColumns\":3}}", "", all); /* no column goes */
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2}}", ",\"strategy\":\"merge\"",
+                "_id! _at a:integer b__c:text a__v_text~text _rest");
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2,\"exclude\":[\"b\"]}}", "", "_id _at a:integer a__v_text~text _rest");
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2,\"exclude\":[\"[\\\"a\\\"]\"]}}", "", "_id _at b__c:text _rest");
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"x\",\"type\":\"path\",\"path\":\"b.c\"}]}",
+                "", "_id _at x a:integer a__v_text~text _rest");
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"A\",\"type\":\"ip\"}]}", "",
                 "_id _at A b__c:text a__v_text~text _rest");
-    assert_kept("{\"infer\":{}}", "{\"infer\":{}}", ",\"connection\":\"other\"", "_id _at _rest"); /* the names are those of a table */
-    assert_kept("{\"infer\":{}}", "{\"columns\":[{\"name\":\"x\",\"type\":\"ip\"}]}", "", "x");
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2}}", ",\"connection\":\"other\"",
+                "_id _at _rest"); /* the names are those of a table */
+    assert_kept("{\"infer\":{\"depth\":2}}", "{\"columns\":[{\"name\":\"x\",\"type\":\"ip\"}]}", "", "x");
+}
+
+/* Columns that the new mapping makes no more leave the sink. */
+static void a_mapping_that_is_less_deep_lets_columns_go(void **state) {
+    const char *deep = "{\"infer\":{\"depth\":2}}";
+    assert_kept(deep, "{\"infer\":{\"depth\":1}}", "", "_id _at a:integer a__v_text~text _rest");
+    assert_kept(deep, "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"x\",\"type\":\"path\",\"path\":\"b\",\"dataType\":\"json\"}]}", "",
+                "_id _at x a:integer a__v_text~text _rest");
+    assert_kept(deep, "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"x\",\"type\":\"path\",\"path\":\"b.c.d\"}]}", "",
+                "_id _at x a:integer b__c:text a__v_text~text _rest");
+    Sink *sink = complete_sink(HTTP, "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"x\",\"type\":\"path\",\"path\":\"b\"}]}", "");
+    const InferredColumn late[] = {{.path = "b.c", .type = DATA_TEXT, .name = "b__c"}, /* from before the change */
+                                   {.path = "d.e.f", .type = DATA_TEXT, .name = "d__e__f"},
+                                   {.path = "[\"d.e.f\"]", .type = DATA_TEXT, .name = "d_e_f"}};
+    assert_int_equal(inference_add(&sink->target, late, 3), 1);
+    assert_columns(sink, "_id _at x d_e_f:text _rest");
+    sink_unref(sink);
 }
 
 static void wrong_inferences_are_refused(void **state) {
@@ -224,11 +243,9 @@ static void requests_do_not_hold_what_was_inferred(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_base_columns_are_those_of_the_source),
-        cmocka_unit_test(columns_are_added_before_the_rest),
-        cmocka_unit_test(what_was_inferred_is_stored_and_shown),
-        cmocka_unit_test(inferred_columns_outlive_a_change),
-        cmocka_unit_test(wrong_inferences_are_refused),
+        cmocka_unit_test(the_base_columns_are_those_of_the_source),    cmocka_unit_test(columns_are_added_before_the_rest),
+        cmocka_unit_test(what_was_inferred_is_stored_and_shown),       cmocka_unit_test(inferred_columns_outlive_a_change),
+        cmocka_unit_test(a_mapping_that_is_less_deep_lets_columns_go), cmocka_unit_test(wrong_inferences_are_refused),
         cmocka_unit_test(requests_do_not_hold_what_was_inferred),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
