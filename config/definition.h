@@ -95,7 +95,8 @@ typedef struct Inference {
 } Inference;
 
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
-typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE } Strategy;
+/* STRATEGY_REPLACE: the rows of a run replace those of the table when the run has ended (sinks/replace_run.h). */
+typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE, STRATEGY_REPLACE } Strategy;
 typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE } SchemaDrift;
 typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
 /* What is kept of an event beside its rows, where a sink of the source masks a column. */

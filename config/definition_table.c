@@ -404,6 +404,8 @@ static int complete_table(Fault *fault, const Node *node, void *object) {
     for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
     Node strategy = node_member(node, "strategy");
     if (!node_given(&strategy)) target->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
+    if (target->table.strategy == STRATEGY_REPLACE && !fault->is_stored)
+        return fault_at(fault, &strategy, "is \"replace\", which " FIELD_NOT_BUILT);
     /* A row of a sink that infers is told from others by its _id, when nothing else is declared. */
     Node drift = node_member(node, "onSchemaDrift");
     if (!node_given(&drift)) target->table.on_schema_drift = target->infer ? SCHEMA_DRIFT_EVOLVE : SCHEMA_DRIFT_FAIL;
@@ -449,7 +451,6 @@ static const FieldInfo merge_if_rows[] = {
 };
 static const FieldTable merge_if_fields = {.owners = "merges", .fields = merge_if_rows, .size = sizeof(SinkTarget)};
 
-static const Refusal not_strategies[] = {{"replace", "which " FIELD_NOT_BUILT}, {0}};
 static const FieldInfo table_rows[] = {
     {.name = "connection",
      .type = FIELD_TEXT,
@@ -473,7 +474,7 @@ static const FieldInfo table_rows[] = {
      .offset = offsetof(SinkTarget, table.strategy),
      .default_words = "merge with a primary key, else append",
      .choices = strategy_names,
-     .not_choices = not_strategies,
+     .range_words = "`append`, `merge`",
      .sentence = "Whether a row with a known primary key is left out, or replaces the old one."},
     {.name = "mergeIf",
      .type = FIELD_OBJECT,

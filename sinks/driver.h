@@ -11,6 +11,9 @@
  * Positions: another table there (postgres: "sluice"."positions"; sqlite: "_sluice_positions"; an option of the connection), where it stands
  * up to which offset a consumer group's records of a partition are in a table (sinks/positions.h). An import of files with runs sets them in its
  * transaction. It needs the columns left_out and outcomes of the ledger, and the table: claim makes what is missing of both.
+ *
+ * Tables that are replaced (STRATEGY_REPLACE, sinks/replace_run.h): prepare and inspect are about the table itself, import brings rows to its
+ * side table, and swap replaces the rows of the table by those of the side table. The ledger has the table itself.
  */
 #pragma once
 
@@ -27,6 +30,7 @@
 #include "config/definition.h"
 #include "config/inference.h"
 #include "sinks/positions.h"
+#include "sinks/replace_run.h"
 
 typedef enum SinkResult {
     SINK_DONE = 0,
@@ -102,6 +106,8 @@ typedef struct ImportJob {
      * and as they are after SINK_DONE. The import reads them without a lock, decides which runs go in, and sets those that change, as its last
      * statement before COMMIT and only where they are as they were read. When one is not, it rolls back and starts over, a few times, then it is
      * SINK_RETRY with -EBUSY. A position that is missing is SINK_REFUSED "positionsMissing" with -ENODATA: an import never makes one.
+     * Of a table that is replaced: the runs of a group that is not the open run are RUN_OVERTAKEN, their positions are `over`, and it is no failure.
+     * Open, and the side table is gone: SINK_REFUSED "sideTableMissing" with -ENOTDIR; a claim begins the run anew then.
      */
     ImportPosition *positions;
     size_t position_count;
@@ -150,13 +156,22 @@ typedef struct PositionClaim {
     bool was_there;       /* out: it stood there before */
 } PositionClaim;
 
-/* Positions for all partitions of some topics, of one cluster and group. What is there wins and is read back. What is missing begins at `start`
- * when the table has no position of the group at all, else at `earliest`: all topics of the first time belong in one claim. */
+/*
+ * Positions for all partitions of some topics, of one cluster and group. What is there wins and is read back. What is missing begins at `start`
+ * when the table has no position of the group at all, else at `earliest`: all topics of the first time belong in one claim.
+ *
+ * Of a table that is replaced the group is that of a run (run_group), and the claim begins the run, if there is no mark of it, none of its
+ * positions, or no side table: it makes the table if it is missing and compares it otherwise, as prepare does, drops the side table with what an
+ * earlier run collected and the positions of that run, makes the side table anew, and has each position begin at `earliest`.
+ * A run that is not RUN_OPEN is not begun and nothing is changed; the claims of one that is RUN_DONE have the positions that are still there.
+ */
 typedef struct ClaimJob {
     PositionsOwner owner;
     const SinkTarget *target;
     PositionClaim *claims; /* in key order, each once; at least one */
     size_t count;
+    RunState state;     /* out: of the run; 0: the table is not replaced */
+    uint64_t later_run; /* out, RUN_SUPERSEDED: by which one */
 } ClaimJob;
 
 /* Advances positions over runs of no rows, or over rows that nobody wants (of a file that is deleted), and reads positions. */
@@ -179,6 +194,45 @@ typedef struct SeekJob {
     bool compare;   /* only where each is as found and read say; else SINK_RETRY with -EBUSY, nothing is set, and they say what is there */
 } SeekJob;
 
+typedef enum SwapOutcome {
+    SWAP_REPLACED = 1, /* the table has the rows of the run */
+    SWAP_DONE_BEFORE,  /* it had them already: an earlier swap was committed, of this or another session */
+    SWAP_SUPERSEDED,   /* a later run was claimed: this one will never be done */
+    /* A position is missing or below its limit, or the run was not claimed, or the side table is gone: a claim says where to read on. */
+    SWAP_NOT_COMPLETE,
+    SWAP_EMPTY, /* the side table has no row, and allow_empty is not set. The run stays open */
+} SwapOutcome;
+
+typedef struct SwapLimit {
+    PartitionKey key;
+    int64_t limit; /* its records below are in the side table, or refused */
+} SwapLimit;
+
+/*
+ * Replaces the rows of a table by those of a run, in one transaction: who reads sees the old rows or the new ones. The table itself stays, with its
+ * grants, comments, indexes, triggers and views, and with the foreign keys that point at it. Then the side table is dropped and the run done.
+ * Before it, the table is compared with the sink as by prepare. Only SWAP_REPLACED has changed anything, but for columns that were added.
+ * SINK_REFUSED: the table or a trigger of it does not take the rows, or rows of other tables would go with the old ones. It has its old rows then.
+ * When it is unknown whether it was committed, ask again: SWAP_DONE_BEFORE says so.
+ */
+typedef struct SwapJob {
+    PositionsOwner owner;
+    const SinkTarget *target;
+    const char *group;       /* of the run */
+    const SwapLimit *limits; /* in key order, each once, all of that group; may be none */
+    size_t limit_count;
+    bool allow_empty;
+    /* As in an ImportJob; `rows_done` stays 0. */
+    bool (*progress)(void *context, uint64_t rows_done, bool working);
+    void *context;
+    usec_t patience, longest;
+    SwapOutcome outcome;     /* out, SINK_DONE */
+    uint64_t later_run;      /* out, SWAP_SUPERSEDED */
+    uint64_t rows;           /* out, SWAP_REPLACED: of the table now */
+    uint64_t swallowed_rows; /* out, SWAP_REPLACED: that the side table had, and a trigger or rule of the table did not store */
+    bool took_too_long;      /* out, not SINK_DONE: the destination ended it because it took too long */
+} SwapJob;
+
 /* A group's position, as `list` gives it; the texts belong to the arena. */
 typedef struct ListedPosition {
     PartitionKey key;
@@ -194,12 +248,15 @@ typedef struct PositionsDriver {
     /* All of the group in the table, in key order; *ret_list is of the arena. None when there is no table of positions. */
     SinkResult (*list)(SinkSession *session, const SinkTarget *target, const char *group, Arena *arena, ListedPosition **ret_list,
                        size_t *ret_count, Error *error);
-    /* Removes all of the group in the table (a purge); but none if another instance than this one has set any of them. NULL: whoever set them. */
+    /* Removes all of the group in the table (a purge); but none if another instance than this one has set any of them. NULL: whoever set them.
+     * Of a table that is replaced also the marks that name the group, and the side table of its open run. */
     SinkResult (*remove)(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance, uint64_t *ret_count,
                          Error *error);
     /* To another table of the same database (`?positions=keep`). What is there already wins. */
     SinkResult (*copy)(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
                        Error *error);
+    /* Only of tables that are replaced. */
+    SinkResult (*swap)(SinkSession *session, SwapJob *job, Error *error);
 } PositionsDriver;
 
 /*

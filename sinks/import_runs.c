@@ -24,7 +24,7 @@ static SinkResult positions_must_be_there(const ImportPosition *positions, size_
     for (size_t i = 0; i < run_count; i++) {
         check(runs[i].position < count);
         const ImportPosition *position = &positions[runs[i].position];
-        if (!position->found) return missing(&position->key, table_id, error);
+        if (!position->found && !position->over) return missing(&position->key, table_id, error);
     }
     return SINK_DONE;
 }
@@ -72,6 +72,17 @@ void import_runs_leave_out(const ImportFile *file) {
     }
     file->reader->leave_out(file->reader, ranges, count);
     free(ranges);
+}
+
+SinkResult import_runs_without_side(const ImportJob *job, Error *error) {
+    for (size_t i = 0; i < job->position_count; i++) {
+        if (job->positions[i].next == job->positions[i].read) continue;
+        (void)error_set(error, -ENOTDIR,
+                        "sideTableMissing: the table \"%s%s\", in which the rows of the run are collected, is gone; the run begins anew.",
+                        sink_target_name(job->target), REPLACE_SIDE_SUFFIX);
+        return SINK_REFUSED;
+    }
+    return SINK_DONE;
 }
 
 void import_runs_forget(ImportJob *job) {

@@ -26,6 +26,7 @@ void positions_begin(ImportPosition *positions, size_t count) {
 }
 
 static RunOutcome decide(ImportPosition *position, const ImportRun *run) {
+    if (position->over) return RUN_OVERTAKEN;
     if (run->first == position->next && !run->lost) {
         position->next = run->next;
         return RUN_TAKEN;

@@ -29,6 +29,7 @@ int partition_key_compare(const PartitionKey *a, const PartitionKey *b);
 typedef struct ImportPosition {
     PartitionKey key; /* in; the caller's texts */
     bool found;       /* the destination has it; a driver sets it with `read` */
+    bool over;        /* of a table that is replaced: its run is over or was never begun. Not `found` then. A driver sets it */
     int64_t read;     /* as the destination has it; set it before positions_decide */
     int64_t next;     /* out: as it will be; equal to read when no run was taken */
 } ImportPosition;
@@ -38,7 +39,7 @@ bool positions_are_ordered(const ImportPosition *positions, size_t count);
 
 typedef enum RunOutcome {
     RUN_TAKEN = 1, /* it begins at the position: its rows are imported */
-    RUN_OVERTAKEN, /* the position is behind it: somebody else imported the records */
+    RUN_OVERTAKEN, /* the position is behind it: somebody else imported the records. Or it is `over`: nobody wants the records any more */
     /* It begins behind the position, or the position lies inside it: the records are to be read again from the position. Those behind it do not
      * follow either, until a run begins at the position: the records that were read again, which may lie in the same file. */
     RUN_RETURNED,

@@ -17,6 +17,7 @@
 #include "sinks/sqlite_load.h"
 #include "sinks/sqlite_positions.h"
 #include "sinks/sqlite_session.h"
+#include "sinks/sqlite_side.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/sqlite_test.h"
 #include "sinks/table_shape.h"
@@ -45,7 +46,10 @@ static SinkResult sqlite_connect(const Connection *connection, const char *data_
 
 static SinkResult sqlite_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
     check(target->type == TARGET_TABLE);
-    return sqlite_table_prepare(session_of(session)->database, session_of(session)->ledger, session_of(session)->positions, target, error);
+    SqliteSession *own = session_of(session);
+    SinkResult result = sqlite_table_prepare(own->database, own->ledger, own->positions, target, error);
+    if (result != SINK_DONE || target->table.strategy != STRATEGY_REPLACE) return result;
+    return sqlite_side_extend(own->database, target, error);
 }
 
 static SinkResult sqlite_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
@@ -130,9 +134,17 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "clean the ledger", error);
 }
 
-static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, Error *error) {
+/* Is there a side table for the rows of an open run? *ret_skips: nothing is to go in, and it may be gone. */
+static SinkResult check_side(SqliteSession *session, const ImportJob *job, const SinkTarget *side, bool *ret_skips, Error *error) {
+    bool is_there = false;
+    SinkResult result = sqlite_side_find(session->database, side, &is_there, error);
+    *ret_skips = result == SINK_DONE && !is_there;
+    return *ret_skips ? import_runs_without_side(job, error) : result;
+}
+
+static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, const SinkTarget *side, Error *error) {
     SinkResult result = SINK_DONE;
-    bool all_new = true;
+    bool all_new = true, skips = false;
     if (import_has_runs(job)) {
         result = sqlite_positions_read(session, job->target, job->positions, job->position_count, error);
         if (result == SINK_DONE) result = import_runs_begin(job, error);
@@ -145,7 +157,9 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
     }
     job->proven_absent = result == SINK_DONE && all_new;
     for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
-    if (result == SINK_DONE) result = sqlite_load_begin(load, session->database, job, error);
+    if (result == SINK_DONE && side) result = check_side(session, job, side, &skips, error);
+    if (result != SINK_DONE || skips) return result;
+    result = sqlite_load_begin(load, session->database, job, side ? side : job->target, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         ImportFile *file = &job->files[i];
         if (file->already_imported) continue;
@@ -162,12 +176,12 @@ static void forget_try(ImportJob *job) {
 }
 
 /* With all rows in, in an open transaction; again without each row that makes SQLite roll it back. */
-static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, Error *error) {
+static SinkResult load_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, const SinkTarget *side, Error *error) {
     for (;;) {
         check(sqlite3_get_autocommit(session->database)); /* at first, and when a row has rolled it back */
         SinkResult result = sqlite_run(session->database, "BEGIN IMMEDIATE", "begin", error);
         if (result != SINK_DONE) return result;
-        result = import_files(session, load, job, error);
+        result = import_files(session, load, job, side, error);
         if (!load->must_restart || load->told_to_stop) return result;
         if (job->progress && job->progress(job->context, load->rows_done, false)) {
             load->told_to_stop = true;
@@ -212,8 +226,11 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     SinkResult result = sqlite_session_check_file(session, error);
     if (result != SINK_DONE) return result;
     SqliteLoad load = {.job = job};
+    SinkTarget side = {0};
+    bool replaces = job->target->table.strategy == STRATEGY_REPLACE;
+    if (replaces) side_target_init(&side, job->target);
     if (job->progress) sqlite3_progress_handler(database, STEPS_BETWEEN_PROGRESS, look_around, &load);
-    result = load_files(session, &load, job, error);
+    result = load_files(session, &load, job, replaces ? &side : NULL, error);
     sqlite3_progress_handler(database, 0, NULL, NULL);
     bool told_to_stop = load.told_to_stop;
     if (told_to_stop && result != SINK_DONE) {
@@ -222,6 +239,7 @@ static SinkResult sqlite_import(SinkSession *sink_session, ImportJob *job, Error
     }
     if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
     sqlite_load_deinit(&load); /* statements end before the transaction */
+    side_target_deinit(&side);
     const PositionsOwner owner = {.instance = job->instance, .sink_label = job->sink_label};
     if (result == SINK_DONE && import_has_runs(job))
         result = sqlite_positions_set(session, &owner, job->target, job->positions, job->position_count, error);

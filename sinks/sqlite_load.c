@@ -253,7 +253,7 @@ static int bind_cell(SqliteLoad *load, sqlite3_stmt *insert, int place, const Co
 
 static SinkResult examine_table(SqliteLoad *load, Error *error) {
     if (load->is_examined) return SINK_DONE;
-    SinkResult result = sqlite_table_compare(load->database, load->job->target, error);
+    SinkResult result = sqlite_table_compare(load->database, load->target, error);
     load->is_examined = result == SINK_DONE;
     return result;
 }
@@ -263,13 +263,13 @@ static SinkResult refuse_row(SqliteLoad *load, const ImportFile *file, uint64_t 
     SinkResult result = examine_table(load, error);
     if (result != SINK_DONE) return result;
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, sink_target_cells(load->job->target));
+    csv_record_put(&load->record, cells, sink_target_cells(load->target));
     return sink_rejects_add(&load->rejects, load->job, file, row, reason, buffer_span(&load->record), error);
 }
 
 static void swallow_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells) {
     buffer_clear(&load->record);
-    csv_record_put(&load->record, cells, sink_target_cells(load->job->target));
+    csv_record_put(&load->record, cells, sink_target_cells(load->target));
     sink_rejects_add_swallowed(&load->rejects, load->job, file, row, buffer_span(&load->record));
 }
 
@@ -314,7 +314,7 @@ static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, E
 
 /* "NOT NULL constraint failed: TABLE.COLUMN", and the sink does not have the column: no row could do better. */
 static bool needs_foreign_column(const SqliteLoad *load, const char *words) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     const char *name = strstr(words, ": ");
     size_t size = strlen(target->table.table_id);
     if (!name || strncasecmp(name + 2, target->table.table_id, size) != 0 || name[2 + size] != '.') return false;
@@ -360,7 +360,7 @@ static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint6
 /* *ret_refused: a value cannot be bound; the row was refused for it. */
 static SinkResult bind_row(SqliteLoad *load, sqlite3_stmt *statement, const ImportFile *file, uint64_t row, const SinkCell *cells,
                            bool *ret_refused, Error *error) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     *ret_refused = true;
     for (size_t i = 0; i < target->column_count; i++) {
         const char *misfit = NULL;
@@ -425,7 +425,7 @@ static SinkResult settle_deletion(SqliteLoad *load, const ImportFile *file, uint
 /* *ret_code: SQLITE_OK, or how the row failed for what may be its own fault, with the words. Then only that is settled which came before it. */
 static SinkResult insert_row(SqliteLoad *load, const ImportFile *file, uint64_t row, const SinkCell *cells, int *ret_code,
                              char ret_words[static WORDS_SIZE], Error *error) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     *ret_code = SQLITE_OK;
     const char *reason = load->outcast_count > 0 ? outcast_reason(load, row) : NULL;
     if (reason) return refuse_row(load, file, row, cells, reason, error);
@@ -545,7 +545,7 @@ static bool is_interrupted(SqliteLoad *load, uint64_t before) {
 }
 
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
-    if (!load->cells) load->cells = calloc(sink_target_cells(load->job->target), sizeof *load->cells);
+    if (!load->cells) load->cells = calloc(sink_target_cells(load->target), sizeof *load->cells);
     SinkCell *cells = load->cells;
     check(cells);
     uint64_t rows = 0, first_done = load->rows_done, refused_before = load->rejects.refused;
@@ -561,7 +561,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
         at_end = r == SINK_ROWS_END;
         SinkResult result = SINK_DONE;
         if (load->habits.may_fail_half_way) {
-            if (!at_end) batch_add(&load->batch, row, cells, sink_target_cells(load->job->target));
+            if (!at_end) batch_add(&load->batch, row, cells, sink_target_cells(load->target));
             if (at_end || batch_is_full(&load->batch)) result = take_batch(load, file, error);
         } else if (!at_end) {
             result = take_row(load, file, row, cells, error);
@@ -584,7 +584,7 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
 static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, const SinkTarget *target), sqlite3_stmt **ret_statement,
                                     Error *error) {
     Buffer sql = {0};
-    put(&sql, load->job->target);
+    put(&sql, load->target);
     SinkResult result = SINK_DONE;
     if (sqlite3_prepare_v2(load->database, buffer_text(&sql), -1, ret_statement, NULL) != SQLITE_OK)
         result = sqlite_failure(load->database, "prepare the import", error);
@@ -593,35 +593,35 @@ static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, c
 }
 
 static SinkResult make_deleted(SqliteLoad *load, Error *error) {
-    if (!keeps_deleted(load->job->target)) return SINK_DONE;
+    if (!keeps_deleted(load->target)) return SINK_DONE;
     Buffer sql = {0};
-    put_make_deleted(&sql, load->job->target);
+    put_make_deleted(&sql, load->target);
     SinkResult result = sqlite_run(load->database, buffer_text(&sql), "prepare the import", error);
     buffer_deinit(&sql);
     return result;
 }
 
-SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error) {
+SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, const SinkTarget *target, Error *error) {
     check(!sqlite3_get_autocommit(database) && !load->insert && load->rejects.count == 0);
     thread_owner_bind(&load->owner);
     load->database = database;
     load->job = job;
-    load->keeps_present_rows = job->target->table.strategy == STRATEGY_MERGE &&
-                               (sink_table_is_all_key(job->target) || job->target->table.newer_by);
+    load->target = target;
+    load->keeps_present_rows = target->table.strategy == STRATEGY_MERGE && (sink_table_is_all_key(target) || target->table.newer_by);
     job->swallowed_rows = 0;
     load->has_binary = false;
-    for (size_t i = 0; i < job->target->column_count; i++)
-        load->has_binary = load->has_binary || data_traits[job->target->columns[i].data_type].is_binary;
+    for (size_t i = 0; i < target->column_count; i++)
+        load->has_binary = load->has_binary || data_traits[target->columns[i].data_type].is_binary;
     SinkResult result = make_deleted(load, error);
     /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
     if (result == SINK_DONE) result = prepare_statement(load, put_insert, &load->insert, error);
-    if (result == SINK_DONE) result = sqlite_table_habits(database, job->target, &load->habits, error);
+    if (result == SINK_DONE) result = sqlite_table_habits(database, target, &load->habits, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
         result = prepare_statement(load, put_look_for_key, &load->present, error);
-    if (!sink_target_deletes(job->target)) return result;
+    if (!sink_target_deletes(target)) return result;
     if (result == SINK_DONE) result = prepare_statement(load, put_delete, &load->erase, error);
     if (result == SINK_DONE && load->habits.may_swallow) result = prepare_statement(load, put_look_for_deleted, &load->still, error);
-    if (result == SINK_DONE && keeps_deleted(job->target)) result = prepare_statement(load, put_note_deleted, &load->note, error);
+    if (result == SINK_DONE && keeps_deleted(target)) result = prepare_statement(load, put_note_deleted, &load->note, error);
     return result;
 }
 

@@ -38,6 +38,7 @@ typedef struct SqliteLoad {
     ThreadOwner owner;
     sqlite3 *database;
     ImportJob *job;
+    const SinkTarget *target; /* the table that the rows go to: the job's, or its side table */
     sqlite3_stmt *insert;
     sqlite3_stmt *present; /* is there a row with this key that is not older? NULL: nobody asks */
     /* Of a sink with rows that delete, else NULL: deletes the row of a key; is it still there? (NULL: nobody asks); keeps the key for the rest of the
@@ -66,7 +67,7 @@ typedef struct SqliteLoad {
 } SqliteLoad;
 
 /* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what sqlite_load_restart left. */
-SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, Error *error);
+SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, const SinkTarget *target, Error *error);
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error);
 /* After the last file. */
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error);

@@ -1,6 +1,5 @@
 #include "sinks/sqlite_positions.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -9,11 +8,11 @@
 #include "base/cleanup.h"
 #include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
+#include "sinks/sqlite_position_rows.h"
+#include "sinks/sqlite_side.h"
+#include "sinks/sqlite_swap.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/table_shape.h"
-
-#define SAME_KEY "cluster = ?1 AND group_id = ?2 AND topic = ?3 AND generation = ?4 AND partition = ?5 AND table_name = ?6"
-#define NOW "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
 static SqliteSession *session_of(SinkSession *session) {
     return (SqliteSession *)(void *)session;
@@ -24,72 +23,32 @@ static void cleanup_statement(sqlite3_stmt **statement) {
 }
 #define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
-/* `sql` with the name of the table of positions in the place of each @. */
-static SinkResult prepare(SqliteSession *session, const char *sql, sqlite3_stmt **ret_statement, Error *error) {
-    Buffer text = {0};
-    for (const char *at; (at = strchr(sql, '@')); sql = at + 1) {
-        buffer_append(&text, sql, (size_t)(at - sql));
-        sql_put_identifier(&text, session->positions);
-    }
-    buffer_append_text(&text, sql);
-    int r = sqlite3_prepare_v2(session->database, buffer_text(&text), -1, ret_statement, NULL);
-    buffer_deinit(&text);
-    return r == SQLITE_OK ? SINK_DONE : sqlite_failure(session->database, "use the positions", error);
-}
-
-static void bind_text(sqlite3_stmt *statement, int place, const char *text) {
-    (void)sqlite3_bind_text(statement, place, text, -1, SQLITE_TRANSIENT); /* NULL is NULL */
-}
-
-static void bind_key(sqlite3_stmt *statement, const PartitionKey *key, const char *table) {
-    bind_text(statement, 1, key->cluster);
-    bind_text(statement, 2, key->group);
-    bind_text(statement, 3, key->topic);
-    (void)sqlite3_bind_int64(statement, 4, key->generation);
-    (void)sqlite3_bind_int64(statement, 5, key->partition);
-    bind_text(statement, 6, table);
-}
-
-static void bind_owner(sqlite3_stmt *statement, int place, const PositionsOwner *owner) {
-    char instance[UUID_TEXT_SIZE + 1];
-    ledger_file_text(&owner->instance, instance);
-    bind_text(statement, place, owner->sink_label);
-    bind_text(statement, place + 1, instance);
-}
-
-/* Runs it once, for another set of values; *ret_changes: rows. */
-static SinkResult step(SqliteSession *session, sqlite3_stmt *statement, int64_t *ret_changes, Error *error) {
-    int r = sqlite3_step(statement);
-    SinkResult result = r == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "set positions", error);
-    *ret_changes = sqlite3_changes64(session->database);
-    (void)sqlite3_reset(statement);
-    return result;
-}
-
-static bool has_table(SqliteSession *session) {
-    return sqlite3_table_column_metadata(session->database, "main", session->positions, NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
-}
-
 /* ---- within a transaction ---- */
 
-SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
-    check(positions_are_ordered(positions, count) && !sqlite3_get_autocommit(session->database));
-    if (!has_table(session)) {
-        (void)error_set(error, -ENODATA, "positionsMissing: there is no table \"%s\" of positions; a seek makes it.", session->positions);
-        return SINK_REFUSED;
+static SinkResult read_rows(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
+    if (sqlite_positions_are_kept(session)) return sqlite_position_rows_read(session, target, positions, count, error);
+    (void)error_set(error, -ENODATA, "positionsMissing: there is no table \"%s\" of positions; a seek makes it.", session->positions);
+    return SINK_REFUSED;
+}
+
+/* Of a table that is replaced: only the open run has positions that count. */
+static SinkResult read_open_run(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
+    RunMarks marks = {0};
+    SinkResult result = SINK_DONE;
+    for (size_t i = 0; i < count; i++) positions[i].found = false;
+    if (sqlite_positions_are_kept(session)) {
+        result = sqlite_position_rows_read(session, target, positions, count, error);
+        if (result == SINK_DONE) result = sqlite_marks_read(session, target, &marks, error);
     }
-    STATEMENT select = NULL;
-    _cleanup_free_ char *table = sqlite_table_name(target);
-    SinkResult result = prepare(session, "SELECT next_offset FROM @ WHERE " SAME_KEY, &select, error);
-    for (size_t i = 0; i < count && result == SINK_DONE; i++) {
-        bind_key(select, &positions[i].key, table);
-        int r = sqlite3_step(select);
-        positions[i].found = r == SQLITE_ROW;
-        positions[i].read = positions[i].found ? sqlite3_column_int64(select, 0) : 0;
-        if (r != SQLITE_ROW && r != SQLITE_DONE) result = sqlite_failure(session->database, "read positions", error);
-        (void)sqlite3_reset(select);
-    }
+    run_marks_judge(&marks, positions, count);
+    run_marks_deinit(&marks);
     return result;
+}
+
+SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
+    bool replaced = target->table.strategy == STRATEGY_REPLACE;
+    check(positions_are_ordered(positions, count) && !sqlite3_get_autocommit(session->database));
+    return replaced ? read_open_run(session, target, positions, count, error) : read_rows(session, target, positions, count, error);
 }
 
 SinkResult sqlite_positions_set(SqliteSession *session, const PositionsOwner *owner, const SinkTarget *target,
@@ -100,17 +59,18 @@ SinkResult sqlite_positions_set(SqliteSession *session, const PositionsOwner *ow
     _cleanup_free_ char *table = sqlite_table_name(target);
     size_t changes = positions_changed(positions, count, &changed);
     if (changes == 0) return SINK_DONE;
-    SinkResult result = prepare(
-        session, "UPDATE @ SET next_offset = ?7, sink = ?9, instance = ?10, at = " NOW " WHERE " SAME_KEY " AND next_offset = ?8", &update,
-        error);
-    if (result == SINK_DONE) bind_owner(update, 9, owner);
+    SinkResult result = sqlite_positions_statement(session,
+                                                   "UPDATE @ SET next_offset = ?7, sink = ?9, instance = ?10, at = " SQLITE_NOW
+                                                   " WHERE " SQLITE_SAME_KEY " AND next_offset = ?8",
+                                                   &update, error);
+    if (result == SINK_DONE) sqlite_bind_owner(update, 9, owner);
     for (size_t i = 0; i < changes && result == SINK_DONE; i++) {
         const ImportPosition *position = &positions[changed[i]];
         int64_t hit = 0;
-        bind_key(update, &position->key, table);
+        sqlite_bind_key(update, &position->key, table);
         (void)sqlite3_bind_int64(update, 7, position->next);
         (void)sqlite3_bind_int64(update, 8, position->read);
-        result = step(session, update, &hit, error);
+        result = sqlite_step_once(session, update, &hit, error);
         if (result == SINK_DONE && hit != 1) {
             (void)error_set(error, -EBUSY, "A position changed within the transaction that sets it.");
             result = SINK_RETRY;
@@ -122,12 +82,12 @@ SinkResult sqlite_positions_set(SqliteSession *session, const PositionsOwner *ow
 /* Has the table of positions any of the claim's group and table? */
 static SinkResult group_has_any(SqliteSession *session, const PartitionKey *key, const char *table, bool *ret_has, Error *error) {
     STATEMENT select = NULL;
-    SinkResult result = prepare(session, "SELECT 1 FROM @ WHERE cluster = ?1 AND group_id = ?2 AND table_name = ?3 LIMIT 1", &select,
-                                error);
+    SinkResult result = sqlite_positions_statement(
+        session, "SELECT 1 FROM @ WHERE cluster = ?1 AND group_id = ?2 AND table_name = ?3 LIMIT 1", &select, error);
     if (result != SINK_DONE) return result;
-    bind_text(select, 1, key->cluster);
-    bind_text(select, 2, key->group);
-    bind_text(select, 3, table);
+    sqlite_bind_text(select, 1, key->cluster);
+    sqlite_bind_text(select, 2, key->group);
+    sqlite_bind_text(select, 3, table);
     int r = sqlite3_step(select);
     *ret_has = r == SQLITE_ROW;
     return r == SQLITE_ROW || r == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "read positions", error);
@@ -139,22 +99,22 @@ static SinkResult put_claims(SqliteSession *session, const ClaimJob *job, const 
     bool has_any = false;
     SinkResult result = group_has_any(session, &job->claims[0].key, table, &has_any, error);
     if (result == SINK_DONE)
-        result = prepare(
+        result = sqlite_positions_statement(
             session,
             "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, topic_id, sink, instance)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             &insert, error);
-    if (result == SINK_DONE) bind_owner(insert, 9, &job->owner);
+    if (result == SINK_DONE) sqlite_bind_owner(insert, 9, &job->owner);
     for (size_t i = 0; i < job->count && result == SINK_DONE; i++) {
         PositionClaim *claim = &job->claims[i];
         claim->was_there = positions[i].found;
-        claim->next = positions[i].found ? positions[i].read : has_any ? claim->earliest : claim->start;
+        claim->next = positions[i].found ? positions[i].read : has_any || job->state ? claim->earliest : claim->start;
         if (claim->was_there) continue;
         int64_t hit;
-        bind_key(insert, &claim->key, table);
+        sqlite_bind_key(insert, &claim->key, table);
         (void)sqlite3_bind_int64(insert, 7, claim->next);
-        bind_text(insert, 8, claim->topic_id);
-        result = step(session, insert, &hit, error);
+        sqlite_bind_text(insert, 8, claim->topic_id);
+        result = sqlite_step_once(session, insert, &hit, error);
     }
     return result;
 }
@@ -162,17 +122,18 @@ static SinkResult put_claims(SqliteSession *session, const ClaimJob *job, const 
 static SinkResult put_seeks(SqliteSession *session, const SeekJob *job, Error *error) {
     STATEMENT insert = NULL;
     _cleanup_free_ char *table = sqlite_table_name(job->target);
-    SinkResult result = prepare(session,
-                                "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, sink, instance)"
-                                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset,"
-                                " sink = excluded.sink, instance = excluded.instance, at = " NOW,
-                                &insert, error);
-    if (result == SINK_DONE) bind_owner(insert, 8, &job->owner);
+    SinkResult result = sqlite_positions_statement(
+        session,
+        "INSERT INTO @ (cluster, group_id, topic, generation, partition, table_name, next_offset, sink, instance)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset,"
+        " sink = excluded.sink, instance = excluded.instance, at = " SQLITE_NOW,
+        &insert, error);
+    if (result == SINK_DONE) sqlite_bind_owner(insert, 8, &job->owner);
     for (size_t i = 0; i < job->count && result == SINK_DONE; i++) {
         int64_t hit;
-        bind_key(insert, &job->positions[i].key, table);
+        sqlite_bind_key(insert, &job->positions[i].key, table);
         (void)sqlite3_bind_int64(insert, 7, job->positions[i].next);
-        result = step(session, insert, &hit, error);
+        result = sqlite_step_once(session, insert, &hit, error);
     }
     return result;
 }
@@ -195,12 +156,73 @@ static SinkResult end(SqliteSession *session, SinkResult result, Error *error) {
     return result;
 }
 
+/* Of all positions of the group in the table. */
+static SinkResult remove_group(SqliteSession *session, const SinkTarget *target, const char *group, Error *error) {
+    STATEMENT statement = NULL;
+    _cleanup_free_ char *table = sqlite_table_name(target);
+    int64_t hit = 0;
+    SinkResult result = sqlite_positions_statement(session, "DELETE FROM @ WHERE group_id = ?1 AND table_name = ?2", &statement, error);
+    if (result != SINK_DONE) return result;
+    sqlite_bind_text(statement, 1, group);
+    sqlite_bind_text(statement, 2, table);
+    return sqlite_step_once(session, statement, &hit, error);
+}
+
+/* Nothing is left of an earlier run, nor of this one. */
+static SinkResult begin_run(SqliteSession *session, const ClaimJob *job, const SinkTarget *side, const RunMarks *marks, Error *error) {
+    const char *group = job->claims[0].key.group;
+    SinkResult result = sqlite_side_make(session->database, job->target, side, error);
+    if (result == SINK_DONE && marks->run_group) result = remove_group(session, job->target, marks->run_group, error);
+    if (result == SINK_DONE && marks->done_group) result = remove_group(session, job->target, marks->done_group, error);
+    if (result == SINK_DONE) result = remove_group(session, job->target, group, error);
+    return result == SINK_DONE ? sqlite_marks_set(session, &job->owner, job->target, REPLACE_MARK_RUN, group, error) : result;
+}
+
+/* Sets the state, and begins the run when it is to begin. */
+static SinkResult claim_run(SqliteSession *session, ClaimJob *job, Error *error) {
+    const PartitionKey *key = &job->claims[0].key;
+    _cleanup_free_ char *table = sqlite_table_name(job->target);
+    RunMarks marks;
+    SinkTarget side;
+    bool is_new = false, has_side = false, has_any = false;
+    side_target_init(&side, job->target);
+    SinkResult result = sqlite_marks_read(session, job->target, &marks, error);
+    if (result == SINK_DONE) {
+        job->state = run_marks_state(&marks, key->group, &is_new);
+        job->later_run = job->state == RUN_SUPERSEDED ? run_marks_last(&marks) : 0;
+    }
+    if (result == SINK_DONE && job->state == RUN_OPEN) {
+        result = sqlite_side_find(session->database, &side, &has_side, error);
+        if (result == SINK_DONE) result = group_has_any(session, key, table, &has_any, error);
+        if (result == SINK_DONE && (is_new || !has_side || !has_any)) result = begin_run(session, job, &side, &marks, error);
+    }
+    side_target_deinit(&side);
+    run_marks_deinit(&marks);
+    return result;
+}
+
+/* The claims of a run that is over, as far as they are there. */
+static void read_back(const ClaimJob *job, const ImportPosition *positions) {
+    for (size_t i = 0; i < job->count; i++) {
+        job->claims[i].was_there = positions[i].found;
+        job->claims[i].next = positions[i].read;
+    }
+}
+
 static SinkResult sqlite_claim(SinkSession *sink_session, ClaimJob *job, Error *error) {
     SqliteSession *session = session_of(sink_session);
+    bool replaced = job->target->table.strategy == STRATEGY_REPLACE;
     _cleanup_free_ ImportPosition *positions = claim_positions(job);
-    SinkResult result = begin(session, true, error);
-    if (result == SINK_DONE) result = sqlite_positions_read(session, job->target, positions, job->count, error);
-    if (result == SINK_DONE) result = put_claims(session, job, positions, error);
+    SinkResult result = replaced ? sqlite_table_prepare(session->database, session->ledger, session->positions, job->target, error)
+                                 : SINK_DONE;
+    job->state = 0;
+    if (result == SINK_DONE) result = begin(session, true, error);
+    if (result == SINK_DONE && replaced) result = claim_run(session, job, error);
+    if (result == SINK_DONE) result = read_rows(session, job->target, positions, job->count, error);
+    if (result == SINK_DONE && replaced && job->state != RUN_OPEN)
+        read_back(job, positions);
+    else if (result == SINK_DONE)
+        result = put_claims(session, job, positions, error);
     return end(session, result, error);
 }
 
@@ -220,7 +242,7 @@ static SinkResult sqlite_seek(SinkSession *sink_session, SeekJob *job, Error *er
     check(before);
     memcpy(before, job->positions, job->count * sizeof *before);
     SinkResult result = begin(session, true, error);
-    if (result == SINK_DONE) result = sqlite_positions_read(session, job->target, job->positions, job->count, error);
+    if (result == SINK_DONE) result = read_rows(session, job->target, job->positions, job->count, error);
     if (result == SINK_DONE) result = seek_check(job, before, error);
     if (result == SINK_DONE) result = put_seeks(session, job, error);
     return end(session, result, error);
@@ -257,16 +279,17 @@ static SinkResult sqlite_list(SinkSession *sink_session, const SinkTarget *targe
     *ret_list = NULL;
     *ret_count = 0;
     SinkResult result = sqlite_session_check_file(session, error);
-    if (result != SINK_DONE || !has_table(session)) return result;
+    if (result != SINK_DONE || !sqlite_positions_are_kept(session)) return result;
     STATEMENT select = NULL;
     _cleanup_free_ char *table = sqlite_table_name(target);
-    result = prepare(session,
-                     "SELECT cluster, topic, generation, partition, topic_id, next_offset FROM @ WHERE group_id = ?1 AND table_name = ?2"
-                     " ORDER BY cluster, topic, generation, partition",
-                     &select, error);
+    result = sqlite_positions_statement(
+        session,
+        "SELECT cluster, topic, generation, partition, topic_id, next_offset FROM @ WHERE group_id = ?1 AND table_name = ?2"
+        " ORDER BY cluster, topic, generation, partition",
+        &select, error);
     if (result != SINK_DONE) return result;
-    bind_text(select, 1, group);
-    bind_text(select, 2, table);
+    sqlite_bind_text(select, 1, group);
+    sqlite_bind_text(select, 2, table);
     List list = {.arena = arena};
     const char *own_group = arena_copy(arena, span_of(group));
     int r;
@@ -282,29 +305,80 @@ static SinkResult change(SqliteSession *session, const char *sql, const char *gr
                          uint64_t *ret_count, Error *error) {
     *ret_count = 0;
     SinkResult result = begin(session, false, error);
-    if (result == SINK_DONE && has_table(session)) {
+    if (result == SINK_DONE && sqlite_positions_are_kept(session)) {
         STATEMENT statement = NULL;
         _cleanup_free_ char *table = sqlite_table_name(target);
         int64_t hit = 0;
-        result = prepare(session, sql, &statement, error);
+        result = sqlite_positions_statement(session, sql, &statement, error);
         if (result == SINK_DONE) {
-            bind_text(statement, 1, group);
-            bind_text(statement, 2, table);
-            if (third) bind_text(statement, 3, third);
-            result = step(session, statement, &hit, error);
+            sqlite_bind_text(statement, 1, group);
+            sqlite_bind_text(statement, 2, table);
+            if (third) sqlite_bind_text(statement, 3, third);
+            result = sqlite_step_once(session, statement, &hit, error);
             *ret_count = (uint64_t)hit;
         }
     }
     return end(session, result, error);
 }
 
-static SinkResult sqlite_remove(SinkSession *session, const SinkTarget *target, const char *group, const Uuid *instance,
+#define REMOVE                                                                                                                             \
+    "DELETE FROM @ WHERE group_id = ?1 AND table_name = ?2 AND NOT EXISTS"                                                                 \
+    " (SELECT 1 FROM @ AS o WHERE o.group_id = ?1 AND o.table_name = ?2 AND o.instance <> ?3)"
+
+/* Marks that name the group; *ret_hit: how many. */
+static SinkResult remove_marks(SqliteSession *session, const SinkTarget *target, const char *group, const char *instance, int64_t *ret_hit,
+                               Error *error) {
+    STATEMENT statement = NULL;
+    _cleanup_free_ char *table = sqlite_table_name(target);
+    SinkResult result = sqlite_positions_statement(
+        session,
+        "DELETE FROM @ WHERE cluster = '' AND group_id = '' AND topic_id = ?1 AND table_name = ?2"
+        " AND NOT EXISTS (SELECT 1 FROM @ AS o WHERE o.group_id = ?1 AND o.table_name = ?2)"
+        " AND (?3 IS NULL OR instance = ?3)",
+        &statement, error);
+    if (result != SINK_DONE) return result;
+    sqlite_bind_text(statement, 1, group);
+    sqlite_bind_text(statement, 2, table);
+    sqlite_bind_text(statement, 3, instance);
+    return sqlite_step_once(session, statement, ret_hit, error);
+}
+
+/* With the marks of the run, and the side table, if it was open. */
+static SinkResult remove_run(SqliteSession *session, const SinkTarget *target, const char *group, const char *instance, uint64_t *ret_count,
+                             Error *error) {
+    RunMarks marks = {0};
+    SinkTarget side;
+    STATEMENT statement = NULL;
+    _cleanup_free_ char *table = sqlite_table_name(target);
+    int64_t hit = 0, hit_marks = 0;
+    side_target_init(&side, target);
+    SinkResult result = sqlite_marks_read(session, target, &marks, error);
+    if (result == SINK_DONE) result = sqlite_positions_statement(session, REMOVE, &statement, error);
+    if (result == SINK_DONE) {
+        sqlite_bind_text(statement, 1, group);
+        sqlite_bind_text(statement, 2, table);
+        sqlite_bind_text(statement, 3, instance);
+        result = sqlite_step_once(session, statement, &hit, error);
+    }
+    if (result == SINK_DONE) result = remove_marks(session, target, group, instance, &hit_marks, error);
+    if (result == SINK_DONE && hit_marks > 0 && run_marks_open(&marks, group)) result = sqlite_side_drop(session->database, &side, error);
+    *ret_count = (uint64_t)hit;
+    side_target_deinit(&side);
+    run_marks_deinit(&marks);
+    return result;
+}
+
+static SinkResult sqlite_remove(SinkSession *sink_session, const SinkTarget *target, const char *group, const Uuid *instance,
                                 uint64_t *ret_count, Error *error) {
-    static const char sql[] = "DELETE FROM @ WHERE group_id = ?1 AND table_name = ?2 AND NOT EXISTS"
-                              " (SELECT 1 FROM @ AS o WHERE o.group_id = ?1 AND o.table_name = ?2 AND o.instance <> ?3)";
+    SqliteSession *session = session_of(sink_session);
     char own[UUID_TEXT_SIZE + 1];
     if (instance) ledger_file_text(instance, own);
-    return change(session_of(session), sql, group, target, instance ? own : NULL, ret_count, error);
+    if (target->table.strategy != STRATEGY_REPLACE) return change(session, REMOVE, group, target, instance ? own : NULL, ret_count, error);
+    *ret_count = 0;
+    SinkResult result = begin(session, false, error);
+    if (result == SINK_DONE && sqlite_positions_are_kept(session))
+        result = remove_run(session, target, group, instance ? own : NULL, ret_count, error);
+    return end(session, result, error);
 }
 
 static SinkResult sqlite_copy(SinkSession *session, const SinkTarget *from, const SinkTarget *to, const char *group, uint64_t *ret_count,
@@ -324,4 +398,5 @@ const PositionsDriver sqlite_positions = {
     .list = sqlite_list,
     .remove = sqlite_remove,
     .copy = sqlite_copy,
+    .swap = sqlite_swap,
 };

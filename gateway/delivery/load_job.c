@@ -25,6 +25,7 @@ void load_job_free(LoadJob *job) {
     free(job->runs);
     free(job->positions);
     free(job->claims);
+    free(job->limits);
     sink_target_deinit(&job->copied_from);
     arena_deinit(&job->arena);
     partitions_deinit(&job->partitions);

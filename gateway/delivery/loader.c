@@ -106,6 +106,7 @@ void loaders_post(Loaders *loaders, LoadJob *job) {
     check(!is_import(job) || (job->file_count > 0 && job->sink > 0 && job->label));
     check(!is_test(job) || job->test);
     check(job->request.message.kind != MESSAGE_CLAIM || (job->claim_count > 0 && job->label));
+    check(job->request.message.kind != MESSAGE_SWAP || (job->group && job->label));
     check(job->request.message.kind != MESSAGE_GROUP_POSITIONS || (job->group && job->label));
     check(job->request.message.kind != MESSAGE_SEEK || (job->position_count > 0 && job->label));
     check(job->request.message.kind != MESSAGE_COLUMNS || (job->wanted_count > 0 && job->label));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "gateway/delivery/positions_job.h"
 
 static PositionsOwner owner_of(const Loader *loader, const LoadJob *job) {
@@ -72,7 +73,30 @@ SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job) {
     if (!job->claimed) return SINK_DONE;
     positions_job_take_generations(job);
     ClaimJob claim = {.owner = owner_of(loader, job), .target = &job->target, .claims = job->claims, .count = job->claim_count};
-    return kept->driver->positions->claim(kept->session, &claim, &job->request.error);
+    result = kept->driver->positions->claim(kept->session, &claim, &job->request.error);
+    job->run_state = claim.state;
+    job->later_run = claim.later_run;
+    return result;
+}
+
+SinkResult loader_swap(const Loader *loader, Kept *kept, LoadJob *job, SwapJob *swap) {
+    swap->owner = owner_of(loader, job);
+    swap->target = &job->target;
+    swap->group = job->group;
+    swap->limits = job->limits;
+    swap->limit_count = job->limit_count;
+    swap->allow_empty = job->allow_empty;
+    SinkResult result = loader_takes_positions(kept, job);
+    if (result != SINK_DONE) return result;
+    (void)failpoint_hit("loader.before-swap");
+    result = kept->driver->positions->swap(kept->session, swap, &job->request.error);
+    if (result != SINK_DONE) return result;
+    (void)failpoint_hit("loader.after-swap"); /* a crash here finds the run done */
+    job->swap_outcome = swap->outcome;
+    job->later_run = swap->later_run;
+    job->rows = swap->rows;
+    job->swallowed_rows = swap->swallowed_rows;
+    return SINK_DONE;
 }
 
 SinkResult loader_seek(const Loader *loader, Kept *kept, LoadJob *job) {

@@ -10,5 +10,7 @@ SinkResult loader_advance(const Loader *loader, Kept *kept, LoadJob *job); /* ME
 SinkResult loader_claim(const Loader *loader, Kept *kept, LoadJob *job);
 SinkResult loader_list(const Kept *kept, LoadJob *job);                  /* MESSAGE_LIST, _ORIGIN */
 SinkResult loader_group(const Loader *loader, Kept *kept, LoadJob *job); /* MESSAGE_GROUP_POSITIONS */
+/* MESSAGE_SWAP. `swap`: with what looks after it, all-zero else. */
+SinkResult loader_swap(const Loader *loader, Kept *kept, LoadJob *job, SwapJob *swap);
 /* MESSAGE_SEEK. Not SINK_DONE: the positions are as they were given, but for -EBUSY and -ERANGE, when they say what is there. */
 SinkResult loader_seek(const Loader *loader, Kept *kept, LoadJob *job);

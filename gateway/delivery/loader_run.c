@@ -83,10 +83,11 @@ static void note_progress(Loader *loader, bool is_first) {
 
 /* ---- imports ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Of an import or a swap. */
 typedef struct ImportContext {
     Loader *loader;
     LoadJob *job;
-    const ImportFile *files;
+    const ImportFile *files; /* of an import */
     uint64_t rows_done;
     usec_t began; /* boot */
     usec_t since; /* boot: the last sign of progress */
@@ -185,7 +186,8 @@ static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t dige
     bool creates = inspection.creates;
     table_inspection_deinit(&inspection);
     if (result == SINK_DONE) result = prepare(kept, &job->target, digest, error);
-    if (result != SINK_DONE || !creates) return result;
+    /* Of a table that is replaced, the rows come whole with the run. */
+    if (result != SINK_DONE || !creates || job->target.table.strategy == STRATEGY_REPLACE) return result;
     job->made_table = true;
     log_warning("the table %s of %s was not there and is made anew: rows that were in it are not read again, since the positions of the "
                 "source stayed; seek says where to read from",
@@ -368,12 +370,27 @@ static SinkResult name_columns(const Loader *loader, const Kept *kept, LoadJob *
     return SINK_DONE;
 }
 
+static SinkResult swap_watched(Loader *loader, Kept *kept, LoadJob *job) {
+    const LoadersOptions *options = &loader->loaders->options;
+    ImportContext context = {.loader = loader, .job = job, .began = boot_now(), .since = boot_now()};
+    SwapJob swap = {.progress = progress, .context = &context, .patience = options->import_timeout, .longest = options->import_longest};
+    check(!loader->import);
+    loader->import = &context;
+    SinkResult result = loader_swap(loader, kept, job, &swap);
+    loader->import = NULL;
+    if (result != SINK_DONE && context.out_of_time) (void)error_prefix(&job->request.error, "%s", context.out_of_time);
+    job->out_of_time = result != SINK_DONE && (context.out_of_time || swap.took_too_long);
+    if (result == SINK_DONE && swap.outcome == SWAP_REPLACED) note_swallowed(job, swap.swallowed_rows);
+    return result;
+}
+
 static SinkResult run_once(Loader *loader, Kept *kept, LoadJob *job) {
     switch ((MessageKind)job->request.message.kind) {
     case MESSAGE_PREPARE: return prepare_asked(kept, job);
     case MESSAGE_POSITIONS: return loader_advance(loader, kept, job);
     case MESSAGE_CLAIM: return loader_claim(loader, kept, job);
     case MESSAGE_GROUP_POSITIONS: return loader_group(loader, kept, job);
+    case MESSAGE_SWAP: return swap_watched(loader, kept, job);
     case MESSAGE_SEEK: return loader_seek(loader, kept, job);
     case MESSAGE_LIST:
     case MESSAGE_ORIGIN: return loader_list(kept, job);

@@ -131,6 +131,30 @@ LoadJob *list_job_new(const SinkTarget *target, const char *label, uint32_t sink
     return job;
 }
 
+/* ---- swaps --------------------------------------------------------------------------------------------------------------------------- */
+
+static int by_limit(const void *a, const void *b) {
+    return partition_key_compare(&((const SwapLimit *)a)->key, &((const SwapLimit *)b)->key);
+}
+
+LoadJob *swap_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, const SwapLimit *limits, size_t count,
+                      bool allow_empty, Mailbox *reply, void *context) {
+    check(target->table.strategy == STRATEGY_REPLACE && run_of_group(group) > 0);
+    LoadJob *job = job_new(MESSAGE_SWAP, target, label, sink, reply, context);
+    job->group = text_copy(group);
+    job->allow_empty = allow_empty;
+    job->limits = calloc(count + 1, sizeof *job->limits);
+    check(job->limits);
+    job->limit_count = count;
+    for (size_t i = 0; i < count; i++) {
+        const char *none;
+        check(strcmp(limits[i].key.group, group) == 0);
+        job->limits[i] = (SwapLimit){.key = take_key(job, &limits[i].key, NULL, &none), .limit = limits[i].limit};
+    }
+    qsort(job->limits, count, sizeof *job->limits, by_limit);
+    return job;
+}
+
 /* ---- all of a group -------------------------------------------------------------------------------------------------------------------- */
 
 static LoadJob *group_job_new(GroupDeed deed, const SinkTarget *target, const char *label, uint32_t sink, const char *group, Mailbox *reply,

@@ -17,10 +17,21 @@
  */
 LoadJob *claim_job_new(const SinkTarget *target, const char *label, uint32_t sink, const PositionClaim *claims, size_t count,
                        bool only_listed, Mailbox *reply, void *context);
+/*
+ * Of a table that is replaced: the group is that of a run, and the job comes back with run_state and later_run, see ClaimJob. Then the table of the
+ * sink is made as well, if the run begins.
+ */
 /* NULL: it was not claimed. */
 const PositionClaim *claim_job_find(const LoadJob *job, const char *topic, int32_t partition);
 /* Of the highest generation that was listed; NULL: none of the topic was. */
 const ListedPosition *claim_job_listed(const LoadJob *job, const char *topic);
+
+/*
+ * A job of MESSAGE_SWAP: the rows of a run (`group`, as run_group() makes it) replace those of the table, once all positions are at their limits. In
+ * any order, each partition once; the texts are copied. The job comes back with swap_outcome, rows and the like, see SwapJob. load_job_free().
+ */
+LoadJob *swap_job_new(const SinkTarget *target, const char *label, uint32_t sink, const char *group, const SwapLimit *limits, size_t count,
+                      bool allow_empty, Mailbox *reply, void *context);
 
 /*
  * A job of MESSAGE_SEEK: sets positions (key, next), see SeekJob for `backwards`. `compare`: only where they are as found and read say. In any

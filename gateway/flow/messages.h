@@ -52,6 +52,7 @@ typedef enum MessageKind {
     MESSAGE_CLAIM,           /* B -> D -> B   LoadJob: make the positions of all partitions of topics, or read those that are there */
     MESSAGE_ORIGIN,          /* B -> D -> B   LoadJob: as MESSAGE_LIST, to know where a sink of another table begins */
     MESSAGE_GROUP_POSITIONS, /* C -> D -> C   LoadJob: remove or copy all positions of a group in a table */
+    MESSAGE_SWAP,            /* B -> D -> B   LoadJob: the rows of a run replace those of the table */
     MESSAGE_SEEK,            /* B -> D -> B   LoadJob: set positions */
     MESSAGE_LIST,            /* B -> D -> B   LoadJob: read all positions of a group */
     MESSAGE_COLUMNS,         /* C -> D -> C   LoadJob: names for the columns of fields that were found */
@@ -414,7 +415,7 @@ typedef enum GroupDeed { GROUP_REMOVE, GROUP_COPY } GroupDeed;
 /* A job for a loader. It comes back to `reply`. */
 typedef struct LoadJob {
     Request
-        request; /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SEEK, _LIST, _ORIGIN, _GROUP_POSITIONS, _COLUMNS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
+        request; /* MESSAGE_IMPORT, _POSITIONS, _CLAIM, _SWAP, _SEEK, _LIST, _ORIGIN, _GROUP_POSITIONS, _COLUMNS, _PREPARE or _TEST_CONNECTION; result: a SinkResult */
     char *connection;  /* name; owned */
     char *label;       /* "SOURCE/SINK"; owned */
     SinkTarget target; /* owned */
@@ -430,9 +431,16 @@ typedef struct LoadJob {
     /* MESSAGE_CLAIM, see gateway/delivery/positions_job.h: as ClaimJob; owned, the texts are those of `partitions`. */
     PositionClaim *claims;
     size_t claim_count;
-    bool claims_listed;     /* MESSAGE_CLAIM: claims nothing where the table has no position of the group and the cluster yet */
-    bool claimed;           /* MESSAGE_CLAIM, out, SINK_DONE: it did not keep from it */
-    char *group;            /* MESSAGE_LIST, _ORIGIN, _GROUP_POSITIONS; owned */
+    bool claims_listed; /* MESSAGE_CLAIM: claims nothing where the table has no position of the group and the cluster yet */
+    bool claimed;       /* MESSAGE_CLAIM, out, SINK_DONE: it did not keep from it */
+    RunState run_state; /* MESSAGE_CLAIM, out, SINK_DONE and `claimed`: as ClaimJob.state */
+    uint64_t later_run; /* MESSAGE_CLAIM, _SWAP, out, SINK_DONE: as of ClaimJob, SwapJob */
+    char *group;        /* MESSAGE_LIST, _ORIGIN, _GROUP_POSITIONS, _SWAP; owned */
+    SwapLimit *limits;  /* MESSAGE_SWAP, as SwapJob.limits; owned, the texts are those of `partitions` */
+    size_t limit_count;
+    bool allow_empty;         /* MESSAGE_SWAP */
+    SwapOutcome swap_outcome; /* MESSAGE_SWAP, out, SINK_DONE; as the next two see SwapJob */
+    uint64_t rows, swallowed_rows;
     GroupDeed deed;         /* MESSAGE_GROUP_POSITIONS */
     SinkTarget copied_from; /* GROUP_COPY, of the same connection; owned */
     uint64_t changed;       /* MESSAGE_GROUP_POSITIONS, out, SINK_DONE: how many positions */

@@ -268,6 +268,55 @@ static void test_a_claim_finds_the_generation(void **state) {
     }
 }
 
+/* The rows of a run replace those of the table: the answers of the claim and of the swap come back with the jobs. */
+static void test_a_swap_of_a_run(void **state) {
+    for (size_t i = 0; i < 1; i++) {
+        Pool pool;
+        start(&pool);
+        SinkTarget target = target_of(connections[i], "swapped");
+        target.table.strategy = STRATEGY_REPLACE;
+        char *group = run_group("g", 1764000000000), *earlier = run_group("g", 1763999999999);
+        PositionClaim claims[] = {{.key = key_of("t", 0, 1), .earliest = 4}, {.key = key_of("t", 0, 0)}};
+        claims[0].key.group = claims[1].key.group = group;
+        LoadJob *job = claim(&pool, &target, claims, 2);
+        assert_int_equal(job->run_state, RUN_OPEN);
+        assert_int_equal(claim_job_find(job, "t", 1)->next, 4);
+        load_job_free(job);
+        assert_true(has_table(connections[i], "swapped") && has_table(connections[i], "swapped__replace"));
+        SwapLimit limits[] = {{.key = claims[0].key, .limit = 5}, {.key = claims[1].key, .limit = 0}};
+        static const struct {
+            int64_t limit;
+            bool allow_empty;
+            SwapOutcome outcome;
+        } steps[] = {{5, true, SWAP_NOT_COMPLETE}, {4, false, SWAP_EMPTY}, {4, true, SWAP_REPLACED}, {4, false, SWAP_DONE_BEFORE}};
+        for (size_t k = 0; k < sizeof steps / sizeof steps[0]; k++) {
+            limits[0].limit = steps[k].limit;
+            job = swap_job_new(&target, "shop/orders", 1, group, limits, 2, steps[k].allow_empty, pool.bridge, &pool);
+            assert_ptr_equal(run(&pool, job, SINK_DONE)->request.context, &pool);
+            assert_int_equal(job->swap_outcome, steps[k].outcome);
+            assert_int_equal(job->rows, 0);
+            load_job_free(job);
+        }
+        assert_false(has_table(connections[i], "swapped__replace"));
+        job = claim(&pool, &target, claims, 2);
+        assert_int_equal(job->run_state, RUN_DONE);
+        load_job_free(job);
+        claims[0].key.group = claims[1].key.group = earlier;
+        job = claim(&pool, &target, claims, 2);
+        assert_int_equal(job->run_state, RUN_SUPERSEDED);
+        assert_int_equal(job->later_run, 1764000000000);
+        load_job_free(job);
+        job = run(&pool, swap_job_new(&target, "shop/orders", 1, earlier, NULL, 0, true, pool.bridge, NULL), SINK_DONE);
+        assert_int_equal(job->swap_outcome, SWAP_SUPERSEDED);
+        assert_int_equal(job->later_run, 1764000000000);
+        load_job_free(job);
+        free(group);
+        free(earlier);
+        sink_target_deinit(&target);
+        end(&pool);
+    }
+}
+
 /* The server was restarted: the session that a loader kept is dead, and the claim is done on another one. */
 static void test_a_claim_after_a_restart_of_the_server(void **state) {
     if (!server) skip();
@@ -345,6 +394,7 @@ int main(void) {
         TEST(test_a_seek_sets_positions),
         TEST(test_a_claim_finds_the_generation),
         TEST(test_all_positions_of_a_group),
+        TEST(test_a_swap_of_a_run),
         TEST(test_a_claim_after_a_restart_of_the_server),
         TEST(test_a_claim_at_a_silent_server),
     };
