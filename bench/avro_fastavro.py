@@ -14,7 +14,7 @@ def measure(what, read, seconds):
         for _ in range(10000):
             read()
         count += 10000
-    print(f"{what}: {count / spent:.0f} records/s, {spent / count * 1e6:.3f} CPU-seconds a million")
+    print(f"{what}: {count / spent:.0f} records/s, {spent / count * 1e6:.3f} CPU-seconds per million")
 
 
 def main(path, name, seconds=2.0):

@@ -127,12 +127,12 @@ def measure_records(options, bridge, broker):
     return [
         row("P17", what, "kcat into psql \\copy, one text column", figures["sluice"], figures["copy"], "records/s", "0.8"),
         row("P17", "(the same)", limit, figures["sluice"], figures["poll"], "records/s", ""),
-        row("P17", "(processor time of the gateway)", limit, seconds, statistics.median(polled), "s a million records", "at most 4"),
+        row("P17", "(processor time of the gateway)", limit, seconds, statistics.median(polled), "s per million records", "at most 4"),
     ]
 
 
 def measure_visibility(options, bridge, broker):
-    """P18: from the moment when a record was due to be sent to the commit that makes its row visible; beside it the acknowledgement."""
+    """P18: from the moment when a record was due to be sent to the commit that makes its row visible. The baseline is the acknowledgement."""
     seen, acknowledged = [], []
     broker.create_topic("warm", PARTITIONS)
     produce = [KAFKA_LOAD, "produce", broker.brokers]
@@ -251,7 +251,7 @@ def measure_jetstream(options, directory):
     limit = "libnats that fetches and acks only"
     return [
         row("P19", what, limit, figures["sluice"], figures["fetch"], "messages/s", "0.6"),
-        row("P19", "(processor time of the gateway)", limit, statistics.median(processor), statistics.median(fetched), "s a million messages", ""),
+        row("P19", "(processor time of the gateway)", limit, statistics.median(processor), statistics.median(fetched), "s per million messages", ""),
     ]
 
 

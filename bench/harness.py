@@ -1,4 +1,4 @@
-"""What the rows of bench/run share: the gateway under load, the limits beside it, alternating rounds, and the table."""
+"""What the rows of bench/run share: the gateway under load, its baselines, alternating rounds, and the table."""
 
 import json
 import os
@@ -93,17 +93,17 @@ def alternate(rounds, contenders):
     return {name: statistics.median(values) for name, values in seen.items()}
 
 
-def row(number, what, limit, sluice, beside, unit, goal, ratio=None, loops=1):
-    """One line of the table. `limit`, `beside`: what it is measured beside, or None; `ratio`: other than sluice / beside."""
-    if ratio is None and beside is not None:
-        ratio = sluice / beside
+def row(number, what, limit, sluice, baseline, unit, goal, ratio=None, loops=1):
+    """One line of the table. `limit`, `baseline`: name and figure of the baseline, or None; `ratio`: if it is not sluice / baseline."""
+    if ratio is None and baseline is not None:
+        ratio = sluice / baseline
     return {
         "row": number,
         "what": what,
         "limit": limit,
         "loops": loops,
         "sluice": sluice,
-        "beside": beside,
+        "baseline": baseline,
         "unit": unit,
         "ratio": ratio,
         "goal": goal,
@@ -118,12 +118,12 @@ def figure(value):
 
 
 def print_table(rows):
-    print("| # | measure | beside | loops | Sluice | beside it | ratio | goal |")
+    print("| # | measure | baseline | loops | Sluice | baseline | ratio | goal |")
     print("|---|---|---|---|---|---|---|---|")
     for r in rows:
         ratio = "" if r["ratio"] is None else figure(r["ratio"]) if r["ratio"] >= 100 else f"{r['ratio']:.2f}"
         print(
-            f"| {r['row']} | {r['what']} | {r['limit'] or ''} | {r['loops']} | {figure(r['sluice'])} {r['unit']} | {figure(r['beside'])} "
+            f"| {r['row']} | {r['what']} | {r['limit'] or ''} | {r['loops']} | {figure(r['sluice'])} {r['unit']} | {figure(r['baseline'])} "
             f"| {ratio} | {r['goal']} |"
         )
 

@@ -44,7 +44,7 @@ def measure_mapping(options):
         if "P11" in options.rows and main:
             first, many = by_name["map"]["nanoseconds"], by_name["map-sinks"]["nanoseconds"]
             each = (many - first) / (MANY_SINKS - 1)
-            rows.append(row("P11", f"each added sink of {MANY_SINKS}, mapping alone", "the first", each, first, "ns an event", "under 0.3"))
+            rows.append(row("P11", f"each added sink of {MANY_SINKS}, mapping alone", "the first", each, first, "ns per event", "under 0.3"))
     return rows
 
 
@@ -55,9 +55,9 @@ def gateway_cpu(intake):
 
 
 def measure_added_sinks(options, directory):
-    """P11 through the gateway: one sink and twenty, one event a POST and a hundred."""
+    """P11 through the gateway: one sink and twenty, one event per POST and a hundred."""
     rows = []
-    for kind, framing, body, events in (("one event a POST", "single", EVENT, 1), ("100 events a POST", "ndjson", "\n".join([EVENT] * 100), 100)):
+    for kind, framing, body, events in (("one event per POST", "single", EVENT, 1), ("100 events per POST", "ndjson", "\n".join([EVENT] * 100), 100)):
         one = Intake(directory / f"P11-one-{framing}", framing=framing)
         many = Intake(directory / f"P11-many-{framing}", framing=framing, sinks=MANY_SINKS)
         content_type = "application/json" if framing == "single" else "application/x-ndjson"
@@ -81,7 +81,7 @@ def measure_added_sinks(options, directory):
             ("(the same, processor time of the gateway)", statistics.median(processor[one]), statistics.median(processor[many])),
         ):
             each = (all_of_them - first) / (MANY_SINKS - 1)
-            rows.append(row("P11", what, "the first", each, first, "ns an event", "under 0.3"))
+            rows.append(row("P11", what, "the first", each, first, "ns per event", "under 0.3"))
     return rows
 
 
@@ -91,15 +91,15 @@ def measure_templates(options, directory):
     rows = []
     speed = run_json(TEMPLATES, worker, EVENT_PATH, "--rounds", options.rounds, "--seconds", options.seconds)
     peer = speed["snippet"]
-    limit = "jsonnet_evaluate_snippet an event"
+    limit = "jsonnet_evaluate_snippet per event"
     for name, what, goal in (
         ("good", "template", "35,000 events/s"),
         ("failing", "template, 10 % of the events fail", "5,000 events/s"),
     ):
         figures = speed[name]
-        rows.append(row("P5", f"{what}, a second of the worker's processor time", limit, figures["worker"], peer["worker"], "events/s", goal))
-        rows.append(row("P5", "(the same, a second of all processor time)", limit, figures["everything"], peer["everything"], "events/s", ""))
-        rows.append(row("P5", "(the same, a second of wall time)", limit, figures["wall"], peer["wall"], "events/s", ""))
+        rows.append(row("P5", f"{what}, per second of the worker's processor time", limit, figures["worker"], peer["worker"], "events/s", goal))
+        rows.append(row("P5", "(the same, per second of all processor time)", limit, figures["everything"], peer["everything"], "events/s", ""))
+        rows.append(row("P5", "(the same, per second of wall time)", limit, figures["wall"], peer["wall"], "events/s", ""))
 
     marks = run_json(TEMPLATES, worker, EVENT_PATH, "--memory", options.template_events)
     for mark in marks:
@@ -134,14 +134,14 @@ def instructions(corpus, contender, passes):
 
 
 def count_instructions():
-    """Prints instructions an event: the difference of a run of two passes and one of one pass, so that setting up does not count."""
+    """Prints instructions per event: the difference of a run of two passes and one of one pass, so that setting up does not count."""
     # Valgrind's processor has less than this one may have: the list of kernels is that of the processor that they are counted on.
     listed = run_json("valgrind", "--tool=none", "--quiet", MAPPING, EVENT_PATH, "--list")
     contenders = listed["contenders"]
     wanted = [(corpus["name"], name, passes) for corpus in listed["corpora"] for name in contenders for passes in (1, 2)]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         counted = dict(zip(wanted, pool.map(lambda one: instructions(*one), wanted)))
-    print("\nInstructions an event, in brackets a byte of JSON, by callgrind (whose processor has no AVX-512)\n")
+    print("\nInstructions per event, in brackets a byte of JSON, by callgrind (whose processor has no AVX-512)\n")
     print("| corpus | " + " | ".join(contenders) + f" | each added sink of {MANY_SINKS} |")
     print("|---" * (len(contenders) + 2) + "|")
     for corpus in listed["corpora"]:

@@ -24,7 +24,7 @@ ROWS = ["P1", "P2", "P3", "P4", "P5", "P6", "P11", *bridge_rows.ROWS]
 
 
 def measure_posts(options, directory):
-    """P1 and P2, with one source and with 100: one event a POST."""
+    """P1 and P2, with one source and with 100: one event per POST."""
     contenders, open_things, rows = {}, [], []
 
     def add(name, thing, paths, body=EVENT, kind="application/json"):
@@ -47,14 +47,14 @@ def measure_posts(options, directory):
         if name not in options.rows:
             continue
         bare = figures["bare"]
-        rows.append(row(name, f"one event a POST, {text}", "bare libh2o handler", figures[name], bare, "POST/s", goal))
+        rows.append(row(name, f"one event per POST, {text}", "bare libh2o handler", figures[name], bare, "POST/s", goal))
         rows.append(row(name, f"the same, {MANY} active sinks", "bare libh2o handler", figures[f"{name}-many"], bare, "POST/s", goal))
         rows.append(row(name, "(the prototype without mapping)", "bare libh2o handler", figures[f"prototype-{mode}"], bare, "POST/s", ""))
     return rows
 
 
 def measure_batches(options, directory):
-    """P3: 100 events a POST, events a second."""
+    """P3: 100 events per POST, events a second."""
     body = "\n".join([EVENT] * 100)
     folder = directory / "prototype-batches"
     folder.mkdir()
@@ -71,15 +71,15 @@ def measure_batches(options, directory):
     )
     for thing in (prototype, one, many):
         thing.close()
-    limit, beside, goal = "prototype without mapping", figures["prototype"], "1,000,000 events/s"
+    limit, baseline, goal = "prototype without mapping", figures["prototype"], "1,000,000 events/s"
     return [
-        row("P3", "100 events a POST (ndjson), synced", limit, figures["P3"], beside, "events/s", goal),
-        row("P3", f"the same, {MANY} active sinks", limit, figures["P3-many"], beside, "events/s", goal),
+        row("P3", "100 events per POST (ndjson), synced", limit, figures["P3"], baseline, "events/s", goal),
+        row("P3", f"the same, {MANY} active sinks", limit, figures["P3-many"], baseline, "events/s", goal),
     ]
 
 
 def measure_import(options, directory):
-    """P6: import of rows that are staged already, beside psql \\copy of the same CSV."""
+    """P6: import of rows that are staged already, baseline psql \\copy of the same CSV."""
     count = options.import_rows
     server = Postgres()
     config = f"connections:\n  warehouse:\n    type: postgres\n    uri: {server.uri}\n"
@@ -140,7 +140,7 @@ def main():
     parser.add_argument("--lag", type=int, default=10_000_000, help="records that wait while memory is measured")
     parser.add_argument("--instructions", action="store_true", help="count instructions with callgrind, measure nothing else")
     parser.add_argument("--whole", action="store_true", help="with --instructions: of the gateway from HTTP to the commit, not of the mapping")
-    parser.add_argument("--beside", metavar="SLUICE", help="with --whole: another program to compare with")
+    parser.add_argument("--baseline", metavar="SLUICE", help="with --whole: another program to compare with")
     parser.add_argument("rows", nargs="*", default=ROWS, help=" ".join(ROWS))
     options = parser.parse_args()
     unknown = set(options.rows) - set(ROWS)
@@ -148,7 +148,7 @@ def main():
         parser.error(f"there is no row {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
     if options.instructions:
         if options.whole:
-            count_path(options.beside)
+            count_path(options.baseline)
         else:
             count_instructions()
         return

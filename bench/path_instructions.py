@@ -79,7 +79,7 @@ def read_counts(path):
 
 
 def count_once(binary, load):
-    """{thread: {function: instructions an event}}"""
+    """{thread: {function: instructions per event}}"""
     framing, content_type, body, events, rounds = LOADS[load]
     directory = pathlib.Path(tempfile.mkdtemp(prefix="sluice-counts-"))
     gateway = CountedGateway(directory, arguments=["--threads", "1", "--disk.budget", "4GB"])  # valgrind maps no terabytes
@@ -119,28 +119,28 @@ def by_function(counts):
     return total
 
 
-def print_functions(counts, beside):
+def print_functions(counts, baseline):
     """Where most is done; with another program: where the two differ most."""
-    ours, theirs = by_function(counts), by_function(beside) if beside else {}
+    ours, theirs = by_function(counts), by_function(baseline) if baseline else {}
     names = sorted({*ours, *theirs}, key=lambda name: -abs(ours.get(name, 0) - theirs.get(name, 0)))
     for name in names[:FUNCTIONS_SHOWN]:
-        difference = f" {ours.get(name, 0) - theirs.get(name, 0):+9.1f}" if beside else ""
+        difference = f" {ours.get(name, 0) - theirs.get(name, 0):+9.1f}" if baseline else ""
         print(f"    {ours.get(name, 0):9.1f}{difference}  {name}")
 
 
-def count_path(beside):
-    """`beside`: another sluice program to compare with, or None."""
-    binaries = [BUILD / "sluice"] + ([beside] if beside else [])
+def count_path(baseline):
+    """`baseline`: another sluice program to compare with, or None."""
+    binaries = [BUILD / "sluice"] + ([baseline] if baseline else [])
     for load in LOADS:
         runs = {binary: [count_once(binary, load) for _ in range(RUNS)] for binary in binaries}
         totals = []
-        print(f"\n{load}: instructions an event, median of {RUNS} runs")
+        print(f"\n{load}: instructions per event, median of {RUNS} runs")
         for binary in binaries:
             sums = [sums_of(counts) for counts in runs[binary]]
             medians = {name: statistics.median(s[name] for s in sums) for name in (*THREADS.values(), "others", "all")}
             spread = max(s["all"] for s in sums) / min(s["all"] for s in sums) - 1
             totals.append(medians["all"])
             print("  " + ", ".join(f"{name} {n:,.1f}" for name, n in medians.items()) + f" (spread {100 * spread:.2f} %)  {binary}")
-        if beside:
+        if baseline:
             print(f"  {100 * (totals[0] / totals[1] - 1):+.2f} %")
-        print_functions(runs[binaries[0]][0], runs[binaries[1]][0] if beside else None)
+        print_functions(runs[binaries[0]][0], runs[binaries[1]][0] if baseline else None)
