@@ -251,6 +251,7 @@ void source_copy_state(Source *to, const Source *from) {
     to->created = from->created;
     to->disabled = from->disabled;
     pause_copy(&to->paused, &from->paused);
+    to->run = from->run;
     to->deleted = from->deleted;
     to->deleted_running = from->deleted_running;
 }
@@ -324,6 +325,12 @@ void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, c
     check(atomic_load_explicit(&source->references, memory_order_relaxed) == 1);
     source_check(source);
     version_stamp(&source->version, version, at, by, description);
+}
+
+void source_begin_run(Source *source, usec_t now) {
+    check(atomic_load_explicit(&source->references, memory_order_relaxed) == 1);
+    usec_t run = now > 0 ? now / USEC_MS * USEC_MS : 0;
+    source->run = run > source->run ? run : source->run + USEC_MS;
 }
 
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description) {

@@ -209,6 +209,8 @@ typedef struct Source {
     usec_t created;
     bool disabled;
     Pause paused; /* of all its sinks */
+    usec_t
+        run; /* wall time, whole ms: when its present run was asked for; each is later than the one before. 0: it has none, see source_ends */
     usec_t deleted, deleted_running;
 } Source;
 
@@ -247,6 +249,8 @@ Sink *sink_copy(const Sink *sink);
 /* Takes copies of the texts; for an unshared object. */
 void source_stamp(Source *source, uint32_t version, usec_t at, const char *by, const char *description);
 void sink_stamp(Sink *sink, uint32_t version, usec_t at, const char *by, const char *description);
+/* Of an unshared copy: another run, that was asked for at `now` (wall). */
+void source_begin_run(Source *source, usec_t now);
 /* The rows of an unshared copy go elsewhere than those of `old`: notes the place of these as the last former one. `key`: as SinkOrigin.key. */
 void sink_note_former(Sink *sink, const SinkTarget *old, const char *key);
 /* Do the facts of the origin count for a source with that key? */

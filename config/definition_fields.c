@@ -16,6 +16,7 @@
 
 #define BY_ENABLE "is changed through …/enable and …/disable; leave it out"
 #define BY_PAUSE "is changed through …/pause and …/resume; leave it out"
+#define BY_RESUME "is decided by the server, and another run is asked for through …/resume; leave it out"
 #define BY_DELETE "is changed through DELETE and …/undelete; leave it out"
 
 /* ---- ids and names: the same for sources and sinks ------------------------------------------------------------------------------------- */
@@ -117,7 +118,13 @@ static json_t *write_pause(const void *place) {
         0                                                                                                                                  \
     }
 
-static const FieldInfo source_state_rows[] = {STATE_ROWS(Source)};
+#define RUN_ROW                                                                                                                            \
+    {                                                                                                                                      \
+        .name = "run", .type = FIELD_TIME, .offset = offsetof(Source, run), .read_only = BY_RESUME, .is_optional = true,                   \
+        .sentence = "Of a source with `loop: false`: when its present run was asked for."                                                  \
+    }
+
+static const FieldInfo source_state_rows[] = {RUN_ROW, STATE_ROWS(Source)};
 const FieldTable source_state_fields = {.owners = "sources", .fields = source_state_rows, .size = sizeof(Source)};
 static const FieldInfo sink_state_rows[] = {STATE_ROWS(Sink)};
 const FieldTable sink_state_fields = {.owners = "sinks", .fields = sink_state_rows, .size = sizeof(Sink)};

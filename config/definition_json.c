@@ -113,6 +113,7 @@ json_t *source_store(const Source *source) {
     json_t *stored = object_new();
     json_t *state = state_store(source->number, &source->settings, &source->version, source->created, source->disabled, &source->paused,
                                 source->deleted, source->deleted_running);
+    if (source->run != 0) set(state, "run", json_integer(source->run / USEC_MS));
     set(stored, "definition", source_request_form(source));
     set(stored, "state", state);
     return stored;
@@ -138,6 +139,8 @@ json_t *sink_store(const Sink *sink) {
     set(stored, "state", state);
     return stored;
 }
+
+#define RUN_MOST (INT64_MAX / USEC_MS / 2)
 
 typedef struct State {
     uint32_t number;
@@ -214,11 +217,15 @@ static int state_load(Fault *fault, const Node *node, State *state) {
 int source_load(const json_t *stored, Source **ret_source, Error *error) {
     Fault fault = {.error = error};
     Node root = {.value = stored}, definition = node_member(&root, "definition"), state_node = node_member(&root, "state");
+    Node run_node = node_member(&state_node, "run"); /* of a source that ends, and that this program or a later one has stored */
     _cleanup_(cleanup_source_unref) Source *source = NULL;
     State state = {0};
+    int64_t run = 0;
     int r = source_read(&fault, &definition, NULL, &source);
+    if (r == 0 && node_given(&run_node)) r = node_integer(&fault, &run_node, 1, RUN_MOST, &run);
     if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
+    source->run = run * USEC_MS;
     source->number = state.number;
     source->settings = state.settings;
     source_stamp(source, state.version, state.at, state.by, state.description);

@@ -61,6 +61,12 @@ static inline bool source_keeps_positions(const Source *source) {
     return source->kind->bridge && source->kind->bridge->keeps_positions(source->part);
 }
 
+/* Does it read up to an end only, and then again when it is resumed? */
+static inline bool source_ends(const Source *source) {
+    const BridgeSource *bridge = source_bridge(source);
+    return bridge && !bridge->loop;
+}
+
 /* What positions of a source that keeps them belong to, beside table and topic: with another one it starts anew. free(). */
 char *source_positions_key(const Source *source, uint32_t project);
 

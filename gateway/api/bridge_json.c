@@ -232,6 +232,7 @@ json_t *bridge_to_json(const Source *source, const BridgeStatus *status, const A
     set(json, "type", json_string(source_kind_name(source)));
     set(json, "cluster", text_json(status ? status->cluster : NULL));
     set(json, "group", text_json(status ? status->group : NULL));
+    set(json, "run", time_json(source->run));
     set(json, "at", time_json(status ? status->at : 0));
     set(json, "errorAt", time_json(status && status->error ? status->error_at : 0));
     set(json, "counts", status ? counts_json(status) : json_null());

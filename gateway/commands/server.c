@@ -200,8 +200,17 @@ static int put_verb(const ApiClient *client, void *context, Error *error) {
     _cleanup_free_ char *rest = NULL, *path = NULL;
     check(asprintf(&rest, "/%s", target->verb) > 0);
     path = path_of(target, rest);
-    int r = api_client_expect(client, "PUT", path, NULL, NULL, error);
+    json_t *answer = NULL;
+    int r = api_client_expect(client, "PUT", path, NULL, &answer, error);
     if (r < 0) return r;
+    bool resumes_source = target->id && !target->sink && strcmp(target->verb, "resume") == 0;
+    const char *result = screen_text(answer, "result");
+    if (resumes_source && result[0] && strcmp(result, "The source is resumed.") != 0) {
+        (void)printf("%s: %s\n", target->id, result);
+        json_decref(answer);
+        return 0;
+    }
+    json_decref(answer);
     char other[32] = "";
     if (target->sink && strcmp(target->verb, "resume") == 0) find_other_pause(client, target, other);
     (void)printf("%s: %sd%s%s\n", target->id ? target->id : target->connection, target->verb, other[0] ? ", but still paused by its " : "",
@@ -265,7 +274,8 @@ const Command command_pause = {
 
 const Command command_resume = {
     .name = "resume",
-    .summary = "End a pause.",
+    .summary = "End a pause, or read a source that is finished once more.",
+    .notes = "A source of a broker with `loop: false` that is finished, and not paused, reads up to the end of now.\n",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
     .operands_most = 1,

@@ -438,6 +438,12 @@ static void give_numbers(Control *control, ChangeOutcome *outcome) {
     }
 }
 
+static void begin_run(const Control *control, Change *change) {
+    ChangeOutcome *outcome = &change->outcome;
+    if (!outcome->source) outcome->source = source_copy(registry_find(&control->registry, change->request.source_id)->source);
+    source_begin_run(outcome->source, control->options.clock->wall(control->options.clock));
+}
+
 static int compile(Control *control, Change *change, Error *error) {
     const ChangeOutcome *outcome = &change->outcome;
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
@@ -462,10 +468,11 @@ static void start(Control *control, Change *change) {
     }
     if (outcome->plan) check(json_object_update(change->task->outputs, outcome->plan) == 0);
     if (!outcome->done) {
-        finish(control, change, TASK_SUCCESS, "Nothing had to be changed.");
+        finish(control, change, TASK_SUCCESS, outcome->same ? outcome->same : "Nothing had to be changed.");
         return;
     }
     give_numbers(control, outcome);
+    if (outcome->runs) begin_run(control, change);
     stamp(control, change);
     if (outcome->shows && compile(control, change, &failure.error) < 0) {
         finish(control, change, TASK_ERROR, failure.error.text);

@@ -43,6 +43,44 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
                        found->name, found->type->name, source->kind->name, type);
 }
 
+/* ---- runs of sources that end ------------------------------------------------------------------------------------------------------------- */
+
+bool bridge_is_finished(const Control *control, const Source *source) {
+    BridgeStatus *status = source_ends(source) ? control_bridge_status(control, source) : NULL;
+    bool finished = status && status->state == BRIDGE_FINISHED && status->run == source->run;
+    bridge_status_unref(status);
+    return finished;
+}
+
+/* Not by what people call it, and when its rows are imported. */
+static bool decides_rows(const char *field) {
+    return strcmp(field, "name") != 0 && strcmp(field, "description") != 0 && strncmp(field, "settings", 8) != 0;
+}
+
+static bool any_decides_rows(json_t *take_differences) {
+    bool any = false;
+    size_t i;
+    json_t *field;
+    json_array_foreach(take_differences, i, field) any = any || decides_rows(json_string_value(field));
+    json_decref(take_differences);
+    return any;
+}
+
+bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known, const ChangeOutcome *outcome) {
+    const Source *now = outcome->source ? outcome->source : known ? known->source : NULL;
+    bool declares = request->kind == CHANGE_CREATE || request->kind == CHANGE_PATCH || request->kind == CHANGE_MANIFEST;
+    if (!outcome->done || !declares || !source_ends(now)) return false;
+    if (outcome->source && (!known || any_decides_rows(source_differences(known->source, now)))) return true;
+    for (size_t i = 0; i < outcome->sink_count; i++) {
+        const Sink *sink = outcome->sinks[i];
+        const RegistrySink *old = known ? registry_find_sink(known, sink->sink_id) : NULL;
+        if (sink->deleted == 0 && (!old || any_decides_rows(sink_differences(old->sink, sink)))) return true;
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------------------------------- */
+
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure) {
     _cleanup_free_ char *wrong = source_sink_start_wrong(source, sink);
     return wrong ? failure_set(failure, 400, "badRequest", "Field \"startFrom\" %s.", wrong) : 0;

@@ -390,9 +390,15 @@ static int change_source(Control *control, const ChangeRequest *request, const R
                                        : "The source is paused: events are taken, and no import of its sinks starts.";
         break;
     case CHANGE_RESUME:
-        differs = set_pause(control, request, &outcome->source->paused);
         outcome->shows = source_bridge(old) != NULL;
+        differs = set_pause(control, request, &outcome->source->paused);
         outcome->done = "The source is resumed.";
+        if (!differs && bridge_is_finished(control, old)) {
+            differs = outcome->runs = true;
+            outcome->done = "The source was finished, and is read once more.";
+        } else if (!differs && source_ends(old)) {
+            outcome->same = "The source is neither paused nor finished: nothing had to be changed.";
+        }
         break;
     case CHANGE_CREATE:
     case CHANGE_MANIFEST:
@@ -555,6 +561,7 @@ static int build(Control *control, const ChangeRequest *request, ChangeOutcome *
 /* What the steps rely on. */
 static void check_outcome(const ChangeOutcome *outcome) {
     check(!outcome->withdraws || outcome->shows);
+    check(!outcome->runs || (outcome->shows && !outcome->withdraws && outcome->done));
     check(!outcome->source_stamps || outcome->source);
     check(!outcome->source_is_new || (outcome->source_stamps && outcome->shows && outcome->source->number == 0));
     check(outcome->sink_count <= 2 * SINKS_A_SOURCE_MAX || outcome->withdraws || !outcome->source_is_new);
@@ -576,6 +583,8 @@ int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *
         outcome_deinit(&outcome);
         return r;
     }
+    const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
+    outcome.runs = outcome.runs || bridge_runs_again(request, known, &outcome);
     check_outcome(&outcome);
     *ret_outcome = outcome;
     return 0;

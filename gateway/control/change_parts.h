@@ -23,7 +23,9 @@ typedef struct ChangeOutcome {
     SinkOutcome *of_sinks; /* owned; by index of `sinks` */
     size_t sink_count;
     const char *done; /* the sentence of success; static text, or `text`. NULL: nothing differs from what is there */
+    const char *same; /* static: what is said then; NULL: that nothing had to be changed */
     char *text;       /* owned */
+    bool runs;        /* the source ends (source_ends), and is to be read once more: it begins another run */
     bool shows;       /* the loops run something else: a snapshot and its fence */
     bool withdraws;   /* something ends: new events are refused first (shows, too) */
     json_t *plan;     /* owned object; of a manifest: what becomes of its parts. NULL: none */
@@ -122,6 +124,10 @@ Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
 /* What a change of the source means for what it has read: appends a sentence, with a space before it when something stands there. */
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
+/* Has the present run of a source that ends come to its end? */
+bool bridge_is_finished(const Control *control, const Source *source);
+/* Does the change have a source that ends read once more? */
+bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known, const ChangeOutcome *outcome);
 /* Can the sink say where it begins as it does? */
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
 /* A sink comes to a source, or gets another target: notes what says where it begins to read. */

@@ -57,6 +57,7 @@ typedef struct BridgeSinkStatus {
 typedef struct BridgeStatus BridgeStatus;
 struct BridgeStatus {
     BridgeState state;
+    usec_t run;          /* Source.run that it knows */
     const char *stopped; /* id, BRIDGE_STOPPED; else NULL */
     const char *reason;  /* a sentence; NULL: nothing to say */
     const char *error;   /* the last trouble with the broker, or a topic that cannot be read; NULL: none */

@@ -298,7 +298,8 @@ static void adopt(Bridge *bridge) {
         bool changed = now && before && differs(before->source, now->source);
         bool reads_on = bridge->client && now && now->plan && before && !changed;
         define(bridge);
-        if (changed) finish_forget(bridge); /* it may go on, or have more to read */
+        bool another_run = now && before && now->source->run != before->source->run;
+        if (changed || another_run) finish_forget(bridge); /* it may go on, or have more to read */
         if (bridge->client && (bridge->want != WANT_READ || !reads_on)) bridge_close_client(bridge);
         if (bridge->client) {
             sinks_set_up(bridge);

@@ -190,6 +190,7 @@ static void judge(const Bridge *bridge, BridgeStatus *status) {
 static BridgeStatus *make(const Bridge *bridge) {
     BridgeStatus *status = bridge_status_new();
     status->at = bridge->options.clock->wall(bridge->options.clock);
+    if (bridge->source) status->run = bridge->source->source->run;
     status->error = copy(status, bridge->trouble ? bridge->trouble : bridge->world.missing);
     status->error_at = bridge->trouble ? bridge->trouble_at : bridge->world.missing_at;
     status->cluster = copy(status, bridge->world.cluster);

@@ -3,12 +3,13 @@
 import base64
 import json
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from sluice import AT_ONCE, ROOT, wait_until
+from sluice import AT_ONCE, BINARY, ROOT, wait_until
 
 sys.path.insert(0, str(ROOT / "tests" / "services"))
 
@@ -190,6 +191,32 @@ def test_a_source_that_ends(gateway_factory, nats, durable):
     gateway.start()
     wait_for(lambda: local(gateway), range(1, 751))
     wait_until("it is finished again", lambda: gateway.log_text().count(finished) == 2, LONG)
+
+
+@BOTH
+def test_a_source_that_is_finished_is_resumed(gateway_factory, nats, durable):
+    """It reads what came since; it does so when it is asked to, and once."""
+    gateway = gateway_factory(config(nats)).start()
+    nats.publish("orders.a", numbers(1, 100))
+    add(gateway, durable, loop=False)
+
+    def resume():
+        command = [BINARY, "resume", "s", "--admin", f"http://{gateway.admin}", "--data", str(gateway.data)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    for last in (200, 300):
+        wait_until("it is finished", lambda: status(gateway)["state"] == "finished", LONG)
+        assert local(gateway) == list(range(1, last - 99))
+        run = status(gateway)["run"]
+        nats.publish("orders.a", numbers(last - 99, 100))
+        assert resume() == "s: The source was finished, and is read once more.\n"
+        assert status(gateway)["run"] > run
+        wait_for(lambda: local(gateway), range(1, last + 1))
+    wait_until("it is finished", lambda: status(gateway)["state"] == "finished", LONG)
+    gateway.change("PUT", "/sources/s/pause")
+    assert resume() == "s: resumed\n"
+    gateway.change("PUT", "/sources/s/disable")
+    assert resume() == "s: The source is neither paused nor finished: nothing had to be changed.\n"
 
 
 @BOTH

@@ -409,6 +409,112 @@ static void a_pause_is_shown(void **state) {
     assert_int_equal(harness->control->generation, generation);
 }
 
+/* ---- runs of sources that end ---- */
+
+static struct {
+    BridgeState state;
+    usec_t run;
+} shown_status;
+
+static BridgeStatus *show_status(SourceRunner *runner, uint32_t source) {
+    (void)runner, (void)source;
+    BridgeStatus *status = bridge_status_new();
+    status->state = shown_status.state;
+    status->run = shown_status.run;
+    return status;
+}
+
+static void let_it_say(Harness *harness, BridgeState state, usec_t run) {
+    for (size_t i = 0; harness->runners[i]; i++)
+        if (harness->runners[i]->kind == &source_kind_kafka) harness->runners[i]->status = show_status;
+    shown_status.state = state;
+    shown_status.run = run;
+}
+
+static usec_t run_of(Harness *harness, const char *source_id) {
+    char path[100], text[40];
+    json_t *answer;
+    (void)snprintf(path, sizeof path, SOURCES "/%s", source_id);
+    assert_int_equal(harness_call(harness, "GET", path, NULL, &answer), 200);
+    const json_t *run = json_object_get(answer, "run");
+    usec_t known = registry_find(&harness->control->registry, source_id)->source->run;
+    clock_format_utc(known, text);
+    if (known != 0)
+        assert_string_equal(json_string_value(run), text);
+    else
+        assert_null(run);
+    json_decref(answer);
+    return known;
+}
+
+#define ENDS(id, more)                                                                                                                     \
+    "{\"sourceId\":\"" id "\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"a\"],\"loop\":false" more "}}"
+
+/* A definition that decides about rows begins another run; whatever else happens does not. */
+static void a_source_that_ends_has_runs(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, KAFKA("o", "other", "[\"a\"]"), "The source is created.");
+    assert_int_equal(run_of(harness, "o"), 0);
+    does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
+    usec_t run = run_of(harness, "s"), last = run;
+    assert_true(run > 0 && run % USEC_MS == 0);
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    run = run_of(harness, "s");
+    assert_true(run > last);
+    last = run;
+
+    /* No clock that goes back makes an earlier run. */
+    harness->wall_jump = -USEC_MINUTE;
+    does(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"batchSize\":7}}", "The source is changed.");
+    run = run_of(harness, "s");
+    assert_int_equal(run, last + USEC_MS);
+    last = run;
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"onInvalid\":\"reject\"}", "The sink is changed.");
+    run = run_of(harness, "s");
+    assert_int_equal(run, last + USEC_MS);
+    last = run;
+    harness_stop(harness);
+    harness_start(harness);
+    assert_int_equal(run_of(harness, "s"), last);
+
+    does(harness, "PATCH", SOURCES "/s", "{\"description\":\"d\"}", "The source is changed.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"name\":\"n\"}", "The sink is changed.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"onInvalid\":\"reject\"}", "Nothing had to be changed.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k/settings",
+         "{\"settings\":[{\"key\":\"storage.level.local.encoding.sync.wait\",\"value\":false}]}", "The settings are changed.");
+    does(harness, "PUT", SOURCES "/s/disable", NULL, "The source is disabled; what waits is imported.");
+    does(harness, "PUT", SOURCES "/s/enable", NULL, "The source is enabled.");
+    does(harness, "PUT", SOURCES "/s/pause", NULL, "The source is paused: nothing is read, and no import of its sinks starts.");
+    does(harness, "PUT", SOURCES "/s/resume", NULL, "The source is resumed.");
+    assert_int_equal(run_of(harness, "s"), last);
+}
+
+static void a_source_that_is_finished_is_resumed(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", SINK("k", "local", "t"), "The sink is created.");
+    usec_t run = run_of(harness, "s");
+    const char *neither = "The source is neither paused nor finished: nothing had to be changed.";
+    does(harness, "PUT", SOURCES "/s/resume", NULL, neither); /* nobody has said anything of it */
+    let_it_say(harness, BRIDGE_RUNNING, run);
+    does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
+    let_it_say(harness, BRIDGE_FINISHED, run - USEC_MS); /* of the run before: it has not heard of this one */
+    does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
+    assert_int_equal(run_of(harness, "s"), run);
+    let_it_say(harness, BRIDGE_FINISHED, run);
+    does(harness, "PUT", SOURCES "/s/pause", NULL, "The source is paused: nothing is read, and no import of its sinks starts.");
+    does(harness, "PUT", SOURCES "/s/resume", NULL, "The source is resumed."); /* the pause alone */
+    assert_int_equal(run_of(harness, "s"), run);
+    does(harness, "PUT", SOURCES "/s/resume", NULL, "The source was finished, and is read once more.");
+    assert_true(run_of(harness, "s") > run);
+    SnapshotSource *shown = snapshot_find(harness->held[0], SPAN("s"));
+    assert_int_equal(shown->source->run, run_of(harness, "s"));
+    does(harness, "PUT", SOURCES "/s/resume", NULL, neither);
+    /* Another source is not asked about runs. */
+    does(harness, "POST", SOURCES, KAFKA("o", "other", "[\"a\"]"), "The source is created.");
+    does(harness, "PUT", SOURCES "/o/resume", NULL, "Nothing had to be changed.");
+}
+
 static void a_disabled_sink_goes_on_later(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
@@ -497,6 +603,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(where_a_sink_began_counts_for_its_group, start, harness_teardown),
         cmocka_unit_test_setup_teardown(where_a_sink_begins_is_of_positions_alone, start, harness_teardown),
         cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_source_that_ends_has_runs, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_source_that_is_finished_is_resumed, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_test_of_a_connection_looks_for_what_is_read, start, harness_teardown),

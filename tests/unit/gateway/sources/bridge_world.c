@@ -269,11 +269,11 @@ static void store(const Append *append) {
             WorldRun *kept = &to->runs[to->run_count++];
             *kept = (WorldRun){.partition = partition, .first = run->first, .next = run->next};
             for (uint64_t row = 0; row < run->rows; row++) {
-                int of;
-                long long offset;
-                int size;
-                assert_int_equal(sscanf(at, "%d,%lld,x%n", &of, &offset, &size), 2);
-                assert_int_equal(of, partition);
+                char *end;
+                assert_int_equal(strtol(at, &end, 10), partition); /* sscanf() would look for the end of a text, and there is none */
+                assert_int_equal(*end, ',');
+                long long offset = strtoll(end + 1, &end, 10);
+                assert_int_equal(*end, ',');
                 assert_true(offset >= run->first && offset < run->next);
                 kept->rows[(offset - run->first) / 8] |= (uint8_t)(1 << (offset - run->first) % 8);
                 at = strchr(at, '\n') + 1;
@@ -547,6 +547,7 @@ static SnapshotSource *make_source(void) {
     json_decref(json);
     source->number = 5;
     source->disabled = world.is_disabled;
+    source->run = world.run;
     if (world.is_paused) pause_begin(&source->paused, 1, 1, "somebody");
     for (size_t i = 0; i < WORLD_SINKS; i++) {
         if (!world.sinks[i].enabled) continue;

@@ -98,6 +98,7 @@ typedef struct World {
     SnapshotSource *source;
     uint64_t generation;
     bool is_paused, is_disabled;
+    usec_t run; /* Source.run */
     Mailbox *control;
 } World;
 

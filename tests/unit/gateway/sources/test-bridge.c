@@ -873,6 +873,28 @@ static void a_finished_source_that_is_changed_goes_on(void **state) {
     assert_int_equal(world_status()->state, BRIDGE_RUNNING);
 }
 
+static void a_finished_source_runs_again(void **state) {
+    (void)state;
+    world_begin(1, 1, false);
+    world_put(0, 100, RECORD_GOOD);
+    world.run = 7 * USEC_MS;
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(world_status()->run, world.run);
+    world_put(0, 50, RECORD_GOOD);
+    world_show(); /* the same run */
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world.sinks[0].positions[0], 100);
+    world.run += USEC_MS;
+    world_show();
+    world_settle(60);
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world.sinks[0].positions[0], 150);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(world_status()->run, world.run);
+}
+
 static void a_source_that_ends_reads_again_what_was_returned(void **state) {
     (void)state;
     world_begin(1, 1, false);
@@ -1031,6 +1053,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_seek_does_not_wait_for_ever, world_tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, world_tear_down),
         cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, world_tear_down),
+        cmocka_unit_test_teardown(a_finished_source_runs_again, world_tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, world_tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, world_tear_down),
         cmocka_unit_test_teardown(each_record_once_whatever_happens, world_tear_down),
