@@ -214,9 +214,10 @@ static int check_declared(Fault *fault, const Node *node, const SinkTarget *targ
 
 static int refuse_base_name(Fault *fault, const Node *columns, const SinkTarget *target, size_t index) {
     const Column *column = &target->columns[index];
-    if (!target->infer || column->inferred != COLUMN_DECLARED || !inference_reserves(span_of(column->name))) return 0;
+    if (!target->infer || column->inferred != COLUMN_DECLARED || !inference_reserves(span_of(column->name)) || inference_is_base(column))
+        return 0;
     Node item = node_item(columns, index), name = node_member(&item, "name");
-    return fault_at(fault, &name, "is \"%s\", a column that \"infer\" makes", column->name);
+    return fault_at(fault, &name, "is \"%s\", a column that \"infer\" makes, and that holds something else", column->name);
 }
 
 static int complete_mapping(Fault *fault, const Node *node, void *object) {

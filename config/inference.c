@@ -34,6 +34,34 @@ bool inference_reserves(Span name) {
     return span_equal_nocase(name, SPAN(REST_NAME));
 }
 
+static const Column *declared_as(const SinkTarget *target, const char *name) {
+    for (size_t i = 0; i < target->column_count; i++)
+        if (target->columns[i].inferred == COLUMN_DECLARED && strcmp(target->columns[i].name, name) == 0) return &target->columns[i];
+    return NULL;
+}
+
+bool inference_is_base(const Column *column) {
+    for (size_t i = 0; i < BASE_COUNT; i++)
+        if (strcmp(column->name, base_columns[i].name) == 0)
+            return column->type == base_columns[i].type && column->data_type == base_columns[i].data_type &&
+                   (column->type != COLUMN_META || column->meta_field == base_columns[i].meta_field);
+    return false;
+}
+
+json_t *inference_base_form(const char *name, unsigned meta_fields) {
+    for (size_t i = 0; i < BASE_COUNT; i++) {
+        if (strcmp(name, base_columns[i].name) != 0) continue;
+        bool is_meta = base_columns[i].type == COLUMN_META;
+        if (is_meta && !(meta_fields & META_BIT(base_columns[i].meta_field))) return NULL;
+        json_t *form = json_pack("{s:s, s:s, s:s, s:s*}", "name", name, "type", column_type_name(base_columns[i].type), "dataType",
+                                 data_type_name(base_columns[i].data_type), "field",
+                                 is_meta ? meta_field_name(base_columns[i].meta_field) : NULL);
+        check(form);
+        return form;
+    }
+    return NULL;
+}
+
 size_t inference_room(const SinkTarget *target) {
     if (!target->infer || target->infer->max_columns <= target->column_count) return 0;
     return target->infer->max_columns - target->column_count;
@@ -78,14 +106,19 @@ void inference_complete(unsigned meta_fields, SinkTarget *target) {
     check(columns);
     size_t count = 0;
     bool keyed = target->table.strategy == STRATEGY_MERGE && !has_key(target);
-    for (size_t i = 0; i < BASE_COUNT; i++)
-        if (base_columns[i].type != COLUMN_META || meta_fields & META_BIT(base_columns[i].meta_field))
+    for (size_t i = 0; i < BASE_COUNT; i++) {
+        const Column *declared = declared_as(target, base_columns[i].name);
+        if (declared)
+            columns[count++] = *declared;
+        else if (base_columns[i].type != COLUMN_META || meta_fields & META_BIT(base_columns[i].meta_field))
             columns[count++] = base_column(i, keyed);
+    }
     for (size_t i = 0; i < target->column_count; i++) {
-        if (target->columns[i].inferred == COLUMN_BASE)
-            fields_free(&column_fields, &target->columns[i]);
-        else
-            columns[count++] = target->columns[i];
+        Column *column = &target->columns[i];
+        if (column->inferred == COLUMN_BASE)
+            fields_free(&column_fields, column);
+        else if (!inference_is_base(column))
+            columns[count++] = *column;
     }
     columns[count++] = (Column){.name = text_copy(REST_NAME), .type = COLUMN_REST, .data_type = DATA_JSON, .inferred = COLUMN_BASE};
     free(target->columns);
@@ -173,11 +206,23 @@ static void keep(SinkTarget *now, size_t at, const Column *column) {
     insert_column(now, at, copy);
 }
 
+/* A declared column takes the place of the base column of its name; false: there is none. */
+static bool move_declared(SinkTarget *target, const char *name, size_t to) {
+    const Column *declared = declared_as(target, name);
+    if (!declared) return false;
+    size_t from = (size_t)(declared - target->columns);
+    check(from >= to);
+    Column column = *declared;
+    memmove(&target->columns[to + 1], &target->columns[to], (from - to) * sizeof column);
+    target->columns[to] = column;
+    return true;
+}
+
 void inference_keep(const SinkTarget *old, SinkTarget *now) {
     if (!now->infer || !old->infer) return;
     size_t front = 0;
     for (size_t i = 0; i < old->column_count; i++)
-        if (is_front(&old->columns[i])) keep(now, front++, &old->columns[i]);
+        if (is_front(&old->columns[i]) && !move_declared(now, old->columns[i].name, front++)) keep(now, front - 1, &old->columns[i]);
     /* The names of columns are those that the table has. */
     bool is_other = strcmp(old->connection, now->connection) != 0 || strcmp(old->table.table_id, now->table.table_id) != 0;
     for (size_t i = 0; i < old->column_count && !is_other; i++) {

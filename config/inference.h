@@ -23,6 +23,10 @@ typedef struct InferredColumn {
 
 /* Is it the name of a base column of any source? Case is not told apart. */
 bool inference_reserves(Span name);
+/* Is the column what a base column of its name is? Such a one may be declared, to be a key or to be masked, and takes its place. */
+bool inference_is_base(const Column *column);
+/* A base column of a source whose events have these meta fields (META_BIT), as a request declares it; NULL: there is none of that name. */
+json_t *inference_base_form(const char *name, unsigned meta_fields);
 /* How many columns more the target may get. 0: nothing is discovered. */
 size_t inference_room(const SinkTarget *target);
 /* Has the field (its canonical path) no column by inference: since it is not stored at all, it or what it is in has a column that is

@@ -178,7 +178,7 @@ static int add_stream(Fault *fault, const Node *root, const char *name, Manifest
     Node translated = {.value = translation.source};
     r = add_source(fault, &translated, manifest);
     if (r < 0) {
-        stream_translation_locate(&translation, fault);
+        stream_translation_locate(&translation, root, fault);
         expansions_hide(&manifest->expansions, fault->error);
         return r;
     }

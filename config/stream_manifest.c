@@ -6,11 +6,8 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "base/checksum.h"
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "config/column_name.h"
-#include "config/definition.h"
 #include "config/stream_parts.h"
 #include "config/units.h"
 #include "config/yaml_scalar.h"
@@ -24,14 +21,14 @@ bool stream_manifest_is(const json_t *document) {
 
 /* ---- what has been read --------------------------------------------------------------------------------------------------------------- */
 
-static const char *pointer_of(const Node *node, char out[static sizeof((Fault *)0)->path]) {
+const char *stream_pointer_of(const Node *node, char out[static sizeof((Fault *)0)->path]) {
     Fault scratch = {0};
     (void)fault_plain(&scratch, node, "here");
     memcpy(out, scratch.path, sizeof scratch.path);
     return out;
 }
 
-static void add_origin(Stream *stream, const char *to, const char *from) {
+void stream_add_origin(Stream *stream, const char *to, const char *from) {
     array_extend(stream->result.origins, stream->result.origin_count);
     stream->result.origins[stream->result.origin_count++] = (StreamOrigin){.to = text_copy(to), .from = text_copy(from)};
 }
@@ -41,7 +38,7 @@ void stream_set(Stream *stream, json_t *object, const char *field, json_t *take_
     check(take_value && json_object_set_new(object, field, take_value) == 0);
     bool in_part = object == stream->part;
     (void)snprintf(to, sizeof to, "%s%s%s", in_part ? stream->place_kind : "", in_part ? "/" : "", pointer);
-    add_origin(stream, to, pointer_of(given->node, from));
+    stream_add_origin(stream, to, stream_pointer_of(given->node, from));
 }
 
 void stream_ignore(Stream *stream, const char *format, ...) {
@@ -159,7 +156,7 @@ static int take_seconds(Stream *stream, const StreamField *field, const StreamGi
     return 0;
 }
 
-static void set_secret(Stream *stream, const char *field, const char *parameter, const char *value) {
+void stream_set_secret(Stream *stream, const char *field, const char *parameter, const char *value) {
     char shown[128];
     (void)snprintf(shown, sizeof shown, "(%s)", parameter);
     expansions_add(stream->expansions, span_of(shown), span_of(value));
@@ -189,7 +186,7 @@ static int take_value(Stream *stream, const StreamField *field, const StreamGive
     case STREAM_NOWHERE: unreachable();
     case STREAM_PART: stream_set(stream, stream->part, field->field, json_string(text), field->field, given); return 0;
     case STREAM_CONNECTION: check(json_object_set_new(stream->connection, field->field, json_string(text)) == 0); return 0;
-    case STREAM_SECRET: set_secret(stream, field->field, field->name, text); return 0;
+    case STREAM_SECRET: stream_set_secret(stream, field->field, field->name, text); return 0;
     case STREAM_FILE: return take_file(stream, field, given, text);
     case STREAM_TABLE:
         (void)snprintf(pointer, sizeof pointer, "sinks/0/table/%s", field->field);
@@ -201,7 +198,7 @@ static int take_value(Stream *stream, const StreamField *field, const StreamGive
 
 /* ---- the fields of an object or address ---------------------------------------------------------------------------------------------------- */
 
-static const StreamField *find_field(unsigned place, const char *name) {
+const StreamField *stream_find_field(unsigned place, const char *name) {
     for (const StreamField *field = stream_fields; field->name; field++) {
         if (!(field->places & place)) continue;
         if (strcmp(field->name, name) == 0 || (field->alias && strcmp(field->alias, name) == 0)) return field;
@@ -273,7 +270,7 @@ static int read_object(Stream *stream, unsigned place, const char *prefix, const
         _cleanup_free_ char *name = text_copy(key);
         for (char *c = name; *c && (place & (STREAM_SOURCE_OPTIONS | STREAM_SINK_OPTIONS)); c++)
             if (*c == '-') *c = '_';
-        const StreamField *field = find_field(place, name);
+        const StreamField *field = stream_find_field(place, name);
         if (!field) {
             _cleanup_(buffer_deinit) Buffer words = {0};
             int r = fault_at(stream->fault, &member, "%s", unknown_words(place, name, &words));
@@ -296,13 +293,13 @@ static int read_object(Stream *stream, unsigned place, const char *prefix, const
     return 0;
 }
 
-static int read_parameters(Stream *stream, unsigned place, const char *prefix, const Node *address, const StreamUri *uri) {
+int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, const Node *address, const StreamUri *uri) {
     bool has[FIELDS_MOST] = {false};
     for (size_t i = 0; i < uri->parameter_count; i++) {
         const StreamParameter *parameter = &uri->parameters[i];
         char excerpt[TEXT_EXCERPT_SIZE];
         StreamGiven given = {.node = address, .parameter = text_excerpt(span_of(parameter->name), excerpt), .text = parameter->value};
-        const StreamField *field = find_field(place, parameter->name);
+        const StreamField *field = stream_find_field(place, parameter->name);
         if (!field) {
             _cleanup_(buffer_deinit) Buffer words = {0};
             return stream_refuse(stream, &given, "%s", unknown_words(place, parameter->name, &words));
@@ -323,272 +320,7 @@ static int read_parameters(Stream *stream, unsigned place, const char *prefix, c
     return 0;
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------------------------------------------------- */
-
-static int parse_address(Stream *stream, const Node *owner, Node *ret_address, StreamUri *ret_uri) {
-    *ret_address = node_member(owner, "address");
-    const char *text;
-    Error why = {0};
-    if (!node_given(ret_address)) {
-        const StreamField *field = find_field(strcmp(owner->key, "sink") == 0 ? STREAM_SINK : STREAM_SOURCE, "address");
-        return fault_at(stream->fault, owner, "needs %s", field->needed);
-    }
-    int r = node_text(stream->fault, ret_address, 1, STREAM_ADDRESS_BYTES_MOST, &text);
-    if (r < 0) return r;
-    if (stream_uri_parse(text, &stream->values, ret_uri, &why) < 0) return fault_at(stream->fault, ret_address, "%s", why.text);
-    return 0;
-}
-
-/* dataos://NAME: the name of a connection of the gateway. */
-static int read_depot(Stream *stream, const Node *address, const StreamUri *uri) {
-    if (uri->user || *uri->path || !identifier_valid(uri->host))
-        return fault_at(stream->fault, address, "must be as dataos://NAME: the name of a connection, 1 to 48 of a-z, 0-9, '-' and '_'");
-    return 0;
-}
-
-/* The connection is known by what it is: the same address gives the same one, and a changed address another. */
-static const char *declare_connection(Stream *stream, const char *type, char name[static 40]) {
-    json_t *body = json_pack("{s:s}", "type", type);
-    check(body && json_object_update(body, stream->connection) == 0);
-    _cleanup_free_ char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
-    check(text);
-    (void)snprintf(name, 40, "%s-%012llx", type, (unsigned long long)(checksum_of(text, strlen(text)) >> 16));
-    if (json_object_size(stream->files) > 0) check(json_object_set(body, "files", stream->files) == 0);
-    check(json_array_append_new(stream->result.connections, json_pack("{s:s, s:o}", "name", name, "connection", body)) == 0);
-    return name;
-}
-
-static void begin_connection(Stream *stream) {
-    json_decref(stream->connection);
-    json_decref(stream->files);
-    stream->connection = json_object();
-    stream->files = json_object();
-    check(stream->connection && stream->files);
-}
-
-/* user:password@host, or token@host. */
-static int read_nats_host(Stream *stream, const Node *address, const StreamUri *uri) {
-    if (!*uri->host) return fault_at(stream->fault, address, "needs a host, as nats+jetstream://host:4222");
-    if (*uri->path) return fault_at(stream->fault, address, "must not hold a path: the stream is \"source_table\"");
-    _cleanup_(buffer_deinit) Buffer servers = {0};
-    for (const char *at = uri->host;; at++) {
-        size_t size = strcspn(at, ",");
-        buffer_printf(&servers, "%snats://%.*s", servers.size > 0 ? "," : "", (int)size, at);
-        at += size;
-        if (!*at) break;
-    }
-    check(json_object_set_new(stream->connection, "servers", json_string(buffer_text(&servers))) == 0);
-    if (!uri->user) return 0;
-    if (!*uri->user) return fault_at(stream->fault, address, "has an empty login before its host");
-    if (!uri->password) {
-        set_secret(stream, "tokenFile", "token", uri->user);
-    } else {
-        check(json_object_set_new(stream->connection, "user", json_string(uri->user)) == 0);
-        set_secret(stream, "passwordFile", "password", uri->password);
-    }
-    return 0;
-}
-
-static bool has_any(const StreamUri *uri, const char *const *names) {
-    for (; *names; names++)
-        if (stream_uri_find(uri, *names)) return true;
-    return false;
-}
-
-/* The manifest does not say of which type the connection is; its parameters may. */
-static bool is_nats_depot(const StreamUri *uri) {
-    static const char *const names[] = {"subject", "stream", "durable", "timeout", "start_sequence", NULL};
-    return has_any(uri, names);
-}
-
-static void begin_part(Stream *stream, bool is_nats) {
-    stream->is_nats = is_nats;
-    stream->place_kind = is_nats ? "nats" : "kafka";
-    stream->part = is_nats ? json_pack("{s:s, s:i, s:s, s:b}", "durable", "none", "batchSize", 100, "batchTimeout", "10s", "loop", 0)
-                           : json_pack("{s:i, s:s, s:b}", "batchSize", 3000, "batchTimeout", "3s", "loop", 0);
-    check(stream->part && json_object_set_new(stream->source, "type", json_string(stream->place_kind)) == 0);
-    check(json_object_set_new(stream->source, stream->place_kind, stream->part) == 0);
-    add_origin(stream, stream->place_kind, "spec/source");
-}
-
-static int read_source_address(Stream *stream, const Node *source) {
-    _cleanup_(stream_uri_deinit) StreamUri uri = {0};
-    Node address;
-    char name[40];
-    int r = parse_address(stream, source, &address, &uri);
-    if (r < 0) return r;
-    begin_connection(stream);
-    StreamGiven given = {.node = &address};
-    const char *connection = name;
-    if (strcmp(uri.scheme, "dataos") == 0) {
-        bool is_nats = is_nats_depot(&uri);
-        begin_part(stream, is_nats);
-        r = read_depot(stream, &address, &uri);
-        if (r == 0) r = read_parameters(stream, is_nats ? STREAM_NATS_DEPOT : STREAM_KAFKA_DEPOT, "spec.source.address", &address, &uri);
-        connection = uri.host;
-    } else if (strcmp(uri.scheme, "kafka") == 0) {
-        begin_part(stream, false);
-        if (uri.user || *uri.host || *uri.path)
-            return fault_at(stream->fault, &address, "must be as kafka://?bootstrap_servers=host:port: all of it is parameters");
-        r = read_parameters(stream, STREAM_KAFKA, "spec.source.address", &address, &uri);
-        if (r == 0) (void)declare_connection(stream, "kafka", name);
-    } else if (strcmp(uri.scheme, "nats+jetstream") == 0) {
-        begin_part(stream, true);
-        r = read_nats_host(stream, &address, &uri);
-        if (r == 0) r = read_parameters(stream, STREAM_NATS, "spec.source.address", &address, &uri);
-        if (r == 0) (void)declare_connection(stream, "nats", name);
-    } else {
-        char excerpt[TEXT_EXCERPT_SIZE];
-        return fault_at(stream->fault, &address, "begins with %s://: a stream is read from dataos://, kafka:// or nats+jetstream://",
-                        text_excerpt(span_of(uri.scheme), excerpt));
-    }
-    if (r == 0) stream_set(stream, stream->part, "connection", json_string(connection), "connection", &given);
-    return r;
-}
-
-static void append_encoded(Buffer *out, const char *text) {
-    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~";
-    for (; *text; text++) {
-        if (strchr(plain, *text))
-            buffer_append_byte(out, *text);
-        else
-            buffer_printf(out, "%%%02X", (unsigned char)*text);
-    }
-}
-
-static int read_postgres(Stream *stream, const Node *address, const StreamUri *uri) {
-    if (!*uri->host || strpbrk(uri->host, "/@? "))
-        return fault_at(stream->fault, address, "needs a host, as postgresql://user:password@host:5432/database");
-    int r = read_parameters(stream, STREAM_POSTGRES, "spec.sink.address", address, uri);
-    if (r < 0) return r;
-    _cleanup_(buffer_deinit) Buffer text = {0};
-    buffer_append_text(&text, "postgresql://");
-    if (uri->user && *uri->user) {
-        append_encoded(&text, uri->user);
-        buffer_append_byte(&text, '@');
-    }
-    buffer_printf(&text, "%s/", uri->host);
-    append_encoded(&text, uri->path);
-    if (stream->parameters.size > 0) buffer_printf(&text, "?%s", buffer_text(&stream->parameters));
-    check(json_object_set_new(stream->connection, "uri", json_string(buffer_text(&text))) == 0);
-    if (uri->password && *uri->password) set_secret(stream, "passwordFile", "password", uri->password);
-    return 0;
-}
-
-static int read_sink_address(Stream *stream, const Node *sink) {
-    _cleanup_(stream_uri_deinit) StreamUri uri = {0};
-    Node address;
-    char name[40];
-    int r = parse_address(stream, sink, &address, &uri);
-    if (r < 0) return r;
-    begin_connection(stream);
-    StreamGiven given = {.node = &address};
-    const char *connection = name;
-    if (strcmp(uri.scheme, "dataos") == 0) {
-        r = read_depot(stream, &address, &uri);
-        if (r == 0) r = read_parameters(stream, STREAM_SINK_DEPOT, "spec.sink.address", &address, &uri);
-        connection = uri.host;
-    } else if (strcmp(uri.scheme, "postgresql") == 0 || strcmp(uri.scheme, "postgres") == 0) {
-        r = read_postgres(stream, &address, &uri);
-        if (r == 0) (void)declare_connection(stream, "postgres", name);
-    } else {
-        char excerpt[TEXT_EXCERPT_SIZE];
-        return fault_at(stream->fault, &address, "begins with %s://: rows go to dataos:// or postgresql://",
-                        text_excerpt(span_of(uri.scheme), excerpt));
-    }
-    if (r == 0) stream_set(stream, stream->table, "connection", json_string(connection), "sinks/0/table/connection", &given);
-    return r;
-}
-
-/* ---- columns ------------------------------------------------------------------------------------------------------------------------------ */
-
-/* The column of that path or name, of those that the manifest declares. */
-static json_t *declared_column(const Stream *stream, const char *field) {
-    size_t index;
-    json_t *column;
-    json_array_foreach(stream->columns, index, column) {
-        const char *path = json_string_value(json_object_get(column, "path")), *name = json_string_value(json_object_get(column, "name"));
-        if ((path && strcmp(path, field) == 0) || (name && strcmp(name, field) == 0)) return column;
-    }
-    return NULL;
-}
-
-static int lacks_column(Stream *stream, const Node *options, const char *option, const char *field) {
-    char excerpt[TEXT_EXCERPT_SIZE];
-    return fault_at(stream->fault, options, "has \"%s\" with \"%s\", which none of its \"columns\" has as its path or name", option,
-                    text_excerpt(span_of(field), excerpt));
-}
-
-/* What the options say of columns that the manifest declares. */
-static int complete_columns(Stream *stream, const Node *sink_options, const Node *source_options) {
-    size_t index;
-    const char *field;
-    json_t *value, *column;
-    json_array_foreach(stream->keys, index, value) {
-        field = json_string_value(value);
-        if (!(column = declared_column(stream, field))) return lacks_column(stream, sink_options, "primary_key", field);
-        check(json_object_set_new(column, "primaryKey", json_true()) == 0);
-    }
-    json_object_foreach(stream->hints, field, value) {
-        if (!(column = declared_column(stream, field))) return lacks_column(stream, source_options, "type_hints", field);
-        if (!json_object_get(column, "dataType")) check(json_object_set(column, "dataType", value) == 0);
-    }
-    json_object_foreach(stream->masks, field, value) {
-        if (!(column = declared_column(stream, field))) return lacks_column(stream, source_options, "mask", field);
-        check(json_object_set(column, "mask", value) == 0);
-    }
-    return 0;
-}
-
-static bool is_taken(void *context, const char *name) {
-    size_t index;
-    json_t *column;
-    json_array_foreach((json_t *)context, index, column) if (span_equal_nocase(span_of(json_string_value(json_object_get(column, "name"))),
-                                                                               span_of(name))) return true;
-    return false;
-}
-
-/* As inferred columns are named; a path that is none is found when the column is read. */
-static json_t *column_name(json_t *columns, const char *path) {
-    char name[COLUMN_NAME_SIZE];
-    _cleanup_(buffer_deinit) Buffer canonical = {0};
-    if (!field_path_canonical(span_of(path), &canonical)) return json_string(path);
-    column_name_of_field(buffer_span(&canonical), is_taken, columns, name);
-    return json_string(name);
-}
-
-/* Keys and masked fields are declared; all others are inferred. */
-static json_t *add_column(Stream *stream, json_t *columns, const char *path) {
-    size_t index;
-    json_t *column;
-    json_array_foreach(columns, index, column) if (strcmp(json_string_value(json_object_get(column, "path")), path) == 0) return column;
-    const char *type = json_string_value(json_object_get(stream->hints, path));
-    if (!type) type = "text";
-    column = json_pack("{s:o, s:s, s:s, s:s}", "name", column_name(columns, path), "type", "path", "path", path, "dataType", type);
-    check(column && json_array_append_new(columns, column) == 0);
-    if (strcmp(type, "text") == 0) check(json_object_set_new(column, "rawString", json_true()) == 0);
-    (void)json_object_del(stream->hints, path);
-    return column;
-}
-
-static void infer_columns(Stream *stream) {
-    json_t *columns = json_array(), *infer = json_pack("{s:i}", "depth", 1), *mapping = json_object();
-    check(columns && infer && mapping);
-    size_t index;
-    const char *field;
-    json_t *value;
-    json_array_foreach(stream->keys, index, value)
-        check(json_object_set_new(add_column(stream, columns, json_string_value(value)), "primaryKey", json_true()) == 0);
-    json_object_foreach(stream->masks, field, value) {
-        json_t *column = add_column(stream, columns, field);
-        check(json_object_set(column, "mask", value) == 0);
-    }
-    if (json_object_size(stream->hints) > 0) check(json_object_set(infer, "typeHints", stream->hints) == 0);
-    if (json_array_size(columns) > 0) check(json_object_set(mapping, "columns", columns) == 0);
-    check(json_object_set_new(mapping, "infer", infer) == 0 && json_object_set_new(stream->table, "mapping", mapping) == 0);
-    json_decref(columns);
-    add_origin(stream, "sinks/0/table/mapping", "spec/sink/options");
-}
+/* ---- the document ------------------------------------------------------------------------------------------------------------------------- */
 
 /* A stream's rows are wanted soon: they are staged as often as batches end there, and imported as often as a sink may. */
 static void set_intervals(Stream *stream) {
@@ -617,12 +349,9 @@ static int complete(Stream *stream, const Node *spec) {
         check(json_array_clear(stream->keys) == 0);
     }
     set_intervals(stream);
-    if (stream->columns) return complete_columns(stream, &sink_options, &source_options);
-    infer_columns(stream);
-    return 0;
+    if (stream->columns) return stream_complete_columns(stream, &sink_options, &source_options);
+    return stream_infer_columns(stream, &sink_options, &source_options);
 }
-
-/* ---- the document ------------------------------------------------------------------------------------------------------------------------- */
 
 static int check_type(Stream *stream, const Node *spec) {
     static const Refusal others[] = {
@@ -649,11 +378,11 @@ static int translate(Stream *stream, const Node *root) {
     if (r < 0) return r;
     Node source = node_member(&spec, "source"), sink = node_member(&spec, "sink");
     Node source_options = node_member(&source, "options"), sink_options = node_member(&sink, "options");
-    add_origin(stream, "sinks/0", "spec/sink");
-    r = json_is_object(source.value) ? read_source_address(stream, &source) : 0;
+    stream_add_origin(stream, "sinks/0", "spec/sink");
+    r = json_is_object(source.value) ? stream_read_source_address(stream, &source) : 0;
     if (r == 0) r = read_object(stream, STREAM_SOURCE, "spec.source.", &source);
     if (r == 0) r = read_object(stream, STREAM_SOURCE_OPTIONS, "spec.source.options.", &source_options);
-    if (r == 0 && json_is_object(sink.value)) r = read_sink_address(stream, &sink);
+    if (r == 0 && json_is_object(sink.value)) r = stream_read_sink_address(stream, &sink);
     if (r == 0) r = read_object(stream, STREAM_SINK, "spec.sink.", &sink);
     if (r == 0) r = read_object(stream, STREAM_SINK_OPTIONS, "spec.sink.options.", &sink_options);
     return r < 0 ? r : complete(stream, &spec);
@@ -690,26 +419,6 @@ int stream_manifest_translate(Fault *fault, const Node *root, const char *name, 
     }
     *ret_translation = stream.result;
     return 0;
-}
-
-/* How many bytes of `path` are that origin's field, or hold it; 0: not. */
-static size_t matches(const StreamOrigin *origin, const char *path) {
-    size_t size = strlen(origin->to);
-    return strncmp(path, origin->to, size) == 0 && (path[size] == '/' || !path[size]) ? size : 0;
-}
-
-void stream_translation_locate(const StreamTranslation *translation, Fault *fault) {
-    const StreamOrigin *best = NULL;
-    size_t most = 0;
-    for (size_t i = 0; i < translation->origin_count; i++) { /* of equal ones the last: options come behind the address */
-        size_t size = matches(&translation->origins[i], fault->path);
-        if (size == 0 || size < most) continue;
-        best = &translation->origins[i];
-        most = size;
-    }
-    char path[2 * sizeof fault->path];
-    (void)snprintf(path, sizeof path, "%s%s", best ? best->from : "spec", best ? fault->path + most : "");
-    if (strlen(path) < sizeof fault->path) memcpy(fault->path, path, strlen(path) + 1);
 }
 
 void stream_translation_deinit(StreamTranslation *translation) {

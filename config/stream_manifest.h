@@ -31,8 +31,8 @@ typedef struct StreamTranslation {
 bool stream_manifest_is(const json_t *document);
 /* `name`: of the file, in whose folder the paths of files begin. The values of secrets are added to `expansions`. */
 int stream_manifest_translate(Fault *fault, const Node *root, const char *name, Expansions *expansions, StreamTranslation *ret_translation);
-/* A fault of the translated source: its path becomes that in the manifest. */
-void stream_translation_locate(const StreamTranslation *translation, Fault *fault);
+/* A fault of the translated source: it is said of the field that the manifest (`root`) has, and its path becomes that in the manifest. */
+void stream_translation_locate(const StreamTranslation *translation, const Node *root, Fault *fault);
 void stream_translation_deinit(StreamTranslation *translation);
 
 /* The table as Markdown. */

@@ -86,17 +86,14 @@ struct Stream {
     Expansions *expansions;
     json_t *known;     /* values of placeholders by their names */
     json_t *projected; /* names that spec.use.projection has; values are true */
-    Node *envs;        /* spec.envs; NULL: not read yet */
     bool is_nats;
-    const char *place_kind;                  /* "kafka" or "nats", once the source's address is read */
-    const char *source_origin, *sink_origin; /* pointers of what is being read */
-    json_t *source, *part, *table, *sink;    /* of the translated document */
-    json_t *connection, *files;              /* of the address that is read; NULL: it names a connection */
-    json_t *columns;                         /* declared; borrowed from the manifest; NULL: inferred */
-    json_t *keys;                            /* names, of primary_key */
-    json_t *hints, *masks;                   /* {path: data type}, {path: mask}; texts */
-    const char *topic;                       /* source_table; owned by `known_topic` */
-    Buffer parameters;                       /* of the postgres URI */
+    const char *place_kind;               /* "kafka" or "nats", once the source's address is read */
+    json_t *source, *part, *table, *sink; /* of the translated document */
+    json_t *connection, *files;           /* of the address that is read; NULL: it names a connection */
+    json_t *columns;                      /* declared; borrowed from the manifest; NULL: inferred */
+    json_t *keys;                         /* names, of primary_key */
+    json_t *hints, *masks;                /* {path: data type}, {path: mask}; texts */
+    Buffer parameters;                    /* of the postgres URI */
     StreamTranslation result;
 };
 
@@ -107,3 +104,21 @@ void stream_set(Stream *stream, json_t *object, const char *field, json_t *take_
 void stream_ignore(Stream *stream, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int stream_text(Stream *stream, const StreamGiven *given, const char **ret_text);
 int stream_bool(Stream *stream, const StreamGiven *given, bool *ret_value);
+/* A part of the translated document (`to`) comes from a part of the manifest (`from`): pointers. */
+void stream_add_origin(Stream *stream, const char *to, const char *from);
+const char *stream_pointer_of(const Node *node, char out[static sizeof((Fault *)0)->path]);
+const StreamField *stream_find_field(unsigned place, const char *name); /* NULL: there is none */
+/* A secret file of the connection that is read; `parameter`: what messages show of it. */
+void stream_set_secret(Stream *stream, const char *field, const char *parameter, const char *value);
+/* The parameters of an address; `prefix`: its name in what is ignored. */
+int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, const Node *address, const StreamUri *uri);
+
+/* ---- stream_address.c ---- */
+
+int stream_read_source_address(Stream *stream, const Node *source);
+int stream_read_sink_address(Stream *stream, const Node *sink);
+
+/* ---- stream_columns.c: once all options are read ---- */
+
+int stream_complete_columns(Stream *stream, const Node *sink_options, const Node *source_options); /* of `columns` */
+int stream_infer_columns(Stream *stream, const Node *sink_options, const Node *source_options);

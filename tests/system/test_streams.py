@@ -152,6 +152,30 @@ def test_a_connection_gets_changes_and_loses_its_login(gateway_factory, tmp_path
         server.close()
 
 
+def test_a_base_column_is_the_key(gateway_factory, tmp_path):
+    server = Nats()
+    try:
+        server.create_stream("ORDERS", ["orders.>"])
+        server.publish("orders.new", orders(1, 20))
+        gateway = gateway_factory().start()
+        manifest = tmp_path / "keys.yaml"
+        manifest.write_text(
+            login_manifest(server.port, "").replace('"append"', '"merge", "primary_key": ["_sequence"]').replace("true", "false")
+        )
+        command(gateway, "apply", "-f", str(manifest))
+        wait_finished(gateway, "logins")
+        assert gateway.rows("SELECT _sequence, id FROM logins ORDER BY 1") == [(n, n) for n in range(1, 21)]
+        assert gateway.api("GET", "/sources/logins/sinks/logins/rejects").json["rejects"] == []
+        columns = [(name, key) for _, name, _, _, _, key in gateway.rows("PRAGMA table_info(logins)")]
+        assert columns == [("_id", 0), ("_at", 0), ("_subject", 0), ("_sequence", 1), ("_rest", 0), ("id", 0), ("price", 0)]
+        assert "0 changes" in command(gateway, "apply", "-f", str(manifest))
+        own = tmp_path / "own.yaml"
+        own.write_text(command(gateway, "get", "logins", "-o", "yaml"))
+        assert "0 changes" in command(gateway, "apply", "-f", str(own))
+    finally:
+        server.close()
+
+
 def test_an_apply_that_fails_leaves_no_connection(gateway_factory, tmp_path):
     gateway = gateway_factory().start()
     manifest = tmp_path / "fails.yaml"

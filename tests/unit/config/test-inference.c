@@ -85,6 +85,15 @@ static void the_base_columns_are_those_of_the_source(void **state) {
     assert_columns(sink, "_id _at k! _rest");
     assert_int_equal(sink->target.table.strategy, STRATEGY_MERGE);
     sink_unref(sink);
+    /* A declared one takes the place of the base column that it is. */
+    sink = complete_sink(
+        NATS_SOURCE,
+        "{\"infer\":{},\"columns\":[{\"name\":\"x\",\"type\":\"body\"},{\"name\":\"_sequence\",\"type\":\"meta\","
+        "\"field\":\"sequence\",\"dataType\":\"integer\",\"primaryKey\":true},{\"name\":\"_id\",\"type\":\"id\",\"mask\":\"hash\"}]}",
+        "");
+    assert_columns(sink, "_id _at _subject _sequence! x _rest");
+    assert_int_equal(sink->target.columns[3].inferred, COLUMN_DECLARED);
+    sink_unref(sink);
     sink = complete_sink(KAFKA_SOURCE, "{\"infer\":{}}", "");
     assert_columns(sink, "_id _at _topic _partition _offset _rest");
     sink_unref(sink);
@@ -178,6 +187,8 @@ static void inferred_columns_outlive_a_change(void **state) {
                 "", "_id _at x a:integer a__v_text~text _rest");
     assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"A\",\"type\":\"ip\"}]}", "",
                 "_id _at A b__c:text a__v_text~text _rest");
+    const char *declared_id = "{\"infer\":{\"depth\":2},\"columns\":[{\"name\":\"_id\",\"type\":\"id\",\"primaryKey\":true}]}";
+    assert_kept("{\"infer\":{\"depth\":2}}", declared_id, "", "_id! _at a:integer b__c:text a__v_text~text _rest");
     assert_kept("{\"infer\":{\"depth\":2}}", "{\"infer\":{\"depth\":2}}", ",\"connection\":\"other\"",
                 "_id _at _rest"); /* the names are those of a table */
     assert_kept("{\"infer\":{\"depth\":2}}", "{\"columns\":[{\"name\":\"x\",\"type\":\"ip\"}]}", "", "x");
@@ -212,6 +223,8 @@ static void wrong_inferences_are_refused(void **state) {
         {"{\"infer\":{\"exclude\":[\"a\",\"a\"]}}", "is there already, as item 0"},
         {"{\"infer\":{\"deep\":1}}", "is not known here"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"_REST\",\"type\":\"body\"}]}", "is \"_REST\", a column that \"infer\" makes"},
+        {"{\"infer\":{},\"columns\":[{\"name\":\"_offset\",\"type\":\"meta\",\"field\":\"partition\",\"dataType\":\"integer\"}]}",
+         "is \"_offset\", a column that \"infer\" makes, and that holds something else"},
         {"{\"infer\":{},\"columns\":[{\"name\":\"r\",\"type\":\"rest\",\"dataType\":\"json\"}]}",
          "is \"rest\", a column that only Sluice makes"},
         {"{}", "needs \"columns\""},

@@ -135,6 +135,45 @@ static void by_uris(void **state) {
     assert_non_null(strstr(error.text, "names {STREAM_TEST_SECRET}, and the environment has neither"));
 }
 
+static void assert_mapping(const char *address, const char *options, const char *sink_options, const char *wanted) {
+    char text[1024];
+    (void)snprintf(text, sizeof text,
+                   "name: n\ntype: nilus\nspec:\n  type: stream\n  source:\n    address: %s\n    options: {source_table: t%s}\n"
+                   "  sink:\n    address: dataos://w\n    options: {dest_table: o, incremental_strategy: merge, %s}\n",
+                   address, options, sink_options);
+    StreamTranslation translation;
+    Expansions expansions = {0};
+    Error error = {0};
+    if (translate(text, &translation, &expansions, &error) < 0) {
+        if (!strstr(error.text, wanted)) fail_msg("%s: %s", error.text, wanted);
+        return;
+    }
+    json_t *table = json_object_get(json_array_get(json_object_get(translation.source, "sinks"), 0), "table");
+    assert_json(json_object_get(table, "mapping"), wanted);
+    stream_translation_deinit(&translation);
+    expansions_deinit(&expansions);
+}
+
+/* Where the message or record stands, and its id and time: the columns that inference makes, not fields of the event. */
+static void base_columns_may_be_keys(void **state) {
+    (void)state;
+    const char *nats = "nats+jetstream://h", *kafka = "kafka://?bootstrap_servers=b";
+    assert_mapping(nats, "", "primary_key: [_sequence]",
+                   "{\"columns\":[{\"name\":\"_sequence\",\"type\":\"meta\",\"dataType\":\"integer\",\"field\":\"sequence\","
+                   "\"primaryKey\":true}],\"infer\":{\"depth\":1}}");
+    assert_mapping(kafka, ", type_hints: {_offset: bigint}, mask: {_topic: hash}", "primary_key: \"_partition,_offset,_id,_at\"",
+                   "{\"columns\":[{\"name\":\"_partition\",\"type\":\"meta\",\"dataType\":\"integer\",\"field\":\"partition\","
+                   "\"primaryKey\":true},{\"name\":\"_offset\",\"type\":\"meta\",\"dataType\":\"integer\",\"field\":\"offset\","
+                   "\"primaryKey\":true},{\"name\":\"_id\",\"type\":\"id\",\"dataType\":\"text\",\"primaryKey\":true},"
+                   "{\"name\":\"_at\",\"type\":\"datetime\",\"dataType\":\"timestamp\",\"primaryKey\":true},"
+                   "{\"name\":\"_topic\",\"type\":\"meta\",\"dataType\":\"text\",\"field\":\"topic\",\"mask\":\"hash\"}],"
+                   "\"infer\":{\"depth\":1}}");
+    assert_mapping(kafka, "", "primary_key: [id, _sequence]", "Field \"spec.sink.options.primary_key[1]\" names \"_sequence\"");
+    assert_mapping(nats, "", "primary-key: [_rest]", "Field \"spec.sink.options.primary-key[0]\" names \"_rest\"");
+    assert_mapping(nats, ", type_hints: {_sequence: text}", "primary_key: [_sequence]",
+                   "Field \"spec.source.options.type_hints._sequence\" names \"_sequence\", a column whose type is fixed");
+}
+
 static void by_nats_uris(void **state) {
     (void)state;
     static const struct {
@@ -181,6 +220,9 @@ static void faults_of_the_source_are_found_in_the_manifest(void **state) {
         {"kafka/maxWaiting", "spec/source/maxWaiting"},
         {"sinks/0/table/strategy", "spec/sink/options/incremental_strategy"},
         {"sinks/0/table/mapping/infer", "spec/sink/options/infer"},
+        {"sinks/0/table/mapping/columns/0/primaryKey", "spec/sink/options/primary_key/primaryKey"},
+        {"sinks/0/table/mapping/columns/2/mask", "spec/source/options/mask/email"},
+        {"sinks/0/table/mapping/infer/typeHints/x", "spec/source/options/type_hints/x"},
         {"sinks/0", "spec/sink"},
         {"name", "name"},
         {"other", "spec"},
@@ -188,7 +230,7 @@ static void faults_of_the_source_are_found_in_the_manifest(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Fault fault = {0};
         (void)snprintf(fault.path, sizeof fault.path, "%s", cases[i][0]);
-        stream_translation_locate(&translation, &fault);
+        stream_translation_locate(&translation, &(Node){0}, &fault);
         assert_string_equal(fault.path, cases[i][1]);
     }
     stream_translation_deinit(&translation);
@@ -202,8 +244,11 @@ static void the_table_is_sound(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_connections),     cmocka_unit_test(by_uris),
-        cmocka_unit_test(by_nats_uris),       cmocka_unit_test(faults_of_the_source_are_found_in_the_manifest),
+        cmocka_unit_test(by_connections),
+        cmocka_unit_test(by_uris),
+        cmocka_unit_test(by_nats_uris),
+        cmocka_unit_test(base_columns_may_be_keys),
+        cmocka_unit_test(faults_of_the_source_are_found_in_the_manifest),
         cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
