@@ -11,10 +11,13 @@ static Span origin_of(Span value) {
 }
 
 Span http_request_origin(h2o_req_t *request) {
-    ssize_t at = h2o_find_header_by_str(&request->headers, H2O_STRLIT("origin"), -1);
-    if (at < 0) return (Span){0};
-    const h2o_header_t *header = &request->headers.entries[at];
-    return origin_of((Span){header->value.base, header->value.len});
+    static const char name[] = "origin"; /* the library has all names in small letters */
+    for (size_t i = 0; i < request->headers.size; i++) {
+        const h2o_header_t *header = &request->headers.entries[i];
+        if (header->name->len == sizeof name - 1 && memcmp(header->name->base, name, sizeof name - 1) == 0)
+            return origin_of((Span){header->value.base, header->value.len});
+    }
+    return (Span){0};
 }
 
 Span http_head_origin(const HttpHead *head) {

@@ -147,7 +147,8 @@ static SnapshotSource *authorize(Intake *intake, h2o_req_t *request, const Route
         if (at >= 0) api_key = header_value(&request->headers.entries[at]);
     }
     SnapshotSource *source = find_source(intake, route, project, authorization, api_key);
-    if (source && !cors_allows(http_of(source), http_request_origin(request))) {
+    bool lists = source && http_of(source)->cors_origin_count > 0;
+    if (lists && !cors_allows(http_of(source), http_request_origin(request))) {
         refuse_as(intake, request, &no_origin);
     } else if (source) {
         if (!source->source->disabled) return source;
