@@ -113,7 +113,7 @@ static SinkResult read_columns(sqlite3 *database, const char *name, bool strict,
     return r == SQLITE_DONE ? SINK_DONE : sqlite_failure(database, "read the table's columns", error);
 }
 
-/* Each statement that makes or changes a table of rows is logged. */
+/* Each statement that makes or changes a table is logged. */
 static SinkResult run_ddl(sqlite3 *database, const char *sql, const char *doing, Error *error) {
     log_info("%s: %s", sqlite3_db_filename(database, "main"), sql);
     return sqlite_run(database, sql, doing, error);
@@ -235,19 +235,19 @@ static SinkResult prepare_table(sqlite3 *database, const SinkTarget *target, Err
 
 /* One of Sluice's own tables. `what`: for errors. `definition`: from the bracket on. */
 static SinkResult create_own(sqlite3 *database, const char *name, const char *what, const char *definition, Error *error) {
+    SqlitePresence presence = TABLE_ABSENT;
+    SinkResult result = find_table(database, name, &presence, error);
+    if (result != SINK_DONE || presence == TABLE_PLAIN || presence == TABLE_STRICT) return result;
     Buffer sql = {0};
     buffer_append_text(&sql, "CREATE TABLE IF NOT EXISTS ");
     sql_put_identifier(&sql, name);
     buffer_append_text(&sql, definition);
-    SinkResult result = sqlite_run(database, buffer_text(&sql), what, error);
+    result = run_ddl(database, buffer_text(&sql), what, error);
     buffer_deinit(&sql);
     return result;
 }
 
 static SinkResult prepare_ledger(sqlite3 *database, const char *ledger, Error *error) {
-    SqlitePresence presence = TABLE_ABSENT;
-    SinkResult result = find_table(database, ledger, &presence, error);
-    if (result != SINK_DONE || presence == TABLE_PLAIN || presence == TABLE_STRICT) return result;
     return create_own(database, ledger, "create the ledger",
                       " (file_id TEXT PRIMARY KEY, instance TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, "
                       "first_row INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, checksum TEXT NOT NULL, "
@@ -263,7 +263,7 @@ static SinkResult add_ledger_column(sqlite3 *database, const char *ledger, const
     buffer_append_text(&sql, "ALTER TABLE ");
     sql_put_identifier(&sql, ledger);
     buffer_printf(&sql, " ADD COLUMN %s %s", name, type);
-    SinkResult result = sqlite_run(database, buffer_text(&sql), "add a column to the ledger", error);
+    SinkResult result = run_ddl(database, buffer_text(&sql), "add a column to the ledger", error);
     buffer_deinit(&sql);
     return result;
 }

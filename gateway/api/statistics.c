@@ -109,6 +109,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
                              "failing", (int)statistics->failing, "lastError", statistics_error_json(statistics->last_error), "damage",
                              damage);
     check(json);
+    check(json_object_set_new(json, "tableMadeAt", time_json(statistics->made_table)) == 0);
     if (aspects->nameless) check(json_object_set(json, "fieldsWithoutColumn", aspects->nameless) == 0);
     if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);
     return json;

@@ -22,8 +22,8 @@
 typedef struct Apply {
     const Manifest *manifest; /* what is printed repeats none of the values of its expansions */
     bool dry_run, prune, keep_positions;
-    unsigned changes;
-    bool cannot; /* a dry run found a table that cannot be had */
+    unsigned changes, refused; /* the latter: sources */
+    bool cannot;               /* a dry run found a table that cannot be had */
 } Apply;
 
 /* ---- what is sent -------------------------------------------------------------------------------------------------------------------- */
@@ -204,14 +204,28 @@ static int apply_source(Apply *apply, const ApiClient *client, const ManifestSou
     return r;
 }
 
+/* The gateway answered, and does not do what it was asked: another source may be another matter. */
+static bool is_refusal(int result) {
+    return result == -EINVAL || result == -ENOENT || result == -EEXIST;
+}
+
+/* Each source stands alone: one that is refused keeps none of the others back. */
 static int apply_all(const ApiClient *client, void *context, Error *error) {
     Apply *apply = context;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < apply->manifest->count; i++) r = apply_source(apply, client, &apply->manifest->sources[i], error);
-    if (r < 0) return expansions_hide(&apply->manifest->expansions, error), r; /* the gateway's words may repeat what it was sent */
-    (void)printf("%u %s%s\n", apply->changes, apply->changes == 1 ? "change" : "changes",
-                 apply->dry_run ? " (dry run: none was made)" : "");
-    return apply->cannot ? EXIT_RUNTIME : 0;
+    for (size_t i = 0; i < apply->manifest->count; i++) {
+        Error why = {0};
+        int r = apply_source(apply, client, &apply->manifest->sources[i], &why);
+        if (r >= 0) continue;
+        expansions_hide(&apply->manifest->expansions, &why); /* the gateway's words may repeat what it was sent */
+        if (!is_refusal(r)) return error_set(error, r, "%s", why.text);
+        (void)fflush(stdout);
+        (void)fprintf(stderr, "sluice apply: %s\n", why.text);
+        apply->refused++;
+    }
+    (void)printf("%u %s", apply->changes, apply->changes == 1 ? "change" : "changes");
+    if (apply->refused > 0) (void)printf(", %u %s refused", apply->refused, apply->refused == 1 ? "source was" : "sources were");
+    (void)printf("%s\n", apply->dry_run ? " (dry run: none was made)" : "");
+    return apply->cannot || apply->refused > 0 ? EXIT_RUNTIME : 0;
 }
 
 static int run(const Arguments *arguments) {
@@ -253,7 +267,7 @@ const Command command_apply = {
     .summary = "Create or update sources and sinks.",
     .options = options,
     .notes = "Each line says what was created (+), changed (~), deleted (-) or is as declared (=). A source and its\n"
-             "sinks are changed together or not at all. A dry run also compares the tables, and says what is in\n"
-             "the way (!).\n",
+             "sinks are changed together or not at all. A source that the gateway refuses is named with the reason,\n"
+             "and the other sources are applied. A dry run also compares the tables, and says what is in the way (!).\n",
     .run = run,
 };

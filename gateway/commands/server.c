@@ -65,6 +65,16 @@ static int flush_sink(const ApiClient *client, const Target *sink, Error *error)
     const json_t *rows = json_object_get(json_object_get(answer, "outputs"), "rows");
     long long count = (long long)json_integer_value(rows);
     (void)printf("%.*s/%s: imported %lld %s\n", sink->source_size, sink->id, sink->sink, count, count == 1 ? "row" : "rows");
+    const json_t *outputs = json_object_get(answer, "outputs");
+    long long refused = (long long)json_integer_value(json_object_get(outputs, "refusedRows"));
+    if (refused > 0) {
+        const char *why = screen_text(outputs, "refusal");
+        (void)printf("%.*s/%s: %lld %s refused by the table and %s in the rejects of the sink", sink->source_size, sink->id, sink->sink,
+                     refused, refused == 1 ? "row was" : "rows were", refused == 1 ? "is" : "are");
+        if (why[0]) (void)printf(refused == 1 ? ": " : "; the first: ");
+        screen_print(why);
+        (void)printf("\n");
+    }
     json_decref(answer);
     return 0;
 }

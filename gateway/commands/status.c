@@ -86,6 +86,11 @@ static void print_sink_state(const json_t *source, const json_t *sink, const jso
         screen_print(damage);
         separator = "; ";
     }
+    const char *made_at = json_string_value(json_object_get(statistics, "tableMadeAt"));
+    if (made_at) {
+        (void)printf("%sits table was gone and was made anew at %s", separator, made_at);
+        separator = "; ";
+    }
     if (last_error) {
         (void)printf("%s", separator);
         screen_print(last_error);

@@ -17,12 +17,17 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
     Close *close = (Close *)take_message;
     Task *task = flush->task;
     check(json_object_set_new(task->outputs, "rows", json_integer((json_int_t)close->rows)) == 0);
+    check(json_object_set_new(task->outputs, "refusedRows", json_integer((json_int_t)close->refused)) == 0);
+    json_t *refusal = close->refusal[0] ? json_string(close->refusal) : NULL; /* none as well when it was cut within a character */
+    if (refusal) check(json_object_set_new(task->outputs, "refusal", refusal) == 0);
     if (close->request.result < 0) {
         _cleanup_free_ char *text = NULL;
         check(asprintf(&text, "The import did not end; what waits is kept: %s", close->request.error.text) > 0);
         tasks_end(control->tasks, task, TASK_ERROR, text);
     } else {
-        tasks_end(control->tasks, task, TASK_SUCCESS, "All that waited is imported.");
+        tasks_end(control->tasks, task, TASK_SUCCESS,
+                  close->refused > 0 ? "All that waited is imported, but for rows that the table refused."
+                                     : "All that waited is imported.");
     }
     control_store_task(control, task);
     free(close);

@@ -139,6 +139,7 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     if (message.request.result < 0)
         return error_set(error, message.request.result, "the refused rows cannot be kept: %s", message.request.error.text);
     if (count > 0) import->job->rejects_pending = true; /* for another try of this job */
+    (void)snprintf(import->job->refusal, sizeof import->job->refusal, "%.255s", count > 0 ? rejects[0].reason : "");
     for (size_t i = 0; i < count; i++) {
         LoadFile *file = find_file(import->job, rejects[i].file);
         check(file);
@@ -176,8 +177,11 @@ static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest,
     return SINK_DONE;
 }
 
-/* Of a broker's rows: those that were in a table that is gone are not read again, since their positions stayed. So it is not made without a word. */
-static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t digest) {
+/*
+ * A definition is taken only with its table. So somebody has dropped or renamed a table that is not there when rows are imported, and it is not
+ * made again without a word. Of a broker's rows, those that were in it are not read again, since their positions stayed.
+ */
+static SinkResult prepare_for_import(Kept *kept, LoadJob *job, uint64_t digest) {
     Error *error = &job->request.error;
     TableInspection inspection = {0};
     for (size_t i = 0; i < kept->prepared_count; i++)
@@ -189,9 +193,10 @@ static SinkResult prepare_with_positions(Kept *kept, LoadJob *job, uint64_t dige
     /* Of a table that is replaced, the rows come whole with the run. */
     if (result != SINK_DONE || !creates || job->target.table.strategy == STRATEGY_REPLACE) return result;
     job->made_table = true;
-    log_warning("the table %s of %s was not there and is made anew: rows that were in it are not read again, since the positions of the "
-                "source stayed; seek says where to read from",
-                job->target.table.table_id, job->label);
+    log_warning("the table %s of %s was not there and is made anew: %s", job->target.table.table_id, job->label,
+                job->position_count > 0 ? "rows that were in it are not read again, since the positions of the source stayed; seek says "
+                                          "where to read from"
+                                        : "rows that were imported before are where somebody moved the table, or are gone");
     return result;
 }
 
@@ -297,8 +302,7 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
     bool has_positions = job->position_count > 0;
     SinkResult result = has_positions ? loader_takes_positions(kept, job) : SINK_DONE;
-    if (result == SINK_DONE)
-        result = has_positions ? prepare_with_positions(kept, job, digest) : prepare(kept, &job->target, digest, &job->request.error);
+    if (result == SINK_DONE) result = prepare_for_import(kept, job, digest);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);

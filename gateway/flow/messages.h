@@ -286,7 +286,9 @@ typedef struct Close {
     CloseReason reason;
     /* Come back when every row received before now is imported, and positions over records without rows are set, or that failed. */
     bool wait_imported;
-    uint64_t rows; /* out: imported since the message came */
+    uint64_t rows;     /* out: imported since the message came */
+    uint64_t refused;  /* out: that the destination refused since then; they are in the rejects */
+    char refusal[256]; /* out: why it refused one of them; "" it refused none, or it is not known any more */
     /* writer */
     uint64_t up_to_row, up_to_commit;
 } Close;
@@ -299,6 +301,7 @@ typedef struct SinkStatistics {
     bool paused;          /* by an admin: the sink, its source, or a connection that its files go to */
     bool failing;         /* stopped, or its connection cannot be reached */
     char last_error[256]; /* of the last failed import; "" when the last one succeeded */
+    usec_t made_table;    /* wall: an import found the table missing and made it, since the start; 0: none did */
     char damage[256];     /* of a stored record of it that was damaged, and what became of it; "": none was */
 } SinkStatistics;
 
@@ -461,7 +464,8 @@ typedef struct LoadJob {
     size_t table_count;
     SinkTest *test; /* MESSAGE_TEST_CONNECTION: out; owned. With the error it is the answer; `result` says whether it was tested at all */
     uint64_t rejected_rows; /* out */
-    bool made_table;        /* out, of an import with positions, also when it failed: the table was not there, and was made */
+    bool made_table;        /* out, of an import, also when it failed: the table was not there, and was made */
+    char refusal[256];      /* out, of an import: why the destination refused the first of rejected_rows; "" it refused none */
     bool found_damage;      /* out, not SINK_DONE: that ended it; the next try goes without, once it is recorded */
     bool out_of_time;       /* out, not SINK_DONE: it was interrupted because it took too long */
     bool proven_absent;     /* out, not SINK_DONE: see ImportJob */

@@ -95,6 +95,7 @@ void bridge_trouble(Bridge *bridge, const Error *error) {
 }
 
 void bridge_works(Bridge *bridge) {
+    if (bridge->told) log_info("source %s: its broker works again", bridge->id);
     bridge->failures = 0;
     free(steal(bridge->trouble));
     free(steal(bridge->told));

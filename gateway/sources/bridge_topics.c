@@ -121,8 +121,10 @@ bool topics_find(Bridge *bridge) {
         bridge->again = bridge_now(bridge) + BRIDGE_AGAIN;
         return false;
     }
-    bridge_works(bridge);
-    if (missing.code < 0) { /* the others are read */
+    bridge->failures = 0;
+    if (missing.code == 0) {
+        bridge_works(bridge);
+    } else { /* the others are read */
         bridge_trouble(bridge, &missing);
         bridge->world.missing = arena_copy(&bridge->world.arena, span_of(missing.text));
         bridge->world.missing_at = bridge->trouble_at;

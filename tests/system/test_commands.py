@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import sqlite3
 import subprocess
 
 import pytest
@@ -230,6 +231,65 @@ def test_flush_and_get(gateway):
     for wrong in ("one/k/x", "a b", "one?limit=1", "one/", "/k", "../sources", ""):
         result = sluice("get", wrong, gateway=gateway)
         assert result.returncode == 2 and "SOURCE/SINK, not" in result.stderr, (wrong, result.stderr)
+
+
+def test_flush_says_what_the_table_refused(gateway):
+    url = gateway.add_source("one", framing="ndjson")
+    gateway.add_sink("one", "k", [{"type": "path", "name": "n", "path": "n", "primaryKey": True}], NEVER, strategy="append")
+    assert gateway.post(url, '{"n":1}\n{"n":2}\n{"n":1}\n').status == 200
+    result = sluice("flush", "one", gateway=gateway)
+    assert result.returncode == 0, result
+    first, second = result.stdout.splitlines()
+    assert first == "one/k: imported 2 rows", result
+    assert second.startswith("one/k: 1 row was refused by the table and is in the rejects of the sink: ") and "UNIQUE" in second, result
+    reason = gateway.api("GET", "/sources/one/sinks/k/rejects").json["rejects"][0]["reason"]
+    assert second.endswith(": " + reason)
+    assert gateway.post(url, '{"n":3}\n{"n":1}\n{"n":2}\n').status == 200
+    outputs = gateway.flush("one", "k")["outputs"]
+    assert outputs["rows"] == 1 and outputs["refusedRows"] == 2 and outputs["refusal"] == reason
+    outputs = gateway.flush("one", "k")["outputs"]
+    assert outputs["rows"] == 0 and outputs["refusedRows"] == 0 and "refusal" not in outputs
+
+
+def test_a_refused_source_keeps_no_other_back(gateway, tmp_path):
+    manifest = tmp_path / "shop.yaml"
+    lost = MANIFEST.replace("tableId: orders", "tableId: lost\n      connection: nowhere")
+    texts = [lost.replace("sourceId: shop", "sourceId: lost"), MANIFEST, lost.replace("sourceId: shop", "sourceId: gone")]
+    texts = [text.replace("secret: 0", f"secret: {i}") for i, text in enumerate(texts)]
+    manifest.write_text("---\n".join(texts))
+    result = sluice("apply", "-f", manifest, gateway=gateway)
+    assert result.returncode == 2, result
+    refusals = result.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in refusals] == [["sluice apply", "lost"], ["sluice apply", "gone"]], result
+    assert all("nowhere" in line for line in refusals), result
+    assert "+ shop/orders\n" in result.stdout and result.stdout.splitlines()[-1] == "2 changes, 2 sources were refused", result
+    assert gateway.api("GET", "/sources/shop/sinks/orders").status == 200
+    # Who does not answer refuses nothing, and nobody else is asked.
+    gateway.stop()
+    result = sluice("apply", "-f", manifest, gateway=gateway)
+    assert result.returncode == 2 and result.stdout == "" and result.stderr.count("\n") == 1, result
+
+
+def test_a_table_that_was_dropped_is_made_anew_and_everybody_hears_of_it(gateway):
+    url = gateway.add_source("one")
+    gateway.add_sink("one", "k", [{"type": "body", "name": "b"}], NEVER)
+    assert gateway.log_text().count("CREATE TABLE IF NOT EXISTS \\\"_sluice_files\\\"") == 1
+    assert gateway.log_text().count("CREATE TABLE IF NOT EXISTS \\\"k\\\"") == 1
+    gateway.post(url, {"a": 1})
+    gateway.flush("one", "k")
+    assert gateway.statistics("one", "k")["tableMadeAt"] is None
+    database = sqlite3.connect(gateway.data / "tables.db", timeout=30)
+    database.execute("ALTER TABLE k RENAME TO old")
+    database.commit()
+    database.close()
+    gateway.post(url, {"a": 2})
+    gateway.api("POST", "/sources/one/sinks/k/flush")
+    wait_until("the row", lambda: gateway.rows("SELECT b FROM k") == [('{"a": 2}',)])
+    log = gateway.log_text()
+    assert "the table k of one/k was not there and is made anew" in log
+    assert log.count("CREATE TABLE IF NOT EXISTS \\\"k\\\"") == 2 and log.count("CREATE TABLE IF NOT EXISTS \\\"_sluice_files\\\"") == 1
+    made_at = wait_until("the import is recorded", lambda: gateway.statistics("one", "k")["tableMadeAt"])
+    assert f"its table was gone and was made anew at {made_at}" in sluice("status", gateway=gateway).stdout
 
 
 def test_a_sink_that_fails_stops_no_flush_of_the_others(gateway):

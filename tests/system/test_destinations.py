@@ -53,6 +53,28 @@ def test_restart_of_the_server_while_sessions_are_idle(gateway, server):
     assert "import of shop/rows failed" not in gateway.log_text()
 
 
+def test_a_connection_that_recovers_and_a_table_that_was_dropped_are_in_the_log(gateway, server):
+    url = gateway.add_source("shop", framing="ndjson")
+    gateway.add_sink("shop", "rows", COLUMNS, AT_ONCE, connection="warehouse", table="rows")
+    assert gateway.post(url, '{"n":1}').status == 200
+    wait_until("the row", lambda: server.rows("SELECT count(*) FROM rows") == [(1,)])
+    server.stop()
+    assert gateway.post(url, '{"n":2}').status == 200
+    wait_until("it fails", lambda: "import of shop/rows failed" in gateway.log_text())
+    assert "answers again" not in gateway.log_text()
+    server.start()
+    gateway.flush("shop", "rows")
+    wait_until("it is said", lambda: gateway.log_text().count("connection warehouse answers again") == 1)
+    server.rows("DROP TABLE rows")
+    assert gateway.post(url, '{"n":3}').status == 200
+    wait_until("the row", lambda: gateway.statistics("shop", "rows")["tableMadeAt"])
+    gateway.flush("shop", "rows")
+    assert server.rows("SELECT n FROM rows") == [(3,)]
+    log = gateway.log_text()
+    assert "the table rows of shop/rows was not there and is made anew" in log and "imports of shop/rows succeed again" in log
+    assert log.count('connection warehouse: CREATE TABLE') == 3 and log.count("answers again") == 1, log  # the ledger, and rows twice
+
+
 def test_a_new_column_that_needs_a_value_holds_the_rows_and_rejects_none(gateway, server):
     url = gateway.add_source("shop", framing="ndjson")
     gateway.add_sink("shop", "rows", COLUMNS, AT_ONCE, connection="warehouse", table="rows")

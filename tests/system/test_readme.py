@@ -5,10 +5,11 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 
 import pytest
-from sluice import BINARY, ROOT
+from sluice import BINARY, ROOT, wait_until
 
 # What is not for a test: installing, building, and servers that the reader starts.
 NOT_HERE = re.compile(r"^(\./run|\./check)|--config config/examples|examples/postgres\.yaml|get demo-postgres")
@@ -55,7 +56,8 @@ def test_commands_work_as_written(tmp_path):
     assert "recordsCount" in result.stdout and "hello" in result.stdout, said
 
 
-def test_run_leaves_another_gateway_alone(gateway, tmp_path):
+@pytest.fixture
+def run(tmp_path):
     """./run itself, in a tree whose packages are there and whose release is the binary under test."""
     shutil.copy(ROOT / "run", tmp_path / "run")
     (tmp_path / "config").symlink_to(ROOT / "config")
@@ -68,12 +70,64 @@ def test_run_leaves_another_gateway_alone(gateway, tmp_path):
         (tmp_path / tool).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / tool).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def start(*arguments):
+        return subprocess.Popen(["./run", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, env=environment)
+
+    return start
+
+
+def test_help_of_run_installs_and_builds_nothing(run, tmp_path):
+    (tmp_path / ".ci/install").write_text("#!/bin/sh\ntouch installed\n")
+    for option in ("--help", "-h"):
+        process = run("--data", "data", option)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and said.startswith("./run [OPTION...]\n") and "--intake ADDR:PORT" in said, said
+    assert not (tmp_path / "installed").exists() and not (tmp_path / "data").exists()
+
+
+def test_run_prints_a_line_that_sends_an_event(run, tmp_path):
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
+        intake, admin = (f"127.0.0.1:{listener.getsockname()[1]}" for listener in (one, other))
+    process = run("--data", "data", "--intake", intake, "--admin", admin)
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        said = "".join(lines)
+        assert "Sluice is running" in said, said
+        [curl] = [line.strip() for line in lines if line.strip().startswith("curl ")]
+        assert subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=60).stdout == "OK", curl
+        [query] = [line.strip() for line in lines if line.strip().startswith("sqlite3 ")]
+        rows = lambda: subprocess.run(["bash", "-c", query], capture_output=True, text=True, timeout=60, cwd=tmp_path).stdout
+        wait_until("the row", lambda: "my first event" in rows())
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_run_leaves_another_program_alone(run):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        process = run("--data", "data", "--intake", "127.0.0.1:0", "--admin", f"127.0.0.1:{listener.getsockname()[1]}")
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 2 and "is in use by another program" in said and "Sluice is running" not in said, said
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has even connected
+            listener.accept()
+
+
+def test_run_leaves_another_gateway_alone(run, gateway, tmp_path):
     # A token that the other gateway takes: only the script keeps the demo from it.
     (tmp_path / "data").mkdir(mode=0o700)
     shutil.copy(gateway.data / "admin.token", tmp_path / "data/admin.token")
-    command = ["./run", "--data", "data", "--intake", "127.0.0.1:0", "--admin", gateway.admin]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment)
-    assert result.returncode == 2 and "is in use by another program" in result.stdout + result.stderr, result
-    assert "Sluice is running" not in result.stdout, result
+    process = run("--data", "data", "--intake", "127.0.0.1:0", "--admin", gateway.admin)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2 and "is in use by another program" in said and "Sluice is running" not in said, said
     command = [BINARY, "get", "--admin", gateway.admin, "--data", str(gateway.data)]
     assert json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)["sources"] == []

@@ -31,7 +31,8 @@ static void answer_close(Close *close, int result) {
 
 void writer_close_asked(Writer *writer, Close *close) {
     SinkState *sink = writer_sink(writer, close->sink);
-    close->rows = 0;
+    close->rows = close->refused = 0;
+    close->refusal[0] = '\0';
     if (!sink || !sink->rules->known) {
         answer_close(close, error_set(&close->request.error, -ENOENT, "There is no sink number %u.", close->sink));
         return;
@@ -51,6 +52,7 @@ void writer_close_asked(Writer *writer, Close *close) {
     close->up_to_row = sink->totals.next_row;
     close->up_to_commit = writer->log->last_commit;
     close->rows = sink->totals.imported.rows;
+    close->refused = sink->totals.rejected_rows;
     if (sink->log->idle_from > 0) sink->log->idle_since = 0; /* the positions as well */
     if (sink->log->rows > 0 || sink->open->exists) {
         sink->waiters->close_row = close->up_to_row;
@@ -59,7 +61,7 @@ void writer_close_asked(Writer *writer, Close *close) {
     if (close->reason == CLOSE_FLUSH) writer_hurry(writer, sink);
     writer_touch(writer, sink);
     if (!close->wait_imported) {
-        close->rows = 0;
+        close->rows = close->refused = 0;
         answer_close(close, 0);
         return;
     }

@@ -35,6 +35,7 @@ static void fill(const Writer *writer, const SinkState *sink, SinkStatistics *ou
     out->paused = writer_is_paused(writer, sink);
     out->failing = failing;
     memcpy(out->last_error, sink->last_error, sizeof out->last_error);
+    out->made_table = sink->made_table;
     memcpy(out->damage, sink->damage, sizeof out->damage);
 }
 

@@ -396,13 +396,19 @@ static int record_done(Writer *writer, Txn *txn, SinkState *sink, LoadJob *job, 
     chains_note_positions(writer, sink, job);
     int r = chains_store(txn, sink, error);
     if (r < 0) return r;
+    return 0;
+}
+
+static void note_success(Writer *writer, SinkState *sink, const LoadJob *job) {
+    WriterConnection *connection = connection_added(writer->connections, job->connection);
+    if (sink->imports->failures > 0) log_info("imports of %s succeed again after %u that failed", job->label, sink->imports->failures);
     sink->imports->failures = 0;
     sink->imports->failing_since = 0;
     sink->imports->paused_until = 0;
     sink->last_error[0] = '\0';
-    connection->failures = 0;
+    if (job->refusal[0]) (void)snprintf(sink->last_refusal, sizeof sink->last_refusal, "%s", job->refusal);
+    writer_note_reachable(writer, connection);
     connection->paused_until = 0;
-    return 0;
 }
 
 /* true: its first one that failed, as far as is recorded. */
@@ -466,7 +472,7 @@ static void note_failure(Writer *writer, SinkState *sink, LoadJob *job) {
         writer_note_unreachable(writer, connection, sink->last_error);
     } else {
         chains_note_missing(writer, sink, job);
-        connection->failures = 0; /* it answered */
+        writer_note_reachable(writer, connection);
         sink->imports->failures++;
         sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
     }
@@ -499,6 +505,7 @@ void writer_imports_recorded(Writer *writer, bool recorded) {
         next = (LoadJob *)job->request.message.next;
         SinkState *sink = writer_sink(writer, job->sink);
         if (recorded) {
+            if (job->request.result == SINK_DONE) note_success(writer, sink, job);
             bool shrinks = may_shrink(writer, job);
             if (job->request.result != SINK_DONE && !job->found_damage && (!shrinks || job->request.result == SINK_UNREACHABLE))
                 note_failure(writer, sink, job);

@@ -235,7 +235,7 @@ static void note_failure(Writer *writer, SinkState *sink, WriterConnection *conn
         writer_note_unreachable(writer, connection, sink->last_error);
         sink->watch->failures++;
     } else if (reads) {
-        connection->failures = 0; /* it answered */
+        writer_note_reachable(writer, connection);
         sink->watch->failures++;
         sink->watch->due = writer->now->boot + writer_backoff(writer, sink->watch->failures);
     } else {
@@ -246,8 +246,8 @@ static void note_failure(Writer *writer, SinkState *sink, WriterConnection *conn
 }
 
 /* Imports that were refused for another reason fail until one succeeds. */
-static void note_success(SinkState *sink, WriterConnection *connection, const LoadJob *job) {
-    connection->failures = 0;
+static void note_success(Writer *writer, SinkState *sink, WriterConnection *connection, const LoadJob *job) {
+    writer_note_reachable(writer, connection);
     connection->paused_until = 0;
     sink->watch->failures = 0;
     if (!only_reads(job)) {
@@ -277,7 +277,7 @@ void writer_positions_back(Writer *writer, LoadJob *take_job) {
     bool nothing_there = only_reads(job) && job->request.result != SINK_DONE && job->request.error.code == -ENODATA;
     bool done = job->request.result == SINK_DONE || nothing_there;
     if (done) {
-        note_success(sink, connection, job);
+        note_success(writer, sink, connection, job);
     } else {
         note_failure(writer, sink, connection, job);
     }

@@ -74,9 +74,9 @@ typedef struct SinkState {
     uint64_t unaccounted; /* received rows that are nowhere: sums.h */
     char *label;          /* "SOURCE/SINK"; NULL: not known yet */
     char last_error[256];
-    usec_t
-        made_table; /* wall: an import of a broker's rows found its table missing and made it, since the start; 0: none did, or somebody knows */
-    char damage[256]; /* of a record of it that was damaged, and what became of it; "": none was */
+    char last_refusal[256]; /* why the destination refused a row of the last import that had such rows, since the start; "" none had */
+    usec_t made_table;      /* wall: an import found its table missing and made it, since the start; 0: none did, or a seek followed */
+    char damage[256];       /* of a record of it that was damaged, and what became of it; "": none was */
 
     /* its parts, in one block with it */
     struct GroupPlan *plan;        /* group_plan.h: its place in the group commit in progress */

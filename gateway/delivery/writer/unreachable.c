@@ -1,10 +1,21 @@
 #include "gateway/delivery/writer/unreachable.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "gateway/delivery/writer/imports.h"
 #include "gateway/delivery/writer/sinks.h"
 #include "gateway/delivery/writer/step_clock.h"
+
+void writer_note_reachable(Writer *writer, WriterConnection *connection) {
+    if (connection->failures == 0) return;
+    usec_t since = writer->now->boot - connection->failing_boot;
+    log_info("connection %s answers again after %" PRId64 " s; %u tries in a row had not reached it", connection->name, since / USEC_SECOND,
+             connection->failures);
+    connection->failures = 0;
+    connection->last_error[0] = '\0';
+}
 
 void writer_note_unreachable(Writer *writer, WriterConnection *connection, const char *why) {
     if (connection->failures++ == 0) {

@@ -1,5 +1,7 @@
 #include "gateway/delivery/writer/waiters.h"
 
+#include <stdio.h>
+
 #include "gateway/delivery/writer/open_file.h"
 #include "gateway/delivery/writer/sink_log.h"
 #include "gateway/delivery/writer/waiting.h"
@@ -13,7 +15,10 @@ void sink_waiters_add(SinkState *sink, Close *close) {
 static void answer(SinkState *sink, Close *close, int result) {
     close->request.result = result;
     check(close->rows <= sink->totals.imported.rows);
-    close->rows = sink->totals.imported.rows - close->rows; /* it held the number at its arrival */
+    check(close->refused <= sink->totals.rejected_rows);
+    close->rows = sink->totals.imported.rows - close->rows; /* both held the number at its arrival */
+    close->refused = sink->totals.rejected_rows - close->refused;
+    if (close->refused > 0) (void)snprintf(close->refusal, sizeof close->refusal, "%s", sink->last_refusal);
     request_answer(&close->request);
 }
 
