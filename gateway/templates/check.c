@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "gateway/templates/lexer.h"
+#include "mapping/template_lexer.h"
 #include "mapping/template_message.h"
 
 #define TURN_USEC USEC_SECOND /* of one check while others wait */

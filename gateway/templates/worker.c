@@ -20,9 +20,9 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "gateway/templates/lexer.h"
 #include "gateway/templates/worker_parts.h"
 #include "mapping/json_text.h"
+#include "mapping/template_lexer.h"
 
 enum {
     STACK_BYTES = 8 << 20,

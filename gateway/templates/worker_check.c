@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "gateway/templates/lexer.h"
 #include "gateway/templates/worker_parts.h"
+#include "mapping/template_lexer.h"
 
 enum {
     CHECK_CPU_SECONDS = 3,    /* of the check of one text, usually 50 ms: some texts take libjsonnet minutes to read */

@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "gateway/templates/lexer.h"
 #include "gateway/templates/worker_parts.h"
+#include "mapping/template_lexer.h"
 
 enum {
     HEAD_LINES = 1,      /* above the templates' text */

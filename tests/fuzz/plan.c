@@ -14,11 +14,11 @@
 #include "config/column_name.h"
 #include "config/definition.h"
 #include "config/inference.h"
-#include "gateway/templates/lexer.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
 #include "mapping/scanner.h"
+#include "mapping/template_lexer.h"
 #include "mapping/words.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -19,10 +19,10 @@
 
 #include "base/buffer.h"
 #include "gateway/templates/broker.h"
-#include "gateway/templates/lexer.h"
 #include "mapping/framing.h"
 #include "mapping/meta.h"
 #include "mapping/row.h"
+#include "mapping/template_lexer.h"
 
 /* SPAN for static objects. */
 #define TEXT(literal)                                                                                                                      \

@@ -1,4 +1,4 @@
-#include "gateway/templates/lexer.h"
+#include "mapping/template_lexer.h"
 
 #include <errno.h>
 #include <limits.h>
