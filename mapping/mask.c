@@ -364,7 +364,7 @@ static int put_time(const CompiledMask *mask, Span text, Buffer *row, Buffer *ou
 
 int mask_put(const CompiledMask *mask, Span text, unsigned known, Buffer *row, Buffer *scratch, const char **ret_reason) {
     if (!text.data) text.data = "";
-    check_debug(text.size == 0 || text.data < scratch->data || text.data >= scratch->data + scratch->capacity);
+    check_debug(text.size == 0 || scratch->capacity == 0 || text.data < scratch->data || text.data >= scratch->data + scratch->capacity);
     switch (mask->input) {
     case MASK_OF_TEXT: return put_text(mask, text, known, row, scratch, ret_reason);
     case MASK_OF_NUMBER: return put_number(mask, text, known, row, scratch, ret_reason);

@@ -187,26 +187,6 @@ static void grow_same(PathSet *set) {
     for (uint32_t i = 0; i < set->slot_count; i++) put_same(set, i);
 }
 
-size_t pathset_depth(const PathSet *set, uint32_t slot) {
-    check(slot < set->slot_count);
-    const PathSteps *path = &set->paths[slot];
-    for (size_t i = 0; i < step_count(path); i++)
-        if (step_at(path, i)->index != PATH_NONE) return SIZE_MAX;
-    return step_count(path);
-}
-
-/* A step that may be an index is also the key of that text. */
-bool pathset_encloses(const PathSet *set, uint32_t outer, uint32_t inner) {
-    check(outer < set->slot_count && inner < set->slot_count);
-    const PathSteps *a = &set->paths[outer], *b = &set->paths[inner];
-    if (step_count(a) >= step_count(b)) return false;
-    for (size_t i = 0; i < step_count(a); i++) {
-        const PathStep *x = step_at(a, i), *y = step_at(b, i);
-        if (x->size != y->size || (x->size && memcmp(x->text, y->text, x->size) != 0)) return false;
-    }
-    return true;
-}
-
 /* Takes the steps. */
 static uint32_t add_steps(PathSet *set, PathSteps *take_steps) {
     check(!set->sealed && set->slot_count < PATH_NONE / 4);
@@ -288,6 +268,11 @@ Span pathset_step(const PathSet *set, uint32_t slot, size_t at) {
     check(slot < set->slot_count);
     const PathStep *step = step_at(&set->paths[slot], at);
     return (Span){step->text, step->size};
+}
+
+bool pathset_step_is_key(const PathSet *set, uint32_t slot, size_t at) {
+    check(slot < set->slot_count);
+    return step_at(&set->paths[slot], at)->index == PATH_NONE;
 }
 
 uint32_t pathset_node(const PathSet *set, uint32_t slot) {

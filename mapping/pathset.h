@@ -78,15 +78,12 @@ void pathset_watch(PathSet *set, uint32_t slot);
 /* Steps of the path, and one of them, unescaped; valid as long as the set. */
 size_t pathset_step_count(const PathSet *set, uint32_t slot);
 Span pathset_step(const PathSet *set, uint32_t slot, size_t at);
+/* Is it found in objects only, never in an array? */
+bool pathset_step_is_key(const PathSet *set, uint32_t slot, size_t at);
 /* Of a sealed set, for a path that is watched. */
 uint32_t pathset_node(const PathSet *set, uint32_t slot);
 /* Builds the trie. -EINVAL: more than PATH_NODES_MAX places. */
 int pathset_seal(PathSet *set, Error *error);
-
-/* How many steps the path has; SIZE_MAX: one of them is only found in an array, or may be. */
-size_t pathset_depth(const PathSet *set, uint32_t slot);
-/* Is the place of `inner` inside that of `outer`, and not the same? */
-bool pathset_encloses(const PathSet *set, uint32_t outer, uint32_t inner);
 
 /* Of all bytes: names that differ in the middle only, such as those of many like fields, must not stand on one place of the table. */
 static inline uint64_t pathset_hash(const char *text, size_t size, uint64_t head, uint64_t tail) {

@@ -498,67 +498,6 @@ static void check_plan(const Plan *plan) {
     check(!has_paths || (plan->needs & PLAN_NEEDS_JSON));
 }
 
-/* -- what would be in the clear beside what is masked -- */
-
-/* The paths as they are declared, whatever set the plan has them in. */
-typedef struct ClearSearch {
-    const Plan *plan;
-    PathSet *paths;
-    uint32_t *slots; /* by PlanSink.ends_at and column */
-} ClearSearch;
-
-static bool encloses_a_masked(const ClearSearch *search, uint32_t slot) {
-    for (size_t i = 0; i < search->plan->sink_count; i++) {
-        const PlanSink *sink = &search->plan->sinks[i];
-        for (uint32_t j = 0; j < sink->column_count; j++)
-            if (sink->columns[j].mask && sink->columns[j].column->type == COLUMN_PATH &&
-                pathset_encloses(search->paths, slot, search->slots[sink->ends_at + j]))
-                return true;
-    }
-    return false;
-}
-
-static int refuse_clear_column(const ClearSearch *search, const PlanSink *sink, uint32_t number, Error *error) {
-    static const char way_out[] = "give it a mask, or the source \"bodyPolicy\": \"keep\"";
-    const Column *column = sink->columns[number].column;
-    const Inference *infer = sink->sink->target.infer;
-    const char *id = sink->sink->sink_id;
-    bool is_path = column->type == COLUMN_PATH;
-    uint32_t slot = search->slots[sink->ends_at + number];
-    if (infer && column->mask && is_path && pathset_depth(search->paths, slot) > infer->depth)
-        return error_set(error, -EINVAL,
-                         "sink \"%s\", column \"%s\": path \"%.200s\" is inside of what becomes one column with \"infer\" to a depth of "
-                         "%u, which would hold the value that is masked",
-                         id, column->name, column->path, infer->depth);
-    if (column->mask) return 0;
-    if (column->type == COLUMN_BODY || (is_path && pathset_depth(search->paths, slot) == 0))
-        return error_set(error, -EINVAL, "sink \"%s\", column \"%s\": it would hold the whole event, of which values are masked: %s", id,
-                         column->name, way_out);
-    if (is_path && encloses_a_masked(search, slot))
-        return error_set(error, -EINVAL, "sink \"%s\", column \"%s\": the value at path \"%.200s\" holds one that is masked: %s", id,
-                         column->name, column->path, way_out);
-    return 0;
-}
-
-/* Columns that hold the event itself, or what a masked path is in. */
-static int refuse_clear_columns(const Plan *plan, Error *error) {
-    if (!plan->drops_bodies) return 0;
-    ClearSearch search = {.plan = plan, .paths = pathset_new(), .slots = calloc(plan->ends_count + 1, sizeof *search.slots)};
-    check(search.slots);
-    int r = 0;
-    for (size_t i = 0; i < plan->sink_count; i++) {
-        const PlanSink *sink = &plan->sinks[i];
-        for (uint32_t j = 0; j < sink->column_count && r == 0; j++)
-            if (sink->columns[j].column->type == COLUMN_PATH)
-                r = pathset_add(search.paths, span_of(sink->columns[j].column->path), &search.slots[sink->ends_at + j], error);
-    }
-    for (size_t i = 0; i < plan->sink_count; i++)
-        for (uint32_t j = 0; j < plan->sinks[i].column_count && r == 0; j++) r = refuse_clear_column(&search, &plan->sinks[i], j, error);
-    pathset_free(search.paths);
-    free(search.slots);
-    return r;
-}
-
 static bool any_masks(Sink *const *sinks, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (sink_masks(sinks[i])) return true;
@@ -580,7 +519,8 @@ int plan_compile_masked(const Source *source, Sink *const *sinks, size_t sink_co
     for (size_t i = 0; i < sink_count; i++) columns += sinks[i]->target.column_count;
     plan->templates = calloc(columns + 1, sizeof *plan->templates);
     check(plan->sinks && plan->templates && columns < UINT32_MAX);
-    plan->drops_bodies = source->body_policy == BODY_POLICY_DROP && (masks->elsewhere || any_masks(sinks, sink_count));
+    plan->drops_bodies = source->body_policy == BODY_POLICY_DROP &&
+                         (any_masks(masks->disabled, masks->disabled_count) || any_masks(sinks, sink_count));
     Compile compile = {.plan = plan, .source = source, .masks = masks};
     lookup_init(&compile.templates, columns);
     lookup_init(&compile.columns, columns);
@@ -589,7 +529,7 @@ int plan_compile_masked(const Source *source, Sink *const *sinks, size_t sink_co
         plan->sink_count++;
         r = compile_sink(&compile, sinks[i], &plan->sinks[i], error);
     }
-    if (r == 0) r = refuse_clear_columns(plan, error);
+    if (r == 0 && plan->drops_bodies && !masks->in_force) r = plan_refuse_clear(sinks, sink_count, masks, error);
     if (r == 0) r = plan_fields_add(plan, error);
     if (r == 0) r = pathset_seal(plan->paths, error);
     if (r == 0) {

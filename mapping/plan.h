@@ -21,10 +21,12 @@
 typedef struct Plan Plan;
 typedef struct Mapper Mapper;
 
-/* What the masks of columns need. */
+/* What the masks of columns need; only read while the plan is made. */
 typedef struct PlanMasks {
-    const MaskKeys *keys; /* NULL: none; only read while the plan is made */
-    bool elsewhere;       /* a sink of the source that the plan does not have, since it is disabled, masks a column */
+    const MaskKeys *keys;  /* NULL: none */
+    Sink *const *disabled; /* sinks of the source that the plan does not have: what they mask is hidden all the same */
+    size_t disabled_count;
+    bool in_force; /* the definitions are: what they would hold in the clear is no reason to refuse them */
 } PlanMasks;
 
 /* What an event needs so that the plan can map it. */

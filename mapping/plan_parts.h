@@ -136,3 +136,8 @@ int plan_fields_add(Plan *plan, Error *error);
 /* Once the set is sealed. */
 void plan_fields_finish(Plan *plan);
 void plan_fields_free(PlanFields *fields); /* NULL-safe */
+
+/* -- plan_clear.c -- */
+
+/* -EINVAL names a column that would hold in the clear what another one masks. Their paths are valid. */
+int plan_refuse_clear(Sink *const *sinks, size_t count, const PlanMasks *masks, Error *error);

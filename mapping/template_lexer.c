@@ -236,6 +236,44 @@ static bool is_call(const Lexeme *before, const Lexeme *next) {
     return before->kind != TOKEN_NAME || !is_one_of(before->text, bind, sizeof bind / sizeof *bind);
 }
 
+/* A string that means what stands in its quotes. */
+static bool is_written(const Lexeme *token) {
+    return token->kind == TOKEN_STRING && token->text.data == token->at + 1 &&
+           !(token->text.size && memchr(token->text.data, '\\', token->text.size));
+}
+
+static TemplateRead read_of(TemplateFunction function, Lexer ahead) {
+    Lexeme next = next_token(&ahead), name = next_token(&ahead), end = next_token(&ahead);
+    TemplateRead read = {.function = function};
+    if (function == TEMPLATE_BODY_TEXT || function == TEMPLATE_HEADER_TEXT || (is_symbol(&next, '(') && is_symbol(&name, ')')))
+        read.is_whole = true;
+    else if (is_symbol(&next, '(') && is_written(&name) && (is_symbol(&end, ')') || is_symbol(&end, ',')))
+        read.name = name.text;
+    else
+        read.is_unknown = true;
+    if (!read.is_unknown && read.name.size == 0) read.is_whole = true;
+    return read;
+}
+
+void template_visit_reads(Span text, TemplateReadVisit visit, void *context) {
+    static const char *const functions[] = {[TEMPLATE_BODY] = "Body",
+                                            [TEMPLATE_BODY_TEXT] = "BodyStr",
+                                            [TEMPLATE_HEADER] = "Header",
+                                            [TEMPLATE_HEADER_TEXT] = "HeaderStr",
+                                            [TEMPLATE_META] = "Meta"};
+    Lexer lexer = {.at = text.data, .end = text.data + text.size};
+    Lexeme before = {0}, token;
+    if (text.size == 0) return;
+    for (; (token = next_token(&lexer)).kind != TOKEN_END; before = token) {
+        if (token.kind != TOKEN_NAME || is_symbol(&before, '.')) continue;
+        for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++) {
+            if (!span_equal(token.text, span_of(functions[i]))) continue;
+            TemplateRead read = read_of((TemplateFunction)i, lexer);
+            visit(context, &read);
+        }
+    }
+}
+
 Span template_find_meta(Span text, unsigned fields) {
     Lexer lexer = {.at = text.data, .end = text.data + text.size};
     Lexeme before = {0}, token;
@@ -246,8 +284,7 @@ Span template_find_meta(Span text, unsigned fields) {
         Lexer ahead = lexer;
         Lexeme next = next_token(&ahead), name = next_token(&ahead), end = next_token(&ahead);
         if (!is_call(&before, &next)) return (Span){0};
-        bool written = name.kind == TOKEN_STRING && name.text.data == name.at + 1 && is_symbol(&end, ')') &&
-                       !(name.text.size && memchr(name.text.data, '\\', name.text.size));
+        bool written = is_written(&name) && is_symbol(&end, ')');
         MetaField field;
         if (found.data || (fields && !written)) continue;
         if (!fields)

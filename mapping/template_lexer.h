@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "base/span.h"
 #include "config/meta_field.h"
@@ -24,6 +26,20 @@ int template_lex(Span text, TemplateStdVisit visit, void *context, Error *error)
  * anew. For a text that template_lex accepts.
  */
 Span template_find_meta(Span text, unsigned fields);
+
+/* What a template reads of an event. */
+typedef enum TemplateFunction { TEMPLATE_BODY, TEMPLATE_BODY_TEXT, TEMPLATE_HEADER, TEMPLATE_HEADER_TEXT, TEMPLATE_META } TemplateFunction;
+
+typedef struct TemplateRead {
+    TemplateFunction function;
+    bool is_whole;   /* the whole body, or all headers */
+    bool is_unknown; /* only the evaluation knows what: the name is not written out, or the function is handed on or bound anew */
+    Span name;       /* else the path, or the name, as it stands in the template */
+} TemplateRead;
+
+typedef void (*TemplateReadVisit)(void *context, const TemplateRead *read);
+/* Called for each place where the template names one of these functions, in their order. For a text that template_lex accepts. */
+void template_visit_reads(Span text, TemplateReadVisit visit, void *context);
 
 /* Where `at`, in the text or at its end, is for people: all line ends count, and a character is one column. Both from 1. */
 void template_place_at(Span text, const char *at, unsigned *ret_line, unsigned *ret_column);

@@ -281,15 +281,15 @@ typedef struct Choice {
     size_t count;
     uint32_t skipped[SINKS_A_SOURCE_MAX + 1]; /* disabled sinks */
     size_t skipped_count;
-    bool skipped_masks; /* one of them has a mask */
+    Sink *skipped_sinks[SINKS_A_SOURCE_MAX + 1];
 } Choice;
 
 static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     if (sink->deleted != 0) return;
     check(choice->count + choice->skipped_count <= SINKS_A_SOURCE_MAX);
     if (sink->disabled) {
+        choice->skipped_sinks[choice->skipped_count] = (Sink *)(uintptr_t)sink;
         choice->skipped[choice->skipped_count++] = sink->number;
-        choice->skipped_masks = choice->skipped_masks || sink_masks(sink);
         return;
     }
     size_t at = choice->count++;
@@ -322,8 +322,22 @@ static int find_key(const Registry *registry, const Choice *choice, Error *error
     return r;
 }
 
+/* What is stored goes on, even if a definition like it would be refused today. */
+static int compile_stored(const Source *source, const Choice *choice, PlanMasks masks, Plan **ret_plan, Error *error) {
+    int r = plan_compile_masked(source, choice->sinks, choice->count, &masks, ret_plan, error);
+    if (r == 0) return 0;
+    Error reason = *error;
+    masks.in_force = true;
+    r = plan_compile_masked(source, choice->sinks, choice->count, &masks, ret_plan, error);
+    if (r == 0)
+        log_warning("source \"%s\" stores in the clear what it masks, and its next change is refused until that is changed: %s",
+                    source->source_id, reason.text);
+    return r;
+}
+
 int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
                      SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error) {
+    bool is_stored = !source && sink_count == 0;
     if (!source) source = known->source;
     if (source->deleted != 0) {
         *ret_shown = NULL;
@@ -342,8 +356,11 @@ int registry_compile(const Registry *registry, const RegistrySource *known, cons
     Plan *plan = NULL;
     if (choice.count > 0) {
         int r = find_key(registry, &choice, error);
-        PlanMasks masks = {.keys = registry->mask_keys, .elsewhere = choice.skipped_masks};
-        if (r == 0) r = plan_compile_masked(source, choice.sinks, choice.count, &masks, &plan, error);
+        PlanMasks masks = {.keys = registry->mask_keys, .disabled = choice.skipped_sinks, .disabled_count = choice.skipped_count};
+        if (r == 0 && is_stored)
+            r = compile_stored(source, &choice, masks, &plan, error);
+        else if (r == 0)
+            r = plan_compile_masked(source, choice.sinks, choice.count, &masks, &plan, error);
         if (r < 0) return r;
     }
     bool sync_wait[SINKS_A_SOURCE_MAX + 1];

@@ -1,7 +1,7 @@
 /*
  * Definitions, and events under them. Lines up to an empty one are columns: a letter for the type, one for the dataType, one for flags (1
- * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default), then the path or template, with a default a tab and
- * its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
+ * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default; 80 it has a mask, which 70 chooses), then the path or
+ * template, with a default a tab and its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
  *
  * The paths are added to a path set by themselves, the templates go through the lexer. A definition that is accepted is stored, loaded and
  * compiled, for both sinks and for each alone; the rows must be the same, and row_read must find cells that fit their types. A third sink infers: once
@@ -14,6 +14,8 @@
 #include "config/column_name.h"
 #include "config/definition.h"
 #include "config/inference.h"
+#include "config/mask_keys.h"
+#include "config/mask_table.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
 #include "mapping/row.h"
@@ -213,14 +215,30 @@ static void take_template(Span text) {
     check(!lexer_takes(text, "", "\n;std.native('x')"));
 }
 
+/* A mask that the dataType may have. NULL: there is none. */
+static json_t *mask_of(unsigned choice, unsigned data_type) {
+    for (unsigned i = 0; i < MASK_KIND_COUNT_; i++) {
+        const MaskInfo *info = &mask_table[(3 * choice + i) % MASK_KIND_COUNT_];
+        for (DataType type = 0; type < DATA_TYPE_COUNT; type++) {
+            if (strcmp(data_type_name(type), data_types[data_type]) != 0 || !(info->types & 1u << type)) continue;
+            json_t *text = json_sprintf("%s%s", info->name, info->parameter == MASK_HAS_KEY ? ":k" : info->kind == MASK_FIXED ? ":1" : "");
+            check(text);
+            return text;
+        }
+    }
+    return NULL;
+}
+
 static void take_line(Input *input, Span line, size_t number) {
-    unsigned type = fuzz_byte(&line) % 8, data_type = fuzz_byte(&line) % 9, flags = fuzz_byte(&line) % 16;
+    unsigned type = fuzz_byte(&line) % 8, data_type = fuzz_byte(&line) % 9, third = fuzz_byte(&line), flags = third % 16;
     input->choices = input->choices * 31 + type + data_type * 8 + flags;
     char name[16], *copy = malloc(line.size + 1);
     check(copy);
     (void)snprintf(name, sizeof name, "c%zu", number);
     json_t *column = json_pack("{s:s, s:s, s:s}", "type", types[type], "name", name, "dataType", data_types[data_type]);
     if (flags & 1) json_object_set_new(column, "primaryKey", json_true());
+    json_t *mask = third & 0x80 ? mask_of(third >> 4 & 7, data_type) : NULL;
+    if (mask) json_object_set_new(column, "mask", mask);
     if (flags & 2 && type < 3) json_object_set_new(column, "rawString", json_true());
     if (type < 2) {
         Span path = flags & 8 ? fuzz_part(&line, '\t') : line;
@@ -395,28 +413,40 @@ static void map(const Plan *plan, const Input *input, Mapper *mapper, Buffer *ro
     check(failed == 0);
 }
 
-/* NULL: it is refused; a place too many is the only reason that a set of good paths leaves. */
-static Plan *compile(Sink *const *sinks, size_t count) {
-    Source source = {.source_id = (char *)(uintptr_t) "source"};
+static const MaskKeys *mask_keys(void) {
+    static MaskKeys *keys;
+    if (keys) return keys;
+    keys = mask_keys_new();
+    mask_keys_set_shared(keys, SPAN("0123456789abcdef"));
+    mask_keys_set_named(keys, SPAN("k"), SPAN("fedcba9876543210"));
+    return keys;
+}
+
+/* NULL: it is refused; a place too many, or a value that would be in the clear, is the only reason that a set of good paths leaves. */
+static Plan *compile(const Input *input, Sink *const *sinks, size_t count, bool *ret_in_the_clear) {
+    Source source = {.source_id = (char *)(uintptr_t) "source", .body_policy = input->choices % 2 ? BODY_POLICY_KEEP : BODY_POLICY_DROP};
     Plan *plan = NULL;
     Error error = {0};
-    int r = plan_compile(&source, sinks, count, &plan, &error);
+    int r = plan_compile_masked(&source, sinks, count, &(PlanMasks){.keys = mask_keys()}, &plan, &error);
     check(r == 0 || (r == -EINVAL && error.text[0]));
-    if (r) check(strstr(error.text, "path") || strstr(error.text, "defaultValue"));
+    bool in_the_clear = r < 0 && strstr(error.text, "\"bodyPolicy\"");
+    check(!in_the_clear || source.body_policy == BODY_POLICY_DROP);
+    if (r) check(in_the_clear || strstr(error.text, "path") || strstr(error.text, "defaultValue") || strstr(error.text, "mask"));
+    if (ret_in_the_clear) *ret_in_the_clear = *ret_in_the_clear || in_the_clear;
     return plan;
 }
 
 static void run_sinks(const Input *input, Sink **sinks, size_t count) {
     Buffer both[2] = {{0}}, alone[2] = {{0}};
-    Plan *plan = compile(sinks, count);
-    bool hold = true;
+    bool hold = true, in_the_clear = false;
+    Plan *plan = compile(input, sinks, count, &in_the_clear);
     Mapper *mapper = mapper_new(2000), *other = mapper_new(2000);
     if (plan) {
         map(plan, input, mapper, both);
         map(plan, input, mapper, both);
     }
     for (size_t i = 0; i < count; i++) {
-        Plan *single = compile(&sinks[i], 1);
+        Plan *single = compile(input, &sinks[i], 1, &in_the_clear);
         hold = hold && single;
         if (single && plan) {
             map(single, input, other, alone);
@@ -424,8 +454,8 @@ static void run_sinks(const Input *input, Sink **sinks, size_t count) {
         }
         plan_unref(single);
     }
-    check(!plan == !hold);
-    if (plan && !input->paths_hold) check(count < 2); /* the bad path is of a sink that was refused before */
+    check(!plan == !hold || (in_the_clear && !plan));                 /* each may hold in the clear what the other one masks */
+    if (plan && !input->paths_hold) check(count < 2 || in_the_clear); /* the bad path is of a sink that was refused before */
     plan_unref(plan);
     mapper_free(mapper);
     mapper_free(other);
@@ -479,7 +509,7 @@ static size_t map_inferring(const Plan *plan, const Input *input, Mapper *mapper
 
 static void run_inferring(const Input *input, const Sink *declared) {
     Sink *sink = inferring(declared, input->choices);
-    Plan *plan = compile(&sink, 1);
+    Plan *plan = compile(input, &sink, 1, NULL);
     Mapper *mapper = mapper_new((size_t)1 << 24);
     const MapDiscovery *found = NULL;
     size_t count = plan ? map_inferring(plan, input, mapper, &found) : SIZE_MAX;
@@ -498,7 +528,7 @@ static void run_inferring(const Input *input, const Sink *declared) {
             free(path);
         }
         plan_unref(plan);
-        plan = compile(&next, 1);
+        plan = compile(input, &next, 1, NULL);
         check(plan && count <= room);
         size_t again = map_inferring(plan, input, mapper, &found);
         check(again == SIZE_MAX || again == 0 || count == room);

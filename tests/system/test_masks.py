@@ -140,6 +140,46 @@ def test_body_columns_and_what_a_masked_value_is_in_are_refused(gateway):
     assert gateway.post(url, {"person": {"ssn": "123-45-6789", "name": "Ann"}}).status == 200
 
 
+def inferring(sink_id, columns=(), **infer):
+    return {"sinkId": sink_id, "name": sink_id, "type": "table", "table": {"tableId": sink_id, "mapping": {"infer": infer, "columns": list(columns)}}}
+
+
+def test_a_sink_that_infers_beside_one_that_masks(gateway):
+    """It leaves the masked path out, or is refused; then the value is in none of its columns, nor in _rest."""
+    secrets = Secrets(4)
+    url = gateway.add_source("s", framing="ndjson")
+    gateway.add_sink("s", "masked", [path_column("ssn", "stars", path="person.ssn", defaultValue="")], AT_ONCE)
+    for infer, columns in (
+        ({"depth": 1}, []),
+        ({"depth": 2}, []),
+        ({"depth": 2, "exclude": ["person.name"]}, []),
+        ({"depth": 1}, [path_column("ssn", "hash:plain", path="person.ssn")]),
+        ({"depth": 1}, [path_column("ssn", path="person.ssn")]),
+    ):
+        answer = gateway.api("POST", "/sources/s/sinks", inferring("all", columns, **infer))
+        assert answer.status == 400 and 'sink \\"all\\"' in json.dumps(answer.json["message"]), answer
+        assert 'column "ssn" of sink "' in answer.json["message"] and "bodyPolicy" in answer.json["message"], answer
+        assert ('exclude "person.ssn"' if infer["depth"] == 2 else 'exclude "person"') in answer.json["message"], answer
+    gateway.change("POST", "/sources/s/sinks", inferring("out", depth=2, exclude=["person.ssn"]))
+    gateway.change("POST", "/sources/s/sinks", inferring("hidden", [path_column("ssn", "md5", path="person.ssn")], depth=2))
+    answer = gateway.api("PATCH", "/sources/s/sinks/out", {"table": {"mapping": {"infer": {"exclude": []}}}})
+    assert answer.status == 400 and 'exclude "person.ssn"' in answer.json["message"], answer
+    for sink in ("out", "hidden"):
+        gateway.set(f"/sources/s/sinks/{sink}", AT_ONCE)
+    wait_until("columns", lambda: gateway.post(url, {"person": {"ssn": secrets.new(), "name": "Ann", "late": {"k": 1}}, "n": 1}).status == 200
+               and all("person__late" in json.dumps(gateway.api("GET", f"/sources/s/sinks/{sink}").json) for sink in ("out", "hidden")))
+    for event in ({"person": {"ssn": {"deep": secrets.new()}}}, {"person": {"ssn": [secrets.new()], "x": 1}}, {"n": "text"}):
+        assert gateway.post(url, event).status == 200
+    for sink in ("masked", "out", "hidden"):
+        gateway.flush("s", sink)
+    (name,) = set(gateway.rows("SELECT person__name FROM hidden WHERE person__late IS NOT NULL"))
+    assert name == ("Ann",)
+    gateway.stop()
+    for path, content in written(gateway):
+        assert not secrets.found_in(content), (path, secrets.found_in(content))
+    assert secrets.count >= 3
+
+
 def test_the_key_of_the_data_directory(gateway_factory, keys, tmp_path):
     gateway = gateway_factory().start()
     assert not (gateway.data / "mask.key").exists()

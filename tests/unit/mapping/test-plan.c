@@ -551,112 +551,6 @@ static void failures_show_nothing_where_values_are_masked(void **state) {
     }
 }
 
-static void refuses_plan(const Source *source, Column *first, Column *second, const PlanMasks *masks, const char *words) {
-    Sink sinks[] = {sink_with("one", first), sink_with("two", second ? second : first)}, *list[] = {&sinks[0], &sinks[1]};
-    Plan *plan;
-    Error error = {0};
-    int r = plan_compile_masked(source, list, second ? 2 : 1, masks, &plan, &error);
-    if (!words && r < 0) fail_msg("%s", error.text);
-    if (words && (r != -EINVAL || !strstr(error.text, words))) fail_msg("\"%s\" is not in \"%s\"", words, r ? error.text : "(compiled)");
-    if (r == 0) plan_unref(plan);
-}
-
-static void what_would_be_in_the_clear_is_refused(void **state) {
-    static const struct {
-        const char *masked, *clear;
-        bool refused;
-    } paths[] = {{"a.b", ".", true},          {"a.b", "a", true},       {"a.b", "a.b", false},         {"a.b", "a.c", false},
-                 {"a.b", "a.b.c", false},     {"a[1].x", "a[1]", true}, {"a[1].x", "a.1", true},       {"a[1].x", "a[2]", false},
-                 {"a[\"b.c\"].d", "a", true}, {"ab.c", "a", false},     {"a[\"b.c\"].d", "a.b", false}};
-    Source drop = {.kind = &source_kind_http}, keep = {.kind = &source_kind_http, .body_policy = BODY_POLICY_KEEP};
-    PlanMasks none = {0}, elsewhere = {.elsewhere = true};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        Column masked[] = {{NAME("m"), PATH(paths[i].masked), MASK("stars")}, {0}}, clear[] = {{NAME("c"), PATH(paths[i].clear)}, {0}};
-        Column covered[] = {{NAME("c"), PATH(paths[i].clear), MASK("stars")}, {0}};
-        refuses_plan(&drop, masked, clear, &none, paths[i].refused ? "sink \"two\", column \"c\": " : NULL);
-        refuses_plan(&drop, clear, masked, &none, paths[i].refused ? "sink \"one\", column \"c\": " : NULL);
-        refuses_plan(&drop, masked, covered, &none, NULL);
-        refuses_plan(&keep, masked, clear, &none, NULL);
-        refuses_plan(&drop, clear, NULL, &none, NULL);
-    }
-    Column masked[] = {{NAME("m"), .type = COLUMN_HEADERS, MASK("stars")}, {0}}, body[] = {{NAME("b"), .type = COLUMN_BODY}, {0}};
-    Column covered[] = {{NAME("b"), .type = COLUMN_BODY, MASK("hash:plain")}, {0}};
-    refuses_plan(&drop, body, NULL, &none, NULL);
-    refuses_plan(&drop, body, NULL, &elsewhere, "it would hold the whole event");
-    refuses_plan(&keep, body, NULL, &elsewhere, NULL);
-    refuses_plan(&drop, masked, body, &none,
-                 "sink \"two\", column \"b\": it would hold the whole event, of which values are masked: give it a mask, "
-                 "or the source \"bodyPolicy\": \"keep\"");
-    refuses_plan(&drop, masked, covered, &none, NULL);
-}
-
-/* What is deeper than the depth is in a column that holds an object, or an array. */
-static void masks_where_columns_are_inferred(void **state) {
-    static const struct {
-        const char *path;
-        uint32_t depth;
-        bool refused;
-    } cases[] = {{"a", 1, false}, {"a.b", 1, true}, {"a.b", 2, false}, {"a[0]", 2, true}, {"a.0", 2, true}, {"a[\"0\"]", 2, false}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        Column columns[] = {{NAME("m"), PATH(cases[i].path), MASK("stars")},
-                            {NAME("_rest"), .type = COLUMN_REST, .data_type = DATA_JSON, .inferred = COLUMN_BASE},
-                            {0}};
-        Inference infer = {.depth = cases[i].depth, .max_columns = 10};
-        Sink sink = sink_with("one", columns), *list = &sink;
-        sink.target.infer = &infer;
-        Source drop = {.kind = &source_kind_http}, keep = {.kind = &source_kind_http, .body_policy = BODY_POLICY_KEEP};
-        Plan *plan;
-        Error error = {0};
-        int r = plan_compile(&drop, &list, 1, &plan, &error);
-        if (r < 0 && !cases[i].refused) fail_msg("%s", error.text);
-        assert_int_equal(r, cases[i].refused ? -EINVAL : 0);
-        if (r == 0) {
-            Mapper *mapper = mapper_new(1 << 20);
-            Buffer row = {0}, *rows = &row;
-            MapFailure failure;
-            assert_int_equal(mapper_map(mapper, plan, &(Event){.body = SPAN("{}")}, &rows, &failure), 0);
-            assert_string_equal(buffer_text(&row), ",\n"); /* both are NULL */
-            buffer_deinit(&row);
-            mapper_free(mapper);
-            plan_unref(plan);
-        } else
-            assert_non_null(strstr(error.text, "is inside of what becomes one column with \"infer\""));
-        assert_int_equal(plan_compile(&keep, &list, 1, &plan, &error), 0);
-        plan_unref(plan);
-    }
-}
-
-static void keys_of_masks(void **state) {
-    static const BridgeKind reads = {.connection_type = "tap"};
-    static const SourceKind bridge = {.name = "tap", .bridge = &reads};
-    static BridgeSource part;
-    Source http = {.kind = &source_kind_http}, tapped = {.kind = &bridge, .part = &part};
-    MaskKeys *own = mask_keys_new(), *shared = mask_keys_new();
-    mask_keys_set_own(own, SPAN("0123456789abcdef"));
-    mask_keys_set_shared(shared, SPAN("0123456789abcdef"));
-    mask_keys_set_named(shared, SPAN("crm"), SPAN("fedcba9876543210"));
-    PlanMasks none = {0}, with_own = {.keys = own}, with_shared = {.keys = shared};
-    Column plain[] = {{NAME("a"), .type = COLUMN_IP, MASK("hash:plain"), .primary_key = true}, {0}};
-    Column keyed[] = {{NAME("a"), .type = COLUMN_IP, MASK("hash")}, {0}},
-           key[] = {{NAME("a"), .type = COLUMN_IP, MASK("uuid"), .primary_key = true}, {0}};
-    Column named[] = {{NAME("a"), .type = COLUMN_IP, MASK("hmac:crm"), .primary_key = true}, {0}};
-    refuses_plan(&http, plain, NULL, &none, NULL);
-    refuses_plan(&tapped, plain, NULL, &with_own, NULL);
-    refuses_plan(&http, keyed, NULL, &none,
-                 "sink \"one\", column \"a\": mask \"hash\": there is no mask key: set the option mask-key-file");
-    refuses_plan(&http, keyed, NULL, &with_own, NULL);
-    refuses_plan(&http, key, NULL, &with_own, "mask \"uuid\": it needs the option mask-key-file: a primary key");
-    refuses_plan(&tapped, keyed, NULL, &with_own, "mask \"hash\": it needs the option mask-key-file: sources of type \"tap\"");
-    refuses_plan(&http, key, NULL, &with_shared, NULL);
-    refuses_plan(&tapped, keyed, key, &with_shared, NULL);
-    refuses_plan(&http, named, NULL, &with_own, "there is no key \"crm\"");
-    refuses_plan(&tapped, named, NULL, &with_shared, NULL);
-    Column wrong[] = {{NAME("a"), PATH("a"), MASK("year_only"), DEFAULT("never")}, {0}};
-    refuses_plan(&http, wrong, NULL, &none, "defaultValue \"never\" is not an RFC 3339 time");
-    mask_keys_free(own);
-    mask_keys_free(shared);
-}
-
 static uint64_t random_state = 88172645463325252;
 static uint32_t random_below(uint32_t limit) {
     random_state ^= random_state << 13;
@@ -986,9 +880,6 @@ int main(void) {
         cmocka_unit_test(large_values_are_refused_in_little_memory),
         cmocka_unit_test(masks_are_applied_to_what_a_cell_means),
         cmocka_unit_test(failures_show_nothing_where_values_are_masked),
-        cmocka_unit_test(what_would_be_in_the_clear_is_refused),
-        cmocka_unit_test(masks_where_columns_are_inferred),
-        cmocka_unit_test(keys_of_masks),
         cmocka_unit_test(wrong_columns_are_refused),
         cmocka_unit_test(paths_need_values_that_have_some),
         cmocka_unit_test(failures_are_text),

@@ -111,6 +111,31 @@ static void test_compile(void **state) {
     registry_deinit(&registry);
 }
 
+/* What is stored goes on, and a change of it is refused. */
+static void what_is_stored_in_the_clear_goes_on(void **state) {
+    Error error = {0};
+    Registry registry = {.next_source = 2, .next_sink = 3};
+    RegistrySource *source = registry_put(&registry, source_new_with("s", 1));
+    Sink *masked = sink_new_with("m", 1, "a.b");
+    masked->target.columns[0].mask = strdup("redact");
+    (void)registry_put_sink(source, masked, NULL);
+    (void)registry_put_sink(source, sink_new_with("c", 2, "a"), NULL);
+    SnapshotSource *shown;
+    assert_int_equal(registry_compile(&registry, source, NULL, NULL, NULL, 0, &shown, &error), 0);
+    assert_int_equal(plan_sink_count(shown->plan), 2);
+    assert_true(plan_drops_bodies(shown->plan));
+    snapshot_source_unref(shown);
+    assert_int_equal(registry_compile(&registry, source, source->source, NULL, NULL, 0, &shown, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "sink \"c\", column \"c\": the value at path \"a\" holds one that is masked"));
+
+    Sink *changed = sink_copy(registry_find_sink(source, "c")->sink);
+    changed->disabled = true;
+    assert_int_equal(registry_compile(&registry, source, NULL, &changed, NULL, 1, &shown, &error), 0);
+    snapshot_source_unref(shown);
+    sink_unref(changed);
+    registry_deinit(&registry);
+}
+
 static void apply(Environment *environment, Define *define) {
     Error error = {0};
     Txn *txn;
@@ -269,8 +294,8 @@ static void test_damaged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_and_pages), cmocka_unit_test(test_compile), cmocka_unit_test(test_stored),
-        cmocka_unit_test(test_versions_kept),   cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_order_and_pages), cmocka_unit_test(test_compile),       cmocka_unit_test(what_is_stored_in_the_clear_goes_on),
+        cmocka_unit_test(test_stored),          cmocka_unit_test(test_versions_kept), cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
