@@ -18,34 +18,6 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-static bool is_bare(Span key) {
-    if (key.size == 0 || is_digit(key.data[0])) return false;
-    for (size_t i = 0; i < key.size; i++) {
-        char c = key.data[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_')) return false;
-    }
-    return true;
-}
-
-void field_path_append(Buffer *path, Span key) {
-    if (is_bare(key)) {
-        if (path->size > 0) buffer_append_text(path, ".");
-        buffer_append(path, key.data, key.size);
-        return;
-    }
-    buffer_append_text(path, "[\"");
-    for (size_t i = 0; i < key.size; i++) {
-        char c = key.data[i];
-        if (c == '"' || c == '\\')
-            buffer_printf(path, "\\%c", c);
-        else if ((unsigned char)c < 0x20)
-            buffer_printf(path, "\\u%04x", (unsigned char)c);
-        else
-            buffer_append(path, &c, 1);
-    }
-    buffer_append_text(path, "\"]");
-}
-
 /* The key of the step at `*at`, which is behind it then; a dot before it is a part of it. */
 static bool next_key(Span path, size_t *at, Buffer *key) {
     size_t start = *at;

@@ -12,11 +12,10 @@
 #include "base/buffer.h"
 #include "base/span.h"
 #include "config/definition.h"
+#include "config/path_text.h"
 
 #define COLUMN_NAME_SIZE 64 /* 63 bytes, as PostgreSQL keeps, and NUL */
 
-/* One level more. `key`: not escaped, UTF-8, without NUL. */
-void field_path_append(Buffer *path, Span key);
 /* The canonical form of a path in any form, or false: it is none, or it is `.`. An index in brackets or bare is a key. */
 bool field_path_canonical(Span path, Buffer *out);
 /* Both canonical: are they equal, or is `path` below `of`? */

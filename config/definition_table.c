@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/span.h"
 #include "base/text.h"
 #include "config/definition.h"
 #include "config/definition_parts.h"
 #include "config/inference.h"
 #include "config/mask_table.h"
+#include "config/path_text.h"
 
 #define COLUMN_NAME_BYTES_MAX 63
 #define TABLE_NAME_BYTES_MAX 63 /* what PostgreSQL keeps of a name */
@@ -17,6 +19,13 @@
 #define MASK_BYTES_MAX 1024
 
 #define KIND(type) (1U << (type))
+
+static int check_path(Fault *fault, const Node *node) {
+    _cleanup_(buffer_deinit) Buffer right = {0};
+    const char *what;
+    if (fault->is_stored || !path_is_misspelt(span_of(json_string_value(node->value)), &what, &right)) return 0;
+    return fault_at(fault, node, "%s, write it as %s", what, buffer_text(&right));
+}
 
 /* ---- columns ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -122,9 +131,11 @@ static const FieldInfo column_rows[] = {
      .offset = offsetof(Column, path),
      .least = 1,
      .most = PATH_BYTES_MAX,
+     .validate = check_path,
+     .keep = path_keep,
      .kinds = KIND(COLUMN_PATH),
      .needed = "a \"path\" (\".\" is the whole body)",
-     .sentence = "Where its value stands in the event; `.` is the whole body."},
+     .sentence = "Where its value stands in the event; `.` or `$` is the whole body."},
     {.name = "defaultValue",
      .type = FIELD_TEXT,
      .offset = offsetof(Column, default_value),
@@ -244,6 +255,8 @@ static const FieldInfo hint_rows[] = {
      .offset = offsetof(TypeHint, path),
      .least = 1,
      .most = PATH_BYTES_MAX,
+     .validate = check_path,
+     .keep = path_keep,
      .needed = "a path",
      .sentence = "A field."},
     {.name = "type",
@@ -281,6 +294,8 @@ static const FieldInfo inference_rows[] = {
      .count_offset = offsetof(Inference, exclude_count),
      .most = INFERENCE_PATHS_MAX,
      .item_most = PATH_BYTES_MAX,
+     .validate = check_path,
+     .keep = path_keep,
      .is_optional = true,
      .sentence = "Paths of fields that are stored nowhere."},
     {.name = "maxColumns",
@@ -306,6 +321,8 @@ static const FieldInfo mapping_rows[] = {
      .offset = offsetof(SinkTarget, explode),
      .least = 1,
      .most = PATH_BYTES_MAX,
+     .validate = check_path,
+     .keep = path_keep,
      .is_optional = true,
      .sentence = "Path of an array in the event, of which each element gives a row; without it an event is one row."},
     {.name = "columns",
@@ -422,6 +439,8 @@ static const FieldInfo delete_on_rows[] = {
      .offset = offsetof(SinkTarget, table.delete_on.path),
      .least = 1,
      .most = PATH_BYTES_MAX,
+     .validate = check_path,
+     .keep = path_keep,
      .is_optional = true,
      .sentence = "Where the value stands in the event that says whether it deletes."},
     {.name = "equals",

@@ -138,12 +138,16 @@ static void set_default(const FieldInfo *field, void *object) {
     }
 }
 
+static char *kept_text(const Fault *fault, const FieldInfo *field, const char *text) {
+    return field->keep ? field->keep(text, fault->is_stored) : text_copy(text);
+}
+
 static int read_text(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
     const char *text;
     int r = node_text(fault, node, (size_t)field->least, (size_t)field->most, &text);
     if (r == 0 && field->is_plain && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
-    if (r == 0) *(char **)place_in(field, object) = text_copy(text);
+    if (r == 0) *(char **)place_in(field, object) = kept_text(fault, field, text);
     return r;
 }
 
@@ -152,9 +156,14 @@ static int read_one_text(Fault *fault, const Node *node, const FieldInfo *field,
     int r = node_text(fault, node, 1, (size_t)field->item_most, &text);
     if (r == 0 && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
+    if (r != 0) return r;
+    char *kept = kept_text(fault, field, text);
     for (size_t i = 0; r == 0 && i < other_count; i++)
-        if (strcmp(others[i], text) == 0) r = fault_at(fault, node, "is there already, as item %zu", i);
-    if (r == 0) *ret_text = text_copy(text);
+        if (strcmp(others[i], kept) == 0) r = fault_at(fault, node, "is there already, as item %zu", i);
+    if (r == 0)
+        *ret_text = kept;
+    else
+        free(kept);
     return r;
 }
 

@@ -57,6 +57,7 @@ typedef struct FieldInfo {
     bool is_secret;        /* left out where secrets are not shown */
     bool is_optional;      /* not written while it has its default; a text is never written when there is none, nor an empty object */
     int (*validate)(Fault *fault, const Node *field);          /* of a text, or each of several: it was found right before; NULL: none */
+    char *(*keep)(const char *text, bool is_stored);           /* of the same: what is kept of it, owned; NULL: all of it */
     int (*read)(Fault *fault, const Node *field, void *place); /* FIELD_OWN */
     json_t *(*write)(const void *place);                       /* FIELD_OWN; new reference, NULL: left out */
     const char *sentence;                                      /* what it is, for the documents; ends with a period */

@@ -6,6 +6,7 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "config/path_text.h"
 #include "mapping/json_check.h"
 #include "mapping/json_text.h"
 
@@ -109,13 +110,14 @@ static int parse_path(PathSteps *path, Span text, Error *error) {
     size_t bad = text_check(text);
     if (bad < text.size) return error_set(error, -EINVAL, "the path is not UTF-8 text at byte %zu", bad);
     if (span_equal(text, SPAN("."))) return 0;
-    size_t at = 0;
+    const size_t first = path_root_size(text);
+    size_t at = first;
     while (at < text.size) {
         if (text.data[at] == '[') {
             int r = parse_bracket(path, text, &at, error);
             if (r < 0) return r;
         } else {
-            if (at > 0) {
+            if (at > first) {
                 if (text.data[at] != '.') return error_set(error, -EINVAL, "expected \".\" or \"[\" at byte %zu of the path", at);
                 at++;
             }

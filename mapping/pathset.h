@@ -1,8 +1,8 @@
 /*
  * Every path of every column of every sink of a source, as one trie, so that one pass over an event finds them all.
  *
- * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A bare step is any text without
- * `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not, is an index in an array and a key in an object. A
+ * Path: steps `issue.id`, `items[1].sku`, `items.1.sku`, `a["x.y"]`; `.` alone is the whole body. A leading `$.`, or `$` alone, is the
+ * root and counts for nothing: `$.issue.id`. A bare step is any text without `.`, `[`, `]`. A numeric step (canonical decimal, below 2^31), in brackets or not, is an index in an array and a key in an object. A
  * quoted step is a JSON string (its escapes count) and is a key only.
  *
  * A place can be watched: the scanner then also notes the members of the object there that no path names.

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/path_text.h"
 #include "gateway/templates/worker_parts.h"
 #include "mapping/json_text.h"
 
@@ -45,7 +46,12 @@ static Value *native_found_body(void *context, NativeArguments arguments, int *o
 static Value *native_miss_body(void *context, NativeArguments arguments, int *ok) {
     Worker *worker = context;
     const char *path = text_argument(worker, arguments);
-    worker_note(worker, "no value at %.200s and no default", path ? path : "that path");
+    const char *what;
+    buffer_clear(&worker->text);
+    if (path && path_is_misspelt(span_of(path), &what, &worker->text))
+        worker_note(worker, "no value at %.200s and no default; the path %s, write it as %.200s", path, what, buffer_text(&worker->text));
+    else
+        worker_note(worker, "no value at %.200s and no default", path ? path : "that path");
     *ok = 1;
     return worker_make_null(worker);
 }

@@ -641,6 +641,50 @@ static bool is_stored(Sink *sink) {
 }
 
 /* A fault of the program ends it before the catalog has what no start could read. */
+static void refuses_sink(const char *text, const char *words) {
+    Sink *sink = NULL;
+    Error error = {0};
+    assert_int_equal(make_sink(text, false, &sink, &error), -EINVAL);
+    assert_says(&error, words);
+}
+
+/* An earlier program took a leading `$`, and spellings that are refused now, for keys. */
+static void stored_paths_keep_their_meaning(void **state) {
+    Sink *sink = good_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"strategy\":\"merge\","
+                           "\"deleteOn\":{\"path\":\"$.op\",\"equals\":\"d\"},\"mapping\":{\"infer\":{\"exclude\":[\"$.secret\"],"
+                           "\"typeHints\":{\"$.n\":\"text\"}},\"columns\":["
+                           "{\"name\":\"k\",\"type\":\"path\",\"path\":\"$.a\",\"primaryKey\":true}]}}}");
+    refuses_sink(SINK("{\"name\":\"a\",\"type\":\"path\",\"path\":\"/a/0\"}", ""),
+                 "Field \"table.mapping.columns[0].path\" is a JSON pointer, write it as a.0");
+    refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"infer\":{\"exclude\":[\"a\", \" b\"]}}}}",
+                 "Field \"table.mapping.infer.exclude[1]\" has blanks around it, write it as b");
+    refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"infer\":{\"typeHints\":{\"'b'\":\"text\"}}}}}",
+                 "has quotes around it, write it as b");
+    refuses_sink("{\"name\":\"x\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"explode\":\"a\\\\.b\",\"columns\":[" ID_COLUMN "]}}}",
+                 "Field \"table.mapping.explode\" has a backslash outside of a quoted step, write it as [\"a.b\"]");
+    SinkTarget *target = &sink->target;
+    assert_string_equal(target->columns[0].path, "a");
+    assert_string_equal(target->table.delete_on.path, "op");
+    assert_string_equal(target->infer->exclude[0], "secret");
+    assert_string_equal(target->infer->hints[0].path, "n");
+    json_t *stored = sink_target_store(target);
+    json_t *mapping = json_object_get(stored, "mapping"), *infer = json_object_get(mapping, "infer");
+    json_t *column = json_array_get(json_object_get(mapping, "columns"), 0);
+    json_object_set_new(column, "path", json_string("$.a"));
+    json_object_set_new(json_object_get(stored, "deleteOn"), "path", json_string("/op"));
+    json_object_set_new(infer, "exclude", json_pack("[s]", "a\\b.c"));
+    json_object_set_new(infer, "typeHints", json_pack("{s:s}", " n", "text"));
+    SinkTarget loaded;
+    assert_int_equal(sink_target_load(stored, &loaded, NULL), 0);
+    assert_string_equal(loaded.columns[0].path, "[\"$\"].a");
+    assert_string_equal(loaded.table.delete_on.path, "[\"/op\"]");
+    assert_string_equal(loaded.infer->exclude[0], "[\"a\\\\b\"].c");
+    assert_string_equal(loaded.infer->hints[0].path, "[\" n\"]");
+    sink_target_deinit(&loaded);
+    json_decref(stored);
+    sink_unref(sink);
+}
+
 static void what_no_request_makes_is_not_stored(void **state) {
     Sink *sink = good_sink(full_sink);
     sink_stamp(sink, 1, 2, "x", "");
@@ -691,6 +735,7 @@ int main(void) {
         cmocka_unit_test(a_pause_goes_through_the_catalog),
         cmocka_unit_test(each_column_has_the_data_types_that_fit),
         cmocka_unit_test(a_table_stands_alone),
+        cmocka_unit_test(stored_paths_keep_their_meaning),
         cmocka_unit_test(what_no_request_makes_is_not_stored),
         cmocka_unit_test(references_are_counted),
     };

@@ -25,6 +25,10 @@ static void wrong_paths_are_refused_with_their_place(void **state) {
     refuses("", "empty");
     refuses("a..b", "byte 2");
     refuses(".a", "byte 0");
+    refuses("$.", "byte 2");
+    refuses("$..a", "byte 2");
+    refuses("$.a[*]", "byte 3");
+    refuses("$['a']", "byte 1");
     refuses("a.", "byte 2");
     refuses("..", "byte 0");
     refuses("a[", "byte 1");
@@ -67,7 +71,13 @@ static void equal_paths_share_a_slot(void **state) {
                 {"a", 1},
                 {"[\"\\u0061\"].1", 2},
                 {"a.2147483647", 5},
-                {"a.2147483648", 6}};
+                {"a.2147483648", 6},
+                {"$", 0},
+                {"$.a", 1},
+                {"$[\"a\"][1]", 2},
+                {"$a", 7},
+                {"[\"$\"].a", 8},
+                {"$.$.a", 8}};
     PathSet *set = pathset_new();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         uint32_t slot;
@@ -76,7 +86,7 @@ static void equal_paths_share_a_slot(void **state) {
     }
     assert_int_equal(pathset_seal(set, NULL), 0);
     const PathNode *root = set->nodes;
-    assert_int_equal(root->key_count, 2);
+    assert_int_equal(root->key_count, 4);
     assert_int_equal(root->slot_count, 1);
     pathset_free(set);
 }
