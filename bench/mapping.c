@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/keyed_hash.h"
 #include "base/text.h"
 #include "bench/corpus.h"
 #include "config/column_name.h"
@@ -463,6 +464,7 @@ int main(int argc, char **argv) {
     Error error = {0};
     parse(argc, argv, &options);
     json_object_seed(1); /* not a random one, so that instructions repeat */
+    hash_key_fix(1);
 
     if (corpus_read(&file, argv[optind], &error) < 0) die(error.text, NULL);
     for (size_t shape = 0; !options.events && corpus_name(shape); shape++)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "mapping/json_text.h"
 #include "mapping/words.h"
 
@@ -49,20 +50,10 @@ static int64_t index_of(Span key) {
     return value;
 }
 
-static uint64_t hash_key(Span key) {
-    uint64_t hash = key.size;
-    size_t at = 0;
-    for (; key.size - at >= 8; at += 8) {
-        hash = (hash ^ text_load8(key.data + at)) * UINT64_C(0x9e3779b97f4a7c15);
-        hash ^= hash >> 32;
-    }
-    return (hash ^ text_load_short(key.data + at, key.size - at)) * UINT64_C(0x9e3779b97f4a7c15);
-}
-
 /* The child of `parent` with this key, made if it is not there. A key of size 0 with `append` is []. */
 static uint32_t child_of(Form *form, uint32_t parent, Span key, bool append) {
     int64_t index = append ? node_at(form, parent)->next_index : index_of(key);
-    uint64_t hash = index == NOT_AN_INDEX ? hash_key(key) : 0;
+    uint64_t hash = index == NOT_AN_INDEX ? keyed_hash(hash_key_of_process(), key.data, key.size) : 0;
     if (!append) {
         for (uint32_t at = node_at(form, parent)->first; at != NO_NODE; at = node_at(form, at)->next) {
             const FormNode *node = node_at(form, at);

@@ -40,6 +40,7 @@ static void steps_deinit(PathSteps *path) {
 PathSet *pathset_new(void) {
     PathSet *set = calloc(1, sizeof *set);
     check(set);
+    set->key = *hash_key_of_process();
     return set;
 }
 
@@ -163,18 +164,18 @@ static bool same_path(const PathSteps *a, const PathSteps *b) {
     return true;
 }
 
-static uint64_t hash_path(const PathSteps *path) {
+static uint64_t hash_path(const PathSet *set, const PathSteps *path) {
     uint64_t hash = 0;
     for (size_t i = 0; i < step_count(path); i++) {
         const PathStep *step = step_at(path, i);
-        for (uint32_t at = 0; at < step->size; at++) hash = (hash ^ (unsigned char)step->text[at]) * UINT64_C(0x100000001b3);
-        hash = (hash ^ step->index ^ 0x100) * UINT64_C(0x9e3779b97f4a7c15);
+        uint64_t of_step = keyed_hash(&set->key, step->text, step->size) ^ step->index;
+        hash = keyed_hash_join(&set->key, hash, of_step);
     }
-    return hash ^ hash >> 32;
+    return hash;
 }
 
 static void put_same(PathSet *set, uint32_t slot) {
-    uint64_t at = hash_path(&set->paths[slot]) & set->same_mask;
+    uint64_t at = hash_path(set, &set->paths[slot]) & set->same_mask;
     while (set->same[at]) at = (at + 1) & set->same_mask;
     set->same[at] = slot + 1;
 }
@@ -193,7 +194,7 @@ static void grow_same(PathSet *set) {
 static uint32_t add_steps(PathSet *set, PathSteps *take_steps) {
     check(!set->sealed && set->slot_count < PATH_NONE / 4);
     grow_same(set);
-    for (uint64_t at = hash_path(take_steps) & set->same_mask; set->same[at]; at = (at + 1) & set->same_mask) {
+    for (uint64_t at = hash_path(set, take_steps) & set->same_mask; set->same[at]; at = (at + 1) & set->same_mask) {
         uint32_t slot = set->same[at] - 1;
         if (same_path(&set->paths[slot], take_steps)) {
             steps_deinit(take_steps);
@@ -305,7 +306,7 @@ static void build_table(Build *build, PathNode *node) {
     for (uint32_t i = 0; i < node->key_count; i++) {
         uint32_t place = node->key_first + i;
         const PathKey *key = (const PathKey *)(void *)build->keys.data + place;
-        uint64_t at = pathset_hash(key->text, key->size, key->head, key->tail);
+        uint64_t at = pathset_hash(build->set, key->text, key->size, key->head, key->tail);
         while (table[at & node->table_mask]) at++;
         table[at & node->table_mask] = place + 1;
     }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "base/span.h"
 #include "mapping/words.h"
 
@@ -61,6 +62,7 @@ typedef struct PathSet {
     uint32_t *table; /* 1 + place in keys, 0: free */
     uint32_t slot_count;
     size_t key_bytes_most;
+    HashKey key;      /* of the tables: names in events are a stranger's, and paths of inferred columns are names in events */
     PathSteps *paths; /* by slot */
     uint32_t *same;   /* while it is built: 1 + slot, by the hash of its path; 0: free */
     uint32_t same_mask;
@@ -86,12 +88,8 @@ uint32_t pathset_node(const PathSet *set, uint32_t slot);
 int pathset_seal(PathSet *set, Error *error);
 
 /* Of all bytes: names that differ in the middle only, such as those of many like fields, must not stand on one place of the table. */
-static inline uint64_t pathset_hash(const char *text, size_t size, uint64_t head, uint64_t tail) {
-    const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t hash = (head ^ (tail << 23 | tail >> 41) ^ (uint64_t)size) * factor;
-    for (size_t at = 8; at + 8 < size; at += 8) hash = (hash ^ hash >> 32 ^ text_load8(text + at)) * factor;
-    hash = (hash ^ hash >> 32) * factor; /* the upper half of what went in counts for the lower bits too */
-    return hash ^ hash >> 32;
+static inline uint64_t pathset_hash(const PathSet *set, const char *text, size_t size, uint64_t head, uint64_t tail) {
+    return keyed_hash_of_ends(&set->key, text, size, head, tail);
 }
 
 /* The key of `node` that equals the unescaped key, or NULL. `end`: of readable memory, so that short keys can be loaded at once. */
@@ -118,7 +116,7 @@ static inline const PathKey *pathset_find(const PathSet *set, const PathNode *no
     }
     if (size > set->key_bytes_most) return NULL;
     const uint32_t *table = set->table + node->table_first;
-    for (uint64_t at = pathset_hash(text, size, head, tail);; at++) {
+    for (uint64_t at = pathset_hash(set, text, size, head, tail);; at++) {
         uint32_t entry = table[at & node->table_mask];
         if (entry == 0) return NULL;
         const PathKey *key = set->keys + entry - 1;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/keyed_hash.h"
 #include "config/source_bridge.h"
 #include "config/source_kafka.h"
 #include "mapping/cell.h"
@@ -108,16 +109,14 @@ static void lookup_init(Lookup *lookup, size_t most) {
     check(lookup->numbers);
 }
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size) {
-    const unsigned char *bytes = data; /* may be NULL when size is 0 */
-    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return hash ^ hash >> 29;
+static uint64_t hash_bytes(const void *data, size_t size) {
+    return keyed_hash(hash_key_of_process(), data, size);
 }
 
 static uint32_t add_template(Compile *compile, const char *text) {
     Plan *plan = compile->plan;
     const Lookup *lookup = &compile->templates;
-    uint64_t at = hash_bytes(0, text, strlen(text)) & lookup->mask;
+    uint64_t at = hash_bytes(text, strlen(text)) & lookup->mask;
     for (; lookup->numbers[at]; at = (at + 1) & lookup->mask)
         if (strcmp(plan->templates[lookup->numbers[at] - 1], text) == 0) return lookup->numbers[at] - 1;
     check(2 * plan->template_count < lookup->mask); /* at most half full: the search above ends */
@@ -378,8 +377,10 @@ static uint64_t hash_cell(const PlanColumn *compiled) {
     const Column *column = compiled->column;
     uint32_t fields[] = {column->type,   column->data_type,        column->raw_string,    column->primary_key,
                          compiled->slot, compiled->template_index, compiled->has_default, column->meta_field};
-    uint64_t hash = hash_bytes(hash_bytes(0, fields, sizeof fields), compiled->default_cell.data, compiled->default_cell.size);
-    return column->mask ? hash_bytes(hash, column->mask, strlen(column->mask)) : hash;
+    const HashKey *key = hash_key_of_process();
+    uint64_t hash = keyed_hash_join(key, hash_bytes(fields, sizeof fields),
+                                    hash_bytes(compiled->default_cell.data, compiled->default_cell.size));
+    return column->mask ? keyed_hash_join(key, hash, hash_bytes(column->mask, strlen(column->mask))) : hash;
 }
 
 /* The place that first had this cell, which may be this one. `all` lists every place of the plan. */

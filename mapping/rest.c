@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "base/checksum.h"
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "config/column_name.h"
 #include "config/inference.h"
 #include "config/inferred_type.h"
@@ -158,8 +158,8 @@ static uint32_t find_place(const PlanFields *fields, uint32_t node) {
     return REST_NONE;
 }
 
-static uint64_t hash_of(const RestItem *item) {
-    return (checksum_of(item->meant.data, item->meant.size) ^ item->parent ^ (uint64_t)item->is_odd << 63) * UINT64_C(0x9e3779b97f4a7c15);
+static uint64_t hash_of(const HashKey *key, const RestItem *item) {
+    return keyed_hash_join(key, keyed_hash(key, item->meant.data, item->meant.size), (uint64_t)item->is_odd << 32 | item->parent);
 }
 
 static bool is_same_key(const RestItem *a, const RestItem *b) {
@@ -197,8 +197,9 @@ static void mark_repeated(Rest *rest, size_t first) {
         rest->order = calloc(rest->order_room, sizeof *rest->order);
         check(rest->order);
     }
+    const HashKey *key = hash_key_of_process();
     for (size_t i = 0; i < count; i++)
-        rest->order[i] = (RestOrder){.hash = hash_of(&rest->items[first + i]), .item = (uint32_t)(first + i)};
+        rest->order[i] = (RestOrder){.hash = hash_of(key, &rest->items[first + i]), .item = (uint32_t)(first + i)};
     qsort_r(rest->order, count, sizeof *rest->order, compare_order, rest->items);
     for (size_t i = 1; i < count; i++)
         rest->items[rest->order[i].item].is_repeated = is_same_key(&rest->items[rest->order[i - 1].item],

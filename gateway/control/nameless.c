@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "base/checksum.h"
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "base/text.h"
 
 static const struct {
@@ -17,7 +17,7 @@ static const struct {
 };
 
 static uint64_t hash_of(const InferredColumn *column) {
-    return checksum_of(column->path, strlen(column->path));
+    return keyed_hash(hash_key_of_process(), column->path, strlen(column->path));
 }
 
 /* nameless->count: none. */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "base/checksum.h"
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "config/inferred_type.h"
 #include "gateway/flow/messages.h"
 
@@ -73,7 +73,7 @@ uint32_t discoveries_sink(const Discoveries *discoveries) {
 
 /* NULL: there is no room for another field. */
 static DiscoveredField *find_field(Discoveries *discoveries, Span path) {
-    uint64_t hash = checksum_of(path.data, path.size);
+    uint64_t hash = keyed_hash(hash_key_of_process(), path.data, path.size); /* paths are names in events */
     if (!discoveries->table) {
         discoveries->table = calloc(TABLE_SIZE, sizeof *discoveries->table);
         check(discoveries->table);

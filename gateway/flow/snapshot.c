@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checksum.h"
 #include "base/error.h"
+#include "base/keyed_hash.h"
 #include "gateway/flow/messages.h"
 
 typedef struct Slot {
@@ -89,7 +89,7 @@ void snapshot_source_unref(SnapshotSource *source) {
 }
 
 static uint64_t hash_of(Span id) {
-    return checksum_of(id.data, id.size);
+    return keyed_hash(hash_key_of_process(), id.data, id.size);
 }
 
 Snapshot *snapshot_new(uint64_t generation, SnapshotSource *const *sources, size_t count, Mailbox *gone) {

@@ -5,8 +5,9 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
+#include <string.h>
 
+#include "base/keyed_hash.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "gateway/http/input.h"
@@ -19,13 +20,9 @@
  * its part. */
 #define ACCEPTS_A_TURN 8
 
-/* The hash is seeded with the process's own random bytes, so that nobody can aim at another
- * address's slot. */
+/* The hash has the process's key, so that nobody can aim at another address's slot. */
 static unsigned address_slot(const char *peer) {
-    uint64_t hash;
-    memcpy(&hash, (const void *)getauxval(AT_RANDOM), sizeof hash);
-    for (; *peer; peer++) hash = (hash ^ (unsigned char)*peer) * 0x100000001b3;
-    return (unsigned)((hash ^ hash >> 32) % USAGE_ADDRESS_SLOTS);
+    return (unsigned)(keyed_hash(hash_key_of_process(), peer, strlen(peer)) % USAGE_ADDRESS_SLOTS);
 }
 
 static void give_back_address(HttpLoop *loop, unsigned slot) {

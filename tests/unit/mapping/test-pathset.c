@@ -136,7 +136,7 @@ static uint64_t table_steps(const PathSet *set, const PathNode *node) {
     const uint32_t *table = set->table + node->table_first;
     for (uint32_t i = node->key_first; i < node->key_first + node->key_count; i++) {
         const PathKey *key = set->keys + i;
-        uint64_t at = pathset_hash(key->text, key->size, key->head, key->tail);
+        uint64_t at = pathset_hash(set, key->text, key->size, key->head, key->tail);
         do steps++;
         while (table[at++ & node->table_mask] != i + 1);
     }
@@ -166,6 +166,42 @@ static void like_names_are_found_in_no_time(void **state) {
     }
 }
 
+/* A hash without a key, which a stranger can compute as well. */
+static uint64_t known_hash(const char *text, size_t size) {
+    const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t head = text_load8(text), tail = text_load8(text + size - 8);
+    uint64_t hash = (head ^ (tail << 23 | tail >> 41) ^ (uint64_t)size) * factor;
+    hash = (hash ^ hash >> 32) * factor;
+    return hash ^ hash >> 32;
+}
+
+#define CHOSEN 990
+#define CHOSEN_MASK 2047 /* of the table of so many keys */
+
+/* Names of fields that somebody chose so that all would stand on one place of the table of another process. */
+static void chosen_names_are_found_in_no_time(void **state) {
+    HashKey other = hash_key_of_seed(42);
+    for (int round = 0; round < 2; round++) {
+        PathSet *set = pathset_new();
+        uint32_t slot;
+        int found = 0;
+        for (unsigned i = 0; found < CHOSEN; i++) {
+            char path[32];
+            size_t size = (size_t)snprintf(path, sizeof path, "field_%08x", i);
+            uint64_t hash = round == 0 ? known_hash(path, size) : keyed_hash(&other, path, size);
+            if ((hash & CHOSEN_MASK) != 7) continue;
+            assert_int_equal(pathset_add(set, span_of(path), &slot, NULL), 0);
+            found++;
+        }
+        assert_int_equal(pathset_seal(set, NULL), 0);
+        assert_int_equal(set->nodes->table_mask, CHOSEN_MASK);
+        uint64_t steps = table_steps(set, set->nodes);
+        if (steps >= 3 * CHOSEN) print_error("round %d: %lu steps for %d keys\n", round, steps, CHOSEN);
+        assert_true(steps < 3 * CHOSEN);
+        pathset_free(set);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_paths_are_refused_with_their_place),
@@ -173,6 +209,7 @@ int main(void) {
         cmocka_unit_test(places_are_bounded),
         cmocka_unit_test(keys_are_found_in_small_and_large_nodes),
         cmocka_unit_test(like_names_are_found_in_no_time),
+        cmocka_unit_test(chosen_names_are_found_in_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
