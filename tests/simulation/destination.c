@@ -49,6 +49,11 @@ static SinkResult simulated_prepare(SinkSession *session, const SinkTarget *targ
     return SINK_DONE;
 }
 
+static SinkResult simulated_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
+    *ret_inspection = (TableInspection){0};
+    return SINK_DONE;
+}
+
 static LedgerRow *find_ledger(Destination *destination, const Uuid *file) {
     for (size_t i = 0; i < destination->ledger_count; i++)
         if (uuid_equal(&destination->ledger[i].file, file)) return &destination->ledger[i];
@@ -282,6 +287,7 @@ const SinkDriver simulated_driver = {
     .keeps_order = true,
     .connect = simulated_connect,
     .prepare = simulated_prepare,
+    .inspect = simulated_inspect,
     .import = simulated_import,
     .look_up = simulated_look_up,
     .disconnect = simulated_disconnect,
