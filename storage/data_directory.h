@@ -10,7 +10,7 @@
 #include "base/files.h"
 #include "base/uuid.h"
 
-#define DATA_FORMAT 2 /* this program writes this one, and reads it and the one before: docs/formats.md says what differs */
+#define DATA_FORMAT 3 /* this program writes this one, and reads it and those before: docs/formats.md says what differs */
 
 typedef struct DataDirectory {
     char *path;              /* absolute */

@@ -173,10 +173,10 @@ static void test_format_numbers(void **state) {
     fixture_make_folder(folder);
     Uuid instance = open_and_close(folder, true), same;
     copy_format(folder, format);
-    assert_non_null(strstr(format, "{\"format\":2,\"instance\":\""));
+    assert_non_null(strstr(format, "{\"format\":3,\"instance\":\""));
 
-    put(folder, "format", "{\"format\":3,\"instance\":\"?\",\"program\":\"9.9\"}");
-    assert_refused(folder, -EPROTO, "format 3, written by version 9.9");
+    put(folder, "format", "{\"format\":4,\"instance\":\"?\",\"program\":\"9.9\"}");
+    assert_refused(folder, -EPROTO, "format 4, written by version 9.9");
     static const char *const damaged[] = {"",
                                           "{",
                                           "[]",
@@ -201,13 +201,15 @@ static void test_format_numbers(void **state) {
     assert_true(uuid_equal(&instance, &same));
     copy_format(folder, again);
     assert_string_equal(again, format);
-    /* Of the format before, by the very same program: the number goes up before anything else is written. */
-    (void)strcpy(older, format);
-    older[strlen("{\"format\":")] = (char)('0' + DATA_FORMAT - 1);
-    put(folder, "format", older);
-    (void)open_and_close(folder, false);
-    copy_format(folder, again);
-    assert_string_equal(again, format);
+    /* Of each format before, by the very same program: the number goes up before anything else is written. */
+    for (int number = 1; number < DATA_FORMAT; number++) {
+        (void)strcpy(older, format);
+        older[strlen("{\"format\":")] = (char)('0' + number);
+        put(folder, "format", older);
+        (void)open_and_close(folder, false);
+        copy_format(folder, again);
+        assert_string_equal(again, format);
+    }
     fixture_remove_folder(folder);
 }
 
