@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "gateway/commands/commands.h"
 #include "gateway/flow/version.h"
 
@@ -20,7 +21,22 @@ static void put_overview(Buffer *out) {
         command_usage(commands[i], out);
         buffer_printf(out, "\n%14s%s\n", "", commands[i]->summary);
     }
-    buffer_append_text(out, "\nsluice COMMAND --help shows the options of a command; sluice --version prints the version.\n");
+    buffer_append_text(
+        out, "\nCommands that talk to a gateway find it by --admin URL (default SLUICE_ADMIN, else http://127.0.0.1:7001) and its\n"
+             "token by --token-file FILE (default SLUICE_TOKEN) or --data DIR (default SLUICE_DATA, else ./data).\n"
+             "\nsluice COMMAND --help shows the options of a command, and sluice --version the version.\n"
+             "The documentation is in the folder docs of the source, beginning with README.md.\n");
+}
+
+/* There is no such command: says so, with the names that are like it. */
+static void refuse_command(const char *name) {
+    char excerpt[TEXT_EXCERPT_SIZE];
+    _cleanup_(buffer_deinit) Buffer near = {0};
+    const char *names[COMMAND_COUNT];
+    for (size_t i = 0; i < COMMAND_COUNT; i++) names[i] = commands[i]->name;
+    text_near(&near, span_of(name), names, COMMAND_COUNT);
+    (void)fprintf(stderr, "sluice: there is no command \"%s\"%s%s%s\n", text_excerpt(span_of(name), excerpt),
+                  near.size > 0 ? ": did you mean " : "", near.size > 0 ? buffer_text(&near) : "", near.size > 0 ? "?" : "");
 }
 
 static int run_command(const Command *command, int argc, char **argv) {
@@ -52,7 +68,11 @@ int program_run(int argc, char **argv) {
         (void)fputs(buffer_text(&overview), stdout);
         return EXIT_SUCCESS;
     }
-    if (name) (void)fprintf(stderr, "sluice: there is no command \"%s\"\n\n", name);
+    if (name) {
+        refuse_command(name);
+        (void)fputs("sluice --help lists the commands\n", stderr);
+        return EXIT_USAGE;
+    }
     (void)fputs(buffer_text(&overview), stderr);
     return EXIT_USAGE;
 }

@@ -76,9 +76,11 @@ static int run(const Arguments *arguments) {
 }
 
 static const CommandOption own_options[] = {
-    {.name = "config", .argument = "FILE", .sentence = "Options and connections as YAML; config/examples/sluice.yaml is one."},
-    {.name = "print-config", .sentence = "Print the effective options with what they mean, and end."},
-    {.name = "give-up-missing-packs", .sentence = "For this start: quarantine the rows whose staging files are missing, and print which."},
+    {.name = "config",
+     .argument = "FILE",
+     .sentence = "Config file with options and connections (YAML), such as config/examples/sluice.yaml."},
+    {.name = "print-config", .sentence = "Print the effective options with their meanings, and exit."},
+    {.name = "give-up-missing-packs", .sentence = "Quarantine the rows whose staging files are missing at this start, and print them."},
     {0},
 };
 

@@ -123,7 +123,8 @@ int api_client_call(const ApiClient *client, const char *method, const char *pat
     };
     HttpClientAnswer answer;
     int r = http_client_call(&request, &answer, error);
-    if (r == -ECONNREFUSED || r == -EHOSTUNREACH) return error_prefix(error, "no gateway answers");
+    if (r == -ECONNREFUSED || r == -EHOSTUNREACH)
+        return error_prefix(error, "no gateway answers at %s (--admin URL or SLUICE_ADMIN name another address)", client->url);
     if (r == -EPROTO || r == -EIO) return error_prefix(error, "is %s the admin address?", client->url);
     if (r < 0) return r;
     json_error_t place;

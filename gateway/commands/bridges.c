@@ -141,10 +141,10 @@ static const CommandOption seek_options[] = {
      .required = true,
      .argument = "PLACE",
      .sentence = "earliest, latest, an offset (digits), or a time such as 2026-01-31T12:00:00Z."},
-    {.name = "topic", .argument = "TOPIC", .sentence = "Only this topic; else all that the source reads."},
-    {.name = "partition", .argument = "N", .sentence = "Only this partition; else all."},
-    {.name = "sink", .argument = "ID", .sentence = "Only this sink; else all that are enabled."},
-    {.name = "duplicates", .sentence = "Go back, too: records come twice, except where a primary key keeps them apart."},
+    {.name = "topic", .argument = "TOPIC", .sentence = "Only this topic. Default: all topics of the source."},
+    {.name = "partition", .argument = "N", .sentence = "Only this partition. Default: all."},
+    {.name = "sink", .argument = "ID", .sentence = "Only this sink. Default: all enabled sinks."},
+    {.name = "duplicates", .sentence = "Allow positions to go back. Records come twice then, unless a primary key prevents it."},
     REMOTE_OPTIONS,
     {0}};
 
@@ -189,15 +189,15 @@ static int run_skip(const Arguments *arguments) {
 }
 
 static const CommandOption skip_options[] = {
-    {.name = "topic", .required = true, .argument = "TOPIC", .sentence = "The topic, or stream."},
-    {.name = "partition", .required = true, .argument = "N", .sentence = "The partition that is stopped; 0 of a stream."},
-    {.name = "offset", .required = true, .argument = "OFFSET", .sentence = "The offset where it stopped."},
+    {.name = "topic", .required = true, .argument = "TOPIC", .sentence = "Topic, or stream."},
+    {.name = "partition", .required = true, .argument = "N", .sentence = "Partition that is stopped. 0 for a stream."},
+    {.name = "offset", .required = true, .argument = "OFFSET", .sentence = "Offset at which the partition stopped."},
     REMOTE_OPTIONS,
     {0}};
 
 const Command command_skip = {
     .name = "skip",
-    .summary = "Go on behind a record that stopped its partition.",
+    .summary = "Skip a record that stopped its partition.",
     .options = skip_options,
     .operands = "SOURCE",
     .operands_least = 1,

@@ -205,7 +205,7 @@ static const CommandOption options[] = {
      .required = true,
      .argument = "FILE",
      .sentence = "Samples, a JSON object a line; - is standard input."},
-    {.name = "depth", .argument = "LEVELS", .sentence = "1 (default) to 5: down to which level the members of objects become columns."},
+    {.name = "depth", .argument = "LEVELS", .sentence = "1 (default) to 5: depth to which the members of objects become columns."},
     {.name = "exclude", .may_repeat = true, .argument = "PATH", .sentence = "A field that gets no column. May be given again."},
     {.name = "type",
      .may_repeat = true,

@@ -289,7 +289,7 @@ static const CommandOption options[] = {
     {.name = "file", .letter = 'f', .argument = "FILE", .sentence = "A manifest of sources and sinks (YAML)."},
     {.name = "columns",
      .argument = "FILE",
-     .sentence = "In its place a list of columns alone, as in a sink's mapping (YAML or JSON). One of --file and --columns must be given."},
+     .sentence = "A list of columns, as in a sink's mapping (YAML or JSON). Either --file or --columns must be given."},
     {.name = "source", .argument = "ID", .sentence = "Only this source of the manifest."},
     {.name = "sink", .argument = "ID", .sentence = "Only sinks of this id."},
     {.name = "event",
@@ -313,7 +313,7 @@ static const CommandOption options[] = {
 
 const Command command_map = {
     .name = "map",
-    .summary = "Dry run: print the rows that each sink would get.",
+    .summary = "Print the rows that each sink would get, and store nothing.",
     .options = options,
     .notes =
         "Lines of standard input are mapped as they come, as many as there are; with a --content-type that does not mean lines, or a\n"

@@ -7,9 +7,9 @@
 
 /* Rows of their tables: how to reach the gateway (api_client.h says what holds when one is not given). */
 #define REMOTE_OPTIONS                                                                                                                     \
-    {.name = "admin", .argument = "URL", .sentence = "The admin address; else SLUICE_ADMIN, or http://127.0.0.1:7001."},                   \
-        {.name = "token-file", .argument = "FILE", .sentence = "A file with a token; else SLUICE_TOKEN, or admin.token of --data."}, {     \
-        .name = "data", .argument = "DIR", .sentence = "The data directory of a local gateway; else SLUICE_DATA, or ./data."               \
+    {.name = "admin", .argument = "URL", .sentence = "URL of the management API. Default: SLUICE_ADMIN, else http://127.0.0.1:7001."},     \
+        {.name = "token-file", .argument = "FILE", .sentence = "File with a token. Default: SLUICE_TOKEN, else admin.token of --data."}, { \
+        .name = "data", .argument = "DIR", .sentence = "Data directory of a local gateway. Default: SLUICE_DATA, else ./data."             \
     }
 
 /* Makes a client of what the arguments say, and calls `work` with it. Work gives 0 (EXIT_SUCCESS), a negated errno, which is printed with the

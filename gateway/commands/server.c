@@ -247,11 +247,11 @@ static const CommandOption get_options[] = {{.name = "output",
                                             REMOTE_OPTIONS,
                                             {0}};
 static const CommandOption pausing_options[] = {
-    {.name = "connection", .argument = "NAME", .sentence = "All that goes to this connection."}, REMOTE_OPTIONS, {0}};
+    {.name = "connection", .argument = "NAME", .sentence = "All sinks that use this connection."}, REMOTE_OPTIONS, {0}};
 
 const Command command_flush = {
     .name = "flush",
-    .summary = "Import now what waits, whatever the conditions.",
+    .summary = "Import the waiting rows now, regardless of the conditions.",
     .options = remote_options,
     .operands = "SOURCE[/SINK]",
     .operands_least = 1,
@@ -261,7 +261,7 @@ const Command command_flush = {
 
 const Command command_get = {
     .name = "get",
-    .summary = "Print all sources, one source, or one sink as JSON; or where a source reads its broker.",
+    .summary = "Print all sources, one source or one sink, or the positions of a source that reads a broker.",
     .options = get_options,
     .operands = "[[positions] SOURCE[/SINK]]",
     .operands_most = 2,
@@ -275,7 +275,7 @@ const Command command_pause = {
     .name = "pause",
     .notes = "A source of type kafka or nats is not read either while it is paused. It is read on while only a sink or a connection is,\n"
              "up to its maxWaiting.\n",
-    .summary = "Hold imports back: events are taken and staged, and no import starts.",
+    .summary = "Hold imports back. Events are still taken and staged.",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
     .operands_most = 1,

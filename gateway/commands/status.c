@@ -209,7 +209,7 @@ static const CommandOption options[] = {
 
 const Command command_status = {
     .name = "status",
-    .summary = "Show how a running gateway is: disk, connections, and what waits in each sink.",
+    .summary = "Show the state of a running gateway: disk, connections, and the waiting rows of each sink.",
     .options = options,
     .run = run,
 };

@@ -71,6 +71,22 @@ def test_a_wrong_command_line_ends_with_2(command):
     assert f"there is no option {valued[:-1]}: did you mean \"{valued[2:]}\"" in wrong_command_line(command, *fine, valued[:-1], "x")
 
 
+def test_an_unknown_command_gets_a_guess():
+    ended = subprocess.run([BINARY, "aply"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stdout == "", ended
+    assert ended.stderr == 'sluice: there is no command "aply": did you mean "apply"?\nsluice --help lists the commands\n', ended
+    ended = subprocess.run([BINARY, "--help"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0 and "SLUICE_ADMIN, else http://127.0.0.1:7001" in ended.stdout and "docs" in ended.stdout, ended
+
+
+def test_without_a_gateway_the_options_are_named(tmp_path):
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "token").chmod(0o600)
+    command = [BINARY, "status", "--admin", "127.0.0.1:1", "--token-file", str(tmp_path / "token")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and "no gateway answers at http://127.0.0.1:1" in ended.stderr and "--admin URL" in ended.stderr, ended
+
+
 def test_a_missing_argument_is_named():
     assert "--file is missing" in wrong_command_line("apply", "--dry-run")
     assert "SOURCE[/SINK] is missing" in wrong_command_line("flush")
