@@ -4,7 +4,7 @@
  *
  * The role needs USAGE on the schemas, SELECT, INSERT and DELETE on the ledger, INSERT on the table; with a primary key or row-level
  * security also SELECT, UPDATE (strategy merge) and TEMPORARY on the database; for files with runs SELECT, INSERT and UPDATE on the positions, and
- * DELETE to remove them; CREATE only where something is missing.
+ * DELETE to remove them; CREATE only where something is missing. For a table that is replaced see postgres_swap.h.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,6 +21,7 @@
 #include "sinks/postgres_load.h"
 #include "sinks/postgres_positions.h"
 #include "sinks/postgres_session.h"
+#include "sinks/postgres_side.h"
 #include "sinks/postgres_table.h"
 #include "sinks/postgres_test.h"
 #include "sinks/postgres_transaction.h"
@@ -44,13 +45,19 @@ static void pg_disconnect(SinkSession *session) {
 static SinkResult pg_prepare(SinkSession *session, const SinkTarget *target, Error *error) {
     check(target->type == TARGET_TABLE);
     SinkResult result = postgres_session_use(session_of(session), error);
-    return result == SINK_DONE ? postgres_table_prepare(session_of(session), target, error) : result;
+    if (result != SINK_DONE) return result;
+    return target->table.strategy == STRATEGY_REPLACE ? postgres_side_prepare(session_of(session), target, error)
+                                                      : postgres_table_prepare(session_of(session), target, error);
 }
 
 static SinkResult pg_inspect(SinkSession *session, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
     check(target->type == TARGET_TABLE);
+    *ret_inspection = (TableInspection){0};
     SinkResult result = postgres_session_use(session_of(session), error);
-    return result == SINK_DONE ? postgres_table_inspect(session_of(session), target, ret_inspection, error) : result;
+    if (result == SINK_DONE) result = postgres_table_inspect(session_of(session), target, ret_inspection, error);
+    if (result == SINK_DONE && target->table.strategy == STRATEGY_REPLACE && !ret_inspection->creates)
+        result = postgres_side_check_table(session_of(session), target, NULL, error);
+    return result;
 }
 
 /* Does what the ledger has of the file equal what the file says? */
@@ -119,20 +126,6 @@ static SinkResult forget_settled(PostgresSession *session, const ImportJob *job,
     return result;
 }
 
-/* Opens the transaction, and keeps an eye on it. */
-static SinkResult begin(PostgresSession *session, const ImportJob *job, Error *error) {
-    /* Deferred constraints must refuse their row while it can still be told apart from the others. */
-    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()";
-    PGresult *answer = NULL;
-    SinkResult result = postgres_begin(session, import_has_runs(job), sql, &answer, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 2, error);
-    if (result != SINK_DONE) return result;
-    if (job->progress)
-        postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), job->patience ? job->patience : USEC_MINUTE);
-    PQclear(answer);
-    return SINK_DONE;
-}
-
 /*
  * A table that somebody has locked is found out soon, before any row is sent: others of the connection wait for this loader. Then nothing
  * changes about it until the end. *ret_row_security: its policies hold for this role.
@@ -198,30 +191,59 @@ static SinkResult load_files(PostgresLoad *load, const ImportJob *job, Error *er
     return result;
 }
 
-/* *ret_lost: it must begin again, since a position has changed. */
-static SinkResult import_files(PostgresSession *session, ImportJob *job, bool *ret_lost, Error *error) {
+/*
+ * Of a table that is replaced: locks the side table, so that no claim and no swap comes between what the positions say and the rows. *ret_is_there:
+ * there is one. *ret_lost: it went before it was locked.
+ */
+static SinkResult lock_side(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, bool *ret_row_security, bool *ret_lost,
+                            Error *error) {
+    SinkResult result = postgres_side_find(session, side, ret_is_there, error);
+    if (result != SINK_DONE || !*ret_is_there) return result;
+    result = lock_table(session, side, ret_row_security, error);
+    *ret_lost = result == SINK_REFUSED && strcmp(session->failure.sqlstate, "42P01") == 0;
+    return *ret_lost ? SINK_RETRY : result;
+}
+
+/* The rows of the files into the table or the side table, if any are to go in. */
+static SinkResult load_rows(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *into, bool has_row_security,
+                            Error *error) {
+    SinkResult result = postgres_load_begin(load, session, job, into, has_row_security, error);
+    if (result == SINK_DONE) result = load_files(load, job, error);
+    return result == SINK_DONE ? postgres_load_end(load, error) : result;
+}
+
+/* Refused rows, positions, COMMIT. */
+static SinkResult finish(PostgresSession *session, ImportJob *job, const PostgresLoad *load, bool *ret_lost, Error *error) {
     const PositionsOwner owner = {.instance = job->instance, .sink_label = job->sink_label};
-    SinkResult result = begin(session, job, error);
-    size_t waiting = 0;
-    *ret_lost = false;
-    if (result == SINK_DONE) result = enter_files(session, job, &waiting, error);
-    job->proven_absent = result == SINK_DONE && waiting == job->file_count;
-    if (result == SINK_DONE) result = forget_settled(session, job, error);
-    bool has_row_security = false;
-    if (result == SINK_DONE && waiting > 0) result = lock_table(session, job->target, &has_row_security, error);
-    PostgresLoad load = {0};
-    if (result == SINK_DONE && waiting > 0) result = postgres_load_begin(&load, session, job, has_row_security, error);
-    if (result == SINK_DONE && waiting > 0) result = load_files(&load, job, error);
-    if (result == SINK_DONE && waiting > 0) result = postgres_load_end(&load, error);
-    if (result == SINK_DONE) result = sink_rejects_store(&load.rejects, job, error);
+    SinkResult result = sink_rejects_store(&load->rejects, job, error);
     if (result == SINK_DONE && import_has_runs(job))
         result = postgres_positions_set(session, &owner, job->target, job->positions, job->position_count, ret_lost, error);
-    if (result == SINK_DONE) {
-        check(!load.has_savepoint && load.rejects.refused <= job->bad_rows_most);
-        check(waiting > 0 || job->rejected_rows == 0);
-        job->proven_absent = false;
-        result = postgres_commit(session, "import", error);
+    if (result != SINK_DONE) return result;
+    check(!load->has_savepoint && load->rejects.refused <= job->bad_rows_most);
+    job->proven_absent = false;
+    return postgres_commit(session, "import", error);
+}
+
+/* *ret_lost: it must begin again, since a position has changed. `side`: NULL, or the table is replaced. */
+static SinkResult import_files(PostgresSession *session, ImportJob *job, const SinkTarget *side, bool *ret_lost, Error *error) {
+    SinkResult result = postgres_begin_watched(session, import_has_runs(job), job->patience, error);
+    size_t waiting = 0;
+    bool has_row_security = false, has_side = false;
+    *ret_lost = false;
+    if (result == SINK_DONE && side) result = lock_side(session, side, &has_side, &has_row_security, ret_lost, error);
+    if (result == SINK_DONE) result = enter_files(session, job, &waiting, error);
+    job->proven_absent = result == SINK_DONE && waiting == job->file_count;
+    if (result == SINK_DONE && side && !has_side) {
+        result = import_runs_without_side(job, error);
+        *ret_lost = result != SINK_DONE; /* a claim may have made it since */
     }
+    if (result == SINK_DONE) result = forget_settled(session, job, error);
+    PostgresLoad load = {0};
+    bool loads = waiting > 0 && (!side || has_side);
+    if (result == SINK_DONE && loads && !side) result = lock_table(session, job->target, &has_row_security, error);
+    if (result == SINK_DONE && loads) result = load_rows(&load, session, job, side ? side : job->target, has_row_security, error);
+    if (result == SINK_DONE) result = finish(session, job, &load, ret_lost, error);
+    check(result != SINK_DONE || waiting > 0 || job->rejected_rows == 0);
     postgres_load_deinit(&load);
     return result;
 }
@@ -234,8 +256,10 @@ static void forget_try(ImportJob *job) {
 
 /* The import, from the beginning as long as positions change under it. */
 static SinkResult import_until_set(PostgresSession *session, ImportJob *job, Error *error) {
-    const bool stored_none = job->store_none;
+    const bool stored_none = job->store_none, replaces = job->target->table.strategy == STRATEGY_REPLACE;
     bool lost = true;
+    SinkTarget side = {0};
+    if (replaces) side_target_init(&side, job->target);
     SinkResult result = SINK_RETRY;
     for (int starts = 0; lost && starts < IMPORT_STARTS_MOST; starts++) {
         if (starts > 0) {
@@ -246,8 +270,9 @@ static SinkResult import_until_set(PostgresSession *session, ImportJob *job, Err
             if (session->is_broken) break;
         }
         if (error) *error = (Error){0};
-        result = import_files(session, job, &lost, error);
+        result = import_files(session, job, replaces ? &side : NULL, &lost, error);
     }
+    side_target_deinit(&side);
     job->store_none = stored_none;
     return result;
 }

@@ -13,11 +13,12 @@
 
 #define UNCLEAR_MOST 100 /* rows refused for what may be the table's fault, before any row went through */
 
-SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error) {
-    *load = (PostgresLoad){.session = session, .job = job, .is_direct = !sink_table_has_key(job->target) && !has_row_security};
+SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *target,
+                               bool has_row_security, Error *error) {
+    *load = (PostgresLoad){.session = session, .job = job, .target = target, .is_direct = !sink_table_has_key(target) && !has_row_security};
     thread_owner_bind(&load->owner);
     check(postgres_session_is(session, POSTGRES_TRANSACTION));
-    postgres_statements_init(&load->statements, job->target, load->is_direct);
+    postgres_statements_init(&load->statements, target, load->is_direct);
     if (load->is_direct) return SINK_DONE;
     return postgres_run(session, session->silence_limit, buffer_text(&load->statements.temporary_table), 0, NULL, NULL, error);
 }
@@ -149,7 +150,7 @@ static SinkResult miscounted(PostgresLoad *load, uint64_t wanted, uint64_t count
 static SinkResult may_swallow(PostgresLoad *load, bool *ret_may, Error *error) {
     if (load->swallows == POSTGRES_SWALLOWS_UNKNOWN) {
         bool may = false;
-        SinkResult result = postgres_table_may_swallow(load->session, load->job->target, &may, error);
+        SinkResult result = postgres_table_may_swallow(load->session, load->target, &may, error);
         if (result != SINK_DONE) return result;
         load->swallows = may ? POSTGRES_SWALLOWS : POSTGRES_SWALLOWS_NOT;
     }
@@ -282,7 +283,7 @@ static SinkResult erase(PostgresLoad *load, Attempt *attempt, Error *error) {
 }
 
 static SinkResult merge(PostgresLoad *load, Attempt *attempt, Error *error) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     PGresult *answer = NULL;
     SinkResult result = erase(load, attempt, error);
     if (result == SINK_DONE) result = carry(load, attempt, &load->statements.insert, &answer, error);
@@ -316,7 +317,7 @@ static SinkResult append_all(PostgresLoad *load, Attempt *attempt, Error *error)
 }
 
 static SinkResult move_rows(PostgresLoad *load, Attempt *attempt, Error *error) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     if (!sink_table_has_key(target)) return append_all(load, attempt, error);
     return target->table.strategy == STRATEGY_MERGE ? merge(load, attempt, error) : append_new_keys(load, attempt, error);
 }
@@ -404,7 +405,7 @@ static SinkResult try_without_rows(PostgresLoad *load, Error *error) {
 
 /* NULL in a column of the table that the sink does not have: no row could do better. A trigger's other tables are another matter. */
 static SinkResult check_foreign_column(PostgresLoad *load, const PostgresFailure *failure, Error *error) {
-    const SinkTarget *target = load->job->target;
+    const SinkTarget *target = load->target;
     if (strcmp(failure->sqlstate, "23502") != 0 || !failure->column[0]) return SINK_DONE;
     for (size_t i = 0; i < target->column_count; i++) {
         if (strcmp(target->columns[i].name, failure->column) == 0) return SINK_DONE;
@@ -423,7 +424,7 @@ static SinkResult examine_table(PostgresLoad *load, const PostgresFailure *failu
     check(!load->has_savepoint);
     if (!load->is_examined) {
         result = try_without_rows(load, error);
-        if (result == SINK_DONE) result = postgres_table_compare(load->session, load->job->target, error);
+        if (result == SINK_DONE) result = postgres_table_compare(load->session, load->target, error);
         load->is_examined = result == SINK_DONE;
     }
     return result == SINK_DONE ? check_foreign_column(load, failure, error) : result;

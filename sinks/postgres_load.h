@@ -23,7 +23,8 @@
 typedef struct PostgresLoad {
     PostgresSession *session;
     ImportJob *job;
-    bool is_direct; /* COPY goes to the target itself */
+    const SinkTarget *target; /* the table that the rows go to: the job's, or its side table */
+    bool is_direct;           /* COPY goes to the target itself */
     PostgresStatements statements;
     SinkRejects rejects;
     ThreadOwner owner;
@@ -37,7 +38,8 @@ typedef struct PostgresLoad {
 } PostgresLoad;
 
 /* Makes the temporary table when one is needed. `has_row_security`: COPY cannot write the table. */
-SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, bool has_row_security, Error *error);
+SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *target,
+                               bool has_row_security, Error *error);
 /* Not SINK_DONE: the transaction must be rolled back; so for all of these. */
 SinkResult postgres_load_file(PostgresLoad *load, const ImportFile *file, Error *error);
 /* After the last file. */

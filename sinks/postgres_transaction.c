@@ -16,6 +16,18 @@ SinkResult postgres_begin(PostgresSession *session, bool with_positions, const c
     return result;
 }
 
+SinkResult postgres_begin_watched(PostgresSession *session, bool with_positions, usec_t patience, Error *error) {
+    static const char sql[] = "SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_backend_pid(), pg_catalog.now()";
+    PGresult *answer = NULL;
+    SinkResult result = postgres_begin(session, with_positions, sql, &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 2, error);
+    if (result != SINK_DONE) return result;
+    if (session->progress)
+        postgres_session_watch(session, PQgetvalue(answer, 0, 0), PQgetvalue(answer, 0, 1), patience ? patience : USEC_MINUTE);
+    PQclear(answer);
+    return SINK_DONE;
+}
+
 SinkResult postgres_commit(PostgresSession *session, const char *what, Error *error) {
     check(postgres_session_is(session, POSTGRES_TRANSACTION));
     PGresult *answer = NULL;

@@ -32,23 +32,15 @@ static SinkResult read_rows(SqliteSession *session, const SinkTarget *target, Im
 }
 
 /* Of a table that is replaced: only the open run has positions that count. */
-static SinkResult read_open_run(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
-    RunMarks marks = {0};
-    SinkResult result = SINK_DONE;
-    for (size_t i = 0; i < count; i++) positions[i].found = false;
-    if (sqlite_positions_are_kept(session)) {
-        result = sqlite_position_rows_read(session, target, positions, count, error);
-        if (result == SINK_DONE) result = sqlite_marks_read(session, target, &marks, error);
-    }
-    run_marks_judge(&marks, positions, count);
+SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
+    check(positions_are_ordered(positions, count) && !sqlite3_get_autocommit(session->database));
+    SinkResult result = read_rows(session, target, positions, count, error);
+    if (result != SINK_DONE || target->table.strategy != STRATEGY_REPLACE) return result;
+    RunMarks marks;
+    result = sqlite_marks_read(session, target, &marks, error);
+    if (result == SINK_DONE) run_marks_judge(&marks, positions, count);
     run_marks_deinit(&marks);
     return result;
-}
-
-SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *target, ImportPosition *positions, size_t count, Error *error) {
-    bool replaced = target->table.strategy == STRATEGY_REPLACE;
-    check(positions_are_ordered(positions, count) && !sqlite3_get_autocommit(session->database));
-    return replaced ? read_open_run(session, target, positions, count, error) : read_rows(session, target, positions, count, error);
 }
 
 SinkResult sqlite_positions_set(SqliteSession *session, const PositionsOwner *owner, const SinkTarget *target,
@@ -201,6 +193,17 @@ static SinkResult claim_run(SqliteSession *session, ClaimJob *job, Error *error)
     return result;
 }
 
+/* Of a run that is over, the table is no matter any more. */
+static SinkResult prepare_run(SqliteSession *session, const ClaimJob *job, Error *error) {
+    RunMarks marks = {0};
+    bool is_new, over = false;
+    SinkResult result = sqlite_positions_are_kept(session) ? sqlite_marks_read(session, job->target, &marks, error) : SINK_DONE;
+    if (result == SINK_DONE) over = run_marks_state(&marks, job->claims[0].key.group, &is_new) != RUN_OPEN;
+    run_marks_deinit(&marks);
+    if (result != SINK_DONE || over) return result;
+    return sqlite_table_prepare(session->database, session->ledger, session->positions, job->target, error);
+}
+
 /* The claims of a run that is over, as far as they are there. */
 static void read_back(const ClaimJob *job, const ImportPosition *positions) {
     for (size_t i = 0; i < job->count; i++) {
@@ -213,9 +216,10 @@ static SinkResult sqlite_claim(SinkSession *sink_session, ClaimJob *job, Error *
     SqliteSession *session = session_of(sink_session);
     bool replaced = job->target->table.strategy == STRATEGY_REPLACE;
     _cleanup_free_ ImportPosition *positions = claim_positions(job);
-    SinkResult result = replaced ? sqlite_table_prepare(session->database, session->ledger, session->positions, job->target, error)
-                                 : SINK_DONE;
     job->state = 0;
+    job->later_run = 0;
+    SinkResult result = sqlite_session_check_file(session, error);
+    if (result == SINK_DONE && replaced) result = prepare_run(session, job, error);
     if (result == SINK_DONE) result = begin(session, true, error);
     if (result == SINK_DONE && replaced) result = claim_run(session, job, error);
     if (result == SINK_DONE) result = read_rows(session, job->target, positions, job->count, error);

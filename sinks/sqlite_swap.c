@@ -124,17 +124,29 @@ static SinkResult run_swap(Swap *swap, Error *error) {
     return result == SINK_DONE ? sqlite_session_check_file(swap->session, error) : result;
 }
 
+/* Of a run that is over, the table is no matter any more. */
+static SinkResult prepare(const Swap *swap, Error *error) {
+    const SqliteSession *session = swap->session;
+    RunMarks marks = {0};
+    SinkResult result = sqlite_session_check_file(session, error);
+    if (result == SINK_DONE && sqlite_positions_are_kept(session))
+        result = sqlite_marks_read(swap->session, swap->job->target, &marks, error);
+    if (result == SINK_DONE) swap->job->outcome = swap_outcome_of_marks(swap->job, &marks);
+    run_marks_deinit(&marks);
+    if (result != SINK_DONE || swap->job->outcome) return result;
+    result = sqlite_table_prepare(session->database, session->ledger, session->positions, swap->job->target, error);
+    return result == SINK_DONE ? sqlite_side_extend(session->database, swap->job->target, error) : result;
+}
+
 SinkResult sqlite_swap(SinkSession *sink_session, SwapJob *job, Error *error) {
     Swap swap = {.session = (SqliteSession *)(void *)sink_session, .job = job};
     sqlite3 *database = swap.session->database;
     check(sqlite3_get_autocommit(database));
     swap_begin(job);
     side_target_init(&swap.side, job->target);
-    SinkResult result = sqlite_session_check_file(swap.session, error);
-    if (result == SINK_DONE) result = sqlite_table_prepare(database, swap.session->ledger, swap.session->positions, job->target, error);
-    if (result == SINK_DONE) result = sqlite_side_extend(database, job->target, error);
+    SinkResult result = prepare(&swap, error);
     if (job->progress) sqlite3_progress_handler(database, STEPS_BETWEEN_PROGRESS, look_around, &swap);
-    if (result == SINK_DONE) result = run_swap(&swap, error);
+    if (result == SINK_DONE && !job->outcome) result = run_swap(&swap, error);
     sqlite3_progress_handler(database, 0, NULL, NULL);
     sqlite_roll_back(database);
     if (result != SINK_DONE && swap.told_to_stop) {

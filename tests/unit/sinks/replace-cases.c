@@ -97,9 +97,10 @@ static void assert_count(const char *what, const char *wanted) {
 
 static void assert_marks(const char *table, const char *wanted) {
     char sql[300];
-    (void)snprintf(sql, sizeof sql,
-                   "SELECT topic, next_offset, topic_id FROM %s WHERE cluster = '' AND table_name = '%s' ORDER BY topic DESC",
-                   positions_table, table);
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT topic, next_offset, topic_id FROM %s WHERE cluster = '' AND table_name IN ('%s', 'public.%s') ORDER BY topic DESC",
+        positions_table, table, table);
     assert_rows(sql, wanted);
 }
 
@@ -166,8 +167,8 @@ static void the_rows_of_a_run_replace_those_of_the_table(void **state) {
         assert_offsets(table, 1, 0, 0);
         assert_marks(table, "run|8|g#8\ndone|8|g#8");
         char sql[200];
-        (void)snprintf(sql, sizeof sql, "SELECT DISTINCT group_id FROM %s WHERE table_name = '%s' AND group_id <> ''", positions_table,
-                       table);
+        (void)snprintf(sql, sizeof sql, "SELECT DISTINCT group_id FROM %s WHERE table_name IN ('%s', 'public.%s') AND group_id <> ''",
+                       positions_table, table, table);
         assert_rows(sql, "g#8");
     }
 }
