@@ -12,15 +12,15 @@
 #include "sinks/swap.h"
 #include "sinks/table_shape.h"
 
-typedef struct Swap {
+typedef struct PostgresSwap {
     PostgresSession *session;
     SwapJob *job;
     SinkTarget side;
-} Swap;
+} PostgresSwap;
 
 /* ---- may it be done? Each sets job->outcome when it may not. ---- */
 
-static SinkResult check_marks(const Swap *swap, Error *error) {
+static SinkResult check_marks(const PostgresSwap *swap, Error *error) {
     RunMarks marks;
     SinkResult result = postgres_marks_read(swap->session, swap->job->target, &marks, error);
     if (result == SINK_DONE) swap->job->outcome = swap_outcome_of_marks(swap->job, &marks);
@@ -28,14 +28,14 @@ static SinkResult check_marks(const Swap *swap, Error *error) {
     return result;
 }
 
-static SinkResult check_side(const Swap *swap, Error *error) {
+static SinkResult check_side(const PostgresSwap *swap, Error *error) {
     bool is_there = false;
     SinkResult result = postgres_side_find(swap->session, &swap->side, &is_there, error);
     if (result == SINK_DONE && !is_there) swap->job->outcome = SWAP_NOT_COMPLETE;
     return result == SINK_DONE && is_there ? postgres_side_lock(swap->session, &swap->side, error) : result;
 }
 
-static SinkResult check_positions(const Swap *swap, Error *error) {
+static SinkResult check_positions(const PostgresSwap *swap, Error *error) {
     SwapJob *job = swap->job;
     _cleanup_free_ ImportPosition *positions = swap_positions(job);
     SinkResult result = postgres_position_rows_read(swap->session, job->target, positions, job->limit_count, error);
@@ -46,12 +46,12 @@ static SinkResult check_positions(const Swap *swap, Error *error) {
 /* ---- rows ---- */
 
 /* A statement that the server may work on for long. */
-static SinkResult work(const Swap *swap, Buffer *sql, PGresult **ret_answer, Error *error) {
+static SinkResult work(const PostgresSwap *swap, Buffer *sql, PGresult **ret_answer, Error *error) {
     check(postgres_session_is(swap->session, POSTGRES_TRANSACTION));
     return postgres_run(swap->session, swap->session->statement_limit, buffer_text(sql), 0, NULL, ret_answer, error);
 }
 
-static SinkResult count_rows(const Swap *swap, const SinkTarget *target, uint64_t *ret_count, Error *error) {
+static SinkResult count_rows(const PostgresSwap *swap, const SinkTarget *target, uint64_t *ret_count, Error *error) {
     Buffer sql = {0};
     PGresult *answer = NULL;
     buffer_append_text(&sql, "SELECT pg_catalog.count(*) FROM ");
@@ -65,7 +65,7 @@ static SinkResult count_rows(const Swap *swap, const SinkTarget *target, uint64_
 }
 
 /* Nobody else writes to it from now on. Who waits for the lock holds up others who write, so it does not wait for long. */
-static SinkResult lock_table(const Swap *swap, Error *error) {
+static SinkResult lock_table(const PostgresSwap *swap, Error *error) {
     Buffer sql = {0};
     buffer_printf(&sql, "SET LOCAL lock_timeout = %d; LOCK TABLE ", POSTGRES_BRIEF_LOCK_MS);
     postgres_put_table(&sql, swap->job->target);
@@ -75,7 +75,7 @@ static SinkResult lock_table(const Swap *swap, Error *error) {
     return result;
 }
 
-static void put_insert(Buffer *sql, const Swap *swap) {
+static void put_insert(Buffer *sql, const PostgresSwap *swap) {
     buffer_append_text(sql, "INSERT INTO ");
     postgres_put_table(sql, swap->job->target);
     buffer_append_text(sql, " (");
@@ -87,7 +87,7 @@ static void put_insert(Buffer *sql, const Swap *swap) {
 }
 
 /* `pointed_at`: by foreign keys. The count makes the server end the DELETE before the first INSERT. */
-static SinkResult move_rows(const Swap *swap, bool pointed_at, uint64_t *ret_inserted, Error *error) {
+static SinkResult move_rows(const PostgresSwap *swap, bool pointed_at, uint64_t *ret_inserted, Error *error) {
     Buffer sql = {0};
     PGresult *answer = NULL;
     buffer_append_text(&sql, pointed_at ? "WITH gone AS (DELETE FROM " : "DELETE FROM ");
@@ -102,7 +102,7 @@ static SinkResult move_rows(const Swap *swap, bool pointed_at, uint64_t *ret_ins
     return result;
 }
 
-static SinkResult replace_rows(const Swap *swap, Error *error) {
+static SinkResult replace_rows(const PostgresSwap *swap, Error *error) {
     SwapJob *job = swap->job;
     uint64_t collected = 0, inserted = 0, there = 0;
     bool pointed_at = false;
@@ -121,7 +121,7 @@ static SinkResult replace_rows(const Swap *swap, Error *error) {
     return result == SINK_DONE ? postgres_marks_set(swap->session, &job->owner, job->target, REPLACE_MARK_DONE, job->group, error) : result;
 }
 
-static SinkResult run_swap(const Swap *swap, Error *error) {
+static SinkResult run_swap(const PostgresSwap *swap, Error *error) {
     SwapJob *job = swap->job;
     SinkResult result = postgres_begin_watched(swap->session, true, job->patience, error);
     if (result == SINK_DONE) result = postgres_marks_lock(swap->session, job->target, error);
@@ -137,7 +137,7 @@ static SinkResult run_swap(const Swap *swap, Error *error) {
 }
 
 /* Of a run that is over, the table is no matter any more. */
-static SinkResult prepare(const Swap *swap, Error *error) {
+static SinkResult prepare(const PostgresSwap *swap, Error *error) {
     SinkResult result = check_marks(swap, error);
     if (postgres_has_no_positions(swap->session, result)) {
         if (error) *error = (Error){0};
@@ -148,7 +148,7 @@ static SinkResult prepare(const Swap *swap, Error *error) {
 }
 
 SinkResult postgres_swap(SinkSession *sink_session, SwapJob *job, Error *error) {
-    Swap swap = {.session = (PostgresSession *)(void *)sink_session, .job = job};
+    PostgresSwap swap = {.session = (PostgresSession *)(void *)sink_session, .job = job};
     PostgresSession *session = swap.session;
     usec_t began = clock_system()->boot(clock_system());
     swap_begin(job);

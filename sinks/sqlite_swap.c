@@ -18,21 +18,21 @@ static void cleanup_statement(sqlite3_stmt **statement) {
     (void)sqlite3_finalize(*statement);
 }
 
-typedef struct Swap {
+typedef struct SqliteSwap {
     SqliteSession *session;
     SwapJob *job;
     SinkTarget side;
     bool told_to_stop;
-} Swap;
+} SqliteSwap;
 
 static int look_around(void *context) {
-    Swap *swap = context;
+    SqliteSwap *swap = context;
     swap->told_to_stop = swap->job->progress(swap->job->context, 0, true);
     return swap->told_to_stop;
 }
 
 /* *ret_outcome: 0: it may go on. */
-static SinkResult check_positions(const Swap *swap, SwapOutcome *ret_outcome, Error *error) {
+static SinkResult check_positions(const SqliteSwap *swap, SwapOutcome *ret_outcome, Error *error) {
     const SwapJob *job = swap->job;
     _cleanup_free_ ImportPosition *positions = swap_positions(job);
     SinkResult result = sqlite_position_rows_read(swap->session, job->target, positions, job->limit_count, error);
@@ -40,7 +40,7 @@ static SinkResult check_positions(const Swap *swap, SwapOutcome *ret_outcome, Er
     return result;
 }
 
-static SinkResult check_run(const Swap *swap, SwapOutcome *ret_outcome, Error *error) {
+static SinkResult check_run(const SqliteSwap *swap, SwapOutcome *ret_outcome, Error *error) {
     RunMarks marks;
     bool has_side = false;
     if (!sqlite_positions_are_kept(swap->session)) {
@@ -58,7 +58,7 @@ static SinkResult check_run(const Swap *swap, SwapOutcome *ret_outcome, Error *e
     return result;
 }
 
-static SinkResult count_rows(const Swap *swap, const SinkTarget *target, uint64_t *ret_count, Error *error) {
+static SinkResult count_rows(const SqliteSwap *swap, const SinkTarget *target, uint64_t *ret_count, Error *error) {
     _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT count(*) FROM ");
@@ -71,7 +71,7 @@ static SinkResult count_rows(const Swap *swap, const SinkTarget *target, uint64_
 }
 
 /* Rows that were inserted, or the failure. */
-static SinkResult move_rows(const Swap *swap, uint64_t *ret_inserted, Error *error) {
+static SinkResult move_rows(const SqliteSwap *swap, uint64_t *ret_inserted, Error *error) {
     sqlite3 *database = swap->session->database;
     const SinkTarget *target = swap->job->target;
     Buffer sql = {0};
@@ -93,7 +93,7 @@ static SinkResult move_rows(const Swap *swap, uint64_t *ret_inserted, Error *err
     return result;
 }
 
-static SinkResult replace_rows(const Swap *swap, Error *error) {
+static SinkResult replace_rows(const SqliteSwap *swap, Error *error) {
     SwapJob *job = swap->job;
     uint64_t collected = 0, inserted = 0, there = 0;
     SinkResult result = count_rows(swap, &swap->side, &collected, error);
@@ -111,7 +111,7 @@ static SinkResult replace_rows(const Swap *swap, Error *error) {
     return result;
 }
 
-static SinkResult run_swap(Swap *swap, Error *error) {
+static SinkResult run_swap(SqliteSwap *swap, Error *error) {
     sqlite3 *database = swap->session->database;
     SinkResult result = sqlite_run(database, "BEGIN IMMEDIATE", "begin", error);
     if (result == SINK_DONE) result = check_run(swap, &swap->job->outcome, error);
@@ -125,7 +125,7 @@ static SinkResult run_swap(Swap *swap, Error *error) {
 }
 
 /* Of a run that is over, the table is no matter any more. */
-static SinkResult prepare(const Swap *swap, Error *error) {
+static SinkResult prepare(const SqliteSwap *swap, Error *error) {
     const SqliteSession *session = swap->session;
     RunMarks marks = {0};
     SinkResult result = sqlite_session_check_file(session, error);
@@ -139,7 +139,7 @@ static SinkResult prepare(const Swap *swap, Error *error) {
 }
 
 SinkResult sqlite_swap(SinkSession *sink_session, SwapJob *job, Error *error) {
-    Swap swap = {.session = (SqliteSession *)(void *)sink_session, .job = job};
+    SqliteSwap swap = {.session = (SqliteSession *)(void *)sink_session, .job = job};
     sqlite3 *database = swap.session->database;
     check(sqlite3_get_autocommit(database));
     swap_begin(job);
