@@ -270,6 +270,41 @@ def test_samples_give_a_manifest(gateway):
     ]
 
 
+def infer(gateway, samples, *arguments, standard_input=False):
+    """Exit code, manifest and report."""
+    text = "".join(json.dumps(event) + "\n" for event in samples)
+    file = gateway.directory / "typed.ndjson"
+    file.write_text(text)
+    command = [gateway.binary, "infer", "-f", "-" if standard_input else str(file), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, input=text if standard_input else None)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("standard_input", [False, True])
+def test_types_that_are_given_are_tried(gateway, standard_input):
+    samples = [{"zip": "01234", "n": 1, "a": {"b": "x"}}, {"zip": 1234, "n": 2.5}, {"zip": "x", "n": "three"}, {"n": None}]
+    name = "standard input" if standard_input else str(gateway.directory / "typed.ndjson")
+
+    code, manifest, report = infer(gateway, samples, "--type", "zip=text", "--type", "n=json", standard_input=standard_input)
+    assert code == 0, report
+    assert '{name: "zip", type: path, path: "zip", dataType: text, rawString: true, optional: true}' in manifest
+    assert '{name: "n", type: path, path: "n", dataType: json, optional: true}' in manifest
+    assert "text 2" in report and "integer 1" in report and "decimal 1" in report  # what was seen, not what was given
+    assert "no sample had is left out" in manifest and "Make a column optional" in manifest
+
+    code, manifest, report = infer(gateway, samples, "--type", "zip=integer", "--type", "n=decimal", standard_input=standard_input)
+    assert code == 1 and "dataType: integer" in manifest
+    assert f'{name}:3: Column "zip" of dataType integer' in report and f'{name}:3: Column "n" of dataType decimal' in report
+    assert f"{name}:1: Column \"zip\"" in report and f"{name}:4" not in report and "3 values do not fit" in report
+
+    for wrong, words in (("zipp=text", "no sample has a value of this field"), ("zip=varchar", "must be one of"), ("zip", "PATH=TYPE"),
+                         ("a.b=text", "no sample has a value")):
+        code, manifest, report = infer(gateway, samples, "--type", wrong, standard_input=standard_input)
+        assert code == 1 and words in report and not manifest, (wrong, report)
+    code, manifest, report = infer(gateway, samples, "--depth", "2", "--type", 'a["b"]=text', standard_input=standard_input)
+    assert code == 0 and 'path: "a.b"' in manifest, report
+
+
 def alter(destination, statement):
     if destination.connection != "local":
         destination.rows(statement)
