@@ -135,6 +135,20 @@ void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *
     }
 }
 
+void column_map_put_clears(Buffer *out, const ColumnMap *map, const FoundTable *found, const SinkTarget *target) {
+    for (size_t i = 0; i < map->count; i++) {
+        const char *name = map->items[i].name;
+        const FoundColumn *there = find_found(found, name);
+        bool is_own = false;
+        for (size_t k = 0; k < target->column_count && !is_own; k++)
+            is_own = span_equal_nocase(span_of(target->columns[k].name), span_of(name));
+        if (!there || is_own || there->is_generated || there->is_primary_key) continue;
+        buffer_append_text(out, ", ");
+        sql_put_identifier(out, there->name);
+        buffer_append_text(out, " = NULL");
+    }
+}
+
 void column_map_answer(const ColumnMap *map, ColumnsJob *job) {
     job->columns = calloc(job->wanted_count + 1, sizeof *job->columns);
     check(job->columns);

@@ -32,5 +32,10 @@ const char *column_map_variant(const InferredColumn *column);
  * has already under that name is taken when it may hold the values. `found`: the table; no columns when it is not there.
  */
 void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room);
+/*
+ * A row that replaces another one leaves nothing of it: ", NAME = NULL" for each column of the map that the table has and the target has not.
+ * Another node, or an earlier version of the sink, may have filled it.
+ */
+void column_map_put_clears(Buffer *out, const ColumnMap *map, const FoundTable *found, const SinkTarget *target);
 /* Fills job->columns with those of the map that it wants. */
 void column_map_answer(const ColumnMap *map, ColumnsJob *job);

@@ -80,6 +80,38 @@ static SinkResult write_map(PostgresSession *session, const char *table, const C
     return result;
 }
 
+/* A sink whose fields have no columns yet may have no map. */
+static SinkResult has_map(PostgresSession *session, bool *ret_has, Error *error) {
+    Buffer name = {0};
+    PGresult *answer = NULL;
+    postgres_put_columns(&name, session);
+    SinkResult result = postgres_run(session, session->silence_limit, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", 1,
+                                     (const char *const[]){buffer_text(&name)}, &answer, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &answer, 1, 1, error);
+    if (result == SINK_DONE) *ret_has = PQgetvalue(answer, 0, 0)[0] == 't';
+    PQclear(answer);
+    buffer_deinit(&name);
+    return result;
+}
+
+SinkResult postgres_columns_put_clears(PostgresSession *session, const SinkTarget *target, Buffer *out, Error *error) {
+    check(postgres_session_is(session, POSTGRES_TRANSACTION) && target->infer);
+    ColumnMap map = {0};
+    FoundTable found = {0};
+    Buffer table = {0};
+    bool has = false;
+    size_t used;
+    postgres_put_table_name(&table, target);
+    SinkResult result = has_map(session, &has, error);
+    if (result == SINK_DONE && has) result = read_map(session, buffer_text(&table), &map, error);
+    if (result == SINK_DONE && map.count > 0) result = postgres_table_find(session, target, &found, &used, error);
+    if (result == SINK_DONE) column_map_put_clears(out, &map, &found, target);
+    buffer_deinit(&table);
+    found_table_deinit(&found);
+    column_map_deinit(&map);
+    return result;
+}
+
 static SinkResult extend(PostgresSession *session, const char *table, ColumnsJob *job, ColumnMap *map, FoundTable *found, Error *error) {
     size_t used = 0;
     SinkResult result = lock_table(session, table, error);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sinks/csv_record.h"
+#include "sinks/postgres_columns.h"
 #include "sinks/postgres_table.h"
 #include "sinks/row_search.h"
 #include "sinks/table_shape.h"
@@ -18,7 +19,12 @@ SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, Imp
     *load = (PostgresLoad){.session = session, .job = job, .target = target, .is_direct = !sink_table_has_key(target) && !has_row_security};
     thread_owner_bind(&load->owner);
     check(postgres_session_is(session, POSTGRES_TRANSACTION));
-    postgres_statements_init(&load->statements, target, load->is_direct);
+    Buffer clears = {0};
+    SinkResult result = SINK_DONE;
+    if (target->infer && target->table.strategy == STRATEGY_MERGE) result = postgres_columns_put_clears(session, target, &clears, error);
+    postgres_statements_init(&load->statements, target, load->is_direct, &clears);
+    buffer_deinit(&clears);
+    if (result != SINK_DONE) return result;
     if (load->is_direct) return SINK_DONE;
     return postgres_run(session, session->silence_limit, buffer_text(&load->statements.temporary_table), 0, NULL, NULL, error);
 }

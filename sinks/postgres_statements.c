@@ -37,7 +37,7 @@ static void put_winners(Buffer *out, const SinkTarget *target) {
     buffer_append_text(out, ", ctid DESC");
 }
 
-static void put_merge(Buffer *out, const SinkTarget *target) {
+static void put_merge(Buffer *out, const SinkTarget *target, Buffer *clears) {
     put_insert_into(out, target);
     if (sink_target_deletes(target)) {
         buffer_append_text(out, "SELECT ");
@@ -61,6 +61,7 @@ static void put_merge(Buffer *out, const SinkTarget *target) {
         sql_put_identifier(out, target->columns[i].name);
         separator = ", ";
     }
+    buffer_append_text(out, buffer_text(clears));
     if (!target->table.newer_by) return;
     /* NULL is older than all values. */
     const char *newer_by = target->table.newer_by;
@@ -214,7 +215,7 @@ static void put_count_unsettled(Buffer *out, const SinkTarget *target) {
     buffer_append_byte(out, ')');
 }
 
-void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct) {
+void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct, Buffer *clears) {
     *statements = (PostgresStatements){0};
     if (is_direct) {
         buffer_append_text(&statements->start, "SAVEPOINT sluice_attempt; COPY ");
@@ -229,7 +230,7 @@ void postgres_statements_init(PostgresStatements *statements, const SinkTarget *
     buffer_append_text(&statements->start, "TRUNCATE pg_temp.sluice_rows; SAVEPOINT sluice_attempt;"
                                            " COPY pg_temp.sluice_rows FROM STDIN (FORMAT csv)");
     if (target->table.strategy == STRATEGY_MERGE) {
-        put_merge(&statements->insert, target);
+        put_merge(&statements->insert, target, clears);
         put_count_keys(&statements->count_keys, target);
         put_count_unsettled(&statements->count_unsettled, target);
         if (sink_target_deletes(target)) put_erase(&statements->erase, target);

@@ -23,5 +23,6 @@ typedef struct PostgresStatements {
     Buffer count_unsettled;
 } PostgresStatements;
 
-void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct);
+/* `clears`: SQL behind the columns that a merge sets (postgres_columns.h); empty: nothing. */
+void postgres_statements_init(PostgresStatements *statements, const SinkTarget *target, bool is_direct, Buffer *clears);
 void postgres_statements_deinit(PostgresStatements *statements);

@@ -159,7 +159,7 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
     for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
     if (result == SINK_DONE && side) result = check_side(session, job, side, &skips, error);
     if (result != SINK_DONE || skips) return result;
-    result = sqlite_load_begin(load, session->database, job, side ? side : job->target, error);
+    result = sqlite_load_begin(load, session, job, side ? side : job->target, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         ImportFile *file = &job->files[i];
         if (file->already_imported) continue;

@@ -69,6 +69,20 @@ static SinkResult write_map(const SqliteSession *session, const char *table, con
     return result;
 }
 
+SinkResult sqlite_columns_put_clears(const SqliteSession *session, const SinkTarget *target, Buffer *out, Error *error) {
+    check(!sqlite3_get_autocommit(session->database) && target->infer);
+    ColumnMap map = {0};
+    FoundTable found = {0};
+    _cleanup_free_ char *table = sqlite_table_name(target);
+    SinkResult result = sqlite_table_prepare_columns(session->database, session->columns, error);
+    if (result == SINK_DONE) result = read_map(session, table, &map, error);
+    if (result == SINK_DONE && map.count > 0) result = sqlite_table_find(session->database, target, &found, error);
+    if (result == SINK_DONE) column_map_put_clears(out, &map, &found, target);
+    found_table_deinit(&found);
+    column_map_deinit(&map);
+    return result;
+}
+
 static SinkResult extend(SqliteSession *session, const char *table, ColumnsJob *job, ColumnMap *map, FoundTable *found, Error *error) {
     SinkResult result = sqlite_table_prepare_columns(session->database, session->columns, error);
     if (result == SINK_DONE) result = read_map(session, table, map, error);

@@ -12,6 +12,7 @@
 #include "base/array.h"
 #include "base/text.h"
 #include "sinks/csv_record.h"
+#include "sinks/sqlite_columns.h"
 #include "sinks/sqlite_session.h"
 #include "sinks/table_shape.h"
 
@@ -122,7 +123,7 @@ static void put_make_deleted(Buffer *sql, const SinkTarget *target) {
     buffer_append_byte(sql, ')');
 }
 
-static void put_insert(Buffer *sql, const SinkTarget *target) {
+static void put_insert(Buffer *sql, const SinkTarget *target, Buffer *clears) {
     buffer_append_text(sql, "INSERT INTO ");
     sql_put_identifier(sql, target->table.table_id);
     buffer_append_text(sql, " AS target (");
@@ -148,6 +149,7 @@ static void put_insert(Buffer *sql, const SinkTarget *target) {
         sql_put_identifier(sql, target->columns[i].name);
         separator = ", ";
     }
+    buffer_append_text(sql, buffer_text(clears));
     if (!target->table.newer_by) return;
     buffer_append_text(sql, " WHERE ");
     put_not_older(sql, target, "excluded.", "target.");
@@ -581,15 +583,25 @@ SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error) {
 
 /* ---- begin and end ---- */
 
-static SinkResult prepare_statement(SqliteLoad *load, void (*put)(Buffer *sql, const SinkTarget *target), sqlite3_stmt **ret_statement,
-                                    Error *error) {
+static SinkResult prepare_sql(const SqliteLoad *load, Buffer *take_sql, sqlite3_stmt **ret_statement, Error *error) {
+    SinkResult result = SINK_DONE;
+    if (sqlite3_prepare_v2(load->database, buffer_text(take_sql), -1, ret_statement, NULL) != SQLITE_OK)
+        result = sqlite_failure(load->database, "prepare the import", error);
+    buffer_deinit(take_sql);
+    return result;
+}
+
+static SinkResult prepare_statement(const SqliteLoad *load, void (*put)(Buffer *sql, const SinkTarget *target),
+                                    sqlite3_stmt **ret_statement, Error *error) {
     Buffer sql = {0};
     put(&sql, load->target);
-    SinkResult result = SINK_DONE;
-    if (sqlite3_prepare_v2(load->database, buffer_text(&sql), -1, ret_statement, NULL) != SQLITE_OK)
-        result = sqlite_failure(load->database, "prepare the import", error);
-    buffer_deinit(&sql);
-    return result;
+    return prepare_sql(load, &sql, ret_statement, error);
+}
+
+static SinkResult prepare_insert(SqliteLoad *load, Error *error) {
+    Buffer sql = {0};
+    put_insert(&sql, load->target, &load->clears);
+    return prepare_sql(load, &sql, &load->insert, error);
 }
 
 static SinkResult make_deleted(SqliteLoad *load, Error *error) {
@@ -601,7 +613,8 @@ static SinkResult make_deleted(SqliteLoad *load, Error *error) {
     return result;
 }
 
-SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, const SinkTarget *target, Error *error) {
+SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, ImportJob *job, const SinkTarget *target, Error *error) {
+    sqlite3 *database = session->database;
     check(!sqlite3_get_autocommit(database) && !load->insert && load->rejects.count == 0);
     thread_owner_bind(&load->owner);
     load->database = database;
@@ -613,8 +626,10 @@ SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job
     for (size_t i = 0; i < target->column_count; i++)
         load->has_binary = load->has_binary || data_traits[target->columns[i].data_type].is_binary;
     SinkResult result = make_deleted(load, error);
+    if (result == SINK_DONE && target->infer && target->table.strategy == STRATEGY_MERGE)
+        result = sqlite_columns_put_clears(session, target, &load->clears, error);
     /* It names the triggers' tables and columns, too: what is missing there fails here, and is not a row's. */
-    if (result == SINK_DONE) result = prepare_statement(load, put_insert, &load->insert, error);
+    if (result == SINK_DONE) result = prepare_insert(load, error);
     if (result == SINK_DONE) result = sqlite_table_habits(database, target, &load->habits, error);
     if (result == SINK_DONE && load->keeps_present_rows && load->habits.may_swallow)
         result = prepare_statement(load, put_look_for_key, &load->present, error);
@@ -638,6 +653,7 @@ void sqlite_load_restart(SqliteLoad *load) {
     (void)sqlite3_finalize(load->still);
     (void)sqlite3_finalize(load->note);
     sink_rejects_deinit(&load->rejects);
+    buffer_deinit(&load->clears);
     buffer_deinit(&load->blob);
     buffer_deinit(&load->record);
     arena_deinit(&load->batch.memory);

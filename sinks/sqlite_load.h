@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/thread.h"
 #include "sinks/refused_rows.h"
+#include "sinks/sqlite_session.h"
 #include "sinks/sqlite_table.h"
 
 typedef struct sqlite3_stmt sqlite3_stmt;
@@ -45,6 +46,7 @@ typedef struct SqliteLoad {
      * import (NULL: no column tells which row is newer) */
     sqlite3_stmt *erase, *still, *note;
     SqliteHabits habits;
+    Buffer clears;   /* SQL, of a merge of a sink that infers: the columns that it does not have are NULL in a row that it replaces */
     SinkCell *cells; /* of the row at hand */
     Buffer blob;     /* decoded bytes of one cell at a time lie behind one another: bound cells must stay until the row is in */
     Buffer record;   /* a refused row as text */
@@ -67,7 +69,7 @@ typedef struct SqliteLoad {
 } SqliteLoad;
 
 /* All of these: not SINK_DONE: the transaction must be rolled back. `load` is all-zero, or what sqlite_load_restart left. */
-SinkResult sqlite_load_begin(SqliteLoad *load, sqlite3 *database, ImportJob *job, const SinkTarget *target, Error *error);
+SinkResult sqlite_load_begin(SqliteLoad *load, const SqliteSession *session, ImportJob *job, const SinkTarget *target, Error *error);
 SinkResult sqlite_load_file(SqliteLoad *load, ImportFile *file, Error *error);
 /* After the last file. */
 SinkResult sqlite_load_end(SqliteLoad *load, Error *error);

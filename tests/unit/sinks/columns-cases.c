@@ -175,6 +175,38 @@ static void a_damaged_map_is_refused(void **state) {
     assert_non_null(strstr(error.text, "\"x\" that no program wrote"));
 }
 
+/* Imports one row: "KEY VALUE …", by the columns of the target. */
+static void import_row(SinkSession *session, SinkCase *box, const char *const *cells) {
+    Error error = {0};
+    sink_case_next_file(box, 0);
+    text_rows_add(&box->rows[0], cells);
+    must(driver->import(session, sink_case_job(box), &error), &error);
+}
+
+static void a_row_that_replaces_another_leaves_nothing_of_it(void **state) {
+    SESSION;
+    _cleanup_(sink_case_deinit) SinkCase box, wide;
+    fresh_case(session, &box, "k:text:key v:text");
+    box.target.table.strategy = STRATEGY_MERGE;
+    import_row(session, &box, (const char *const[]){"1", "old"}); /* no field has a column yet */
+    run_sql("ALTER TABLE evolving ADD COLUMN other text");        /* somebody's */
+    assert_named(session, &box, "a:text B:integer", "a=a:text B=b:integer");
+    /* A sink that has the columns, of this node or of another one. */
+    sink_case_init(&wide, "evolving", "k:text:key v:text a:text b:integer", 1);
+    wide.target.infer = &inference;
+    wide.target.table.strategy = STRATEGY_MERGE;
+    import_row(session, &wide, (const char *const[]){"1", "wide", "x", "7"});
+    import_row(session, &wide, (const char *const[]){"2", "wide", "y", "8"});
+    run_sql("UPDATE evolving SET other = 'mine'");
+    /* One that does not have them: its values of the fields are in _rest. */
+    import_row(session, &box, (const char *const[]){"1", "late"});
+    assert_rows("SELECT k, v, coalesce(a, '-'), coalesce(b, -1), other FROM evolving ORDER BY k", "1|late|-|-1|mine\n2|wide|y|8|mine");
+    /* A column that somebody dropped is left alone. */
+    run_sql("ALTER TABLE evolving DROP COLUMN a");
+    import_row(session, &box, (const char *const[]){"2", "late"});
+    assert_rows("SELECT k, v, coalesce(b, -1), other FROM evolving ORDER BY k", "1|late|-1|mine\n2|late|-1|mine");
+}
+
 int run_columns_cases(int (*setup)(void **state), int (*teardown)(void **state)) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(columns_are_named_once_for_all, setup, teardown),
@@ -185,6 +217,7 @@ int run_columns_cases(int (*setup)(void **state), int (*teardown)(void **state))
         cmocka_unit_test_setup_teardown(a_column_that_is_there_is_taken_when_it_fits, setup, teardown),
         cmocka_unit_test_setup_teardown(the_map_outlives_the_table, setup, teardown),
         cmocka_unit_test_setup_teardown(many_columns_come_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_replaces_another_leaves_nothing_of_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_map_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
