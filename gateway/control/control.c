@@ -125,6 +125,10 @@ static int wait_for_define(Control *control, Define **ret_define, Error *error) 
         if (found) return 0;
         usec_t left = deadline - clock->boot(clock);
         if (left <= 0) return error_set(error, -ETIMEDOUT, "the writer does not answer");
+        if (control->options.pump) {
+            control->options.pump(control->options.pump_context);
+            continue;
+        }
         struct pollfd wait = {.fd = control->wake_fd, .events = POLLIN};
         (void)poll(&wait, 1, (int)(left / USEC_MS) + 1);
         uint64_t count;

@@ -33,6 +33,9 @@ typedef struct ControlOptions {
     Usage *usage;
     /* Answers a call to the management API, now or later: the room above, gateway/api. Control thread. */
     void (*route)(Control *control, ApiCall *take_call);
+    /* Without a thread of the writer: called while control_begin waits for it, so that somebody steps it (simulation). NULL: it has one. */
+    void (*pump)(void *context);
+    void *pump_context;
 } ControlOptions;
 
 #define TOKEN_FILE "admin.token" /* in the data directory */
