@@ -17,6 +17,7 @@
 typedef struct Test {
     Errand errand; /* first */
     DryRun *run;
+    Plan *plan; /* of all sinks; a reference */
     /* filled by the visit */
     json_t *tables; /* one a sink, in the plan's order */
     size_t row_bytes;
@@ -28,6 +29,7 @@ typedef struct Test {
 static void test_drop(Errand *errand) {
     Test *test = (Test *)errand;
     dry_run_free(test->run);
+    plan_unref(test->plan);
     json_decref(test->tables);
     row_reader_deinit(&test->reader);
 }
@@ -184,22 +186,27 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
 }
 
 void api_test(ApiRequest *request) {
-    Plan *plan = request->source->shown ? request->source->shown->plan : NULL;
-    if (!plan) {
+    if (!api_has_room(request, test_back, RUNS_MOST, "dry runs")) return;
+    Plan *plan;
+    DryRun *run;
+    Error error = {0};
+    int r = registry_compile_all(request->view->registry, request->source, &plan, &error);
+    if (r == 0 && !plan) {
         api_answer(request, 200, json_pack("{s:[]}", "tables"));
         return;
     }
-    if (!api_has_room(request, test_back, RUNS_MOST, "dry runs")) return;
-    DryRun *run;
-    Error error = {0};
-    switch (start(request, plan, &run, &error)) {
-    case 0: break;
-    case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
-    case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
-    default: api_fail(request, 400, "badRequest", "%s", error.text); return;
+    if (r == 0) r = start(request, plan, &run, &error);
+    if (r < 0) {
+        plan_unref(plan);
+        switch (r) {
+        case -EFBIG: api_fail(request, 413, "payloadTooLarge", "%s", error.text); return;
+        case -EOPNOTSUPP: api_fail(request, 415, "unsupportedMediaType", "%s", error.text); return;
+        default: api_fail(request, 400, "badRequest", "%s", error.text); return;
+        }
     }
     Test *test = errand_new(sizeof *test, test_back, test_drop, api_keep(request));
     test->run = run;
+    test->plan = plan;
     test->tables = json_array();
     check(test->tables);
     for (size_t i = 0; i < plan_sink_count(plan); i++) (void)table_of(test, plan_sink(plan, i));

@@ -284,14 +284,8 @@ typedef struct Choice {
     Sink *skipped_sinks[SINKS_A_SOURCE_MAX + 1];
 } Choice;
 
-static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
-    if (sink->deleted != 0) return;
-    check(choice->count + choice->skipped_count <= SINKS_A_SOURCE_MAX);
-    if (sink->disabled) {
-        choice->skipped_sinks[choice->skipped_count] = (Sink *)(uintptr_t)sink;
-        choice->skipped[choice->skipped_count++] = sink->number;
-        return;
-    }
+static void insert(Choice *choice, const Sink *sink, SinkGate *gate) {
+    check(choice->count <= SINKS_A_SOURCE_MAX);
     size_t at = choice->count++;
     for (; at > 0 && choice->sinks[at - 1]->number > sink->number; at--) {
         choice->sinks[at] = choice->sinks[at - 1];
@@ -299,6 +293,17 @@ static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     }
     choice->sinks[at] = (Sink *)(uintptr_t)sink;
     choice->gates[at] = gate;
+}
+
+static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
+    if (sink->deleted != 0) return;
+    check(choice->count + choice->skipped_count <= SINKS_A_SOURCE_MAX);
+    if (!sink->disabled) {
+        insert(choice, sink, gate);
+        return;
+    }
+    choice->skipped_sinks[choice->skipped_count] = (Sink *)(uintptr_t)sink;
+    choice->skipped[choice->skipped_count++] = sink->number;
 }
 
 static bool needs_key(const Sink *sink) {
@@ -372,6 +377,18 @@ int registry_compile(const Registry *registry, const RegistrySource *known, cons
     source_unref(shared);
     if (plan) plan_unref(plan);
     return 0;
+}
+
+int registry_compile_all(const Registry *registry, const RegistrySource *source, Plan **ret_plan, Error *error) {
+    Choice choice = {0};
+    *ret_plan = NULL;
+    for (size_t i = 0; i < source->sink_count; i++)
+        if (source->sinks[i]->sink->deleted == 0) insert(&choice, source->sinks[i]->sink, source->sinks[i]->gate);
+    if (choice.count == 0) return 0;
+    /* A mask of a disabled sink hides nothing from the others until it is enabled. */
+    const PlanMasks masks = {.keys = registry->mask_keys, .in_force = true};
+    int r = find_key(registry, &choice, error);
+    return r < 0 ? r : plan_compile_masked(source->source, choice.sinks, choice.count, &masks, ret_plan, error);
 }
 
 Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone) {

@@ -63,6 +63,8 @@ void registry_remove_sink(RegistrySource *source, RegistrySink *sink);
  * `gates`: by index, those of new sinks. *ret_shown is NULL for a deleted source. -EINVAL as in plan_compile. `known`: NULL for a new source. */
 int registry_compile(const Registry *registry, const RegistrySource *known, const Source *source, Sink *const *sinks,
                      SinkGate *const *gates, size_t sink_count, SnapshotSource **ret_shown, Error *error);
+/* A plan of all sinks of the source that are not deleted, also of those that are disabled; *ret_plan is NULL when there is none. For dry runs. */
+int registry_compile_all(const Registry *registry, const RegistrySource *source, Plan **ret_plan, Error *error);
 /* All that is shown. */
 Snapshot *registry_snapshot(const Registry *registry, uint64_t generation, Mailbox *gone);
 

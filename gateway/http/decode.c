@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* A frame may ask for a window of its own size: 8 MB is what RFC 8878 asks decoders to support, and bounds what a tiny body can make us take. */
 #define ZSTD_WINDOW_LOG_MOST 23
@@ -137,6 +138,8 @@ static int zstd_all(Decoder *decoder, Span in, size_t bytes_most, Buffer *out, E
         ZSTD_outBuffer output = {buffer_reserve(out, chunk), chunk, 0};
         size_t more = ZSTD_decompressStream(decoder->zstd, &output, &input);
         out->size += output.pos;
+        if (ZSTD_getErrorCode(more) == ZSTD_error_frameParameter_windowTooLarge)
+            return error_set(error, -EBADMSG, "Zstd: the window is too large; at most %d MB are taken.", 1 << (ZSTD_WINDOW_LOG_MOST - 20));
         if (ZSTD_isError(more)) return broken(error, "zstd");
         if (out->size - start > bytes_most) return DECODE_TOO_LARGE;
         if (input.pos < input.size) continue;

@@ -156,7 +156,8 @@ static void json_sink_stored(Buffer *out, const Sink *sink, int status, uint64_t
     json_member(out, "sinkId", sink->sink_id);
     buffer_append_byte(out, ',');
     if (rejected == 0) {
-        json_result(out, status, NULL, "processed");
+        const char *done = status == 202 ? "accepted" : "processed"; /* 202: in memory */
+        json_result(out, status, NULL, done);
     } else {
         (void)snprintf(message, sizeof message, "%llu of %zu events are in the sink's rejects.", (unsigned long long)rejected, events);
         json_result(out, rejected == events ? 422 : status, rejected == events ? "unprocessableContent" : NULL, message);

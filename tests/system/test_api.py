@@ -356,6 +356,18 @@ def test_source_dry_run(gateway):
     values = {c["name"]: c["value"] for c in answer["tables"][0]["rows"][0]["columns"]}
     assert values == {"a": "41", "t": "42"}
     assert gateway.api("POST", "/sources/one/test", {"b": 1}).status == 422
+    # Disabled sinks are tried as well; an event stays without them, and so does a sink that was deleted.
+    columns = [{"type": "path", "name": "twice", "path": "a", "dataType": "integer"}]
+    gateway.add_sink("one", "other", columns)
+    gateway.add_sink("one", "gone", columns)
+    gateway.change("PUT", "/sources/one/sinks/other/disable")
+    gateway.change("DELETE", "/sources/one/sinks/gone")
+    tables = gateway.api("POST", "/sources/one/test", {"a": 41}, expect=200).json["tables"]
+    assert [table["sinkId"] for table in tables][1:] == ["other"], tables
+    assert tables[1]["rows"] == [{"columns": [{"name": "twice", "value": "41"}]}]
+    first = tables[0]["sinkId"]
+    gateway.change("PUT", f"/sources/one/sinks/{first}/disable")
+    assert len(gateway.api("POST", "/sources/one/test", {"a": 41}, expect=200).json["tables"]) == 2
     assert gateway.statistics("one", "k")["levels"]["local"]["recordsCount"] == 0
 
 

@@ -31,6 +31,10 @@ static void an_event_is_stored(void **state) {
     holds(verbose, "\"statusCode\":200");
     holds(verbose, "\"sources\":[{\"projectId\":1,\"sourceId\":\"body\",\"branchId\":\"default\",\"statusCode\":200");
     holds(verbose, "\"sinks\":[{\"sinkId\":\"k1\",\"statusCode\":200");
+    holds(verbose, "\"message\":\"processed\"");
+    _cleanup_free_ char *in_memory = client_post(gateway, PATH "fast/" FAKE_SECRET "?verbose=true", "", "x");
+    assert_int_equal(status_of(in_memory), 202);
+    holds(in_memory, "\"sinks\":[{\"sinkId\":\"k6\",\"statusCode\":202,\"message\":\"accepted\"}]");
     _cleanup_free_ char *whole_url = client_post(gateway, "http://localhost" PATH "body/" FAKE_SECRET, "", "url");
     assert_int_equal(status_of(whole_url), 200);
     _cleanup_free_ char *escaped = client_post(gateway, "/stre%61m/1/body/" FAKE_SECRET, "", "esc");
