@@ -164,7 +164,7 @@ static SinkResult extend(PostgresSession *session, const SinkTarget *target, con
     SinkResult result = ask(session, sql, target, postgres_array_end(&names), 2, &rows, error);
     for (int i = 0; result == SINK_DONE && i < PQntuples(rows); i++) {
         if (i == 0) {
-            buffer_append_text(&alter, "ALTER TABLE ");
+            buffer_append_text(&alter, "ALTER TABLE IF EXISTS "); /* a swap may have dropped it meanwhile */
             postgres_put_table(&alter, side);
         }
         buffer_printf(&alter, "%s ADD COLUMN IF NOT EXISTS %s %s", i > 0 ? "," : "", PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1));

@@ -6,6 +6,16 @@
 
 #include "tests/unit/sinks/positions-cases.h"
 
+/* Of the program: makes a trigger of the table. */
+typedef enum TriggerKind {
+    TRIGGER_REFUSES,  /* rows whose v is 'bad' */
+    TRIGGER_SWALLOWS, /* rows whose v is 'gone', without a word */
+    TRIGGER_KEEPS,    /* rows that are deleted */
+} TriggerKind;
+void make_trigger(const char *table, TriggerKind kind);
+void drop_trigger(const char *table);
+extern const char true_word[]; /* of the program: how assert_rows sees true */
+
 /* A bridge's case whose table is replaced, of the run of group "g". `keyed`: as bridge_init. */
 void replace_init(BridgeCase *bridge, const char *table, bool keyed, size_t files, size_t partitions, uint64_t run);
 void replace_deinit(BridgeCase *bridge);
