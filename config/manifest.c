@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "config/definition_parts.h"
 #include "config/settings_parts.h"
+#include "config/source_bridge.h"
+#include "config/source_kind.h"
 #include "config/stream_manifest.h"
 
 void manifest_source_deinit(ManifestSource *source) {
@@ -28,6 +30,7 @@ void manifest_source_deinit(ManifestSource *source) {
 void manifest_deinit(Manifest *manifest) {
     for (size_t i = 0; i < manifest->count; i++) manifest_source_deinit(&manifest->sources[i]);
     free(manifest->sources);
+    json_decref(manifest->needed);
     expansions_deinit(&manifest->expansions);
     *manifest = (Manifest){0};
 }
@@ -161,22 +164,87 @@ static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *ma
     return 0;
 }
 
-static int add_source(Fault *fault, const Node *root, Manifest *manifest) {
+/* ---- connections -------------------------------------------------------------------------------------------------------------------- */
+
+/* What reading a manifest needs besides its text. */
+typedef struct ManifestReading {
+    Manifest *manifest;
+    const Connections *const *known; /* see manifest_load */
+    const json_t *declared;          /* by the document that is read: [{"name", …}]; NULL: nothing */
+} ManifestReading;
+
+static bool is_declared(const ManifestReading *reading, const char *name) {
+    size_t index;
+    json_t *item;
+    json_array_foreach((json_t *)(uintptr_t)reading->declared, index, item) if (strcmp(text_member(item, "name"), name) == 0) return true;
+    return false;
+}
+
+static int unknown_connection(const ManifestReading *reading, Fault *fault, const Node *node, const char *name) {
+    _cleanup_(buffer_deinit) Buffer names = {0};
+    char excerpt[TEXT_EXCERPT_SIZE];
+    for (const Connections *const *list = reading->known; *list; list++)
+        for (size_t i = list == reading->known ? 0 : 1; i < (*list)->count; i++) /* "local" is in each */
+            buffer_printf(&names, "%s\"%s\"", names.size > 0 ? ", " : "", (*list)->items[i].name);
+    return fault_at(fault, node, "names the connection \"%s\", which the config file does not have. There are: %s",
+                    text_excerpt(span_of(name), excerpt), buffer_text(&names));
+}
+
+/* `type`: of the connection, for a source that reads a broker; NULL: of a sink. */
+static int check_connection(const ManifestReading *reading, Fault *fault, const Node *node, const char *type) {
+    const char *name = json_string_value(node->value);
+    const Connection *found = NULL;
+    if (!name || is_declared(reading, name)) return 0;
+    check(json_object_set_new(reading->manifest->needed, name, json_true()) == 0);
+    if (!reading->known) return 0;
+    for (const Connections *const *list = reading->known; *list && !found; list++) found = connections_find(*list, name);
+    if (!found) return unknown_connection(reading, fault, node, name);
+    if (type && strcmp(found->type->name, type) != 0)
+        return fault_at(fault, node, "names the connection \"%s\" of type %s, and a source of type %s reads one of type %s", name,
+                        found->type->name, type, type);
+    for (const SourceKind *const *kind = source_kinds; *kind && !type; kind++)
+        if ((*kind)->bridge && strcmp((*kind)->bridge->connection_type, found->type->name) == 0)
+            return fault_at(fault, node, "names the connection \"%s\" of type %s, which serves sources only", name, found->type->name);
+    return 0;
+}
+
+static int check_connections(const ManifestReading *reading, Fault *fault, const Node *root) {
+    int r = 0;
+    for (const SourceKind *const *kind = source_kinds; r == 0 && *kind; kind++) {
+        Node part = node_member(root, (*kind)->name), connection = node_member(&part, "connection");
+        if ((*kind)->bridge) r = check_connection(reading, fault, &connection, (*kind)->bridge->connection_type);
+    }
+    Node sinks = node_member(root, "sinks");
+    for (size_t i = 0; r == 0 && i < json_array_size(sinks.value); i++) {
+        Node sink = node_item(&sinks, i), table = node_member(&sink, "table"), connection = node_member(&table, "connection");
+        r = check_connection(reading, fault, &connection, NULL);
+    }
+    return r;
+}
+
+/* ---- documents ----------------------------------------------------------------------------------------------------------------------- */
+
+static int add_source(Fault *fault, const Node *root, const ManifestReading *reading) {
+    Manifest *manifest = reading->manifest;
     int r = check_kind(fault, root);
     if (r < 0) return r;
     array_extend(manifest->sources, manifest->count);
     ManifestSource *source = &manifest->sources[manifest->count++];
     *source = (ManifestSource){0};
     r = read_source(fault, root, source);
+    if (r == 0) r = check_connections(reading, fault, root);
     return r < 0 ? r : refuse_twin_source(fault, root, manifest, text_member(source->source, "sourceId"));
 }
 
-static int add_stream(Fault *fault, const Node *root, const char *name, Manifest *manifest) {
+static int add_stream(Fault *fault, const Node *root, const char *name, ManifestReading *reading) {
+    Manifest *manifest = reading->manifest;
     _cleanup_(stream_translation_deinit) StreamTranslation translation = {0};
     int r = stream_manifest_translate(fault, root, name, &manifest->expansions, &translation);
     if (r < 0) return r;
     Node translated = {.value = translation.source};
-    r = add_source(fault, &translated, manifest);
+    reading->declared = translation.connections;
+    r = add_source(fault, &translated, reading);
+    reading->declared = NULL;
     if (r < 0) {
         stream_translation_locate(&translation, root, fault);
         expansions_hide(&manifest->expansions, fault->error);
@@ -188,23 +256,25 @@ static int add_stream(Fault *fault, const Node *root, const char *name, Manifest
     return 0;
 }
 
-static int read_document(const YamlDocument *document, const char *name, Manifest *manifest, Error *error) {
+static int read_document(const YamlDocument *document, const char *name, ManifestReading *reading, Error *error) {
     Error why = {0};
     Fault fault = {.error = &why};
     Node root = {.value = yaml_json(document)};
     if (json_is_null(root.value)) return 0;
-    int r = stream_manifest_is(root.value) ? add_stream(&fault, &root, name, manifest) : add_source(&fault, &root, manifest);
+    int r = stream_manifest_is(root.value) ? add_stream(&fault, &root, name, reading) : add_source(&fault, &root, reading);
     if (r == 0) return 0;
     if (fault.at_key) return yaml_error_at_key(document, fault.path, error, "%s", why.text);
     return yaml_error(document, fault.path, error, "%s", why.text);
 }
 
-int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error) {
+static int parse(const char *name, const char *text, size_t size, const Connections *const *known, Manifest *ret_manifest, Error *error) {
     YamlDocument **documents = NULL;
     size_t count = 0;
-    Manifest manifest = {0};
+    Manifest manifest = {.needed = json_object()};
+    ManifestReading reading = {.manifest = &manifest, .known = known};
+    check(manifest.needed);
     int r = yaml_parse(name, text, size, &documents, &count, error);
-    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], name, &manifest, error);
+    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], name, &reading, error);
     if (r == 0 && count > 0) expansions_add_all(&manifest.expansions, yaml_expansions(documents[0]));
     if (r == 0 && manifest.count == 0) r = error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name);
     yaml_documents_free(documents, count);
@@ -216,9 +286,17 @@ int manifest_parse(const char *name, const char *text, size_t size, Manifest *re
     return 0;
 }
 
-int manifest_load(const char *file, Manifest *ret_manifest, Error *error) {
+int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error) {
+    return parse(name, text, size, NULL, ret_manifest, error);
+}
+
+int manifest_load_known(const char *file, const Connections *const *known, Manifest *ret_manifest, Error *error) {
     _cleanup_free_ char *text = NULL;
     size_t size;
     int r = yaml_read_file(file, &text, &size, error);
-    return r < 0 ? r : manifest_parse(file, text, size, ret_manifest, error);
+    return r < 0 ? r : parse(file, text, size, known, ret_manifest, error);
+}
+
+int manifest_load(const char *file, Manifest *ret_manifest, Error *error) {
+    return manifest_load_known(file, NULL, ret_manifest, error);
 }

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "config/connection.h"
 #include "config/expansions.h"
 
 /* One YAML document as JSON. Plain scalars follow the YAML core schema (null, true/false, int, float), quoted ones are strings. */
@@ -56,9 +57,12 @@ typedef struct Manifest {
     ManifestSource *sources;
     size_t count;
     Expansions expansions; /* for messages about what it declares */
+    json_t *needed;        /* {name: true}: the connections that its sources and sinks name, without those that it declares itself */
 } Manifest;
 
 /* Reads and validates (through source_from_request and sink_from_request) every document. */
 int manifest_load(const char *file, Manifest *ret_manifest, Error *error);
 int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error);
+/* The same of a file whose sources and sinks may name these connections only; `known`: lists of them, the last one is followed by NULL. */
+int manifest_load_known(const char *file, const Connections *const *known, Manifest *ret_manifest, Error *error);
 void manifest_deinit(Manifest *manifest);

@@ -8,6 +8,7 @@ void api_manifest(ApiRequest *request) {
         !api_boolean(request, "prune", request->parameters[1], &change.prune) ||
         !api_keep_positions(request, request->parameters[2], &change.keep_positions) || !api_if_match(request, &change.if_version))
         return;
+    if (dry_run) change.assumed = request->parameters[3];
     Failure failure = {0};
     int r = dry_run ? control_preview(request->control, &change, request->call, &failure)
                     : control_change(request->control, &change, request->call, &failure);

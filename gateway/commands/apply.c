@@ -83,6 +83,8 @@ static void say_table(Apply *apply, const char *source, const json_t *entry) {
         for (size_t i = 0; i < json_array_size(list); i++)
             buffer_printf(&columns, "%s\"%s\"", i ? ", " : "", json_string_value(json_array_get(list, i)));
         say_of_table(apply, ' ', source, sink, "its table would get the columns %s", buffer_text(&columns));
+    } else if (strcmp(action, "unseen") == 0) {
+        say_of_table(apply, ' ', source, sink, "table \"%s\" is not looked at: its connection is not there yet", id);
     } else if (strcmp(action, "refused") == 0 || strcmp(action, "unknown") == 0) {
         say_of_table(apply, '!', source, sink, "%s", screen_text(table, "message"));
         apply->cannot = true;
@@ -108,12 +110,8 @@ static void say_ignored(const ManifestSource *declared) {
     if (count > 0) (void)printf("\n");
 }
 
-/*
- * The connections that the addresses of the manifest are. `made`: the names of those that were not there are added. *ret_missing: a dry run
- * found one.
- */
-static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, json_t *made, bool *ret_missing,
-                               Error *error) {
+/* The connections that the addresses of the manifest are. `made`: those that were not there are added, names to types. */
+static int declare_connections(Apply *apply, const ApiClient *client, const ManifestSource *declared, json_t *made, Error *error) {
     size_t index;
     json_t *item;
     json_array_foreach(declared->connections, index, item) {
@@ -127,24 +125,10 @@ static int declare_connections(Apply *apply, const ApiClient *client, const Mani
         char mark = strcmp(action, "create") == 0 ? '+' : strcmp(action, "update") == 0 ? '~' : '=';
         (void)printf("%c connection %s\n", mark, name);
         apply->changes += mark != '=';
-        if (apply->dry_run && mark == '+') *ret_missing = true;
-        if (!apply->dry_run && mark == '+') check(json_array_append_new(made, json_string(name)) == 0);
+        const json_t *type = json_object_get(json_object_get(item, "connection"), "type");
+        if (mark == '+') check(json_object_set(made, name, (json_t *)(uintptr_t)type) == 0);
         json_decref(answer);
     }
-    return 0;
-}
-
-/* The gateway cannot compare what needs a connection that it does not have. */
-static int say_unseen(const ApiClient *client, const ManifestSource *declared, Error *error) {
-    const char *id = screen_text(declared->source, "sourceId");
-    _cleanup_free_ char *path = NULL;
-    int status = 0;
-    json_t *answer = NULL;
-    check(asprintf(&path, SOURCES_PATH "/%s", id) > 0);
-    int r = api_client_call(client, "GET", path, NULL, 0, &status, &answer, error);
-    json_decref(answer);
-    if (r < 0) return r;
-    (void)printf("%c %s: it needs a connection that is not there yet, and is not compared further\n", status == 404 ? '+' : '~', id);
     return 0;
 }
 
@@ -152,10 +136,9 @@ static int say_unseen(const ApiClient *client, const ManifestSource *declared, E
 
 /* The source was not applied: connections that were made for it go again. The gateway keeps those that something names by now. */
 static void withdraw_connections(const ApiClient *client, const json_t *made) {
-    size_t index;
-    json_t *item;
-    json_array_foreach(made, index, item) {
-        const char *name = json_string_value(item);
+    const char *name;
+    json_t *type;
+    json_object_foreach((json_t *)(uintptr_t)made, name, type) {
         _cleanup_free_ char *path = NULL;
         int status = 0;
         json_t *answer = NULL;
@@ -170,13 +153,22 @@ static void withdraw_connections(const ApiClient *client, const json_t *made) {
     }
 }
 
-static int apply_document(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
-    const char *id = screen_text(declared->source, "sourceId");
-    _cleanup_free_ char *path = NULL;
-    check(asprintf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
-                   apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "") > 0);
+/* `made`: what a dry run only assumes. */
+static int apply_document(Apply *apply, const ApiClient *client, const ManifestSource *declared, const json_t *made, Error *error) {
+    const char *id = screen_text(declared->source, "sourceId"), *name;
+    _cleanup_(buffer_deinit) Buffer path = {0};
+    json_t *type;
+    buffer_printf(&path, SOURCES_PATH "/%s/manifest?dryRun=%s&prune=%s%s", id, apply->dry_run ? "true" : "false",
+                  apply->prune ? "true" : "false", apply->keep_positions ? "&positions=keep" : "");
+    if (apply->dry_run && json_object_size(made) > 0) {
+        const char *before = "&assumed=";
+        json_object_foreach((json_t *)(uintptr_t)made, name, type) {
+            buffer_printf(&path, "%s%s:%s", before, name, json_string_value(type));
+            before = ",";
+        }
+    }
     json_t *document = document_of(declared), *answer = NULL;
-    int r = api_client_expect(client, "PUT", path, document, &answer, error);
+    int r = api_client_expect(client, "PUT", buffer_text(&path), document, &answer, error);
     json_decref(document);
     if (r < 0) return r;
     say_plan(apply, id, apply->dry_run ? answer : json_object_get(answer, "outputs"));
@@ -185,20 +177,14 @@ static int apply_document(Apply *apply, const ApiClient *client, const ManifestS
 }
 
 static int apply_source(Apply *apply, const ApiClient *client, const ManifestSource *declared, Error *error) {
-    bool missing = false;
-    json_t *made = json_array();
+    json_t *made = json_object();
     check(made);
     say_ignored(declared);
-    int r = declare_connections(apply, client, declared, made, &missing, error);
-    if (r == 0 && missing) {
-        apply->changes++;
-        r = say_unseen(client, declared, error);
-    } else if (r == 0) {
-        r = apply_document(apply, client, declared, error);
-    }
+    int r = declare_connections(apply, client, declared, made, error);
+    if (r == 0) r = apply_document(apply, client, declared, made, error);
     if (r < 0) {
         error_prefix(error, "%s", screen_text(declared->source, "sourceId"));
-        withdraw_connections(client, made);
+        if (!apply->dry_run) withdraw_connections(client, made);
     }
     json_decref(made);
     return r;

@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config/manifest.h"
 #include "config/options.h"
@@ -19,33 +20,57 @@ static const CommandOption options[] = {
     {0},
 };
 
-static void check_config(const char *file, Error *error) {
+/* What the command line names. */
+typedef struct Check {
+    Options *options; /* of the config files that are valid */
+    size_t option_count;
+    const Connections **known; /* theirs, and NULL; empty: no config file was given */
+} Check;
+
+static void check_config(Check *checked, const char *file, Error *error) {
     char *none[] = {NULL};
-    Options loaded;
-    if (options_load(file, none, connection_types, &loaded, error) == 0) options_deinit(&loaded);
+    Options *loaded = &checked->options[checked->option_count];
+    if (options_load(file, none, connection_types, loaded, error) < 0) return;
+    checked->known[checked->option_count++] = &loaded->list;
 }
 
-static void check_manifest(const char *file, Error *error) {
+/* The command asks no gateway: without a config file it does not know which connections there are. */
+static void say_needed(const char *file, const Manifest *manifest) {
+    const char *name, *separator = "";
+    json_t *value;
+    size_t count = json_object_size(manifest->needed) - (json_object_get(manifest->needed, "local") != NULL);
+    if (count > 0) (void)printf("%s: not checked without --config: the %s ", file, count == 1 ? "connection" : "connections");
+    json_object_foreach(manifest->needed, name, value) {
+        if (strcmp(name, "local") == 0) continue;
+        (void)printf("%s\"%s\"", separator, name);
+        separator = ", ";
+    }
+    if (count > 0) (void)printf("\n");
+}
+
+static void check_manifest(const Check *checked, const char *file, Error *error) {
     Manifest manifest;
-    if (manifest_load(file, &manifest, error) < 0) return;
+    if (manifest_load_known(file, checked->option_count > 0 ? checked->known : NULL, &manifest, error) < 0) return;
     for (size_t i = 0; i < manifest.count; i++) {
         const json_t *ignored = manifest.sources[i].ignored;
         for (size_t k = 0; k < json_array_size(ignored); k++)
             (void)printf("%s: ignored: %s\n", file, json_string_value(json_array_get(ignored, k)));
     }
+    if (checked->option_count == 0) say_needed(file, &manifest);
     manifest_deinit(&manifest);
 }
 
-static int run(const Arguments *arguments) {
-    if (arguments->given_count == 0) return arguments_wrong(arguments->command, "name a config file or a manifest", NULL);
+/* 1: something is wrong. */
+static int check_all(Check *checked, const Arguments *arguments, bool configs) {
     int code = EXIT_SUCCESS;
     for (size_t i = 0; i < arguments->given_count; i++) {
         Error error = {0};
         const Argument *given = &arguments->given[i];
-        if (given->option == &options[0])
-            check_config(given->value, &error);
+        if ((given->option == &options[0]) != configs) continue;
+        if (configs)
+            check_config(checked, given->value, &error);
         else
-            check_manifest(given->value, &error);
+            check_manifest(checked, given->value, &error);
         if (error.code < 0) {
             (void)fprintf(stderr, "%s\n", error.text);
             code = EXIT_INVALID;
@@ -56,10 +81,24 @@ static int run(const Arguments *arguments) {
     return code;
 }
 
+/* Config files first: they have the connections that manifests name. */
+static int run(const Arguments *arguments) {
+    if (arguments->given_count == 0) return arguments_wrong(arguments->command, "name a config file or a manifest", NULL);
+    Check checked = {.options = calloc(arguments->given_count, sizeof(Options)),
+                     .known = calloc(arguments->given_count + 1, sizeof(Connections *))};
+    check(checked.options && checked.known);
+    int of_configs = check_all(&checked, arguments, true), of_manifests = check_all(&checked, arguments, false);
+    for (size_t i = 0; i < checked.option_count; i++) options_deinit(&checked.options[i]);
+    free(checked.options);
+    free(checked.known);
+    return of_configs ? of_configs : of_manifests;
+}
+
 const Command command_check = {
     .name = "check",
     .summary = "Validate config files and manifests.",
     .options = options,
-    .notes = "Each error stands with file:line:column; the exit code is 1 then.\n",
+    .notes = "Each error stands with file:line:column; the exit code is 1 then. With a config file, manifests may\n"
+             "name its connections only. No gateway is asked.\n",
     .run = run,
 };

@@ -36,11 +36,11 @@ int bridge_check_source(const Control *control, const Source *source, Failure *f
     const BridgeSource *bridge = source_bridge(source);
     if (!bridge) return 0;
     const char *type = source->kind->bridge->connection_type;
-    const Connection *found = connections_find(&control->options.options->list, bridge->connection);
+    const ConnectionType *found = change_connection_type(control, bridge->connection);
     if (!found) return failure_no_connection(control, bridge->connection, failure);
-    if (strcmp(found->type->name, type) == 0) return check_shared(control, source, failure);
+    if (strcmp(found->name, type) == 0) return check_shared(control, source, failure);
     return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: a source of type %s reads a connection of type %s.",
-                       found->name, found->type->name, source->kind->name, type);
+                       bridge->connection, found->name, source->kind->name, type);
 }
 
 /* ---- runs of sources that end ------------------------------------------------------------------------------------------------------------- */

@@ -70,20 +70,39 @@ int failure_no_connection(const Control *control, const char *name, Failure *fai
     return failure_set(failure, 400, "badRequest", "There is no connection \"%s\". There are: %s.", name, buffer_text(&names));
 }
 
+static const ConnectionType *type_named(Span name) {
+    for (size_t i = 0; connection_types[i]; i++)
+        if (span_equal(span_of(connection_types[i]->name), name)) return connection_types[i];
+    return NULL;
+}
+
+const ConnectionType *change_connection_type(const Control *control, const char *name) {
+    const Connection *found = connections_find(&control->options.options->list, name);
+    if (found) return found->type;
+    size_t size = strlen(name);
+    for (const char *at = control->assumed; at && *at; at += *at == ',') {
+        size_t item = strcspn(at, ",");
+        if (item > size && strncmp(at, name, size) == 0 && at[size] == ':') return type_named((Span){at + size + 1, item - size - 1});
+        at += item;
+    }
+    return NULL;
+}
+
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure) {
     if (bridge_check_sink(source, sink, failure) < 0) return -1;
-    const Connection *found = connections_find(&control->options.options->list, sink->target.connection);
-    if (!found) return failure_no_connection(control, sink->target.connection, failure);
-    const SinkDriver *driver = sink_driver_of(found->type);
+    const char *name = sink->target.connection;
+    const ConnectionType *type = change_connection_type(control, name);
+    if (!type) return failure_no_connection(control, name, failure);
+    const SinkDriver *driver = sink_driver_of(type);
     if (!driver)
         return failure_set(failure, 400, "badRequest", "Connection \"%s\" is of type %s: it serves sources, and no sink can import there.",
-                           found->name, found->type->name);
+                           name, type->name);
     if (driver->positions || !source_keeps_positions(source)) return 0;
     return failure_set(
         failure, 400, "badRequest",
         "Connection \"%s\" is of type %s, which keeps no positions: a source of type %s stores them with the rows, and no sink "
         "of it can import there.",
-        found->name, found->type->name, source_kind_name(source));
+        name, type->name, source_kind_name(source));
 }
 
 /* One destination may have several names in the config file. */

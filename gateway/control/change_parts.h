@@ -123,6 +123,8 @@ Sink *inference_change(const Sink *old, const json_t *body, size_t *ret_count);
 /* Is its connection there, and can it be read? */
 int bridge_check_source(const Control *control, const Source *source, Failure *failure);
 /* What a change of the source means for what it has read: appends a sentence, with a space before it when something stands there. */
+/* What a connection of that name is, or would be for the preview that is built; NULL: there is none. */
+const ConnectionType *change_connection_type(const Control *control, const char *name);
 void bridge_say_change(const Control *control, const Source *old, const Source *now, Buffer *text);
 /* Has the present run of a source that ends come to its end? */
 bool bridge_is_finished(const Control *control, const Source *source);

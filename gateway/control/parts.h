@@ -44,6 +44,7 @@ struct Control {
     Change *changes;          /* in order of arrival */
     Unreachable *unreachable; /* at most one a connection */
     unsigned previews;        /* on their way */
+    const char *assumed;      /* while a preview is built: see ChangeRequest */
     Errand *errands;
     TemplateVerdicts *verdicts;
     ParkedCall *parked; /* calls that wait for verdicts on templates */

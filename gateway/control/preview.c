@@ -105,8 +105,11 @@ static int start(Control *control, const ChangeRequest *request, ApiCall *call, 
     if (control->previews >= PREVIEWS_MOST)
         return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MOST);
     ChangeOutcome outcome;
-    if (change_build(control, request, &outcome, failure) < 0) return -1;
-    int r = change_check(control, request, &outcome, ret_needed, failure);
+    control->assumed = request->assumed;
+    int r = change_build(control, request, &outcome, failure);
+    control->assumed = NULL;
+    if (r < 0) return -1;
+    r = change_check(control, request, &outcome, ret_needed, failure);
     if (r != 0) {
         outcome_deinit(&outcome);
         return r;
@@ -119,8 +122,15 @@ static int start(Control *control, const ChangeRequest *request, ApiCall *call, 
     preview->count = json_array_size(sinks);
     preview->sinks = calloc(preview->count + 1, sizeof *preview->sinks);
     check(preview->sinks);
-    for (size_t i = 0; i < preview->count; i++)
-        preview->sinks[i] = sink_of(control, request, &outcome, json_string_value(json_object_get(json_array_get(sinks, i), "sinkId")));
+    for (size_t i = 0; i < preview->count; i++) {
+        json_t *entry = json_array_get(sinks, i);
+        preview->sinks[i] = sink_of(control, request, &outcome, json_string_value(json_object_get(entry, "sinkId")));
+        if (!preview->sinks[i] || connections_find(&control->options.options->list, preview->sinks[i]->target.connection)) continue;
+        /* Its connection is assumed: there is nobody to ask. */
+        set(json_object_get(entry, "table"), "action", json_string("unseen"));
+        sink_unref(preview->sinks[i]);
+        preview->sinks[i] = NULL;
+    }
     outcome_deinit(&outcome);
     control->previews++;
     look(control, preview);

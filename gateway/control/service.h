@@ -69,6 +69,7 @@ typedef struct ChangeRequest {
     bool discard;          /* delete: drop what waits */
     bool prune;            /* manifest: delete the sinks that it does not name */
     bool keep_positions;   /* patch of a sink, manifest: another table has the positions of the one before */
+    const char *assumed;   /* preview: "NAME:TYPE,NAME:TYPE", connections that count as if they were declared; NULL: none */
     const char *by;        /* who */
 } ChangeRequest;
 

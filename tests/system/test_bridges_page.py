@@ -66,7 +66,8 @@ class Reader:
             wait_until(text, lambda: re.search(r"^1000\b", self.shell(text, check=False).stdout, re.M), LONG)
             self.said["rows"] = self.shell(text).stdout
         else:
-            self.said[text.splitlines()[-1].split()[1]] = self.shell(text).stdout
+            words = [word for word in text.splitlines()[-1].split() if "=" not in word]
+            self.said[words[1]] = self.shell(text).stdout
 
     def shell(self, text, check=True):
         environment = {**os.environ, "SLUICE_ADMIN": f"http://{getattr(self.gateway, 'admin', '')}"}
@@ -127,7 +128,7 @@ def test_from_a_topic_to_a_table(kafka, gateway):
 @pytest.mark.kafka
 def test_a_stream_manifest(kafka, gateway):
     reader = Reader(gateway, {"127.0.0.1:9092": kafka.brokers})
-    reader.follow("From a topic to a table", page=(ROOT / "docs" / "streams.md").read_text())
+    reader.follow("From a topic to a table", page=STREAMS_PAGE)
     assert "Ann" in reader.said["rows"] and "1000" in reader.said["rows"], reader.said
     assert "ignored: version" in reader.said["apply"] and "+ orders-stream" in reader.said["apply"], reader.said
     assert reader.said["get"].startswith("kind: source\n") and "groupId: orders-etl" in reader.said["get"], reader.said
@@ -136,7 +137,7 @@ def test_a_stream_manifest(kafka, gateway):
     wait_until("it is finished", lambda: gateway.api("GET", "/sources/orders-stream/bridge").json["state"] == "finished")
 
 
-def test_from_a_stream_to_a_table(nats, gateway):
+def nats_command_of(nats):
     def nats_command(text):
         if not text.startswith("nats "):
             return False
@@ -149,8 +150,49 @@ def test_from_a_stream_to_a_table(nats, gateway):
                 nats.publish(words[2], [words[5].replace("{{Count}}", str(n + 1)) for n in range(int(words[4]))])
         return True
 
+    return nats_command
+
+
+STREAMS_PAGE = (ROOT / "docs" / "streams.md").read_text()
+
+
+def serve_as_above(reader):
+    """The block that starts the gateway, of the first steps of docs/streams.md."""
+    (start,) = [text for kind, text, _ in steps("From a topic to a table", STREAMS_PAGE) if re.search(r" serve\b", text)]
+    reader.run(start)
+
+
+def test_a_stream_manifest_of_nats(nats, gateway):
     reader = Reader(gateway, {"127.0.0.1:4222": f"127.0.0.1:{nats.port}"})
-    reader.follow("NATS", nats_command)
+    serve_as_above(reader)
+    nats.create_stream("OTHERS", ["others.>"])
+    nats.publish("others.x", ["{}"] * 10)
+    reader.follow("From a NATS stream to a table", nats_command_of(nats), page=STREAMS_PAGE)
+    nats.publish("orders.paid", ["{}"] * 10)
+    assert "12.5" in reader.said["rows"] and "Ann" in reader.said["rows"] and "orders.new" in reader.said["rows"], reader.said
+    assert "ignored: version" in reader.said["apply"] and "+ messages-stream" in reader.said["apply"], reader.said
+    wait_until("it is finished", lambda: gateway.api("GET", "/sources/messages-stream/bridge").json["state"] == "finished")
+    assert gateway.rows("SELECT _sequence, coalesce(id, _rest->>'id') FROM messages ORDER BY 1") == [(n, n) for n in range(1, 1001)]
+
+
+def test_placeholders_of_a_stream_manifest(gateway):
+    nats = Nats('authorization { token: "s3cret{}%41" }', login={"auth_token": "s3cret{}%41"})
+    try:
+        nats.create_stream("ORDERS", ["orders.>"])
+        nats.publish("orders.new", ['{"id":1}'] * 1000)
+        reader = Reader(gateway, {"127.0.0.1:4222": f"127.0.0.1:{nats.port}"})
+        (reader.directory / "token.txt").write_text("s3cret{}%41\n")
+        serve_as_above(reader)
+        reader.follow("Placeholders", page=STREAMS_PAGE)
+        gateway.wait_rows("secret_orders", 1000, LONG)
+        assert "s3cret" not in gateway.log_text()
+    finally:
+        nats.close()
+
+
+def test_from_a_stream_to_a_table(nats, gateway):
+    reader = Reader(gateway, {"127.0.0.1:4222": f"127.0.0.1:{nats.port}"})
+    reader.follow("NATS", nats_command_of(nats))
     assert "orders.new" in reader.said["rows"] and "12.50" in reader.said["rows"], reader.said
     assert "messages (nats): " in reader.said["get"] and "ORDERS:0" in reader.said["get"], reader.said
     wait_until("all is imported", lambda: reader.positions("messages")[0] == 1001)
