@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "config/bridge_start.h"
 #include "config/meta_field.h"
+#include "config/scalar.h"
 #include "config/settings.h"
 
 typedef enum ColumnType {
@@ -68,10 +69,11 @@ typedef struct Column {
     ColumnType type;
     DataType data_type;
     bool primary_key;
-    bool optional;        /* path: a missing value is NULL */
-    bool raw_string;      /* path, template: a JSON string is unquoted and unescaped */
-    char *path;           /* COLUMN_PATH, else NULL */
-    char *default_value;  /* COLUMN_PATH, NULL: none; the text as declared, not JSON-quoted */
+    bool optional;       /* path: a missing value is NULL */
+    bool raw_string;     /* path, template: a JSON string is unquoted and unescaped */
+    char *path;          /* COLUMN_PATH, else NULL */
+    char *default_value; /* COLUMN_PATH, NULL: none; a text as declared, not JSON-quoted, or what `default_kind` says */
+    ScalarKind default_kind;
     char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
     MetaField meta_field; /* COLUMN_META */
     ColumnOrigin inferred;

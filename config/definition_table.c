@@ -68,6 +68,10 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
         Node optional = node_member(node, "optional");
         return fault_at(fault, &optional, "cannot stand beside \"%s\"", column->primary_key ? "primaryKey" : "defaultValue");
     }
+    if (column->primary_key && column->default_value && column->default_kind == SCALAR_NULL) {
+        Node missing = node_member(node, "defaultValue");
+        return fault_at(fault, &missing, "is null, and a primary key is never NULL");
+    }
     if (column->primary_key && !data_traits[column->data_type].may_be_key) {
         Node key = node_member(node, "primaryKey");
         return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
@@ -137,11 +141,12 @@ static const FieldInfo column_rows[] = {
      .needed = "a \"path\" (\".\" is the whole body)",
      .sentence = "Where its value stands in the event; `.` or `$` is the whole body."},
     {.name = "defaultValue",
-     .type = FIELD_TEXT,
+     .type = FIELD_VALUE,
      .offset = offsetof(Column, default_value),
+     .kind_offset = offsetof(Column, default_kind),
      .most = DEFAULT_BYTES_MAX,
      .kinds = KIND(COLUMN_PATH),
-     .sentence = "Its value where the event has none; without it such an event cannot be mapped."},
+     .sentence = "Its value where the event has none; `null` is NULL. Without it such an event cannot be mapped."},
     {.name = "optional",
      .type = FIELD_BOOL,
      .offset = offsetof(Column, optional),

@@ -4,11 +4,21 @@
 #include "config/field_table.h"
 #include "config/units.h"
 
-static const char *const type_names[] = {
-    [FIELD_TEXT] = "text",       [FIELD_TEXTS] = "list of texts", [FIELD_SIZE] = "size",     [FIELD_DURATION] = "length of time",
-    [FIELD_BOOL] = "boolean",    [FIELD_COUNT] = "number",        [FIELD_CHOICE] = "choice", [FIELD_WORD] = "choice",
-    [FIELD_OBJECT] = "object",   [FIELD_LIST] = "list",           [FIELD_TIME] = "time",     [FIELD_OWN] = "object",
-    [FIELD_OPTIONAL] = "object", [FIELD_MAP] = "object"};
+static const char *const type_names[] = {[FIELD_TEXT] = "text",
+                                         [FIELD_TEXTS] = "list of texts",
+                                         [FIELD_SIZE] = "size",
+                                         [FIELD_DURATION] = "length of time",
+                                         [FIELD_BOOL] = "boolean",
+                                         [FIELD_COUNT] = "number",
+                                         [FIELD_CHOICE] = "choice",
+                                         [FIELD_WORD] = "choice",
+                                         [FIELD_OBJECT] = "object",
+                                         [FIELD_LIST] = "list",
+                                         [FIELD_TIME] = "time",
+                                         [FIELD_OWN] = "object",
+                                         [FIELD_OPTIONAL] = "object",
+                                         [FIELD_MAP] = "object",
+                                         [FIELD_VALUE] = "text, number, boolean or null"};
 
 static const char *type_name(const FieldInfo *field) {
     if (field->type_words) return field->type_words;
@@ -24,7 +34,7 @@ static void put_range(const FieldInfo *field, Buffer *out) {
         buffer_append_text(out, field->range_words);
     } else if (field->choices) {
         put_choices(field, out);
-    } else if (field->type == FIELD_TEXT) {
+    } else if (field->type == FIELD_TEXT || field->type == FIELD_VALUE) {
         buffer_printf(out, "%lld..%lld bytes", (long long)field->least, (long long)field->most);
     } else if (field->type == FIELD_COUNT) {
         buffer_printf(out, "%lld..%lld %s", (long long)field->least, (long long)field->most, field->unit);

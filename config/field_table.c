@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "config/scalar.h"
 #include "config/units.h"
 
 #define FIELDS_MAX 64 /* of all parts of one object */
@@ -151,6 +152,23 @@ static int read_text(Fault *fault, const Node *node, const FieldInfo *field, voi
     return r;
 }
 
+static ScalarKind *kind_in(const FieldInfo *field, void *object) {
+    return (ScalarKind *)(void *)((char *)object + field->kind_offset);
+}
+
+static ScalarKind kind_of(const FieldInfo *field, const void *object) {
+    return *(const ScalarKind *)(const void *)((const char *)object + field->kind_offset);
+}
+
+static int read_value(Fault *fault, const Node *node, const FieldInfo *field, void *object) {
+    const char *text;
+    if (json_is_object(node->value) || json_is_array(node->value))
+        return fault_at(fault, node, "must be a text, a number, a boolean or null, not %s", json_kind(node->value));
+    int r = json_is_string(node->value) ? node_text(fault, node, (size_t)field->least, (size_t)field->most, &text) : 0;
+    if (r == 0) *kind_in(field, object) = scalar_read(node->value, place_in(field, object));
+    return r;
+}
+
 static int read_one_text(Fault *fault, const Node *node, const FieldInfo *field, char *const *others, size_t other_count, char **ret_text) {
     const char *text;
     int r = node_text(fault, node, 1, (size_t)field->item_most, &text);
@@ -263,6 +281,7 @@ static int read_given(Fault *fault, const Node *node, const FieldInfo *field, vo
     switch (field->type) {
     case FIELD_TEXT: return read_text(fault, node, field, object);
     case FIELD_TEXTS: return read_texts(fault, node, field, object);
+    case FIELD_VALUE: return read_value(fault, node, field, object);
     case FIELD_BOOL: return node_bool(fault, node, place_in(field, object));
     case FIELD_COUNT: return read_count(fault, node, field, object);
     case FIELD_SIZE: return node_size(fault, node, (uint64_t)field->least, (uint64_t)field->most, place_in(field, object));
@@ -293,7 +312,8 @@ static int refuse_of_other_kind(Fault *fault, const Node *node, const FieldTable
 static int read_field(Fault *fault, const Node *owner, const FieldPart *part, const FieldInfo *field) {
     Node node = node_member(owner, field->name);
     bool has = has_field(part->table, part->object, field);
-    if (node_given(&node))
+    /* Only for a value null is one; elsewhere it is as if the field were missing. */
+    if (node_given(&node) || (node.value && field->type == FIELD_VALUE))
         return has ? read_given(fault, &node, field, part->object) : refuse_of_other_kind(fault, &node, part->table, field);
     if (has && field->needed) return fault_at(fault, owner, "needs %s", field->needed);
     if (has) set_default(field, part->object);
@@ -402,6 +422,7 @@ static json_t *write_value(const FieldInfo *field, const void *object, bool with
     switch (field->type) {
     case FIELD_TEXT: return write_text(*(char *const *)place);
     case FIELD_TEXTS: return write_texts(field, object);
+    case FIELD_VALUE: return *(char *const *)place ? scalar_write(kind_of(field, object), *(char *const *)place) : NULL;
     case FIELD_BOOL: return json_boolean(*(const bool *)place);
     case FIELD_COUNT: return json_integer(*(const uint32_t *)place);
     case FIELD_SIZE:
@@ -426,6 +447,7 @@ static bool is_default(const FieldInfo *field, const void *object) {
         const char *text = *(char *const *)place, *missing = field->default_value;
         return text && missing ? strcmp(text, missing) == 0 : text == missing;
     }
+    case FIELD_VALUE: return *(char *const *)place == NULL;
     case FIELD_BOOL: return *(const bool *)place == (field->default_value && strcmp(field->default_value, "true") == 0);
     case FIELD_COUNT: return *(const uint32_t *)place == default_count(field);
     case FIELD_SIZE: return *(const uint64_t *)place == default_size(field);
@@ -452,7 +474,8 @@ void fields_write(const FieldTable *table, const void *object, bool with_secrets
         if ((field->is_secret && !with_secrets) || (field->is_optional && is_default(field, object))) continue;
         if (!has_field(table, object, field)) continue;
         json_t *value = write_value(field, object, with_secrets);
-        bool may_lack = field->type == FIELD_TEXT || field->type == FIELD_OWN || field->type == FIELD_OPTIONAL;
+        bool may_lack = field->type == FIELD_TEXT || field->type == FIELD_VALUE || field->type == FIELD_OWN ||
+                        field->type == FIELD_OPTIONAL;
         check(value || may_lack);
         if (value) check(json_object_set_new(out, field->name, value) == 0);
     }
@@ -489,7 +512,7 @@ static void unshare_texts(const FieldInfo *field, void *object) {
 void fields_unshare(const FieldTable *table, void *object) {
     for (const FieldInfo *field = table->fields; field->name; field++) {
         void *place = place_in(field, object);
-        if (field->type == FIELD_TEXT) *(char **)place = text_copy(*(char **)place);
+        if (field->type == FIELD_TEXT || field->type == FIELD_VALUE) *(char **)place = text_copy(*(char **)place);
         if (field->type == FIELD_OBJECT) fields_unshare(field->fields, place);
         if (field->type == FIELD_OPTIONAL) unshare_optional(field, object);
         if (is_list(field)) unshare_list(field, object);
@@ -526,7 +549,7 @@ void fields_free(const FieldTable *table, void *object) {
         if (field->type == FIELD_OPTIONAL) free_optional(field, object);
         if (is_list(field)) free_list(field, object);
         if (field->type == FIELD_TEXTS) free_texts(field, object);
-        if (field->type != FIELD_TEXT) continue;
+        if (field->type != FIELD_TEXT && field->type != FIELD_VALUE) continue;
         free(*(char **)place);
         *(char **)place = NULL;
     }
@@ -552,6 +575,11 @@ static bool equal_field(const FieldInfo *field, const void *a, const void *b) {
     case FIELD_TEXT: {
         const char *left = *(char *const *)x, *right = *(char *const *)y;
         return left && right ? strcmp(left, right) == 0 : left == right;
+    }
+    case FIELD_VALUE: {
+        const char *left = *(char *const *)x, *right = *(char *const *)y;
+        if (!left || !right) return left == right;
+        return kind_of(field, a) == kind_of(field, b) && strcmp(left, right) == 0;
     }
     case FIELD_BOOL: return *(const bool *)x == *(const bool *)y;
     case FIELD_TEXTS: return equal_texts(field, a, b);
@@ -606,7 +634,8 @@ static bool texts_hold(const FieldInfo *field, const void *object) {
 static bool field_holds(const FieldInfo *field, const void *object) {
     const void *place = place_of(field, object);
     switch (field->type) {
-    case FIELD_TEXT: return text_holds(field, *(char *const *)place);
+    case FIELD_TEXT:
+    case FIELD_VALUE: return text_holds(field, *(char *const *)place);
     case FIELD_COUNT:
         return is_default(field, object) || (*(const uint32_t *)place >= field->least && *(const uint32_t *)place <= field->most);
     case FIELD_SIZE: {

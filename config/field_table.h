@@ -18,6 +18,7 @@ typedef enum FieldType {
     FIELD_TEXT,     /* char *; NULL: none */
     FIELD_TEXTS,    /* a list of texts that differ, each without control characters: a char ** at `offset`, their number (size_t) at
                      * `count_offset` */
+    FIELD_VALUE,    /* a text, number, boolean or null: a char * at `offset`, NULL: none; its ScalarKind (scalar.h) at `kind_offset` */
     FIELD_BOOL,     /* bool */
     FIELD_COUNT,    /* uint32_t */
     FIELD_SIZE,     /* uint64_t, bytes: "8MB" */
@@ -38,7 +39,7 @@ typedef struct FieldTable FieldTable;
 typedef struct FieldInfo {
     const char *name; /* as in JSON and YAML; NULL ends the table */
     FieldType type;
-    size_t offset, count_offset;
+    size_t offset, count_offset, kind_offset;
     const char *default_value;  /* as a person would write it; NULL: a missing field stays what it was */
     const char *default_words;  /* for the documents, where no constant tells */
     int64_t least, most;        /* bytes of a text, value of a count, size or duration, items of a list or of texts */

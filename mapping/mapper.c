@@ -43,6 +43,7 @@ struct Mapper {
     Scanner element;        /* of an array that is exploded */
     int64_t element_number; /* from 0; -1: the row is of the whole event */
     unsigned body_known;    /* VALUE_IS_… of the body as it stands */
+    bool is_form;           /* of the text that was scanned */
     MapFailure body_failure;
     RowNote *notes; /* by sink */
     size_t note_capacity;
@@ -133,6 +134,7 @@ static MapError scan_body(Mapper *mapper, const Plan *plan, const Event *event) 
     if (scanner_run(&mapper->scanner, plan->paths, text, &fault))
         return fail(failure, MAP_NOT_JSON, NULL, "The body is not JSON at byte %zu: %s.", fault.offset, fault.what);
     mapper->text_end = text.data + text.size;
+    mapper->is_form = event->kind == BODY_FORM;
     if (event->kind == BODY_JSON) mapper->body_known = VALUE_IS_TEXT | VALUE_IS_JSON;
     return MAP_OK;
 }
@@ -247,15 +249,16 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
 
 static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
     const ScanValue *value = scanner_value(compiled->of_element ? &mapper->element : &mapper->scanner, compiled->slot);
-    if (value) return put_json(mapper, compiled, value, row, failure);
+    bool is_empty = mapper->is_form && compiled->empty_is_missing && value && value->kind == SCAN_STRING && value->text.size == 2;
+    if (value && !is_empty) return put_json(mapper, compiled, value, row, failure);
     if (compiled->has_default) {
         if (compiled->default_cell.size >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
         row_put_plain(row, compiled->default_cell);
         return MAP_OK;
     }
     const Column *column = compiled->column;
-    return fail(failure, MAP_MISSING, column->name, "Column \"%s\": there is no value at path \"%.120s\", and no defaultValue.",
-                column->name, column->path);
+    return fail(failure, MAP_MISSING, column->name, "Column \"%s\": %s at path \"%.120s\"%s, and no defaultValue.", column->name,
+                is_empty ? "the field" : "there is no value", column->path, is_empty ? " is empty" : "");
 }
 
 static MapError put_template(Mapper *mapper, const PlanColumn *compiled, const Event *event, Buffer *row, MapFailure *failure) {

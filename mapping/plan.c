@@ -125,21 +125,33 @@ static uint32_t add_template(Compile *compile, const char *text) {
     return (uint32_t)plan->template_count - 1;
 }
 
-/* A default stands for a JSON string with its text. */
+/* A field that is missing is NULL. */
+static int compile_missing(PlanColumn *compiled) {
+    Buffer cell = {0};
+    buffer_reserve(&cell, BLOCK_BYTES);
+    compiled->has_default = true;
+    compiled->default_cell.data = buffer_take(&cell);
+    check(compiled->default_cell.data);
+    return 0;
+}
+
+/* A default is what the event would have there: a JSON string with its text, a number, a boolean, or null. */
 static int compile_default(PlanColumn *compiled, Error *error) {
     const Column *column = compiled->column;
     Span text = span_of(column->default_value);
     const char *reason;
     Buffer quoted = {0}, cell = {0};
     int r = 0;
+    if (column->default_kind == SCALAR_NULL) return compile_missing(compiled);
     if (text_check(text) < text.size) {
         r = error_set(error, -EINVAL, "defaultValue is not UTF-8");
     } else {
-        bool as_json = !column->raw_string && compiled->keeps_json;
-        if (as_json) json_quote(&quoted, text);
-        if (compiled->mask ? mask_put(compiled->mask, text, VALUE_IS_TEXT, &cell, &quoted, &reason)
-                           : value_put(&cell, column->data_type, as_json ? buffer_span(&quoted) : text,
-                                       as_json ? VALUE_IS_JSON : VALUE_IS_TEXT, &reason))
+        bool is_literal = column->default_kind == SCALAR_LITERAL;
+        bool is_quoted = !is_literal && !column->raw_string && compiled->keeps_json;
+        if (is_quoted) json_quote(&quoted, text);
+        unsigned known = is_literal || is_quoted ? VALUE_IS_TEXT | VALUE_IS_JSON : VALUE_IS_TEXT;
+        if (compiled->mask ? mask_put(compiled->mask, text, known, &cell, &quoted, &reason)
+                           : value_put(&cell, column->data_type, is_quoted ? buffer_span(&quoted) : text, known, &reason))
             r = error_set(error, -EINVAL, "defaultValue \"%.100s\" %s", column->default_value, reason);
     }
     buffer_deinit(&quoted);
@@ -155,14 +167,10 @@ static int compile_default(PlanColumn *compiled, Error *error) {
     return 0;
 }
 
-/* A field that is missing is NULL. */
-static int compile_missing(PlanColumn *compiled) {
-    Buffer cell = {0};
-    buffer_reserve(&cell, BLOCK_BYTES);
-    compiled->has_default = true;
-    compiled->default_cell.data = buffer_take(&cell);
-    check(compiled->default_cell.data);
-    return 0;
+/* Can a text of the type be empty? */
+static bool takes_empty(const Column *column) {
+    const DataTraits *traits = &data_traits[column->data_type];
+    return traits->holds_any || (traits->holds_json && !column->raw_string);
 }
 
 /* PLAN_PUT_OTHER and PLAN_PUT_TYPED are right for any data type; the rest are short cuts where the cell is a mere copy. */
@@ -280,6 +288,7 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
             return r;
         }
         /* A masked field is declared so that it has its mask; it may be missing as the others. */
+        compiled->empty_is_missing = !takes_empty(column);
         bool may_be_missing = column->inferred != COLUMN_DECLARED || column->optional ||
                               (column->mask && sink->sink->target.infer && !column->primary_key);
         if (may_be_missing && !column->default_value) return compile_missing(compiled);

@@ -34,6 +34,7 @@ typedef struct PlanColumn {
     uint32_t field;  /* PLAN_FIELD_…: of the sink's PlanFields */
     bool of_element; /* path: the slot is of the sink's elements */
     bool has_default;
+    bool empty_is_missing;    /* path: an empty field of a form is no value of its data type */
     bool keeps_json, is_date; /* of its data type's traits: where each event asks */
     bool hides;               /* failures show nothing of its value */
     Span default_cell;        /* as it goes into the row; owned by the plan */

@@ -229,6 +229,13 @@ static json_t *mask_of(unsigned choice, unsigned data_type) {
     return NULL;
 }
 
+/* A text behind 1C is JSON of a number, a boolean or null. */
+static json_t *default_of(Span text) {
+    json_t *literal = NULL;
+    if (text.size > 1 && *text.data == 0x1c) literal = json_loadb(text.data + 1, text.size - 1, JSON_DECODE_ANY, NULL);
+    return literal ? literal : json_stringn_nocheck(text.size ? text.data : "", text.size);
+}
+
 static void take_line(Input *input, Span line, size_t number) {
     unsigned type = fuzz_byte(&line) % 8, data_type = fuzz_byte(&line) % 9, third = fuzz_byte(&line), flags = third % 16;
     input->choices = input->choices * 31 + type + data_type * 8 + flags;
@@ -244,7 +251,7 @@ static void take_line(Input *input, Span line, size_t number) {
         Span path = flags & 8 ? fuzz_part(&line, '\t') : line;
         take_path(input, path);
         json_object_set_new(column, "path", json_stringn_nocheck(path.size ? path.data : "", path.size));
-        if (flags & 8) json_object_set_new(column, "defaultValue", json_stringn_nocheck(line.size ? line.data : "", line.size));
+        if (flags & 8) json_object_set_new(column, "defaultValue", default_of(line));
     } else if (type == 2) {
         for (size_t i = 0; i < line.size; i++) copy[i] = line.data[i] == 0x1e ? '\n' : line.data[i];
         Span text = {copy, line.size};
