@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -107,19 +108,34 @@ static int read_key(const char *option, const char *path, char buffer[static MAS
     return r;
 }
 
-/* NAME=FILE, separated by commas: the option's own check has found that it is so. */
+/* One of NAME=FILE, separated by commas: the option's own check has found that it is so. *at: behind it. */
+static char *next_named(const char **at, Span *ret_name) {
+    size_t size = strcspn(*at, ",");
+    Span item = text_trim((Span){*at, size});
+    const char *equals = memchr(item.data, '=', item.size);
+    check(equals);
+    *ret_name = (Span){item.data, (size_t)(equals - item.data)};
+    *at += size + ((*at)[size] == ',');
+    return text_copy_span((Span){equals + 1, item.size - ret_name->size - 1});
+}
+
+void mask_key_files(const Options *options, MaskKeyFileVisit visit, void *context) {
+    if (options->mask_key_file && *options->mask_key_file) visit(context, "mask-key-file", options->mask_key_file);
+    for (const char *at = options->mask_keys; at && *at;) {
+        Span name;
+        _cleanup_free_ char *path = next_named(&at, &name), *what = NULL;
+        check(asprintf(&what, "mask-keys, %.*s", (int)name.size, name.data) > 0);
+        visit(context, what, path);
+    }
+}
+
 static int load_named(MaskKeys *keys, const char *list, char *buffer, Error *error) {
     for (const char *at = list; *at;) {
-        size_t size = strcspn(at, ",");
-        Span item = text_trim((Span){at, size});
-        const char *equals = memchr(item.data, '=', item.size);
-        check(equals);
-        Span name = {item.data, (size_t)(equals - item.data)}, key;
-        _cleanup_free_ char *path = text_copy_span((Span){equals + 1, item.size - name.size - 1});
+        Span name, key;
+        _cleanup_free_ char *path = next_named(&at, &name);
         int r = read_key("mask-keys", path, buffer, &key, error);
         if (r < 0) return r;
         mask_keys_set_named(keys, name, key);
-        at += size + (at[size] == ',');
     }
     return 0;
 }

@@ -17,6 +17,9 @@ typedef struct MaskKeys MaskKeys;
 
 /* Reads the files that the options name. -EINVAL, or the errno of a file: the text says which option and which file. */
 int mask_keys_load(const Options *options, MaskKeys **ret_keys, Error *error);
+typedef void (*MaskKeyFileVisit)(void *context, const char *what, const char *path);
+/* Called for each key file that the options name; `what`: the option, and the name of the key. */
+void mask_key_files(const Options *options, MaskKeyFileVisit visit, void *context);
 MaskKeys *mask_keys_new(void);       /* without keys */
 void mask_keys_free(MaskKeys *keys); /* NULL-safe; overwrites them */
 /* The content of a key's file as a key, without white space at its end. -EINVAL: the rest of a sentence that begins with the file. */

@@ -57,8 +57,8 @@ const MaskInfo mask_table[MASK_KIND_COUNT_] = {
      "A number that differs by at most F times the value, by the value and the mask key. Small integers may stay what they are.",
      "noise:0.1", "`1000` -> `900` to `1100`"},
     {"date_shift", MASK_DATE_SHIFT, MASK_OF_TIME, MASK_HAS_COUNT, "30", 1, 36500, TIMES | BIT(DATA_TEXT), true, false,
-     "The date 1 to N days before or after, by the value and the mask key; the time of day is kept.", "date_shift:30",
-     "`2024-02-29` -> `2024-01-30` to `2024-03-30`"},
+     "The date 1 to N days before or after, by the value and the mask key; the time of day is kept, and in a text its offset as well.",
+     "date_shift:30", "`2024-02-29` -> `2024-01-30` to `2024-03-30`"},
     {"year_only", MASK_YEAR_ONLY, MASK_OF_TIME, MASK_HAS_NONE, NULL, 0, 0, TIMES | BIT(DATA_TEXT) | BIT(DATA_INTEGER), false, false,
      "The year in UTC; of a date or timestamp, the first moment of it.", "year_only", "`2024-02-29` -> `2024`, or `2024-01-01`"},
     {"month_year", MASK_MONTH_YEAR, MASK_OF_TIME, MASK_HAS_NONE, NULL, 0, 0, TIMES | BIT(DATA_TEXT), false, false,
@@ -208,6 +208,15 @@ int mask_check_type(const Mask *mask, DataType type, Error *error) {
 
 bool mask_needs_key(const Mask *mask) {
     return mask->info->needs_key && !(mask->info->parameter == MASK_HAS_PLAIN && mask->parameter.data);
+}
+
+bool sink_needs_mask_key(const Sink *sink) {
+    for (size_t i = 0; i < sink->target.column_count; i++) {
+        const char *text = sink->target.columns[i].mask;
+        Mask mask;
+        if (text && mask_parse(span_of(text), &mask, NULL) == 0 && mask_needs_key(&mask)) return true;
+    }
+    return false;
 }
 
 void mask_table_check(void) {

@@ -82,6 +82,8 @@ bool mask_takes(const Mask *mask, DataType type);
 int mask_check_type(const Mask *mask, DataType type, Error *error);
 /* Does it need the main key? That of `hmac` has a name. */
 bool mask_needs_key(const Mask *mask);
+/* Does a mask of one of its columns? */
+bool sink_needs_mask_key(const Sink *sink);
 void mask_table_check(void); /* asserts what the rows promise */
 /* A Markdown table of all masks. */
 void mask_document(Buffer *out);

@@ -329,6 +329,15 @@ static void shift(const CompiledMask *mask, Span value, char date[static DATE_TE
     put_days(date, days + by);
 }
 
+/* A time as it is written, with another date: its time of day and its offset stay. Equal instants move by the same days. */
+static int shift_text(const CompiledMask *mask, Span text, Buffer *row, Buffer *out) {
+    size_t size = out->size;
+    buffer_append_span(out, text);
+    shift(mask, (Span){out->data, size}, out->data + size);
+    row_put_plain(row, (Span){out->data + size, text.size});
+    return 0;
+}
+
 static int put_time(const CompiledMask *mask, Span text, Buffer *row, Buffer *out, const char **ret_reason) {
     bool is_date = mask->type == DATA_DATE || (mask->type != DATA_TIMESTAMP && text.size == DATE_TEXT_SIZE);
     buffer_clear(out);
@@ -336,7 +345,10 @@ static int put_time(const CompiledMask *mask, Span text, Buffer *row, Buffer *ou
     bool shows_time = mask->type == DATA_TIMESTAMP || mask->type == DATA_DATE;
     size_t size = out->size;
     switch (mask->kind) {
-    case MASK_DATE_SHIFT: shift(mask, buffer_span(out), out->data); break;
+    case MASK_DATE_SHIFT:
+        if (mask->type == DATA_TEXT && !is_date) return shift_text(mask, text, row, out);
+        shift(mask, buffer_span(out), out->data);
+        break;
     case MASK_YEAR_ONLY:
         if (shows_time)
             memcpy(out->data + 4, "-01-01", 6);

@@ -34,6 +34,7 @@
 #include "storage/data_directory.h"
 #include "storage/declared_files.h"
 #include "storage/environment.h"
+#include "storage/mask_key.h"
 
 #define LOOPS_MOST 64
 #define DATABASE_RESERVE_LEAST (16u << 20)
@@ -192,11 +193,18 @@ static void warn_if_open(const char *directory, const char *file, const char *wh
     if (files_open_to_others(path)) log_warning("%s can be read by others than its owner: chmod go= makes it private", what);
 }
 
+static void warn_of_mask_key(void *context, const char *what, const char *path) {
+    if (files_open_to_others(path))
+        log_warning("the key file of %s can be read by others than its owner: chmod go= makes it private", what);
+}
+
 static int start_directory(App *app, Error *error) {
     int r = data_directory_open(app->options.data, &app->directory, error);
     if (r < 0) return r;
     warn_if_open(app->directory.path, "", "the data directory");
     warn_if_open(app->directory.path, TOKEN_FILE, "the file of the admin token, " TOKEN_FILE ",");
+    warn_if_open(app->directory.path, MASK_KEY_FILE, "the mask key of the data directory, " MASK_KEY_FILE ",");
+    mask_key_files(&app->options, warn_of_mask_key, NULL);
     for (size_t i = 0; i < app->options.list.count; i++) {
         const Connection *connection = &app->options.list.items[i];
         for (const ConnectionField *field = connection->type->fields; field->name; field++) {

@@ -4,6 +4,7 @@
 
 #include "config/manifest.h"
 #include "config/options.h"
+#include "gateway/commands/check_masks.h"
 #include "gateway/commands/commands.h"
 #include "sinks/driver.h"
 
@@ -25,6 +26,7 @@ typedef struct Check {
     Options *options; /* of the config files that are valid */
     size_t option_count;
     const Connections **known; /* theirs, and NULL; empty: no config file was given */
+    CheckKeys keys;
 } Check;
 
 static void check_config(Check *checked, const char *file, Error *error) {
@@ -32,6 +34,7 @@ static void check_config(Check *checked, const char *file, Error *error) {
     Options *loaded = &checked->options[checked->option_count];
     if (options_load(file, none, connection_types, loaded, error) < 0) return;
     checked->known[checked->option_count++] = &loaded->list;
+    (void)check_mask_keys(&checked->keys, file, loaded, error);
 }
 
 /* The command asks no gateway: without a config file it does not know which connections there are. */
@@ -48,7 +51,7 @@ static void say_needed(const char *file, const Manifest *manifest) {
     if (count > 0) (void)printf("\n");
 }
 
-static void check_manifest(const Check *checked, const char *file, Error *error) {
+static void check_manifest(Check *checked, const char *file, Error *error) {
     Manifest manifest;
     if (manifest_load_known(file, checked->option_count > 0 ? checked->known : NULL, &manifest, error) < 0) return;
     for (size_t i = 0; i < manifest.count; i++) {
@@ -56,7 +59,7 @@ static void check_manifest(const Check *checked, const char *file, Error *error)
         for (size_t k = 0; k < json_array_size(ignored); k++)
             (void)printf("%s: ignored: %s\n", file, json_string_value(json_array_get(ignored, k)));
     }
-    if (checked->option_count == 0) say_needed(file, &manifest);
+    if (check_masks(&checked->keys, file, &manifest, error) == 0 && checked->option_count == 0) say_needed(file, &manifest);
     manifest_deinit(&manifest);
 }
 
@@ -87,8 +90,10 @@ static int run(const Arguments *arguments) {
     Check checked = {.options = calloc(arguments->given_count, sizeof(Options)),
                      .known = calloc(arguments->given_count + 1, sizeof(Connections *))};
     check(checked.options && checked.known);
+    check_masks_begin(&checked.keys);
     int of_configs = check_all(&checked, arguments, true), of_manifests = check_all(&checked, arguments, false);
     for (size_t i = 0; i < checked.option_count; i++) options_deinit(&checked.options[i]);
+    check_masks_end(&checked.keys);
     free(checked.options);
     free(checked.known);
     return of_configs ? of_configs : of_manifests;
@@ -98,7 +103,8 @@ const Command command_check = {
     .name = "check",
     .summary = "Validate config files and manifests.",
     .options = options,
-    .notes = "Each error stands with file:line:column; the exit code is 1 then. With a config file, manifests may\n"
-             "name its connections only. No gateway is asked.\n",
+    .notes = "Each error in the form of a file stands with file:line:column; the exit code is 1 then. Of sinks that do not go\n"
+             "together, as a mask and a column that would hold its value in the clear, source, sink and column are named. With a\n"
+             "config file, manifests may name its connections only, and the keys that masks need are looked for. No gateway is asked.\n",
     .run = run,
 };

@@ -11,8 +11,10 @@
 #include "base/random.h"
 #include "config/manifest.h"
 #include "config/mask_keys.h"
+#include "config/mask_table.h"
 #include "config/options.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/declared_sinks.h"
 #include "gateway/rows/map_events.h"
 #include "mapping/framing.h"
 #include "sinks/driver.h"
@@ -102,7 +104,7 @@ static void targets_deinit(Targets *targets) {
 }
 
 /* As the server would mask, as far as its keys can be read here. */
-static int find_keys(const Options *options, MaskKeys **ret_keys, Error *error) {
+static int find_keys(const Options *options, MaskKeys **ret_keys, bool *ret_random, Error *error) {
     MaskKeys *keys;
     int r = mask_keys_load(options, &keys, error);
     if (r < 0) return r;
@@ -119,6 +121,7 @@ static int find_keys(const Options *options, MaskKeys **ret_keys, Error *error) 
         mask_keys_set_own(keys, key);
         return 0;
     }
+    *ret_random = true;
     random_bytes(content, MASK_KEY_BYTES_MIN * 2);
     mask_keys_set_own(keys, (Span){content, MASK_KEY_BYTES_MIN * 2});
     return 0;
@@ -134,23 +137,12 @@ static int add_target(Targets *targets, Source *take_source, Sink **take_sinks, 
 }
 
 static int add_declared(Targets *targets, const ManifestSource *declared, const char *only_sink, Error *error) {
-    Source *source = NULL;
-    int r = source_from_request(declared->source, &source, error);
+    DeclaredSinks made;
+    int r = declared_sinks_make(declared, only_sink, &made, error);
     if (r < 0) return r;
-    Sink **sinks = calloc(declared->sink_count + 1, sizeof *sinks);
-    check(sinks);
-    size_t count = 0;
-    for (size_t i = 0; i < declared->sink_count && r == 0; i++) {
-        const char *id = json_string_value(json_object_get(declared->sinks[i], "sinkId"));
-        if (only_sink && strcmp(only_sink, id) != 0) continue;
-        r = sink_from_request(declared->sinks[i], i == 0 && source_first_sink_rejects(source), &sinks[count], error);
-        if (r == 0) sink_complete(source, sinks[count++]);
-    }
-    if (r == 0 && count > 0) return add_target(targets, source, sinks, count, error);
-    for (size_t i = 0; i < count; i++) sink_unref(sinks[i]);
-    free(sinks);
-    source_unref(source);
-    return r;
+    if (made.count > 0) return add_target(targets, made.source, made.sinks, made.count, error);
+    declared_sinks_deinit(&made);
+    return 0;
 }
 
 static int targets_of_manifest(const MapRequest *request, Targets *targets, Error *error) {
@@ -258,6 +250,16 @@ static int map(const MapRequest *request, const Targets *targets, const Options 
     return r;
 }
 
+static void say_random(const Targets *targets) {
+    bool needed = false;
+    for (size_t i = 0; i < targets->count; i++)
+        for (size_t k = 0; k < targets->items[i].sink_count; k++) needed = needed || sink_needs_mask_key(targets->items[i].sinks[k]);
+    if (needed)
+        (void)fprintf(stderr,
+                      "sluice map: no mask key was found, so a random one is used: what hash, uuid, noise and date_shift give is not "
+                      "what the gateway gives, and differs each time. --config names the config file with mask-key-file\n");
+}
+
 static bool is_of_the_input(int code) {
     return code == -EINVAL || code == -EBADMSG || code == -EFBIG || code == -EOPNOTSUPP || code == -ENOENT;
 }
@@ -271,11 +273,13 @@ static int run(const Arguments *arguments) {
     Options options = {0};
     Targets targets = {0};
     MapCounts counts = {0};
+    bool is_random = false;
     char *none[] = {NULL};
     int r = options_load(request.config, none, connection_types, &options, &error);
-    if (r == 0) r = find_keys(&options, &targets.keys, &error);
+    if (r == 0) r = find_keys(&options, &targets.keys, &is_random, &error);
     if (r == 0)
         r = request.manifest ? targets_of_manifest(&request, &targets, &error) : targets_of_columns(request.columns, &targets, &error);
+    if (r == 0 && is_random) say_random(&targets);
     if (r == 0) r = map(&request, &targets, &options, &counts, &error);
     if (r < 0) (void)fprintf(stderr, "sluice map: %s\n", error.text);
     if (counts.refused > 0) (void)fprintf(stderr, "sluice map: %zu of %zu events could not be mapped\n", counts.refused, counts.events);

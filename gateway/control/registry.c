@@ -306,20 +306,11 @@ static void choose(Choice *choice, const Sink *sink, SinkGate *gate) {
     choice->skipped[choice->skipped_count++] = sink->number;
 }
 
-static bool needs_key(const Sink *sink) {
-    for (size_t i = 0; i < sink->target.column_count; i++) {
-        const char *text = sink->target.columns[i].mask;
-        Mask mask;
-        if (text && mask_parse(span_of(text), &mask, NULL) == 0 && mask_needs_key(&mask)) return true;
-    }
-    return false;
-}
-
 /* The first mask that needs one makes the key of the data directory. */
 static int find_key(const Registry *registry, const Choice *choice, Error *error) {
     bool needed = false, made;
     if (!registry->mask_keys || !registry->files || mask_keys_main(registry->mask_keys, NULL).size > 0) return 0;
-    for (size_t i = 0; i < choice->count; i++) needed = needed || needs_key(choice->sinks[i]);
+    for (size_t i = 0; i < choice->count; i++) needed = needed || sink_needs_mask_key(choice->sinks[i]);
     if (!needed) return 0;
     int r = mask_key_own(registry->files, registry->mask_keys, &made, error);
     if (r == 0 && made)

@@ -218,6 +218,86 @@ def test_keys_that_cannot_be_read_end_the_start(gateway_factory, tmp_path):
             gateway_factory(arguments=arguments).start()
 
 
+def test_key_files_that_others_can_read_are_named(gateway_factory, keys, tmp_path):
+    (tmp_path / "main.key").chmod(0o644)
+    (tmp_path / "crm.key").chmod(0o600)
+    gateway = gateway_factory(config_of(keys)).start()
+    assert "the key file of mask-key-file can be read by others" in gateway.log_text()
+    assert "mask-keys, crm" not in gateway.log_text()
+    result = sluice("check", "--config", gateway.directory / "sluice.yaml")
+    assert result.returncode == 0 and "warning: the key file of mask-key-file" in result.stderr, result
+    (tmp_path / "main.key").chmod(0o600)
+    (tmp_path / "crm.key").chmod(0o640)
+    result = sluice("check", "--config", gateway.directory / "sluice.yaml")
+    assert result.returncode == 0 and "mask-keys, crm can be read by others" in result.stderr and "mask-key-file" not in result.stderr, result
+
+
+# ---- without a server ---------------------------------------------------------------------------------------------------------------
+
+
+def sluice(*arguments, **options):
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def manifest_of(*sinks, kind="http", **fields):
+    return json.dumps({"kind": "source", "sourceId": "s", "type": kind, **fields, "sinks": [sink_body(f"t{n}", columns) for n, columns in enumerate(sinks)]})
+
+
+def test_check_finds_what_apply_would_refuse(gateway, keys, tmp_path):
+    """Without a server; and apply says the same."""
+    masked, file = path_column("m", "stars", path="a.b"), tmp_path / "manifest.yaml"
+    deep = json.dumps({"kind": "source", "sourceId": "s", "type": "http", "sinks": [inferring("t0", [masked], depth=1)]})
+    beside = json.dumps({"kind": "source", "sourceId": "s", "type": "http", "sinks": [sink_body("t0", [masked]), inferring("t1", depth=2)]})
+    for text, words in (
+        (deep, 'exclude "a"'),
+        (beside, 'exclude "a.b"'),
+        (manifest_of([masked, {"type": "body", "name": "b"}]), 'column "b": it would hold the whole event'),
+        (manifest_of([masked], [path_column("c", path="a")]), 'sink "t1", column "c": the value at path "a"'),
+        (manifest_of([path_column("c", path="a[")]), 'sink "t0", column "c": path'),
+    ):
+        file.write_text(text)
+        result = sluice("check", "-f", file)
+        assert result.returncode == 1 and words in result.stderr and f"{file}: source \"s\": " in result.stderr, result
+        applied = sluice("apply", "-f", file, "--admin", f"http://{gateway.admin}", "--data", gateway.data)
+        assert applied.returncode != 0 and words in applied.stderr, applied
+    file.write_text(manifest_of([masked, {"type": "body", "name": "b"}], bodyPolicy="keep"))
+    assert sluice("check", "-f", file).returncode == 0
+
+
+def test_check_finds_missing_mask_keys(keys, tmp_path):
+    file, config, bare = tmp_path / "manifest.yaml", tmp_path / "sluice.yaml", tmp_path / "bare.yaml"
+    connections = "connections:\n  k: {type: kafka, brokers: '127.0.0.1:9'}\n"
+    config.write_text(config_of(keys) + connections)
+    bare.write_text(f"{connections}mask-keys:\n  crm: {keys / 'crm.key'}\n")
+    kafka = {"kind": "kafka", "kafka": {"connection": "k", "topics": ["t"]}}
+    for columns, fields, fault in (
+        ([path_column("m", "hmac:crm")], {}, None),
+        ([path_column("m", "hash")], {}, None),
+        ([path_column("m", "hmac:none")], {}, 'there is no key "none"'),
+        ([path_column("m", "hash", primaryKey=True)], {}, "mask-key-file"),
+        ([path_column("m", "hash", defaultValue="")], kafka, "mask-key-file"),
+    ):
+        file.write_text(manifest_of(columns, **fields))
+        result = sluice("check", "-f", file)  # who has the keys is not known
+        assert result.returncode == 0 and "the keys of its masks" in result.stdout, result
+        result = sluice("check", "-f", file, "--config", bare)
+        assert result.returncode == (1 if fault else 0) and (fault or "") in result.stderr, (columns, result)
+        assert "the keys of its masks" not in result.stdout
+        result = sluice("check", "--config", config, "-f", file)
+        assert result.returncode == (1 if fault and "none" in fault else 0), (columns, result)
+    config.write_text(f"maskKeyFile: {tmp_path / 'nothing.key'}\n")
+    result = sluice("check", "--config", config)
+    assert result.returncode == 1 and "mask-key-file" in result.stderr and "nothing.key" in result.stderr, result
+
+
+def test_sluice_map_says_that_its_key_is_random(keys, tmp_path):
+    (tmp_path / "sluice.yaml").write_text(config_of(keys))
+    for mask, config, said in (("hash", [], True), ("hash", ["--config", tmp_path / "sluice.yaml"], False), ("stars", [], False)):
+        (tmp_path / "columns.yaml").write_text(json.dumps([path_column("a", mask)]))
+        result = sluice("map", "--columns", tmp_path / "columns.yaml", *config, input='{"a": "x"}\n', cwd=tmp_path)
+        assert result.returncode == 0 and ("no mask key was found, so a random one is used" in result.stderr) == said, result
+
+
 # ---- planted secrets ----------------------------------------------------------------------------------------------------------------
 
 
