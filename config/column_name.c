@@ -93,12 +93,30 @@ static size_t whole_characters(const char *text, size_t size, size_t most) {
     return most;
 }
 
+/* Beyond ASCII, without what ends a plane: separators, control and format characters, half surrogate pairs, private use, and what is no
+ * character (Unicode 15: Z, Cc, Cf, Cs, Co). What is not assigned yet may be a letter some day, and no name may depend on when it is made. */
+static const struct {
+    uint32_t first, last;
+} unnamed[] = {
+    {0x80, 0xa0},       {0xad, 0xad},       {0x600, 0x605},      {0x61c, 0x61c},     {0x6dd, 0x6dd},     {0x70f, 0x70f},
+    {0x890, 0x891},     {0x8e2, 0x8e2},     {0x1680, 0x1680},    {0x180e, 0x180e},   {0x2000, 0x200f},   {0x2028, 0x202f},
+    {0x205f, 0x2064},   {0x2066, 0x206f},   {0x3000, 0x3000},    {0xd800, 0xf8ff},   {0xfdd0, 0xfdef},   {0xfeff, 0xfeff},
+    {0xfff9, 0xfffb},   {0x110bd, 0x110bd}, {0x110cd, 0x110cd},  {0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},
+    {0xe0001, 0xe0001}, {0xe0020, 0xe007f}, {0xf0000, 0x10ffff},
+};
+
+static bool is_named(uint32_t character) {
+    for (size_t i = 0; i < sizeof unnamed / sizeof *unnamed && unnamed[i].first <= character; i++)
+        if (character <= unnamed[i].last) return false;
+    return (character & 0xfffe) != 0xfffe;
+}
+
 static void put_key(Buffer *name, Span key) {
     const char *end = key.data + key.size;
     for (const char *at = key.data; at < end;) {
         uint32_t character = 0;
         size_t length = text_decode(at, end, &character);
-        bool kept = length > 1 && character >= 0xa0;
+        bool kept = length > 1 && is_named(character);
         if (length == 1) {
             char c = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
             kept = (c >= 'a' && c <= 'z') || is_digit(c);

@@ -27,8 +27,8 @@ size_t field_path_levels(Span path);
 typedef bool (*ColumnNameTaken)(void *context, const char *name);
 
 /*
- * The name of a field's column: ASCII letters in lower case, each character that is no letter, digit or '_' is '_' (all beyond ASCII
- * but control characters are letters), levels joined by "__", cut after 63 bytes. One that is reserved, or taken, ends in '_' and 8
+ * The name of a field's column: ASCII letters in lower case, each character that is no letter, digit or '_' is '_' (beyond ASCII
+ * all are letters but separators, control and format characters and those of private use), levels joined by "__", cut after 63 bytes. One that is reserved, or taken, ends in '_' and 8
  * hexadecimal digits of the SHA-256 of the path, or of path and a count. `path`: canonical.
  */
 void column_name_of_field(Span path, ColumnNameTaken taken, void *context, char ret_name[static COLUMN_NAME_SIZE]);

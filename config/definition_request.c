@@ -119,6 +119,16 @@ int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink 
         Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), explode = node_member(&mapping, "explode");
         return fault_at(fault, &explode, "needs a path, %s", paths_wrong);
     }
+    if (sink->target.infer) {
+        _cleanup_(cleanup_sink_unref) Sink *complete = sink_copy(sink);
+        bool is_newer_by;
+        sink_complete(source, complete);
+        _cleanup_free_ char *wrong = inference_wrong(&complete->target, &is_newer_by);
+        Node table = node_member(body, "table"), outer = node_member(&table, is_newer_by ? "mergeIf" : "mapping");
+        Node infer = node_member(&outer, "infer"),
+             field = node_member(is_newer_by ? &outer : &infer, is_newer_by ? "newerBy" : "maxColumns");
+        if (wrong) return fault_at(fault, &field, "%s", wrong);
+    }
     const DeleteOn *on = &sink->target.table.delete_on;
     Node table = node_member(body, "table"), delete_on = node_member(&table, "deleteOn");
     if (on->path && paths_wrong) {

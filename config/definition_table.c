@@ -391,7 +391,15 @@ static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *targ
                         "is \"%s\" of dataType \"%s\", and must be of \"integer\", \"number\", \"decimal\", \"timestamp\" or \"date\"",
                         column->name, data_type_name(column->data_type));
     }
+    DataType type;
+    if (target->infer && inference_base_type(target->table.newer_by, &type) && data_traits[type].has_order) return 0;
     char excerpt[TEXT_EXCERPT_SIZE];
+    if (target->infer)
+        return fault_at(
+            fault, &newer_by,
+            "is \"%s\", which is no declared column, and none of \"_at\", \"_partition\", \"_offset\" and \"_sequence\": a column "
+            "that is inferred is not there with the first rows, so declare it",
+            text_excerpt(span_of(target->table.newer_by), excerpt));
     return fault_at(fault, &newer_by, "is \"%s\", which is the name of no column", text_excerpt(span_of(target->table.newer_by), excerpt));
 }
 
@@ -409,14 +417,19 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
     if (!on->path && !on->tombstone) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\", or \"tombstone\": true");
     if (!on->tombstone) return 0;
     if (target->explode) return fault_at(fault, &tombstone, "cannot stand beside \"explode\": a tombstone has no array");
+    bool keyed = false;
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
+        if (column->inferred == COLUMN_BASE) continue; /* none is of the body */
+        keyed = keyed || column->primary_key;
         bool is_newer_by = target->table.newer_by && strcmp(column->name, target->table.newer_by) == 0;
         if ((!column->primary_key && !is_newer_by) || has_tombstones(column)) continue;
         return fault_at(fault, &tombstone,
                         "needs columns of type \"meta\" or \"template\" as %s: a tombstone has no value for column \"%s\" of type \"%s\"",
                         is_newer_by ? "\"newerBy\"" : "the primary key", column->name, column_type_name(column->type));
     }
+    if (!keyed && !fault->is_stored)
+        return fault_at(fault, &tombstone, "needs a primary key: without one it is \"_id\", which no tombstone shares with another record");
     return 0;
 }
 

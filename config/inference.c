@@ -1,5 +1,6 @@
 #include "config/inference.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -60,6 +61,36 @@ json_t *inference_base_form(const char *name, unsigned meta_fields) {
         return form;
     }
     return NULL;
+}
+
+bool inference_base_type(const char *name, DataType *ret_type) {
+    for (size_t i = 0; i < BASE_COUNT; i++) {
+        if (strcmp(name, base_columns[i].name) != 0) continue;
+        *ret_type = base_columns[i].data_type;
+        return true;
+    }
+    return false;
+}
+
+char *inference_wrong(const SinkTarget *target, bool *ret_is_newer_by) {
+    unsigned least = 0;
+    const char *newer_by = target->table.newer_by;
+    bool has_newer_by = !newer_by;
+    char *text = NULL;
+    check(target->infer);
+    for (size_t i = 0; i < target->column_count; i++) {
+        const Column *column = &target->columns[i];
+        bool is_own = column->inferred == COLUMN_BASE || column->inferred == COLUMN_DECLARED;
+        least += is_own;
+        has_newer_by = has_newer_by || (is_own && strcmp(column->name, newer_by) == 0);
+    }
+    *ret_is_newer_by = !has_newer_by;
+    if (!has_newer_by)
+        check(asprintf(&text, "is \"%s\", a column that sources of this type do not have", newer_by) > 0);
+    else if (target->infer->max_columns < least)
+        check(asprintf(&text, "must be at least %u, not %u: the sink has %u columns before any is inferred", least,
+                       target->infer->max_columns, least) > 0);
+    return text;
 }
 
 size_t inference_room(const SinkTarget *target) {

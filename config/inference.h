@@ -29,6 +29,11 @@ bool inference_is_base(const Column *column);
 json_t *inference_base_form(const char *name, unsigned meta_fields);
 /* How many columns more the target may get. 0: nothing is discovered. */
 size_t inference_room(const SinkTarget *target);
+/* What is wrong with a target that infers and is complete, words that follow the name of a field; NULL: nothing. free(). The field is
+ * mergeIf.newerBy, or else mapping.infer.maxColumns. */
+char *inference_wrong(const SinkTarget *target, bool *ret_is_newer_by);
+/* The type of the base column of that name, of any source; false: there is none. */
+bool inference_base_type(const char *name, DataType *ret_type);
 /* Has the field (its canonical path) no column by inference: since it is not stored at all, it or what it is in has a column that is
  * declared, or it is deeper than the depth? */
 bool inference_leaves_out(const SinkTarget *target, const char *field);

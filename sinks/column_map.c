@@ -68,6 +68,12 @@ static const FoundColumn *find_found(const FoundTable *found, const char *name) 
     return NULL;
 }
 
+/* A compatible type may refuse values, as jsonb a text with U+0000; a field's column must not. */
+static bool holds_all(const NameSearch *names, const char *type) {
+    if (names->column->data_type == DATA_JSON) return strcmp(names->rules->type_of(names->column), type) == 0;
+    return names->rules->compatible(names->job->target, names->column, type);
+}
+
 static bool is_taken(void *context, const char *name) {
     const NameSearch *names = context;
     const SinkTarget *target = names->job->target;
@@ -79,8 +85,7 @@ static bool is_taken(void *context, const char *name) {
         if (is_declared && span_equal_nocase(span_of(column->name), span_of(name))) return true;
     }
     const FoundColumn *there = find_found(names->found, name);
-    return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key ||
-                     !names->rules->compatible(target, names->column, there->type));
+    return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key || !holds_all(names, there->type));
 }
 
 /* Does the target have the column already? An import makes it again when the table lacks it. */

@@ -8,6 +8,7 @@
 #include "base/array.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "config/inference.h"
 #include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/control/expiry.h"
@@ -430,6 +431,16 @@ static int change_source(Control *control, const ChangeRequest *request, const R
 
 /* ---- sinks ------------------------------------------------------------------------------------------------------------------------- */
 
+int change_check_inference(const Sink *sink, Failure *failure) {
+    if (!sink->target.infer) return 0;
+    bool is_newer_by;
+    _cleanup_free_ char *wrong = inference_wrong(&sink->target, &is_newer_by);
+    if (!wrong) return 0;
+    const char *field = is_newer_by ? "mergeIf.newerBy" : "mapping.infer.maxColumns";
+    (void)error_set(&failure->error, -EINVAL, "Field \"table.%s\" %s", field, wrong);
+    return failure_bad_request(failure);
+}
+
 static int create_sink(Control *control, const ChangeRequest *request, const RegistrySource *known, ChangeOutcome *outcome,
                        Failure *failure) {
     bool first_rejects = source_first_sink_rejects(known->source) && registry_live_sinks(known) == 0;
@@ -437,6 +448,7 @@ static int create_sink(Control *control, const ChangeRequest *request, const Reg
     if (sink_from_request(request->body, first_rejects, &sink, &failure->error) < 0) return failure_bad_request(failure);
     sink_complete(known->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
+    if (change_check_inference(sink, failure) < 0) return -1;
     const RegistrySink *same = registry_find_sink(known, sink->sink_id);
     if (same && same->sink->deleted != 0) return failure_deleted_sink(failure, known->source->source_id, sink->sink_id);
     if (same) return failure_set(failure, 409, "sinkAlreadyExists", "Sink \"%s\" exists already.", sink->sink_id);
@@ -453,6 +465,7 @@ static int patch_sink(Control *control, const ChangeRequest *request, const Regi
     if (sink_patched(old, request->body, &sink, &failure->error) < 0) return failure_bad_request(failure);
     sink_complete(known->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(outcome, sink);
+    if (change_check_inference(sink, failure) < 0) return -1;
     if (request->keep_positions && bridge_check_keep(control, known->source, old, sink, failure) < 0) return -1;
     *ret_differs = !shown_alike(sink_store(old), sink_store(sink));
     _cleanup_(buffer_deinit) Buffer text = {0};

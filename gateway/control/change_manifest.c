@@ -98,6 +98,7 @@ static int new_sink(ManifestBuild *build, size_t index) {
         return failure_bad_request(build->failure);
     sink_complete(source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
+    if (change_check_inference(sink, build->failure) < 0) return -1;
     if (build->known) bridge_note_new(build->control, build->known, sink);
     of_sink->is_new = of_sink->stamps = of_sink->prepares = true;
     if (apply_settings(&sink->settings, build->manifest->sink_settings[index], build->failure) < 0) return -1;
@@ -112,6 +113,7 @@ static int known_sink(ManifestBuild *build, size_t index, const Sink *old) {
     if (sink_patched(old, build->manifest->sinks[index], &sink, &build->failure->error) < 0) return failure_bad_request(build->failure);
     sink_complete(build->outcome->source, sink);
     SinkOutcome *of_sink = outcome_add_sink(build->outcome, sink);
+    if (change_check_inference(sink, build->failure) < 0) return -1;
     json_t *fields = sink_differences(old, sink);
     bool shows = json_array_size(fields) > 0;
     json_decref(fields);

@@ -99,6 +99,8 @@ int failure_deleted_sink(Failure *failure, const char *source_id, const char *si
 /* 400: the config file names no such connection. */
 int failure_no_connection(const Control *control, const char *name, Failure *failure);
 int change_check_version(const ChangeRequest *request, uint32_t number, Failure *failure);
+/* 400: what a sink that infers, and is complete, says does not go together (config/inference.h). */
+int change_check_inference(const Sink *sink, Failure *failure);
 /* Can rows of the source go into the connection of the sink? */
 int change_check_connection(const Control *control, const Source *source, const Sink *sink, Failure *failure);
 /* Do two sinks import into one table, as far as the config file says? */

@@ -197,6 +197,29 @@ def test_a_mapping_becomes_less_deep_and_deep_again(destination):
     ]
 
 
+def test_the_newer_row_is_told_by_a_base_column(destination):
+    key = {"name": "k", "type": "path", "path": "k", "dataType": "integer", "primaryKey": True}
+    target = {
+        "connection": destination.connection,
+        "tableId": "events",
+        "strategy": "merge",
+        "mergeIf": {"newerBy": "_at"},
+        "mapping": {"infer": {"typeHints": {"v": "integer"}}, "columns": [key]},
+    }
+    destination.gateway.change("POST", "/sources/shop/sinks", {"sinkId": "events", "name": "events", "table": target})
+    destination.gateway.set("/sources/shop/sinks/events", NEVER)
+    destination.post({"k": 1, "v": 1})
+    destination.wait_columns("v")
+    for v in (2, 3):
+        destination.post({"k": 1, "v": v}, {"k": 2, "v": v})
+        destination.flush()
+    destination.gateway.stop()
+    destination.gateway.start()
+    destination.post({"k": 2, "v": 4})
+    destination.flush()
+    assert destination.rows("SELECT k, v FROM events ORDER BY k") == [(1, 3), (2, 4)]
+
+
 def test_what_is_above_inferred_columns_is_declared(destination):
     destination.infer(depth=3)
     destination.post({"a": {"b": {"c": 1}, "d": 2}, "k": 1})

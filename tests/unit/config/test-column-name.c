@@ -151,10 +151,44 @@ static void types_are_widened_in_any_order(void **state) {
     assert_false(inferred_type_valid(DATA_NUMBER));
 }
 
+static bool is_free(void *context, const char *name) {
+    (void)context, (void)name;
+    return false;
+}
+
+static void assert_plain_name(const char *key, const char *wanted) {
+    char name[COLUMN_NAME_SIZE];
+    _cleanup_(buffer_deinit) Buffer path = {0};
+    field_path_append(&path, span_of(key));
+    column_name_of_field(buffer_span(&path), is_free, NULL, name);
+    assert_string_equal(name, wanted);
+}
+
+static void what_nobody_sees_is_in_no_name(void **state) {
+    (void)state;
+    assert_plain_name("a\u00a0b", "a_b"); /* a space that does not break */
+    assert_plain_name("a\u00adb", "a_b"); /* a soft hyphen */
+    assert_plain_name("a\u200bb", "a_b"); /* no width */
+    assert_plain_name("a\u202eb", "a_b"); /* from right to left */
+    assert_plain_name("a\u2028b\u3000c", "a_b_c");
+    assert_plain_name("\ufeffid", "_id_d1d2d478");
+    assert_plain_name("a\ue000b", "a_b"); /* private use */
+    assert_plain_name("a\uffffb", "a_b");
+    assert_plain_name("a\U000e0041b", "a_b"); /* a tag */
+    assert_plain_name("a\U0010ffffb", "a_b");
+    assert_plain_name("Größe", "größe");
+    assert_plain_name("価格", "価格");
+    assert_plain_name("x\U0001f600", "x\U0001f600");
+    assert_plain_name("a\u00a1b\u0378c", "a\u00a1b\u0378c"); /* not assigned: perhaps a letter, some day */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_name_is_made_of_the_path),          cmocka_unit_test(a_name_that_is_taken_gets_a_hash_of_the_path),
-        cmocka_unit_test(a_variant_is_named_after_its_column), cmocka_unit_test(a_path_has_one_canonical_form),
+        cmocka_unit_test(what_nobody_sees_is_in_no_name),
+        cmocka_unit_test(a_name_is_made_of_the_path),
+        cmocka_unit_test(a_name_that_is_taken_gets_a_hash_of_the_path),
+        cmocka_unit_test(a_variant_is_named_after_its_column),
+        cmocka_unit_test(a_path_has_one_canonical_form),
         cmocka_unit_test(types_are_widened_in_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

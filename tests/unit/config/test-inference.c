@@ -61,6 +61,7 @@ static void assert_columns(const Sink *sink, const char *wanted) {
 
 #define HTTP "{\"name\":\"s\"}"
 #define NATS_SOURCE "{\"name\":\"s\",\"type\":\"nats\",\"nats\":{\"connection\":\"k\",\"stream\":\"S\"}}"
+#define TOMBSTONES "{\"name\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"k\",\"topics\":[\"t\"],\"tombstones\":\"event\"}}"
 #define KAFKA_SOURCE "{\"name\":\"s\",\"type\":\"kafka\",\"kafka\":{\"connection\":\"k\",\"topics\":[\"t\"]}}"
 
 static void the_base_columns_are_those_of_the_source(void **state) {
@@ -243,6 +244,55 @@ static void wrong_inferences_are_refused(void **state) {
     }
 }
 
+/* What the definition of a sink of that source is refused for; "": nothing. */
+static void assert_wrong(const char *source_text, const char *mapping, const char *more, const char *says) {
+    char text[4096];
+    _cleanup_(cleanup_source_unref) Source *source = source_of(source_text);
+    (void)snprintf(text, sizeof text, "{\"sinkId\":\"s\",\"table\":{\"tableId\":\"t\"%s,\"mapping\":%s}}", more, mapping);
+    _cleanup_(json_drop) json_t *json = json_loads(text, 0, NULL);
+    Error error = {0};
+    Sink *sink = NULL;
+    if (!json) fail_msg("%s", text);
+    Fault fault = {.error = &error};
+    Node root = {.value = json};
+    int r = sink_from_request(json, false, &sink, &error);
+    if (r == 0) r = sink_suits(&fault, &root, source, sink);
+    if (!strstr(error.text, says) || (r == 0) != !*says) fail_msg("%s: %s", text, error.text);
+    if (r == 0) { /* as it is stored, it can be read again */
+        sink_complete(source, sink);
+        sink_stamp(sink, 1, 5, "me", "");
+        _cleanup_(json_drop) json_t *stored = sink_store(sink);
+        Sink *loaded = NULL;
+        if (sink_load(stored, &loaded, &error) != 0) fail_msg("%s: %s", text, error.text);
+        assert_false(sink_target_differs(sink, loaded));
+        sink_unref(loaded);
+    }
+    sink_unref(sink);
+}
+
+static void the_columns_before_any_is_inferred_must_fit(void **state) {
+    const char *one = "{\"infer\":{\"maxColumns\":3},\"columns\":[{\"name\":\"x\",\"type\":\"ip\"}]}";
+    assert_wrong(HTTP, "{\"infer\":{\"maxColumns\":1}}", "", "\"table.mapping.infer.maxColumns\" must be at least 3, not 1");
+    assert_wrong(HTTP, "{\"infer\":{\"maxColumns\":3}}", "", "");
+    assert_wrong(HTTP, one, "", "must be at least 4, not 3");
+    assert_wrong(KAFKA_SOURCE, "{\"infer\":{\"maxColumns\":3}}", "", "must be at least 6, not 3");
+}
+
+static void the_newer_row_is_told_by_a_base_column_too(void **state) {
+    const char *keyed = "{\"infer\":{},\"columns\":[{\"name\":\"k\",\"type\":\"meta\",\"field\":\"key\",\"primaryKey\":true}]}";
+    const char *http = "{\"infer\":{},\"columns\":[{\"name\":\"k\",\"type\":\"path\",\"path\":\"k\",\"primaryKey\":true}]}";
+    assert_wrong(KAFKA_SOURCE, keyed, ",\"mergeIf\":{\"newerBy\":\"_offset\"}", "");
+    assert_wrong(TOMBSTONES, keyed, ",\"mergeIf\":{\"newerBy\":\"_offset\"},\"deleteOn\":{\"tombstone\":true}", "");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_at\"}", "");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_offset\"}",
+                 "\"table.mergeIf.newerBy\" is \"_offset\", a column that sources of this type do not have");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"_rest\"}", "is \"_rest\", which is no declared column");
+    assert_wrong(HTTP, http, ",\"mergeIf\":{\"newerBy\":\"updated\"}", "is not there with the first rows, so declare it");
+    assert_wrong(HTTP, "{\"infer\":{}}", ",\"strategy\":\"merge\",\"mergeIf\":{\"newerBy\":\"_id\"}",
+                 "is \"_id\", which is no declared column");
+    assert_wrong(TOMBSTONES, "{\"infer\":{}}", ",\"strategy\":\"merge\",\"deleteOn\":{\"tombstone\":true}", "needs a primary key");
+}
+
 static void requests_do_not_hold_what_was_inferred(void **state) {
     _cleanup_(json_drop) json_t *json = json_loads(
         "{\"sinkId\":\"s\",\"table\":{\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"_rest\",\"type\":\"rest\","
@@ -259,6 +309,7 @@ int main(void) {
         cmocka_unit_test(the_base_columns_are_those_of_the_source),    cmocka_unit_test(columns_are_added_before_the_rest),
         cmocka_unit_test(what_was_inferred_is_stored_and_shown),       cmocka_unit_test(inferred_columns_outlive_a_change),
         cmocka_unit_test(a_mapping_that_is_less_deep_lets_columns_go), cmocka_unit_test(wrong_inferences_are_refused),
+        cmocka_unit_test(the_columns_before_any_is_inferred_must_fit), cmocka_unit_test(the_newer_row_is_told_by_a_base_column_too),
         cmocka_unit_test(requests_do_not_hold_what_was_inferred),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
