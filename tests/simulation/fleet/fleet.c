@@ -195,12 +195,17 @@ static void settle(void) {
     }
 }
 
+bool fleet_wants(unsigned sink, const FleetEntry *entry) {
+    if (entry->kind != ENTRY_RECORD) return false;
+    return entry->tombstone ? fleet->deletes && sink + 1 == fleet->sink_count : !entry->invalid;
+}
+
 static void check_partition(FleetTopic *topic, size_t index) {
     FleetPartition *partition = &topic->partitions[index];
     for (int64_t at = 0; at < partition->end; at++) {
         const FleetEntry *entry = &partition->entries[at];
         for (unsigned s = 0; s < fleet->sink_count; s++) {
-            bool wanted = entry->kind == ENTRY_RECORD && !entry->tombstone && !entry->invalid;
+            bool wanted = fleet_wants(s, entry);
             expect(entry->copies[s] <= 1);
             expect(entry->copies[s] == 0 || wanted);
             sum.rows += entry->copies[s];
@@ -246,6 +251,7 @@ static void run_seed(uint64_t seed, const char *directory) {
     fleet->fault_percent = (unsigned)below(40);
     fleet->sink_count = 1 + (size_t)below(FLEET_SINKS_MOST);
     fleet->node_count = 1 + (size_t)below(NODES_MOST);
+    fleet->deletes = seed % 4 == 3;
     broker_begin();
     for (unsigned i = 0; i < fleet->node_count; i++) nodes[i] = node_new(i, directory);
     uint64_t steps = STEPS_USUAL / 2 + below(STEPS_USUAL);

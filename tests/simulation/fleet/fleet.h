@@ -164,6 +164,8 @@ typedef struct FleetWorld {
     FleetBroker broker;
     FleetDestination destination;
     size_t sink_count, node_count;
+    bool
+        deletes; /* a record without a value deletes the row of its key in the last sink, and is a reject of the other; else it is skipped */
     unsigned fault_percent; /* of imports */
     bool quiet;             /* no faults any more */
     uint64_t refused;       /* Appends, without that the writer saw them */
@@ -172,5 +174,7 @@ typedef struct FleetWorld {
 
 extern FleetWorld *fleet;
 
+/* Does a record give the sink a row, or the deletion of one? */
+bool fleet_wants(unsigned sink, const FleetEntry *entry);
 /* In the middle of an import: the other nodes do a few things. `session`: of the node that imports. */
 void fleet_interrupt(void);

@@ -57,8 +57,9 @@ Gateway *node_running(void) {
 /* ---- definitions ------------------------------------------------------------------------------------------------------------------------ */
 
 static Source *make_source(void) {
-    json_t *body = json_pack("{s:s, s:s, s:{s:s, s:[s], s:s, s:i}}", "sourceId", "simulated", "type", "kafka", "kafka", "connection",
-                             "events", "topics", "^topic-.*", "groupId", GROUP, "batchSize", 1 + (int)below(chance(50) ? 5 : 50));
+    json_t *body = json_pack("{s:s, s:s, s:{s:s, s:[s], s:s, s:i, s:s}}", "sourceId", "simulated", "type", "kafka", "kafka", "connection",
+                             "events", "topics", "^topic-.*", "groupId", GROUP, "batchSize", 1 + (int)below(chance(50) ? 5 : 50),
+                             "tombstones", fleet->deletes ? "event" : "skip");
     Source *source;
     Error error = {0};
     check(body);
@@ -105,6 +106,11 @@ static Sink *make_sink(unsigned index) {
     made->target.columns[0] = (Column){.name = strdup("bridge"), .type = COLUMN_META, .data_type = DATA_TEXT, .meta_field = META_BRIDGE};
     made->target.columns[1] = (Column){
         .name = strdup("v"), .type = COLUMN_PATH, .data_type = DATA_TEXT, .raw_string = true, .path = strdup("v")};
+    if (fleet->deletes && index + 1 == fleet->sink_count) {
+        made->target.table.strategy = STRATEGY_MERGE;
+        made->target.table.delete_on.tombstone = true;
+        made->target.columns[0].primary_key = true;
+    }
     set_settings(&made->settings);
     return made;
 }

@@ -160,11 +160,13 @@ static void take_row(Transaction *transaction, Span text) {
     for (char *c = copy; *c; c++)
         if (*c != '"' && *c != '\n') *unquoted++ = *c;
     *unquoted = '\0';
-    if (sscanf(copy, "%127[^,],%127s", bridge, value) != 2) fail("a row is \"%s\"", copy);
+    bool is_deletion = sscanf(copy, "%127[^,],,%127s", bridge, value) == 2 && strcmp(value, "d") == 0;
+    if (!is_deletion && sscanf(copy, "%127[^,],%127[^,]", bridge, value) != 2) fail("a row is \"%s\"", copy);
     char topic[16], topic_of_value[16];
     int partition, partition_of_value;
     long long offset, offset_of_value;
     if (sscanf(bridge, "kafka:%15[^:]:%d:%lld", topic, &partition, &offset) != 3) fail("the bridge column is \"%s\"", bridge);
+    if (is_deletion) (void)snprintf(value, sizeof value, "%s/%d/%lld", topic, partition, offset);
     if (sscanf(value, "%15[^/]/%d/%lld", topic_of_value, &partition_of_value, &offset_of_value) != 3) fail("the value is \"%s\"", value);
     if (strcmp(topic, topic_of_value) != 0 || partition != partition_of_value || offset != offset_of_value)
         fail("the row of %s is of %s", bridge, value);
@@ -174,6 +176,7 @@ static void take_row(Transaction *transaction, Span text) {
     const FleetPartition *found = broker_find(topic, partition);
     if (!found || offset >= found->end || found->entries[offset].kind != ENTRY_RECORD)
         fail("a row of %s, which is no committed record", bridge);
+    if (is_deletion != found->entries[offset].tombstone) fail("the row of %s is \"%s\"", bridge, copy);
 }
 
 static int read_rows(Transaction *transaction, ImportFile *file, Error *error) {

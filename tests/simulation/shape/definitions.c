@@ -88,7 +88,7 @@ void node_define(Gateway *node) {
         return;
     }
     for (SinkKind kind = 0; kind < SINK_KINDS; kind++) {
-        if (registry_find_sink(source, node_sink_ids[kind])) continue;
+        if (world->plans[node->index].lacks[kind] || registry_find_sink(source, node_sink_ids[kind])) continue;
         change(node, CHANGE_CREATE, NULL, true, false, make_sink(node, kind));
         return;
     }
@@ -110,6 +110,7 @@ void node_patch(Gateway *node) {
     }
     SinkKind kind = chance(50) ? SINK_WIDE : SINK_KEYED;
     ShapePlan *plan = &world->plans[node->index];
+    if (plan->lacks[kind]) kind = !plan->lacks[SINK_WIDE] ? SINK_WIDE : SINK_KEYED;
     const char *path = events_draw_path(plan->depth);
     json_t *infer;
     if (chance(20)) {

@@ -125,11 +125,13 @@ void events_begin(void) {
         "a name that is longer than a name in a table may ever be, so that it is cut somewhere in here, one",
         "a name that is longer than a name in a table may ever be, so that it is cut somewhere in here, two",
     };
-    field_count = 4 + (size_t)below(FIELDS_MOST - 3);
+    field_count = 4 + (size_t)below(world->is_small ? 5 : FIELDS_MOST - 3);
     world->sent.paths = json_object();
     for (size_t i = 0; i < field_count; i++) {
         Field *field = &fields[i];
-        *field = (Field){.key_count = chance(60) ? 1 : 2 + (unsigned)below(2), .comes = 20 + (unsigned)below(80), .since = below(60)};
+        *field = (Field){.key_count = chance(60) ? 1 : 2 + (unsigned)below(2),
+                         .comes = 20 + (unsigned)below(80),
+                         .since = below(world->is_small ? 25 : 60)};
         field->kind = (Kind)below(chance(70) ? KIND_ODD : KINDS);
         field->changes = chance(40) ? 0 : (unsigned)below(60);
         for (unsigned k = 0; k < field->key_count; k++) {
@@ -152,7 +154,8 @@ void events_end(void) {
     *sent = (Sent){0};
 }
 
-static json_t *make_value(Kind kind) {
+/* `full`: an object has members. */
+static json_t *make_value(Kind kind, bool full) {
     static const json_int_t integers[] = {0, -5, 42, 1000000, INT64_MAX, INT64_MIN};
     static const double decimals[] = {1.5, -0.25, 1e20, 1000.0, 0.1};
     static const char *const times[] = {"2024-02-29T12:00:00Z", "2024-02-29T12:00:00+02:00", "2024-02-29T12:00:00.123456-11:30"};
@@ -166,7 +169,7 @@ static json_t *make_value(Kind kind) {
     case KIND_TEXT: return json_string(texts[below(sizeof texts / sizeof *texts)]);
     case KIND_ODD: return json_stringn("a\0b", 3);
     case KIND_LIST: return chance(30) ? json_array() : json_pack("[i,{s:n},s]", 1, "x", "y");
-    case KIND_OBJECT: return chance(20) ? json_object() : json_pack("{s:i,s:{s:[],s:n}}", "z", 3, "y", "x", "w");
+    case KIND_OBJECT: return !full && chance(20) ? json_object() : json_pack("{s:i,s:{s:[],s:n}}", "z", 3, "y", "x", "w");
     case KIND_NULL: return json_null();
     case KINDS: break;
     }
@@ -210,7 +213,7 @@ char *events_make(bool all, json_t **ret_body) {
     for (size_t i = 0; i < field_count; i++) {
         const Field *field = &fields[i];
         if (!all && (world->sent.event_count < field->since || !chance(field->comes))) continue;
-        put_field(body, field, make_value(!all && chance(field->changes) ? (Kind)below(KINDS) : field->kind));
+        put_field(body, field, make_value(!all && chance(field->changes) ? (Kind)below(KINDS) : field->kind, all));
     }
     char *text = json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
     check(text);

@@ -442,7 +442,8 @@ void node_act(Gateway *node) {
 void node_run(Gateway *node) {
     if (!node->runs) node_start(node);
     running = node;
-    for (unsigned i = 0;; i++) {
+    unsigned idle = 0; /* turns: what control asks for is done in the next one */
+    for (unsigned i = 0; idle < 3; i++) {
         if (i == 400) fail("node %u runs and runs", node->index);
         node_define(node);
         bool worked = writer_step(node->writer) <= 0;
@@ -454,7 +455,7 @@ void node_run(Gateway *node) {
             node_kill(node);
             node_start(node);
         }
-        if (!worked) break;
+        idle = worked ? 0 : idle + 1;
     }
     running = NULL;
 }

@@ -16,8 +16,8 @@
 #include "tests/simulation/shape/shape.h"
 
 #define SEEDS_USUAL 1000
-#define STEPS_USUAL 250
-#define STEPS_LONG 800
+#define STEPS_SMALL 120
+#define STEPS_USUAL 600
 
 World *world;
 Sum sum;
@@ -101,13 +101,13 @@ static void settle(void) {
             for (size_t i = 0; i < world->node_count; i++) node_tell(nodes[i]);
             fail("it does not come to rest");
         }
-        course_pass_time(round % 4 == 0 ? USEC_SECOND : USEC_MINUTE);
+        course_pass_time(round % 3 == 0 ? USEC_SECOND : 4 * USEC_MINUTE);
     }
 }
 
 /* Each value that comes again and again has a column some day, if there is room for it. */
 static void check_columns_come(void) {
-    for (unsigned round = 0; round < 4; round++) {
+    for (unsigned round = 0; round < (world->is_small ? 2 : 3); round++) {
         for (size_t i = 0; i < world->node_count; i++) expect(node_probe(nodes[i]));
         settle();
     }
@@ -146,7 +146,9 @@ static void draw_plans(void) {
         for (SinkKind kind = 0; kind < SINK_KINDS; kind++) {
             plan->max_columns[kind] = columns[below(4)];
             plan->own_table[kind] = chance(20);
+            plan->lacks[kind] = world->is_small && chance(60);
         }
+        if (plan->lacks[SINK_WIDE] && plan->lacks[SINK_KEYED]) plan->lacks[below(2)] = false;
         if (i > 0) continue;
         plan->newer_by = chance(50);
         plan->delete_on = chance(60);
@@ -157,7 +159,8 @@ static void draw_plans(void) {
 static void begin_world(uint64_t seed, const char *directory) {
     course_begin("test-shape", seed);
     world->fault_percent = (unsigned)below(40);
-    world->node_count = 1 + (size_t)below(NODES_MOST);
+    world->is_small = chance(75);
+    world->node_count = 1 + (size_t)below(world->is_small ? 2 : NODES_MOST);
     (void)snprintf(world->connection_path, sizeof world->connection_path, "%s/tables.db", directory);
     events_begin();
     draw_plans();
@@ -185,7 +188,7 @@ static void run_seed(uint64_t seed, const char *directory) {
         settle();
         world->quiet = false;
     }
-    uint64_t steps = chance(20) ? STEPS_LONG / 2 + below(STEPS_LONG) : STEPS_USUAL / 2 + below(STEPS_USUAL);
+    uint64_t steps = world->is_small ? STEPS_SMALL / 2 + below(STEPS_SMALL) : STEPS_USUAL / 2 + below(STEPS_USUAL);
     for (uint64_t i = 0; i < steps; i++) {
         act();
         if (i % 64 == 0)

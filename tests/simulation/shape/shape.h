@@ -165,12 +165,14 @@ typedef struct ShapePlan {
     unsigned max_columns[SINK_KINDS];
     bool newer_by, delete_on;
     bool own_table[SINK_KINDS]; /* no other node imports into it */
+    bool lacks[SINK_KINDS];     /* the node does not have that sink */
 } ShapePlan;
 
 typedef struct World {
     Sent sent;
     ShapePlan plans[NODES_MOST];
     size_t node_count;
+    bool is_small;          /* as most are: few nodes, fields and steps */
     unsigned fault_percent; /* of what destinations are asked */
     bool quiet;             /* no faults any more */
     bool down;              /* the destination */

@@ -126,6 +126,17 @@ static void check_line(const char *table, const char *path, const char *variant,
     check(json_object_set_new(lines, key, line) == 0);
 }
 
+/* Nodes that share a table do not exceed the largest of their limits together. A column that is gone leaves its place to another, and may come back. */
+static void check_limit(const char *table, size_t count) {
+    unsigned most = 0;
+    SinkKind kind = events_kind(table);
+    for (size_t i = 0; i < world->node_count; i++)
+        if (world->plans[i].max_columns[kind] > most) most = world->plans[i].max_columns[kind];
+    size_t own = kind == SINK_KEYED ? 5 : 3;
+    if (count + own > most + renamed_count)
+        fail("the map has %zu columns for %s, and the limit is %u with %zu others", count, table, most, own);
+}
+
 void tables_check_map(void) {
     if (!has_table(MAP)) return;
     json_t *now = json_object();
@@ -135,6 +146,7 @@ void tables_check_map(void) {
     check(sqlite3_finalize(select) == SQLITE_OK);
     const char *table, *key;
     json_t *lines, *line;
+    json_object_foreach(now, table, lines) check_limit(table, json_object_size(lines));
     json_object_foreach(map, table, lines) {
         json_object_foreach(lines, key, line) {
             if (!json_object_get(json_object_get(now, table), key)) fail("the map of %s has lost the column of %s", table, key);
