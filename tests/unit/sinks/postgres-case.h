@@ -44,3 +44,12 @@ void import(SinkSession *session, SinkCase *box);
         test_postgres_stop(server);                                                                                                        \
         return failed;                                                                                                                     \
     } while (0)
+
+/* Polls until the query gives the rows; false: not within half a minute. */
+bool waits_for(const char *sql, const char *wanted);
+
+/* Between one session and the server: the first COMMIT arrives, its answer does not, and the session is cut. */
+typedef struct CommitRelay CommitRelay;
+CommitRelay *commit_relay_start(void);
+const char *commit_relay_uri(const CommitRelay *relay);
+void commit_relay_stop(CommitRelay *relay); /* after the session's end */

@@ -10,14 +10,11 @@
 #include "tests/unit/sinks/positions-cases.h"
 #include "tests/unit/sinks/postgres-case.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libpq-fe.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/thread.h"
@@ -197,16 +194,6 @@ static void rejects_of_a_start_that_was_given_up(void **state) {
 
 /* ---- the end of the transaction ---- */
 
-static bool waits_for(const char *what, const char *wanted) {
-    for (usec_t end = boot_now() + 30 * USEC_SECOND; boot_now() < end; (void)usleep(10000)) {
-        char *rows = test_postgres_rows(server, what);
-        bool is_so = strcmp(rows, wanted) == 0;
-        free(rows);
-        if (is_so) return true;
-    }
-    return false;
-}
-
 typedef struct Import {
     BridgeCase bridge;
     Thread thread;
@@ -264,69 +251,22 @@ static void between_the_position_and_the_commit(void **state) {
     }
 }
 
-/* Between the driver and the server: COMMIT arrives, and its answer does not. */
-typedef struct Relay {
-    int listener;
-    Thread thread;
-} Relay;
-
-static bool send_all(int fd, const char *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static void *relay_run(void *context) {
-    const Relay *relay = context;
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)server->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    _cleanup_close_ int client = accept4(relay->listener, NULL, NULL, SOCK_CLOEXEC);
-    _cleanup_close_ int upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (client < 0 || connect(upstream, (struct sockaddr *)&address, sizeof address) != 0) return NULL;
-    struct pollfd pollers[2] = {{.fd = client, .events = POLLIN}, {.fd = upstream, .events = POLLIN}};
-    static char data[1 << 16];
-    bool commits = false;
-    while (poll(pollers, 2, 60000) > 0) {
-        for (int i = 0; i < 2; i++) {
-            if (pollers[i].revents == 0) continue;
-            ssize_t n = recv(pollers[i].fd, data, sizeof data, 0);
-            if (n <= 0 || (i == 1 && commits)) return NULL;
-            if (i == 0 && memmem(data, (size_t)n, "COMMIT", 7)) commits = true;
-            if (!send_all(pollers[1 - i].fd, data, (size_t)n)) return NULL;
-        }
-    }
-    return NULL;
-}
-
 static void a_commit_without_an_answer(void **state) {
     _cleanup_(cleanup_session) SinkSession *session = open_session();
     BRIDGE("unanswered", false, 1, 1);
     bridge_claim(session, &bridge, 10);
     driver->disconnect(session);
     session = NULL;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    Relay relay = {.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    assert_int_equal(bind(relay.listener, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(relay.listener, (struct sockaddr *)&address, &size), 0);
-    assert_int_equal(listen(relay.listener, 5), 0);
-    assert_int_equal(thread_start(&relay.thread, "relay", relay_run, &relay, NULL), 0);
-    char uri[200];
-    (void)snprintf(uri, sizeof uri, "postgresql://postgres@127.0.0.1:%d/postgres?sslmode=disable", ntohs(address.sin_port));
+    CommitRelay *relay = commit_relay_start();
     SinkSession *cut = NULL;
-    must(try_open(uri, NULL, &cut, &error), &error);
+    must(try_open(commit_relay_uri(relay), NULL, &cut, &error), &error);
     bridge_add(&bridge, 0, 0, 5, 10);
     bridge_add(&bridge, 0, 0, 10, 15);
     bridge_add(&bridge, 0, 0, 16, 20);
     bridge.box.job.progress = NULL; /* no second session: the relay takes one */
     SinkResult result = bridge_import(cut, &bridge, &error);
     driver->disconnect(cut);
-    thread_join(&relay.thread);
-    (void)close(relay.listener);
+    commit_relay_stop(relay);
     assert_int_equal(result, SINK_RETRY);
     assert_non_null(strstr(error.text, "unknown whether"));
     assert_int_equal(bridge.box.files[0].left_out, 0);
