@@ -107,7 +107,7 @@ typedef struct ImportJob {
      * statement before COMMIT and only where they are as they were read. When one is not, it rolls back and starts over, a few times, then it is
      * SINK_RETRY with -EBUSY. A position that is missing is SINK_REFUSED "positionsMissing" with -ENODATA: an import never makes one.
      * Of a table that is replaced: the runs of a group that is not the open run are RUN_OVERTAKEN, their positions are `over`, and it is no failure.
-     * Open, and the side table is gone: SINK_REFUSED "sideTableMissing" with -ENOTDIR; a claim begins the run anew then.
+     * So are all when the side table is gone: a claim begins the run anew then.
      */
     ImportPosition *positions;
     size_t position_count;

@@ -74,17 +74,6 @@ void import_runs_leave_out(const ImportFile *file) {
     free(ranges);
 }
 
-SinkResult import_runs_without_side(const ImportJob *job, Error *error) {
-    for (size_t i = 0; i < job->position_count; i++) {
-        if (job->positions[i].next == job->positions[i].read) continue;
-        (void)error_set(error, -ENOTDIR,
-                        "sideTableMissing: the table \"%s%s\", in which the rows of the run are collected, is gone; the run begins anew.",
-                        sink_target_name(job->target), REPLACE_SIDE_SUFFIX);
-        return SINK_REFUSED;
-    }
-    return SINK_DONE;
-}
-
 void import_runs_forget(ImportJob *job) {
     for (size_t i = 0; i < job->file_count; i++) job->files[i].left_out = 0;
 }

@@ -18,8 +18,6 @@ void import_runs_decide(const ImportJob *job, size_t index);
 void import_runs_take_back(const ImportJob *job, size_t index);
 /* The reader gives the rows that go in. */
 void import_runs_leave_out(const ImportFile *file);
-/* Of a table that is replaced, without a side table: SINK_REFUSED "sideTableMissing" if rows or offsets are taken. After all runs are decided. */
-SinkResult import_runs_without_side(const ImportJob *job, Error *error);
 /* Of an import that failed: what it set in the files. */
 void import_runs_forget(ImportJob *job);
 /* Positions that change, in their order; *ret_changed (free()) are their indexes. */

@@ -151,12 +151,13 @@ static SinkResult lock_table(PostgresSession *session, const SinkTarget *target,
     return result;
 }
 
-/* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there. */
-static SinkResult enter_files(PostgresSession *session, const ImportJob *job, size_t *ret_waiting, Error *error) {
+/* The ids of the files, with what becomes of their runs; *ret_waiting: how many were not there. Without a table to go to, no run goes in. */
+static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bool has_table, size_t *ret_waiting, Error *error) {
     SinkResult result = SINK_DONE;
     *ret_waiting = 0;
     if (import_has_runs(job)) {
         result = postgres_positions_read(session, job->target, job->positions, job->position_count, error);
+        if (result == SINK_DONE && !has_table) run_marks_judge(&(RunMarks){0}, job->positions, job->position_count);
         if (result == SINK_DONE) result = import_runs_begin(job, error);
     }
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
@@ -228,18 +229,14 @@ static SinkResult finish(PostgresSession *session, ImportJob *job, const Postgre
 static SinkResult import_files(PostgresSession *session, ImportJob *job, const SinkTarget *side, bool *ret_lost, Error *error) {
     SinkResult result = postgres_begin_watched(session, import_has_runs(job), job->patience, error);
     size_t waiting = 0;
-    bool has_row_security = false, has_side = false;
+    bool has_row_security = false, has_table = true;
     *ret_lost = false;
-    if (result == SINK_DONE && side) result = lock_side(session, side, &has_side, &has_row_security, ret_lost, error);
-    if (result == SINK_DONE) result = enter_files(session, job, &waiting, error);
+    if (result == SINK_DONE && side) result = lock_side(session, side, &has_table, &has_row_security, ret_lost, error);
+    if (result == SINK_DONE) result = enter_files(session, job, has_table, &waiting, error);
     job->proven_absent = result == SINK_DONE && waiting == job->file_count;
-    if (result == SINK_DONE && side && !has_side) {
-        result = import_runs_without_side(job, error);
-        *ret_lost = result != SINK_DONE; /* a claim may have made it since */
-    }
     if (result == SINK_DONE) result = forget_settled(session, job, error);
     PostgresLoad load = {0};
-    bool loads = waiting > 0 && (!side || has_side);
+    bool loads = waiting > 0 && has_table;
     if (result == SINK_DONE && loads && !side) result = lock_table(session, job->target, &has_row_security, error);
     if (result == SINK_DONE && loads) result = load_rows(&load, session, job, side ? side : job->target, has_row_security, error);
     if (result == SINK_DONE) result = finish(session, job, &load, ret_lost, error);

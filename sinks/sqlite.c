@@ -134,19 +134,19 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     return sqlite3_step(statement) == SQLITE_DONE ? SINK_DONE : sqlite_failure(session->database, "clean the ledger", error);
 }
 
-/* Is there a side table for the rows of an open run? *ret_skips: nothing is to go in, and it may be gone. */
-static SinkResult check_side(SqliteSession *session, const ImportJob *job, const SinkTarget *side, bool *ret_skips, Error *error) {
-    bool is_there = false;
-    SinkResult result = sqlite_side_find(session->database, side, &is_there, error);
-    *ret_skips = result == SINK_DONE && !is_there;
-    return *ret_skips ? import_runs_without_side(job, error) : result;
+/* Of a table that is replaced: without a side table nothing goes in. */
+static SinkResult check_side(SqliteSession *session, const ImportJob *job, const SinkTarget *side, bool *ret_is_there, Error *error) {
+    SinkResult result = sqlite_side_find(session->database, side, ret_is_there, error);
+    if (result == SINK_DONE && !*ret_is_there) run_marks_judge(&(RunMarks){0}, job->positions, job->position_count);
+    return result;
 }
 
 static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJob *job, const SinkTarget *side, Error *error) {
     SinkResult result = SINK_DONE;
-    bool all_new = true, skips = false;
+    bool all_new = true, has_table = true;
     if (import_has_runs(job)) {
         result = sqlite_positions_read(session, job->target, job->positions, job->position_count, error);
+        if (result == SINK_DONE && side) result = check_side(session, job, side, &has_table, error);
         if (result == SINK_DONE) result = import_runs_begin(job, error);
     }
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
@@ -157,8 +157,7 @@ static SinkResult import_files(SqliteSession *session, SqliteLoad *load, ImportJ
     }
     job->proven_absent = result == SINK_DONE && all_new;
     for (size_t i = 0; i < job->settled_count && result == SINK_DONE; i++) result = forget(session, &job->settled[i], error);
-    if (result == SINK_DONE && side) result = check_side(session, job, side, &skips, error);
-    if (result != SINK_DONE || skips) return result;
+    if (result != SINK_DONE || !has_table) return result;
     result = sqlite_load_begin(load, session, job, side ? side : job->target, error);
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
         ImportFile *file = &job->files[i];
