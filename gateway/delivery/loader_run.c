@@ -328,10 +328,14 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
 /*
  * Did only the session fail that was kept from an earlier job? It may have died while it was idle (the server was restarted, a firewall forgot
  * it), and every loader may keep such a one. A server that stays silent costs a time limit, once: -ETIMEDOUT. -ESTALE: see sinks/driver.h.
+ *
+ * An import that is refused may be so since somebody changed the table after it was checked through that session: a fresh one looks at the
+ * table again, makes what onSchemaDrift says, or names what is wrong.
  */
 static bool is_worth_another_session(const Loader *loader, const LoadJob *job, bool fresh) {
     if (atomic_load(&loader->loaders->phase) != LOADERS_RUN) return false;
     if (job->request.result == SINK_RETRY) return job->request.error.code == -ESTALE;
+    if (job->request.result == SINK_REFUSED) return !fresh && job->request.message.kind == MESSAGE_IMPORT;
     return job->request.result == SINK_UNREACHABLE && !fresh && job->request.error.code != -ETIMEDOUT;
 }
 

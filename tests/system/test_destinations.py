@@ -71,7 +71,7 @@ def test_a_connection_that_recovers_and_a_table_that_was_dropped_are_in_the_log(
     gateway.flush("shop", "rows")
     assert server.rows("SELECT n FROM rows") == [(3,)]
     log = gateway.log_text()
-    assert "the table rows of shop/rows was not there and is made anew" in log and "imports of shop/rows succeed again" in log
+    assert "the table rows of shop/rows was not there and is made anew" in log
     assert log.count('connection warehouse: CREATE TABLE') == 3 and log.count("answers again") == 1, log  # the ledger, and rows twice
 
 
@@ -87,6 +87,7 @@ def test_a_new_column_that_needs_a_value_holds_the_rows_and_rejects_none(gateway
     server.rows("ALTER TABLE rows DROP COLUMN region")
     gateway.flush("shop", "rows")
     assert server.rows("SELECT n FROM rows ORDER BY n") == [(1,), (2,)]
+    assert "imports of shop/rows succeed again" in gateway.log_text()
     assert metric(gateway, "sluice_rows_rejected_total") == 0
 
 

@@ -337,25 +337,57 @@ def alter(destination, statement):
         database.commit()
 
 
-def test_a_dropped_column_is_made_again(destination):
-    destination.infer()
+LOST = {"dropped": "DROP COLUMN a", "renamed": "RENAME COLUMN a TO kept"}
+
+
+def start_to_drift(destination, declared, drift):
+    """Rows in a table whose columns are declared, or inferred. Columns and mode."""
+    if declared:
+        columns = [{"name": name, "type": "path", "path": name, "dataType": "integer", "optional": True} for name in ("a", "b")]
+        target = {"connection": destination.connection, "tableId": "events", "mapping": {"columns": columns}}
+        target |= {"onSchemaDrift": drift} if drift else {}
+        destination.gateway.change("POST", "/sources/shop/sinks", {"sinkId": "events", "name": "events", "table": target})
+        destination.gateway.set("/sources/shop/sinks/events", NEVER)
+    else:
+        destination.infer(drift=drift)
+        destination.post({"a": 0, "b": 0})
+        destination.wait_columns("a", "b")  # with `fail` new fields get columns all the same
     destination.post({"a": 1, "b": 2})
-    destination.wait_columns("a", "b")
     destination.flush()
-    alter(destination, "ALTER TABLE events DROP COLUMN a")
+    assert destination.rows("SELECT a, b FROM events WHERE b = 2") == [(1, 2)]
+
+
+def added_again(destination):
+    """How often the log has a statement that adds the column."""
+    return destination.gateway.log_text().replace('\\"', "").count("ADD COLUMN a" if destination.connection == "local" else "ADD COLUMN IF NOT EXISTS a")
+
+
+@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("declared", [False, True])
+def test_evolve_makes_a_column_again_and_logs_it(destination, declared, how):
+    start_to_drift(destination, declared, "evolve" if declared else None)
+    before = added_again(destination)
+    alter(destination, f"ALTER TABLE events {LOST[how]}")
     destination.post({"a": 3, "b": 4})
     destination.flush()
-    assert destination.rows("SELECT a, b FROM events WHERE b IS NOT NULL") == [(3, 4)]
-    again = "ADD COLUMN a" if destination.connection == "local" else "ADD COLUMN IF NOT EXISTS a"
-    assert destination.gateway.log_text().replace('\\"', "").count(again) >= 1
+    assert destination.rows("SELECT a, b FROM events WHERE b IN (2, 4) ORDER BY b") == [(None, 2), (3, 4)]
+    if how == "renamed":
+        assert destination.rows("SELECT kept FROM events WHERE b IN (2, 4) ORDER BY b") == [(1,), (None,)]
+    assert added_again(destination) > before
 
 
-def test_fail_names_a_dropped_column(destination):
-    destination.infer(drift="fail")
-    destination.post({"a": 1, "b": 2})
-    destination.wait_columns("a", "b")  # new fields get columns all the same
-    destination.flush()
-    alter(destination, "ALTER TABLE events DROP COLUMN a")
+@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("declared", [False, True])
+def test_fail_names_a_column_until_it_is_there_again(destination, declared, how):
+    start_to_drift(destination, declared, None if declared else "fail")
+    before = added_again(destination)
+    alter(destination, f"ALTER TABLE events {LOST[how]}")
     destination.post({"a": 3, "b": 4})
     flush = destination.gateway.api("POST", "/sources/shop/sinks/events/flush").json
     assert flush["status"] == "error" and 'column "a"' in json.dumps(flush).replace('\\"', '"'), flush
+    assert added_again(destination) == before
+    assert destination.rows("SELECT count(*) FROM events WHERE b = 4") == [(0,)]
+    integer = "integer" if destination.connection == "local" else "bigint"
+    alter(destination, f"ALTER TABLE events {'RENAME COLUMN kept TO a' if how == 'renamed' else f'ADD COLUMN a {integer}'}")
+    destination.flush()
+    assert destination.rows("SELECT a, b FROM events WHERE b = 4") == [(3, 4)]
