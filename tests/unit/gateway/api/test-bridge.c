@@ -182,7 +182,8 @@ static void it_shows_what_the_bridge_said(void **state) {
         harness, "GET", BRIDGE, NULL, 200,
         "{\"state\":\"stopped\",\"stopped\":{\"id\":\"poisonRecord\",\"reason\":\"not ? JSON\",\"topic\":\"orders.a\",\"partition\":0,"
         "\"offset\":100},\"reason\":null,\"error\":\"gone\",\"lag\":{\"records\":120,\"seconds\":1.5},\"partitionsCount\":3,"
-        "\"sourceId\":\"s\",\"type\":\"kafka\",\"cluster\":\"cluster\",\"group\":\"sluice-1-s\",\"at\":\"1970-01-01T00:00:01.000Z\","
+        "\"sourceId\":\"s\",\"type\":\"kafka\",\"cluster\":\"cluster\",\"group\":\"sluice-1-s\",\"run\":null,\"at\":\"1970-01-01T00:00:01."
+        "000Z\","
         "\"errorAt\":\"1970-01-01T00:00:02.000Z\",\"counts\":{\"records\":11,\"bytes\":12,\"poisoned\":13,\"skipped\":14,"
         "\"tombstones\":15,\"lost\":7,\"rebalances\":16},\"sinks\":[{\"sinkId\":\"k\",\"delays\":true,\"stopped\":null,\"reason\":null},"
         "{\"sinkId\":\"l\",\"delays\":false,\"stopped\":null,\"reason\":null}],\"partitions\":[{\"partitionId\":\"orders.a:0\","
