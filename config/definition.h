@@ -290,6 +290,8 @@ json_t *sink_to_json(const Sink *sink);
 json_t *source_store(const Source *source);
 int source_load(const json_t *stored, Source **ret_source, Error *error);
 json_t *sink_store(const Sink *sink);
+/* The same without the columns that were inferred: what a version that is not the newest is kept as. */
+json_t *sink_store_past(const Sink *sink);
 int sink_load(const json_t *stored, Sink **ret_sink, Error *error);
 /* The target alone: each file keeps its own copy of where its rows go. */
 json_t *sink_target_store(const SinkTarget *target);

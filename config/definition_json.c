@@ -140,6 +140,23 @@ json_t *sink_store(const Sink *sink) {
     return stored;
 }
 
+json_t *sink_store_past(const Sink *sink) {
+    Sink *past = sink_copy(sink);
+    SinkTarget *target = &past->target;
+    size_t kept = 0;
+    for (size_t i = 0; i < target->column_count; i++) {
+        Column *column = &target->columns[i];
+        if (column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT)
+            fields_free(&column_fields, column);
+        else
+            target->columns[kept++] = *column;
+    }
+    target->column_count = kept;
+    json_t *stored = sink_store(past);
+    sink_unref(past);
+    return stored;
+}
+
 #define RUN_MOST (INT64_MAX / USEC_MS / 2)
 
 typedef struct State {

@@ -436,11 +436,25 @@ void registry_store_source(const Registry *registry, Define *define, const Sourc
     store_numbers(registry, define);
 }
 
+/* The columns that were inferred are in the newest version only: each version has those of the one before it, and with long paths they
+ * are megabytes. What a version was made for, what people declared, is in all. */
+static void shorten_version(const Registry *registry, Define *define, const Source *source, const Sink *sink) {
+    const RegistrySource *known = registry_find(registry, source->source_id);
+    const RegistrySink *entry = known ? registry_find_sink(known, sink->sink_id) : NULL;
+    if (!entry || entry->sink->number != sink->number || !entry->sink->target.infer) return;
+    if (entry->sink->version.number == 0 || entry->sink->version.number >= sink->version.number) return;
+    char key[9];
+    json_t *past = sink_store_past(entry->sink);
+    define_put(define, CATALOG_VERSIONS, version_key(key, 'k', sink->number, entry->sink->version.number), past);
+    json_decref(past);
+}
+
 void registry_store_sink(const Registry *registry, Define *define, const Source *source, const Sink *sink) {
     check(sink->number > 0 && sink->number < registry->next_sink);
     char key[8];
     json_t *stored = sink_store(sink);
     define_put(define, CATALOG_SINKS, sink_key(key, source, sink), stored);
+    shorten_version(registry, define, source, sink);
     store_version(define, 'k', sink->number, sink->version.number, stored);
     json_decref(stored);
     store_numbers(registry, define);

@@ -94,7 +94,7 @@ static void name_columns(Harness *harness, LoadJob *job) {
         if (harness->nameless && strcmp(job->wanted[i].path, harness->nameless) == 0) continue;
         InferredColumn *column = &job->named[job->named_count++];
         *column = inferred_column_copy(&job->wanted[i]);
-        check(asprintf(&column->name, "%s%s%s", column->path, column->is_variant ? "__v_" : "",
+        check(asprintf(&column->name, "%.40s%s%s", column->path, column->is_variant ? "__v_" : "",
                        column->is_variant ? data_type_name(column->type) : "") > 0);
     }
     if (harness->naming != SINK_DONE) (void)error_set(&job->request.error, -EIO, "the destination is down");

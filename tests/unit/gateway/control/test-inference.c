@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/control/nameless.h"
+#include "storage/catalog.h"
 
 #define SOURCES "/v1/branches/default/sources"
 #define SINK SOURCES "/s/sinks/wide"
@@ -223,6 +224,58 @@ static void a_change_that_fails_is_tried_less_and_less(void **state) {
     assert_columns(harness, "_id _at a:text _rest");
 }
 
+typedef struct Stored {
+    size_t count, bytes, largest;
+} Stored;
+
+static int add_stored(void *context, Span key, Span document, Error *error) {
+    (void)key, (void)error;
+    Stored *stored = context;
+    stored->count++;
+    stored->bytes += document.size;
+    if (document.size > stored->largest) stored->largest = document.size;
+    return 0;
+}
+
+#define CHANGES 40
+#define FIELDS_A_CHANGE 20
+
+/* Each version had all columns of those before it. */
+static void versions_take_no_more_room_than_the_columns(void **state) {
+    Harness *harness = *state;
+    make_sink(harness, INFERRING("\"maxColumns\":1000"));
+    char path[901];
+    memset(path, 'x', sizeof path - 1);
+    path[900] = 0;
+    for (int change = 0; change < CHANGES; change++) {
+        for (int i = 0; i < FIELDS_A_CHANGE; i++) {
+            (void)snprintf(path, sizeof path, "f%d_%d_", change, i);
+            path[strlen(path)] = 'x';
+            discover(harness, path, DATA_TEXT, false);
+        }
+        pass(harness, 61 * USEC_SECOND);
+    }
+    assert_string_equal(harness_task(harness, "PATCH", SINK, "{\"description\":\"d\"}", NULL), "success");
+    SnapshotSource *source = snapshot_find(harness->held[0], SPAN("s"));
+    assert_int_equal(plan_sink(source->plan, 0)->target.column_count, 3 + CHANGES * FIELDS_A_CHANGE);
+    Stored stored = {0};
+    Txn *txn;
+    Error error = {0};
+    Environment *environment = control_view(harness->control)->environment;
+    assert_int_equal(txn_begin_read(environment, &txn, &error), 0);
+    assert_int_equal(catalog_visit(txn, CATALOG_VERSIONS, SPAN("k"), add_stored, &stored, &error), 0);
+    txn_abort(txn);
+    print_message("%zu versions, %zu bytes, the largest has %zu\n", stored.count, stored.bytes, stored.largest);
+    assert_true(stored.count > CHANGES);
+    assert_true(stored.largest > CHANGES * FIELDS_A_CHANGE * 900);
+    assert_true(stored.bytes < stored.largest + 2000 * stored.count);
+    /* What there is now is what is read at the next start. */
+    harness_stop(harness);
+    harness_start(harness);
+    source = snapshot_find(harness->held[0], SPAN("s"));
+    assert_int_equal(plan_sink(source->plan, 0)->target.column_count, 3 + CHANGES * FIELDS_A_CHANGE);
+}
+
 static void nameless_fields_are_bounded(void **state) {
     (void)state;
     Nameless nameless = {0};
@@ -280,6 +333,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_change_of_the_sink_asks_again, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(a_field_whose_name_is_declared_for_another_is_shown, harness_setup, harness_teardown),
         cmocka_unit_test_setup_teardown(a_change_that_fails_is_tried_less_and_less, harness_setup, harness_teardown),
+        cmocka_unit_test_setup_teardown(versions_take_no_more_room_than_the_columns, harness_setup, harness_teardown),
         cmocka_unit_test(nameless_fields_are_bounded),
         cmocka_unit_test_setup_teardown(people_change_the_sink_meanwhile, harness_setup, harness_teardown),
     };
