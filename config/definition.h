@@ -136,6 +136,7 @@ typedef struct TableTarget {
     char *newer_by;     /* STRATEGY_MERGE: name of the column that tells which of two rows with one key is newer; NULL: the later one is */
     DeleteOn delete_on; /* STRATEGY_MERGE */
     SchemaDrift on_schema_drift;
+    bool allow_empty; /* STRATEGY_REPLACE: a run without rows empties the table */
 } TableTarget;
 
 /* Where a sink's rows go, and as what. Columns with primary_key are the key. */

@@ -111,6 +111,11 @@ int sink_suits(Fault *fault, const Node *body, const Source *source, const Sink 
         Node start = node_member(body, "startFrom");
         return fault_at(fault, &start, "%s", start_wrong);
     }
+    _cleanup_free_ char *replace_wrong = source_sink_replace_wrong(source, sink);
+    if (replace_wrong) {
+        Node in = node_member(body, "table"), strategy = node_member(&in, "strategy");
+        return fault_at(fault, &strategy, "%s", replace_wrong);
+    }
     if (sink->target.infer && paths_wrong) {
         Node table = node_member(body, "table"), mapping = node_member(&table, "mapping"), infer = node_member(&mapping, "infer");
         return fault_at(fault, &infer, "needs columns of type \"path\", %s", paths_wrong);

@@ -374,10 +374,17 @@ static int check_connection(Fault *fault, const Node *node) {
     return fault_at(fault, node, "must be the name of a connection of the config file");
 }
 
+/* Rows with one key replace each other, in the table or while those of a run are collected. */
+static bool merges(const SinkTarget *target) {
+    bool keyed = false;
+    for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
+    return target->table.strategy == STRATEGY_MERGE || (target->table.strategy == STRATEGY_REPLACE && keyed);
+}
+
 static int check_newer_by(Fault *fault, const Node *node, const SinkTarget *target) {
     Node merge_if = node_member(node, "mergeIf"), newer_by = node_member(&merge_if, "newerBy");
     if (!target->table.newer_by) return 0;
-    if (target->table.strategy != STRATEGY_MERGE) return fault_at(fault, &merge_if, "belongs to the strategy \"merge\" only");
+    if (!merges(target)) return fault_at(fault, &merge_if, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
         if (strcmp(column->name, target->table.newer_by) != 0) continue;
@@ -412,7 +419,7 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
     const DeleteOn *on = &target->table.delete_on;
     Node delete_on = node_member(node, "deleteOn"), tombstone = node_member(&delete_on, "tombstone");
     if (!node_given(&delete_on)) return 0;
-    if (target->table.strategy != STRATEGY_MERGE) return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only");
+    if (!merges(target)) return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
     if (!on->path != !on->equals) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\" together");
     if (!on->path && !on->tombstone) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\", or \"tombstone\": true");
     if (!on->tombstone) return 0;
@@ -433,6 +440,19 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
     return 0;
 }
 
+#define SIDE_TABLE_BYTES 9 /* "__replace", sinks/replace_run.h */
+
+static int check_replace(Fault *fault, const Node *node, const SinkTarget *target) {
+    Node allow_empty = node_member(node, "allowEmpty"), table_id = node_member(node, "tableId");
+    if (target->table.strategy != STRATEGY_REPLACE)
+        return target->table.allow_empty ? fault_at(fault, &allow_empty, "belongs to the strategy \"replace\" only") : 0;
+    const char *dot = strrchr(target->table.table_id, '.');
+    size_t size = strlen(dot ? dot + 1 : target->table.table_id);
+    if (size <= TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES) return 0;
+    return fault_at(fault, &table_id, "must have at most %d bytes behind the last dot with the strategy \"replace\", whose side table has a longer name",
+                    TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES);
+}
+
 /* The primary key decides which strategy is right, and which is the default. */
 static int complete_table(Fault *fault, const Node *node, void *object) {
     SinkTarget *target = object;
@@ -440,8 +460,7 @@ static int complete_table(Fault *fault, const Node *node, void *object) {
     for (size_t i = 0; i < target->column_count; i++) keyed = keyed || target->columns[i].primary_key;
     Node strategy = node_member(node, "strategy");
     if (!node_given(&strategy)) target->table.strategy = keyed ? STRATEGY_MERGE : STRATEGY_APPEND;
-    if (target->table.strategy == STRATEGY_REPLACE && !fault->is_stored)
-        return fault_at(fault, &strategy, "is \"replace\", which " FIELD_NOT_BUILT);
+    if (check_replace(fault, node, target) < 0) return -EINVAL;
     /* A row of a sink that infers is told from others by its _id, when nothing else is declared. */
     Node drift = node_member(node, "onSchemaDrift");
     if (!node_given(&drift)) target->table.on_schema_drift = target->infer ? SCHEMA_DRIFT_EVOLVE : SCHEMA_DRIFT_FAIL;
@@ -513,18 +532,23 @@ static const FieldInfo table_rows[] = {
      .offset = offsetof(SinkTarget, table.strategy),
      .default_words = "merge with a primary key, else append",
      .choices = strategy_names,
-     .range_words = "`append`, `merge`",
-     .sentence = "Whether a row with a known primary key is left out, or replaces the old one."},
+     .sentence = "Whether a row with a known primary key is left out (append), or replaces the old one (merge). With replace the rows of "
+                 "each run of a source that ends replace all rows of the table."},
+    {.name = "allowEmpty",
+     .type = FIELD_BOOL,
+     .offset = offsetof(SinkTarget, table.allow_empty),
+     .is_optional = true,
+     .sentence = "Of the strategy replace: a run without a row empties the table; without it the table keeps its rows then."},
     {.name = "mergeIf",
      .type = FIELD_OBJECT,
      .fields = &merge_if_fields,
      .is_optional = true,
-     .sentence = "Of the strategy merge: when a row replaces the old one; without it the later row always does."},
+     .sentence = "Of rows with one key: when a row replaces the old one; without it the later row always does."},
     {.name = "deleteOn",
      .type = FIELD_OBJECT,
      .fields = &delete_on_fields,
      .is_optional = true,
-     .sentence = "Of the strategy merge: which events delete the row of their key; without it none does."},
+     .sentence = "Of tables with a key: which events delete the row of their key; without it none does."},
     {.name = "onSchemaDrift",
      .type = FIELD_CHOICE,
      .offset = offsetof(SinkTarget, table.on_schema_drift),

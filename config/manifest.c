@@ -75,6 +75,17 @@ static int refuse_twin_sink(Fault *fault, const Node *node, const ManifestSource
     return 0;
 }
 
+static bool replaces(const json_t *sink) {
+    const char *strategy = json_string_value(json_object_get(json_object_get(sink, "table"), "strategy"));
+    return strategy && strcmp(strategy, "replace") == 0;
+}
+
+static int refuse_other_strategy(Fault *fault, const Node *body, const ManifestSource *source, const Sink *sink) {
+    if (replaces(source->sinks[0]) == (sink->target.table.strategy == STRATEGY_REPLACE)) return 0;
+    Node table = node_member(body, "table"), strategy = node_member(&table, "strategy");
+    return fault_at(fault, &strategy, "must be \"replace\" in all sinks of a source, or in none");
+}
+
 static int read_sink(Fault *fault, const Node *node, const Source *definition, ManifestSource *source, size_t index) {
     static const char *const without[] = {"settings", NULL};
     if (!json_is_object(node->value)) return fault_at(fault, node, "must be an object, not %s", json_kind(node->value));
@@ -84,6 +95,7 @@ static int read_sink(Fault *fault, const Node *node, const Source *definition, M
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
     int r = sink_read(fault, &body, index == 0 && source_first_sink_rejects(definition), NULL, &sink);
     if (r == 0) r = sink_suits(fault, &body, definition, sink);
+    if (r == 0) r = refuse_other_strategy(fault, &body, source, sink);
     if (r == 0) r = refuse_twin_sink(fault, node, source, index, sink->sink_id);
     if (r == 0) r = read_settings(fault, node, &source->sink_settings[index]);
     if (r < 0) return r;

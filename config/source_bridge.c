@@ -38,6 +38,23 @@ char *source_sink_start_wrong(const Source *source, const Sink *sink) {
     return text;
 }
 
+char *source_sink_replace_wrong(const Source *source, const Sink *sink) {
+    const char *why = NULL;
+    if (sink->target.table.strategy != STRATEGY_REPLACE) return NULL;
+    if (!source_ends(source))
+        why = "needs a source that ends: of type \"kafka\" or \"nats\", with \"loop\": false";
+    else if (!source_keeps_positions(source))
+        why = "needs a source that keeps positions: give it \"durable\": \"none\"";
+    else if (source_bridge(source)->start.kind != BRIDGE_START_EARLIEST)
+        why = "reads from the first record: the source must not have another \"startFrom\"";
+    else if (sink->start.given)
+        why = "reads from the first record: the sink must not have \"startFrom\"";
+    if (!why) return NULL;
+    char *text = NULL;
+    check(asprintf(&text, "is \"replace\", which %s", why) > 0);
+    return text;
+}
+
 /* ---- the registry ---------------------------------------------------------------------------------------------------------------------- */
 
 const char *registry_url_wrong(const char *url) {

@@ -73,6 +73,9 @@ char *source_positions_key(const Source *source, uint32_t project);
 /* Can the sink say by itself where it begins, as it does? A clause for behind `Field "startFrom" `; NULL: it can, or does not. free(). */
 char *source_sink_start_wrong(const Source *source, const Sink *sink);
 
+/* Can a sink replace its table with each run of the source? A clause for behind `Field "table.strategy" `; NULL: it can, or does not. free(). */
+char *source_sink_replace_wrong(const Source *source, const Sink *sink);
+
 /* Why no column of type `path` can work there, a clause that follows `its type is "path", `; NULL: they can. */
 const char *source_paths_wrong(const Source *source);
 

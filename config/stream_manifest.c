@@ -344,8 +344,9 @@ static int complete(Stream *stream, const Node *spec) {
         return fault_at(stream->fault, &sink_options,
                         "has \"incremental_strategy\": replace, which needs a source that ends: \"run_in_loop\" "
                         "must be false");
-    if (!merges && stream->keys) {
-        stream_ignore(stream, "primary_key (only merge has a use for it)");
+    bool keyed = merges || strcmp(strategy, "replace") == 0;
+    if (!keyed && stream->keys) {
+        stream_ignore(stream, "primary_key (append has no use for it)");
         check(json_array_clear(stream->keys) == 0);
     }
     set_intervals(stream);

@@ -143,6 +143,15 @@ static json_t *counts_json(const BridgeStatus *status) {
     return json;
 }
 
+/* Of a sink that replaces its table. */
+static json_t *run_json(const BridgeSinkStatus *sink) {
+    bool replaced = sink->run == BRIDGE_RUN_REPLACED;
+    json_t *json = json_pack("{s:s, s:o, s:o}", "state", bridge_run_state_name(sink->run), "rows", known_json(replaced ? sink->rows : -1), "at",
+                             time_json(replaced ? sink->replaced : 0));
+    check(json);
+    return json;
+}
+
 static json_t *sinks_json(const BridgeStatus *status) {
     json_t *list = json_array();
     check(list);
@@ -151,6 +160,7 @@ static json_t *sinks_json(const BridgeStatus *status) {
         json_t *json = json_pack("{s:s, s:b, s:o, s:o}", "sinkId", sink->name, "delays", (int)sink->delays, "stopped",
                                  text_json(sink->stopped), "reason", text_json(sink->reason));
         check(json && json_array_append_new(list, json) == 0);
+        if (sink->run != BRIDGE_RUN_NONE) set(json, "run", run_json(sink));
     }
     return list;
 }

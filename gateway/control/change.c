@@ -441,7 +441,8 @@ static void give_numbers(Control *control, ChangeOutcome *outcome) {
 static void begin_run(const Control *control, Change *change) {
     ChangeOutcome *outcome = &change->outcome;
     if (!outcome->source) outcome->source = source_copy(registry_find(&control->registry, change->request.source_id)->source);
-    source_begin_run(outcome->source, control->options.clock->wall(control->options.clock));
+    usec_t now = control->options.clock->wall(control->options.clock), behind = bridge_run_behind(control, outcome->source);
+    source_begin_run(outcome->source, now > behind ? now : behind + USEC_MS);
 }
 
 static int compile(Control *control, Change *change, Error *error) {

@@ -1,4 +1,5 @@
 /* What control knows of sources that read a broker, beside what it does for all. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -52,6 +53,21 @@ bool bridge_is_finished(const Control *control, const Source *source) {
     return finished;
 }
 
+usec_t bridge_run_behind(const Control *control, const Source *source) {
+    BridgeStatus *status = source_ends(source) ? control_bridge_status(control, source) : NULL;
+    usec_t later = status ? status->later_run : 0;
+    bridge_status_unref(status);
+    return later;
+}
+
+char *bridge_group(const Control *control, const Source *source, const SinkTarget *target) {
+    char *group = source->kind->bridge->group(source, control->options.options->project);
+    if (target->table.strategy != STRATEGY_REPLACE || source->run == 0) return group;
+    char *of_run = run_group(group, (uint64_t)(source->run / USEC_MS));
+    free(group);
+    return of_run;
+}
+
 /* Not by what people call it, and when its rows are imported. */
 static bool decides_rows(const char *field) {
     return strcmp(field, "name") != 0 && strcmp(field, "description") != 0 && strncmp(field, "settings", 8) != 0;
@@ -82,8 +98,33 @@ bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known
 /* ------------------------------------------------------------------------------------------------------------------------------------------- */
 
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure) {
-    _cleanup_free_ char *wrong = source_sink_start_wrong(source, sink);
+    _cleanup_free_ char *wrong = source_sink_start_wrong(source, sink), *replace_wrong = source_sink_replace_wrong(source, sink);
+    if (replace_wrong) return failure_set(failure, 400, "badRequest", "Field \"table.strategy\" %s.", replace_wrong);
     return wrong ? failure_set(failure, 400, "badRequest", "Field \"startFrom\" %s.", wrong) : 0;
+}
+
+static bool replaces(const Sink *sink) {
+    return sink->target.table.strategy == STRATEGY_REPLACE;
+}
+
+int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *outcome, Failure *failure) {
+    const Source *source = outcome->source ? outcome->source : known->source;
+    const Sink *first = NULL;
+    for (size_t i = 0; i < (known ? known->sink_count : 0) + outcome->sink_count; i++) {
+        bool listed = known && i < known->sink_count;
+        const Sink *sink = listed ? known->sinks[i]->sink : outcome->sinks[i - (known ? known->sink_count : 0)];
+        for (size_t k = 0; listed && k < outcome->sink_count; k++)
+            if (strcmp(outcome->sinks[k]->sink_id, sink->sink_id) == 0) sink = outcome->sinks[k];
+        if (sink->deleted != 0) continue;
+        if (replaces(sink) && bridge_check_sink(source, sink, failure) < 0) return -1;
+        if (!first) first = sink;
+        if (replaces(sink) == replaces(first)) continue;
+        return failure_set(failure, 400, "badRequest",
+                           "Field \"table.strategy\" is \"replace\" of sink \"%s\" and not of sink \"%s\": it must be in all sinks of a source, or in "
+                           "none.",
+                           replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
+    }
+    return 0;
 }
 
 static void begin_sentence(Buffer *text) {
@@ -112,11 +153,11 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
 }
 
 static bool moves(const Source *source, const Sink *old, const Sink *now) {
-    return source_keeps_positions(source) && !sink_target_same_place(&old->target, &now->target);
+    return source_keeps_positions(source) && !replaces(now) && !sink_target_same_place(&old->target, &now->target);
 }
 
 void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink) {
-    if (!source_keeps_positions(known->source) || registry_live_sinks(known) == 0) return;
+    if (!source_keeps_positions(known->source) || replaces(sink) || registry_live_sinks(known) == 0) return;
     sink->origin.joins = true;
     sink->origin.key = source_positions_key(known->source, control->options.options->project);
 }
@@ -130,6 +171,8 @@ bool bridge_note_target(const Control *control, const RegistrySource *known, con
 
 int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure) {
     const char *from = old->target.connection, *to = now->target.connection;
+    if (source_keeps_positions(source) && replaces(now))
+        return failure_set(failure, 400, "badRequest", "Parameter \"positions\" is not for the strategy \"replace\": each run reads from the first record.");
     if (!source_keeps_positions(source))
         return failure_set(failure, 400, "badRequest",
                            "Parameter \"positions\" is for sinks of sources that keep positions: source \"%s\" does not.",

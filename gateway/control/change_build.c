@@ -616,6 +616,10 @@ int change_build(Control *control, const ChangeRequest *request, ChangeOutcome *
         return r;
     }
     const RegistrySource *known = request->source_id ? registry_find(&control->registry, request->source_id) : NULL;
+    if (outcome.done && !outcome.withdraws && bridge_check_strategies(known, &outcome, failure) < 0) {
+        outcome_deinit(&outcome);
+        return -1;
+    }
     outcome.runs = outcome.runs || bridge_runs_again(request, known, &outcome);
     check_outcome(&outcome);
     *ret_outcome = outcome;

@@ -134,6 +134,12 @@ bool bridge_is_finished(const Control *control, const Source *source);
 bool bridge_runs_again(const ChangeRequest *request, const RegistrySource *known, const ChangeOutcome *outcome);
 /* Can the sink say where it begins as it does? */
 int bridge_check_sink(const Source *source, const Sink *sink, Failure *failure);
+/* Can the tables of the source be replaced, or not, as its sinks say? `known` NULL: it is new. */
+int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *outcome, Failure *failure);
+/* Number of the present run of a source whose tables are replaced, behind the group of its positions; of others the group alone. free(). */
+char *bridge_group(const Control *control, const Source *source, const SinkTarget *target);
+/* When another run of the source begins, at the earliest: behind one that has taken a table of it. Wall; 0: whenever. */
+usec_t bridge_run_behind(const Control *control, const Source *source);
 /* A sink comes to a source, or gets another target: notes what says where it begins to read. */
 void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink);
 /* true: its rows go elsewhere, and positions count. `source`: as it will be. */

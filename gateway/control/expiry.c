@@ -123,7 +123,7 @@ static LoadJob *next_positions(const Control *control, Expiry *expiry) {
         expiry->cleared[expiry->at] = true;
         if (!source_keeps_positions(source) || shares_positions(control, source, sink)) continue;
         expiry->cleared[expiry->at] = false;
-        _cleanup_free_ char *group = source->kind->bridge->group(source, control->options.options->project), *label = NULL;
+        _cleanup_free_ char *group = bridge_group(control, source, &sink->target), *label = NULL;
         check(asprintf(&label, "%s/%s", source->source_id, sink->sink_id) > 0);
         return remove_job_new(&sink->target, label, sink->number, group, control->mailbox, expiry);
     }

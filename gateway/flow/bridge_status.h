@@ -25,6 +25,16 @@ typedef enum BridgeState {
 /* "starting", "running", …, as in the API. */
 const char *bridge_state_name(BridgeState state);
 
+/* Of a sink that replaces its table: what became of the present run. */
+typedef enum BridgeRunState {
+    BRIDGE_RUN_NONE,       /* it does not replace its table, or it is not known yet */
+    BRIDGE_RUN_OPEN,       /* its rows are collected */
+    BRIDGE_RUN_REPLACED,   /* they have replaced those of the table */
+    BRIDGE_RUN_EMPTY,      /* it has no row, and the table keeps its rows */
+    BRIDGE_RUN_SUPERSEDED, /* a later run took the table */
+} BridgeRunState;
+const char *bridge_run_state_name(BridgeRunState state); /* "open", … */
+
 /* Of one partition and sink. */
 typedef struct BridgeSinkPosition {
     int64_t next;     /* offset that the sink is given next; -1: not known yet */
@@ -52,12 +62,16 @@ typedef struct BridgeSinkStatus {
     const char *name;             /* sinkId */
     bool delays;                  /* the source reads no faster than this one takes */
     const char *stopped, *reason; /* "positionsMissing", "groupShared", …; NULL: it gets records */
+    BridgeRunState run;
+    int64_t rows;    /* BRIDGE_RUN_REPLACED: of the table; -1: not known, since it was done before this process began */
+    usec_t replaced; /* BRIDGE_RUN_REPLACED: wall; 0: not known */
 } BridgeSinkStatus;
 
 typedef struct BridgeStatus BridgeStatus;
 struct BridgeStatus {
     BridgeState state;
     usec_t run;          /* Source.run that it knows */
+    usec_t later_run;    /* the run that took a table of it, as Source.run of another gateway; 0: none did */
     const char *stopped; /* id, BRIDGE_STOPPED; else NULL */
     const char *reason;  /* a sentence; NULL: nothing to say */
     const char *error;   /* the last trouble with the broker, or a topic that cannot be read; NULL: none */

@@ -24,17 +24,34 @@ static BridgeWant want_of(const Bridge *bridge) {
     return source->plan ? WANT_READ : WANT_IDLE;
 }
 
+static bool replaces(const Plan *plan) {
+    return plan && plan_sink(plan, 0)->target.table.strategy == STRATEGY_REPLACE;
+}
+
+/* Each run has positions of its own. */
+static char *group_of(const Bridge *bridge, const Source *source) {
+    char *group = source->kind->bridge->group(source, bridge->options.project);
+    if (!bridge->replaces) return group;
+    check(source->run >= USEC_MS);
+    char *of_run = run_group(group, (uint64_t)(source->run / USEC_MS));
+    free(group);
+    return of_run;
+}
+
 static void define(Bridge *bridge) {
     BridgeWant before = bridge->want;
-    free(steal(bridge->group));
+    char *group = steal(bridge->group);
     bridge->definition = NULL;
+    bridge->replaces = bridge->source && replaces(bridge->source->plan);
     if (bridge->source) {
         const Source *source = bridge->source->source;
         bridge->definition = source_bridge(source);
         check(bridge->definition);
-        bridge->group = source->kind->bridge->group(source, bridge->options.project);
+        bridge->group = group_of(bridge, source);
         bridge->has_group = source->kind->bridge->divides_partitions && bridge->definition->loop;
     }
+    if (!group || !bridge->group || strcmp(group, bridge->group) != 0) replace_forget(bridge);
+    free(group);
     bridge->want = want_of(bridge);
     if (before != WANT_READ) finish_forget(bridge);
     bridge->status_at = 0;
@@ -252,6 +269,7 @@ static void handle(Bridge *bridge, Message *message) {
     case MESSAGE_PROGRESS: claims_progress_back(bridge, (Progress *)message); return;
     case MESSAGE_CLAIM: claims_back(bridge, (LoadJob *)message); return;
     case MESSAGE_ORIGIN: claims_origin_back(bridge, (LoadJob *)message); return;
+    case MESSAGE_SWAP: replace_swap_back(bridge, (LoadJob *)message); return;
     case MESSAGE_SEEK: seek_back(bridge, (LoadJob *)message); return;
     case MESSAGE_LIST: known_back(bridge, (LoadJob *)message); return;
     case MESSAGE_CLOSE: finish_close_back(bridge, (Close *)message); return;
@@ -297,9 +315,10 @@ static void adopt(Bridge *bridge) {
     bridge->source = now;
     if (now != before) {
         bool changed = now && before && differs(before->source, now->source);
+        bool another_run = now && before && now->source->run != before->source->run;
+        changed = changed || (another_run && (bridge->replaces || replaces(now->plan)));
         bool reads_on = bridge->client && now && now->plan && before && !changed;
         define(bridge);
-        bool another_run = now && before && now->source->run != before->source->run;
         if (changed || another_run) finish_forget(bridge); /* it may go on, or have more to read */
         if (bridge->client && (bridge->want != WANT_READ || !reads_on)) bridge_close_client(bridge);
         if (bridge->client) {
@@ -347,6 +366,7 @@ void bridge_free(Bridge *bridge) {
     flow_deinit(bridge);
     acks_deinit(bridge);
     topics_deinit(bridge);
+    replace_forget(bridge);
     buffer_deinit(&bridge->rest);
     row_maker_free(bridge->maker);
     free(bridge->trouble);
@@ -388,7 +408,7 @@ static usec_t work(Bridge *bridge, usec_t now) {
         bridge->phase = BRIDGE_BEGINS;
     }
     claims_step(bridge, now);
-    if (bridge->phase == BRIDGE_BEGINS && claims_have_begun(bridge)) parts_assign(bridge);
+    if (bridge->phase == BRIDGE_BEGINS && claims_have_begun(bridge) && !replace_are_over(bridge)) parts_assign(bridge);
     range_step(bridge, now);
     seek_step(bridge, now);
     finish_step(bridge, now);

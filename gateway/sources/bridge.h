@@ -10,6 +10,7 @@
  *   bridge_acks.c       a broker that keeps what is not acknowledged, in the place of claims
  *   bridge_range.c      offsets that the broker does not have
  *   bridge_finish.c     `loop: false`: the end
+ *   bridge_replace.c    tables that are replaced by each run
  *   bridge_seek.c       what an admin asks for
  *   bridge_status_make.c  how it is, for people; also the offsets that lag tools read
  *

@@ -36,6 +36,7 @@ void claims_look(Bridge *bridge, size_t sink, BridgeLook look) {
     BridgeSink *of = &bridge->sinks[sink];
     of->began = of->began || bridge_acks(bridge);
     if (of->stopped || bridge_acks(bridge)) return;
+    if (replace_is_over(bridge, sink) && bridge->phase == BRIDGE_READING) return;
     if (of->look < look) of->look = look;
     of->look_after = bridge->progress_number;
     bridge->progress_due = 0;
@@ -132,6 +133,7 @@ static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progre
     of->posted_bytes -= of->asked_bytes;
     of->asked_bytes = 0;
     of->failing_since = progress->failing_since;
+    of->paused = progress->paused;
     of->made_table = progress->made_table;
     if (of->claiming || of->look != LOOK_NONE) return; /* its claim has its own words */
     free(of->error);
@@ -140,13 +142,20 @@ static void take_figures(Bridge *bridge, size_t sink, const SinkProgress *progre
 
 static void take_news(Bridge *bridge, const Question *question, size_t sink) {
     const SinkProgress *progress = &question->progress.sinks[sink];
+    if (replace_is_over(bridge, sink)) return;
+    if (bridge->replaces && replace_heard(bridge, sink, progress)) {
+        claims_look(bridge, sink, LOOK_POSITION);
+        return;
+    }
     take_heard(bridge, sink, progress);
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePart *part = &bridge->parts[i];
         const PartitionProgress *said = &progress->partitions[i];
         switch (bridge_news(said, aim_now(bridge, i, sink), part->posted > question->posted)) {
         case BRIDGE_NEWS_NONE: break;
-        case BRIDGE_NEWS_MISSING: sink_missing(bridge, sink); return;
+        case BRIDGE_NEWS_MISSING:
+            if (!bridge->replaces) sink_missing(bridge, sink); /* a run that is gone is claimed anew */
+            return;
         case BRIDGE_NEWS_LOOK:
             part_leave(bridge, i, sink);
             part_rejoin(bridge, i);
@@ -386,7 +395,8 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
             of->began = of->began || !raised;
             of->is_new = of->is_new && raised;
             of->moved = of->moved && raised;
-            if (!raised && !of->stopped) take_positions(bridge, context.sink, job);
+            bool open = !bridge->replaces || raised || replace_claimed(bridge, context.sink, job);
+            if (open && !raised && !of->stopped) take_positions(bridge, context.sink, job);
         } else if (!of->stopped) {
             of->error = text_copy(job->request.error.text);
             claim_failed(bridge, context.sink, try_again_at(bridge, (SinkResult)job->request.result));

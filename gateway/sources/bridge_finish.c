@@ -22,7 +22,8 @@ static bool all_through(Bridge *bridge) {
         if (!through && (part->holds & HOLD_THROUGH)) part_release(bridge, i, HOLD_THROUGH); /* a sink was joined */
         if (!bridge->client) return false;
         all = all && through && part->made >= part->limit;
-        for (size_t k = 0; k < bridge->sink_count; k++) all = all && *bridge_next(bridge, i, k) >= part->limit;
+        for (size_t k = 0; k < bridge->sink_count; k++)
+            all = all && (*bridge_next(bridge, i, k) >= part->limit || replace_is_over(bridge, k));
     }
     return all && bridge->client;
 }
@@ -43,7 +44,7 @@ static bool positions_are_there(const Bridge *bridge) {
     if (bridge_acks(bridge)) return true;
     for (size_t i = 0; i < bridge->part_count; i++)
         for (size_t k = 0; k < bridge->sink_count; k++)
-            if (bridge->parts[i].slots[k].position < bridge->parts[i].limit) return false;
+            if (bridge->parts[i].slots[k].position < bridge->parts[i].limit && !replace_is_over(bridge, k)) return false;
     return true;
 }
 
@@ -52,6 +53,7 @@ static void note_rest(Bridge *bridge) {
     size_t count = 0;
     for (size_t i = 0; i < bridge->part_count && !bridge_acks(bridge); i++) {
         int64_t first, end;
+        if (bridge->phase != BRIDGE_READING) break; /* nothing was assigned: another gateway, or a start before, has ended the run */
         bridge->type->bounds(bridge->client, i, &first, &end);
         count += end > bridge->parts[i].limit;
     }
@@ -65,7 +67,19 @@ static void forget_imports(Bridge *bridge) {
     for (size_t i = 0; i < bridge->sink_count; i++) bridge->sinks[i].imported = false;
 }
 
+static void finish(Bridge *bridge) {
+    note_rest(bridge);
+    log_info("source %s: all that was there when it began is imported", bridge->id);
+    bridge->finished = true;
+    bridge->status_at = 0;
+    bridge_close_client(bridge);
+}
+
 void finish_step(Bridge *bridge, usec_t now) {
+    if (bridge->phase >= BRIDGE_BEGINS && replace_are_over(bridge) && bridge->in_flight == 0 && !bridge->templates_out) {
+        finish(bridge);
+        return;
+    }
     if (bridge->definition->loop || bridge->phase != BRIDGE_READING || now < bridge->finish_again) return;
     if (!all_through(bridge) || !flow_is_empty(bridge) || bridge->resync) {
         forget_imports(bridge);
@@ -74,6 +88,7 @@ void finish_step(Bridge *bridge, usec_t now) {
     bool imported = true;
     for (size_t i = 0; i < bridge->sink_count; i++) {
         const BridgeSink *sink = &bridge->sinks[i];
+        if (replace_is_over(bridge, i)) continue;
         imported = imported && sink->imported;
         if (!sink->imported && !sink->closing) post_close(bridge, i);
     }
@@ -84,11 +99,7 @@ void finish_step(Bridge *bridge, usec_t now) {
         bridge->progress_due = 0;
         return;
     }
-    note_rest(bridge);
-    log_info("source %s: all that was there when it began is imported", bridge->id);
-    bridge->finished = true;
-    bridge->status_at = 0;
-    bridge_close_client(bridge);
+    if (replace_step(bridge, now)) finish(bridge);
 }
 
 void finish_close_back(Bridge *bridge, Close *take_close) {

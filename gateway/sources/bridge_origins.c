@@ -72,7 +72,7 @@ static bool has_others(const Bridge *bridge) {
 bool origin_is_to_be_asked(const Bridge *bridge, size_t sink) {
     const BridgeSink *of = &bridge->sinks[sink];
     const SinkOrigin *origin = origin_of(of);
-    if (of->origin) return false;
+    if (of->origin || bridge->replaces) return false; /* a run begins at the first record */
     if (of->sink->start.given) return true;
     if (origin->former_count == 0 && !(origin->joins && has_others(bridge))) return false;
     for (size_t i = 0; i < bridge->world.topic_count; i++)

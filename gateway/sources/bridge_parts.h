@@ -121,7 +121,23 @@ typedef struct BridgeSink {
     usec_t failing_since;
     usec_t made_table;      /* wall: its table was gone and was made anew; 0: no */
     bool closing, imported; /* `loop: false`: all that was read */
+    bool paused;            /* its imports, as the writer says */
 } BridgeSink;
+
+/* The present run of a sink that replaces its table. It is kept while the group is the same, whatever becomes of clients and definitions. */
+typedef struct BridgeRun {
+    uint32_t sink; /* number */
+    BridgeRunState state;
+    int64_t rows;      /* as BridgeSinkStatus, as the next */
+    usec_t replaced;
+    usec_t later;      /* BRIDGE_RUN_SUPERSEDED: by that run, wall */
+    usec_t look_after; /* boot: what was heard of positions before does not count */
+    bool swapping;     /* a swap is on its way */
+    usec_t swap_begun; /* boot */
+    usec_t swap_again; /* boot: it is not posted before */
+    unsigned failures; /* of swaps, one after the other */
+    char *error;       /* owned: of the last swap; NULL: it did not fail */
+} BridgeRun;
 
 /* The highest generation of a topic that was met, also while no client is there. */
 typedef struct BridgeGeneration {
@@ -282,6 +298,11 @@ struct Bridge {
 
     BridgeAcks acks;
 
+    /* tables that are replaced */
+    bool replaces;   /* all sinks do */
+    BridgeRun *runs; /* owned */
+    size_t run_count;
+
     /* `loop: false` */
     bool finished;
     usec_t finish_again;
@@ -419,6 +440,24 @@ void range_seek_back(Bridge *bridge, const SeekContext *context, const LoadJob *
 void finish_step(Bridge *bridge, usec_t now);
 void finish_close_back(Bridge *bridge, Close *take_close);
 void finish_forget(Bridge *bridge); /* it runs again */
+
+/* ---- bridge_replace.c: sinks that replace their tables ---- */
+/* Another group: what was known of runs is forgotten. */
+void replace_forget(Bridge *bridge);
+/* Where each sink is with its run is asked anew: one that had no row may have some now. */
+void replace_begin(Bridge *bridge);
+/* NULL: it does not replace its table, or nothing is known. */
+const BridgeRun *replace_run(const Bridge *bridge, uint32_t sink);
+/* Its run has come to its end: it takes nothing any more. */
+bool replace_is_over(const Bridge *bridge, size_t sink);
+bool replace_are_over(const Bridge *bridge); /* of all sinks */
+/* A claim is back. false: the run is over. */
+bool replace_claimed(Bridge *bridge, size_t sink, const LoadJob *job);
+/* What the writer says of it; true: its destination is to be asked. */
+bool replace_heard(Bridge *bridge, size_t sink, const SinkProgress *progress);
+/* All is imported: posts what is to be done. true: no sink has anything left to do. */
+bool replace_step(Bridge *bridge, usec_t now);
+void replace_swap_back(Bridge *bridge, LoadJob *take_job);
 
 /* ---- bridge_seek.c ---- */
 void seek_asked(Bridge *bridge, BridgeSeek *seek);

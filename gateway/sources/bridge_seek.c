@@ -59,6 +59,8 @@ void seek_asked(Bridge *bridge, BridgeSeek *seek) {
         why = "The source has no enabled sink.";
     } else if (reads_a_durable(bridge)) {
         why = "Its durable consumer says what is read: with another \"durable\" it begins anew.";
+    } else if (bridge->replaces) {
+        why = "The source replaces its tables: each run reads from the first record.";
     } else if (seek->to == SEEK_OFFSET && seek->at < 0) {
         why = "An offset is 0 or above.";
     } else if (bridge->seeking) {

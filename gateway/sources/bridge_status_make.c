@@ -94,6 +94,48 @@ static void put_sink(const Bridge *bridge, size_t at, BridgeStatus *status) {
     };
 }
 
+/* What became of the run of a sink; all-zero: it has none. */
+static const char *note_of_run(const BridgeRun *run, BridgeStatus *status) {
+    char at[25];
+    switch (run->state) {
+    case BRIDGE_RUN_EMPTY: return "The run has no row, so the table keeps its rows: \"allowEmpty\" is not set.";
+    case BRIDGE_RUN_SUPERSEDED:
+        clock_format_utc(run->later, at);
+        return say(status, "The run of %s has the table: this one ended without effect.", at);
+    case BRIDGE_RUN_OPEN: return run->error ? say(status, "The rows of the run cannot replace those of the table: %s", run->error) : NULL;
+    case BRIDGE_RUN_NONE:
+    case BRIDGE_RUN_REPLACED: break;
+    }
+    return NULL;
+}
+
+/* After known_put, which has sinks of its own. */
+static void put_runs(const Bridge *bridge, BridgeStatus *status) {
+    for (size_t i = 0; i < status->sink_count; i++) {
+        BridgeSinkStatus *sink = &status->sinks[i];
+        const BridgeRun *run = replace_run(bridge, sink->sink);
+        if (!run) continue;
+        const char *reason = note_of_run(run, status);
+        sink->run = run->state;
+        sink->rows = run->rows;
+        sink->replaced = run->replaced;
+        if (reason && !sink->stopped) sink->reason = reason;
+        if (run->later > status->later_run) status->later_run = run->later;
+    }
+}
+
+/* The first sink whose run ended otherwise than it should, or cannot end. */
+static void judge_runs(const Bridge *bridge, BridgeStatus *status) {
+    for (size_t i = 0; i < status->sink_count; i++) {
+        const BridgeSinkStatus *sink = &status->sinks[i];
+        const BridgeRun *run = replace_run(bridge, sink->sink);
+        if (!run || !note_of_run(run, status)) continue;
+        if (run->state == BRIDGE_RUN_OPEN) status->state = BRIDGE_WAITING;
+        status->reason = say(status, "Sink \"%s\": %s", sink->name, sink->reason);
+        return;
+    }
+}
+
 /* A sink whose destination does not say where it begins. */
 static bool is_asked_for(const BridgeSink *sink) {
     if (sink->stopped) return false;
@@ -209,7 +251,9 @@ static BridgeStatus *make(const Bridge *bridge) {
     status->partitions = arena_alloc(&status->arena, (bridge->part_count + 1) * sizeof *status->partitions);
     for (size_t i = 0; i < bridge->part_count; i++) put_part(bridge, i, status);
     known_put(bridge, status);
+    put_runs(bridge, status);
     judge(bridge, status);
+    if (bridge->want == WANT_READ && bridge->replaces) judge_runs(bridge, status);
     return status;
 }
 

@@ -265,6 +265,7 @@ void parts_set_up(Bridge *bridge) {
     }
     make_slots(bridge);
     begin_epoch(bridge);
+    replace_begin(bridge);
     for (size_t i = 0; i < bridge->sink_count; i++) {
         BridgeSink *sink = &bridge->sinks[i];
         sink->began = false;

@@ -1,0 +1,330 @@
+"""Tables that are replaced: each run of a source that ends brings all of its rows at once, or none of them."""
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from sluice import AT_ONCE, BINARY, ROOT, wait_until
+
+sys.path.insert(0, str(ROOT / "tests" / "services"))
+
+from nats_server import Nats  # noqa: E402
+
+LONG = 150
+ROUNDS = int(os.environ.get("SLUICE_REPLACE_ROUNDS", "20"))
+SEED = int(os.environ.get("SLUICE_SEED", "1"))
+COLUMNS = [
+    {"name": "q", "type": "meta", "field": "sequence", "dataType": "integer"},
+    {"name": "g", "type": "path", "path": "g", "dataType": "integer"},
+    {"name": "n", "type": "path", "path": "n", "dataType": "integer"},
+]
+KEYED = [{"name": "n", "type": "path", "path": "n", "dataType": "integer", "primaryKey": True}, *COLUMNS[:2]]
+
+
+@pytest.fixture
+def nats():
+    server = Nats("max_payload: 16MB")
+    server.create_stream("ORDERS", ["orders.>"])
+    yield server
+    server.close()
+
+
+class Place:
+    """A gateway that reads the stream into table t of a destination."""
+
+    def __init__(self, nats, gateway, connection, rows):
+        self.nats, self.gateway, self.connection, self.rows = nats, gateway, connection, rows
+
+    def add(self, columns=COLUMNS, **table):
+        nats = {"connection": "events", "stream": "ORDERS", "durable": "none", "loop": False}
+        self.gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "nats", "nats": nats})
+        table = {"connection": self.connection, "tableId": "t", "strategy": "replace", "mapping": {"columns": columns}, **table}
+        self.gateway.change("POST", "/sources/s/sinks", {"sinkId": "k", "name": "k", "type": "table", "table": table})
+        self.gateway.set("/sources/s/sinks/k", AT_ONCE)
+
+    def publish(self, generation, count):
+        self.nats.publish("orders.a", [json.dumps({"g": generation, "n": n}) for n in range(count)])
+
+    def put(self, generation, count):
+        """The stream has these messages, and no others."""
+        self.nats.purge("ORDERS")
+        self.publish(generation, count)
+
+    def bridge(self):
+        answer = self.gateway.api("GET", "/sources/s/bridge").json
+        return {"state": None, "reason": None, "run": None, "sinks": [], **answer}
+
+    def run(self):
+        return {"state": None, **self.bridge()["sinks"][0].get("run", {})}
+
+    def wait_finished(self, run="replaced"):
+        wait_until(f"it is finished: {run}", lambda: self.bridge()["state"] == "finished" and self.run()["state"] == run, LONG)
+
+    def resume(self):
+        assert "read once more" in self.gateway.change("PUT", "/sources/s/resume")["result"]
+
+    def write(self, statement):
+        if self.connection != "local":
+            self.rows(statement)
+            return
+        database = sqlite3.connect(self.gateway.data / "tables.db", timeout=30, isolation_level=None)
+        database.execute(statement)
+        database.close()
+
+    def waiting(self):
+        """Rows that wait in the gateway."""
+        levels = self.gateway.statistics("s", "k")["levels"]
+        return levels["local"]["recordsCount"] + levels["staging"]["recordsCount"]
+
+    def have(self):
+        return self.rows("SELECT g, n FROM t ORDER BY n, g")
+
+    def sides(self):
+        if self.connection == "local":
+            return self.rows("SELECT name FROM sqlite_master WHERE name LIKE '%\\_\\_replace' ESCAPE '\\'")
+        return self.rows("SELECT relname FROM pg_class WHERE relname LIKE '%\\_\\_replace'")
+
+
+def config(nats, postgres=None):
+    text = f'connections:\n  events: {{type: nats, servers: "{nats.uri}"}}\n'
+    return text + (f'  warehouse: {{type: postgres, uri: "{postgres.uri}"}}\n' if postgres else "")
+
+
+def clean(postgres):
+    postgres.rows("DROP TABLE IF EXISTS u, t, t__replace CASCADE")
+    postgres.rows("DROP SCHEMA IF EXISTS sluice CASCADE")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request, gateway_factory, nats):
+    if request.param == "sqlite":
+        gateway = gateway_factory(config(nats)).start()
+        yield Place(nats, gateway, "local", gateway.rows)
+        return
+    postgres = request.getfixturevalue("postgres")
+    clean(postgres)
+    yield Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
+    clean(postgres)
+
+
+def rows_of(generation, count):
+    return [(generation, n) for n in range(count)]
+
+
+def test_each_run_replaces_the_rows(place):
+    place.put(1, 300)
+    place.add()
+    place.wait_finished()
+    assert place.have() == rows_of(1, 300)
+    assert place.run()["rows"] == 300 and place.run()["at"]
+    assert place.sides() == []
+    place.write("INSERT INTO t (g, n) VALUES (7, 7)")
+    place.put(2, 40)
+
+    # Neither of these begins a run.
+    source = place.gateway.api("GET", "/sources/s").json
+    manifest = {"type": "nats", "nats": source["nats"]}
+    assert place.gateway.change("PUT", "/sources/s/manifest", manifest)["result"] == "Nothing had to be changed."
+    place.gateway.change("PUT", "/sources/s/pause")
+    place.gateway.change("PUT", "/sources/s/resume")
+    place.wait_finished()
+    place.gateway.stop()
+    place.gateway.start()
+    place.wait_finished()
+    assert (7, 7) in place.have() and len(place.have()) == 301
+    assert place.bridge()["run"] == source["run"]
+
+    place.resume()
+    wait_until("the next run", lambda: place.have() == rows_of(2, 40), LONG)
+    place.wait_finished()
+    assert place.bridge()["run"] > source["run"] and place.sides() == []
+    assert "40 rows have replaced those of table" in place.gateway.log_text()
+    positions = "_sluice_positions" if place.connection == "local" else "sluice.positions"
+    groups = {group for (group,) in place.rows(f"SELECT group_id FROM {positions} WHERE group_id <> ''")}
+    assert len(groups) == 1, groups
+
+
+def test_a_changed_definition_is_another_run(place):
+    place.put(1, 30)
+    place.add()
+    place.wait_finished()
+    run = place.bridge()["run"]
+    place.gateway.change("PATCH", "/sources/s", {"description": "other words"})
+    assert place.bridge()["run"] == run
+    place.put(2, 20)
+    place.gateway.change("PATCH", "/sources/s", {"nats": {"subject": "orders.a"}})
+    wait_until("the next run", lambda: place.have() == rows_of(2, 20), LONG)
+    place.wait_finished()
+    assert place.bridge()["run"] > run
+
+
+def test_a_run_without_rows(place):
+    place.put(1, 30)
+    place.add()
+    place.wait_finished()
+    place.nats.purge("ORDERS")
+    place.resume()
+    place.wait_finished("empty")
+    assert place.have() == rows_of(1, 30)
+    assert "allowEmpty" in place.bridge()["reason"]
+    status = [BINARY, "status", "--admin", f"http://{place.gateway.admin}", "--data", str(place.gateway.data)]
+    assert "the table keeps its rows" in subprocess.run(status, capture_output=True, text=True, timeout=60).stdout
+    place.gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"allowEmpty": True}})
+    place.wait_finished()
+    assert place.have() == [] and place.run()["rows"] == 0
+
+
+def test_rows_with_one_key(place):
+    place.publish(1, 30)
+    place.publish(2, 20)
+    place.add(KEYED)
+    place.wait_finished()
+    assert place.have() == [(2, n) for n in range(20)] + [(1, n) for n in range(20, 30)]
+
+
+def test_a_run_that_is_resumed_before_it_ends(place):
+    """What was collected of the run before is dropped; its files are left out."""
+    place.put(1, 50)
+    place.add()
+    place.wait_finished()
+    place.put(2, 3000)
+    place.gateway.change("PUT", "/sources/s/sinks/k/pause")
+    place.resume()
+    wait_until("rows wait", lambda: place.waiting() == 3000, LONG)
+    place.put(3, 60)
+    place.gateway.change("PATCH", "/sources/s", {"nats": {"batchSize": 50}})
+    place.gateway.change("PUT", "/sources/s/sinks/k/resume")
+    wait_until("the last run", lambda: place.have() == rows_of(3, 60), LONG)
+    place.wait_finished()
+    assert place.waiting() == 0
+
+
+class Reader(threading.Thread):
+    """Looks at the table all the time: it has the rows of one run, all of them."""
+
+    def __init__(self, place, count):
+        super().__init__()
+        self.place, self.count, self.looks, self.wrong, self.ends = place, count, 0, [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ends.is_set():
+            try:
+                seen = self.place.rows("SELECT count(*), min(g), max(g), sum(n) FROM t")[0]
+            except Exception as error:  # a locked SQLite file; a table that is not there yet
+                if "locked" in str(error) or "does not exist" in str(error) or "no such table" in str(error):
+                    continue
+                self.wrong.append(repr(error))
+                return
+            self.looks += 1
+            if seen[0] != 0 and (seen[0] != self.count or seen[1] != seen[2] or seen[3] != self.count * (self.count - 1) // 2):
+                self.wrong.append(seen)
+            if seen[0] == 0 and self.looks > 1 and self.was_full:
+                self.wrong.append("empty")
+            self.was_full = seen[0] > 0
+            time.sleep(0.005)
+
+    was_full = False
+
+    def stop(self):
+        self.ends.set()
+        self.join()
+        assert self.wrong == [] and self.looks > 10, (self.wrong[:5], self.looks)
+
+
+def test_readers_see_whole_runs_while_the_gateway_is_killed(place):
+    chance = random.Random(SEED)
+    count = 1500
+    place.put(0, count)
+    place.add()
+    place.wait_finished()
+    reader = Reader(place, count)
+    until = time.monotonic() + 240
+    try:
+        for generation in range(1, ROUNDS + 1):
+            place.put(generation, count)
+            place.resume()
+            time.sleep(chance.random() * 1.5)
+            place.gateway.kill()
+            place.gateway.start()
+            wait_until(f"run {generation}", lambda: place.have() == rows_of(generation, count), LONG)
+            place.wait_finished()
+            if time.monotonic() > until:
+                break
+    finally:
+        reader.stop()
+    assert place.sides() == []
+
+
+@pytest.mark.parametrize("failpoint", ["loader.before-swap", "loader.after-swap"])
+def test_killed_at_the_swap(gateway_factory, nats, postgres, failpoint):
+    clean(postgres)
+    gateway = gateway_factory(config(nats, postgres)).start()
+    place = Place(nats, gateway, "warehouse", postgres.rows)
+    place.put(1, 200)
+    place.add()
+    place.wait_finished()
+    place.put(2, 300)
+    gateway.stop()
+    gateway.start(environment={"SLUICE_FAILPOINTS": f"{failpoint}=1*crash"})
+    place.wait_finished()
+    gateway.api("PUT", "/sources/s/resume", wait=0)
+    wait_until("it is killed", lambda: gateway.process.poll() is not None, LONG)
+    assert place.have() == (rows_of(2, 300) if "after" in failpoint else rows_of(1, 200))
+    gateway.process = None
+    gateway.start()
+    place.wait_finished()
+    assert place.have() == rows_of(2, 300)
+    clean(postgres)
+
+
+def test_rows_of_other_tables_do_not_go_along(gateway_factory, nats, postgres):
+    """A swap that the table refuses is tried again, visibly, and the table keeps its rows."""
+    clean(postgres)
+    place = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
+    place.put(1, 10)
+    place.add(KEYED)
+    place.wait_finished()
+    postgres.rows("CREATE TABLE u (n bigint REFERENCES t (n) ON DELETE CASCADE)")
+    postgres.rows("INSERT INTO u VALUES (3)")
+    place.put(2, 20)
+    place.resume()
+    wait_until("it says so", lambda: place.bridge()["state"] == "waiting" and "cannot replace" in (place.bridge()["reason"] or ""), LONG)
+    assert place.have() == rows_of(1, 10) and postgres.rows("SELECT n FROM u") == [(3,)]
+    postgres.rows("DROP TABLE u")
+    place.wait_finished()
+    assert place.have() == rows_of(2, 20)
+    clean(postgres)
+
+
+def test_a_later_run_wins(gateway_factory, nats, postgres):
+    """Of two gateways on one table, also after a lost data directory."""
+    clean(postgres)
+    first = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
+    first.put(1, 500)
+    first.add()
+    first.wait_finished()
+    first.gateway.change("PUT", "/sources/s/sinks/k/pause")
+    first.put(2, 400)
+    first.resume()
+    wait_until("rows wait", lambda: first.run()["state"] == "open", LONG)
+    second = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
+    second.add()
+    second.wait_finished()
+    assert first.have() == rows_of(2, 400)
+    first.gateway.change("PUT", "/sources/s/sinks/k/resume")
+    first.wait_finished("superseded")
+    assert "this one ended without effect" in first.bridge()["reason"]
+    assert first.have() == rows_of(2, 400)
+    first.put(3, 5)
+    first.resume()
+    first.wait_finished()
+    assert first.have() == rows_of(3, 5)
+    clean(postgres)
