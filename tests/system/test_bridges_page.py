@@ -204,6 +204,16 @@ def test_from_a_stream_to_a_table(nats, gateway):
     assert gateway.rows("SELECT sequence FROM messages ORDER BY 1") == [(n,) for n in range(1, 1501)]
 
 
+    # The section on tables that are replaced begins with this stream.
+    reader.follow("Tables that are replaced")
+    wait_until("the table", lambda: len(gateway.rows("SELECT id FROM current")) == 1500, LONG)
+    nats.purge("ORDERS")
+    nats.publish("orders.new", ['{"id":7}'])
+    wait_until("it is finished", lambda: gateway.api("GET", "/sources/current/bridge").json["state"] == "finished", LONG)
+    assert "read once more" in reader.shell("build/release/sluice resume current").stdout
+    wait_until("the next run", lambda: gateway.rows("SELECT id FROM current") == [(7,)], LONG)
+
+
 def test_a_new_sink_with_the_history_and_a_table_that_is_begun_anew(nats, gateway):
     """What the page says under "New sinks" and "Seek"."""
     nats.create_stream("ORDERS", ["orders.>"])

@@ -229,7 +229,12 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {"{\"name\":\"a\",\"table\":{\"tableId\":\"t\"}}", "needs a \"mapping\""},
         {SINK("", ""), "Field \"table.mapping.columns\" must have 1 to 100 items, not 0"},
         {SINK(ID_COLUMN, "\"strategy\":\"merge\","), "Field \"table.strategy\" is \"merge\", which needs a column"},
-        {SINK(ID_COLUMN, "\"strategy\":\"replace\","), "is \"replace\", which is not supported by this build yet"},
+        {SINK(ID_COLUMN, "\"allowEmpty\":true,"), "Field \"table.allowEmpty\" belongs to the strategy \"replace\" only"},
+        {SINK(ID_COLUMN, "\"strategy\":\"replace\",\"mergeIf\":{\"newerBy\":\"id\"},"),
+         "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key"},
+        {"{\"name\":\"a\",\"table\":{\"strategy\":\"replace\",\"tableId\":\"s.t12345678901234567890123456789012345678901234567890123456\","
+         "\"mapping\":{\"columns\":[" ID_COLUMN "]}}}",
+         "Field \"table.tableId\" must have at most 54 bytes behind the last dot with the strategy \"replace\""},
         {SINK(ID_COLUMN, "\"mergeIf\":{\"newerBy\":\"id\"},"), "Field \"table.mergeIf\" belongs to the strategy \"merge\" only"},
         {SINK(KEY_COLUMN, "\"strategy\":\"append\",\"mergeIf\":{\"newerBy\":\"id\"},"), "belongs to the strategy \"merge\" only"},
         {SINK(KEY_COLUMN, "\"mergeIf\":{},"), "Field \"table.mergeIf\" needs \"newerBy\""},

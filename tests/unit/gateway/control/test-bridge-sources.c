@@ -413,7 +413,7 @@ static void a_pause_is_shown(void **state) {
 
 static struct {
     BridgeState state;
-    usec_t run;
+    usec_t run, later;
 } shown_status;
 
 static BridgeStatus *show_status(SourceRunner *runner, uint32_t source) {
@@ -421,6 +421,7 @@ static BridgeStatus *show_status(SourceRunner *runner, uint32_t source) {
     BridgeStatus *status = bridge_status_new();
     status->state = shown_status.state;
     status->run = shown_status.run;
+    status->later_run = shown_status.later;
     return status;
 }
 
@@ -515,6 +516,62 @@ static void a_source_that_is_finished_is_resumed(void **state) {
     does(harness, "PUT", SOURCES "/o/resume", NULL, "Nothing had to be changed.");
 }
 
+#define REPLACES(id, table, more)                                                                                                          \
+    "{\"sinkId\":\"" id "\"" more ",\"table\":{\"strategy\":\"replace\",\"tableId\":\"" table                                              \
+    "\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":\"meta\",\"field\":\"bridge\"}]}}}"
+
+static void tables_are_replaced_by_sources_that_end(void **state) {
+    Harness *harness = *state;
+    const char *ends = "Field \\\"table.strategy\\\" is \\\"replace\\\", which needs a source that ends";
+    does(harness, "POST", SOURCES, "{\"sourceId\":\"h\"}", "The source is created.");
+    refuses(harness, "POST", SOURCES "/h/sinks",
+            "{\"sinkId\":\"k\",\"table\":{\"strategy\":\"replace\",\"tableId\":\"t\",\"mapping\":{\"columns\":[{\"name\":\"b\",\"type\":"
+            "\"body\"}]}}}",
+            ends);
+    does(harness, "POST", SOURCES, KAFKA("l", "other", "[\"a\"]"), "The source is created.");
+    refuses(harness, "POST", SOURCES "/l/sinks", REPLACES("k", "t", ""), ends);
+    does(harness, "POST", SOURCES, NATS("d", ",\"loop\":false"), "The source is created.");
+    refuses(harness, "POST", SOURCES "/d/sinks", REPLACES("k", "t", ""),
+            "needs a source that keeps positions: give it \\\"durable\\\": \\\"none\\\"");
+    does(harness, "POST", SOURCES, ENDS("f", ",\"groupId\":\"f\",\"startFrom\":\"latest\""), "The source is created.");
+    refuses(harness, "POST", SOURCES "/f/sinks", REPLACES("k", "t", ""), "the source must not have another \\\"startFrom\\\"");
+    does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
+    refuses(harness, "POST", SOURCES "/s/sinks", REPLACES("k", "t", ",\"startFrom\":\"earliest\""),
+            "the sink must not have \\\"startFrom\\\"");
+    does(harness, "POST", SOURCES "/s/sinks", REPLACES("k", "t", ""), "The sink is created.");
+    /* All sinks, or none. */
+    const char *all = "it must be in all sinks of a source, or in none";
+    refuses(harness, "POST", SOURCES "/s/sinks", SINK("n", "local", "u"), all);
+    refuses(harness, "PUT", SOURCES "/s/manifest",
+            "{\"type\":\"kafka\",\"kafka\":{\"connection\":\"events\",\"topics\":[\"a\"],\"loop\":false},\"sinks\":[" SINK("n", "local",
+                                                                                                                           "u") "]}",
+            all);
+    does(harness, "POST", SOURCES "/s/sinks", REPLACES("m", "u", ""), "The sink is created.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/m", "{\"table\":{\"strategy\":\"append\"}}", all);
+    refuses(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"loop\":true}}", ends);
+    refuses(harness, "PATCH", SOURCES "/s", "{\"kafka\":{\"startFrom\":\"latest\"}}", "the source must not have another");
+    does(harness, "PATCH", SOURCES "/s/sinks/m", "{\"table\":{\"tableId\":\"v\"}}", "The sink is changed.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/m?positions=keep", "{\"table\":{\"tableId\":\"w\"}}",
+            "\\\"positions\\\" is not for the strategy \\\"replace\\\"");
+    /* A deleted one does not count, and does not come back beside others. */
+    does(harness, "DELETE", SOURCES "/s/sinks/m", NULL, "The sink is deleted; what waits is imported.");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "The sink is changed.");
+    refuses(harness, "PUT", SOURCES "/s/sinks/m/undelete", NULL, all);
+}
+
+/* Another gateway's clock may be ahead: the next run is behind the one that won. */
+static void a_run_begins_behind_one_that_won(void **state) {
+    Harness *harness = *state;
+    does(harness, "POST", SOURCES, ENDS("s", ""), "The source is created.");
+    does(harness, "POST", SOURCES "/s/sinks", REPLACES("k", "t", ""), "The sink is created.");
+    usec_t run = run_of(harness, "s"), later = run + USEC_DAY;
+    let_it_say(harness, BRIDGE_FINISHED, run);
+    shown_status.later = later;
+    does(harness, "PUT", SOURCES "/s/resume", NULL, "The source was finished, and is read once more.");
+    assert_int_equal(run_of(harness, "s"), later + USEC_MS);
+    shown_status.later = 0;
+}
+
 static void a_disabled_sink_goes_on_later(void **state) {
     Harness *harness = *state;
     does(harness, "POST", SOURCES, KAFKA("s", "events", "[\"a\"]"), "The source is created.");
@@ -605,6 +662,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_plan_of_a_manifest_has_it_too, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_source_that_ends_has_runs, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_source_that_is_finished_is_resumed, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(tables_are_replaced_by_sources_that_end, start, harness_teardown),
+        cmocka_unit_test_setup_teardown(a_run_begins_behind_one_that_won, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_pause_is_shown, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_disabled_sink_goes_on_later, start, harness_teardown),
         cmocka_unit_test_setup_teardown(a_test_of_a_connection_looks_for_what_is_read, start, harness_teardown),

@@ -217,9 +217,17 @@ void world_put(int partition, unsigned records, WorldRecord kind) {
 
 /* ---- the writer ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Of the run, where tables are replaced. */
+static const char *group_name(void) {
+    static char name[60];
+    if (!world.replaces) return "sluice-1-s";
+    (void)snprintf(name, sizeof name, "sluice-1-s#%lld", (long long)(world.run / USEC_MS));
+    return name;
+}
+
 static int partition_of(const Partition *key) {
     assert_string_equal(key->cluster, "c");
-    assert_string_equal(key->group, "sluice-1-s");
+    assert_string_equal(key->group, group_name());
     assert_string_equal(key->topic, "t");
     return key->partition;
 }
@@ -373,7 +381,8 @@ void world_import(int sink) {
     for (size_t i = 0; i < of->run_count; i++) {
         const WorldRun *run = &of->runs[i];
         int64_t *position = &of->positions[run->partition];
-        assert_true(*position >= 0); /* an import never makes one */
+        if (world.replaces && *position < 0) continue; /* its run is over: it is left out */
+        assert_true(*position >= 0);                   /* an import never makes one */
         if (run->first == *position) {
             for (int64_t offset = run->first; offset < run->next; offset++)
                 if (run->rows[(offset - run->first) / 8] & 1 << (offset - run->first) % 8) of->table[run->partition][offset]++;
@@ -400,7 +409,7 @@ static void list(LoadJob *job, const WorldSink *sink, const int64_t *positions) 
     job->listed = arena_zalloc(&job->arena, WORLD_PARTITIONS * sizeof *job->listed);
     for (int p = 0; p < WORLD_PARTITIONS; p++) {
         if (positions[p] < 0) continue;
-        PartitionKey key = {.cluster = "c", .group = "sluice-1-s", .topic = "t", .generation = sink->generation, .partition = p};
+        PartitionKey key = {.cluster = "c", .group = group_name(), .topic = "t", .generation = sink->generation, .partition = p};
         job->listed[job->listed_count++] = (ListedPosition){.key = key, .topic_id = sink->topic_id, .next = positions[p]};
     }
 }
@@ -408,7 +417,7 @@ static void list(LoadJob *job, const WorldSink *sink, const int64_t *positions) 
 /* Of any sink, or of the table that it went to before. */
 static void list_group(LoadJob *job) {
     unsigned number, moves;
-    assert_string_equal(job->group, "sluice-1-s");
+    assert_string_equal(job->group, group_name());
     assert_int_equal(sscanf(sink_target_name(&job->target), "t%u_%u", &number, &moves), 2);
     WorldSink *sink = &world.sinks[number];
     sink->lists++;
@@ -416,9 +425,52 @@ static void list_group(LoadJob *job) {
     if (moves + 1 == sink->moves) list(job, sink, sink->former);
 }
 
+/* As sinks/replace_run.h has it: a later run forgets what was collected of the one before. */
+static bool claim_run(LoadJob *job, WorldSink *sink) {
+    uint64_t run = run_of_group(job->claims[0].key.group);
+    job->claimed = true;
+    job->run_state = run < sink->claimed_run || run < sink->done_run ? RUN_SUPERSEDED : run == sink->done_run ? RUN_DONE : RUN_OPEN;
+    job->later_run = sink->claimed_run > sink->done_run ? sink->claimed_run : sink->done_run;
+    if (job->run_state != RUN_OPEN) return false;
+    if (run > sink->claimed_run) {
+        memset(sink->table, 0, sizeof sink->table);
+        for (int p = 0; p < WORLD_PARTITIONS; p++) sink->positions[p] = sink->from[p] = sink->end[p] = sink->heard[p] = -1;
+        sink->run_count = 0;
+    }
+    sink->claimed_run = run;
+    return true;
+}
+
+static void swap(LoadJob *job, WorldSink *sink) {
+    uint64_t run = run_of_group(job->group);
+    sink->swaps++;
+    assert_string_equal(job->group, group_name());
+    assert_int_equal(job->limit_count, world.partition_count);
+    if (sink->swap_fails) {
+        job->request.result = SINK_REFUSED, (void)error_set(&job->request.error, -EINVAL, "a trigger says no");
+        return;
+    }
+    job->swap_outcome = run == sink->done_run ? SWAP_DONE_BEFORE : run < sink->claimed_run ? SWAP_SUPERSEDED : SWAP_REPLACED;
+    job->later_run = sink->claimed_run;
+    for (size_t i = 0; i < job->limit_count && job->swap_outcome == SWAP_REPLACED; i++)
+        if (sink->positions[job->limits[i].key.partition] < job->limits[i].limit) job->swap_outcome = SWAP_NOT_COMPLETE;
+    if (job->swap_outcome != SWAP_REPLACED) return;
+    uint64_t rows = 0;
+    for (int p = 0; p < WORLD_PARTITIONS; p++)
+        for (int o = 0; o < WORLD_OFFSETS; o++) rows += sink->table[p][o];
+    job->rows = rows;
+    if (rows == 0 && !job->allow_empty) {
+        job->swap_outcome = SWAP_EMPTY;
+        return;
+    }
+    sink->done_run = run;
+    sink->rows = rows;
+}
+
 static void claim(LoadJob *job, WorldSink *sink) {
     bool any = false;
     sink->claims++;
+    if (world.replaces && !claim_run(job, sink)) return;
     list(job, sink, sink->positions);
     job->claimed = !job->claims_listed || job->listed_count > 0;
     if (!job->claimed) return;
@@ -474,6 +526,8 @@ void world_answer_jobs(void) {
             list(job, sink, sink->positions);
         else if (job->request.message.kind == MESSAGE_ORIGIN)
             list_group(job);
+        else if (job->request.message.kind == MESSAGE_SWAP)
+            swap(job, sink);
         else
             seek(job, sink);
         request_answer(&job->request);
@@ -552,11 +606,11 @@ static SnapshotSource *make_source(void) {
     for (size_t i = 0; i < WORLD_SINKS; i++) {
         if (!world.sinks[i].enabled) continue;
         (void)snprintf(text, sizeof text,
-                       "{\"name\":\"k%zu\",\"type\":\"table\",%s\"table\":{\"tableId\":\"t%zu_%u\",\"mapping\":{\"columns\":["
+                       "{\"name\":\"k%zu\",\"type\":\"table\",%s\"table\":{%s\"tableId\":\"t%zu_%u\",\"mapping\":{\"columns\":["
                        "{\"name\":\"p\",\"type\":\"meta\",\"field\":\"partition\"},{\"name\":\"o\",\"type\":\"meta\",\"field\":\"offset\"},"
                        "%s{\"name\":\"a\",\"type\":\"path\",\"path\":\"a\"}]}}}",
-                       i, world.sink_settings ? world.sink_settings : "", i, world.sinks[i].moves,
-                       world.has_templates ? template_column : "");
+                       i, world.sink_settings ? world.sink_settings : "", world.replaces ? "\"strategy\":\"replace\"," : "", i,
+                       world.sinks[i].moves, world.has_templates ? template_column : "");
         json = json_of(text);
         if (sink_from_request(json, false, &sinks[count], &error) != 0) fail_msg("%s", error.text);
         json_decref(json);

@@ -44,11 +44,14 @@ typedef struct WorldSink {
     unsigned moves;         /* to other tables; `table` is of all */
     uint64_t waiting_bytes; /* that the writer tells */
     usec_t failing_since;
-    usec_t made_table; /* its table was gone, until a seek */
-    const char *start; /* its startFrom; NULL: it has none */
-    bool joins;        /* it came to a source that had sinks */
-    const char *key;   /* that the source had then; NULL: the same */
-    unsigned claims, lists, seeks, closes;
+    usec_t made_table;              /* its table was gone, until a seek */
+    const char *start;              /* its startFrom; NULL: it has none */
+    bool joins;                     /* it came to a source that had sinks */
+    const char *key;                /* that the source had then; NULL: the same */
+    uint64_t claimed_run, done_run; /* of a table that is replaced; `table` is the side table */
+    uint64_t rows;                  /* of the table, as a swap left it */
+    bool swap_fails;
+    unsigned claims, lists, seeks, closes, swaps;
 } WorldSink;
 
 typedef struct World {
@@ -98,7 +101,8 @@ typedef struct World {
     SnapshotSource *source;
     uint64_t generation;
     bool is_paused, is_disabled;
-    usec_t run; /* Source.run */
+    usec_t run;    /* Source.run */
+    bool replaces; /* the sinks' strategy; needs `run` */
     Mailbox *control;
 } World;
 

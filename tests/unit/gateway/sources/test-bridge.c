@@ -895,6 +895,152 @@ static void a_finished_source_runs_again(void **state) {
     assert_int_equal(world_status()->run, world.run);
 }
 
+/* ---- tables that are replaced ---- */
+
+static void begin_replacing(int sinks) {
+    world_begin(2, sinks, false);
+    world.replaces = true;
+    world.run = 7 * USEC_MS;
+    world_put(0, 100, RECORD_GOOD);
+    world_put(1, 20, RECORD_GOOD);
+}
+
+static const BridgeSinkStatus *of_run(size_t sink) {
+    assert_true(sink < world_status()->sink_count);
+    return &world_status()->sinks[sink];
+}
+
+static void a_run_replaces_each_table_once(void **state) {
+    (void)state;
+    begin_replacing(2);
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(world.sinks[i].done_run, 7);
+        assert_int_equal(world.sinks[i].swaps, 1);
+        assert_int_equal(of_run(i)->run, BRIDGE_RUN_REPLACED);
+        assert_int_equal(of_run(i)->rows, 120);
+        assert_true(of_run(i)->replaced > 0);
+    }
+    /* After a restart the destinations say that it is done: nothing is read. */
+    uint64_t handed_out = world.handed_out;
+    world_put(0, 10, RECORD_GOOD);
+    world_restart(true);
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(world.handed_out, handed_out);
+    assert_int_equal(world.sinks[0].swaps, 1);
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_REPLACED);
+    assert_int_equal(of_run(0)->rows, -1);
+
+    /* The next run reads all from the beginning. */
+    world.run += USEC_MS;
+    world_show();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(world.sinks[0].done_run, 8);
+    assert_int_equal(of_run(1)->rows, 130);
+}
+
+static void a_run_without_rows_ends_and_may_go_on(void **state) {
+    (void)state;
+    world_begin(1, 1, false);
+    world.replaces = true;
+    world.run = 7 * USEC_MS;
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_EMPTY);
+    assert_non_null(strstr(world_status()->reason, "allowEmpty"));
+    assert_int_equal(world.sinks[0].done_run, 0);
+    world_put(0, 10, RECORD_GOOD);
+    world_restart(false);
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_REPLACED);
+    assert_int_equal(of_run(0)->rows, 10);
+}
+
+static void a_swap_that_fails_is_tried_again(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world.sinks[0].swap_fails = true;
+    world_start();
+    world_run(100, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_WAITING);
+    assert_non_null(strstr(world_status()->reason, "a trigger says no"));
+    unsigned before = world.sinks[0].swaps;
+    assert_true(before >= 1 && before <= 3); /* it waits longer each time */
+    world_run(50 * 60, 20 * USEC_MS);
+    assert_true(world.sinks[0].swaps > before && world.sinks[0].swaps < before + 10);
+    world.sinks[0].swap_fails = false;
+    world_run(50 * 70, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(of_run(0)->rows, 120);
+    assert_null(world_status()->reason);
+}
+
+/* Another gateway has claimed a later run in the middle of this one. */
+static void a_run_that_is_superseded_ends(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world_start();
+    WorldSink *sink = &world.sinks[0];
+    while (sink->run_count == 0) world_step(10 * USEC_MS);
+    sink->claimed_run = 9;
+    for (int p = 0; p < 2; p++) sink->positions[p] = sink->heard[p] = -1;
+    sink->run_count = 0; /* its import leaves them out */
+    for (int i = 0; i < 2000 && world_status()->state != BRIDGE_FINISHED; i++) world_step(20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_SUPERSEDED);
+    assert_int_equal(world_status()->later_run, 9 * USEC_MS);
+    assert_int_equal(sink->done_run, 0);
+}
+
+/* The side table, and with it the positions, was taken away in mid-run. */
+static void a_run_that_was_lost_begins_anew(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world_start();
+    WorldSink *sink = &world.sinks[0];
+    while (sink->positions[0] < 50) {
+        world_step(10 * USEC_MS);
+        world_import(0);
+    }
+    sink->claimed_run = 0;
+    memset(sink->table, 0, sizeof sink->table);
+    for (int p = 0; p < 2; p++) sink->positions[p] = sink->heard[p] = -1;
+    sink->run_count = 0;
+    for (int i = 0; i < 2000 && world_status()->state != BRIDGE_FINISHED; i++) {
+        world_step(20 * USEC_MS);
+        if (sink->positions[0] >= 0) world_import(0);
+    }
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_REPLACED);
+    assert_int_equal(of_run(0)->rows, 120);
+}
+
+static void a_run_is_not_sought(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world_start();
+    world_run(10, 20 * USEC_MS);
+    Mailbox *me = mailbox_new(NULL, NULL);
+    BridgeSeek *seek = calloc(1, sizeof *seek);
+    assert_non_null(seek);
+    seek->request.message.kind = MESSAGE_BRIDGE_SEEK;
+    seek->request.reply = me;
+    seek->to = SEEK_EARLIEST;
+    seek->partition = -1;
+    mailbox_post(bridge_mailbox(world.bridge), &seek->request.message);
+    world_run(3, 20 * USEC_MS);
+    Message *answer = mailbox_take(me);
+    assert_ptr_equal(answer, &seek->request.message);
+    assert_int_equal(seek->request.result, -EINVAL);
+    assert_non_null(strstr(seek->request.error.text, "each run reads from the first record"));
+    free(seek);
+    mailbox_free(me);
+}
+
 static void a_source_that_ends_reads_again_what_was_returned(void **state) {
     (void)state;
     world_begin(1, 1, false);
@@ -1054,6 +1200,12 @@ int main(void) {
         cmocka_unit_test_teardown(a_source_that_ends_is_finished, world_tear_down),
         cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, world_tear_down),
         cmocka_unit_test_teardown(a_finished_source_runs_again, world_tear_down),
+        cmocka_unit_test_teardown(a_run_replaces_each_table_once, world_tear_down),
+        cmocka_unit_test_teardown(a_run_without_rows_ends_and_may_go_on, world_tear_down),
+        cmocka_unit_test_teardown(a_swap_that_fails_is_tried_again, world_tear_down),
+        cmocka_unit_test_teardown(a_run_that_is_superseded_ends, world_tear_down),
+        cmocka_unit_test_teardown(a_run_that_was_lost_begins_anew, world_tear_down),
+        cmocka_unit_test_teardown(a_run_is_not_sought, world_tear_down),
         cmocka_unit_test_teardown(a_source_that_ends_reads_again_what_was_returned, world_tear_down),
         cmocka_unit_test_teardown(a_broker_that_is_down_at_the_start, world_tear_down),
         cmocka_unit_test_teardown(each_record_once_whatever_happens, world_tear_down),
