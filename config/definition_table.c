@@ -419,7 +419,8 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
     const DeleteOn *on = &target->table.delete_on;
     Node delete_on = node_member(node, "deleteOn"), tombstone = node_member(&delete_on, "tombstone");
     if (!node_given(&delete_on)) return 0;
-    if (!merges(target)) return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
+    if (!merges(target))
+        return fault_at(fault, &delete_on, "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key");
     if (!on->path != !on->equals) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\" together");
     if (!on->path && !on->tombstone) return fault_at(fault, &delete_on, "needs \"path\" and \"equals\", or \"tombstone\": true");
     if (!on->tombstone) return 0;
@@ -449,7 +450,8 @@ static int check_replace(Fault *fault, const Node *node, const SinkTarget *targe
     const char *dot = strrchr(target->table.table_id, '.');
     size_t size = strlen(dot ? dot + 1 : target->table.table_id);
     if (size <= TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES) return 0;
-    return fault_at(fault, &table_id, "must have at most %d bytes behind the last dot with the strategy \"replace\", whose side table has a longer name",
+    return fault_at(fault, &table_id,
+                    "must have at most %d bytes behind the last dot with the strategy \"replace\", whose side table has a longer name",
                     TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES);
 }
 

@@ -529,7 +529,8 @@ const StreamField stream_fields[] = {
      .take = take_strategy,
      .becomes = "`table.strategy`",
      .needed = "an \"incremental_strategy\": append, merge or replace",
-     .sentence = "`append`, `merge` (needs `primary_key`), or `replace` (not with `run_in_loop`): each run replaces all rows of the table."},
+     .sentence =
+         "`append`, `merge` (needs `primary_key`), or `replace` (not with `run_in_loop`): each run replaces all rows of the table."},
     {.places = STREAM_SINK_OPTIONS | STREAM_SOURCE_OPTIONS,
      .name = "primary_key",
      .form = STREAM_OWN,

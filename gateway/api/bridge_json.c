@@ -146,8 +146,8 @@ static json_t *counts_json(const BridgeStatus *status) {
 /* Of a sink that replaces its table. */
 static json_t *run_json(const BridgeSinkStatus *sink) {
     bool replaced = sink->run == BRIDGE_RUN_REPLACED;
-    json_t *json = json_pack("{s:s, s:o, s:o}", "state", bridge_run_state_name(sink->run), "rows", known_json(replaced ? sink->rows : -1), "at",
-                             time_json(replaced ? sink->replaced : 0));
+    json_t *json = json_pack("{s:s, s:o, s:o}", "state", bridge_run_state_name(sink->run), "rows", known_json(replaced ? sink->rows : -1),
+                             "at", time_json(replaced ? sink->replaced : 0));
     check(json);
     return json;
 }

@@ -119,10 +119,11 @@ int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *ou
         if (replaces(sink) && bridge_check_sink(source, sink, failure) < 0) return -1;
         if (!first) first = sink;
         if (replaces(sink) == replaces(first)) continue;
-        return failure_set(failure, 400, "badRequest",
-                           "Field \"table.strategy\" is \"replace\" of sink \"%s\" and not of sink \"%s\": it must be in all sinks of a source, or in "
-                           "none.",
-                           replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
+        return failure_set(
+            failure, 400, "badRequest",
+            "Field \"table.strategy\" is \"replace\" of sink \"%s\" and not of sink \"%s\": it must be in all sinks of a source, or in "
+            "none.",
+            replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
     }
     return 0;
 }
@@ -172,7 +173,8 @@ bool bridge_note_target(const Control *control, const RegistrySource *known, con
 int bridge_check_keep(const Control *control, const Source *source, const Sink *old, const Sink *now, Failure *failure) {
     const char *from = old->target.connection, *to = now->target.connection;
     if (source_keeps_positions(source) && replaces(now))
-        return failure_set(failure, 400, "badRequest", "Parameter \"positions\" is not for the strategy \"replace\": each run reads from the first record.");
+        return failure_set(failure, 400, "badRequest",
+                           "Parameter \"positions\" is not for the strategy \"replace\": each run reads from the first record.");
     if (!source_keeps_positions(source))
         return failure_set(failure, 400, "badRequest",
                            "Parameter \"positions\" is for sinks of sources that keep positions: source \"%s\" does not.",

@@ -28,8 +28,11 @@ const char *bridge_state_name(BridgeState state) {
 
 const char *bridge_run_state_name(BridgeRunState state) {
     static const char *const names[] = {
-        [BRIDGE_RUN_NONE] = "none",   [BRIDGE_RUN_OPEN] = "open",             [BRIDGE_RUN_REPLACED] = "replaced",
-        [BRIDGE_RUN_EMPTY] = "empty", [BRIDGE_RUN_SUPERSEDED] = "superseded",
+        [BRIDGE_RUN_NONE] = "none",
+        [BRIDGE_RUN_OPEN] = "open",
+        [BRIDGE_RUN_REPLACED] = "replaced",
+        [BRIDGE_RUN_EMPTY] = "empty",
+        [BRIDGE_RUN_SUPERSEDED] = "superseded",
     };
     check((size_t)state < sizeof names / sizeof *names);
     return names[state];

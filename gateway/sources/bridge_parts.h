@@ -128,7 +128,7 @@ typedef struct BridgeSink {
 typedef struct BridgeRun {
     uint32_t sink; /* number */
     BridgeRunState state;
-    int64_t rows;      /* as BridgeSinkStatus, as the next */
+    int64_t rows; /* as BridgeSinkStatus, as the next */
     usec_t replaced;
     usec_t later;      /* BRIDGE_RUN_SUPERSEDED: by that run, wall */
     usec_t look_after; /* boot: what was heard of positions before does not count */
