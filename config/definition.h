@@ -74,6 +74,7 @@ typedef struct Column {
     char *path;          /* COLUMN_PATH, else NULL */
     char *default_value; /* COLUMN_PATH, NULL: none; a text as declared, not JSON-quoted, or what `default_kind` says */
     ScalarKind default_kind;
+    char *format;         /* of a timestamp or date: how its values are written; NULL: RFC 3339 */
     char *template_text;  /* COLUMN_TEMPLATE: Jsonnet, else NULL */
     MetaField meta_field; /* COLUMN_META */
     ColumnOrigin inferred;

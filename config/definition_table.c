@@ -17,6 +17,7 @@
 #define DEFAULT_BYTES_MAX 65536
 #define TEMPLATE_BYTES_MAX 65536
 #define MASK_BYTES_MAX 1024
+#define FORMAT_BYTES_MAX 256
 
 #define KIND(type) (1U << (type))
 
@@ -50,6 +51,12 @@ static int complete_mask(Fault *fault, const Node *node, const Column *column) {
     return 0;
 }
 
+/* What is the default is not kept. */
+static char *keep_format(const char *text, bool is_stored) {
+    (void)is_stored;
+    return strcmp(text, "rfc3339") == 0 ? NULL : text_copy(text);
+}
+
 static int complete_column(Fault *fault, const Node *node, void *object) {
     const Column *column = object;
     if (column->type == COLUMN_REST && column->inferred != COLUMN_BASE) {
@@ -76,6 +83,12 @@ static int complete_column(Fault *fault, const Node *node, void *object) {
         Node key = node_member(node, "primaryKey");
         return fault_at(fault, &key, "cannot stand on dataType \"%s\", which no database compares", data_type_name(column->data_type));
     }
+    Node format = node_member(node, "format");
+    if (node_given(&format) && column->data_type != DATA_TIMESTAMP && column->data_type != DATA_DATE)
+        return fault_at(fault, &format, "belongs to columns of dataType \"timestamp\" and \"date\" only, and this one is of \"%s\"",
+                        data_type_name(column->data_type));
+    if (node_given(&format) && column->type == COLUMN_META && column->meta_field != META_KEY)
+        return fault_at(fault, &format, "cannot stand on the meta field \"%s\", whose form is known", meta_field_name(column->meta_field));
     return column->mask ? complete_mask(fault, node, column) : 0;
 }
 
@@ -147,6 +160,17 @@ static const FieldInfo column_rows[] = {
      .most = DEFAULT_BYTES_MAX,
      .kinds = KIND(COLUMN_PATH),
      .sentence = "Its value where the event has none; `null` is NULL. Without it such an event cannot be mapped."},
+    {.name = "format",
+     .type = FIELD_TEXT,
+     .offset = offsetof(Column, format),
+     .least = 1,
+     .most = FORMAT_BYTES_MAX,
+     .kinds = KIND(COLUMN_PATH) | KIND(COLUMN_TEMPLATE) | KIND(COLUMN_BODY) | KIND(COLUMN_META),
+     .default_words = "`rfc3339`",
+     .range_words = "`rfc3339`, `unix`, `unixMs`, `unixUs`, `unixNs`, or a pattern of strptime, see [times](mapping.md#times)",
+     .is_optional = true,
+     .sentence = "How the values of a `timestamp` or `date` are written.",
+     .keep = keep_format},
     {.name = "optional",
      .type = FIELD_BOOL,
      .offset = offsetof(Column, optional),

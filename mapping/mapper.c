@@ -36,6 +36,7 @@ struct Mapper {
     usec_t time_ms;             /* that `time` says; it is made anew once a millisecond */
     char time[2 * BLOCK_BYTES]; /* TIME_SIZE of it */
     Buffer masked;              /* of a mask at work */
+    Buffer time_text;           /* that a mask is to take */
     Buffer headers;             /* the JSON object once headers_ready */
     bool headers_ready;
     bool scratch_used;      /* a buffer of this struct may have grown */
@@ -70,6 +71,7 @@ void mapper_free(Mapper *mapper) {
     buffer_deinit(&mapper->form_json);
     buffer_deinit(&mapper->scratch);
     buffer_deinit(&mapper->masked);
+    buffer_deinit(&mapper->time_text);
     buffer_deinit(&mapper->headers);
     rest_deinit(&mapper->rest);
     free(mapper->notes);
@@ -168,22 +170,37 @@ static MapError fail_value(const PlanColumn *compiled, Span text, const char *re
         return fail(failure, MAP_WRONG_TYPE, column->name,
                     "Column \"%s\" of dataType %s: the value, which is not shown since the source masks values, %s.", column->name,
                     data_type_name(column->data_type), reason);
+    if (compiled->format)
+        return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" of dataType %s, format %.80s: \"" EXCERPT_FORMAT "\" %s.",
+                    column->name, data_type_name(column->data_type), column->format, EXCERPT(text), reason);
     return fail(failure, MAP_WRONG_TYPE, column->name, "Column \"%s\" of dataType %s: \"" EXCERPT_FORMAT "\" %s.", column->name,
                 data_type_name(column->data_type), EXCERPT(text), reason);
 }
 
-static __attribute__((noinline)) MapError put_masked(Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row,
-                                                     MapFailure *failure) {
+/* A time in its format is what a text of RFC 3339 is for what comes then. */
+static __attribute__((noinline)) MapError put_converted(Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row,
+                                                        MapFailure *failure) {
     const char *reason;
+    if (!compiled->mask)
+        return time_format_put(compiled->format, compiled->is_date, text, row, &reason) ? MAP_OK
+                                                                                        : fail_value(compiled, text, reason, failure);
     mapper->scratch_used = true;
-    if (mask_put(compiled->mask, text, known, row, &mapper->masked, &reason) == 0) return MAP_OK;
+    Span value = text;
+    if (compiled->format) {
+        buffer_clear(&mapper->time_text);
+        if (!time_format_put(compiled->format, compiled->is_date, text, &mapper->time_text, &reason))
+            return fail_value(compiled, text, reason, failure);
+        value = buffer_span(&mapper->time_text);
+        known = VALUE_IS_TEXT;
+    }
+    if (mask_put(compiled->mask, value, known, row, &mapper->masked, &reason) == 0) return MAP_OK;
     return fail_value(compiled, text, reason, failure);
 }
 
 static MapError put_checked(Mapper *mapper, const PlanColumn *compiled, Span text, unsigned known, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
     const char *reason;
-    if (compiled->mask) return put_masked(mapper, compiled, text, known, row, failure);
+    if (__builtin_expect(compiled->is_converted, 0)) return put_converted(mapper, compiled, text, known, row, failure);
     if (is_hopeless(mapper, column->data_type, text, known)) return fail_too_large(mapper, column, failure);
     if (value_put(row, column->data_type, text, known, &reason) == 0) return MAP_OK;
     return fail_value(compiled, text, reason, failure);

@@ -53,6 +53,7 @@ void plan_unref(Plan *plan) {
         for (size_t j = 0; j < sink->column_count; j++) {
             free((char *)(uintptr_t)sink->columns[j].default_cell.data);
             mask_free(sink->columns[j].mask);
+            time_format_free(sink->columns[j].format);
         }
         free(sink->columns);
         free(sink->runs);
@@ -135,6 +136,18 @@ static int compile_missing(PlanColumn *compiled) {
     return 0;
 }
 
+static int put_default(const PlanColumn *compiled, Span text, unsigned known, Buffer *cell, const char **ret_reason) {
+    _cleanup_(buffer_deinit) Buffer scratch = {0};
+    _cleanup_(buffer_deinit) Buffer time = {0};
+    if (compiled->format) {
+        if (!time_format_put(compiled->format, compiled->is_date, text, &time, ret_reason)) return VALUE_DOES_NOT_FIT;
+        text = buffer_span(&time);
+        known = VALUE_IS_TEXT;
+    }
+    if (compiled->mask) return mask_put(compiled->mask, text, known, cell, &scratch, ret_reason);
+    return value_put(cell, compiled->column->data_type, text, known, ret_reason);
+}
+
 /* A default is what the event would have there: a JSON string with its text, a number, a boolean, or null. */
 static int compile_default(PlanColumn *compiled, Error *error) {
     const Column *column = compiled->column;
@@ -150,8 +163,7 @@ static int compile_default(PlanColumn *compiled, Error *error) {
         bool is_quoted = !is_literal && !column->raw_string && compiled->keeps_json;
         if (is_quoted) json_quote(&quoted, text);
         unsigned known = is_literal || is_quoted ? VALUE_IS_TEXT | VALUE_IS_JSON : VALUE_IS_TEXT;
-        if (compiled->mask ? mask_put(compiled->mask, text, known, &cell, &quoted, &reason)
-                           : value_put(&cell, column->data_type, is_quoted ? buffer_span(&quoted) : text, known, &reason))
+        if (put_default(compiled, is_quoted ? buffer_span(&quoted) : text, known, &cell, &reason))
             r = error_set(error, -EINVAL, "defaultValue \"%.100s\" %s", column->default_value, reason);
     }
     buffer_deinit(&quoted);
@@ -264,7 +276,12 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
     compiled->keeps_json = data_traits[column->data_type].keeps_json && !column->mask; /* masks take what a string means */
     compiled->is_date = data_traits[column->data_type].is_date;
     compiled->hides = plan->drops_bodies || column->mask;
+    compiled->is_converted = column->mask || column->format;
     int r = column->mask ? compile_mask(compile, column, compiled, error) : 0;
+    if (r == 0 && column->format) {
+        r = time_format_compile(span_of(column->format), &compiled->format, error);
+        if (r < 0) (void)error_prefix(error, "format \"%.100s\"", column->format);
+    }
     if (r < 0) return r;
     switch (column->type) {
     case COLUMN_ID:
@@ -369,8 +386,8 @@ typedef struct ColumnPlace {
     uint32_t sink, column;
 } ColumnPlace;
 
-/* The keys of a plan are the same everywhere. */
-static bool same_mask(const char *a, const char *b) {
+/* Of masks too: the keys of a plan are the same everywhere. */
+static bool same_text(const char *a, const char *b) {
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
@@ -379,7 +396,8 @@ static bool same_cell(const PlanColumn *a, const PlanColumn *b) {
     const Column *x = a->column, *y = b->column;
     return x->type == y->type && x->data_type == y->data_type && x->raw_string == y->raw_string && x->primary_key == y->primary_key &&
            x->meta_field == y->meta_field && a->slot == b->slot && a->template_index == b->template_index &&
-           a->has_default == b->has_default && span_equal(a->default_cell, b->default_cell) && same_mask(x->mask, y->mask);
+           a->has_default == b->has_default && span_equal(a->default_cell, b->default_cell) && same_text(x->mask, y->mask) &&
+           same_text(x->format, y->format);
 }
 
 static uint64_t hash_cell(const PlanColumn *compiled) {
@@ -389,6 +407,7 @@ static uint64_t hash_cell(const PlanColumn *compiled) {
     const HashKey *key = hash_key_of_process();
     uint64_t hash = keyed_hash_join(key, hash_bytes(fields, sizeof fields),
                                     hash_bytes(compiled->default_cell.data, compiled->default_cell.size));
+    if (column->format) hash = keyed_hash_join(key, hash, hash_bytes(column->format, strlen(column->format)));
     return column->mask ? keyed_hash_join(key, hash, hash_bytes(column->mask, strlen(column->mask))) : hash;
 }
 

@@ -6,6 +6,7 @@
 #include "mapping/mask.h"
 #include "mapping/pathset.h"
 #include "mapping/plan.h"
+#include "mapping/time_format.h"
 
 /* How a cell is made, decided once from type, dataType and rawString. */
 typedef enum PlanOp {
@@ -39,6 +40,8 @@ typedef struct PlanColumn {
     bool hides;               /* failures show nothing of its value */
     Span default_cell;        /* as it goes into the row; owned by the plan */
     CompiledMask *mask;       /* owned; NULL: none */
+    TimeFormat *format;       /* owned; NULL: none */
+    bool is_converted;        /* it has one of the two */
 } PlanColumn;
 
 /*

@@ -8,6 +8,7 @@
 #include "mapping/block.h"
 #include "mapping/json_check.h"
 #include "mapping/row.h"
+#include "mapping/time_text.h"
 #include "mapping/words.h"
 
 #define DECIMAL_DIGITS_MAX 1000
@@ -234,133 +235,39 @@ bool value_is_decimal(Span number) {
     return parse_number(number, &parsed) && takes_decimal(&parsed);
 }
 
-/* `count` digits at `at`, or -1. */
-static int fixed_digits(Span text, size_t at, size_t count) {
-    if (text.size < at + count) return -1;
-    int value = 0;
-    for (size_t i = at; i < at + count; i++) {
-        if (!text_is_digit(text.data[i])) return -1;
-        value = value * 10 + (text.data[i] - '0');
-    }
-    return value;
-}
-
-typedef struct Date {
-    int year, month, day;
-} Date;
-
-static int month_days(int year, int month) {
-    check(month >= 1 && month <= 12);
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return days[month - 1] + (month == 2 && leap ? 1 : 0);
-}
-
-/* The first ten bytes as a date; year 0 is one here. */
-static bool parse_date(Span text, Date *ret) {
-    *ret = (Date){fixed_digits(text, 0, 4), fixed_digits(text, 5, 2), fixed_digits(text, 8, 2)};
-    if (ret->year < 0 || ret->month < 1 || ret->month > 12 || text.data[4] != '-' || text.data[7] != '-') return false;
-    return ret->day >= 1 && ret->day <= month_days(ret->year, ret->month);
-}
-
-static void next_day(Date *date) {
-    if (++date->day <= month_days(date->year, date->month)) return;
-    date->day = 1;
-    if (++date->month <= 12) return;
-    date->month = 1;
-    date->year++;
-}
-
-static void day_before(Date *date) {
-    if (--date->day >= 1) return;
-    if (--date->month < 1) {
-        date->month = 12;
-        date->year--;
-    }
-    date->day = month_days(date->year, date->month);
+int value_scaled(Span number, int power, int64_t *ret_value) {
+    Number parsed;
+    size_t first, last;
+    if (!parse_number(number, &parsed)) return VALUE_DOES_NOT_FIT;
+    *ret_value = 0;
+    if (!significant(&parsed, &first, &last)) return 0;
+    if (power_at(&parsed, first) + power > 18) return VALUE_OUT_OF_RANGE;
+    uint64_t magnitude = 0; /* below 10^19 */
+    size_t at = first;
+    for (; at <= last && power_at(&parsed, at) + power >= 0; at++) magnitude = magnitude * 10 + (uint64_t)(digit_at(&parsed, at) - '0');
+    if (at > last)
+        for (int64_t left = power_at(&parsed, last) + power; left > 0; left--) magnitude *= 10;
+    else if (parsed.negative)
+        magnitude++; /* a part is cut off, and the whole number below is asked for */
+    if (magnitude > INT64_MAX) return VALUE_OUT_OF_RANGE;
+    *ret_value = parsed.negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    return 0;
 }
 
 static int put_date(Buffer *row, Span text, const char **ret_reason) {
     Date date;
     *ret_reason = "is not a date such as 2006-01-02, from year 0001 on";
-    if (text.size != 10 || !parse_date(text, &date) || date.year == 0) return VALUE_DOES_NOT_FIT;
+    if (text.size != DATE_TEXT_SIZE || !date_read(text, &date) || date.year == 0) return VALUE_DOES_NOT_FIT;
     row_put_plain(row, text);
     return 0;
 }
 
-static void format_digits(char *out, size_t count, int value) {
-    while (count > 0) {
-        out[--count] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    check(value == 0);
-}
-
-/* Minutes east of UTC from `at` to the end of the text. */
-static bool parse_offset(Span text, size_t at, int *ret_minutes) {
-    *ret_minutes = 0;
-    if (text.size == at + 1 && (text.data[at] == 'Z' || text.data[at] == 'z')) return true;
-    if (text.size != at + 6 || (text.data[at] != '+' && text.data[at] != '-') || text.data[at + 3] != ':') return false;
-    int hours = fixed_digits(text, at + 1, 2), minutes = fixed_digits(text, at + 4, 2);
-    if (hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return false;
-    *ret_minutes = (hours * 60 + minutes) * (text.data[at] == '-' ? -1 : 1);
-    return true;
-}
-
-#define TIME_SIZE 27
-
-/* As a timestamp is written. */
-static int format_time(Span text, char out[static TIME_SIZE + 1], const char **ret_reason) {
-    Date date;
-    *ret_reason = "is not an RFC 3339 time such as 2006-01-02T15:04:05.000Z";
-    if (text.size < 20 || !parse_date(text, &date) || !strchr("Tt ", text.data[10]) || text.data[10] == 0) return VALUE_DOES_NOT_FIT;
-    int hour = fixed_digits(text, 11, 2), minute = fixed_digits(text, 14, 2), second = fixed_digits(text, 17, 2);
-    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 || text.data[13] != ':' || text.data[16] != ':')
-        return VALUE_DOES_NOT_FIT;
-    size_t at = 19;
-    char micros[7] = "000000";
-    if (text.data[at] == '.') {
-        size_t start = ++at;
-        for (; at < text.size && text_is_digit(text.data[at]); at++)
-            if (at - start < 6) micros[at - start] = text.data[at];
-        if (at == start) return VALUE_DOES_NOT_FIT;
-    }
-    int offset;
-    if (!parse_offset(text, at, &offset)) return VALUE_DOES_NOT_FIT;
-    int in_day = hour * 60 + minute - offset;
-    if (in_day < 0) {
-        in_day += 1440;
-        day_before(&date);
-    } else if (in_day >= 1440) {
-        in_day -= 1440;
-        next_day(&date);
-    }
-    if (second == 60) {
-        *ret_reason = "has a second 60 that is no leap second, which only 23:59:60 in UTC can be";
-        if (in_day != 1439) return VALUE_DOES_NOT_FIT;
-        second = 0;
-        in_day = 0;
-        next_day(&date);
-    }
-    *ret_reason = "is not a time of the years 0001 to 9999 in UTC";
-    if (date.year < 1 || date.year > 9999) return VALUE_DOES_NOT_FIT;
-    check(in_day >= 0 && in_day < 1440 && date.day >= 1 && date.day <= month_days(date.year, date.month));
-    memcpy(out, "0000-00-00T00:00:00.000000Z", TIME_SIZE + 1);
-    format_digits(out, 4, date.year);
-    format_digits(out + 5, 2, date.month);
-    format_digits(out + 8, 2, date.day);
-    format_digits(out + 11, 2, in_day / 60);
-    format_digits(out + 14, 2, in_day % 60);
-    format_digits(out + 17, 2, second);
-    memcpy(out + 20, micros, 6);
-    return 0;
-}
-
 static int put_timestamp(Buffer *row, Span text, const char **ret_reason) {
-    char out[TIME_SIZE + 1];
-    int r = format_time(text, out, ret_reason);
-    if (r == 0) row_put_plain(row, (Span){out, TIME_SIZE});
-    return r;
+    char out[TIME_TEXT_SIZE + 1];
+    TimeParts parts;
+    if (!time_read(text, false, &parts, ret_reason) || !time_write(&parts, out, ret_reason)) return VALUE_DOES_NOT_FIT;
+    row_put_plain(row, (Span){out, TIME_TEXT_SIZE});
+    return 0;
 }
 
 static int put_bytes(Buffer *row, Span text) {
@@ -380,24 +287,25 @@ static int put_bytes(Buffer *row, Span text) {
     return 0;
 }
 
-static bool format_exact_time(Span text, char out[static TIME_SIZE + 1]) {
+static bool format_exact_time(Span text, char out[static TIME_TEXT_SIZE + 1]) {
     if (text.size < 20 || text.size > 128 || (text.data[10] != 'T' && text.data[10] != 't')) return false;
     if (memcmp(text.data + 17, "60", 2) == 0) return false;
     for (size_t i = 26; text.data[19] == '.' && i < text.size && text_is_digit(text.data[i]); i++)
         if (text.data[i] != '0') return false;
     const char *reason;
-    return format_time(text, out, &reason) == 0;
+    TimeParts parts;
+    return time_read(text, true, &parts, &reason) && time_write(&parts, out, &reason);
 }
 
 bool value_is_exact_time(Span text) {
-    char out[TIME_SIZE + 1];
+    char out[TIME_TEXT_SIZE + 1];
     return format_exact_time(text, out);
 }
 
 bool value_put_exact_time(Buffer *row, Span text) {
-    char out[TIME_SIZE + 1];
+    char out[TIME_TEXT_SIZE + 1];
     if (!format_exact_time(text, out)) return false;
-    row_put_plain(row, (Span){out, TIME_SIZE});
+    row_put_plain(row, (Span){out, TIME_TEXT_SIZE});
     return true;
 }
 

@@ -8,8 +8,9 @@
  * decimal    a JSON number that takes at most 1,000 digits when written without exponent; its text is kept
  * boolean    true or false
  * timestamp  RFC 3339 date and time with offset, years 0001..9999 also in UTC (no destination has a year 0), `T` or a space between
- *            them; digits beyond microseconds are cut off; a leap second (23:59:60 in UTC) is the next day's first second, as
- *            PostgreSQL has it. Written as 2006-01-02T15:04:05.000000Z
+ *            them, also with an offset without a colon or minutes, or with ` UTC` in its place; digits beyond microseconds are cut off;
+ *            a leap second (23:59:60 in UTC) is the next day's first second, as PostgreSQL has it. Written as
+ *            2006-01-02T15:04:05.000000Z. Columns with a format: time_format.h
  * date       RFC 3339 full-date, years 0001..9999
  * json       JSON
  * bytes      anything; written as \x and hexadecimal digits
@@ -17,6 +18,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/span.h"
@@ -32,10 +34,14 @@ bool value_is_text(Span text);
 enum { VALUE_DOES_NOT_FIT = 1 };
 /* Of a JSON number: digits alone, of a whole number of 64 bits. */
 bool value_is_plain_integer(Span number);
-/* Of a text: an RFC 3339 time that a timestamp holds without a loss: `T` between date and time, at most microseconds, no leap second. */
+/* Of a text: a strict RFC 3339 time that a timestamp holds without a loss: `T` between date and time, at most microseconds, no leap second. */
 bool value_is_exact_time(Span text);
 /* Appends the cell of a timestamp, if it is such a time. */
 bool value_put_exact_time(Buffer *row, Span text);
+enum { VALUE_OUT_OF_RANGE = 2 };
+/* The whole number of 64 bits that is not above a JSON number times 10^power. 0, VALUE_DOES_NOT_FIT: it is no JSON number,
+ * VALUE_OUT_OF_RANGE. */
+int value_scaled(Span number, int power, int64_t *ret_value);
 /* Of a JSON number: one that a decimal holds. */
 bool value_is_decimal(Span number);
 /*
