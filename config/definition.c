@@ -8,7 +8,8 @@
 
 const char *const column_type_names[] = {"id",       "datetime", "ip",   "body", "headers", "path",
                                          "template", "meta",     "rest", "uuid", "json",    NULL};
-const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean", "timestamp", "date", "json", "bytes", NULL};
+const char *const data_type_names[] = {"text", "integer", "number", "decimal", "boolean",  "timestamp",
+                                       "date", "json",    "bytes",  "uuid",    "jsonText", NULL};
 _Static_assert(sizeof data_type_names / sizeof *data_type_names == DATA_TYPE_COUNT + 1, "a name for each data type, then NULL");
 const DataTraits data_traits[] = {
     [DATA_TEXT] = {.holds_any = true, .keeps_json = true, .may_be_key = true},
@@ -18,8 +19,10 @@ const DataTraits data_traits[] = {
     [DATA_BOOLEAN] = {.may_be_key = true},
     [DATA_TIMESTAMP] = {.holds_time = true, .may_be_key = true, .has_order = true},
     [DATA_DATE] = {.holds_time = true, .is_date = true, .may_be_key = true, .has_order = true},
-    [DATA_JSON] = {.holds_json = true, .keeps_json = true},
+    [DATA_JSON] = {.holds_json = true, .keeps_json = true, .is_json = true},
     [DATA_BYTES] = {.holds_any = true, .may_be_key = true, .is_binary = true},
+    [DATA_UUID] = {.holds_uuid = true, .may_be_key = true},
+    [DATA_JSON_TEXT] = {.holds_json = true, .keeps_json = true},
 };
 _Static_assert(sizeof data_traits / sizeof *data_traits == DATA_TYPE_COUNT, "traits of each data type");
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
@@ -69,7 +72,7 @@ bool column_type_fits(const Column *column) {
     const DataTraits *traits = &data_traits[column->data_type];
     if (traits->holds_any) return true;
     switch (column->type) {
-    case COLUMN_ID:
+    case COLUMN_ID: return traits->holds_uuid;
     case COLUMN_IP: return false;
     case COLUMN_DATETIME: return traits->holds_time;
     case COLUMN_HEADERS:

@@ -39,8 +39,10 @@ typedef enum DataType {
     DATA_DATE,
     DATA_JSON,
     DATA_BYTES,
+    DATA_UUID,
+    DATA_JSON_TEXT,
 } DataType;
-#define DATA_TYPE_COUNT (DATA_BYTES + 1) /* of the last one */
+#define DATA_TYPE_COUNT (DATA_JSON_TEXT + 1) /* of the last one */
 
 /* What decides about a data type without a switch over all of them. */
 typedef struct DataTraits {
@@ -48,7 +50,9 @@ typedef struct DataTraits {
     bool holds_number; /* any number */
     bool holds_time;   /* any RFC 3339 time */
     bool holds_json;   /* any JSON */
-    bool keeps_json;   /* a JSON value is stored as it is written, a string with its quotes */
+    bool holds_uuid;   /* any UUID */
+    bool keeps_json;   /* a JSON value is stored as JSON, a string with its quotes */
+    bool is_json;      /* by its value, not as it is written */
     bool is_date;      /* the day that a time begins with is stored, and not the rest */
     bool may_be_key;   /* databases compare it */
     bool has_order;    /* all destinations put its values in the same order */

@@ -270,6 +270,10 @@ static int complete_mapping(Fault *fault, const Node *node, void *object) {
         r = fault_at(fault, &explode, "cannot stand beside \"infer\": declare the columns");
     }
     for (size_t i = 0; r == 0 && i < target->column_count; i++) {
+        if (target->explode && target->columns[i].type == COLUMN_ID && data_traits[target->columns[i].data_type].holds_uuid) {
+            Node item = node_item(&columns, i), data = node_member(&item, "dataType");
+            return fault_at(fault, &data, "cannot stand beside \"explode\": the id of an element is that of its event and a number");
+        }
         r = refuse_twins(fault, &columns, target, i);
         if (r == 0) r = refuse_base_name(fault, &columns, target, i);
     }

@@ -10,7 +10,9 @@ bool inferred_type_valid(DataType type) {
     case DATA_JSON: return true;
     case DATA_NUMBER:
     case DATA_DATE:
-    case DATA_BYTES: return false;
+    case DATA_BYTES:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: return false;
     }
     unreachable();
 }

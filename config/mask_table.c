@@ -8,7 +8,7 @@
 #include "config/definition.h"
 
 #define BIT(type) (1U << (type))
-#define TEXTS (BIT(DATA_TEXT) | BIT(DATA_JSON))
+#define TEXTS (BIT(DATA_TEXT) | BIT(DATA_JSON) | BIT(DATA_JSON_TEXT))
 #define NUMBERS (BIT(DATA_INTEGER) | BIT(DATA_NUMBER) | BIT(DATA_DECIMAL))
 #define TIMES (BIT(DATA_TIMESTAMP) | BIT(DATA_DATE))
 #define EVERY (BIT(DATA_TYPE_COUNT) - 1)

@@ -48,7 +48,9 @@ bool field_value_fits(const ScanValue *value, DataType type, Buffer *scratch) {
     case DATA_JSON: return true;
     case DATA_NUMBER:
     case DATA_DATE:
-    case DATA_BYTES: return false;
+    case DATA_BYTES:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: return false;
     }
     unreachable();
 }

@@ -151,13 +151,15 @@ static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned
     if (text.size < mapper->row_bytes_most) return false;
     switch (type) {
     case DATA_TEXT: return known || value_is_text(text);
-    case DATA_JSON: return known & VALUE_IS_JSON;
+    case DATA_JSON:
+    case DATA_JSON_TEXT: return known & VALUE_IS_JSON;
     case DATA_BYTES: return true;
     case DATA_INTEGER:
     case DATA_NUMBER:
     case DATA_DECIMAL:
     case DATA_BOOLEAN:
     case DATA_TIMESTAMP:
+    case DATA_UUID:
     case DATA_DATE: return false; /* value_put says first whether it fits */
     }
     unreachable();
@@ -201,8 +203,8 @@ static MapError put_checked(Mapper *mapper, const PlanColumn *compiled, Span tex
     const Column *column = compiled->column;
     const char *reason;
     if (__builtin_expect(compiled->is_converted, 0)) return put_converted(mapper, compiled, text, known, row, failure);
-    if (is_hopeless(mapper, column->data_type, text, known)) return fail_too_large(mapper, column, failure);
-    if (value_put(row, column->data_type, text, known, &reason) == 0) return MAP_OK;
+    if (is_hopeless(mapper, compiled->put_type, text, known)) return fail_too_large(mapper, column, failure);
+    if (value_put(row, compiled->put_type, text, known, &reason) == 0) return MAP_OK;
     return fail_value(compiled, text, reason, failure);
 }
 
@@ -224,7 +226,7 @@ static Buffer *take_scratch(Mapper *mapper) {
 
 /* An object or array that may hold white space. */
 static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text, Buffer *row, MapFailure *failure) {
-    if (text.size < mapper->row_bytes_most && compiled->keeps_json) {
+    if (text.size < mapper->row_bytes_most && compiled->keeps_json && !compiled->is_json) {
         row_put_compact(row, text);
         return MAP_OK;
     }

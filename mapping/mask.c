@@ -58,7 +58,7 @@ static int fix_cell(CompiledMask *compiled, Span text, Error *error) {
 static int compile_parameter(const Mask *mask, CompiledMask *compiled, Error *error) {
     Span text = mask->parameter;
     switch (mask->info->kind) {
-    case MASK_REDACT: return fix_cell(compiled, compiled->type == DATA_JSON ? SPAN("\"REDACTED\"") : SPAN("REDACTED"), error);
+    case MASK_REDACT: return fix_cell(compiled, data_traits[compiled->type].holds_json ? SPAN("\"REDACTED\"") : SPAN("REDACTED"), error);
     case MASK_FIXED: return fix_cell(compiled, text, error);
     case MASK_PARTIAL:
     case MASK_DATE_SHIFT: compiled->count = (size_t)mask_step_of(text).size; return 0;
@@ -127,7 +127,7 @@ static void put_word(const CompiledMask *mask, Span word, Buffer *row) {
         return;
     }
     char quoted[72];
-    check(mask->type == DATA_JSON && word.size + 2 <= sizeof quoted);
+    check(data_traits[mask->type].holds_json && word.size + 2 <= sizeof quoted);
     quoted[0] = quoted[word.size + 1] = '"';
     memcpy(quoted + 1, word.data, word.size);
     row_put_quoted(row, (Span){quoted, word.size + 2});

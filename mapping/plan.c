@@ -145,7 +145,7 @@ static int put_default(const PlanColumn *compiled, Span text, unsigned known, Bu
         known = VALUE_IS_TEXT;
     }
     if (compiled->mask) return mask_put(compiled->mask, text, known, cell, &scratch, ret_reason);
-    return value_put(cell, compiled->column->data_type, text, known, ret_reason);
+    return value_put(cell, compiled->put_type, text, known, ret_reason);
 }
 
 /* A default is what the event would have there: a JSON string with its text, a number, a boolean, or null. */
@@ -197,7 +197,7 @@ static PlanOp op_of(const Column *column) {
     case COLUMN_PATH:
         if (column->inferred != COLUMN_DECLARED) return PLAN_FIELD_OTHER; /* plan_fields.c may find a short cut */
         if (is_text && column->raw_string) return PLAN_PUT_TEXT;
-        return traits->keeps_json && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
+        return traits->keeps_json && !traits->is_json && !column->raw_string ? PLAN_PUT_JSON : PLAN_PUT_TYPED;
     case COLUMN_IP:
     case COLUMN_BODY:
     case COLUMN_HEADERS:
@@ -274,6 +274,9 @@ static int compile_column(Compile *compile, PlanSink *sink, const Column *column
                          data_type_name(column->data_type));
     compiled->op = op_of(column);
     compiled->keeps_json = data_traits[column->data_type].keeps_json && !column->mask; /* masks take what a string means */
+    bool is_made = column->inferred != COLUMN_DECLARED;
+    compiled->put_type = is_made && column->data_type == DATA_JSON ? DATA_JSON_TEXT : column->data_type;
+    compiled->is_json = data_traits[compiled->put_type].is_json;
     compiled->is_date = data_traits[column->data_type].is_date;
     compiled->hides = plan->drops_bodies || column->mask;
     compiled->is_converted = column->mask || column->format;

@@ -31,17 +31,18 @@ typedef struct PlanColumn {
     PlanOp op;
     uint32_t slot; /* path: of the plan's path set */
     uint32_t template_index;
-    uint32_t size;   /* PLAN_PUT_TIME */
-    uint32_t field;  /* PLAN_FIELD_…: of the sink's PlanFields */
-    bool of_element; /* path: the slot is of the sink's elements */
+    uint32_t size;     /* PLAN_PUT_TIME */
+    uint32_t field;    /* PLAN_FIELD_…: of the sink's PlanFields */
+    DataType put_type; /* the column's, but what is inferred as JSON keeps the text of any JSON */
+    bool of_element;   /* path: the slot is of the sink's elements */
     bool has_default;
-    bool empty_is_missing;    /* path: an empty field of a form is no value of its data type */
-    bool keeps_json, is_date; /* of its data type's traits: where each event asks */
-    bool hides;               /* failures show nothing of its value */
-    Span default_cell;        /* as it goes into the row; owned by the plan */
-    CompiledMask *mask;       /* owned; NULL: none */
-    TimeFormat *format;       /* owned; NULL: none */
-    bool is_converted;        /* it has one of the two */
+    bool empty_is_missing;             /* path: an empty field of a form is no value of its data type */
+    bool keeps_json, is_json, is_date; /* of its data type's traits: where each event asks */
+    bool hides;                        /* failures show nothing of its value */
+    Span default_cell;                 /* as it goes into the row; owned by the plan */
+    CompiledMask *mask;                /* owned; NULL: none */
+    TimeFormat *format;                /* owned; NULL: none */
+    bool is_converted;                 /* it has one of the two */
 } PlanColumn;
 
 /*

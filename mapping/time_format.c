@@ -9,10 +9,10 @@
 #include "mapping/value.h"
 #include "mapping/words.h"
 
-typedef enum Unit { UNIT_PATTERN, UNIT_SECONDS, UNIT_MILLIS, UNIT_MICROS, UNIT_NANOS } Unit;
+typedef enum TimeUnit { UNIT_PATTERN, UNIT_SECONDS, UNIT_MILLIS, UNIT_MICROS, UNIT_NANOS } TimeUnit;
 
 struct TimeFormat {
-    Unit unit;
+    TimeUnit unit;
     Buffer steps; /* of a pattern: characters that stand for themselves, a space for blanks, or % and a letter of `conversions` */
 };
 
@@ -101,7 +101,7 @@ static int compile_pattern(TimeFormat *format, Span text, Error *error) {
 int time_format_compile(Span text, TimeFormat **ret_format, Error *error) {
     static const struct {
         const char *name;
-        Unit unit;
+        TimeUnit unit;
     } units[] = {{"unix", UNIT_SECONDS}, {"unixMs", UNIT_MILLIS}, {"unixUs", UNIT_MICROS}, {"unixNs", UNIT_NANOS}};
     *ret_format = NULL;
     if (span_equal(text, SPAN("rfc3339"))) return 0;
@@ -126,17 +126,17 @@ void time_format_free(TimeFormat *format) {
 /* ---- reading ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* What a pattern has found so far. */
-typedef struct Reading {
+typedef struct TimeReading {
     const char *at, *end;
     TimeParts parts;
     int day_of_year; /* 0: not said */
     bool is_afternoon;
     bool is_unix, is_negative;
     int64_t unix_seconds; /* without a sign */
-} Reading;
+} TimeReading;
 
 /* least..most digits; false: there are fewer. */
-static bool take_number(Reading *reading, size_t least, size_t most, int *ret_value) {
+static bool take_number(TimeReading *reading, size_t least, size_t most, int *ret_value) {
     size_t count = 0;
     *ret_value = 0;
     for (; count < most && reading->at < reading->end && text_is_digit(*reading->at); count++)
@@ -144,7 +144,7 @@ static bool take_number(Reading *reading, size_t least, size_t most, int *ret_va
     return count >= least;
 }
 
-static bool take_in_range(Reading *reading, int least, int most, int *ret_value) {
+static bool take_in_range(TimeReading *reading, int least, int most, int *ret_value) {
     return take_number(reading, 1, most > 99 ? 3 : 2, ret_value) && *ret_value >= least && *ret_value <= most;
 }
 
@@ -153,7 +153,7 @@ static char lower(char c) {
 }
 
 /* One of the names, or its first `short_size` letters (0: no short ones); -1: none of them. */
-static int take_name(Reading *reading, const char *const *names, size_t count, size_t short_size) {
+static int take_name(TimeReading *reading, const char *const *names, size_t count, size_t short_size) {
     for (size_t i = 0; i < count; i++) {
         size_t size = strlen(names[i]), same = 0, left = (size_t)(reading->end - reading->at);
         while (same < size && same < left && lower(reading->at[same]) == names[i][same]) same++;
@@ -164,14 +164,14 @@ static int take_name(Reading *reading, const char *const *names, size_t count, s
     return -1;
 }
 
-static bool take_fraction(Reading *reading) {
+static bool take_fraction(TimeReading *reading) {
     const char *start = reading->at;
     for (int unit = 100000; reading->at < reading->end && text_is_digit(*reading->at); reading->at++, unit /= 10)
         reading->parts.micros += unit * (*reading->at - '0');
     return reading->at > start;
 }
 
-static bool take_offset(Reading *reading) {
+static bool take_offset(TimeReading *reading) {
     int hours, minutes = 0;
     if (reading->at == reading->end) return false;
     char sign = *reading->at++;
@@ -185,7 +185,7 @@ static bool take_offset(Reading *reading) {
     return true;
 }
 
-static bool take_seconds(Reading *reading) {
+static bool take_seconds(TimeReading *reading) {
     reading->is_negative = reading->at < reading->end && *reading->at == '-';
     reading->at += reading->is_negative;
     size_t count = 0;
@@ -195,7 +195,7 @@ static bool take_seconds(Reading *reading) {
     return count > 0;
 }
 
-static bool take(Reading *reading, char letter) {
+static bool take(TimeReading *reading, char letter) {
     TimeParts *parts = &reading->parts;
     switch (letter) {
     case 'Y': return take_number(reading, 4, 4, &parts->date.year);
@@ -226,7 +226,7 @@ static bool take(Reading *reading, char letter) {
     }
 }
 
-static bool read_pattern(const TimeFormat *format, Reading *reading) {
+static bool read_pattern(const TimeFormat *format, TimeReading *reading) {
     for (size_t i = 0; i < format->steps.size; i++) {
         char step = format->steps.data[i];
         if (step == '%') {
@@ -241,7 +241,7 @@ static bool read_pattern(const TimeFormat *format, Reading *reading) {
 }
 
 /* From the day of the year to month and day; false: there is no such day. */
-static bool find_day(Reading *reading) {
+static bool find_day(TimeReading *reading) {
     Date *date = &reading->parts.date;
     if (reading->day_of_year > 0) {
         date->day = reading->day_of_year;
@@ -252,7 +252,7 @@ static bool find_day(Reading *reading) {
 }
 
 static bool read_time(const TimeFormat *format, Span text, TimeParts *ret_parts, const char **ret_reason) {
-    Reading reading = {.at = text.data, .end = text.data + text.size};
+    TimeReading reading = {.at = text.data, .end = text.data + text.size};
     *ret_reason = "does not fit the format";
     if (!read_pattern(format, &reading)) return false;
     if (reading.is_unix) {
@@ -268,7 +268,7 @@ static bool read_time(const TimeFormat *format, Span text, TimeParts *ret_parts,
     return true;
 }
 
-static bool read_number(Unit unit, Span text, TimeParts *ret_parts, const char **ret_reason) {
+static bool read_number(TimeUnit unit, Span text, TimeParts *ret_parts, const char **ret_reason) {
     static const int powers[] = {[UNIT_SECONDS] = 6, [UNIT_MILLIS] = 3, [UNIT_MICROS] = 0, [UNIT_NANOS] = -3};
     int64_t micros;
     *ret_reason = "is not a number as JSON has it";

@@ -4,14 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
+#include "base/text.h"
+#include "base/uuid.h"
 #include "mapping/block.h"
 #include "mapping/json_check.h"
+#include "mapping/json_value.h"
 #include "mapping/row.h"
 #include "mapping/time_text.h"
 #include "mapping/words.h"
 
 #define DECIMAL_DIGITS_MAX 1000
+#define JSON_WHOLE_MAX 131072 /* digits of a number in jsonb, before and behind the point */
+#define JSON_FRACTION_MAX 16383
 /* An exponent beyond this, of any sign, decides alone; no text is long enough to make up for it. */
 #define EXPONENT_LIMIT INT64_C(1000000000000)
 
@@ -210,6 +216,13 @@ static int put_decimal(Buffer *row, Span text, unsigned known, const char **ret_
     return 0;
 }
 
+bool value_is_json_number(Span number) {
+    if (number.size <= JSON_FRACTION_MAX && !has_exponent(number)) return true;
+    Number parsed;
+    return parse_number(number, &parsed) && (int64_t)parsed.whole.size + parsed.exponent <= JSON_WHOLE_MAX &&
+           (int64_t)parsed.fraction.size - parsed.exponent <= JSON_FRACTION_MAX;
+}
+
 static int put_boolean(Buffer *row, Span text, const char **ret_reason) {
     *ret_reason = "is neither true nor false";
     if (!span_equal(text, SPAN("true")) && !span_equal(text, SPAN("false"))) return VALUE_DOES_NOT_FIT;
@@ -287,6 +300,36 @@ static int put_bytes(Buffer *row, Span text) {
     return 0;
 }
 
+static int put_json(Buffer *row, Span text, const char **ret_reason) {
+    _cleanup_(buffer_deinit) Buffer unique = {0};
+    int r = json_value_read(text, &unique, ret_reason);
+    if (r == JSON_VALUE_DOES_NOT_FIT) return VALUE_DOES_NOT_FIT;
+    row_put(row, r == JSON_VALUE_REPEATS ? buffer_span(&unique) : text);
+    return 0;
+}
+
+static int put_uuid(Buffer *row, Span text, const char **ret_reason) {
+    *ret_reason = "is not a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91";
+    static const Span urn = {"urn:uuid:", 9};
+    if (text.size > urn.size && span_equal_nocase((Span){text.data, urn.size}, urn)) {
+        text = (Span){text.data + urn.size, text.size - urn.size};
+    } else if (text.size > 2 && *text.data == '{' && text.data[text.size - 1] == '}') {
+        text = (Span){text.data + 1, text.size - 2};
+    }
+    bool has_hyphens = text.size == UUID_TEXT_SIZE;
+    char out[UUID_TEXT_SIZE];
+    if (!has_hyphens && text.size != 32) return VALUE_DOES_NOT_FIT;
+    for (size_t i = 0, at = 0; i < UUID_TEXT_SIZE; i++) {
+        bool is_hyphen = i == 8 || i == 13 || i == 18 || i == 23;
+        if (is_hyphen && has_hyphens && text.data[at++] != '-') return VALUE_DOES_NOT_FIT;
+        int digit = is_hyphen ? 0 : text_hex(text.data[at++]);
+        if (digit < 0) return VALUE_DOES_NOT_FIT;
+        out[i] = is_hyphen ? '-' : "0123456789abcdef"[digit];
+    }
+    row_put_plain(row, (Span){out, UUID_TEXT_SIZE});
+    return 0;
+}
+
 static bool format_exact_time(Span text, char out[static TIME_TEXT_SIZE + 1]) {
     if (text.size < 20 || text.size > 128 || (text.data[10] != 'T' && text.data[10] != 't')) return false;
     if (memcmp(text.data + 17, "60", 2) == 0) return false;
@@ -336,8 +379,10 @@ int value_put(Buffer *row, DataType type, Span text, unsigned known, const char 
         row_put(row, text);
         return 0;
     case DATA_JSON:
+    case DATA_JSON_TEXT:
         *ret_reason = "is not JSON";
         if (!(known & VALUE_IS_JSON) && scan_validate(text, &fault)) return VALUE_DOES_NOT_FIT;
+        if (type == DATA_JSON) return put_json(row, text, ret_reason);
         row_put(row, text);
         return 0;
     case DATA_INTEGER: return put_integer(row, text, ret_reason);
@@ -347,6 +392,7 @@ int value_put(Buffer *row, DataType type, Span text, unsigned known, const char 
     case DATA_TIMESTAMP: return put_timestamp(row, text, ret_reason);
     case DATA_DATE: return put_date(row, text, ret_reason);
     case DATA_BYTES: return put_bytes(row, text);
+    case DATA_UUID: return put_uuid(row, text, ret_reason);
     }
     unreachable();
 }

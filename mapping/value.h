@@ -12,7 +12,9 @@
  *            a leap second (23:59:60 in UTC) is the next day's first second, as PostgreSQL has it. Written as
  *            2006-01-02T15:04:05.000000Z. Columns with a format: time_format.h
  * date       RFC 3339 full-date, years 0001..9999
- * json       JSON
+ * json       JSON whose value a database can keep (json_value.h); of equal keys of an object the first one is written
+ * jsonText   JSON; its text is kept
+ * uuid       a UUID in any case, also in braces, behind urn:uuid:, or without hyphens; written as RFC 9562 does
  * bytes      anything; written as \x and hexadecimal digits
  */
 #pragma once
@@ -42,10 +44,12 @@ enum { VALUE_OUT_OF_RANGE = 2 };
 /* The whole number of 64 bits that is not above a JSON number times 10^power. 0, VALUE_DOES_NOT_FIT: it is no JSON number,
  * VALUE_OUT_OF_RANGE. */
 int value_scaled(Span number, int power, int64_t *ret_value);
+/* Of a JSON number: one that a json value may hold (json_value.h). */
+bool value_is_json_number(Span number);
 /* Of a JSON number: one that a decimal holds. */
 bool value_is_decimal(Span number);
 /*
- * Appends the cell of `text` to the row. A JSON string for a type other than text and json comes without quotes and escapes.
+ * Appends the cell of `text` to the row. A JSON string for a type other than text, json and jsonText comes without quotes and escapes.
  * 0, or VALUE_DOES_NOT_FIT with the rest of a sentence that begins with the value, "is not …" (static); `row` is then as it was.
  */
 int value_put(Buffer *row, DataType type, Span text, unsigned known, const char **ret_reason);

@@ -20,8 +20,10 @@ static const char *type_of(const Column *column) {
     case DATA_BOOLEAN: return "boolean";
     case DATA_TIMESTAMP: return "timestamp with time zone";
     case DATA_DATE: return "date";
-    case DATA_JSON: return "json";
+    case DATA_JSON: return column->inferred == COLUMN_DECLARED ? "jsonb" : "json"; /* any JSON may be inferred */
     case DATA_BYTES: return "bytea";
+    case DATA_UUID: return "uuid";
+    case DATA_JSON_TEXT: return "json";
     }
     unreachable();
 }
@@ -44,11 +46,13 @@ static bool compatible(const SinkTarget *target, const Column *column, const cha
     case DATA_INTEGER:
     case DATA_NUMBER: return strcmp(found, "numeric") == 0;
     case DATA_TIMESTAMP: return strcmp(found, "timestamp(6) with time zone") == 0;
-    case DATA_JSON: return strcmp(found, "jsonb") == 0;
+    case DATA_JSON: return strcmp(found, "json") == 0 || strcmp(found, "jsonb") == 0;
     case DATA_DECIMAL:
     case DATA_BOOLEAN:
     case DATA_DATE:
-    case DATA_BYTES: return false;
+    case DATA_BYTES:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: return false;
     }
     unreachable();
 }

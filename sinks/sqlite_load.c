@@ -245,6 +245,8 @@ static int bind_cell(SqliteLoad *load, sqlite3_stmt *insert, int place, const Co
     case DATA_DECIMAL:
     case DATA_TIMESTAMP:
     case DATA_DATE:
+    case DATA_UUID:
+    case DATA_JSON_TEXT:
     case DATA_JSON: return sqlite3_bind_text64(insert, place, cell->data ? cell->data : "", cell->size, SQLITE_STATIC, SQLITE_UTF8);
     }
     *ret_misfit = data_type_name(column->data_type);

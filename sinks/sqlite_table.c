@@ -20,7 +20,9 @@ static const char *type_of(const Column *column) {
     case DATA_DECIMAL:
     case DATA_TIMESTAMP:
     case DATA_DATE:
-    case DATA_JSON: return "TEXT";
+    case DATA_JSON:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: return "TEXT";
     }
     unreachable();
 }

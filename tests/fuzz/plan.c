@@ -1,6 +1,7 @@
 /*
  * Definitions, and events under them. Lines up to an empty one are columns: a letter for the type, one for the dataType, one for flags (1
- * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default; 80 it has a mask, which 70 chooses), then the path or
+ * primaryKey, 2 rawString, 4 the column goes to the second sink, 8 there is a default; 80 it has a mask, which 70 chooses; 40 without 80 it
+ * is a uuid, a jsonText, or a time in the format that 30 chooses), then the path or
  * template, with a default a tab and its text; in a template 1E stands for a newline. The rest is the body of the event, JSON, or a form behind 1D, or something else behind 1C.
  *
  * The paths are added to a path set by themselves, the templates go through the lexer. A definition that is accepted is stored, loaded and
@@ -236,6 +237,15 @@ static json_t *default_of(Span text) {
     return literal ? literal : json_stringn_nocheck(text.size ? text.data : "", text.size);
 }
 
+/* What came later: other types in the place of some, and formats of times. */
+static void vary_type(json_t *column, const char *data_type, unsigned choice) {
+    static const char *const formats[] = {"unix", "unixMs", "%Y-%m-%d %H:%M:%S.%f%z", "%a %b %e %I:%M %p %y"};
+    if (strcmp(data_type, "text") == 0) json_object_set_new(column, "dataType", json_string("uuid"));
+    if (strcmp(data_type, "json") == 0) json_object_set_new(column, "dataType", json_string("jsonText"));
+    if (strcmp(data_type, "timestamp") == 0 || strcmp(data_type, "date") == 0)
+        json_object_set_new(column, "format", json_string(formats[choice]));
+}
+
 static void take_line(Input *input, Span line, size_t number) {
     unsigned type = fuzz_byte(&line) % 8, data_type = fuzz_byte(&line) % 9, third = fuzz_byte(&line), flags = third % 16;
     input->choices = input->choices * 31 + type + data_type * 8 + flags;
@@ -244,6 +254,7 @@ static void take_line(Input *input, Span line, size_t number) {
     (void)snprintf(name, sizeof name, "c%zu", number);
     json_t *column = json_pack("{s:s, s:s, s:s}", "type", types[type], "name", name, "dataType", data_types[data_type]);
     if (flags & 1) json_object_set_new(column, "primaryKey", json_true());
+    if ((third & 0xc0) == 0x40) vary_type(column, data_types[data_type], third >> 4 & 3);
     json_t *mask = third & 0x80 ? mask_of(third >> 4 & 7, data_type) : NULL;
     if (mask) json_object_set_new(column, "mask", mask);
     if (flags & 2 && type < 3) json_object_set_new(column, "rawString", json_true());
@@ -333,6 +344,14 @@ static bool is_time(Span text) {
            between(text, 17, 0, 59);
 }
 
+static bool is_uuid(Span text) {
+    for (size_t i = 0; i < text.size; i++) {
+        bool is_hyphen = i == 8 || i == 13 || i == 18 || i == 23;
+        if (is_hyphen ? text.data[i] != '-' : text_hex(text.data[i]) < 0 || (text.data[i] >= 'A' && text.data[i] <= 'F')) return false;
+    }
+    return text.size == 36;
+}
+
 static void check_cell(const Column *column, const RowCell *cell, bool deletes) {
     ScanFault fault;
     Span text = {cell->data, cell->size};
@@ -351,7 +370,9 @@ static void check_cell(const Column *column, const RowCell *cell, bool deletes) 
     case DATA_BOOLEAN: check(span_equal(text, SPAN("true")) || span_equal(text, SPAN("false"))); break;
     case DATA_TIMESTAMP: check(is_time(text)); break;
     case DATA_DATE: check(text.size == 10 && is_date(text)); break;
-    case DATA_JSON: check(scan_validate(text, &fault) == 0); break;
+    case DATA_JSON:
+    case DATA_JSON_TEXT: check(scan_validate(text, &fault) == 0); break;
+    case DATA_UUID: check(is_uuid(text)); break;
     case DATA_BYTES:
         check(text.size >= 2 && text.size % 2 == 0 && memcmp(text.data, "\\x", 2) == 0);
         for (size_t i = 2; i < text.size; i++) check(text_hex(text.data[i]) >= 0);

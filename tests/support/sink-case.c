@@ -98,7 +98,7 @@ void text_rows_deinit(TextRows *rows) {
 }
 
 static DataType type_named(const char *name) {
-    for (DataType type = DATA_TEXT; type <= DATA_BYTES; type++) {
+    for (DataType type = DATA_TEXT; type < DATA_TYPE_COUNT; type++) {
         if (strcmp(data_type_name(type), name) == 0) return type;
     }
     unreachable();

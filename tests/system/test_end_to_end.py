@@ -13,7 +13,7 @@ COLUMNS = [
     {"type": "path", "name": "issue", "path": "issue.id", "dataType": "integer"},
     {"type": "path", "name": "summary", "path": "issue.fields.summary", "rawString": True},
     {"type": "path", "name": "amount", "path": "amount", "dataType": "decimal"},
-    {"type": "path", "name": "labels", "path": "issue.fields.labels", "dataType": "json"},
+    {"type": "path", "name": "labels", "path": "issue.fields.labels", "dataType": "jsonText"},
 ]
 
 

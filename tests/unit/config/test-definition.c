@@ -592,13 +592,13 @@ static void each_column_has_the_data_types_that_fit(void **state) {
         ColumnType type;
         const char *fit;
     } cases[] = {
-        {COLUMN_ID, "text bytes "},
+        {COLUMN_ID, "text bytes uuid "},
         {COLUMN_IP, "text bytes "},
         {COLUMN_DATETIME, "text timestamp date bytes "},
-        {COLUMN_HEADERS, "text json bytes "},
-        {COLUMN_BODY, "text integer number decimal boolean timestamp date json bytes "},
-        {COLUMN_PATH, "text integer number decimal boolean timestamp date json bytes "},
-        {COLUMN_TEMPLATE, "text integer number decimal boolean timestamp date json bytes "},
+        {COLUMN_HEADERS, "text json bytes jsonText "},
+        {COLUMN_BODY, "text integer number decimal boolean timestamp date json bytes uuid jsonText "},
+        {COLUMN_PATH, "text integer number decimal boolean timestamp date json bytes uuid jsonText "},
+        {COLUMN_TEMPLATE, "text integer number decimal boolean timestamp date json bytes uuid jsonText "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char fit[128] = "";

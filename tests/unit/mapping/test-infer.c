@@ -335,7 +335,8 @@ static void add_cell(Leaves *leaves, const Column *column, Span cell) {
     case DATA_DECIMAL: put_number(&value, cell); break;
     case DATA_TEXT:
     case DATA_TIMESTAMP: put_text(&value, cell); break;
-    case DATA_JSON: put_value(&value, cell); break;
+    case DATA_JSON:
+    case DATA_JSON_TEXT: put_value(&value, cell); break;
     default: buffer_append_span(&value, cell);
     }
     if (find_leaf(leaves, buffer_span(&path))) fail_msg("path %s twice", buffer_text(&path));
@@ -513,8 +514,9 @@ static void try_seed(uint64_t seed, Run *totals) {
         "\"path\":\"b[0].a\",\"defaultValue\":\"\"},{\"type\":\"path\",\"name\":\"z\",\"path\":\"a.1.b\",\"defaultValue\":\"\"}]",
         0, 0, NULL, NULL);
     run.sinks[3] = make_sink(
-        "mixed", "[{\"type\":\"path\",\"name\":\"declared\",\"path\":\"declared\",\"dataType\":\"json\",\"defaultValue\":\"(missing)\"}]",
-        2, most, NULL, NULL);
+        "mixed",
+        "[{\"type\":\"path\",\"name\":\"declared\",\"path\":\"declared\",\"dataType\":\"jsonText\",\"defaultValue\":\"(missing)\"}]", 2,
+        most, NULL, NULL);
     run_start(&run);
     Buffer body = {0};
     for (int event = 0; event < 120; event++) {

@@ -94,7 +94,7 @@ static void what_sluice_fills(void **state) {
 
 /* Headers of records are less tame than those of requests: any bytes, no value, no name, the same name again and again. */
 static void headers_of_records(void **state) {
-    Column columns[] = {{NAME("h"), .type = COLUMN_HEADERS, .data_type = DATA_JSON}, {0}};
+    Column columns[] = {{NAME("h"), .type = COLUMN_HEADERS, .data_type = DATA_JSON_TEXT}, {0}};
     Sink sink = sink_with("s", columns);
     Run run;
     run_start(&run, &sink, 1, 1 << 20);

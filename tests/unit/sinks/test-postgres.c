@@ -22,7 +22,7 @@ static void creates_schema_and_table(void **state) {
     prepare(session, &box);
     assert_rows("SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute"
                 " WHERE attrelid = '\"in.c-shop\".orders'::regclass AND attnum > 0",
-                "id text, n bigint, x double precision, d numeric, b boolean, t timestamp with time zone, y date, j json, z bytea");
+                "id text, n bigint, x double precision, d numeric, b boolean, t timestamp with time zone, y date, j jsonb, z bytea");
     assert_rows("SELECT indisprimary, pg_get_indexdef(indexrelid, 1, true) FROM pg_index WHERE indrelid = '\"in.c-shop\".orders'::regclass",
                 "t|id");
     assert_rows("SELECT count(*) FROM sluice.files", "0");
@@ -383,8 +383,10 @@ static const struct {
     {"timestamp", "0001-01-01T00:00:00.000000Z", "0001-01-01 00:00:00+00"},
     {"timestamp", "9999-12-31T23:59:59.999999Z", "9999-12-31 23:59:59.999999+00"},
     {"date", "2024-02-29", "2024-02-29"},
-    {"json", "{\"b\":1,\"a\":\"\\u0000\",\"b\":2.50}", "{\"b\":1,\"a\":\"\\u0000\",\"b\":2.50}"},
+    {"json", "{\"b\":1,\"a\":2.50}", "{\"a\": 2.50, \"b\": 1}"},
     {"json", "null", "null"},
+    {"jsonText", "{\"b\":1,\"a\":\"\\u0000\",\"b\":2.50}", "{\"b\":1,\"a\":\"\\u0000\",\"b\":2.50}"},
+    {"uuid", "0190163d-8694-739b-aea5-966c26f8ad91", "0190163d-8694-739b-aea5-966c26f8ad91"},
     {"bytes", "\\x", "\\x"},
     {"bytes", "\\x00ff5c2e0a", "\\x00ff5c2e0a"},
     {"text", "", ""},
