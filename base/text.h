@@ -55,6 +55,10 @@ char *text_copy(const char *text);
 /* The same of a span, NUL-terminated: free(). */
 char *text_copy_span(Span text);
 
+static inline bool text_is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
 /* Without spaces and tabs (HTTP's optional white space, RFC 9110) at both ends. */
 static inline Span text_trim(Span text) {
     for (; text.size && (*text.data == ' ' || *text.data == '\t'); text.data++) text.size--;

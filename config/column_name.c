@@ -14,10 +14,6 @@
 
 /* ---- paths ------------------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 /* The key of the step at `*at`, which is behind it then; a dot before it is a part of it. */
 static bool next_key(Span path, size_t *at, Buffer *key) {
     size_t start = *at;
@@ -119,7 +115,7 @@ static void put_key(Buffer *name, Span key) {
         bool kept = length > 1 && is_named(character);
         if (length == 1) {
             char c = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
-            kept = (c >= 'a' && c <= 'z') || is_digit(c);
+            kept = (c >= 'a' && c <= 'z') || text_is_digit(c);
             buffer_append(name, kept ? &c : "_", 1);
         } else {
             buffer_append(name, kept ? at : "_", kept ? length : 1);
@@ -137,7 +133,7 @@ static void normalise(Span path, Buffer *name) {
         put_key(name, buffer_span(&key));
     }
     check(name->size > 0);
-    if (!is_digit(name->data[0])) return;
+    if (!text_is_digit(name->data[0])) return;
     _cleanup_free_ char *digits = buffer_take(name);
     buffer_printf(name, "_%s", digits);
 }

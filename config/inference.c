@@ -157,16 +157,21 @@ void inference_complete(unsigned meta_fields, SinkTarget *target) {
     target->column_count = count;
 }
 
-/* Has the target a column of that name, or one for what it is for? */
-static bool has_column(const SinkTarget *target, const Column *column) {
+bool inference_has_column(const SinkTarget *target, const char *path, ColumnOrigin origin, DataType variant) {
     for (size_t i = 0; i < target->column_count; i++) {
-        const Column *other = &target->columns[i];
-        if (span_equal_nocase(span_of(other->name), span_of(column->name))) return true;
-        if (other->inferred == column->inferred && other->path && strcmp(other->path, column->path) == 0 &&
-            (column->inferred == COLUMN_INFERRED || other->data_type == column->data_type))
+        const Column *column = &target->columns[i];
+        if (column->inferred == origin && column->path && strcmp(column->path, path) == 0 &&
+            (origin != COLUMN_VARIANT || column->data_type == variant))
             return true;
     }
     return false;
+}
+
+/* Has the target a column of that name, or one for what it is for? */
+static bool has_column(const SinkTarget *target, const Column *column) {
+    for (size_t i = 0; i < target->column_count; i++)
+        if (span_equal_nocase(span_of(target->columns[i].name), span_of(column->name))) return true;
+    return inference_has_column(target, column->path, column->inferred, column->data_type);
 }
 
 /* Takes over what `column` owns. */

@@ -34,6 +34,8 @@ size_t inference_room(const SinkTarget *target);
 char *inference_wrong(const SinkTarget *target, bool *ret_is_newer_by);
 /* The type of the base column of that name, of any source; false: there is none. */
 bool inference_base_type(const char *name, DataType *ret_type);
+/* Has the target the column of a field (COLUMN_INFERRED), or its variant of that type (COLUMN_VARIANT)? `path`: canonical. */
+bool inference_has_column(const SinkTarget *target, const char *path, ColumnOrigin origin, DataType variant);
 /* Has the field (its canonical path) no column by inference: since it is not stored at all, it or what it is in has a column that is
  * declared, or it is deeper than the depth? */
 bool inference_leaves_out(const SinkTarget *target, const char *field);

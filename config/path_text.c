@@ -9,15 +9,11 @@
 
 #define INDEX_DIGITS_MAX 10
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 static bool is_bare(Span key) {
-    if (key.size == 0 || is_digit(key.data[0])) return false;
+    if (key.size == 0 || text_is_digit(key.data[0])) return false;
     for (size_t i = 0; i < key.size; i++) {
         char c = key.data[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_')) return false;
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || text_is_digit(c) || c == '_')) return false;
     }
     return true;
 }
@@ -54,7 +50,7 @@ static bool is_blank(char c) {
 static bool is_number(Span step) {
     if (step.size == 0 || step.size > INDEX_DIGITS_MAX || (step.size > 1 && step.data[0] == '0')) return false;
     for (size_t i = 0; i < step.size; i++)
-        if (!is_digit(step.data[i])) return false;
+        if (!text_is_digit(step.data[i])) return false;
     return true;
 }
 

@@ -14,16 +14,12 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 size_t stream_placeholder(Span text) {
-    if (text.size < 3 || text.data[0] != '{' || is_digit(text.data[1])) return 0;
+    if (text.size < 3 || text.data[0] != '{' || text_is_digit(text.data[1])) return 0;
     for (size_t at = 1; at < text.size; at++) {
         char c = text.data[at];
         if (c == '}') return at > 1 ? at + 1 : 0;
-        if (!is_letter(c) && !is_digit(c) && c != '_') return 0;
+        if (!is_letter(c) && !text_is_digit(c) && c != '_') return 0;
     }
     return 0;
 }
@@ -89,7 +85,8 @@ static int read_scheme(Span *rest, StreamUri *uri, Error *error) {
     uri->scheme = text_copy_span(scheme);
     for (char *c = uri->scheme; *c; c++) {
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
-        if (!is_letter(*c) && !is_digit(*c) && !strchr("+-.", *c)) return error_set(error, -EINVAL, "must begin with a scheme and \"://\"");
+        if (!is_letter(*c) && !text_is_digit(*c) && !strchr("+-.", *c))
+            return error_set(error, -EINVAL, "must begin with a scheme and \"://\"");
     }
     skip(rest, 3);
     return 0;
@@ -103,7 +100,7 @@ static bool ports_are_numbers(const char *hosts) {
         port += strcspn(port, ":,");
         if (*port == ':')
             for (port++; port < end; port++)
-                if (!is_digit(*port)) return false;
+                if (!text_is_digit(*port)) return false;
         if (!*end) return true;
         host = end;
     }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "base/text.h"
+
 typedef struct Unit {
     const char *name;
     uint64_t size;
@@ -13,15 +15,11 @@ static const Unit time_units[] = {{"d", (uint64_t)USEC_DAY},    {"h", (uint64_t)
                                   {"s", (uint64_t)USEC_SECOND}, {"ms", (uint64_t)USEC_MS},  {"us", 1}};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 /* Takes the digits at the start of `text`. -EINVAL: there is none, -ERANGE: beyond 64 bits. */
 static int take_number(Span *text, uint64_t *ret_number) {
     uint64_t number = 0;
     size_t used = 0;
-    for (; used < text->size && is_digit(text->data[used]); used++)
+    for (; used < text->size && text_is_digit(text->data[used]); used++)
         if (__builtin_mul_overflow(number, 10U, &number) || __builtin_add_overflow(number, (unsigned)(text->data[used] - '0'), &number))
             return -ERANGE;
     if (used == 0) return -EINVAL;
@@ -51,7 +49,7 @@ int units_parse_size(Span text, uint64_t *ret_bytes) {
     Span fraction = {0};
     if (text.size > 0 && text.data[0] == '.') {
         fraction.data = text.data + 1;
-        while (1 + fraction.size < text.size && is_digit(fraction.data[fraction.size])) fraction.size++;
+        while (1 + fraction.size < text.size && text_is_digit(fraction.data[fraction.size])) fraction.size++;
         if (fraction.size == 0) return -EINVAL;
         text.data += 1 + fraction.size;
         text.size -= 1 + fraction.size;
@@ -79,7 +77,7 @@ int units_parse_time(Span text, usec_t *ret_usec) {
         int r = take_number(&text, &number);
         if (r < 0) return r;
         size_t length = 0;
-        while (length < text.size && !is_digit(text.data[length])) length++;
+        while (length < text.size && !text_is_digit(text.data[length])) length++;
         const Unit *unit = NULL;
         for (size_t i = 0; i < COUNT(time_units); i++)
             if (span_equal((Span){text.data, length}, span_of(time_units[i].name))) unit = &time_units[i];

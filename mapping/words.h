@@ -92,10 +92,6 @@ static inline const char *text_skip_plain(const char *p, const char *end) {
     return p;
 }
 
-static inline bool text_is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
 /* JSON's white space. */
 static inline bool text_is_space(char c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';

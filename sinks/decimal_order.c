@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/text.h"
+
 /* An exponent beyond this, of any sign, decides alone; no text is long enough to make up for it. */
 #define EXPONENT_LIMIT INT64_C(1000000000000)
 
@@ -14,12 +16,8 @@ typedef struct Decimal {
     int64_t power; /* of ten that the first digit counts */
 } Decimal;
 
-static bool is_digit(char byte) {
-    return byte >= '0' && byte <= '9';
-}
-
 static const char *skip_digits(const char *p, const char *end) {
-    while (p < end && is_digit(*p)) p++;
+    while (p < end && text_is_digit(*p)) p++;
     return p;
 }
 

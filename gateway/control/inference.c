@@ -165,14 +165,7 @@ json_t *control_nameless_json(const Control *control, const Sink *sink) {
 /* ---- asking for names ---------------------------------------------------------------------------------------------------------------- */
 
 static bool has_column(const SinkTarget *target, const InferredColumn *column) {
-    for (size_t i = 0; i < target->column_count; i++) {
-        const Column *other = &target->columns[i];
-        if (!other->path || strcmp(other->path, column->path) != 0) continue;
-        if (other->inferred == (column->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED) &&
-            (!column->is_variant || other->data_type == column->type))
-            return true;
-    }
-    return false;
+    return inference_has_column(target, column->path, column->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED, column->type);
 }
 
 static void say_full(Inferring *inferring, const Sink *sink) {
