@@ -10,333 +10,24 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/thread.h"
-#include "sinks/kafka_parts.h"
+#include "sinks/kafka_consumer_parts.h"
 
 #define QUEUED_BYTES_DEFAULT ((size_t)8 << 20)
 #define QUEUED_BYTES_LEAST ((size_t)1 << 20)
-#define PENDING_MOST 64      /* events of callbacks that wait to be handed out: older trouble gives way */
 #define LOCAL_LIMIT_MS 10000 /* what the library's main thread may take for a change of its own state */
-#define LOG_LEVEL_SHOWN 5    /* of syslog: a notice */
 #define HANG_UPS_MOST 3
 #define STALL (5 * USEC_MS)         /* see wake_fetchers */
 #define WAKES_MOST ((size_t)64)     /* partitions that are woken at once */
 #define WITHOUT_GROUP "sluice-none" /* the library assigns only with a group's name; it is never joined */
 
-typedef struct Assigned {
-    char *topic;
-    int32_t partition;
-    int64_t position;            /* what follows what was handed out */
-    bool paused, library_paused; /* what is wanted, and what the library was told; they differ until the next poll */
-    bool seeks;                  /* the library is to be told the position, when it is not paused */
-    bool came;                   /* it has handed us something since it was told */
-    bool stopped;                /* out of range, or at a record that cannot be read: nothing is handed out until a seek */
-    bool at_end;
-    bool fresh; /* nothing has been handed out since it was assigned or sought */
-} Assigned;
-
-typedef struct Pending {
-    KafkaEventKind kind;
-    size_t index;
-    int64_t offset;
-    uint64_t generation;
-    bool lost;
-    KafkaVerdict verdict;
-    SinkFault fault;
-    char *topic;
-    int32_t partition;
-    Error error;
-} Pending;
-
-struct KafkaConsumer {
-    ThreadOwner owner;
-    rd_kafka_t *handle;
-    char *name; /* of the connection; a copy, for what is given up may outlive that */
-    bool has_group;
-    bool closing; /* the thread that closes it has it now */
-    size_t queued_bytes, bytes_since_empty;
-    /* What the group offered last. */
-    KafkaPartition *offered;
-    size_t offered_count;
-    uint64_t generation;
-    bool offer_holds;
-    Assigned *assigned;
-    size_t assigned_count;
-    bool has_changes;                   /* pauses, resumes and seeks that the library was not told of yet */
-    size_t *by_name;                    /* indexes of assigned, by topic and partition */
-    const rd_kafka_topic_t *last_topic; /* the last look-up: records of a partition come in a row */
-    int32_t last_partition;
-    size_t last_index;
-    Pending pending[PENDING_MOST];
-    size_t pending_count;
-    Pending handed;              /* the last one that was handed out: its texts are valid until the next call */
-    rd_kafka_message_t *current; /* handed out */
-    rd_kafka_message_t *held;    /* came with a callback, whose event goes first */
-    KafkaHeader *headers;
-    size_t header_room;
-    /* The last trouble with connections, for who waits for an answer. */
-    bool all_down;
-    unsigned hang_ups; /* of brokers that expect TLS, a login or a certificate, or are just being stopped */
-    bool has_trouble;
-    SinkFault trouble_fault;
-    KafkaVerdict trouble_verdict;
-    Error trouble;
-};
-
-/* ---- what is assigned ---------------------------------------------------------------------------------------------------------------- */
-
-static void forget_look_up(KafkaConsumer *consumer) {
-    consumer->last_topic = NULL;
-    consumer->last_index = KAFKA_NO_INDEX;
-}
-
-static int compare_place(const char *a, int32_t a_partition, const char *b, int32_t b_partition) {
-    int r = strcmp(a, b);
-    return r ? r : (a_partition > b_partition) - (a_partition < b_partition);
-}
-
-static int compare_indexes(const void *a, const void *b, void *context) {
-    const Assigned *assigned = context, *x = &assigned[*(const size_t *)a], *y = &assigned[*(const size_t *)b];
-    return compare_place(x->topic, x->partition, y->topic, y->partition);
-}
-
-static size_t find_index(const KafkaConsumer *consumer, const char *topic, int32_t partition) {
-    size_t low = 0, high = consumer->assigned_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const Assigned *at = &consumer->assigned[consumer->by_name[middle]];
-        int r = compare_place(topic, partition, at->topic, at->partition);
-        if (r == 0) return consumer->by_name[middle];
-        if (r < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return KAFKA_NO_INDEX;
-}
-
-static size_t index_of(KafkaConsumer *consumer, const rd_kafka_message_t *message) {
-    if (!message->rkt) return KAFKA_NO_INDEX;
-    if (message->rkt == consumer->last_topic && message->partition == consumer->last_partition) return consumer->last_index;
-    consumer->last_index = find_index(consumer, rd_kafka_topic_name(message->rkt), message->partition);
-    consumer->last_topic = message->rkt;
-    consumer->last_partition = message->partition;
-    return consumer->last_index;
-}
-
-static void free_assigned(KafkaConsumer *consumer) {
-    for (size_t i = 0; i < consumer->assigned_count; i++) free(consumer->assigned[i].topic);
-    free(consumer->assigned);
-    free(consumer->by_name);
-    consumer->assigned = NULL;
-    consumer->by_name = NULL;
-    consumer->assigned_count = 0;
-    forget_look_up(consumer);
-}
-
-static void free_offered(KafkaConsumer *consumer) {
-    for (size_t i = 0; i < consumer->offered_count; i++) free((char *)(uintptr_t)consumer->offered[i].topic);
-    free(consumer->offered);
-    consumer->offered = NULL;
-    consumer->offered_count = 0;
-}
-
-/* A list of the library: those that are assigned and `which` holds for, at their positions. */
-static rd_kafka_topic_partition_list_t *list_where(const KafkaConsumer *consumer, bool (*which)(const Assigned *assigned)) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(16);
-    check(list);
-    for (size_t i = 0; i < consumer->assigned_count; i++) {
-        const Assigned *at = &consumer->assigned[i];
-        if (which(at)) rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->position;
-    }
-    return list;
-}
-
-static bool is_any(const Assigned *assigned) {
-    return assigned;
-}
-
-static bool is_paused_there(const Assigned *assigned) {
-    return assigned->library_paused;
-}
-
-static bool is_to_pause(const Assigned *assigned) {
-    return assigned->paused && !assigned->library_paused;
-}
-
-static bool is_to_resume(const Assigned *assigned) {
-    return !assigned->paused && assigned->library_paused;
-}
-
-static bool is_to_seek(const Assigned *assigned) {
-    return assigned->seeks && !assigned->paused;
-}
-
-static int failed(const KafkaConsumer *consumer, const char *what, rd_kafka_resp_err_t code, Error *error) {
-    return error_set(error, -EIO, "Connection \"%s\": %s: %s.", consumer->name, what, rd_kafka_err2str(code));
-}
-
-/* ---- events -------------------------------------------------------------------------------------------------------------------------- */
-
-static void remove_pending(KafkaConsumer *consumer, size_t at) {
-    free(consumer->pending[at].topic);
-    memmove(&consumer->pending[at], &consumer->pending[at + 1], (consumer->pending_count - at - 1) * sizeof *consumer->pending);
-    consumer->pending_count--;
-}
-
-static Pending *add_pending(KafkaConsumer *consumer, KafkaEventKind kind) {
-    for (size_t i = 0; consumer->pending_count == PENDING_MOST; i++) {
-        check(i < PENDING_MOST);
-        if (consumer->pending[i].kind == KAFKA_TROUBLE) remove_pending(consumer, i);
-    }
-    Pending *pending = &consumer->pending[consumer->pending_count++];
-    *pending = (Pending){.kind = kind, .index = KAFKA_NO_INDEX, .offset = KAFKA_NOT_THERE, .partition = -1};
-    return pending;
-}
-
-/* Of what was assigned: it is no more. */
-static void drop_pending_partitions(KafkaConsumer *consumer) {
-    for (size_t i = consumer->pending_count; i-- > 0;)
-        if (consumer->pending[i].kind == KAFKA_ASSIGNED || consumer->pending[i].index != KAFKA_NO_INDEX) remove_pending(consumer, i);
-}
-
-static void drop_held(KafkaConsumer *consumer, size_t index) {
-    if (!consumer->held || (index != KAFKA_NO_INDEX && index_of(consumer, consumer->held) != index)) return;
-    if (index != KAFKA_NO_INDEX) consumer->assigned[index].seeks = true; /* it is to come again */
-    rd_kafka_message_destroy(consumer->held);
-    consumer->held = NULL;
-}
-
-/* What was handed out is not valid any more. */
-static void begin_call(KafkaConsumer *consumer) {
-    check_on_thread(&consumer->owner);
-    if (consumer->current) rd_kafka_message_destroy(consumer->current);
-    consumer->current = NULL;
-    free(consumer->handed.topic);
-    consumer->handed = (Pending){0};
-}
-
-/* The most telling one is kept: what ends the consumer, else what is more than "not reached". */
-static void note_trouble(KafkaConsumer *consumer, SinkFault fault, KafkaVerdict verdict, const Error *error) {
-    bool tells = fault != SINK_FAULT_UNREACHABLE;
-    if (tells && verdict == KAFKA_PASSES) consumer->hang_ups++;
-    if (consumer->has_trouble && consumer->trouble_verdict == KAFKA_STOP_ALL) return;
-    if (consumer->has_trouble && consumer->trouble_fault != SINK_FAULT_UNREACHABLE && !tells) return;
-    consumer->has_trouble = true;
-    consumer->trouble = *error;
-    consumer->trouble_fault = fault;
-    consumer->trouble_verdict = verdict;
-}
-
-static void add_trouble(KafkaConsumer *consumer, rd_kafka_resp_err_t code, const char *words, const char *topic, int32_t partition,
-                        size_t index, int64_t offset) {
-    Pending *pending = add_pending(consumer, KAFKA_TROUBLE);
-    char text[KAFKA_WORDS_SIZE];
-    kafka_words(code, words, text);
-    pending->index = index;
-    pending->offset = offset;
-    pending->topic = text_copy(topic);
-    pending->partition = partition;
-    pending->fault = kafka_fault_of(code, words);
-    pending->verdict = kafka_verdict_of(code);
-    (void)error_set(&pending->error, -EIO, "Connection \"%s\": %s.", consumer->name, text);
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        consumer->all_down = true;
-    else if (!topic)
-        note_trouble(consumer, pending->fault, pending->verdict, &pending->error);
-}
-
-/* ---- callbacks: on the thread that polls, or the one that closes --------------------------------------------------------------------- */
-
-static void resume_all(KafkaConsumer *consumer) {
-    rd_kafka_topic_partition_list_t *paused = list_where(consumer, is_paused_there);
-    /* [S] a pause outlives the assignment in librdkafka 2.0.2: the partition would stay silent when it comes back. */
-    if (paused->cnt > 0) (void)rd_kafka_resume_partitions(consumer->handle, paused);
-    rd_kafka_topic_partition_list_destroy(paused);
-}
-
-static void on_revoked(KafkaConsumer *consumer) {
-    bool known = consumer->offer_holds;
-    for (size_t i = 0; i < consumer->pending_count; i++) known = known && consumer->pending[i].kind != KAFKA_ASSIGNED;
-    bool lost = rd_kafka_assignment_lost(consumer->handle);
-    resume_all(consumer);
-    (void)rd_kafka_assign(consumer->handle, NULL);
-    consumer->offer_holds = false;
-    drop_pending_partitions(consumer);
-    drop_held(consumer, KAFKA_NO_INDEX);
-    free_assigned(consumer);
-    if (!known) return; /* nobody has heard of the assignment */
-    add_pending(consumer, KAFKA_REVOKED)->lost = lost;
-    /* Before the trouble that waits: the caller uses indexes of the assignment until it hears of the revoke. */
-    Pending revoked = consumer->pending[consumer->pending_count - 1];
-    memmove(&consumer->pending[1], &consumer->pending[0], (consumer->pending_count - 1) * sizeof revoked);
-    consumer->pending[0] = revoked;
-}
-
-static void on_assigned(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *partitions) {
-    drop_pending_partitions(consumer);
-    free_offered(consumer);
-    consumer->offered_count = (size_t)partitions->cnt;
-    consumer->offered = calloc(consumer->offered_count + 1, sizeof *consumer->offered);
-    check(consumer->offered);
-    for (size_t i = 0; i < consumer->offered_count; i++)
-        consumer->offered[i] = (KafkaPartition){
-            .topic = text_copy(partitions->elems[i].topic), .partition = partitions->elems[i].partition, .offset = KAFKA_NOT_THERE};
-    consumer->offer_holds = true;
-    add_pending(consumer, KAFKA_ASSIGNED)->generation = ++consumer->generation;
-}
-
-static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *partitions, void *context) {
-    KafkaConsumer *consumer = context;
-    consumer->handle = handle;
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS && !consumer->closing)
-        on_assigned(consumer, partitions); /* rd_kafka_assign follows when the caller knows the offsets: the library waits for it */
-    else
-        on_revoked(consumer);
-}
-
-static void on_error(rd_kafka_t *handle, int code, const char *words, void *context) {
-    KafkaConsumer *consumer = context;
-    char fatal[512];
-    if (consumer->closing) return;
-    if (code == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(handle, fatal, sizeof fatal) != RD_KAFKA_RESP_ERR_NO_ERROR) words = fatal;
-    add_trouble(consumer, (rd_kafka_resp_err_t)code, words, NULL, -1, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
-}
-
-static void on_commit(rd_kafka_t *handle, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *offsets, void *context) {
-    const KafkaConsumer *consumer = context;
-    (void)handle;
-    (void)offsets;
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NO_OFFSET) return;
-    log_info("connection %s: the group's offsets were not committed (positions are not affected): %s", consumer->name,
-             rd_kafka_err2str(code));
-}
-
-/*
- * What matters comes as an event as well, but for one thing: a broker that expects TLS hangs up on plain text, and the library only logs what
- * that may mean.
- */
-static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *words) {
-    KafkaConsumer *consumer = rd_kafka_opaque(handle);
-    if (level <= LOG_LEVEL_SHOWN)
-        log_info("connection %s: librdkafka: %s: %s", consumer->name, facility, words);
-    else
-        log_debug("connection %s: librdkafka: %s: %s", consumer->name, facility, words);
-    if (!strstr(words, "incorrect security.protocol") || consumer->closing) return;
-    char text[KAFKA_WORDS_SIZE];
-    Error error = {0};
-    kafka_words(RD_KAFKA_RESP_ERR__TRANSPORT, words, text);
-    (void)error_set(&error, -EIO, "Connection \"%s\": %s.", consumer->name, text);
-    note_trouble(consumer, SINK_FAULT_TLS, KAFKA_PASSES, &error);
-}
-
 /* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
 
 static void free_consumer(KafkaConsumer *consumer) {
-    begin_call(consumer);
-    drop_held(consumer, KAFKA_NO_INDEX);
-    while (consumer->pending_count > 0) remove_pending(consumer, consumer->pending_count - 1);
-    free_offered(consumer);
-    free_assigned(consumer);
+    kafka_consumer_begin_call(consumer);
+    kafka_consumer_drop_held(consumer, KAFKA_NO_INDEX);
+    while (consumer->pending_count > 0) kafka_consumer_remove_pending(consumer, consumer->pending_count - 1);
+    kafka_consumer_free_offered(consumer);
+    kafka_consumer_free_assigned(consumer);
     free(consumer->headers);
     free(consumer->name);
     free(consumer);
@@ -353,11 +44,7 @@ static int configure(KafkaConsumer *consumer, rd_kafka_conf_t *configuration, co
     if (r == 0) r = set_number(configuration, "queued.max.messages.kbytes", consumer->queued_bytes / 1024, error);
     /* What one broker sends at once goes beyond the queue's limit: not by more than the limit itself. */
     if (r == 0) r = set_number(configuration, "fetch.max.bytes", consumer->queued_bytes, error);
-    rd_kafka_conf_set_opaque(configuration, consumer);
-    rd_kafka_conf_set_rebalance_cb(configuration, on_rebalance);
-    rd_kafka_conf_set_error_cb(configuration, on_error);
-    rd_kafka_conf_set_offset_commit_cb(configuration, on_commit);
-    rd_kafka_conf_set_log_cb(configuration, on_log);
+    kafka_consumer_set_callbacks(consumer, configuration);
     return r;
 }
 
@@ -368,7 +55,7 @@ static int subscribe(const KafkaConsumer *consumer, const KafkaOptions *options,
     for (size_t i = 0; i < options->topic_count; i++) rd_kafka_topic_partition_list_add(topics, options->topics[i], RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
     rd_kafka_topic_partition_list_destroy(topics);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the topics cannot be subscribed", code, error);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : kafka_consumer_failed(consumer, "the topics cannot be subscribed", code, error);
 }
 
 static int start(KafkaConsumer *consumer, rd_kafka_conf_t *configuration, const KafkaOptions *options, SinkFault *ret_fault, Error *error) {
@@ -409,7 +96,7 @@ int kafka_consumer_open(const Connection *connection, const char *data_directory
         consumer->has_group = options->group;
         consumer->queued_bytes = options->queued_bytes ? options->queued_bytes : QUEUED_BYTES_DEFAULT;
         if (consumer->queued_bytes < QUEUED_BYTES_LEAST) consumer->queued_bytes = QUEUED_BYTES_LEAST;
-        forget_look_up(consumer);
+        kafka_consumer_forget_look_up(consumer);
         r = start(consumer, configuration, options, &fault, error);
         if (r == 0)
             *ret_consumer = consumer;
@@ -430,8 +117,8 @@ static void free_closed(void *context) {
 
 bool kafka_consumer_close(KafkaConsumer *take_consumer, usec_t limit) {
     if (!take_consumer) return true;
-    begin_call(take_consumer);
-    drop_held(take_consumer, KAFKA_NO_INDEX);
+    kafka_consumer_begin_call(take_consumer);
+    kafka_consumer_drop_held(take_consumer, KAFKA_NO_INDEX);
     take_consumer->closing = true;
     return kafka_end(take_consumer->handle, free_closed, take_consumer, take_consumer->name, limit);
 }
@@ -441,7 +128,7 @@ bool kafka_consumer_close(KafkaConsumer *take_consumer, usec_t limit) {
 static void hand_out(KafkaConsumer *consumer, KafkaEvent *ret_event) {
     consumer->handed = consumer->pending[0];
     consumer->pending[0].topic = NULL;
-    remove_pending(consumer, 0);
+    kafka_consumer_remove_pending(consumer, 0);
     const Pending *from = &consumer->handed;
     *ret_event = (KafkaEvent){.kind = from->kind,
                               .index = from->index,
@@ -518,15 +205,15 @@ static KafkaEventKind take_trouble(KafkaConsumer *consumer, const rd_kafka_messa
     if (!topic && !consumer->has_group) return KAFKA_NOTHING;                /* of the group that is not joined */
     if (index != KAFKA_NO_INDEX && is_of_record(message->err)) consumer->assigned[index].stopped = true;
     check(consumer->pending_count == 0);
-    add_trouble(consumer, message->err, rd_kafka_message_errstr(message), topic, of_topic ? -1 : message->partition, index,
-                topic && message->offset >= 0 ? message->offset : KAFKA_NOT_THERE);
+    kafka_consumer_add_trouble(consumer, message->err, rd_kafka_message_errstr(message), topic, of_topic ? -1 : message->partition, index,
+                               topic && message->offset >= 0 ? message->offset : KAFKA_NOT_THERE);
     hand_out(consumer, ret_event);
     return KAFKA_TROUBLE;
 }
 
 /* What becomes of a message; KAFKA_NOTHING: it is of no use. Takes it. */
 static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *take, KafkaEvent *ret_event) {
-    size_t index = index_of(consumer, take);
+    size_t index = kafka_consumer_index_of(consumer, take);
     Assigned *assigned = index == KAFKA_NO_INDEX ? NULL : &consumer->assigned[index];
     KafkaEventKind kind = KAFKA_NOTHING;
     bool silent = assigned && (assigned->paused || assigned->stopped);
@@ -577,9 +264,26 @@ static void wake_fetchers(KafkaConsumer *consumer) {
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+static bool is_any(const Assigned *assigned) {
+    return assigned;
+}
+
+static bool is_to_pause(const Assigned *assigned) {
+    return assigned->paused && !assigned->library_paused;
+}
+
+static bool is_to_resume(const Assigned *assigned) {
+    return !assigned->paused && assigned->library_paused;
+}
+
+static bool is_to_seek(const Assigned *assigned) {
+    return assigned->seeks && !assigned->paused;
+}
+
 /* All that is assigned, from its positions. */
 static rd_kafka_resp_err_t assign_all(KafkaConsumer *consumer) {
-    rd_kafka_topic_partition_list_t *all = list_where(consumer, is_any), *paused = list_where(consumer, is_paused_there);
+    rd_kafka_topic_partition_list_t *all = kafka_consumer_list_where(consumer, is_any),
+                                    *paused = kafka_consumer_list_where(consumer, kafka_consumer_is_paused_there);
     rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, all);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && paused->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, paused);
     rd_kafka_topic_partition_list_destroy(all);
@@ -598,8 +302,9 @@ static rd_kafka_resp_err_t seek_all(KafkaConsumer *consumer, rd_kafka_topic_part
 
 /* Tells the library of pauses, resumes and seeks: all at once, for each call of it waits until its own threads have done it. */
 static void apply_changes(KafkaConsumer *consumer) {
-    rd_kafka_topic_partition_list_t *pauses = list_where(consumer, is_to_pause), *resumes = list_where(consumer, is_to_resume);
-    rd_kafka_topic_partition_list_t *seeks = list_where(consumer, is_to_seek);
+    rd_kafka_topic_partition_list_t *pauses = kafka_consumer_list_where(consumer, is_to_pause),
+                                    *resumes = kafka_consumer_list_where(consumer, is_to_resume);
+    rd_kafka_topic_partition_list_t *seeks = kafka_consumer_list_where(consumer, is_to_seek);
     consumer->has_changes = false;
     for (size_t i = 0; i < consumer->assigned_count; i++) {
         Assigned *at = &consumer->assigned[i];
@@ -610,7 +315,7 @@ static void apply_changes(KafkaConsumer *consumer) {
     if (pauses->cnt > 0) code = rd_kafka_pause_partitions(consumer->handle, pauses);
     if (resumes->cnt > 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR) code = rd_kafka_resume_partitions(consumer->handle, resumes);
     if (seeks->cnt > 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR) code = seek_all(consumer, seeks);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) add_trouble(consumer, code, NULL, NULL, -1, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) kafka_consumer_add_trouble(consumer, code, NULL, NULL, -1, KAFKA_NO_INDEX, KAFKA_NOT_THERE);
     rd_kafka_topic_partition_list_destroy(pauses);
     rd_kafka_topic_partition_list_destroy(resumes);
     rd_kafka_topic_partition_list_destroy(seeks);
@@ -635,7 +340,7 @@ static rd_kafka_message_t *poll_library(KafkaConsumer *consumer, usec_t wait) {
 }
 
 KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEvent *ret_event) {
-    begin_call(consumer);
+    kafka_consumer_begin_call(consumer);
     Clock *clock = clock_system();
     usec_t deadline = 0;
     for (;;) {
@@ -646,7 +351,7 @@ KafkaEventKind kafka_consumer_poll(KafkaConsumer *consumer, usec_t wait, KafkaEv
         }
         rd_kafka_message_t *message = consumer->held ? steal(consumer->held) : poll_library(consumer, wait);
         if (consumer->pending_count > 0) { /* what the callbacks brought came before the message */
-            if (message && index_of(consumer, message) == KAFKA_NO_INDEX && message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            if (message && kafka_consumer_index_of(consumer, message) == KAFKA_NO_INDEX && message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
                 rd_kafka_message_destroy(message);
             else
                 consumer->held = message;
@@ -690,11 +395,11 @@ size_t kafka_consumer_headers(KafkaConsumer *consumer, const KafkaHeader **ret_h
 int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const KafkaPartition *partitions, size_t count, Error *error) {
     check_on_thread(&consumer->owner); /* not begin_call: the partitions may be those of the event */
     if (consumer->has_group && (!consumer->offer_holds || generation != consumer->generation)) return KAFKA_ASSIGN_STALE;
-    resume_all(consumer);
-    drop_held(consumer, KAFKA_NO_INDEX);
+    kafka_consumer_resume_all(consumer);
+    kafka_consumer_drop_held(consumer, KAFKA_NO_INDEX);
     for (size_t i = consumer->pending_count; i-- > 0;)
-        if (consumer->pending[i].index != KAFKA_NO_INDEX) remove_pending(consumer, i);
-    free_assigned(consumer);
+        if (consumer->pending[i].index != KAFKA_NO_INDEX) kafka_consumer_remove_pending(consumer, i);
+    kafka_consumer_free_assigned(consumer);
     consumer->assigned = calloc(count + 1, sizeof *consumer->assigned);
     consumer->by_name = calloc(count + 1, sizeof *consumer->by_name);
     check(consumer->assigned && consumer->by_name);
@@ -705,12 +410,13 @@ int kafka_consumer_assign(KafkaConsumer *consumer, uint64_t generation, const Ka
         consumer->assigned[i] = (Assigned){
             .topic = text_copy(partitions[i].topic), .partition = partitions[i].partition, .position = partitions[i].offset, .fresh = true};
     }
-    qsort_r(consumer->by_name, count, sizeof *consumer->by_name, compare_indexes, consumer->assigned);
-    for (size_t i = 1; i < count; i++) check(compare_indexes(&consumer->by_name[i - 1], &consumer->by_name[i], consumer->assigned) < 0);
-    begin_call(consumer);
+    qsort_r(consumer->by_name, count, sizeof *consumer->by_name, kafka_consumer_compare_indexes, consumer->assigned);
+    for (size_t i = 1; i < count; i++)
+        check(kafka_consumer_compare_indexes(&consumer->by_name[i - 1], &consumer->by_name[i], consumer->assigned) < 0);
+    kafka_consumer_begin_call(consumer);
     consumer->has_changes = false;
     rd_kafka_resp_err_t code = assign_all(consumer);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the partitions cannot be assigned", code, error);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : kafka_consumer_failed(consumer, "the partitions cannot be assigned", code, error);
 }
 
 /* NULL: all was revoked, in a call that asked the brokers, and the caller does not know yet. */
@@ -721,13 +427,13 @@ static Assigned *find_assigned(const KafkaConsumer *consumer, size_t index) {
 }
 
 void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) {
-    begin_call(consumer);
+    kafka_consumer_begin_call(consumer);
     check(offset >= KAFKA_EARLIEST);
     Assigned *assigned = find_assigned(consumer, index);
     if (!assigned) return;
-    drop_held(consumer, index);
+    kafka_consumer_drop_held(consumer, index);
     for (size_t i = consumer->pending_count; i-- > 0;)
-        if (consumer->pending[i].index == index) remove_pending(consumer, i);
+        if (consumer->pending[i].index == index) kafka_consumer_remove_pending(consumer, i);
     bool is_there = offset == assigned->position && !assigned->stopped && !assigned->library_paused;
     if (!is_there) assigned->seeks = true;
     assigned->position = offset;
@@ -737,16 +443,16 @@ void kafka_consumer_seek(KafkaConsumer *consumer, size_t index, int64_t offset) 
 }
 
 void kafka_consumer_pause(KafkaConsumer *consumer, size_t index) {
-    begin_call(consumer);
+    kafka_consumer_begin_call(consumer);
     Assigned *assigned = find_assigned(consumer, index);
     if (!assigned) return;
-    drop_held(consumer, index);
+    kafka_consumer_drop_held(consumer, index);
     assigned->paused = true;
     consumer->has_changes = true;
 }
 
 void kafka_consumer_resume(KafkaConsumer *consumer, size_t index) {
-    begin_call(consumer);
+    kafka_consumer_begin_call(consumer);
     Assigned *assigned = find_assigned(consumer, index);
     /* [S] resuming what was not paused throws away what was fetched, and may read it again. */
     if (!assigned || !assigned->paused) return;
@@ -783,13 +489,13 @@ int kafka_consumer_commit(KafkaConsumer *consumer, const KafkaPartition *offsets
         rd_kafka_topic_partition_list_add(list, offsets[i].topic, offsets[i].partition)->offset = offsets[i].offset;
     rd_kafka_resp_err_t code = rd_kafka_commit(consumer->handle, list, 1);
     rd_kafka_topic_partition_list_destroy(list);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : failed(consumer, "the group's offsets cannot be committed", code, error);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : kafka_consumer_failed(consumer, "the group's offsets cannot be committed", code, error);
 }
 
 /* ---- for kafka_query.c --------------------------------------------------------------------------------------------------------------- */
 
 rd_kafka_t *kafka_consumer_handle(KafkaConsumer *consumer) {
-    begin_call(consumer);
+    kafka_consumer_begin_call(consumer);
     return consumer->handle;
 }
 
