@@ -1,5 +1,6 @@
 import pathlib
 import sys
+import typing
 
 import pytest
 
@@ -45,3 +46,30 @@ def postgres():
     server = Postgres()
     yield server
     server.close()
+
+
+class Destination(typing.NamedTuple):
+    """A gateway and one of its destinations."""
+
+    gateway: Gateway
+    connection: str
+    rows: typing.Callable  # of a statement there
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def destination_of(request, gateway_factory):
+    """A function that starts a gateway; `tables` are dropped at the end, where the database outlives the test."""
+    dropped = []
+
+    def make(*tables):
+        if request.param == "sqlite":
+            gateway = gateway_factory().start()
+            return Destination(gateway, "local", gateway.rows)
+        postgres = request.getfixturevalue("postgres")
+        dropped.extend((postgres, table) for table in tables)
+        gateway = gateway_factory(f"connections:\n  warehouse:\n    type: postgres\n    uri: {postgres.uri}\n").start()
+        return Destination(gateway, "warehouse", postgres.rows)
+
+    yield make
+    for postgres, table in dropped:
+        postgres.rows(f"DROP TABLE IF EXISTS {table} CASCADE")

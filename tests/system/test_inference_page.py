@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 
-import pytest
 from sluice import BINARY, NEVER, ROOT, wait_until
 
 PAGE = (ROOT / "docs" / "inference.md").read_text()
@@ -37,21 +36,8 @@ def apply_page(gateway, connection="local"):
     return gateway.source_url("shop"), manifest
 
 
-@pytest.fixture(params=["local", "warehouse"])
-def shop(request, gateway_factory):
-    """(gateway, connection, rows of a statement)"""
-    if request.param == "local":
-        gateway = gateway_factory().start()
-        return gateway, "local", gateway.rows
-    postgres = request.getfixturevalue("postgres")
-    for table in ("shop.events", "sluice.columns", "sluice.files"):
-        postgres.rows(f"DROP TABLE IF EXISTS {table} CASCADE")
-    gateway = gateway_factory(f'connections:\n  warehouse: {{type: postgres, uri: "{postgres.uri}"}}\n').start()
-    return gateway, "warehouse", postgres.rows
-
-
-def test_the_first_example(shop):
-    gateway, connection, rows = shop
+def test_the_first_example(destination_of):
+    gateway, connection, rows = destination_of("shop.events", "sluice.columns")
     url, manifest = apply_page(gateway, connection)
     event = json.loads(re.search(r"events such as `(.*?)`", PAGE)[1])
     assert gateway.post(url, event).status == 200

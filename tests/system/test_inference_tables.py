@@ -11,14 +11,12 @@ from sluice import NEVER, wait_until
 CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
 
 
-class Destination:
-    """A gateway and one of its destinations."""
+class Shop:
+    """A source, and sinks of it that infer, at one destination."""
 
-    def __init__(self, gateway, connection, rows):
-        self.gateway = gateway
-        self.connection = connection
-        self.rows = rows
-        self.url = gateway.add_source("shop", framing="ndjson")
+    def __init__(self, destination):
+        self.gateway, self.connection, self.rows = destination
+        self.url = self.gateway.add_source("shop", framing="ndjson")
 
     def infer(self, table="events", drift=None, **fields):
         target = {"connection": self.connection, "tableId": table, "mapping": {"infer": fields}}
@@ -45,16 +43,9 @@ class Destination:
         self.gateway.flush("shop", table)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def destination(request, gateway_factory, postgres):
-    if request.param == "sqlite":
-        gateway = gateway_factory().start()
-        yield Destination(gateway, "local", gateway.rows)
-        return
-    gateway = gateway_factory(CONFIG.format(uri=postgres.uri)).start()
-    yield Destination(gateway, "warehouse", postgres.rows)
-    postgres.rows("DROP TABLE IF EXISTS events")
-    postgres.rows("DROP TABLE IF EXISTS sluice.columns")
+@pytest.fixture
+def destination(destination_of):
+    return Shop(destination_of("events", "sluice.columns"))
 
 
 def test_fields_become_columns(destination):
@@ -235,8 +226,8 @@ def test_what_is_above_inferred_columns_is_declared(destination):
 
 def test_two_gateways_use_the_same_names(gateway_factory, postgres):
     config = CONFIG.format(uri=postgres.uri)
-    one = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)
-    other = Destination(gateway_factory(config).start(), "warehouse", postgres.rows)
+    one = Shop((gateway_factory(config).start(), "warehouse", postgres.rows))
+    other = Shop((gateway_factory(config).start(), "warehouse", postgres.rows))
     one.infer()
     other.infer()
     one.post({"Name": 1})

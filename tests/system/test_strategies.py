@@ -13,24 +13,9 @@ def path(name, data_type="text", **fields):
     return {"type": "path", "name": name, "path": name, "dataType": data_type, "rawString": True, **fields}
 
 
-class Destination:
-    """A gateway and one of its destinations."""
-
-    def __init__(self, gateway, connection, rows):
-        self.gateway = gateway
-        self.connection = connection
-        self.rows = rows
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def destination(request, gateway_factory, postgres):
-    if request.param == "sqlite":
-        gateway = gateway_factory().start()
-        yield Destination(gateway, "local", gateway.rows)
-        return
-    gateway = gateway_factory(CONFIG.format(uri=postgres.uri)).start()
-    yield Destination(gateway, "warehouse", postgres.rows)
-    postgres.rows("DROP TABLE IF EXISTS orders")
+@pytest.fixture
+def destination(destination_of):
+    return destination_of("orders")
 
 
 def post_events(gateway, url, *events):
