@@ -95,6 +95,8 @@ json_t *bridge_lag_json(const BridgeLag *lag) {
 /* ---- the state ------------------------------------------------------------------------------------------------------------------------- */
 
 BridgeState bridge_state_of(const Source *source, const BridgeStatus *status) {
+    /* Another run was asked for since it said that. */
+    if (status && status->state == BRIDGE_FINISHED && status->run != source->run) return BRIDGE_STARTING;
     if (status) return status->state;
     if (source->disabled) return BRIDGE_IDLE;
     return source->paused.at != 0 ? BRIDGE_PAUSED : BRIDGE_STARTING;

@@ -195,6 +195,31 @@ def test_a_source_that_ends(kafka, topic, gateway_factory):
     wait_for("the rest", lambda: local_rows(gateway), expected(kafka, topic))
 
 
+def test_a_table_that_is_replaced(kafka, topic, gateway_factory):
+    """A run begins at the first record of all partitions, and one that is done begins anew only when it is asked for."""
+    gateway = gateway_factory(config(kafka)).start()
+    kafka.produce(topic, numbers(0, 1000))
+    gateway.change("POST", "/sources", {"sourceId": "s", "name": "s", "type": "kafka", "kafka": {"connection": "events", "topics": [topic], "loop": False}})
+    gateway.change("POST", "/sources/s/sinks", {"sinkId": "k", "name": "k", "type": "table", "table": {"connection": "local", "tableId": "t", "strategy": "replace", "mapping": {"columns": COLUMNS}}})
+
+    def finished(run):
+        bridge = gateway.api("GET", "/sources/s/bridge").json
+        return bridge["state"] == "finished" and bridge["run"] > run and bridge["sinks"][0]["run"]["state"] == "replaced"
+
+    wait_until("it is finished", lambda: finished(""), 120)
+    first = expected(kafka, topic)
+    assert local_rows(gateway) == first and len(first) == 1000
+    run = gateway.api("GET", "/sources/s").json["run"]
+    kafka.produce(topic, numbers(1000, 10))
+    gateway.kill()
+    gateway.start()
+    wait_until("it is still finished", lambda: finished(""), 120)
+    assert local_rows(gateway) == first
+    gateway.change("PUT", "/sources/s/resume")
+    wait_until("the next run", lambda: finished(run), 120)
+    assert local_rows(gateway) == expected(kafka, topic)
+
+
 def test_a_record_that_is_refused(kafka, topic, gateway_factory):
     gateway = gateway_factory(config(kafka)).start()
     kafka.produce(topic, numbers(0, 10) + ["{"] + numbers(10, 10), partition=0)
