@@ -84,6 +84,10 @@ typedef struct Column {
     ColumnOrigin inferred;
     char *mask; /* NULL: none; mask_table.h reads it */
 } Column;
+/* Was it made of what events hold? Else it is of the definition: declared, or a base column. */
+static inline bool column_is_inferred(const Column *column) {
+    return column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT;
+}
 
 /* The type of a field, whatever its values are: what does not fit goes to a variant. */
 typedef struct TypeHint {

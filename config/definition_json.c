@@ -146,7 +146,7 @@ json_t *sink_store_past(const Sink *sink) {
     size_t kept = 0;
     for (size_t i = 0; i < target->column_count; i++) {
         Column *column = &target->columns[i];
-        if (column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT)
+        if (column_is_inferred(column))
             fields_free(&column_fields, column);
         else
             target->columns[kept++] = *column;

@@ -80,7 +80,7 @@ char *inference_wrong(const SinkTarget *target, bool *ret_is_newer_by) {
     check(target->infer);
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
-        bool is_own = column->inferred == COLUMN_BASE || column->inferred == COLUMN_DECLARED;
+        bool is_own = !column_is_inferred(column);
         least += is_own;
         has_newer_by = has_newer_by || (is_own && strcmp(column->name, newer_by) == 0);
     }
@@ -111,6 +111,10 @@ InferredColumn inferred_column_copy(const InferredColumn *column) {
     copy.path = text_copy(column->path);
     copy.name = text_copy(column->name);
     return copy;
+}
+
+bool inferred_column_same(const InferredColumn *a, const InferredColumn *b) {
+    return a->is_variant == b->is_variant && (!a->is_variant || a->type == b->type) && strcmp(a->path, b->path) == 0;
 }
 
 static bool has_key(const SinkTarget *target) {
@@ -263,7 +267,7 @@ void inference_keep(const SinkTarget *old, SinkTarget *now) {
     bool is_other = strcmp(old->connection, now->connection) != 0 || strcmp(old->table.table_id, now->table.table_id) != 0;
     for (size_t i = 0; i < old->column_count && !is_other; i++) {
         const Column *column = &old->columns[i];
-        if (column->inferred != COLUMN_INFERRED && column->inferred != COLUMN_VARIANT) continue;
+        if (!column_is_inferred(column)) continue;
         bool fits = now->column_count + 1 < COLUMNS_INFERRED_MAX && !has_column(now, column) && !inference_leaves_out(now, column->path);
         if (fits) keep(now, now->column_count, column);
     }

@@ -45,7 +45,9 @@ bool inference_holds_masked(const SinkTarget *masking, const char *field);
 size_t inference_add(SinkTarget *target, const InferredColumn *columns, size_t count);
 
 void inferred_columns_free(InferredColumn *columns, size_t count); /* and the array; NULL-safe */
-InferredColumn inferred_column_copy(const InferredColumn *column);
+InferredColumn inferred_column_copy(const InferredColumn *column); /* with texts of its own */
+/* Are they for the same values: those of one field, or its variant of one type? Names, and types of no variants, may differ. */
+bool inferred_column_same(const InferredColumn *a, const InferredColumn *b);
 
 /* ---- internal to config/ ---- */
 

@@ -1,5 +1,7 @@
 #include "config/inferred_type.h"
 
+#include <string.h>
+
 bool inferred_type_valid(DataType type) {
     switch (type) {
     case DATA_INTEGER:
@@ -15,6 +17,15 @@ bool inferred_type_valid(DataType type) {
     case DATA_JSON_TEXT: return false;
     }
     unreachable();
+}
+
+bool inferred_type_named(const char *name, DataType *ret_type) {
+    for (unsigned type = 0; type < DATA_TYPE_COUNT; type++) {
+        if (!inferred_type_valid((DataType)type) || strcmp(data_type_name((DataType)type), name) != 0) continue;
+        *ret_type = (DataType)type;
+        return true;
+    }
+    return false;
 }
 
 static bool are(DataType a, DataType b, DataType x, DataType y) {

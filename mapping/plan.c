@@ -483,7 +483,7 @@ static void check_column(const Plan *plan, const PlanSink *sink, const PlanColum
     check(compiled->op <= PLAN_PUT_REST && column_type_fits(column));
     check((compiled->op == PLAN_PUT_REST) == (column->type == COLUMN_REST));
     bool is_field = compiled->op > PLAN_PUT_OTHER && compiled->op < PLAN_PUT_REST;
-    check(is_field == (column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT));
+    check(is_field == column_is_inferred(column));
     check(!is_field || (sink->fields && compiled->field < sink->fields->field_count));
     check(compiled->op != PLAN_PUT_ID || column->type == COLUMN_ID);
     check((compiled->mask != NULL) == (column->mask != NULL) && (!compiled->mask || (compiled->op == PLAN_PUT_OTHER && compiled->hides)));

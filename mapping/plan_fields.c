@@ -176,7 +176,7 @@ static int count_columns(const Find *find, PlanSink *sink, const Listing *listin
     int r = 0;
     for (uint32_t i = 0; i < sink->column_count && r == 0; i++) {
         const Column *column = sink->columns[i].column;
-        if (column->inferred != COLUMN_INFERRED && column->inferred != COLUMN_VARIANT) continue;
+        if (!column_is_inferred(column)) continue;
         uint32_t slot = column->type == COLUMN_PATH ? find->field_paths[sink->columns[i].slot] : SLOT_NONE;
         uint32_t number = slot == SLOT_NONE ? 0 : listing->fields[slot];
         if (number == 0 || fields->fields[number - 1].is_declared || fields->fields[number - 1].is_excluded)

@@ -8,15 +8,6 @@
 #include "config/column_name.h"
 #include "config/inferred_type.h"
 
-static bool type_named(const char *name, DataType *ret_type) {
-    for (unsigned type = 0; type < DATA_TYPE_COUNT; type++) {
-        if (strcmp(data_type_name(type), name) != 0) continue;
-        *ret_type = (DataType)type;
-        return inferred_type_valid((DataType)type);
-    }
-    return false;
-}
-
 static void add(ColumnMap *map, InferredColumn take_column) {
     array_reserve(map->items, map->count, map->capacity);
     map->items[map->count++] = take_column;
@@ -24,7 +15,7 @@ static void add(ColumnMap *map, InferredColumn take_column) {
 
 bool column_map_add(ColumnMap *map, const char *path, const char *variant, const char *name, const char *type) {
     InferredColumn column = {.is_variant = *variant != 0};
-    if (!type_named(type, &column.type) || (column.is_variant && strcmp(variant, type) != 0)) return false;
+    if (!inferred_type_named(type, &column.type) || (column.is_variant && strcmp(variant, type) != 0)) return false;
     if (!*path || !*name || strlen(name) >= COLUMN_NAME_SIZE || !text_is_plain(span_of(name)) || !text_is_utf8(span_of(path))) return false;
     column.path = text_copy(path);
     column.name = text_copy(name);
@@ -43,14 +34,9 @@ const char *column_map_variant(const InferredColumn *column) {
     return column->is_variant ? data_type_name(column->type) : "";
 }
 
-/* A field has one column, and a variant for each type. */
-static bool is_same(const InferredColumn *a, const InferredColumn *b) {
-    return a->is_variant == b->is_variant && (!a->is_variant || a->type == b->type) && strcmp(a->path, b->path) == 0;
-}
-
 static const InferredColumn *find(const ColumnMap *map, const InferredColumn *wanted) {
     for (size_t i = 0; i < map->count; i++)
-        if (is_same(&map->items[i], wanted)) return &map->items[i];
+        if (inferred_column_same(&map->items[i], wanted)) return &map->items[i];
     return NULL;
 }
 
@@ -81,8 +67,7 @@ static bool is_taken(void *context, const char *name) {
         if (span_equal_nocase(span_of(names->map->items[i].name), span_of(name))) return true;
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
-        bool is_declared = column->inferred == COLUMN_DECLARED || column->inferred == COLUMN_BASE;
-        if (is_declared && span_equal_nocase(span_of(column->name), span_of(name))) return true;
+        if (!column_is_inferred(column) && span_equal_nocase(span_of(column->name), span_of(name))) return true;
     }
     const FoundColumn *there = find_found(names->found, name);
     return there && (strcmp(there->name, name) != 0 || there->is_generated || there->is_primary_key || !holds_all(names, there->type));
@@ -92,8 +77,7 @@ static bool is_taken(void *context, const char *name) {
 static bool is_of_target(const SinkTarget *target, const InferredColumn *item) {
     for (size_t i = 0; i < target->column_count; i++) {
         const Column *column = &target->columns[i];
-        bool is_inferred = column->inferred == COLUMN_INFERRED || column->inferred == COLUMN_VARIANT;
-        if (is_inferred && strcmp(column->name, item->name) == 0) return true;
+        if (column_is_inferred(column) && strcmp(column->name, item->name) == 0) return true;
     }
     return false;
 }

@@ -51,16 +51,14 @@ static int take_type(Samples *samples, const char *text, Error *error) {
     DataType type;
     if (!equals) return error_set(error, -EINVAL, "--type wants PATH=TYPE, not %s", text);
     Buffer path = {0};
-    bool is_path = field_path_canonical((Span){text, (size_t)(equals - text)}, &path), is_type = false;
-    for (type = 0; type < DATA_TYPE_COUNT && !is_type; type++)
-        is_type = inferred_type_valid(type) && strcmp(data_type_name(type), equals + 1) == 0;
+    bool is_path = field_path_canonical((Span){text, (size_t)(equals - text)}, &path);
     int r = 0;
     if (!is_path)
         r = error_set(error, -EINVAL, "--type %s: the path is none of a field", text);
-    else if (!is_type)
+    else if (!inferred_type_named(equals + 1, &type))
         r = error_set(error, -EINVAL, "--type %s: the type must be one of integer, decimal, boolean, timestamp, text, json", text);
     else
-        check(json_object_set_new(samples->types, buffer_text(&path), json_integer(type - 1)) == 0);
+        check(json_object_set_new(samples->types, buffer_text(&path), json_integer(type)) == 0);
     buffer_deinit(&path);
     return r;
 }

@@ -88,13 +88,9 @@ static const RegistrySink *find_sink(const Control *control, uint32_t number, co
 
 /* ---- gathering ----------------------------------------------------------------------------------------------------------------------- */
 
-static bool is_same(const InferredColumn *a, const InferredColumn *b) {
-    return a->is_variant == b->is_variant && (!a->is_variant || a->type == b->type) && strcmp(a->path, b->path) == 0;
-}
-
 static void gather(Inferring *inferring, const InferredColumn *column) {
     for (size_t i = 0; i < inferring->count; i++) {
-        if (!is_same(&inferring->found[i], column)) continue;
+        if (!inferred_column_same(&inferring->found[i], column)) continue;
         if (!column->is_variant) inferring->found[i].type = inferred_type_widen(inferring->found[i].type, column->type);
         return;
     }
@@ -213,12 +209,10 @@ static void take_wanted(const Control *control, Inferring *inferring, const Regi
         }
 }
 
+/* Those that it has before any is inferred. */
 static size_t own_columns(const SinkTarget *target) {
     size_t count = 0;
-    for (size_t i = 0; i < target->column_count; i++) {
-        ColumnOrigin origin = target->columns[i].inferred;
-        count += origin == COLUMN_BASE || origin == COLUMN_DECLARED;
-    }
+    for (size_t i = 0; i < target->column_count; i++) count += !column_is_inferred(&target->columns[i]);
     return count;
 }
 
@@ -304,7 +298,7 @@ static void find_nameless(const Control *control, Inferring *inferring, const Lo
     for (size_t i = 0; i < job->wanted_count; i++) {
         const InferredColumn *wanted = &job->wanted[i];
         bool has_name = false;
-        for (size_t k = 0; k < job->named_count && !has_name; k++) has_name = is_same(&job->named[k], wanted);
+        for (size_t k = 0; k < job->named_count && !has_name; k++) has_name = inferred_column_same(&job->named[k], wanted);
         if (has_column(&changed->target, wanted))
             nameless_remove(&inferring->nameless, wanted);
         else if (!has_name)

@@ -149,6 +149,15 @@ static void types_are_widened_in_any_order(void **state) {
     assert_int_equal(inferred_type_of_variant(DATA_TIMESTAMP), DATA_TEXT);
     assert_int_equal(inferred_type_of_variant(DATA_INTEGER), DATA_INTEGER);
     assert_false(inferred_type_valid(DATA_NUMBER));
+    for (size_t i = 0; i < count; i++) {
+        DataType named = DATA_NUMBER;
+        assert_true(inferred_type_named(data_type_name(types[i]), &named));
+        assert_int_equal(named, types[i]);
+    }
+    DataType type;
+    assert_false(inferred_type_named("number", &type)); /* of declared columns alone */
+    assert_false(inferred_type_named("Integer", &type));
+    assert_false(inferred_type_named("", &type));
 }
 
 static bool is_free(void *context, const char *name) {
