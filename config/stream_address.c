@@ -130,7 +130,7 @@ int stream_read_source_address(Stream *stream, const Node *source) {
     return r;
 }
 
-static void append_encoded(Buffer *out, const char *text) {
+void stream_put_encoded(Buffer *out, const char *text) {
     static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~";
     for (; *text; text++) {
         if (strchr(plain, *text))
@@ -148,11 +148,11 @@ static int read_postgres(Stream *stream, const Node *address, const StreamUri *u
     _cleanup_(buffer_deinit) Buffer text = {0};
     buffer_append_text(&text, "postgresql://");
     if (uri->user && *uri->user) {
-        append_encoded(&text, uri->user);
+        stream_put_encoded(&text, uri->user);
         buffer_append_byte(&text, '@');
     }
     buffer_printf(&text, "%s/", uri->host);
-    append_encoded(&text, uri->path);
+    stream_put_encoded(&text, uri->path);
     if (stream->parameters.size > 0) buffer_printf(&text, "?%s", buffer_text(&stream->parameters));
     check(json_object_set_new(stream->connection, "uri", json_string(buffer_text(&text))) == 0);
     if (uri->password && *uri->password) stream_set_secret(stream, "passwordFile", "password", uri->password);

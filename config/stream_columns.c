@@ -57,7 +57,7 @@ static void find_entry(const Node *options, const char *option, const char *fiel
 }
 
 static void add_entry_origin(Stream *stream, const Node *options, const char *option, const char *field, const char *to) {
-    char from[sizeof((Fault *)0)->path];
+    char from[STREAM_POINTER_SIZE];
     OptionEntry found;
     find_entry(options, option, field, &found);
     stream_add_origin(stream, to, stream_pointer_of(found.has_entry ? &found.entry : &found.option, from));
@@ -204,9 +204,10 @@ int stream_infer_columns(Stream *stream, const Node *sink_options, const Node *s
     check(columns && infer && mapping);
     stream_add_origin(stream, "sinks/0/table/mapping", "spec/sink/options");
     int r = add_columns(stream, sink_options, source_options, columns);
-    if (json_object_size(stream->hints) > 0) check(json_object_set(infer, "typeHints", stream->hints) == 0);
-    if (json_object_size(stream->hints) > 0)
+    if (json_object_size(stream->hints) > 0) {
+        check(json_object_set(infer, "typeHints", stream->hints) == 0);
         stream_add_origin(stream, "sinks/0/table/mapping/infer/typeHints", "spec/source/options/type_hints");
+    }
     if (json_array_size(columns) > 0) check(json_object_set(mapping, "columns", columns) == 0);
     check(json_object_set_new(mapping, "infer", infer) == 0 && json_object_set_new(stream->table, "mapping", mapping) == 0);
     json_decref(columns);

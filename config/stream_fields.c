@@ -215,17 +215,11 @@ static int take_columns(Stream *stream, const StreamField *field, const StreamGi
 
 /* What libpq takes of the address; the list keeps to what names no file of the gateway's host. */
 static int take_postgres(Stream *stream, const StreamField *field, const StreamGiven *given) {
-    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~";
     const char *text;
     int r = stream_text(stream, given, &text);
     if (r < 0) return r;
     buffer_printf(&stream->parameters, "%s%s=", stream->parameters.size > 0 ? "&" : "", field->name);
-    for (; *text; text++) {
-        if (strchr(plain, *text))
-            buffer_append_byte(&stream->parameters, *text);
-        else
-            buffer_printf(&stream->parameters, "%%%02X", (unsigned char)*text);
-    }
+    stream_put_encoded(&stream->parameters, text);
     return 0;
 }
 

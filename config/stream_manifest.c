@@ -12,8 +12,6 @@
 #include "config/units.h"
 #include "config/yaml_scalar.h"
 
-#define FIELDS_MOST 128
-
 bool stream_manifest_is(const json_t *document) {
     const char *type = json_string_value(json_object_get(document, "type"));
     return type && strcmp(type, "nilus") == 0;
@@ -21,7 +19,7 @@ bool stream_manifest_is(const json_t *document) {
 
 /* ---- what has been read --------------------------------------------------------------------------------------------------------------- */
 
-const char *stream_pointer_of(const Node *node, char out[static sizeof((Fault *)0)->path]) {
+const char *stream_pointer_of(const Node *node, char out[static STREAM_POINTER_SIZE]) {
     Fault scratch = {0};
     (void)fault_plain(&scratch, node, "here");
     memcpy(out, scratch.path, sizeof scratch.path);
@@ -34,7 +32,7 @@ void stream_add_origin(Stream *stream, const char *to, const char *from) {
 }
 
 void stream_set(Stream *stream, json_t *object, const char *field, json_t *take_value, const char *pointer, const StreamGiven *given) {
-    char from[sizeof((Fault *)0)->path], to[600];
+    char from[STREAM_POINTER_SIZE], to[600];
     check(take_value && json_object_set_new(object, field, take_value) == 0);
     bool in_part = object == stream->part;
     (void)snprintf(to, sizeof to, "%s%s%s", in_part ? stream->place_kind : "", in_part ? "/" : "", pointer);
@@ -206,10 +204,10 @@ const StreamField *stream_find_field(unsigned place, const char *name) {
     return NULL;
 }
 
-static size_t names_of(unsigned place, const char *names[static FIELDS_MOST]) {
+static size_t names_of(unsigned place, const char *names[static STREAM_FIELDS_MOST]) {
     size_t count = 0;
     for (const StreamField *field = stream_fields; field->name; field++) {
-        check(count < FIELDS_MOST);
+        check(count < STREAM_FIELDS_MOST);
         if ((field->places & place) && field->use == STREAM_TAKEN) names[count++] = field->name;
     }
     return count;
@@ -217,7 +215,7 @@ static size_t names_of(unsigned place, const char *names[static FIELDS_MOST]) {
 
 /* `is not known here: did you mean "x"?`, or which there are. */
 static const char *unknown_words(unsigned place, const char *name, Buffer *out) {
-    const char *names[FIELDS_MOST];
+    const char *names[STREAM_FIELDS_MOST];
     size_t count = names_of(place, names);
     _cleanup_(buffer_deinit) Buffer near = {0};
     text_near(&near, span_of(name), names, count);
@@ -262,7 +260,7 @@ static int read_member(Stream *stream, unsigned place, const char *prefix, const
 /* `has`: the rows that were found, by their index. */
 static int read_object(Stream *stream, unsigned place, const char *prefix, const Node *object) {
     if (!json_is_object(object->value)) return fault_at(stream->fault, object, "must be an object, not %s", json_kind(object->value));
-    bool has[FIELDS_MOST] = {false};
+    bool has[STREAM_FIELDS_MOST] = {false};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object->value, key, value) {
@@ -294,7 +292,7 @@ static int read_object(Stream *stream, unsigned place, const char *prefix, const
 }
 
 int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, const Node *address, const StreamUri *uri) {
-    bool has[FIELDS_MOST] = {false};
+    bool has[STREAM_FIELDS_MOST] = {false};
     for (size_t i = 0; i < uri->parameter_count; i++) {
         const StreamParameter *parameter = &uri->parameters[i];
         char excerpt[TEXT_EXCERPT_SIZE];

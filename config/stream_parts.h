@@ -50,6 +50,8 @@ typedef enum StreamInto {
     STREAM_TABLE,      /* `table` of the sink */
 } StreamInto;
 
+#define STREAM_POINTER_SIZE sizeof(((Fault *)0)->path)
+
 typedef struct Stream Stream;
 typedef struct StreamField StreamField;
 
@@ -76,7 +78,8 @@ struct StreamField {
     const char *sentence;      /* what it is, or why it is refused, or ignored; ends with a period */
 };
 
-extern const StreamField stream_fields[]; /* ends with a name of NULL */
+#define STREAM_FIELDS_MOST 128
+extern const StreamField stream_fields[]; /* at most STREAM_FIELDS_MOST; ends with a name of NULL */
 
 /* One translation. */
 struct Stream {
@@ -106,8 +109,11 @@ int stream_text(Stream *stream, const StreamGiven *given, const char **ret_text)
 int stream_bool(Stream *stream, const StreamGiven *given, bool *ret_value);
 /* A part of the translated document (`to`) comes from a part of the manifest (`from`): pointers. */
 void stream_add_origin(Stream *stream, const char *to, const char *from);
-const char *stream_pointer_of(const Node *node, char out[static sizeof((Fault *)0)->path]);
+/* The way to the node, as a Fault has it. Returns `out`. */
+const char *stream_pointer_of(const Node *node, char out[static STREAM_POINTER_SIZE]);
 const StreamField *stream_find_field(unsigned place, const char *name); /* NULL: there is none */
+/* Percent-encodes all but the characters that RFC 3986 calls unreserved. */
+void stream_put_encoded(Buffer *out, const char *text);
 /* A secret file of the connection that is read; `parameter`: what messages show of it. */
 void stream_set_secret(Stream *stream, const char *field, const char *parameter, const char *value);
 /* The parameters of an address; `prefix`: its name in what is ignored. */
