@@ -270,7 +270,7 @@ static int put_number(const CompiledMask *mask, Span text, unsigned known, Buffe
     if (value_put(out, is_integer ? DATA_INTEGER : mask->type == DATA_NUMBER ? DATA_NUMBER : DATA_DECIMAL, text, known, ret_reason))
         return MASK_DOES_NOT_FIT;
     size_t size = out->size;
-    buffer_reserve(out, 256); /* what is appended does not move the number */
+    buffer_reserve(out, 256); /* what is appended is shorter: it does not move the number */
     Span number = {out->data, size};
     int r;
     switch (mask->kind) {
@@ -282,6 +282,7 @@ static int put_number(const CompiledMask *mask, Span text, unsigned known, Buffe
     case MASK_NOISE: r = mask_noise(out, number, mask->share, random_of(mask, number), is_integer); break;
     default: unreachable();
     }
+    check(out->data == number.data);
     *ret_reason = "has more digits than this mask takes";
     if (r) return MASK_DOES_NOT_FIT;
     Span masked = {out->data + size, out->size - size};

@@ -96,6 +96,7 @@ static bool name_of(const NameSearch *names, const InferredColumn *wanted, char 
 
 void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *found, const TypeRules *rules, size_t room) {
     size_t used = 0;
+    check(!map->states);
     map->known = map->count;
     map->states = calloc(map->count + job->wanted_count + 1, sizeof *map->states);
     check(map->states);
@@ -139,6 +140,7 @@ void column_map_put_clears(Buffer *out, const ColumnMap *map, const FoundTable *
 }
 
 void column_map_answer(const ColumnMap *map, ColumnsJob *job) {
+    check(map->states);
     job->columns = calloc(job->wanted_count + 1, sizeof *job->columns);
     check(job->columns);
     job->count = 0;

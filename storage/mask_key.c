@@ -24,7 +24,7 @@ static int make(Files *files, MaskKeys *keys, Error *error) {
 
 int mask_key_own(Files *files, MaskKeys *keys, bool *ret_made, Error *error) {
     _cleanup_free_ char *text = NULL;
-    size_t size;
+    size_t size = 0;
     Span key;
     *ret_made = false;
     int r = files_read_all(files, MASK_KEY_FILE, (size_t)MASK_KEY_BYTES_MAX * 2, &text, &size, error);
@@ -34,8 +34,7 @@ int mask_key_own(Files *files, MaskKeys *keys, bool *ret_made, Error *error) {
         return r;
     }
     if (r == 0) r = mask_key_of_file((Span){text, size}, &key, error);
-    if (r < 0) return error_prefix(error, "the mask key of the data directory, " MASK_KEY_FILE);
-    mask_keys_set_own(keys, key);
-    explicit_bzero(text, size);
-    return 0;
+    if (r == 0) mask_keys_set_own(keys, key);
+    if (text) explicit_bzero(text, size);
+    return r < 0 ? error_prefix(error, "the mask key of the data directory, " MASK_KEY_FILE) : 0;
 }

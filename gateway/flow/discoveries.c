@@ -13,6 +13,8 @@
 
 #define TABLE_SIZE 2048 /* a power of two, at least twice DISCOVERIES_MOST */
 _Static_assert(TABLE_SIZE >= 2 * DISCOVERIES_MOST, "a search in the table ends");
+_Static_assert(DISCOVERIES_MOST <= UINT16_MAX, "the table holds the number of each field");
+_Static_assert(DATA_TYPE_COUNT <= 32, "`variants` has a bit for each type");
 
 typedef struct DiscoveredField {
     uint64_t hash;
