@@ -315,6 +315,7 @@ typedef struct SinkTest {
     /* In: ids of the tables that sinks on the connection have; of a broker, the topics or streams that sources read. */
     const char *const *tables;
     size_t table_count;
+    const bool *replaced;         /* in, by table: its rows are replaced by runs; NULL: those of none are */
     bool with_positions;          /* in: sinks of bridges are among them, so that positions are needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
     SinkFault fault;              /* out */

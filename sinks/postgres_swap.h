@@ -3,7 +3,7 @@
  * write to it, while people go on reading the old rows. The foreign keys that point at the table are checked when the new rows are there: then
  * one statement deletes and inserts, since a key that is not deferrable is checked at the end of its statement.
  *
- * The role needs SELECT, INSERT and DELETE on the table and CREATE on its schema.
+ * The role needs SELECT, INSERT and DELETE on the table, CREATE on its schema, and DELETE on the positions.
  */
 #pragma once
 

@@ -10,15 +10,15 @@
 
 #define ANSWER_LIMIT (10 * USEC_SECOND)
 
-/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6 those of the positions ($5 NULL: nobody needs them).
+/* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6 those of the positions ($5 NULL: nobody needs them),
+ * $7 says of each table whether its rows are replaced by runs.
  * A row for each right that is missing: schema, name, what.
  * A last one, of the name "", when the role may create no schema. */
 static const char question[] =
-    "WITH wanted (place, schema, name) AS (SELECT 0::bigint, $1::text, $2::text UNION ALL"
-    " SELECT -1::bigint, $5::text, $6::text WHERE $5::text IS NOT NULL UNION ALL"
-    " SELECT t.place, t.schema, t.name FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) WITH ORDINALITY AS t "
-    "(schema, name, "
-    "place)),"
+    "WITH wanted (place, schema, name, replaced) AS (SELECT 0::bigint, $1::text, $2::text, false UNION ALL"
+    " SELECT -1::bigint, $5::text, $6::text, true = ANY ($7::boolean[]) WHERE $5::text IS NOT NULL UNION ALL"
+    " SELECT t.place, t.schema, t.name, t.replaced FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]),"
+    " pg_catalog.unnest($7::boolean[])) WITH ORDINALITY AS t (schema, name, replaced, place)),"
     " may (make_schema) AS (SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')),"
     " found AS (SELECT w.place, w.schema, w.name, CASE"
     " WHEN n.oid IS NULL THEN CASE WHEN NOT may.make_schema THEN 'schema' END"
@@ -31,7 +31,11 @@ static const char question[] =
     " pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('left_out', 'outcomes') AND NOT a.attisdropped) < 2"
     " THEN 'columns' END"
     " WHEN w.place = -1 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid,"
-    " 'INSERT') AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')) THEN 'positions' END"
+    " 'INSERT') AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')) THEN 'positions'"
+    " WHEN w.replaced AND NOT pg_catalog.has_table_privilege(c.oid, 'DELETE') THEN 'positions_delete' END"
+    " WHEN w.replaced AND NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT')"
+    " AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'replace'"
+    " WHEN w.replaced AND NOT pg_catalog.has_schema_privilege(n.oid, 'CREATE') THEN 'side'"
     " WHEN NOT pg_catalog.has_any_column_privilege(c.oid, 'INSERT') THEN 'insert' END AS lacks"
     " FROM may, wanted w LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema"
     " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name)"
@@ -39,22 +43,25 @@ static const char question[] =
     " UNION ALL SELECT NULL, '', '', 'make_schema' FROM may WHERE NOT make_schema) AS line ORDER BY place NULLS LAST";
 
 static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult **ret_rows, Error *error) {
-    Buffer schemas = {0}, names = {0};
+    Buffer schemas = {0}, names = {0}, replaced = {0};
     for (size_t i = 0; i < test->table_count; i++) {
         const char *id = test->tables[i], *dot = strrchr(id, '.'), *schema = dot ? id : "public", *name = dot ? dot + 1 : id;
         postgres_array_add(&schemas, (Span){.data = schema, .size = dot ? (size_t)(dot - id) : strlen(schema)});
         postgres_array_add(&names, span_of(name));
+        postgres_array_add(&replaced, span_of(test->replaced && test->replaced[i] ? "true" : "false"));
     }
     const char *const values[] = {session->ledger_schema,
                                   session->ledger_table,
                                   postgres_array_end(&schemas),
                                   postgres_array_end(&names),
                                   test->with_positions ? session->positions_schema : NULL,
-                                  session->positions_table};
-    SinkResult result = postgres_run(session, session->silence_limit, question, 6, values, ret_rows, error);
+                                  session->positions_table,
+                                  postgres_array_end(&replaced)};
+    SinkResult result = postgres_run(session, session->silence_limit, question, 7, values, ret_rows, error);
     if (result == SINK_DONE) result = postgres_expect(session, ret_rows, 0, 3, error);
     buffer_deinit(&schemas);
     buffer_deinit(&names);
+    buffer_deinit(&replaced);
     return result;
 }
 
@@ -82,6 +89,18 @@ static void say_what_lacks(const char *connection, const char *schema, const cha
     else if (strcmp(lacks, "positions") == 0)
         (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or UPDATE on the positions \"%s.%s\"%s.",
                         connection, schema, name, more);
+    else if (strcmp(lacks, "positions_delete") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks DELETE on the positions \"%s.%s\"%s.", connection, schema, name,
+                        more);
+    else if (strcmp(lacks, "replace") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or DELETE on the table \"%s.%s\"%s.", connection,
+                        schema, name, more);
+    else if (strcmp(lacks, "side") == 0)
+        (void)error_set(
+            error, -EPERM,
+            "Connection \"%s\": the role lacks CREATE on the schema \"%s\", for the table in which the rows that replace those of "
+            "\"%s\" are collected%s.",
+            connection, schema, name, more);
     else
         (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks INSERT on the table \"%s.%s\"%s.", connection, schema, name,
                         more);

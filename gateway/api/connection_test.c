@@ -61,14 +61,18 @@ typedef struct TestScope {
 } TestScope;
 
 /* Each name once: sources may read the same topics. */
-static void add_table(TestScope *scope, char *take_name) {
+static void add_table(TestScope *scope, char *take_name, bool replaced) {
     LoadJob *job = scope->job;
     for (size_t i = 0; i < job->table_count; i++) {
         if (strcmp(job->tables[i], take_name) != 0) continue;
+        job->replaced[i] = job->replaced[i] || replaced;
         free(take_name);
         return;
     }
     array_reserve(job->tables, job->table_count, scope->capacity);
+    job->replaced = reallocarray(job->replaced, scope->capacity, sizeof *job->replaced);
+    check(job->replaced);
+    job->replaced[job->table_count] = replaced;
     job->tables[job->table_count++] = take_name;
 }
 
@@ -77,7 +81,7 @@ static void add_destinations(TestScope *scope, const RegistrySource *source) {
     for (size_t i = 0; i < source->sink_count; i++) {
         const Sink *sink = source->sinks[i]->sink;
         if (sink->deleted != 0 || strcmp(sink->target.connection, scope->connection->name) != 0) continue;
-        add_table(scope, text_copy(sink->target.table.table_id));
+        add_table(scope, text_copy(sink->target.table.table_id), sink->target.table.strategy == STRATEGY_REPLACE);
         scope->job->test->with_positions = scope->job->test->with_positions || source_keeps_positions(source->source);
     }
 }
@@ -89,7 +93,7 @@ static void add_reads(TestScope *scope, const Source *source) {
     if (!bridge || strcmp(bridge->connection, scope->connection->name) != 0 || strcmp(source->kind->bridge->connection_type, type) != 0)
         return;
     char *name;
-    for (size_t i = 0; (name = source->kind->bridge->reads(source, scope->view->options->project, i)); i++) add_table(scope, name);
+    for (size_t i = 0; (name = source->kind->bridge->reads(source, scope->view->options->project, i)); i++) add_table(scope, name, false);
 }
 
 /* Of all sources and sinks that are not deleted. */

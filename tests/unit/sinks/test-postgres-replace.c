@@ -446,8 +446,27 @@ static void a_server_that_dies(void **state) {
 
 /* ---- rights ---- */
 
+/* What the test of the connection says of the table; "" when it finds nothing. */
+static const char *test_as(const char *uri, Error *error) {
+    char name[] = "warehouse", *copy = strdup(uri);
+    char *fields[] = {copy, NULL, NULL, NULL, NULL};
+    Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
+    static const char *const tables[] = {"yard.righted"};
+    static const bool replaced[] = {true};
+    SinkTest test = {.tables = tables, .table_count = 1, .replaced = replaced, .with_positions = true};
+    *error = (Error){0};
+    SinkFault fault = driver->test(&connection, "/tmp", &test, error);
+    free(copy);
+    if (fault != SINK_SOUND) assert_int_equal(fault, SINK_FAULT_RIGHTS);
+    return fault == SINK_SOUND ? "" : error->text;
+}
+
 static void the_rights_that_it_needs(void **state) {
     static const char *const rights[] = {"SELECT", "INSERT", "DELETE"};
+    static const struct {
+        const char *right, *says;
+    } others[] = {{"CREATE ON SCHEMA yard", "lacks CREATE on the schema \"yard\""},
+                  {"DELETE ON sluice.positions", "lacks DELETE on the positions"}};
     char uri[200], sql[200];
     {
         SESSION; /* the ledger and the positions are there */
@@ -475,10 +494,22 @@ static void the_rights_that_it_needs(void **state) {
         }
         assert_int_equal(result, SINK_REFUSED);
         assert_non_null(strstr(error.text, "permission denied"));
+        assert_non_null(strstr(test_as(uri, &error), "SELECT, INSERT or DELETE on the table \"yard.righted\""));
         assert_rows("SELECT max(v) FROM yard.righted", "old");
         (void)snprintf(sql, sizeof sql, "GRANT %s ON yard.righted TO loader_role", rights[i]);
         run_sql(sql);
     }
+    for (uint64_t i = 0; i < 2; i++) {
+        (void)snprintf(sql, sizeof sql, "REVOKE %s FROM loader_role", others[i].right);
+        run_sql(sql);
+        replace_use_run(&bridge, i + 5);
+        assert_int_equal(replace_try_claim(session, &bridge, NULL, NULL, NULL, &error), SINK_REFUSED);
+        assert_non_null(strstr(error.text, "permission denied"));
+        assert_non_null(strstr(test_as(uri, &error), others[i].says));
+        (void)snprintf(sql, sizeof sql, "GRANT %s TO loader_role", others[i].right);
+        run_sql(sql);
+    }
+    assert_string_equal(test_as(uri, &error), "");
     replace_with(session, &bridge, 9, 4);
     assert_rows("SELECT count(*) FROM yard.righted", "4");
 }
