@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "sinks/postgres_position_rows.h"
 #include "sinks/postgres_side.h"
 #include "sinks/postgres_table.h"
@@ -131,6 +132,7 @@ static SinkResult run_swap(const PostgresSwap *swap, Error *error) {
     if (result != SINK_DONE || job->outcome) return result;
     result = replace_rows(swap, error);
     if (result != SINK_DONE || job->outcome) return result;
+    (void)failpoint_hit("swap.before-commit");
     result = postgres_commit(swap->session, "replacement of the rows", error);
     if (result == SINK_DONE) job->outcome = SWAP_REPLACED;
     return result;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "sinks/sqlite_position_rows.h"
 #include "sinks/sqlite_side.h"
 #include "sinks/sqlite_table.h"
@@ -120,6 +121,7 @@ static SinkResult run_swap(SqliteSwap *swap, Error *error) {
     if (result != SINK_DONE || swap->job->outcome != SWAP_REPLACED) return result;
     sqlite3_progress_handler(database, 0, NULL, NULL);
     check(!sqlite3_get_autocommit(database));
+    (void)failpoint_hit("swap.before-commit");
     result = sqlite_run(database, "COMMIT", "commit", error);
     return result == SINK_DONE ? sqlite_session_check_file(swap->session, error) : result;
 }

@@ -66,7 +66,7 @@ void sql(const char *text) {
     (void)sqlite3_close(user);
 }
 
-void assert_rows(const char *query, const char *wanted) {
+char *rows_of(const char *query) {
     sqlite3 *user = open_user();
     sqlite3_stmt *statement = NULL;
     Buffer text = {0};
@@ -81,8 +81,16 @@ void assert_rows(const char *query, const char *wanted) {
     }
     (void)sqlite3_finalize(statement);
     (void)sqlite3_close(user);
-    assert_string_equal(buffer_text(&text), wanted);
+    char *rows = strdup(buffer_text(&text));
     buffer_deinit(&text);
+    assert_non_null(rows);
+    return rows;
+}
+
+void assert_rows(const char *query, const char *wanted) {
+    char *rows = rows_of(query);
+    assert_string_equal(rows, wanted);
+    free(rows);
 }
 
 void must(SinkResult result, const Error *error) {

@@ -29,6 +29,8 @@ void cleanup_session(SinkSession **session);
 /* A user of the file: an ordinary connection. */
 sqlite3 *open_user(void);
 void sql(const char *text);
+/* Cells separated by '|', rows by '\n'; free(). */
+char *rows_of(const char *query);
 void assert_rows(const char *query, const char *wanted);
 void must(SinkResult result, const Error *error);
 void prepare(SinkSession *session, SinkCase *box);
