@@ -317,6 +317,7 @@ typedef struct SinkTest {
     size_t table_count;
     const bool *replaced;         /* in, by table: its rows are replaced by runs; NULL: those of none are */
     bool with_positions;          /* in: sinks of bridges are among them, so that positions are needed as well */
+    bool with_columns;            /* in: sinks that infer are among them, so that the map of columns is needed as well */
     const SinkPatience *patience; /* in; borrowed; NULL: no end */
     SinkFault fault;              /* out */
     char version[128];            /* out: of the destination, "PostgreSQL 15.6"; "" when it was not reached */

@@ -11,12 +11,13 @@
 #define ANSWER_LIMIT (10 * USEC_SECOND)
 
 /* $1 and $2 are the ledger's schema and name, $3 and $4 those of the tables (arrays), $5 and $6 those of the positions ($5 NULL: nobody needs them),
- * $7 says of each table whether its rows are replaced by runs.
+ * $7 says of each table whether its rows are replaced by runs, $8 and $9 are those of the map of columns ($8 NULL: nobody needs it).
  * A row for each right that is missing: schema, name, what.
  * A last one, of the name "", when the role may create no schema. */
 static const char question[] =
     "WITH wanted (place, schema, name, replaced) AS (SELECT 0::bigint, $1::text, $2::text, false UNION ALL"
     " SELECT -1::bigint, $5::text, $6::text, true = ANY ($7::boolean[]) WHERE $5::text IS NOT NULL UNION ALL"
+    " SELECT -2::bigint, $8::text, $9::text, false WHERE $8::text IS NOT NULL UNION ALL"
     " SELECT t.place, t.schema, t.name, t.replaced FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]),"
     " pg_catalog.unnest($7::boolean[])) WITH ORDINALITY AS t (schema, name, replaced, place)),"
     " may (make_schema) AS (SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')),"
@@ -33,6 +34,8 @@ static const char question[] =
     " WHEN w.place = -1 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid,"
     " 'INSERT') AND pg_catalog.has_table_privilege(c.oid, 'UPDATE')) THEN 'positions'"
     " WHEN w.replaced AND NOT pg_catalog.has_table_privilege(c.oid, 'DELETE') THEN 'positions_delete' END"
+    " WHEN w.place = -2 THEN CASE WHEN NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid,"
+    " 'INSERT')) THEN 'map' END"
     " WHEN w.replaced AND NOT (pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT')"
     " AND pg_catalog.has_table_privilege(c.oid, 'DELETE')) THEN 'replace'"
     " WHEN w.replaced AND NOT pg_catalog.has_schema_privilege(n.oid, 'CREATE') THEN 'side'"
@@ -56,8 +59,10 @@ static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult *
                                   postgres_array_end(&names),
                                   test->with_positions ? session->positions_schema : NULL,
                                   session->positions_table,
-                                  postgres_array_end(&replaced)};
-    SinkResult result = postgres_run(session, session->silence_limit, question, 7, values, ret_rows, error);
+                                  postgres_array_end(&replaced),
+                                  test->with_columns ? session->columns_schema : NULL,
+                                  session->columns_table};
+    SinkResult result = postgres_run(session, session->silence_limit, question, 9, values, ret_rows, error);
     if (result == SINK_DONE) result = postgres_expect(session, ret_rows, 0, 3, error);
     buffer_deinit(&schemas);
     buffer_deinit(&names);
@@ -86,6 +91,9 @@ static void say_what_lacks(const char *connection, const char *schema, const cha
             "Connection \"%s\": the ledger \"%s.%s\" lacks the columns left_out bigint and outcomes text, and only its owner may add "
             "them%s.",
             connection, schema, name, more);
+    else if (strcmp(lacks, "map") == 0)
+        (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT or INSERT on the map of columns \"%s.%s\"%s.", connection,
+                        schema, name, more);
     else if (strcmp(lacks, "positions") == 0)
         (void)error_set(error, -EPERM, "Connection \"%s\": the role lacks SELECT, INSERT or UPDATE on the positions \"%s.%s\"%s.",
                         connection, schema, name, more);

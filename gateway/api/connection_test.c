@@ -83,6 +83,7 @@ static void add_destinations(TestScope *scope, const RegistrySource *source) {
         if (sink->deleted != 0 || strcmp(sink->target.connection, scope->connection->name) != 0) continue;
         add_table(scope, text_copy(sink->target.table.table_id), sink->target.table.strategy == STRATEGY_REPLACE);
         scope->job->test->with_positions = scope->job->test->with_positions || source_keeps_positions(source->source);
+        scope->job->test->with_columns = scope->job->test->with_columns || sink->target.infer;
     }
 }
 

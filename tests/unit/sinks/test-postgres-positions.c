@@ -459,13 +459,13 @@ static SinkSession *open_as(const char *role) {
     return open_session_at(uri);
 }
 
-static SinkFault test_as(const char *role, bool with_positions, Error *error) {
+static SinkFault test_as(const char *role, bool with_positions, bool with_columns, Error *error) {
     char uri[200], name[] = "warehouse";
     (void)snprintf(uri, sizeof uri, "postgresql://%s@127.0.0.1:%d/postgres", role, server->port);
     char *fields[] = {uri, NULL, NULL, NULL, NULL};
     Connection connection = {.name = name, .type = &connection_type_postgres, .values = fields};
     static const char *const tables[] = {"rightly"};
-    SinkTest test = {.tables = tables, .table_count = 1, .with_positions = with_positions};
+    SinkTest test = {.tables = tables, .table_count = 1, .with_positions = with_positions, .with_columns = with_columns};
     *error = (Error){0};
     return driver->test(&connection, "/tmp", &test, error);
 }
@@ -477,8 +477,8 @@ static void rights(void **state) {
             " first_row bigint NOT NULL, rows bigint NOT NULL, bytes bigint NOT NULL, checksum text NOT NULL,"
             " imported_at timestamptz NOT NULL DEFAULT now()); GRANT SELECT, INSERT, DELETE ON sluice.files TO bridge");
     Error fault = {0};
-    assert_int_equal(test_as("bridge", false, &fault), SINK_SOUND);
-    assert_int_equal(test_as("bridge", true, &fault), SINK_FAULT_RIGHTS);
+    assert_int_equal(test_as("bridge", false, false, &fault), SINK_SOUND);
+    assert_int_equal(test_as("bridge", true, false, &fault), SINK_FAULT_RIGHTS);
     assert_non_null(strstr(fault.text, "positions\" is missing, and the role may not create it"));
     _cleanup_(cleanup_session) SinkSession *session = open_as("bridge");
     BRIDGE("rightly", false, 1, 1);
@@ -490,13 +490,22 @@ static void rights(void **state) {
         "CREATE TABLE sluice.positions (cluster text, group_id text, table_name text, topic text, generation int, partition int,"
         " next_offset bigint NOT NULL, topic_id text, sink text NOT NULL, instance uuid NOT NULL, at timestamptz NOT NULL DEFAULT now(),"
         " PRIMARY KEY (cluster, group_id, table_name, topic, generation, partition))");
-    assert_int_equal(test_as("bridge", true, &fault), SINK_FAULT_RIGHTS);
+    assert_int_equal(test_as("bridge", true, false, &fault), SINK_FAULT_RIGHTS);
     assert_non_null(strstr(fault.text, "SELECT, INSERT or UPDATE on the positions \"sluice.positions\""));
     run_sql("GRANT SELECT, INSERT, UPDATE ON sluice.positions TO bridge");
-    assert_int_equal(test_as("bridge", true, &fault), SINK_FAULT_RIGHTS);
+    assert_int_equal(test_as("bridge", true, false, &fault), SINK_FAULT_RIGHTS);
     assert_non_null(strstr(fault.text, "lacks the columns left_out bigint and outcomes text"));
     run_sql("ALTER TABLE sluice.files ADD COLUMN left_out bigint NOT NULL DEFAULT 0, ADD COLUMN outcomes text");
-    assert_int_equal(test_as("bridge", true, &fault), SINK_SOUND);
+    assert_int_equal(test_as("bridge", true, false, &fault), SINK_SOUND);
+    /* Sinks that infer need the map of columns as well. */
+    assert_int_equal(test_as("bridge", false, true, &fault), SINK_FAULT_RIGHTS);
+    assert_non_null(strstr(fault.text, "\"sluice.columns\" is missing, and the role may not create it"));
+    run_sql("CREATE TABLE sluice.columns (table_name text); GRANT SELECT ON sluice.columns TO bridge");
+    assert_int_equal(test_as("bridge", false, true, &fault), SINK_FAULT_RIGHTS);
+    assert_non_null(strstr(fault.text, "SELECT or INSERT on the map of columns \"sluice.columns\""));
+    run_sql("GRANT INSERT ON sluice.columns TO bridge");
+    assert_int_equal(test_as("bridge", true, true, &fault), SINK_SOUND);
+    run_sql("DROP TABLE sluice.columns");
     /* With exactly these rights everything goes. */
     must(driver->positions->claim(session, &job, &error), &error);
     bridge_add(&bridge, 0, 0, 0, 5);
