@@ -89,8 +89,12 @@ static size_t whole_characters(const char *text, size_t size, size_t most) {
     return most;
 }
 
-/* Beyond ASCII, without what ends a plane: separators, control and format characters, half surrogate pairs, private use, and what is no
- * character (Unicode 15: Z, Cc, Cf, Cs, Co). What is not assigned yet may be a letter some day, and no name may depend on when it is made. */
+/*
+ * Characters beyond ASCII that no name has (Unicode 15: Z, Cc, Cf, Cs, Co): separators, control and
+ * format characters, half surrogate pairs, private use, and U+FDD0..FDEF, which are no characters.
+ * The last two of each plane are no characters either: is_named knows them. What is not assigned yet
+ * may be a letter some day, and no name may depend on when it is made: it is not in the list.
+ */
 static const struct {
     uint32_t first, last;
 } unnamed[] = {

@@ -27,9 +27,12 @@ size_t field_path_levels(Span path);
 typedef bool (*ColumnNameTaken)(void *context, const char *name);
 
 /*
- * The name of a field's column: ASCII letters in lower case, each character that is no letter, digit or '_' is '_' (beyond ASCII
- * all are letters but separators, control and format characters and those of private use), levels joined by "__", cut after 63 bytes. One that is reserved, or taken, ends in '_' and 8
- * hexadecimal digits of the SHA-256 of the path, or of path and a count. `path`: canonical.
+ * The name of a field's column: the keys of its path, joined by "__" and cut after 63 bytes.
+ * ASCII letters become lower case. Each ASCII character that is no letter, digit or '_' becomes '_'.
+ * Beyond ASCII all characters are kept but separators, control and format characters, and those of
+ * private use, which become '_'. A name that would begin with a digit gets a '_' before it.
+ * A name that is reserved, or taken, ends in '_' and 8 hexadecimal digits: of the SHA-256 of the
+ * path, or, if that name is taken too, of path and a count. `path`: canonical.
  */
 void column_name_of_field(Span path, ColumnNameTaken taken, void *context, char ret_name[static COLUMN_NAME_SIZE]);
 /* The name of the field's column for values of another type: NAME__v_TYPE; `name` is that of the field's column. */

@@ -32,11 +32,16 @@ typedef struct Declared {
     size_t file_count;
 } Declared;
 
-/* What a request says: {"type", …, "files": {FIELD: text}}. */
+/*
+ * What a request says: {"type", …, "files": {FIELD: text}}. `types` ends with NULL. -EINVAL: the
+ * fault names the field. *ret_declared: declared_deinit().
+ */
 int declared_read(Fault *fault, const Node *body, const char *name, const ConnectionType *const *types, Declared *ret_declared);
-/* What was kept. */
+/* What was kept: `document` of a Declared. -EINVAL. *ret_connection: connection_deinit(). */
 int declared_load(const char *name, const json_t *document, const ConnectionType *const *types, Connection *ret_connection, Error *error);
 void declared_deinit(Declared *declared);
+
+/* ---- of config/connection.c ---- */
 
 bool connection_equal(const Connection *a, const Connection *b); /* but for their names */
 /* Of one type, and with the same text of the field that says where. */

@@ -5,7 +5,7 @@
 
 #include "config/definition.h"
 
-/* integer, decimal, boolean, timestamp, text and json are. */
+/* May an inferred column have it? Those are integer, decimal, boolean, timestamp, text and json. */
 bool inferred_type_valid(DataType type);
 /* The one of that name, as data_type_name has it; false: none of them is called so. */
 bool inferred_type_named(const char *name, DataType *ret_type);

@@ -12,5 +12,9 @@
 
 #define MASK_KEY_FILE "mask.key"
 
-/* Gives `keys`, which have no main key, that of the directory, which is made when there is none. */
+/*
+ * Gives `keys`, which have no main key, that of the directory, which is made when there is none
+ * (*ret_made). -EINVAL: what the file holds is no key; or the errno of the file. `keys` have no main
+ * key then, and the text names the file.
+ */
 int mask_key_own(Files *files, MaskKeys *keys, bool *ret_made, Error *error);
