@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "sinks/replace_run.h"
 #include "sinks/table_shape.h"
 
 #define RACES_MOST 5
@@ -114,20 +115,22 @@ static bool lost_race(const PostgresSession *session) {
 typedef struct PostgresPresence {
     bool schema;
     char kind;    /* pg_class.relkind; 0: no such relation */
+    bool is_side; /* a run of a sink with the strategy replace has made it */
     char oid[16]; /* when there is one */
 } PostgresPresence;
 
 static SinkResult look(PostgresSession *session, const char *schema, const char *name, PostgresPresence *ret_presence, Error *error) {
-    static const char sql[] = "SELECT n.oid, c.oid, c.relkind FROM pg_catalog.pg_namespace n"
+    static const char sql[] = "SELECT n.oid, c.oid, c.relkind, pg_catalog.obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_namespace n"
                               " LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2 WHERE n.nspname = $1";
     PGresult *rows = NULL;
     SinkResult result = run(session, sql, 2, (const char *const[]){schema, name}, &rows, error);
-    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 3, error);
+    if (result == SINK_DONE) result = postgres_expect(session, &rows, 0, 4, error);
     if (result != SINK_DONE) return result;
     *ret_presence = (PostgresPresence){.schema = PQntuples(rows) > 0};
     if (ret_presence->schema && !PQgetisnull(rows, 0, 1)) {
         (void)snprintf(ret_presence->oid, sizeof ret_presence->oid, "%s", PQgetvalue(rows, 0, 1));
         ret_presence->kind = PQgetvalue(rows, 0, 2)[0];
+        ret_presence->is_side = strncmp(PQgetvalue(rows, 0, 3), REPLACE_REMARK, strlen(REPLACE_REMARK)) == 0;
     }
     PQclear(rows);
     return SINK_DONE;
@@ -221,6 +224,7 @@ static SinkResult compare(PostgresSession *session, const SinkTarget *target, co
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", target->table.table_id);
         return SINK_REFUSED;
     }
+    if (presence->is_side) return sink_table_is_side(target, error);
     FoundTable found = {0};
     bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     SinkResult result = read_columns(session, presence, &found, error);

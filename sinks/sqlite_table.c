@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "sinks/replace_run.h"
 #include "sinks/table_shape.h"
 
 static const char *type_of(const Column *column) {
@@ -163,6 +164,17 @@ static SinkResult add_columns(sqlite3 *database, const SinkTarget *target, const
     return result;
 }
 
+static SinkResult refuse_side_table(sqlite3 *database, const SinkTarget *target, Error *error) {
+    const char *sql = "SELECT instr(sql, '/* " REPLACE_REMARK "') FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
+    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(statement, 1, target->table.table_id, -1, SQLITE_STATIC) != SQLITE_OK)
+        return sqlite_failure(database, "look whether it is a side table", error);
+    int r = sqlite3_step(statement);
+    if (r != SQLITE_ROW && r != SQLITE_DONE) return sqlite_failure(database, "look whether it is a side table", error);
+    return r == SQLITE_ROW && sqlite3_column_int(statement, 0) > 0 ? sink_table_is_side(target, error) : SINK_DONE;
+}
+
 static SinkResult inspect_table(sqlite3 *database, const SinkTarget *target, TableInspection *ret_inspection, Error *error) {
     SqlitePresence presence = TABLE_ABSENT;
     *ret_inspection = (TableInspection){0};
@@ -174,6 +186,8 @@ static SinkResult inspect_table(sqlite3 *database, const SinkTarget *target, Tab
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary table.", target->table.table_id);
         return SINK_REFUSED;
     }
+    result = refuse_side_table(database, target, error);
+    if (result != SINK_DONE) return result;
     FoundTable found = {0};
     bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     ret_inspection->adds = calloc(target->column_count, sizeof *ret_inspection->adds);

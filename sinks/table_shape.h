@@ -55,3 +55,6 @@ bool sink_table_is_all_key(const SinkTarget *target);
 size_t sink_table_newer_by(const SinkTarget *target);
 /* "NAME TYPE, …, PRIMARY KEY (…)": what stands between the brackets of CREATE TABLE. */
 void sql_put_definition(Buffer *out, const SinkTarget *target, const TypeRules *rules);
+
+/* The failure of a sink whose table is the side table of another one: SINK_REFUSED. */
+SinkResult sink_table_is_side(const SinkTarget *target, Error *error);

@@ -12,6 +12,7 @@
 #include "config/source_bridge.h"
 #include "gateway/control/change_parts.h"
 #include "gateway/control/expiry.h"
+#include "sinks/replace_run.h"
 
 int failure_set(Failure *failure, int status, const char *name, const char *format, ...) {
     check(status >= 400 && status < 600 && name[0]);
@@ -123,6 +124,27 @@ bool change_same_table(const Control *control, const Sink *a, const Sink *b) {
     return !driver || driver->same_target(&a->target, &b->target);
 }
 
+static bool has_target(const Control *control, const Sink *sink, const SinkTarget *target) {
+    const Connection *connection = connections_find(&control->options.options->list, sink->target.connection);
+    const SinkDriver *driver = connection ? sink_driver_of(connection->type) : NULL;
+    return !driver || driver->same_target(&sink->target, target);
+}
+
+/* A side table is dropped with all that is in it. */
+static bool uses_side_table(const Control *control, const Sink *sink, const Sink *replacing) {
+    SinkTarget side;
+    if (replacing->target.type != TARGET_TABLE || replacing->target.table.strategy != STRATEGY_REPLACE) return false;
+    if (!change_same_destination(control, sink->target.connection, replacing->target.connection)) return false;
+    side_target_init(&side, &replacing->target);
+    bool same = has_target(control, sink, &side);
+    side_target_deinit(&side);
+    return same;
+}
+
+static bool disturb(const Control *control, const Sink *a, const Sink *b) {
+    return change_same_table(control, a, b) || uses_side_table(control, a, b) || uses_side_table(control, b, a);
+}
+
 static bool same_sink(const char *source_id, const Sink *sink, const char *other_source_id, const Sink *other) {
     return strcmp(source_id, other_source_id) == 0 && strcmp(sink->sink_id, other->sink_id) == 0;
 }
@@ -135,39 +157,44 @@ static const Sink *becomes(const ChangeOutcome *outcome, const Sink *sink) {
 
 /* Two sinks on one table would overwrite each other's keys, in an order that nobody chose. Looks at what is on its way, too. */
 int change_check_table(const Control *control, const char *source_id, const Sink *sink, const ChangeOutcome *outcome, Failure *failure) {
-    const char *taken_source = NULL, *taken_sink = NULL;
+    const char *taken_source = NULL;
+    const Sink *taken_sink = NULL;
     for (size_t i = 0; i < control->registry.count && !taken_sink; i++) {
         const RegistrySource *source = control->registry.sources[i];
         if (source->source->deleted != 0) continue;
         bool own = strcmp(source_id, source->source->source_id) == 0;
         for (size_t k = 0; k < source->sink_count; k++) {
             const Sink *other = own ? becomes(outcome, source->sinks[k]->sink) : source->sinks[k]->sink;
-            if (other->deleted != 0 || !change_same_table(control, sink, other) ||
-                same_sink(source_id, sink, source->source->source_id, other))
+            if (other->deleted != 0 || !disturb(control, sink, other) || same_sink(source_id, sink, source->source->source_id, other))
                 continue;
             taken_source = source->source->source_id;
-            taken_sink = other->sink_id;
+            taken_sink = other;
         }
     }
     for (size_t i = 0; i < outcome->sink_count && !taken_sink; i++) { /* new ones */
         const Sink *other = outcome->sinks[i];
-        if (other->deleted != 0 || !change_same_table(control, sink, other) || same_sink(source_id, sink, source_id, other)) continue;
+        if (other->deleted != 0 || !disturb(control, sink, other) || same_sink(source_id, sink, source_id, other)) continue;
         taken_source = source_id;
-        taken_sink = other->sink_id;
+        taken_sink = other;
     }
     for (const Change *change = control->changes; change && !taken_sink; change = change->next) {
         for (size_t k = 0; k < change->outcome.sink_count; k++) {
             const Sink *other = change->outcome.sinks[k];
-            if (other->deleted != 0 || !change_same_table(control, sink, other) ||
-                same_sink(source_id, sink, change->request.source_id, other))
+            if (other->deleted != 0 || !disturb(control, sink, other) || same_sink(source_id, sink, change->request.source_id, other))
                 continue;
             taken_source = change->request.source_id;
-            taken_sink = other->sink_id;
+            taken_sink = other;
         }
     }
     if (!taken_sink) return 0;
+    if (!change_same_table(control, sink, taken_sink))
+        return failure_set(
+            failure, 409, "tableTaken",
+            "Table \"%s\" and table \"%s\" of sink \"%s/%s\" cannot both be used: one of them is the side table of the other "
+            "one, which has the strategy \"replace\".",
+            sink_target_name(&sink->target), sink_target_name(&taken_sink->target), taken_source, taken_sink->sink_id);
     return failure_set(failure, 409, "tableTaken", "Sink \"%s/%s\" imports into table \"%s\" of connection \"%s\" already.", taken_source,
-                       taken_sink, sink_target_name(&sink->target), sink->target.connection);
+                       taken_sink->sink_id, sink_target_name(&sink->target), sink->target.connection);
 }
 
 int change_check_source(const Control *control, const RegistrySource *known, const Source *now, Failure *failure) {

@@ -397,6 +397,7 @@ void claims_back(Bridge *bridge, LoadJob *take_job) {
             of->moved = of->moved && raised;
             bool open = !bridge->replaces || raised || replace_claimed(bridge, context.sink, job);
             if (open && !raised && !of->stopped) take_positions(bridge, context.sink, job);
+            if (open && !raised && bridge->replaces) replace_rewind(bridge, context.sink);
         } else if (!of->stopped) {
             of->error = text_copy(job->request.error.text);
             claim_failed(bridge, context.sink, try_again_at(bridge, (SinkResult)job->request.result));

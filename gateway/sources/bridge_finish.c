@@ -97,6 +97,7 @@ void finish_step(Bridge *bridge, usec_t now) {
         bridge->finish_again = now + POSITIONS_AGAIN;
         bridge->look_now = true;
         bridge->progress_due = 0;
+        replace_look(bridge, now);
         return;
     }
     if (replace_step(bridge, now)) finish(bridge);

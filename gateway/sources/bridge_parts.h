@@ -132,6 +132,7 @@ typedef struct BridgeRun {
     usec_t replaced;
     usec_t later;      /* BRIDGE_RUN_SUPERSEDED: by that run, wall */
     usec_t look_after; /* boot: what was heard of positions before does not count */
+    bool rewinds;      /* its next claim goes back to the positions, whatever the writer's chain says: its rows were left out */
     bool swapping;     /* a swap is on its way */
     usec_t swap_begun; /* boot */
     usec_t swap_again; /* boot: it is not posted before */
@@ -455,6 +456,10 @@ bool replace_are_over(const Bridge *bridge); /* of all sinks */
 bool replace_claimed(Bridge *bridge, size_t sink, const LoadJob *job);
 /* What the writer says of it; true: its destination is to be asked. */
 bool replace_heard(Bridge *bridge, size_t sink, const SinkProgress *progress);
+/* All is imported here, and the positions do not say so: what is collected may be gone, so the destinations are asked, now and then. */
+void replace_look(Bridge *bridge, usec_t now);
+/* After a claim of an open run. */
+void replace_rewind(Bridge *bridge, size_t sink);
 /* All is imported: posts what is to be done. true: no sink has anything left to do. */
 bool replace_step(Bridge *bridge, usec_t now);
 void replace_swap_back(Bridge *bridge, LoadJob *take_job);

@@ -23,8 +23,10 @@ void replace_forget(Bridge *bridge) {
 }
 
 void replace_begin(Bridge *bridge) {
-    for (size_t i = 0; i < bridge->run_count; i++)
+    for (size_t i = 0; i < bridge->run_count; i++) {
+        bridge->runs[i].rewinds = false;
         if (bridge->runs[i].state != BRIDGE_RUN_REPLACED) bridge->runs[i].state = BRIDGE_RUN_NONE;
+    }
 }
 
 static BridgeRun *find_run(const Bridge *bridge, uint32_t sink) {
@@ -104,6 +106,30 @@ bool replace_heard(Bridge *bridge, size_t sink, const SinkProgress *progress) {
     if (!lost || run->state != BRIDGE_RUN_OPEN || now < run->look_after) return false;
     run->look_after = now + LOOK_AGAIN;
     return true;
+}
+
+void replace_look(Bridge *bridge, usec_t now) {
+    for (size_t k = 0; bridge->replaces && k < bridge->sink_count; k++) {
+        BridgeRun *run = run_of(bridge, k);
+        bool behind = false;
+        for (size_t i = 0; i < bridge->part_count; i++) behind = behind || bridge->parts[i].slots[k].position < bridge->parts[i].limit;
+        if (!behind || run->state != BRIDGE_RUN_OPEN || now < run->look_after) continue;
+        run->look_after = now + LOOK_AGAIN;
+        run->rewinds = true;
+        claims_look(bridge, k, LOOK_POSITION);
+    }
+}
+
+void replace_rewind(Bridge *bridge, size_t sink) {
+    BridgeRun *run = run_of(bridge, sink);
+    if (!run->rewinds) return;
+    run->rewinds = false;
+    for (size_t i = 0; i < bridge->part_count; i++) {
+        int64_t position = bridge->parts[i].slots[sink].position;
+        if (position >= 0 && position < *bridge_next(bridge, i, sink))
+            bridge_set_aim(bridge, i, sink, (BridgeAim){.next = position, .sets_end = true});
+    }
+    for (size_t i = 0; i < bridge->part_count; i++) part_rejoin(bridge, i);
 }
 
 /* ---- swaps ------------------------------------------------------------------------------------------------------------------------------ */

@@ -109,7 +109,8 @@ bool topics_find(Bridge *bridge) {
     int r = take_topics(bridge, &fault, &missing);
     if (r < 0) error = missing;
     if (r == 0) r = take_offsets(bridge, &error);
-    if (r == 0 && !bridge->has_group && bridge->world.partition_count == 0) {
+    /* A run without the rows of a topic would take them away from the table. */
+    if (r == 0 && !bridge->has_group && (bridge->world.partition_count == 0 || bridge->replaces)) {
         error = missing;
         r = error.code;
     }

@@ -98,7 +98,7 @@ def config(nats, postgres=None):
 
 
 def clean(postgres):
-    postgres.rows("DROP TABLE IF EXISTS u, t, t__replace CASCADE")
+    postgres.rows("DROP TABLE IF EXISTS u, t, u__replace, t__replace CASCADE")
     postgres.rows("DROP SCHEMA IF EXISTS sluice CASCADE")
 
 
@@ -181,6 +181,35 @@ def test_a_run_without_rows(place):
     assert place.have() == [] and place.run()["rows"] == 0
 
 
+def test_no_other_sink_uses_the_side_table(place):
+    gateway = place.gateway
+    place.add(tableId="u")
+    gateway.add_source("h")
+
+    def sink(table):
+        table = {"connection": place.connection, "tableId": table, "mapping": {"columns": COLUMNS[1:]}}
+        return {"sinkId": "x", "name": "x", "type": "table", "table": table}
+
+    answer = gateway.api("POST", "/sources/h/sinks", sink("u__replace"))
+    assert answer.status == 409 and "side table" in answer.json["message"], answer
+    # The other way round as well.
+    gateway.change("POST", "/sources/h/sinks", sink("t__replace"))
+    answer = gateway.api("PATCH", "/sources/s/sinks/k", {"table": {"tableId": "t"}})
+    assert answer.status == 409 and "side table" in answer.json["message"], answer
+    place.write("DROP TABLE t__replace")
+
+
+def test_a_table_of_runs_is_not_appended_to(place):
+    """Its rows would be read once more."""
+    place.put(1, 30)
+    place.add()
+    place.wait_finished()
+    answer = place.gateway.api("PATCH", "/sources/s/sinks/k", {"table": {"strategy": "append"}})
+    assert answer.status == 400 and "would be there twice" in answer.json["message"], answer
+    assert place.have() == rows_of(1, 30)
+    place.gateway.change("PATCH", "/sources/s/sinks/k", {"table": {"strategy": "append", "tableId": "u"}})
+
+
 def test_rows_with_one_key(place):
     place.publish(1, 30)
     place.publish(2, 20)
@@ -204,6 +233,20 @@ def test_a_run_that_is_resumed_before_it_ends(place):
     wait_until("the last run", lambda: place.have() == rows_of(3, 60), LONG)
     place.wait_finished()
     assert place.waiting() == 0
+
+
+def test_a_side_table_that_somebody_drops_is_collected_anew(place):
+    place.put(1, 50)
+    place.add()
+    place.wait_finished()
+    place.put(2, 60)
+    place.gateway.change("PUT", "/sources/s/sinks/k/pause")
+    place.resume()
+    wait_until("rows wait", lambda: place.waiting() == 60 and place.sides(), LONG)
+    place.write("DROP TABLE t__replace")
+    place.gateway.change("PUT", "/sources/s/sinks/k/resume")
+    wait_until("the run ends", lambda: place.have() == rows_of(2, 60), LONG)
+    place.wait_finished()
 
 
 class Reader(threading.Thread):

@@ -302,6 +302,19 @@ static void a_table_of_somebody_else_is_no_side_table(void **state) {
 }
 
 /* The table is made by the claim, and a table that does not fit is refused there. */
+static void a_side_table_takes_no_rows_of_another_sink(void **state) {
+    SESSION;
+    make_table("taken", false, 0, 1);
+    REPLACE("taken", false, 1, 1, 7);
+    assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
+    BridgeCase other;
+    bridge_init(&other, "taken__replace", false, 1, 1);
+    error = (Error){0};
+    assert_int_equal(driver->prepare(session, &other.box.target, &error), SINK_REFUSED);
+    assert_non_null(strstr(error.text, "side table"));
+    bridge_deinit(&other);
+}
+
 static void the_claim_makes_the_table(void **state) {
     SESSION;
     REPLACE("fresh", true, 1, 1, 3);
@@ -689,6 +702,7 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(what_is_lost_is_begun_anew),
     cmocka_unit_test(a_run_without_rows),
     cmocka_unit_test(a_table_of_somebody_else_is_no_side_table),
+    cmocka_unit_test(a_side_table_takes_no_rows_of_another_sink),
     cmocka_unit_test(the_claim_makes_the_table),
     cmocka_unit_test(rows_with_a_key),
     cmocka_unit_test(rows_that_the_table_refuses),

@@ -943,6 +943,24 @@ static void a_run_replaces_each_table_once(void **state) {
     assert_int_equal(of_run(1)->rows, 130);
 }
 
+/* Half of the rows would replace all of them. */
+static void a_run_with_a_topic_that_is_missing_waits(void **state) {
+    (void)state;
+    begin_replacing(1);
+    world.lacks_topic = true;
+    world_start();
+    world_run(300, 20 * USEC_MS);
+    assert_int_equal(world.sinks[0].swaps, 0);
+    assert_int_equal(world.sinks[0].done_run, 0);
+    assert_int_not_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_string_equal(world_status()->error, "there is no \"u\"");
+    world.lacks_topic = false;
+    world_run(600, 20 * USEC_MS);
+    assert_int_equal(world_status()->state, BRIDGE_FINISHED);
+    assert_int_equal(of_run(0)->run, BRIDGE_RUN_REPLACED);
+    assert_int_equal(of_run(0)->rows, 120);
+}
+
 static void a_run_without_rows_ends_and_may_go_on(void **state) {
     (void)state;
     world_begin(1, 1, false);
@@ -1201,6 +1219,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_finished_source_that_is_changed_goes_on, world_tear_down),
         cmocka_unit_test_teardown(a_finished_source_runs_again, world_tear_down),
         cmocka_unit_test_teardown(a_run_replaces_each_table_once, world_tear_down),
+        cmocka_unit_test_teardown(a_run_with_a_topic_that_is_missing_waits, world_tear_down),
         cmocka_unit_test_teardown(a_run_without_rows_ends_and_may_go_on, world_tear_down),
         cmocka_unit_test_teardown(a_swap_that_fails_is_tried_again, world_tear_down),
         cmocka_unit_test_teardown(a_run_that_is_superseded_ends, world_tear_down),
