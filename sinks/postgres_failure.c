@@ -115,8 +115,10 @@ void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal) {
     /* The detail of these names the key; that of others repeats the row. */
     bool names_key = in_class(failure->sqlstate, "23505") || in_class(failure->sqlstate, "23503") || in_class(failure->sqlstate, "23P01");
     if (!words) words = PQresultErrorMessage(refusal);
-    (void)snprintf(failure->reason, sizeof failure->reason, "%s%s%s", words, names_key && detail ? ": " : "",
-                   names_key && detail ? detail : "");
+    (void)snprintf(failure->reason, sizeof failure->reason, "%s", words);
+    trim(failure->reason);
+    failure->words = strlen(failure->reason);
+    if (names_key && detail) (void)snprintf(failure->reason + failure->words, sizeof failure->reason - failure->words, ": %s", detail);
     trim(failure->reason);
     const char *severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (!severity) severity = PQresultErrorField(refusal, PG_DIAG_SEVERITY); /* a pooler's own */

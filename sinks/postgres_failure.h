@@ -27,7 +27,8 @@ typedef struct PostgresFailure {
     PostgresBlame blame;
     bool is_fatal;    /* the server ended the session with it */
     uint64_t line;    /* of COPY's input, from 1; 0: unknown. A hint: see postgres_load.c */
-    char reason[480]; /* the server's words */
+    char reason[480]; /* the server's words, and the key that they are about, which is for rejects only */
+    size_t words;     /* bytes of them alone: the log and the status show no values */
     /* What the server names as concerned; "" where it names none. */
     char schema[POSTGRES_NAME_BYTES_MOST + 1], table[POSTGRES_NAME_BYTES_MOST + 1], column[POSTGRES_NAME_BYTES_MOST + 1];
 } PostgresFailure;

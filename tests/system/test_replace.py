@@ -365,6 +365,22 @@ def test_a_swap_that_is_refused_is_tried_again(gateway_factory, nats, postgres):
     clean(postgres)
 
 
+def test_a_swap_that_is_refused_shows_no_value(gateway_factory, nats, postgres):
+    clean(postgres)
+    place = Place(nats, gateway_factory(config(nats, postgres)).start(), "warehouse", postgres.rows)
+    place.put(1, 10)
+    place.add()
+    place.wait_finished()
+    postgres.rows("CREATE TABLE u AS SELECT DISTINCT g FROM t")
+    postgres.rows("ALTER TABLE u ADD PRIMARY KEY (g)")
+    postgres.rows("ALTER TABLE t ADD CONSTRAINT known FOREIGN KEY (g) REFERENCES u")
+    place.put(777123777, 10)
+    place.resume()
+    wait_until("it says so", lambda: place.bridge()["state"] == "waiting" and '"known"' in (place.bridge()["reason"] or ""), LONG)
+    assert "777123777" not in place.bridge()["reason"] and "777123777" not in place.gateway.log_text()
+    clean(postgres)
+
+
 def test_a_later_run_wins(gateway_factory, nats, postgres):
     """Of two gateways on one table, also after a lost data directory."""
     clean(postgres)
