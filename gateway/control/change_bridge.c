@@ -110,7 +110,8 @@ static bool replaces(const Sink *sink) {
 /* The rows of the last run are in the table, and a sink that appends would read them once more. */
 static int check_former_run(const RegistrySource *known, const Sink *sink, Failure *failure) {
     const RegistrySink *old = known ? registry_find_sink(known, sink->sink_id) : NULL;
-    if (!old || old->sink->deleted != 0 || !replaces(old->sink) || sink->target.table.strategy != STRATEGY_APPEND) return 0;
+    if (!old || old->sink->deleted != 0 || sink->deleted != 0 || !replaces(old->sink) || sink->target.table.strategy != STRATEGY_APPEND)
+        return 0;
     if (!sink_target_same_place(&old->sink->target, &sink->target)) return 0;
     return failure_set(failure, 400, "badRequest",
                        "Field \"table.strategy\" cannot become \"append\" with the same table: the rows of the last run are in it, and "
@@ -127,7 +128,6 @@ int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *ou
             if (strcmp(outcome->sinks[k]->sink_id, sink->sink_id) == 0) sink = outcome->sinks[k];
         if (sink->deleted != 0) continue;
         if (replaces(sink) && bridge_check_sink(source, sink, failure) < 0) return -1;
-        if (check_former_run(known, sink, failure) < 0) return -1;
         if (!first) first = sink;
         if (replaces(sink) == replaces(first)) continue;
         return failure_set(
@@ -136,6 +136,8 @@ int bridge_check_strategies(const RegistrySource *known, const ChangeOutcome *ou
             "none.",
             replaces(sink) ? sink->sink_id : first->sink_id, replaces(sink) ? first->sink_id : sink->sink_id);
     }
+    for (size_t i = 0; i < outcome->sink_count; i++)
+        if (check_former_run(known, outcome->sinks[i], failure) < 0) return -1;
     return 0;
 }
 

@@ -555,7 +555,8 @@ static void tables_are_replaced_by_sources_that_end(void **state) {
             "\\\"positions\\\" is not for the strategy \\\"replace\\\"");
     /* A deleted one does not count, and does not come back beside others. */
     does(harness, "DELETE", SOURCES "/s/sinks/m", NULL, "The sink is deleted; what waits is imported.");
-    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "The sink is changed.");
+    refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "would be there twice");
+    does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\",\"tableId\":\"w\"}}", "The sink is changed.");
     refuses(harness, "PUT", SOURCES "/s/sinks/m/undelete", NULL, all);
 }
 
