@@ -50,6 +50,10 @@ struct Mapper {
     size_t note_capacity;
     size_t *ends; /* from the row's start to the end of a cell; by PlanSink.ends_at and column, of sinks that are copied from */
     size_t end_capacity;
+    MapDefault *defaults;     /* that the event at hand has used */
+    uint32_t *default_of;     /* by PlanColumn.place: 1 + index of those; 0: none */
+    uint32_t *default_places; /* of `defaults` */
+    size_t default_count, default_capacity;
 };
 
 Mapper *mapper_new(size_t row_bytes_most) {
@@ -76,6 +80,9 @@ void mapper_free(Mapper *mapper) {
     rest_deinit(&mapper->rest);
     free(mapper->notes);
     free(mapper->ends);
+    free(mapper->defaults);
+    free(mapper->default_of);
+    free(mapper->default_places);
     free(mapper);
 }
 
@@ -266,6 +273,16 @@ static MapError put_json(Mapper *mapper, const PlanColumn *compiled, const ScanV
     return put_checked(mapper, compiled, text, known, row, failure);
 }
 
+static __attribute__((noinline)) void count_default(Mapper *mapper, const PlanColumn *compiled, uint32_t uses) {
+    check_debug(compiled->place < mapper->default_capacity);
+    if (mapper->default_of[compiled->place] == 0) {
+        mapper->default_places[mapper->default_count] = compiled->place;
+        mapper->defaults[mapper->default_count++] = (MapDefault){.sink = compiled->sink, .column = compiled->number};
+        mapper->default_of[compiled->place] = (uint32_t)mapper->default_count;
+    }
+    mapper->defaults[mapper->default_of[compiled->place] - 1].uses += uses;
+}
+
 static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row, MapFailure *failure) {
     const ScanValue *value = scanner_value(compiled->of_element ? &mapper->element : &mapper->scanner, compiled->slot);
     bool is_empty = mapper->is_form && compiled->empty_is_missing && value && value->kind == SCAN_STRING && value->text.size == 2;
@@ -273,6 +290,7 @@ static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row
     if (compiled->has_default) {
         if (compiled->default_cell.size >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
         row_put_plain(row, compiled->default_cell);
+        if (compiled->counts_default) count_default(mapper, compiled, 1);
         return MAP_OK;
     }
     const Column *column = compiled->column;
@@ -431,7 +449,7 @@ static inline char *put_common_field(const Mapper *mapper, const PlanColumn *com
  * The columns that are common and whose cells are only copied. NULL: put_column has to do it, since there is no room (`room` bytes for
  * texts of any size, besides what PlanSink.fixed_bytes says) or since this cell takes more, or it is an error.
  */
-static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled, const Uuid *id, char *to, ptrdiff_t room) {
+static inline char *put_common(Mapper *mapper, const PlanColumn *compiled, const Uuid *id, char *to, ptrdiff_t room) {
     if (compiled->op > PLAN_PUT_JSON) {
         if (compiled->op == PLAN_PUT_ID) return cell_put_id(to, id);
         if (compiled->op > PLAN_PUT_OTHER) return compiled->op < PLAN_PUT_REST ? put_common_field(mapper, compiled, to, room) : NULL;
@@ -443,6 +461,7 @@ static inline char *put_common(const Mapper *mapper, const PlanColumn *compiled,
     if (!value) {
         Span cell = compiled->default_cell;
         if (!compiled->has_default || (ptrdiff_t)cell.size > room) return NULL;
+        if (compiled->counts_default) count_default(mapper, compiled, 1);
         return cell_copy(to, cell.data, cell.size, cell.data + cell.size + BLOCK_BYTES);
     }
     const char *text = value->text.data;
@@ -491,6 +510,14 @@ static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run
     row->size = (size_t)(to - row->data);
     check(row->size <= row->capacity); /* PlanSink.fixed_bytes was room enough */
     return MAP_OK;
+}
+
+/* What the cells of a run that was copied are of defaults. */
+static __attribute__((noinline)) void copy_defaults(Mapper *mapper, const Plan *plan, const PlanSink *sink, const PlanRun *run) {
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t index = mapper->default_of[plan->sinks[run->from].columns[run->from_first + i].place];
+        if (index > 0) count_default(mapper, &sink->columns[run->first + i], mapper->defaults[index - 1].uses);
+    }
 }
 
 /* The cells of a run from where they are already. False: they are not there, or make the row too large; put_run says at which column. */
@@ -667,7 +694,10 @@ static MapError put_row(Mapper *mapper, const Plan *plan, size_t index, const Ev
     }
     for (uint32_t i = 0; i < sink->run_count; i++) {
         const PlanRun *run = &sink->runs[i];
-        if (run->from != PLAN_OWN && copy_run(mapper, plan, sink, run, rows, row, start, note)) continue;
+        if (run->from != PLAN_OWN && copy_run(mapper, plan, sink, run, rows, row, start, note)) {
+            if (__builtin_expect(mapper->default_count > 0, 0)) copy_defaults(mapper, plan, sink, run);
+            continue;
+        }
         MapError error = put_run(mapper, sink, run, event, row, start, note, failure);
         if (error) {
             if (sink->fields) mapper->rest.found_count = mapper->rest.found_before;
@@ -727,6 +757,20 @@ static __attribute__((noinline)) void make_notes(Mapper *mapper, const Plan *pla
     check(mapper->notes && mapper->ends && mapper->note_capacity >= plan->sink_count && mapper->end_capacity >= plan->ends_count);
 }
 
+static __attribute__((noinline)) void begin_defaults(Mapper *mapper, const Plan *plan) {
+    for (size_t i = 0; i < mapper->default_count; i++) mapper->default_of[mapper->default_places[i]] = 0; /* of the last event's plan */
+    mapper->default_count = 0;
+    if (mapper->default_capacity >= plan->ends_count) return;
+    free(mapper->defaults);
+    free(mapper->default_of);
+    free(mapper->default_places);
+    mapper->default_places = calloc(plan->ends_count, sizeof *mapper->default_places);
+    mapper->default_capacity = plan->ends_count;
+    mapper->defaults = calloc(mapper->default_capacity, sizeof *mapper->defaults);
+    mapper->default_of = calloc(mapper->default_capacity, sizeof *mapper->default_of);
+    check(mapper->defaults && mapper->default_of && mapper->default_places);
+}
+
 static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {
     usec_t ms = event->received / USEC_MS;
     if (ms != mapper->time_ms) {
@@ -734,6 +778,7 @@ static void start_event(Mapper *mapper, const Plan *plan, const Event *event) {
         mapper->time_ms = ms;
     }
     mapper->headers_ready = false;
+    if (__builtin_expect(plan->has_defaults || mapper->default_count > 0, 0)) begin_defaults(mapper, plan);
     if (mapper->rest.found_count > 0 || mapper->rest.arena.used_bytes > 0) rest_begin_event(&mapper->rest);
     mapper->body_known = 0;
     mapper->body_failure.error = MAP_OK;
@@ -751,6 +796,11 @@ size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *
             if (failures[i].error != MAP_OK && failures[i].error != MAP_ROW_TOO_LARGE) say_it_was_a_form(&failures[i]);
     if (mapper->scratch_used) trim_all(mapper);
     return failed;
+}
+
+const MapDefault *mapper_defaults(const Mapper *mapper, size_t *ret_count) {
+    *ret_count = mapper->default_count;
+    return mapper->defaults;
 }
 
 const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count) {

@@ -25,6 +25,10 @@ bool plan_drops_bodies(const Plan *plan) {
     return plan->drops_bodies;
 }
 
+bool plan_has_defaults(const Plan *plan) {
+    return plan->has_defaults;
+}
+
 unsigned plan_needs(const Plan *plan) {
     return plan->needs;
 }
@@ -379,6 +383,11 @@ static int compile_sink(Compile *compile, const Sink *sink, PlanSink *compiled, 
             return r;
         }
         compiled->fixed_bytes += fixed_bytes(&compiled->columns[i]);
+        compiled->columns[i].sink = (uint32_t)(compiled - plan->sinks);
+        compiled->columns[i].number = i;
+        compiled->columns[i].place = (uint32_t)compiled->ends_at + i;
+        compiled->columns[i].counts_default = compiled->columns[i].has_default && column->inferred == COLUMN_DECLARED;
+        plan->has_defaults = plan->has_defaults || compiled->columns[i].counts_default;
     }
     return compiled->explode ? pathset_seal(compiled->explode->elements, error) : 0;
 }

@@ -46,7 +46,8 @@ Plan *plan_ref(Plan *plan);
 void plan_unref(Plan *plan);
 size_t plan_sink_count(const Plan *plan);
 const Sink *plan_sink(const Plan *plan, size_t index);
-unsigned plan_needs(const Plan *plan); /* PLAN_NEEDS_… */
+unsigned plan_needs(const Plan *plan);    /* PLAN_NEEDS_… */
+bool plan_has_defaults(const Plan *plan); /* of declared columns */
 /* Values are masked, and the bodyPolicy is drop: nothing but rows is kept of an event, and failures show nothing of it. */
 bool plan_drops_bodies(const Plan *plan);
 /* The distinct template texts, by template index: what the template worker evaluates for each event. 0: no template. */
@@ -117,6 +118,12 @@ typedef struct MapDiscovery {
     bool is_variant; /* the field has a column, which does not take such values */
 } MapDiscovery;
 
+/* How often an event that lacks the value of a declared column had its default in place of it, in the rows of a sink. */
+typedef struct MapDefault {
+    uint32_t sink, column; /* indexes */
+    uint32_t uses;
+} MapDefault;
+
 Mapper *mapper_new(size_t row_bytes_most);
 void mapper_free(Mapper *mapper);
 
@@ -127,5 +134,7 @@ void mapper_free(Mapper *mapper);
 /* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, or a row for each element of the array that the sink explodes,
  * and sets failures[i].error and rows. A sink that fails leaves rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */
 size_t mapper_map(Mapper *mapper, const Plan *plan, const Event *event, Buffer *const *rows, MapFailure *failures);
+/* Of the last event; those of sinks that failed count for nothing. No column twice. Valid until the next event. */
+const MapDefault *mapper_defaults(const Mapper *mapper, size_t *ret_count);
 /* Of the last event, for the sinks that did not fail, in their order; no path twice for a sink. Valid until the next event. */
 const MapDiscovery *mapper_discoveries(const Mapper *mapper, size_t *ret_count);

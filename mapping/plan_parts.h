@@ -36,6 +36,8 @@ typedef struct PlanColumn {
     DataType put_type; /* the column's, but what is inferred as JSON keeps the text of any JSON */
     bool of_element;   /* path: the slot is of the sink's elements */
     bool has_default;
+    bool counts_default;               /* each time that it is used */
+    uint32_t sink, number, place;      /* of the plan; of the sink; among the cells of all sinks, from PlanSink.ends_at on */
     bool empty_is_missing;             /* path: an empty field of a form is no value of its data type */
     bool keeps_json, is_json, is_date; /* of its data type's traits: where each event asks */
     bool hides;                        /* failures show nothing of its value */
@@ -127,7 +129,7 @@ struct Plan {
     size_t sink_count;
     PathSet *paths;
     bool has_paths;
-    bool drops_bodies;
+    bool drops_bodies, has_defaults;
     unsigned needs;
     size_t ends_count;
     const char **templates; /* texts of the sinks */

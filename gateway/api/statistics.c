@@ -68,17 +68,34 @@ static json_t *pause_json(const ControlView *view, const Source *source, const S
     return json;
 }
 
+/* Of declared columns that have a default, or are optional. */
+static json_t *defaults_json(const ControlView *view, const Source *source, const Sink *sink) {
+    json_t *json = json_object();
+    const RegistrySource *known = registry_find(view->registry, source->source_id);
+    const RegistrySink *found = known ? registry_find_sink(known, sink->sink_id) : NULL;
+    check(json);
+    for (size_t i = 0; found && i < sink->target.column_count; i++) {
+        const Column *column = &sink->target.columns[i];
+        if (column->inferred != COLUMN_DECLARED || (!column->default_value && !column->optional)) continue;
+        json_int_t uses = (json_int_t)default_counts_of(found->gate->defaults, column->name);
+        check(json_object_set_new(json, column->name, json_integer(uses)) == 0);
+    }
+    return json;
+}
+
 void statistics_set_aspects(const Control *control, const Source *source, const Sink *sink, SinkAspects *ret_aspects) {
     bool is_bridge = source->kind->bridge != NULL;
     *ret_aspects = (SinkAspects){.pause = pause_json(control_view(control), source, sink),
                                  .nameless = control_nameless_json(control, sink),
                                  .sink = sink->number,
+                                 .defaults = defaults_json(control_view(control), source, sink),
                                  .is_bridge = is_bridge,
                                  .bridge = is_bridge ? control_bridge_status(control, source) : NULL};
 }
 
 void statistics_drop_aspects(SinkAspects *aspects) {
     json_decref(aspects->pause);
+    json_decref(aspects->defaults);
     json_decref(aspects->nameless);
     bridge_status_unref(aspects->bridge);
     *aspects = (SinkAspects){0};
@@ -111,6 +128,7 @@ json_t *statistics_to_json(const SinkStatistics *statistics, const SinkAspects *
     check(json);
     check(json_object_set_new(json, "tableMadeAt", time_json(statistics->made_table)) == 0);
     if (aspects->nameless) check(json_object_set(json, "fieldsWithoutColumn", aspects->nameless) == 0);
+    check(json_object_set(json, "defaultsUsed", aspects->defaults) == 0);
     if (aspects->is_bridge) check(json_object_set_new(json, "lag", lag_json(statistics, aspects, now)) == 0);
     return json;
 }

@@ -11,6 +11,7 @@ typedef struct SinkAspects {
     json_t *pause;        /* {"what","at","by"} of what holds back its imports, or null; owned */
     json_t *nameless;     /* fields that get no column; owned; NULL: it infers none */
     uint32_t sink;        /* number */
+    json_t *defaults;     /* {column: uses} of the columns that have one; owned */
     bool is_bridge;       /* its source reads a broker */
     BridgeStatus *bridge; /* a reference, NULL: not known */
 } SinkAspects;

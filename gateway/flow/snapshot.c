@@ -49,13 +49,14 @@ SnapshotSource *snapshot_source_new(Source *source, Plan *plan, SinkGate *const 
         made->sync_wait[i] = sync_wait[i];
         made->any_sync_wait = made->any_sync_wait || sync_wait[i];
     }
+    made->tells = plan && plan_has_defaults(plan);
     made->usage = previous ? source_usage_ref(previous->usage) : source_usage_new();
     made->discoveries = calloc(count + 1, sizeof(Discoveries *));
     check(made->discoveries);
     for (size_t i = 0; i < count; i++) {
         const Sink *sink = plan_sink(plan, i);
         if (!sink->target.infer) continue;
-        made->infers = true;
+        made->infers = made->tells = true;
         made->discoveries[i] = same_discoveries(previous, sink->number);
         if (!made->discoveries[i]) made->discoveries[i] = discoveries_new(sink->number);
     }

@@ -30,6 +30,7 @@ typedef struct SnapshotSource {
     SourceUsage *usage;        /* shared by all generations */
     Discoveries **discoveries; /* by index of the plan's sinks; shared by all generations. NULL: the sink does not infer */
     bool infers;               /* one of them does */
+    bool tells;                /* events say more than their rows: a sink infers, or has defaults, which are counted */
 } SnapshotSource;
 
 /* Takes references on everything; copies `skipped`. `previous`: the source's last one, to share its usage; NULL: none. */

@@ -8,6 +8,7 @@ SinkGate *sink_gate_new(void) {
     SinkGate *gate = calloc(1, sizeof *gate);
     check(gate);
     atomic_init(&gate->references, 1);
+    gate->defaults = default_counts_new();
     return gate;
 }
 
@@ -21,7 +22,9 @@ void sink_gate_unref(SinkGate *gate) {
     if (!gate) return;
     unsigned before = atomic_fetch_sub_explicit(&gate->references, 1, memory_order_acq_rel);
     check(before > 0);
-    if (before == 1) free(gate);
+    if (before > 1) return;
+    default_counts_free(gate->defaults);
+    free(gate);
 }
 
 SourceUsage *source_usage_new(void) {

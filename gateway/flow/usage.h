@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "gateway/flow/default_counts.h"
 
 #define USAGE_ADDRESS_SLOTS 4096
 #define USAGE_RANKS 3
@@ -36,10 +37,12 @@ typedef struct Usage {
     usec_t stall_limit; /* of busy_since; 0: none */
 } Usage;
 
-/* A sink's share of the disk: the writer closes and opens it, loops look. Reference counted, any thread. */
+/* What is shared of a sink while this process runs: its share of the disk, which the writer closes and opens, and loops look at. Reference counted,
+ * any thread. */
 typedef struct SinkGate {
     atomic_uint references;
     atomic_bool closed;
+    DefaultCounts *defaults; /* of its columns */
 } SinkGate;
 
 SinkGate *sink_gate_new(void);

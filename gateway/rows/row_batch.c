@@ -25,8 +25,9 @@ typedef struct BatchSink {
     AppendSink append;
     AppendPiece piece; /* open; offset + bytes is the end of the rows that were kept */
     size_t piece_room;
-    SinkRuns *runs; /* NULL: it has none */
-    uint64_t empty; /* events that gave it no row, since there was nothing to explode */
+    SinkRuns *runs;     /* NULL: it has none */
+    uint64_t empty;     /* events that gave it no row, since there was nothing to explode */
+    uint64_t *defaults; /* how often they were used, by column; NULL: never */
 } BatchSink;
 
 #define NOT_WANTED UINT32_MAX /* MapFailure.rows of a sink that should get nothing */
@@ -254,6 +255,7 @@ void row_batch_begin(RowBatch *batch, Snapshot *snapshot, SnapshotSource *source
     ret_part->claim = take_claim;
     ret_part->source = found;
     ret_part->has_event = false;
+    ret_part->defaults = NULL;
     ret_part->rejects_tail = batch->rejects_tail;
     ret_part->reject_count = batch->reject_count;
 }
@@ -443,12 +445,29 @@ static inline bool keep_event(RowBatch *batch, RowPart *part, const Event *event
     return true;
 }
 
-/* Of a source with sinks that infer: what they lack is told, of the sinks that have a row of the event. */
+/* Those that the event at hand has used are of the part. */
+static void keep_defaults(RowBatch *batch, RowPart *part, const bool *has_row) {
+    Arena *arena = &batch->append->arena;
+    size_t count;
+    const MapDefault *used = mapper_defaults(batch->maker->mapper, &count);
+    if (count == 0) return;
+    if (!part->defaults) part->defaults = arena_zalloc(arena, part->source->count * sizeof *part->defaults);
+    for (size_t i = 0; i < count; i++) {
+        if (!has_row[used[i].sink]) continue;
+        uint64_t **columns = &part->defaults[used[i].sink];
+        size_t column_count = plan_sink(part->source->source->plan, used[i].sink)->target.column_count;
+        if (!*columns) *columns = arena_zalloc(arena, column_count * sizeof **columns);
+        (*columns)[used[i].column] += used[i].uses;
+    }
+}
+
+/* Of a source with sinks that infer: what they lack is told, of the sinks that have a row of the event. Of one with defaults: how often they are used. */
 static __attribute__((noinline)) bool keep_and_tell(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
     bool has_row[SINKS_A_SOURCE_MAX];
     size_t count;
     for (size_t i = 0; i < part->source->count; i++) has_row[i] = fresh_bytes(&part->source->sinks[i]) > 0;
     if (!keep_event(batch, part, event, content_type)) return false;
+    keep_defaults(batch, part, has_row);
     const MapDiscovery *found = mapper_discoveries(batch->maker->mapper, &count);
     for (size_t i = 0; i < count && batch->append->snapshot; i++) {
         if (!has_row[found[i].sink]) continue;
@@ -459,7 +478,7 @@ static __attribute__((noinline)) bool keep_and_tell(RowBatch *batch, RowPart *pa
 }
 
 bool row_batch_keep(RowBatch *batch, RowPart *part, const Event *event, Span content_type) {
-    if (__builtin_expect(part->source->source->infers, 0)) return keep_and_tell(batch, part, event, content_type);
+    if (__builtin_expect(part->source->source->tells, 0)) return keep_and_tell(batch, part, event, content_type);
     return keep_event(batch, part, event, content_type);
 }
 
@@ -532,6 +551,17 @@ bool row_batch_admit(RowBatch *batch, RowPart *part) {
     return usage_resize(batch->maker->usage, part->source->source->usage, &part->claim, part->bytes + part->elsewhere);
 }
 
+static void end_defaults(RowBatch *batch, const RowPart *part) {
+    for (size_t i = 0; i < part->source->count; i++) {
+        const uint64_t *used = part->defaults[i];
+        BatchSink *sink = &part->source->sinks[i];
+        size_t column_count = plan_sink(part->source->source->plan, i)->target.column_count;
+        if (!used) continue;
+        if (!sink->defaults) sink->defaults = arena_zalloc(&batch->append->arena, column_count * sizeof *sink->defaults);
+        for (size_t k = 0; k < column_count; k++) sink->defaults[k] += used[k];
+    }
+}
+
 void row_batch_end(RowBatch *batch, RowPart *part) {
     GatheredAppend *append = (GatheredAppend *)batch->append;
     UsageClaim *claim = part->claim.large ? &append->large : &part->source->claim;
@@ -539,6 +569,7 @@ void row_batch_end(RowBatch *batch, RowPart *part) {
     claim->large = part->claim.large; /* there is one large request at a time */
     claim->bytes += part->claim.bytes;
     part->claim = (UsageClaim){0};
+    if (part->defaults) end_defaults(batch, part);
     part->source->events += part->tally.events;
     append->append.bytes += part->bytes;
     append->stored += part->tally.stored;
@@ -629,10 +660,20 @@ static void release(RowMaker *maker, GatheredAppend *append) {
     usage_release(maker->usage, NULL, &append->large);
 }
 
+static void count_defaults(const BatchSource *source) {
+    for (size_t i = 0; i < source->count; i++) {
+        const Sink *sink = plan_sink(source->source->plan, i);
+        const uint64_t *used = source->sinks[i].defaults;
+        for (size_t k = 0; used && k < sink->target.column_count; k++)
+            if (used[k] > 0) default_counts_add(source->source->gates[i]->defaults, sink->target.columns[k].name, k, used[k]);
+    }
+}
+
 void row_maker_settle(RowMaker *maker, Append *append) {
     GatheredAppend *gathered = (GatheredAppend *)append;
     release(maker, gathered);
     if (append->result != APPEND_DONE) return;
+    for (const BatchSource *source = gathered->sources; source; source = source->next) count_defaults(source);
     if (gathered->stored) metrics_add(METRIC_EVENTS_STORED, gathered->stored);
     if (gathered->rejected) metrics_add(METRIC_EVENTS_REJECTED, gathered->rejected);
 }

@@ -74,8 +74,9 @@ typedef struct RowPart {
     uint64_t discovered; /* values of its events without a column of their own, in sinks that infer: control was told */
     /* row_batch.c */
     struct BatchSource *source;
-    size_t failed;  /* sinks, of the event at hand */
-    bool has_event; /* it was mapped, and neither kept nor left */
+    uint64_t **defaults; /* how often they were used, by sink and column; in the arena. NULL: never */
+    size_t failed;       /* sinks, of the event at hand */
+    bool has_event;      /* it was mapped, and neither kept nor left */
     struct BatchReject **rejects_tail;
     size_t reject_count;
     RowMark marks[SINKS_A_SOURCE_MAX];

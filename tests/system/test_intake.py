@@ -279,6 +279,25 @@ def test_a_disabled_sink_counts_what_it_did_not_get(gateway):
     assert gateway.statistics("two", "off")["skippedEvents"] == 6
 
 
+def test_uses_of_defaults_are_counted(gateway):
+    url = gateway.add_source("lacks", framing="ndjson")
+    columns = [
+        {"type": "path", "name": "a", "path": "a", "defaultValue": None},
+        {"type": "path", "name": "b", "path": "b", "dataType": "integer", "defaultValue": 7},
+        {"type": "path", "name": "c", "path": "c", "optional": True},
+        {"type": "path", "name": "must", "path": "must"},
+    ]
+    gateway.add_sink("lacks", "rows", columns, NEVER, onInvalid="reject")
+    assert gateway.statistics("lacks", "rows")["defaultsUsed"] == {"a": 0, "b": 0, "c": 0}
+    gateway.post(url, '{"must":1}\n{"must":1,"a":1}\n{"must":1,"b":2,"c":null}\n')
+    assert gateway.statistics("lacks", "rows")["defaultsUsed"] == {"a": 2, "b": 2, "c": 2}
+    assert gateway.post(url, '{"must":1}\n{"a":1}\n').status == 422  # refused as a whole
+    assert gateway.statistics("lacks", "rows")["defaultsUsed"] == {"a": 2, "b": 2, "c": 2}
+    gateway.change("PATCH", "/sources/lacks/sinks/rows", {"onInvalid": "quarantine", "table": {"mapping": {"columns": columns[1:] + columns[:1]}}})
+    gateway.post(url, '{"must":1}\n{"a":1}\n')
+    assert gateway.statistics("lacks", "rows")["defaultsUsed"] == {"a": 3, "b": 3, "c": 3}
+
+
 def test_rows_that_were_promised_and_are_lost_are_counted_and_logged(gateway_factory):
     gateway = gateway_factory().start()
     url = gateway.add_source("fast", framing="ndjson")

@@ -847,6 +847,57 @@ static void a_tombstone_may_delete_the_row_of_its_key(void **state) {
     assert_non_null(strstr(error.text, "sink \"deletes\", deleteOn: tombstone is true, which needs a source of type \"kafka\" with"));
 }
 
+static uint32_t uses_of(const Run *run, uint32_t sink, uint32_t column) {
+    size_t count;
+    const MapDefault *defaults = mapper_defaults(run->mapper, &count);
+    uint32_t uses = 0;
+    for (size_t i = 0; i < count; i++)
+        if (defaults[i].sink == sink && defaults[i].column == column) uses += defaults[i].uses;
+    return uses;
+}
+
+static void uses_of_defaults_are_counted(void **state) {
+    Column one[] = {{NAME("a"), PATH("a"), DEFAULT("x")},
+                    {NAME("n"), PATH("n"), DEFAULT("0"), .data_type = DATA_INTEGER},
+                    {NAME("o"), PATH("o"), .optional = true},
+                    {0}};
+    Column two[] = {{NAME("a"), PATH("a"), DEFAULT("x")}, /* these cells are copied */
+                    {NAME("n"), PATH("n"), DEFAULT("0"), .data_type = DATA_INTEGER},
+                    {NAME("must"), PATH("must")},
+                    {0}};
+    Column three[] = {{NAME("v"), PATH("i.v"), DEFAULT("x")}, {NAME("a"), PATH("a"), DEFAULT("x")}, {0}};
+    Sink sinks[] = {sink_with("one", one), sink_with("two", two), sink_with("three", three)};
+    sinks[2].target.explode = (char *)(uintptr_t) "i";
+    Run run;
+    run_start(&run, sinks, 3, 1 << 20);
+    assert_true(plan_has_defaults(run.plan));
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"must\":1,\"i\":[{},{\"v\":1},{}]}")}), 0);
+        for (uint32_t column = 0; column < 3; column++) assert_int_equal(uses_of(&run, 0, column), 1);
+        for (uint32_t column = 0; column < 2; column++) assert_int_equal(uses_of(&run, 1, column), 1);
+        assert_int_equal(uses_of(&run, 1, 2), 0);
+        assert_int_equal(uses_of(&run, 2, 0), 2);
+        assert_int_equal(uses_of(&run, 2, 1), 3);
+        assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"a\":1,\"n\":null,\"o\":2,\"must\":1,\"i\":[]}")}), 0);
+        size_t count;
+        (void)mapper_defaults(run.mapper, &count);
+        assert_int_equal(count, 0);
+    }
+    /* A plan without any, and a larger one: the mapper is that of a thread, which has many. */
+    Column none[] = {{NAME("a"), PATH("a")}, {0}};
+    Sink plain = sink_with("plain", none), *list[] = {&plain};
+    Plan *plan = NULL;
+    assert_int_equal(plan_compile(&(Source){0}, list, 1, &plan, NULL), 0);
+    assert_false(plan_has_defaults(plan));
+    assert_int_equal(run_map(&run, &(Event){.body = SPAN("{\"must\":1,\"i\":[{}]}")}), 0);
+    assert_int_equal(mapper_map(run.mapper, plan, &(Event){.body = SPAN("{\"a\":1}")}, run.row_list, run.failures), 0);
+    size_t count;
+    (void)mapper_defaults(run.mapper, &count);
+    assert_int_equal(count, 0);
+    plan_unref(plan);
+    run_end(&run);
+}
+
 static void an_element_may_delete_the_row_of_its_key(void **state) {
     Column columns[] = {{NAME("k"), PATH("i.k"), .raw_string = true, .primary_key = true}, {NAME("v"), PATH("i.v")}, {0}};
     Sink sink = sink_with("s", columns);
@@ -885,6 +936,7 @@ int main(void) {
         cmocka_unit_test(failures_are_text),
         cmocka_unit_test(an_event_may_delete_the_row_of_its_key),
         cmocka_unit_test(a_tombstone_may_delete_the_row_of_its_key),
+        cmocka_unit_test(uses_of_defaults_are_counted),
         cmocka_unit_test(an_element_may_delete_the_row_of_its_key),
         cmocka_unit_test(events_are_read_inside_their_bounds),
     };
