@@ -110,7 +110,8 @@ void column_map_extend(ColumnMap *map, const ColumnsJob *job, const FoundTable *
         size_t at = known ? (size_t)(known - map->items) : map->count;
         if ((known && map->states[at] != COLUMN_MAP_GONE) || used >= job->most || room == 0) continue;
         if (!known) {
-            Column column = {.type = COLUMN_PATH, .data_type = wanted->type};
+            Column column = {
+                .type = COLUMN_PATH, .data_type = wanted->type, .inferred = wanted->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED};
             NameSearch names = {.map = map, .job = job, .found = found, .rules = rules, .column = &column};
             char name[COLUMN_NAME_SIZE];
             if (!name_of(&names, wanted, name)) continue;
