@@ -403,7 +403,8 @@ SinkResult postgres_table_add(PostgresSession *session, const SinkTarget *target
     postgres_put_table(&sql, target);
     for (size_t i = 0; i < map->count; i++) {
         if (map->states[i] != COLUMN_MAP_ADDS) continue;
-        const Column column = {.data_type = map->items[i].type};
+        const InferredColumn *item = &map->items[i];
+        const Column column = {.data_type = item->type, .inferred = item->is_variant ? COLUMN_VARIANT : COLUMN_INFERRED};
         buffer_printf(&sql, "%sADD COLUMN ", separator);
         sql_put_identifier(&sql, map->items[i].name);
         buffer_printf(&sql, " %s", type_of(&column));

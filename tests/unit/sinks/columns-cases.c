@@ -142,6 +142,7 @@ static void a_column_that_is_there_is_taken_when_it_fits(void **state) {
     run_sql("ALTER TABLE evolving ADD COLUMN tags jsonb"); /* takes no text with U+0000, which a field's values may have */
     run_sql("ALTER TABLE evolving ADD COLUMN tags2 json");
     assert_named(session, &box, "tags:json tags2:json", "tags=tags_978c2f89:json tags2=tags2:json");
+    assert_rows("SELECT data_type FROM information_schema.columns WHERE table_name = 'evolving' AND column_name = 'tags_978c2f89'", "json");
 }
 
 static void the_map_outlives_the_table(void **state) {
