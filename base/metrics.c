@@ -36,6 +36,7 @@ static const MetricInfo infos[METRIC_COUNT_] = {
     [METRIC_ROWS_IMPORTED] = {"sluice_rows_imported_total", "Rows imported into tables."},
     [METRIC_ROWS_REJECTED] = {"sluice_rows_rejected_total", "Rows that a destination refused."},
     [METRIC_ROWS_SWALLOWED] = {"sluice_rows_swallowed_total", "Rows that were not stored by a trigger or rule of the table."},
+    [METRIC_VALUES_LEFT_OUT] = {"sluice_values_left_out_total", "Values of columns that the table lacks and imports left out."},
     [METRIC_ORPHANS] = {"sluice_orphans_total", "Staging files found that the ledger does not know."},
     [METRIC_DAMAGED_RECORDS] = {"sluice_damaged_records_total", "Damaged records found in the local database."},
     [METRIC_COPIES_REMOVED_ROWS] = {"sluice_copies_removed_rows_total",

@@ -27,7 +27,7 @@ const DataTraits data_traits[] = {
 _Static_assert(sizeof data_traits / sizeof *data_traits == DATA_TYPE_COUNT, "traits of each data type");
 const char *const on_invalid_names[] = {"reject", "quarantine", NULL};
 const char *const strategy_names[] = {"append", "merge", "replace", NULL};
-const char *const schema_drift_names[] = {"fail", "evolve", NULL};
+const char *const schema_drift_names[] = {"fail", "evolve", "ignore", NULL};
 const char *const body_policy_names[] = {"drop", "keep", NULL};
 const char *const framing_names[] = {"single", "ndjson", "array", "concatenated", "lines", NULL};
 const char *const error_detail_names[] = {"full", "minimal", NULL};

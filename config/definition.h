@@ -108,7 +108,8 @@ typedef struct Inference {
 typedef enum OnInvalid { ON_INVALID_REJECT, ON_INVALID_QUARANTINE } OnInvalid;
 /* STRATEGY_REPLACE: the rows of a run replace those of the table when the run has ended (sinks/replace_run.h). */
 typedef enum Strategy { STRATEGY_APPEND, STRATEGY_MERGE, STRATEGY_REPLACE } Strategy;
-typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE } SchemaDrift;
+/* What is done about columns that the table lacks. SCHEMA_DRIFT_IGNORE: imports leave them out; not with STRATEGY_REPLACE. */
+typedef enum SchemaDrift { SCHEMA_DRIFT_FAIL, SCHEMA_DRIFT_EVOLVE, SCHEMA_DRIFT_IGNORE } SchemaDrift;
 typedef enum Framing { FRAMING_SINGLE, FRAMING_NDJSON, FRAMING_ARRAY, FRAMING_CONCATENATED, FRAMING_LINES } Framing;
 /* What is kept of an event beside its rows, where a sink of the source masks a column. */
 typedef enum BodyPolicy { BODY_POLICY_DROP, BODY_POLICY_KEEP } BodyPolicy;

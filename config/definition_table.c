@@ -472,9 +472,11 @@ static int check_delete_on(Fault *fault, const Node *node, const SinkTarget *tar
 #define SIDE_TABLE_BYTES 9 /* "__replace", sinks/replace_run.h */
 
 static int check_replace(Fault *fault, const Node *node, const SinkTarget *target) {
-    Node allow_empty = node_member(node, "allowEmpty"), table_id = node_member(node, "tableId");
+    Node allow_empty = node_member(node, "allowEmpty"), table_id = node_member(node, "tableId"), drift = node_member(node, "onSchemaDrift");
     if (target->table.strategy != STRATEGY_REPLACE)
         return target->table.allow_empty ? fault_at(fault, &allow_empty, "belongs to the strategy \"replace\" only") : 0;
+    if (target->table.on_schema_drift == SCHEMA_DRIFT_IGNORE)
+        return fault_at(fault, &drift, "is \"ignore\", which the strategy \"replace\" does not have: it must be \"fail\" or \"evolve\"");
     const char *dot = strrchr(target->table.table_id, '.');
     size_t size = strlen(dot ? dot + 1 : target->table.table_id);
     if (size <= TABLE_NAME_BYTES_MAX - SIDE_TABLE_BYTES) return 0;
@@ -584,7 +586,9 @@ static const FieldInfo table_rows[] = {
      .offset = offsetof(SinkTarget, table.on_schema_drift),
      .default_words = "evolve with `table.mapping.infer`, else fail",
      .choices = schema_drift_names,
-     .sentence = "Whether columns that the table lacks are refused, or added to it."},
+     .sentence =
+         "Whether columns that the table lacks are refused (fail), added to it (evolve), or left out of the import (ignore). ignore is "
+         "not for the strategy replace."},
     {.name = "mapping",
      .type = FIELD_OBJECT,
      .fields = &mapping_fields,

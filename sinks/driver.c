@@ -14,6 +14,7 @@ static const struct {
 
 void table_inspection_deinit(TableInspection *inspection) {
     free(inspection->adds);
+    free(inspection->lacks);
     *inspection = (TableInspection){0};
 }
 

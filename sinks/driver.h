@@ -292,10 +292,14 @@ static inline bool sink_patience_is_over(const SinkPatience *patience) { /* NULL
 typedef struct TableInspection {
     bool creates; /* it is not there */
     bool *adds;   /* owned; by index of the sink's columns: it is missing, and would be added. NULL: none */
+    bool *lacks;  /* the same: it is missing, and imports are to leave it out (SCHEMA_DRIFT_IGNORE) */
 } TableInspection;
 void table_inspection_deinit(TableInspection *inspection); /* all-zero then */
 static inline bool table_inspection_adds(const TableInspection *inspection, size_t column) {
     return inspection->adds && inspection->adds[column];
+}
+static inline bool table_inspection_lacks(const TableInspection *inspection, size_t column) {
+    return inspection->lacks && inspection->lacks[column];
 }
 
 /* What a test of a connection found. */
@@ -341,7 +345,8 @@ typedef struct SinkDriver {
     SinkResult (*connect)(const Connection *connection, const char *data_directory, const char *application_name,
                           const SinkPatience *patience, SinkSession **ret_session, Error *error);
     /* Creates schema, table and ledger if missing, else compares: SINK_REFUSED names EACH difference (missing column, type, key), or adds
-     * missing columns when on_schema_drift is evolve. */
+     * missing columns when on_schema_drift is evolve. With ignore missing columns are no difference but for those that no import can do
+     * without (sink_table_compare); an import gets a target without the others, and rows without their cells. */
     SinkResult (*prepare)(SinkSession *session, const SinkTarget *target, Error *error);
     /* NULL: it keeps no map of columns, and no target there may infer. */
     SinkResult (*columns)(SinkSession *session, ColumnsJob *job, Error *error);

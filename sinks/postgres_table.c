@@ -218,17 +218,17 @@ static SinkResult add_columns(PostgresSession *session, const SinkTarget *target
     return result;
 }
 
-/* `adds`: column_count flags, which columns are to be added. */
-static SinkResult compare(PostgresSession *session, const SinkTarget *target, const PostgresPresence *presence, bool *adds, Error *error) {
+/* Of a table that is there. */
+static SinkResult compare(PostgresSession *session, const SinkTarget *target, const PostgresPresence *presence, TableInspection *inspection,
+                          Error *error) {
     if (presence->kind != 'r' && presence->kind != 'p') {
         (void)error_set(error, -EINVAL, "\"%s\" is not an ordinary or partitioned table.", target->table.table_id);
         return SINK_REFUSED;
     }
     if (presence->is_side) return sink_table_is_side(target, error);
     FoundTable found = {0};
-    bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
     SinkResult result = read_columns(session, presence, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &postgres_type_rules, evolve ? adds : NULL, error);
+    if (result == SINK_DONE) result = sink_table_inspect(target, &found, &postgres_type_rules, inspection, error);
     found_table_deinit(&found);
     return result;
 }
@@ -432,10 +432,10 @@ SinkResult postgres_table_prepare(PostgresSession *session, const SinkTarget *ta
     bool created;
     result = ensure(session, schema, name, buffer_text(&definition), &presence, &created, error);
     buffer_deinit(&definition);
-    _cleanup_free_ bool *adds = calloc(target->column_count, sizeof *adds);
-    check(adds);
-    if (result == SINK_DONE && !created) result = compare(session, target, &presence, adds, error);
-    if (result == SINK_DONE) result = add_columns(session, target, adds, error);
+    TableInspection inspection = {0};
+    if (result == SINK_DONE && !created) result = compare(session, target, &presence, &inspection, error);
+    if (result == SINK_DONE) result = add_columns(session, target, inspection.adds, error);
+    table_inspection_deinit(&inspection);
     return result;
 }
 
@@ -449,7 +449,5 @@ SinkResult postgres_table_inspect(PostgresSession *session, const SinkTarget *ta
     if (result != SINK_DONE) return result;
     ret_inspection->creates = presence.kind == 0;
     if (!presence.kind) return SINK_DONE;
-    ret_inspection->adds = calloc(target->column_count, sizeof *ret_inspection->adds);
-    check(ret_inspection->adds);
-    return compare(session, target, &presence, ret_inspection->adds, error);
+    return compare(session, target, &presence, ret_inspection, error);
 }

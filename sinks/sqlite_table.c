@@ -189,11 +189,8 @@ static SinkResult inspect_table(sqlite3 *database, const SinkTarget *target, Tab
     result = refuse_side_table(database, target, error);
     if (result != SINK_DONE) return result;
     FoundTable found = {0};
-    bool evolve = target->table.on_schema_drift == SCHEMA_DRIFT_EVOLVE;
-    ret_inspection->adds = calloc(target->column_count, sizeof *ret_inspection->adds);
-    check(ret_inspection->adds);
     result = read_columns(database, target->table.table_id, presence == TABLE_STRICT, &found, error);
-    if (result == SINK_DONE) result = sink_table_compare(target, &found, &sqlite_type_rules, evolve ? ret_inspection->adds : NULL, error);
+    if (result == SINK_DONE) result = sink_table_inspect(target, &found, &sqlite_type_rules, ret_inspection, error);
     found_table_deinit(&found);
     return result;
 }

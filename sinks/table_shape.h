@@ -41,8 +41,13 @@ void found_table_deinit(FoundTable *found);
 /*
  * Compares. `missing` (NULL or column_count flags) gets which columns are not there; with it, missing columns that are no part of the
  * key are left to the caller to add and are no difference. SINK_DONE, or SINK_REFUSED with one text that names each difference.
+ * With SCHEMA_DRIFT_IGNORE they are left to the caller to leave out, and it is a difference when the table has none of the columns, or lacks the
+ * one that tells which row is newer, or the one of what has no other column.
  */
 SinkResult sink_table_compare(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, bool *missing, Error *error);
+/* Compares as the target's on_schema_drift says, and notes the missing columns in the inspection: as `adds`, or as `lacks`. */
+SinkResult sink_table_inspect(const SinkTarget *target, const FoundTable *found, const TypeRules *rules, TableInspection *inspection,
+                              Error *error);
 
 /* "…" with quotes doubled: an identifier of every SQL destination. */
 void sql_put_identifier(Buffer *out, const char *name);

@@ -71,6 +71,13 @@ static void say_of_table(const Apply *apply, char mark, const char *source, cons
     (void)printf("%c %s/%s: %s\n", mark, source, sink, line.text);
 }
 
+static void say_columns(const Apply *apply, const char *source, const char *sink, const char *format, const json_t *names) {
+    _cleanup_(buffer_deinit) Buffer columns = {0};
+    for (size_t i = 0; i < json_array_size(names); i++)
+        buffer_printf(&columns, "%s\"%s\"", i ? ", " : "", json_string_value(json_array_get(names, i)));
+    say_of_table(apply, ' ', source, sink, format, buffer_text(&columns));
+}
+
 /* Of a dry run: what the destination says. */
 static void say_table(Apply *apply, const char *source, const json_t *entry) {
     const json_t *table = json_object_get(entry, "table");
@@ -78,17 +85,15 @@ static void say_table(Apply *apply, const char *source, const json_t *entry) {
     if (strcmp(action, "create") == 0) {
         say_of_table(apply, ' ', source, sink, "table \"%s\" would be created", id);
     } else if (strcmp(action, "addColumns") == 0) {
-        _cleanup_(buffer_deinit) Buffer columns = {0};
-        const json_t *list = json_object_get(table, "columns");
-        for (size_t i = 0; i < json_array_size(list); i++)
-            buffer_printf(&columns, "%s\"%s\"", i ? ", " : "", json_string_value(json_array_get(list, i)));
-        say_of_table(apply, ' ', source, sink, "its table would get the columns %s", buffer_text(&columns));
+        say_columns(apply, source, sink, "its table would get the columns %s", json_object_get(table, "columns"));
     } else if (strcmp(action, "unseen") == 0) {
         say_of_table(apply, ' ', source, sink, "table \"%s\" is not looked at: its connection is not there yet", id);
     } else if (strcmp(action, "refused") == 0 || strcmp(action, "unknown") == 0) {
         say_of_table(apply, '!', source, sink, "%s", screen_text(table, "message"));
         apply->cannot = true;
     }
+    const json_t *left_out = json_object_get(table, "leftOut");
+    if (left_out) say_columns(apply, source, sink, "its table lacks columns that imports leave out: %s", left_out);
 }
 
 static void say_plan(Apply *apply, const char *source, const json_t *plan) {

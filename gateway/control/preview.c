@@ -43,15 +43,19 @@ static json_t *words_json(const char *words) {
 static void note_table(Preview *preview, const LoadJob *job) {
     json_t *table = json_object_get(json_array_get(json_object_get(preview->plan, "sinks"), preview->at), "table");
     if (job->request.result == SINK_DONE) {
-        json_t *columns = json_array();
-        check(columns);
-        for (size_t i = 0; i < job->target.column_count; i++)
-            if (table_inspection_adds(&job->inspection, i))
-                check(json_array_append_new(columns, json_string(job->target.columns[i].name)) == 0);
+        json_t *columns = json_array(), *left_out = json_array();
+        check(columns && left_out);
+        for (size_t i = 0; i < job->target.column_count; i++) {
+            const char *name = job->target.columns[i].name;
+            if (table_inspection_adds(&job->inspection, i)) check(json_array_append_new(columns, json_string(name)) == 0);
+            if (table_inspection_lacks(&job->inspection, i)) check(json_array_append_new(left_out, json_string(name)) == 0);
+        }
         bool adds = json_array_size(columns) > 0;
         set(table, "action", json_string(job->inspection.creates ? "create" : adds ? "addColumns" : "unchanged"));
         if (adds) set(table, "columns", json_incref(columns));
+        if (json_array_size(left_out) > 0) set(table, "leftOut", json_incref(left_out));
         json_decref(columns);
+        json_decref(left_out);
         return;
     }
     _cleanup_free_ char *text = change_prepare_failure(job);

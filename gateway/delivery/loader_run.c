@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "gateway/delivery/file_rows.h"
 #include "gateway/delivery/loader_positions.h"
+#include "gateway/delivery/narrow_import.h"
 
 #define DRAIN_SILENCE USEC_SECOND /* what an import may be without progress when the loaders drain */
 
@@ -88,6 +89,7 @@ typedef struct ImportContext {
     Loader *loader;
     LoadJob *job;
     const ImportFile *files; /* of an import */
+    NarrowImport *narrow;    /* of an import into a table that lacks columns; else NULL */
     uint64_t rows_done;
     usec_t began; /* boot */
     usec_t since; /* boot: the last sign of progress */
@@ -116,6 +118,8 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
     ImportContext *import = context;
     Loader *loader = import->loader;
     const LoadersOptions *options = &loader->loaders->options;
+    if (import->narrow && narrow_import_widen(import->narrow, import->files, rejects, count, &rejects, error) < 0)
+        return error_prefix(error, "the refused rows cannot be read");
     Uuid *files = calloc(import->job->file_count, sizeof *files);
     check(files);
     PendingRejects message = {.request.message.kind = MESSAGE_PENDING_REJECTS,
@@ -181,17 +185,17 @@ static SinkResult prepare(Kept *kept, const SinkTarget *target, uint64_t digest,
  * A definition is taken only with its table. So somebody has dropped or renamed a table that is not there when rows are imported, and it is not
  * made again without a word. Of a broker's rows, those that were in it are not read again, since their positions stayed.
  */
-static SinkResult prepare_for_import(Kept *kept, LoadJob *job, uint64_t digest) {
+static SinkResult prepare_for_import(Kept *kept, LoadJob *job, uint64_t digest, TableInspection *inspection) {
     Error *error = &job->request.error;
-    TableInspection inspection = {0};
-    for (size_t i = 0; i < kept->prepared_count; i++)
-        if (kept->prepared[i] == digest) return SINK_DONE;
-    SinkResult result = kept->driver->inspect(kept->session, &job->target, &inspection, error);
-    bool creates = inspection.creates;
-    table_inspection_deinit(&inspection);
-    if (result == SINK_DONE) result = prepare(kept, &job->target, digest, error);
+    bool is_prepared = false;
+    for (size_t i = 0; i < kept->prepared_count; i++) is_prepared = is_prepared || kept->prepared[i] == digest;
+    /* A column that is there again gets values again. */
+    if (is_prepared && job->target.table.on_schema_drift != SCHEMA_DRIFT_IGNORE) return SINK_DONE;
+    SinkResult result = kept->driver->inspect(kept->session, &job->target, inspection, error);
+    if (result != SINK_DONE || (is_prepared && !inspection->creates)) return result;
+    result = is_prepared ? kept->driver->prepare(kept->session, &job->target, error) : prepare(kept, &job->target, digest, error);
     /* Of a table that is replaced, the rows come whole with the run. */
-    if (result != SINK_DONE || !creates || job->target.table.strategy == STRATEGY_REPLACE) return result;
+    if (result != SINK_DONE || !inspection->creates || job->target.table.strategy == STRATEGY_REPLACE) return result;
     job->made_table = true;
     log_warning("the table %s of %s was not there and is made anew: %s", job->target.table.table_id, job->label,
                 job->position_count > 0 ? "rows that were in it are not read again, since the positions of the source stayed; seek says "
@@ -237,9 +241,10 @@ static void note_swallowed(const LoadJob *job, uint64_t rows) {
 }
 
 /* One try at the destination. */
-static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, Error *error) {
+static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFile *files, FileRows **rows, NarrowImport *narrow,
+                              Error *error) {
     const LoadersOptions *options = &loader->loaders->options;
-    ImportContext context = {.loader = loader, .job = job, .files = files, .began = boot_now(), .since = boot_now()};
+    ImportContext context = {.loader = loader, .job = job, .files = files, .narrow = narrow, .began = boot_now(), .since = boot_now()};
     for (size_t i = 0; i < job->file_count; i++) {
         const FileRecord *file = &job->files[i].file;
         uint64_t bytes;
@@ -249,7 +254,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
                                 .bytes = file->bytes,
                                 .damaged_rows = file->rows - file_readable_rows(file),
                                 .checksum = file->checksum,
-                                .reader = file_rows_reader(rows[i]),
+                                .reader = narrow ? narrow_import_add(narrow, file_rows_reader(rows[i])) : file_rows_reader(rows[i]),
                                 .runs = job->files[i].runs,
                                 .run_count = job->files[i].run_count};
         file_rows_size(rows[i], &files[i].rows, &bytes);
@@ -259,7 +264,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     ImportJob import = {
         .instance = options->instance,
         .sink_label = job->label,
-        .target = &job->target,
+        .target = narrow ? narrow_import_target(narrow) : &job->target,
         .files = files,
         .file_count = job->file_count,
         .positions = job->positions,
@@ -284,6 +289,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
     job->proven_absent = result != SINK_DONE && import.proven_absent;
     if (result == SINK_DONE) {
         note_swallowed(job, import.swallowed_rows);
+        if (narrow) narrow_import_note(narrow, job->label);
         (void)failpoint_hit("loader.after-import"); /* a crash here finds the file in the destination's ledger */
         job->rejected_rows = import.rejected_rows;
         for (size_t i = 0; i < job->file_count; i++) {
@@ -302,7 +308,10 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     uint64_t digest = checksum_of(job->files[0].file.target, strlen(job->files[0].file.target));
     bool has_positions = job->position_count > 0;
     SinkResult result = has_positions ? loader_takes_positions(kept, job) : SINK_DONE;
-    if (result == SINK_DONE) result = prepare_for_import(kept, job, digest);
+    TableInspection inspection = {0};
+    if (result == SINK_DONE) result = prepare_for_import(kept, job, digest, &inspection);
+    NarrowImport *narrow = result == SINK_DONE ? narrow_import_new(&job->target, inspection.lacks) : NULL;
+    table_inspection_deinit(&inspection);
     if (result != SINK_DONE) return result;
 
     ImportFile *files = calloc(job->file_count, sizeof *files);
@@ -311,7 +320,7 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
     for (size_t i = 0; i < job->file_count; i++)
         rows[i] = file_rows_new(loader->loaders->options.files, job->files[i].slices, job->files[i].slice_count,
                                 sink_target_cells(&job->target));
-    result = import_once(loader, kept, job, files, rows, &job->request.error);
+    result = import_once(loader, kept, job, files, rows, narrow, &job->request.error);
     for (size_t i = 0; i < job->file_count && result != SINK_DONE; i++)
         if (find_damage(loader, &job->files[i], rows[i])) job->found_damage = true;
     if (job->found_damage) {
@@ -319,6 +328,7 @@ static SinkResult import_with(Loader *loader, Kept *kept, LoadJob *job) {
         job->out_of_time = false;
         result = SINK_RETRY;
     }
+    narrow_import_free(narrow);
     for (size_t i = 0; i < job->file_count; i++) file_rows_free(rows[i]);
     free(rows);
     free(files);

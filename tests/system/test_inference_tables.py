@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import subprocess
 
 import pytest
-from sluice import NEVER, wait_until
+from sluice import NEVER, request, wait_until
 
 CONFIG = "connections:\n  warehouse:\n    type: postgres\n    uri: {uri}\n"
 
@@ -382,3 +383,81 @@ def test_fail_names_a_column_until_it_is_there_again(destination, declared, how)
     alter(destination, f"ALTER TABLE events {'RENAME COLUMN kept TO a' if how == 'renamed' else f'ADD COLUMN a {integer}'}")
     destination.flush()
     assert destination.rows("SELECT a, b FROM events WHERE b = 4") == [(3, 4)]
+
+
+def left_out(gateway):
+    """Values that imports left out, in all."""
+    text = request(gateway.admin, "GET", "/metrics", None, {"Authorization": f"Bearer {gateway.token}"}).body.decode()
+    return int(re.search(r"^sluice_values_left_out_total (\d+)$", text, re.MULTILINE).group(1))
+
+
+@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("declared", [False, True])
+def test_ignore_leaves_a_column_out_until_it_is_there_again(destination, declared, how):
+    start_to_drift(destination, declared, "ignore")
+    before = added_again(destination)
+    alter(destination, f"ALTER TABLE events {LOST[how]}")
+    destination.post({"a": 3, "b": 4}, {"b": 5})
+    destination.flush()
+    assert destination.rows("SELECT b FROM events WHERE b IN (2, 4, 5) ORDER BY b") == [(2,), (4,), (5,)]
+    if not declared:  # the sink still has the column
+        assert destination.rows("SELECT count(*) FROM events WHERE _rest IS NOT NULL AND b = 4") == [(0,)]
+    assert left_out(destination.gateway) == 1
+    assert '"a" (1)' in destination.gateway.log_text().replace('\\"', '"')
+    assert added_again(destination) == before
+    integer = "integer" if destination.connection == "local" else "bigint"
+    alter(destination, f"ALTER TABLE events {'RENAME COLUMN kept TO a' if how == 'renamed' else f'ADD COLUMN a {integer}'}")
+    destination.post({"a": 6, "b": 7})
+    destination.flush()
+    assert destination.rows("SELECT a, b FROM events WHERE b IN (2, 4, 7) ORDER BY b") == [(1 if how == "renamed" else None, 2), (None, 4), (6, 7)]
+    assert left_out(destination.gateway) == 1
+
+
+def own_table(destination, columns, **fields):
+    """A sink with ignore, of a table that a person made with these columns."""
+    schema = "" if destination.connection == "local" else "public."  # the search path begins with that of the ledger
+    alter(destination, f"CREATE TABLE {schema}events ({columns})")
+    mapping = {"columns": [{"name": "k", "type": "path", "path": "k", "rawString": True, "primaryKey": True}]}
+    for name in ("a", "b", "c"):
+        mapping["columns"].append({"name": name, "type": "path", "path": name, "dataType": "integer", "optional": True})
+    table = {"connection": destination.connection, "tableId": "events", "strategy": "merge", "onSchemaDrift": "ignore", "mapping": mapping, **fields}
+    return {"sinkId": "events", "name": "events", "table": table}
+
+
+def test_ignore_with_a_table_of_others(destination):
+    columns = "k text PRIMARY KEY, extra integer NOT NULL DEFAULT 7, c bigint CHECK (c < 100), own text"
+    sink = own_table(destination, columns)
+    plan = destination.gateway.api("PUT", "/sources/shop/manifest?dryRun=true", {"sinks": [sink]}, expect=200).json
+    assert plan["canBeApplied"] and plan["sinks"][0]["table"]["action"] == "unchanged", plan
+    assert plan["sinks"][0]["table"]["leftOut"] == ["a", "b"], plan
+    destination.gateway.change("POST", "/sources/shop/sinks", sink)
+    destination.gateway.set("/sources/shop/sinks/events", NEVER)
+    destination.post({"k": "x", "a": 11, "c": 1}, {"k": "bad", "a": 12, "b": 13, "c": 100}, {"k": "y, \"z\"\n", "a": 14}, {"k": "x", "b": 15, "c": 2})
+    destination.flush()
+    assert destination.rows("SELECT k, extra, c, own FROM events ORDER BY k") == [("x", 7, 2, None), ("y, \"z\"\n", 7, None, None)]
+    rejects = destination.gateway.api("GET", "/sources/shop/sinks/events/rejects", expect=200).json["rejects"]
+    assert [reject["row"].strip() for reject in rejects] == ["bad,12,13,100"]  # with all that it had
+    assert left_out(destination.gateway) == 3
+    assert '"a" (2), "b" (1)' in destination.gateway.log_text().replace('\\"', '"')
+
+    # What no import can do without is refused, and types are no less strict than before.
+    alter(destination, "ALTER TABLE events ADD COLUMN a date")
+    destination.post({"k": "z", "a": 16, "c": 3})
+    flush = destination.gateway.api("POST", "/sources/shop/sinks/events/flush").json
+    assert flush["status"] == "error" and 'column "a" is date' in json.dumps(flush).lower().replace('\\"', '"'), flush
+    alter(destination, "ALTER TABLE events DROP COLUMN a")
+    destination.flush()
+    assert destination.rows("SELECT k, c FROM events WHERE k = 'z'") == [("z", 3)]
+
+
+@pytest.mark.parametrize(
+    "columns, fields, wanted",
+    [
+        ("b bigint", {}, 'column "k" (text) is missing'),
+        ("k text PRIMARY KEY, b bigint", {"mergeIf": {"newerBy": "c"}}, 'column "c"'),
+    ],
+)
+def test_ignore_refuses_a_table_without_what_an_import_needs(destination, columns, fields, wanted):
+    sink = own_table(destination, columns, **fields)
+    task = destination.gateway.api("POST", "/sources/shop/sinks", sink).json
+    assert task["status"] == "error" and wanted in task["error"].replace("TEXT", "text"), task

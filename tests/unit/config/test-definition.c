@@ -230,6 +230,8 @@ static void wrong_sinks_are_refused_by_name(void **state) {
         {SINK("", ""), "Field \"table.mapping.columns\" must have 1 to 100 items, not 0"},
         {SINK(ID_COLUMN, "\"strategy\":\"merge\","), "Field \"table.strategy\" is \"merge\", which needs a column"},
         {SINK(ID_COLUMN, "\"allowEmpty\":true,"), "Field \"table.allowEmpty\" belongs to the strategy \"replace\" only"},
+        {SINK(ID_COLUMN, "\"strategy\":\"replace\",\"onSchemaDrift\":\"ignore\","),
+         "Field \"table.onSchemaDrift\" is \"ignore\", which the strategy \"replace\" does not have: it must be \"fail\" or \"evolve\""},
         {SINK(ID_COLUMN, "\"strategy\":\"replace\",\"mergeIf\":{\"newerBy\":\"id\"},"),
          "belongs to the strategy \"merge\" only, and to \"replace\" with a primary key"},
         {"{\"name\":\"a\",\"table\":{\"strategy\":\"replace\",\"tableId\":\"s.t12345678901234567890123456789012345678901234567890123456\","

@@ -58,6 +58,42 @@ static void keys(void **state) {
     sink_case_deinit(&box);
 }
 
+static void what_is_left_out(void **state) {
+    static const struct {
+        const char *found, *differences;
+        bool lacks[4];
+    } cases[] = {
+        {"k n r", NULL, {false, false, true, false}},
+        {"k n r a", NULL, {false, false, false, false}},
+        {"n r a", "column \"k\" (TEXT) is missing", {true, false, false, false}},
+        {"k r a", "column \"n\" (TEXT) is missing", {false, true, false, false}},
+        {"k n a", "column \"r\" (TEXT) is missing", {false, false, false, true}},
+        {"other", "it has none of the sink's columns", {true, true, true, true}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        SinkCase box;
+        FoundTable found = {0};
+        TableInspection inspection = {0};
+        Error error = {0};
+        sink_case_init(&box, "t", "k:text:key n:text a:text r:text", 1);
+        box.target.table.newer_by = box.columns[1].name;
+        box.columns[3].type = COLUMN_REST;
+        char words[16], *rest = NULL;
+        (void)snprintf(words, sizeof words, "%s", cases[i].found);
+        for (char *name = strtok_r(words, " ", &rest); name; name = strtok_r(NULL, " ", &rest))
+            found_table_add(&found, name, "TEXT")->is_primary_key = *name == 'k';
+        box.target.table.on_schema_drift = SCHEMA_DRIFT_IGNORE;
+        SinkResult result = sink_table_inspect(&box.target, &found, &exact, &inspection, &error);
+        assert_int_equal(result, cases[i].differences ? SINK_REFUSED : SINK_DONE);
+        if (cases[i].differences && !strstr(error.text, cases[i].differences)) fail_msg("case %zu: %s", i, error.text);
+        assert_memory_equal(inspection.lacks, cases[i].lacks, sizeof cases[i].lacks);
+        assert_null(inspection.adds);
+        table_inspection_deinit(&inspection);
+        found_table_deinit(&found);
+        sink_case_deinit(&box);
+    }
+}
+
 static void many_differences_are_counted(void **state) {
     SinkCase box;
     char columns[1000] = "", one[16];
@@ -90,9 +126,8 @@ static void sql_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order_and_case),
-        cmocka_unit_test(keys),
-        cmocka_unit_test(many_differences_are_counted),
+        cmocka_unit_test(order_and_case),   cmocka_unit_test(keys),
+        cmocka_unit_test(what_is_left_out), cmocka_unit_test(many_differences_are_counted),
         cmocka_unit_test(sql_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
