@@ -105,6 +105,16 @@ int fault_at(Fault *fault, const Node *node, const char *format, ...) {
     return r;
 }
 
+bool fault_goes_on(Fault *fault, int result) {
+    if (result == 0) return true;
+    if (!fault->keep) return false;
+    if (fault->error->code != 0) fault->keep(fault->context, fault); /* else what was within has given it already */
+    *fault->error = (Error){0};
+    fault->path[0] = 0;
+    fault->at_key = false;
+    return true;
+}
+
 int fault_plain(Fault *fault, const Node *node, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

@@ -23,12 +23,16 @@ struct Node {
 };
 
 /* Where an error goes, and at which field it arose. */
-typedef struct Fault {
-    Error *error;   /* may be NULL */
+typedef struct Fault Fault;
+struct Fault {
+    Error *error;   /* may be NULL, but for `keep` */
     char path[512]; /* "sinks/0/table", '~' and '/' of a name as "~0" and "~1"; a longer way is cut after a whole step */
     bool is_stored; /* what is read was written by this program: it may hold what people cannot declare */
     bool at_key;    /* it is the name of the field that is wrong, not its value */
-} Fault;
+    /* Takes the error, so that reading goes on with what does not depend on it; NULL: the first error ends it. */
+    void (*keep)(void *context, const Fault *fault);
+    void *context;
+};
 
 Node node_member(const Node *object, const char *key);
 Node node_item(const Node *array, size_t index);
@@ -39,6 +43,8 @@ bool node_given(const Node *node);
 int fault_at(Fault *fault, const Node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same without naming the field in the text. */
 int fault_plain(Fault *fault, const Node *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* `result` of reading something: may what does not depend on it be read as well? An error is given to `keep` first, and is empty then. */
+bool fault_goes_on(Fault *fault, int result);
 
 /* An object with no field but those of `allowed` (ends with NULL); `refused` may be NULL. */
 int node_object(Fault *fault, const Node *node, const char *const *allowed, const Refusal *refused);

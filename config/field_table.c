@@ -228,10 +228,13 @@ static int read_list(Fault *fault, const Node *node, const FieldInfo *field, voi
     char *items = calloc(count + 1, field->fields->size);
     check(items);
     *(char **)place_in(field, object) = items;
-    for (size_t i = 0; r == 0 && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         Node item = node_item(node, i);
         *count_in(field, object) = i + 1;
-        r = read_object(fault, &item, field->fields, items + i * field->fields->size);
+        int one = read_object(fault, &item, field->fields, items + i * field->fields->size);
+        if (one == 0) continue;
+        r = one;
+        if (!fault_goes_on(fault, one)) return r;
     }
     return r;
 }
@@ -352,9 +355,15 @@ int fields_read(Fault *fault, const Node *node, const FieldPart *parts, size_t c
     for (size_t i = 0; i < count; i++) add_names(&names, parts[i].table);
     add_refusals(&names, refused);
     int r = node_object(fault, node, names.allowed, names.refused);
+    if (!fault_goes_on(fault, r) || !json_is_object(node->value)) return r;
     for (size_t i = 0; i < count; i++)
-        for (const FieldInfo *field = parts[i].table->fields; r == 0 && field->name; field++)
-            if (!field->read_only) r = read_field(fault, node, &parts[i], field);
+        for (const FieldInfo *field = parts[i].table->fields; field->name; field++) {
+            int one = field->read_only ? 0 : read_field(fault, node, &parts[i], field);
+            if (one == 0) continue;
+            r = one;
+            /* Which other fields there are depends on the kind. */
+            if (!fault_goes_on(fault, one) || (parts[i].table->kind && strcmp(field->name, parts[i].table->kind) == 0)) return r;
+        }
     for (size_t i = 0; r == 0 && i < count; i++)
         if (parts[i].table->complete) r = parts[i].table->complete(fault, node, parts[i].object);
     return r;

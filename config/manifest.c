@@ -1,6 +1,8 @@
 #include "config/manifest.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,9 +70,26 @@ static int read_settings(Fault *fault, const Node *owner, json_t **ret_settings)
     return 0;
 }
 
+static const char *text_member(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* The definitions of a source while it is read. */
+typedef struct Definitions {
+    Source *source; /* NULL: it is not valid */
+    Sink *sinks[SINKS_A_SOURCE_MAX];
+    size_t sink_count; /* that are valid: of all of them when no error was kept */
+} Definitions;
+
+static void definitions_deinit(Definitions *definitions) {
+    for (size_t i = 0; i < definitions->sink_count; i++) sink_unref(definitions->sinks[i]);
+    source_unref(definitions->source);
+}
+
 static int refuse_twin_sink(Fault *fault, const Node *node, const ManifestSource *source, size_t index, const char *id) {
     for (size_t i = 0; i < index; i++)
-        if (strcmp(json_string_value(json_object_get(source->sinks[i], "sinkId")), id) == 0)
+        if (strcmp(text_member(source->sinks[i], "sinkId"), id) == 0)
             return fault_at(fault, node, "has the id \"%s\" of another sink of this source", id);
     return 0;
 }
@@ -86,24 +105,27 @@ static int refuse_other_strategy(Fault *fault, const Node *body, const ManifestS
     return fault_at(fault, &strategy, "must be \"replace\" in all sinks of a source, or in none");
 }
 
-static int read_sink(Fault *fault, const Node *node, const Source *definition, ManifestSource *source, size_t index) {
+static int read_sink(Fault *fault, const Node *node, Definitions *definitions, ManifestSource *source, size_t index) {
     static const char *const without[] = {"settings", NULL};
     if (!json_is_object(node->value)) return fault_at(fault, node, "must be an object, not %s", json_kind(node->value));
     source->sinks[index] = body_of(node->value, without);
     source->sink_count = index + 1;
     Node body = {.value = source->sinks[index], .parent = node->parent, .key = node->key, .index = node->index};
     _cleanup_(cleanup_sink_unref) Sink *sink = NULL;
-    int r = sink_read(fault, &body, index == 0 && source_first_sink_rejects(definition), NULL, &sink);
-    if (r == 0) r = sink_suits(fault, &body, definition, sink);
+    bool first_rejects = index == 0 && definitions->source && source_first_sink_rejects(definitions->source);
+    int r = sink_read(fault, &body, first_rejects, NULL, &sink);
+    if (r == 0 && definitions->source) r = sink_suits(fault, &body, definitions->source, sink);
     if (r == 0) r = refuse_other_strategy(fault, &body, source, sink);
     if (r == 0) r = refuse_twin_sink(fault, node, source, index, sink->sink_id);
-    if (r == 0) r = read_settings(fault, node, &source->sink_settings[index]);
-    if (r < 0) return r;
+    if (!fault_goes_on(fault, r)) return r;
+    int of_settings = read_settings(fault, node, &source->sink_settings[index]);
+    if (r < 0 || of_settings < 0) return r < 0 ? r : of_settings;
     check(json_object_set_new(source->sinks[index], "sinkId", json_string(sink->sink_id)) == 0);
+    definitions->sinks[definitions->sink_count++] = steal(sink);
     return 0;
 }
 
-static int read_sinks(Fault *fault, const Node *root, const Source *definition, ManifestSource *source) {
+static int read_sinks(Fault *fault, const Node *root, Definitions *definitions, ManifestSource *source) {
     Node sinks = node_member(root, "sinks");
     if (!node_given(&sinks)) return 0;
     int r = node_array(fault, &sinks, 0, SINKS_A_SOURCE_MAX);
@@ -112,29 +134,29 @@ static int read_sinks(Fault *fault, const Node *root, const Source *definition, 
     source->sinks = calloc(count + 1, sizeof(json_t *));
     source->sink_settings = calloc(count + 1, sizeof(json_t *));
     check(source->sinks != NULL && source->sink_settings != NULL);
-    for (size_t i = 0; r == 0 && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         Node sink = node_item(&sinks, i);
-        r = read_sink(fault, &sink, definition, source, i);
+        int one = read_sink(fault, &sink, definitions, source, i);
+        if (one == 0) continue;
+        r = one;
+        if (!fault_goes_on(fault, one)) return r;
     }
     return r;
 }
 
-static int read_source(Fault *fault, const Node *root, ManifestSource *source) {
+static int read_source(Fault *fault, const Node *root, Definitions *definitions, ManifestSource *source) {
     static const char *const without[] = {"kind", "sinks", "settings", NULL};
     source->source = body_of(root->value, without);
     Node body = {.value = source->source};
-    _cleanup_(cleanup_source_unref) Source *definition = NULL;
-    int r = source_read(fault, &body, NULL, &definition);
-    if (r == 0) r = read_settings(fault, root, &source->settings);
-    if (r == 0) r = read_sinks(fault, root, definition, source);
-    if (r < 0) return r;
-    check(json_object_set_new(source->source, "sourceId", json_string(definition->source_id)) == 0);
+    int r = source_read(fault, &body, NULL, &definitions->source);
+    if (!fault_goes_on(fault, r)) return r;
+    int of_settings = read_settings(fault, root, &source->settings);
+    if (!fault_goes_on(fault, of_settings)) return of_settings;
+    int of_sinks = read_sinks(fault, root, definitions, source);
+    if (of_sinks < 0) return of_sinks;
+    if (r < 0 || of_settings < 0) return r < 0 ? r : of_settings;
+    check(json_object_set_new(source->source, "sourceId", json_string(definitions->source->source_id)) == 0);
     return 0;
-}
-
-static const char *text_member(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
 }
 
 /* Only `kind: source` is read here; a stream manifest was translated before. */
@@ -157,8 +179,9 @@ int manifest_source_parse(const json_t *document, const char *source_id, Manifes
     if (!json_object_get(complete, "sourceId")) check(json_object_set_new(complete, "sourceId", json_string(source_id)) == 0);
     Node root = {.value = complete}, id = node_member(&root, "sourceId");
     ManifestSource source = {0};
+    _cleanup_(definitions_deinit) Definitions definitions = {0};
     int r = check_kind(&fault, &root);
-    if (r == 0) r = read_source(&fault, &root, &source);
+    if (r == 0) r = read_source(&fault, &root, &definitions, &source);
     if (r == 0 && strcmp(text_member(source.source, "sourceId"), source_id) != 0)
         r = fault_at(&fault, &id, "must be \"%s\", as in the path", source_id);
     if (r < 0) {
@@ -169,21 +192,51 @@ int manifest_source_parse(const json_t *document, const char *source_id, Manifes
     return 0;
 }
 
-static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {
-    for (size_t i = 0; i + 1 < manifest->count; i++)
-        if (strcmp(text_member(manifest->sources[i].source, "sourceId"), id) == 0)
-            return fault_plain(fault, root, "Source \"%s\" stands twice in this manifest", id);
-    return 0;
+/* ---- files --------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct ManifestReading {
+    const ManifestReader *reader; /* NULL: the first error ends it */
+    const char *name;
+    Manifest manifest;
+    const YamlDocument *document; /* at hand */
+    const json_t *declared;       /* by the document that is read: [{"name", …}]; NULL: nothing */
+} ManifestReading;
+
+struct ManifestPlace {
+    const ManifestReading *reading;
+    const Node *root;
+    const StreamTranslation *translation; /* NULL: it is no stream manifest */
+};
+
+static int set_place(const YamlDocument *document, const Fault *fault, Error *error) {
+    if (fault->at_key) return yaml_error_at_key(document, fault->path, error, "%s", fault->error->text);
+    return yaml_error(document, fault->path, error, "%s", fault->error->text);
+}
+
+static void keep(void *context, const Fault *fault) {
+    const ManifestReading *reading = context;
+    Error line = {0};
+    (void)set_place(reading->document, fault, &line);
+    reading->reader->report(reading->reader->context, line.text);
+}
+
+void manifest_find(ManifestPlace *place, const char *path, const char *format, ...) {
+    _cleanup_free_ char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    check(vasprintf(&text, format, arguments) >= 0);
+    va_end(arguments);
+    Error why = {0}, line = {0};
+    Fault fault = {.error = &why};
+    (void)error_set(&why, -EINVAL, "%s", text);
+    (void)snprintf(fault.path, sizeof fault.path, "%s", path);
+    if (place->translation) stream_translation_locate(place->translation, place->root, &fault);
+    expansions_hide(&place->reading->manifest.expansions, &why);
+    (void)set_place(place->reading->document, &fault, &line);
+    place->reading->reader->report(place->reading->reader->context, line.text);
 }
 
 /* ---- connections -------------------------------------------------------------------------------------------------------------------- */
-
-/* What reading a manifest needs besides its text. */
-typedef struct ManifestReading {
-    Manifest *manifest;
-    const Connections *const *known; /* see manifest_load */
-    const json_t *declared;          /* by the document that is read: [{"name", …}]; NULL: nothing */
-} ManifestReading;
 
 static bool is_declared(const ManifestReading *reading, const char *name) {
     size_t index;
@@ -192,11 +245,11 @@ static bool is_declared(const ManifestReading *reading, const char *name) {
     return false;
 }
 
-static int unknown_connection(const ManifestReading *reading, Fault *fault, const Node *node, const char *name) {
+static int unknown_connection(const Connections *const *known, Fault *fault, const Node *node, const char *name) {
     _cleanup_(buffer_deinit) Buffer names = {0};
     char excerpt[TEXT_EXCERPT_SIZE];
-    for (const Connections *const *list = reading->known; *list; list++)
-        for (size_t i = list == reading->known ? 0 : 1; i < (*list)->count; i++) /* "local" is in each */
+    for (const Connections *const *list = known; *list; list++)
+        for (size_t i = list == known ? 0 : 1; i < (*list)->count; i++) /* "local" is in each */
             buffer_printf(&names, "%s\"%s\"", names.size > 0 ? ", " : "", (*list)->items[i].name);
     return fault_at(fault, node, "names the connection \"%s\", which the config file does not have. There are: %s",
                     text_excerpt(span_of(name), excerpt), buffer_text(&names));
@@ -204,13 +257,14 @@ static int unknown_connection(const ManifestReading *reading, Fault *fault, cons
 
 /* `type`: of the connection, for a source that reads a broker; NULL: of a sink. */
 static int check_connection(const ManifestReading *reading, Fault *fault, const Node *node, const char *type) {
+    const Connections *const *known = reading->reader ? reading->reader->known : NULL;
     const char *name = json_string_value(node->value);
     const Connection *found = NULL;
     if (!name || is_declared(reading, name)) return 0;
-    check(json_object_set_new(reading->manifest->needed, name, json_true()) == 0);
-    if (!reading->known) return 0;
-    for (const Connections *const *list = reading->known; *list && !found; list++) found = connections_find(*list, name);
-    if (!found) return unknown_connection(reading, fault, node, name);
+    check(json_object_set_new(reading->manifest.needed, name, json_true()) == 0);
+    if (!known) return 0;
+    for (const Connections *const *list = known; *list && !found; list++) found = connections_find(*list, name);
+    if (!found) return unknown_connection(known, fault, node, name);
     if (type && strcmp(found->type->name, type) != 0)
         return fault_at(fault, node, "names the connection \"%s\" of type %s, and a source of type %s reads one of type %s", name,
                         found->type->name, type, type);
@@ -222,93 +276,122 @@ static int check_connection(const ManifestReading *reading, Fault *fault, const 
 
 static int check_connections(const ManifestReading *reading, Fault *fault, const Node *root) {
     int r = 0;
-    for (const SourceKind *const *kind = source_kinds; r == 0 && *kind; kind++) {
+    for (const SourceKind *const *kind = source_kinds; *kind; kind++) {
         Node part = node_member(root, (*kind)->name), connection = node_member(&part, "connection");
-        if ((*kind)->bridge) r = check_connection(reading, fault, &connection, (*kind)->bridge->connection_type);
+        int one = (*kind)->bridge ? check_connection(reading, fault, &connection, (*kind)->bridge->connection_type) : 0;
+        if (!fault_goes_on(fault, one)) return one;
+        if (one < 0) r = one;
     }
     Node sinks = node_member(root, "sinks");
-    for (size_t i = 0; r == 0 && i < json_array_size(sinks.value); i++) {
+    for (size_t i = 0; i < json_array_size(sinks.value); i++) {
         Node sink = node_item(&sinks, i), table = node_member(&sink, "table"), connection = node_member(&table, "connection");
-        r = check_connection(reading, fault, &connection, NULL);
+        int one = check_connection(reading, fault, &connection, NULL);
+        if (!fault_goes_on(fault, one)) return one;
+        if (one < 0) r = one;
     }
     return r;
 }
 
 /* ---- documents ----------------------------------------------------------------------------------------------------------------------- */
 
-static int add_source(Fault *fault, const Node *root, const ManifestReading *reading) {
-    Manifest *manifest = reading->manifest;
+static int refuse_twin_source(Fault *fault, const Node *root, const Manifest *manifest, const char *id) {
+    for (size_t i = 0; i + 1 < manifest->count; i++)
+        if (strcmp(text_member(manifest->sources[i].source, "sourceId"), id) == 0)
+            return fault_plain(fault, root, "Source \"%s\" stands twice in this manifest", id);
+    return 0;
+}
+
+static int add_source(ManifestReading *reading, Fault *fault, const Node *root, const StreamTranslation *translation) {
+    Manifest *manifest = &reading->manifest;
+    _cleanup_(definitions_deinit) Definitions definitions = {0};
     int r = check_kind(fault, root);
     if (r < 0) return r;
     array_extend(manifest->sources, manifest->count);
     ManifestSource *source = &manifest->sources[manifest->count++];
     *source = (ManifestSource){0};
-    r = read_source(fault, root, source);
-    if (r == 0) r = check_connections(reading, fault, root);
-    return r < 0 ? r : refuse_twin_source(fault, root, manifest, text_member(source->source, "sourceId"));
+    r = read_source(fault, root, &definitions, source);
+    if (!fault_goes_on(fault, r)) return r;
+    reading->declared = translation ? translation->connections : NULL;
+    int of_connections = check_connections(reading, fault, root);
+    if (!fault_goes_on(fault, of_connections)) return of_connections;
+    if (r == 0) r = refuse_twin_source(fault, root, manifest, text_member(source->source, "sourceId"));
+    if (r < 0) return r;
+    if (translation) {
+        source->connections = json_incref(translation->connections);
+        source->ignored = json_incref(translation->ignored);
+    }
+    for (size_t i = 0; i < definitions.sink_count; i++) sink_complete(definitions.source, definitions.sinks[i]);
+    ManifestPlace place = {.reading = reading, .root = root, .translation = translation};
+    if (reading->reader && reading->reader->examine)
+        reading->reader->examine(reading->reader->context, definitions.source, definitions.sinks, definitions.sink_count, &place);
+    return of_connections;
 }
 
-static int add_stream(Fault *fault, const Node *root, const char *name, ManifestReading *reading) {
-    Manifest *manifest = reading->manifest;
+static int add_stream(ManifestReading *reading, Fault *fault, const Node *root) {
     _cleanup_(stream_translation_deinit) StreamTranslation translation = {0};
-    int r = stream_manifest_translate(fault, root, name, &manifest->expansions, &translation);
+    int r = stream_manifest_translate(fault, root, reading->name, &reading->manifest.expansions, &translation);
     if (r < 0) return r;
     Node translated = {.value = translation.source};
-    reading->declared = translation.connections;
-    r = add_source(fault, &translated, reading);
-    reading->declared = NULL;
-    if (r < 0) {
-        stream_translation_locate(&translation, root, fault);
-        expansions_hide(&manifest->expansions, fault->error);
-        return r;
-    }
-    ManifestSource *source = &manifest->sources[manifest->count - 1];
-    source->connections = json_incref(translation.connections);
-    source->ignored = json_incref(translation.ignored);
-    return 0;
+    r = add_source(reading, fault, &translated, &translation);
+    if (r == 0) return 0;
+    stream_translation_locate(&translation, root, fault);
+    expansions_hide(&reading->manifest.expansions, fault->error);
+    return r;
 }
 
-static int read_document(const YamlDocument *document, const char *name, ManifestReading *reading, Error *error) {
+static int read_document(ManifestReading *reading, const YamlDocument *document, Error *error) {
     Error why = {0};
     Fault fault = {.error = &why};
     Node root = {.value = yaml_json(document)};
+    bool is_stream = stream_manifest_is(root.value);
     if (json_is_null(root.value)) return 0;
-    int r = stream_manifest_is(root.value) ? add_stream(&fault, &root, name, reading) : add_source(&fault, &root, reading);
-    if (r == 0) return 0;
-    if (fault.at_key) return yaml_error_at_key(document, fault.path, error, "%s", why.text);
-    return yaml_error(document, fault.path, error, "%s", why.text);
+    reading->document = document;
+    if (reading->reader && !is_stream) { /* where an error of a translation belongs is known behind it only */
+        fault.keep = keep;
+        fault.context = reading;
+    }
+    int r = is_stream ? add_stream(reading, &fault, &root) : add_source(reading, &fault, &root, NULL);
+    if (r == 0 || why.code == 0) return r; /* kept */
+    return set_place(document, &fault, error);
 }
 
-static int parse(const char *name, const char *text, size_t size, const Connections *const *known, Manifest *ret_manifest, Error *error) {
+/* Gives the reader the error; the result says that there was one. */
+static int report(const ManifestReader *reader, Error *error, int result) {
+    if (result == 0 || !reader) return result;
+    if (error->code != 0) reader->report(reader->context, error->text);
+    *error = (Error){0};
+    return result;
+}
+
+int manifest_parse(const char *name, const char *text, size_t size, const ManifestReader *reader, Manifest *ret_manifest, Error *error) {
     YamlDocument **documents = NULL;
     size_t count = 0;
-    Manifest manifest = {.needed = json_object()};
-    ManifestReading reading = {.manifest = &manifest, .known = known};
-    check(manifest.needed);
-    int r = yaml_parse(name, text, size, &documents, &count, error);
-    for (size_t i = 0; r == 0 && i < count; i++) r = read_document(documents[i], name, &reading, error);
-    if (r == 0 && count > 0) expansions_add_all(&manifest.expansions, yaml_expansions(documents[0]));
-    if (r == 0 && manifest.count == 0) r = error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name);
+    Error own = {0};
+    if (!error) error = &own;
+    ManifestReading reading = {.reader = reader, .name = name, .manifest = {.needed = json_object()}};
+    check(reading.manifest.needed);
+    int r = report(reader, error, yaml_parse(name, text, size, &documents, &count, error));
+    if (r == 0 && count > 0) expansions_add_all(&reading.manifest.expansions, yaml_expansions(documents[0]));
+    for (size_t i = 0; i < count && (r == 0 || reader); i++) {
+        int one = report(reader, error, read_document(&reading, documents[i], error));
+        if (r == 0) r = one;
+    }
+    if (r == 0 && reading.manifest.count == 0)
+        r = report(reader, error, error_set(error, -EINVAL, "%s:1:1: the manifest holds no source", name));
     yaml_documents_free(documents, count);
     if (r < 0) {
-        manifest_deinit(&manifest);
+        manifest_deinit(&reading.manifest);
         return r;
     }
-    *ret_manifest = manifest;
+    *ret_manifest = reading.manifest;
     return 0;
 }
 
-int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error) {
-    return parse(name, text, size, NULL, ret_manifest, error);
-}
-
-int manifest_load_known(const char *file, const Connections *const *known, Manifest *ret_manifest, Error *error) {
+int manifest_load(const char *file, const ManifestReader *reader, Manifest *ret_manifest, Error *error) {
     _cleanup_free_ char *text = NULL;
     size_t size;
-    int r = yaml_read_file(file, &text, &size, error);
-    return r < 0 ? r : parse(file, text, size, known, ret_manifest, error);
-}
-
-int manifest_load(const char *file, Manifest *ret_manifest, Error *error) {
-    return manifest_load_known(file, NULL, ret_manifest, error);
+    Error own = {0};
+    if (!error) error = &own;
+    int r = yaml_read_file(strcmp(file, "-") == 0 ? "/dev/stdin" : file, &text, &size, error);
+    return r < 0 ? report(reader, error, r) : manifest_parse(file, text, size, reader, ret_manifest, error);
 }

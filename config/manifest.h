@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "config/connection.h"
+#include "config/definition.h"
 #include "config/expansions.h"
 
 /* One YAML document as JSON. Plain scalars follow the YAML core schema (null, true/false, int, float), quoted ones are strings. */
@@ -60,9 +61,24 @@ typedef struct Manifest {
     json_t *needed;        /* {name: true}: the connections that its sources and sinks name, without those that it declares itself */
 } Manifest;
 
-/* Reads and validates (through source_from_request and sink_from_request) every document. */
-int manifest_load(const char *file, Manifest *ret_manifest, Error *error);
-int manifest_parse(const char *name, const char *text, size_t size, Manifest *ret_manifest, Error *error);
-/* The same of a file whose sources and sinks may name these connections only; `known`: lists of them, the last one is followed by NULL. */
-int manifest_load_known(const char *file, const Connections *const *known, Manifest *ret_manifest, Error *error);
+/* Where a finding of `examine` belongs. */
+typedef struct ManifestPlace ManifestPlace;
+
+/* Who reads a manifest and wants all of its errors, each as "file:line:column: text". */
+typedef struct ManifestReader {
+    void (*report)(void *context, const char *text);
+    /* Looks at a source that is valid by itself, with its sinks in the order of the manifest; what it finds it tells manifest_find. NULL: nothing. */
+    void (*examine)(void *context, const Source *source, Sink *const *sinks, size_t count, ManifestPlace *place);
+    void *context;
+    const Connections *const
+        *known; /* the connections that sources and sinks may name: lists, the last one is followed by NULL. NULL: any */
+} ManifestReader;
+
+/* Reports an error at the node of `path` of the source's document, as in yaml_error. */
+void manifest_find(ManifestPlace *place, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Reads and validates (through source_from_request and sink_from_request) every document. `file`: - is the standard input. `reader` NULL: the
+ * first error is in `error`; else all of them were reported, and `error` has no text. */
+int manifest_load(const char *file, const ManifestReader *reader, Manifest *ret_manifest, Error *error);
+int manifest_parse(const char *name, const char *text, size_t size, const ManifestReader *reader, Manifest *ret_manifest, Error *error);
 void manifest_deinit(Manifest *manifest);

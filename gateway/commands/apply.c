@@ -11,8 +11,8 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
-#include "config/manifest.h"
 #include "gateway/commands/commands.h"
+#include "gateway/commands/manifest_files.h"
 #include "gateway/commands/remote.h"
 #include "gateway/commands/screen.h"
 
@@ -20,7 +20,8 @@
 #define CONNECTIONS_PATH "/v1/branches/default/connections"
 
 typedef struct Apply {
-    const Manifest *manifest; /* what is printed repeats none of the values of its expansions */
+    const ManifestFiles *files;
+    const Manifest *manifest; /* at hand: what is printed repeats none of the values of its expansions */
     bool dry_run, prune, keep_positions;
     unsigned changes, refused; /* the latter: sources */
     bool cannot;               /* a dry run found a table that cannot be had */
@@ -201,8 +202,7 @@ static bool is_refusal(int result) {
 }
 
 /* Each source stands alone: one that is refused keeps none of the others back. */
-static int apply_all(const ApiClient *client, void *context, Error *error) {
-    Apply *apply = context;
+static int apply_manifest(Apply *apply, const ApiClient *client, Error *error) {
     for (size_t i = 0; i < apply->manifest->count; i++) {
         Error why = {0};
         int r = apply_source(apply, client, &apply->manifest->sources[i], &why);
@@ -213,28 +213,53 @@ static int apply_all(const ApiClient *client, void *context, Error *error) {
         (void)fprintf(stderr, "sluice apply: %s\n", why.text);
         apply->refused++;
     }
+    return 0;
+}
+
+static int apply_all(const ApiClient *client, void *context, Error *error) {
+    Apply *apply = context;
+    for (size_t i = 0; i < apply->files->count; i++) {
+        apply->manifest = &apply->files->items[i].manifest;
+        int r = apply_manifest(apply, client, error);
+        if (r < 0) return r;
+    }
     (void)printf("%u %s", apply->changes, apply->changes == 1 ? "change" : "changes");
     if (apply->refused > 0) (void)printf(", %u %s refused", apply->refused, apply->refused == 1 ? "source was" : "sources were");
     (void)printf("%s\n", apply->dry_run ? " (dry run: none was made)" : "");
     return apply->cannot || apply->refused > 0 ? EXIT_RUNTIME : 0;
 }
 
-static int run(const Arguments *arguments) {
-    Error error = {0};
-    _cleanup_(manifest_deinit) Manifest manifest = {0};
-    if (manifest_load(arguments_value(arguments, "file"), &manifest, &error) < 0) {
-        (void)fprintf(stderr, "%s\n", error.text);
-        return EXIT_INVALID;
+static void say_error(void *context, const char *text) {
+    bool *failed = context;
+    *failed = true;
+    (void)fprintf(stderr, "%s\n", text);
+}
+
+/* All errors of all files; false: there are some. */
+static bool load(const Arguments *arguments, ManifestFiles *files) {
+    bool failed = false;
+    const ManifestReader reader = {.report = say_error, .context = &failed};
+    for (size_t i = 0; i < arguments->given_count; i++) {
+        Error error = {0};
+        if (strcmp(arguments->given[i].name, "file") != 0) continue;
+        if (manifest_files_add(files, arguments->given[i].value, &error) < 0) say_error(&failed, error.text);
     }
+    for (size_t i = 0; i < files->count; i++) (void)manifest_files_load(files, i, &reader);
+    return !failed;
+}
+
+static int run(const Arguments *arguments) {
+    _cleanup_(manifest_files_deinit) ManifestFiles files = {0};
     const char *positions = arguments_value(arguments, "positions");
     if (positions && strcmp(positions, "keep") != 0) {
         (void)fprintf(stderr, "--positions must be keep, not \"%s\"\n", positions);
         return EXIT_INVALID;
     }
-    Apply apply = {.keep_positions = positions != NULL,
+    if (!load(arguments, &files)) return EXIT_INVALID;
+    Apply apply = {.files = &files,
+                   .keep_positions = positions != NULL,
                    .dry_run = arguments_flag(arguments, "dry-run"),
-                   .prune = arguments_flag(arguments, "prune"),
-                   .manifest = &manifest};
+                   .prune = arguments_flag(arguments, "prune")};
     return remote_run(arguments, apply_all, &apply);
 }
 
@@ -242,8 +267,9 @@ static const CommandOption options[] = {
     {.name = "file",
      .letter = 'f',
      .required = true,
+     .may_repeat = true,
      .argument = "FILE",
-     .sentence = "A manifest of sources and sinks, or of streams (YAML)."},
+     .sentence = "A manifest of sources and sinks, or of streams (YAML); a directory of them; - is standard input. May be given again."},
     {.name = "dry-run", .sentence = "Print what would change, and change nothing."},
     {.name = "positions",
      .argument = "keep",

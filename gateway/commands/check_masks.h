@@ -1,23 +1,22 @@
-/*
- * What the gateway would refuse of the sinks of a source: columns that would hold in the clear what another one masks, masks that lack a key, paths
- * and defaults that are none. Prints what it cannot know. One thread.
- */
+/* The keys with which `sluice check` looks at masks: those of a config file, or without one such that each mask has its key. One thread. */
 #pragma once
 
 #include <stdbool.h>
 
-#include "config/manifest.h"
+#include "config/definition.h"
 #include "config/mask_keys.h"
 #include "config/options.h"
 
 /* What masks are checked with. */
 typedef struct CheckKeys {
     MaskKeys *keys;
-    bool is_known; /* they are those of a config file */
+    bool is_known;    /* they are those of a config file */
+    bool is_imagined; /* check_masks_imagine found a mask that needs one, and they are not known */
 } CheckKeys;
 
 void check_masks_begin(CheckKeys *keys);
 void check_masks_end(CheckKeys *keys);
 /* The keys of a config file, whose options these are, are those of all manifests from then on. */
 int check_mask_keys(CheckKeys *keys, const char *file, const Options *options, Error *error);
-int check_masks(CheckKeys *keys, const char *file, const Manifest *manifest, Error *error);
+/* Makes keys for the masks of these sinks, unless they are known. */
+void check_masks_imagine(CheckKeys *keys, Sink *const *sinks, size_t count);

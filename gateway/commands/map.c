@@ -148,7 +148,7 @@ static int add_declared(Targets *targets, const ManifestSource *declared, const 
 static int targets_of_manifest(const MapRequest *request, Targets *targets, Error *error) {
     Manifest manifest = {0};
     size_t named = 0;
-    int r = manifest_load(request->manifest, &manifest, error);
+    int r = manifest_load(request->manifest, NULL, &manifest, error);
     for (size_t i = 0; i < manifest.count && r == 0; i++) {
         const char *id = json_string_value(json_object_get(manifest.sources[i].source, "sourceId"));
         if (request->source && strcmp(request->source, id) != 0) continue;

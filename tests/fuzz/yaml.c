@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         yaml_documents_free(documents, count);
     }
     Manifest manifest;
-    int loaded = manifest_parse("m", text.data, text.size, &manifest, &error);
+    int loaded = manifest_parse("m", text.data, text.size, NULL, &manifest, &error);
     check(loaded <= 0 && (loaded == 0 || error.text[0]));
     check(r == 0 || loaded < 0);
     if (loaded == 0) manifest_deinit(&manifest);

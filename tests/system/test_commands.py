@@ -103,13 +103,14 @@ def test_an_option_that_counts_once_is_not_given_twice(command, tmp_path):
     """Whatever the spelling: else one of the two values would be dropped without a word."""
     (tmp_path / "shop.yaml").write_text(MANIFEST)
     if command == "check":
-        result = sluice("check", "-f", tmp_path / "shop.yaml", "--file", tmp_path / "shop.yaml")
-        assert result.returncode == 0 and result.stdout.count("shop.yaml: sound\n") == 2, result
+        (tmp_path / "other.yaml").write_text(MANIFEST.replace("shop", "other").replace("tableId: orders", "tableId: others"))
+        result = sluice("check", "-f", tmp_path / "shop.yaml", "--file", tmp_path / "other.yaml")
+        assert result.returncode == 0 and result.stdout.count(".yaml: valid\n") == 2, result
         return
     fine = [*NEEDED.get(command, []), *OPERANDS.get(command, [])]
     valued = VALUED.get(command, "--admin")
     assert f"{valued} is given twice" in wrong_command_line(command, *fine, valued, "1", f"{valued}=2")
-    if "-f" in fine:
+    if "-f" in fine and command != "apply":
         assert "--file is given twice" in wrong_command_line(command, *fine, "--file", "other.yaml")
         assert "-f is given twice" in wrong_command_line(command, *fine, "-fshop.yaml")
 
@@ -233,6 +234,112 @@ def test_mistakes_in_a_manifest_have_a_place(gateway, tmp_path):
         for command in (["apply", "-f", manifest, "--admin", f"http://{gateway.admin}", "--data", gateway.data], ["check", "-f", manifest]):
             result = sluice(*command)
             assert result.returncode == 1 and place in result.stderr, (command, result.stderr)
+
+
+WRONG = """\
+kind: source
+sourceId: a
+framing: xml
+nam: A
+sinks:
+  - sinkId: one
+    onInvalid: maybe
+    table:
+      tableId: t
+      mapping:
+        columns:
+          - {name: id, type: idd}
+          - {name: x, type: path, path: x, dataType: int}
+          - {name: y, type: path}
+    settings:
+      storage.level.target.import.trigger.count: -7
+---
+kind: source
+sourceId: b
+sinks:
+  - sinkId: one
+    table:
+      tableId: t
+      connection: nowhere
+      mapping:
+        columns:
+          - {name: id, type: id}
+          - {name: x, type: path, path: "a[b"}
+          - {name: y, type: path, path: "a..c"}
+          - {name: t, type: template, template: {language: jsonnet, content: "Body('a' +"}}
+  - sinkId: two
+    table:
+      tableId: u
+      mapping:
+        columns:
+          - {name: t, type: template, template: {language: jsonnet, content: "Body('a') +"}}
+  - sinkId: three
+    table: {tableId: u, mapping: {columns: [{name: id, type: id}]}}
+"""
+
+
+def test_check_finds_all_errors_with_their_places(tmp_path):
+    (tmp_path / "a.yaml").write_text(WRONG)
+    (tmp_path / "b.yml").write_text("kind: source\nsourceId: c\nnam: C\n--- 5\n")
+    for name, table in (("c", "t"), ("d", "o")):
+        (tmp_path / f"{name}.yaml").write_text(MANIFEST.replace("tableId: orders", f"tableId: {table}"))
+    (tmp_path / "notes.txt").write_text("no manifest")
+    config = tmp_path / "sluice.conf"
+    config.write_text(
+        "data: data\nconnections:\n  events: {type: kafka, brokers: h}\n"
+        "  warehouse:\n    type: postgres\n    uri: postgresql://h/db\n    passwordFile: /nowhere/password\n"
+    )
+    result = sluice("check", "-f", tmp_path, "--config", config)
+    assert result.returncode == 1 and result.stdout == f"{tmp_path}/c.yaml: valid\n", result
+    found = [line.removeprefix(f"{tmp_path}/") for line in result.stderr.splitlines()]
+    expected = [
+        ("sluice.conf:7:19: ", "/nowhere/password: No such file"),
+        ("a.yaml:4:1: ", '"nam" is not known'),
+        ("a.yaml:3:10: ", '"framing" must be one of'),
+        ("a.yaml:7:16: ", "onInvalid"),
+        ("a.yaml:12:30: ", '"idd"'),
+        ("a.yaml:13:54: ", '"int"'),
+        ("a.yaml:14:13: ", 'needs a "path"'),
+        ("a.yaml:16:50: ", "import.trigger.count"),
+        ("a.yaml:24:19: ", 'names the connection "nowhere"'),
+        ("a.yaml:28:13: ", 'path "a[b"'),
+        ("a.yaml:29:13: ", 'path "a..c"'),
+        ("a.yaml:30:13: ", "the text ends inside brackets"),
+        ("a.yaml:36:13: ", "unexpected end of file"),
+        ("a.yaml:38:22: ", 'Sink "b/two" imports into table "u"'),
+        ("b.yml:3:1: ", '"nam" is not known'),
+        ("b.yml:4:5: ", "must be a map"),
+        ("d.yaml:1:1: ", f'Source "shop" stands in {tmp_path}/c.yaml as well'),
+    ]
+    assert [line.split(": ")[0] + ": " for line in found] == [place for place, _ in expected], result.stderr
+    for line, (place, words) in zip(found, expected):
+        assert line.startswith(place) and words in line, (line, words)
+    # A sink that the config file could not have.
+    right = MANIFEST.replace("tableId: orders", "tableId: orders\n      connection: events")
+    result = sluice("check", "-f", "-", "--config", config, stdin=right)
+    assert result.returncode == 1 and "-:13:19: " in result.stderr and "which serves sources only" in result.stderr, result
+    result = sluice("check", "-f", "-", stdin=MANIFEST)
+    assert result.returncode == 0 and result.stdout == "-: valid\n", result
+    result = sluice("check", "-f", tmp_path / "nothing.yaml", "-f", "-", stdin=MANIFEST)
+    assert result.returncode == 1 and "No such file" in result.stderr and result.stdout == "-: valid\n", result
+
+
+def test_apply_takes_many_files_and_all_of_their_errors_are_named(gateway, tmp_path):
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    for name in ("a", "b"):
+        text = MANIFEST.replace("sourceId: shop", f"sourceId: {name}").replace("tableId: orders", f"tableId: {name}")
+        (folder / f"{name}.yaml").write_text(text)
+    other = MANIFEST.replace("sourceId: shop", "sourceId: c").replace("tableId: orders", "tableId: c")
+    result = sluice("apply", "-f", folder, "-f", "-", stdin=other, gateway=gateway)
+    assert result.returncode == 0 and result.stdout.splitlines()[-1] == "6 changes", result
+    assert [source["sourceId"] for source in gateway.api("GET", "/sources").json["sources"]] == ["a", "b", "c"]
+    (folder / "wrong.yaml").write_text(WRONG)
+    (folder / "twin.yaml").write_text(other)
+    result = sluice("apply", "-f", folder, "-f", folder / "a.yaml", gateway=gateway)
+    assert result.returncode == 1 and result.stdout == "", result
+    assert f'{folder}/a.yaml:1:1: Source "a" stands in {folder}/a.yaml as well' in result.stderr, result
+    assert result.stderr.count("wrong.yaml:") == 7, result
 
 
 def test_flush_and_get(gateway):

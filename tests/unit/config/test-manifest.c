@@ -18,7 +18,7 @@
 static void assert_refused(const char *text, const char *says) {
     Manifest manifest = {0};
     Error error = {0};
-    assert_int_equal(manifest_parse("m.yaml", text, strlen(text), &manifest, &error), -EINVAL);
+    assert_int_equal(manifest_parse("m.yaml", text, strlen(text), NULL, &manifest, &error), -EINVAL);
     assert_int_equal(manifest.count, 0);
     if (strstr(error.text, says) == NULL) fail_msg("\"%s\" lacks \"%s\"", error.text, says);
 }
@@ -35,7 +35,7 @@ static void ids_are_filled_in_and_settings_become_a_list(void **state) {
                                     "sourceId: b\n---\n";
     Manifest manifest;
     Error error = {0};
-    if (manifest_parse("m.yaml", text, sizeof text - 1, &manifest, &error) != 0) fail_msg("%s", error.text);
+    if (manifest_parse("m.yaml", text, sizeof text - 1, NULL, &manifest, &error) != 0) fail_msg("%s", error.text);
     assert_int_equal(manifest.count, 2);
     const ManifestSource *source = &manifest.sources[0];
     char *json = json_dumps(source->source, JSON_COMPACT);
@@ -98,7 +98,7 @@ static void at_most_20_sinks(void **state) {
                            "  - {sinkId: s%d, table: {tableId: t, mapping: {columns: [{name: id, type: id}]}}}\n", i);
         }
         Manifest manifest = {0};
-        assert_int_equal(manifest_parse("m.yaml", text, strlen(text), &manifest, NULL), count == 20 ? 0 : -EINVAL);
+        assert_int_equal(manifest_parse("m.yaml", text, strlen(text), NULL, &manifest, NULL), count == 20 ? 0 : -EINVAL);
         manifest_deinit(&manifest);
     }
 }
@@ -115,7 +115,7 @@ static void the_examples_are_right(void **state) {
         char *path = example(cases[i].file);
         Manifest manifest;
         Error error = {0};
-        if (manifest_load(path, &manifest, &error) != 0) fail_msg("%s", error.text);
+        if (manifest_load(path, NULL, &manifest, &error) != 0) fail_msg("%s", error.text);
         free(path);
         assert_int_equal(manifest.count, 1);
         const ManifestSource *source = &manifest.sources[0];
@@ -135,7 +135,7 @@ static void the_examples_are_right(void **state) {
     }
     Manifest manifest;
     Error error = {0};
-    assert_int_equal(manifest_load("/nonexistent/m.yaml", &manifest, &error), -ENOENT);
+    assert_int_equal(manifest_load("/nonexistent/m.yaml", NULL, &manifest, &error), -ENOENT);
 }
 
 /* Whatever single byte is wrong: read, or refused with a place; never a crash (the sanitizers watch). */
@@ -154,7 +154,7 @@ static void broken_manifests_do_no_harm(void **state) {
             text[at] = changes[i];
             Manifest manifest = {0};
             Error error = {0};
-            if (manifest_parse("m.yaml", text, sizeof good - 1, &manifest, &error) == 0) {
+            if (manifest_parse("m.yaml", text, sizeof good - 1, NULL, &manifest, &error) == 0) {
                 accepted++;
             } else {
                 assert_int_equal(strncmp(error.text, "m.yaml:", 7), 0);

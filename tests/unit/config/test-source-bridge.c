@@ -255,7 +255,7 @@ static void an_error_of_a_manifest_has_its_place(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Manifest manifest;
         Error error = {0};
-        assert_int_equal(manifest_parse("m", cases[i].text, strlen(cases[i].text), &manifest, &error), -EINVAL);
+        assert_int_equal(manifest_parse("m", cases[i].text, strlen(cases[i].text), NULL, &manifest, &error), -EINVAL);
         if (!strstr(error.text, cases[i].says)) fail_msg("\"%s\" lacks \"%s\"", error.text, cases[i].says);
     }
 }
@@ -266,7 +266,7 @@ static void columns_suit_the_value_of_the_source(void **state) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         Manifest manifest;
         Error error = {0};
-        if (manifest_parse("m", texts[i], strlen(texts[i]), &manifest, &error) < 0) fail_msg("%s", error.text);
+        if (manifest_parse("m", texts[i], strlen(texts[i]), NULL, &manifest, &error) < 0) fail_msg("%s", error.text);
         manifest_deinit(&manifest);
     }
 }
@@ -314,7 +314,7 @@ static void each_wrong_option_has_its_place(void **state) {
         (void)snprintf(says, sizeof says, "m:%zu:%zu: Field \"%s.%s\"", line, strlen(cases[i].option) + 5, cases[i].kind, cases[i].option);
         Manifest manifest;
         Error error = {0};
-        assert_int_equal(manifest_parse("m", buffer_text(&text), text.size, &manifest, &error), -EINVAL);
+        assert_int_equal(manifest_parse("m", buffer_text(&text), text.size, NULL, &manifest, &error), -EINVAL);
         if (strncmp(error.text, says, strlen(says)) != 0) fail_msg("%s: \"%s\", not \"%s\"", buffer_text(&text), error.text, says);
         buffer_deinit(&text);
     }

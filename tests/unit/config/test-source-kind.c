@@ -270,7 +270,7 @@ static void a_manifest_holds_what_its_source_has(void **state) {
                             cases[i].type, strcmp(cases[i].type, "drip") == 0 ? "drip: {well: w}," : "", cases[i].field);
         Manifest manifest;
         Error error = {0};
-        int r = manifest_parse("m", text, (size_t)size, &manifest, &error);
+        int r = manifest_parse("m", text, (size_t)size, NULL, &manifest, &error);
         assert_int_equal(r, cases[i].says ? -EINVAL : 0);
         if (r == 0) manifest_deinit(&manifest);
         if (cases[i].says && !strstr(error.text, cases[i].says)) fail_msg("\"%s\" lacks \"%s\"", error.text, cases[i].says);
