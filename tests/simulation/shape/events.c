@@ -364,7 +364,9 @@ static bool fits(const json_t *value, DataType type) {
     case DATA_JSON: return !json_is_null(value);
     case DATA_NUMBER:
     case DATA_DATE:
-    case DATA_BYTES: break;
+    case DATA_BYTES:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: break;
     }
     fail("an inferred column is of type %s", data_type_name(type));
 }
@@ -464,7 +466,9 @@ static json_t *read_cell(const Column *column, const char *cell, const json_t *s
     case DATA_JSON: return read_json(cell, row);
     case DATA_NUMBER:
     case DATA_DATE:
-    case DATA_BYTES: break;
+    case DATA_BYTES:
+    case DATA_UUID:
+    case DATA_JSON_TEXT: break;
     }
     fail("column \"%s\" is of type %s", column->name, data_type_name(column->data_type));
 }
