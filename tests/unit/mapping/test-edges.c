@@ -126,7 +126,9 @@ static const char *const string_sinks[] = {
     "[{\"type\":\"path\",\"name\":\"c\",\"path\":\"a\"}]",
     "[{\"type\":\"path\",\"name\":\"c\",\"path\":\"a\",\"dataType\":\"json\"}]",
     "[{\"type\":\"path\",\"name\":\"c\",\"path\":\"b\"}]",
+    "[{\"type\":\"path\",\"name\":\"c\",\"path\":\"a\",\"dataType\":\"jsonText\"}]",
 };
+#define STRING_SINKS (sizeof string_sinks / sizeof *string_sinks)
 
 /* Each code point once as \u escapes and once as it stands, `count` of them in one string; iconv says what they are in UTF-8. */
 static void check_code_points(Fixture *fixture, iconv_t to_utf8, uint32_t from, uint32_t count) {
@@ -153,19 +155,21 @@ static void check_code_points(Fixture *fixture, iconv_t to_utf8, uint32_t from, 
     buffer_append_byte(&literal, '"');
     buffer_printf(&body, "{\"a\":%s,\"b\":%s}", buffer_text(&escaped), buffer_text(&literal));
     size_t failed = map(fixture, buffer_span(&body));
-    if (from == 0 && count == 1) { /* NUL is no text */
-        assert_int_equal(failed, 2);
+    if (from == 0 && count == 1) { /* NUL is no text, and no JSON that can be queried */
+        assert_int_equal(failed, 3);
         assert_int_equal(fixture->failures[0].error, MAP_WRONG_TYPE);
         assert_int_equal(fixture->failures[1].error, MAP_WRONG_TYPE);
+        assert_int_equal(fixture->failures[4].error, MAP_WRONG_TYPE);
     } else {
         assert_int_equal(failed, 0);
         assert_cell(fixture, 0, buffer_span(&text), from);
         assert_cell(fixture, 1, buffer_span(&text), from);
+        assert_cell(fixture, 4, buffer_span(&escaped), from);
     }
     assert_cell(fixture, 2, buffer_span(&hex), from);
     assert_cell(fixture, 3, buffer_span(&escaped), from);
-    assert_cell(fixture, 4, buffer_span(&escaped), from);
     assert_cell(fixture, 5, buffer_span(&literal), from);
+    assert_cell(fixture, 6, buffer_span(&escaped), from);
     buffer_deinit(&escaped);
     buffer_deinit(&literal);
     buffer_deinit(&text);
@@ -174,7 +178,7 @@ static void check_code_points(Fixture *fixture, iconv_t to_utf8, uint32_t from, 
 }
 
 static void every_code_point_is_itself(void **state) {
-    Fixture fixture = fixture_new(string_sinks, 6);
+    Fixture fixture = fixture_new(string_sinks, STRING_SINKS);
     iconv_t to_utf8 = iconv_open("UTF-8", "UTF-32LE");
     assert_true(to_utf8 != (iconv_t)-1);
     check_code_points(&fixture, to_utf8, 0, 1);
@@ -189,23 +193,24 @@ static void every_code_point_is_itself(void **state) {
     fixture_deinit(&fixture);
 }
 
-/* `inner` holds a lone surrogate: no text and no bytes, but as it stands it is JSON. */
+/* `inner` holds a lone surrogate: no text, no bytes and no `json`, but as it stands it is JSON text. */
 static void check_lone(Fixture *fixture, const char *inner) {
     Buffer body = {0}, quoted = {0};
     buffer_printf(&quoted, "\"%s\"", inner);
     buffer_printf(&body, "{\"a\":%s,\"b\":\"\"}", buffer_text(&quoted));
-    assert_int_equal(map(fixture, buffer_span(&body)), 2);
+    assert_int_equal(map(fixture, buffer_span(&body)), 3);
     assert_int_equal(fixture->failures[0].error, MAP_WRONG_TYPE);
     assert_non_null(strstr(fixture->failures[0].message, "surrogate"));
     assert_int_equal(fixture->failures[2].error, MAP_WRONG_TYPE);
+    assert_int_equal(fixture->failures[4].error, MAP_WRONG_TYPE);
     assert_cell(fixture, 3, buffer_span(&quoted), 0xd800);
-    assert_cell(fixture, 4, buffer_span(&quoted), 0xd800);
+    assert_cell(fixture, 6, buffer_span(&quoted), 0xd800);
     buffer_deinit(&body);
     buffer_deinit(&quoted);
 }
 
 static void every_lone_surrogate_is_refused(void **state) {
-    Fixture fixture = fixture_new(string_sinks, 6);
+    Fixture fixture = fixture_new(string_sinks, STRING_SINKS);
     for (unsigned unit = 0xd800; unit <= 0xdfff; unit++) {
         char inner[64];
         bool high = unit < 0xdc00;
@@ -225,7 +230,7 @@ static void every_lone_surrogate_is_refused(void **state) {
         /* As three bytes it is not UTF-8, so the body is not JSON. */
         int size = snprintf(inner, sizeof inner, "{\"a\":\"%c%c%c\",\"b\":\"\"}", 0xe0 | (int)(unit >> 12), 0x80 | (int)(unit >> 6 & 0x3f),
                             0x80 | (int)(unit & 0x3f));
-        assert_int_equal(map(&fixture, (Span){inner, (size_t)size}), 6);
+        assert_int_equal(map(&fixture, (Span){inner, (size_t)size}), STRING_SINKS);
         assert_int_equal(fixture.failures[0].error, MAP_NOT_JSON);
     }
     fixture_deinit(&fixture);
