@@ -200,7 +200,7 @@ typedef enum SwapOutcome {
     SWAP_SUPERSEDED,   /* a later run was claimed: this one will never be done */
     /* A position is missing or below its limit, or the run was not claimed, or the side table is gone: a claim says where to read on. */
     SWAP_NOT_COMPLETE,
-    SWAP_EMPTY, /* the side table has no row, and allow_empty is not set. The run stays open */
+    SWAP_EMPTY, /* the table would have no row, and allow_empty is not set. The run stays open */
 } SwapOutcome;
 
 typedef struct SwapLimit {

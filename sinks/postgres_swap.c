@@ -118,7 +118,8 @@ static SinkResult replace_rows(const PostgresSwap *swap, Error *error) {
     if (result == SINK_DONE) result = move_rows(swap, pointed_at, &inserted, error);
     if (result == SINK_DONE) result = count_rows(swap, job->target, &there, error);
     if (result == SINK_DONE) result = swap_check_counts(job, collected, inserted, there, error);
-    if (result == SINK_DONE) result = postgres_side_drop(swap->session, &swap->side, error);
+    if (result != SINK_DONE || job->outcome) return result;
+    result = postgres_side_drop(swap->session, &swap->side, error);
     return result == SINK_DONE ? postgres_marks_set(swap->session, &job->owner, job->target, REPLACE_MARK_DONE, job->group, error) : result;
 }
 

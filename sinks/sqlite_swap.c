@@ -106,7 +106,8 @@ static SinkResult replace_rows(const SqliteSwap *swap, Error *error) {
     result = move_rows(swap, &inserted, error);
     if (result == SINK_DONE) result = count_rows(swap, job->target, &there, error);
     if (result == SINK_DONE) result = swap_check_counts(job, collected, inserted, there, error);
-    if (result == SINK_DONE) result = sqlite_side_drop(swap->session->database, &swap->side, error);
+    if (result != SINK_DONE || job->outcome) return result;
+    result = sqlite_side_drop(swap->session->database, &swap->side, error);
     if (result == SINK_DONE) result = sqlite_marks_set(swap->session, &job->owner, job->target, REPLACE_MARK_DONE, job->group, error);
     if (result == SINK_DONE) job->outcome = SWAP_REPLACED;
     return result;

@@ -41,6 +41,10 @@ SwapOutcome swap_outcome_of_marks(SwapJob *job, const RunMarks *marks) {
 
 SinkResult swap_check_counts(SwapJob *job, uint64_t collected, uint64_t inserted, uint64_t there, Error *error) {
     if (there == inserted && inserted <= collected) {
+        if (inserted == 0 && !job->allow_empty) {
+            job->outcome = SWAP_EMPTY;
+            return SINK_DONE;
+        }
         job->rows = there;
         job->swallowed_rows = collected - inserted;
         return SINK_DONE;

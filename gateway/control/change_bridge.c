@@ -166,8 +166,9 @@ void bridge_say_change(const Control *control, const Source *old, const Source *
     }
 }
 
+/* The positions of a run are of no use to a sink that does not replace. */
 static bool moves(const Source *source, const Sink *old, const Sink *now) {
-    return source_keeps_positions(source) && !replaces(now) && !sink_target_same_place(&old->target, &now->target);
+    return source_keeps_positions(source) && !replaces(old) && !replaces(now) && !sink_target_same_place(&old->target, &now->target);
 }
 
 void bridge_note_new(const Control *control, const RegistrySource *known, Sink *sink) {
@@ -201,6 +202,12 @@ int bridge_check_keep(const Control *control, const Source *source, const Sink *
 }
 
 void bridge_say_target(const Source *source, const Sink *old, const Sink *now, bool keeps, Buffer *text) {
+    if (source_keeps_positions(source) && replaces(old) && !replaces(now) && !sink_target_same_place(&old->target, &now->target)) {
+        begin_sentence(text);
+        buffer_append_text(text, now->start.given ? "The new table begins as the sink's \"startFrom\" says."
+                                                  : "The source is read from its first record into the new table.");
+        return;
+    }
     if (!moves(source, old, now)) return;
     begin_sentence(text);
     if (keeps) {

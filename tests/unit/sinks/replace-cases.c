@@ -452,6 +452,27 @@ static void a_trigger_that_swallows_rows(void **state) {
     assert_count("hungry", "3");
 }
 
+/* As a run without rows. */
+static void a_trigger_that_swallows_all_rows(void **state) {
+    SESSION;
+    make_table("starved", false, 0, 3);
+    make_trigger("starved", TRIGGER_SWALLOWS);
+    REPLACE("starved", false, 1, 1, 5);
+    assert_int_equal(replace_claim(session, &bridge), RUN_OPEN);
+    bridge_add_text(&bridge, 0, 0, 0, "gone");
+    bridge_add_text(&bridge, 0, 0, 1, "gone");
+    must(bridge_import(session, &bridge, &error), &error);
+    assert_int_equal(replace_swap(session, &bridge, 2), SWAP_EMPTY);
+    assert_rows("SELECT count(*), max(v) FROM starved", "3|old");
+    assert_count("starved__replace", "2");
+    SwapJob job;
+    must(replace_try_swap(session, &bridge, 2, true, &job, &error), &error);
+    assert_int_equal(job.outcome, SWAP_REPLACED);
+    assert_int_equal(job.rows, 0);
+    assert_int_equal(job.swallowed_rows, 2);
+    assert_count("starved", "0");
+}
+
 /* ---- the table changes ---- */
 
 static void a_column_that_went_before_the_swap(void **state) {
@@ -709,6 +730,7 @@ static const struct CMUnitTest cases[] = {
     cmocka_unit_test(a_swap_that_the_table_refuses),
     cmocka_unit_test(a_trigger_that_keeps_the_old_rows),
     cmocka_unit_test(a_trigger_that_swallows_rows),
+    cmocka_unit_test(a_trigger_that_swallows_all_rows),
     cmocka_unit_test(a_column_that_went_before_the_swap),
     cmocka_unit_test(columns_that_come_in_the_middle_of_a_run),
     cmocka_unit_test(a_run_that_is_removed),

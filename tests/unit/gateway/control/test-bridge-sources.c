@@ -557,8 +557,7 @@ static void tables_are_replaced_by_sources_that_end(void **state) {
     does(harness, "DELETE", SOURCES "/s/sinks/m", NULL, "The sink is deleted; what waits is imported.");
     refuses(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\"}}", "would be there twice");
     does(harness, "PATCH", SOURCES "/s/sinks/k", "{\"table\":{\"strategy\":\"append\",\"tableId\":\"w\"}}",
-         "The sink is changed. Positions belong to the table: where the new one has none of this source, it goes on behind the last record "
-         "of the old one.");
+         "The sink is changed. The source is read from its first record into the new table.");
     refuses(harness, "PUT", SOURCES "/s/sinks/m/undelete", NULL, all);
 }
 
