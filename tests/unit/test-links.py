@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Every relative link, and every path in code marks, of the Markdown files leads to something in the tree; so does every heading in a link."""
+"""
+Every relative link, and every path in code marks, of the Markdown files leads to something in the tree; so does every heading in a link.
+Lines of prose have at most 100 columns.
+"""
 
 import pathlib
 import re
@@ -37,12 +40,24 @@ def defines(path, name):
     return re.search(rf"^[a-z_A-Z][^;\n]*\b{name}(?:\((?:[^;]|\n)*?\)\s*\{{|(?:\[\w*\])?\s*=)", path.read_text(), re.M)
 
 
+def long_lines(text):
+    """Numbers of the lines of prose that are too long. Tables and code may be longer."""
+    code = False
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code and len(line) > 100 and not line.lstrip().startswith("|") and not line.startswith("    "):
+            yield number
+
+
 def problems():
     seen = 0
     in_task_table = 0
     for document in documents():
         text = document.read_text()
         name = document.relative_to(ROOT)
+        for number in long_lines(text):
+            yield f"{name}:{number}: the line has over 100 columns"
         for link in LINK.findall(text):
             if re.match(r"[a-z]+:", link):
                 continue
