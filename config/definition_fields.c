@@ -54,18 +54,18 @@ static int complete_identity(Fault *fault, const Node *node, const char *id_fiel
     {                                                                                                                                      \
         .name = (field_name), .type = FIELD_TEXT, .offset = offsetof(Owner, member), .default_words = "the slug of `name`",                \
         .most = INT32_MAX, .range_words = "1..48 of `a-z 0-9 - _`, the first one a letter or digit", .validate = check_id,                 \
-        .sentence = "What it is called in paths; cannot be changed."                                                                       \
+        .sentence = "Identifier, used in paths. It cannot be changed."                                                                     \
     }
 #define NAME_ROW(Owner, id)                                                                                                                \
     {                                                                                                                                      \
         .name = "name", .type = FIELD_TEXT, .offset = offsetof(Owner, name), .default_words = "as `" id "`, which must be there then",     \
         .least = 1, .most = 4 * NAME_CHARACTERS_MAX, .range_words = "1..40 characters", .is_plain = true, .validate = check_name,          \
-        .sentence = "What people call it."                                                                                                 \
+        .sentence = "Name for people."                                                                                                     \
     }
 #define DESCRIPTION_ROW(Owner)                                                                                                             \
     {                                                                                                                                      \
         .name = "description", .type = FIELD_TEXT, .offset = offsetof(Owner, description), .default_value = "",                            \
-        .most = DESCRIPTION_BYTES_MAX, .sentence = "What people should know of it."                                                        \
+        .most = DESCRIPTION_BYTES_MAX, .sentence = "Description for people."                                                               \
     }
 
 /* ---- what the server decides --------------------------------------------------------------------------------------------------------------- */
@@ -89,18 +89,18 @@ static json_t *write_pause(const void *place) {
      .offset = offsetof(Owner, version),                                                                                                   \
      .read_only = FIELD_BY_SERVER,                                                                                                         \
      .write = write_version,                                                                                                               \
-     .sentence = "Which change made it what it is: `number` (from 1), `at`, `by` and `description`."},                                     \
+     .sentence = "The change that made the present definition: `number` (from 1), `at`, `by` and `description`."},                         \
         {.name = "created",                                                                                                                \
          .type = FIELD_TIME,                                                                                                               \
          .offset = offsetof(Owner, created),                                                                                               \
          .read_only = FIELD_BY_SERVER,                                                                                                     \
-         .sentence = "When it was made."},                                                                                                 \
+         .sentence = "Time when it was created."},                                                                                         \
         {.name = "disabled",                                                                                                               \
          .type = FIELD_BOOL,                                                                                                               \
          .offset = offsetof(Owner, disabled),                                                                                              \
          .read_only = BY_ENABLE,                                                                                                           \
          .is_optional = true,                                                                                                              \
-         .sentence = "It gets no events; left out while it is enabled."},                                                                  \
+         .sentence = "`true` while it gets no events. Left out while it is enabled."},                                                     \
         {.name = "paused",                                                                                                                 \
          .type = FIELD_OWN,                                                                                                                \
          .offset = offsetof(Owner, paused),                                                                                                \
@@ -113,7 +113,7 @@ static json_t *write_pause(const void *place) {
          .offset = offsetof(Owner, deleted),                                                                                               \
          .read_only = BY_DELETE,                                                                                                           \
          .is_optional = true,                                                                                                              \
-         .sentence = "When it was deleted; left out while it is not."},                                                                    \
+         .sentence = "Time when it was deleted. Left out while it is not deleted."},                                                       \
     {                                                                                                                                      \
         0                                                                                                                                  \
     }
@@ -165,14 +165,14 @@ static const FieldInfo source_rows[] = {
      .choices = source_kind_names,
      .read = read_kind,
      .write = write_kind,
-     .sentence = "Its kind: how events come in. The fields that follow here are those of all kinds; cannot be changed."},
+     .sentence = "How events arrive. It cannot be changed. The other fields of this table are those of all types."},
     {.name = "bodyPolicy",
      .type = FIELD_CHOICE,
      .offset = offsetof(Source, body_policy),
      .default_value = "drop",
      .choices = body_policy_names,
      .is_optional = true,
-     .sentence = "Of a source with a column that has a `mask`: whether rejects keep the event, and columns may hold all of it."},
+     .sentence = "For a source with a masked column: whether rejects keep the event, and columns may hold the whole event."},
     {0},
 };
 const FieldTable source_fields = {
@@ -207,13 +207,13 @@ static const FieldInfo sink_rows[] = {
     ID_ROW("sinkId", Sink, sink_id),
     NAME_ROW(Sink, "sinkId"),
     DESCRIPTION_ROW(Sink),
-    {.name = "type", .type = FIELD_WORD, .choices = sink_types, .sentence = "What its rows go into."},
+    {.name = "type", .type = FIELD_WORD, .choices = sink_types, .sentence = "Type of the destination of its rows."},
     {.name = "onInvalid",
      .type = FIELD_CHOICE,
      .offset = offsetof(Sink, on_invalid),
      .default_words = "reject for the first sink of a source of type http with `framing: single`, else quarantine",
      .choices = on_invalid_names,
-     .sentence = "What becomes of an event that cannot be mapped: its request is refused, or it goes to the sink's rejects."},
+     .sentence = "What happens to an event that cannot be mapped: its request is refused, or the event becomes a reject of the sink."},
     {.name = "startFrom",
      .type = FIELD_OWN,
      .type_words = "text",
@@ -230,7 +230,7 @@ static const FieldInfo sink_rows[] = {
      .offset = offsetof(Sink, target),
      .fields = &table_fields,
      .needed = "a \"table\"",
-     .sentence = "Where its rows go, and what is in them."},
+     .sentence = "The table that its rows go to, and their columns."},
     {0},
 };
 const FieldTable sink_fields = {

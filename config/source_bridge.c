@@ -87,7 +87,7 @@ static const FieldInfo registry_rows[] = {
      .needed = "the \"url\" of a schema registry",
      .is_plain = true,
      .validate = check_registry_url,
-     .sentence = "Where its API is, without a login."},
+     .sentence = "URL of its API, without a login."},
     {.name = "user",
      .type = FIELD_TEXT,
      .offset = offsetof(BridgeSource, registry_user),
@@ -95,7 +95,7 @@ static const FieldInfo registry_rows[] = {
      .most = 255,
      .is_plain = true,
      .is_optional = true,
-     .sentence = "The user of a login (Basic)."},
+     .sentence = "User of the login (Basic)."},
     {.name = "passwordFile",
      .type = FIELD_TEXT,
      .offset = offsetof(BridgeSource, registry_password_file),
@@ -103,7 +103,7 @@ static const FieldInfo registry_rows[] = {
      .most = 4096,
      .is_plain = true,
      .is_optional = true,
-     .sentence = "A file with the user's password, read for each look-up. Relative to the data directory unless it is absolute."},
+     .sentence = "File with the user's password. It is read for each request. A relative path is relative to the data directory."},
     {0},
 };
 static const Refusal registry_refusals[] = {

@@ -10,8 +10,7 @@ extern const FieldTable bridge_registry_fields;
 #define BRIDGE_CONNECTION_ROW(words, need)                                                                                                 \
     {                                                                                                                                      \
         .name = "connection", .type = FIELD_TEXT, .offset = offsetof(BridgeSource, connection), .least = 1, .most = 48,                    \
-        .range_words = (words), .needed = (need), .validate = bridge_check_connection,                                                     \
-        .sentence = "The broker, as the config file names it."                                                                             \
+        .range_words = (words), .needed = (need), .validate = bridge_check_connection, .sentence = "Connection of the broker."             \
     }
 #define BRIDGE_START_ROW(reader, words, text)                                                                                              \
     {                                                                                                                                      \
@@ -27,20 +26,20 @@ extern const FieldTable bridge_registry_fields;
      .least = 1,                                                                                                                           \
      .most = 100000,                                                                                                                       \
      .unit = "records",                                                                                                                    \
-     .sentence = "Records that are taken at once, at most."},                                                                              \
+     .sentence = "Maximum number of records in a micro-batch."},                                                                           \
         {.name = "batchTimeout",                                                                                                           \
          .type = FIELD_DURATION,                                                                                                           \
          .offset = offsetof(BridgeSource, batch_timeout),                                                                                  \
          .default_value = "100ms",                                                                                                         \
          .least = USEC_MS,                                                                                                                 \
          .most = USEC_MINUTE,                                                                                                              \
-         .sentence = "How long records may wait for more of them, at most."},                                                              \
+         .sentence = "Maximum time that a micro-batch waits for more records."},                                                           \
         {.name = "value",                                                                                                                  \
          .type = FIELD_CHOICE,                                                                                                             \
          .offset = offsetof(BridgeSource, value),                                                                                          \
          .default_value = "json",                                                                                                          \
          .choices = record_kind_names,                                                                                                     \
-         .sentence = "What the value of a record is. Avro and JSON Schema are in the wire format of Confluent."},                          \
+         .sentence = "Format of the value of a record. Avro and JSON Schema use the wire format of Confluent."},                           \
         {.name = "registry",                                                                                                               \
          .type = FIELD_OBJECT,                                                                                                             \
          .fields = &bridge_registry_fields,                                                                                                \
@@ -51,10 +50,11 @@ extern const FieldTable bridge_registry_fields;
          .type = FIELD_BOOL,                                                                                                               \
          .offset = offsetof(BridgeSource, loop),                                                                                           \
          .default_value = "true",                                                                                                          \
-         .sentence = "With `false` it reads up to the end that was there at its start; when all is imported, it is finished."},            \
+         .sentence = "With `false` the source reads to the end that each partition had at the start. It is finished when all records are " \
+                     "imported."},                                                                                                         \
     {                                                                                                                                      \
         .name = "maxWaiting", .type = FIELD_SIZE, .offset = offsetof(BridgeSource, max_waiting_bytes), .default_value = "256MB",           \
-        .least = 1 << 20, .most = (int64_t)1 << 40, .sentence = "How far it reads ahead of its slowest destination."                       \
+        .least = 1 << 20, .most = (int64_t)1 << 40, .sentence = "Maximum size of the rows that wait for its slowest destination."          \
     }
 
 int bridge_check_connection(Fault *fault, const Node *field);

@@ -61,7 +61,7 @@ static const FieldInfo kafka_rows[] = {
      .item_most = EXPRESSION_BYTES_MAX,
      .needed = "\"topics\": a list of names",
      .validate = check_topic,
-     .sentence = "The topics that it reads. A leading `^` makes a regular expression (POSIX, extended) of one, for all topics that match."},
+     .sentence = "Topics that it reads. A topic with a leading `^` is a regular expression (POSIX, extended) for all matching topics."},
     {.name = "groupId",
      .type = FIELD_TEXT,
      .offset = offsetof(KafkaSource, group_id),
@@ -82,7 +82,7 @@ static const FieldInfo kafka_rows[] = {
      .choices = tombstone_names,
      .read = read_tombstones,
      .write = write_tombstones,
-     .sentence = "What becomes of a record without a value: nothing, or an event with an empty body."},
+     .sentence = "What a record without a value gives: nothing, or an event with an empty body."},
     {0},
 };
 static const FieldTable kafka_fields = {.owners = "sources", .fields = kafka_rows, .size = sizeof(KafkaSource), .kind = "value"};
@@ -92,7 +92,7 @@ static const FieldInfo part_rows[] = {
      .type = FIELD_OBJECT,
      .fields = &kafka_fields,
      .needed = "\"kafka\" with \"connection\" and \"topics\"",
-     .sentence = "What it reads, and how."},
+     .sentence = "What the source reads."},
     {0},
 };
 static const FieldTable part_fields = {.owners = "sources", .fields = part_rows, .size = sizeof(KafkaSource)};

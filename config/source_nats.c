@@ -32,7 +32,7 @@ static const FieldInfo nats_rows[] = {
      .needed = "\"stream\": the name of a JetStream stream",
      .is_plain = true,
      .validate = check_name,
-     .sentence = "The JetStream stream that it reads."},
+     .sentence = "JetStream stream that it reads."},
     {.name = "subject",
      .type = FIELD_TEXT,
      .offset = offsetof(NatsSource, subject),
@@ -42,7 +42,7 @@ static const FieldInfo nats_rows[] = {
      .is_plain = true,
      .is_optional = true,
      .validate = check_subject,
-     .sentence = "Only messages of this subject, which may have wildcards."},
+     .sentence = "Subject of the messages that it reads. Wildcards are allowed."},
     {.name = "durable",
      .type = FIELD_TEXT,
      .offset = offsetof(NatsSource, durable),
@@ -69,7 +69,7 @@ static const FieldInfo part_rows[] = {
      .type = FIELD_OBJECT,
      .fields = &nats_fields,
      .needed = "\"nats\" with \"connection\" and \"stream\"",
-     .sentence = "What it reads, and how."},
+     .sentence = "What the source reads."},
     {0},
 };
 static const FieldTable part_fields = {.owners = "sources", .fields = part_rows, .size = sizeof(NatsSource)};

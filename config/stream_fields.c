@@ -280,7 +280,7 @@ static int take_use(Stream *stream, const StreamField *field, const StreamGiven 
 
 #define BATCH_SIZE                                                                                                                         \
     .name = "batch_size", .form = STREAM_COUNT, .into = STREAM_PART, .field = "batchSize", .least = 1, .most = 100000,                     \
-    .default_words = "3000; of NATS 100", .sentence = "Records that are taken at once, at most."
+    .default_words = "3000; of NATS 100", .sentence = "Maximum number of records in a micro-batch."
 #define BATCH_TIMEOUT                                                                                                                      \
     .form = STREAM_SECONDS, .into = STREAM_PART, .field = "batchTimeout", .default_words = "3; of NATS 10",                                \
     .sentence = "Seconds that records may wait for more of them, at most. So often rows are staged, too; they are imported after 30 s at " \
@@ -301,7 +301,7 @@ const StreamField stream_fields[] = {
      .form = STREAM_OWN,
      .take = take_description,
      .becomes = "`description`",
-     .sentence = "What people should know of it."},
+     .sentence = "Description for people."},
     {.places = STREAM_TOP,
      .name = "spec",
      .form = STREAM_OWN,
