@@ -119,6 +119,7 @@ static void put_state(Buffer *out) {
 }
 
 #define OPERATIONS "docs/operations.md"
+#define MANIFEST "docs/manifest.md"
 #define STREAMS "docs/streams.md"
 #define MASKING "docs/masking.md"
 
@@ -127,14 +128,22 @@ static const struct Part {
     void (*put)(Buffer *out);
     const char *document; /* NULL: OPERATIONS */
 } parts[] = {
-    {"commands", program_document},    {"options", options_document}, {"connection-fields", put_connections},
-    {"settings", put_settings},        {"source-fields", put_source}, {"source-kinds", put_source_kinds},
-    {"sink-fields", put_sink},         {"column-fields", put_column}, {"state-fields", put_state},
-    {"metrics", put_metrics},          {"series", put_families},      {"stream-fields", stream_manifest_document, STREAMS},
+    {"commands", program_document},
+    {"options", options_document},
+    {"connection-fields", put_connections},
+    {"settings", put_settings},
+    {"source-fields", put_source, MANIFEST},
+    {"source-kinds", put_source_kinds, MANIFEST},
+    {"sink-fields", put_sink, MANIFEST},
+    {"column-fields", put_column, MANIFEST},
+    {"state-fields", put_state},
+    {"metrics", put_metrics},
+    {"series", put_families},
+    {"stream-fields", stream_manifest_document, STREAMS},
     {"masks", mask_document, MASKING},
 };
 #define PART_COUNT (sizeof parts / sizeof *parts)
-static const char *const documents[] = {OPERATIONS, STREAMS, MASKING, NULL};
+static const char *const documents[] = {OPERATIONS, MANIFEST, STREAMS, MASKING, NULL};
 
 /* ---- documents ------------------------------------------------------------------------------------------------------------------------- */
 
