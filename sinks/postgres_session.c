@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "sinks/postgres_connect.h"
 #include "sinks/postgres_probe.h"
 
@@ -55,12 +56,18 @@ void postgres_put_settings(Buffer *out, const PostgresSession *session) {
     if (session->can_check_client) buffer_append_text(out, "SET LOCAL client_connection_check_interval = '5s'; ");
 }
 
-/* "sluice.files": schema up to the last dot; no dot: schema public. */
-static void split_name(const char *name, char **ret_schema, char **ret_table) {
-    const char *dot = strrchr(name, '.');
-    *ret_schema = dot ? strndup(name, (size_t)(dot - name)) : strdup("public");
-    *ret_table = strdup(dot ? dot + 1 : name);
-    check(*ret_schema && *ret_table);
+char *postgres_split_name(const char *id, const char **ret_table) {
+    const char *dot = strrchr(id, '.');
+    char *schema = dot ? strndup(id, (size_t)(dot - id)) : strdup("public");
+    check(schema);
+    *ret_table = dot ? dot + 1 : id;
+    return schema;
+}
+
+static void split_name(const char *id, char **ret_schema, char **ret_table) {
+    const char *table;
+    *ret_schema = postgres_split_name(id, &table);
+    *ret_table = text_copy(table);
 }
 
 SinkResult postgres_session_open(const Connection *connection, const char *data_directory, const char *application_name,

@@ -110,3 +110,6 @@ bool postgres_session_is(const PostgresSession *session, PostgresState state);
 
 /* Closes the connection: the server rolls back what is open. */
 void postgres_session_break(PostgresSession *session);
+
+/* "sluice.files": the schema up to the last dot, free(); without a dot it is public. *ret_table points into the id. */
+char *postgres_split_name(const char *id, const char **ret_table);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "sinks/postgres_array.h"
 #include "sinks/postgres_table.h"
@@ -18,17 +19,11 @@
 /* A question about a table: $1 is its schema and $2 its name, and `more` (NULL: none) $3. */
 static SinkResult ask(PostgresSession *session, const char *sql, const SinkTarget *target, const char *more, int columns,
                       PGresult **ret_rows, Error *error) {
-    Buffer schema = {0};
-    const char *dot = strrchr(target->table.table_id, '.'), *name = dot ? dot + 1 : target->table.table_id;
-    if (dot)
-        buffer_append(&schema, target->table.table_id, (size_t)(dot - target->table.table_id));
-    else
-        buffer_append_text(&schema, "public");
-    SinkResult result = postgres_run(session, session->silence_limit, sql, more ? 3 : 2,
-                                     (const char *const[]){buffer_text(&schema), name, more}, ret_rows, error);
-    if (result == SINK_DONE) result = postgres_expect(session, ret_rows, 0, columns, error);
-    buffer_deinit(&schema);
-    return result;
+    const char *name;
+    _cleanup_free_ char *schema = postgres_split_name(target->table.table_id, &name);
+    SinkResult result = postgres_run(session, session->silence_limit, sql, more ? 3 : 2, (const char *const[]){schema, name, more},
+                                     ret_rows, error);
+    return result == SINK_DONE ? postgres_expect(session, ret_rows, 0, columns, error) : result;
 }
 
 SinkResult postgres_side_find(PostgresSession *session, const SinkTarget *side, bool *ret_is_there, Error *error) {
@@ -177,7 +172,8 @@ static SinkResult extend(PostgresSession *session, const SinkTarget *target, con
 }
 
 static SinkResult check_name(const SinkTarget *side, Error *error) {
-    const char *dot = strrchr(side->table.table_id, '.'), *name = dot ? dot + 1 : side->table.table_id;
+    const char *name;
+    _cleanup_free_ char *schema = postgres_split_name(side->table.table_id, &name);
     if (strlen(name) <= POSTGRES_NAME_BYTES_MOST) return SINK_DONE;
     (void)error_set(error, -EINVAL, "The name of the side table \"%s\" would be too long: a PostgreSQL table has at most %d bytes.", name,
                     POSTGRES_NAME_BYTES_MOST);

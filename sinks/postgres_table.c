@@ -60,13 +60,8 @@ static bool compatible(const SinkTarget *target, const Column *column, const cha
 
 const TypeRules postgres_type_rules = {.type_of = type_of, .compatible = compatible, .ignore_case = false};
 
-/* Schema (free()) and table (points into the id). */
 static char *split_table(const SinkTarget *target, const char **ret_table) {
-    const char *dot = strrchr(target->table.table_id, '.');
-    char *schema = dot ? strndup(target->table.table_id, (size_t)(dot - target->table.table_id)) : strdup("public");
-    check(schema);
-    *ret_table = dot ? dot + 1 : target->table.table_id;
-    return schema;
+    return postgres_split_name(target->table.table_id, ret_table);
 }
 
 static void put_qualified(Buffer *out, const char *schema, const char *name) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "sinks/postgres_array.h"
 #include "sinks/postgres_session.h"
 
@@ -48,8 +49,9 @@ static const char question[] =
 static SinkResult ask(PostgresSession *session, const SinkTest *test, PGresult **ret_rows, Error *error) {
     Buffer schemas = {0}, names = {0}, replaced = {0};
     for (size_t i = 0; i < test->table_count; i++) {
-        const char *id = test->tables[i], *dot = strrchr(id, '.'), *schema = dot ? id : "public", *name = dot ? dot + 1 : id;
-        postgres_array_add(&schemas, (Span){.data = schema, .size = dot ? (size_t)(dot - id) : strlen(schema)});
+        const char *name;
+        _cleanup_free_ char *schema = postgres_split_name(test->tables[i], &name);
+        postgres_array_add(&schemas, span_of(schema));
         postgres_array_add(&names, span_of(name));
         postgres_array_add(&replaced, span_of(test->replaced && test->replaced[i] ? "true" : "false"));
     }

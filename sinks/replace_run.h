@@ -23,7 +23,7 @@
 #define REPLACE_SIDE_SUFFIX "__replace" /* behind the name of the table */
 #define REPLACE_MARK_RUN "run"
 #define REPLACE_MARK_DONE "done"
-/* How the remark on a side table begins, by which it is told from a table of somebody else. */
+/* The remark on a side table begins with this. A table without it belongs to somebody else. */
 #define REPLACE_REMARK "Sluice: rows of a run"
 
 typedef enum RunState {

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/cleanup.h"
 #include "sinks/driver.h"
 #include "sinks/import_runs.h"
 #include "sinks/ledger_entry.h"
@@ -18,6 +17,7 @@
 #include "sinks/sqlite_positions.h"
 #include "sinks/sqlite_session.h"
 #include "sinks/sqlite_side.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/sqlite_test.h"
 #include "sinks/table_shape.h"
@@ -26,10 +26,6 @@
 
 static SqliteSession *session_of(SinkSession *session) {
     return (SqliteSession *)(void *)session;
-}
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
 }
 
 static void sqlite_disconnect(SinkSession *session) {
@@ -73,7 +69,7 @@ static SinkResult prepare_statement(sqlite3 *database, const char *sql, sqlite3_
 
 /* Does what the ledger has of the file equal what the file says? */
 static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entry, ImportFile *file, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
+    STATEMENT select = NULL;
     check(!sqlite3_get_autocommit(session->database));
     Buffer sql = {0};
     buffer_printf(&sql, "SELECT %s FROM ", entry->columns);
@@ -91,7 +87,7 @@ static SinkResult compare_ledger(SqliteSession *session, const LedgerEntry *entr
 
 static SinkResult insert_entry(SqliteSession *session, const LedgerEntry *entry, bool *ret_was_there, Error *error) {
     check(!sqlite3_get_autocommit(session->database));
-    _cleanup_(cleanup_statement) sqlite3_stmt *insert = NULL;
+    STATEMENT insert = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "INSERT INTO ");
     sql_put_identifier(&sql, session->ledger);
@@ -120,7 +116,7 @@ static SinkResult enter_in_ledger(SqliteSession *session, const ImportJob *job, 
 
 static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
     check(!sqlite3_get_autocommit(session->database));
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "DELETE FROM ");
     sql_put_identifier(&sql, session->ledger);
@@ -264,7 +260,7 @@ static SinkResult sqlite_look_up(SinkSession *session, const Uuid *file, bool *r
         *ret_found = false;
         return SINK_DONE;
     }
-    _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
+    STATEMENT select = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT 1 FROM ");
     sql_put_identifier(&sql, session_of(session)->ledger);

@@ -9,12 +9,8 @@
 #include "sinks/column_map.h"
 #include "sinks/ledger_entry.h"
 #include "sinks/sqlite_session.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
-#define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
 /* `sql` with the name of the map in the place of @. */
 static SinkResult prepare(const SqliteSession *session, const char *sql, sqlite3_stmt **ret_statement, Error *error) {

@@ -6,13 +6,9 @@
 
 #include "base/cleanup.h"
 #include "sinks/ledger_entry.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/table_shape.h"
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
-#define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
 bool sqlite_positions_are_kept(const SqliteSession *session) {
     return sqlite3_table_column_metadata(session->database, "main", session->positions, NULL, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;

@@ -10,6 +10,7 @@
 #include "sinks/ledger_entry.h"
 #include "sinks/sqlite_position_rows.h"
 #include "sinks/sqlite_side.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_swap.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/table_shape.h"
@@ -17,11 +18,6 @@
 static SqliteSession *session_of(SinkSession *session) {
     return (SqliteSession *)(void *)session;
 }
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
-#define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
 /* ---- within a transaction ---- */
 

@@ -9,13 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "sinks/decimal_order.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
 
 void sqlite_session_free(SqliteSession *session) {
     if (!session) return;
@@ -49,7 +45,7 @@ SinkResult sqlite_session_check_file(const SqliteSession *session, Error *error)
 
 /* Turns WAL on; a file system that cannot do it answers with the mode that stays. */
 static SinkResult use_wal(sqlite3 *database, const char *path, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     if (sqlite3_prepare_v2(database, "PRAGMA journal_mode=WAL", -1, &statement, NULL) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
         return sqlite_failure(database, "open the file", error);
     const char *mode = (const char *)sqlite3_column_text(statement, 0);

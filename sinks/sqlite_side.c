@@ -6,15 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/table_shape.h"
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
-#define STATEMENT _cleanup_(cleanup_statement) sqlite3_stmt *
 
 /* ---- the text of a definition ---- */
 

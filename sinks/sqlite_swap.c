@@ -9,15 +9,12 @@
 #include "base/failpoint.h"
 #include "sinks/sqlite_position_rows.h"
 #include "sinks/sqlite_side.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/sqlite_table.h"
 #include "sinks/swap.h"
 #include "sinks/table_shape.h"
 
 #define STEPS_BETWEEN_PROGRESS 100000 /* of SQLite's machine */
-
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
 
 typedef struct SqliteSwap {
     SqliteSession *session;
@@ -60,7 +57,7 @@ static SinkResult check_run(const SqliteSwap *swap, SwapOutcome *ret_outcome, Er
 }
 
 static SinkResult count_rows(const SqliteSwap *swap, const SinkTarget *target, uint64_t *ret_count, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *select = NULL;
+    STATEMENT select = NULL;
     Buffer sql = {0};
     buffer_append_text(&sql, "SELECT count(*) FROM ");
     sql_put_identifier(&sql, target->table.table_id);

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/cleanup.h"
 #include "base/log.h"
 #include "sinks/replace_run.h"
+#include "sinks/sqlite_statement.h"
 #include "sinks/table_shape.h"
 
 static const char *type_of(const Column *column) {
@@ -72,10 +72,6 @@ SinkResult sqlite_run(sqlite3 *database, const char *sql, const char *doing, Err
     return sqlite3_exec(database, sql, NULL, NULL, NULL) == SQLITE_OK ? SINK_DONE : sqlite_failure(database, doing, error);
 }
 
-static void cleanup_statement(sqlite3_stmt **statement) {
-    (void)sqlite3_finalize(*statement);
-}
-
 static const char *column_text(sqlite3_stmt *statement, int column) {
     const char *text = (const char *)sqlite3_column_text(statement, column);
     return text ? text : "";
@@ -84,7 +80,7 @@ static const char *column_text(sqlite3_stmt *statement, int column) {
 typedef enum SqlitePresence { TABLE_ABSENT, TABLE_PLAIN, TABLE_STRICT, NOT_A_TABLE } SqlitePresence;
 
 static SinkResult find_table(sqlite3 *database, const char *name, SqlitePresence *ret_presence, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     const char *sql = "SELECT type, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE";
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
@@ -101,7 +97,7 @@ static SinkResult find_table(sqlite3 *database, const char *name, SqlitePresence
 }
 
 static SinkResult read_columns(sqlite3 *database, const char *name, bool strict, FoundTable *found, Error *error) {
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     const char *sql = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?)";
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC) != SQLITE_OK)
@@ -166,7 +162,7 @@ static SinkResult add_columns(sqlite3 *database, const SinkTarget *target, const
 
 static SinkResult refuse_side_table(sqlite3 *database, const SinkTarget *target, Error *error) {
     const char *sql = "SELECT instr(sql, '/* " REPLACE_REMARK "') FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, target->table.table_id, -1, SQLITE_STATIC) != SQLITE_OK)
         return sqlite_failure(database, "look whether it is a side table", error);
@@ -228,7 +224,7 @@ SinkResult sqlite_table_habits(sqlite3 *database, const SinkTarget *target, Sqli
     const char *sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND sql LIKE '%ignore%'),"
                       " EXISTS (SELECT 1 FROM sqlite_schema WHERE sql LIKE '%conflict%fail%'"
                       " OR type = 'trigger' AND (tbl_name = ?1 COLLATE NOCASE OR sql LIKE '%fail%'))";
-    _cleanup_(cleanup_statement) sqlite3_stmt *statement = NULL;
+    STATEMENT statement = NULL;
     if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
         sqlite3_bind_text(statement, 1, target->table.table_id, -1, SQLITE_STATIC) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
         return sqlite_failure(database, "read the table's triggers", error);
