@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 
-#define CONNECT_MOST_MS 10000L
+#define CONNECT_MAX_MS 10000L
 
 typedef struct Receiver {
     Buffer *body;
@@ -77,7 +77,7 @@ static void place_of(const char *url, char *text, size_t size) {
 }
 
 static void set_request(CURL *curl, const HttpClientRequest *request, struct curl_slist *headers, Receiver *receiver, char *says) {
-    long silence = (long)((request->silence_most + USEC_SECOND - 1) / USEC_SECOND);
+    long silence = (long)((request->silence_max + USEC_SECOND - 1) / USEC_SECOND);
     const struct {
         CURLoption option;
         long value;
@@ -85,11 +85,11 @@ static void set_request(CURL *curl, const HttpClientRequest *request, struct cur
         {CURLOPT_NOSIGNAL, 1},
         {CURLOPT_FOLLOWLOCATION, 0},
         {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
-        {CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MOST_MS},
+        {CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MAX_MS},
         {CURLOPT_LOW_SPEED_LIMIT, 1},
         {CURLOPT_LOW_SPEED_TIME, silence < 1 ? 1 : silence},
         {CURLOPT_FORBID_REUSE, 1},
-        {CURLOPT_TIMEOUT_MS, (long)((request->whole_most + USEC_MS - 1) / USEC_MS)},
+        {CURLOPT_TIMEOUT_MS, (long)((request->whole_max + USEC_MS - 1) / USEC_MS)},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         check(curl_easy_setopt(curl, numbers[i].option, numbers[i].value) == CURLE_OK);
@@ -132,7 +132,7 @@ static CURLcode perform(CURL *curl) {
 }
 
 int http_client_call(const HttpClientRequest *request, HttpClientAnswer *ret_answer, Error *error) {
-    check(request->method && request->url && request->answer_bytes_most > 0);
+    check(request->method && request->url && request->answer_bytes_max > 0);
     if (strncasecmp(request->url, "http://", 7) != 0 && strncasecmp(request->url, "https://", 8) != 0)
         return error_set(error, -EINVAL, "a URL begins with http:// or https://");
     check(pthread_once(&once, set_up) == 0);
@@ -149,7 +149,7 @@ int http_client_call(const HttpClientRequest *request, HttpClientAnswer *ret_ans
     check(headers);
 
     HttpClientAnswer answer = {0};
-    Receiver receiver = {.body = &answer.body, .most = request->answer_bytes_most};
+    Receiver receiver = {.body = &answer.body, .most = request->answer_bytes_max};
     char says[CURL_ERROR_SIZE] = "";
     set_request(curl, request, headers, &receiver, says);
     CURLcode code = perform(curl);
@@ -162,7 +162,7 @@ int http_client_call(const HttpClientRequest *request, HttpClientAnswer *ret_ans
     int r = 0;
     if (code != CURLE_OK || status == 0) place_of(request->url, place, sizeof place);
     if (receiver.too_long) {
-        r = error_set(error, -EFBIG, "%s: the answer is longer than %zu bytes", place, request->answer_bytes_most);
+        r = error_set(error, -EFBIG, "%s: the answer is longer than %zu bytes", place, request->answer_bytes_max);
     } else if (code != CURLE_OK) {
         r = error_set(error, code_of(code), "%s: %s", place, says[0] ? says : curl_easy_strerror(code));
     } else if (status == 0) {

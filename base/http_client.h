@@ -20,9 +20,9 @@ typedef struct HttpClientRequest {
     size_t header_count;
     Span body; /* sent when has_body, also when it is empty */
     bool has_body;
-    usec_t silence_most;         /* the answer fails when no byte moves for so long; rounded up to seconds, at least 1 s */
-    usec_t whole_most;           /* the same for all of it, from looking up the name to the last byte; 0: no such limit */
-    size_t answer_bytes_most;    /* a longer answer fails with -EFBIG */
+    usec_t silence_max;          /* the answer fails when no byte moves for so long; rounded up to seconds, at least 1 s */
+    usec_t whole_max;            /* the same for all of it, from looking up the name to the last byte; 0: no such limit */
+    size_t answer_bytes_max;     /* a longer answer fails with -EFBIG */
     const atomic_bool *given_up; /* when another thread sets it, the call fails within about a second, -ECANCELED; may be NULL */
 } HttpClientRequest;
 

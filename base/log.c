@@ -19,11 +19,11 @@
 enum {
     PLACES_MAX = 64,
     LINES_A_SECOND = 10,
-    TEXT_MAX = 4096,    /* bytes of one message; the rest is cut off */
-    ESCAPED_MOST = 6,   /* bytes that one byte of a message may become: \u0001 */
-    AROUND_MOST = 1024, /* bytes of a line that are not of its message */
+    TEXT_MAX = 4096,   /* bytes of one message; the rest is cut off */
+    ESCAPED_MAX = 6,   /* bytes that one byte of a message may become: \u0001 */
+    AROUND_MAX = 1024, /* bytes of a line that are not of its message */
 };
-_Static_assert(TEXT_MAX *ESCAPED_MOST + AROUND_MOST <= LINE_WRITER_LONGEST_LINE, "the longest line fits into the buffer");
+_Static_assert(TEXT_MAX *ESCAPED_MAX + AROUND_MAX <= LINE_WRITER_LONGEST_LINE, "the longest line fits into the buffer");
 
 /* How long the end of the process waits for the reader of stderr. */
 #define FLUSH_LONGEST USEC_SECOND
@@ -45,7 +45,7 @@ typedef enum Way {
 } Way;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static atomic_int least_level = LOG_INFO;
+static atomic_int min_level = LOG_INFO;
 static atomic_int json = -1;        /* -1: not decided */
 static LogPlace places[PLACES_MAX]; /* under the lock */
 static atomic_int way = WAY_DIRECT;
@@ -54,7 +54,7 @@ static LineWriter writer;
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
 
 void log_setup(LogLevel least, int format) {
-    atomic_store_explicit(&least_level, least, memory_order_relaxed);
+    atomic_store_explicit(&min_level, least, memory_order_relaxed);
     atomic_store_explicit(&json, format == 1 ? 1 : format == 2 ? 0 : -1, memory_order_relaxed);
 }
 
@@ -237,7 +237,7 @@ static void log_text(LogLevel level, const char *file, int line, const char *wha
 
 static bool wanted(LogLevel level) {
     check(level >= LOG_DEBUG && level <= LOG_ERROR);
-    return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
+    return (int)level >= atomic_load_explicit(&min_level, memory_order_relaxed);
 }
 
 void log_at(LogLevel level, const char *file, int line, const char *format, ...) {

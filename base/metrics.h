@@ -83,14 +83,14 @@ typedef enum MetricScope {
     SCOPE_BRIDGE,      /* of sources that read a broker; labels: source, and perhaps one that divides its values */
 } MetricScope;
 
-#define METRIC_LABELS_MOST 3
+#define METRIC_LABELS_MAX 3
 
 typedef struct MetricFamilyInfo {
     const char *name;
     MetricScope scope;
     const char *type; /* "gauge" or "counter" */
     const char *help;
-    const char *labels[METRIC_LABELS_MOST + 1]; /* names; NULL ends them */
+    const char *labels[METRIC_LABELS_MAX + 1]; /* names; NULL ends them */
 } MetricFamilyInfo;
 
 const MetricFamilyInfo *metrics_family(MetricFamily family); /* static */

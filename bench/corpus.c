@@ -7,7 +7,7 @@
 #include "base/random.h"
 #include "tests/support/simdjson_peer.h"
 
-enum { CORPUS_BYTES = 256 << 10, EVENTS_LEAST = 8 };
+enum { CORPUS_BYTES = 256 << 10, EVENTS_MIN = 8 };
 
 typedef struct Shape {
     const char *name, *what;
@@ -214,7 +214,7 @@ void corpus_make(Corpus *corpus, size_t shape, Span event) {
     check(corpus_name(shape));
     *corpus = (Corpus){.name = shapes[shape].name, .what = shapes[shape].what};
     Writer writer = {.out = &corpus->text, .random = {.state = shape}, .shape = &shapes[shape]};
-    for (size_t i = 0; corpus->text.size < CORPUS_BYTES || i < EVENTS_LEAST; i++) {
+    for (size_t i = 0; corpus->text.size < CORPUS_BYTES || i < EVENTS_MIN; i++) {
         if (shape == 0)
             buffer_append_span(&corpus->text, event);
         else

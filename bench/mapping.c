@@ -29,8 +29,8 @@
 #include "tests/support/number.h"
 #include "tests/support/simdjson_peer.h"
 
-enum { CONTENDERS_MOST = 16, CORPORA_MOST = 16, ROUNDS_MOST = 101, ONLY_MOST = 8 };
-enum { ROW_BYTES_MOST = 2 << 20, ROWS_KEPT_BYTES = 64 << 10, MANY_BATCH_BYTES = 1000000 };
+enum { CONTENDERS_MAX = 16, CORPORA_MAX = 16, ROUNDS_MAX = 101, ONLY_MAX = 8 };
+enum { ROW_BYTES_MAX = 2 << 20, ROWS_KEPT_BYTES = 64 << 10, MANY_BATCH_BYTES = 1000000 };
 
 /* One plan with what it writes to. */
 typedef struct Mapping {
@@ -45,7 +45,7 @@ typedef struct Mapping {
 
 typedef struct Bench {
     Mapping one, many;
-    Mapping infer[CORPORA_MOST], columns[CORPORA_MOST]; /* by corpus; made when they are asked for */
+    Mapping infer[CORPORA_MAX], columns[CORPORA_MAX]; /* by corpus; made when they are asked for */
     const Corpus *corpora;
     Scanner scanner;
     SimdjsonPeer *simdjson, *simdjson_many;
@@ -55,7 +55,7 @@ typedef struct Contender {
     char name[32];
     void (*run)(Bench *bench, const struct Contender *self, const Corpus *corpus);
     const ScanKernel *kernel;
-    double seen[CORPORA_MOST][ROUNDS_MOST]; /* GB/s */
+    double seen[CORPORA_MAX][ROUNDS_MAX]; /* GB/s */
 } Contender;
 
 static _Noreturn void die(const char *what, const char *detail) {
@@ -101,7 +101,7 @@ static void mapping_start(Mapping *mapping, Sink **sinks, size_t sink_count) {
     if (plan_compile(source, sinks, sink_count, &mapping->plan, &error) < 0) die("no plan", error.text);
     source_unref(source);
     for (size_t i = 0; i < sink_count; i++) mapping->rows[i] = &mapping->buffers[i];
-    if (!mapping->mapper) mapping->mapper = mapper_new(ROW_BYTES_MOST);
+    if (!mapping->mapper) mapping->mapper = mapper_new(ROW_BYTES_MAX);
     mapping->now = 1795262400 * USEC_SECOND;
 }
 
@@ -324,7 +324,7 @@ typedef struct MappingOptions {
     double seconds;
     unsigned sinks;
     const char *corpus, *events;
-    const char *only[ONLY_MOST];
+    const char *only[ONLY_MAX];
     size_t only_count;
     unsigned long passes;
     bool json, list;
@@ -339,7 +339,7 @@ static bool wanted(const MappingOptions *options, const char *name) {
 static size_t add(Contender *contenders, size_t count, const MappingOptions *options, const char *name,
                   void (*run)(Bench *, const Contender *, const Corpus *), const ScanKernel *kernel) {
     if (!wanted(options, name)) return count;
-    check(count < CONTENDERS_MOST);
+    check(count < CONTENDERS_MAX);
     Contender *contender = &contenders[count];
     (void)snprintf(contender->name, sizeof contender->name, "%s", name);
     contender->run = run;
@@ -438,12 +438,12 @@ static void parse(int argc, char **argv, MappingOptions *options) {
                                           {"list", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
     *options = (MappingOptions){.rounds = 5, .seconds = 0.1, .sinks = SINKS_A_SOURCE_MAX};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
-        case 'r': options->rounds = (unsigned)number_of(optarg, 1, ROUNDS_MOST); break;
+        case 'r': options->rounds = (unsigned)number_of(optarg, 1, ROUNDS_MAX); break;
         case 's': options->seconds = strtod(optarg, NULL); break;
         case 'n': options->sinks = (unsigned)number_of(optarg, 1, SINKS_A_SOURCE_MAX); break;
         case 'c': options->corpus = optarg; break;
         case 'o':
-            if (options->only_count == ONLY_MOST) die("too many --only", NULL);
+            if (options->only_count == ONLY_MAX) die("too many --only", NULL);
             options->only[options->only_count++] = optarg;
             break;
         case 'e': options->events = optarg; break;
@@ -456,9 +456,9 @@ static void parse(int argc, char **argv, MappingOptions *options) {
 }
 
 int main(int argc, char **argv) {
-    static Contender contenders[CONTENDERS_MOST];
+    static Contender contenders[CONTENDERS_MAX];
     static Bench bench;
-    Corpus corpora[CORPORA_MOST], file = {0};
+    Corpus corpora[CORPORA_MAX], file = {0};
     size_t corpus_count = 0;
     MappingOptions options;
     Error error = {0};
@@ -495,7 +495,7 @@ int main(int argc, char **argv) {
     corpus_deinit(&file);
     mapping_deinit(&bench.one);
     mapping_deinit(&bench.many);
-    for (size_t i = 0; i < CORPORA_MOST; i++) {
+    for (size_t i = 0; i < CORPORA_MAX; i++) {
         mapping_deinit(&bench.infer[i]);
         mapping_deinit(&bench.columns[i]);
     }

@@ -17,7 +17,7 @@
 #include "mapping/record_id.h"
 #include "tests/support/number.h"
 
-enum { PARTITIONS_MOST = 1000, ROW_BYTES = 1 << 20, ROWS_BYTES = 1 << 28 };
+enum { PARTITIONS_MAX = 1000, ROW_BYTES = 1 << 20, ROWS_BYTES = 1 << 28 };
 
 typedef struct Bench {
     unsigned long batches, records, partitions;
@@ -144,12 +144,12 @@ static void run(Bench *bench) {
     bench->gone = mailbox_new(NULL, NULL);
     bench->snapshot = snapshot_new(1, &bench->source, 1, bench->gone);
     bench->maker = row_maker_new(ROW_BYTES, ROWS_BYTES, &bench->usage);
-    RecordReader reader = {.kind = RECORD_JSON, .event_bytes_most = ROW_BYTES};
+    RecordReader reader = {.kind = RECORD_JSON, .event_bytes_max = ROW_BYTES};
     bench->batch = micro_batch_new(&(MicroOptions){.maker = bench->maker,
                                                    .reader = &reader,
                                                    .event_bytes = ROW_BYTES,
-                                                   .records_most = bench->records,
-                                                   .bytes_most = 8 << 20,
+                                                   .records_max = bench->records,
+                                                   .bytes_max = 8 << 20,
                                                    .clock = clock_system()});
     for (int i = 0; i < 3; i++) run_batch(bench);
     bench->add = bench->make = 0;
@@ -196,7 +196,7 @@ int main(int argc, char **argv) {
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (option) {
         case 'b': bench.batches = number_of(optarg, 1, 1000000); break;
         case 'r': bench.records = number_of(optarg, 1, 100000); break;
-        case 'p': bench.partitions = number_of(optarg, 1, PARTITIONS_MOST); break;
+        case 'p': bench.partitions = number_of(optarg, 1, PARTITIONS_MAX); break;
         case 'm': bench.meta = true; break;
         default: return 2;
         }

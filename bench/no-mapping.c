@@ -13,7 +13,7 @@
 #include "bench/yardstick.h"
 
 #define ROW_BYTES 110
-#define REQUESTS_MOST 4096
+#define REQUESTS_MAX 4096
 #define BATCH_BYTES (8u << 20)
 #define MAP_BYTES ((size_t)16 << 30)
 #define KEPT_COMMITS 256 /* older ones are trimmed, so that the map stays small */
@@ -22,7 +22,7 @@ typedef struct Batch {
     h2o_multithread_message_t message;
     struct Batch *next;
     size_t requests, bytes;
-    h2o_req_t *request[REQUESTS_MOST];
+    h2o_req_t *request[REQUESTS_MAX];
     char *rows;
 } Batch;
 

@@ -24,7 +24,7 @@
 #include "base/error.h"
 #include "tests/support/number.h"
 
-enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MOST = 16384, PATIENCE_SECONDS = 30 };
+enum { CONNECTIONS_MOST = 4096, ANSWER_BYTES_MAX = 16384, PATIENCE_SECONDS = 30 };
 #define NANOSECONDS 1000000000
 
 typedef struct Connection {
@@ -33,7 +33,7 @@ typedef struct Connection {
     int64_t due;
     uint64_t number; /* of the event */
     size_t got;
-    char answer[ANSWER_BYTES_MOST];
+    char answer[ANSWER_BYTES_MAX];
 } Connection;
 
 typedef struct Load {

@@ -24,7 +24,7 @@
 #include "gateway/templates/broker.h"
 #include "tests/support/number.h"
 
-enum { ROUNDS_MOST = 101, BATCHES_OUT = 2, PROCESSES_MOST = 64, FAILING_ONE_IN = 10 };
+enum { ROUNDS_MAX = 101, BATCHES_OUT = 2, PROCESSES_MAX = 64, FAILING_ONE_IN = 10 };
 
 static const char template_text[] = "{id: Body('issue.id'), who: std.asciiUpper(Body('user.name'))}";
 
@@ -87,10 +87,10 @@ static size_t descendants(Process *out) {
         if (pid > 0 && read_process(pid, &all[all_count])) all_count++;
     }
     (void)closedir(folder);
-    for (size_t i = 0; i < all_count && count < PROCESSES_MOST; i++)
+    for (size_t i = 0; i < all_count && count < PROCESSES_MAX; i++)
         if (all[i].parent == getpid()) out[count++] = all[i];
     size_t children = count;
-    for (size_t i = 0; i < all_count && count < PROCESSES_MOST; i++)
+    for (size_t i = 0; i < all_count && count < PROCESSES_MAX; i++)
         for (size_t k = 0; k < children; k++)
             if (all[i].parent == out[k].pid) {
                 out[count++] = all[i];
@@ -100,7 +100,7 @@ static size_t descendants(Process *out) {
 }
 
 static double workers_cpu(void) {
-    Process processes[PROCESSES_MOST];
+    Process processes[PROCESSES_MAX];
     size_t count = descendants(processes);
     double sum = 0;
     for (size_t i = 0; i < count; i++) sum += processes[i].cpu;
@@ -121,7 +121,7 @@ static long rss_kilobytes(pid_t pid) {
 
 /* The process that evaluates: it is a child of a child. */
 static pid_t evaluating_process(void) {
-    Process processes[PROCESSES_MOST];
+    Process processes[PROCESSES_MAX];
     size_t count = descendants(processes);
     for (size_t i = 0; i < count; i++)
         if (processes[i].parent != getpid()) return processes[i].pid;
@@ -261,7 +261,7 @@ static int ascending(const void *a, const void *b) {
 }
 
 static double median(const Figure *figures, unsigned count, size_t offset) {
-    double values[ROUNDS_MOST];
+    double values[ROUNDS_MAX];
     for (unsigned i = 0; i < count; i++) memcpy(&values[i], (const char *)&figures[i] + offset, sizeof *values);
     qsort(values, count, sizeof *values, ascending);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
@@ -276,7 +276,7 @@ static json_t *medians(const Figure *figures, unsigned count) {
 }
 
 static json_t *rounds(Bench *bench, unsigned count, double seconds) {
-    static Figure good[ROUNDS_MOST], failing[ROUNDS_MOST], snippet[ROUNDS_MOST];
+    static Figure good[ROUNDS_MAX], failing[ROUNDS_MAX], snippet[ROUNDS_MAX];
     for (unsigned i = 0; i < count; i++) {
         good[i] = measure_worker(bench, false, seconds);
         failing[i] = measure_worker(bench, true, seconds);
@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
     unsigned long memory_events = 0;
     Bench bench = {.batch_events = 512};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) >= 0;) switch (option) {
-        case 'r': count = (unsigned)number_of(optarg, 1, ROUNDS_MOST); break;
+        case 'r': count = (unsigned)number_of(optarg, 1, ROUNDS_MAX); break;
         case 's': seconds = strtod(optarg, NULL); break;
         case 'b': bench.batch_events = number_of(optarg, 1, 65536); break;
         case 'm': memory_events = number_of(optarg, 1, UINT32_MAX); break;

@@ -7,7 +7,7 @@
 #include "config/field.h"
 
 #define TOPIC_BYTES_MOST 255
-#define SINK_BYTES_MOST 48
+#define SINK_BYTES_MAX 48
 #define NSEC_OF_MS 1000000
 #define GOAL_WORDS "\"earliest\", \"latest\", {\"offset\": N} or {\"time\": \"2006-01-02T15:04:05Z\"}"
 
@@ -69,7 +69,7 @@ int bridge_seek_read(const json_t *body, BridgeSeekBody *ret_seek, Error *error)
     int r = node_object(&fault, &root, names, NULL);
     if (r == 0) r = read_text(&fault, &root, "topic", TOPIC_BYTES_MOST, &seek.topic);
     if (r == 0 && node_given(&partition)) r = read_partition(&fault, &root, &seek.partition);
-    if (r == 0) r = read_text(&fault, &root, "sink", SINK_BYTES_MOST, &seek.sink);
+    if (r == 0) r = read_text(&fault, &root, "sink", SINK_BYTES_MAX, &seek.sink);
     if (r == 0) r = read_goal(&fault, &to, &seek);
     if (r == 0) *ret_seek = seek;
     return r;

@@ -241,7 +241,7 @@ static int read_map_value(Fault *fault, const Node *entry, const ConnectionField
         buffer_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(entry->value));
         return 0;
     }
-    int r = node_text(fault, entry, 0, field->bytes_most, &text);
+    int r = node_text(fault, entry, 0, field->bytes_max, &text);
     if (r < 0) return r;
     if (!text_is_plain(span_of(text))) return fault_at(fault, entry, "must not hold control characters");
     buffer_append_text(out, text);
@@ -281,7 +281,7 @@ static int read_field(Fault *fault, const Node *object, const ConnectionField *f
     }
     if (field->is_map) return read_map(fault, &node, field, ret_text);
     const char *text;
-    int r = node_text(fault, &node, 1, field->bytes_most, &text);
+    int r = node_text(fault, &node, 1, field->bytes_max, &text);
     if (r < 0) return r;
     if (!text_is_plain(span_of(text))) return fault_at(fault, &node, "must not hold control characters");
     *ret_text = text_copy(text);
@@ -403,7 +403,7 @@ static void check_type(const ConnectionType *type) {
     check(type->name && find_field(type, type->place) && field_count(type) <= FIELDS_MAX);
     for (const ConnectionField *field = type->fields; field->name; field++) {
         size_t sentence = field->sentence ? strlen(field->sentence) : 0;
-        check(sentence > 1 && field->sentence[sentence - 1] == '.' && field->bytes_most > 0);
+        check(sentence > 1 && field->sentence[sentence - 1] == '.' && field->bytes_max > 0);
         check(find_field(type, field->name) == field && strcmp(field->name, "type") != 0);
         check(!field->needed || !field->default_value);
         check(field->is_map ? !field->needed && !field->default_value && !field->local_value : !field->refused_names);
@@ -432,7 +432,7 @@ void connection_document(const ConnectionType *type, Buffer *out) {
     for (const ConnectionField *field = type->fields; field->name; field++) {
         const char *missing = field->needed ? "(required)" : field->default_value ? field->default_value : "(none)";
         const char *least = field->is_map ? "a map; values of 0" : "1";
-        buffer_printf(out, "| `%s` | %s | %s..%zu bytes | %s", field->name, missing, least, field->bytes_most, field->sentence);
+        buffer_printf(out, "| `%s` | %s | %s..%zu bytes | %s", field->name, missing, least, field->bytes_max, field->sentence);
         if (field->local_value) buffer_printf(out, " `" LOCAL "` has `%s` by default.", field->local_value);
         buffer_append_text(out, " |\n");
     }

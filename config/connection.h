@@ -26,8 +26,8 @@ typedef struct ConnectionPlace {
 /* One row a field: the parser, --print-config and the errors come from it. */
 typedef struct ConnectionField {
     const char *name; /* as in the config file; NULL ends the table */
-    size_t bytes_most;
-    /* A map of names to texts, numbers and booleans; bytes_most is of one value. Its text has a line `NAME=VALUE` for each, by name: see
+    size_t bytes_max;
+    /* A map of names to texts, numbers and booleans; bytes_max is of one value. Its text has a line `NAME=VALUE` for each, by name: see
      * connection_next. */
     bool is_map;
     const Refusal *refused_names; /* of a map; NULL: none */

@@ -69,7 +69,7 @@ static int add_file(Fault *fault, const Node *node, const char *name, const Conn
         return r;
     }
     const char *text;
-    int r = node_text(fault, node, 1, DECLARED_FILE_BYTES_MOST, &text);
+    int r = node_text(fault, node, 1, DECLARED_FILE_BYTES_MAX, &text);
     if (r < 0) return r;
     array_extend(declared->files, declared->file_count);
     DeclaredFile *file = &declared->files[declared->file_count++];

@@ -17,8 +17,8 @@
 #include "config/field.h"
 
 #define DECLARED_FOLDER "connections"
-#define DECLARED_FILE_BYTES_MOST (64u << 10)
-#define DECLARED_MOST 1000
+#define DECLARED_FILE_BYTES_MAX (64u << 10)
+#define DECLARED_MAX 1000
 
 typedef struct DeclaredFile {
     char *path; /* "connections/NAME.FIELD", in the data directory */

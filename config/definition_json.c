@@ -157,7 +157,7 @@ json_t *sink_store_past(const Sink *sink) {
     return stored;
 }
 
-#define RUN_MOST (INT64_MAX / USEC_MS / 2)
+#define RUN_MAX (INT64_MAX / USEC_MS / 2)
 
 typedef struct State {
     uint32_t number;
@@ -239,7 +239,7 @@ int source_load(const json_t *stored, Source **ret_source, Error *error) {
     State state = {0};
     int64_t run = 0;
     int r = source_read(&fault, &definition, NULL, &source);
-    if (r == 0 && node_given(&run_node)) r = node_integer(&fault, &run_node, 1, RUN_MOST, &run);
+    if (r == 0 && node_given(&run_node)) r = node_integer(&fault, &run_node, 1, RUN_MAX, &run);
     if (r == 0) r = state_load(&fault, &state_node, &state);
     if (r < 0) return r;
     source->run = run * USEC_MS;

@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-enum { PART_LEAST = 4, PART_MOST = 16 };
+enum { PART_MIN = 4, PART_MAX = 16 };
 
 void expansions_add(Expansions *expansions, Span name, Span value) {
     if (value.size == 0) return;
@@ -49,7 +49,7 @@ static bool is_word(char c) {
 
 /* A value as short as this stands in many a word: only by itself is it meant. */
 static bool stands_alone(const char *text, size_t size, size_t at, size_t length) {
-    return length >= PART_LEAST || ((at == 0 || !is_word(text[at - 1])) && (at + length == size || !is_word(text[at + length])));
+    return length >= PART_MIN || ((at == 0 || !is_word(text[at - 1])) && (at + length == size || !is_word(text[at + length])));
 }
 
 /* The longest value that stands at `at`, whole. */
@@ -66,8 +66,8 @@ static const Expansion *whole_at(const Expansions *expansions, const char *text,
 /* Marks what is also in the value. */
 static void mark_parts(const Expansion *item, const char *text, size_t size, bool *hidden) {
     size_t part = item->size / 16;
-    if (part < PART_LEAST) part = PART_LEAST;
-    if (part > PART_MOST) part = PART_MOST;
+    if (part < PART_MIN) part = PART_MIN;
+    if (part > PART_MAX) part = PART_MAX;
     for (size_t at = 0; at + part <= size; at++) {
         for (size_t from = 0; from + part <= item->size; from++) {
             if (!stands_at(text + at, part, item->value + from, part)) continue;

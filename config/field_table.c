@@ -171,7 +171,7 @@ static int read_value(Fault *fault, const Node *node, const FieldInfo *field, vo
 
 static int read_one_text(Fault *fault, const Node *node, const FieldInfo *field, char *const *others, size_t other_count, char **ret_text) {
     const char *text;
-    int r = node_text(fault, node, 1, (size_t)field->item_most, &text);
+    int r = node_text(fault, node, 1, (size_t)field->item_max, &text);
     if (r == 0 && !text_is_plain(span_of(text))) r = fault_at(fault, node, "must not hold control characters");
     if (r == 0 && field->validate) r = field->validate(fault, node);
     if (r != 0) return r;
@@ -635,7 +635,7 @@ static bool texts_hold(const FieldInfo *field, const void *object) {
     bool holds = count >= (size_t)field->least && count <= (size_t)field->most;
     for (size_t i = 0; holds && i < count; i++) {
         Span text = span_of(texts_of(field, object)[i]);
-        holds = text.size > 0 && (int64_t)text.size <= field->item_most && text_is_plain(text);
+        holds = text.size > 0 && (int64_t)text.size <= field->item_max && text_is_plain(text);
     }
     return holds;
 }
@@ -710,7 +710,7 @@ static void check_row(const FieldTable *table, const FieldInfo *field) {
     check(field->least <= field->most && (field->type != FIELD_COUNT || (field->least >= 0 && field->most <= UINT32_MAX && field->unit)));
     bool has_units = field->type == FIELD_SIZE || field->type == FIELD_DURATION;
     check(!has_units || (field->default_value && field->least >= 0)); /* all-zero is rarely in the range */
-    check((field->type == FIELD_TEXTS) == (field->item_most > 0));
+    check((field->type == FIELD_TEXTS) == (field->item_max > 0));
     check(field->type != FIELD_TIME || field->read_only);
     check(field->type != FIELD_OWN || field->read_only || (field->read && field->write));
     check(!field->kinds || kind_field(table) < field);

@@ -43,7 +43,7 @@ typedef struct FieldInfo {
     const char *default_value;  /* as a person would write it; NULL: a missing field stays what it was */
     const char *default_words;  /* for the documents, where no constant tells */
     int64_t least, most;        /* bytes of a text, value of a count, size or duration, items of a list or of texts */
-    int64_t item_most;          /* bytes of each of several texts, which has one at least */
+    int64_t item_max;           /* bytes of each of several texts, which has one at least */
     const char *unit;           /* of a count */
     const char *range_words;    /* for the documents, where `validate` or `read` decides */
     const char *type_words;     /* for the documents, of FIELD_OWN; NULL: "object", or "choice" */

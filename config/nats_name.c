@@ -5,14 +5,14 @@
 #include "base/text.h"
 
 bool nats_name_valid(Span name) {
-    if (name.size == 0 || name.size > NATS_NAME_BYTES_MOST || text_check(name) != name.size) return false;
+    if (name.size == 0 || name.size > NATS_NAME_BYTES_MAX || text_check(name) != name.size) return false;
     for (size_t i = 0; i < name.size; i++)
         if ((unsigned char)name.data[i] <= ' ' || name.data[i] == 0x7f || strchr(".*>/\\", name.data[i])) return false;
     return true;
 }
 
 bool nats_filter_valid(Span subject) {
-    if (subject.size == 0 || subject.size > NATS_NAME_BYTES_MOST || text_check(subject) != subject.size) return false;
+    if (subject.size == 0 || subject.size > NATS_NAME_BYTES_MAX || text_check(subject) != subject.size) return false;
     size_t start = 0;
     for (size_t i = 0; i <= subject.size; i++) {
         bool ends = i == subject.size;

@@ -5,7 +5,7 @@
 
 #include "base/span.h"
 
-#define NATS_NAME_BYTES_MOST 255
+#define NATS_NAME_BYTES_MAX 255
 
 /* May it be the name of a stream or consumer: 1 to 255 bytes without spaces, control characters, '.', '*', '>', '/' and '\\'? */
 bool nats_name_valid(Span name);

@@ -216,7 +216,7 @@ static int check_together(const Options *options, Error *error) {
         return error_set(error, -EINVAL, "admin and intake must not be the same address (%s)", options->admin);
     if (options->body_longest < options->body_timeout)
         return error_set(error, -EINVAL, "timeouts.body-longest must not be less than timeouts.body");
-    if (options->disk_budget > 0 && options->disk_budget < DISK_BUDGET_LEAST)
+    if (options->disk_budget > 0 && options->disk_budget < DISK_BUDGET_MIN)
         return error_set(error, -EINVAL,
                          "disk.budget must be at least 64MB, or 0 for half of the file system: the database does not fit into less");
     return 0;

@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "config/connection.h"
 
-#define DISK_BUDGET_LEAST (64ull << 20)
+#define DISK_BUDGET_MIN (64ull << 20)
 
 typedef struct Options {
     char *data;          /* data directory */
@@ -36,9 +36,9 @@ typedef struct Options {
     uint32_t connections;
     uint32_t connections_an_address;
     usec_t keep_alive_idle, head_timeout, body_timeout, body_longest, write_timeout;
-    uint64_t body_rate_least; /* bytes a second past body_timeout */
+    uint64_t body_rate_min; /* bytes a second past body_timeout */
     uint64_t event_bytes, body_bytes, header_bytes, unfinished_bytes, row_bytes, request_rows_bytes, in_flight_bytes;
-    uint32_t sources_most;
+    uint32_t sources_max;
     uint32_t metrics_sinks;
     uint64_t disk_budget;        /* bytes; 0: half of the file system */
     uint32_t disk_share_percent; /* of one sink */

@@ -48,7 +48,7 @@ const OptionInfo options_table[] = {
           "Maximum number of open intake connections. It is lower if the process may open fewer descriptors."),
     COUNT("limits.connections-an-address", connections_an_address, "1000", 1, 1000000, RESTART,
           "Maximum number of open intake connections of one address. Loopback and trusted proxies are not limited."),
-    COUNT("limits.sources", sources_most, "10000", 1, 1000000, LIVE, "Maximum number of sources."),
+    COUNT("limits.sources", sources_max, "10000", 1, 1000000, LIVE, "Maximum number of sources."),
     COUNT("limits.metrics-sinks", metrics_sinks, "1000", 0, 200000, LIVE,
           "Maximum number of sinks, and of sources that read a broker, with their own series in the metrics. The oldest have them; the "
           "others are summed."),
@@ -64,7 +64,7 @@ const OptionInfo options_table[] = {
          "Maximum size of the rows that are not committed yet and of the events that wait for templates. Sources share it fairly; one "
          "larger "
          "request at a time is allowed in addition."),
-    SIZE("limits.body-rate", body_rate_least, "16KB", 1, 1 * GB, RESTART,
+    SIZE("limits.body-rate", body_rate_min, "16KB", 1, 1 * GB, RESTART,
          "Minimum bytes per second of a body after `timeouts.body` has passed."),
     TIME("timeouts.idle", keep_alive_idle, "75s", USEC_SECOND, USEC_HOUR, RESTART, "Time after which an idle connection is closed."),
     TIME("timeouts.head", head_timeout, "10s", 100 * USEC_MS, 10 * USEC_MINUTE, RESTART, "Maximum time for the head of a request."),

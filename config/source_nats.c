@@ -14,12 +14,12 @@ _Static_assert(offsetof(NatsSource, bridge) == 0, "the rows of all bridges are o
 static int check_name(Fault *fault, const Node *field) {
     if (nats_name_valid(span_of(json_string_value(field->value)))) return 0;
     return fault_at(fault, field, "must be 1 to %d bytes without spaces, control characters, '.', '*', '>', '/' and '\\'",
-                    NATS_NAME_BYTES_MOST);
+                    NATS_NAME_BYTES_MAX);
 }
 
 static int check_subject(Fault *fault, const Node *field) {
     if (nats_filter_valid(span_of(json_string_value(field->value)))) return 0;
-    return fault_at(fault, field, "must be a subject as orders.*.eu or orders.>, of at most %d bytes", NATS_NAME_BYTES_MOST);
+    return fault_at(fault, field, "must be a subject as orders.*.eu or orders.>, of at most %d bytes", NATS_NAME_BYTES_MAX);
 }
 
 static const FieldInfo nats_rows[] = {
@@ -28,7 +28,7 @@ static const FieldInfo nats_rows[] = {
      .type = FIELD_TEXT,
      .offset = offsetof(NatsSource, stream),
      .least = 1,
-     .most = NATS_NAME_BYTES_MOST,
+     .most = NATS_NAME_BYTES_MAX,
      .needed = "\"stream\": the name of a JetStream stream",
      .is_plain = true,
      .validate = check_name,
@@ -38,7 +38,7 @@ static const FieldInfo nats_rows[] = {
      .offset = offsetof(NatsSource, subject),
      .default_words = "all of the stream",
      .least = 1,
-     .most = NATS_NAME_BYTES_MOST,
+     .most = NATS_NAME_BYTES_MAX,
      .is_plain = true,
      .is_optional = true,
      .validate = check_subject,
@@ -48,7 +48,7 @@ static const FieldInfo nats_rows[] = {
      .offset = offsetof(NatsSource, durable),
      .default_words = "sluice-PROJECT-SOURCE",
      .least = 1,
-     .most = NATS_NAME_BYTES_MOST,
+     .most = NATS_NAME_BYTES_MAX,
      .range_words = "a name, or `none`",
      .is_plain = true,
      .is_optional = true,

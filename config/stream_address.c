@@ -16,7 +16,7 @@ static int parse_address(Stream *stream, const Node *owner, Node *ret_address, S
         const StreamField *field = stream_find_field(strcmp(owner->key, "sink") == 0 ? STREAM_SINK : STREAM_SOURCE, "address");
         return fault_at(stream->fault, owner, "needs %s", field->needed);
     }
-    int r = node_text(stream->fault, ret_address, 1, STREAM_ADDRESS_BYTES_MOST, &text);
+    int r = node_text(stream->fault, ret_address, 1, STREAM_ADDRESS_BYTES_MAX, &text);
     if (r < 0) return r;
     if (stream_uri_parse(text, &stream->values, ret_uri, &why) < 0) return fault_at(stream->fault, ret_address, "%s", why.text);
     return 0;

@@ -73,5 +73,5 @@ void stream_manifest_check_table(void) {
         for (const StreamField *other = stream_fields; other != field; other++)
             check(!(other->places & field->places) || strcmp(other->name, field->name) != 0);
     }
-    check(count <= STREAM_FIELDS_MOST);
+    check(count <= STREAM_FIELDS_MAX);
 }

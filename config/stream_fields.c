@@ -8,7 +8,7 @@
 #include "config/definition.h"
 #include "config/stream_parts.h"
 
-#define NAMES_MOST 100
+#define NAMES_MAX 100
 
 /* ---- values that are not just a text or a number --------------------------------------------------------------------------------------- */
 
@@ -51,7 +51,7 @@ static int each_name(Stream *stream, const StreamGiven *given, const char *what,
             size_t size = strcspn(at, ",");
             Span name = text_trim((Span){at, size});
             if (name.size == 0) return stream_refuse(stream, given, "must be %s, with commas between them", what);
-            if (++count > NAMES_MOST) return stream_refuse(stream, given, "must have at most %d names", NAMES_MOST);
+            if (++count > NAMES_MAX) return stream_refuse(stream, given, "must have at most %d names", NAMES_MAX);
             int r = visit(stream, given, name, context);
             if (r < 0) return r;
             at += size;
@@ -60,7 +60,7 @@ static int each_name(Stream *stream, const StreamGiven *given, const char *what,
     }
     if (!json_is_array(given->node->value))
         return stream_refuse(stream, given, "must be %s: a list, or a text with commas, not %s", what, json_kind(given->node->value));
-    int r = node_array(stream->fault, given->node, 1, NAMES_MOST);
+    int r = node_array(stream->fault, given->node, 1, NAMES_MAX);
     for (size_t i = 0; r == 0 && i < json_array_size(given->node->value); i++) {
         Node item = node_item(given->node, i);
         const char *text;

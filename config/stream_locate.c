@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "config/stream_manifest.h"
 
-#define STEPS_MOST 16
+#define STEPS_MAX 16
 
 /* How many bytes of `path` are that origin's field, or hold it; 0: not. */
 static size_t matches(const StreamOrigin *origin, const char *path) {
@@ -40,9 +40,9 @@ static Node step_into(const Node *parent, const char *step) {
 static void say_of(const Node *root, const char *pointer, Fault *fault) {
     static const char start[] = "Field \"";
     const char *end = fault->error ? strstr(fault->error->text, "\" ") : NULL;
-    Node way[STEPS_MOST] = {*root};
+    Node way[STEPS_MAX] = {*root};
     size_t count = 1;
-    while (*pointer && count < STEPS_MOST) {
+    while (*pointer && count < STEPS_MAX) {
         size_t size = strcspn(pointer, "/");
         _cleanup_free_ char *step = step_text(pointer, size);
         Node next = step_into(&way[count - 1], step);

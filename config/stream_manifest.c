@@ -204,10 +204,10 @@ const StreamField *stream_find_field(unsigned place, const char *name) {
     return NULL;
 }
 
-static size_t names_of(unsigned place, const char *names[static STREAM_FIELDS_MOST]) {
+static size_t names_of(unsigned place, const char *names[static STREAM_FIELDS_MAX]) {
     size_t count = 0;
     for (const StreamField *field = stream_fields; field->name; field++) {
-        check(count < STREAM_FIELDS_MOST);
+        check(count < STREAM_FIELDS_MAX);
         if ((field->places & place) && field->use == STREAM_TAKEN) names[count++] = field->name;
     }
     return count;
@@ -215,7 +215,7 @@ static size_t names_of(unsigned place, const char *names[static STREAM_FIELDS_MO
 
 /* `is not known here: did you mean "x"?`, or which there are. */
 static const char *unknown_words(unsigned place, const char *name, Buffer *out) {
-    const char *names[STREAM_FIELDS_MOST];
+    const char *names[STREAM_FIELDS_MAX];
     size_t count = names_of(place, names);
     _cleanup_(buffer_deinit) Buffer near = {0};
     text_near(&near, span_of(name), names, count);
@@ -260,7 +260,7 @@ static int read_member(Stream *stream, unsigned place, const char *prefix, const
 /* `has`: the rows that were found, by their index. */
 static int read_object(Stream *stream, unsigned place, const char *prefix, const Node *object) {
     if (!json_is_object(object->value)) return fault_at(stream->fault, object, "must be an object, not %s", json_kind(object->value));
-    bool has[STREAM_FIELDS_MOST] = {false};
+    bool has[STREAM_FIELDS_MAX] = {false};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object->value, key, value) {
@@ -292,7 +292,7 @@ static int read_object(Stream *stream, unsigned place, const char *prefix, const
 }
 
 int stream_read_parameters(Stream *stream, unsigned place, const char *prefix, const Node *address, const StreamUri *uri) {
-    bool has[STREAM_FIELDS_MOST] = {false};
+    bool has[STREAM_FIELDS_MAX] = {false};
     for (size_t i = 0; i < uri->parameter_count; i++) {
         const StreamParameter *parameter = &uri->parameters[i];
         char excerpt[TEXT_EXCERPT_SIZE];

@@ -78,8 +78,8 @@ struct StreamField {
     const char *sentence;      /* what it is, or why it is refused, or ignored; ends with a period */
 };
 
-#define STREAM_FIELDS_MOST 128
-extern const StreamField stream_fields[]; /* at most STREAM_FIELDS_MOST; ends with a name of NULL */
+#define STREAM_FIELDS_MAX 128
+extern const StreamField stream_fields[]; /* at most STREAM_FIELDS_MAX; ends with a name of NULL */
 
 /* One translation. */
 struct Stream {

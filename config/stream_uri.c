@@ -127,8 +127,8 @@ static int read_authority(StreamValues *values, Span *rest, StreamUri *uri, Erro
 static int add_parameter(StreamValues *values, Span text, StreamUri *uri, Error *error) {
     Span value = text, name = cut(&value, "=");
     if (value.size > 0) skip(&value, 1);
-    if (uri->parameter_count == STREAM_PARAMETERS_MOST)
-        return error_set(error, -EINVAL, "has more than %d parameters", STREAM_PARAMETERS_MOST);
+    if (uri->parameter_count == STREAM_PARAMETERS_MAX)
+        return error_set(error, -EINVAL, "has more than %d parameters", STREAM_PARAMETERS_MAX);
     array_extend(uri->parameters, uri->parameter_count);
     StreamParameter *added = &uri->parameters[uri->parameter_count];
     *added = (StreamParameter){0};
@@ -173,7 +173,7 @@ int stream_uri_parse(const char *address, StreamValues *values, StreamUri *ret_u
         if (!value) return -EINVAL;
         text = span_of(value);
     }
-    if (text.size > STREAM_ADDRESS_BYTES_MOST) return error_set(error, -EINVAL, "has more than %d bytes", STREAM_ADDRESS_BYTES_MOST);
+    if (text.size > STREAM_ADDRESS_BYTES_MAX) return error_set(error, -EINVAL, "has more than %d bytes", STREAM_ADDRESS_BYTES_MAX);
     _cleanup_free_ char *copy = text_copy_span(text); /* the next value may take its place */
     StreamUri uri = {0};
     int r = read_parts(values, span_of(copy), &uri, error);

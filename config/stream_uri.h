@@ -15,8 +15,8 @@
 #include "base/error.h"
 #include "base/span.h"
 
-#define STREAM_ADDRESS_BYTES_MOST 8192
-#define STREAM_PARAMETERS_MOST 64
+#define STREAM_ADDRESS_BYTES_MAX 8192
+#define STREAM_PARAMETERS_MAX 64
 
 /* The values of placeholders: NULL and an error when there is none of that name. The text is borrowed until the next call. */
 typedef struct StreamValues StreamValues;

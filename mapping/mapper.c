@@ -23,7 +23,7 @@ typedef struct RowNote {
 } RowNote;
 
 struct Mapper {
-    size_t row_bytes_most;
+    size_t row_bytes_max;
     Scanner scanner;
     Form form;
     HeaderWriter header_writer;
@@ -56,11 +56,11 @@ struct Mapper {
     size_t default_count, default_capacity;
 };
 
-Mapper *mapper_new(size_t row_bytes_most) {
-    check(row_bytes_most > 0);
+Mapper *mapper_new(size_t row_bytes_max) {
+    check(row_bytes_max > 0);
     Mapper *mapper = calloc(1, sizeof *mapper);
     check(mapper);
-    mapper->row_bytes_most = row_bytes_most;
+    mapper->row_bytes_max = row_bytes_max;
     mapper->time_ms = INT64_MIN;
     mapper->element_number = -1;
     return mapper;
@@ -150,12 +150,12 @@ static MapError scan_body(Mapper *mapper, const Plan *plan, const Event *event) 
 
 static MapError fail_too_large(const Mapper *mapper, const Column *column, MapFailure *failure) {
     return fail(failure, MAP_ROW_TOO_LARGE, column->name, "Column \"%s\" makes the row larger than %zu bytes.", column->name,
-                mapper->row_bytes_most);
+                mapper->row_bytes_max);
 }
 
 /* A text of which it is plain before it is copied that no row has room for it. */
 static bool is_hopeless(const Mapper *mapper, DataType type, Span text, unsigned known) {
-    if (text.size < mapper->row_bytes_most) return false;
+    if (text.size < mapper->row_bytes_max) return false;
     switch (type) {
     case DATA_TEXT: return known || value_is_text(text);
     case DATA_JSON:
@@ -233,7 +233,7 @@ static Buffer *take_scratch(Mapper *mapper) {
 
 /* An object or array that may hold white space. */
 static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text, Buffer *row, MapFailure *failure) {
-    if (text.size < mapper->row_bytes_most && compiled->keeps_json && !compiled->is_json) {
+    if (text.size < mapper->row_bytes_max && compiled->keeps_json && !compiled->is_json) {
         row_put_compact(row, text);
         return MAP_OK;
     }
@@ -245,7 +245,7 @@ static MapError put_spaced(Mapper *mapper, const PlanColumn *compiled, Span text
 /* A string with escapes, as what it means. */
 static MapError put_unescaped(Mapper *mapper, const PlanColumn *compiled, Span inner, Buffer *row, MapFailure *failure) {
     const Column *column = compiled->column;
-    if (inner.size < mapper->row_bytes_most && column->data_type == DATA_TEXT && !compiled->mask && row_put_unescaped(row, inner) == 0)
+    if (inner.size < mapper->row_bytes_max && column->data_type == DATA_TEXT && !compiled->mask && row_put_unescaped(row, inner) == 0)
         return MAP_OK;
     Buffer *scratch = take_scratch(mapper);
     if (json_unescape(scratch, inner)) return fail_value(compiled, inner, "holds half a surrogate pair, which is no text", failure);
@@ -288,7 +288,7 @@ static MapError put_path(Mapper *mapper, const PlanColumn *compiled, Buffer *row
     bool is_empty = mapper->is_form && compiled->empty_is_missing && value && value->kind == SCAN_STRING && value->text.size == 2;
     if (value && !is_empty) return put_json(mapper, compiled, value, row, failure);
     if (compiled->has_default) {
-        if (compiled->default_cell.size >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
+        if (compiled->default_cell.size >= mapper->row_bytes_max) return fail_too_large(mapper, compiled->column, failure);
         row_put_plain(row, compiled->default_cell);
         if (compiled->counts_default) count_default(mapper, compiled, 1);
         return MAP_OK;
@@ -336,7 +336,7 @@ enum { NUMBER_BYTES = 12 };
 
 /* `#N`, what makes the id of an event that of its element. */
 static size_t put_element_number(char to[static NUMBER_BYTES], const Mapper *mapper) {
-    check(mapper->element_number >= 0 && mapper->element_number < EXPLODED_ROWS_MOST);
+    check(mapper->element_number >= 0 && mapper->element_number < EXPLODED_ROWS_MAX);
     return (size_t)snprintf(to, NUMBER_BYTES, "#%d", (int)mapper->element_number);
 }
 
@@ -383,7 +383,7 @@ static MapError put_field(Mapper *mapper, const PlanColumn *compiled, Buffer *ro
         DataType type = compiled->column->data_type;
         bool is_time = type == DATA_TIMESTAMP && !value->escaped, is_text = type == DATA_TEXT && value->escaped;
         if (is_time ? value_put_exact_time(row, inner)
-                    : is_text && inner.size < mapper->row_bytes_most && row_put_unescaped(row, inner) == 0)
+                    : is_text && inner.size < mapper->row_bytes_max && row_put_unescaped(row, inner) == 0)
             return MAP_OK;
     }
     uint32_t column = rest_column(&mapper->rest, sink, compiled->field, value);
@@ -480,7 +480,7 @@ static inline char *put_common(Mapper *mapper, const PlanColumn *compiled, const
 /* The cells of a run, each with a comma behind it. What the loop needs stands in locals: the bytes that it writes could be anything. */
 static MapError put_run(Mapper *mapper, const PlanSink *sink, const PlanRun *run, const Event *event, Buffer *row, size_t start,
                         RowNote *note, MapFailure *failure) {
-    const size_t fixed = sink->fixed_bytes, most = mapper->row_bytes_most;
+    const size_t fixed = sink->fixed_bytes, most = mapper->row_bytes_max;
     size_t *ends = note ? mapper->ends + sink->ends_at : NULL;
     char *to = buffer_reserve(row, fixed);
     char *row_start = row->data + start, *texts_end = row->data + row->capacity - fixed;
@@ -530,7 +530,7 @@ static bool copy_run(const Mapper *mapper, const Plan *plan, const PlanSink *sin
     check_debug(run->from < plan->sink_count && ends[run->count - 1] >= begin);
     check_debug(source->start + begin + size < rows[run->from]->capacity);
     size_t end = row->size - start + size;
-    if (end >= mapper->row_bytes_most) return false;
+    if (end >= mapper->row_bytes_max) return false;
     char *to = buffer_reserve(row, size + 1);
     memcpy(to, rows[run->from]->data + source->start + begin, size);
     to[size] = ',';
@@ -595,7 +595,7 @@ static MapError put_slowly(Mapper *mapper, const PlanSink *sink, const Event *ev
         else
             row_put_null(row);
         if (error) return error;
-        if (row->size - start >= mapper->row_bytes_most) return fail_too_large(mapper, compiled->column, failure);
+        if (row->size - start >= mapper->row_bytes_max) return fail_too_large(mapper, compiled->column, failure);
         row_next_cell(row);
     }
     if (!sink->delete_on)
@@ -618,13 +618,13 @@ static __attribute__((noinline)) MapError put_deletion(Mapper *mapper, const Pla
 
 static MapError put_elements(Mapper *mapper, const PlanSink *sink, const Event *event, Span array, Buffer *row, MapFailure *failure) {
     const char *p = array.data + 1, *end = array.data + array.size - 1; /* its brackets */
-    const size_t start = row->size, most = mapper->row_bytes_most > EXPLODED_BYTES_MOST ? mapper->row_bytes_most : EXPLODED_BYTES_MOST;
+    const size_t start = row->size, most = mapper->row_bytes_max > EXPLODED_BYTES_MAX ? mapper->row_bytes_max : EXPLODED_BYTES_MAX;
     for (int64_t number = 0;; number++) {
         while (p < end && (text_is_space(*p) || *p == ',')) p++;
         if (p == end) return MAP_OK;
-        if (number == EXPLODED_ROWS_MOST)
+        if (number == EXPLODED_ROWS_MAX)
             return fail(failure, MAP_ROW_TOO_LARGE, NULL, "The array at path \"%.120s\" has more than %d elements.",
-                        sink->sink->target.explode, EXPLODED_ROWS_MOST);
+                        sink->sink->target.explode, EXPLODED_ROWS_MAX);
         const char *stop = scan_value_end(p, end);
         ScanFault fault;
         check(stop > p && stop <= end);

@@ -11,11 +11,11 @@
 
 typedef unsigned __int128 Wide;
 
-#define DIGITS_MOST 36 /* that are read of a number: a step and its places still have room beside them */
+#define DIGITS_MAX 36  /* that are read of a number: a step and its places still have room beside them */
 #define PLACES_MOST 22 /* beyond those of the step that are looked at */
-#define EXPONENT_MOST 1000000000L
+#define EXPONENT_MAX 1000000000L
 
-/* `magnitude` x 10^exponent; digits beyond DIGITS_MOST are cut off. */
+/* `magnitude` x 10^exponent; digits beyond DIGITS_MAX are cut off. */
 typedef struct MaskDecimal {
     Wide magnitude;
     long exponent;
@@ -39,7 +39,7 @@ MaskStep mask_step_of(Span text) {
 }
 
 static void take_digit(MaskDecimal *number, char digit, bool behind) {
-    if (number->digits == DIGITS_MOST) {
+    if (number->digits == DIGITS_MAX) {
         number->cut = number->cut || digit != '0';
         if (!behind) number->exponent++;
         return;
@@ -63,7 +63,7 @@ static MaskDecimal read_decimal(Span text) {
         long exponent = 0;
         bool minus = ++p < end && *p == '-';
         if (p < end && (*p == '-' || *p == '+')) p++;
-        for (; p < end && exponent < EXPONENT_MOST; p++) exponent = exponent * 10 + (*p - '0');
+        for (; p < end && exponent < EXPONENT_MAX; p++) exponent = exponent * 10 + (*p - '0');
         number.exponent += minus ? -exponent : exponent;
     }
     return number;
@@ -85,7 +85,7 @@ static int count_steps(const MaskDecimal *number, MaskStep step, Wide *ret_count
     *ret_half = *ret_rest = false;
     if (magnitude == 0) return 0; /* nothing was cut off */
     if (exponent > 0) {
-        if (exponent > DIGITS_MOST || number->digits + (unsigned long)exponent > DIGITS_MOST) return MASK_NUMBER_TOO_LARGE;
+        if (exponent > DIGITS_MAX || number->digits + (unsigned long)exponent > DIGITS_MAX) return MASK_NUMBER_TOO_LARGE;
         magnitude *= power_of_ten((unsigned)exponent);
     } else if (exponent < 0) {
         unsigned long places = (unsigned long)-exponent;
@@ -95,7 +95,7 @@ static int count_steps(const MaskDecimal *number, MaskStep step, Wide *ret_count
         }
         if (places > PLACES_MOST) places = PLACES_MOST; /* 0 whatever it is divided by */
         divisor *= power_of_ten((unsigned)places);      /* even: a half is exact, whatever was cut off */
-    } else if (number->digits == DIGITS_MOST && cut) {
+    } else if (number->digits == DIGITS_MAX && cut) {
         return MASK_NUMBER_TOO_LARGE;
     }
     Wide rest = magnitude % divisor;

@@ -359,7 +359,7 @@ static uint32_t build_node(Build *build, const uint32_t *slots, uint32_t count, 
         key.tail = key.size >= 8 ? text_load8(key.text + key.size - 8) : key.head;
         buffer_append(&keys, &key, sizeof key);
         node.key_sizes |= UINT64_C(1) << (key.size & 63);
-        if (key.size > build->set->key_bytes_most) build->set->key_bytes_most = key.size;
+        if (key.size > build->set->key_bytes_max) build->set->key_bytes_max = key.size;
         uint32_t numeric_count = build_count(&numeric, sizeof(uint32_t));
         if (numeric_count > 0) {
             PathIndex entry = {.index = index, .node = key.node};
@@ -396,7 +396,7 @@ static void check_node(const PathSet *set, const Build *build, uint32_t number) 
     check((node->table_mask & (node->table_mask + 1)) == 0 && node->key_count <= node->table_mask / 2 + PATH_KEYS_LINEAR);
     for (uint32_t i = 0; i < node->key_count; i++) {
         const PathKey *key = &set->keys[node->key_first + i];
-        check(key->node > number && key->node < set->node_count && key->size <= set->key_bytes_most);
+        check(key->node > number && key->node < set->node_count && key->size <= set->key_bytes_max);
     }
     for (uint32_t i = 0; i < node->index_count; i++) {
         const PathIndex *index = &set->indexes[node->index_first + i];

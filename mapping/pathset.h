@@ -61,7 +61,7 @@ typedef struct PathSet {
     uint32_t *slots;
     uint32_t *table; /* 1 + place in keys, 0: free */
     uint32_t slot_count;
-    size_t key_bytes_most;
+    size_t key_bytes_max;
     HashKey key;      /* of the tables: names in events are a stranger's, and paths of inferred columns are names in events */
     PathSteps *paths; /* by slot */
     uint32_t *same;   /* while it is built: 1 + slot, by the hash of its path; 0: free */
@@ -114,7 +114,7 @@ static inline const PathKey *pathset_find(const PathSet *set, const PathNode *no
         }
         return NULL;
     }
-    if (size > set->key_bytes_most) return NULL;
+    if (size > set->key_bytes_max) return NULL;
     const uint32_t *table = set->table + node->table_first;
     for (uint64_t at = pathset_hash(set, text, size, head, tail);; at++) {
         uint32_t entry = table[at & node->table_mask];

@@ -124,12 +124,12 @@ typedef struct MapDefault {
     uint32_t uses;
 } MapDefault;
 
-Mapper *mapper_new(size_t row_bytes_most);
+Mapper *mapper_new(size_t row_bytes_max);
 void mapper_free(Mapper *mapper);
 
 /* Of one event, where a sink explodes an array. More is MAP_ROW_TOO_LARGE. The bytes are those of all its rows, which a larger row alone may have. */
-#define EXPLODED_ROWS_MOST 10000
-#define EXPLODED_BYTES_MOST ((size_t)8 << 20)
+#define EXPLODED_ROWS_MAX 10000
+#define EXPLODED_BYTES_MAX ((size_t)8 << 20)
 
 /* Appends one row to rows[i], a buffer of its own, for each sink i of the plan, or a row for each element of the array that the sink explodes,
  * and sets failures[i].error and rows. A sink that fails leaves rows[i] as it was. Cells that are equal in several sinks are made once. Returns how many sinks failed. */

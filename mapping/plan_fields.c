@@ -24,7 +24,7 @@ typedef struct Find {
     uint32_t *field_paths; /* the slot of the same steps, all of them quoted, where they are no more than the greatest depth */
     uint32_t *parents;     /* of such a slot: that of one step less */
     uint32_t slot_count, slot_room;
-    uint32_t depth_most;
+    uint32_t depth_max;
 } Find;
 
 #define SLOT_NONE UINT32_MAX
@@ -49,7 +49,7 @@ static int add_steps(Find *find, uint32_t slot, Error *error) {
     _cleanup_(buffer_deinit) Buffer path = {0};
     uint32_t parent = SLOT_NONE, at;
     note_slot(find, slot);
-    for (size_t level = 0; level <= steps && level <= find->depth_most; level++) {
+    for (size_t level = 0; level <= steps && level <= find->depth_max; level++) {
         if (level > 0) {
             buffer_append_byte(&path, '[');
             json_quote(&path, pathset_step(paths, slot, level - 1));
@@ -236,9 +236,9 @@ int plan_fields_add(Plan *plan, Error *error) {
         const Inference *infer = plan->sinks[i].sink->target.infer;
         if (!infer) continue;
         option_count += infer->hint_count + infer->exclude_count;
-        if (infer->depth > find.depth_most) find.depth_most = infer->depth;
+        if (infer->depth > find.depth_max) find.depth_max = infer->depth;
     }
-    if (find.depth_most == 0) return 0;
+    if (find.depth_max == 0) return 0;
     uint32_t *slots = calloc(option_count + 1, sizeof *slots), *at = slots;
     check(slots);
     int r = 0;

@@ -112,7 +112,7 @@ static ALWAYS_INLINE const char *pass_number(const char *p, const char *end, con
 static ALWAYS_INLINE const PathKey *find_key(Scanner *scanner, const PathSet *set, const PathNode *place, Span key, bool escaped,
                                              const char *end) {
     if (escaped) {
-        if (key.size / 6 > set->key_bytes_most) return NULL;
+        if (key.size / 6 > set->key_bytes_max) return NULL;
         buffer_clear(&scanner->key);
         if (json_unescape(&scanner->key, key)) return NULL; /* half a surrogate pair equals no path's text */
         key = buffer_span(&scanner->key);

@@ -14,7 +14,7 @@
  *   static Masks classify(const char *block)                          64 readable bytes
  *   static uint64_t prefix_xor(uint64_t bits)                         bit i: XOR of the bits 0..i
  *   static bool utf8_wrong(const char *block)                         64 bytes that 3 readable ones stand before; a sequence that ends
- *                                                                     behind the block is judged with the next one
+ *                                                                     behind the block is evaluated with the next one
  *   static const char **put_tokens(const char **to, const char *block, uint64_t bits)   may write 64 items, whatever the bits
  */
 #pragma once

@@ -6,7 +6,7 @@
 #include "base/error.h"
 
 /* Largest payload of each kind, 0 for an unknown kind: a larger size is refused before anything is read or allocated for it. */
-static size_t payload_most(unsigned kind) {
+static size_t payload_max(unsigned kind) {
     switch (kind) {
     case TEMPLATE_FRAME_LOAD:
     case TEMPLATE_FRAME_EVENT: return TEMPLATE_FRAME_BYTES_MAX;
@@ -25,7 +25,7 @@ int template_frame_next(Span bytes, TemplateFrame *ret_frame) {
     Cursor cursor = cursor_of(bytes);
     size_t size = cursor_u32(&cursor);
     unsigned kind = cursor_u8(&cursor);
-    size_t most = payload_most(kind);
+    size_t most = payload_max(kind);
     if (most == 0 || size > most) return -EBADMSG;
     ret_frame->bytes = TEMPLATE_FRAME_HEAD_BYTES + size;
     if (bytes.size < ret_frame->bytes) return TEMPLATE_FRAME_INCOMPLETE;
@@ -36,7 +36,7 @@ int template_frame_next(Span bytes, TemplateFrame *ret_frame) {
 
 /* Room for the head; the size is filled in when the frame is whole. */
 static size_t frame_begin(Buffer *out, TemplateFrameKind kind) {
-    check(payload_most((unsigned)kind) > 0);
+    check(payload_max((unsigned)kind) > 0);
     size_t start = out->size;
     buffer_put_u32(out, 0);
     buffer_put_u8(out, (unsigned char)kind);
@@ -46,7 +46,7 @@ static size_t frame_begin(Buffer *out, TemplateFrameKind kind) {
 static void frame_end(Buffer *out, size_t start) {
     check(out->size >= start + TEMPLATE_FRAME_HEAD_BYTES);
     size_t size = out->size - start - TEMPLATE_FRAME_HEAD_BYTES;
-    check(size <= payload_most((unsigned char)out->data[start + 4]));
+    check(size <= payload_max((unsigned char)out->data[start + 4]));
     uint32_t field = (uint32_t)size;
     memcpy(out->data + start, &field, sizeof field);
 }

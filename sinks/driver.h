@@ -113,7 +113,7 @@ typedef struct ImportJob {
     size_t position_count;
     const Uuid *settled; /* ledger rows that nobody asks for any more: delete them in the same transaction */
     size_t settled_count;
-    uint32_t bad_rows_most; /* more refused rows than this: SINK_REFUSED */
+    uint32_t bad_rows_max; /* more refused rows than this: SINK_REFUSED */
     /* Makes refused rows durable; called before COMMIT, only when there are any or store_none is set (an earlier try may have left some behind that
      * this one must replace). Once, but for an import that starts over since a position has changed: each call replaces what the one before it
      * stored. Not 0: roll back, SINK_RETRY. */
@@ -331,7 +331,7 @@ typedef struct SinkTest {
 typedef struct SinkDriver {
     const ConnectionType *type; /* the connections that it serves */
     /* What it can do. The loaders import only through drivers that are transactional and keep a ledger: exactly once rests on both. */
-    unsigned jobs_most;               /* on one connection at once; 0: any number */
+    unsigned jobs_max;                /* on one connection at once; 0: any number */
     bool transactional;               /* an import is there whole or not at all */
     bool keeps_ledger;                /* at the destination, in the import's transaction */
     bool is_local;                    /* what it writes is on this machine: two gateways never share it */

@@ -6,7 +6,7 @@
 
 #include "sinks/driver.h"
 
-#define IMPORT_STARTS_MOST 5 /* how often an import begins, when a position changes under it each time */
+#define IMPORT_STARTS_MAX 5 /* how often an import begins, when a position changes under it each time */
 
 /* Before the positions are read. Is it an import with runs? */
 bool import_has_runs(const ImportJob *job);

@@ -13,11 +13,11 @@
 #include "sinks/kafka_consumer_parts.h"
 
 #define QUEUED_BYTES_DEFAULT ((size_t)8 << 20)
-#define QUEUED_BYTES_LEAST ((size_t)1 << 20)
+#define QUEUED_BYTES_MIN ((size_t)1 << 20)
 #define LOCAL_LIMIT_MS 10000 /* what the library's main thread may take for a change of its own state */
-#define HANG_UPS_MOST 3
+#define HANG_UPS_MAX 3
 #define STALL (5 * USEC_MS)         /* see wake_fetchers */
-#define WAKES_MOST ((size_t)64)     /* partitions that are woken at once */
+#define WAKES_MAX ((size_t)64)      /* partitions that are woken at once */
 #define WITHOUT_GROUP "sluice-none" /* the library assigns only with a group's name; it is never joined */
 
 /* ---- open and close ------------------------------------------------------------------------------------------------------------------ */
@@ -95,7 +95,7 @@ int kafka_consumer_open(const Connection *connection, const char *data_directory
         consumer->name = text_copy(connection->name);
         consumer->has_group = options->group;
         consumer->queued_bytes = options->queued_bytes ? options->queued_bytes : QUEUED_BYTES_DEFAULT;
-        if (consumer->queued_bytes < QUEUED_BYTES_LEAST) consumer->queued_bytes = QUEUED_BYTES_LEAST;
+        if (consumer->queued_bytes < QUEUED_BYTES_MIN) consumer->queued_bytes = QUEUED_BYTES_MIN;
         kafka_consumer_forget_look_up(consumer);
         r = start(consumer, configuration, options, &fault, error);
         if (r == 0)
@@ -253,9 +253,9 @@ static KafkaEventKind take_message(KafkaConsumer *consumer, rd_kafka_message_t *
  */
 static void wake_fetchers(KafkaConsumer *consumer) {
     if (consumer->bytes_since_empty < consumer->queued_bytes / 4 * 3) return;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)WAKES_MOST);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)WAKES_MAX);
     check(list);
-    for (size_t i = 0; i < consumer->assigned_count && list->cnt < (int)WAKES_MOST; i++) {
+    for (size_t i = 0; i < consumer->assigned_count && list->cnt < (int)WAKES_MAX; i++) {
         const Assigned *at = &consumer->assigned[i];
         if (at->position >= 0 && !at->at_end && !at->paused && !at->stopped)
             rd_kafka_topic_partition_list_add(list, at->topic, at->partition)->offset = at->position;
@@ -506,7 +506,7 @@ const char *kafka_consumer_name(const KafkaConsumer *consumer) {
 int kafka_consumer_trouble(KafkaConsumer *consumer, bool waits, SinkFault *ret_fault, Error *error) {
     check_on_thread(&consumer->owner);
     if (!consumer->held) consumer->held = rd_kafka_consumer_poll(consumer->handle, 0);
-    bool helpless = consumer->all_down || consumer->hang_ups >= HANG_UPS_MOST || consumer->trouble_verdict == KAFKA_STOP_ALL;
+    bool helpless = consumer->all_down || consumer->hang_ups >= HANG_UPS_MAX || consumer->trouble_verdict == KAFKA_STOP_ALL;
     if (!consumer->has_trouble || (waits && !helpless)) return 0;
     *ret_fault = consumer->trouble_fault;
     return error_set(error, consumer->trouble.code, "%s", consumer->trouble.text);

@@ -16,8 +16,8 @@ void kafka_consumer_remove_pending(KafkaConsumer *consumer, size_t at) {
 }
 
 static Pending *add_pending(KafkaConsumer *consumer, KafkaEventKind kind) {
-    for (size_t i = 0; consumer->pending_count == PENDING_MOST; i++) {
-        check(i < PENDING_MOST);
+    for (size_t i = 0; consumer->pending_count == PENDING_MAX; i++) {
+        check(i < PENDING_MAX);
         if (consumer->pending[i].kind == KAFKA_TROUBLE) kafka_consumer_remove_pending(consumer, i);
     }
     Pending *pending = &consumer->pending[consumer->pending_count++];

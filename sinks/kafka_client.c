@@ -15,7 +15,7 @@
 #include "base/thread.h"
 #include "sinks/kafka_parts.h"
 
-#define SECRET_BYTES_MOST 4096
+#define SECRET_BYTES_MAX 4096
 
 /* ---- configuration ------------------------------------------------------------------------------------------------------------------- */
 
@@ -51,17 +51,17 @@ static const char *const needed[][2] = {
 };
 
 /* One newline at its end is dropped. The text is a secret: clear it. */
-static int read_secret(const char *path, const char *what, char out[static SECRET_BYTES_MOST], Error *error) {
+static int read_secret(const char *path, const char *what, char out[static SECRET_BYTES_MAX], Error *error) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return error_set(error, -errno, "the %s %s cannot be read: %s", what, path, strerrordesc_np(errno));
     size_t size = 0;
     for (;;) {
-        ssize_t n = read(fd, out + size, SECRET_BYTES_MOST - size);
+        ssize_t n = read(fd, out + size, SECRET_BYTES_MAX - size);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return error_set(error, -errno, "the %s %s cannot be read: %s", what, path, strerrordesc_np(errno));
         if (n == 0) break;
         size += (size_t)n;
-        if (size == SECRET_BYTES_MOST) return error_set(error, -EFBIG, "the %s %s is too long", what, path);
+        if (size == SECRET_BYTES_MAX) return error_set(error, -EFBIG, "the %s %s is too long", what, path);
     }
     if (size > 0 && out[size - 1] == '\n') size--;
     out[size] = '\0';
@@ -76,7 +76,7 @@ static char *place_of(const char *data_directory, const char *path) {
 }
 
 static int set_secret(rd_kafka_conf_t *configuration, const char *name, const char *path, const char *what, Error *error) {
-    char secret[SECRET_BYTES_MOST];
+    char secret[SECRET_BYTES_MAX];
     int r = read_secret(path, what, secret, error);
     /* The words of a refusal could show a part of it. */
     if (r == 0 && kafka_configuration_set(configuration, name, secret, NULL) < 0)

@@ -8,7 +8,7 @@
 #include "base/thread.h"
 #include "sinks/kafka_parts.h"
 
-#define PENDING_MOST 64 /* events of callbacks that wait to be handed out: older trouble gives way */
+#define PENDING_MAX 64 /* events of callbacks that wait to be handed out: older trouble gives way */
 
 typedef struct Assigned {
     char *topic;
@@ -54,7 +54,7 @@ struct KafkaConsumer {
     const rd_kafka_topic_t *last_topic; /* the last look-up: records of a partition come in a row */
     int32_t last_partition;
     size_t last_index;
-    Pending pending[PENDING_MOST];
+    Pending pending[PENDING_MAX];
     size_t pending_count;
     Pending handed;              /* the last one that was handed out: its texts are valid until the next call */
     rd_kafka_message_t *current; /* handed out */

@@ -9,9 +9,8 @@
 #include "base/text.h"
 #include "sinks/kafka_parts.h"
 
-#define TURN_LEAST                                                                                                                         \
-    (100 * USEC_MS) /* of waiting for an answer: the caller's patience is asked between, and a slow answer needs a long one */
-#define TURN_MOST (2 * USEC_SECOND)
+#define TURN_MIN (100 * USEC_MS) /* of waiting for an answer: the caller's patience is asked between, and a slow answer needs a long one */
+#define TURN_MAX (2 * USEC_SECOND)
 #define OFFSETS_AT_ONCE ((size_t)1000)
 
 /* ---- topics -------------------------------------------------------------------------------------------------------------------------- */
@@ -25,7 +24,7 @@ static int ask_metadata(KafkaConsumer *consumer, bool all, usec_t deadline, cons
                         const struct rd_kafka_metadata **ret_metadata, SinkFault *ret_fault, Error *error) {
     rd_kafka_t *handle = kafka_consumer_handle(consumer);
     const char *name = kafka_consumer_name(consumer);
-    for (usec_t turn = TURN_LEAST;; turn = turn * 2 < TURN_MOST ? turn * 2 : TURN_MOST) {
+    for (usec_t turn = TURN_MIN;; turn = turn * 2 < TURN_MAX ? turn * 2 : TURN_MAX) {
         usec_t left = deadline - now();
         if (turn > left) turn = left > USEC_MS ? left : USEC_MS;
         rd_kafka_resp_err_t code = rd_kafka_metadata(handle, all, NULL, ret_metadata, (int)(turn / USEC_MS));
@@ -192,7 +191,7 @@ static rd_kafka_topic_partition_list_t *list_pass(const OffsetQuery *query, Offs
 
 /* Asks until there is an answer. The time that a turn takes grows, since each asks anew. */
 static rd_kafka_resp_err_t ask_list(const OffsetQuery *query, OffsetPass pass, rd_kafka_topic_partition_list_t **ret_list) {
-    for (usec_t turn = TURN_MOST;; turn = turn * 2 < TURN_MOST ? turn * 2 : TURN_MOST) {
+    for (usec_t turn = TURN_MAX;; turn = turn * 2 < TURN_MAX ? turn * 2 : TURN_MAX) {
         usec_t left = query->deadline - now();
         if (turn > left) turn = left > USEC_MS ? left : USEC_MS;
         *ret_list = list_pass(query, pass);

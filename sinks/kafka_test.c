@@ -9,7 +9,7 @@
 
 #define LIMIT (8 * USEC_SECOND)       /* for all answers */
 #define CLOSE_LIMIT (2 * USEC_SECOND) /* so that the whole test ends within 10 s */
-#define READ_MOST ((size_t)500)       /* topics that are read */
+#define READ_MAX ((size_t)500)        /* topics that are read */
 
 typedef struct Trial {
     const char *name;
@@ -23,7 +23,7 @@ static usec_t now(void) {
     return clock_system()->boot(clock_system());
 }
 
-static SinkFault judge_topics(const Trial *trial, Error *error) {
+static SinkFault evaluate_topics(const Trial *trial, Error *error) {
     for (size_t i = 0; i < trial->topics.count; i++) {
         const KafkaTopic *topic = &trial->topics.items[i];
         switch (topic->fault) {
@@ -74,7 +74,7 @@ static SinkFault read_ends(const Trial *trial, size_t count, Error *error) {
 }
 
 static SinkFault try_reading(const Trial *trial, Error *error) {
-    size_t count = trial->topics.count < READ_MOST ? trial->topics.count : READ_MOST;
+    size_t count = trial->topics.count < READ_MAX ? trial->topics.count : READ_MAX;
     if (count == 0) return SINK_SOUND;
     _cleanup_free_ KafkaPartition *partitions = calloc(count, sizeof *partitions);
     check(partitions);
@@ -87,13 +87,13 @@ static SinkFault run(Trial *trial, SinkTest *test, Error *error) {
     if (kafka_consumer_topics(trial->consumer, test->tables, test->table_count, LIMIT, test->patience, &trial->topics, &fault, error) < 0)
         return fault;
     (void)snprintf(test->version, sizeof test->version, "Kafka, cluster %s", trial->topics.cluster);
-    fault = judge_topics(trial, error);
+    fault = evaluate_topics(trial, error);
     if (fault == SINK_SOUND) fault = try_reading(trial, error);
     if (fault != SINK_SOUND) return fault;
     if (test->table_count == 0)
         (void)snprintf(test->note, sizeof test->note, "No source reads topics of it yet: rights on topics were not tested.");
-    else if (trial->topics.count > READ_MOST)
-        (void)snprintf(test->note, sizeof test->note, "%zu topics are there; reading was tested for %zu.", trial->topics.count, READ_MOST);
+    else if (trial->topics.count > READ_MAX)
+        (void)snprintf(test->note, sizeof test->note, "%zu topics are there; reading was tested for %zu.", trial->topics.count, READ_MAX);
     return SINK_SOUND;
 }
 

@@ -16,12 +16,12 @@
 #include "sinks/nats_parts.h"
 
 #define LIMIT (5 * USEC_SECOND) /* of a connect and of a request, unless the options say otherwise */
-#define RETRY_LEAST (100 * USEC_MS)
-#define RETRY_MOST (5 * USEC_SECOND)
+#define RETRY_MIN (100 * USEC_MS)
+#define RETRY_MAX (5 * USEC_SECOND)
 #define PING_INTERVAL (10 * USEC_SECOND) /* with the next one unanswered the connection counts as lost */
 #define WRITE_LIMIT (5 * USEC_SECOND)    /* how long one write may wait for a peer that does not read */
-#define LEFT_MOST 16                     /* threads that are left behind: with more of them nobody connects */
-#define ANSWER_BYTES_MOST ((size_t)4 << 20)
+#define LEFT_MAX 16                      /* threads that are left behind: with more of them nobody connects */
+#define ANSWER_BYTES_MAX ((size_t)4 << 20)
 
 /* ---- notes of libnats' own threads ---- */
 
@@ -240,11 +240,11 @@ NatsClient *nats_client_new(const NatsClientOptions *options) {
     client->options = *options;
     client->options.connect_limit = or_default(options->connect_limit, LIMIT);
     client->options.request_limit = or_default(options->request_limit, LIMIT);
-    client->options.retry_least = or_default(options->retry_least, RETRY_LEAST);
-    client->options.retry_most = or_default(options->retry_most, RETRY_MOST);
+    client->options.retry_min = or_default(options->retry_min, RETRY_MIN);
+    client->options.retry_max = or_default(options->retry_max, RETRY_MAX);
     client->name = text_copy(options->name);
     client->notes = notes_new();
-    client->pause = client->options.retry_least;
+    client->pause = client->options.retry_min;
     uint64_t random;
     random_bytes(&random, sizeof random);
     client->server = (size_t)(random % count_servers(client)); /* so that the clients of a cluster spread */
@@ -282,7 +282,7 @@ static void try_next(NatsClient *client, SinkFault fault, const Error *error) {
     uint32_t random;
     random_bytes(&random, sizeof random);
     client->retry_at = nats_now() + client->pause / 2 + (usec_t)(random % (uint64_t)(client->pause / 2 + 1));
-    client->pause = client->pause * 2 < client->options.retry_most ? client->pause * 2 : client->options.retry_most;
+    client->pause = client->pause * 2 < client->options.retry_max ? client->pause * 2 : client->options.retry_max;
 }
 
 /* `words`: of libnats or of the server, made one sentence. */
@@ -297,7 +297,7 @@ static void fail_attempt(NatsClient *client, SinkFault fault, int code, const ch
     try_next(client, fault, &error);
 }
 
-static void judge_failure(NatsClient *client, const NatsTask *task) {
+static void evaluate_failure(NatsClient *client, const NatsTask *task) {
     SinkFault fault = fault_of(task->status, task->words);
     const char *words = task->words[0] ? task->words : natsStatus_GetText(task->status);
     /* With TLS 1.3 a server refuses the client's certificate only after the client's part of the handshake. */
@@ -351,7 +351,7 @@ static void adopt(NatsClient *client, natsConnection *connection) {
     client->connection = connection;
     client->generation++;
     client->tried = 0;
-    client->pause = client->options.retry_least;
+    client->pause = client->options.retry_min;
     client->status.connected = true;
     client->status.connects++;
     client->status.failed_rounds = 0;
@@ -366,7 +366,7 @@ static void look_at_attempt(NatsClient *client) {
         if (task->status == NATS_OK)
             adopt(client, steal(task->connection));
         else
-            judge_failure(client, task);
+            evaluate_failure(client, task);
         (void)task_drop(task);
     } else if (nats_now() >= client->attempt_end) {
         (void)task_drop(steal(client->attempt));
@@ -401,7 +401,7 @@ static void advance(NatsClient *client) {
     } else if (client->attempt) {
         look_at_attempt(client);
     }
-    if (!client->connection && !client->attempt && nats_now() >= client->retry_at && nats_left_behind() < LEFT_MOST) start_attempt(client);
+    if (!client->connection && !client->attempt && nats_now() >= client->retry_at && nats_left_behind() < LEFT_MAX) start_attempt(client);
 }
 
 uint64_t nats_client_connects(const NatsClient *client) {
@@ -545,7 +545,7 @@ static NatsResult refused_by(NatsClient *client, const char *subject, const json
 static NatsResult read_answer(NatsClient *client, const char *subject, natsMsg *message, json_t **ret_answer, Error *error) {
     const char *name = client->options.connection->name;
     size_t size = (size_t)natsMsg_GetDataLength(message);
-    json_t *answer = size <= ANSWER_BYTES_MOST ? json_loadb(natsMsg_GetData(message), size, 0, NULL) : NULL;
+    json_t *answer = size <= ANSWER_BYTES_MAX ? json_loadb(natsMsg_GetData(message), size, 0, NULL) : NULL;
     if (!json_is_object(answer)) {
         json_decref(answer);
         (void)error_set(error, -EBADMSG, "Connection \"%s\": the answer to %s is no JSON object.", name, subject);

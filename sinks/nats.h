@@ -32,13 +32,13 @@ typedef enum NatsResult {
 typedef struct NatsClient NatsClient;
 
 typedef struct NatsClientOptions {
-    const Connection *connection;   /* of type nats; borrowed as long */
-    const char *data_directory;     /* what relative paths are relative to; borrowed */
-    const char *name;               /* as the server shows it; copied */
-    const SinkPatience *patience;   /* borrowed; NULL: no end */
-    usec_t connect_limit;           /* of one server; 0: 5 s */
-    usec_t request_limit;           /* of one request of the JetStream API; 0: 5 s */
-    usec_t retry_least, retry_most; /* how long all servers rest after none took the login, growing; 0: 100 ms, 5 s */
+    const Connection *connection; /* of type nats; borrowed as long */
+    const char *data_directory;   /* what relative paths are relative to; borrowed */
+    const char *name;             /* as the server shows it; copied */
+    const SinkPatience *patience; /* borrowed; NULL: no end */
+    usec_t connect_limit;         /* of one server; 0: 5 s */
+    usec_t request_limit;         /* of one request of the JetStream API; 0: 5 s */
+    usec_t retry_min, retry_max;  /* how long all servers rest after none took the login, growing; 0: 100 ms, 5 s */
 } NatsClientOptions;
 
 /* How the connection is. */
@@ -100,7 +100,7 @@ typedef struct NatsConsumerOptions {
     uint64_t sequence;   /* NATS_START_SEQUENCE: the first, >= 1 */
     int64_t time_nsec;   /* NATS_START_TIME: since 1970 */
     uint32_t batch;      /* messages on their way at once, >= 1 */
-    uint64_t bytes_most; /* of one request; a larger message comes alone; 0: no limit */
+    uint64_t bytes_max;  /* of one request; a larger message comes alone; 0: no limit */
     usec_t ack_wait;     /* a message that is neither acked nor worked on so long is delivered again; durable only */
     usec_t expires;      /* of a request: the server ends it then; 0: 30 s */
     usec_t heartbeat;    /* what it sends while it has nothing; 0: 5 s. At most half of `expires` */

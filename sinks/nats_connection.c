@@ -10,16 +10,16 @@
 #define FILE_BYTES 4096
 #define WHERE " Read at each connect. Relative to the data directory unless it is absolute."
 #define SECRET_FILE(label, text)                                                                                                           \
-    { .name = (label), .bytes_most = FILE_BYTES, .is_secret_file = true, .sentence = text WHERE }
+    { .name = (label), .bytes_max = FILE_BYTES, .is_secret_file = true, .sentence = text WHERE }
 #define OPEN_FILE(label, text)                                                                                                             \
-    { .name = (label), .bytes_most = FILE_BYTES, .is_open_file = true, .sentence = text WHERE }
+    { .name = (label), .bytes_max = FILE_BYTES, .is_open_file = true, .sentence = text WHERE }
 
 static const ConnectionField fields[] = {
     {.name = "servers",
-     .bytes_most = 4096,
+     .bytes_max = 4096,
      .needed = "\"servers\": \"nats://host:4222\"",
      .sentence = "URLs of the servers of one cluster, with commas between them. `tls://` demands TLS. No others are tried."},
-    {.name = "user", .bytes_most = 255, .sentence = "The login's user. Needs `passwordFile`."},
+    {.name = "user", .bytes_max = 255, .sentence = "The login's user. Needs `passwordFile`."},
     SECRET_FILE("passwordFile", "A file with the user's password; one newline at its end is dropped."),
     SECRET_FILE("tokenFile", "A file with the token of a login without a user; one newline at its end is dropped."),
     SECRET_FILE("credentialsFile", "A credentials file with a user's JWT and seed, as nsc makes it."),
@@ -64,7 +64,7 @@ static int validate_servers(const char *servers, Error *error) {
     for (NatsServers walk = {.rest = servers}; nats_servers_next(&walk);) {
         int r = check_server(walk.url, error);
         if (r < 0) return r;
-        if (++count > NATS_SERVERS_MOST) return error_set(error, -EINVAL, "must have at most %d URLs", NATS_SERVERS_MOST);
+        if (++count > NATS_SERVERS_MAX) return error_set(error, -EINVAL, "must have at most %d URLs", NATS_SERVERS_MAX);
     }
     return 0;
 }

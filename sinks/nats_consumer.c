@@ -17,7 +17,7 @@
 #define GRACE (1 * USEC_SECOND)    /* how much later than it says the server may be */
 #define REST (200 * USEC_MS)       /* after a request that the server did not take */
 #define INACTIVE (5 * USEC_MINUTE) /* how long the server keeps a consumer without a durable that nobody asks */
-#define PULLS_MOST 2
+#define PULLS_MAX 2
 #define NSEC(usec) ((json_int_t)((usec)*1000))
 
 typedef struct Pull {
@@ -37,7 +37,7 @@ struct NatsConsumer {
     uint64_t generation;        /* of that */
     char inbox[48];
     char next[640]; /* the subject of requests */
-    Pull pulls[PULLS_MOST];
+    Pull pulls[PULLS_MAX];
     uint64_t token;
     uint64_t violations;
     usec_t heard_at;
@@ -94,7 +94,7 @@ static json_t *config_of(const NatsConsumer *consumer) {
     return config;
 }
 
-/* Where an existing one starts cannot be changed and is not ours to judge; an option that we do not know stays as it is. */
+/* Where an existing one starts cannot be changed and is not for us to decide; an option that we do not know stays as it is. */
 static void keep_of_existing(const json_t *existing, json_t *config) {
     static const char *const starts[] = {"deliver_policy", "opt_start_seq", "opt_start_time"};
     const char *name;
@@ -328,7 +328,7 @@ static void forget_pulls(NatsConsumer *consumer) {
 
 static uint32_t on_their_way(const NatsConsumer *consumer) {
     uint32_t sum = 0;
-    for (size_t i = 0; i < PULLS_MOST; i++) sum += consumer->pulls[i].left;
+    for (size_t i = 0; i < PULLS_MAX; i++) sum += consumer->pulls[i].left;
     return sum;
 }
 
@@ -369,17 +369,17 @@ static bool subscribe(NatsConsumer *consumer) {
 static void request_more(NatsConsumer *consumer) {
     const NatsConsumerOptions *options = &consumer->options;
     usec_t now = nats_now();
-    for (size_t i = 0; i < PULLS_MOST; i++)
+    for (size_t i = 0; i < PULLS_MAX; i++)
         if (consumer->pulls[i].left > 0 && now > consumer->pulls[i].end) consumer->pulls[i].left = 0;
     uint32_t coming = on_their_way(consumer);
     if (coming > options->batch / 2 || now < consumer->retry_at) return;
     Pull *free_pull = NULL;
-    for (size_t i = 0; i < PULLS_MOST && !free_pull; i++)
+    for (size_t i = 0; i < PULLS_MAX && !free_pull; i++)
         if (consumer->pulls[i].left == 0) free_pull = &consumer->pulls[i];
     if (!free_pull || (consumer->alone && coming > 0)) return;
     uint32_t count = consumer->alone ? 1 : options->batch - coming;
     char body[200], reply[80], size[48] = "";
-    if (options->bytes_most > 0 && !consumer->alone) (void)snprintf(size, sizeof size, ",\"max_bytes\":%" PRIu64, options->bytes_most);
+    if (options->bytes_max > 0 && !consumer->alone) (void)snprintf(size, sizeof size, ",\"max_bytes\":%" PRIu64, options->bytes_max);
     (void)snprintf(body, sizeof body, "{\"batch\":%" PRIu32 ",\"expires\":%" PRIdMAX ",\"idle_heartbeat\":%" PRIdMAX "%s}", count,
                    (intmax_t)NSEC(options->expires), (intmax_t)NSEC(options->heartbeat), size);
     (void)snprintf(reply, sizeof reply, "%s.%" PRIu64, consumer->inbox, ++consumer->token);
@@ -393,7 +393,7 @@ static void request_more(NatsConsumer *consumer) {
 /* The oldest that is open gives what comes. */
 static void count_message(NatsConsumer *consumer) {
     Pull *oldest = NULL;
-    for (size_t i = 0; i < PULLS_MOST; i++)
+    for (size_t i = 0; i < PULLS_MAX; i++)
         if (consumer->pulls[i].left > 0 && (!oldest || consumer->pulls[i].token < oldest->token)) oldest = &consumer->pulls[i];
     if (!oldest) return;
     oldest->left--;
@@ -404,7 +404,7 @@ static Pull *pull_of(NatsConsumer *consumer, const char *subject) {
     size_t size = strlen(consumer->inbox);
     if (strncmp(subject, consumer->inbox, size) != 0 || subject[size] != '.') return NULL;
     uint64_t token = strtoull(subject + size + 1, NULL, 10);
-    for (size_t i = 0; i < PULLS_MOST; i++)
+    for (size_t i = 0; i < PULLS_MAX; i++)
         if (consumer->pulls[i].token == token && consumer->pulls[i].left > 0) return &consumer->pulls[i];
     return NULL;
 }

@@ -10,7 +10,7 @@
 #include "sinks/nats_key.h"
 #include "sinks/nats_parts.h"
 
-#define SECRET_BYTES_MOST 8192
+#define SECRET_BYTES_MAX 8192
 
 /* The path of a field's file; NULL: the field is not given. free(). */
 static char *path_of(const NatsClient *client, const char *field) {
@@ -27,17 +27,17 @@ static int cannot_read(const char *field, const char *path, int code, Error *err
 }
 
 /* The whole file without one newline at its end, NUL-terminated. A secret: clear it. */
-static int read_secret(const char *field, const char *path, char out[static SECRET_BYTES_MOST], Error *error) {
+static int read_secret(const char *field, const char *path, char out[static SECRET_BYTES_MAX], Error *error) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return cannot_read(field, path, -errno, error);
     size_t size = 0;
     for (;;) {
-        ssize_t n = read(fd, out + size, SECRET_BYTES_MOST - size);
+        ssize_t n = read(fd, out + size, SECRET_BYTES_MAX - size);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return cannot_read(field, path, -errno, error);
         if (n == 0) break;
         size += (size_t)n;
-        if (size == SECRET_BYTES_MOST) return error_set(error, -EFBIG, "The %s %s is too long.", field, path);
+        if (size == SECRET_BYTES_MAX) return error_set(error, -EFBIG, "The %s %s is too long.", field, path);
     }
     if (size > 0 && out[size - 1] == '\n') size--;
     out[size] = '\0';
@@ -62,7 +62,7 @@ static SinkFault set_key(natsOptions *options, const char *path, const char *sec
 }
 
 static SinkFault set_login(natsOptions *options, const char *user, const char *field, const char *path, Error *error) {
-    char secret[SECRET_BYTES_MOST];
+    char secret[SECRET_BYTES_MAX];
     SinkFault fault = SINK_FAULT_LOGIN;
     natsStatus status = NATS_OK;
     if (read_secret(field, path, secret, error) == 0) {

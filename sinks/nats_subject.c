@@ -4,7 +4,7 @@
 
 #define TOKENS_PLAIN 9   /* $JS.ACK.STREAM.CONSUMER.delivered.stream.consumer.time.pending */
 #define TOKENS_DOMAIN 11 /* $JS.ACK.DOMAIN.ACCOUNT.STREAM..., and perhaps one more of random letters */
-#define TOKENS_MOST 16
+#define TOKENS_MAX 16
 
 bool nats_servers_next(NatsServers *servers) {
     if (!servers->rest) return false;
@@ -14,13 +14,13 @@ bool nats_servers_next(NatsServers *servers) {
     return true;
 }
 
-/* How many there are, TOKENS_MOST + 1 if there are more. */
+/* How many there are, TOKENS_MAX + 1 if there are more. */
 static size_t split(Span text, Span *tokens) {
     size_t count = 0;
     const char *start = text.data, *end = text.data + text.size;
     for (const char *at = start;; at++) {
         if (at < end && *at != '.') continue;
-        if (count == TOKENS_MOST) return TOKENS_MOST + 1;
+        if (count == TOKENS_MAX) return TOKENS_MAX + 1;
         tokens[count++] = (Span){start, (size_t)(at - start)};
         if (at == end) return count;
         start = at + 1;
@@ -45,10 +45,10 @@ bool nats_subject_is_ack(Span reply) {
 }
 
 bool nats_subject_parse(Span reply, NatsDelivery *ret_delivery) {
-    Span tokens[TOKENS_MOST];
+    Span tokens[TOKENS_MAX];
     if (!nats_subject_is_ack(reply)) return false;
     size_t count = split(reply, tokens);
-    if (count > TOKENS_MOST || (count != TOKENS_PLAIN && count < TOKENS_DOMAIN)) return false;
+    if (count > TOKENS_MAX || (count != TOKENS_PLAIN && count < TOKENS_DOMAIN)) return false;
     const Span *token = tokens + (count == TOKENS_PLAIN ? 2 : 4);
     NatsDelivery delivery = {.stream = token[0], .consumer = token[1]};
     uint64_t time;

@@ -1,4 +1,4 @@
-/* Names, subjects and states of JetStream, as far as they can be judged without a server. Pure; any thread. */
+/* Names, subjects and states of JetStream, as far as they can be evaluated without a server. Pure; any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,7 +7,7 @@
 
 #include "base/span.h"
 
-#define NATS_SERVERS_MOST 32
+#define NATS_SERVERS_MAX 32
 
 /* Walks the URLs of a connection's "servers"; spaces around them are left out. */
 typedef struct NatsServers {

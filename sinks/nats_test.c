@@ -74,7 +74,7 @@ SinkFault nats_test(const Connection *connection, const char *data_directory, Si
                                  .patience = &patience,
                                  .connect_limit = CONNECT_LIMIT,
                                  .request_limit = REQUEST_LIMIT,
-                                 .retry_least = LIMIT};
+                                 .retry_min = LIMIT};
     test->version[0] = test->note[0] = '\0';
     NatsClient *client = nats_client_new(&options);
     test->fault = connect(client, &limits, connection->name, error);

@@ -157,7 +157,7 @@ static SinkResult enter_files(PostgresSession *session, const ImportJob *job, bo
     *ret_waiting = 0;
     if (import_has_runs(job)) {
         result = postgres_positions_read(session, job->target, job->positions, job->position_count, error);
-        if (result == SINK_DONE && !has_table) run_marks_judge(&(RunMarks){0}, job->positions, job->position_count);
+        if (result == SINK_DONE && !has_table) run_marks_evaluate(&(RunMarks){0}, job->positions, job->position_count);
         if (result == SINK_DONE) result = import_runs_begin(job, error);
     }
     for (size_t i = 0; i < job->file_count && result == SINK_DONE; i++) {
@@ -220,7 +220,7 @@ static SinkResult finish(PostgresSession *session, ImportJob *job, const Postgre
     if (result == SINK_DONE && import_has_runs(job))
         result = postgres_positions_set(session, &owner, job->target, job->positions, job->position_count, ret_lost, error);
     if (result != SINK_DONE) return result;
-    check(!load->has_savepoint && load->rejects.refused <= job->bad_rows_most);
+    check(!load->has_savepoint && load->rejects.refused <= job->bad_rows_max);
     job->proven_absent = false;
     return postgres_commit(session, "import", error);
 }
@@ -258,7 +258,7 @@ static SinkResult import_until_set(PostgresSession *session, ImportJob *job, Err
     SinkTarget side = {0};
     if (replaces) side_target_init(&side, job->target);
     SinkResult result = SINK_RETRY;
-    for (int starts = 0; lost && starts < IMPORT_STARTS_MOST; starts++) {
+    for (int starts = 0; lost && starts < IMPORT_STARTS_MAX; starts++) {
         if (starts > 0) {
             postgres_session_unwatch(session);
             postgres_roll_back(session);

@@ -12,7 +12,7 @@
 #include "sinks/postgres_table.h"
 #include "sinks/postgres_transaction.h"
 
-#define TABLE_COLUMNS_MOST 1600 /* of PostgreSQL, with those that were dropped */
+#define TABLE_COLUMNS_MAX 1600 /* of PostgreSQL, with those that were dropped */
 
 /* `sql` with the name of the map in the place of @. */
 static SinkResult run(PostgresSession *session, const char *sql, size_t count, const char *const *values, PGresult **ret_rows,
@@ -118,7 +118,7 @@ static SinkResult extend(PostgresSession *session, const char *table, ColumnsJob
     if (result == SINK_DONE) result = read_map(session, table, map, error);
     if (result == SINK_DONE) result = postgres_table_find(session, job->target, found, &used, error);
     if (result != SINK_DONE) return result;
-    column_map_extend(map, job, found, &postgres_type_rules, used < TABLE_COLUMNS_MOST ? TABLE_COLUMNS_MOST - used : 0);
+    column_map_extend(map, job, found, &postgres_type_rules, used < TABLE_COLUMNS_MAX ? TABLE_COLUMNS_MAX - used : 0);
     result = write_map(session, table, job, map, error);
     if (result == SINK_DONE && found->count > 0) result = postgres_table_add(session, job->target, map, error);
     return result;

@@ -13,20 +13,20 @@
 #include "sinks/postgres_failure.h"
 
 #define CONNECT_LIMIT (15 * USEC_SECOND)
-#define PASSWORD_BYTES_MOST 4096
+#define PASSWORD_BYTES_MAX 4096
 
 /* One trailing newline is dropped. The text is a secret: clear it. */
-static int read_password(const char *path, char out[static PASSWORD_BYTES_MOST], Error *error) {
+static int read_password(const char *path, char out[static PASSWORD_BYTES_MAX], Error *error) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set(error, -errno, "The password file %s cannot be read: %s.", path, strerrordesc_np(errno));
     size_t size = 0;
     for (;;) {
-        ssize_t n = read(fd, out + size, PASSWORD_BYTES_MOST - size);
+        ssize_t n = read(fd, out + size, PASSWORD_BYTES_MAX - size);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return error_set(error, -errno, "The password file %s cannot be read: %s.", path, strerrordesc_np(errno));
         if (n == 0) break;
         size += (size_t)n;
-        if (size == PASSWORD_BYTES_MOST) return error_set(error, -EFBIG, "The password file %s is too long.", path);
+        if (size == PASSWORD_BYTES_MAX) return error_set(error, -EFBIG, "The password file %s is too long.", path);
     }
     if (size > 0 && out[size - 1] == '\n') size--;
     out[size] = '\0';
@@ -135,7 +135,7 @@ SinkResult postgres_connect(const Connection *connection, const char *data_direc
                             const SinkPatience *patience, PGconn **ret_libpq, SinkFault *ret_fault, Error *error) {
     SinkFault unasked;
     if (!ret_fault) ret_fault = &unasked;
-    char password[PASSWORD_BYTES_MOST];
+    char password[PASSWORD_BYTES_MAX];
     const char *password_file = connection_value(connection, "passwordFile");
     if (password_file) {
         bool absolute = password_file[0] == '/';

@@ -12,7 +12,7 @@
 typedef struct pg_result PGresult;
 typedef struct pg_conn PGconn;
 
-#define POSTGRES_NAME_BYTES_MOST 63 /* NAMEDATALEN less the NUL */
+#define POSTGRES_NAME_BYTES_MAX 63 /* NAMEDATALEN less the NUL */
 
 /* Can one row be at fault when a statement that carried rows failed this way, and the same statement goes through without rows? */
 typedef enum PostgresBlame {
@@ -30,7 +30,7 @@ typedef struct PostgresFailure {
     char reason[480]; /* the server's words, and the key that they are about, which is for rejects only */
     size_t words;     /* bytes of them alone: the log and the status show no values */
     /* What the server names as concerned; "" where it names none. */
-    char schema[POSTGRES_NAME_BYTES_MOST + 1], table[POSTGRES_NAME_BYTES_MOST + 1], column[POSTGRES_NAME_BYTES_MOST + 1];
+    char schema[POSTGRES_NAME_BYTES_MAX + 1], table[POSTGRES_NAME_BYTES_MAX + 1], column[POSTGRES_NAME_BYTES_MAX + 1];
 } PostgresFailure;
 
 void postgres_failure_init(PostgresFailure *failure, const PGresult *refusal);

@@ -12,7 +12,7 @@
 #include "sinks/row_search.h"
 #include "sinks/table_shape.h"
 
-#define UNCLEAR_MOST 100 /* rows refused for what may be the table's fault, before any row went through */
+#define UNCLEAR_MAX 100 /* rows refused for what may be the table's fault, before any row went through */
 
 SinkResult postgres_load_begin(PostgresLoad *load, PostgresSession *session, ImportJob *job, const SinkTarget *target,
                                bool has_row_security, Error *error) {
@@ -450,7 +450,7 @@ static SinkResult refuse_alone(PostgresLoad *load, const Attempt *attempt, const
         load->unclear_result = outcome;
         load->unclear_error = *refusal;
     }
-    if (load->rows_through == 0 && load->unclear >= UNCLEAR_MOST) return blame_table(load, error);
+    if (load->rows_through == 0 && load->unclear >= UNCLEAR_MAX) return blame_table(load, error);
     return refuse_row(load, attempt, failure->reason, error);
 }
 

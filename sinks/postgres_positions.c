@@ -28,7 +28,7 @@ SinkResult postgres_positions_read(PostgresSession *session, const SinkTarget *t
     if (result != SINK_DONE || target->table.strategy != STRATEGY_REPLACE) return result;
     RunMarks marks;
     result = postgres_marks_read(session, target, &marks, error);
-    if (result == SINK_DONE) run_marks_judge(&marks, positions, count);
+    if (result == SINK_DONE) run_marks_evaluate(&marks, positions, count);
     run_marks_deinit(&marks);
     return result;
 }
@@ -273,7 +273,7 @@ static SinkResult pg_advance(SinkSession *sink_session, PositionsJob *job, Error
     PostgresSession *session = session_of(sink_session);
     SinkResult result = postgres_session_use(session, error);
     bool lost = result == SINK_DONE;
-    for (int starts = 0; lost && starts < IMPORT_STARTS_MOST; starts++) result = advance_once(session, job, &lost, error);
+    for (int starts = 0; lost && starts < IMPORT_STARTS_MAX; starts++) result = advance_once(session, job, &lost, error);
     if (result == SINK_DONE && error) *error = (Error){0};
     return result;
 }

@@ -14,12 +14,12 @@
 #include "sinks/postgres_probe.h"
 
 #define SILENCE_LIMIT (60 * USEC_SECOND)
-#define STATEMENT_LIMIT (15 * USEC_MINUTE)      /* of an import whose job does not say */
-#define SERVER_LIMIT_MOST (INT32_MAX * USEC_MS) /* PostgreSQL counts its limits as 32-bit milliseconds */
-#define DDL_TRIES_MOST 5
+#define STATEMENT_LIMIT (15 * USEC_MINUTE)     /* of an import whose job does not say */
+#define SERVER_LIMIT_MAX (INT32_MAX * USEC_MS) /* PostgreSQL counts its limits as 32-bit milliseconds */
+#define DDL_TRIES_MAX 5
 #define WAIT_TURN USEC_SECOND
-#define PROBE_INTERVAL_LEAST (100 * USEC_MS)
-#define PROBE_INTERVAL_MOST (10 * USEC_SECOND)
+#define PROBE_INTERVAL_MIN (100 * USEC_MS)
+#define PROBE_INTERVAL_MAX (10 * USEC_SECOND)
 #define COPY_PIECE_BYTES ((size_t)256 << 10)
 
 static int errno_of(SinkResult result) {
@@ -42,7 +42,7 @@ static void drop_notice(void *context, const PGresult *result) {
 
 usec_t postgres_server_limit(const PostgresSession *session) {
     usec_t limit = session->statement_limit - session->statement_limit / 16;
-    return limit < SERVER_LIMIT_MOST ? limit : SERVER_LIMIT_MOST;
+    return limit < SERVER_LIMIT_MAX ? limit : SERVER_LIMIT_MAX;
 }
 
 void postgres_put_settings(Buffer *out, const PostgresSession *session) {
@@ -101,8 +101,8 @@ static void end_probe(PostgresSession *session) {
 void postgres_session_watch(PostgresSession *session, const char *pid, const char *began, usec_t patience) {
     check(postgres_session_is(session, POSTGRES_TRANSACTION) && patience > 0);
     usec_t interval = patience / 5;
-    if (interval > PROBE_INTERVAL_MOST) interval = PROBE_INTERVAL_MOST;
-    if (interval < PROBE_INTERVAL_LEAST) interval = PROBE_INTERVAL_LEAST;
+    if (interval > PROBE_INTERVAL_MAX) interval = PROBE_INTERVAL_MAX;
+    if (interval < PROBE_INTERVAL_MIN) interval = PROBE_INTERVAL_MIN;
     end_probe(session);
     session->probe = postgres_probe_new(session->connection, pid, began, interval);
     session->turn = interval < WAIT_TURN ? interval : WAIT_TURN;
@@ -221,7 +221,7 @@ SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *er
     log_info("connection %s: %s", session->name, sql);
     buffer_printf(&text, "SET LOCAL lock_timeout = %d; %s", POSTGRES_BRIEF_LOCK_MS, sql);
     SinkResult result = SINK_RETRY;
-    for (int tries = 0; tries < DDL_TRIES_MOST && result != SINK_DONE; tries++) {
+    for (int tries = 0; tries < DDL_TRIES_MAX && result != SINK_DONE; tries++) {
         result = run_locally(session, buffer_text(&text), error);
         if (result != SINK_DONE && strcmp(session->failure.sqlstate, "55P03") != 0) break;
     }
@@ -332,8 +332,8 @@ static bool state_fits(const PostgresSession *session, PostgresState before, con
     return postgres_session_is(session, copies ? POSTGRES_COPYING : before);
 }
 
-SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_least, int columns, Error *error) {
-    if (PQntuples(*answer) >= rows_least && (PQntuples(*answer) == 0 || PQnfields(*answer) == columns)) return SINK_DONE;
+SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_min, int columns, Error *error) {
+    if (PQntuples(*answer) >= rows_min && (PQntuples(*answer) == 0 || PQnfields(*answer) == columns)) return SINK_DONE;
     PQclear(*answer);
     *answer = NULL;
     return surprised(session, "an answer lacks rows or columns that were asked for", error);

@@ -86,7 +86,7 @@ void postgres_put_settings(Buffer *out, const PostgresSession *session);
 SinkResult postgres_run_ddl(PostgresSession *session, const char *sql, Error *error);
 
 /* For who reads cells of an answer: it has so many rows at least, and so many columns. Else the session is broken and *answer cleared. */
-SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_least, int columns, Error *error);
+SinkResult postgres_expect(PostgresSession *session, PGresult **answer, int rows_min, int columns, Error *error);
 
 /* Sends a piece of COPY input. */
 SinkResult postgres_copy_put(PostgresSession *session, Span csv, Error *error);

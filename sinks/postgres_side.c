@@ -173,9 +173,9 @@ static SinkResult extend(PostgresSession *session, const SinkTarget *target, con
 
 static SinkResult check_name(const SinkTarget *side, Error *error) {
     const char *dot = strrchr(side->table.table_id, '.'), *name = dot ? dot + 1 : side->table.table_id;
-    if (strlen(name) <= POSTGRES_NAME_BYTES_MOST) return SINK_DONE;
+    if (strlen(name) <= POSTGRES_NAME_BYTES_MAX) return SINK_DONE;
     (void)error_set(error, -EINVAL, "The name of the side table \"%s\" would be too long: a PostgreSQL table has at most %d bytes.", name,
-                    POSTGRES_NAME_BYTES_MOST);
+                    POSTGRES_NAME_BYTES_MAX);
     return SINK_REFUSED;
 }
 

@@ -10,7 +10,7 @@
 #include "sinks/replace_run.h"
 #include "sinks/table_shape.h"
 
-#define RACES_MOST 5
+#define RACES_MAX 5
 
 static const char *type_of(const Column *column) {
     switch (column->data_type) {
@@ -187,7 +187,7 @@ static SinkResult ensure(PostgresSession *session, const char *schema, const cha
             *ret_created = true;
             return SINK_DONE;
         }
-        if (!lost_race(session) || races == RACES_MOST) {
+        if (!lost_race(session) || races == RACES_MAX) {
             (void)error_prefix(error, "table %s.%s cannot be created", schema, name);
             return result;
         }
@@ -293,15 +293,15 @@ static SinkResult check_names(const PostgresSession *session, const SinkTarget *
                                  session->columns_schema,
                                  session->columns_table};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (names[i][0] && strlen(names[i]) <= POSTGRES_NAME_BYTES_MOST) continue;
+        if (names[i][0] && strlen(names[i]) <= POSTGRES_NAME_BYTES_MAX) continue;
         (void)error_set(error, -EINVAL, "\"%s\" cannot be the name of a PostgreSQL schema or table: it must have 1 to %d bytes.", names[i],
-                        POSTGRES_NAME_BYTES_MOST);
+                        POSTGRES_NAME_BYTES_MAX);
         return SINK_REFUSED;
     }
     for (size_t i = 0; i < target->column_count; i++) {
-        if (strlen(target->columns[i].name) <= POSTGRES_NAME_BYTES_MOST) continue;
+        if (strlen(target->columns[i].name) <= POSTGRES_NAME_BYTES_MAX) continue;
         (void)error_set(error, -EINVAL, "Column \"%s\": a PostgreSQL column has at most %d bytes.", target->columns[i].name,
-                        POSTGRES_NAME_BYTES_MOST);
+                        POSTGRES_NAME_BYTES_MAX);
         return SINK_REFUSED;
     }
     if (strcmp(schema, session->ledger_schema) == 0 && strcmp(name, session->ledger_table) == 0) {

@@ -116,7 +116,7 @@ static void say_what_lacks(const char *connection, const char *schema, const cha
                         more);
 }
 
-static SinkFault judge(const PostgresSession *session, const PGresult *rows, SinkTest *test, Error *error) {
+static SinkFault evaluate(const PostgresSession *session, const PGresult *rows, SinkTest *test, Error *error) {
     int count = PQntuples(rows);
     bool makes_no_schema = count > 0 && strcmp(PQgetvalue(rows, count - 1, 2), "make_schema") == 0;
     int lacking = count - makes_no_schema;
@@ -145,7 +145,7 @@ SinkFault postgres_test(const Connection *connection, const char *data_directory
     session->silence_limit = ANSWER_LIMIT;
     PGresult *rows = NULL;
     result = ask(session, test, &rows, error);
-    test->fault = result == SINK_DONE ? judge(session, rows, test, error) : fault_of(result);
+    test->fault = result == SINK_DONE ? evaluate(session, rows, test, error) : fault_of(result);
     PQclear(rows);
     postgres_session_free(session);
     return test->fault;

@@ -17,15 +17,15 @@ static void append(SinkRejects *rejects, const ImportFile *file, uint64_t row, c
 SinkResult sink_rejects_add(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, const char *reason, Span csv,
                             Error *error) {
     check(reason && rejects->refused <= rejects->count && rejects->file_first <= rejects->count);
-    if (rejects->refused >= job->bad_rows_most) {
+    if (rejects->refused >= job->bad_rows_max) {
         (void)error_set(error, -E2BIG, "The destination refuses more than %u rows of one import, the last one (row %llu) because: %s",
-                        job->bad_rows_most, (unsigned long long)row, reason);
+                        job->bad_rows_max, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
-    if (rejects->refused_bytes + csv.size > REJECTS_BYTES_MOST) {
+    if (rejects->refused_bytes + csv.size > REJECTS_BYTES_MAX) {
         (void)error_set(error, -E2BIG,
                         "The destination refuses %" PRIu64 " rows of one import with more than %zu MB, the last one (row %llu) because: %s",
-                        rejects->refused + 1, REJECTS_BYTES_MOST >> 20, (unsigned long long)row, reason);
+                        rejects->refused + 1, REJECTS_BYTES_MAX >> 20, (unsigned long long)row, reason);
         return SINK_REFUSED;
     }
     char *words = arena_copy(&rejects->arena, span_of(reason));
@@ -45,18 +45,18 @@ void sink_rejects_begin_file(SinkRejects *rejects) {
 }
 
 bool sink_rejects_may_name(const SinkRejects *rejects, const ImportJob *job, uint64_t rows) {
-    return rejects->swallowed == rejects->swallowed_named && rows <= SWALLOWED_NAMED_MOST &&
-           rejects->swallowed_named + rows <= SWALLOWED_NAMED_MOST && rejects->count - rejects->refused + rows <= job->bad_rows_most;
+    return rejects->swallowed == rejects->swallowed_named && rows <= SWALLOWED_NAMED_MAX &&
+           rejects->swallowed_named + rows <= SWALLOWED_NAMED_MAX && rejects->count - rejects->refused + rows <= job->bad_rows_max;
 }
 
 void sink_rejects_add_swallowed(SinkRejects *rejects, const ImportJob *job, const ImportFile *file, uint64_t row, Span csv) {
-    if (sink_rejects_may_name(rejects, job, 1) && rejects->swallowed_bytes + csv.size <= SWALLOWED_BYTES_MOST) {
+    if (sink_rejects_may_name(rejects, job, 1) && rejects->swallowed_bytes + csv.size <= SWALLOWED_BYTES_MAX) {
         append(rejects, file, row, sink_reason_swallowed, csv);
         rejects->swallowed_named++;
         rejects->swallowed_bytes += csv.size;
     }
     rejects->swallowed++;
-    check(rejects->swallowed_named <= rejects->swallowed && rejects->swallowed_named <= SWALLOWED_NAMED_MOST);
+    check(rejects->swallowed_named <= rejects->swallowed && rejects->swallowed_named <= SWALLOWED_NAMED_MAX);
 }
 
 void sink_rejects_count_swallowed(SinkRejects *rejects, uint64_t rows) {
@@ -96,8 +96,8 @@ void sink_rejects_return(SinkRejects *rejects, const SinkRejectsMark *mark) {
 }
 
 SinkResult sink_rejects_store(const SinkRejects *rejects, ImportJob *job, Error *error) {
-    check(rejects->refused <= rejects->count && rejects->refused <= job->bad_rows_most);
-    check(rejects->count - rejects->refused <= job->bad_rows_most);
+    check(rejects->refused <= rejects->count && rejects->refused <= job->bad_rows_max);
+    check(rejects->count - rejects->refused <= job->bad_rows_max);
     if (rejects->count > 0 || job->store_none) {
         Error why = {0};
         if (job->store_rejects(job->context, rejects->items, rejects->count, &why) != 0) {

@@ -10,9 +10,9 @@
 #include "base/arena.h"
 #include "sinks/driver.h"
 
-#define REJECTS_BYTES_MOST ((size_t)64 << 20)
-#define SWALLOWED_NAMED_MOST 1000 /* rows of one file: more are only counted */
-#define SWALLOWED_BYTES_MOST ((size_t)16 << 20)
+#define REJECTS_BYTES_MAX ((size_t)64 << 20)
+#define SWALLOWED_NAMED_MAX 1000 /* rows of one file: more are only counted */
+#define SWALLOWED_BYTES_MAX ((size_t)16 << 20)
 
 typedef struct SinkRejects {
     Arena arena; /* texts */

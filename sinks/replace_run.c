@@ -73,7 +73,7 @@ uint64_t run_marks_last(const RunMarks *marks) {
     return marks->run > marks->done ? marks->run : marks->done;
 }
 
-void run_marks_judge(const RunMarks *marks, ImportPosition *positions, size_t count) {
+void run_marks_evaluate(const RunMarks *marks, ImportPosition *positions, size_t count) {
     for (size_t i = 0; i < count; i++) {
         ImportPosition *position = &positions[i];
         position->over = !run_marks_open(marks, position->key.group);

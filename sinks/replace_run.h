@@ -54,7 +54,7 @@ RunState run_marks_state(const RunMarks *marks, const char *run_group, bool *ret
 /* The number of the last run that they name; 0: none. */
 uint64_t run_marks_last(const RunMarks *marks);
 /* Positions of others than the open run are `over`, and not found. */
-void run_marks_judge(const RunMarks *marks, ImportPosition *positions, size_t count);
+void run_marks_evaluate(const RunMarks *marks, ImportPosition *positions, size_t count);
 
 /* The side table as a target: columns, key and options are those of `target`, whose memory it shares. Its rows are merged when there is a key, else
  * appended. side_target_deinit(). */

@@ -133,7 +133,7 @@ static SinkResult forget(SqliteSession *session, const Uuid *id, Error *error) {
 /* Of a table that is replaced: without a side table nothing goes in. */
 static SinkResult check_side(SqliteSession *session, const ImportJob *job, const SinkTarget *side, bool *ret_is_there, Error *error) {
     SinkResult result = sqlite_side_find(session->database, side, ret_is_there, error);
-    if (result == SINK_DONE && !*ret_is_there) run_marks_judge(&(RunMarks){0}, job->positions, job->position_count);
+    if (result == SINK_DONE && !*ret_is_there) run_marks_evaluate(&(RunMarks){0}, job->positions, job->position_count);
     return result;
 }
 
@@ -282,7 +282,7 @@ static bool same_target(const SinkTarget *target, const SinkTarget *other) {
 
 const SinkDriver sink_driver_sqlite = {
     .type = &connection_type_sqlite,
-    .jobs_most = 1, /* a database file has one writer */
+    .jobs_max = 1, /* a database file has one writer */
     .target = TARGET_TABLE,
     .same_target = same_target,
     .is_local = true,

@@ -19,8 +19,8 @@
 #define ROWS_BETWEEN_PROGRESS 1024
 #define BATCH_ROWS 256
 #define BATCH_BYTES ((size_t)1 << 20)
-#define OUTCASTS_MOST 1000 /* each costs the import up to its row once more */
-#define UNCLEAR_MOST 100   /* rows refused for what may be the table's fault, before any row went through */
+#define OUTCASTS_MAX 1000 /* each costs the import up to its row once more */
+#define UNCLEAR_MAX 100   /* rows refused for what may be the table's fault, before any row went through */
 
 /* ---- the statements ---- */
 
@@ -296,7 +296,7 @@ static const char *outcast_reason(const SqliteLoad *load, uint64_t row) {
 }
 
 static SinkResult cast_out(SqliteLoad *load, uint64_t row, const char *reason, Error *error) {
-    size_t most = load->job->bad_rows_most < OUTCASTS_MOST ? load->job->bad_rows_most : OUTCASTS_MOST;
+    size_t most = load->job->bad_rows_max < OUTCASTS_MAX ? load->job->bad_rows_max : OUTCASTS_MAX;
     check(sqlite3_get_autocommit(load->database) && !outcast_reason(load, row)); /* one that is known was left out */
     if (load->outcast_count >= most) {
         (void)error_set(error, -E2BIG,
@@ -355,7 +355,7 @@ static SinkResult settle_failure(SqliteLoad *load, const ImportFile *file, uint6
     }
     if ((code & 0xff) == SQLITE_ERROR && load->tally.unclear++ == 0)
         (void)snprintf(load->unclear_words, sizeof load->unclear_words, "%s", words);
-    if (load->tally.rows_through == 0 && load->tally.unclear >= UNCLEAR_MOST) return blame_table(load, error);
+    if (load->tally.rows_through == 0 && load->tally.unclear >= UNCLEAR_MAX) return blame_table(load, error);
     return refuse_row(load, file, row, cells, words, error);
 }
 

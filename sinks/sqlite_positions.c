@@ -34,7 +34,7 @@ SinkResult sqlite_positions_read(SqliteSession *session, const SinkTarget *targe
     if (result != SINK_DONE || target->table.strategy != STRATEGY_REPLACE) return result;
     RunMarks marks;
     result = sqlite_marks_read(session, target, &marks, error);
-    if (result == SINK_DONE) run_marks_judge(&marks, positions, count);
+    if (result == SINK_DONE) run_marks_evaluate(&marks, positions, count);
     run_marks_deinit(&marks);
     return result;
 }

@@ -11,7 +11,7 @@
 #include "storage/record.h"
 
 #define VERSION 1
-#define KEY_BYTES_MOST 510 /* LMDB takes 511, one is the collection */
+#define KEY_BYTES_MAX 510 /* LMDB takes 511, one is the collection */
 
 /* First byte of a key in the database `catalog`. */
 static const char kinds[] = {
@@ -20,13 +20,13 @@ static const char kinds[] = {
 };
 
 typedef struct CatalogKey {
-    char bytes[KEY_BYTES_MOST + 1];
+    char bytes[KEY_BYTES_MAX + 1];
     size_t size;
 } CatalogKey;
 
 static bool key_of(Collection collection, Span key, CatalogKey *ret_key) {
     check((size_t)collection < sizeof kinds);
-    if (key.size > KEY_BYTES_MOST) return false;
+    if (key.size > KEY_BYTES_MAX) return false;
     ret_key->bytes[0] = kinds[collection];
     if (key.size) memcpy(ret_key->bytes + 1, key.data, key.size);
     ret_key->size = key.size + 1;
@@ -49,7 +49,7 @@ int catalog_put(Txn *txn, Collection collection, Span key, Span document, Error 
     check(txn_may_write(txn));
     CatalogKey full;
     if (key.size == 0 || !key_of(collection, key, &full))
-        return error_set(error, -EINVAL, "a key of the catalog has 1 to %d bytes, not %zu", KEY_BYTES_MOST, key.size);
+        return error_set(error, -EINVAL, "a key of the catalog has 1 to %d bytes, not %zu", KEY_BYTES_MAX, key.size);
     _cleanup_(buffer_deinit) Buffer record = {0};
     record_begin(&record, (uint8_t)kinds[collection], VERSION);
     buffer_append_span(&record, document);

@@ -101,7 +101,7 @@ int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegmen
         row_bytes += bytes;
         run_count += segment->run_count;
     }
-    check(run_count <= UINT32_MAX && row_bytes <= COMMIT_LOG_GROUP_BYTES_MOST);
+    check(run_count <= UINT32_MAX && row_bytes <= COMMIT_LOG_GROUP_BYTES_MAX);
 
     char key[8];
     store_be64(key, commit);

@@ -14,7 +14,7 @@
 #include "storage/environment.h"
 #include "storage/offset_run.h"
 
-#define COMMIT_LOG_GROUP_BYTES_MOST (16u << 20) /* a larger request takes several groups of one transaction */
+#define COMMIT_LOG_GROUP_BYTES_MAX (16u << 20) /* a larger request takes several groups of one transaction */
 
 /* One sink's share of a group. */
 typedef struct GroupEntry {
@@ -39,7 +39,7 @@ typedef struct GroupSegment {
 } GroupSegment;
 
 /* Writes the rows once, straight into the page. -ENOSPC: the map is full (the transaction must be aborted). -EEXIST: `commit` does not come after
- * the last one. Segments: one a sink, ascending sink, at least one row or run each, together at most COMMIT_LOG_GROUP_BYTES_MOST of row text. That no
+ * the last one. Segments: one a sink, ascending sink, at least one row or run each, together at most COMMIT_LOG_GROUP_BYTES_MAX of row text. That no
  * commit number is left out is the writer's duty. */
 int commit_log_append(Txn *txn, uint64_t commit, usec_t commit_time, GroupSegment *segments, size_t count, Error *error);
 /* First and last commit number that are there; both 0: empty. */

@@ -27,7 +27,7 @@ static usec_t earlier(usec_t a, usec_t b) {
     return a < b ? a : b;
 }
 
-ConditionsVerdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing) {
+ConditionsVerdict conditions_evaluate(const Conditions *conditions, const Waiting *waiting, bool failing) {
     ConditionsVerdict verdict = {.next = USEC_NEVER};
     bool in_log = waiting->log_rows > 0, in_file = waiting->file_rows > 0;
     if (!in_log && !in_file) return verdict;

@@ -35,4 +35,4 @@ typedef struct ConditionsVerdict {
 void conditions_from_settings(Conditions *conditions, const Settings *source, const Settings *sink);
 /* `failing`: the sink's imports fail at present: time alone does not close its file. Several conditions hold: count is named before size, size
  * before time. Nothing waits: nothing is due. */
-ConditionsVerdict conditions_judge(const Conditions *conditions, const Waiting *waiting, bool failing);
+ConditionsVerdict conditions_evaluate(const Conditions *conditions, const Waiting *waiting, bool failing);

@@ -11,7 +11,7 @@
 #include "base/text.h"
 
 #define SUFFIX ".json"
-#define DOCUMENT_BYTES_MOST (256u << 10)
+#define DOCUMENT_BYTES_MAX (256u << 10)
 
 static char *document_path(const char *name) {
     char *path = NULL;
@@ -33,7 +33,7 @@ static int holds(Files *files, const char *path, const char *text, bool *ret_hol
     int r = files->info(files, path, &(FileInfo){0}, &why);
     *ret_holds = false;
     if (r == -ENOENT) return 0;
-    r = files_read_all(files, path, DOCUMENT_BYTES_MOST, &present, &size, &why);
+    r = files_read_all(files, path, DOCUMENT_BYTES_MAX, &present, &size, &why);
     if (r < 0 && r != -EFBIG) return error_set(error, r, "%s", why.text);
     *ret_holds = r == 0 && size == strlen(text) && memcmp(present, text, size) == 0;
     if (present) explicit_bzero(present, size);
@@ -119,7 +119,7 @@ static int load(const DeclaredLoading *loading, const char *name, const char *pa
     _cleanup_free_ char *text = NULL;
     size_t size;
     Connection connection = {0};
-    int r = files_read_all(loading->files, path, DOCUMENT_BYTES_MOST, &text, &size, error);
+    int r = files_read_all(loading->files, path, DOCUMENT_BYTES_MAX, &text, &size, error);
     if (r < 0) return r;
     json_error_t why;
     json_t *document = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);

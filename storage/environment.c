@@ -19,8 +19,8 @@
 #include "storage/environment_private.h"
 
 /* Readers are short transactions of the loops, the stager, the loaders and the admin loop; a slot costs 64 bytes. */
-#define READERS_MOST 512
-#define DATABASES_MOST 16
+#define READERS_MAX 512
+#define DATABASES_MAX 16
 /* LMDB reports a write that the file system cut short as EIO; with less than this left that means a full disk. */
 #define DISK_FULL_BYTES (1u << 20)
 /* Blocks are reserved in steps of this. */
@@ -116,8 +116,8 @@ static int open_env(Environment *environment, const EnvironmentOptions *options,
         if (options->map_bytes > SIZE_MAX - page) return error_set(error, -EINVAL, "the map is too large");
         code = mdb_env_set_mapsize(environment->env, (size_t)((options->map_bytes + page - 1) / page * page));
     }
-    if (code == 0) code = mdb_env_set_maxdbs(environment->env, DATABASES_MOST);
-    if (code == 0) code = mdb_env_set_maxreaders(environment->env, READERS_MOST);
+    if (code == 0) code = mdb_env_set_maxdbs(environment->env, DATABASES_MAX);
+    if (code == 0) code = mdb_env_set_maxreaders(environment->env, READERS_MAX);
     if (code) return db_error(error, code, "cannot set up the environment");
 
     /* MDB_NOTLS: a read transaction belongs to its Txn, not to its thread, so that one thread may run all roles (as the simulation does)

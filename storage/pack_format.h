@@ -24,6 +24,6 @@
 #define FOOTER_ENTRY_BYTES 88
 #define FOOTER_TAIL_BYTES 64 /* end of the footer's content, behind the entries */
 
-#define PACK_BLOCK_BYTES (256u << 10)      /* of row text; one longer row is a block of its own */
-#define PACK_BLOCK_BYTES_MOST (256u << 20) /* more is damage, not a row */
-#define PACK_DESCRIPTION_BYTES_MOST (64u << 20)
+#define PACK_BLOCK_BYTES (256u << 10)     /* of row text; one longer row is a block of its own */
+#define PACK_BLOCK_BYTES_MAX (256u << 20) /* more is damage, not a row */
+#define PACK_DESCRIPTION_BYTES_MAX (64u << 20)

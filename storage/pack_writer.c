@@ -168,7 +168,7 @@ int pack_begin_slice_with_runs(PackWriter *writer, SliceRecord *slice, Span desc
                                const Partitions *partitions, Error *error) {
     _cleanup_(buffer_deinit) Buffer text = {0};
     check(!writer->in_slice && slice->sink && slice->rows > 0 && slice->first_row > 0);
-    check(description.size <= PACK_DESCRIPTION_BYTES_MOST / 2);
+    check(description.size <= PACK_DESCRIPTION_BYTES_MAX / 2);
     check(slice->run_count == 0 || offset_runs_have(runs, slice->run_count, slice->sink, slice->rows));
     int result = refuse_failed(writer, error);
     if (result < 0) return result;
@@ -178,7 +178,7 @@ int pack_begin_slice_with_runs(PackWriter *writer, SliceRecord *slice, Span desc
     slice->offset = writer->bytes;
     writer->slice = *slice;
     describe(writer, slice, description, runs, partitions, &text);
-    if (text.size > PACK_DESCRIPTION_BYTES_MOST)
+    if (text.size > PACK_DESCRIPTION_BYTES_MAX)
         return error_set(error, -E2BIG, "a slice of sink %" PRIu32 " has too many runs: %" PRIu32, slice->sink, slice->run_count);
     result = put_frame(writer, FRAME_DESCRIPTION, buffer_span(&text), error);
     if (result < 0) return result;

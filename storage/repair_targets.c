@@ -56,7 +56,7 @@ char *repair_target_in_pack(Repair *repair, const SliceRecord *slice) {
         Cursor cursor = cursor_of((Span){.data = head + 4, .size = 4});
         size_t size = cursor_u32(&cursor);
         _cleanup_(buffer_deinit) Buffer text = {0};
-        if (size <= PACK_DESCRIPTION_BYTES_MOST &&
+        if (size <= PACK_DESCRIPTION_BYTES_MAX &&
             repair->files->read(repair->files, file, slice->offset + sizeof head, buffer_reserve(&text, size), size, NULL) == 0) {
             json_t *json = json_loadb(text.data, size, 0, NULL);
             json_t *found = json_object_get(json, "target");

@@ -13,7 +13,7 @@
 #include "storage/pack_private.h"
 
 #define READ_BYTES (128u << 10)
-#define WINDOW_LOG_MOST 23 /* 8 MB: a bound on memory, whatever a file says */
+#define WINDOW_LOG_MAX 23 /* 8 MB: a bound on memory, whatever a file says */
 
 struct SliceReader {
     Files *files;
@@ -127,7 +127,7 @@ static int read_description(SliceReader *reader, Buffer *out, Error *error) {
 
 static int find_rows(SliceReader *reader, const SliceEnd *end, Error *error) {
     _cleanup_(buffer_deinit) Buffer description = {0};
-    if (end->description_bytes > PACK_DESCRIPTION_BYTES_MOST) return damage(reader, "its description is too long");
+    if (end->description_bytes > PACK_DESCRIPTION_BYTES_MAX) return damage(reader, "its description is too long");
     reader->description_bytes = end->description_bytes;
     reader->description_checksum = end->description_checksum;
     int result = read_description(reader, &description, error);
@@ -147,7 +147,7 @@ static uint32_t block_size(const SliceReader *reader, uint32_t block) {
 static int check_blocks(SliceReader *reader) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < reader->block_count; i++) {
-        if (block_size(reader, i) == 0 || block_size(reader, i) > PACK_BLOCK_BYTES_MOST)
+        if (block_size(reader, i) == 0 || block_size(reader, i) > PACK_BLOCK_BYTES_MAX)
             return damage(reader, "the size of a block cannot be");
         bytes += block_size(reader, i);
     }
@@ -180,7 +180,7 @@ int slice_open(Files *files, const SliceRecord *slice, SliceReader **ret_reader,
     reader->checksum = checksum_new();
     reader->in = malloc(READ_BYTES);
     check(reader->decompressor && reader->in);
-    check(!ZSTD_isError(ZSTD_DCtx_setParameter(reader->decompressor, ZSTD_d_windowLogMax, WINDOW_LOG_MOST)));
+    check(!ZSTD_isError(ZSTD_DCtx_setParameter(reader->decompressor, ZSTD_d_windowLogMax, WINDOW_LOG_MAX)));
 
     SliceEnd end;
     result = read_header(reader, error);

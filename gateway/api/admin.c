@@ -15,7 +15,7 @@
 #include "gateway/http/reply.h"
 #include "mapping/headers.h"
 
-#define WAIT_SECONDS_MOST 3600 /* what a number can say; tasks wait for less */
+#define WAIT_SECONDS_MAX 3600 /* what a number can say; tasks wait for less */
 
 /* A request that the control thread has. The loop's thread; freed when the call comes back, or at the end. */
 typedef struct AdminTicket {
@@ -86,7 +86,7 @@ static usec_t read_wait(Span value) {
         item += strspn(item, " \t");
         if (strncasecmp(item, "wait=", 5) != 0 || item[5] < '0' || item[5] > '9') continue;
         unsigned long seconds = strtoul(item + 5, NULL, 10);
-        return (usec_t)(seconds < WAIT_SECONDS_MOST ? seconds : WAIT_SECONDS_MOST) * USEC_SECOND;
+        return (usec_t)(seconds < WAIT_SECONDS_MAX ? seconds : WAIT_SECONDS_MAX) * USEC_SECOND;
     }
     return 0;
 }

@@ -11,8 +11,8 @@
 #include "config/source_bridge.h"
 #include "gateway/api/bridge_json.h"
 
-#define SEEKS_MOST 32
-#define SKIPS_MOST 32
+#define SEEKS_MAX 32
+#define SKIPS_MAX 32
 #define RETRY_AFTER 5 /* seconds */
 /* A destination may be busy with an import, or not answer for a while: the call does not wait for it longer. */
 #define ANSWER_LONGEST (60 * USEC_SECOND)
@@ -48,26 +48,26 @@ static void fail_ended(const Control *control, ApiCall *take_call, const char *m
         api_call_fail(take_call, 409, "bridgeNotRunning", message);
 }
 
-static void overdue(Control *control, Errand *errand) {
+static void overdue(Control *control, PendingRequest *pending) {
     (void)control;
-    if (errand->call)
-        fail_later(steal(errand->call), 503, "notYetDone",
+    if (pending->call)
+        fail_later(steal(pending->call), 503, "notYetDone",
                    "It is not done within 60 s, and may still happen: the log says what becomes of it.");
 }
 
-/* Answers the call unless somebody reads the source: then the errand takes the call. */
-static bool ask(ApiRequest *request, Errand *errand, Request *message) {
+/* Answers the call unless somebody reads the source: then the pending takes the call. */
+static bool ask(ApiRequest *request, PendingRequest *pending, Request *message) {
     const Source *source = request->source->source;
     /* That of a disabled source may go on until the next start: the answer does not hang on that. */
-    if (!source->disabled && control_ask_bridge(request->control, errand, source, message)) {
+    if (!source->disabled && control_ask_bridge(request->control, pending, source, message)) {
         Clock *clock = request->view->clock;
-        errand->call = api_keep(request);
-        errand->due = clock->boot(clock) + ANSWER_LONGEST;
-        errand->overdue = overdue;
+        pending->call = api_keep(request);
+        pending->due = clock->boot(clock) + ANSWER_LONGEST;
+        pending->overdue = overdue;
         return true;
     }
     request_drop(message);
-    errand_end(errand);
+    pending_request_end(pending);
     api_fail(request, 409, "bridgeNotRunning", "Nobody reads source \"%s\" now%s.", source->source_id,
              source->disabled ? ": it is disabled" : ": ask again in a moment");
     return false;
@@ -76,14 +76,14 @@ static bool ask(ApiRequest *request, Errand *errand, Request *message) {
 /* ---- seek -------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Seek {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     char *source_id;
     Sink *sinks[SINKS_A_SOURCE_MAX]; /* references: those of the source when it was asked */
     size_t sink_count;
 } Seek;
 
-static void seek_drop(Errand *errand) {
-    Seek *seek = (Seek *)errand;
+static void seek_drop(PendingRequest *pending) {
+    Seek *seek = (Seek *)pending;
     for (size_t i = 0; i < seek->sink_count; i++) sink_unref(seek->sinks[i]);
     free(seek->source_id);
 }
@@ -159,8 +159,8 @@ static void answer_seek(const Control *control, const Seek *seek, const BridgeSe
                        "The positions of some sinks are as they were, since their destinations did not set them: ask again.");
 }
 
-static void seek_back(Control *control, Errand *errand, Message *take_message) {
-    Seek *seek = (Seek *)errand;
+static void seek_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Seek *seek = (Seek *)pending;
     BridgeSeek *message = (BridgeSeek *)take_message;
     const Request *request = &message->request;
     for (size_t i = 0; i < message->sink_count; i++) {
@@ -168,9 +168,9 @@ static void seek_back(Control *control, Errand *errand, Message *take_message) {
         log_info("seek of %s/%s: %s", seek->source_id, sink_name(seek, sink->sink), sink->result == SINK_DONE ? "done" : sink->error.text);
     }
     if (message->sink_count == 0) log_info("seek of %s: %s", seek->source_id, request->result == 0 ? "done" : request->error.text);
-    if (errand->call) answer_seek(control, seek, message, steal(errand->call));
+    if (pending->call) answer_seek(control, seek, message, steal(pending->call));
     seek_message_drop(&message->request);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 /* The number of the sink that the body names, 0 when it names none. false: answered. */
@@ -220,8 +220,8 @@ void api_bridge_seek(ApiRequest *request) {
                  source->source->source_id);
         return;
     }
-    if (!find_sink(request, body.sink, &sink) || !api_has_room(request, seek_back, SEEKS_MOST, "seeks")) return;
-    Seek *seek = errand_new(sizeof *seek, seek_back, seek_drop, NULL);
+    if (!find_sink(request, body.sink, &sink) || !api_has_room(request, seek_back, SEEKS_MAX, "seeks")) return;
+    Seek *seek = pending_request_new(sizeof *seek, seek_back, seek_drop, NULL);
     BridgeSeek *message = calloc(1, sizeof *message);
     check(message);
     seek->source_id = text_copy(source->source->source_id);
@@ -235,18 +235,18 @@ void api_bridge_seek(ApiRequest *request) {
     message->at = body.at;
     message->sink = sink;
     message->backwards = duplicates;
-    if (ask(request, &seek->errand, &message->request)) log_seek(request, &body, duplicates);
+    if (ask(request, &seek->pending, &message->request)) log_seek(request, &body, duplicates);
 }
 
 /* ---- skip -------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Skip {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     char *source_id;
 } Skip;
 
-static void skip_drop(Errand *errand) {
-    free(((Skip *)errand)->source_id);
+static void skip_drop(PendingRequest *pending) {
+    free(((Skip *)pending)->source_id);
 }
 
 static void skip_message_drop(Request *request) {
@@ -271,14 +271,14 @@ static void answer_skip(const Control *control, const Skip *skip, const BridgeSk
     }
 }
 
-static void skip_back(Control *control, Errand *errand, Message *take_message) {
-    Skip *skip = (Skip *)errand;
+static void skip_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Skip *skip = (Skip *)pending;
     BridgeSkip *message = (BridgeSkip *)take_message;
     log_info("skip of offset %" PRId64 " of source %s: %s", message->offset, skip->source_id,
              message->request.result == 0 ? "done" : message->request.error.text);
-    if (errand->call) answer_skip(control, skip, message, steal(errand->call));
+    if (pending->call) answer_skip(control, skip, message, steal(pending->call));
     skip_message_drop(&message->request);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 void api_bridge_skip(ApiRequest *request) {
@@ -289,8 +289,8 @@ void api_bridge_skip(ApiRequest *request) {
         api_fail(request, 400, "badRequest", "%s", error.text);
         return;
     }
-    if (!api_has_room(request, skip_back, SKIPS_MOST, "skips")) return;
-    Skip *skip = errand_new(sizeof *skip, skip_back, skip_drop, NULL);
+    if (!api_has_room(request, skip_back, SKIPS_MAX, "skips")) return;
+    Skip *skip = pending_request_new(sizeof *skip, skip_back, skip_drop, NULL);
     BridgeSkip *message = calloc(1, sizeof *message);
     check(message);
     skip->source_id = text_copy(request->source_id);
@@ -299,7 +299,7 @@ void api_bridge_skip(ApiRequest *request) {
     message->topic = text_copy(body.topic);
     message->partition = body.partition;
     message->offset = body.offset;
-    if (!ask(request, &skip->errand, &message->request)) return;
+    if (!ask(request, &skip->pending, &message->request)) return;
     log_info("%s skips offset %" PRId64 " of partition %d of \"%s\" of source %s", request->by, body.offset, (int)body.partition,
              body.topic, request->source_id);
 }

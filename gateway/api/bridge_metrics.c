@@ -9,7 +9,7 @@
 #include "gateway/api/bridge_json.h"
 
 #define STATES (BRIDGE_FINISHED + 1)
-#define VALUES_MOST STATES
+#define VALUES_MAX STATES
 
 /* One source, or the sum of those that have no series of their own. */
 typedef struct BridgeSample {
@@ -69,12 +69,12 @@ static void add(BridgeSample *sample, const Source *source, const BridgeStatus *
 /* The values of a family, and what divides them; none: it has no series now. */
 typedef struct Values {
     size_t count;
-    uint64_t numbers[VALUES_MOST];
-    const char *labels[VALUES_MOST]; /* NULL: it has no second label */
+    uint64_t numbers[VALUES_MAX];
+    const char *labels[VALUES_MAX]; /* NULL: it has no second label */
 } Values;
 
 static void put_value(Values *values, const char *label, uint64_t number) {
-    check(values->count < VALUES_MOST);
+    check(values->count < VALUES_MAX);
     values->labels[values->count] = label;
     values->numbers[values->count++] = number;
 }

@@ -9,10 +9,10 @@
 #include "gateway/api/router.h"
 #include "gateway/delivery/load_job.h"
 
-#define TESTS_MOST 64 /* on their way at once: they are run one after another */
+#define TESTS_MAX 64 /* on their way at once: they are run one after another */
 
 typedef struct Testing {
-    Errand errand;                /* first */
+    PendingRequest pending;       /* first */
     const Connection *connection; /* of the options: they last */
     usec_t began;                 /* boot */
 } Testing;
@@ -42,15 +42,15 @@ static json_t *answer_json(const ControlView *view, const Testing *testing, cons
     return json;
 }
 
-static void testing_back(Control *control, Errand *errand, Message *take_message) {
-    Testing *testing = (Testing *)errand;
+static void testing_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Testing *testing = (Testing *)pending;
     LoadJob *job = (LoadJob *)take_message;
     if (job->request.result == SINK_DONE)
-        api_call_answer(steal(errand->call), 200, answer_json(control_view(control), testing, job));
+        api_call_answer(steal(pending->call), 200, answer_json(control_view(control), testing, job));
     else
-        api_call_fail(steal(errand->call), 503, "shutdown", "The gateway is shutting down.");
+        api_call_fail(steal(pending->call), 503, "shutdown", "The gateway is shutting down.");
     load_job_free(job);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 typedef struct TestScope {
@@ -113,8 +113,8 @@ void api_connections_test(ApiRequest *request) {
         api_fail(request, 404, "connectionNotFound", "There is no connection \"%.60s\".", request->connection);
         return;
     }
-    if (!api_has_room(request, testing_back, TESTS_MOST, "tests of connections")) return;
-    Testing *testing = errand_new(sizeof *testing, testing_back, NULL, api_keep(request));
+    if (!api_has_room(request, testing_back, TESTS_MAX, "tests of connections")) return;
+    Testing *testing = pending_request_new(sizeof *testing, testing_back, NULL, api_keep(request));
     testing->connection = connection;
     testing->began = request->view->clock->boot(request->view->clock);
     LoadJob *job = load_job_new(MESSAGE_TEST_CONNECTION, NULL, NULL);
@@ -123,5 +123,5 @@ void api_connections_test(ApiRequest *request) {
     job->test = calloc(1, sizeof *job->test);
     check(job->test);
     find_tables(&(TestScope){.view = request->view, .connection = connection, .job = job});
-    control_ask_loaders(request->control, &testing->errand, job);
+    control_ask_loaders(request->control, &testing->pending, job);
 }

@@ -34,7 +34,7 @@ json_t *api_connections_json(const ControlView *view, const Survey *survey, bool
 static void end(Control *control, Survey *survey, bool complete) {
     json_t *answer = json_pack("{s:o}", "connections", api_connections_json(control_view(control), survey, complete));
     check(answer);
-    api_call_answer(steal(survey->errand.call), 200, answer);
+    api_call_answer(steal(survey->pending.call), 200, answer);
 }
 
 void api_connections(ApiRequest *request) {

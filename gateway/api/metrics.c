@@ -126,8 +126,8 @@ static void put_connections(const ControlView *view, const Survey *survey, Buffe
 }
 
 static void put_sample(Buffer *out, MetricFamily family, const Sample *sample) {
-    const char *labels[METRIC_LABELS_MOST] = {sample->source ? sample->source->source_id : METRICS_OTHER,
-                                              sample->sink ? sample->sink->sink_id : METRICS_OTHER};
+    const char *labels[METRIC_LABELS_MAX] = {sample->source ? sample->source->source_id : METRICS_OTHER,
+                                             sample->sink ? sample->sink->sink_id : METRICS_OTHER};
     const char *third[] = {NULL, NULL, NULL};
     uint64_t values[3] = {0};
     switch (family) {
@@ -165,7 +165,7 @@ static void put_sinks(const Scrape *scrape, Buffer *out) {
 /* ---- the call ------------------------------------------------------------------------------------------------------------------------ */
 
 static void end(Control *control, Survey *survey, bool complete) {
-    ApiCall *call = steal(survey->errand.call);
+    ApiCall *call = steal(survey->pending.call);
     metrics_format(&call->response);
     put_gateway(control_view(control), &call->response);
     bridge_metrics_put(control, &call->response);

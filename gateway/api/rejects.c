@@ -10,7 +10,7 @@
 #include "gateway/api/router.h"
 #include "storage/rejects.h"
 
-#define PAGE_BYTES_MOST (4u << 20)
+#define PAGE_BYTES_MAX (4u << 20)
 
 typedef struct Page {
     json_t *list; /* of the page */
@@ -67,7 +67,7 @@ static json_t *show(const Reject *reject) {
 
 static int visit(void *context, const Reject *reject, Error *error) {
     Page *page = context;
-    if (json_array_size(page->list) >= page->limit || page->bytes >= PAGE_BYTES_MOST) return error_set(error, -ECANCELED, "enough");
+    if (json_array_size(page->list) >= page->limit || page->bytes >= PAGE_BYTES_MAX) return error_set(error, -ECANCELED, "enough");
     check(json_array_append_new(page->list, show(reject)) == 0);
     page->bytes += reject->data.size;
     page->last = reject->number;
@@ -147,24 +147,24 @@ void api_rejects_list(ApiRequest *request) {
 
 /* ---- removal ----------------------------------------------------------------------------------------------------------------------- */
 
-static void removal_back(Control *control, Errand *errand, Message *take_message) {
+static void removal_back(Control *control, PendingRequest *pending, Message *take_message) {
     (void)control;
     RejectsRemove *message = (RejectsRemove *)take_message;
     if (message->request.result < 0) log_failure(LOG_ERROR, "rejects cannot be removed", &message->request.error);
-    if (!errand->call) {
+    if (!pending->call) {
         /* answered meanwhile */
     } else if (message->request.result < 0) {
-        api_call_fail(steal(errand->call), 503, "notStored", "The rejects cannot be removed now.");
+        api_call_fail(steal(pending->call), 503, "notStored", "The rejects cannot be removed now.");
     } else {
-        api_call_answer(steal(errand->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
+        api_call_answer(steal(pending->call), 200, json_pack("{s:I}", "removed", (json_int_t)message->removed));
     }
     free(message);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
-static void removal_late(Control *control, Errand *errand) {
+static void removal_late(Control *control, PendingRequest *pending) {
     (void)control;
-    if (errand->call) api_call_fail_stalled(steal(errand->call));
+    if (pending->call) api_call_fail_stalled(steal(pending->call));
 }
 
 void api_rejects_delete(ApiRequest *request) {
@@ -172,7 +172,7 @@ void api_rejects_delete(ApiRequest *request) {
     if (!read_number(request, "upToId", request->parameters[0], &up_to)) return;
     const Sink *sink = request->sink->sink;
     log_info("%s removes the rejects of %s/%s", request->by, request->source_id, sink->sink_id);
-    Errand *removal = errand_new(sizeof *removal, removal_back, NULL, api_keep(request));
+    PendingRequest *removal = pending_request_new(sizeof *removal, removal_back, NULL, api_keep(request));
     removal->late = removal_late;
     RejectsRemove *message = calloc(1, sizeof *message);
     check(message);

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-#define SEGMENTS_MOST 12
+#define SEGMENTS_MAX 12
 #define BRANCH "/v1/branches/{branch}"
 #define SOURCE BRANCH "/sources/{source}"
 #define SINK SOURCE "/sinks/{sink}"
@@ -96,9 +96,9 @@ void api_fail(ApiRequest *request, int status, const char *name, const char *for
     api_call_fail(api_keep(request), status, name, message);
 }
 
-bool api_has_room(ApiRequest *request, void (*back)(Control *control, Errand *errand, Message *take_message), size_t most,
+bool api_has_room(ApiRequest *request, void (*back)(Control *control, PendingRequest *pending, Message *take_message), size_t most,
                   const char *what) {
-    if (control_errands(request->control, back) < most) return true;
+    if (control_pending_requests(request->control, back) < most) return true;
     request->call->retry_after = 5;
     api_fail(request, 503, "overloaded", "%zu %s are on their way already: ask again in a moment.", most, what);
     return false;
@@ -145,7 +145,7 @@ bool api_keep_positions(ApiRequest *request, const char *text, bool *value) {
 
 typedef struct Path {
     char *text; /* owned; cut at the slashes */
-    const char *segments[SEGMENTS_MOST];
+    const char *segments[SEGMENTS_MAX];
     size_t count; /* 0: no path of ours */
 } Path;
 
@@ -156,7 +156,7 @@ static void path_split(Path *path, const char *text) {
     if (path->text[0] != '/') return;
     char *rest = path->text + 1;
     for (char *segment; (segment = strsep(&rest, "/"));) {
-        if (path->count == SEGMENTS_MOST || !segment[0]) {
+        if (path->count == SEGMENTS_MAX || !segment[0]) {
             path->count = 0;
             return;
         }
@@ -258,7 +258,7 @@ static bool read_body(ApiRequest *request, const ApiRoute *route) {
     const ApiCall *call = request->call;
     if (route->body == API_ANY_BODY) return true;
     if (call->body.size == 0 && route->body == API_NO_BODY) return true;
-    size_t most = route->body == API_MANIFEST ? API_MANIFEST_BYTES_MOST : API_BODY_BYTES_MOST;
+    size_t most = route->body == API_MANIFEST ? API_MANIFEST_BYTES_MAX : API_BODY_BYTES_MAX;
     if (call->body.size > most) {
         api_fail(request, 413, "payloadTooLarge", "The body has %zu bytes, and at most %zu are read.", call->body.size, most);
         return false;

@@ -9,9 +9,9 @@
 
 #include "gateway/control/service.h"
 
-#define API_BODY_BYTES_MOST (1u << 20)     /* of JSON */
-#define API_MANIFEST_BYTES_MOST (8u << 20) /* of JSON that holds many sinks */
-#define API_PARAMETERS_MOST 4
+#define API_BODY_BYTES_MAX (1u << 20)     /* of JSON */
+#define API_MANIFEST_BYTES_MAX (8u << 20) /* of JSON that holds many sinks */
+#define API_PARAMETERS_MAX 4
 
 typedef struct ApiRequest {
     Control *control;
@@ -23,8 +23,8 @@ typedef struct ApiRequest {
     const char *source_id, *sink_id, *task_id, *connection;
     RegistrySource *source;
     RegistrySink *sink;
-    const char *parameters[API_PARAMETERS_MOST]; /* values in the order of the route's names, decoded; NULL: not given */
-    json_t *body;                                /* owned; an object, for routes that take JSON */
+    const char *parameters[API_PARAMETERS_MAX]; /* values in the order of the route's names, decoded; NULL: not given */
+    json_t *body;                               /* owned; an object, for routes that take JSON */
 } ApiRequest;
 
 typedef enum ApiBody {
@@ -48,7 +48,7 @@ typedef struct ApiRoute {
     ApiBody body;
     unsigned flags;
     void (*handle)(ApiRequest *request);
-    const char *parameters[API_PARAMETERS_MOST + 1]; /* allowed in the query */
+    const char *parameters[API_PARAMETERS_MAX + 1]; /* allowed in the query */
 } ApiRoute;
 
 /* Answers the call, now or later. */
@@ -61,8 +61,8 @@ ApiCall *api_keep(ApiRequest *request); /* to answer later */
 /* Behind a function of control that takes the call (service.h): `result` 0: it has it; else the failure is answered. */
 void api_taken(ApiRequest *request, int result, const Failure *failure);
 
-/* May one more go there (Errand.back) and wait? false: answered with 503. `what`: "tests of connections". */
-bool api_has_room(ApiRequest *request, void (*back)(Control *control, Errand *errand, Message *take_message), size_t most,
+/* May one more go there (PendingRequest.back) and wait? false: answered with 503. `what`: "tests of connections". */
+bool api_has_room(ApiRequest *request, void (*back)(Control *control, PendingRequest *pending, Message *take_message), size_t most,
                   const char *what);
 
 /* The page that a list asks for. false: answered with 400. */

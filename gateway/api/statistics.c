@@ -150,9 +150,9 @@ static void end(Control *control, Survey *survey, bool complete) {
     Query *query = (Query *)survey;
     Clock *clock = control_view(control)->clock;
     if (complete)
-        api_call_answer(steal(survey->errand.call), 200, statistics_to_json(&query->statistics, &query->aspects, clock->wall(clock)));
+        api_call_answer(steal(survey->pending.call), 200, statistics_to_json(&query->statistics, &query->aspects, clock->wall(clock)));
     else
-        api_call_fail_stalled(steal(survey->errand.call));
+        api_call_fail_stalled(steal(survey->pending.call));
 }
 
 static void drop(Survey *survey) {

@@ -47,7 +47,7 @@ static void status_end(Control *control, Survey *survey, bool complete) {
                              (json_int_t)registry_live_sources(registry), "sinksCount", (json_int_t)sinks, "connections",
                              api_connections_json(view, survey, complete));
     check(json);
-    api_call_answer(steal(survey->errand.call), 200, json);
+    api_call_answer(steal(survey->pending.call), 200, json);
 }
 
 void api_status(ApiRequest *request) {
@@ -122,9 +122,9 @@ static void aggregation_end(Control *control, Survey *survey, bool complete) {
     (void)control;
     Aggregation *aggregation = (Aggregation *)survey;
     if (complete)
-        api_call_answer(steal(survey->errand.call), 200, steal(aggregation->answer));
+        api_call_answer(steal(survey->pending.call), 200, steal(aggregation->answer));
     else
-        api_call_fail_stalled(steal(survey->errand.call));
+        api_call_fail_stalled(steal(survey->pending.call));
 }
 
 static void aggregation_drop(Survey *survey) {

@@ -40,29 +40,29 @@ static void ask(Control *control, Survey *survey) {
     check(query);
     set_query(survey, query, survey->statistics, survey->being_seen);
     query->request.message.kind = MESSAGE_TOTALS;
-    control_ask_writer(control, &survey->errand, &query->request);
+    control_ask_writer(control, &survey->pending, &query->request);
 }
 
-static void survey_back(Control *control, Errand *errand, Message *take_message) {
-    Survey *survey = (Survey *)errand;
+static void survey_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Survey *survey = (Survey *)pending;
     check(take_message->kind == MESSAGE_TOTALS);
-    if (survey->errand.call) take(survey, (const TotalsQuery *)take_message);
+    if (survey->pending.call) take(survey, (const TotalsQuery *)take_message);
     free(take_message);
-    if (survey->errand.call && survey->seen < survey->count) {
+    if (survey->pending.call && survey->seen < survey->count) {
         ask(control, survey);
         return;
     }
-    if (survey->errand.call) {
+    if (survey->pending.call) {
         survey->end(control, survey, true);
-        check(!survey->errand.call);
+        check(!survey->pending.call);
     }
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 /* What is on its way fills the arrays of the survey, so these are others. */
-static void survey_late(Control *control, Errand *errand) {
-    Survey *survey = (Survey *)errand;
-    if (!survey->errand.call) return;
+static void survey_late(Control *control, PendingRequest *pending) {
+    Survey *survey = (Survey *)pending;
+    if (!survey->pending.call) return;
     _cleanup_free_ SinkStatistics *statistics = calloc(PORTION, sizeof *statistics);
     _cleanup_free_ ConnectionStatistics *connections = calloc(survey->connection_count + 1, sizeof *connections);
     check(statistics && connections);
@@ -74,11 +74,11 @@ static void survey_late(Control *control, Errand *errand) {
         if (lent) take(survey, &query);
     } while (lent && survey->seen < survey->count);
     survey->end(control, survey, lent);
-    check(!survey->errand.call);
+    check(!survey->pending.call);
 }
 
-static void survey_drop(Errand *errand) {
-    Survey *survey = (Survey *)errand;
+static void survey_drop(PendingRequest *pending) {
+    Survey *survey = (Survey *)pending;
     if (survey->drop) survey->drop(survey);
     free(survey->sinks);
     free(survey->connections);
@@ -90,8 +90,8 @@ static void survey_drop(Errand *errand) {
 void *survey_new(size_t bytes, void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics),
                  void (*end)(Control *control, Survey *survey, bool complete), void (*drop)(Survey *survey)) {
     check(bytes >= sizeof(Survey) && end);
-    Survey *survey = errand_new(bytes, survey_back, survey_drop, NULL);
-    survey->errand.late = survey_late;
+    Survey *survey = pending_request_new(bytes, survey_back, survey_drop, NULL);
+    survey->pending.late = survey_late;
     survey->see = see;
     survey->end = end;
     survey->drop = drop;
@@ -102,10 +102,10 @@ void survey_start(ApiRequest *request, Survey *take_survey) {
     Survey *survey = take_survey;
     Control *control = request->control;
     check(survey->see || survey->count == 0);
-    survey->errand.call = api_keep(request);
+    survey->pending.call = api_keep(request);
     if (control_is_stalled(control)) {
-        survey_late(control, &survey->errand);
-        errand_end(&survey->errand);
+        survey_late(control, &survey->pending);
+        pending_request_end(&survey->pending);
         return;
     }
     survey->statistics = calloc(portion(survey) + 1, sizeof *survey->statistics);

@@ -8,7 +8,7 @@
 
 typedef struct Survey Survey;
 struct Survey {
-    Errand errand; /* first; its call is NULL once it is answered */
+    PendingRequest pending; /* first; its call is NULL once it is answered */
     /* What is asked for: numbers of sinks, names of connections. Owned; the names are not. */
     uint32_t *sinks;
     size_t count;
@@ -19,7 +19,7 @@ struct Survey {
     /* Of sinks[index], in order. May be NULL when there are none. */
     void (*see)(Survey *survey, size_t index, const SinkStatistics *statistics);
     /* Everything was seen, or (`complete` false) the disk hangs and there is no more to see, also of connections and disk. Answers the call:
-     * steal(survey->errand.call). */
+     * steal(survey->pending.call). */
     void (*end)(Control *control, Survey *survey, bool complete);
     void (*drop)(Survey *survey); /* frees what the structure around it owns; NULL: nothing */
     /* own */

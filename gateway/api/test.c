@@ -9,13 +9,13 @@
 #include "mapping/meta.h"
 #include "mapping/row.h"
 
-#define HEADERS_MOST 200
-#define ANSWER_BYTES_MOST (8u << 20)
-#define EVENTS_MOST 1000
-#define RUNS_MOST 64 /* that wait for their templates: each holds its body and rows */
+#define HEADERS_MAX 200
+#define ANSWER_BYTES_MAX (8u << 20)
+#define EVENTS_MAX 1000
+#define RUNS_MAX 64 /* that wait for their templates: each holds its body and rows */
 
 typedef struct Test {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     DryRun *run;
     Plan *plan; /* of all sinks; a reference */
     /* filled by the visit */
@@ -26,8 +26,8 @@ typedef struct Test {
     int failure_status;
 } Test;
 
-static void test_drop(Errand *errand) {
-    Test *test = (Test *)errand;
+static void test_drop(PendingRequest *pending) {
+    Test *test = (Test *)pending;
     dry_run_free(test->run);
     plan_unref(test->plan);
     json_decref(test->tables);
@@ -73,9 +73,9 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
         return;
     }
     test->row_bytes += rows.size;
-    if (test->row_bytes > ANSWER_BYTES_MOST) {
+    if (test->row_bytes > ANSWER_BYTES_MAX) {
         test->failure_status = 413;
-        (void)snprintf(test->failure, sizeof test->failure, "The rows take more than %u MB: test fewer events.", ANSWER_BYTES_MOST >> 20);
+        (void)snprintf(test->failure, sizeof test->failure, "The rows take more than %u MB: test fewer events.", ANSWER_BYTES_MAX >> 20);
         return;
     }
     json_t *list = json_object_get(table_of(test, sink), "rows"), *row;
@@ -87,13 +87,13 @@ static void visit(void *context, size_t event, const Sink *sink, const MapFailur
 static void answer(Test *test, const TemplateBatch *batch) {
     for (size_t i = 0; batch && i < batch->count; i++) {
         if (!batch->events[i].unavailable) continue;
-        ApiCall *refused = steal(test->errand.call);
+        ApiCall *refused = steal(test->pending.call);
         refused->retry_after = 1;
         api_call_fail(refused, 503, "templatesUnavailable", "The templates cannot be evaluated now: try again.");
         return;
     }
     for (size_t i = 0; i < dry_run_events(test->run) && !test->failure_status; i++) dry_run_map(test->run, i, batch, visit, test);
-    ApiCall *call = steal(test->errand.call);
+    ApiCall *call = steal(test->pending.call);
     if (test->failure_status) {
         api_call_fail(call, test->failure_status, test->failure_status == 413 ? "payloadTooLarge" : "unprocessableContent", test->failure);
         return;
@@ -103,20 +103,20 @@ static void answer(Test *test, const TemplateBatch *batch) {
     api_call_answer(call, 200, body);
 }
 
-static void test_back(Control *control, Errand *errand, Message *take_message) {
+static void test_back(Control *control, PendingRequest *pending, Message *take_message) {
     (void)control;
-    Test *test = (Test *)errand;
+    Test *test = (Test *)pending;
     TemplateBatch *batch = (TemplateBatch *)take_message;
     answer(test, batch);
     template_batch_free(batch);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 /* The call's headers: name, NUL, value, NUL, … */
-static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADERS_MOST]) {
+static size_t read_headers(const ApiCall *call, EventHeader headers[static HEADERS_MAX]) {
     size_t count = 0;
     const char *at = call->headers.data, *end = at ? at + call->headers.size : at;
-    while (at < end && count < HEADERS_MOST) {
+    while (at < end && count < HEADERS_MAX) {
         Span name = span_of(at), value = span_of(at + name.size + 1);
         headers[count++] = (EventHeader){.name = name, .value = value};
         at = value.data + value.size + 1;
@@ -165,7 +165,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
     int r = read_meta(request, &meta, &texts, error);
     if (r < 0) return r;
     const Options *options = request->view->options;
-    EventHeader headers[HEADERS_MOST];
+    EventHeader headers[HEADERS_MAX];
     UuidSource ids = {0};
     DryRunRequest dry = {
         .body = buffer_span(&call->body),
@@ -177,7 +177,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
         .ip = span_of(call->peer),
         .received = request->view->clock->wall(request->view->clock),
         .ids = &ids,
-        .events_most = EVENTS_MOST,
+        .events_max = EVENTS_MAX,
         .body_bytes = options->body_bytes,
         .event_bytes = options->event_bytes,
         .row_bytes = options->row_bytes,
@@ -186,7 +186,7 @@ static int start(ApiRequest *request, Plan *plan, DryRun **ret_run, Error *error
 }
 
 void api_test(ApiRequest *request) {
-    if (!api_has_room(request, test_back, RUNS_MOST, "dry runs")) return;
+    if (!api_has_room(request, test_back, RUNS_MAX, "dry runs")) return;
     Plan *plan;
     DryRun *run;
     Error error = {0};
@@ -204,7 +204,7 @@ void api_test(ApiRequest *request) {
         default: api_fail(request, 400, "badRequest", "%s", error.text); return;
         }
     }
-    Test *test = errand_new(sizeof *test, test_back, test_drop, api_keep(request));
+    Test *test = pending_request_new(sizeof *test, test_back, test_drop, api_keep(request));
     test->run = run;
     test->plan = plan;
     test->tables = json_array();
@@ -213,8 +213,8 @@ void api_test(ApiRequest *request) {
     TemplateBatch *batch = dry_run_batch(run, NULL, MESSAGE_TEMPLATES);
     if (!batch) {
         answer(test, NULL);
-        errand_end(&test->errand);
+        pending_request_end(&test->pending);
         return;
     }
-    control_ask_templates(request->control, &test->errand, batch);
+    control_ask_templates(request->control, &test->pending, batch);
 }

@@ -36,11 +36,11 @@
 #include "storage/environment.h"
 #include "storage/mask_key.h"
 
-#define LOOPS_MOST 64
-#define DATABASE_RESERVE_LEAST (16u << 20)
-#define DATABASE_RESERVE_MOST (64u << 20)
-#define BAD_ROWS_MOST 10000      /* refused rows of one file, above which it fails as a whole */
-#define RUNNERS_MOST 8           /* kinds of sources */
+#define LOOPS_MAX 64
+#define DATABASE_RESERVE_MIN (16u << 20)
+#define DATABASE_RESERVE_MAX (64u << 20)
+#define BAD_ROWS_MAX 10000       /* refused rows of one file, above which it fails as a whole */
+#define RUNNERS_MAX 8            /* kinds of sources */
 #define DESCRIPTORS_WANTED 65536 /* or more, if limits.connections says so */
 
 struct App {
@@ -67,12 +67,12 @@ struct App {
     atomic_bool end_threads; /* the thin threads of W and S look at it */
     Loaders *loaders;
     Snapshot *first_snapshot; /* until the loops have it */
-    Intake *intakes[LOOPS_MOST];
-    Mailbox *loops[LOOPS_MOST];
+    Intake *intakes[LOOPS_MAX];
+    Mailbox *loops[LOOPS_MAX];
     size_t loop_count;
     HttpRunner http_sources;
     BridgeRunner kafka_sources, nats_sources;
-    SourceRunner *runners[RUNNERS_MOST + 1]; /* one a kind of source, see add_runner; ends with NULL */
+    SourceRunner *runners[RUNNERS_MAX + 1]; /* one a kind of source, see add_runner; ends with NULL */
     Admin *admin;
     Thread deadline_thread; /* ends the process at the shutdown deadline */
     Mailbox *deadline_box;  /* it sleeps there; NULL: it does not run */
@@ -126,7 +126,7 @@ static int start_options(App *app, Error *error) {
 static size_t loops_wanted(const App *app) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t wanted = app->options.threads ? app->options.threads : cores > 0 ? (size_t)cores : 1;
-    return wanted < LOOPS_MOST ? wanted : LOOPS_MOST;
+    return wanted < LOOPS_MAX ? wanted : LOOPS_MAX;
 }
 
 static unsigned brokers_of(const Connections *connections) {
@@ -230,8 +230,8 @@ static int start_environment(App *app, Error *error) {
     check(asprintf(&path, "%s/sluice.mdb", app->directory.path) > 0);
     /* The budget only stops the intake. What is over it, since the budget was made smaller, still has to be staged, imported and trimmed. */
     uint64_t reserve = app->disk_budget / 4;
-    if (reserve > DATABASE_RESERVE_MOST) reserve = DATABASE_RESERVE_MOST;
-    if (reserve < DATABASE_RESERVE_LEAST) reserve = DATABASE_RESERVE_LEAST;
+    if (reserve > DATABASE_RESERVE_MAX) reserve = DATABASE_RESERVE_MAX;
+    if (reserve < DATABASE_RESERVE_MIN) reserve = DATABASE_RESERVE_MIN;
     EnvironmentOptions options = {.path = path, .map_bytes = app->disk_budget, .reserve_bytes = reserve};
     int r = environment_open(&options, &app->environment, error);
     free(path);
@@ -307,7 +307,7 @@ static int start_loaders(App *app, Error *error) {
         .threads = app->options.loaders,
         .import_timeout = app->options.import_timeout,
         .import_longest = app->options.import_longest,
-        .bad_rows_most = BAD_ROWS_MOST,
+        .bad_rows_max = BAD_ROWS_MAX,
     };
     return loaders_start(&options, &app->loaders, error);
 }
@@ -336,7 +336,7 @@ static HttpLimits http_limits(const Options *options) {
         .body_timeout = options->body_timeout,
         .body_longest = options->body_longest,
         .write_timeout = options->write_timeout,
-        .body_rate_least = options->body_rate_least,
+        .body_rate_min = options->body_rate_min,
         .body_bytes = options->body_bytes,
         .header_bytes = options->header_bytes,
         .connections_an_address = options->connections_an_address,
@@ -347,7 +347,7 @@ static HttpLimits http_limits(const Options *options) {
 static void add_runner(App *app, SourceRunner *runner) {
     size_t count = 0;
     while (app->runners[count]) count++;
-    check(count < RUNNERS_MOST);
+    check(count < RUNNERS_MAX);
     app->runners[count] = runner;
 }
 

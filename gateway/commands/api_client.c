@@ -12,10 +12,10 @@
 #include "base/http_client.h"
 #include "gateway/commands/screen.h"
 
-#define ANSWER_BYTES_MOST (64u << 20)
-#define SILENCE_MOST (90 * USEC_SECOND) /* longer than any Prefer: wait that is sent */
+#define ANSWER_BYTES_MAX (64u << 20)
+#define SILENCE_MAX (90 * USEC_SECOND) /* longer than any Prefer: wait that is sent */
 #define TASK_WAIT_SECONDS 30
-#define TASK_ROUNDS_MOST 120
+#define TASK_ROUNDS_MAX 120
 
 /* -ENOENT: there is no such file, or no such folder. */
 static int read_token(const char *path, char **ret_token, Error *error) {
@@ -118,8 +118,8 @@ int api_client_call(const ApiClient *client, const char *method, const char *pat
         .header_count = header_count,
         .body = span_of(document),
         .has_body = strcmp(method, "GET") != 0,
-        .silence_most = SILENCE_MOST,
-        .answer_bytes_most = ANSWER_BYTES_MOST,
+        .silence_max = SILENCE_MAX,
+        .answer_bytes_max = ANSWER_BYTES_MAX,
     };
     HttpClientAnswer answer;
     int r = http_client_call(&request, &answer, error);
@@ -164,7 +164,7 @@ int api_client_expect(const ApiClient *client, const char *method, const char *p
             if (strcmp(screen_text(answer, "status"), "error") == 0) r = error_set(error, -EINVAL, "%s", screen_text(answer, "error"));
             break;
         }
-        if (round == TASK_ROUNDS_MOST) {
+        if (round == TASK_ROUNDS_MAX) {
             r = error_set(error, -ETIMEDOUT, "the task %s goes on; look at it later", screen_text(answer, "taskId"));
             break;
         }

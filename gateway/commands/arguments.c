@@ -11,8 +11,8 @@
 #include "base/text.h"
 
 #define LONG_FIRST 256 /* values of getopt_long: above all letters */
-#define HELP_LINE_MOST 100
-#define HELP_INDENT_MOST 28
+#define HELP_LINE_MAX 100
+#define HELP_INDENT_MAX 28
 
 static const CommandOption help_option = {.name = "help", .letter = 'h', .sentence = "Print this text."};
 
@@ -102,9 +102,9 @@ static int check_complete(const Arguments *arguments) {
     const Command *command = arguments->command;
     for (const CommandOption *row = command->options; row->name; row++)
         if (row->required && !arguments_value(arguments, row->name)) return wrong_option(command, "is missing", "--", row->name);
-    if (arguments->operand_count > command->operands_most)
-        return arguments_wrong(command, "there is an operand too many:", arguments->operands[command->operands_most]);
-    if (arguments->operand_count < command->operands_least) return wrong_option(command, "is missing", "", command->operands);
+    if (arguments->operand_count > command->operands_max)
+        return arguments_wrong(command, "there is an operand too many:", arguments->operands[command->operands_max]);
+    if (arguments->operand_count < command->operands_min) return wrong_option(command, "is missing", "", command->operands);
     return 0;
 }
 
@@ -209,7 +209,7 @@ void command_usage(const Command *command, Buffer *out) {
     if (command->operands) buffer_printf(out, " %s", command->operands);
 }
 
-/* `indent` spaces, then the sentence on lines that end before HELP_LINE_MOST; the first line is at `column` already. */
+/* `indent` spaces, then the sentence on lines that end before HELP_LINE_MAX; the first line is at `column` already. */
 static void put_wrapped(Buffer *out, size_t column, size_t indent, const char *sentence) {
     if (column + 1 > indent) {
         buffer_append_byte(out, '\n');
@@ -219,7 +219,7 @@ static void put_wrapped(Buffer *out, size_t column, size_t indent, const char *s
     column = indent;
     for (const char *word = sentence; *word;) {
         size_t size = strcspn(word, " ");
-        if (column > indent && column + 1 + size > HELP_LINE_MOST) {
+        if (column > indent && column + 1 + size > HELP_LINE_MAX) {
             buffer_printf(out, "\n%*s", (int)indent, "");
             column = indent;
         } else if (column > indent) {
@@ -255,7 +255,7 @@ void command_help(const Command *command, Buffer *out) {
     size_t indent = width_of(&help_option) + 2;
     for (const CommandOption *row = command->options; row->name; row++) {
         size_t wanted = width_of(row) + 2;
-        if (wanted > indent && wanted <= HELP_INDENT_MOST) indent = wanted;
+        if (wanted > indent && wanted <= HELP_INDENT_MAX) indent = wanted;
     }
     for (const CommandOption *row = command->options; row->name; row++) put_option(out, indent, row);
     put_option(out, indent, &help_option);

@@ -32,7 +32,7 @@ typedef struct Command {
     const char *summary;          /* one sentence */
     const CommandOption *options; /* ends with a row without a name */
     const char *operands;         /* as in the usage: "[SOURCE[/SINK]]"; NULL: none */
-    size_t operands_least, operands_most;
+    size_t operands_min, operands_max;
     const char *notes; /* lines below the options of --help; NULL: none */
     /* More options, by index, until NULL: they take a value, except that a flag may stand alone. The last
      * one of a name holds, so that a script can add to the options of another one. NULL: no more. */

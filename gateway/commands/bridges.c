@@ -153,8 +153,8 @@ const Command command_seek = {
     .summary = "Set the positions of a source that reads a broker.",
     .options = seek_options,
     .operands = "SOURCE",
-    .operands_least = 1,
-    .operands_most = 1,
+    .operands_min = 1,
+    .operands_max = 1,
     .notes = "A position is set at the destination of each sink, and a line says what became of each. What waits of\n"
              "the partitions is dropped; reading goes on at the position, on other nodes within 10 s.\n",
     .run = run_seek,
@@ -200,8 +200,8 @@ const Command command_skip = {
     .summary = "Skip a record that stopped its partition.",
     .options = skip_options,
     .operands = "SOURCE",
-    .operands_least = 1,
-    .operands_most = 1,
+    .operands_min = 1,
+    .operands_max = 1,
     .notes = "The record is given up: it is in no table and in no rejects. `sluice get positions SOURCE` says where a\n"
              "partition stopped; another offset than that is refused.\n",
     .run = run_skip,

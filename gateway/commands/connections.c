@@ -100,7 +100,7 @@ const Command command_connections = {
     .summary = "List the connections, or test whether imports into them could work.",
     .options = options,
     .operands = "[test [NAME]]",
-    .operands_most = 2,
+    .operands_max = 2,
     .notes = "A test runs on a session of its own, without a change to anything there; all are tested when none is\n"
              "named. The exit code is 0 only when all that were tested are ok.\n",
     .run = run,

@@ -13,7 +13,7 @@
 #include "gateway/commands/commands.h"
 #include "mapping/plan.h"
 
-#define ROW_BYTES_MOST ((size_t)64 << 20)
+#define ROW_BYTES_MAX ((size_t)64 << 20)
 
 /* What is known of a field. */
 typedef struct SampleField {
@@ -111,7 +111,7 @@ static void note_all(Samples *samples, const Mapper *mapper) {
 static int read_samples(const char *name, FILE *file, Samples *samples, const Plan *plan, Error *error) {
     size_t sinks = plan_sink_count(plan), room = 0, number = 0;
     bool tries = plan != samples->plan;
-    Mapper *mapper = mapper_new(ROW_BYTES_MOST);
+    Mapper *mapper = mapper_new(ROW_BYTES_MAX);
     _cleanup_free_ Buffer *rows = calloc(sinks, sizeof *rows), **row_list = calloc(sinks, sizeof *row_list);
     _cleanup_free_ MapFailure *failures = calloc(sinks, sizeof *failures);
     check(rows && row_list && failures);

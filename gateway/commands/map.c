@@ -20,15 +20,15 @@
 #include "sinks/driver.h"
 #include "storage/mask_key.h"
 
-#define HEADERS_MOST 100
-#define META_MOST (2 * META_FIELD_COUNT_) /* of several kinds of sources; more are not taken */
+#define HEADERS_MAX 100
+#define META_MAX (2 * META_FIELD_COUNT_) /* of several kinds of sources; more are not taken */
 
 typedef struct MapRequest {
     const char *manifest, *columns, *config, *event, *source, *sink;
     Span content_type; /* empty: none */
-    EventHeader headers[HEADERS_MOST];
+    EventHeader headers[HEADERS_MAX];
     size_t header_count;
-    MapMeta meta[META_MOST];
+    MapMeta meta[META_MAX];
     size_t meta_count;
     bool csv, encoded;
 } MapRequest;
@@ -38,7 +38,7 @@ typedef struct MapRequest {
 static int add_header(const Command *command, MapRequest *request, const char *value) {
     const char *colon = strchr(value, ':');
     if (!colon || colon == value) return arguments_wrong(command, "--header wants 'Name: value', not", value);
-    if (request->header_count == HEADERS_MOST) return arguments_wrong(command, "there are too many headers", NULL);
+    if (request->header_count == HEADERS_MAX) return arguments_wrong(command, "there are too many headers", NULL);
     EventHeader header = {.name = {.data = value, .size = (size_t)(colon - value)}, .value = span_of(colon + 1 + strspn(colon + 1, " \t"))};
     while (header.value.size > 0 && strchr(" \t", header.value.data[header.value.size - 1])) header.value.size--;
     if (span_equal_nocase(header.name, SPAN("content-type"))) request->content_type = header.value;
@@ -50,7 +50,7 @@ static int add_header(const Command *command, MapRequest *request, const char *v
 static int add_meta(const Command *command, MapRequest *request, const char *value) {
     const char *equals = strchr(value, '=');
     if (!equals || equals == value) return arguments_wrong(command, "--meta wants 'FIELD=VALUE', not", value);
-    if (request->meta_count == META_MOST) return arguments_wrong(command, "there are too many meta values", NULL);
+    if (request->meta_count == META_MAX) return arguments_wrong(command, "there are too many meta values", NULL);
     request->meta[request->meta_count++] = (MapMeta){.field = {value, (size_t)(equals - value)}, .value = span_of(equals + 1)};
     return 0;
 }

@@ -254,8 +254,8 @@ const Command command_flush = {
     .summary = "Import the waiting rows now, regardless of the conditions.",
     .options = remote_options,
     .operands = "SOURCE[/SINK]",
-    .operands_least = 1,
-    .operands_most = 1,
+    .operands_min = 1,
+    .operands_max = 1,
     .run = run_flush,
 };
 
@@ -264,7 +264,7 @@ const Command command_get = {
     .summary = "Print all sources, one source or one sink, or the positions of a source that reads a broker.",
     .options = get_options,
     .operands = "[[positions] SOURCE[/SINK]]",
-    .operands_most = 2,
+    .operands_max = 2,
     .notes = "`get SOURCE -o yaml` prints a manifest of the source with its sinks and settings, in Sluice's own form.\n"
              "`get positions SOURCE` shows, of each partition that this gateway reads and each sink, the position at the\n"
              "destination, where the source reads, what the broker has, and the lag.\n",
@@ -278,7 +278,7 @@ const Command command_pause = {
     .summary = "Hold imports back. Events are still taken and staged.",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
-    .operands_most = 1,
+    .operands_max = 1,
     .run = run_pausing,
 };
 
@@ -288,6 +288,6 @@ const Command command_resume = {
     .notes = "A source of a broker with `loop: false` that is finished, and not paused, reads up to the end of now.\n",
     .options = pausing_options,
     .operands = "[SOURCE[/SINK]]",
-    .operands_most = 1,
+    .operands_max = 1,
     .run = run_pausing,
 };

@@ -13,13 +13,13 @@ BridgeStatus *control_bridge_status(const Control *control, const Source *source
     return runner && runner->status ? runner->status(runner, source->number) : NULL;
 }
 
-bool control_ask_bridge(Control *control, Errand *errand, const Source *source, Request *take_request) {
+bool control_ask_bridge(Control *control, PendingRequest *pending, const Source *source, Request *take_request) {
     check_on_thread(&control->owner);
     SourceRunner *runner = runner_of(control, source);
     if (!runner || !runner->ask) return false;
     take_request->reply = control->mailbox;
-    take_request->context = errand;
+    take_request->context = pending;
     if (!runner->ask(runner, source->number, take_request)) return false;
-    if (!errand->link) errand_begin(control, errand);
+    if (!pending->link) pending_request_begin(control, pending);
     return true;
 }

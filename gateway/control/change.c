@@ -13,7 +13,7 @@
 #include "gateway/delivery/load_job.h"
 #include "gateway/delivery/positions_job.h"
 
-#define PREPARING_MOST 2 /* on one connection at once */
+#define PREPARING_MAX 2 /* on one connection at once */
 
 static void change_free(Change *change) {
     outcome_deinit(&change->outcome);
@@ -30,7 +30,7 @@ static void outputs_number(Change *change, const char *key, uint64_t number) {
     check(json_object_set_new(change->task->outputs, key, json_integer((json_int_t)number)) == 0);
 }
 
-bool changes_touch(const Control *control, const char *source_id) {
+bool changes_schedule(const Control *control, const char *source_id) {
     for (const Change *change = control->changes; change; change = change->next)
         if (strcmp(change->request.source_id, source_id) == 0) return true;
     return false;
@@ -134,7 +134,7 @@ static void start_close(Control *control, Change *change) {
     close->request.reply = control->mailbox;
     close->sink = outcome->sinks[change->at]->number;
     close->reason = CLOSE_CHANGE;
-    close->request.context = &change->errand;
+    close->request.context = &change->pending;
     go_to(change, CHANGE_CLOSING);
     mailbox_post(control->peers.writer, &close->request.message);
 }
@@ -200,7 +200,7 @@ static void start_define(Control *control, Change *change) {
     const RegistrySource *known = registry_find(&control->registry, change->request.source_id);
     const Source *source = outcome->source ? outcome->source : known->source;
     check(source && source->number > 0 && outcome->done);
-    Define *define = define_new(control->mailbox, &change->errand);
+    Define *define = define_new(control->mailbox, &change->pending);
     if (outcome->source) registry_store_source(&control->registry, define, source);
     for (size_t k = 0; k < outcome->sink_count; k++) registry_store_sink(&control->registry, define, source, outcome->sinks[k]);
     add_orders(change, known, define);
@@ -320,7 +320,7 @@ char *change_prepare_failure(const LoadJob *job) {
     return text;
 }
 
-LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context) {
+LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, PendingRequest *context) {
     Sink *copy = sink_copy(sink);
     LoadJob *job = load_job_new(MESSAGE_PREPARE, control->mailbox, context);
     job->connection = text_copy(copy->target.connection);
@@ -347,7 +347,7 @@ static void start_copy(Control *control, Change *change) {
     check(asprintf(&label, "%s/%s", source->source_id, sink->sink_id) > 0 && sink->origin.former_count > 0);
     go_to(change, CHANGE_COPYING);
     loaders_post(control->peers.loaders,
-                 copy_job_new(&sink->origin.former[0], &sink->target, label, sink->number, group, control->mailbox, &change->errand));
+                 copy_job_new(&sink->origin.former[0], &sink->target, label, sink->number, group, control->mailbox, &change->pending));
 }
 
 static void copy_ended(Control *control, Change *change, const LoadJob *job) {
@@ -382,13 +382,13 @@ static void start_prepare(Control *control, Change *change) {
         fail_change(control, change, known->text);
         return;
     }
-    if (preparing_on(control, connection) >= PREPARING_MOST) {
+    if (preparing_on(control, connection) >= PREPARING_MAX) {
         go_to(change, CHANGE_HELD);
         return;
     }
     go_to(change, CHANGE_PREPARING);
-    check(preparing_on(control, connection) <= PREPARING_MOST);
-    loaders_post(control->peers.loaders, change_prepare_job(control, change->request.source_id, sink, &change->errand));
+    check(preparing_on(control, connection) <= PREPARING_MAX);
+    loaders_post(control->peers.loaders, change_prepare_job(control, change->request.source_id, sink, &change->pending));
 }
 
 /* Those that were held up by others at their connection go, end, or stay held. */
@@ -503,8 +503,8 @@ void changes_run(Control *control) {
     }
 }
 
-void change_back(Control *control, Errand *errand, Message *take_message) {
-    Change *change = (Change *)errand;
+void change_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Change *change = (Change *)pending;
     if (take_message->kind == MESSAGE_PREPARE) {
         LoadJob *job = (LoadJob *)take_message;
         check(change->step == CHANGE_PREPARING && change->at < change->outcome.sink_count);

@@ -7,7 +7,7 @@
 #include "gateway/control/change_parts.h"
 #include "gateway/templates/check.h"
 
-#define CHANGES_MOST 1000 /* on their way at once */
+#define CHANGES_MAX 1000 /* on their way at once */
 
 static bool has_template(const Sink *sink, const char *text) {
     for (size_t i = 0; sink && i < sink->target.column_count; i++)
@@ -105,7 +105,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     check(!control->view.draining);
     size_t count = 0;
     for (const Change *at = control->changes; at; at = at->next) count++;
-    if (count >= CHANGES_MOST)
+    if (count >= CHANGES_MAX)
         return failure_set(failure, 503, "overloaded", "%zu changes are on their way already: ask again in a moment.", count);
 
     ChangeOutcome outcome;
@@ -119,7 +119,7 @@ int change_start(Control *control, const ChangeRequest *request, Task **ret_task
     Change *change = calloc(1, sizeof *change);
     check(change);
     bool new_sink = request->of_sink && request->kind == CHANGE_CREATE;
-    change->errand.back = change_back;
+    change->pending.back = change_back;
     change->asked = control->options.clock->boot(control->options.clock);
     change->request = *request;
     change->request.source_id = text_copy(request->source_id ? request->source_id : outcome.source->source_id);

@@ -210,7 +210,7 @@ int change_check_source(const Control *control, const RegistrySource *known, con
 int change_check_source_limit(const Control *control, Failure *failure) {
     size_t live = registry_live_sources(&control->registry);
     for (const Change *change = control->changes; change; change = change->next) live += change_adds_source(control, &change->outcome);
-    uint32_t most = control->options.options->sources_most;
+    uint32_t most = control->options.options->sources_max;
     if (live < most) return 0;
     return failure_set(failure, 422, "resourceLimitReached", "There are %zu sources, and limits.sources is %u.", live, most);
 }

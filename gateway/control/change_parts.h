@@ -53,7 +53,7 @@ struct Unreachable {
 };
 
 struct Change {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     Change *next;
     Task *task;
     ChangeRequest request; /* own copies */
@@ -86,7 +86,7 @@ bool change_adds_source(const Control *control, const ChangeOutcome *outcome);
 int change_check(Control *control, const ChangeRequest *request, const ChangeOutcome *outcome, TemplateCheck **ret_needed,
                  Failure *failure);
 /* The job for a loader that looks at the sink's table; it comes back to `context`. */
-LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, Errand *context);
+LoadJob *change_prepare_job(Control *control, const char *source_id, const Sink *sink, PendingRequest *context);
 /* Why the table of a job that was not SINK_DONE cannot be had, a sentence; free(). */
 char *change_prepare_failure(const LoadJob *job);
 
@@ -153,6 +153,6 @@ bool change_same_destination(const Control *control, const char *a, const char *
 
 /* ---- of change.c, for change_ask.c ---- */
 /* Where the messages of a change come back. */
-void change_back(Control *control, Errand *errand, Message *take_message);
+void change_back(Control *control, PendingRequest *pending, Message *take_message);
 /* Starts every change that no earlier one of its source holds up. */
 void changes_run(Control *control);

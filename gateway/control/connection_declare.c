@@ -29,10 +29,10 @@ static int check_known(const Control *control, const Declared *declared, const C
                            "There is another connection \"%s\", and the type and the field \"%s\" of a connection do not change: give this "
                            "one another name.",
                            name, known->type->place);
-    if (connections_declared(list_of(control)) < DECLARED_MOST) return 0;
+    if (connections_declared(list_of(control)) < DECLARED_MAX) return 0;
     return failure_set(failure, 409, "tooManyConnections",
                        "Connections were declared and changed %d times since the start, which is the limit until the next one.",
-                       DECLARED_MOST);
+                       DECLARED_MAX);
 }
 
 static int declare(Control *control, Declared *declared, bool dry_run, const char *by, Declaring *ret_result, Failure *failure) {

@@ -18,7 +18,7 @@
 
 #define BEGIN_LONGEST (60 * USEC_SECOND) /* the writer's first answer */
 #define LATE_INTERVAL (200 * USEC_MS)
-#define PARKED_MOST 64 /* each holds a body of up to 8 MB */
+#define PARKED_MAX 64 /* each holds a body of up to 8 MB */
 
 /* ---- start ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -125,8 +125,8 @@ static int wait_for_define(Control *control, Define **ret_define, Error *error) 
         if (found) return 0;
         usec_t left = deadline - clock->boot(clock);
         if (left <= 0) return error_set(error, -ETIMEDOUT, "the writer does not answer");
-        if (control->options.pump) {
-            control->options.pump(control->options.pump_context);
+        if (control->options.dispatch) {
+            control->options.dispatch(control->options.dispatch_context);
             continue;
         }
         struct pollfd wait = {.fd = control->wake_fd, .events = POLLIN};
@@ -161,66 +161,66 @@ int control_begin(Control *control, Mailbox *writer, Snapshot **ret_first, Error
     return 0;
 }
 
-/* ---- errands and snapshots --------------------------------------------------------------------------------------------------------- */
+/* ---- pending_requests and snapshots --------------------------------------------------------------------------------------------------------- */
 
-void errand_begin(Control *control, Errand *errand) {
+void pending_request_begin(Control *control, PendingRequest *pending) {
     check_on_thread(&control->owner);
-    check(errand->back && !errand->link);
-    errand->next = control->errands;
-    errand->link = &control->errands;
-    if (errand->next) errand->next->link = &errand->next;
-    control->errands = errand;
+    check(pending->back && !pending->link);
+    pending->next = control->pending_requests;
+    pending->link = &control->pending_requests;
+    if (pending->next) pending->next->link = &pending->next;
+    control->pending_requests = pending;
 }
 
-void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
-                 ApiCall *take_call) {
-    check(bytes >= sizeof(Errand) && back);
-    Errand *errand = calloc(1, bytes);
-    check(errand);
-    errand->back = back;
-    errand->drop = drop;
-    errand->call = take_call;
-    return errand;
+void *pending_request_new(size_t bytes, void (*back)(Control *control, PendingRequest *pending, Message *take_message),
+                          void (*drop)(PendingRequest *pending), ApiCall *take_call) {
+    check(bytes >= sizeof(PendingRequest) && back);
+    PendingRequest *pending = calloc(1, bytes);
+    check(pending);
+    pending->back = back;
+    pending->drop = drop;
+    pending->call = take_call;
+    return pending;
 }
 
-void errand_end(Errand *errand) {
-    if (errand->link) {
-        check(*errand->link == errand);
-        *errand->link = errand->next;
-        if (errand->next) errand->next->link = errand->link;
+void pending_request_end(PendingRequest *pending) {
+    if (pending->link) {
+        check(*pending->link == pending);
+        *pending->link = pending->next;
+        if (pending->next) pending->next->link = pending->link;
     }
-    if (errand->drop) errand->drop(errand);
-    api_call_free(errand->call);
-    free(errand);
+    if (pending->drop) pending->drop(pending);
+    api_call_free(pending->call);
+    free(pending);
 }
 
 /* It may be on its way already: then it asks once more. */
-static void go(Control *control, Errand *errand, Request *request) {
+static void go(Control *control, PendingRequest *pending, Request *request) {
     check_on_thread(&control->owner);
-    check(control->view.connected && (!request->context || request->context == errand));
-    if (!errand->link) errand_begin(control, errand);
+    check(control->view.connected && (!request->context || request->context == pending));
+    if (!pending->link) pending_request_begin(control, pending);
     request->reply = control->mailbox;
-    request->context = errand;
+    request->context = pending;
 }
 
-void control_ask_writer(Control *control, Errand *errand, Request *take_request) {
-    go(control, errand, take_request);
+void control_ask_writer(Control *control, PendingRequest *pending, Request *take_request) {
+    go(control, pending, take_request);
     mailbox_post(control->peers.writer, &take_request->message);
 }
 
-void control_ask_loaders(Control *control, Errand *errand, LoadJob *take_job) {
-    go(control, errand, &take_job->request);
+void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *take_job) {
+    go(control, pending, &take_job->request);
     loaders_post(control->peers.loaders, take_job);
 }
 
-void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take_batch) {
-    go(control, errand, &take_batch->request);
+void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch) {
+    go(control, pending, &take_batch->request);
     templates_post(control->peers.templates, take_batch);
 }
 
-size_t control_errands(const Control *control, void (*back)(Control *control, Errand *errand, Message *take_message)) {
+size_t control_pending_requests(const Control *control, void (*back)(Control *control, PendingRequest *pending, Message *take_message)) {
     size_t count = 0;
-    for (const Errand *errand = control->errands; errand; errand = errand->next) count += errand->back == back;
+    for (const PendingRequest *pending = control->pending_requests; pending; pending = pending->next) count += pending->back == back;
     return count;
 }
 
@@ -272,12 +272,12 @@ static void snapshot_gone(Control *control, SnapshotGone *take_message) {
 /* ---- tasks ------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Storing {
-    Errand errand; /* first */
-    Task *task;    /* NULL: it goes on */
+    PendingRequest pending; /* first */
+    Task *task;             /* NULL: it goes on */
 } Storing;
 
-static void storing_back(Control *control, Errand *errand, Message *take_message) {
-    Storing *storing = (Storing *)errand;
+static void storing_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Storing *storing = (Storing *)pending;
     Define *define = (Define *)take_message;
     if (define->request.result < 0) log_failure(LOG_WARNING, "a task could not be stored; a restart forgets it", &define->request.error);
     if (storing->task && define->request.result < 0) {
@@ -285,14 +285,14 @@ static void storing_back(Control *control, Errand *errand, Message *take_message
     } else if (storing->task) {
         tasks_left(control->tasks, storing->task);
     }
-    errand_end(errand);
+    pending_request_end(pending);
     define_free(define);
 }
 
 static void store_task(Control *control, const Task *task, Task *ended) {
-    Storing *storing = errand_new(sizeof *storing, storing_back, NULL, NULL);
+    Storing *storing = pending_request_new(sizeof *storing, storing_back, NULL, NULL);
     storing->task = ended;
-    errand_begin(control, &storing->errand);
+    pending_request_begin(control, &storing->pending);
     Define *define = define_new(control->mailbox, storing);
     tasks_store(control->tasks, task, task->status, task->text, define);
     mailbox_post(control->peers.writer, &define->request.message);
@@ -371,9 +371,9 @@ static void dispatch(Control *control, Message *message, bool *fence) {
         return;
     }
     default: {
-        Errand *errand = ((Request *)message)->context;
-        check(errand && errand->back);
-        errand->back(control, errand, message);
+        PendingRequest *pending = ((Request *)message)->context;
+        check(pending && pending->back);
+        pending->back(control, pending, message);
     }
     }
 }
@@ -381,26 +381,26 @@ static void dispatch(Control *control, Message *message, bool *fence) {
 /* ---- calls that wait for verdicts on templates ---------------------------------------------------------------------------------------- */
 
 struct ParkedCall {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     ParkedCall *next, **link;
 };
 
-static void parked_drop(Errand *errand) {
-    ParkedCall *parked = (ParkedCall *)errand;
+static void parked_drop(PendingRequest *pending) {
+    ParkedCall *parked = (ParkedCall *)pending;
     *parked->link = parked->next;
     if (parked->next) parked->next->link = parked->link;
 }
 
 /* All verdicts that the call needs are there when it comes again, since nothing is between. */
-static void parked_back(Control *control, Errand *errand, Message *take_message) {
+static void parked_back(Control *control, PendingRequest *pending, Message *take_message) {
     TemplateCheck *asked = (TemplateCheck *)take_message;
     check(asked->passed <= asked->count && (asked->request.result < 0) == (asked->passed < asked->count));
     for (size_t i = 0; i < asked->passed; i++) template_verdicts_set(control->verdicts, asked->texts[i], 0, &(Error){0});
     if (asked->request.result < 0)
         template_verdicts_set(control->verdicts, asked->texts[asked->passed], asked->request.result, &asked->request.error);
     template_check_free(asked);
-    ApiCall *call = steal(errand->call); /* NULL: it was answered when the gateway began to shut down */
-    errand_end(errand);
+    ApiCall *call = steal(pending->call); /* NULL: it was answered when the gateway began to shut down */
+    pending_request_end(pending);
     check(control->parked_count > 0);
     control->parked_count--;
     if (call) control->options.route(control, call);
@@ -409,21 +409,21 @@ static void parked_back(Control *control, Errand *errand, Message *take_message)
 int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure) {
     check_on_thread(&control->owner);
     check(take_check->count > 0 && take_check->passed == 0 && !control->view.draining);
-    if (control->parked_count >= PARKED_MOST) {
+    if (control->parked_count >= PARKED_MAX) {
         template_check_free(take_check);
         (void)failure_set(failure, 503, "overloaded", "%zu calls wait for the check of their templates already: ask again in a moment.",
                           control->parked_count);
         failure->retry_after = 5;
         return -1;
     }
-    ParkedCall *parked = errand_new(sizeof *parked, parked_back, parked_drop, call);
+    ParkedCall *parked = pending_request_new(sizeof *parked, parked_back, parked_drop, call);
     parked->next = control->parked;
     parked->link = &control->parked;
     if (parked->next) parked->next->link = &parked->next;
     control->parked = parked;
     control->parked_count++;
-    errand_begin(control, &parked->errand);
-    take_check->request.context = &parked->errand;
+    pending_request_begin(control, &parked->pending);
+    take_check->request.context = &parked->pending;
     templates_post_check(control->peers.templates, take_check);
     return 0;
 }
@@ -432,7 +432,7 @@ int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Fai
 static void answer_parked(Control *control) {
     check(control->view.draining);
     for (ParkedCall *parked = control->parked; parked; parked = parked->next)
-        if (parked->errand.call) control->options.route(control, steal(parked->errand.call));
+        if (parked->pending.call) control->options.route(control, steal(parked->pending.call));
 }
 
 /* ---- turns ----------------------------------------------------------------------------------------------------------------------------- */
@@ -444,10 +444,10 @@ bool control_is_stalled(const Control *control) {
 /* Calls wait for the writer no longer than its disk may hang. Returns when to look again. */
 static usec_t mind_late(Control *control) {
     bool stalled = control_is_stalled(control), any = false;
-    for (Errand *errand = control->errands; errand; errand = errand->next) {
-        if (!errand->late) continue;
+    for (PendingRequest *pending = control->pending_requests; pending; pending = pending->next) {
+        if (!pending->late) continue;
         any = true;
-        if (stalled) errand->late(control, errand);
+        if (stalled) pending->late(control, pending);
     }
     return any ? LATE_INTERVAL : USEC_NEVER;
 }
@@ -455,13 +455,13 @@ static usec_t mind_late(Control *control) {
 /* Returns when to look again. */
 static usec_t mind_overdue(Control *control) {
     usec_t now = control->options.clock->boot(control->options.clock), next = USEC_NEVER;
-    for (Errand *errand = control->errands; errand; errand = errand->next) {
-        if (errand->due == 0) continue;
-        if (now >= errand->due) {
-            errand->due = 0;
-            errand->overdue(control, errand);
+    for (PendingRequest *pending = control->pending_requests; pending; pending = pending->next) {
+        if (pending->due == 0) continue;
+        if (now >= pending->due) {
+            pending->due = 0;
+            pending->overdue(control, pending);
         }
-        if (errand->due > now && errand->due - now < next) next = errand->due - now;
+        if (pending->due > now && pending->due - now < next) next = pending->due - now;
     }
     return next;
 }
@@ -480,7 +480,7 @@ usec_t control_turn(Control *control) {
     if (overdue < look_again) look_again = overdue;
     size_t parked = 0;
     for (const ParkedCall *at = control->parked; at; at = at->next) parked++;
-    check(parked == control->parked_count && parked <= PARKED_MOST);
+    check(parked == control->parked_count && parked <= PARKED_MAX);
 
     usec_t now = control->options.clock->boot(control->options.clock), next = tasks_step(control->tasks);
     if (control->view.connected && !control->view.draining && now >= control->next_expiry) {
@@ -594,7 +594,7 @@ void control_free(Control *control) {
         drop_message(message);
     }
     changes_free(control);
-    while (control->errands) errand_end(control->errands);
+    while (control->pending_requests) pending_request_end(control->pending_requests);
     template_verdicts_free(control->verdicts);
     mailbox_free(control->mailbox);
     tasks_free(control->tasks);

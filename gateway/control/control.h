@@ -34,8 +34,8 @@ typedef struct ControlOptions {
     /* Answers a call to the management API, now or later: the room above, gateway/api. Control thread. */
     void (*route)(Control *control, ApiCall *take_call);
     /* Without a thread of the writer: called while control_begin waits for it, so that somebody steps it (simulation). NULL: it has one. */
-    void (*pump)(void *context);
-    void *pump_context;
+    void (*dispatch)(void *context);
+    void *dispatch_context;
 } ControlOptions;
 
 #define TOKEN_FILE "admin.token" /* in the data directory */

@@ -14,16 +14,16 @@
 #include "storage/catalog.h"
 
 typedef struct Expiry {
-    Errand errand;   /* first */
-    uint32_t *sinks; /* numbers of those that are over age, ascending */
+    PendingRequest pending; /* first */
+    uint32_t *sinks;        /* numbers of those that are over age, ascending */
     SinkStatistics *statistics;
     bool *cleared; /* nothing of it is left at its destination but its rows */
     size_t count;
     size_t at; /* the sink whose positions are removed */
 } Expiry;
 
-static void expiry_drop(Errand *errand) {
-    Expiry *expiry = (Expiry *)errand;
+static void expiry_drop(PendingRequest *pending) {
+    Expiry *expiry = (Expiry *)pending;
     free(expiry->sinks);
     free(expiry->statistics);
     free(expiry->cleared);
@@ -103,7 +103,7 @@ static bool shares_positions(const Control *control, const Source *source, const
 static const Sink *find_going(const Control *control, const Expiry *expiry, uint32_t number, const Source **ret_source) {
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
-        if (changes_touch(control, source->source->source_id)) continue;
+        if (changes_schedule(control, source->source->source_id)) continue;
         for (size_t k = 0; k < source->sink_count; k++) {
             const Sink *sink = source->sinks[k]->sink;
             if (sink->number != number || !over_age(control, sink->deleted, sink->deleted_running) || !is_idle(expiry, sink)) continue;
@@ -154,7 +154,7 @@ static void erase(Control *control, const Expiry *expiry, Define *define) {
     Registry *registry = &control->registry;
     for (size_t i = registry->count; i-- > 0;) {
         RegistrySource *source = registry->sources[i];
-        if (changes_touch(control, source->source->source_id)) continue;
+        if (changes_schedule(control, source->source->source_id)) continue;
         for (size_t k = source->sink_count; k-- > 0;) {
             RegistrySink *sink = source->sinks[k];
             if (!over_age(control, sink->sink->deleted, sink->sink->deleted_running) || !goes(expiry, sink->sink)) continue;
@@ -167,13 +167,13 @@ static void erase(Control *control, const Expiry *expiry, Define *define) {
     }
 }
 
-static void expiry_back(Control *control, Errand *errand, Message *take_message) {
-    Expiry *expiry = (Expiry *)errand;
+static void expiry_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Expiry *expiry = (Expiry *)pending;
     if (take_message->kind == MESSAGE_DEFINE) {
         Define *define = (Define *)take_message;
         if (define->request.result < 0) log_failure(LOG_WARNING, "old tasks and definitions could not be removed", &define->request.error);
         define_free(define);
-        errand_end(errand);
+        pending_request_end(pending);
         return;
     }
     if (take_message->kind == MESSAGE_GROUP_POSITIONS) {
@@ -185,19 +185,19 @@ static void expiry_back(Control *control, Errand *errand, Message *take_message)
     }
     LoadJob *job = next_positions(control, expiry);
     if (job) {
-        control_ask_loaders(control, errand, job);
+        control_ask_loaders(control, pending, job);
         return;
     }
     Define *define = define_new(control->mailbox, NULL);
     erase(control, expiry, define);
     Error error = {0};
     if (tasks_expire(control->tasks, define, &error) < 0) log_failure(LOG_WARNING, "old tasks cannot be found", &error);
-    control_ask_writer(control, errand, &define->request);
+    control_ask_writer(control, pending, &define->request);
 }
 
 void expire(Control *control) {
-    if (control_errands(control, expiry_back) > 0) return; /* a destination is slow */
-    Expiry *expiry = errand_new(sizeof *expiry, expiry_back, expiry_drop, NULL);
+    if (control_pending_requests(control, expiry_back) > 0) return; /* a destination is slow */
+    Expiry *expiry = pending_request_new(sizeof *expiry, expiry_back, expiry_drop, NULL);
     for (size_t i = 0; i < control->registry.count; i++) {
         const RegistrySource *source = control->registry.sources[i];
         for (size_t k = 0; k < source->sink_count; k++) {
@@ -218,5 +218,5 @@ void expire(Control *control) {
     query->sinks = expiry->sinks;
     query->statistics = expiry->statistics;
     query->count = expiry->count;
-    control_ask_writer(control, &expiry->errand, &query->request);
+    control_ask_writer(control, &expiry->pending, &query->request);
 }

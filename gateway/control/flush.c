@@ -5,15 +5,15 @@
 #include "base/cleanup.h"
 #include "gateway/control/change_parts.h"
 
-#define TASKS_MOST 2000 /* on their way at once: a dead destination must not gather more */
+#define TASKS_MAX 2000 /* on their way at once: a dead destination must not gather more */
 
 typedef struct Flush {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     Task *task;
 } Flush;
 
-static void flush_back(Control *control, Errand *errand, Message *take_message) {
-    Flush *flush = (Flush *)errand;
+static void flush_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Flush *flush = (Flush *)pending;
     Close *close = (Close *)take_message;
     Task *task = flush->task;
     check(json_object_set_new(task->outputs, "rows", json_integer((json_int_t)close->rows)) == 0);
@@ -31,7 +31,7 @@ static void flush_back(Control *control, Errand *errand, Message *take_message) 
     }
     control_store_task(control, task);
     free(close);
-    errand_end(errand);
+    pending_request_end(pending);
 }
 
 static int refuse_paused(const char *what, const Pause *pause, Failure *failure) {
@@ -44,12 +44,12 @@ int control_flush(Control *control, const RegistrySource *source, const Registry
     const char *what;
     const Pause *pause = pauses_of_sink(&control->pauses, source->source, sink->sink, &what);
     if (pause) return refuse_paused(what, pause, failure);
-    if (tasks_processing(control->tasks) >= TASKS_MOST) {
-        (void)failure_set(failure, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MOST);
+    if (tasks_processing(control->tasks) >= TASKS_MAX) {
+        (void)failure_set(failure, 503, "overloaded", "%d tasks are on their way already: ask again in a moment.", TASKS_MAX);
         failure->retry_after = 5;
         return -1;
     }
-    Flush *flush = errand_new(sizeof *flush, flush_back, NULL, NULL);
+    Flush *flush = pending_request_new(sizeof *flush, flush_back, NULL, NULL);
     Close *close = calloc(1, sizeof *close);
     check(close);
     const Options *options = control->options.options;
@@ -65,6 +65,6 @@ int control_flush(Control *control, const RegistrySource *source, const Registry
     close->wait_imported = true;
     control_note_task(control, task);
     tasks_answer(control->tasks, task, call, 202);
-    control_ask_writer(control, &flush->errand, &close->request);
+    control_ask_writer(control, &flush->pending, &close->request);
     return 0;
 }

@@ -19,21 +19,21 @@
 #include "gateway/delivery/load_job.h"
 
 #define GATHER_FOR (250 * USEC_MS) /* fields of one kind of event come together */
-#define CHANGES_MOST 10            /* of a sink within CHANGES_WITHIN */
+#define CHANGES_MAX 10             /* of a sink within CHANGES_WITHIN */
 #define CHANGES_WITHIN (60 * USEC_SECOND)
 #define RETRY_FIRST USEC_SECOND
 #define RETRY_LONGEST (60 * USEC_SECOND)
 /* A sink has as many columns at most; more variants of them than that are somebody's game, and come again. */
-#define FOUND_MOST ((size_t)4 * COLUMNS_INFERRED_MAX)
+#define FOUND_MAX ((size_t)4 * COLUMNS_INFERRED_MAX)
 
 /* A sink that has fields without columns. It stays for the limit of changes when it has none. */
 typedef struct Inferring {
-    Errand errand;         /* first; its due time is when the sink's fields are looked at next */
-    uint32_t sink;         /* number */
-    InferredColumn *found; /* that wait; owned */
+    PendingRequest pending; /* first; its due time is when the sink's fields are looked at next */
+    uint32_t sink;          /* number */
+    InferredColumn *found;  /* that wait; owned */
     size_t count, room;
-    bool is_asked;                /* a loader names columns */
-    usec_t changes[CHANGES_MOST]; /* boot times of the last changes, a ring */
+    bool is_asked;               /* a loader names columns */
+    usec_t changes[CHANGES_MAX]; /* boot times of the last changes, a ring */
     size_t next_change;
     /* After a destination that could not be asked, or an answer or a change that gave no column: */
     usec_t retry_after;  /* length of the pause; 0: the last time it worked */
@@ -45,8 +45,8 @@ typedef struct Inferring {
     Nameless nameless;   /* fields that get no column */
 } Inferring;
 
-static void look(Control *control, Errand *errand);
-static void named(Control *control, Errand *errand, Message *take_message);
+static void look(Control *control, PendingRequest *pending);
+static void named(Control *control, PendingRequest *pending, Message *take_message);
 
 static void forget(Inferring *inferring) {
     inferred_columns_free(inferring->found, inferring->count);
@@ -54,8 +54,8 @@ static void forget(Inferring *inferring) {
     inferring->count = inferring->room = 0;
 }
 
-static void inferring_drop(Errand *errand) {
-    Inferring *inferring = (Inferring *)errand;
+static void inferring_drop(PendingRequest *pending) {
+    Inferring *inferring = (Inferring *)pending;
     forget(inferring);
     nameless_deinit(&inferring->nameless);
 }
@@ -65,9 +65,9 @@ static usec_t boot_now(const Control *control) {
 }
 
 static Inferring *find(const Control *control, uint32_t sink) {
-    for (Errand *errand = control->errands; errand; errand = errand->next) {
-        Inferring *inferring = (Inferring *)errand;
-        if (errand->back == named && inferring->sink == sink) return inferring;
+    for (PendingRequest *pending = control->pending_requests; pending; pending = pending->next) {
+        Inferring *inferring = (Inferring *)pending;
+        if (pending->back == named && inferring->sink == sink) return inferring;
     }
     return NULL;
 }
@@ -94,7 +94,7 @@ static void gather(Inferring *inferring, const InferredColumn *column) {
         if (!column->is_variant) inferring->found[i].type = inferred_type_widen(inferring->found[i].type, column->type);
         return;
     }
-    if (inferring->count >= FOUND_MOST) return;
+    if (inferring->count >= FOUND_MAX) return;
     array_reserve(inferring->found, inferring->count, inferring->room);
     InferredColumn copy = inferred_column_copy(column);
     free(copy.name);
@@ -122,7 +122,7 @@ static void worked(Inferring *inferring) {
 }
 
 static void plan_look(const Control *control, Inferring *inferring) {
-    if (inferring->count > 0 && !inferring->is_asked && inferring->errand.due == 0) inferring->errand.due = next_time(control, inferring);
+    if (inferring->count > 0 && !inferring->is_asked && inferring->pending.due == 0) inferring->pending.due = next_time(control, inferring);
 }
 
 void inference_discovered(Control *control, uint32_t sink, const InferredColumn *columns, size_t count) {
@@ -131,10 +131,10 @@ void inference_discovered(Control *control, uint32_t sink, const InferredColumn 
     if (!find_sink(control, sink, &source) || control->view.draining) return;
     Inferring *inferring = find(control, sink);
     if (!inferring) {
-        inferring = errand_new(sizeof *inferring, named, inferring_drop, NULL);
+        inferring = pending_request_new(sizeof *inferring, named, inferring_drop, NULL);
         inferring->sink = sink;
-        inferring->errand.overdue = look;
-        errand_begin(control, &inferring->errand);
+        inferring->pending.overdue = look;
+        pending_request_begin(control, &inferring->pending);
     }
     usec_t now = boot_now(control);
     for (size_t i = 0; i < count; i++)
@@ -216,8 +216,8 @@ static size_t own_columns(const SinkTarget *target) {
     return count;
 }
 
-static void look(Control *control, Errand *errand) {
-    Inferring *inferring = (Inferring *)errand;
+static void look(Control *control, PendingRequest *pending) {
+    Inferring *inferring = (Inferring *)pending;
     const RegistrySource *source = NULL;
     const RegistrySink *known = find_sink(control, inferring->sink, &source);
     check(!inferring->is_asked);
@@ -225,7 +225,7 @@ static void look(Control *control, Errand *errand) {
         forget(inferring);
         return;
     }
-    if (changes_touch(control, source->source->source_id)) { /* what comes of it counts */
+    if (changes_schedule(control, source->source->source_id)) { /* what comes of it counts */
         plan_look(control, inferring);
         return;
     }
@@ -235,7 +235,7 @@ static void look(Control *control, Errand *errand) {
     else if (inferring->changed_from > 0)
         worked(inferring);
     inferring->changed_from = 0;
-    LoadJob *job = change_prepare_job(control, source->source->source_id, sink, errand);
+    LoadJob *job = change_prepare_job(control, source->source->source_id, sink, pending);
     job->request.message.kind = MESSAGE_COLUMNS;
     take_wanted(control, inferring, source, sink, job);
     forget(inferring);
@@ -244,9 +244,9 @@ static void look(Control *control, Errand *errand) {
         return;
     }
     size_t own = own_columns(&sink->target);
-    job->columns_most = sink->target.infer->max_columns > own ? sink->target.infer->max_columns - own : 0;
+    job->columns_max = sink->target.infer->max_columns > own ? sink->target.infer->max_columns - own : 0;
     inferring->is_asked = true;
-    control_ask_loaders(control, errand, job);
+    control_ask_loaders(control, pending, job);
 }
 
 /* ---- the change ---------------------------------------------------------------------------------------------------------------------- */
@@ -337,15 +337,15 @@ static void change(Control *control, Inferring *inferring, const LoadJob *job) {
     TemplateCheck *needed = NULL;
     Failure failure = {0};
     inferring->changes[inferring->next_change] = boot_now(control);
-    inferring->next_change = (inferring->next_change + 1) % CHANGES_MOST;
+    inferring->next_change = (inferring->next_change + 1) % CHANGES_MAX;
     int r = change_start(control, &request, &task, &needed, &failure);
     check(r != CHANGE_NEEDS_TEMPLATES); /* its templates are those that it had */
     if (r < 0) log_warning("the columns that were inferred for sink %s cannot be added: %s", job->label, failure.error.text);
     json_decref(body);
 }
 
-static void named(Control *control, Errand *errand, Message *take_message) {
-    Inferring *inferring = (Inferring *)errand;
+static void named(Control *control, PendingRequest *pending, Message *take_message) {
+    Inferring *inferring = (Inferring *)pending;
     LoadJob *job = (LoadJob *)take_message;
     check(take_message->kind == MESSAGE_COLUMNS && inferring->is_asked);
     inferring->is_asked = false;

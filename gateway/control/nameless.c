@@ -53,9 +53,9 @@ bool nameless_add(Nameless *nameless, const InferredColumn *column, NamelessWhy 
         known->asked = now;
         return is_news;
     }
-    if (nameless->count == NAMELESS_MOST) {
+    if (nameless->count == NAMELESS_MAX) {
         at = nameless->oldest;
-        nameless->oldest = (at + 1) % NAMELESS_MOST;
+        nameless->oldest = (at + 1) % NAMELESS_MAX;
         free(nameless->fields[at].path);
     } else {
         array_reserve(nameless->fields, nameless->count, nameless->room);

@@ -2,7 +2,7 @@
  * Fields of a sink that get no column: the destination was asked, and had no name or no place for them. They stay in _rest, and the
  * destination is not asked again before NAMELESS_FOR, or before somebody changes the sink. Control thread.
  *
- * Bounded: at most NAMELESS_MOST; what comes then takes the place of the oldest one.
+ * Bounded: at most NAMELESS_MAX; what comes then takes the place of the oldest one.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "config/inference.h"
 
-#define NAMELESS_MOST 2000
+#define NAMELESS_MAX 2000
 #define NAMELESS_FOR (600 * USEC_SECOND)
 #define NAMELESS_SHOWN 20
 

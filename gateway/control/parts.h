@@ -45,7 +45,7 @@ struct Control {
     Unreachable *unreachable; /* at most one a connection */
     unsigned previews;        /* on their way */
     const char *assumed;      /* while a preview is built: see ChangeRequest */
-    Errand *errands;
+    PendingRequest *pending_requests;
     TemplateVerdicts *verdicts;
     ParkedCall *parked; /* calls that wait for verdicts on templates */
     size_t parked_count;
@@ -61,7 +61,7 @@ struct Control {
     usec_t next_expiry; /* boot time: when old tasks and deleted definitions are looked at */
 };
 
-void errand_begin(Control *control, Errand *errand); /* `back` and `drop` are set */
+void pending_request_begin(Control *control, PendingRequest *pending); /* `back` and `drop` are set */
 /* The call comes again when there are verdicts on the texts of the check, or its time is over. 0, or -1: too many wait for that already; the check
  * is freed, the call still the caller's. */
 int control_park(Control *control, ApiCall *call, TemplateCheck *take_check, Failure *failure);

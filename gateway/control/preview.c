@@ -11,10 +11,10 @@
 #include "gateway/control/change_parts.h"
 #include "gateway/delivery/load_job.h"
 
-#define PREVIEWS_MOST 50 /* on their way at once: a dead destination must not gather more */
+#define PREVIEWS_MAX 50 /* on their way at once: a dead destination must not gather more */
 
 typedef struct Preview {
-    Errand errand; /* first */
+    PendingRequest pending; /* first */
     char *source_id;
     json_t *plan;
     Sink **sinks; /* references, in the order of the plan; NULL: its table is not looked at */
@@ -22,8 +22,8 @@ typedef struct Preview {
     bool can_be_applied;
 } Preview;
 
-static void preview_drop(Errand *errand) {
-    Preview *preview = (Preview *)errand;
+static void preview_drop(PendingRequest *pending) {
+    Preview *preview = (Preview *)pending;
     free(preview->source_id);
     json_decref(preview->plan);
     for (size_t i = 0; i < preview->count; i++) sink_unref(preview->sinks[i]);
@@ -68,21 +68,21 @@ static void note_table(Preview *preview, const LoadJob *job) {
 static void look(Control *control, Preview *preview) {
     while (preview->at < preview->count && !preview->sinks[preview->at]) preview->at++;
     if (preview->at < preview->count) {
-        LoadJob *job = change_prepare_job(control, preview->source_id, preview->sinks[preview->at], &preview->errand);
+        LoadJob *job = change_prepare_job(control, preview->source_id, preview->sinks[preview->at], &preview->pending);
         job->inspects = true;
-        control_ask_loaders(control, &preview->errand, job);
+        control_ask_loaders(control, &preview->pending, job);
         return;
     }
     set(preview->plan, "dryRun", json_true());
     set(preview->plan, "canBeApplied", json_boolean(preview->can_be_applied));
-    api_call_answer(steal(preview->errand.call), 200, steal(preview->plan));
+    api_call_answer(steal(preview->pending.call), 200, steal(preview->plan));
     check(control->previews > 0 && !preview->plan);
     control->previews--;
-    errand_end(&preview->errand);
+    pending_request_end(&preview->pending);
 }
 
-static void preview_back(Control *control, Errand *errand, Message *take_message) {
-    Preview *preview = (Preview *)errand;
+static void preview_back(Control *control, PendingRequest *pending, Message *take_message) {
+    Preview *preview = (Preview *)pending;
     check(take_message->kind == MESSAGE_PREPARE && preview->at < preview->count);
     LoadJob *job = (LoadJob *)take_message;
     check(job->inspects);
@@ -106,8 +106,8 @@ static Sink *sink_of(const Control *control, const ChangeRequest *request, const
 /* 0: the call is taken; else as change_start. */
 static int start(Control *control, const ChangeRequest *request, ApiCall *call, TemplateCheck **ret_needed, Failure *failure) {
     check(request->kind == CHANGE_MANIFEST);
-    if (control->previews >= PREVIEWS_MOST)
-        return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MOST);
+    if (control->previews >= PREVIEWS_MAX)
+        return failure_set(failure, 503, "overloaded", "%d dry runs are on their way already: ask again in a moment.", PREVIEWS_MAX);
     ChangeOutcome outcome;
     control->assumed = request->assumed;
     int r = change_build(control, request, &outcome, failure);
@@ -118,7 +118,7 @@ static int start(Control *control, const ChangeRequest *request, ApiCall *call, 
         outcome_deinit(&outcome);
         return r;
     }
-    Preview *preview = errand_new(sizeof *preview, preview_back, preview_drop, call);
+    Preview *preview = pending_request_new(sizeof *preview, preview_back, preview_drop, call);
     preview->source_id = text_copy(request->source_id);
     preview->plan = steal(outcome.plan);
     preview->can_be_applied = true;

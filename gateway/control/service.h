@@ -115,36 +115,37 @@ int control_withdraw_connection(Control *control, const char *name, const char *
 
 /* Who asked the writer, a loader or the templates, and goes on when the message is back. One message at a time. It is the first member of a
  * structure in memory of its own. */
-typedef struct Errand Errand;
-struct Errand {
-    Errand *next, **link;                                                  /* of all that are on their way; `link` NULL: it is not */
-    void (*back)(Control *control, Errand *errand, Message *take_message); /* the message is back: asks again, or ends the errand */
-    void (*drop)(Errand *errand);                                          /* frees what the structure owns; NULL: nothing but the call */
-    ApiCall *call; /* owned: to be answered when it ends; NULL: none, or it is answered */
-    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the errand. May be NULL. */
-    void (*late)(Control *control, Errand *errand);
-    /* The message is not back at that time (boot; 0: it may take as long as it likes): called once; answers the call and keeps the errand. */
+typedef struct PendingRequest PendingRequest;
+struct PendingRequest {
+    PendingRequest *next, **link; /* of all that are on their way; `link` NULL: it is not */
+    void (*back)(Control *control, PendingRequest *pending,
+                 Message *take_message);   /* the message is back: asks again, or ends the pending */
+    void (*drop)(PendingRequest *pending); /* frees what the structure owns; NULL: nothing but the call */
+    ApiCall *call;                         /* owned: to be answered when it ends; NULL: none, or it is answered */
+    /* The writer's disk hangs, so the message will not be back soon: called in each turn; answers the call and keeps the pending. May be NULL. */
+    void (*late)(Control *control, PendingRequest *pending);
+    /* The message is not back at that time (boot; 0: it may take as long as it likes): called once; answers the call and keeps the pending. */
     usec_t due;
-    void (*overdue)(Control *control, Errand *errand);
+    void (*overdue)(Control *control, PendingRequest *pending);
 };
 
 /* The request is complete but for whom it comes back to. */
-void control_ask_writer(Control *control, Errand *errand, Request *take_request);
-void control_ask_loaders(Control *control, Errand *errand, LoadJob *take_job);
-void control_ask_templates(Control *control, Errand *errand, TemplateBatch *take_batch);
+void control_ask_writer(Control *control, PendingRequest *pending, Request *take_request);
+void control_ask_loaders(Control *control, PendingRequest *pending, LoadJob *take_job);
+void control_ask_templates(Control *control, PendingRequest *pending, TemplateBatch *take_batch);
 /* Of who reads the broker of a source. false: nobody does (it is disabled, has just been made, or the gateway ends); the request is the caller's
- * still, and the errand is not on its way. */
-bool control_ask_bridge(Control *control, Errand *errand, const Source *source, Request *take_request);
+ * still, and the pending is not on its way. */
+bool control_ask_bridge(Control *control, PendingRequest *pending, const Source *source, Request *take_request);
 /* How it is: a reference on its last status (flow/bridge_status.h); NULL: nobody reads the broker, or nothing was said yet. */
 BridgeStatus *control_bridge_status(const Control *control, const Source *source);
 /* What stands in the sink's statistics of fields that get no column (nameless.h); NULL: it infers none. */
 json_t *control_nameless_json(const Control *control, const Sink *sink);
 /* All-zero but for what is given, and as large as the structure that it is the first member of. */
-void *errand_new(size_t bytes, void (*back)(Control *control, Errand *errand, Message *take_message), void (*drop)(Errand *errand),
-                 ApiCall *take_call);
+void *pending_request_new(size_t bytes, void (*back)(Control *control, PendingRequest *pending, Message *take_message),
+                          void (*drop)(PendingRequest *pending), ApiCall *take_call);
 /* It asks nothing more, on its way or not: frees it. */
-void errand_end(Errand *errand);
-/* Errands on their way that go back there. */
-size_t control_errands(const Control *control, void (*back)(Control *control, Errand *errand, Message *take_message));
+void pending_request_end(PendingRequest *pending);
+/* PendingRequests on their way that go back there. */
+size_t control_pending_requests(const Control *control, void (*back)(Control *control, PendingRequest *pending, Message *take_message));
 /* Fills in the statistics from the memory that the writer lends while its disk hangs; false: it lends none now. */
 bool control_lent_statistics(const Control *control, TotalsQuery *query);

@@ -9,7 +9,7 @@
 #include "storage/catalog.h"
 
 #define EXPIRED_AT_ONCE 1000
-#define KEPT_MOST 1000
+#define KEPT_MAX 1000
 
 struct Tasks {
     Clock *clock;
@@ -148,7 +148,7 @@ void tasks_keep(Tasks *tasks, Task *task) {
     size_t kept = 0;
     for (Task *at = tasks->first, *next; at; at = next) { /* newest first */
         next = at->next;
-        if (at->kept && ++kept > KEPT_MOST) tasks_left(tasks, at);
+        if (at->kept && ++kept > KEPT_MAX) tasks_left(tasks, at);
     }
 }
 

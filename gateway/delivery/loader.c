@@ -9,8 +9,8 @@
 #include "gateway/delivery/loader_parts.h"
 #include "gateway/delivery/loader_run.h"
 
-#define LOADERS_MOST 64   /* on one connection */
-#define THREADS_MOST 1024 /* with those that each connection has of its own */
+#define LOADERS_MAX 64   /* on one connection */
+#define THREADS_MAX 1024 /* with those that each connection has of its own */
 #define SESSION_IDLE (60 * USEC_SECOND)
 
 /* ---- the end ------------------------------------------------------------------------------------------------------------------------- */
@@ -57,7 +57,7 @@ static bool may_run(Loaders *loaders, const LoadJob *job) {
     if (rivals.same_sink) return false;
     if (rivals.here == 0) return true;
     const SinkDriver *driver = connection ? driver_of(loaders, connection) : NULL;
-    unsigned most = driver ? driver->jobs_most : 0;
+    unsigned most = driver ? driver->jobs_max : 0;
     if (most > 0 && rivals.here >= most) return false;
     if (rivals.shared >= loaders->shared) return false;
     if (!is_import(job) && !rivals.others) return true; /* it is short, and imports may hang for reasons of their own */
@@ -194,11 +194,11 @@ int loaders_start(const LoadersOptions *options, Loaders **ret_loaders, Error *e
     check(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
     check(pthread_cond_init(&loaders->changed, &attributes) == 0);
     check(pthread_condattr_destroy(&attributes) == 0);
-    size_t threads = options->threads == 0 ? 1 : options->threads < LOADERS_MOST ? options->threads : LOADERS_MOST;
+    size_t threads = options->threads == 0 ? 1 : options->threads < LOADERS_MAX ? options->threads : LOADERS_MAX;
     loaders->shared = threads - 1;
     size_t connections = connections_total(options->connections);
     loaders->count = loaders->shared + (options->threads > 0 && connections > 1 ? connections : 1);
-    if (loaders->count > THREADS_MOST) loaders->count = THREADS_MOST;
+    if (loaders->count > THREADS_MAX) loaders->count = THREADS_MAX;
     loaders->all = loaders->count + (options->threads > 0);
     loaders->loaders = calloc(loaders->all, sizeof *loaders->loaders);
     check(loaders->loaders);

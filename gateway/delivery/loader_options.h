@@ -15,14 +15,14 @@ typedef struct LoadersOptions {
     const char *data_directory;
     Files *files;
     Uuid instance;
-    Mailbox *writer;        /* MESSAGE_PENDING_REJECTS */
-    unsigned threads;       /* jobs that may run on one connection; 0: no threads, the caller runs loaders_step (simulation) */
-    usec_t import_timeout;  /* without progress: no row gets further, and the destination is not seen at work */
-    usec_t import_longest;  /* in all; 0: no limit of the loaders' own */
-    uint32_t bad_rows_most; /* of one file */
+    Mailbox *writer;       /* MESSAGE_PENDING_REJECTS */
+    unsigned threads;      /* jobs that may run on one connection; 0: no threads, the caller runs loaders_step (simulation) */
+    usec_t import_timeout; /* without progress: no row gets further, and the destination is not seen at work */
+    usec_t import_longest; /* in all; 0: no limit of the loaders' own */
+    uint32_t bad_rows_max; /* of one file */
     const SinkDriver *(*driver_of)(void *context, const ConnectionType *type); /* NULL: sink_driver_of */
     void *driver_context;
     /* Without threads: called while a job waits for the writer, so that somebody steps it. NULL: the job sleeps. */
-    void (*pump)(void *context);
-    void *pump_context;
+    void (*dispatch)(void *context);
+    void *dispatch_context;
 } LoadersOptions;

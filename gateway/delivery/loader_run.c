@@ -132,8 +132,8 @@ static int store_rejects(void *context, const SinkReject *rejects, size_t count,
         if (!import->files[i].already_imported) files[message.file_count++] = import->files[i].id;
     mailbox_post(options->writer, &message.request.message);
     while (!mailbox_take(loader->mailbox)) {
-        if (options->pump) {
-            options->pump(options->pump_context);
+        if (options->dispatch) {
+            options->dispatch(options->dispatch_context);
         } else {
             (void)mailbox_wait(loader->mailbox, USEC_NEVER);
         }
@@ -271,7 +271,7 @@ static SinkResult import_once(Loader *loader, Kept *kept, LoadJob *job, ImportFi
         .position_count = job->position_count,
         .settled = job->settled,
         .settled_count = job->settled_count,
-        .bad_rows_most = options->bad_rows_most,
+        .bad_rows_max = options->bad_rows_max,
         .store_none = job->rejects_pending,
         .store_rejects = store_rejects,
         .progress = progress,
@@ -381,7 +381,7 @@ static SinkResult name_columns(const Loader *loader, const Kept *kept, LoadJob *
                           .target = &job->target,
                           .wanted = job->wanted,
                           .wanted_count = job->wanted_count,
-                          .most = job->columns_most};
+                          .most = job->columns_max};
     SinkResult result = kept->driver->columns(kept->session, &columns, &job->request.error);
     if (result != SINK_DONE) return result;
     job->named = columns.columns;

@@ -11,9 +11,9 @@
 #include "config/inferred_type.h"
 #include "gateway/flow/messages.h"
 
-#define TABLE_SIZE 2048 /* a power of two, at least twice DISCOVERIES_MOST */
-_Static_assert(TABLE_SIZE >= 2 * DISCOVERIES_MOST, "a search in the table ends");
-_Static_assert(DISCOVERIES_MOST <= UINT16_MAX, "the table holds the number of each field");
+#define TABLE_SIZE 2048 /* a power of two, at least twice DISCOVERIES_MAX */
+_Static_assert(TABLE_SIZE >= 2 * DISCOVERIES_MAX, "a search in the table ends");
+_Static_assert(DISCOVERIES_MAX <= UINT16_MAX, "the table holds the number of each field");
 _Static_assert(DATA_TYPE_COUNT <= 32, "`variants` has a bit for each type");
 
 typedef struct DiscoveredField {
@@ -85,7 +85,7 @@ static DiscoveredField *find_field(Discoveries *discoveries, Span path) {
         DiscoveredField *field = &discoveries->fields[discoveries->table[at] - 1];
         if (field->hash == hash && span_equal((Span){field->path, field->size}, path)) return field;
     }
-    if (discoveries->count == DISCOVERIES_MOST) return NULL;
+    if (discoveries->count == DISCOVERIES_MAX) return NULL;
     array_reserve(discoveries->fields, discoveries->count, discoveries->room);
     DiscoveredField *field = &discoveries->fields[discoveries->count++];
     *field = (DiscoveredField){.hash = hash, .path = strndup(path.data, path.size), .size = path.size};

@@ -2,7 +2,7 @@
  * What the threads that map have discovered for a sink that infers: the columns that its events would have to have. One for the life of a
  * sink in this process, shared by all snapshots that show it. Any thread adds; control takes, and makes columns of it.
  *
- * Bounded: at most DISCOVERIES_MOST fields at a time. What is beyond is dropped, and seen again with the next event that has it.
+ * Bounded: at most DISCOVERIES_MAX fields at a time. What is beyond is dropped, and seen again with the next event that has it.
  */
 #pragma once
 
@@ -13,7 +13,7 @@
 #include "config/inference.h"
 #include "mapping/plan.h"
 
-#define DISCOVERIES_MOST COLUMNS_INFERRED_MAX
+#define DISCOVERIES_MAX COLUMNS_INFERRED_MAX
 
 typedef struct Discoveries Discoveries;
 

@@ -453,7 +453,7 @@ typedef struct LoadJob {
     Arena arena;
     bool seeks_backwards, seeks_where_equal; /* MESSAGE_SEEK, of `positions`: SeekJob.backwards, .compare */
     InferredColumn *wanted, *named;          /* MESSAGE_COLUMNS: as ColumnsJob.wanted; out, SINK_DONE: its columns; owned */
-    size_t wanted_count, named_count, columns_most;
+    size_t wanted_count, named_count, columns_max;
     Uuid *settled; /* ledger rows to delete; owned */
     size_t settled_count;
     bool failed_before;         /* the last import of the sink did not succeed */

@@ -13,7 +13,7 @@
 
 #define USAGE_ADDRESS_SLOTS 4096
 #define USAGE_RANKS 3
-#define USAGE_LOOPS_MOST 64 /* as many as the option threads allows */
+#define USAGE_LOOPS_MAX 64 /* as many as the option threads allows */
 
 typedef struct Usage {
     /* loops */
@@ -24,7 +24,7 @@ typedef struct Usage {
     atomic_uint connections;               /* open, all loops */
     atomic_uint loops;                     /* that share this, each with an index */
     /* boot time at which the connection that goes first was heard last, by rank and loop; 0: none (gateway/http/places.c) */
-    atomic_int_fast64_t first_heard[USAGE_RANKS][USAGE_LOOPS_MOST];
+    atomic_int_fast64_t first_heard[USAGE_RANKS][USAGE_LOOPS_MAX];
     atomic_uint connections_of[USAGE_ADDRESS_SLOTS]; /* by hash of the peer's address, all loops */
     /* writer */
     atomic_bool intake_stopped;     /* the disk budget is reached: 503 for all */

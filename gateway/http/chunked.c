@@ -6,7 +6,7 @@
 #include "base/text.h"
 
 /* As many as the decoder takes. */
-#define DIGITS_MOST 16
+#define DIGITS_MAX 16
 
 typedef enum ChunkedState {
     SIZE,          /* its digits */
@@ -44,7 +44,7 @@ static ChunkedState bad(ChunkedBody *body, const char *reason) {
 static ChunkedState take_size(ChunkedBody *body, unsigned char c) {
     int digit = text_hex((char)c);
     if (digit >= 0) {
-        if (body->digits == DIGITS_MOST || body->size > CHUNK_BYTES_MOST >> 4) return bad(body, "The size of a chunk is too large.");
+        if (body->digits == DIGITS_MAX || body->size > CHUNK_BYTES_MAX >> 4) return bad(body, "The size of a chunk is too large.");
         body->digits++;
         body->size = body->size << 4 | (unsigned)digit;
         return SIZE;
@@ -94,7 +94,7 @@ ChunkedResult http_chunked_take(ChunkedBody *body, Span bytes) {
     ChunkedState state = (ChunkedState)body->state;
     for (size_t at = 0; at < bytes.size && state < DONE;) {
         if (state == DATA) {
-            check(body->size > 0 && body->size <= CHUNK_BYTES_MOST);
+            check(body->size > 0 && body->size <= CHUNK_BYTES_MAX);
             size_t size = bytes.size - at < body->size ? bytes.size - at : (size_t)body->size;
             at += size;
             body->size -= size;

@@ -3,7 +3,7 @@
  * empty last chunk, `7zz` for 7, and a bare LF for the end of a line. Two servers that read such a body differently can be made to disagree
  * where it ends (request smuggling), and what the sender meant is lost, so it is refused. What is taken here, the decoder reads the same way.
  *
- * A size is 1 to 16 hexadecimal digits of either case, at most CHUNK_BYTES_MOST. Extensions behind it (`;name=value`, also with white space
+ * A size is 1 to 16 hexadecimal digits of either case, at most CHUNK_BYTES_MAX. Extensions behind it (`;name=value`, also with white space
  * before the semicolon, as the RFC wants) and trailers behind the last chunk are read over: nobody looks at what they say. Every line ends
  * with CR LF and holds no control characters but tabs.
  *
@@ -16,7 +16,7 @@
 #include "base/span.h"
 
 /* No body is so long; the sum of all that came cannot overflow. */
-#define CHUNK_BYTES_MOST ((uint64_t)INT64_MAX)
+#define CHUNK_BYTES_MAX ((uint64_t)INT64_MAX)
 
 typedef enum ChunkedResult {
     CHUNKED_MORE, /* the end has not come yet */

@@ -27,6 +27,6 @@ Decoder *decoder_new(void);
 void decoder_free(Decoder *decoder); /* NULL-safe */
 
 enum { DECODE_TOO_LARGE = 1 };
-/* Appends what `in` holds to `out`, at most `bytes_most`. 0, DECODE_TOO_LARGE (413), or -EBADMSG: broken, cut off, or followed by bytes that
+/* Appends what `in` holds to `out`, at most `bytes_max`. 0, DECODE_TOO_LARGE (413), or -EBADMSG: broken, cut off, or followed by bytes that
  * are none of its own (400). On anything but 0 what stands in `out` is of no use. */
-int decoder_decode(Decoder *decoder, ContentEncoding encoding, Span in, size_t bytes_most, Buffer *out, Error *error);
+int decoder_decode(Decoder *decoder, ContentEncoding encoding, Span in, size_t bytes_max, Buffer *out, Error *error);

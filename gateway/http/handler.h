@@ -23,8 +23,8 @@ struct st_h2o_req_t;
 
 typedef struct HttpLimits {
     usec_t keep_alive_idle, head_timeout, body_timeout, body_longest, write_timeout;
-    uint64_t body_rate_least; /* bytes a second past body_timeout */
-    size_t body_bytes;        /* of a request, as sent; above it a JSON 413 */
+    uint64_t body_rate_min; /* bytes a second past body_timeout */
+    size_t body_bytes;      /* of a request, as sent; above it a JSON 413 */
     size_t header_bytes;
     unsigned connections_an_address; /* none for loopback */
 } HttpLimits;

@@ -57,6 +57,6 @@ void http_connection_cut_long_head(HttpConnection *connection) {
 bool http_connection_counts_headers(const HttpConnection *connection) {
     const h2o_buffer_t *input = connection->socket->input;
     size_t last = connection->head.size;
-    if (last >= 4 && last <= HTTP_HEADERS_LEAST_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
+    if (last >= 4 && last <= HTTP_HEADERS_MIN_BYTES && memcmp(input->bytes + last - 4, "\r\n\r\n", 4) == 0) return false;
     return http_head_longer((Span){input->bytes, input->size}, H2O_MAX_HEADERS);
 }

@@ -16,10 +16,10 @@ static inline bool http_connection_body_is_sound(const HttpConnection *connectio
 /* Is more than a small part of a chunked request framing: extensions and trailers? */
 bool http_connection_framed_too_much(const HttpConnection *connection);
 /* A request with too many header lines has at least so many bytes: the cheapest look of all. */
-#define HTTP_HEADERS_LEAST_BYTES ((size_t)H2O_MAX_HEADERS * 3)
+#define HTTP_HEADERS_MIN_BYTES ((size_t)H2O_MAX_HEADERS * 3)
 bool http_connection_counts_headers(const HttpConnection *connection);
 static inline bool http_connection_has_many_headers(const HttpConnection *connection) {
-    return connection->socket->input->size >= HTTP_HEADERS_LEAST_BYTES && http_connection_counts_headers(connection);
+    return connection->socket->input->size >= HTTP_HEADERS_MIN_BYTES && http_connection_counts_headers(connection);
 }
 /* Bytes of an unfinished request that came, as they came; only grows. */
 size_t http_connection_arrived(const HttpConnection *connection);

@@ -39,9 +39,9 @@ static void end_linger(int take_fd) {
 
 void http_loop_linger(HttpLoop *loop, int take_fd) {
     check_on_thread(&loop->owner);
-    check(take_fd >= 0 && loop->linger_count <= LINGERS_MOST);
+    check(take_fd >= 0 && loop->linger_count <= LINGERS_MAX);
     (void)shutdown(take_fd, SHUT_WR);
-    if (loop->linger_count == LINGERS_MOST) {
+    if (loop->linger_count == LINGERS_MAX) {
         end_linger(take_fd);
         return;
     }

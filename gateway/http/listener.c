@@ -51,7 +51,7 @@ static bool is_before(const struct addrinfo *list, const struct addrinfo *info) 
 static int bind_all(const struct addrinfo *list, HttpListener *listener) {
     int last = -EADDRNOTAVAIL;
     unsigned port = 0;
-    for (const struct addrinfo *info = list; info && listener->count < HTTP_LISTENER_SOCKETS_MOST; info = info->ai_next) {
+    for (const struct addrinfo *info = list; info && listener->count < HTTP_LISTENER_SOCKETS_MAX; info = info->ai_next) {
         if (is_before(list, info)) continue;
         int r = bind_one(info, port, !list->ai_next, listener);
         if (r < 0) last = r;

@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 
-#define HTTP_LISTENER_SOCKETS_MOST 4
+#define HTTP_LISTENER_SOCKETS_MAX 4
 
 /* Sockets of one ADDR:PORT, all with the same port: one for each address that the name stands for. */
 typedef struct HttpListener {
-    int fds[HTTP_LISTENER_SOCKETS_MOST];
+    int fds[HTTP_LISTENER_SOCKETS_MAX];
     size_t count;
 } HttpListener;
 

@@ -19,7 +19,7 @@
 #include "gateway/http/sweep.h"
 
 /* Above what limits.body may be, so that a 413 of ours can be JSON on a kept connection. */
-#define ENTITY_BYTES_MOST ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
+#define ENTITY_BYTES_MAX ((size_t)16 * 1024 * 1024 - (size_t)64 * 1024)
 /* Blocks from this size on go back to the system when they are freed, whatever was freed before: bodies come and go. */
 #define MMAP_BYTES (256 * 1024)
 #define STOP_PATIENCE (2 * USEC_SECOND)
@@ -224,7 +224,7 @@ static void set_up(HttpLoop *loop) {
     (void)pthread_once(&once, set_up_library);
     h2o_config_init(&loop->config);
     loop->config.server_name = h2o_iovec_init(NULL, 0);
-    loop->config.max_request_entity_size = ENTITY_BYTES_MOST;
+    loop->config.max_request_entity_size = ENTITY_BYTES_MAX;
     loop->config.http1.upgrade_to_http2 = 0;
     /* One silent deadline for idling and a request together: beyond all of the sweep's own, which tell the sender. */
     usec_t longest = loop->limits.keep_alive_idle + loop->limits.head_timeout + loop->limits.body_longest + USEC_MINUTE;

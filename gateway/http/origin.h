@@ -6,7 +6,7 @@
 struct st_h2o_req_t;
 
 /* A host name has 253 bytes at most. */
-#define HTTP_ORIGIN_BYTES_MOST 300
+#define HTTP_ORIGIN_BYTES_MAX 300
 
 /* The origin that the request names; data NULL: none, or what no browser sends. Lasts as long as the request. */
 Span http_request_origin(struct st_h2o_req_t *request);

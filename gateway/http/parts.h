@@ -15,8 +15,8 @@
 #include "gateway/http/head.h"
 #include "gateway/http/listener.h"
 
-#define LINGERS_MOST 32
-_Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MOST + HTTP_LISTENER_SOCKETS_MOST + 7,
+#define LINGERS_MAX 32
+_Static_assert(HTTP_LOOP_DESCRIPTORS >= LINGERS_MAX + HTTP_LISTENER_SOCKETS_MAX + 7,
                "listeners, a poller, a queue, and what a moment needs");
 
 /* An unfinished request of so many bytes is looked at. */
@@ -113,7 +113,7 @@ struct HttpLoop {
     h2o_context_t context;
     h2o_evloop_t *evloop;
     h2o_accept_ctx_t accept_context;
-    h2o_socket_t *listeners[HTTP_LISTENER_SOCKETS_MOST];
+    h2o_socket_t *listeners[HTTP_LISTENER_SOCKETS_MAX];
     size_t listener_count;
     bool listener_paused;    /* out of descriptors; tried again by the sweep */
     h2o_linklist_t silent;   /* connections that never sent a whole request, ordered by last activity, the oldest first */
@@ -137,6 +137,6 @@ struct HttpLoop {
     uint64_t fresh_bytes;            /* input that came since the last sweep */
     HttpConnection *reading;         /* the one whose input is being looked at; NULL as soon as it is closed */
     HttpConnection *writing;         /* the one whose answer was written just now; NULL as soon as it is closed */
-    Linger lingers[LINGERS_MOST];
+    Linger lingers[LINGERS_MAX];
     size_t linger_count;
 };

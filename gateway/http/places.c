@@ -42,7 +42,7 @@ static bool is_known(HttpConnection *connection) {
 static bool comes_fast(const HttpConnection *connection, usec_t now) {
     const h2o_buffer_t *input = connection->socket->input;
     usec_t since = connection->served ? connection->heard : connection->opened, age = now > since ? now - since : 0;
-    uint64_t wanted = connection->loop->limits.body_rate_least * (uint64_t)age / (uint64_t)USEC_SECOND;
+    uint64_t wanted = connection->loop->limits.body_rate_min * (uint64_t)age / (uint64_t)USEC_SECOND;
     return input->size > wanted;
 }
 
@@ -88,7 +88,7 @@ static void give_up(HttpConnection *connection) {
 /* ---- the order of all loops ---------------------------------------------------------------------------------------------------------- */
 
 static void publish(HttpLoop *loop, PlaceRank rank, const HttpConnection *first) {
-    check(rank < RANK_KEPT && loop->index < USAGE_LOOPS_MOST && (!first || first->heard > 0));
+    check(rank < RANK_KEPT && loop->index < USAGE_LOOPS_MAX && (!first || first->heard > 0));
     atomic_store_explicit(&loop->usage->first_heard[rank][loop->index], first ? first->heard : 0, memory_order_relaxed);
 }
 
@@ -105,7 +105,7 @@ static usec_t first_of_others(const HttpLoop *loop, PlaceRank rank) {
 
 void http_loop_join_places(HttpLoop *loop) {
     loop->index = atomic_fetch_add(&loop->usage->loops, 1);
-    check(loop->index < USAGE_LOOPS_MOST);
+    check(loop->index < USAGE_LOOPS_MAX);
 }
 
 void http_loop_publish_places(HttpLoop *loop, usec_t now) {

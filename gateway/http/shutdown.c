@@ -21,12 +21,12 @@
 
 /* A body that brings nothing for so long does not come any more; the rate is looked at after
  * this time, too. */
-#define SILENCE_MOST (2 * USEC_SECOND)
+#define SILENCE_MAX (2 * USEC_SECOND)
 
 static const HttpRefusal going = {503, "shutdown", "The gateway is shutting down.", NULL};
 
 usec_t http_drain_patience(const HttpLoop *loop) {
-    return SILENCE_MOST < loop->limits.write_timeout ? SILENCE_MOST : loop->limits.write_timeout;
+    return SILENCE_MAX < loop->limits.write_timeout ? SILENCE_MAX : loop->limits.write_timeout;
 }
 
 /* Does the body come as fast as a stop wants it to? */
@@ -42,8 +42,8 @@ static bool comes(HttpConnection *connection, usec_t now) {
         connection->drain_heard = now;
     }
     usec_t taken = now - connection->drain_begin;
-    uint64_t wanted = taken < SILENCE_MOST ? 0 : loop->limits.body_rate_least * (uint64_t)(taken / USEC_SECOND);
-    return now < loop->drain_until && now - connection->drain_heard < SILENCE_MOST && bytes >= connection->drain_first + wanted;
+    uint64_t wanted = taken < SILENCE_MAX ? 0 : loop->limits.body_rate_min * (uint64_t)(taken / USEC_SECOND);
+    return now < loop->drain_until && now - connection->drain_heard < SILENCE_MAX && bytes >= connection->drain_first + wanted;
 }
 
 bool http_connection_drain(HttpConnection *connection, ConnectionState state, usec_t now) {

@@ -15,8 +15,8 @@
 #include "gateway/http/places.h"
 #include "gateway/http/shutdown.h"
 
-#define SWEEP_LEAST (4 * USEC_MS)
-#define SWEEP_MOST (100 * USEC_MS)
+#define SWEEP_MIN (4 * USEC_MS)
+#define SWEEP_MAX (100 * USEC_MS)
 #define SWEEP_SHARE 100 /* a sweep may cost one part in so many of the loop's time, unless memory is short */
 /* An unfinished request is held against may_send once it is this old, or HTTP_QUESTION_BYTES large: small ones arrive whole a moment later and
  * get a better answer. */
@@ -81,7 +81,7 @@ static bool look_at_body(HttpConnection *connection, usec_t age) {
     if (age <= limits->body_timeout) return false;
     check(http_connection_arrived(connection) >= connection->head_size);
     uint64_t arrived = http_connection_arrived(connection) - connection->head_size;
-    uint64_t wanted = limits->body_rate_least * (uint64_t)(age / USEC_SECOND);
+    uint64_t wanted = limits->body_rate_min * (uint64_t)(age / USEC_SECOND);
     if (arrived >= wanted && age <= limits->body_longest) return false;
     time_out(connection, "The body of the request did not arrive in time (options timeouts.body, limits.body-rate).");
     return true;
@@ -189,8 +189,8 @@ void http_loop_sweep(HttpLoop *loop, usec_t now) {
     loop->swept_at = clock_system()->boot(clock_system());
     /* While bodies pile up, or replies linger, every few milliseconds; else as often as costs one part in a hundred. */
     bool soon = all > loop->usage->unfinished_limit / 8 || (loop->draining && !loop->drained_told);
-    usec_t interval = soon ? SWEEP_LEAST : (loop->swept_at - now) * SWEEP_SHARE;
-    loop->sweep_interval = interval < SWEEP_LEAST ? SWEEP_LEAST : interval > SWEEP_MOST ? SWEEP_MOST : interval;
+    usec_t interval = soon ? SWEEP_MIN : (loop->swept_at - now) * SWEEP_SHARE;
+    loop->sweep_interval = interval < SWEEP_MIN ? SWEEP_MIN : interval > SWEEP_MAX ? SWEEP_MAX : interval;
 }
 
 bool http_loop_sweep_due(const HttpLoop *loop, usec_t now) {
@@ -200,7 +200,7 @@ bool http_loop_sweep_due(const HttpLoop *loop, usec_t now) {
 usec_t http_loop_sleep(const HttpLoop *loop, usec_t now) {
     /* Input wakes the loop by itself, and the sweep follows; only what stands still needs the clock. */
     bool watched = loop->unfinished_bytes > 0 || loop->linger_count > 0 || (loop->draining && !loop->drained_told);
-    usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MOST);
+    usec_t due = loop->swept_at + (watched ? loop->sweep_interval : SWEEP_MAX);
     /* Another loop may wait for this one to end a connection. */
     if (http_loop_places_are_scarce(loop) && due > now + SCARCE_SLEEP) due = now + SCARCE_SLEEP;
     return due <= now ? 0 : due - now;

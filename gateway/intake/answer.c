@@ -6,13 +6,13 @@
 #include "gateway/intake/cors.h"
 #include "gateway/intake/parts.h"
 
-#define HEADER_BYTES_MOST 1024
+#define HEADER_BYTES_MAX 1024
 
 /* ---- header lines ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Lines {
     size_t size;
-    char text[HEADER_BYTES_MOST];
+    char text[HEADER_BYTES_MAX];
 } Lines;
 
 /* Without clearing the text: that would take as many instructions as all that is put there. */
@@ -42,7 +42,7 @@ static void put_request_id(Lines *lines, Intake *intake) {
 }
 
 static void put_cors(Lines *lines, h2o_req_t *request) {
-    check(sizeof lines->text - lines->size >= CORS_BYTES_MOST);
+    check(sizeof lines->text - lines->size >= CORS_BYTES_MAX);
     lines->size += cors_put(lines->text + lines->size, http_request_origin(request));
 }
 
@@ -146,7 +146,7 @@ void intake_answer_preflight(Intake *intake, h2o_req_t *request, const SnapshotS
 }
 
 void intake_error_headers(Span origin, Buffer *out) {
-    char lines[CORS_BYTES_MOST];
+    char lines[CORS_BYTES_MAX];
     buffer_append(out, lines, cors_put(lines, origin));
 }
 

@@ -16,15 +16,15 @@
     "\r\nVary: Origin\r\n"                                                                                                                 \
     "Access-Control-Allow-Credentials: true\r\n"                                                                                           \
     "Access-Control-Max-Age: " MAX_AGE "\r\n" OF_ALL
-_Static_assert(sizeof ONE_BEGIN ONE_END + HTTP_ORIGIN_BYTES_MOST <= CORS_BYTES_MOST, "an answer to any origin fits");
-_Static_assert(sizeof ANY <= CORS_BYTES_MOST, "an answer to no origin fits");
+_Static_assert(sizeof ONE_BEGIN ONE_END + HTTP_ORIGIN_BYTES_MAX <= CORS_BYTES_MAX, "an answer to any origin fits");
+_Static_assert(sizeof ANY <= CORS_BYTES_MAX, "an answer to no origin fits");
 
-size_t cors_put(char out[static CORS_BYTES_MOST], Span origin) {
+size_t cors_put(char out[static CORS_BYTES_MAX], Span origin) {
     if (!origin.data) {
         memcpy(out, ANY, sizeof ANY - 1);
         return sizeof ANY - 1;
     }
-    check(origin.size <= HTTP_ORIGIN_BYTES_MOST);
+    check(origin.size <= HTTP_ORIGIN_BYTES_MAX);
     size_t size = sizeof ONE_BEGIN - 1;
     memcpy(out, ONE_BEGIN, size);
     memcpy(out + size, origin.data, origin.size);
@@ -45,7 +45,7 @@ static bool are_names(Span text) {
 }
 
 void cors_put_preflight(Buffer *out, Span origin, Span wanted) {
-    char lines[CORS_BYTES_MOST];
+    char lines[CORS_BYTES_MAX];
     buffer_append(out, lines, cors_put(lines, origin));
     if (!origin.data || !are_names(wanted)) return;
     buffer_append_text(out, "Access-Control-Allow-Headers: ");

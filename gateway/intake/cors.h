@@ -10,10 +10,10 @@
 #include "base/span.h"
 #include "config/source_http.h"
 
-#define CORS_BYTES_MOST 640
+#define CORS_BYTES_MAX 640
 
 /* Puts the header lines of an answer to a request of `origin` (data NULL: it names none) to `out`; returns their size. */
-size_t cors_put(char out[static CORS_BYTES_MOST], Span origin);
+size_t cors_put(char out[static CORS_BYTES_MAX], Span origin);
 /* Appends the header lines of an answer to a preflight: the names that the page wants to send are `wanted`, as the browser lists them. */
 void cors_put_preflight(Buffer *out, Span origin, Span wanted);
 /* The same when pages of that origin may not send to the source. */

@@ -5,12 +5,12 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BASIC_BYTES_MOST 576 /* user, colon and password; a multiple of 3 */
+#define BASIC_BYTES_MAX 576 /* user, colon and password; a multiple of 3 */
 
 bool credential_matches(const char *expected, Span given) {
     /* Both sides are laid into buffers of one size, so that the comparison sees neither length nor content. OpenSSL takes 7 instructions for
      * a byte: it gets the differences of all words in one. */
-    uint64_t a[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MOST / sizeof(uint64_t)] = {0}, differences = 0;
+    uint64_t a[CREDENTIAL_BYTES_MAX / sizeof(uint64_t)] = {0}, b[CREDENTIAL_BYTES_MAX / sizeof(uint64_t)] = {0}, differences = 0;
     static const uint64_t none = 0;
     size_t expected_size = expected ? strnlen(expected, sizeof a) : 0;
     size_t given_size = given.size < sizeof b ? given.size : sizeof b;
@@ -23,8 +23,8 @@ bool credential_matches(const char *expected, Span given) {
 
 /* Decodes into `out`, also without padding and with the alphabet for URLs (RFC 4648); what does not fit or is not base64 gives an empty span,
  * which matches nothing. */
-static Span base64_decode(Span text, char out[static BASIC_BYTES_MOST]) {
-    char padded[BASIC_BYTES_MOST / 3 * 4];
+static Span base64_decode(Span text, char out[static BASIC_BYTES_MAX]) {
+    char padded[BASIC_BYTES_MAX / 3 * 4];
     while (text.size && text.data[text.size - 1] == '=') text.size--;
     size_t blocks = (text.size + 3) / 4 * 4;
     if (text.size == 0 || text.size % 4 == 1 || blocks > sizeof padded) return (Span){0};
@@ -48,7 +48,7 @@ static Span after_scheme(Span header, Span scheme) {
 }
 
 bool credential_in_headers(const char *expected, Span authorization, Span api_key) {
-    char decoded[BASIC_BYTES_MOST];
+    char decoded[BASIC_BYTES_MAX];
     Span given = after_scheme(authorization, SPAN("Bearer"));
     if (!given.data) {
         Span pair = base64_decode(after_scheme(authorization, SPAN("Basic")), decoded);

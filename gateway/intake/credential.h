@@ -9,7 +9,7 @@
 #include "base/span.h"
 #include "config/definition.h"
 
-#define CREDENTIAL_BYTES_MOST 256 /* longest secret of a source */
+#define CREDENTIAL_BYTES_MAX 256 /* longest secret of a source */
 
 /* `expected` NULL: there is no such source; the same work is done, and false comes out. */
 bool credential_matches(const char *expected, Span given);

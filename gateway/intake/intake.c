@@ -206,7 +206,7 @@ static void stream(Intake *intake, h2o_req_t *request, const Route *route, Span 
 
 static void on_request(void *context, h2o_req_t *request) {
     Intake *intake = context;
-    char scratch[ROUTE_BYTES_MOST];
+    char scratch[ROUTE_BYTES_MAX];
     metrics_add(METRIC_REQUESTS, 1);
     Span method = {request->input.method.base, request->input.method.len};
     Route route = route_of((Span){request->input.path.base, request->input.path.len}, scratch);
@@ -228,7 +228,7 @@ static void on_request(void *context, h2o_req_t *request) {
 /* May the sender of this head go on with its body? Only to a source that it knows the secret of. */
 static const HttpRefusal *may_send(void *context, Span bytes) {
     Intake *intake = context;
-    char scratch[ROUTE_BYTES_MOST];
+    char scratch[ROUTE_BYTES_MAX];
     HttpHead head;
     uint64_t project;
     if (http_head_check(bytes, &head) != HEAD_OK) return &no_source; /* the loop has looked: it is sound */

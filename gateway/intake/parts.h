@@ -31,7 +31,7 @@ static inline const HttpSource *http_of(const SnapshotSource *source) {
 }
 
 #define TURN_BYTES ((size_t)4 * 1024 * 1024)
-#define HEADERS_MOST 128                     /* more than libh2o takes */
+#define HEADERS_MAX 128                      /* more than libh2o takes */
 #define FRAMES_MOST 1000                     /* a request of more events is long */
 #define REJECTED_SHOWN 100                   /* events that an answer lists */
 #define LARGE_KEPT_BYTES ((size_t)64 * 1024) /* of an event that is over its limit */
@@ -117,7 +117,7 @@ struct Intake {
     Buffer decoded, text;
     Buffer own_rejected, *rejected; /* the latter: of the request at hand */
     Frame frames[FRAMES_MOST];
-    EventHeader headers[HEADERS_MOST];
+    EventHeader headers[HEADERS_MAX];
     char ip[ADDRESS_TEXT_BYTES];
     Buffer forwarded;
     uint64_t discarded; /* events of sources without a sink, since the log last said so */

@@ -139,7 +139,7 @@ static void set_headers(Intake *intake, Call *call, const HttpHead *head) {
     Span lines = head->lines;
     EventHeader header;
     size_t count = 0;
-    while (count < HEADERS_MOST && http_head_next(&lines, &header.name, &header.value)) {
+    while (count < HEADERS_MAX && http_head_next(&lines, &header.name, &header.value)) {
         if (header_is_secret(header.name)) continue;
         intake->headers[count++] = header;
     }

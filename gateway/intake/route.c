@@ -7,7 +7,7 @@
 /* Decodes what is escaped; an escape that is none makes it no route. */
 static bool unescape(Span *path, char *scratch) {
     if (!path->size || !memchr(path->data, '%', path->size)) return true;
-    if (path->size > ROUTE_BYTES_MOST) return false;
+    if (path->size > ROUTE_BYTES_MAX) return false;
     ptrdiff_t size = text_path_decode(*path, scratch);
     if (size < 0) return false;
     *path = (Span){scratch, (size_t)size};
@@ -32,7 +32,7 @@ static bool is_verbose(Span query) {
     return false;
 }
 
-Route route_of(Span target, char scratch[static ROUTE_BYTES_MOST]) {
+Route route_of(Span target, char scratch[static ROUTE_BYTES_MAX]) {
     Route route = {.kind = ROUTE_NONE};
     if (span_equal(target, SPAN("*"))) {
         route.kind = ROUTE_SERVER;

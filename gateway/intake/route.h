@@ -5,7 +5,7 @@
 
 #include "base/span.h"
 
-#define ROUTE_BYTES_MOST 1024 /* of a path that holds percent escapes; a longer one is no route */
+#define ROUTE_BYTES_MAX 1024 /* of a path that holds percent escapes; a longer one is no route */
 
 typedef enum RouteKind {
     ROUTE_NONE,
@@ -23,4 +23,4 @@ typedef struct Route {
 } Route;
 
 /* `target` as sent: path and query, or a whole URL. Percent escapes are decoded into `scratch`, which the spans may point to. */
-Route route_of(Span target, char scratch[static ROUTE_BYTES_MOST]);
+Route route_of(Span target, char scratch[static ROUTE_BYTES_MAX]);

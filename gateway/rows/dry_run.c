@@ -109,8 +109,8 @@ static int split(DryRun *run, Framing framing, const DryRunRequest *request, Err
         if (event.body.size > request->event_bytes)
             return error_set(error, -EFBIG, "Event %zu has %zu bytes; the limit is %zu (option limits.event).", run->count, event.body.size,
                              request->event_bytes);
-        if (run->count == request->events_most)
-            return error_set(error, -EFBIG, "The body has too many events: at most %zu are mapped in one run.", request->events_most);
+        if (run->count == request->events_max)
+            return error_set(error, -EFBIG, "The body has too many events: at most %zu are mapped in one run.", request->events_max);
         if (request->bridge) take_value(run, request->bridge->value, &event);
         uuid_next(request->ids, request->received, &event.id);
         array_reserve(run->events, run->count, run->room);

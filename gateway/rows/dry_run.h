@@ -29,7 +29,7 @@ typedef struct DryRunRequest {
     Span ip;
     usec_t received; /* wall time */
     UuidSource *ids; /* where the events get their ids */
-    size_t events_most;
+    size_t events_max;
     /* limits, as the options say; body_bytes: of a body that is decoded */
     size_t body_bytes, event_bytes, row_bytes;
 } DryRunRequest;

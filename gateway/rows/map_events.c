@@ -15,7 +15,7 @@
 
 #define READ_BYTES ((size_t)256 * 1024)
 #define BATCH_LINES 1000
-#define EVENTS_MOST 1000000 /* of a body that is one request */
+#define EVENTS_MAX 1000000 /* of a body that is one request */
 
 typedef struct MapRun {
     const MapTarget *targets;
@@ -102,7 +102,7 @@ static int start_runs(MapRun *run, Span text, DryRun **runs, Error *error) {
         .ip = SPAN("127.0.0.1"),
         .received = clock_system()->wall(clock_system()),
         .ids = &run->ids,
-        .events_most = EVENTS_MOST,
+        .events_max = EVENTS_MAX,
         .body_bytes = run->options->body_bytes,
         .event_bytes = run->options->event_bytes,
         .row_bytes = run->options->row_bytes,

@@ -11,7 +11,7 @@
 #include "gateway/sources/bridge_parts.h"
 
 #define CLOSE_LIMIT (5 * USEC_SECOND) /* of the client; then it is left behind */
-#define AGAIN_MOST (30 * USEC_SECOND)
+#define AGAIN_MAX (30 * USEC_SECOND)
 #define TELL_EVERY (10 * USEC_SECOND) /* another trouble, in the log */
 
 /* ---- the definition -------------------------------------------------------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ static void define(Bridge *bridge) {
 
 static bool is_over(void *context) {
     const Bridge *bridge = context;
-    return bridge_is_hurried(bridge);
+    return bridge_is_expedited(bridge);
 }
 
 Bridge *bridge_new(const BridgeOptions *options, Snapshot *snapshot, const SnapshotSource *source) {
@@ -91,8 +91,8 @@ bool bridge_is_owed_nothing(const Bridge *bridge) {
     return bridge->owed == 0;
 }
 
-void bridge_hurry(Bridge *bridge) {
-    atomic_store(&bridge->hurried, true);
+void bridge_expedite(Bridge *bridge) {
+    atomic_store(&bridge->expedited, true);
 }
 
 /* ---- the client ------------------------------------------------------------------------------------------------------------------------- */
@@ -120,9 +120,9 @@ void bridge_works(Bridge *bridge) {
 
 static void try_later(Bridge *bridge) {
     usec_t pause = BRIDGE_AGAIN;
-    for (unsigned i = 0; i < bridge->failures && pause < AGAIN_MOST; i++) pause *= 2;
+    for (unsigned i = 0; i < bridge->failures && pause < AGAIN_MAX; i++) pause *= 2;
     bridge->failures++;
-    bridge->again = bridge_now(bridge) + (pause < AGAIN_MOST ? pause : AGAIN_MOST);
+    bridge->again = bridge_now(bridge) + (pause < AGAIN_MAX ? pause : AGAIN_MAX);
 }
 
 void bridge_close_client(Bridge *bridge) {
@@ -242,7 +242,7 @@ static void drop_message(Bridge *bridge, Message *message) {
 
 static void begin_drain(Bridge *bridge, Drain *take_drain) {
     bridge->draining = true;
-    atomic_store(&bridge->hurried, true);
+    atomic_store(&bridge->expedited, true);
     bridge->drain_until = take_drain->until;
     bridge->want = WANT_END;
     free(take_drain);
@@ -251,7 +251,7 @@ static void begin_drain(Bridge *bridge, Drain *take_drain) {
 static void handle(Bridge *bridge, Message *message) {
     switch ((MessageKind)message->kind) {
     case MESSAGE_SNAPSHOT:
-        atomic_store(&bridge->hurried, bridge->draining);
+        atomic_store(&bridge->expedited, bridge->draining);
         snapshot_unref(bridge->next_snapshot);
         bridge->next_snapshot = ((SnapshotNews *)message)->snapshot;
         free(message);

@@ -60,6 +60,6 @@ bool bridge_has_ended(const Bridge *bridge);
 /* Nothing that it asked for is on its way. After it has ended: it can be freed while others run. */
 bool bridge_is_owed_nothing(const Bridge *bridge);
 /* A message comes that it should look at soon, a snapshot or the end: what waits for the broker gives up until then. Any thread. */
-void bridge_hurry(Bridge *bridge);
+void bridge_expedite(Bridge *bridge);
 /* Nobody posts any more. The calling thread becomes the owner of the mailbox, and drops what is in it. NULL-safe. */
 void bridge_free(Bridge *bridge);

@@ -14,7 +14,7 @@
 
 #define ASK_EVERY USEC_SECOND
 #define ASK_EVERY_WAITING (250 * USEC_MS) /* while there is no room */
-#define CLAIMS_MOST 2                     /* of a sink, on their way: those of earlier assignments may hang with its destination */
+#define CLAIMS_MAX 2                      /* of a sink, on their way: those of earlier assignments may hang with its destination */
 #define LEAVE_AFTER (5 * USEC_MINUTE)     /* of a destination that takes nothing: others may have the partitions */
 
 /* A question to the writer; its answer is dropped when the partitions or sinks have changed since. */
@@ -267,7 +267,7 @@ static void take_chains(Bridge *bridge, const Question *question, size_t sink, u
     if (of->claiming) return; /* its answer may be older than the writer's: one more follows it */
     if (bridge->world.partition_count == 0)
         of->began = true;
-    else if (of->claims_out < CLAIMS_MOST)
+    else if (of->claims_out < CLAIMS_MAX)
         post_claim(bridge, sink);
     else
         claim_failed(bridge, sink, now + BRIDGE_AGAIN);
@@ -430,7 +430,7 @@ void claims_step(Bridge *bridge, usec_t now) {
         go_on_without(bridge, i);
     }
     if (bridge->phase >= BRIDGE_BEGINS) {
-        if (bridge->pressed && takes_nothing(bridge, now)) {
+        if (bridge->back_pressure && takes_nothing(bridge, now)) {
             log_warning("source %s: a destination takes nothing for long; others may read its partitions until it does", bridge->id);
             bridge->left_for_destination = true;
             bridge_close_client(bridge);

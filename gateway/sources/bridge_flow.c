@@ -33,7 +33,7 @@ static void close_reader(Bridge *bridge) {
 
 static void open_reader(Bridge *bridge) {
     const BridgeSource *definition = bridge->definition;
-    bridge->reader = (RecordReader){.kind = definition->value, .event_bytes_most = bridge->options.event_bytes};
+    bridge->reader = (RecordReader){.kind = definition->value, .event_bytes_max = bridge->options.event_bytes};
     if (definition->value != RECORD_AVRO && definition->value != RECORD_JSON_SCHEMA) return;
     SchemaRegistrySettings settings = {
         .url = definition->registry_url,
@@ -71,8 +71,8 @@ void flow_open(Bridge *bridge) {
         .maker = bridge->maker,
         .reader = &bridge->reader,
         .event_bytes = bridge->options.event_bytes,
-        .records_most = bridge->definition->batch_size,
-        .bytes_most = BATCH_BYTES,
+        .records_max = bridge->definition->batch_size,
+        .bytes_max = BATCH_BYTES,
         .tombstones_are_events = kafka && kafka->tombstones_are_events,
         .is_nats = !kafka,
         .acks = bridge->type->acks,
@@ -82,7 +82,7 @@ void flow_open(Bridge *bridge) {
     bridge->sealed = micro_batch_new(&options);
     bridge->resync = false;
     bridge->full_since = 0;
-    bridge->pressed = false;
+    bridge->back_pressure = false;
     buffer_clear(&bridge->room);
 }
 
@@ -150,7 +150,7 @@ void part_rejoin(Bridge *bridge, size_t part) {
     if (bridge_acks(bridge)) return;
     BridgePart *of = &bridge->parts[part];
     uint64_t epoch = bridge->epoch;
-    int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
+    int64_t least = bridge_min(bridge->micro[part].next, bridge->sink_count);
     if (least < 0) {
         of->read = of->made; /* what is forgotten was not read, for a sink that begins where the source is */
         flow_forget(bridge, part);
@@ -202,7 +202,7 @@ void part_go_on(Bridge *bridge, size_t part) {
     BridgePart *of = &bridge->parts[part];
     if (!of->stopped) return;
     uint64_t epoch = bridge->epoch;
-    int64_t least = bridge_least(bridge->micro[part].next, bridge->sink_count);
+    int64_t least = bridge_min(bridge->micro[part].next, bridge->sink_count);
     of->stopped = NULL;
     free(steal(of->reason));
     bridge->status_at = 0;
@@ -277,7 +277,7 @@ static bool has_room(Bridge *bridge, usec_t now) {
         uint64_t waiting = sink->waiting_bytes + sink->posted_bytes;
         bool closed = atomic_load_explicit(&bridge->source->gates[i]->closed, memory_order_relaxed);
         /* Not too eager to go on: what was fetched is thrown away at each pause. */
-        bool ahead = waiting > (waited && bridge->pressed ? most - most / 4 : most);
+        bool ahead = waiting > (waited && bridge->back_pressure ? most - most / 4 : most);
         if (sink->stopped || !(closed || ahead)) continue;
         bridge->delaying = (int)i;
         buffer_printf(&bridge->room,
@@ -287,12 +287,12 @@ static bool has_room(Bridge *bridge, usec_t now) {
     return bridge->room.size == 0;
 }
 
-static void press(Bridge *bridge, bool pressed) {
-    if (bridge->pressed == pressed) return;
-    bridge->pressed = pressed;
+static void apply_back_pressure(Bridge *bridge, bool on) {
+    if (bridge->back_pressure == on) return;
+    bridge->back_pressure = on;
     bridge->status_at = 0;
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
-        if (pressed)
+        if (on)
             part_hold(bridge, i, HOLD_PRESSURE);
         else
             part_release(bridge, i, HOLD_PRESSURE);
@@ -357,7 +357,7 @@ void flow_recycle(Bridge *bridge, Append *take_append) {
 static void begin_where_gathered(Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count && !bridge_acks(bridge); i++) {
         const BridgePart *part = &bridge->parts[i];
-        int64_t least = bridge_least(bridge->micro[i].next, bridge->sink_count);
+        int64_t least = bridge_min(bridge->micro[i].next, bridge->sink_count);
         if (least < 0 || least >= part->made) continue;
         log_error("bug: partition %d of \"%s\" was gathered from offset %lld on, and a sink wants %lld: it is read again", part->partition,
                   bridge->world.topics[part->topic].name, (long long)part->made, (long long)least);
@@ -562,7 +562,7 @@ static void release_later(Bridge *bridge, usec_t now) {
         if ((bridge->parts[i].holds & HOLD_LATER) && now >= bridge->parts[i].later) part_release(bridge, i, HOLD_LATER);
 }
 
-static unsigned in_flight_most(const Bridge *bridge) {
+static unsigned in_flight_max(const Bridge *bridge) {
     return bridge_acks(bridge) ? 1 : BRIDGE_IN_FLIGHT; /* a mark says what all before it have stored */
 }
 
@@ -570,7 +570,7 @@ static bool may_seal(const Bridge *bridge, usec_t now) {
     const MicroBatch *gathered = bridge->gathered;
     if (bridge->has_sealed || bridge->templates_out || bridge->resync || bridge->next_snapshot || micro_batch_is_empty(gathered))
         return false;
-    if (bridge->quiet && bridge->in_flight < in_flight_most(bridge)) return true;
+    if (bridge->quiet && bridge->in_flight < in_flight_max(bridge)) return true;
     return micro_batch_is_full(gathered) || now - micro_batch_since(gathered) >= bridge->definition->batch_timeout;
 }
 
@@ -581,7 +581,7 @@ static void move_on(Bridge *bridge, usec_t now, bool room) {
         bridge->sealed = sealed;
         bridge->has_sealed = true;
     }
-    if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= in_flight_most(bridge)) return;
+    if (!bridge->has_sealed || bridge->resync || bridge->next_snapshot || !room || bridge->in_flight >= in_flight_max(bridge)) return;
     if (waits_for_columns(bridge, now)) return;
     if (has_templates(bridge, now)) make(bridge, now);
 }
@@ -599,7 +599,7 @@ static bool poll_client(Bridge *bridge, usec_t wait) {
 }
 
 static usec_t poll_wait(const Bridge *bridge) {
-    if (bridge->in_flight >= in_flight_most(bridge) || bridge->templates_out) return 0; /* the mailbox is waited for */
+    if (bridge->in_flight >= in_flight_max(bridge) || bridge->templates_out) return 0; /* the mailbox is waited for */
     bool rests = bridge->in_flight == 0 && !bridge->has_sealed && !bridge->progress_out && !bridge->seeking &&
                  bridge->phase == BRIDGE_READING;
     return rests ? POLL_IDLE : POLL_SOON;
@@ -617,14 +617,14 @@ usec_t flow_step(Bridge *bridge, usec_t now) {
     bool full = !room || micro_batch_is_full(bridge->gathered);
     if (!full) {
         bridge->full_since = 0;
-        press(bridge, false);
+        apply_back_pressure(bridge, false);
     } else if (bridge->full_since == 0) {
         bridge->full_since = now;
     }
     bool reading = bridge->phase == BRIDGE_READING;
-    if (full && reading && now - bridge->full_since >= HELD_LONGEST) press(bridge, true);
+    if (full && reading && now - bridge->full_since >= HELD_LONGEST) apply_back_pressure(bridge, true);
     if (!bridge->client) return 0;
-    if (full && reading && !bridge->pressed) return POLL_SOON;
+    if (full && reading && !bridge->back_pressure) return POLL_SOON;
 
     if (!reading && bridge_acks(bridge)) return POLL_SOON; /* what it hands out now could not be kept */
     bool was_full = micro_batch_is_full(bridge->gathered);

@@ -11,8 +11,8 @@
 #include "gateway/delivery/positions_job.h"
 #include "gateway/sources/bridge_parts.h"
 
-#define ASK_FIRST USEC_SECOND  /* until they are asked again, while positions move */
-#define ASK_MOST (USEC_MINUTE) /* while they do not */
+#define ASK_FIRST USEC_SECOND /* until they are asked again, while positions move */
+#define ASK_MAX (USEC_MINUTE) /* while they do not */
 
 void known_forget(Bridge *bridge) {
     BridgeKnown *known = &bridge->known;
@@ -54,7 +54,7 @@ void known_step(Bridge *bridge, usec_t now) {
     for (size_t i = 0; i < known->count; i++)
         if (!known->sinks[i].asked) ask(bridge, &known->sinks[i]);
     known->due = now + known->wait;
-    known->wait = known->wait * 2 < ASK_MOST ? known->wait * 2 : ASK_MOST;
+    known->wait = known->wait * 2 < ASK_MAX ? known->wait * 2 : ASK_MAX;
 }
 
 static bool same_positions(const LoadJob *a, const LoadJob *b) {

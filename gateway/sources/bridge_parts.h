@@ -221,7 +221,7 @@ struct Bridge {
     BridgeOptions options;
     ThreadOwner owner;
     Mailbox *mailbox;
-    atomic_bool hurried;
+    atomic_bool expedited;
     SinkPatience patience;
     uint32_t number; /* of the source */
     char *id;        /* owned: sourceId */
@@ -293,7 +293,7 @@ struct Bridge {
     uint64_t columns_snapshot; /* generation of the snapshot whose columns did not do */
     usec_t full_until;         /* boot: the writer had no room for an Append; it is not asked before */
     bool full_of_rejects;      /* it was refused since rejects are at their cap */
-    bool pressed;              /* partitions are paused since there is no room */
+    bool back_pressure;        /* partitions are paused since there is no room */
     Buffer room;               /* why there is no room; empty: there is */
     int delaying;              /* index of the sink that is why; -1: none */
 
@@ -349,8 +349,8 @@ void bridge_post_writer(Bridge *bridge, Request *take_request, MessageKind kind,
 void bridge_post_job(Bridge *bridge, LoadJob *take_job);
 /* Has the writer close what it has of all sinks, so that it is imported soon; nobody waits for it. */
 void bridge_close_files(Bridge *bridge);
-static inline bool bridge_is_hurried(const Bridge *bridge) {
-    return atomic_load(&bridge->hurried);
+static inline bool bridge_is_expedited(const Bridge *bridge) {
+    return atomic_load(&bridge->expedited);
 }
 
 /* ---- bridge_topics.c ---- */
@@ -368,7 +368,7 @@ void sinks_drop(Bridge *bridge);
 void parts_assign(Bridge *bridge);
 void assigned_set(Bridge *bridge, const ClientPartition *partitions, size_t count, uint64_t generation);
 /* A sink on a destination of this machine cannot share its source with other nodes. */
-void sinks_judge_shared(Bridge *bridge);
+void sinks_evaluate_shared(Bridge *bridge);
 /* A topic was made anew: its partitions have another key from now on. */
 void topic_raise(Bridge *bridge, size_t topic, uint32_t generation);
 

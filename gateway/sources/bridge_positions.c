@@ -16,7 +16,7 @@ BridgeAim bridge_aim_again(BridgeAim now, int64_t from, int64_t position) {
     return (BridgeAim){.next = position, .sets_end = true};
 }
 
-int64_t bridge_least(const int64_t *next, size_t count) {
+int64_t bridge_min(const int64_t *next, size_t count) {
     int64_t least = -1;
     for (size_t i = 0; i < count; i++)
         if (next[i] >= 0 && (least < 0 || next[i] < least)) least = next[i];

@@ -27,7 +27,7 @@ BridgeAim bridge_aim(BridgeChain chain, int64_t position);
 BridgeAim bridge_aim_again(BridgeAim now, int64_t from, int64_t position);
 
 /* The least offset that a sink is given next; -1: none is given any. */
-int64_t bridge_least(const int64_t *next, size_t count);
+int64_t bridge_min(const int64_t *next, size_t count);
 
 typedef enum BridgeNews {
     BRIDGE_NEWS_NONE,

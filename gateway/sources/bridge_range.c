@@ -111,7 +111,7 @@ static void below_earliest(Bridge *bridge, size_t part, int64_t earliest) {
 static void look(Bridge *bridge, size_t part, usec_t now) {
     BridgePart *of = &bridge->parts[part];
     Error error = {0};
-    int64_t earliest, end, least = bridge_least(bridge->micro[part].next, bridge->sink_count);
+    int64_t earliest, end, least = bridge_min(bridge->micro[part].next, bridge->sink_count);
     of->range_at = now + BRIDGE_AGAIN;
     if (least < 0) return; /* it joins later */
     int r = ask(bridge, of, &earliest, &end, &error);

@@ -14,7 +14,7 @@
 #include "gateway/sources/bridge_parts.h"
 
 #define LOOK_AGAIN (6 * USEC_SECOND) /* the writer has read the positions anew by then */
-#define SWAP_AGAIN_MOST USEC_MINUTE
+#define SWAP_AGAIN_MAX USEC_MINUTE
 
 void replace_forget(Bridge *bridge) {
     for (size_t i = 0; i < bridge->run_count; i++) free(bridge->runs[i].error);
@@ -167,9 +167,9 @@ bool replace_step(Bridge *bridge, usec_t now) {
 
 static void failed(Bridge *bridge, BridgeRun *run, const char *label, const Error *error) {
     usec_t pause = BRIDGE_AGAIN;
-    for (unsigned i = 0; i < run->failures && pause < SWAP_AGAIN_MOST; i++) pause *= 2;
+    for (unsigned i = 0; i < run->failures && pause < SWAP_AGAIN_MAX; i++) pause *= 2;
     run->failures++;
-    run->swap_again = bridge_now(bridge) + (pause < SWAP_AGAIN_MOST ? pause : SWAP_AGAIN_MOST);
+    run->swap_again = bridge_now(bridge) + (pause < SWAP_AGAIN_MAX ? pause : SWAP_AGAIN_MAX);
     if (!run->error || strcmp(run->error, error->text) != 0)
         log_warning("sink %s: its table keeps its rows, since those of the run cannot replace them: %s", label, error->text);
     free(run->error);

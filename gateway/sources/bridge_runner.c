@@ -113,7 +113,7 @@ static void show(SourceRunner *of, Snapshot *snapshot) {
         check(news);
         news->message.kind = MESSAGE_SNAPSHOT;
         news->snapshot = snapshot_ref(snapshot);
-        bridge_hurry(thread->bridge); /* somebody may wait for it to be run */
+        bridge_expedite(thread->bridge); /* somebody may wait for it to be run */
         mailbox_post(bridge_mailbox(thread->bridge), &news->message);
     }
     size_t at = 0;
@@ -131,7 +131,7 @@ static size_t drain(SourceRunner *of, usec_t until) {
     for (BridgeThread *thread = runner->threads; thread; thread = thread->next) {
         BridgeLife expected = BRIDGE_LIVES;
         if (!atomic_compare_exchange_strong(&thread->life, &expected, BRIDGE_DRAINS)) continue;
-        bridge_hurry(thread->bridge);
+        bridge_expedite(thread->bridge);
         drain_post(bridge_mailbox(thread->bridge), until);
         count++;
     }

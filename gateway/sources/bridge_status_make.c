@@ -18,7 +18,7 @@ static const char *copy_buffer(BridgeStatus *status, const Buffer *text) {
 }
 
 /* The least of the sinks' positions; -1: one is not known. */
-static int64_t least_position(const Bridge *bridge, size_t part) {
+static int64_t min_position(const Bridge *bridge, size_t part) {
     int64_t least = -1;
     for (size_t i = 0; i < bridge->sink_count; i++) {
         int64_t position = bridge->parts[part].slots[i].position;
@@ -56,7 +56,7 @@ static void put_part(const Bridge *bridge, size_t at, BridgeStatus *status) {
         to->stopped_at = part->pending;
     }
     if (bridge->phase == BRIDGE_READING) bridge->type->bounds(bridge->client, at, &to->first, &to->end);
-    int64_t position = least_position(bridge, at);
+    int64_t position = min_position(bridge, at);
     if (to->end >= 0 && position >= 0) to->lag = to->end > position ? to->end - position : 0;
     if (to->end >= 0 && part->read >= to->end)
         to->lag_seconds = 0;
@@ -125,7 +125,7 @@ static void put_runs(const Bridge *bridge, BridgeStatus *status) {
 }
 
 /* The first sink whose run ended otherwise than it should, or cannot end. */
-static void judge_runs(const Bridge *bridge, BridgeStatus *status) {
+static void evaluate_runs(const Bridge *bridge, BridgeStatus *status) {
     for (size_t i = 0; i < status->sink_count; i++) {
         const BridgeSinkStatus *sink = &status->sinks[i];
         const BridgeRun *run = replace_run(bridge, sink->sink);
@@ -148,7 +148,7 @@ static bool reads_nothing(const Bridge *bridge) {
     return bridge->part_count > 0;
 }
 
-static void judge_sinks(const Bridge *bridge, BridgeStatus *status) {
+static void evaluate_sinks(const Bridge *bridge, BridgeStatus *status) {
     for (size_t i = 0; i < bridge->sink_count; i++) {
         const BridgeSink *sink = &bridge->sinks[i];
         if (!is_asked_for(sink)) continue;
@@ -159,7 +159,7 @@ static void judge_sinks(const Bridge *bridge, BridgeStatus *status) {
     }
 }
 
-static void judge_pending(const Bridge *bridge, BridgeStatus *status) {
+static void evaluate_pending(const Bridge *bridge, BridgeStatus *status) {
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePart *part = &bridge->parts[i];
         if (!part_is_pending(part)) continue;
@@ -171,12 +171,12 @@ static void judge_pending(const Bridge *bridge, BridgeStatus *status) {
     }
 }
 
-static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
+static void evaluate_reading(const Bridge *bridge, BridgeStatus *status) {
     size_t stopped = 0;
     status->state = bridge->phase == BRIDGE_READING ? BRIDGE_RUNNING : BRIDGE_STARTING;
     if (bridge->phase == BRIDGE_OPEN && bridge->has_group && !bridge->offered && !bridge->trouble)
         status->reason = "It waits for the group to give it partitions.";
-    if (bridge->phase >= BRIDGE_BEGINS) judge_sinks(bridge, status);
+    if (bridge->phase >= BRIDGE_BEGINS) evaluate_sinks(bridge, status);
     if (bridge->phase == BRIDGE_READING && bridge->room.size > 0 && bridge->full_since > 0) {
         status->state = BRIDGE_WAITING;
         status->reason = copy_buffer(status, &bridge->room);
@@ -185,7 +185,7 @@ static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
         status->state = BRIDGE_WAITING;
         status->reason = "A destination has taken nothing for long: its partitions are left to others until it does.";
     }
-    if (bridge->phase == BRIDGE_READING) judge_pending(bridge, status);
+    if (bridge->phase == BRIDGE_READING) evaluate_pending(bridge, status);
     for (size_t i = 0; i < bridge->part_count; i++) {
         const BridgePartitionStatus *part = &status->partitions[i];
         if (!part->stopped || part_is_pending(&bridge->parts[i])) continue;
@@ -206,7 +206,7 @@ static void judge_reading(const Bridge *bridge, BridgeStatus *status) {
     status->reason = bridge->sinks[0].reason;
 }
 
-static void judge(const Bridge *bridge, BridgeStatus *status) {
+static void evaluate(const Bridge *bridge, BridgeStatus *status) {
     switch (bridge->want) {
     case WANT_PAUSED: status->state = BRIDGE_PAUSED; return;
     case WANT_IDLE: status->state = BRIDGE_IDLE; return;
@@ -220,7 +220,7 @@ static void judge(const Bridge *bridge, BridgeStatus *status) {
         return;
     case WANT_READ:
         if (!bridge->finished) {
-            judge_reading(bridge, status);
+            evaluate_reading(bridge, status);
             return;
         }
         status->state = BRIDGE_FINISHED;
@@ -252,8 +252,8 @@ static BridgeStatus *make(const Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count; i++) put_part(bridge, i, status);
     known_put(bridge, status);
     put_runs(bridge, status);
-    judge(bridge, status);
-    if (bridge->want == WANT_READ && bridge->replaces) judge_runs(bridge, status);
+    evaluate(bridge, status);
+    if (bridge->want == WANT_READ && bridge->replaces) evaluate_runs(bridge, status);
     return status;
 }
 
@@ -265,7 +265,7 @@ static void commit(Bridge *bridge) {
     check(offsets);
     for (size_t i = 0; i < bridge->part_count; i++) {
         BridgePart *part = &bridge->parts[i];
-        int64_t position = least_position(bridge, i);
+        int64_t position = min_position(bridge, i);
         if (position < 0 || position == part->committed) continue;
         part->committed = position;
         offsets[count++] = (ClientPartition){

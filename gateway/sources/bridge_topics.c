@@ -117,7 +117,7 @@ bool topics_find(Bridge *bridge) {
     if (r < 0) {
         topics_forget(bridge);
         bridge->again = 0;
-        if (r == -ECANCELED) return false; /* a message comes, see bridge_hurry */
+        if (r == -ECANCELED) return false; /* a message comes, see bridge_expedite */
         bridge_trouble(bridge, &error);
         bridge->again = bridge_now(bridge) + BRIDGE_AGAIN;
         return false;
@@ -191,7 +191,7 @@ void parts_drop(Bridge *bridge) {
     parts_free(bridge);
     assigned_clear(bridge);
     bridge->epoch++;
-    bridge->pressed = false;
+    bridge->back_pressure = false;
 }
 
 /* Answers to earlier questions are about other partitions or sinks. */
@@ -273,7 +273,7 @@ void parts_set_up(Bridge *bridge) {
         sink->again = 0;
         claims_look(bridge, i, LOOK_POSITION);
     }
-    sinks_judge_shared(bridge);
+    sinks_evaluate_shared(bridge);
 }
 
 void topic_raise(Bridge *bridge, size_t topic, uint32_t generation) {
@@ -299,7 +299,7 @@ void parts_assign(Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count; i++) {
         BridgePart *part = &bridge->parts[i];
         const BridgeTopic *topic = &bridge->world.topics[part->topic];
-        int64_t least = bridge_least(bridge->micro[i].next, bridge->sink_count);
+        int64_t least = bridge_min(bridge->micro[i].next, bridge->sink_count);
         part->read = part->made = least >= 0 ? least : topic->earliest[part->partition];
         /* One that joins the others and is not claimed yet, since its destination does not answer: it begins where these go on now. */
         for (size_t k = 0; k < bridge->sink_count && least >= 0; k++)
@@ -321,8 +321,8 @@ void parts_assign(Bridge *bridge) {
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++) {
         unsigned holds = bridge->parts[i].holds;
         bridge->parts[i].holds = 0;
-        if (bridge->pressed) holds |= HOLD_PRESSURE;
-        if (bridge_least(bridge->micro[i].next, bridge->sink_count) < 0) holds |= HOLD_NO_SINK;
+        if (bridge->back_pressure) holds |= HOLD_PRESSURE;
+        if (bridge_min(bridge->micro[i].next, bridge->sink_count) < 0) holds |= HOLD_NO_SINK;
         if (holds) part_hold(bridge, i, holds);
     }
 }
@@ -408,7 +408,7 @@ void sinks_set_up(Bridge *bridge) {
     free(nexts);
     free(sets);
     free(slots);
-    sinks_judge_shared(bridge);
+    sinks_evaluate_shared(bridge);
     for (size_t i = 0; i < bridge->part_count && bridge->client; i++) part_rejoin(bridge, i);
 }
 
@@ -419,7 +419,7 @@ void sinks_drop(Bridge *bridge) {
     bridge->delaying = -1;
 }
 
-void sinks_judge_shared(Bridge *bridge) {
+void sinks_evaluate_shared(Bridge *bridge) {
     bool shared = bridge->has_group && bridge->part_count > 0 && bridge->part_count < bridge->world.partition_count;
     for (size_t i = 0; i < bridge->sink_count; i++) {
         BridgeSink *sink = &bridge->sinks[i];

@@ -44,7 +44,7 @@ void micro_batch_free(MicroBatch *batch) {
 
 /* What came to more than the batch shall have is not kept. */
 static void clear_bytes(MicroBatch *batch) {
-    size_t most = batch->options.bytes_most;
+    size_t most = batch->options.bytes_max;
     if (batch->bytes.capacity / 2 > most)
         buffer_deinit(&batch->bytes);
     else
@@ -194,7 +194,7 @@ bool micro_batch_is_empty(const MicroBatch *batch) {
 
 /* Also of what is gone: the memory is. */
 bool micro_batch_is_full(const MicroBatch *batch) {
-    return batch->live >= batch->options.records_most || batch->bytes.size >= batch->options.bytes_most;
+    return batch->live >= batch->options.records_max || batch->bytes.size >= batch->options.bytes_max;
 }
 
 void micro_batch_set_patience(MicroBatch *batch, bool is_patient) {

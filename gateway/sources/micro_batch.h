@@ -60,9 +60,9 @@ typedef struct MicroOptions {
     RowMaker *maker;      /* borrowed */
     RecordReader *reader; /* borrowed */
     size_t event_bytes;   /* limits.event: a record with more (key, headers and value) is a reject with the first 64 KB of its value */
-    size_t records_most, bytes_most; /* of a micro-batch: it is full then. One record more fits in any case */
-    bool tombstones_are_events;      /* a null value is an event with an empty body; else it becomes nothing */
-    bool is_nats;                    /* meta fields of JetStream, else of Kafka */
+    size_t records_max, bytes_max; /* of a micro-batch: it is full then. One record more fits in any case */
+    bool tombstones_are_events;    /* a null value is an event with an empty body; else it becomes nothing */
+    bool is_nats;                  /* meta fields of JetStream, else of Kafka */
     /* Of a client that acks: no runs are made, every record is for every sink, and offsets may go back. The Append names the partition of the
      * first record that was added, and the caller gives it its mark. */
     bool acks;

@@ -8,15 +8,15 @@
 #include "gateway/sources/nats_token.h"
 #include "mapping/headers.h"
 
-#define LOOK_IDLE USEC_SECOND          /* how often a quiet stream is looked at */
-#define LOOK_SOON (200 * USEC_MS)      /* and one that should have more */
-#define LOOK_BUSY (2 * USEC_SECOND)    /* and one that gives messages */
-#define LOOK_GAP (50 * USEC_MS)        /* not so soon again because of a gap in its sequences */
-#define LOOK_BEYOND (500 * USEC_MS)    /* and one that has less than was read */
-#define BEYOND_LOOKS 3                 /* in a row: a leader that is new may not know the last messages for a moment */
-#define COUNT_AGAIN (2 * USEC_SECOND)  /* and how often its messages are counted */
-#define TRY_AGAIN (500 * USEC_MS)      /* how long a server has to refuse a request for messages again */
-#define BYTES_MOST ((uint64_t)4 << 20) /* of messages on their way, a request; there are two */
+#define LOOK_IDLE USEC_SECOND         /* how often a quiet stream is looked at */
+#define LOOK_SOON (200 * USEC_MS)     /* and one that should have more */
+#define LOOK_BUSY (2 * USEC_SECOND)   /* and one that gives messages */
+#define LOOK_GAP (50 * USEC_MS)       /* not so soon again because of a gap in its sequences */
+#define LOOK_BEYOND (500 * USEC_MS)   /* and one that has less than was read */
+#define BEYOND_LOOKS 3                /* in a row: a leader that is new may not know the last messages for a moment */
+#define COUNT_AGAIN (2 * USEC_SECOND) /* and how often its messages are counted */
+#define TRY_AGAIN (500 * USEC_MS)     /* how long a server has to refuse a request for messages again */
+#define BYTES_MAX ((uint64_t)4 << 20) /* of messages on their way, a request; there are two */
 
 void nats_bridge_close_consumer(BridgeClient *bridge) {
     nats_consumer_close(steal(bridge->consumer));
@@ -69,7 +69,7 @@ static ClientEventKind open_consumer(BridgeClient *bridge, ClientEvent *ret_even
                                    .durable = bridge->durable,
                                    .subject = bridge->subject,
                                    .batch = bridge->batch,
-                                   .bytes_most = BYTES_MOST,
+                                   .bytes_max = BYTES_MAX,
                                    .ack_wait = bridge->ack_wait};
     if (bridge->next >= 0) {
         options.start = NATS_START_SEQUENCE;
@@ -167,7 +167,7 @@ static ClientEventKind give_record(BridgeClient *bridge, ClientEvent *ret_event)
 }
 
 /* Before a message is given: is it of the stream that is known, and did that lose something before it? */
-static ClientEventKind judge_message(BridgeClient *bridge, ClientEvent *ret_event) {
+static ClientEventKind evaluate_message(BridgeClient *bridge, ClientEvent *ret_event) {
     uint64_t sequence = bridge->message->delivery.stream_sequence, next = bridge->next > 0 ? (uint64_t)bridge->next : 1;
     usec_t since = nats_bridge_now() - bridge->looked_at;
     bool remade = bridge->remade != nats_consumer_counts(bridge->consumer).remade, gap = !bridge->acks && sequence > next;
@@ -180,7 +180,7 @@ static ClientEventKind judge_message(BridgeClient *bridge, ClientEvent *ret_even
 
 static ClientEventKind take_message(BridgeClient *bridge, ClientEvent *ret_event) {
     bool known = !bridge->acks && (int64_t)bridge->message->delivery.stream_sequence < bridge->next;
-    ClientEventKind kind = known ? CLIENT_NOTHING : judge_message(bridge, ret_event);
+    ClientEventKind kind = known ? CLIENT_NOTHING : evaluate_message(bridge, ret_event);
     if (!known && kind == CLIENT_NOTHING) return give_record(bridge, ret_event);
     nats_message_free(steal(bridge->message));
     return kind;

@@ -110,7 +110,7 @@ void seen_intervals_join(SeenIntervals *seen, uint64_t ack_floor) {
 }
 
 bool seen_intervals_is_full(const SeenIntervals *seen) {
-    return seen->count > SEEN_INTERVALS_MOST;
+    return seen->count > SEEN_INTERVALS_MAX;
 }
 
 void seen_intervals_put(const SeenIntervals *seen, Span stream_id, Span subject, Buffer *out) {

@@ -22,7 +22,7 @@
 #include "base/error.h"
 #include "base/span.h"
 
-#define SEEN_INTERVALS_MOST 4096 /* 64 KB in a mark */
+#define SEEN_INTERVALS_MAX 4096 /* 64 KB in a mark */
 
 typedef struct SeenInterval {
     uint64_t first, last;             /* sequences, 1 <= first <= last */
@@ -48,7 +48,7 @@ void seen_intervals_deinit(SeenIntervals *seen);
 void seen_intervals_clear(SeenIntervals *seen);
 void seen_intervals_copy(SeenIntervals *to, const SeenIntervals *from); /* in the place of what `to` has */
 bool seen_intervals_has(const SeenIntervals *seen, const SeenMessage *message);
-/* A message that it has already changes nothing. There may be more than SEEN_INTERVALS_MOST: seen_intervals_is_full. */
+/* A message that it has already changes nothing. There may be more than SEEN_INTERVALS_MAX: seen_intervals_is_full. */
 void seen_intervals_add(SeenIntervals *seen, const SeenMessage *message);
 /* The stream has nothing behind this sequence (any more): what was seen there is forgotten. */
 void seen_intervals_cut(SeenIntervals *seen, uint64_t last);

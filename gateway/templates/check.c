@@ -17,9 +17,9 @@
 
 enum {
     READ_BYTES = 4096,
-    TEXTS_MOST = 100,                     /* in one process: its memory is limited */
-    BYTES_MOST = TEMPLATE_TEXT_BYTES_MAX, /* of them, or one text */
-    FEWER = 10,                           /* a process that does not accept its texts is followed by one with so many times less */
+    TEXTS_MAX = 100,                     /* in one process: its memory is limited */
+    BYTES_MAX = TEMPLATE_TEXT_BYTES_MAX, /* of them, or one text */
+    FEWER = 10,                          /* a process that does not accept its texts is followed by one with so many times less */
 };
 
 struct Checker {
@@ -44,7 +44,7 @@ Checker *checker_new(TemplateCheck *take_check, const char *worker_path, const T
     checker->worker_path = worker_path;
     checker->limits = limits;
     checker->began = now;
-    checker->at_once = TEXTS_MOST;
+    checker->at_once = TEXTS_MAX;
     checker->control = -1;
     return checker;
 }
@@ -85,23 +85,23 @@ int template_check_meta(const char *text, const Source *source, Error *error) {
 }
 
 /* Those that the next process gets: up to the first one that is wrong at a look. */
-static size_t gather(const Checker *checker, Span texts[static TEXTS_MOST]) {
+static size_t gather(const Checker *checker, Span texts[static TEXTS_MAX]) {
     const TemplateCheck *asked = checker->check;
     size_t count = 0, bytes = 0;
     for (size_t at = asked->passed; at < asked->count && count < checker->at_once; at++) {
         Span text = span_of(asked->texts[at]);
         Error ignored = {0};
         bytes += text.size;
-        if (count > 0 && (bytes > BYTES_MOST || look_at(text, &ignored) < 0)) break;
+        if (count > 0 && (bytes > BYTES_MAX || look_at(text, &ignored) < 0)) break;
         texts[count++] = text;
     }
-    check(count > 0 && count <= TEXTS_MOST);
+    check(count > 0 && count <= TEXTS_MAX);
     return count;
 }
 
 static int start(Checker *checker) {
     TemplateCheck *asked = checker->check;
-    Span texts[TEXTS_MOST];
+    Span texts[TEXTS_MAX];
     size_t count = gather(checker, texts);
     int r = look_at(texts[0], &asked->request.error);
     if (r == 0) r = template_process_start(checker->worker_path, &checker->pid, &checker->control, &asked->request.error);
@@ -131,7 +131,7 @@ static void send_load(Checker *checker) {
 
 enum { CHECK_WAITS = 1, CHECK_NOT_ALL = 2 };
 
-static int judge(const Checker *checker, const TemplateFrame *frame, Error *error) {
+static int evaluate(const Checker *checker, const TemplateFrame *frame, Error *error) {
     Span reason;
     if (frame->kind == TEMPLATE_FRAME_CHILD) return 0;
     if (frame->kind != TEMPLATE_FRAME_REFUSED || template_read_refused(frame->payload, &reason) < 0)
@@ -145,7 +145,7 @@ static int read_answer(Checker *checker, Error *error) {
     while (checker->control >= 0) {
         TemplateFrame frame;
         int r = template_frame_next(buffer_span(&checker->in), &frame);
-        if (r == 0) return judge(checker, &frame, error);
+        if (r == 0) return evaluate(checker, &frame, error);
         if (r < 0) return error_set(error, -EIO, "the template worker gave no answer that can be understood");
         ssize_t got = recv(checker->control, buffer_reserve(&checker->in, READ_BYTES), READ_BYTES, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
@@ -157,7 +157,7 @@ static int read_answer(Checker *checker, Error *error) {
 }
 
 /* It ended without an answer: to use up memory, stack or processor time is its templates' doing, anything else is not. */
-static int judge_end(Checker *checker, Error *error) {
+static int evaluate_end(Checker *checker, Error *error) {
     int status = 0;
     pid_t ended = waitpid(checker->pid, &status, WNOHANG);
     if (ended == 0) return CHECK_WAITS;
@@ -183,7 +183,7 @@ static int step_process(Checker *checker) {
     if (r < 0) return r;
     send_load(checker);
     r = read_answer(checker, error);
-    return r == CHECK_WAITS && checker->control < 0 ? judge_end(checker, error) : r;
+    return r == CHECK_WAITS && checker->control < 0 ? evaluate_end(checker, error) : r;
 }
 
 CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t now) {
@@ -205,7 +205,7 @@ CheckerState checker_step(Checker *checker, Reaper *reaper, bool others, usec_t 
         }
         if (r == 0) asked->passed += count;
         checker->at_once = r == CHECK_NOT_ALL ? (count + FEWER - 1) / FEWER : checker->at_once * FEWER;
-        if (checker->at_once > TEXTS_MOST) checker->at_once = TEXTS_MOST;
+        if (checker->at_once > TEXTS_MAX) checker->at_once = TEXTS_MAX;
     }
     return CHECKER_ENDED;
 }

@@ -62,7 +62,7 @@ int evaluator_read_data(Evaluator *evaluator, bool drain) {
         ssize_t got = recv(evaluator->data, room, READ_BYTES, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) {
-            /* The end: DIED follows on the control socket, and only then the head is judged. */
+            /* The end: DIED follows on the control socket, and only then the head is evaluated. */
             if (got == 0 || errno != EAGAIN) evaluator_close_fd(&evaluator->data);
             return 0;
         }
@@ -75,7 +75,7 @@ int evaluator_read_data(Evaluator *evaluator, bool drain) {
     return 0;
 }
 
-static void judge_head(Evaluator *evaluator, const TemplateDiedMessage *died) {
+static void evaluate_head(Evaluator *evaluator, const TemplateDiedMessage *died) {
     if (evaluator->window_sent == 0) return;
     WindowEvent *head = evaluator_window_at(evaluator, 0);
     check(head->tries < TRIES_MAX && head->used_usec < evaluator->limits->wall_usec); /* else it would have ended */
@@ -113,7 +113,7 @@ static int take_died(Evaluator *evaluator, const TemplateFrame *frame, usec_t no
     size_t before = evaluator->window_count;
     if (evaluator_read_data(evaluator, true) < 0) return -EBADMSG;
     if (take_results(evaluator, died.results, true) != 0) return -EBADMSG;
-    judge_head(evaluator, &died);
+    evaluate_head(evaluator, &died);
     evaluator_measure(evaluator, before - evaluator->window_count, now);
     metrics_add(METRIC_TEMPLATE_RESTARTS, 1);
     evaluator_close_data(evaluator);

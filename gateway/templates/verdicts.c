@@ -6,7 +6,7 @@
 #include "base/checksum.h"
 #include "config/definition.h"
 
-#define VERDICTS_MOST (2 * SINKS_A_SOURCE_MAX * COLUMNS_A_SINK_MAX) /* those of one source must be there together */
+#define VERDICTS_MAX (2 * SINKS_A_SOURCE_MAX * COLUMNS_A_SINK_MAX) /* those of one source must be there together */
 
 typedef struct TemplateVerdict {
     char *text; /* owned; NULL: free */
@@ -17,7 +17,7 @@ typedef struct TemplateVerdict {
 
 struct TemplateVerdicts {
     size_t next; /* the oldest */
-    TemplateVerdict items[VERDICTS_MOST];
+    TemplateVerdict items[VERDICTS_MAX];
 };
 
 TemplateVerdicts *template_verdicts_new(void) {
@@ -33,13 +33,13 @@ static void forget(TemplateVerdict *verdict) {
 
 void template_verdicts_free(TemplateVerdicts *verdicts) {
     if (!verdicts) return;
-    for (size_t i = 0; i < VERDICTS_MOST; i++) forget(&verdicts->items[i]);
+    for (size_t i = 0; i < VERDICTS_MAX; i++) forget(&verdicts->items[i]);
     free(verdicts);
 }
 
 int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *error) {
     uint64_t checksum = checksum_of(text, strlen(text));
-    for (size_t i = 0; i < VERDICTS_MOST; i++) {
+    for (size_t i = 0; i < VERDICTS_MAX; i++) {
         TemplateVerdict *verdict = &verdicts->items[i];
         if (verdict->checksum != checksum || !verdict->text || strcmp(verdict->text, text) != 0) continue;
         int result = verdict->result;
@@ -53,9 +53,9 @@ int template_verdicts_find(TemplateVerdicts *verdicts, const char *text, Error *
 }
 
 void template_verdicts_set(TemplateVerdicts *verdicts, const char *text, int result, const Error *error) {
-    check(verdicts->next < VERDICTS_MOST && result <= 0);
+    check(verdicts->next < VERDICTS_MAX && result <= 0);
     TemplateVerdict *verdict = &verdicts->items[verdicts->next];
-    verdicts->next = (verdicts->next + 1) % VERDICTS_MOST;
+    verdicts->next = (verdicts->next + 1) % VERDICTS_MAX;
     forget(verdict);
     verdict->text = strdup(text);
     check(verdict->text);

@@ -11,9 +11,9 @@
 #include "mapping/json_text.h"
 
 enum {
-    JSON_DEPTH_MOST = 512,         /* of a schema's text: a type in a field is three levels of it */
-    FIXED_BYTES_MOST = 1 << 26,    /* more than any event has */
-    LIBRARY_BYTES_MOST = 16 << 20, /* that libavro takes at once for a schema */
+    JSON_DEPTH_MAX = 512,         /* of a schema's text: a type in a field is three levels of it */
+    FIXED_BYTES_MAX = 1 << 26,    /* more than any event has */
+    LIBRARY_BYTES_MAX = 16 << 20, /* that libavro takes at once for a schema */
 };
 
 /* libavro is not safe for threads: one allocator, one error text. */
@@ -35,7 +35,7 @@ void avro_unlock(void) {
 
 /* A schema goes as a whole with its arena. It could not go otherwise: libavro counts references, and a type that names itself has a circle. */
 static void *schema_memory(void *context, void *block, size_t old_bytes, size_t bytes) {
-    if (bytes == 0 || bytes > LIBRARY_BYTES_MOST) return NULL;
+    if (bytes == 0 || bytes > LIBRARY_BYTES_MAX) return NULL;
     void *new_block = arena_alloc(context, bytes);
     if (block) memcpy(new_block, block, old_bytes < bytes ? old_bytes : bytes);
     return new_block;
@@ -60,7 +60,7 @@ static AvroNode *node_of(Compiler *compiler, avro_schema_t schema, const json_t 
 static size_t count_parts(const json_t *json, size_t depth) {
     if (!json_is_object(json) && !json_is_array(json)) return 0;
     size_t count = 1;
-    if (depth == JSON_DEPTH_MOST) return AVRO_SCHEMA_PARTS_MOST + 1;
+    if (depth == JSON_DEPTH_MAX) return AVRO_SCHEMA_PARTS_MAX + 1;
     for (size_t i = 0; i < json_array_size(json); i++) count += count_parts(json_array_get(json, i), depth + 1);
     for (void *at = json_object_iter((json_t *)(uintptr_t)json); at; at = json_object_iter_next((json_t *)(uintptr_t)json, at))
         count += count_parts(json_object_iter_value(at), depth + 1);
@@ -100,7 +100,7 @@ static void set_logical(AvroNode *node, const json_t *json) {
         if (strcmp(known[i].name, name) != 0 || known[i].type != avro_typeof(schema)) continue;
         if (known[i].logical == AVRO_DECIMAL) {
             int64_t precision = whole_number(json, "precision", 0), scale = whole_number(json, "scale", 0);
-            if (precision < 1 || precision > AVRO_DECIMAL_DIGITS_MOST || scale < 0 || scale > precision) return;
+            if (precision < 1 || precision > AVRO_DECIMAL_DIGITS_MAX || scale < 0 || scale > precision) return;
             node->scale = (size_t)scale;
         }
         if (known[i].logical == AVRO_UUID && is_avro_fixed(schema) && avro_schema_fixed_size(schema) != 16) return;
@@ -177,7 +177,7 @@ static int set_parts(Compiler *compiler, AvroNode *node, const json_t *json) {
         for (size_t i = 0; i < node->count; i++) node->words[i] = word_of(compiler, avro_schema_enum_get(schema, (int)i), "");
         return 0;
     case AVRO_FIXED:
-        if (avro_schema_fixed_size(schema) < 1 || avro_schema_fixed_size(schema) > FIXED_BYTES_MOST)
+        if (avro_schema_fixed_size(schema) < 1 || avro_schema_fixed_size(schema) > FIXED_BYTES_MAX)
             return error_set(compiler->error, -EINVAL, "a fixed has %lld bytes", (long long)avro_schema_fixed_size(schema));
         break;
     default: break;
@@ -196,8 +196,8 @@ static AvroNode *named_node(Compiler *compiler, avro_schema_t schema) {
 /* The type that libavro read from `json`; NULL: error. */
 static AvroNode *node_of(Compiler *compiler, avro_schema_t schema, const json_t *json) {
     if (is_avro_link(schema)) return named_node(compiler, avro_schema_link_target(schema));
-    if (++compiler->depth > AVRO_FORM_DEPTH_MOST) {
-        (void)error_set(compiler->error, -EINVAL, "more than %d types in each other", AVRO_FORM_DEPTH_MOST);
+    if (++compiler->depth > AVRO_FORM_DEPTH_MAX) {
+        (void)error_set(compiler->error, -EINVAL, "more than %d types in each other", AVRO_FORM_DEPTH_MAX);
         return NULL;
     }
     AvroNode *node = arena_zalloc(compiler->arena, sizeof *node);
@@ -235,16 +235,16 @@ static int compile(AvroForm *form, Span text, const json_t *json, Error *error) 
 }
 
 int avro_form_new(Span text, AvroForm **ret_form, Error *error) {
-    if (text.size > AVRO_SCHEMA_BYTES_MOST)
-        return error_set(error, -EINVAL, "the schema has %zu bytes, the most are %d", text.size, AVRO_SCHEMA_BYTES_MOST);
+    if (text.size > AVRO_SCHEMA_BYTES_MAX)
+        return error_set(error, -EINVAL, "the schema has %zu bytes, the most are %d", text.size, AVRO_SCHEMA_BYTES_MAX);
     json_error_t fault;
     json_t *json = json_loadb(text.size ? text.data : "", text.size, JSON_DECODE_ANY, &fault);
     if (!json) return error_set(error, -EINVAL, "the schema is not JSON: line %d, column %d", fault.line, fault.column);
     int r = 0;
     AvroForm *form = calloc(1, sizeof *form);
     check(form);
-    if (count_parts(json, 0) > AVRO_SCHEMA_PARTS_MOST) {
-        r = error_set(error, -EINVAL, "the schema has more than %d parts, or is too deep", AVRO_SCHEMA_PARTS_MOST);
+    if (count_parts(json, 0) > AVRO_SCHEMA_PARTS_MAX) {
+        r = error_set(error, -EINVAL, "the schema has more than %d parts, or is too deep", AVRO_SCHEMA_PARTS_MAX);
     } else {
         avro_lock(schema_memory, &form->arena);
         r = compile(form, text, json, error);

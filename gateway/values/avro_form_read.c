@@ -24,10 +24,10 @@ typedef struct AvroFrame {
  */
 typedef struct Reading {
     Buffer *out;
-    size_t out_most; /* of out->size */
-    char *memory;    /* what libavro allocates while it reads: a stack, as it frees in reverse order */
+    size_t out_max; /* of out->size */
+    char *memory;   /* what libavro allocates while it reads: a stack, as it frees in reverse order */
     size_t memory_size, memory_used;
-    AvroFrame frames[AVRO_FORM_DEPTH_MOST];
+    AvroFrame frames[AVRO_FORM_DEPTH_MAX];
     size_t depth;
     bool done;
     int failed; /* what was found wrong here, not by libavro: a negated errno, `why` says it */
@@ -66,7 +66,7 @@ static int stop(Reading *reading, int code, const char *why) {
 }
 
 static int bounded(Reading *reading) {
-    return reading->out->size <= reading->out_most ? GO_ON : stop(reading, -EFBIG, "the JSON form is longer than an event may be");
+    return reading->out->size <= reading->out_max ? GO_ON : stop(reading, -EFBIG, "the JSON form is longer than an event may be");
 }
 
 static const AvroFrame *top(const Reading *reading) {
@@ -94,7 +94,7 @@ static int put_text(Reading *reading, const char *text) {
 
 static int push(Reading *reading, const AvroNode *node, char begin) {
     if (value_begins(reading) != GO_ON) return STOP;
-    if (reading->depth == AVRO_FORM_DEPTH_MOST) return stop(reading, -EFBIG, "the JSON form is deeper than 128 levels");
+    if (reading->depth == AVRO_FORM_DEPTH_MAX) return stop(reading, -EFBIG, "the JSON form is deeper than 128 levels");
     reading->frames[reading->depth++] = (AvroFrame){.node = node};
     buffer_append_byte(reading->out, begin);
     return bounded(reading);
@@ -351,11 +351,11 @@ static int read_record(AvroForm *form, Reading *reading, Span record, Error *err
     return 0;
 }
 
-int avro_form_read(AvroForm *form, Span record, size_t json_bytes_most, Buffer *out, Error *error) {
-    size_t before = out->size, room = record.size + AVRO_FORM_DEPTH_MOST + 2; /* a NUL for each key that is in use */
+int avro_form_read(AvroForm *form, Span record, size_t json_bytes_max, Buffer *out, Error *error) {
+    size_t before = out->size, room = record.size + AVRO_FORM_DEPTH_MAX + 2; /* a NUL for each key that is in use */
     Reading reading;
     reading.out = out;
-    reading.out_most = before + json_bytes_most;
+    reading.out_max = before + json_bytes_max;
     reading.memory = buffer_reserve(&form->memory, room);
     reading.memory_size = room;
     reading.memory_used = reading.depth = 0;

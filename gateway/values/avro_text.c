@@ -11,8 +11,8 @@
 enum {
     LIMB = 1000000000, /* what a limb of a decimal counts to */
     LIMB_DIGITS = 9,
-    LIMBS_MOST = (AVRO_DECIMAL_DIGITS_MOST + LIMB_DIGITS - 1) / LIMB_DIGITS + 1,
-    BYTES_MOST = 416, /* 256^416 has 1,002 digits */
+    LIMBS_MAX = (AVRO_DECIMAL_DIGITS_MAX + LIMB_DIGITS - 1) / LIMB_DIGITS + 1,
+    BYTES_MAX = 416, /* 256^416 has 1,002 digits */
     DAY_SECONDS = 86400,
 };
 
@@ -25,17 +25,17 @@ static size_t shift_in(uint32_t *limbs, size_t count, unsigned byte) {
         carry = sum / LIMB;
     }
     if (carry == 0) return count;
-    if (count == LIMBS_MOST) return 0;
+    if (count == LIMBS_MAX) return 0;
     limbs[count] = (uint32_t)carry;
     return count + 1;
 }
 
 /* The digits of the number without its sign, at least one; their count, 0 when there are too many. */
-static size_t digits_of(Span number, bool negative, char digits[static LIMBS_MOST * LIMB_DIGITS + 1]) {
-    uint32_t limbs[LIMBS_MOST] = {0};
+static size_t digits_of(Span number, bool negative, char digits[static LIMBS_MAX * LIMB_DIGITS + 1]) {
+    uint32_t limbs[LIMBS_MAX] = {0};
     size_t count = 1;
     /* The size of a negative number is the complement of number - 1: the borrow goes up while bytes are 0. */
-    unsigned char bytes[BYTES_MOST];
+    unsigned char bytes[BYTES_MAX];
     memcpy(bytes, number.data, number.size);
     if (negative) {
         for (size_t i = number.size; i-- > 0 && bytes[i]-- == 0;) continue;
@@ -47,11 +47,11 @@ static size_t digits_of(Span number, bool negative, char digits[static LIMBS_MOS
     }
     size_t size = (size_t)snprintf(digits, LIMB_DIGITS + 2, "%u", limbs[count - 1]);
     for (size_t i = count - 1; i-- > 0; size += LIMB_DIGITS) (void)snprintf(digits + size, LIMB_DIGITS + 1, "%09u", limbs[i] % LIMB);
-    return size <= AVRO_DECIMAL_DIGITS_MOST ? size : 0;
+    return size <= AVRO_DECIMAL_DIGITS_MAX ? size : 0;
 }
 
 bool avro_put_decimal(Buffer *out, Span number, size_t scale) {
-    check(scale <= AVRO_DECIMAL_DIGITS_MOST);
+    check(scale <= AVRO_DECIMAL_DIGITS_MAX);
     bool negative = number.size > 0 && (number.data[0] & 0x80) != 0;
     /* Bytes that only repeat the sign say nothing. */
     const char sign = negative ? '\xff' : '\0';
@@ -59,8 +59,8 @@ bool avro_put_decimal(Buffer *out, Span number, size_t scale) {
         number.data++;
         number.size--;
     }
-    if (number.size > BYTES_MOST) return false;
-    char digits[LIMBS_MOST * LIMB_DIGITS + 1] = "0";
+    if (number.size > BYTES_MAX) return false;
+    char digits[LIMBS_MAX * LIMB_DIGITS + 1] = "0";
     size_t count = number.size > 0 ? digits_of(number, negative, digits) : 1;
     if (count == 0) return false;
 

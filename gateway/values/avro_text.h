@@ -11,10 +11,10 @@
 #include "base/buffer.h"
 #include "base/span.h"
 
-#define AVRO_DECIMAL_DIGITS_MOST 1000 /* as of the data type decimal */
+#define AVRO_DECIMAL_DIGITS_MAX 1000 /* as of the data type decimal */
 
-/* A JSON number with all `scale` (at most AVRO_DECIMAL_DIGITS_MOST) digits behind its point, from a whole number in two's complement, high
- * byte first; no bytes are 0. false: it has more than AVRO_DECIMAL_DIGITS_MOST digits. */
+/* A JSON number with all `scale` (at most AVRO_DECIMAL_DIGITS_MAX) digits behind its point, from a whole number in two's complement, high
+ * byte first; no bytes are 0. false: it has more than AVRO_DECIMAL_DIGITS_MAX digits. */
 bool avro_put_decimal(Buffer *out, Span number, size_t scale);
 
 /* "2006-01-02", from days since 1970. false: not in the years 0001 to 9999, which RFC 3339 and all destinations have. */

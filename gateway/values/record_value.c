@@ -31,7 +31,7 @@ static RecordResult read_framed(RecordReader *reader, Span value, Span *ret_body
     *ret_body = framed;
     if (reader->kind == RECORD_JSON_SCHEMA) return RECORD_READ;
     check(form);
-    if (avro_form_read(form, framed, reader->event_bytes_most, &reader->body, why) < 0) {
+    if (avro_form_read(form, framed, reader->event_bytes_max, &reader->body, why) < 0) {
         (void)error_prefix(why, "not a record of schema %u", number);
         return RECORD_POISON;
     }

@@ -19,7 +19,7 @@
 /* One thread. */
 typedef struct RecordReader {
     RecordKind kind;
-    size_t event_bytes_most;  /* of a JSON form that is made here */
+    size_t event_bytes_max;   /* of a JSON form that is made here */
     SchemaRegistry *registry; /* borrowed; of the kind's schemas, NULL when it has none */
     Buffer body;              /* what was made for the last record */
 } RecordReader;

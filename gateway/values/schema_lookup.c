@@ -16,11 +16,11 @@
 #include "gateway/values/avro_text.h"
 
 enum {
-    ANSWER_BYTES_MOST = 6 * AVRO_SCHEMA_BYTES_MOST + 65536, /* with each character escaped */
-    PASSWORD_BYTES_MOST = 1024,
+    ANSWER_BYTES_MAX = 6 * AVRO_SCHEMA_BYTES_MAX + 65536, /* with each character escaped */
+    PASSWORD_BYTES_MAX = 1024,
     NOT_FOUND = 40403, /* of the API: no schema of that number */
 };
-#define SILENCE_MOST (10 * USEC_SECOND)
+#define SILENCE_MAX (10 * USEC_SECOND)
 
 typedef enum LookupStage { IDLE, WANTED, ANSWERED } LookupStage;
 
@@ -43,10 +43,10 @@ void schema_answer_deinit(SchemaAnswer *answer) {
 static int read_password(const char *path, Buffer *password, Error *error) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set(error, -errno, "the password file %s cannot be read: %s", path, strerrordesc_np(errno));
-    char *to = buffer_reserve(password, PASSWORD_BYTES_MOST);
-    ssize_t n = read(fd, to, PASSWORD_BYTES_MOST);
+    char *to = buffer_reserve(password, PASSWORD_BYTES_MAX);
+    ssize_t n = read(fd, to, PASSWORD_BYTES_MAX);
     if (n < 0) return error_set(error, -errno, "the password file %s cannot be read: %s", path, strerrordesc_np(errno));
-    if (n == PASSWORD_BYTES_MOST) return error_set(error, -EINVAL, "the password file %s is longer than a password", path);
+    if (n == PASSWORD_BYTES_MAX) return error_set(error, -EINVAL, "the password file %s is longer than a password", path);
     while (n > 0 && (to[n - 1] == '\n' || to[n - 1] == '\r')) n--;
     password->size += (size_t)n;
     return 0;
@@ -62,7 +62,7 @@ static int put_login(const SchemaLookup *lookup, Buffer *header, Error *error) {
     Buffer pair = {0};
     buffer_append_text(&pair, lookup->user);
     buffer_append_byte(&pair, ':');
-    (void)buffer_reserve(&pair, PASSWORD_BYTES_MOST); /* it does not move while a secret is in it */
+    (void)buffer_reserve(&pair, PASSWORD_BYTES_MAX); /* it does not move while a secret is in it */
     int r = lookup->password_file ? read_password(lookup->password_file, &pair, error) : 0;
     if (r == 0) {
         (void)buffer_reserve(header, 64 + pair.size * 2);
@@ -120,9 +120,9 @@ static int look_up(const SchemaLookup *lookup, SchemaAnswer *answer) {
             .url = buffer_text(&url),
             .headers = headers,
             .header_count = header_count,
-            .silence_most = SILENCE_MOST,
-            .whole_most = SCHEMA_LOOKUP_MOST,
-            .answer_bytes_most = ANSWER_BYTES_MOST,
+            .silence_max = SILENCE_MAX,
+            .whole_max = SCHEMA_LOOKUP_MAX,
+            .answer_bytes_max = ANSWER_BYTES_MAX,
             .given_up = &lookup->closing,
         };
         HttpClientAnswer http;

@@ -10,7 +10,7 @@
 
 typedef struct SchemaLookup SchemaLookup;
 
-#define SCHEMA_LOOKUP_MOST (20 * USEC_SECOND) /* of time, for all of one lookup */
+#define SCHEMA_LOOKUP_MAX (20 * USEC_SECOND) /* of time, for all of one lookup */
 
 typedef enum SchemaAnswerKind {
     SCHEMA_ANSWER_TEXT,

@@ -95,7 +95,7 @@ static void forget(SchemaRegistry *registry, size_t at) {
 }
 
 static void make_room(SchemaRegistry *registry, size_t bytes) {
-    while (registry->count > 0 && (registry->count >= SCHEMA_COUNT_MOST || registry->bytes + bytes > SCHEMA_BYTES_MOST)) {
+    while (registry->count > 0 && (registry->count >= SCHEMA_COUNT_MAX || registry->bytes + bytes > SCHEMA_BYTES_MAX)) {
         size_t oldest = 0;
         for (size_t i = 1; i < registry->count; i++)
             if (registry->schemas[i].used < registry->schemas[oldest].used) oldest = i;
@@ -144,7 +144,7 @@ static Schema schema_of(const SchemaRegistry *registry, const SchemaAnswer *answ
 }
 
 static void is_down(SchemaRegistry *registry, const Error *error, usec_t now) {
-    usec_t pause = registry->failures < 5 ? USEC_SECOND << registry->failures : SCHEMA_DOWN_AGAIN_MOST;
+    usec_t pause = registry->failures < 5 ? USEC_SECOND << registry->failures : SCHEMA_DOWN_AGAIN_MAX;
     registry->failures++;
     registry->again = now + pause;
     registry->down = *error;

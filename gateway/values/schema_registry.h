@@ -7,7 +7,7 @@
  * SCHEMA_UNKNOWN_AGAIN, as replicas of a registry are late.
  *
  * A registry that is down, refuses the login, or answers something else than the API does, is asked again after 1 s, 2 s, and so on to
- * SCHEMA_DOWN_AGAIN_MOST; that it is down and why is logged once, and stands in its state.
+ * SCHEMA_DOWN_AGAIN_MAX; that it is down and why is logged once, and stands in its state.
  *
  * One thread, but for the lookups.
  */
@@ -20,10 +20,10 @@
 #include "base/error.h"
 #include "gateway/values/avro_form.h"
 
-#define SCHEMA_COUNT_MOST 256
-#define SCHEMA_BYTES_MOST ((size_t)32 << 20) /* of all that are kept; the last one is kept whatever it takes */
+#define SCHEMA_COUNT_MAX 256
+#define SCHEMA_BYTES_MAX ((size_t)32 << 20) /* of all that are kept; the last one is kept whatever it takes */
 #define SCHEMA_UNKNOWN_AGAIN (5 * USEC_SECOND)
-#define SCHEMA_DOWN_AGAIN_MOST (30 * USEC_SECOND)
+#define SCHEMA_DOWN_AGAIN_MAX (30 * USEC_SECOND)
 
 typedef struct SchemaRegistry SchemaRegistry;
 

@@ -13,7 +13,7 @@ LOAD = SUPPORT / "kafka-load"
 TOPIC = "flow"
 GROUP = "sluice-flow"
 SESSION_SECONDS = 6
-PARTITIONS, PARTITIONS_MOST = 4, 8
+PARTITIONS, PARTITIONS_MAX = 4, 8
 COLUMNS = [
     {"type": "meta", "name": "partition", "field": "partition", "dataType": "integer"},
     {"type": "meta", "name": "offset", "field": "offset", "dataType": "integer"},
@@ -103,7 +103,7 @@ class KafkaRound(Round):
         return any([producer.flows() for producer in self.producers])
 
     def add_partitions(self):
-        if "broker" in self.busy or self.partitions >= PARTITIONS_MOST:
+        if "broker" in self.busy or self.partitions >= PARTITIONS_MAX:
             return False
         self.partitions += self.chance.randint(1, 2)
         self.say(f"{self.partitions} partitions")

@@ -11,7 +11,7 @@
 #include "mapping/scanner.h"
 #include "tests/fuzz/fuzz.h"
 
-#define JSON_MOST ((size_t)64 << 10)
+#define JSON_MAX ((size_t)64 << 10)
 
 static Guard guard;
 
@@ -26,18 +26,18 @@ static void check_record(AvroForm *form, Span record) {
     Buffer out = {0};
     Error error = {0};
     buffer_append_text(&out, "before");
-    int r = avro_form_read(form, fuzz_guarded(&guard, record), JSON_MOST, &out, &error);
+    int r = avro_form_read(form, fuzz_guarded(&guard, record), JSON_MAX, &out, &error);
     check(r == 0 || ((r == -EBADMSG || r == -EFBIG) && out.size == 6 && text_is_plain(span_of(error.text))));
     check(memcmp(out.data, "before", 6) == 0);
     if (r == 0) {
         Span json = {out.data + 6, out.size - 6};
         ScanFault fault;
-        check(json.size <= JSON_MOST && scan_validate(json, &fault) == 0);
+        check(json.size <= JSON_MAX && scan_validate(json, &fault) == 0);
         Buffer other = {0};
-        if (record.size > 0) check(avro_form_read(form, (Span){record.data, record.size - 1}, JSON_MOST, &other, NULL) == -EBADMSG);
+        if (record.size > 0) check(avro_form_read(form, (Span){record.data, record.size - 1}, JSON_MAX, &other, NULL) == -EBADMSG);
         buffer_append_span(&other, record);
         buffer_append_byte(&other, '\0');
-        check(avro_form_read(form, buffer_span(&other), JSON_MOST, &out, NULL) == -EBADMSG);
+        check(avro_form_read(form, buffer_span(&other), JSON_MAX, &out, NULL) == -EBADMSG);
         buffer_deinit(&other);
     }
     buffer_deinit(&out);

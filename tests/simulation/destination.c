@@ -263,7 +263,7 @@ static SinkResult simulated_import(SinkSession *session, ImportJob *job, Error *
     if (!world->quiet && chance(20)) destination->refuses_bad_rows ^= true;
     Transaction transaction = {.destination = destination, .job = job};
     transaction.sink = (uint32_t)strtoul(job->sink_label + strlen("simulated/sink"), NULL, 10);
-    expect(transaction.sink > 0 && transaction.sink <= SINKS_MOST);
+    expect(transaction.sink > 0 && transaction.sink <= SINKS_MAX);
     SinkResult result = run(&transaction, error);
     free(transaction.arrivals);
     free(transaction.rejects);
@@ -306,7 +306,7 @@ void destination_check(void) {
             }
         }
         /* Ids that nobody asks for any more are deleted: the ledger stays small in the user's database. */
-        if (destination->ledger_count > 40 * SINKS_MOST) fail("%zu rows in a ledger", destination->ledger_count);
+        if (destination->ledger_count > 40 * SINKS_MAX) fail("%zu rows in a ledger", destination->ledger_count);
     }
 }
 

@@ -151,7 +151,7 @@ static void check_append(Model *model, const ModelAppend *append) {
 /* The rows of one loop have the order of its requests, and those of one request theirs. */
 static void check_order(Model *model) {
     for (unsigned loop = 0; loop < LOOPS; loop++) {
-        uint64_t last[SINKS_MOST] = {0};
+        uint64_t last[SINKS_MAX] = {0};
         for (size_t i = 0; i < model->row_count; i++) {
             const ModelRow *row = &model->rows[i];
             if (model->appends[row->append].loop != loop || row->number == 0) continue;

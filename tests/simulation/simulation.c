@@ -41,16 +41,16 @@ typedef struct Gateway {
     Writer *writer;
     Loaders *loaders;
     Connections connections;
-    SinkGate *gates[SINKS_MOST];
+    SinkGate *gates[SINKS_MAX];
     Source *source;
     uint64_t in_flight;
     unsigned broken;
     unsigned crashes, changes;
     usec_t retain_imported, retain_failed;
     uint64_t log_high_mark;
-    uint32_t confirmed[SINKS_MOST]; /* versions */
+    uint32_t confirmed[SINKS_MAX]; /* versions */
     unsigned closes_out;
-    bool pumping;
+    bool dispatching;
 } Gateway;
 
 static Gateway gateway;
@@ -70,10 +70,10 @@ static void post_import(void *context, LoadJob *take_job) {
     loaders_post(gateway.loaders, take_job);
 }
 
-static void pump(void *context) {
-    gateway.pumping = true;
+static void dispatch(void *context) {
+    gateway.dispatching = true;
     (void)writer_step(gateway.writer);
-    gateway.pumping = false;
+    gateway.dispatching = false;
 }
 
 static void post_define(size_t index, bool import_now, bool discard);
@@ -119,9 +119,9 @@ static void start(void) {
         .instance = instance,
         .writer = writer_mailbox(gateway.writer),
         .import_timeout = USEC_HOUR,
-        .bad_rows_most = 10000,
+        .bad_rows_max = 10000,
         .driver_of = driver_of,
-        .pump = pump,
+        .dispatch = dispatch,
     };
     if (loaders_start(&loaders, &gateway.loaders, &error) < 0) fail("%s", error.text);
     for (size_t i = 0; i < world->model.sink_count; i++) post_define(i, false, false);
@@ -208,8 +208,8 @@ static void post_append(unsigned loop) {
     append->message.kind = MESSAGE_APPEND;
     append->reply = gateway.loops[loop];
     ticket->model = model_add_append(model, loop);
-    append->sinks = arena_zalloc(&append->arena, SINKS_MOST * sizeof *append->sinks);
-    append->rejects = arena_zalloc(&append->arena, SINKS_MOST * sizeof *append->rejects);
+    append->sinks = arena_zalloc(&append->arena, SINKS_MAX * sizeof *append->sinks);
+    append->rejects = arena_zalloc(&append->arena, SINKS_MAX * sizeof *append->rejects);
     for (size_t i = 0; i < model->sink_count; i++) {
         ModelSink *sink = &model->sinks[i];
         if (chance(40)) continue;
@@ -627,7 +627,7 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 static void begin_world(uint64_t seed, const char *directory) {
     course_begin("test-simulation", seed);
     world->fault_percent = (unsigned)below(50);
-    world->model.sink_count = 1 + (size_t)below(SINKS_MOST);
+    world->model.sink_count = 1 + (size_t)below(SINKS_MAX);
     for (size_t i = 0; i < world->model.sink_count; i++)
         world->model.sinks[i] = (ModelSink){.number = (uint32_t)i + 1, .version = 1, .keyed = chance(40), .connection = (unsigned)below(2)};
 
@@ -643,7 +643,7 @@ static void begin_world(uint64_t seed, const char *directory) {
     (void)gateway.files->sync_directory(gateway.files, "staging", NULL);
     gateway.control = mailbox_new(NULL, NULL);
     for (unsigned i = 0; i < LOOPS; i++) gateway.loops[i] = mailbox_new(NULL, NULL);
-    for (size_t i = 0; i < SINKS_MOST; i++) gateway.gates[i] = sink_gate_new();
+    for (size_t i = 0; i < SINKS_MAX; i++) gateway.gates[i] = sink_gate_new();
     static Connection connections[2] = {{.name = (char *)(uintptr_t) "first"}, {.name = (char *)(uintptr_t) "second"}};
     gateway.connections = (Connections){.items = connections, .count = 2};
     gateway.retain_imported = chance(50) ? 0 : (usec_t)below((uint64_t)USEC_HOUR);
@@ -688,7 +688,7 @@ static void end_world(void) {
     files_free(gateway.files);
     mailbox_free(gateway.control);
     for (unsigned i = 0; i < LOOPS; i++) mailbox_free(gateway.loops[i]);
-    for (size_t i = 0; i < SINKS_MOST; i++) sink_gate_unref(gateway.gates[i]);
+    for (size_t i = 0; i < SINKS_MAX; i++) sink_gate_unref(gateway.gates[i]);
     source_unref(gateway.source);
     for (size_t i = 0; i < 2; i++) destination_deinit(&world->destinations[i]);
     model_deinit(&world->model);

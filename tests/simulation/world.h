@@ -16,7 +16,7 @@
 #include "storage/environment.h"
 #include "tests/simulation/course.h"
 
-#define SINKS_MOST 5
+#define SINKS_MAX 5
 #define LOOPS 2
 #define COLUMNS 4 /* row number in the model, key, mapping version, payload */
 
@@ -61,7 +61,7 @@ typedef struct Model {
     size_t append_count, append_capacity;
     ModelRow *rows;
     size_t row_count, row_capacity;
-    ModelSink sinks[SINKS_MOST];
+    ModelSink sinks[SINKS_MAX];
     size_t sink_count;
 } Model;
 
@@ -86,7 +86,7 @@ typedef struct Destination {
     size_t key_count, key_capacity;
     bool refuses_bad_rows; /* a constraint that somebody added */
     bool down;
-    Uuid last_file[SINKS_MOST + 1]; /* imported last, by sink */
+    Uuid last_file[SINKS_MAX + 1]; /* imported last, by sink */
     unsigned imports, found_imported, slow_imports;
 } Destination;
 

@@ -33,14 +33,14 @@
 #include "base/error.h"
 #include "tests/support/number.h"
 
-enum { VALUE_MOST = 65536, PATIENCE_MS = 60000, PARTITIONS_MOST = 10000 };
+enum { VALUE_MAX = 65536, PATIENCE_MS = 60000, PARTITIONS_MAX = 10000 };
 #define SECOND INT64_C(1000000)
 
 typedef struct Load {
     const char *brokers, *topic, *name;
     uint64_t count, rate, seed, first;
     bool stamp;
-    char event[VALUE_MOST];
+    char event[VALUE_MAX];
     size_t event_size;
     unsigned transactions, abort_percent, tombstones, bad;
     int64_t *took; /* microseconds until the acknowledgement, by delivery; owned; NULL: not measured */
@@ -99,7 +99,7 @@ static int32_t count_partitions(rd_kafka_t *client, const char *topic) {
     int32_t count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
     rd_kafka_metadata_destroy(metadata);
     rd_kafka_topic_destroy(handle);
-    if (count < 1 || count > PARTITIONS_MOST) die(topic, "has no partitions");
+    if (count < 1 || count > PARTITIONS_MAX) die(topic, "has no partitions");
     return count;
 }
 
@@ -130,7 +130,7 @@ static void produce(Load *load) {
     check(load->took);
     int32_t partitions = count_partitions(load->client, load->topic);
     int64_t began = now(CLOCK_MONOTONIC), epoch = now(CLOCK_REALTIME) - began;
-    char value[VALUE_MOST + 128];
+    char value[VALUE_MAX + 128];
     for (uint64_t i = 0; i < load->count; i++) {
         int64_t due = load->rate ? began + (int64_t)(i * (uint64_t)SECOND / load->rate) : now(CLOCK_MONOTONIC);
         while (load->rate && now(CLOCK_MONOTONIC) < due) (void)rd_kafka_poll(load->client, 1);
@@ -367,7 +367,7 @@ static void count_records(Load *load) {
 
 static void list_records(Load *load) {
     int32_t partitions = read_from_the_beginning(load, true);
-    int64_t ends[PARTITIONS_MOST];
+    int64_t ends[PARTITIONS_MAX];
     for (int32_t i = 0; i < partitions; i++) ends[i] = -1;
     for (int32_t ended = 0; ended < partitions;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(load->client, PATIENCE_MS);

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "tests/support/number.h"
 
-enum { BODY_MOST = 65536, PATIENCE_MS = 60000, ACKS_WAITING_MOST = 4000 };
+enum { BODY_MAX = 65536, PATIENCE_MS = 60000, ACKS_WAITING_MAX = 4000 };
 
 static void done(const char *what, natsStatus status) {
     if (status == NATS_OK) return;
@@ -37,7 +37,7 @@ static double processor_seconds(void) {
 }
 
 static void publish(jsCtx *stream, const char *subject, unsigned long count, const char *path) {
-    char body[BODY_MOST];
+    char body[BODY_MAX];
     FILE *file = fopen(path, "re");
     if (!file) done(path, NATS_NOT_FOUND);
     size_t size = fread(body, 1, sizeof body, file);
@@ -120,7 +120,7 @@ int main(int argc, char **argv) {
     done("options", natsOptions_SetMaxPendingMsgs(options, 1000000));
     done("connection", natsConnection_Connect(&connection, options));
     done("options", jsOptions_Init(&limits));
-    limits.PublishAsync.MaxPending = ACKS_WAITING_MOST;
+    limits.PublishAsync.MaxPending = ACKS_WAITING_MAX;
     limits.PublishAsync.StallWait = PATIENCE_MS;
     limits.Wait = PATIENCE_MS;
     done("JetStream", natsConnection_JetStream(&stream, connection, &limits));

@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
     if (argc != 3) return 2;
     bool avro = strcmp(argv[2], "avro") == 0;
     SchemaRegistrySettings settings = {.url = argv[1], .kind = avro ? SCHEMA_AVRO : SCHEMA_JSON};
-    RecordReader reader = {.kind = avro ? RECORD_AVRO : RECORD_JSON_SCHEMA, .event_bytes_most = 1 << 20};
+    RecordReader reader = {.kind = avro ? RECORD_AVRO : RECORD_JSON_SCHEMA, .event_bytes_max = 1 << 20};
     Error error;
     if (schema_registry_open(&settings, clock_system(), &reader.registry, &error) < 0) {
         log_failure(LOG_ERROR, "cannot open the registry", &error);

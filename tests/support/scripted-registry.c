@@ -26,9 +26,9 @@ struct ScriptedRegistry {
     Buffer heard;
 };
 
-/* Until the client is gone, or `most_ms` are over (-1: no end), or the test ends. */
-static void wait_gone(ScriptedRegistry *registry, int fd, int most_ms) {
-    for (int waited = 0; !registry->stopping && (most_ms < 0 || waited < most_ms); waited += 20) {
+/* Until the client is gone, or `max_ms` are over (-1: no end), or the test ends. */
+static void wait_gone(ScriptedRegistry *registry, int fd, int max_ms) {
+    for (int waited = 0; !registry->stopping && (max_ms < 0 || waited < max_ms); waited += 20) {
         struct pollfd gone = {.fd = fd, .events = POLLIN};
         if (poll(&gone, 1, 20) > 0) return;
     }

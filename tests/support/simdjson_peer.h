@@ -20,8 +20,8 @@ extern "C" {
 
 typedef struct SimdjsonPeer SimdjsonPeer;
 
-/* `depth_most`: containers within each other, the last of them empty; 0: simdjson's own limit, 1024. */
-SimdjsonPeer *simdjson_peer_new(size_t depth_most);
+/* `depth_max`: containers within each other, the last of them empty; 0: simdjson's own limit, 1024. */
+SimdjsonPeer *simdjson_peer_new(size_t depth_max);
 void simdjson_peer_free(SimdjsonPeer *peer); /* NULL-safe */
 /* The kernel that simdjson chose for this processor: "icelake", "haswell", "westmere", "arm64", "fallback". Static. */
 const char *simdjson_peer_kernel(void);

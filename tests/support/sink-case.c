@@ -153,7 +153,7 @@ void sink_case_init(SinkCase *sink_case, const char *table_id, const char *colum
                                  .target = target,
                                  .files = sink_case->files,
                                  .file_count = file_count,
-                                 .bad_rows_most = 100,
+                                 .bad_rows_max = 100,
                                  .store_rejects = store_rejects,
                                  .progress = progress,
                                  .context = sink_case};

@@ -439,10 +439,10 @@ def post(connection, url, body, content_type):
     return answer
 
 
-def batches(events, bytes_most=4 << 20, events_most=500):
+def batches(events, bytes_max=4 << 20, events_max=500):
     batch, size = [], 0
     for event in events:
-        if batch and (size + len(event) > bytes_most or len(batch) == events_most):
+        if batch and (size + len(event) > bytes_max or len(batch) == events_max):
             yield batch
             batch, size = [], 0
         batch.append(event)
@@ -647,7 +647,7 @@ def test_random_cells_come_back(tables, chance):
         rows.append(row)
         events.append(json.dumps(row, ensure_ascii=chance.random() < 0.5, separators=chance.choice(((",", ":"), (", ", " : ")))).encode())
     connection = tables.gateway.connect()
-    for batch in batches(events, events_most=chance.choice((1, 40, 700)) + 300):
+    for batch in batches(events, events_max=chance.choice((1, 40, 700)) + 300):
         post(connection, url, b"\n".join(batch), "application/json")
     connection.close()
 

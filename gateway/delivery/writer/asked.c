@@ -58,8 +58,8 @@ void writer_close_asked(Writer *writer, Close *close) {
         sink->waiters->close_row = close->up_to_row;
         sink->waiters->close_reason = close->reason;
     }
-    if (close->reason == CLOSE_FLUSH) writer_hurry(writer, sink);
-    writer_touch(writer, sink);
+    if (close->reason == CLOSE_FLUSH) writer_expedite(writer, sink);
+    writer_schedule(writer, sink);
     if (!close->wait_imported) {
         close->rows = close->refused = 0;
         answer_close(close, 0);
@@ -124,7 +124,7 @@ static int delete_file(Writer *writer, SinkState *sink, size_t index, FileRecord
     }
     if (!writer_record_end(writer, txn, r, "cannot delete a file", error)) return -EIO;
     sink_waiters_fail(sink, file->first_row, -ECANCELED, "The file was deleted.");
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     return 0;
 }
 
@@ -144,7 +144,7 @@ static int act_on_waiting(Writer *writer, FileAction *action, FileRecord *file) 
         waiting->next_try = 0;
         waiting->connection->paused_until = 0;
         sink->imports->paused_until = 0;
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
         return 0;
     }
     return error_set(&action->request.error, -EINVAL, "The file does not wait for an import.");

@@ -198,16 +198,16 @@ static void add_runs(GroupBuilder *builder, Segment *segment, const Append *appe
 /* An entry holds one mapping version, and is one sink's: of a bridge, or not. What a slice may have of runs it may have, too. */
 static bool fits_entry(const Segment *segment, const AppendSink *from, const AppendPiece *piece) {
     return segment->group.entry.mapping_version == from->mapping_version && (segment->group.run_count > 0) == (piece->run_count > 0) &&
-           segment->group.run_count + piece->run_count <= LOG_RUN_RUNS_MOST;
+           segment->group.run_count + piece->run_count <= LOG_RUN_RUNS_MAX;
 }
 
 static int add_piece(Writer *writer, Txn *txn, SinkState *sink, const Append *append, const AppendSink *from, const AppendPiece *piece,
                      const AppendRun *runs, Error *error) {
     GroupBuilder *builder = writer->builder;
-    check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MOST && (piece->rows > 0 || piece->run_count > 0));
-    check(piece->run_count <= LOG_RUN_RUNS_MOST);
+    check(piece->bytes <= COMMIT_LOG_GROUP_BYTES_MAX && (piece->rows > 0 || piece->run_count > 0));
+    check(piece->run_count <= LOG_RUN_RUNS_MAX);
     bool other_entry = sink->plan->group == builder->stamp && !fits_entry(&builder->segments[sink->plan->segment], from, piece);
-    if (other_entry || builder->bytes + piece->bytes + piece->run_count * sizeof(OffsetRun) > COMMIT_LOG_GROUP_BYTES_MOST) {
+    if (other_entry || builder->bytes + piece->bytes + piece->run_count * sizeof(OffsetRun) > COMMIT_LOG_GROUP_BYTES_MAX) {
         int r = flush_group(writer, txn, error);
         if (r < 0) return r;
     }
@@ -385,7 +385,7 @@ static void apply(Writer *writer) {
         }
         sink_log_add(sink->log, written->commit, written->commit_time, &written->entry, runs, written->run_count, writer->now->boot);
         writer_mark_dirty(writer, sink);
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
     }
     for (size_t i = 0; i < builder->group_count; i++) {
         log_state_grew(writer->log, builder->groups[i].commit, builder->groups[i].bytes);

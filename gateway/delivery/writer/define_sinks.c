@@ -131,9 +131,9 @@ static void know(Writer *writer, const SinkOrder *order, char *take_target) {
     if (order->import_now || (sink->rules->deleted && !order->discard)) {
         sink->waiters->close_row = sink->totals.next_row;
         sink->waiters->close_reason = CLOSE_CHANGE;
-        writer_hurry(writer, sink);
+        writer_expedite(writer, sink);
     }
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 static void answer_define(Define *define, int result) {

@@ -111,7 +111,7 @@ static void failed(Writer *writer, SinkState *sink, const Uuid *file, const Erro
     sink->imports->failures++;
     sink->imports->paused_until = writer->now->boot + writer_backoff(writer, sink->imports->failures);
     sink_waiters_fail(sink, waiting->first_row, -ECANCELED, sink->last_error);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 void writer_begin_divide(Writer *writer, SinkState *sink, WaitingFile *file) {
@@ -189,7 +189,7 @@ static void leave_out_damaged(Writer *writer, SinkState *sink, const Divide *div
     if (!writer_record_end(writer, txn, r, "cannot record damaged rows", &error)) return;
     if (waiting->dividing) waiting_come_back(&waiting->dividing);
     if (waiting->rows - waiting->damaged > 1 && !writer->drain->begun) writer_begin_divide(writer, sink, waiting);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 void writer_divide_ended(Writer *writer, Divide *take_divide) {
@@ -208,7 +208,7 @@ void writer_divide_ended(Writer *writer, Divide *take_divide) {
         if (writer_record_end(writer, txn, r, "cannot record a divided file", &error)) {
             writer->space->staging_bytes += divide->record.bytes;
             log_info("a file of %s goes on in parts: it took too long", sink->label ? sink->label : "a sink");
-            writer_touch(writer, sink);
+            writer_schedule(writer, sink);
         }
     }
     divide_free(divide);

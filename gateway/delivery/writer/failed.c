@@ -77,7 +77,7 @@ void writer_pending_rejects(Writer *writer, PendingRejects *message) {
 
 /* A file is set aside only after so many tries since this start, and when the gateway has run for so long: whatever was wrong while it was off may be
  * well again. */
-#define EXPIRY_TRIES_LEAST 5
+#define EXPIRY_TRIES_MIN 5
 #define EXPIRY_SETTLED USEC_HOUR
 /* Of a copy that could not be written. Its rows wait meanwhile, and are tried. */
 #define EXPIRY_AGAIN (10 * USEC_MINUTE)
@@ -94,8 +94,8 @@ void expire_free(Expire *expire) {
 static usec_t failing_since(const WaitingFile *file) {
     const WriterConnection *connection = file->connection;
     usec_t own = USEC_NEVER, shared = USEC_NEVER;
-    if (file->tries >= EXPIRY_TRIES_LEAST && file->first_failed > 0) own = file->first_failed;
-    if (connection->failures >= EXPIRY_TRIES_LEAST)
+    if (file->tries >= EXPIRY_TRIES_MIN && file->first_failed > 0) own = file->first_failed;
+    if (connection->failures >= EXPIRY_TRIES_MIN)
         shared = connection->failing_since > file->waits_since ? connection->failing_since : file->waits_since;
     return own < shared ? own : shared;
 }
@@ -186,11 +186,11 @@ void writer_expire_ended(Writer *writer, Expire *take_expire) {
         check(waiting);
         waiting_come_back(&waiting->expiring);
         waiting->expire_after = writer->now->boot + EXPIRY_AGAIN;
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
     } else if (writer_record_begin(writer, &txn)) {
         int r = record_expired(writer, txn, sink, expire, &error);
         if (writer_record_end(writer, txn, r, "cannot record an expired file", &error)) writer->space->expired_bytes += expire->bytes;
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
     }
     expire_free(expire);
 }

@@ -37,11 +37,11 @@
 #include "gateway/delivery/writer/waiting.h"
 #include "gateway/delivery/writer/watch.h"
 
-#define JOBS_A_CONNECTION_MOST 8 /* given out at once; the loaders run fewer on one connection */
-#define FILES_A_JOB_MOST 16
-#define JOB_BYTES_MOST (50u << 20) /* files are drawn into a job up to this; the first one may be larger */
+#define JOBS_A_CONNECTION_MAX 8 /* given out at once; the loaders run fewer on one connection */
+#define FILES_A_JOB_MAX 16
+#define JOB_BYTES_MAX (50u << 20) /* files are drawn into a job up to this; the first one may be larger */
 #define FILES_LOOKED_AT_MOST 256
-#define SETTLED_A_JOB_MOST 500
+#define SETTLED_A_JOB_MAX 500
 
 /* ---- which file ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -151,10 +151,10 @@ static bool may_join(const Writer *writer, const WaitingFile *first, const Waiti
 
 static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *first, LoadJob *job, Error *error) {
     uint64_t bytes = 0;
-    job->files = calloc(FILES_A_JOB_MOST, sizeof *job->files);
+    job->files = calloc(FILES_A_JOB_MAX, sizeof *job->files);
     check(job->files);
-    for (WaitingFile *file = first; file < sink->waiting->items + sink->waiting->count && job->file_count < FILES_A_JOB_MOST; file++) {
-        if (file != first && (!may_join(writer, first, file) || bytes + file->bytes > JOB_BYTES_MOST)) break;
+    for (WaitingFile *file = first; file < sink->waiting->items + sink->waiting->count && job->file_count < FILES_A_JOB_MAX; file++) {
+        if (file != first && (!may_join(writer, first, file) || bytes + file->bytes > JOB_BYTES_MAX)) break;
         int r = add_file(txn, job, file, error);
         if (r < 0) return r;
         bytes += file->bytes;
@@ -173,9 +173,9 @@ static int add_files(Writer *writer, Txn *txn, SinkState *sink, WaitingFile *fir
 }
 
 static void add_settled(const SinkState *sink, const WriterConnection *connection, LoadJob *job) {
-    job->settled = calloc(SETTLED_A_JOB_MOST, sizeof *job->settled);
+    job->settled = calloc(SETTLED_A_JOB_MAX, sizeof *job->settled);
     check(job->settled);
-    job->settled_count = settled_choose(sink->settled, connection, job->settled, SETTLED_A_JOB_MOST);
+    job->settled_count = settled_choose(sink->settled, connection, job->settled, SETTLED_A_JOB_MAX);
 }
 
 typedef struct LoadSettled {
@@ -200,7 +200,7 @@ static void load_settled(Writer *writer, Txn *txn, SinkState *sink) {
     LoadSettled load = {.writer = writer, .sink = sink};
     Error error = {0};
     sink->settled->loaded = true;
-    if (ledger_visit_last_files(txn, sink->totals.sink, SETTLED_MOST, load_settled_file, &load, &error) < 0)
+    if (ledger_visit_last_files(txn, sink->totals.sink, SETTLED_MAX, load_settled_file, &load, &error) < 0)
         log_failure(LOG_WARNING, "ids of imported files stay in the ledger of the destination", &error);
     settled_sort(sink->settled);
 }
@@ -211,7 +211,7 @@ static void return_slice(Writer *writer, SinkState *sink, LoadFile *load, const 
     Error error = {0};
     WaitingFile *waiting = waiting_find(sink->waiting, &load->file.id);
     for (size_t i = 0; i < sink->waiting->count; i++) sink->waiting->items[i].importing = false;
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     if (!writer_record_begin(writer, &txn)) return;
     writer_mark_dirty(writer, sink);
     int r = slices_quarantine(txn, sink, waiting, &load->file, slice, &(bool){true}, 1, &error);
@@ -252,7 +252,7 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
             (void)snprintf(sink->last_error, sizeof sink->last_error, "%.255s", error.text);
             sink_waiters_fail(sink, 0, -ECANCELED, error.text);
         }
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
         return;
     }
     add_settled(sink, connection, job);
@@ -264,14 +264,14 @@ static void start_import(Writer *writer, SinkState *sink, WaitingFile *first) {
     writer->options.post_import(writer->options.post_import_context, job);
 }
 
-static void pump(Writer *writer, WriterConnection *connection) {
+static void dispatch(Writer *writer, WriterConnection *connection) {
     while (connection->first && !connection->paused) {
         if (connection_is_held(connection, writer->now->boot)) {
             scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
             return;
         }
         /* After a failure one job finds out whether it is back. */
-        unsigned most = connection->failures > 0 ? 1 : JOBS_A_CONNECTION_MOST;
+        unsigned most = connection->failures > 0 ? 1 : JOBS_A_CONNECTION_MAX;
         if (connection->running >= most) return;
         SinkState *sink = connection->first;
         connection_leave_queue(sink);
@@ -284,26 +284,26 @@ static void pump(Writer *writer, WriterConnection *connection) {
             if (writer_positions_connection(writer, sink) == connection)
                 writer_start_positions(writer, sink, connection, sets);
             else
-                writer_touch(writer, sink);
+                writer_schedule(writer, sink);
         } else if (file && file->connection == connection) {
             start_import(writer, sink, file);
         } else {
-            writer_touch(writer, sink);
+            writer_schedule(writer, sink);
         }
     }
 }
 
-void writer_pump_connections(Writer *writer) {
-    for (size_t i = 0; i < writer->connections->count; i++) pump(writer, writer->connections->items[i]);
+void writer_dispatch_connections(Writer *writer) {
+    for (size_t i = 0; i < writer->connections->count; i++) dispatch(writer, writer->connections->items[i]);
 }
 
-void writer_hurry(Writer *writer, SinkState *sink) {
+void writer_expedite(Writer *writer, SinkState *sink) {
     sink->imports->paused_until = 0;
     for (size_t i = 0; i < sink->waiting->count; i++) {
         sink->waiting->items[i].next_try = 0;
         sink->waiting->items[i].connection->paused_until = 0;
     }
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 /* ---- how it ended -------------------------------------------------------------------------------------------------------------------- */
@@ -511,7 +511,7 @@ void writer_imports_recorded(Writer *writer, bool recorded) {
                 note_failure(writer, sink, job);
             if (shrinks) shrink(writer, sink, job);
             sink_waiters_answer(sink);
-            writer_touch(writer, sink);
+            writer_schedule(writer, sink);
         }
         load_job_free(job);
     }

@@ -22,7 +22,7 @@ typedef struct LogState {
     uint64_t trim_to;            /* groups before this commit are needed by nobody, */
     uint64_t kept_from, kept_to; /* but for these, as found at the start: rows of sinks that are stopped */
     bool trim_more;              /* groups before trim_to are still there */
-    uint64_t pressed_to;         /* sinks in groups up to this one are pressed already */
+    uint64_t forced_to;          /* sinks in groups up to this one are forced to a file already */
 } LogState;
 
 void log_state_grew(LogState *log, uint64_t commit, uint64_t bytes);

@@ -130,7 +130,7 @@ void writer_order_connection(Writer *writer, const ConnectionOrder *order) {
         if (!sink || !sink_goes_to(sink, connection)) continue;
         if (!order->paused) leave_out_pause(sink, connection, since, writer->now->running);
         if (order->paused) sink_waiters_fail(sink, 0, -EBUSY, "The connection was paused before all was imported; what waits is kept.");
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
     }
 }
 

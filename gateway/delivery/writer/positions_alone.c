@@ -50,7 +50,7 @@ usec_t writer_look_due(const SinkState *sink) {
 }
 
 /* Somebody set or made positions: what waited for that goes at once. */
-static void hurry(SinkState *sink) {
+static void expedite(SinkState *sink) {
     sink->imports->paused_until = 0;
     for (size_t i = 0; i < sink->waiting->count; i++) sink->waiting->items[i].next_try = 0;
 }
@@ -58,8 +58,8 @@ static void hurry(SinkState *sink) {
 void writer_look_now(Writer *writer, SinkState *sink) {
     sink->watch->due = writer->now->boot;
     sink->watch->failures = 0;
-    hurry(sink);
-    writer_touch(writer, sink);
+    expedite(sink);
+    writer_schedule(writer, sink);
 }
 
 void writer_drop_watched(Writer *writer, SinkState *sink) {
@@ -89,7 +89,7 @@ static void post(Writer *writer, SinkState *sink, WriterConnection *connection, 
     sink->imports->begun = writer->log->last_commit;
     connection->running++;
     writer->imports->in_flight++;
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     writer->options.post_import(writer->options.post_import_context, job);
 }
 
@@ -134,7 +134,7 @@ void writer_start_positions(Writer *writer, SinkState *sink, WriterConnection *c
     }
     if (r < 0) log_failure(LOG_ERROR, "positions cannot be set", &error);
     give_up_ahead(writer, sink);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     load_job_free(job);
 }
 
@@ -262,7 +262,7 @@ static void note_success(Writer *writer, SinkState *sink, WriterConnection *conn
 static void note_positions(Writer *writer, SinkState *sink, const LoadJob *job) {
     bool missed = watch_any_missing(sink->watch);
     chains_note_positions(writer, sink, job);
-    if (missed && !watch_any_missing(sink->watch)) hurry(sink);
+    if (missed && !watch_any_missing(sink->watch)) expedite(sink);
 }
 
 void writer_positions_back(Writer *writer, LoadJob *take_job) {
@@ -293,6 +293,6 @@ void writer_positions_back(Writer *writer, LoadJob *take_job) {
         sink_waiters_answer(sink);
         writer_find_trim(writer);
     }
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     load_job_free(job);
 }

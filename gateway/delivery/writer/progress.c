@@ -82,7 +82,7 @@ static void fill_sink(Writer *writer, Progress *progress, SinkProgress *out) {
     out->paused = writer_is_paused(writer, sink);
     out->failing_since = failing_since(writer, sink);
     memcpy(out->error, sink->last_error, sizeof out->error);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 void writer_answer_progress(Writer *writer, Progress *take_progress) {

@@ -27,7 +27,7 @@
 #include "storage/partitions.h"
 #include "storage/recovery.h"
 
-#define NEXT_TRY_MOST (10 * USEC_MINUTE)
+#define NEXT_TRY_MAX (10 * USEC_MINUTE)
 
 typedef struct Recovery {
     Writer *writer;
@@ -84,12 +84,12 @@ static int load_file(void *context, const FileRecord *file, Error *error) {
         WaitingFile *waiting = writer_add_waiting(writer, sink, file, false, error);
         if (!waiting) return -EBADMSG;
         usec_t pause = file->next_try > writer->now->wall ? file->next_try - writer->now->wall : 0;
-        waiting->next_try = writer->now->boot + (pause < NEXT_TRY_MOST ? pause : NEXT_TRY_MOST);
+        waiting->next_try = writer->now->boot + (pause < NEXT_TRY_MAX ? pause : NEXT_TRY_MAX);
         if (file->attempts > 0) {
             sink->imports->failures = 1;
             if (file->last_error) (void)snprintf(sink->last_error, sizeof sink->last_error, "%s", file->last_error);
         }
-        writer_touch(writer, sink);
+        writer_schedule(writer, sink);
     }
     return 0;
 }
@@ -244,7 +244,7 @@ static int check_sink(Recovery *recovery, Txn *txn, SinkState *sink, Error *erro
     }
     totals->first_commit = sink->log->count ? sink->log->runs[0].from_commit : 0;
     totals->oldest_commit_time = sink->log->count ? sink->log->runs[0].commit_time : 0;
-    if (sink->log->count > 0) writer_touch(recovery->writer, sink);
+    if (sink->log->count > 0) writer_schedule(recovery->writer, sink);
     /* A file that waits may be missing where those are looked for. */
     if (recovery->may_repair && !sink->stopped && recovery->damaged_groups == 0 && sums_unaccounted(sink) != 0)
         return error_set(error, -EBADMSG, "the numbers of rows of sink %" PRIu32 " do not add up", totals->sink);

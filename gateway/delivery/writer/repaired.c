@@ -55,7 +55,7 @@ static void apply(Writer *writer, Txn *txn, const Damage *damage) {
     if (chains_store(txn, sink, &error) < 0) writer_stop_sink(sink, error.text);
     sums_note_repair(sink);
     if (sink->stopped || damage->rows > 0) sink_waiters_fail(sink, 0, -ECANCELED, sink->stopped ? sink->last_error : damage->text);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
 }
 
 bool writer_repaired(Writer *writer, const Error *met) {

@@ -7,10 +7,10 @@
 
 void settled_add(SettledFiles *files, const SettledFile *file) {
     /* Twice as many as are wanted, so that they move once in a thousand times. */
-    if (files->count >= (size_t)2 * SETTLED_MOST) {
-        size_t over = files->count - SETTLED_MOST;
-        memmove(files->items, files->items + over, SETTLED_MOST * sizeof *files->items);
-        files->count = SETTLED_MOST;
+    if (files->count >= (size_t)2 * SETTLED_MAX) {
+        size_t over = files->count - SETTLED_MAX;
+        memmove(files->items, files->items + over, SETTLED_MAX * sizeof *files->items);
+        files->count = SETTLED_MAX;
     }
     array_reserve(files->items, files->count, files->capacity);
     files->items[files->count++] = *file;

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/uuid.h"
 
-#define SETTLED_MOST 1000 /* of one sink; what is older stays in the destination's ledger */
+#define SETTLED_MAX 1000 /* of one sink; what is older stays in the destination's ledger */
 
 typedef struct SettledFile {
     Uuid id;

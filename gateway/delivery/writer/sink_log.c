@@ -7,7 +7,7 @@
 #include "base/error.h"
 
 /* A log run is staged as one slice, so it ends when it is this large: what a slice may reach (the most of the upload size). */
-#define RUN_BYTES_MOST (50u << 20)
+#define RUN_BYTES_MAX (50u << 20)
 
 static void drop_idle(SinkLog *log) {
     run_list_clear(&log->idle);
@@ -27,8 +27,8 @@ static void add_rows(SinkLog *log, uint64_t commit, usec_t commit_time, const Gr
     /* Runs without rows before these rows go with them; they come between, so they are counted here. */
     size_t idle = run_count > 0 ? log->idle.runs.count : 0;
     bool joins = run && !run->staging && run->mapping_version == entry->mapping_version && run->first_row + run->rows == entry->first_row &&
-                 run->bytes + entry->bytes <= RUN_BYTES_MOST && (run->run_count > 0) == (run_count > 0) &&
-                 run->run_count + idle + run_count <= LOG_RUN_RUNS_MOST;
+                 run->bytes + entry->bytes <= RUN_BYTES_MAX && (run->run_count > 0) == (run_count > 0) &&
+                 run->run_count + idle + run_count <= LOG_RUN_RUNS_MAX;
     if (!joins) {
         array_reserve(log->runs, log->count, log->capacity);
         run = &log->runs[log->count++];
@@ -57,7 +57,7 @@ void sink_log_add(SinkLog *log, uint64_t commit, usec_t commit_time, const Group
         return;
     }
     LogRun *last = log->count ? &log->runs[log->count - 1] : NULL;
-    bool joins = last && !last->staging && last->run_count > 0 && log->idle_from == 0 && last->run_count + run_count <= LOG_RUN_RUNS_MOST;
+    bool joins = last && !last->staging && last->run_count > 0 && log->idle_from == 0 && last->run_count + run_count <= LOG_RUN_RUNS_MAX;
     if (joins) {
         last->run_count += run_count;
         last->to_commit = commit;

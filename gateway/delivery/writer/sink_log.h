@@ -13,7 +13,7 @@
 #include "storage/commit_log.h"
 
 /* A log run has no more offset runs: those of a slice are one text in its pack. */
-#define LOG_RUN_RUNS_MOST 65000
+#define LOG_RUN_RUNS_MAX 65000
 
 /* Rows of a sink that lie only in the log: of one mapping version, without a gap in their numbers. */
 typedef struct LogRun {

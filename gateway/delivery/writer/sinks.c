@@ -102,7 +102,7 @@ void writer_note_changed(Writer *writer, SinkState *sink) {
     sink_queue_add(&writer->sinks->changed, sink);
 }
 
-void writer_touch(Writer *writer, SinkState *sink) {
+void writer_schedule(Writer *writer, SinkState *sink) {
     writer_note_changed(writer, sink);
     scheduler_hasten(&writer->sinks->timers, &sink->timer, writer->now->boot);
 }

@@ -1,4 +1,4 @@
-/* All sinks that the writer ever heard of, by number, and when each is judged again. */
+/* All sinks that the writer ever heard of, by number, and when each is evaluated again. */
 #pragma once
 
 #include "gateway/delivery/writer/sink_queue.h"
@@ -14,7 +14,7 @@ typedef struct SinkTable {
 SinkState *writer_sink(const Writer *writer, uint32_t number); /* NULL: never heard of */
 SinkState *writer_sink_added(Writer *writer, uint32_t number); /* made when missing */
 void writer_sink_remove(Writer *writer, SinkState *sink);      /* frees it; it is in no queue any more */
-void writer_touch(Writer *writer, SinkState *sink);            /* judge it in this step */
+void writer_schedule(Writer *writer, SinkState *sink);         /* evaluate it in this step */
 void writer_note_changed(Writer *writer, SinkState *sink);     /* what it is is checked at the end of the step */
 /* Frees all sinks, wherever they are queued. */
 void sinks_deinit(SinkTable *sinks);

@@ -22,10 +22,10 @@
 #include "storage/pack.h"
 #include "storage/recovery.h"
 
-#define TRIM_GROUPS_MOST 1000
+#define TRIM_GROUPS_MAX 1000
 #define RESERVE_BESIDE_LOG (256u << 20)
 #define RECORD_RESERVE (16u << 20) /* a pack with 2,000 slices and the trim that goes with it take about 4 MB */
-#define PACKS_FORGOTTEN_MOST 200
+#define PACKS_FORGOTTEN_MAX 200
 #define SPACE_EVERY USEC_SECOND
 #define RETAINED_EVERY USEC_MINUTE
 #define EXPIRY_EVERY USEC_HOUR
@@ -65,14 +65,14 @@ int writer_trim(Writer *writer, Txn *txn, Error *error) {
     /* The rows of a stopped sink stay for somebody to look at them; what came later is not held up by them. */
     bool keeps = writer->log->kept_to > 0;
     uint64_t before = keeps ? least(writer->log->trim_to, writer->log->kept_from) : writer->log->trim_to;
-    int r = commit_log_trim(txn, before, TRIM_GROUPS_MOST, &deleted, error);
+    int r = commit_log_trim(txn, before, TRIM_GROUPS_MAX, &deleted, error);
     bool goes_on = keeps && writer->log->kept_to < writer->log->trim_to; /* there may be more behind what is kept */
     if (r == 0 && goes_on && deleted == 0)
-        r = commit_log_trim_from(txn, writer->log->kept_to + 1, writer->log->trim_to, TRIM_GROUPS_MOST, &deleted, error);
+        r = commit_log_trim_from(txn, writer->log->kept_to + 1, writer->log->trim_to, TRIM_GROUPS_MAX, &deleted, error);
     else if (r == 0 && goes_on)
-        deleted = TRIM_GROUPS_MOST;
+        deleted = TRIM_GROUPS_MAX;
     if (r < 0) return r;
-    if (deleted < TRIM_GROUPS_MOST) log_state_trimmed(writer->log);
+    if (deleted < TRIM_GROUPS_MAX) log_state_trimmed(writer->log);
     return 0;
 }
 
@@ -90,13 +90,13 @@ static void press(Writer *writer) {
     uint64_t mark = least(writer->options.log_high_mark, writer->options.disk_budget / 8);
     if (writer->log->bytes <= mark || writer->log->trim_more) return;
     uint64_t target = log_state_oldest(writer->log, writer->log->bytes - mark / 4 * 3);
-    if (target <= writer->log->pressed_to) return;
-    writer->log->pressed_to = target;
+    if (target <= writer->log->forced_to) return;
+    writer->log->forced_to = target;
     for (size_t i = 0; i < writer->sinks->capacity; i++) {
         SinkState *sink = writer->sinks->items[i];
         if (!sink || sink->log->count == 0 || sink->log->runs[0].from_commit > target) continue;
-        sink->stage->pressed = true;
-        writer_touch(writer, sink);
+        sink->stage->forced = true;
+        writer_schedule(writer, sink);
     }
 }
 
@@ -125,7 +125,7 @@ static bool forget_packs(Writer *writer, usec_t done_before) {
     }
     if (due == 0 && !any) return false;
     if (!writer_record_begin(writer, &txn)) return false;
-    int r = ledger_forget_packs(txn, done_before, PACKS_FORGOTTEN_MOST, &packs, &count, &error);
+    int r = ledger_forget_packs(txn, done_before, PACKS_FORGOTTEN_MAX, &packs, &count, &error);
     if ((r == 0 && count == 0) || r == -EBADMSG) {
         txn_abort(txn);
         if (r == 0) return false;
@@ -135,7 +135,7 @@ static bool forget_packs(Writer *writer, usec_t done_before) {
     if (writer_record_end(writer, txn, r, "cannot forget staging files", &error))
         for (size_t i = 0; i < count; i++) remove_pack(writer, &packs[i]);
     free(packs);
-    return count == PACKS_FORGOTTEN_MOST;
+    return count == PACKS_FORGOTTEN_MAX;
 }
 
 void writer_expired_path(const Uuid *file, char out[static 80]) {
@@ -242,7 +242,7 @@ static bool is_short(Writer *writer, uint64_t slack) {
 static void let_all_go(Writer *writer) {
     for (size_t i = 0; i < writer->sinks->capacity; i++) {
         SinkState *sink = writer->sinks->items[i];
-        if (sink && (sink->log->count > 0 || sink->open->exists)) writer_touch(writer, sink);
+        if (sink && (sink->log->count > 0 || sink->open->exists)) writer_schedule(writer, sink);
     }
 }
 

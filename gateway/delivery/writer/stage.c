@@ -30,14 +30,14 @@
 #include "gateway/delivery/writer/waiters.h"
 #include "gateway/delivery/writer/waiting.h"
 
-#define STAGES_IN_FLIGHT_MOST 2       /* one is written while the next one forms */
+#define STAGES_IN_FLIGHT_MAX 2        /* one is written while the next one forms */
 #define OWN_PACK_BYTES (1u << 20)     /* a sink with more gets a pack of its own */
 #define SHARED_PACK_BYTES (32u << 20) /* small sinks share packs up to about this */
 #define SHARED_PACK_SINKS 2000
 #define SMALL_UPLOAD_BYTES (1u << 20) /* a larger one is not held back */
 #define SMALL_UPLOAD_WAIT (100 * USEC_MS)
 #define STAGE_PAUSE_FIRST USEC_SECOND
-#define STAGE_PAUSE_MOST USEC_MINUTE
+#define STAGE_PAUSE_MAX USEC_MINUTE
 
 /* ---- judging ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -86,7 +86,7 @@ static void hold_small_upload(const Waiting *waiting, ConditionsVerdict *verdict
     if (left < verdict->next) verdict->next = left;
 }
 
-static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink) {
+static ConditionsVerdict evaluate_conditions(Writer *writer, const SinkState *sink) {
     Waiting waiting = {.log_rows = sink->log->rows, .log_bytes = sink->log->bytes};
     if (sink->log->count) waiting.log_age = age(writer->now->boot, sink->log->runs[0].since);
     if (sink->open->exists) {
@@ -98,7 +98,7 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
     bool failing = sink->imports->failures > 0 || (sink->waiting->count > 0 && sink->waiting->items[0].connection->failures > 0) ||
                    writer_is_paused(writer, sink);
     if (!is_busy(sink)) {
-        ConditionsVerdict verdict = conditions_judge(&sink->rules->conditions, &waiting, failing);
+        ConditionsVerdict verdict = conditions_evaluate(&sink->rules->conditions, &waiting, failing);
         /* Its events are refused until there is space, and only its import makes some. */
         bool space_is_short = writer->space->is_short || (sink->rules->gate && atomic_load(&sink->rules->gate->closed));
         if (space_is_short && verdict.close == CLOSE_NONE && !failing && (waiting.log_rows > 0 || waiting.file_rows > 0)) {
@@ -111,7 +111,7 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
     Conditions held = sink->rules->conditions;
     held.import_rows = held.import_bytes = UINT64_MAX;
     held.import_age = USEC_NEVER;
-    ConditionsVerdict verdict = conditions_judge(&held, &waiting, failing);
+    ConditionsVerdict verdict = conditions_evaluate(&held, &waiting, failing);
     if (!failing) hold_small_upload(&waiting, &verdict);
     /* What is staged already is closed at its size all the same; while imports fail, at its count too: files stay files of usual size. */
     if (sink->open->exists) {
@@ -121,18 +121,18 @@ static ConditionsVerdict judge_conditions(Writer *writer, const SinkState *sink)
     return verdict;
 }
 
-void writer_judge(Writer *writer, SinkState *sink) {
+void writer_evaluate(Writer *writer, SinkState *sink) {
     writer_note_changed(writer, sink);
     if (sink->waiters->first) sink_waiters_answer(sink);
     usec_t next = writer_consider_import(writer, sink);
     writer_mind_share(writer, sink);
     if (sink->rules->known && !sink->stopped && !sink->stage->staging && !sink->stage->queued) {
-        ConditionsVerdict verdict = judge_conditions(writer, sink);
+        ConditionsVerdict verdict = evaluate_conditions(writer, sink);
         sink_waiters_note_closed(sink);
         bool asked = sink->waiters->close_row > 0;
         CloseReason reason = asked ? sink->waiters->close_reason : verdict.close;
         bool only_file = asked ? sink->totals.staged_row >= sink->waiters->close_row : is_busy(sink) && reason != CLOSE_NONE;
-        bool stage = sink->log->count > 0 && (verdict.stage || sink->stage->pressed || (reason != CLOSE_NONE && !only_file));
+        bool stage = sink->log->count > 0 && (verdict.stage || sink->stage->forced || (reason != CLOSE_NONE && !only_file));
         if (stage && stageable_runs(sink) == 0) {
             (void)snprintf(sink->last_error, sizeof sink->last_error,
                            "rows of mapping version %u wait in the log, but the record of where they go is damaged",
@@ -141,7 +141,7 @@ void writer_judge(Writer *writer, SinkState *sink) {
             sink_waiters_fail(sink, 0, -ECANCELED, sink->last_error);
             stage = false;
         }
-        sink->stage->pressed = false;
+        sink->stage->forced = false;
         if (stage) {
             queue_stage(writer, sink, reason);
         } else if (reason != CLOSE_NONE && sink->open->exists) {
@@ -162,7 +162,7 @@ static int close_open_file(Writer *writer, Txn *txn, SinkState *sink, CloseReaso
     if (r < 0) return r;
     if (!writer_add_waiting(writer, sink, &sink->open->file, sink->open->runs, error)) return -EBADMSG;
     open_file_forget(sink->open);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     return 0;
 }
 
@@ -223,7 +223,7 @@ static void add_items(Writer *writer, Stage *stage, size_t *capacity, SinkState 
 }
 
 void writer_give_out_stages(Writer *writer) {
-    while (writer->stages->due.count > 0 && writer->stages->in_flight < STAGES_IN_FLIGHT_MOST &&
+    while (writer->stages->due.count > 0 && writer->stages->in_flight < STAGES_IN_FLIGHT_MAX &&
            writer->now->boot >= writer->stages->paused_until) {
         Stage *stage = calloc(1, sizeof *stage);
         check(stage);
@@ -339,7 +339,7 @@ static void let_runs_go(SinkState *sink) {
  * The import that held it back ended while the slice was on its way: what is staged is enough by itself, and the rows that came meanwhile go into
  * the next file. Who asked for a file gets all of it.
  */
-static CloseReason judge_file(const SinkState *sink) {
+static CloseReason evaluate_file(const SinkState *sink) {
     const SinkRules *rules = sink->rules;
     if (!rules->known || sink->stopped || is_busy(sink) || sink->waiters->close_row > 0) return CLOSE_NONE;
     if (sink->open->file.rows >= rules->conditions.import_rows) return CLOSE_COUNT;
@@ -362,9 +362,9 @@ static int record_sink(Writer *writer, Txn *txn, SinkState *sink, const StageIte
     }
     let_runs_go(sink);
     writer_mark_dirty(writer, sink);
-    writer_touch(writer, sink);
+    writer_schedule(writer, sink);
     CloseReason reason = sink->stage->close_after;
-    if (reason == CLOSE_NONE && sink->open->exists) reason = judge_file(sink);
+    if (reason == CLOSE_NONE && sink->open->exists) reason = evaluate_file(sink);
     if (cut_short || reason == CLOSE_NONE || !sink->open->exists) {
         sink_waiters_note_closed(sink);
         return 0;
@@ -395,7 +395,7 @@ static int record_stage(Writer *writer, Txn *txn, const Stage *stage, Error *err
 static void stage_failed(Writer *writer, Stage *stage) {
     log_failure(LOG_ERROR, "cannot write a staging file; trying again", &stage->request.error);
     usec_t pause = STAGE_PAUSE_FIRST;
-    for (unsigned i = 0; i < writer->stages->failures && pause < STAGE_PAUSE_MOST; i++) pause *= 2;
+    for (unsigned i = 0; i < writer->stages->failures && pause < STAGE_PAUSE_MAX; i++) pause *= 2;
     writer->stages->failures++;
     writer->stages->paused_until = writer->now->boot + pause;
     writer_check_space_soon(writer);
@@ -403,7 +403,7 @@ static void stage_failed(Writer *writer, Stage *stage) {
         SinkState *sink = writer_sink(writer, stage->items[i].sink);
         if (!sink->stage->staging) continue;
         let_runs_go(sink);
-        sink->stage->pressed = true; /* it was due, and whoever pressed it does so only once */
+        sink->stage->forced = true; /* it was due, and whatever forced it does so only once */
         scheduler_hasten(&writer->sinks->timers, &sink->timer, writer->stages->paused_until);
     }
 }

@@ -3,7 +3,7 @@
 
 #include "gateway/delivery/writer/state.h"
 
-void writer_judge(Writer *writer, SinkState *sink);
+void writer_evaluate(Writer *writer, SinkState *sink);
 void writer_give_out_stages(Writer *writer);
 void writer_stage_back(Writer *writer, Stage *take_stage);
 /* Of those that came back in this step: what they brought, within the transaction that records it (recorded.h); then what follows from that. */

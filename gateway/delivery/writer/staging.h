@@ -8,7 +8,7 @@
 typedef struct SinkStaging {
     bool staging; /* a Stage holds runs of it that is not recorded */
     bool queued;  /* in StageQueue.due */
-    bool pressed; /* pins the oldest groups of a log that is too large */
+    bool forced;  /* pins the oldest groups of a log that is too large */
     CloseReason close_after;
 } SinkStaging;
 

@@ -3,7 +3,7 @@
  * themselves: they point to parts, and a file sees those of which it includes the header. The parts:
  *
  *   step_clock.h   the time of the step
- *   sinks.h        all sinks by number, and when each is judged again
+ *   sinks.h        all sinks by number, and when each is evaluated again
  *   storage/partitions.h  the partitions that bridges read
  *   watch.h        those that they ask for
  *   stored.h       the totals that changed since they were stored
@@ -65,7 +65,7 @@ struct WaitingFile; /* waiting.h */
 struct Partitions;  /* storage/partitions.h */
 
 typedef struct SinkState {
-    Timer timer; /* first: judged again when it is due */
+    Timer timer; /* first: evaluated again when it is due */
     SinkTotals totals;
     bool dirty;           /* totals changed since they were stored */
     bool changed;         /* in this step, or is looked at anyway: sums.h */

@@ -26,5 +26,5 @@ void writer_note_unreachable(Writer *writer, WriterConnection *connection, const
     connection->paused_until = writer->now->boot + writer_backoff(writer, connection->failures);
     scheduler_set(&writer->connections->timers, &connection->timer, connection->paused_until);
     for (SinkState *sink = connection->first; sink; sink = sink->imports->next_queued)
-        writer_touch(writer, sink); /* it may have files that go elsewhere */
+        writer_schedule(writer, sink); /* it may have files that go elsewhere */
 }

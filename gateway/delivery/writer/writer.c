@@ -38,12 +38,12 @@
 #include "gateway/delivery/writer/watch.h"
 
 #define BACKOFF_FIRST (5 * USEC_SECOND)
-#define BACKOFF_MOST (10 * USEC_MINUTE)
+#define BACKOFF_MAX (10 * USEC_MINUTE)
 
 usec_t writer_backoff(Writer *writer, unsigned failures) {
     usec_t pause = BACKOFF_FIRST;
-    for (unsigned i = 1; i < failures && pause < BACKOFF_MOST; i++) pause *= 2;
-    if (pause > BACKOFF_MOST) pause = BACKOFF_MOST;
+    for (unsigned i = 1; i < failures && pause < BACKOFF_MAX; i++) pause *= 2;
+    if (pause > BACKOFF_MAX) pause = BACKOFF_MAX;
     return pause - pause / 5 + (usec_t)random_below(&writer->random, (uint64_t)(pause / 5));
 }
 
@@ -113,12 +113,12 @@ static void look_at_clock(Writer *writer) {
     atomic_store(&writer->options.usage->running, writer->now->running);
 }
 
-static void judge_all(Writer *writer) {
-    for (Timer *timer; (timer = scheduler_take(&writer->sinks->timers, writer->now->boot));) writer_judge(writer, (SinkState *)timer);
-    while (scheduler_take(&writer->connections->timers, writer->now->boot)) continue; /* pumped below whatever was due */
+static void evaluate_all(Writer *writer) {
+    for (Timer *timer; (timer = scheduler_take(&writer->sinks->timers, writer->now->boot));) writer_evaluate(writer, (SinkState *)timer);
+    while (scheduler_take(&writer->connections->timers, writer->now->boot)) continue; /* dispatched below whatever was due */
     writer_close_files(writer);
     writer_give_out_stages(writer);
-    writer_pump_connections(writer);
+    writer_dispatch_connections(writer);
 }
 
 static usec_t earlier(usec_t a, usec_t b) {
@@ -132,7 +132,7 @@ static usec_t step(Writer *writer) {
     if (!writer->broken) {
         writer_trim_rest(writer);
         if (!writer->drain->begun) {
-            judge_all(writer);
+            evaluate_all(writer);
             writer_mind_space(writer);
         }
     }

@@ -9,7 +9,7 @@
 #include "tests/simulation/fleet/fleet.h"
 
 #define SESSION_TIMEOUT (45 * USEC_SECOND)
-#define READ_MOST (TOPICS_MOST * PARTITIONS_MOST)
+#define READ_MAX (TOPICS_MOST * PARTITIONS_MAX)
 
 typedef struct ReadPartition {
     FleetTopic *topic;
@@ -27,9 +27,9 @@ struct BridgeClient {
     bool dead;             /* its process was killed: the group waits for it until the session timeout */
     unsigned last_records; /* that it hands out all the same: they were fetched before */
     uint64_t generation;   /* of the assignment that it has, or that was offered */
-    ReadPartition reads[READ_MOST];
+    ReadPartition reads[READ_MAX];
     size_t read_count;
-    ClientPartition offered[READ_MOST];
+    ClientPartition offered[READ_MAX];
     usec_t polled_at; /* boot */
     char key[32], value[160];
     EventHeader headers[1];
@@ -51,9 +51,9 @@ FleetPartition *broker_find(const char *topic, int32_t partition) {
 }
 
 static void add_partition(FleetTopic *topic) {
-    expect(topic->partition_count < PARTITIONS_MOST);
+    expect(topic->partition_count < PARTITIONS_MAX);
     FleetPartition *partition = &topic->partitions[topic->partition_count++];
-    for (size_t i = 0; i < FLEET_SINKS_MOST; i++) partition->must_from[i] = INT64_MAX;
+    for (size_t i = 0; i < FLEET_SINKS_MAX; i++) partition->must_from[i] = INT64_MAX;
 }
 
 void broker_begin(void) {
@@ -126,7 +126,7 @@ int64_t broker_stable_end(const FleetPartition *partition) {
 
 void broker_add_partition(void) {
     FleetTopic *topic = &broker()->topics[below(broker()->topic_count)];
-    if (topic->partition_count == PARTITIONS_MOST) return;
+    if (topic->partition_count == PARTITIONS_MAX) return;
     add_partition(topic);
     if (chance(50)) broker()->group_generation++; /* members notice it by their metadata, now or at some later time */
     say("%s has %zu partitions", topic->name, topic->partition_count);
@@ -351,7 +351,7 @@ static int client_offsets(BridgeClient *client, ClientOffset *offsets, size_t co
 
 static int client_assign(BridgeClient *client, uint64_t generation, const ClientPartition *partitions, size_t count, Error *error) {
     if (client->grouped && (!client->has || generation != client->generation)) return CLIENT_ASSIGN_STALE;
-    expect(count <= READ_MOST);
+    expect(count <= READ_MAX);
     client->read_count = count;
     for (size_t i = 0; i < count; i++) {
         FleetTopic *topic = NULL;

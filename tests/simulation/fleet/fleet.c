@@ -249,7 +249,7 @@ static void run_seed(uint64_t seed, const char *directory) {
     fleet = &this_world;
     course_begin("test-fleet", seed);
     fleet->fault_percent = (unsigned)below(40);
-    fleet->sink_count = 1 + (size_t)below(FLEET_SINKS_MOST);
+    fleet->sink_count = 1 + (size_t)below(FLEET_SINKS_MAX);
     fleet->node_count = 1 + (size_t)below(NODES_MOST);
     fleet->deletes = seed % 4 == 3;
     broker_begin();

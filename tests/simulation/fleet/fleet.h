@@ -17,8 +17,8 @@
 
 #define NODES_MOST 3
 #define TOPICS_MOST 2
-#define PARTITIONS_MOST 4
-#define FLEET_SINKS_MOST 2
+#define PARTITIONS_MAX 4
+#define FLEET_SINKS_MAX 2
 #define CLUSTER "simulated"
 #define GROUP "fleet"
 
@@ -32,22 +32,22 @@ typedef enum EntryKind {
 
 typedef struct FleetEntry {
     EntryKind kind;
-    bool tombstone, invalid;           /* invalid: no sink can map it */
-    usec_t at;                         /* wall */
-    unsigned copies[FLEET_SINKS_MOST]; /* in the table of each sink */
-    bool rejected[FLEET_SINKS_MOST];   /* is, or was, a reject on some node */
+    bool tombstone, invalid;          /* invalid: no sink can map it */
+    usec_t at;                        /* wall */
+    unsigned copies[FLEET_SINKS_MAX]; /* in the table of each sink */
+    bool rejected[FLEET_SINKS_MAX];   /* is, or was, a reject on some node */
 } FleetEntry;
 
 typedef struct FleetPartition {
     FleetEntry *entries; /* by offset: all that ever were */
     int64_t first, end;  /* of those that are there; end: behind the last, also of open transactions */
     size_t capacity;
-    int64_t must_from[FLEET_SINKS_MOST]; /* a sink must have everything from this offset on; INT64_MAX: nobody claimed it yet */
+    int64_t must_from[FLEET_SINKS_MAX]; /* a sink must have everything from this offset on; INT64_MAX: nobody claimed it yet */
 } FleetPartition;
 
 typedef struct FleetTopic {
     char name[16];
-    FleetPartition partitions[PARTITIONS_MOST];
+    FleetPartition partitions[PARTITIONS_MAX];
     size_t partition_count;
 } FleetTopic;
 

@@ -25,7 +25,7 @@ struct Gateway {
     Uuid instance;
     Files *files;
     Random files_random;
-    bool runs, pumping;
+    bool runs, dispatching;
     unsigned depth; /* of calls that are in the middle of it */
     usec_t asleep_until;
     unsigned broken, seeks;
@@ -38,9 +38,9 @@ struct Gateway {
     Loaders *loaders;
     Connection connections[2];
     Connections list;
-    SinkGate *gates[FLEET_SINKS_MOST];
+    SinkGate *gates[FLEET_SINKS_MAX];
     Source *source;
-    Sink *sinks[FLEET_SINKS_MOST];
+    Sink *sinks[FLEET_SINKS_MAX];
     Plan *plan;
     SnapshotSource *snapshot_source;
     Snapshot *snapshot;
@@ -230,11 +230,11 @@ static void post_job(void *context, LoadJob *take_job) {
         request_refuse(&take_job->request, "The loaders have ended.");
 }
 
-static void pump(void *context) {
+static void dispatch(void *context) {
     Gateway *node = context;
-    node->pumping = true;
+    node->dispatching = true;
     (void)writer_step(node->writer);
-    node->pumping = false;
+    node->dispatching = false;
 }
 
 static void no_templates(void *context, TemplateBatch *take_batch) {
@@ -281,17 +281,17 @@ static void start_loaders(Gateway *node) {
         .instance = node->instance,
         .writer = writer_mailbox(node->writer),
         .import_timeout = USEC_HOUR,
-        .bad_rows_most = 10000,
+        .bad_rows_max = 10000,
         .driver_of = driver_of,
-        .pump = pump,
-        .pump_context = node,
+        .dispatch = dispatch,
+        .dispatch_context = node,
     };
     if (loaders_start(&loaders, &node->loaders, &error) < 0) fail("%s", error.text);
 }
 
 static void start_bridge(Gateway *node) {
     Error error = {0};
-    bool sync_wait[FLEET_SINKS_MOST] = {true, true};
+    bool sync_wait[FLEET_SINKS_MAX] = {true, true};
     if (plan_compile(node->source, node->sinks, fleet->sink_count, &node->plan, &error) < 0) fail("%s", error.text);
     node->snapshot_source = snapshot_source_new(node->source, node->plan, node->gates, sync_wait, NULL, 0, NULL);
     node->snapshot = snapshot_new(1, &node->snapshot_source, 1, node->control);

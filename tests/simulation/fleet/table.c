@@ -308,7 +308,7 @@ static SinkResult fleet_import(SinkSession *session, ImportJob *job, Error *erro
     Transaction transaction = {.job = job, .table = job->target->table.table_id, .sink = sink_of(job->target)};
     SinkResult result = SINK_DONE;
     bool collided = true;
-    for (unsigned i = 0; i < IMPORT_STARTS_MOST && collided && result == SINK_DONE; i++) {
+    for (unsigned i = 0; i < IMPORT_STARTS_MAX && collided && result == SINK_DONE; i++) {
         result = try_once(&transaction, &collided, error);
         destination()->collisions += collided;
     }
@@ -357,7 +357,7 @@ static SinkResult fleet_advance(SinkSession *session, PositionsJob *job, Error *
     SinkResult result = may_answer(error);
     if (result != SINK_DONE) return result;
     const char *table = job->target->table.table_id;
-    for (unsigned i = 0; i < IMPORT_STARTS_MOST; i++) {
+    for (unsigned i = 0; i < IMPORT_STARTS_MAX; i++) {
         read_positions(table, job->positions, job->position_count);
         result = positions_job_decide(job, error);
         if (result != SINK_DONE) return result;

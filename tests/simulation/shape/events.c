@@ -13,7 +13,7 @@
 #include "tests/simulation/shape/shape.h"
 
 #define FIELDS_MOST 20
-#define KEYS_MOST 3
+#define KEYS_MAX 3
 #define PATH_BYTES 1024
 #define JSON_READ (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
@@ -31,7 +31,7 @@ typedef enum Kind {
 } Kind;
 
 typedef struct Field {
-    const char *keys[KEYS_MOST];
+    const char *keys[KEYS_MAX];
     unsigned key_count;
     Kind kind;        /* that it has mostly */
     unsigned changes; /* percent of values of any other kind */

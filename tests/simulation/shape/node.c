@@ -151,7 +151,7 @@ static void post_job(void *context, LoadJob *take_job) {
     loaders_post(((Gateway *)context)->loaders, take_job);
 }
 
-static void pump(void *context) {
+static void dispatch(void *context) {
     (void)writer_step(((Gateway *)context)->writer);
 }
 
@@ -208,10 +208,10 @@ static void start_loaders(Gateway *node) {
         .instance = node->data.instance,
         .writer = writer_mailbox(node->writer),
         .import_timeout = USEC_HOUR,
-        .bad_rows_most = 10000,
+        .bad_rows_max = 10000,
         .driver_of = driver_of,
-        .pump = pump,
-        .pump_context = node,
+        .dispatch = dispatch,
+        .dispatch_context = node,
     };
     if (loaders_start(&loaders, &node->loaders, &error) < 0) fail("%s", error.text);
 }
@@ -247,8 +247,8 @@ static int start_control(Gateway *node, Error *error) {
         .clock = &course.clock.clock,
         .usage = &node->usage,
         .route = route,
-        .pump = pump,
-        .pump_context = node,
+        .dispatch = dispatch,
+        .dispatch_context = node,
     };
     return control_new(&control, &node->control, error);
 }

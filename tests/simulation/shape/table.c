@@ -222,14 +222,14 @@ void tables_rename_column(void) {
 /* ---- what must be in the tables ------------------------------------------------------------------------------------------------------ */
 
 /* By key of the table that merges: the row that must be there; SIZE_MAX: none. */
-#define KEYS_MOST 16
+#define KEYS_MAX 16
 typedef struct KeyedTable {
-    size_t rows[KEYS_MOST];
+    size_t rows[KEYS_MAX];
     struct {
         bool is_there;
         bool has_value;
         long long value;
-    } deleted[KEYS_MOST]; /* of the import that is looked at */
+    } deleted[KEYS_MAX]; /* of the import that is looked at */
     size_t import;
 } KeyedTable;
 
@@ -248,7 +248,7 @@ static bool is_newer(bool a_has, long long a, bool b_has, long long b) {
 static void apply(KeyedTable *table, size_t number, size_t import, bool newer_by) {
     const SentRow *row = &world->sent.rows[number];
     json_int_t key = json_integer_value(json_object_get(world->sent.events[row->event].body, "k"));
-    expect(key >= 0 && key < KEYS_MOST);
+    expect(key >= 0 && key < KEYS_MAX);
     if (import != table->import) memset(table->deleted, 0, sizeof table->deleted);
     table->import = import;
     long long value, there_value = 0;
@@ -271,13 +271,13 @@ static void apply(KeyedTable *table, size_t number, size_t import, bool newer_by
 
 static void mark_keyed(const char *table_id) {
     KeyedTable table = {.import = SIZE_MAX};
-    for (size_t i = 0; i < KEYS_MOST; i++) table.rows[i] = SIZE_MAX;
+    for (size_t i = 0; i < KEYS_MAX; i++) table.rows[i] = SIZE_MAX;
     for (size_t i = 0; i < arrival_count; i++) {
         const SinkTarget *target = &world->sent.versions[world->sent.rows[arrivals[i].row].version].sink->target;
         if (strcmp(target->table.table_id, table_id) == 0)
             apply(&table, arrivals[i].row, arrivals[i].import, target->table.newer_by != NULL);
     }
-    for (size_t i = 0; i < KEYS_MOST; i++)
+    for (size_t i = 0; i < KEYS_MAX; i++)
         if (table.rows[i] != SIZE_MAX) world->sent.rows[table.rows[i]].wanted = true;
 }
 

@@ -72,8 +72,8 @@ static int ask(Server *server, const HttpClientRequest *more, HttpClientAnswer *
     HttpClientRequest request = more ? *more : (HttpClientRequest){0};
     request.url = url;
     if (!request.method) request.method = "GET";
-    if (!request.answer_bytes_most) request.answer_bytes_most = 1000;
-    if (!request.silence_most) request.silence_most = 30 * USEC_SECOND;
+    if (!request.answer_bytes_max) request.answer_bytes_max = 1000;
+    if (!request.silence_max) request.silence_max = 30 * USEC_SECOND;
     int r = http_client_call(&request, ret_answer, error);
     thread_join(&server->thread);
     (void)close(server->listener);
@@ -140,7 +140,7 @@ static void failures_have_a_code_and_name_the_place(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Server server = {.says = cases[i].says, .silent = cases[i].silent};
-        HttpClientRequest request = {.silence_most = USEC_SECOND, .answer_bytes_most = cases[i].code == -EFBIG ? 10 : 100};
+        HttpClientRequest request = {.silence_max = USEC_SECOND, .answer_bytes_max = cases[i].code == -EFBIG ? 10 : 100};
         HttpClientAnswer answer;
         Error error = {0};
         assert_int_equal(ask(&server, &request, &answer, &error), cases[i].code);
@@ -154,12 +154,12 @@ static void a_call_ends_at_its_time_and_when_it_is_given_up(void **state) {
     atomic_bool given_up = false;
     for (size_t i = 0; i < 2; i++) {
         Server server = {.says = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", .silent = true, .given_up = i ? &given_up : NULL};
-        HttpClientRequest request = {.whole_most = i ? 0 : 300 * USEC_MS, .answer_bytes_most = 100, .given_up = &given_up};
+        HttpClientRequest request = {.whole_max = i ? 0 : 300 * USEC_MS, .answer_bytes_max = 100, .given_up = &given_up};
         HttpClientAnswer answer;
         Error error = {0};
         usec_t start = clock_system()->boot(clock_system());
         assert_int_equal(ask(&server, &request, &answer, &error), i ? -ECANCELED : -ETIMEDOUT);
-        assert_true(clock_system()->boot(clock_system()) - start < 20 * USEC_SECOND); /* silence_most is 30 s */
+        assert_true(clock_system()->boot(clock_system()) - start < 20 * USEC_SECOND); /* silence_max is 30 s */
         assert_non_null(strstr(error.text, server.url + strlen("http://")));
         buffer_deinit(&server.heard);
     }
@@ -167,7 +167,7 @@ static void a_call_ends_at_its_time_and_when_it_is_given_up(void **state) {
 
 static void an_answer_of_exactly_the_limit_is_taken(void **state) {
     Server server = {.says = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nelevenbytes"};
-    HttpClientRequest request = {.answer_bytes_most = 11};
+    HttpClientRequest request = {.answer_bytes_max = 11};
     HttpClientAnswer answer;
     assert_int_equal(ask(&server, &request, &answer, NULL), 0);
     assert_string_equal(buffer_text(&answer.body), "elevenbytes");
@@ -180,7 +180,7 @@ static void no_secret_of_a_url_is_in_an_error(void **state) {
     int fd = listen_somewhere(url, sizeof url);
     (void)close(fd); /* now that port refuses */
     (void)snprintf(with_password, sizeof with_password, "http://user:hidden@%s/secret-path", url + strlen("http://"));
-    HttpClientRequest request = {.method = "GET", .url = with_password, .answer_bytes_most = 10, .silence_most = USEC_SECOND};
+    HttpClientRequest request = {.method = "GET", .url = with_password, .answer_bytes_max = 10, .silence_max = USEC_SECOND};
     HttpClientAnswer answer;
     Error error = {0};
     assert_int_equal(http_client_call(&request, &answer, &error), -ECONNREFUSED);

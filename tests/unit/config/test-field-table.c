@@ -104,7 +104,7 @@ static const FieldInfo thing_rows[] = {
      .count_offset = offsetof(Thing, name_count),
      .least = 0,
      .most = 3,
-     .item_most = 4,
+     .item_max = 4,
      .validate = refuse_nobody,
      .is_optional = true,
      .sentence = "N."},
@@ -358,7 +358,7 @@ static void a_wrong_table_ends_the_program(void **state) {
     rows[10].default_value = NULL;
     assert_false(passes(&thing_fields));
     set_up(state);
-    rows[8].item_most = 0;
+    rows[8].item_max = 0;
     assert_false(passes(&thing_fields));
     set_up(state);
     rows[3].kinds = 1U << 5;

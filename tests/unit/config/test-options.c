@@ -67,7 +67,7 @@ static void defaults_are_those_of_the_contract(void **state) {
     assert_true(options.event_bytes == 1 << 20 && options.body_bytes == 8 << 20 && options.header_bytes == 16 << 10);
     assert_true(options.unfinished_bytes == 256 << 20 && options.row_bytes == 1536 << 10 && options.request_rows_bytes == 256 << 20);
     assert_true(options.in_flight_bytes == 64 << 20);
-    assert_int_equal(options.sources_most, 10000);
+    assert_int_equal(options.sources_max, 10000);
     assert_true(options.disk_budget == 0 && options.disk_share_percent == 25);
     assert_true(options.retain_imported == USEC_DAY && options.retain_failed == 7 * USEC_DAY && options.retain_expired == 0);
     assert_true(options.retain_rejects == 30 * USEC_DAY && options.rejects_bytes == 1 << 30);
@@ -359,7 +359,7 @@ static void a_reload_takes_what_can_change(void **state) {
     options_reload(&options, &fresh, &ignored);
     assert_string_equal(buffer_text(&ignored), "intake, threads, limits.body, connections");
     assert_true(options.body_bytes == 8 << 20);
-    assert_int_equal(options.sources_most, 7);
+    assert_int_equal(options.sources_max, 7);
     assert_string_equal(options.log_level, "debug");
     assert_string_equal(options.intake, "0.0.0.0:7000");
     assert_int_equal(options.threads, 0);

@@ -127,14 +127,14 @@ static void what_is_no_address_is_refused(void **state) {
     }
     _cleanup_(buffer_deinit) Buffer text = {0};
     buffer_append_text(&text, "s://h?");
-    for (int i = 0; i < STREAM_PARAMETERS_MOST + 1; i++) buffer_printf(&text, "p%d=1&", i);
+    for (int i = 0; i < STREAM_PARAMETERS_MAX + 1; i++) buffer_printf(&text, "p%d=1&", i);
     StreamUri uri;
     Error error = {0};
     assert_int_equal(stream_uri_parse(buffer_text(&text), &values, &uri, &error), -EINVAL);
     assert_non_null(strstr(error.text, "more than 64 parameters"));
     buffer_clear(&text);
     buffer_append_text(&text, "s://");
-    while (text.size <= STREAM_ADDRESS_BYTES_MOST) buffer_append_byte(&text, 'h');
+    while (text.size <= STREAM_ADDRESS_BYTES_MAX) buffer_append_byte(&text, 'h');
     assert_int_equal(stream_uri_parse(buffer_text(&text), &values, &uri, &error), -EINVAL);
     assert_non_null(strstr(error.text, "more than 8192 bytes"));
 }

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "mapping/words.h"
 
-#define BODY_BYTES_MOST (4u << 20)
+#define BODY_BYTES_MAX (4u << 20)
 
 static const char *const fields[] = {"name",   "contentType", "headers",  "body",   "bodyHex", "bodyRuns", "columns", "cells",
                                      "status", "error",       "accepted", "placed", "meta",    "rows",     "explode"};
@@ -46,7 +46,7 @@ static bool read_runs(const json_t *runs, Buffer *out) {
         const json_t *text = json_array_get(run, 0), *count = json_array_get(run, 1);
         if (json_array_size(run) != 2 || !json_is_string(text) || !json_is_integer(count) || json_integer_value(count) < 0) return false;
         for (json_int_t n = json_integer_value(count); n > 0; n--) {
-            if (out->size > BODY_BYTES_MOST) return false;
+            if (out->size > BODY_BYTES_MAX) return false;
             buffer_append_span(out, text_of(text));
         }
     }

@@ -21,9 +21,9 @@
 #include "mapping/row.h"
 #include "mapping/scanner.h"
 
-#define HEADERS_MOST 64
-#define BODY_PLACED_MOST 1024 /* a longer body is not placed elsewhere */
-#define PADDING_MOST 130      /* two blocks of a scanner that looks at 64 bytes at a time */
+#define HEADERS_MAX 64
+#define BODY_PLACED_MAX 1024 /* a longer body is not placed elsewhere */
+#define PADDING_MAX 130      /* two blocks of a scanner that looks at 64 bytes at a time */
 
 /* A kind whose events have every field, beside the one that there is: the list that this program defines goes before that of the library. */
 static const SourceKind every_field = {.name = "every", .meta_fields = META_BIT(META_FIELD_COUNT_) - 1};
@@ -90,12 +90,12 @@ static void run_case(const MappingCase *item, Mapper *mapper, const Guard *guard
     Plan *plan;
     Error error = {0};
     if (plan_compile(&source, &sink, 1, &plan, &error) < 0) fail_msg("%s: case \"%s\": %s", item->file, item->name, error.text);
-    EventHeader headers[HEADERS_MOST];
+    EventHeader headers[HEADERS_MAX];
     size_t header_count = 0;
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)item->headers, key, value) {
-        assert_true(header_count < HEADERS_MOST);
+        assert_true(header_count < HEADERS_MAX);
         headers[header_count++] = (EventHeader){span_of(key), text_of(value)};
     }
     EventMeta meta = {.fields = every_field.meta_fields};
@@ -204,7 +204,7 @@ static void place_everywhere(Places *places, const MappingCase *item, bool accep
     size_t fault = accepted ? SIZE_MAX : place_of_fault(item);
     for (size_t p = 0; p < sizeof places_of / sizeof *places_of; p++) {
         size_t step = strlen(places_of[p].padding);
-        for (size_t n = 0; n * step <= PADDING_MOST && (n == 0 || step > 0); n++) {
+        for (size_t n = 0; n * step <= PADDING_MAX && (n == 0 || step > 0); n++) {
             buffer_clear(&places->text);
             buffer_append_text(&places->text, places_of[p].before);
             for (size_t i = 0; i < n; i++) buffer_append_text(&places->text, places_of[p].padding);
@@ -238,7 +238,7 @@ static void what_is_json_is_so_everywhere(void **state) {
         buffer_clear(&places.text);
         buffer_append_span(&places.text, buffer_span(&item->body));
         scan_placed(&places, item, is_json, SIZE_MAX);
-        if (item->placed && item->body.size <= BODY_PLACED_MOST) place_everywhere(&places, item, is_json);
+        if (item->placed && item->body.size <= BODY_PLACED_MAX) place_everywhere(&places, item, is_json);
         is_json ? accepted++ : refused++;
     }
     print_message("%zu bodies that are JSON and %zu that are not, %zu scans\n", accepted, refused, places.scans);

@@ -16,7 +16,7 @@
 #include "mapping/row.h"
 #include "mapping/value.h"
 
-#define SINKS_MOST 8
+#define SINKS_MAX 8
 
 /* ---- a plan with one sink for each list of columns -------------------------------------------------------------------------------------- */
 
@@ -24,12 +24,12 @@ typedef struct Fixture {
     Plan *plan;
     Mapper *mapper;
     size_t count;
-    Buffer rows[SINKS_MOST];
-    MapFailure failures[SINKS_MOST];
+    Buffer rows[SINKS_MAX];
+    MapFailure failures[SINKS_MAX];
 } Fixture;
 
 static Plan *plan_of(const char *const *columns, size_t count, Error *error) {
-    Sink *sinks[SINKS_MOST] = {NULL};
+    Sink *sinks[SINKS_MAX] = {NULL};
     for (size_t i = 0; i < count; i++) {
         json_error_t fault;
         json_t *list = json_loads(columns[i], JSON_ALLOW_NUL, &fault);
@@ -61,7 +61,7 @@ static void fixture_deinit(Fixture *fixture) {
 
 /* The rows are made anew; the body is copied into memory of exactly its size. */
 static size_t map(Fixture *fixture, Span body) {
-    Buffer *rows[SINKS_MOST];
+    Buffer *rows[SINKS_MAX];
     for (size_t i = 0; i < fixture->count; i++) {
         rows[i] = &fixture->rows[i];
         buffer_clear(rows[i]);

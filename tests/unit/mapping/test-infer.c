@@ -33,7 +33,7 @@
 #include "mapping/value.h"
 #include "tests/support/random-json.h"
 
-#define SINKS_MOST 4
+#define SINKS_MAX 4
 
 /* ---- sinks ------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -91,15 +91,15 @@ static bool is_taken(void *context, const char *name) {
 /* ---- a run ------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Run {
-    Sink *sinks[SINKS_MOST];
+    Sink *sinks[SINKS_MAX];
     size_t count;
     Plan *plan;
     Mapper *mapper;
-    Buffer rows[SINKS_MOST];
-    Buffer *row_list[SINKS_MOST];
-    MapFailure failures[SINKS_MOST];
-    InferredColumn *pending[SINKS_MOST]; /* what was discovered and has no column yet */
-    size_t pending_count[SINKS_MOST];
+    Buffer rows[SINKS_MAX];
+    Buffer *row_list[SINKS_MAX];
+    MapFailure failures[SINKS_MAX];
+    InferredColumn *pending[SINKS_MAX]; /* what was discovered and has no column yet */
+    size_t pending_count[SINKS_MAX];
     uint64_t versions, discoveries, variants;
 } Run;
 
@@ -111,14 +111,14 @@ static void run_compile(Run *run) {
 
 static void run_start(Run *run) {
     run->mapper = mapper_new(1 << 20);
-    for (size_t i = 0; i < SINKS_MOST; i++) run->row_list[i] = &run->rows[i];
+    for (size_t i = 0; i < SINKS_MAX; i++) run->row_list[i] = &run->rows[i];
     run_compile(run);
 }
 
 static void run_end(Run *run) {
     plan_unref(run->plan);
     mapper_free(run->mapper);
-    for (size_t i = 0; i < SINKS_MOST; i++) {
+    for (size_t i = 0; i < SINKS_MAX; i++) {
         buffer_deinit(&run->rows[i]);
         inferred_columns_free(run->pending[i], run->pending_count[i]);
         if (i < run->count) sink_unref(run->sinks[i]);
@@ -127,7 +127,7 @@ static void run_end(Run *run) {
 
 static size_t run_map(Run *run, Span body) {
     Event event = {.body = body, .kind = BODY_JSON, .received = 1795262400 * USEC_SECOND};
-    for (size_t i = 0; i < SINKS_MOST; i++) buffer_clear(&run->rows[i]);
+    for (size_t i = 0; i < SINKS_MAX; i++) buffer_clear(&run->rows[i]);
     return mapper_map(run->mapper, run->plan, &event, run->row_list, run->failures);
 }
 

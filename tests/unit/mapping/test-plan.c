@@ -38,8 +38,8 @@ typedef struct Run {
     MapFailure failures[4];
 } Run;
 
-static void run_start_of(Run *run, const Source *source, Sink *sinks, size_t count, size_t row_bytes_most) {
-    *run = (Run){.mapper = mapper_new(row_bytes_most)};
+static void run_start_of(Run *run, const Source *source, Sink *sinks, size_t count, size_t row_bytes_max) {
+    *run = (Run){.mapper = mapper_new(row_bytes_max)};
     Sink *list[4];
     for (size_t i = 0; i < count; i++) list[i] = &sinks[i];
     for (size_t i = 0; i < 4; i++) run->row_list[i] = &run->rows[i];
@@ -47,8 +47,8 @@ static void run_start_of(Run *run, const Source *source, Sink *sinks, size_t cou
     if (plan_compile(source, list, count, &run->plan, &error) < 0) fail_msg("%s", error.text);
 }
 
-static void run_start(Run *run, Sink *sinks, size_t count, size_t row_bytes_most) {
-    run_start_of(run, &(Source){0}, sinks, count, row_bytes_most);
+static void run_start(Run *run, Sink *sinks, size_t count, size_t row_bytes_max) {
+    run_start_of(run, &(Source){0}, sinks, count, row_bytes_max);
 }
 
 static void run_end(Run *run) {

@@ -36,8 +36,8 @@ NatsClient *case_client_with(int port, usec_t connect_limit, usec_t request_limi
                                  .patience = patience,
                                  .connect_limit = connect_limit,
                                  .request_limit = request_limit,
-                                 .retry_least = 5 * USEC_MS,
-                                 .retry_most = 50 * USEC_MS};
+                                 .retry_min = 5 * USEC_MS,
+                                 .retry_max = 50 * USEC_MS};
     place->client = nats_client_new(&options);
     return place->client;
 }

@@ -17,8 +17,8 @@
 #include "base/text.h"
 #include "base/thread.h"
 
-#define SUBSCRIPTIONS_MOST 64
-#define SUBJECTS_MOST 4096
+#define SUBSCRIPTIONS_MAX 64
+#define SUBJECTS_MAX 4096
 #define WAIT_SECONDS 30
 #define INFO "INFO {\"server_id\":\"script\",\"version\":\"2.9.10\",\"headers\":true,\"max_payload\":1048576}"
 
@@ -29,11 +29,11 @@ struct Script {
     int listener, port, peer;
     bool ends;
     unsigned connects;
-    char *subjects[SUBJECTS_MOST]; /* of what was published */
+    char *subjects[SUBJECTS_MAX]; /* of what was published */
     unsigned subject_count;
     struct {
         char subject[128], number[24];
-    } subscriptions[SUBSCRIPTIONS_MOST];
+    } subscriptions[SUBSCRIPTIONS_MAX];
     size_t subscription_count;
     bool was_cut;
     size_t sent; /* bytes of messages, on all connections */
@@ -97,7 +97,7 @@ static void take_publish(Script *script, char *line, const char *body) {
     size_t count = 0;
     for (char *word = strtok_r(line, " ", &save); word && count < 5; word = strtok_r(NULL, " ", &save)) words[count++] = word;
     const char *subject = words[1], *reply = count == 4 ? words[2] : "";
-    if (script->subject_count < SUBJECTS_MOST) script->subjects[script->subject_count++] = text_copy(subject);
+    if (script->subject_count < SUBJECTS_MAX) script->subjects[script->subject_count++] = text_copy(subject);
     const char *denied = script->rules.denied;
     if (denied && strncmp(subject, denied, strlen(denied)) == 0) {
         char text[300];
@@ -115,7 +115,7 @@ static void take_line(Script *script, char *line) {
         if (script->rules.ends_at_login) end_peer(script);
     } else if (strncmp(line, "CONNECT", 7) == 0) {
         script->connects++;
-    } else if (strncmp(line, "SUB ", 4) == 0 && script->subscription_count < SUBSCRIPTIONS_MOST) {
+    } else if (strncmp(line, "SUB ", 4) == 0 && script->subscription_count < SUBSCRIPTIONS_MAX) {
         size_t at = script->subscription_count++;
         check(sscanf(line, "SUB %127s %23s", script->subscriptions[at].subject, script->subscriptions[at].number) == 2);
     }

@@ -252,7 +252,7 @@ static void a_message_is_whole(void **state) {
 
 static void large_messages_come_alone(void **state) {
     NatsClient *client = case_connected(server->port);
-    NatsConsumerOptions options = {.stream = "ORDERS", .batch = 10, .bytes_most = 3000};
+    NatsConsumerOptions options = {.stream = "ORDERS", .batch = 10, .bytes_max = 3000};
     static const size_t sizes[] = {100, 1000, 1000, 50000, 10, 2500, 2500, 100000, 200000, 1};
     static char body[200000];
     memset(body, 'x', sizeof body);

@@ -150,12 +150,12 @@ static void a_position_that_never_rests(void **state) {
     bridge.box.rows[0].context = &intruder;
     assert_int_equal(bridge_import(session, &bridge, &error), SINK_RETRY);
     assert_int_equal(error.code, -EBUSY);
-    assert_int_equal(intruder.done, 1 + IMPORT_STARTS_MOST);
-    assert_offsets("restless", 0, 0, 1 + IMPORT_STARTS_MOST);
+    assert_int_equal(intruder.done, 1 + IMPORT_STARTS_MAX);
+    assert_offsets("restless", 0, 0, 1 + IMPORT_STARTS_MAX);
     intruder.times = 0;
     must(bridge_import(session, &bridge, &error), &error);
     assert_offsets("restless", 0, 0, 60);
-    assert_int_equal(bridge.box.files[0].left_out, IMPORT_STARTS_MOST);
+    assert_int_equal(bridge.box.files[0].left_out, IMPORT_STARTS_MAX);
     intruder_deinit(&intruder);
 }
 
@@ -430,7 +430,7 @@ static void equal_keys_do_not_deadlock(void **state) {
                 /* Each has a partition of its own, so that only the keys of rows are in the way of the other. */
                 bridge_init(&imports[i].bridge, table, true, 1, 2);
                 if (strategy == 1) imports[i].bridge.box.target.table.strategy = STRATEGY_APPEND;
-                imports[i].bridge.box.job.bad_rows_most = 100000;
+                imports[i].bridge.box.job.bad_rows_max = 100000;
                 ImportRun *run = &imports[i].bridge.runs[0][imports[i].bridge.run_count[0]++];
                 *run = (ImportRun){.position = i, .first = 0, .next = 3000, .first_row = 1, .rows = 3000};
                 for (int k = 0; k < 3000; k++) {

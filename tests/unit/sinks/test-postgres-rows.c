@@ -151,7 +151,7 @@ static void a_broken_trigger(void **state) {
             make_table("audited", way, "INSERT INTO audit_that_is_gone VALUES (NEW.n);");
             CASE("audited", COLUMNS(way), 1);
             set_way(&box, way);
-            box.job.bad_rows_most = 10000;
+            box.job.bad_rows_max = 10000;
             prepare(session, &box);
             add_numbers(&box.rows[0], 0, rows);
             assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
@@ -348,7 +348,7 @@ static void many_swallowed_rows_are_counted(void **state) {
         make_table("filtered", way, "IF NEW.n % 2 = 0 THEN RETURN NULL; END IF;");
         CASE("filtered", COLUMNS(way), 2);
         set_way(&box, way);
-        box.job.bad_rows_most = 100;
+        box.job.bad_rows_max = 100;
         prepare(session, &box);
         add_numbers(&box.rows[0], 0, 400);
         add_numbers(&box.rows[1], 400, 420);

@@ -311,12 +311,12 @@ static void too_many_bad_rows(void **state) {
         (void)snprintf(number, sizeof number, "%d", i);
         ADD(&box.rows[0], number);
     }
-    box.job.bad_rows_most = 49;
+    box.job.bad_rows_max = 49;
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "more than 49 rows"));
     assert_int_equal(box.store_calls, 0);
     assert_rows("SELECT count(*) FROM picky", "0");
-    box.job.bad_rows_most = 50;
+    box.job.bad_rows_max = 50;
     import(session, &box);
     assert_rows("SELECT count(*) FROM picky", "50");
     assert_int_equal(box.reject_count, 50);

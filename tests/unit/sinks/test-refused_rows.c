@@ -33,7 +33,7 @@ static void says_when_it_is_too_many(void **state) {
     SinkCase box;
     sink_case_init(&box, "t", "a:text", 1);
     ImportJob *job = sink_case_job(&box);
-    job->bad_rows_most = 2;
+    job->bad_rows_max = 2;
     SinkRejects rejects = {0};
     Error error = {0};
     assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], 1, "no", SPAN("x\n"), &error), SINK_DONE);
@@ -49,7 +49,7 @@ static void bounds_the_bytes(void **state) {
     sink_case_init(&box, "t", "a:text", 1);
     ImportJob *job = sink_case_job(&box);
     SinkRejects rejects = {0};
-    size_t size = REJECTS_BYTES_MOST / 2 - 1000;
+    size_t size = REJECTS_BYTES_MAX / 2 - 1000;
     char *large = calloc(1, size);
     Span csv = {.data = large, .size = size};
     assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], 1, "no", csv, NULL), SINK_DONE);
@@ -89,7 +89,7 @@ static void swallowed_rows_are_named_or_counted(void **state) {
     sink_case_init(&box, "t", "a:text", 4);
     ImportJob *job = sink_case_job(&box);
     SinkRejects rejects = {0};
-    job->bad_rows_most = 4;
+    job->bad_rows_max = 4;
     swallow(&rejects, &box, 0, 2, 1); /* by name */
     swallow(&rejects, &box, 1, 3, 0); /* none of the file was stored */
     swallow(&rejects, &box, 2, 3, 1); /* more than may be named */
@@ -121,7 +121,7 @@ static void swallowed_rows_do_not_count_as_refused(void **state) {
     ImportJob *job = sink_case_job(&box);
     SinkRejects rejects = {0};
     Error error = {0};
-    job->bad_rows_most = 3;
+    job->bad_rows_max = 3;
     sink_rejects_begin_file(&rejects);
     for (uint64_t row = 1; row <= 3; row++) sink_rejects_add_swallowed(&rejects, job, &box.files[0], row, SPAN("y\n"));
     for (uint64_t row = 4; row <= 6; row++)
@@ -134,18 +134,18 @@ static void swallowed_rows_do_not_count_as_refused(void **state) {
     assert_int_equal(job->rejected_rows, 3); /* one swallowed row has no name, so the others have none either */
     sink_rejects_deinit(&rejects);
 
-    size_t size = SWALLOWED_BYTES_MOST / 2;
+    size_t size = SWALLOWED_BYTES_MAX / 2;
     char *large = calloc(1, size);
     Span csv = {.data = large, .size = size};
     sink_rejects_begin_file(&rejects);
     for (uint64_t row = 1; row <= 3; row++) sink_rejects_add_swallowed(&rejects, job, &box.files[0], row, csv);
     assert_int_equal(rejects.count, 2);
     sink_rejects_end_file(&rejects, job, 1);
-    csv.size = REJECTS_BYTES_MOST / 8;
+    csv.size = REJECTS_BYTES_MAX / 8;
     free(large);
     large = calloc(1, csv.size);
     csv.data = large;
-    job->bad_rows_most = 100;
+    job->bad_rows_max = 100;
     for (uint64_t row = 4; row < 12; row++)
         assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], row, "no", csv, NULL), SINK_DONE);
     assert_int_equal(sink_rejects_add(&rejects, job, &box.files[0], 12, "no", csv, NULL), SINK_REFUSED);

@@ -80,7 +80,7 @@ static void only_positions_of_the_open_run_count(void **state) {
     ImportPosition positions[] = {{.key = {.group = "g#1"}, .found = true, .read = 10},
                                   {.key = {.group = "g#2"}, .found = true, .read = 20},
                                   {.key = {.group = "g#3"}, .found = true, .read = 30}};
-    run_marks_judge(&marks, positions, 3);
+    run_marks_evaluate(&marks, positions, 3);
     assert_true(positions[0].over && !positions[0].found && positions[0].read == 0);
     assert_true(!positions[1].over && positions[1].found && positions[1].read == 20);
     assert_true(positions[2].over && !positions[2].found && positions[2].read == 0);

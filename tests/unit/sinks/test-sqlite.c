@@ -224,7 +224,7 @@ static void bad_rows_cost_only_themselves(void **state) {
     assert_non_null(strstr(box.rejects[3].reason, "column \"n\" needs integer"));
     sink_case_next_file(&box, 0);
     for (int i = 0; i < 4; i++) ADD(&box.rows[0], "13", NULL, "x");
-    box.job.bad_rows_most = 3;
+    box.job.bad_rows_max = 3;
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "more than 3 rows"));
     assert_rows("SELECT count(*) FROM _sluice_files", "1");
@@ -329,7 +329,7 @@ static void rows_of_a_batch_do_not_mix(void **state) {
         "CREATE TRIGGER after AFTER INSERT ON t WHEN NEW.v = 'fail' BEGIN SELECT RAISE(FAIL, 'failed'); END");
     CASE("t", "n:integer v:text", 1);
     prepare(session, &box);
-    box.job.bad_rows_most = 2000;
+    box.job.bad_rows_max = 2000;
     uint64_t state_of_random = 42, swallowed = 0;
     for (int i = 0; i < 3000; i++) {
         char number[16];
@@ -374,12 +374,12 @@ static void rollbacks_have_a_limit(void **state) {
     CASE("t", "n:integer v:text", 1);
     prepare(session, &box);
     add_numbers(&box.rows[0], 60);
-    box.job.bad_rows_most = 29;
+    box.job.bad_rows_max = 29;
     assert_int_equal(driver->import(session, sink_case_job(&box), &error), SINK_REFUSED);
     assert_non_null(strstr(error.text, "More than 29 rows"));
     assert_int_equal(box.store_calls, 0);
     assert_rows("SELECT count(*) FROM t", "0");
-    box.job.bad_rows_most = 30;
+    box.job.bad_rows_max = 30;
     import(session, &box);
     assert_int_equal(box.reject_count, 30);
     assert_rows("SELECT count(*) FROM t", "30");

@@ -11,7 +11,7 @@ static const Conditions usual = {.upload_rows = 100,
                                  .import_age = 60 * USEC_SECOND};
 
 static void check_verdict(Waiting waiting, bool failing, bool stage, CloseReason close, usec_t next) {
-    ConditionsVerdict verdict = conditions_judge(&usual, &waiting, failing);
+    ConditionsVerdict verdict = conditions_evaluate(&usual, &waiting, failing);
     assert_int_equal(verdict.stage, stage);
     assert_int_equal(verdict.close, close);
     assert_int_equal(verdict.next, next);
@@ -49,18 +49,18 @@ static void test_next_is_exact(void **state) {
                            .file_bytes = random_below(&random, 5000),
                            .file_age = (usec_t)random_below(&random, 70) * USEC_SECOND};
         bool failing = random_below(&random, 2);
-        ConditionsVerdict now = conditions_judge(&usual, &waiting, failing);
+        ConditionsVerdict now = conditions_evaluate(&usual, &waiting, failing);
         assert_true(now.next > 0);
         Waiting later = waiting;
         usec_t step = now.next == USEC_NEVER ? 365 * USEC_DAY : now.next;
         later.log_age += step - 1;
         later.file_age += step - 1;
-        ConditionsVerdict then = conditions_judge(&usual, &later, failing);
+        ConditionsVerdict then = conditions_evaluate(&usual, &later, failing);
         assert_true(then.stage == now.stage && then.close == now.close);
         if (now.next == USEC_NEVER) continue;
         later.log_age += 1;
         later.file_age += 1;
-        then = conditions_judge(&usual, &later, failing);
+        then = conditions_evaluate(&usual, &later, failing);
         assert_true(then.stage != now.stage || then.close != now.close);
     }
 }

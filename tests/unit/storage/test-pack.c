@@ -56,7 +56,7 @@ static bool ends_a_row(Span rows) {
     return rows.size && rows.data[rows.size - 1] == '\n' && !quoted;
 }
 
-static void check_slice(Files *files, const SliceRecord *slice, Span rows, size_t block_most) {
+static void check_slice(Files *files, const SliceRecord *slice, Span rows, size_t block_max) {
     SliceReader *reader;
     Span block;
     assert_int_equal(slice->bytes, rows.size);
@@ -66,7 +66,7 @@ static void check_slice(Files *files, const SliceRecord *slice, Span rows, size_
         Span left = rows;
         while (left.size > 0) {
             assert_ok(slice_read(reader, &block, error));
-            assert_true(block.size <= left.size && block.size <= block_most);
+            assert_true(block.size <= left.size && block.size <= block_max);
             assert_memory_equal(block.data, left.data, block.size);
             assert_true(ends_a_row(block));
             left.data += block.size;

@@ -134,7 +134,7 @@ static void test_tables(void **state) {
     }
     static const Case more[] = {{"POST", SINKS, "{\"name\":\"More\"," TABLE("more") "}", 422, "20 sinks"}};
     RUN(harness, more);
-    harness->options.sources_most = 1;
+    harness->options.sources_max = 1;
     static const Case source[] = {{"POST", SOURCES, "{\"name\":\"More\"}", 422, "limits.sources"}};
     RUN(harness, source);
 }
@@ -252,9 +252,9 @@ static void test_preconditions(void **state) {
     assert_int_equal(status_with(harness, "", "application/x-www-form-urlencoded", "{}", NULL), 415);
     assert_int_equal(status_with(harness, "", "application/merge-patch+json; charset=utf-8", "{}", NULL), 202);
     assert_int_equal(status_with(harness, "", "", "{}", NULL), 202);
-    char *large = malloc(API_BODY_BYTES_MOST + 2);
-    memset(large, ' ', API_BODY_BYTES_MOST + 1);
-    large[API_BODY_BYTES_MOST + 1] = '\0';
+    char *large = malloc(API_BODY_BYTES_MAX + 2);
+    memset(large, ' ', API_BODY_BYTES_MAX + 1);
+    large[API_BODY_BYTES_MAX + 1] = '\0';
     assert_int_equal(status_with(harness, "", json, large, NULL), 413);
     free(large);
 }
@@ -475,7 +475,7 @@ static void census_end(Control *control, Survey *survey, bool complete) {
     Census *census = (Census *)survey;
     census->ended++;
     census->complete = complete;
-    api_call_answer(steal(survey->errand.call), complete ? 200 : 503, json_pack("{s:I}", "seen", (json_int_t)census->seen));
+    api_call_answer(steal(survey->pending.call), complete ? 200 : 503, json_pack("{s:I}", "seen", (json_int_t)census->seen));
 }
 
 static void census_drop(Survey *survey) {

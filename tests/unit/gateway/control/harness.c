@@ -16,7 +16,7 @@
 #include "storage/catalog.h"
 #include "storage/rejects.h"
 
-#define TURNS_MOST 1000
+#define TURNS_MAX 1000
 
 const char *const harness_sink = "{\"name\":\"Orders\",\"table\":{\"connection\":\"local\",\"tableId\":\"orders\",\"mapping\":{\"columns\":"
                                  "[{\"name\":\"id\",\"type\":\"id\"},{\"name\":\"body\",\"type\":\"body\"}]}}}";
@@ -90,7 +90,7 @@ static void name_columns(Harness *harness, LoadJob *job) {
     job->request.result = (int)harness->naming;
     job->named = calloc(job->wanted_count + 1, sizeof *job->named);
     assert_non_null(job->named);
-    for (size_t i = 0; i < job->wanted_count && harness->naming == SINK_DONE && i < job->columns_most; i++) {
+    for (size_t i = 0; i < job->wanted_count && harness->naming == SINK_DONE && i < job->columns_max; i++) {
         if (harness->nameless && strcmp(job->wanted[i].path, harness->nameless) == 0) continue;
         InferredColumn *column = &job->named[job->named_count++];
         *column = inferred_column_copy(&job->wanted[i]);
@@ -457,7 +457,7 @@ ApiCall *harness_answer(Harness *harness) {
 }
 
 static ApiCall *finish(Harness *harness) {
-    for (unsigned i = 0; i < TURNS_MOST; i++) {
+    for (unsigned i = 0; i < TURNS_MAX; i++) {
         harness_turn(harness);
         ApiCall *call = harness_answer(harness);
         if (call) return call;

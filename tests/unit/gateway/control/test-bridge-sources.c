@@ -16,7 +16,7 @@
 #include "tests/unit/gateway/control/harness.h"
 
 /* A destination that keeps no positions. */
-static const ConnectionField plain_fields[] = {{.name = "path", .bytes_most = 100, .needed = "\"path\"", .sentence = "Where it is."}, {0}};
+static const ConnectionField plain_fields[] = {{.name = "path", .bytes_max = 100, .needed = "\"path\"", .sentence = "Where it is."}, {0}};
 static const ConnectionType plain_type = {.name = "plain", .fields = plain_fields, .place = "path"};
 static bool same_target(const SinkTarget *target, const SinkTarget *other) {
     return strcmp(sink_target_name(target), sink_target_name(other)) == 0;

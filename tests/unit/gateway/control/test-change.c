@@ -307,7 +307,7 @@ static void test_pending_limits(void **state) {
     turns(harness, 10);
     assert_string_equal(harness_task(harness, "POST", SINKS, SINK_OF("more", "more"), NULL), "success");
 
-    harness->options.sources_most = 2;
+    harness->options.sources_max = 2;
     harness->writer_stands = true;
     assert_int_equal(harness_call(harness, "PUT", SOURCES "/t/manifest", "{\"name\":\"T\",\"sinks\":[]}", NULL), 202);
     expect_refusal(harness, "POST", SOURCES, "{\"name\":\"U\"}", 422, "stream.api.resourceLimitReached");

@@ -279,7 +279,7 @@ static void versions_take_no_more_room_than_the_columns(void **state) {
 static void nameless_fields_are_bounded(void **state) {
     (void)state;
     Nameless nameless = {0};
-    for (unsigned i = 0; i < 3 * NAMELESS_MOST; i++) {
+    for (unsigned i = 0; i < 3 * NAMELESS_MAX; i++) {
         char path[16];
         (void)snprintf(path, sizeof path, "f%u", i);
         const InferredColumn column = {.path = path, .type = DATA_TEXT};
@@ -290,12 +290,12 @@ static void nameless_fields_are_bounded(void **state) {
         const InferredColumn variant = {.path = path, .type = DATA_TEXT, .is_variant = true};
         assert_false(nameless_has(&nameless, &variant, i));
     }
-    assert_int_equal(nameless.count, NAMELESS_MOST);
+    assert_int_equal(nameless.count, NAMELESS_MAX);
     const InferredColumn first = {.path = (char *)(uintptr_t) "f0"}, last = {.path = (char *)(uintptr_t) "f5999"};
     assert_false(nameless_has(&nameless, &first, 0));
     nameless_remove(&nameless, &last);
     nameless_remove(&nameless, &first);
-    assert_int_equal(nameless.count, NAMELESS_MOST - 1);
+    assert_int_equal(nameless.count, NAMELESS_MAX - 1);
     json_t *json = nameless_json(&nameless);
     assert_int_equal(json_array_size(json_object_get(json, "first")), NAMELESS_SHOWN);
     json_decref(json);

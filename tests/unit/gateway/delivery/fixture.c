@@ -187,7 +187,7 @@ static void post_import(void *context, LoadJob *take_job) {
     loaders_post(((Fixture *)context)->loaders, take_job);
 }
 
-static void pump(void *context) {
+static void dispatch(void *context) {
     (void)writer_step(((Fixture *)context)->writer);
 }
 
@@ -205,10 +205,10 @@ void fixture_start(Fixture *fixture) {
                               .instance = instance,
                               .writer = writer_mailbox(fixture->writer),
                               .import_timeout = USEC_HOUR,
-                              .bad_rows_most = 60,
+                              .bad_rows_max = 60,
                               .driver_of = driver_of,
-                              .pump = pump,
-                              .pump_context = fixture};
+                              .dispatch = dispatch,
+                              .dispatch_context = fixture};
     assert_int_equal(loaders_start(&loaders, &fixture->loaders, &error), 0);
 }
 
@@ -434,11 +434,11 @@ void fixture_discard(Fixture *fixture, uint32_t sink) {
     post_define(fixture, sink, true);
 }
 
-#define PARTITIONS_MOST 8
+#define PARTITIONS_MAX 8
 
 static Partition *make_partitions(Arena *arena) {
-    Partition *partitions = arena_zalloc(arena, PARTITIONS_MOST * sizeof *partitions);
-    for (int32_t i = 0; i < PARTITIONS_MOST; i++)
+    Partition *partitions = arena_zalloc(arena, PARTITIONS_MAX * sizeof *partitions);
+    for (int32_t i = 0; i < PARTITIONS_MAX; i++)
         partitions[i] = (Partition){.cluster = (char *)(uintptr_t) "cluster",
                                     .group = (char *)(uintptr_t) "group",
                                     .topic = (char *)(uintptr_t) "orders",
@@ -453,7 +453,7 @@ static Append *make_append(Fixture *fixture, bool of_bridge) {
     append->reply = fixture->loop;
     if (of_bridge || fixture->mark) {
         append->partitions = make_partitions(&append->arena);
-        append->partition_count = PARTITIONS_MOST;
+        append->partition_count = PARTITIONS_MAX;
     }
     if (fixture->mark) append->mark = span_of(fixture->mark);
     fixture->mark = NULL;
@@ -495,7 +495,7 @@ FixtureProgress fixture_progress(Fixture *fixture, uint32_t sink, bool look_now)
     SinkProgress asked = {.sink = sink};
     Progress progress = {.request.message.kind = MESSAGE_PROGRESS,
                          .request.reply = reply,
-                         .partition_count = PARTITIONS_MOST,
+                         .partition_count = PARTITIONS_MAX,
                          .sinks = &asked,
                          .sink_count = 1,
                          .look_now = look_now};
@@ -507,7 +507,7 @@ FixtureProgress fixture_progress(Fixture *fixture, uint32_t sink, bool look_now)
     mailbox_free(reply);
     result.sink = asked;
     result.sink.partitions = NULL;
-    for (size_t i = 0; i < PARTITIONS_MOST; i++) {
+    for (size_t i = 0; i < PARTITIONS_MAX; i++) {
         result.partitions[i] = asked.partitions[i];
         result.numbers[i] = progress.partitions[i].number;
     }

@@ -108,7 +108,7 @@ static void start(Gateway *gateway) {
                               .writer = writer_mailbox(gateway->writer),
                               .threads = 3,
                               .import_timeout = USEC_MINUTE,
-                              .bad_rows_most = 10};
+                              .bad_rows_max = 10};
     assert_int_equal(loaders_start(&loaders, &gateway->loaders, &error), 0);
     assert_int_equal(thread_start(&gateway->stager_thread, "stager", run_stager, gateway, &error), 0);
     assert_int_equal(thread_start(&gateway->writer_thread, "writer", run_writer, gateway, &error), 0);

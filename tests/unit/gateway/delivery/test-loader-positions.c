@@ -52,7 +52,7 @@ static void start(Pool *pool) {
                               .writer = pool->writer,
                               .threads = 3,
                               .import_timeout = USEC_MINUTE,
-                              .bad_rows_most = 10};
+                              .bad_rows_max = 10};
     assert_int_equal(loaders_start(&options, &pool->loaders, &error), 0);
 }
 

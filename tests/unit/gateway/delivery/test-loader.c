@@ -23,7 +23,7 @@ static struct Place {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned running[2], most[2]; /* by type of connection */
-    unsigned sink_running[64], sink_most;
+    unsigned sink_running[64], sink_max;
     unsigned connects, disconnects, prepares;
     bool go;         /* imports may end */
     bool hangs;      /* imports make no progress */
@@ -65,7 +65,7 @@ static SinkResult still_prepare(SinkSession *session, const SinkTarget *target, 
     return SINK_DONE;
 }
 
-static void note_most(unsigned now, unsigned *most) {
+static void note_max(unsigned now, unsigned *most) {
     if (now > *most) *most = now;
 }
 
@@ -73,8 +73,8 @@ static SinkResult still_import(SinkSession *session, ImportJob *job, Error *erro
     unsigned type = session->connection->type == &connection_type_postgres;
     unsigned sink = (unsigned)strtoul(job->sink_label, NULL, 10);
     (void)pthread_mutex_lock(&place.lock);
-    note_most(++place.running[type], &place.most[type]);
-    note_most(++place.sink_running[sink], &place.sink_most);
+    note_max(++place.running[type], &place.most[type]);
+    note_max(++place.sink_running[sink], &place.sink_max);
     (void)pthread_cond_broadcast(&place.changed);
     bool told = false;
     if (!place.hangs) {
@@ -180,7 +180,7 @@ static const PositionsDriver still_positions = {.claim = still_claim, .seek = st
 
 /* As the drivers of the two types: one job at a time on a file, any number on a server. */
 static const SinkDriver still_file = {.type = &connection_type_sqlite,
-                                      .jobs_most = 1,
+                                      .jobs_max = 1,
                                       .transactional = true,
                                       .keeps_ledger = true,
                                       .keeps_order = true,
@@ -230,7 +230,7 @@ static void start(Pool *pool, unsigned threads, usec_t import_timeout) {
                               .writer = pool->writer,
                               .threads = threads,
                               .import_timeout = import_timeout,
-                              .bad_rows_most = 10,
+                              .bad_rows_max = 10,
                               .driver_of = driver_of};
     assert_int_equal(loaders_start(&options, &pool->loaders, &error), 0);
 }
@@ -253,7 +253,7 @@ static int reset(void **state) {
     memset(place.running, 0, sizeof place.running);
     memset(place.most, 0, sizeof place.most);
     memset(place.sink_running, 0, sizeof place.sink_running);
-    place.sink_most = place.connects = place.disconnects = place.prepares = 0;
+    place.sink_max = place.connects = place.disconnects = place.prepares = 0;
     place.go = place.until_told = place.rejects = place.hangs = place.questions_hang = place.seek_is_lost = false;
     place.questions_running = place.seeks = 0;
     place.result = SINK_DONE;
@@ -419,7 +419,7 @@ static void test_a_sink_has_one_import_at_a_time(void **state) {
     let_go();
     assert_int_equal(collect(&pool, 7, SINK_DONE, NULL), 7);
     end(&pool);
-    assert_int_equal(place.sink_most, 1);
+    assert_int_equal(place.sink_max, 1);
 }
 
 static void test_a_failed_job_costs_its_connection(void **state) {

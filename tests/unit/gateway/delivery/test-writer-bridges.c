@@ -279,7 +279,7 @@ static void test_a_file_with_both_is_not_imported(void **state) {
 
 /* ---- positions that go first ------------------------------------------------------------------------------------------------------------ */
 
-/* Also when an admin hurries the sink: else the rows would not follow. */
+/* Also when an admin expedites the sink: else the rows would not follow. */
 static void test_rows_never_pass_positions_that_came_before_them(void **state) {
     Fixture *fixture = *state;
     fixture_define(fixture, 1, false, 4, NEVER);

@@ -185,10 +185,10 @@ static void the_last_of_a_connection_is_not_deleted(void **state) {
 
 static void old_ids_are_forgotten(void **state) {
     SettledFiles files = {0};
-    for (usec_t i = 1; i <= 5 * SETTLED_MOST; i++) settled_add(&files, &(SettledFile){.done = i, .connection = &somewhere});
-    assert_in_range(files.count, SETTLED_MOST, 2 * SETTLED_MOST);
-    assert_int_equal(files.items[files.count - 1].done, 5 * SETTLED_MOST);
-    assert_int_equal(files.items[0].done, 5 * SETTLED_MOST + 1 - (usec_t)files.count);
+    for (usec_t i = 1; i <= 5 * SETTLED_MAX; i++) settled_add(&files, &(SettledFile){.done = i, .connection = &somewhere});
+    assert_in_range(files.count, SETTLED_MAX, 2 * SETTLED_MAX);
+    assert_int_equal(files.items[files.count - 1].done, 5 * SETTLED_MAX);
+    assert_int_equal(files.items[0].done, 5 * SETTLED_MAX + 1 - (usec_t)files.count);
     settled_deinit(&files);
 }
 

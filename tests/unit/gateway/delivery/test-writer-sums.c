@@ -147,8 +147,8 @@ static void test_a_number_that_is_wrong_ends_the_process(void **state) {
     fixture_run(fixture);
     Writer *writer = fixture->writer;
     SinkState *first = writer_sink(writer, 1), *second = writer_sink(writer, 2);
-    second->stage->pressed = true; /* staged, and no reason to close its file */
-    writer_touch(writer, second);
+    second->stage->forced = true; /* staged, and no reason to close its file */
+    writer_schedule(writer, second);
     fixture_run(fixture);
     assert_true(first->waiting->count > 0 && first->log->count > 0 && second->open->exists);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

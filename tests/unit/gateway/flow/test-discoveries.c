@@ -88,7 +88,7 @@ static void there_is_a_bound(void **state) {
     }
     Discoveries *told = discoveries_of(mailbox_take(control));
     InferredColumn *columns = discoveries_take(told, &count);
-    assert_int_equal(count, DISCOVERIES_MOST);
+    assert_int_equal(count, DISCOVERIES_MAX);
     assert_string_equal(columns[0].path, "f0");
     assert_string_equal(columns[count - 1].path, "f999");
     inferred_columns_free(columns, count);

@@ -208,7 +208,7 @@ IntakeOptions fake_options(void) {
                  .body_timeout = 30 * USEC_SECOND,
                  .body_longest = 75 * USEC_SECOND,
                  .write_timeout = 30 * USEC_SECOND,
-                 .body_rate_least = 1024,
+                 .body_rate_min = 1024,
                  .body_bytes = 8 << 20,
                  .header_bytes = 16 << 10,
                  .connections_an_address = 1000},

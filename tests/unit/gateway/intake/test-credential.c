@@ -31,18 +31,18 @@ static void no_source_matches_nothing(void **state) {
 
 static void longest(void **state) {
     (void)state;
-    char secret[CREDENTIAL_BYTES_MOST + 2];
+    char secret[CREDENTIAL_BYTES_MAX + 2];
     memset(secret, 'a', sizeof secret);
-    secret[CREDENTIAL_BYTES_MOST] = 0;
-    assert_true(credential_matches(secret, (Span){secret, CREDENTIAL_BYTES_MOST}));
-    secret[CREDENTIAL_BYTES_MOST] = 'a';
-    assert_false(credential_matches(SECRET, (Span){secret, CREDENTIAL_BYTES_MOST + 1}));
+    secret[CREDENTIAL_BYTES_MAX] = 0;
+    assert_true(credential_matches(secret, (Span){secret, CREDENTIAL_BYTES_MAX}));
+    secret[CREDENTIAL_BYTES_MAX] = 'a';
+    assert_false(credential_matches(SECRET, (Span){secret, CREDENTIAL_BYTES_MAX + 1}));
 }
 
 static void each_bit_counts(void **state) {
     (void)state;
-    char secret[CREDENTIAL_BYTES_MOST + 1] = "", given[CREDENTIAL_BYTES_MOST];
-    for (size_t size = 1; size <= CREDENTIAL_BYTES_MOST; size++) {
+    char secret[CREDENTIAL_BYTES_MAX + 1] = "", given[CREDENTIAL_BYTES_MAX];
+    for (size_t size = 1; size <= CREDENTIAL_BYTES_MAX; size++) {
         memset(secret, 'a', size);
         memcpy(given, secret, size);
         for (size_t i = 0; i < size; i++) {

@@ -49,7 +49,7 @@ static DryRun *run_of(Plan *plan, const char *body, const EventMeta *meta) {
                              .meta = meta,
                              .received = 1136214245000000,
                              .ids = &ids,
-                             .events_most = 10,
+                             .events_max = 10,
                              .body_bytes = 1 << 20,
                              .event_bytes = 1 << 20,
                              .row_bytes = 1 << 20};
@@ -122,7 +122,7 @@ static void assert_mapped(Plan *plan, const char *text, RecordKind value, const 
                              .bridge = &bridge,
                              .content_type = SPAN("application/json"),
                              .ids = &ids,
-                             .events_most = 10,
+                             .events_max = 10,
                              .body_bytes = 1000,
                              .event_bytes = 1000,
                              .row_bytes = 1 << 20};

@@ -660,14 +660,14 @@ static void any_course_gives_what_was_kept(void **state) {
     add_source(BODY_SINK(QUARANTINE), PATH_SINK(QUARANTINE), 0);
     begin_world(PART_BYTES, 1u << 30);
     for (unsigned round = 0; round < 60; round++) {
-        size_t parts = 1 + random_below(&random, 6), events_most = round % 10 == 0 ? 1500 : 20;
+        size_t parts = 1 + random_below(&random, 6), events_max = round % 10 == 0 ? 1500 : 20;
         uint64_t bytes = 0;
         for (size_t p = 0; p < parts; p++) {
             RowPart part;
             size_t source = random_below(&random, 2), sizes[SINKS + 1], rejects = model_rejects, kept = 0;
             for (size_t i = 1; i <= SINKS; i++) sizes[i] = model[i].size;
             begin(&part, source);
-            for (size_t e = random_below(&random, (unsigned)events_most); e > 0; e--) {
+            for (size_t e = random_below(&random, (unsigned)events_max); e > 0; e--) {
                 bool is_kept;
                 random_event(&random, &part, source, (unsigned)e, &is_kept);
                 kept += is_kept;

@@ -59,7 +59,7 @@ static struct {
     AppendResult result;
     bool holds;
     Message *held[200];
-    size_t held_count, appends, most_at_once;
+    size_t held_count, appends, max_at_once;
     uint64_t waiting_bytes;
     bool imports;
     /* the bridge */
@@ -332,7 +332,7 @@ static void release(void) {
     size_t count = w.held_count, appends = 0;
     w.held_count = 0;
     for (size_t i = 0; i < count; i++) appends += w.held[i]->kind == MESSAGE_APPEND;
-    if (appends > w.most_at_once) w.most_at_once = appends;
+    if (appends > w.max_at_once) w.max_at_once = appends;
     for (size_t i = 0; i < count; i++) answer(w.held[i]);
 }
 
@@ -581,7 +581,7 @@ static void one_append_is_in_flight(void **state) {
     }
     w.holds = false;
     settle(60);
-    assert_int_equal(w.most_at_once, 1);
+    assert_int_equal(w.max_at_once, 1);
 }
 
 /* Nothing of a refused Append is in a later mark. */

@@ -51,9 +51,9 @@ static void where_a_sink_goes_on_that_was_read_for_meanwhile(void **state) {
 static void the_source_reads_from_the_least(void **state) {
     (void)state;
     const int64_t next[] = {-1, 30, 20, -1, 40};
-    assert_int_equal(bridge_least(next, 5), 20);
-    assert_int_equal(bridge_least(next, 1), -1);
-    assert_int_equal(bridge_least(next, 0), -1);
+    assert_int_equal(bridge_min(next, 5), 20);
+    assert_int_equal(bridge_min(next, 1), -1);
+    assert_int_equal(bridge_min(next, 0), -1);
 }
 
 static void what_the_writer_says_is_news(void **state) {

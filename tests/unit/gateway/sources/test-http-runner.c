@@ -83,12 +83,12 @@ static bool complete(SourceRunner *const *runners) {
 
 static void each_kind_has_one_runner(void **state) {
     (void)state;
-    enum { KINDS_MOST = 8 };
-    SourceRunner others[KINDS_MOST] = {0}, *runners[KINDS_MOST + 2] = {&http.runner};
+    enum { KINDS_MAX = 8 };
+    SourceRunner others[KINDS_MAX] = {0}, *runners[KINDS_MAX + 2] = {&http.runner};
     size_t count = 1;
     assert_ptr_equal(source_kinds[0], http.runner.kind);
     for (; source_kinds[count]; count++) {
-        assert_true(count < KINDS_MOST);
+        assert_true(count < KINDS_MAX);
         others[count] = (SourceRunner){.kind = source_kinds[count], .show = http.runner.show, .drain = http.runner.drain};
         runners[count] = &others[count];
     }

@@ -118,12 +118,12 @@ static void begin_world(RecordKind kind, const char *first, const char *second, 
     world.gone = mailbox_new(NULL, NULL);
     world.snapshot = snapshot_new(1, &world.source, 1, world.gone);
     world.maker = row_maker_new(ROW_BYTES, PART_BYTES, &world.usage);
-    world.reader = (RecordReader){.kind = kind, .event_bytes_most = EVENT_BYTES};
+    world.reader = (RecordReader){.kind = kind, .event_bytes_max = EVENT_BYTES};
     world.options = (MicroOptions){.maker = world.maker,
                                    .reader = &world.reader,
                                    .event_bytes = EVENT_BYTES,
-                                   .records_most = 3000,
-                                   .bytes_most = (size_t)8 << 20,
+                                   .records_max = 3000,
+                                   .bytes_max = (size_t)8 << 20,
                                    .clock = &test_clock};
     world.batch = micro_batch_new(&world.options);
     for (int p = 0; p < PARTITIONS; p++) {
@@ -712,8 +712,8 @@ static void without_room_everything_is_as_before(void **state) {
 static void a_batch_is_full_and_is_forgotten(void **state) {
     (void)state;
     begin_world(RECORD_JSON, PLACED("p", QUARANTINE), NULL, NULL);
-    world.options.records_most = 4;
-    world.options.bytes_most = 100;
+    world.options.records_max = 4;
+    world.options.bytes_max = 100;
     anew();
     for (int64_t i = 0; i < 4; i++) {
         assert_false(micro_batch_is_full(world.batch));

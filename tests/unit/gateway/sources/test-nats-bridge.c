@@ -41,7 +41,7 @@ typedef struct Reader {
     Source *source;
     Connection connection;
     char *values[16];
-    bool hurried;
+    bool expedited;
     SinkPatience patience;
     ClientEvent event;
     /* of the last record, which is gone with the next poll */
@@ -49,8 +49,8 @@ typedef struct Reader {
     Buffer token;
 } Reader;
 
-static bool is_hurried(void *context) {
-    return ((Reader *)context)->hurried;
+static bool is_expedited(void *context) {
+    return ((Reader *)context)->expedited;
 }
 
 static Source *source_of(const char *fields) {
@@ -70,7 +70,7 @@ static void open_at(Reader *reader, const BridgeClientType *type, const char *ur
     *reader = (Reader){.type = type, .source = source_of(fields)};
     reader->values[0] = text_copy(uri);
     reader->connection = (Connection){.name = (char *)(uintptr_t) "events", .type = &connection_type_nats, .values = reader->values};
-    reader->patience = (SinkPatience){.is_over = is_hurried, .context = reader};
+    reader->patience = (SinkPatience){.is_over = is_expedited, .context = reader};
     SinkFault fault = SINK_SOUND;
     Error error = {0};
     assert_int_equal(type->open(reader->source, &reader->connection, "/nonexistent", 7, &reader->patience, &reader->client, &fault, &error),
@@ -640,7 +640,7 @@ static void nothing_waits_longer_than_it_may(void **state) {
     began = now();
     assert_int_equal(next_event(&reader, 0), CLIENT_NOTHING);
     assert_true(now() - began < 20 * USEC_SECOND);
-    reader.hurried = true;
+    reader.expedited = true;
     assert_true(reader.type->topics(reader.client, &arena, 3600 * USEC_SECOND, &topics, &fault, &error) < 0);
     ClientOffset offset = {.topic = "ORDERS"};
     assert_true(reader.type->offsets(reader.client, &offset, 1, 3600 * USEC_SECOND, &error) < 0);

@@ -281,7 +281,7 @@ static void a_quick_consumer_needs_one_interval(void **state) {
     (void)state;
     for (uint64_t i = 1; i <= 100000; i++) add(&seen, i * 7, i);
     EXPECT(&seen, 7, 700000);
-    for (uint64_t i = 0; i < SEEN_INTERVALS_MOST - 1; i++) add(&seen, 800000 + 2 * i, 0);
+    for (uint64_t i = 0; i < SEEN_INTERVALS_MAX - 1; i++) add(&seen, 800000 + 2 * i, 0);
     assert_false(seen_intervals_is_full(&seen));
     add(&seen, 1000000, 0);
     assert_true(seen_intervals_is_full(&seen));

@@ -28,7 +28,7 @@
 #define TEXT(literal)                                                                                                                      \
     { .data = literal, .size = sizeof(literal) - 1 }
 
-enum { REPLY = 77, MOST_TEMPLATES = 100 };
+enum { REPLY = 77, MAX_TEMPLATES = 100 };
 #define PATIENCE (60 * USEC_SECOND)
 
 static const char *worker_path, *cases_folder;
@@ -562,19 +562,19 @@ static void one_event_in_ten_fails(void **state) {
 }
 
 static void many_templates_share_documents(void **state) {
-    char texts[MOST_TEMPLATES][96];
-    const char *pointers[MOST_TEMPLATES];
-    for (size_t i = 0; i < MOST_TEMPLATES; i++) {
+    char texts[MAX_TEMPLATES][96];
+    const char *pointers[MAX_TEMPLATES];
+    for (size_t i = 0; i < MAX_TEMPLATES; i++) {
         (void)snprintf(texts[i], sizeof texts[i],
                        i % 7 == 3 ? "if Body('n') == 2 then error 'x' else %zu // ends here" : "%zu + Body('n') - Body('n') # (", i);
         pointers[i] = texts[i];
     }
     Templates *templates = start_with(&usual);
     Mailbox *reply = mailbox();
-    Plan *plan = plan_of(pointers, MOST_TEMPLATES);
+    Plan *plan = plan_of(pointers, MAX_TEMPLATES);
     TemplateBatch *batch = run_batch(templates, numbers(plan, reply, 0, 4));
     for (size_t j = 0; j < 4; j++) {
-        for (size_t i = 0; i < MOST_TEMPLATES; i++) {
+        for (size_t i = 0; i < MAX_TEMPLATES; i++) {
             char text[16];
             (void)snprintf(text, sizeof text, "%zu", i);
             bool fails = j == 2 && i % 7 == 3;

@@ -18,7 +18,7 @@
 #include "gateway/values/avro_form.h"
 #include "mapping/scanner.h"
 
-#define JSON_MOST ((size_t)1 << 20)
+#define JSON_MAX ((size_t)1 << 20)
 
 static const char *vectors_path;
 
@@ -44,7 +44,7 @@ static void expect_json(const char *schema, Span record, const char *json) {
     Buffer out = {0};
     Error error = {0};
     buffer_append_text(&out, "before");
-    if (read_exactly(form, record, JSON_MOST, &out, &error) < 0) fail_msg("%s: %s", schema, error.text);
+    if (read_exactly(form, record, JSON_MAX, &out, &error) < 0) fail_msg("%s: %s", schema, error.text);
     assert_string_equal(buffer_text(&out) + 6, json);
     ScanFault fault;
     assert_int_equal(scan_validate((Span){out.data + 6, out.size - 6}, &fault), 0);
@@ -57,7 +57,7 @@ static void expect_refused(const char *schema, Span record, int code, const char
     Buffer out = {0};
     Error error = {0};
     buffer_append_text(&out, "before");
-    assert_int_equal(read_exactly(form, record, JSON_MOST, &out, &error), code);
+    assert_int_equal(read_exactly(form, record, JSON_MAX, &out, &error), code);
     if (!strstr(error.text, says)) fail_msg("%s: \"%s\" does not say \"%s\"", schema, error.text, says);
     assert_string_equal(buffer_text(&out), "before");
     buffer_deinit(&out);
@@ -72,14 +72,14 @@ static void a_vector_is_read(const json_t *vector) {
     for (size_t i = 0; hex[i]; i += 2) buffer_append_byte(&record, (char)(text_hex(hex[i]) << 4 | text_hex(hex[i + 1])));
     AvroForm *form = compiled(schema);
     Error error = {0};
-    if (read_exactly(form, buffer_span(&record), JSON_MOST, &out, &error) < 0) fail_msg("%s: %s", name, error.text);
+    if (read_exactly(form, buffer_span(&record), JSON_MAX, &out, &error) < 0) fail_msg("%s: %s", name, error.text);
     if (strcmp(buffer_text(&out), json) != 0) fail_msg("%s: %s\nis not %s", name, buffer_text(&out), json);
     ScanFault fault;
     assert_int_equal(scan_validate(buffer_span(&out), &fault), 0);
     /* A record that was cut off anywhere, or has a byte more, is none; and the limit is exact. */
     for (size_t size = 0; size < record.size; size++) {
         Buffer none = {0};
-        if (read_exactly(form, (Span){record.data, size}, JSON_MOST, &none, &error) != -EBADMSG)
+        if (read_exactly(form, (Span){record.data, size}, JSON_MAX, &none, &error) != -EBADMSG)
             fail_msg("%s: the first %zu bytes are taken: %s", name, size, buffer_text(&none));
         assert_int_equal(none.size, 0);
         buffer_deinit(&none);
@@ -90,7 +90,7 @@ static void a_vector_is_read(const json_t *vector) {
     buffer_clear(&out);
     assert_int_equal(read_exactly(form, buffer_span(&record), json_bytes - 1, &out, &error), -EFBIG);
     buffer_append_byte(&record, '\0');
-    assert_int_equal(read_exactly(form, buffer_span(&record), JSON_MOST, &out, &error), -EBADMSG);
+    assert_int_equal(read_exactly(form, buffer_span(&record), JSON_MAX, &out, &error), -EBADMSG);
     assert_non_null(strstr(error.text, "bytes follow the record's end"));
     buffer_deinit(&record);
     buffer_deinit(&out);
@@ -236,17 +236,17 @@ static void depth_is_bounded(void **state) {
                    "deeper than 128");
     const char *chain = "{\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"r\",\"type\":[\"null\",\"R\"]}]}";
     Buffer record = {0};
-    for (size_t i = 0; i < AVRO_FORM_DEPTH_MOST - 1; i++) buffer_append_byte(&record, '\x02');
+    for (size_t i = 0; i < AVRO_FORM_DEPTH_MAX - 1; i++) buffer_append_byte(&record, '\x02');
     AvroForm *form = compiled(chain);
     Buffer out = {0};
     buffer_append_byte(&record, '\x00');
-    assert_int_equal(avro_form_read(form, buffer_span(&record), JSON_MOST, &out, NULL), 0);
+    assert_int_equal(avro_form_read(form, buffer_span(&record), JSON_MAX, &out, NULL), 0);
     ScanFault fault;
     assert_int_equal(scan_validate(buffer_span(&out), &fault), 0);
     record.size--;
     for (size_t i = 0; i < 100000; i++) buffer_append_byte(&record, '\x02');
     buffer_clear(&out);
-    assert_int_equal(avro_form_read(form, buffer_span(&record), JSON_MOST, &out, NULL), -EFBIG);
+    assert_int_equal(avro_form_read(form, buffer_span(&record), JSON_MAX, &out, NULL), -EFBIG);
     buffer_deinit(&out);
     avro_form_free(form);
 
@@ -297,7 +297,7 @@ static void wrong_schemas_are_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse_schema(span_of(cases[i].schema), cases[i].says);
     Buffer schema = {0};
-    nested(&schema, "{\"type\":\"array\",\"items\":", "\"int\"", "}", AVRO_FORM_DEPTH_MOST + 1);
+    nested(&schema, "{\"type\":\"array\",\"items\":", "\"int\"", "}", AVRO_FORM_DEPTH_MAX + 1);
     refuse_schema(buffer_span(&schema), "more than 128 types");
     nested(&schema, "{\"type\":\"array\",\"items\":", "\"int\"", "}", 1000);
     refuse_schema(buffer_span(&schema), "too deep");
@@ -308,7 +308,7 @@ static void wrong_schemas_are_refused(void **state) {
     Buffer many = {0};
     buffer_printf(&many, "[%.*s]", (int)schema.size, schema.data);
     refuse_schema(buffer_span(&many), "more than 20000 parts");
-    nested(&schema, " ", "\"int\"", "", AVRO_SCHEMA_BYTES_MOST);
+    nested(&schema, " ", "\"int\"", "", AVRO_SCHEMA_BYTES_MAX);
     refuse_schema(buffer_span(&schema), "the most are");
     buffer_deinit(&many);
     buffer_deinit(&schema);
@@ -324,9 +324,9 @@ static void *read_often(void *context) {
         Error error = {0};
         for (size_t j = 0; j < 5; j++) {
             buffer_clear(&out);
-            check(avro_form_read(form, SPAN("\x02x\x02\x04yz\x00"), JSON_MOST, &out, &error) == 0);
+            check(avro_form_read(form, SPAN("\x02x\x02\x04yz\x00"), JSON_MAX, &out, &error) == 0);
             check(span_equal(buffer_span(&out), SPAN("{\"a\":\"x\",\"r\":{\"a\":\"yz\",\"r\":null}}")));
-            check(avro_form_read(form, SPAN("\x02x\x02\x04y"), JSON_MOST, &out, &error) == -EBADMSG);
+            check(avro_form_read(form, SPAN("\x02x\x02\x04y"), JSON_MAX, &out, &error) == -EBADMSG);
             check(avro_form_new(SPAN("\"nothing\""), &(AvroForm *){NULL}, &error) == -EINVAL);
         }
         buffer_deinit(&out);

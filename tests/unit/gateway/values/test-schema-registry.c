@@ -188,7 +188,7 @@ static void a_registry_that_is_down_is_asked_again_and_says_why(void **state) {
             assert_int_equal(scripted_registry_requests(server), ++before + 1);
         }
         assert_int_equal(state_of(registry).down_since, down.down_since);
-        now += SCHEMA_DOWN_AGAIN_MOST;
+        now += SCHEMA_DOWN_AGAIN_MAX;
         scripted_registry_answer(server, 200, INT_SCHEMA);
         assert_int_equal(look_up(registry, number, NULL), SCHEMA_FOUND);
         assert_int_equal(state_of(registry).down_since, 0);
@@ -199,7 +199,7 @@ static void a_registry_that_is_down_is_asked_again_and_says_why(void **state) {
     for (size_t i = 0; i < 20; i++) {
         assert_int_equal(look_up(registry, 1000, NULL), SCHEMA_WAIT);
         assert_int_equal(find(registry, 1, NULL), SCHEMA_FOUND);
-        now += SCHEMA_DOWN_AGAIN_MOST;
+        now += SCHEMA_DOWN_AGAIN_MAX;
     }
     assert_int_equal(state_of(registry).lookups, 20 + 5 * sizeof cases / sizeof *cases);
     schema_registry_close(registry);
@@ -275,13 +275,13 @@ static void what_is_kept_is_bounded(void **state) {
     ScriptedRegistry *server = scripted_registry_start();
     SchemaRegistry *registry = open_at(server);
     scripted_registry_answer(server, 200, INT_SCHEMA);
-    for (uint32_t number = 1; number <= SCHEMA_COUNT_MOST + 20; number++) {
+    for (uint32_t number = 1; number <= SCHEMA_COUNT_MAX + 20; number++) {
         assert_int_equal(look_up(registry, number, NULL), SCHEMA_FOUND);
         assert_int_equal(find(registry, 1, NULL), SCHEMA_FOUND); /* the one that is used stays */
-        assert_true(state_of(registry).schemas <= SCHEMA_COUNT_MOST && state_of(registry).bytes <= SCHEMA_BYTES_MOST);
+        assert_true(state_of(registry).schemas <= SCHEMA_COUNT_MAX && state_of(registry).bytes <= SCHEMA_BYTES_MAX);
     }
     size_t asked = scripted_registry_requests(server);
-    assert_int_equal(find(registry, SCHEMA_COUNT_MOST + 20, NULL), SCHEMA_FOUND);
+    assert_int_equal(find(registry, SCHEMA_COUNT_MAX + 20, NULL), SCHEMA_FOUND);
     assert_int_equal(find(registry, 2, NULL), SCHEMA_WAIT); /* the one that was used long ago is gone */
     schema_registry_wait(registry, PATIENCE);
     assert_int_equal(scripted_registry_requests(server), asked + 1);
@@ -296,7 +296,7 @@ static void what_is_kept_is_bounded(void **state) {
     buffer_deinit(&answer);
     for (uint32_t number = 1000; number < 1020; number++) {
         assert_int_equal(look_up(registry, number, NULL), SCHEMA_FOUND);
-        assert_true(state_of(registry).bytes <= SCHEMA_BYTES_MOST);
+        assert_true(state_of(registry).bytes <= SCHEMA_BYTES_MAX);
     }
     assert_true(state_of(registry).schemas < 20);
     schema_registry_close(registry);
@@ -352,7 +352,7 @@ static void values_without_a_schema_are_bodies(void **state) {
 static void avro_comes_with_the_number_of_its_schema(void **state) {
     ScriptedRegistry *server = scripted_registry_start();
     scripted_registry_answer(server, 200, "{\"schema\":\"{\\\"type\\\":\\\"array\\\",\\\"items\\\":\\\"null\\\"}\"}");
-    RecordReader reader = {.kind = RECORD_AVRO, .event_bytes_most = 21, .registry = open_at(server)};
+    RecordReader reader = {.kind = RECORD_AVRO, .event_bytes_max = 21, .registry = open_at(server)};
     Error why = {0};
     static const Span wrong[] = {{NULL, 0}, {"\0\0\0\0", 4}, {"{\"a\":1}", 7}, {"\1\0\0\0\1\0", 6}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -391,7 +391,7 @@ static void json_with_a_schema_is_taken_as_it_stands(void **state) {
     scripted_registry_answer(server, 200,
                              "{\"schema\":\"{\\\"type\\\":\\\"object\\\"}\",\"schemaType\":\"JSON\",\"references\":[{\"name\":\"a\"}]}");
     SchemaRegistry *registry = open_registry((SchemaRegistrySettings){.url = scripted_registry_url(server), .kind = SCHEMA_JSON});
-    RecordReader reader = {.kind = RECORD_JSON_SCHEMA, .event_bytes_most = 100, .registry = registry};
+    RecordReader reader = {.kind = RECORD_JSON_SCHEMA, .event_bytes_max = 100, .registry = registry};
     Error why = {0};
     Span record = SPAN("\0\0\0\0\1[1, 2]");
     assert_int_equal(read_value(&reader, record, "", BODY_JSON, &why), RECORD_LATER);
